@@ -1,0 +1,28 @@
+"""Never trades: what every other strategy must beat after costs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qframe_rl.agent import Brief, View
+from qframe_rl.config import Base
+from qframe_rl.types import Orders
+
+
+class Config(Base):
+    """Nothing to choose."""
+
+
+class Flat:
+    """Holds cash."""
+
+    window = 1
+
+    def decide(self, view: View) -> Orders:
+        """No orders."""
+        return Orders.market(np.zeros(len(view.account.position)))
+
+
+def make(config: Config, brief: Brief) -> Flat:
+    """Make the agent."""
+    return Flat()

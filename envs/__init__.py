@@ -1,0 +1,1 @@
+"""The catalogue of markets: one file per task, each with ``Config`` and ``make``."""

@@ -1,0 +1,1 @@
+"""The doors: ``python -m experiments.train`` and its siblings."""

@@ -1,0 +1,229 @@
+"""What every door shares: options made from configuration, layered settings, progress, errors, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from qframe_rl.config import Base, UserError, nearest
+
+PRESETS = Path(__file__).resolve().parent / "presets"
+Tree = dict[str, Any]
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser whose options are the fields of configuration records."""
+
+    def __init__(self, door: str, description: str, examples: Sequence[str] = ()):
+        lines = "\n".join(f"  python -m experiments.{door} {example}" for example in examples)
+        super().__init__(
+            prog=f"python -m experiments.{door}",
+            description=description,
+            epilog=f"examples:\n{lines}" if lines else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument(
+            "--json", action="store_true", help="print one JSON object as the last line of stdout (docs/cli.md)"
+        )
+
+    def add_fields(self, title: str, model: type[Base], path: str, names: Mapping[str, str | None]) -> None:
+        """Add an option for each field of ``model``.
+
+        Parameters
+        ----------
+        title
+            Heading of the group in the help.
+        model
+            The record.
+        path
+            Where the record stands in the settings, such as ``data``; empty for the root.
+        names
+            Option names that differ from the field's, None to leave a field out.
+        """
+        group = self.add_argument_group(title)
+        for field, info in model.model_fields.items():
+            name = names.get(field, field)
+            if name is None:
+                continue
+            text = " ".join((info.description or "").split()).rstrip(".").replace("%", "%%")
+            group.add_argument(
+                f"--{name.replace('_', '-')}",
+                dest=f"{path}.{field}" if path else field,
+                metavar="VALUE",
+                help=f"{text} (default: {_shown(info.get_default(call_default_factory=True))})",
+            )
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, tuple):
+        return ",".join(str(part) for part in default) or "none"
+    if isinstance(default, Base):
+        return str(getattr(default, "name", default))
+    return "none" if default is None else str(default).replace("%", "%%")
+
+
+def settings(model: type[Base], preset: str | None, assignments: Sequence[str], options: Mapping[str, Any]) -> Tree:
+    """Layer settings: preset < environment < ``--set`` < options; the model's defaults lie under all of them.
+
+    Parameters
+    ----------
+    model
+        The record that the settings are for.
+    preset
+        Name of a file in ``experiments/presets``, or a path to one.
+    assignments
+        ``KEY=VALUE`` texts of ``--set``; keys are dotted, values as in TOML or bare text.
+    options
+        Values of options by dotted key; None where not given.
+
+    Raises
+    ------
+    UserError
+        For a missing or broken preset, an unknown environment variable or a malformed assignment.
+    """
+    tree: Tree = {} if preset is None else _read_preset(preset)
+    for name, text in sorted(os.environ.items()):
+        if name.startswith("QFRAME_") and name != "QFRAME_DATA":
+            keys = name.removeprefix("QFRAME_").lower().split("__")
+            if keys[0] not in model.model_fields:
+                raise UserError(
+                    f"environment variable {name}: unknown key {keys[0]!r}{nearest(keys[0], model.model_fields)}"
+                )
+            _put(tree, keys, _value(text))
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {text!r} is not KEY=VALUE (such as --set agent.ppo.total_steps=200000).")
+        keys = key.strip().split(".")
+        if keys[0] not in model.model_fields:
+            raise UserError(f"--set {text}: unknown key {keys[0]!r}{nearest(keys[0], model.model_fields)}")
+        _put(tree, keys, _value(value))
+    for key, value in options.items():
+        if value is not None:
+            _put(tree, key.split("."), value)
+    return tree
+
+
+def _read_preset(preset: str) -> Tree:
+    path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{preset}.toml"
+    if not path.is_file():
+        known = [p.stem for p in PRESETS.glob("*.toml")]
+        raise UserError(f"no preset {preset!r}{nearest(preset, known)}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"preset {path} is not TOML: {error}.") from None
+
+
+def _put(tree: Tree, keys: Sequence[str], value: Any) -> None:
+    """Set a nested key; a bare name on the way becomes a table with that name."""
+    *path, last = keys
+    for key in path:
+        below = tree.get(key, {})
+        tree[key] = below = {"name": below} if isinstance(below, str) else below
+        tree = below
+    there = tree.get(last)
+    if isinstance(there, dict) and isinstance(value, str) and len(keys) == 1:
+        there["name"] = value
+    else:
+        tree[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def locate_data(tree: Tree) -> None:
+    """Where symbols are named but no data: look in ``$QFRAME_DATA``, or in ``./data``.
+
+    Raises
+    ------
+    UserError
+        If neither folder is there.
+    """
+    data = tree.setdefault("data", {})
+    if not isinstance(data, dict):
+        data = tree["data"] = {"data": data}
+    if "data" in data or not data.get("symbols"):
+        return
+    folder = os.environ.get("QFRAME_DATA", "data")
+    if not Path(folder).is_dir():
+        where = f"$QFRAME_DATA ({folder})" if "QFRAME_DATA" in os.environ else "./data"
+        raise UserError(f"{where} is not a folder of data; set QFRAME_DATA, give --data, or run experiments.download.")
+    data["data"] = folder
+
+
+def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Sequence[str] | None = None) -> int:
+    """Run a command: 0 when it is done, 2 with one sentence for a user's mistake, 130 after Ctrl-C.
+
+    The object that ``main`` returns is printed as the last line of stdout.
+    """
+    try:
+        result = main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    if result is not None:
+        print(json.dumps(result, allow_nan=False))
+    return 0
+
+
+class BarScreen:
+    """Progress bars on stderr: one line per piece of work under way."""
+
+    def __init__(self, *, enabled: bool = True):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=not enabled,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, task: str) -> None:
+        """Show a new line."""
+        self._tasks[task] = self._progress.add_task(task, total=None, note="")
+
+    def advance(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Move its bar."""
+        self._progress.update(self._tasks[task], completed=done, total=total, note=note)
+
+    def end(self, task: str, note: str = "") -> None:
+        """Take its bar away and leave a line of what came of it."""
+        self._progress.remove_task(self._tasks.pop(task))
+        self.console.print(f"[green]✓[/green] {task}  [dim]{note}[/dim]", highlight=False)

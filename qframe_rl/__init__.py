@@ -1,0 +1,18 @@
+"""QFrame RL: reinforcement-learning environments for crypto trading, with one path from training to paper trading.
+
+Importing the package makes the markets of the catalogue known to Gymnasium: ``gymnasium.make("QFrame/Spot-v0")``.
+"""
+
+import gymnasium
+
+from qframe_rl import catalog
+
+for _name in catalog.names("envs"):
+    gymnasium.register(
+        id=catalog.env_id(_name),
+        entry_point="qframe_rl.gym.make:make_env",
+        vector_entry_point="qframe_rl.gym.make:make_vec",
+        kwargs={"name": _name},
+        disable_env_checker=True,
+        order_enforce=False,
+    )

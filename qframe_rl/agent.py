@@ -1,0 +1,146 @@
+"""All that the author of a strategy must know: what it sees, what it answers, and how it is trained.
+
+A strategy is a file in ``agents/`` with a ``Config`` and ``make(config, brief) -> Agent``. It sees the market through
+its `View` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Instrument, Int, Orders, Segments
+
+State = dict[str, NDArray[Any]]
+"""What a trained agent is made of: named arrays, written as safetensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that is knowable at one decision instant, and nothing later. Arrays are read-only."""
+
+    time: int
+    """Now: close of the last bar, ns UTC."""
+    times: Int
+    """(W,) closes of the window's bars."""
+    bars: Float
+    """(W, A, C) the window: open, high, low, close, volume, then the feed's named columns; NaN where not traded."""
+    account: Account
+    """Cash, positions and marks after the last bar."""
+    fills: Fills
+    """What the last bar did to the orders."""
+    first: bool
+    """The first view of a session or episode: a policy with memory forgets here."""
+    exhausted: bool = False
+    """The data ended: nothing decided now will ever settle."""
+    terminated: bool = False
+    """The account was liquidated or ruined."""
+
+    @property
+    def close(self) -> Float:
+        """(W, A) closes."""
+        return self.bars[:, :, CLOSE]
+
+    @property
+    def tradable(self) -> Bool:
+        """(A,) whether the instrument traded in the last bar."""
+        return ~np.isnan(self.bars[-1, :, CLOSE])
+
+    @property
+    def over(self) -> bool:
+        """Whether no further decision will be asked for."""
+        return self.exhausted or self.terminated
+
+
+class Interface(Protocol):
+    """Numbers out, numbers in: what a policy sees and how its action becomes orders. Saved with the policy."""
+
+    window: int
+    """Bars that `observe` needs."""
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+
+    def observe(self, view: View) -> NDArray[np.float32]:
+        """Observation of one view."""
+
+    def orders(self, action: Any, view: View) -> Orders:
+        """Orders that an action means at one view."""
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a strategy may know before the first bar."""
+
+    instruments: tuple[Instrument, ...]
+    """The A instruments it trades."""
+    columns: tuple[str, ...]
+    """Names of the channels after open, high, low, close, volume."""
+    bar_ns: int
+    """Length of a bar."""
+    leverage: float
+    """Cap on gross exposure."""
+    shorting: bool
+    """Whether exposures may be negative."""
+    cost_rate: float
+    """Cost of one unit of turnover by market order: taker fee plus half-spread, largest of the instruments."""
+    interface: Interface
+    """The market's own interface, its scaler fitted on training rows."""
+    seed: int = 0
+    """Root of all randomness of the agent."""
+    theory: Mapping[str, float] | None = None
+    """Constants of the known optimum, where the market has one."""
+
+
+class Agent(Protocol):
+    """What a strategy is."""
+
+    window: int
+    """Bars that it needs to see at each decision."""
+
+    def decide(self, view: View) -> Orders:
+        """Orders for the next bar."""
+
+
+class Log(Protocol):
+    """Where a learner reports."""
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """One point of a training curve."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """How far the training is, in its own unit."""
+
+
+class Task(Protocol):
+    """What a learner is trained on. It holds no row of the test period."""
+
+    brief: Brief
+    train: Sequence[tuple[History, Segments]]
+    """Pieces of history to learn from, and the rows of each to learn on; the rest of a piece is warm-up."""
+    validation: Sequence[tuple[History, Segments]]
+    """Pieces to stop and choose by."""
+
+    def envs(self, n_envs: int) -> VectorEnv[Any, Any, Any]:
+        """Training environments with autoreset mode SAME_STEP, over the training segments."""
+
+    def validate(self, agent: Agent) -> float:
+        """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""
+
+
+class Learner(Agent, Protocol):
+    """An agent that is trained."""
+
+    def fit(self, task: Task, log: Log) -> None:
+        """Train from scratch on ``task``."""
+
+    def state(self) -> State:
+        """Everything that training produced."""
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `state` returned, in another process."""

@@ -1,0 +1,76 @@
+"""The file system is the registry: a file in ``agents/`` or ``envs/`` is a strategy or a market by its name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from qframe_rl.config import UserError, nearest
+
+Kind = Literal["agents", "envs"]
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@cache
+def names(kind: Kind) -> tuple[str, ...]:
+    """Names in a catalogue, sorted."""
+    folder = _ROOT / kind
+    return tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+
+
+def load(kind: Kind, name: str) -> Any:
+    """Import a strategy or a market.
+
+    Parameters
+    ----------
+    kind
+        The catalogue.
+    name
+        A name of it, or a dotted module path from elsewhere, which is imported as it stands.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name, if it lacks ``Config`` or ``make``, or if another package's ``agents`` or
+        ``envs`` stands in front of ours.
+    """
+    if "." in name:
+        return _complete(_import(name, kind), name)
+    if name not in names(kind):
+        raise UserError(f"unknown {kind[:-1]} {name!r}{nearest(name, names(kind))}")
+    module = importlib.import_module(f"{kind}.{name}")
+    if Path(str(module.__file__)).resolve().parent != _ROOT / kind:
+        raise UserError(
+            f"the package {kind!r} at {Path(str(module.__file__)).parent} is not QFrame RL's; "
+            f"uninstall it or put {_ROOT} first on PYTHONPATH."
+        )
+    return _complete(module, name)
+
+
+def env_id(name: str) -> str:
+    """Gymnasium id of a market: ``QFrame/`` + its name in capitals + ``-v`` + the ``VERSION`` its file states, or 0."""
+    text = (_ROOT / "envs" / f"{name}.py").read_text(encoding="utf-8")
+    version = re.search(r"^VERSION = (\d+)$", text, re.MULTILINE)
+    title = "".join(part.capitalize() for part in name.split("_"))
+    return f"QFrame/{title}-v{version.group(1) if version else 0}"
+
+
+def _import(name: str, kind: Kind) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise
+        raise UserError(f"no module {name!r} for the {kind[:-1]}; is its package on PYTHONPATH?") from None
+
+
+def _complete(module: ModuleType, name: str) -> ModuleType:
+    missing = [part for part in ("Config", "make") if not hasattr(module, part)]
+    if missing:
+        raise UserError(f"{name!r} has no {' and no '.join(missing)}; see CONTRIBUTING.md for what a file needs.")
+    return module

@@ -1,0 +1,112 @@
+"""What configuration is made of: frozen records that refuse unknown keys, named references, and fingerprints."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: its text is one sentence that names the place and the mend."""
+
+
+class Base(BaseModel):
+    """A frozen configuration record; unknown keys are refused, and ``a,b`` is read where a tuple is meant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, str) and get_origin(annotation) is tuple:
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+B = TypeVar("B", bound=Base)
+
+
+class Ref(Base):
+    """A thing of a catalogue by name, with the parameters that differ from its defaults.
+
+    It may be written as a bare name, or as a table of ``name`` and the parameters themselves.
+    """
+
+    name: str
+    """Name in the catalogue, or a dotted module path outside it."""
+    params: dict[str, Any] = {}
+    """Parameters of its ``Config``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and "params" not in value:
+            return {"name": value.get("name"), "params": {k: v for k, v in value.items() if k != "name"}}
+        return value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or the list of known names."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}."
+
+
+def build(model: type[B], values: Mapping[str, Any], where: str) -> B:
+    """Validate ``values`` into ``model``.
+
+    Parameters
+    ----------
+    model
+        The configuration class.
+    values
+        Keys and values as they came from a file, the environment or a command line.
+    where
+        Where they came from, for the message: a file's name, an option.
+
+    Raises
+    ------
+    UserError
+        On the first unknown key, wrong type or value out of range, naming ``where`` and the field.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError(_sentence(error, model, where)) from None
+
+
+def _sentence(error: ValidationError, model: type[Base], where: str) -> str:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        unknown = str(first["loc"][-1])
+        known = _fields_at(model, first["loc"][:-1])
+        return f"{where}: unknown key {field!r}{nearest(unknown, known)}"
+    return f"{where}: {field + ': ' if field else ''}{first['msg']} (got {first['input']!r})."
+
+
+def _fields_at(model: type[Base], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, Base):
+            break
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def canonical(value: object) -> str:
+    """JSON text that is the same for equal values: sorted keys, no spaces, shortest float digits."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(*parts: object) -> str:
+    """Sixteen hexadecimal digits of SHA-256 over the canonical JSON of ``parts``."""
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,265 @@
+"""Causal indicators.
+
+A feature is a pure function of exactly ``lookback`` bars: an exponential mean is cut at its window, never carried on.
+So the matrix computed once over a history and the last row computed from a live window are the same bits. A feature
+whose bars are not all there is NaN.
+
+Features are named by short texts: ``log_return:24`` is the log return over 24 bars, ``column:signal`` the feed's column
+of that name. `known` lists them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qframe_rl.config import UserError, nearest
+from qframe_rl.jit import compiled, inlined
+from qframe_rl.types import CLOSE, DAY, HIGH, LOW, VOLUME, WEEK, Float, Int
+
+D = TypeVar("D", bound=np.generic)
+Kernel = Callable[[Float, Int, int, int, Float, Float], None]
+"""``kernel(bars (T, A, C), times (T,), first, lookback, params, out (T - first, A))`` writes rows ``first``.. of T."""
+
+
+class Feature(NamedTuple):
+    """One named indicator of each instrument."""
+
+    name: str
+    lookback: int
+    """Bars that one value is computed from, its own included."""
+    kernel: Kernel
+    params: Float
+
+    def rows(self, bars: Float, times: Int, first: int = 0) -> Float:
+        """Values for rows ``first`` to the end.
+
+        Parameters
+        ----------
+        bars
+            (T, A, C) channels.
+        times
+            (T,) closes, ns UTC.
+        first
+            Row to begin with.
+
+        Returns
+        -------
+        Float
+            (T - first, A); NaN where fewer than ``lookback`` bars precede, or one of them is missing.
+        """
+        out = np.full((len(bars) - first, bars.shape[1]), np.nan)
+        begin = max(first, self.lookback - 1)
+        self.kernel(frozen(bars), frozen(times), begin, self.lookback, self.params, out[begin - first :])
+        return out
+
+
+def frozen(array: NDArray[D]) -> NDArray[D]:
+    """Return a contiguous read-only view: the one kind of array that the kernels are compiled for."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+@inlined
+def _deviation(total: float, squares: float, n: int) -> float:
+    """Standard deviation from a sum and a sum of squares; NaN stays NaN."""
+    variance = squares / n - (total / n) * (total / n)
+    return 0.0 if variance < 0.0 else math.sqrt(variance)
+
+
+@compiled
+def _log_return(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            out[t - first, a] = math.log(bars[t, a, CLOSE] / bars[t - lookback + 1, a, CLOSE])
+
+
+@compiled
+def _volatility(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    n = lookback - 1
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            total = 0.0
+            squares = 0.0
+            for k in range(t - n + 1, t + 1):
+                r = math.log(bars[k, a, CLOSE] / bars[k - 1, a, CLOSE])
+                total += r
+                squares += r * r
+            out[t - first, a] = math.log(_deviation(total, squares, n) + 1e-6)
+
+
+@compiled
+def _range(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            total = 0.0
+            for k in range(t - lookback + 1, t + 1):
+                total += math.log(bars[k, a, HIGH] / bars[k, a, LOW])
+            out[t - first, a] = math.log(total / lookback + 1e-6)
+
+
+@compiled
+def _volume_z(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            total = 0.0
+            squares = 0.0
+            for k in range(t - lookback + 1, t + 1):
+                v = math.log1p(bars[k, a, VOLUME])
+                total += v
+                squares += v * v
+            spread = _deviation(total, squares, lookback)
+            out[t - first, a] = (math.log1p(bars[t, a, VOLUME]) - total / lookback) / (spread + 1e-9)
+
+
+@compiled
+def _rsi(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    decay = 1.0 - 1.0 / params[0]
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            up = 0.0
+            down = 0.0
+            for k in range(t - lookback + 2, t + 1):
+                change = bars[k, a, CLOSE] - bars[k - 1, a, CLOSE]
+                up = up * decay + 0.5 * (abs(change) + change)
+                down = down * decay + 0.5 * (abs(change) - change)
+            moved = up + down
+            out[t - first, a] = 0.0 if moved == 0.0 else (up - down) / moved
+
+
+@compiled
+def _macd(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    fast, slow, n = 1.0 - 1.0 / params[0], 1.0 - 1.0 / params[1], lookback - 1
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            last = bars[t, a, CLOSE]
+            quick = weight_quick = long = weight_long = squares = 0.0
+            for k in range(t - n + 1, t + 1):
+                x = math.log(bars[k, a, CLOSE] / last)
+                r = math.log(bars[k, a, CLOSE] / bars[k - 1, a, CLOSE])
+                quick, weight_quick = quick * fast + x, weight_quick * fast + 1.0
+                long, weight_long = long * slow + x, weight_long * slow + 1.0
+                squares += r * r
+            scale = math.sqrt(squares / n * params[1]) + 1e-9
+            out[t - first, a] = (quick / weight_quick - long / weight_long) / scale
+
+
+@compiled
+def _ma_distance(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            total = 0.0
+            for k in range(t - lookback + 1, t + 1):
+                total += bars[k, a, CLOSE]
+            out[t - first, a] = math.log(bars[t, a, CLOSE] * lookback / total)
+
+
+@compiled
+def _zscore(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            last = bars[t, a, CLOSE]
+            total = 0.0
+            squares = 0.0
+            for k in range(t - lookback + 1, t + 1):
+                x = bars[k, a, CLOSE] / last - 1.0
+                total += x
+                squares += x * x
+            out[t - first, a] = -total / lookback / (_deviation(total, squares, lookback) + 1e-9)
+
+
+@compiled
+def _cycle(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    period = int(params[0])
+    for t in range(first, bars.shape[0]):
+        angle = 2.0 * math.pi * ((times[t] % period) / params[0] + params[1])
+        for a in range(bars.shape[1]):
+            out[t - first, a] = math.sin(angle)
+
+
+@compiled
+def _column(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+    c = int(params[0])
+    for t in range(first, bars.shape[0]):
+        for a in range(bars.shape[1]):
+            out[t - first, a] = bars[t, a, c]
+
+
+class _Kind(NamedTuple):
+    kernel: Kernel
+    lookback: Callable[..., int]
+    minimum: tuple[int, ...]
+    """Least value of each whole-number argument."""
+    text: str
+
+
+_KINDS = {
+    "log_return": _Kind(_log_return, lambda n: n + 1, (1,), "log return over n bars"),
+    "volatility": _Kind(_volatility, lambda n: n + 1, (2,), "log of the standard deviation of n one-bar log returns"),
+    "range": _Kind(_range, lambda n: n, (1,), "log of the mean log(high / low) of n bars"),
+    "volume_z": _Kind(_volume_z, lambda n: n, (2,), "z-score of log(1 + volume) among the last n bars"),
+    "rsi": _Kind(_rsi, lambda n: 8 * n + 1, (2,), "RSI with Wilder's smoothing over n bars, cut at 8 n, on [-1, 1]"),
+    "macd": _Kind(_macd, lambda s, n: 4 * n + 1, (1, 2), "mean of s bars less mean of n, in volatilities over n bars"),
+    "ma_distance": _Kind(_ma_distance, lambda n: n, (2,), "log distance of the close from its n-bar mean"),
+    "zscore": _Kind(_zscore, lambda n: n, (2,), "distance of the close from its n-bar mean, in standard deviations"),
+}
+_CYCLES = {
+    "day_sin": (DAY, 0.0),
+    "day_cos": (DAY, 0.25),
+    "week_sin": (WEEK, 0.0),
+    "week_cos": (WEEK, 0.25),
+}
+
+
+def known() -> dict[str, str]:
+    """Names of the features with their arguments, and what each is."""
+    table = {f"{name}:{':'.join('sn'[-len(k.minimum) :])}": k.text for name, k in _KINDS.items()}
+    table |= dict.fromkeys(_CYCLES, "time of day or week at the bar's close, on a circle")
+    return table | {"column:NAME": "the feed's column NAME", "columns": "every column of the feed"}
+
+
+def features(specs: Sequence[str], columns: Sequence[str]) -> tuple[Feature, ...]:
+    """Look the named features up.
+
+    Parameters
+    ----------
+    specs
+        Names such as ``log_return:24``; ``columns`` stands for one feature per column.
+    columns
+        Names of the feed's columns.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, a wrong number of arguments or one out of range.
+    """
+    named = [name for spec in specs for name in ([f"column:{c}" for c in columns] if spec == "columns" else [spec])]
+    return tuple(_feature(spec, tuple(columns)) for spec in dict.fromkeys(named))
+
+
+def _feature(spec: str, columns: tuple[str, ...]) -> Feature:
+    name, *arguments = spec.split(":")
+    if name == "column" and len(arguments) == 1:
+        if arguments[0] not in columns:
+            raise UserError(
+                f"feature {spec!r}: the data have no column {arguments[0]!r}{nearest(arguments[0], columns)}"
+            )
+        return Feature(spec, 1, _column, np.array([5.0 + columns.index(arguments[0])]))
+    if name in _CYCLES and not arguments:
+        return Feature(spec, 1, _cycle, np.array(_CYCLES[name], dtype=np.float64))
+    if name not in _KINDS:
+        raise UserError(f"unknown feature {spec!r}{nearest(name, [*_KINDS, *_CYCLES, 'column', 'columns'])}")
+    kind = _KINDS[name]
+    if len(arguments) != len(kind.minimum) or not all(a.isdigit() for a in arguments):
+        raise UserError(
+            f"feature {spec!r} needs {len(kind.minimum)} whole number(s) after its name, such as {name}:24."
+        )
+    values = [int(a) for a in arguments]
+    if any(v < least for v, least in zip(values, kind.minimum, strict=True)):
+        raise UserError(f"feature {spec!r}: the least numbers are {kind.minimum}.")
+    return Feature(spec, kind.lookback(*values), kind.kernel, np.array(values, dtype=np.float64))

@@ -1,0 +1,1 @@
+"""Where bars come from: a store, CSV files, an exchange, a generator."""

@@ -1,0 +1,33 @@
+"""Which market data to load, by name: the one door to stores, files, exchanges and generators."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from qframe_rl.config import Base
+
+
+class DataConfig(Base):
+    """Where bars come from and which."""
+
+    data: str = "synthetic:ar1"
+    """Folder of a Parquet store, a Parquet or CSV file, ``ccxt:EXCHANGE``, or ``synthetic:NAME``."""
+    exchange: str = "binance"
+    """Exchange of a store, as CCXT spells it; USD-margined perpetuals are under EXCHANGE_um."""
+    symbols: tuple[str, ...] = ()
+    """Symbols such as BTC/USDT; perpetuals as BTC/USDT:USDT."""
+    timeframe: str = "1h"
+    """Length of a bar, such as 1m, 1h, 4h or 1d."""
+    since: str | None = None
+    """First moment, ISO 8601 UTC; null = all there is."""
+    until: str | None = None
+    """Last moment, ISO 8601 UTC; null = all there is."""
+    columns: tuple[str, ...] = ()
+    """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY], joined as of their timestamp plus DELAY
+    (such as 1d): the time at which they were published."""
+    funding: str = Field(default="require", pattern="^(require|zero)$")
+    """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
+    bars: int = Field(default=30_000, ge=100)
+    """Number of bars of a synthetic market."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of a synthetic market."""

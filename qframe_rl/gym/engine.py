@@ -1,0 +1,229 @@
+"""A batch of episodes on one tape: the arrays, and the compiled functions that move them one bar on.
+
+The engine allocates nothing per step but what it hands out. Each account has its own seed, and the start of its n-th
+episode is a hash of that seed and n, so what an account lives through does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qframe_rl.gym.reward import N_STATE, Reward
+from qframe_rl.gym.tape import Tape
+from qframe_rl.interface import BOUND, MarketInterface
+from qframe_rl.jit import compiled, inlined
+from qframe_rl.kernel import EQUITY, N_FILLS, N_WORK, RUINED, Rules, account_rows, settle_rows, target_rows
+from qframe_rl.types import CLOSE, Bool, Float, Int, Single
+
+_SMALL = 1 << 14
+"""Bytes below which a fresh array is cheaper than a recycled one."""
+
+
+class Engine:
+    """B accounts, each in an episode of its own.
+
+    Parameters
+    ----------
+    tape
+        The bars.
+    interface
+        Observations and actions.
+    rules
+        The market rules.
+    reward
+        What a step is worth.
+    cash
+        Quote currency at the start of an episode.
+    episode_bars
+        Length of an episode, which starts at a random bar; None = whole runs from their first bar.
+    n_envs
+        B.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        interface: MarketInterface,
+        rules: Rules,
+        reward: Reward,
+        cash: float,
+        episode_bars: int | None,
+        n_envs: int,
+    ):
+        n = tape.values.shape[1]
+        self.tape, self.interface, self.rules, self.reward = tape, interface, rules, reward
+        self.start_cash = cash
+        self.episode_bars = episode_bars or 0
+        self.n_envs = n_envs
+        self.cash = np.full(n_envs, cash)
+        self.position = np.zeros((n_envs, n))
+        self.mark = np.zeros((n_envs, n))
+        self.equity = np.full(n_envs, cash)
+        self.row = np.zeros(n_envs, dtype=np.int64)
+        self.last = np.zeros(n_envs, dtype=np.int64)
+        self.seed = np.zeros(n_envs, dtype=np.uint64)
+        self.episode = np.zeros(n_envs, dtype=np.uint64)
+        self.memory = np.zeros((n_envs, N_STATE))
+        self.fills = np.zeros((n_envs, n, N_FILLS))
+        self.orders = np.zeros((n_envs, n, 3))
+        self._book = np.zeros((n_envs, 3))
+        self._work = np.zeros((n, N_WORK))
+        self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
+
+    def seed_with(self, seed: int) -> None:
+        """Give account b the seed ``seed + b`` and forget all episodes."""
+        self.seed[:] = np.uint64(seed % (1 << 64)) + np.arange(self.n_envs, dtype=np.uint64)
+        self.episode[:] = 0
+
+    def reset(self, mask: Bool) -> None:
+        """Begin a new episode for the masked accounts."""
+        _begin(
+            mask, self.seed, self.episode, self.tape.runs, self.episode_bars, self.tape.values, self.start_cash,
+            self.cash, self.position, self.mark, self.equity, self.row, self.last, self.memory, self.fills,
+        )  # fmt: skip
+
+    def step(self, actions: NDArray[Any], active: Bool) -> tuple[Float, Bool, Bool]:
+        """Move the active accounts one bar on.
+
+        Returns
+        -------
+        tuple[Float, Bool, Bool]
+            (B,) rewards, terminated (liquidated or ruined) and truncated (episode or data ended); 0 and False for the
+            inactive.
+        """
+        scheme = self.interface.scheme
+        target, offset = scheme.targets(actions)
+        tape, rules = self.tape, self.rules
+        target_rows(
+            target, offset, self.cash, self.position, self.mark, tape.tradable, self.row, scheme.band, self.orders
+        )
+        np.add(self.row, 1, out=self.row, where=active)
+        settle_rows(
+            self.cash, self.position, self.mark, self.orders, tape.values, tape.funding, tape.final, self.row, active,
+            rules.table, rules.leverage, rules.shorting, self.fills, self._book, self._work,
+        )  # fmt: skip
+        rewards = np.zeros(self.n_envs)
+        terminated, truncated = np.zeros(self.n_envs, dtype=np.bool_), np.zeros(self.n_envs, dtype=np.bool_)
+        self.reward.kernel(self.equity, self._book[:, EQUITY], active, self.memory, self.reward.params, rewards)
+        _end(active, self._book, self.row, self.last, self.equity, terminated, truncated)
+        return rewards, terminated, truncated
+
+    def observe(self) -> Single:
+        """(B, n_numbers) observations, in an array that nobody else holds."""
+        out: Single = self._shown.take()
+        observer, tape = self.interface.observer, self.tape
+        _copy_windows(tape.features, self.row, observer.n_rows, out)
+        first = observer.n_rows * tape.features.shape[1]
+        account_rows(self.cash, self.position, self.mark, tape.tradable, self.row, BOUND, first, out)
+        return out
+
+    _STATE = ("cash", "position", "mark", "equity", "row", "last", "seed", "episode", "memory", "fills")
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """The exact state of every account."""
+        return {name: getattr(self, name).copy() for name in self._STATE}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Return to a snapshot."""
+        for name in self._STATE:
+            getattr(self, name)[...] = state[name]
+
+
+class Recycler:
+    """Hands out arrays of one shape, and hands one out again only when nobody holds it or a view of it any more.
+
+    A fresh megabyte costs more in page faults than the copy into it; a buffer reused while somebody still reads it
+    shows him the future.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: type[np.generic]):
+        self.shape, self.dtype = shape, dtype
+        self._held: list[NDArray[Any]] = []
+        self._small = int(np.prod(shape)) * np.dtype(dtype).itemsize < _SMALL
+
+    def take(self) -> NDArray[Any]:
+        """Return an array with unspecified content."""
+        if self._small:
+            return np.empty(self.shape, self.dtype)
+        for k in range(len(self._held)):
+            if sys.getrefcount(self._held[k]) == 2:  # the list and the call's own argument
+                return self._held[k]
+        self._held.append(np.empty(self.shape, self.dtype))
+        return self._held[-1]
+
+
+@inlined
+def _mix(seed: np.uint64, episode: np.uint64) -> np.uint64:
+    """Hash a seed and a counter to 64 bits (SplitMix64; Steele, Lea & Flood, 2014)."""
+    z = seed * np.uint64(0xD1342543DE82EF95) + (episode + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@inlined
+def _n_starts(run: Int, r: int, bars: int) -> int:
+    """How many rows of run ``r`` an episode can start on."""
+    return max(1, run[r, 1] - run[r, 0] - bars + 1) if bars > 0 else 1
+
+
+@compiled
+def _begin(
+    mask: Bool,
+    seed: NDArray[np.uint64],
+    episode: NDArray[np.uint64],
+    runs: Int,
+    bars: int,
+    values: Float,
+    start_cash: float,
+    cash: Float,
+    position: Float,
+    mark: Float,
+    equity: Float,
+    row: Int,
+    last: Int,
+    memory: Float,
+    fills: Float,
+) -> None:
+    total = 0
+    for r in range(len(runs)):
+        total += _n_starts(runs, r, bars)
+    for b in range(len(mask)):
+        if mask[b]:
+            pick = np.int64(_mix(seed[b], episode[b]) % np.uint64(total))
+            episode[b] += np.uint64(1)
+            r = 0
+            while pick >= _n_starts(runs, r, bars):
+                pick -= _n_starts(runs, r, bars)
+                r += 1
+            row[b] = runs[r, 0] + pick
+            last[b] = min(row[b] + bars, runs[r, 1]) if bars > 0 else runs[r, 1]
+            cash[b] = equity[b] = start_cash
+            memory[b, :] = 0.0
+            for a in range(position.shape[1]):
+                position[b, a] = 0.0
+                mark[b, a] = values[row[b], a, CLOSE]
+                fills[b, a, :] = 0.0
+
+
+@compiled
+def _end(active: Bool, book: Float, row: Int, last: Int, equity: Float, terminated: Bool, truncated: Bool) -> None:
+    for b in range(len(active)):
+        if active[b]:
+            equity[b] = book[b, EQUITY]
+            terminated[b] = book[b, RUINED] != 0.0
+            truncated[b] = row[b] >= last[b] and not terminated[b]
+
+
+@compiled
+def _copy_windows(features: Single, row: Int, n_rows: int, out: Single) -> None:
+    width = features.shape[1]
+    for b in range(len(row)):
+        first = row[b] - n_rows + 1
+        for k in range(n_rows):
+            for f in range(width):
+                out[b, k * width + f] = features[first + k, f]

@@ -1,0 +1,152 @@
+"""One episode at a time: over the kernel for training, or over a session for any feed, live ones included."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from qframe_rl.agent import View
+from qframe_rl.gym.engine import Engine
+from qframe_rl.gym.render import Trace, picture
+from qframe_rl.gym.reward import N_STATE, Reward
+from qframe_rl.gym.vector import VectorTradingEnv
+from qframe_rl.interface import MarketInterface
+from qframe_rl.kernel import QUANTITY
+from qframe_rl.session import Session
+from qframe_rl.types import Single
+
+Step = tuple[Single, SupportsFloat, bool, bool, dict[str, Any]]
+Base = gymnasium.Env[Single, Any]
+
+
+class TradingEnv(Base):
+    """A batch of one: the same engine, the same bits as `VectorTradingEnv`.
+
+    ``info`` holds ``equity`` (quote currency) and ``time`` (close of the last bar, ns UTC).
+
+    Parameters
+    ----------
+    engine
+        A batch of one.
+    render_mode
+        ``rgb_array`` (price with trades, exposure, equity as a picture) or ``human`` (the same in a window).
+    symbols
+        Names for the picture.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, engine: Engine, render_mode: str | None = None, symbols: tuple[str, ...] = ()):
+        self._batch = VectorTradingEnv(engine, AutoresetMode.DISABLED)
+        self.engine = engine
+        self.observation_space = engine.interface.observation_space
+        self.action_space = engine.interface.action_space
+        self.render_mode = render_mode
+        self._trace = Trace(symbols)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
+        """Begin an episode."""
+        super().reset(seed=seed)
+        if seed is None and self._batch._np_random is None:
+            seed = int(self.np_random.integers(1 << 62))
+        rows, _ = self._batch.reset(seed=seed)
+        self._trace.clear()
+        self._remember()
+        return rows[0], self._info()
+
+    def step(self, action: Any) -> Step:
+        """Move one bar on."""
+        rows, rewards, terminated, truncated, _ = self._batch.step(np.asarray(action)[None])
+        self._remember()
+        return rows[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._info()
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Draw the episode so far; (H, W, 3) for ``rgb_array``."""
+        if self.render_mode is None:
+            return None
+        return picture(self._trace, show=self.render_mode == "human")
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """The exact state."""
+        return self._batch.snapshot()
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Return to a snapshot."""
+        self._batch.restore(state)
+
+    def _info(self) -> dict[str, Any]:
+        engine = self.engine
+        return {"equity": float(engine.equity[0]), "time": int(engine.tape.time[engine.row[0]])}
+
+    def _remember(self) -> None:
+        if self.render_mode is None:
+            return
+        engine, b = self.engine, 0
+        row = int(engine.row[b])
+        exposure = engine.position[b] * np.nan_to_num(engine.mark[b]) / max(float(engine.equity[b]), 1e-12)
+        bar = engine.tape.values[row]
+        self._trace.append(int(engine.tape.time[row]), bar, engine.fills[b, :, QUANTITY], exposure, engine.equity[b])
+        if self.render_mode == "human":
+            self.render()
+
+
+class SessionEnv(Base):
+    """A session behind the Gymnasium interface: ``step`` blocks until the feed's next bar closes.
+
+    It takes any feed, a live one of an exchange included, and settles in the session's venue, so a policy trained in
+    `TradingEnv` runs unchanged. There is one episode: the session's.
+
+    Parameters
+    ----------
+    session
+        Its window must be at least the interface's.
+    interface
+        Observations and actions.
+    reward
+        What a step is worth.
+    """
+
+    def __init__(self, session: Session, interface: MarketInterface, reward: Reward):
+        self.session = session
+        self.interface = interface
+        self.reward = reward
+        self.observation_space = interface.observation_space
+        self.action_space = interface.action_space
+        self._view: View | None = None
+        self._memory = np.zeros((1, N_STATE))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
+        """Start the session.
+
+        Raises
+        ------
+        RuntimeError
+            The second time: what was traded cannot be taken back.
+        """
+        super().reset(seed=seed)
+        if self._view is not None:
+            raise RuntimeError("a session has one episode; make a new session for another")
+        self._view = self.session.start()
+        return self.interface.observe(self._view), self._info(self._view)
+
+    def step(self, action: Any) -> Step:
+        """Submit the orders that the action means and wait for the next bar.
+
+        When the data end there is no further bar: the last observation returns with reward 0 and ``truncated``.
+        """
+        if self._view is None:
+            raise RuntimeError("call reset() before step()")
+        before = self._view.account.equity.reshape(1)
+        view = self._view = self.session.step(self.interface.orders(action, self._view))
+        out = np.zeros(1)
+        after = view.account.equity.reshape(1)
+        if not view.exhausted:
+            self.reward.kernel(before, after, np.ones(1, dtype=np.bool_), self._memory, self.reward.params, out)
+        return self.interface.observe(view), float(out[0]), view.terminated, view.exhausted, self._info(view)
+
+    def _info(self, view: View) -> dict[str, Any]:
+        return {"equity": float(view.account.equity), "time": view.time}

@@ -1,0 +1,175 @@
+"""A market: rules, interface, reward and money, joined; what a file in ``envs/`` makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gymnasium.vector import AutoresetMode
+from pydantic import Field
+
+from qframe_rl.agent import Brief
+from qframe_rl.config import Base, Ref, UserError
+from qframe_rl.gym.engine import Engine
+from qframe_rl.gym.env import TradingEnv
+from qframe_rl.gym.reward import Reward, reward
+from qframe_rl.gym.tape import Tape, tape_of
+from qframe_rl.gym.vector import VectorTradingEnv
+from qframe_rl.interface import MarketInterface, Observer, Parts
+from qframe_rl.kernel import HALF_SPREAD, TAKER, Rules, rules_of
+from qframe_rl.types import History, Instrument, Segment, Segments
+
+FEATURES = (
+    "log_return:1",
+    "log_return:4",
+    "log_return:24",
+    "volatility:24",
+    "volatility:168",
+    "range:24",
+    "volume_z:48",
+    "rsi:14",
+    "macd:8:24",
+    "macd:16:48",
+    "ma_distance:24",
+    "ma_distance:168",
+    "day_sin",
+    "day_cos",
+    "week_sin",
+    "week_cos",
+    "columns",
+)
+
+
+class MarketConfig(Base):
+    """What every market has."""
+
+    features: tuple[str, ...] = FEATURES
+    """Features that a policy sees of each instrument; `qframe_rl.features.known` lists them."""
+    n_rows: int = Field(default=1, ge=1)
+    """Bars whose features are shown at once. The features look back by themselves, so one is enough for a policy
+    without memory."""
+    actions: Ref = Ref(name="levels")
+    """Action scheme: levels, exposure, weights or limit, with its parameters."""
+    reward: Ref = Ref(name="log_growth")
+    """Reward: log_growth, differential_sharpe or drawdown, with its parameters."""
+    episode_bars: int | None = Field(default=720, ge=1)
+    """Length of a training episode in bars, begun at a random bar; null = the whole training period."""
+    cash: float = Field(default=10_000.0, gt=0.0)
+    """Quote currency at the start."""
+    taker_fee_bps: float | None = Field(default=None, ge=0.0, lt=1000.0)
+    """Fee on orders that take, basis points of notional; null = the instrument's own."""
+    maker_fee_bps: float | None = Field(default=None, gt=-100.0, lt=1000.0)
+    """Fee on orders that rest, basis points of notional, negative for a rebate; null = the instrument's own."""
+    half_spread_bps: float = Field(default=1.0, ge=0.0, lt=1000.0)
+    """Half of the bid-ask spread, paid by market and stop orders, basis points of the price."""
+    impact: float = Field(default=0.006, ge=0.0, lt=1.0)
+    """Square-root impact: an order of quantity q loses impact x sqrt(q / bar volume) of its price. The default is
+    a daily volatility of 3 % over sqrt(24) hourly bars."""
+    volume_share: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Largest share of a bar's volume that one order can fill."""
+
+
+@dataclass(frozen=True)
+class Market:
+    """A market as one account meets it."""
+
+    name: str
+    """Its name in the catalogue."""
+    instruments: tuple[Instrument, ...]
+    bar_ns: int
+    rules: Rules
+    interface: MarketInterface
+    reward: Reward
+    cash: float
+    episode_bars: int | None
+
+    def fit(self, parts: Parts) -> Market:
+        """Return the same market with its scaler fitted on the rows of the parts' segments alone."""
+        return replace(self, interface=self.interface.fit(parts))
+
+    def tape(self, parts: Parts) -> Tape:
+        """Bars and features of histories, to share among environments."""
+        return tape_of(parts, self.interface.observer)
+
+    def engine(self, tape: Tape, n_envs: int) -> Engine:
+        """A batch of accounts."""
+        return Engine(tape, self.interface, self.rules, self.reward, self.cash, self.episode_bars, n_envs)
+
+    def env(self, tape: Tape, render_mode: str | None = None) -> TradingEnv:
+        """One environment."""
+        return TradingEnv(self.engine(tape, 1), render_mode, tuple(i.symbol for i in self.instruments))
+
+    def vec(self, tape: Tape, n_envs: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> VectorTradingEnv:
+        """A batch of environments."""
+        return VectorTradingEnv(self.engine(tape, n_envs), mode)
+
+    def brief(self, history: History, seed: int) -> Brief:
+        """What a strategy may know before the first bar of ``history``."""
+        cost = float((self.rules.table[:, TAKER] + self.rules.table[:, HALF_SPREAD]).max())
+        return Brief(
+            self.instruments,
+            history.columns,
+            self.bar_ns,
+            self.rules.leverage,
+            self.rules.shorting,
+            cost,
+            self.interface,
+            seed,
+            history.theory,
+        )
+
+
+def market(
+    name: str,
+    config: MarketConfig,
+    instruments: tuple[Instrument, ...],
+    columns: tuple[str, ...],
+    bar_ns: int,
+    *,
+    leverage: float = 1.0,
+    shorting: bool = False,
+    liquidation_fee: float = 0.0,
+) -> Market:
+    """Join a configuration and the instruments' own rules into a market.
+
+    Parameters
+    ----------
+    name
+        Name in the catalogue.
+    config
+        Observations, actions, reward and costs.
+    instruments, columns, bar_ns
+        What the feed delivers.
+    leverage, shorting, liquidation_fee
+        As in `qframe_rl.kernel.rules_of`.
+
+    Raises
+    ------
+    UserError
+        For an unknown feature, scheme or reward, or costs that could take a price to zero.
+    """
+    priced = tuple(_with_fees(instrument, config) for instrument in instruments)
+    if config.half_spread_bps / 1e4 + config.impact * config.volume_share**0.5 >= 1.0:
+        raise UserError(f"env {name}: half_spread_bps and impact together would take a price to zero; lower them.")
+    rules = rules_of(
+        priced,
+        half_spread=config.half_spread_bps / 1e4,
+        impact=config.impact,
+        volume_share=config.volume_share,
+        liquidation_fee=liquidation_fee,
+        leverage=leverage,
+        shorting=shorting,
+    )
+    observer = Observer(config.features, config.n_rows, len(instruments), columns)
+    interface = MarketInterface(observer, config.actions.name, config.actions.params)
+    return Market(name, priced, bar_ns, rules, interface, reward(config.reward), config.cash, config.episode_bars)
+
+
+def _with_fees(instrument: Instrument, config: MarketConfig) -> Instrument:
+    maker = instrument.maker_fee if config.maker_fee_bps is None else config.maker_fee_bps / 1e4
+    taker = instrument.taker_fee if config.taker_fee_bps is None else config.taker_fee_bps / 1e4
+    return replace(instrument, maker_fee=maker, taker_fee=taker)
+
+
+def whole(history: History) -> Segments:
+    """One segment: every row."""
+    return (Segment(0, len(history)),)

@@ -1,0 +1,111 @@
+"""What a step is worth: compiled functions of equity before and after a bar, each with a little state per account.
+
+Every reward starts from zero state and reads nothing but equity, so what the agent is paid for is what it owns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from qframe_rl.config import Base, Ref, UserError, build, nearest
+from qframe_rl.jit import compiled
+from qframe_rl.types import Bool, Float
+
+Kernel = Callable[[Float, Float, Bool, Float, Float, Float], None]
+"""``kernel(before (B,), after (B,), active (B,), state (B, 4), params, out (B,))`` writes the rewards of the active."""
+
+N_STATE = 4
+RUIN = 1e-3
+"""Losing everything counts as being left with this share of equity: log reward -6.9 instead of minus infinity."""
+
+
+class Reward(NamedTuple):
+    """A reward by name."""
+
+    kernel: Kernel
+    params: Float
+
+
+class LogGrowthConfig(Base):
+    """Log growth of equity per bar; its sum over an episode is the log of final over initial equity."""
+
+    scale: float = 100.0
+    """Multiplier: 100 = in percent, so that a bar's reward is of order one."""
+
+
+class DifferentialSharpeConfig(Base):
+    """Differential Sharpe ratio (Moody & Saffell, 2001, eq. 8)."""
+
+    eta: float = 0.01
+    """Weight of the newest return in the moving moments, in (0, 1). The reward is 0 for the first 1 / eta bars."""
+
+
+class DrawdownConfig(Base):
+    """Log growth, less a penalty on every further fall below the peak of equity."""
+
+    penalty: float = 1.0
+    """Weight of the increase in drawdown."""
+    scale: float = 100.0
+    """Multiplier of the whole."""
+
+
+@compiled
+def _log_growth(before: Float, after: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
+    for b in range(len(out)):
+        if active[b]:
+            out[b] = params[0] * math.log(max(after[b] / before[b], RUIN))
+
+
+@compiled
+def _differential_sharpe(before: Float, after: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
+    eta = params[0]
+    for b in range(len(out)):
+        if active[b]:
+            r = max(after[b] / before[b], RUIN) - 1.0
+            mean, square, n = state[b, 0], state[b, 1], state[b, 2]
+            variance = square - mean * mean
+            out[b] = 0.0
+            if n * eta >= 1.0 and variance > 0.0:
+                out[b] = (square * (r - mean) - 0.5 * mean * (r * r - square)) / variance**1.5
+            state[b, 0] = mean + eta * (r - mean)
+            state[b, 1] = square + eta * (r * r - square)
+            state[b, 2] = n + 1.0
+
+
+@compiled
+def _drawdown(before: Float, after: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
+    for b in range(len(out)):
+        if active[b]:
+            peak = max(state[b, 0], before[b])
+            was = math.log(max(before[b] / peak, RUIN))
+            peak = max(peak, after[b])
+            now = math.log(max(after[b] / peak, RUIN))
+            state[b, 0] = peak
+            growth = math.log(max(after[b] / before[b], RUIN))
+            out[b] = params[1] * (growth - params[0] * max(0.0, was - now))
+
+
+_KINDS: dict[str, tuple[type[Base], Kernel, tuple[str, ...]]] = {
+    "log_growth": (LogGrowthConfig, _log_growth, ("scale",)),
+    "differential_sharpe": (DifferentialSharpeConfig, _differential_sharpe, ("eta",)),
+    "drawdown": (DrawdownConfig, _drawdown, ("penalty", "scale")),
+}
+
+
+def reward(ref: Ref) -> Reward:
+    """Look a reward up.
+
+    Raises
+    ------
+    UserError
+        For an unknown name or parameter.
+    """
+    if ref.name not in _KINDS:
+        raise UserError(f"unknown reward {ref.name!r}{nearest(ref.name, _KINDS)}")
+    config, kernel, fields = _KINDS[ref.name]
+    chosen = build(config, ref.params, f"reward {ref.name}")
+    return Reward(kernel, np.array([getattr(chosen, field) for field in fields], dtype=np.float64))

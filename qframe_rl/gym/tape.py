@@ -1,0 +1,77 @@
+"""The bars of histories laid end to end, with what a policy may see of them: read-only, shared by environments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qframe_rl.config import UserError
+from qframe_rl.interface import Observer, Parts
+from qframe_rl.types import CLOSE, Bool, Float, Int, Single
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """T rows of bars; an episode walks along one run of them."""
+
+    time: Int
+    """(T,) closes, ns UTC."""
+    values: Float
+    """(T, A, 5) open, high, low, close, volume."""
+    funding: Float
+    """(T, A)."""
+    final: Bool
+    """(T, A)."""
+    tradable: Bool
+    """(T, A) whether the instrument traded in the bar."""
+    features: Single
+    """(T, A x F) scaled features."""
+    runs: Int
+    """(R, 2) first and last decision row of each run; orders decided on the last never settle."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the arrays."""
+        return sum(array.nbytes for array in vars(self).values())
+
+
+def tape_of(parts: Parts, observer: Observer) -> Tape:
+    """Lay histories end to end.
+
+    Parameters
+    ----------
+    parts
+        Histories of the same instruments and columns, and the segments of each in which orders may settle.
+    observer
+        What a policy sees.
+
+    Raises
+    ------
+    UserError
+        If no segment is long enough for the observer's window and one bar.
+    """
+    runs: list[tuple[int, int]] = []
+    offset = 0
+    for history, segments in parts:
+        for segment in segments:
+            first = max(segment.start, observer.window) - 1
+            if segment.stop - 1 > first:
+                runs.append((offset + first, offset + segment.stop - 1))
+        offset += len(history)
+    if not runs:
+        longest = max((s.n_bars for _, segments in parts for s in segments), default=0)
+        raise UserError(
+            f"no segment is long enough: the longest has {longest} bars, but the observation needs {observer.window} "
+            "before the first decision; take a longer period or shorter features."
+        )
+    values = np.concatenate([history.values[:, :, :5] for history, _ in parts])
+    return Tape(
+        np.concatenate([history.time for history, _ in parts]),
+        values,
+        np.concatenate([history.funding for history, _ in parts]),
+        np.concatenate([history.final for history, _ in parts]),
+        ~np.isnan(values[:, :, CLOSE]),
+        np.concatenate([observer.matrix(history) for history, _ in parts]),
+        np.array(runs, dtype=np.int64),
+    )

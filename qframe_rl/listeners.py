@@ -1,0 +1,96 @@
+"""Those who are told what a session does. They read, and can change nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Protocol, TextIO
+
+import numpy as np
+
+from qframe_rl.agent import View
+from qframe_rl.types import Account, Fills, Float, Instrument, Orders, Record, iso
+
+
+class Listener(Protocol):
+    """Told of each bar of a session."""
+
+    def started(self, view: View) -> None:
+        """The first decision is about to be made."""
+
+    def settled(self, view: View, orders: Orders) -> None:
+        """``orders`` met a bar, and ``view`` is what is known after it."""
+
+    def ended(self, view: View) -> None:
+        """No further bar will come."""
+
+
+class Journal:
+    """Keeps every number of a session; the only source of its reports.
+
+    Parameters
+    ----------
+    instruments
+        The A instruments.
+    bar_ns
+        Length of a bar.
+    sink
+        Where each bar is appended as a line of JSON, flushed at once; floats are written with all their digits.
+    """
+
+    def __init__(self, instruments: tuple[Instrument, ...], bar_ns: int, sink: TextIO | None = None):
+        self.instruments = instruments
+        self.bar_ns = bar_ns
+        self._sink = sink
+        self._times: list[int] = []
+        self._rows: list[Float] = []
+        self._chain = b""
+
+    def started(self, view: View) -> None:
+        """Write the state before the first bar."""
+        n = len(self.instruments)
+        nothing = Fills.of(np.zeros((n, 8)), np.zeros(()))
+        self._append(view, Orders.market(np.zeros(n)), nothing)
+
+    def settled(self, view: View, orders: Orders) -> None:
+        """Write one bar."""
+        self._append(view, orders, view.fills)
+
+    def ended(self, view: View) -> None:
+        """Nothing to write: every bar is there already."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all rows so far, each chained to the one before."""
+        return self._chain.hex()
+
+    def record(self) -> Record:
+        """The journal as columns."""
+        n, a = len(self._rows), len(self.instruments)
+        rows = np.stack(self._rows)
+        per = rows[:, 2:].reshape(n, -1, a)
+        account = Account(rows[:, 0], per[:, 0], per[:, 1])
+        orders = Orders(per[:, 2], per[:, 3], per[:, 4])
+        fills = Fills.of(np.moveaxis(per[:, 5:13], 1, -1), rows[:, 1])
+        return Record(self.instruments, self.bar_ns, np.array(self._times), account, orders, fills, self.digest)
+
+    def _append(self, view: View, orders: Orders, fills: Fills) -> None:
+        account = view.account
+        fields = (account.position, account.mark, *orders, *fills[:8])
+        row = np.concatenate([[account.cash, fills.absorbed], *(np.asarray(f, dtype=np.float64) for f in fields)])
+        self._times.append(view.time)
+        self._rows.append(row)
+        self._chain = hashlib.sha256(self._chain + view.time.to_bytes(8, "little") + row.tobytes()).digest()
+        if self._sink is not None:
+            self._sink.write(self._line(view, orders, fills))
+            self._sink.flush()
+
+    def _line(self, view: View, orders: Orders, fills: Fills) -> str:
+        line: dict[str, object] = {"bar": len(self._rows) - 1, "time": iso(view.time)}
+        line |= {"equity": float(view.account.equity), "cash": float(view.account.cash)}
+        for a, instrument in enumerate(self.instruments):
+            parts = (view.account.position, view.account.mark, *orders, *fills[:8])
+            names = ("position", "mark", *(f"order_{name}" for name in Orders._fields), *Fills._fields[:8])
+            known = {name: float(part[a]) for name, part in zip(names, parts, strict=True) if np.isfinite(part[a])}
+            line[instrument.symbol] = {k: v for k, v in known.items() if v != 0.0}
+        return json.dumps(line | {"hash": self._chain.hex()}) + "\n"

@@ -1,0 +1,1 @@
+"""Train, evaluate, choose, checkpoint, paper-trade."""

@@ -1,0 +1,88 @@
+"""One strategy on one stretch of bars, through the same session and venue as paper trading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from qframe_rl.agent import Agent, View
+from qframe_rl.feeds.history import HistoryFeed
+from qframe_rl.gym.market import Market
+from qframe_rl.listeners import Journal
+from qframe_rl.session import Session
+from qframe_rl.types import Account, Fills, History, Orders, Record, Segment
+from qframe_rl.venues.simulated import SimulatedVenue
+
+OnBar = Callable[[int, int], None]
+"""Told of bars done and bars in all, now and then."""
+
+
+def window_of(market: Market, *agents: Agent) -> int:
+    """Bars to show at each decision so that every agent and the market's interface see enough."""
+    return max(market.interface.window, *(agent.window for agent in agents))
+
+
+def backtest(
+    market: Market, agent: Agent, history: History, segment: Segment, window: int, on_bar: OnBar | None = None
+) -> Record:
+    """Let ``agent`` trade the bars of ``segment``.
+
+    Parameters
+    ----------
+    market
+        Rules, cash and interface.
+    agent
+        The strategy.
+    history
+        Bars; those before the segment serve as warm-up.
+    segment
+        Rows in which orders settle.
+    window
+        Bars shown at each decision; from `window_of`, over all agents that are to be compared.
+    on_bar
+        Told of the progress.
+
+    Raises
+    ------
+    UserError
+        If the period is shorter than the window.
+    """
+    feed = HistoryFeed(history, segment, window)
+    journal = Journal(market.instruments, market.bar_ns)
+    session = Session(feed, SimulatedVenue(market.rules, market.cash), window, journal)
+    total = feed.stop - feed.start - window
+    view: View = session.start()
+    done = 0
+    while not view.over:
+        view = session.step(agent.decide(view))
+        done += 1
+        if on_bar is not None and done % 500 == 0:
+            on_bar(min(done, total), total)
+    if on_bar is not None:
+        on_bar(total, total)
+    return journal.record()
+
+
+def joined(records: list[Record]) -> Record:
+    """Lay records of consecutive periods end to end, each begun with the equity that the one before ended with.
+
+    Money and positions of a later record are scaled to that equity; a period's own start row is dropped.
+    """
+    first, *rest = records
+    for after in rest:
+        scale = float(first.account.equity[-1] / after.account.equity[0])
+        first = replace(
+            first,
+            time=np.concatenate([first.time, after.time[1:]]),
+            account=Account(*_laid(first.account, after.account, (scale, scale, 1.0))),
+            orders=Orders(*_laid(first.orders, after.orders, (scale, 1.0, 1.0))),
+            fills=Fills(*_laid(first.fills, after.fills, (scale, 1.0, *(scale,) * 5, 1.0, scale))),
+            digest=f"{first.digest}{after.digest}",
+        )
+    return first
+
+
+def _laid(one: tuple[np.ndarray, ...], two: tuple[np.ndarray, ...], scales: tuple[float, ...]) -> list[np.ndarray]:
+    return [np.concatenate([a, b[1:] * s]) for a, b, s in zip(one, two, scales, strict=True)]

@@ -1,0 +1,117 @@
+"""What one run is made of, as configuration, and the fingerprint that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from qframe_rl import catalog
+from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.gym.market import Market
+from qframe_rl.types import History, Instrument
+
+BASELINES = ("flat", "buy_and_hold", "random")
+"""Always scored beside the others; `flat` and `buy_and_hold` are always among the candidates."""
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Experiment(Base):
+    """Everything that decides what a run does."""
+
+    data: DataConfig = DataConfig()
+    """The bars."""
+    env: Ref = Ref(name="auto")
+    """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
+    agents: tuple[str, ...] = ("ppo", "momentum", "mean_reversion", "random", "buy_and_hold", "flat")
+    """Strategies of the catalogue to train and compare."""
+    agent: dict[str, dict[str, Any]] = Field(default={})
+    """Parameters of the strategies' configurations, by name."""
+    split: Ref = Ref(name="holdout")
+    """How the bars are cut into training, validation and test: holdout, walk_forward, purged_kfold or cpcv."""
+    seeds: int = Field(default=1, ge=1, le=100)
+    """Trainings of each learning agent, with seeds of their own."""
+    seed: int = Field(default=0, ge=0)
+    """Root of all randomness."""
+    level: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """Share of the bootstrap resamples inside the intervals."""
+    resamples: int = Field(default=1000, ge=100)
+    """Number of bootstrap resamples."""
+
+    def identity(self, history: History) -> str:
+        """Fingerprint of configuration, data and code: equal ones give equal results."""
+        return fingerprint(self.model_dump(mode="json"), history.fingerprint, code_fingerprint())
+
+
+@cache
+def code_fingerprint() -> str:
+    """Hash of every Python file of the four packages."""
+    digest = hashlib.sha256()
+    for package in ("agents", "envs", "experiments", "qframe_rl"):
+        for path in sorted((_ROOT / package).rglob("*.py")):
+            digest.update(str(path.relative_to(_ROOT)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    packages = ("qframe-rl", "numpy", "numba", "torch", "gymnasium", "stable-baselines3")
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def make_market(env: Ref, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int) -> Market:
+    """Make the market that a reference names, its scaler unfitted.
+
+    Raises
+    ------
+    UserError
+        For an unknown market or parameter, or instruments that it cannot trade.
+    """
+    name = env.name
+    if name == "auto":
+        name = "perp" if all(i.kind == "perpetual" for i in instruments) else "spot"
+    module = catalog.load("envs", name)
+    market: Market = module.make(build(module.Config, env.params, f"env {name}"), instruments, columns, bar_ns)
+    return market
+
+
+def agent_config(experiment: Experiment, name: str) -> Base:
+    """Configuration of one strategy, with the experiment's parameters for it."""
+    module = catalog.load("agents", name)
+    config: Base = build(module.Config, experiment.agent.get(name, {}), f"agent {name}")
+    return config
+
+
+def roster(experiment: Experiment, history: History) -> tuple[str, ...]:
+    """Names of all strategies to run: those asked for, then the baselines, then the known optimum if there is one.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, one given twice, or parameters of a strategy that does not run.
+    """
+    asked = experiment.agents
+    if len(set(asked)) < len(asked):
+        raise UserError(f"agents: {', '.join(asked)} names one twice.")
+    if not asked:
+        raise UserError("agents: name at least one strategy.")
+    extra = ("optimal",) if history.theory is not None else ()
+    names = tuple(dict.fromkeys((*asked, *BASELINES, *extra)))
+    for name in names:
+        catalog.load("agents", name)
+    for name in experiment.agent:
+        if name not in names:
+            raise UserError(f"agent.{name}: there are parameters for a strategy that is not run{nearest(name, names)}")
+    return names

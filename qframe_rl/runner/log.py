@@ -1,0 +1,67 @@
+"""Where a run reports: TensorBoard for curves and figures, and a screen for progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Screen(Protocol):
+    """Told what the run is doing; the command line draws bars of it."""
+
+    def begin(self, task: str) -> None:
+        """Start a piece of work."""
+
+    def advance(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Say how far it is."""
+
+    def end(self, task: str, note: str = "") -> None:
+        """Say that it is done."""
+
+
+class Silent:
+    """A screen that shows nothing."""
+
+    def begin(self, task: str) -> None:
+        """Show nothing."""
+
+    def advance(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Show nothing."""
+
+    def end(self, task: str, note: str = "") -> None:
+        """Show nothing."""
+
+
+class RunLog:
+    """The `Log` of one training: a TensorBoard folder and a line of the screen."""
+
+    def __init__(self, folder: Path, task: str, screen: Screen):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.task, self.screen = task, screen
+        self._writer = SummaryWriter(str(folder))
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """One point of a curve."""
+        self._writer.add_scalar(name, value, step)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Show how far the training is."""
+        self.screen.advance(self.task, done, total, note)
+
+    def figure(self, name: str, figure: Figure) -> None:
+        """Show a figure."""
+        self._writer.add_figure(name, figure)
+
+    def hyper_parameters(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Show what was set and what came of it."""
+        plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in params.items()}
+        self._writer.add_hparams(plain, dict(metrics), run_name=".")
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()

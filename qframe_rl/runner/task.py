@@ -1,0 +1,69 @@
+"""What a learner is handed: training bars, a way to make environments of them, and a validation score."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from qframe_rl.agent import Agent
+from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
+from qframe_rl.evaluate.splits import Fold
+from qframe_rl.gym.market import Market
+from qframe_rl.interface import Parts
+from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.types import History, Segment, Segments
+
+
+class MarketTask:
+    """The `Task` of one fold: it holds no row of the fold's test bars.
+
+    Parameters
+    ----------
+    market
+        The market, its scaler fitted on the fold's training rows.
+    history
+        All bars.
+    fold
+        Which of them to learn on and to choose on.
+    seed
+        Root of the learner's randomness.
+    """
+
+    def __init__(self, market: Market, history: History, fold: Fold, seed: int):
+        self.market = market
+        self.brief = market.brief(history, seed)
+        self.train = pieces(history, fold.train, fold.test, 0)
+        self.validation = pieces(history, fold.validation, fold.test, market.interface.window)
+
+    def envs(self, n_envs: int) -> VectorEnv[Any, Any, Any]:
+        """Training environments with autoreset mode SAME_STEP, seeded."""
+        envs = self.market.vec(self.market.tape(self.train), n_envs, AutoresetMode.SAME_STEP)
+        envs.reset(seed=self.brief.seed)
+        return envs
+
+    def validate(self, agent: Agent) -> float:
+        """Annual Sharpe ratio, net of costs, over the validation bars; their mean if they are in several pieces."""
+        window = window_of(self.market, agent)
+        scores = []
+        for piece, segments in self.validation:
+            for segment in segments:
+                record = backtest(self.market, agent, piece, segment, window)
+                scores.append(sharpe(returns(record.account.equity), bars_per_year(record.bar_ns)))
+        return sum(scores) / len(scores)
+
+
+def pieces(history: History, segments: Segments, hidden: Segments, warm_up: int) -> Parts:
+    """Cut the segments out of a history, each with up to ``warm_up`` bars before it but none of ``hidden``."""
+    cut = []
+    for segment in segments:
+        floor = max((h.stop for h in hidden if h.stop <= segment.start), default=0)
+        start = max(floor, segment.start - warm_up)
+        cut.append((history.rows(start, segment.stop), (Segment(segment.start - start, segment.stop - start),)))
+    return cut
+
+
+def seed_for(root: int, agent: str, fold: int, run: int) -> int:
+    """Seed of one training, in [0, 2³¹): it does not depend on which others run beside it."""
+    return zlib.crc32(f"{root}/{agent}/{fold}/{run}".encode()) & 0x7FFFFFFF

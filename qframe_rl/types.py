@@ -1,0 +1,370 @@
+"""The records that everything speaks in.
+
+Axes are named once, here: ``B`` accounts (any leading axes), ``A`` instruments, ``W`` bars of a window, ``T`` bars of a
+history, ``C`` channels of a bar. The first five channels are open, high, low, close and volume; the rest are the named
+columns of the feed. Times are int64 nanoseconds UTC and mean the instant at which something became *knowable*: a bar's
+time is its close. Prices and money are in the quote currency, quantities in base units.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qframe_rl.config import UserError
+
+Float = NDArray[np.float64]
+Single = NDArray[np.float32]
+Int = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
+OHLCV = ("open", "high", "low", "close", "volume")
+
+SECOND = 1_000_000_000
+MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND, 604_800 * SECOND
+YEAR = 365 * DAY
+_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One tradable thing and the exchange's rules for it."""
+
+    symbol: str
+    """Unified symbol, such as ``BTC/USDT`` or ``BTC/USDT:USDT``."""
+    kind: Literal["spot", "perpetual"] = "spot"
+    """Spot coins are owned; perpetuals can be short and pay funding."""
+    lot: float = 0.0
+    """Smallest step of a quantity, base units; 0 = any."""
+    tick: float = 0.0
+    """Smallest step of a price, quote currency; 0 = any."""
+    min_notional: float = 0.0
+    """Smallest value of an order, quote currency."""
+    maker_fee: float = 0.0
+    """Fee on resting orders, fraction of notional."""
+    taker_fee: float = 0.0
+    """Fee on orders that take, fraction of notional."""
+    maintenance: float = 0.0
+    """Maintenance margin, fraction of notional."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where market data came from; every report states it."""
+
+    exchange: str
+    """Exchange id as CCXT spells it, or the generator's name."""
+    environment: Literal["production", "testnet", "synthetic", "unknown"]
+    """Only ``production`` data may stand in a performance report unmarked."""
+    origin: str
+    """File, folder or name that it was loaded from."""
+
+
+class Bar(NamedTuple):
+    """One closed bar of every instrument."""
+
+    time: int
+    """Close, ns UTC."""
+    values: Float
+    """(*B, A, C) channels; NaN in all of an instrument's channels where it did not trade."""
+    funding: Float
+    """(*B, A) quote currency due per base unit held long: rate x mark, summed over the stamps in the bar."""
+    final: Bool
+    """(*B, A) whether this is the instrument's last bar: what is held is paid out at its close."""
+
+
+class Account(NamedTuple):
+    """Money, holdings, and what the holdings are valued at."""
+
+    cash: Float
+    """(*B,) quote currency."""
+    position: Float
+    """(*B, A) signed base units."""
+    mark: Float
+    """(*B, A) last traded close; NaN until the first."""
+
+    @property
+    def equity(self) -> Float:
+        """(*B,) cash plus positions at their marks, added instrument by instrument as the kernel does."""
+        equity = self.cash
+        for a in range(self.position.shape[-1]):
+            held = self.position[..., a]
+            equity = equity + np.where(held == 0.0, 0.0, held * self.mark[..., a])
+        return equity
+
+    @property
+    def exposure(self) -> Float:
+        """(*B, A) value of each position as a signed share of equity; 0 where equity is gone."""
+        equity = self.equity[..., None]
+        value = np.where(self.position == 0.0, 0.0, self.position * self.mark)
+        share = np.zeros_like(value)
+        return np.divide(value, equity, out=share, where=np.broadcast_to(equity > 0.0, value.shape))
+
+
+class Orders(NamedTuple):
+    """One order per instrument, good for the next bar only."""
+
+    quantity: Float
+    """(*B, A) signed base units; 0 = no order."""
+    limit: Float
+    """(*B, A) limit price; NaN = none."""
+    stop: Float
+    """(*B, A) trigger price; NaN = none. An order with both a limit and a stop is refused."""
+
+    @classmethod
+    def market(cls, quantity: Float) -> Orders:
+        """Market orders for ``quantity`` (*B, A) signed base units."""
+        none = np.full(np.shape(quantity), np.nan)
+        return cls(np.asarray(quantity, dtype=np.float64), none, none)
+
+
+class Fills(NamedTuple):
+    """What one bar did to the orders and the account; every field but ``absorbed`` is (*B, A)."""
+
+    quantity: Float
+    """Signed base units filled."""
+    price: Float
+    """Average price of the fill; 0 where nothing filled."""
+    fee: Float
+    """Quote currency paid to the exchange, the liquidation fee included."""
+    slippage: Float
+    """Quote currency lost to half-spread and impact; part of ``price`` already."""
+    funding: Float
+    """Quote currency paid as funding; negative = received."""
+    cancelled: Float
+    """Signed base units ordered and not filled."""
+    forced: Float
+    """Signed base units that the venue closed by itself: liquidation, or the instrument's last bar."""
+    forced_price: Float
+    """Price of the forced close; 0 where there was none."""
+    absorbed: Float
+    """(*B,) quote currency of loss beyond the account's equity that the venue bore."""
+
+    @classmethod
+    def of(cls, columns: Float, absorbed: Float) -> Fills:
+        """Take the fields apart that the kernel wrote side by side in (*B, A, 8)."""
+        c = columns
+        return cls(c[..., 0], c[..., 1], c[..., 2], c[..., 3], c[..., 4], c[..., 5], c[..., 6], c[..., 7], absorbed)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What happened in a session, bar by bar: the journal as columns. Row 0 is the state before the first bar."""
+
+    instruments: tuple[Instrument, ...]
+    bar_ns: int
+    time: Int
+    """(N,) closes, ns UTC."""
+    account: Account
+    """(N,) cash, (N, A) positions and marks after each bar."""
+    orders: Orders
+    """(N, A) orders that met each bar."""
+    fills: Fills
+    """(N, A) what each bar did to them."""
+    digest: str
+    """SHA-256 over every number above, chained row by row."""
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+class Segment(NamedTuple):
+    """Rows ``start`` to ``stop`` (exclusive) of a history: the bars in which orders settle."""
+
+    start: int
+    stop: int
+
+    @property
+    def n_bars(self) -> int:
+        """Number of bars."""
+        return self.stop - self.start
+
+
+Segments = tuple[Segment, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """A panel of closed bars, aligned over instruments.
+
+    A row exists where at least one instrument traded; an instrument that did not trade in it is NaN there. Nothing is
+    filled in.
+    """
+
+    instruments: tuple[Instrument, ...]
+    bar_ns: int
+    """Nominal length of a bar, ns."""
+    time: Int
+    """(T,) close times, ns UTC, strictly increasing."""
+    values: Float
+    """(T, A, C) channels."""
+    funding: Float
+    """(T, A), as in `Bar`."""
+    final: Bool
+    """(T, A), as in `Bar`."""
+    source: Source
+    columns: tuple[str, ...] = ()
+    """Names of the channels after the first five; each value is what had been published by the row's time."""
+    theory: Mapping[str, float] | None = field(default=None)
+    """Constants of the known optimum, for synthetic markets that have one."""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.time), len(self.instruments))
+        if self.values.shape != (*shape, 5 + len(self.columns)):
+            raise ValueError(f"values have shape {self.values.shape}, expected {(*shape, 5 + len(self.columns))}")
+        if self.funding.shape != shape or self.final.shape != shape:
+            raise ValueError("funding and final must be (T, A)")
+        for array in (self.time, self.values, self.funding, self.final):
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols of the A instruments."""
+        return tuple(i.symbol for i in self.instruments)
+
+    @cached_property
+    def marks(self) -> Float:
+        """(T, A) last traded close at each row, NaN before the first: what a position is valued at."""
+        close = self.values[:, :, CLOSE]
+        rows = np.where(np.isnan(close), 0, np.arange(len(self))[:, None])
+        return np.take_along_axis(close, np.maximum.accumulate(rows, axis=0), axis=0)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (16 hex digits) over the instruments, the columns and every number."""
+        digest = hashlib.sha256(repr((self.instruments, self.columns, self.bar_ns)).encode())
+        for array in (self.time, self.values, self.funding, self.final):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def rows(self, start: int, stop: int) -> History:
+        """Bars ``start`` to ``stop`` (exclusive), without copying."""
+        part = slice(start, stop)
+        return replace(
+            self,
+            time=self.time[part],
+            values=self.values[part],
+            funding=self.funding[part],
+            final=self.final[part],
+        )
+
+    def between(self, since: int | None, until: int | None) -> Segment:
+        """Rows whose bars lie in [since, until): they open at or after ``since`` and close at or before ``until``."""
+        start = 0 if since is None else int(np.searchsorted(self.time, since + self.bar_ns))
+        stop = len(self) if until is None else int(np.searchsorted(self.time, until, side="right"))
+        return Segment(start, max(start, stop))
+
+    def bar(self, row: int) -> Bar:
+        """One row as a `Bar`."""
+        return Bar(int(self.time[row]), self.values[row], self.funding[row], self.final[row])
+
+    def describe(self) -> dict[str, object]:
+        """Provenance as plain data: source, symbols, span, bars, fingerprint."""
+        return {
+            **asdict(self.source),
+            "symbols": list(self.symbols),
+            "timeframe": timeframe_name(self.bar_ns),
+            "first": iso(int(self.time[0]) - self.bar_ns),
+            "last": iso(int(self.time[-1])),
+            "bars": len(self),
+            "fingerprint": self.fingerprint,
+        }
+
+
+def checked(history: History) -> History:
+    """Return ``history``, or refuse a panel that no exchange could have printed.
+
+    Raises
+    ------
+    UserError
+        Naming the origin, the instrument and the first offending bar: no bars, unsorted or duplicated times, a missing,
+        infinite or non-positive price, high below low, open or close outside of them, a negative volume.
+    """
+    name = history.source.origin
+    if len(history) == 0:
+        raise UserError(f"{name}: no bars; widen the time span or check the symbol.")
+    step = np.diff(history.time)
+    if (step <= 0).any():
+        row = int(np.argmax(step <= 0)) + 1
+        what = "duplicated" if step[row - 1] == 0 else "not sorted"
+        raise UserError(f"{name}: timestamps are {what} at {iso(int(history.time[row]) - history.bar_ns)}.")
+    _check_prices(history, name)
+    return history
+
+
+def _check_prices(history: History, name: str) -> None:
+    o, h, low, c, v = (history.values[:, :, k] for k in range(5))
+    missing = np.isnan(history.values[:, :, :5])
+    if not np.isfinite(history.funding).all():
+        raise UserError(f"{name}: funding has a value that is not a number.")
+    faults = {
+        "a NaN among open, high, low, close and volume": missing.any(axis=2) & ~missing.all(axis=2),
+        "an infinite value": np.isinf(history.values[:, :, :5]).any(axis=2),
+        "a price that is not above zero": (np.minimum(low, np.minimum(o, c)) <= 0.0),
+        "high below low": h < low,
+        "open or close outside [low, high]": (np.maximum(o, c) > h) | (np.minimum(o, c) < low),
+        "a negative volume": v < 0.0,
+    }
+    for what, bad in faults.items():
+        if bad.any():
+            row, a = (int(k) for k in np.argwhere(bad)[0])
+            when = iso(int(history.time[row]) - history.bar_ns)
+            raise UserError(f"{name}: {history.instruments[a].symbol} has {what} in the bar of {when}; mend the data.")
+    if missing.all(axis=(0, 2)).any():
+        a = int(np.argmax(missing.all(axis=(0, 2))))
+        raise UserError(f"{name}: {history.instruments[a].symbol} has no bar in this span.")
+
+
+def timeframe_ns(text: str) -> int:
+    """Length of a timeframe such as ``1h`` in ns.
+
+    Raises
+    ------
+    UserError
+        For anything but a whole number of s, m, h, d or w.
+    """
+    number, unit = text[:-1], text[-1:]
+    if not number.isdigit() or int(number) == 0 or unit not in _UNITS:
+        raise UserError(f"timeframe {text!r} is not a number followed by s, m, h, d or w (such as 1h).")
+    return int(number) * _UNITS[unit]
+
+
+def timeframe_name(length_ns: int) -> str:
+    """Shortest name of a bar length, such as ``1h`` or ``4h``."""
+    for unit in "wdhms":
+        if length_ns % _UNITS[unit] == 0:
+            return f"{length_ns // _UNITS[unit]}{unit}"
+    return f"{length_ns}ns"
+
+
+def iso(time_ns: int) -> str:
+    """``2024-01-31 08:00:00`` UTC for a time in ns."""
+    return datetime.fromtimestamp(time_ns // SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def parse_time(text: str) -> int:
+    """Time in ns UTC from ISO text such as ``2024-01-31`` or ``2024-01-31T08:00``.
+
+    Raises
+    ------
+    UserError
+        If it is not ISO 8601.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"time {text!r} is not ISO 8601 (such as 2024-01-31 or 2024-01-31T08:00).") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp()) * SECOND
