@@ -50,6 +50,10 @@ class Config(Base):
     """Units of the hidden layers of actor and critic, tanh."""
 
 
+QUICK = {"total_steps": 2048, "n_envs": 8, "n_steps": 32, "batch_size": 128, "n_epochs": 2, "hidden": (16,)}
+"""Parameters of a training that takes a second: for a first try, and for tests."""
+
+
 class Ppo:
     """A policy behind the market's interface."""
 

@@ -65,10 +65,11 @@ class TradingEnv(Base):
         return rows[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._info()
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """Draw the episode so far; (H, W, 3) for ``rgb_array``."""
+        """Draw the episode so far: return (H, W, 3) for ``rgb_array``, show it for ``human``."""
         if self.render_mode is None:
             return None
-        return picture(self._trace, show=self.render_mode == "human")
+        image = picture(self._trace, show=self.render_mode == "human")
+        return image if self.render_mode == "rgb_array" else None
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The exact state."""

@@ -1,0 +1,215 @@
+"""What every market and every strategy must keep, as functions that raise AssertionError where it is broken.
+
+They are run over the whole catalogue, and over planted cheats, which they must catch.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from qframe_rl import catalog
+from qframe_rl.agent import Agent
+from qframe_rl.config import Base, build
+from qframe_rl.evaluate.splits import Fold
+from qframe_rl.gym.env import TradingEnv
+from qframe_rl.gym.market import Market
+from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.runner.task import MarketTask
+from qframe_rl.types import History, Record, Segment
+
+MakeEnv = Callable[[History], TradingEnv]
+Setup = tuple[Market, Agent]
+
+
+class Quiet:
+    """A log that nobody reads."""
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        assert np.isfinite(value), f"{name} is {value} at step {step}"
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        assert 0 <= done <= total
+
+
+def scrambled(history: History, after: int, seed: int = 9) -> History:
+    """The same history up to row ``after``; later every price is another one, and half of the bars turn round."""
+    rng = np.random.default_rng(seed)
+    values, funding = history.values.copy(), history.funding.copy()
+    later = slice(after + 1, len(history))
+    factor = np.exp(0.3 * rng.standard_normal(values[later, :, :1].shape))
+    turned = rng.random(factor.shape[:2]) < 0.5
+    values[later][turned] = values[later][turned][:, [3, 1, 2, 0, *range(4, values.shape[2])]]
+    values[later, :, :4] *= factor
+    values[later, :, 4] *= np.exp(rng.standard_normal(values[later, :, 4].shape))
+    values[later, :, 5:] += rng.standard_normal(values[later, :, 5:].shape)
+    funding[later] += 0.01 * rng.standard_normal(funding[later].shape)
+    return replace(history, values=values, funding=funding)
+
+
+def walk(env: TradingEnv, actions: list[Any], seed: int = 0) -> list[tuple[Any, ...]]:
+    """Observations, rewards, ends, fills and equity of one episode."""
+    row, info = env.reset(seed=seed)
+    log: list[tuple[Any, ...]] = [(row.copy(), 0.0, False, False, env.engine.fills.copy(), info["equity"])]
+    for action in actions:
+        row, reward, terminated, truncated, info = env.step(action)
+        log.append((row.copy(), reward, terminated, truncated, env.engine.fills.copy(), info["equity"]))
+        if terminated or truncated:
+            break
+    return log
+
+
+def sampled(env: TradingEnv, n: int, seed: int = 1) -> list[Any]:
+    env.action_space.seed(seed)
+    return [env.action_space.sample() for _ in range(n)]
+
+
+def same(one: list[tuple[Any, ...]], two: list[tuple[Any, ...]], n: int | None = None) -> None:
+    assert n is not None or len(one) == len(two)
+    for k, (a, b) in enumerate(zip(one[:n], two[:n], strict=True)):
+        for field, other in zip(a, b, strict=True):
+            assert np.array_equal(field, other), f"step {k} differs"
+
+
+def env_is_deterministic(make: MakeEnv, history: History) -> None:
+    one, two = make(history), make(history)
+    actions = sampled(one, 60)
+    same(walk(one, actions), walk(two, actions))
+    same(walk(one, actions), walk(two, actions))
+    starts = {int(walk(one, actions[:1], seed)[0][5] * 0 + one.engine.row[0]) for seed in range(20)}
+    assert len(starts) > 1 or one.engine.episode_bars == 0
+
+
+def env_pickles(make: MakeEnv, history: History) -> None:
+    env = make(history)
+    actions = sampled(env, 40)
+    env.reset(seed=3)
+    for action in actions[:10]:
+        env.step(action)
+    copy = pickle.loads(pickle.dumps(env))
+    for action in actions[10:]:
+        one, two = env.step(action), copy.step(action)
+        assert np.array_equal(one[0], two[0])
+        assert one[1:4] == two[1:4]
+        if one[2] or one[3]:
+            break
+
+
+def env_snapshots(make: MakeEnv, history: History) -> None:
+    env = make(history)
+    actions = sampled(env, 30)
+    env.reset(seed=3)
+    for action in actions[:5]:
+        env.step(action)
+    state = env.snapshot()
+    first = [env.step(action)[:4] for action in actions[5:]]
+    env.restore(state)
+    for action, (row, *rest) in zip(actions[5:], first, strict=True):
+        again = env.step(action)
+        assert np.array_equal(row, again[0])
+        assert list(rest) == list(again[1:4])
+
+
+def env_conserves_money(make: MakeEnv, history: History) -> None:
+    env = make(history)
+    actions = sampled(env, 300)
+    env.reset(seed=2)
+    engine = env.engine
+    for action in actions:
+        position, mark, equity = engine.position[0].copy(), engine.mark[0].copy(), engine.equity[0]
+        _, _, terminated, truncated, info = env.step(action)
+        quantity, price, fee, slippage, funding, _, forced, forced_price = engine.fills[0].T
+        after = engine.mark[0]
+        moves = np.where(position != 0, position * (after - mark), 0.0)
+        moves += np.where(quantity != 0, quantity * (after - price), 0.0)
+        moves += np.where(forced != 0, forced * (after - forced_price), 0.0)
+        change = moves.sum() - fee.sum() - funding.sum() + engine._book[0, 1]
+        assert info["equity"] - equity == float(np.float64(info["equity"]) - equity)
+        assert abs(info["equity"] - equity - change) <= 1e-9 * max(equity, 1.0) * 10
+        assert (fee >= 0).all()
+        assert (slippage >= -1e-12).all()
+        assert info["equity"] >= 0.0
+        if terminated or truncated:
+            break
+
+
+def env_is_blind(make: MakeEnv, history: History) -> None:
+    """Scramble every bar after t: no observation, reward, end, fill or equity up to t changes."""
+    env = make(history)
+    actions = sampled(env, 200)
+    log = walk(env, actions)
+    start = int(np.searchsorted(history.time, int(env.engine.tape.time[env.engine.row[0]]))) - (len(log) - 1)
+    for k in np.linspace(1, len(log) - 2, 8).astype(int):
+        other = walk(make(scrambled(history, start + int(k))), actions)
+        same(log, other, int(k) + 1)
+
+
+def env_observations_do_not_alias(make: MakeEnv, history: History) -> None:
+    env = make(history)
+    rows, copies = [], []
+    row, _ = env.reset(seed=1)
+    for action in sampled(env, 30):
+        rows.append(row)
+        copies.append(row.copy())
+        row, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            row, _ = env.reset()
+    for row, copy in zip(rows, copies, strict=True):
+        assert np.array_equal(row, copy)
+        row[:] = np.nan
+    assert np.isfinite(env.engine.observe()).all()
+
+
+def setup(name: str, market: Market, history: History, params: dict[str, Any], seed: int = 3) -> Agent:
+    """Make an agent of the catalogue and train it, if it learns, on the first half of the history."""
+    module = catalog.load("agents", name)
+    half = len(history) // 2
+    config: Base = build(module.Config, getattr(module, "QUICK", {}) | params, name)
+    agent: Agent = module.make(config, market.brief(history, seed))
+    if hasattr(agent, "fit"):
+        fold = Fold(
+            (Segment(0, half),),
+            (Segment(half, len(history) * 3 // 4),),
+            (Segment(len(history) * 3 // 4, len(history)),),
+        )
+        agent.fit(MarketTask(market, history, fold, seed), Quiet())
+    return agent
+
+
+def trade(market: Market, agent: Agent, history: History) -> Record:
+    segment = Segment(len(history) // 2, len(history))
+    return backtest(market, agent, history, segment, window_of(market, agent))
+
+
+def agent_is_deterministic(market: Market, agent: Agent, history: History) -> None:
+    assert trade(market, agent, history).digest == trade(market, agent, history).digest
+
+
+def agent_orders_are_finite(market: Market, agent: Agent, history: History) -> None:
+    record = trade(market, agent, history)
+    assert np.isfinite(record.orders.quantity).all()
+    assert (record.account.equity >= 0.0).all()
+
+
+def agent_is_blind(make: Callable[[History], Setup], history: History) -> None:
+    """Scramble every bar after t: no order up to t changes. ``make`` sees the first half of the history only."""
+    market, agent = make(history)
+    record = trade(market, agent, history)
+    start = len(history) // 2
+    n = len(record)
+    for k in np.linspace(1, n - 2, 6).astype(int):
+        changed = scrambled(history, start - 1 + int(k))
+        other_market, other = make(changed)
+        again = trade(other_market, other, changed)
+        # Orders of row r were decided at the close of row r - 1: all decided by row k meet the bar of row k + 1.
+        for one, two in zip(record.orders, again.orders, strict=True):
+            assert np.array_equal(one[: k + 2], two[: k + 2], equal_nan=True), f"orders differ by row {k + 1}"
+
+
+def fitted(market: Market, history: History) -> Market:
+    """The market with its scaler fitted on the first half of the history."""
+    return market.fit([(history, (Segment(0, len(history) // 2),))])

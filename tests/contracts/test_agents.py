@@ -1,0 +1,89 @@
+"""Every strategy of the catalogue keeps the contract."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qframe_rl import catalog
+from qframe_rl.agent import Agent
+from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.gym.market import Market
+from qframe_rl.types import History
+from tests.contracts import checks
+from tests.contracts.test_envs import disaster
+from tests.markets import panel
+
+AGENTS = catalog.names("agents")
+FEATURES = ("log_return:1", "log_return:4", "volatility:12", "rsi:3", "columns")
+
+
+@cache
+def bars(kind: str, n_instruments: int) -> History:
+    return panel(900, n_instruments, seed=21, kind=kind, volatility=0.01)
+
+
+def cases(name: str) -> list[History]:
+    if name == "optimal":
+        return [synthetic("ar1", 900, seed=5)]
+    return [bars("spot", 1), bars("perpetual", 1), bars("perpetual", 3)]
+
+
+def market_for(history: History) -> Market:
+    module = catalog.load("envs", "perp" if history.instruments[0].kind == "perpetual" else "spot")
+    config = module.Config(features=FEATURES, episode_bars=100)
+    market: Market = module.make(config, history.instruments, history.columns, history.bar_ns)
+    return checks.fitted(market, history)
+
+
+def make(name: str, history: History) -> tuple[Market, Agent]:
+    market = market_for(history)
+    return market, checks.setup(name, market, history, {})
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_equal_runs_are_equal_and_orders_are_finite(name: str) -> None:
+    for history in cases(name):
+        market, agent = make(name, history)
+        checks.agent_is_deterministic(market, agent, history)
+        checks.agent_orders_are_finite(market, agent, history)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_it_is_blind_to_the_future(name: str) -> None:
+    for history in cases(name):
+        checks.agent_is_blind(lambda changed: make(name, changed), history)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_training_twice_gives_the_same_weights_and_restoring_them_the_same_orders(name: str) -> None:
+    history = cases(name)[-1]
+    market, agent = make(name, history)
+    if not hasattr(agent, "fit"):
+        module = catalog.load("agents", name)
+        again: Any = module.make(module.Config(), market.brief(history, 3))
+    else:
+        _, twin = make(name, history)
+        for key, value in agent.state().items():
+            assert np.array_equal(value, twin.state()[key]), key
+        module = catalog.load("agents", name)
+        again = module.make(module.Config(**getattr(module, "QUICK", {})), market.brief(history, 3))
+        again.restore(agent.state())
+    assert checks.trade(market, agent, history).digest == checks.trade(market, again, history).digest
+
+
+@pytest.mark.parametrize("name", [n for n in AGENTS if n != "optimal"])
+@pytest.mark.parametrize("what", ["flat", "crash", "surge", "no volume", "gaps and delisting"])
+def test_disasters_are_survived(name: str, what: str) -> None:
+    for spot in (True, False):
+        history = disaster(what, spot)
+        module = catalog.load("envs", "spot" if spot else "perp")
+        config = module.Config(features=("log_return:1", "volatility:12"), episode_bars=50)
+        market = checks.fitted(module.make(config, history.instruments, history.columns, history.bar_ns), history)
+        params = {}
+        if name == "mean_reversion":
+            params = {"regime_bars": 60}
+        checks.agent_orders_are_finite(market, checks.setup(name, market, history, params), history)
