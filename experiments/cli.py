@@ -10,9 +10,13 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from qframe_rl.config import Base, UserError, nearest
+from qframe_rl.config import Base, UserError, build, nearest
+from qframe_rl.feeds.data import DataConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Tree = dict[str, Any]
@@ -34,7 +38,13 @@ class Parser(argparse.ArgumentParser):
             "--json", action="store_true", help="print one JSON object as the last line of stdout (docs/cli.md)"
         )
 
-    def add_fields(self, title: str, model: type[Base], path: str, names: Mapping[str, str | None]) -> None:
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line."""
+        self.exit(2, f"error: {message}; see --help.\n")
+
+    def add_fields(
+        self, title: str, model: type[Base], path: str, names: Mapping[str, str | None], *, shown: bool = True
+    ) -> None:
         """Add an option for each field of ``model``.
 
         Parameters
@@ -47,6 +57,8 @@ class Parser(argparse.ArgumentParser):
             Where the record stands in the settings, such as ``data``; empty for the root.
         names
             Option names that differ from the field's, None to leave a field out.
+        shown
+            Whether the help states the defaults.
         """
         group = self.add_argument_group(title)
         for field, info in model.model_fields.items():
@@ -58,7 +70,7 @@ class Parser(argparse.ArgumentParser):
                 f"--{name.replace('_', '-')}",
                 dest=f"{path}.{field}" if path else field,
                 metavar="VALUE",
-                help=f"{text} (default: {_shown(info.get_default(call_default_factory=True))})",
+                help=f"{text} (default: {_shown(info.get_default(call_default_factory=True))})" if shown else text,
             )
 
 
@@ -185,14 +197,32 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
     return 0
 
 
+def console(*, to_stderr: bool) -> Console:
+    """Where results are printed; at least 110 columns wide where nobody looks."""
+    from rich.console import Console
+
+    made = Console(stderr=to_stderr)
+    return made if made.is_terminal else Console(stderr=to_stderr, width=110)
+
+
+def data_settings(options: Mapping[str, Any]) -> Tree:
+    """What options say about data: ``data.*`` of parsed arguments that were given, checked and typed."""
+    tree: Tree = {
+        "data": {k.removeprefix("data."): v for k, v in options.items() if k.startswith("data.") and v is not None}
+    }
+    if not tree["data"]:
+        return {}
+    locate_data(tree)
+    return build(DataConfig, tree["data"], "options").model_dump(include=set(tree["data"]))
+
+
 class BarScreen:
     """Progress bars on stderr: one line per piece of work under way."""
 
     def __init__(self, *, enabled: bool = True):
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self.console = Console(stderr=True)
+        self.console = console(to_stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(24),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Protocol, TextIO
 
 import numpy as np
@@ -94,3 +95,25 @@ class Journal:
             known = {name: float(part[a]) for name, part in zip(names, parts, strict=True) if np.isfinite(part[a])}
             line[instrument.symbol] = {k: v for k, v in known.items() if v != 0.0}
         return json.dumps(line | {"hash": self._chain.hex()}) + "\n"
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as Parquet, one row per bar; the file appears whole or not at all.
+
+    Columns are ``time`` (close, UTC), ``equity``, ``cash``, ``absorbed``, and per instrument ``SYMBOL position`` and so
+    on: what is held, its mark, the order that met the bar and what became of it.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {"time": pyarrow.array(record.time, pyarrow.timestamp("ns", "UTC"))}
+    columns |= {"equity": record.account.equity, "cash": record.account.cash, "absorbed": record.fills.absorbed}
+    for a, instrument in enumerate(record.instruments):
+        fields = {"position": record.account.position, "mark": record.account.mark}
+        fields |= {f"order {name}": part for name, part in record.orders._asdict().items()}
+        fields |= {f"fill {name}": part for name, part in list(record.fills._asdict().items())[:8]}
+        columns |= {f"{instrument.symbol} {name}": part[:, a] for name, part in fields.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.part")
+    pyarrow.parquet.write_table(pyarrow.table(columns), fresh, compression="zstd")
+    fresh.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gymnasium.vector import AutoresetMode
@@ -102,19 +103,19 @@ class Market:
         """A batch of environments."""
         return VectorTradingEnv(self.engine(tape, n_envs), mode)
 
-    def brief(self, history: History, seed: int) -> Brief:
-        """What a strategy may know before the first bar of ``history``."""
+    def brief(self, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None = None) -> Brief:
+        """What a strategy may know before the first bar."""
         cost = float((self.rules.table[:, TAKER] + self.rules.table[:, HALF_SPREAD]).max())
         return Brief(
             self.instruments,
-            history.columns,
+            columns,
             self.bar_ns,
             self.rules.leverage,
             self.rules.shorting,
             cost,
             self.interface,
             seed,
-            history.theory,
+            theory,
         )
 
 

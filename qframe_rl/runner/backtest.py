@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import Journal
 from qframe_rl.session import Session
-from qframe_rl.types import Account, Fills, History, Orders, Record, Segment
+from qframe_rl.types import Account, Fills, Float, History, Orders, Record, Segment
 from qframe_rl.venues.simulated import SimulatedVenue
 
 OnBar = Callable[[int, int], None]
@@ -65,24 +66,39 @@ def backtest(
     return journal.record()
 
 
-def joined(records: list[Record]) -> Record:
+def joined(records: Sequence[Record]) -> Record:
     """Lay records of consecutive periods end to end, each begun with the equity that the one before ended with.
 
-    Money and positions of a later record are scaled to that equity; a period's own start row is dropped.
+    Money and quantities of a later record are scaled to that equity. What is held at a joint is counted as closed by
+    the venue at its mark, without cost; the next period pays for its own entry.
     """
     first, *rest = records
     for after in rest:
+        first = _closed(first)
         scale = float(first.account.equity[-1] / after.account.equity[0])
+        money = (scale, scale, 1.0)
         first = replace(
             first,
             time=np.concatenate([first.time, after.time[1:]]),
-            account=Account(*_laid(first.account, after.account, (scale, scale, 1.0))),
+            account=Account(*_laid(first.account, after.account, money)),
             orders=Orders(*_laid(first.orders, after.orders, (scale, 1.0, 1.0))),
             fills=Fills(*_laid(first.fills, after.fills, (scale, 1.0, *(scale,) * 5, 1.0, scale))),
-            digest=f"{first.digest}{after.digest}",
+            digest=hashlib.sha256(f"{first.digest}{after.digest}".encode()).hexdigest(),
         )
     return first
 
 
-def _laid(one: tuple[np.ndarray, ...], two: tuple[np.ndarray, ...], scales: tuple[float, ...]) -> list[np.ndarray]:
+def _closed(record: Record) -> Record:
+    """The record with what it holds at its end sold to the venue at the mark."""
+    cash, position, mark = (field.copy() for field in record.account)
+    forced, price = record.fills.forced.copy(), record.fills.forced_price.copy()
+    held = position[-1] != 0.0
+    cash[-1] = record.account.equity[-1]
+    forced[-1, held], price[-1, held] = -position[-1, held], mark[-1, held]
+    position[-1] = 0.0
+    fills = record.fills._replace(forced=forced, forced_price=price)
+    return replace(record, account=Account(cash, position, mark), fills=fills)
+
+
+def _laid(one: Sequence[Float], two: Sequence[Float], scales: Sequence[float]) -> list[Float]:
     return [np.concatenate([a, b[1:] * s]) for a, b, s in zip(one, two, scales, strict=True)]

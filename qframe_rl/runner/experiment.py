@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
 from qframe_rl.feeds.data import DataConfig
-from qframe_rl.gym.market import Market
-from qframe_rl.types import History, Instrument
+
+if TYPE_CHECKING:
+    from qframe_rl.types import History
 
 BASELINES = ("flat", "buy_and_hold", "random")
 """Always scored beside the others; `flat` and `buy_and_hold` are always among the candidates."""
@@ -43,6 +45,19 @@ class Experiment(Base):
     resamples: int = Field(default=1000, ge=100)
     """Number of bootstrap resamples."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: object) -> object:
+        """Parameters of a market or split without its name are meant for the default one."""
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(values)
+        for key in ("env", "split"):
+            given = filled.get(key)
+            if isinstance(given, Mapping) and "name" not in given:
+                filled[key] = {"name": cls.model_fields[key].default.name, **given}
+        return filled
+
     def identity(self, history: History) -> str:
         """Fingerprint of configuration, data and code: equal ones give equal results."""
         return fingerprint(self.model_dump(mode="json"), history.fingerprint, code_fingerprint())
@@ -69,22 +84,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def make_market(env: Ref, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int) -> Market:
-    """Make the market that a reference names, its scaler unfitted.
-
-    Raises
-    ------
-    UserError
-        For an unknown market or parameter, or instruments that it cannot trade.
-    """
-    name = env.name
-    if name == "auto":
-        name = "perp" if all(i.kind == "perpetual" for i in instruments) else "spot"
-    module = catalog.load("envs", name)
-    market: Market = module.make(build(module.Config, env.params, f"env {name}"), instruments, columns, bar_ns)
-    return market
 
 
 def agent_config(experiment: Experiment, name: str) -> Base:

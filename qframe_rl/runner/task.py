@@ -33,7 +33,7 @@ class MarketTask:
 
     def __init__(self, market: Market, history: History, fold: Fold, seed: int):
         self.market = market
-        self.brief = market.brief(history, seed)
+        self.brief = market.brief(history.columns, seed, history.theory)
         self.train = pieces(history, fold.train, fold.test, 0)
         self.validation = pieces(history, fold.validation, fold.test, market.interface.window)
 

@@ -169,7 +169,7 @@ def setup(name: str, market: Market, history: History, params: dict[str, Any], s
     module = catalog.load("agents", name)
     half = len(history) // 2
     config: Base = build(module.Config, getattr(module, "QUICK", {}) | params, name)
-    agent: Agent = module.make(config, market.brief(history, seed))
+    agent: Agent = module.make(config, market.brief(history.columns, seed, history.theory))
     if hasattr(agent, "fit"):
         fold = Fold(
             (Segment(0, half),),

@@ -1,0 +1,236 @@
+"""Fetch market data from an exchange into a Parquet store: ``python -m experiments.download --help``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from qframe_rl.feeds.download import Progress, Saved
+
+OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+_SHOWN_GAPS = 5
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"error: {message}; see --help.\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 done, 1 the exchange failed, 2 the user can mend it, 130 interrupted.
+    """
+    options = _parser().parse_args(argv)
+    from qframe_rl.config import UserError
+    from qframe_rl.feeds.exchange import FeedError
+
+    try:
+        return _list(options) if options.list else _download(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISTAKE
+    except FeedError as error:
+        print(f"error: {error} What came is stored; the same command resumes.", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted; nothing was stored.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m experiments.download",
+        description="Fetch candles, and for perpetuals funding rates and hourly mark prices, through CCXT into a"
+        " Parquet store. Only what is missing is fetched; after an interruption the same command resumes. The open"
+        " candle is never stored, and gaps are reported and never filled.",
+    )
+    add = parser.add_argument
+    add(
+        "--exchange",
+        default="binance",
+        metavar="NAME",
+        help="exchange as CCXT spells it; NAME_um means its USD-margined perpetuals (default: binance)",
+    )
+    add(
+        "--symbols",
+        default="",
+        metavar="A,B",
+        help="symbols separated by commas: BTC/USDT is spot, BTC/USDT:USDT a perpetual (required)",
+    )
+    add(
+        "--timeframe",
+        default="1h",
+        metavar="LENGTH",
+        help="length of a bar: a number and s, m, h, d or w (default: 1h)",
+    )
+    add(
+        "--since",
+        metavar="TIME",
+        help="bars that open at or after this time, ISO 8601 UTC, such as 2020-01-01 (required)",
+    )
+    add(
+        "--until",
+        metavar="TIME",
+        help="bars that close at or before this time, ISO 8601 UTC (default: the last closed bar)",
+    )
+    add("--to", metavar="FOLDER", type=Path, help="folder of the store (default: $QFRAME_DATA, else ./data)")
+    add(
+        "--url",
+        metavar="URL",
+        help="send every request to this address instead of the exchange; Binance only (default: none)",
+    )
+    add(
+        "--sandbox",
+        action="store_true",
+        help="the exchange's test environment; its data are kept apart from real ones (default: off)",
+    )
+    add(
+        "--list",
+        nargs="?",
+        const="exchanges",
+        choices=("exchanges", "symbols"),
+        help="print the names of all exchanges, or of the symbols of --exchange, and stop (default: exchanges)",
+    )
+    add(
+        "--json",
+        action="store_true",
+        help="end stdout with one line of JSON: files (path, rows, first, last, gaps) and seconds (default: off)",
+    )
+    return parser  # fmt: skip
+
+
+def _list(options: argparse.Namespace) -> int:
+    if options.list == "exchanges":
+        import ccxt
+
+        names = list(ccxt.exchanges)
+    else:
+        from qframe_rl.feeds.exchange import symbols
+
+        names = symbols(options.exchange, options.url, options.sandbox)
+    if options.json:
+        print(json.dumps({options.list: names}))
+    else:
+        print("\n".join(names))
+    return OK
+
+
+def _download(options: argparse.Namespace) -> int:
+    from qframe_rl.feeds.download import download, inventory
+    from qframe_rl.feeds.load import data_root
+
+    started = time.monotonic()
+    root = options.to or data_root()
+    symbols = [symbol.strip() for symbol in options.symbols.split(",") if symbol.strip()]
+    since, until = _span(options)
+    try:
+        with _bars() as report:
+            saved = download(
+                options.exchange, symbols, options.timeframe, since, until,
+                root=root, url=options.url, sandbox=options.sandbox, report=report,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        _show(inventory(root, options.exchange, symbols, options.timeframe), options, started)
+        print("interrupted; what came is stored, and the same command resumes.", file=sys.stderr)
+        return INTERRUPTED
+    _show(saved, options, started)
+    return OK
+
+
+def _span(options: argparse.Namespace) -> tuple[int, int | None]:
+    """First and last moment, ns UTC."""
+    from qframe_rl.config import UserError
+    from qframe_rl.types import parse_time
+
+    if options.since is None:
+        raise UserError("--since is missing: the first moment to download, such as --since 2020-01-01.")
+    since = parse_time(options.since)
+    until = None if options.until is None else parse_time(options.until)
+    if since >= (time.time_ns() if until is None else until):
+        raise UserError(f"--since {options.since} is not before {'now' if until is None else options.until}.")
+    return since, until
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[Progress], None]]:
+    """Progress bars on stderr, one for each file."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Display
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]:,} rows"),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    display = Display(*columns, console=console)
+    tasks: dict[tuple[str, str], TaskID] = {}
+
+    def report(at: Progress) -> None:
+        display.start()
+        key = (at.symbol, at.what)
+        if key not in tasks:
+            tasks[key] = display.add_task(f"{at.symbol} {at.what}", total=1.0, rows=0, note="")
+        if at.note and not console.is_terminal:
+            console.print(at.note)
+        display.update(tasks[key], completed=at.done, rows=at.rows, note=at.note)
+
+    try:
+        yield report
+    finally:
+        if tasks:
+            display.stop()
+
+
+def _show(saved: Sequence[Saved], options: argparse.Namespace, started: float) -> None:
+    """Print what the store holds: as text, and as the last line of JSON if that is wanted."""
+    from qframe_rl.types import iso
+
+    out = sys.stderr if options.json else sys.stdout
+    for file in saved:
+        if file.first is None or file.last is None:
+            print(f"{file.path}: the exchange has nothing in this span.", file=out)
+            continue
+        missing = sum(n for _, n in file.gaps)
+        new = "" if file.added is None else f", {file.added:,} new"
+        print(f"{file.path}: {file.rows:,} rows, {iso(file.first)} to {iso(file.last)}{new}", file=out)
+        for start, n in file.gaps[:_SHOWN_GAPS]:
+            print(f"  gap: {n:,} missing from {iso(start)}", file=out)
+        if len(file.gaps) > _SHOWN_GAPS:
+            print(f"  and more: {len(file.gaps):,} gaps with {missing:,} missing bars in all", file=out)
+    if options.json:
+        files = [_plain(file) for file in saved]
+        print(json.dumps({"files": files, "seconds": round(time.monotonic() - started, 3)}))
+
+
+def _plain(file: Saved) -> dict[str, object]:
+    from qframe_rl.types import iso
+
+    return {
+        "path": os.fspath(file.path),
+        "rows": file.rows,
+        "first": None if file.first is None else iso(file.first),
+        "last": None if file.last is None else iso(file.last),
+        "gaps": [[iso(start), n] for start, n in file.gaps],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Train, evaluate, choose: ``python -m experiments.train --help``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli import BarScreen, Parser, console, door, locate_data, settings
+from qframe_rl.config import build
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.runner.experiment import Experiment
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qframe_rl.runner.train import Outcome
+
+DATA_OPTIONS = {"since": "from", "until": "to"}
+
+
+def parser() -> Parser:
+    """The options of this door."""
+    made = Parser(
+        "train",
+        "Train strategies on market data, compare them on validation bars, choose one by what is surely there and\n"
+        "judge it once on test bars beside holding cash, buying and holding, and trading by chance. Without options\n"
+        "it does so on the embedded default market, whose optimal policy is known.",
+        [
+            "",
+            "--symbols BTC/USDT --timeframe 1h --agents ppo,momentum,mean_reversion",
+            "--data prices.csv --agents ppo --seeds 5 --set agent.ppo.total_steps=2000000",
+            "--preset quick --set env.half_spread_bps=2 --set split.gap=48",
+        ],
+    )
+    made.add_argument("--preset", metavar="NAME", help="settings from experiments/presets/NAME.toml, or a .toml file")
+    made.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="assignments",
+        help="any setting by its dotted key: env.*, agent.NAME.*, split.*, data.* (repeatable)",
+    )
+    made.add_fields("data", DataConfig, "data", DATA_OPTIONS | {"seed": "data-seed"})
+    made.add_fields("experiment", Experiment, "", {"data": None, "agent": None})
+    places = made.add_argument_group("places")
+    places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    places.add_argument(
+        "--checkpoints", type=Path, default=Path("checkpoints"), help="folder of chosen agents (default: checkpoints)"
+    )
+    places.add_argument(
+        "--resume", action="store_true", help="take finished trainings of an interrupted run of the same settings over"
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Train."""
+    given = vars(parser().parse_args(argv))
+    began = time.monotonic()
+    own = {name: given.pop(name) for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume")}
+    tree = settings(Experiment, own["preset"], own["assignments"], given)
+    locate_data(tree)
+    experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
+    with BarScreen() as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.train import train
+
+        screen.end("start up")
+        outcome = train(experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"])
+    seconds = time.monotonic() - began
+    report(console(to_stderr=own["json"]), outcome, experiment.level, seconds)
+    if not own["json"]:
+        return None
+    rows = [dict(row) for row in outcome.leaderboard]
+    return {
+        "checkpoint": str(outcome.checkpoint),
+        "leaderboard": rows,
+        "hash": outcome.digest,
+        "seconds": round(seconds, 3),
+    }
+
+
+def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None:
+    """Print the leaderboards, what was chosen and why, and what can be done next."""
+    from qframe_rl.evaluate.table import render
+
+    rows, chosen = outcome.leaderboard, outcome.choice.agent
+    for part, title in (("validation", "Validation: all agents"), ("test", "Test: the chosen agent and the baselines")):
+        out.print(render([row for row in rows if row["split"] == part], title, level))
+    out.print(f"Chosen: [bold]{chosen}[/bold]; {outcome.choice.reason}.", highlight=False)
+    share = next(row["share_of_optimal"] for row in rows if row["agent"] == chosen and row["split"] == "test")
+    if share is not None:
+        out.print(f"On the test bars it reached {share:.1%} of the optimal policy's growth.", highlight=False)
+    if outcome.history.source.environment != "production":
+        kind = outcome.history.source.environment
+        out.print(f"The data are {kind}: these figures say nothing about a real market.", style="yellow")
+    out.print(f"\nhash        {outcome.digest}", highlight=False)
+    for what, text in (
+        ("run", outcome.folder),
+        ("checkpoint", outcome.checkpoint),
+        ("all agents", outcome.folder / "agents"),
+        ("curves", f"tensorboard --logdir {outcome.folder / 'tensorboard'}"),
+        ("evaluate", f"python -m experiments.evaluate {outcome.checkpoint}"),
+        ("paper", f"python -m experiments.paper {outcome.checkpoint} --feed replay --speed max"),
+    ):
+        out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
+    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(door(main))

@@ -1,0 +1,81 @@
+"""From names to things that trade: markets from references, and agents from checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from qframe_rl import catalog
+from qframe_rl.agent import Agent
+from qframe_rl.checkpoint import Checkpoint
+from qframe_rl.config import Base, Ref, UserError, build
+from qframe_rl.gym.market import Market
+from qframe_rl.interface import interface_from
+from qframe_rl.types import Instrument
+
+
+def make_market(env: Ref, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int) -> Market:
+    """Make the market that a reference names, its scaler unfitted.
+
+    Raises
+    ------
+    UserError
+        For an unknown market or parameter, or instruments that it cannot trade.
+    """
+    name = env.name
+    if name == "auto":
+        name = "perp" if all(i.kind == "perpetual" for i in instruments) else "spot"
+    module = catalog.load("envs", name)
+    market: Market = module.make(build(module.Config, env.params, f"env {name}"), instruments, columns, bar_ns)
+    return market
+
+
+def make_agent(
+    name: str, config: Base, market: Market, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None
+) -> Agent:
+    """Make a strategy for a market."""
+    agent: Agent = catalog.load("agents", name).make(config, market.brief(columns, seed, theory))
+    return agent
+
+
+def deployed(
+    checkpoint: Checkpoint,
+    instruments: tuple[Instrument, ...],
+    columns: tuple[str, ...],
+    bar_ns: int,
+    origin: str,
+    theory: Mapping[str, float] | None = None,
+) -> tuple[Market, Agent]:
+    """Make the market and the trained agent of a checkpoint, for a feed that fits it.
+
+    Parameters
+    ----------
+    checkpoint
+        As it was loaded.
+    instruments, columns, bar_ns
+        What the feed delivers.
+    origin
+        Name of the data, for messages.
+    theory
+        Constants of the known optimum, if the data have one.
+
+    Raises
+    ------
+    UserError
+        If the data do not fit, if a name is not in the catalogue, or if the weights do not fit the agent.
+    """
+    for kind, ref in (("agent", checkpoint.agent), ("env", checkpoint.env)):
+        if "." in ref["name"]:
+            raise UserError(f"the checkpoint's {kind} {ref['name']!r} lies outside the catalogue and is not imported.")
+    checkpoint.check_fits(instruments, columns, bar_ns, origin)
+    market = make_market(Ref(**checkpoint.env), instruments, columns, bar_ns)
+    market = replace(market, interface=interface_from(checkpoint.interface))
+    name = checkpoint.agent["name"]
+    config = build(catalog.load("agents", name).Config, checkpoint.agent["params"], f"checkpoint of agent {name}")
+    agent = make_agent(name, config, market, columns, checkpoint.seed, theory)
+    if hasattr(agent, "restore"):
+        try:
+            agent.restore(checkpoint.state)
+        except (KeyError, ValueError) as error:
+            raise UserError(f"the checkpoint's weights do not fit agent {name!r}: {error}.") from None
+    return market, agent

@@ -1,0 +1,299 @@
+"""Train every strategy, score it on validation bars, choose one, judge it once on test bars, keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qframe_rl.agent import Agent
+from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.config import Ref, UserError
+from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure, source_note
+from qframe_rl.evaluate.splits import Fold, split
+from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.feeds.load import load
+from qframe_rl.listeners import write_record
+from qframe_rl.runner.backtest import backtest, joined
+from qframe_rl.runner.choose import Choice, choose, validation_rows
+from qframe_rl.runner.deploy import make_agent, make_market
+from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, roster, versions
+from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.runner.task import MarketTask, seed_for
+from qframe_rl.types import History, Record, Segment, iso
+
+_SPLITS = ("holdout", "walk_forward")
+
+
+@dataclass
+class Cell:
+    """One training: an agent on a fold with a seed."""
+
+    name: str
+    fold: int
+    run: int
+    agent: Agent
+    params: dict[str, Any]
+    seed: int
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is trained at all."""
+        return hasattr(self.agent, "fit")
+
+    @property
+    def title(self) -> str:
+        """How it is called on the screen and in folders."""
+        return f"{self.name}-{self.fold}-{self.run}"
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    folder: Path
+    """Journals, figures, TensorBoard, all agents."""
+    checkpoint: Path
+    """The chosen agent."""
+    choice: Choice
+    leaderboard: list[Row]
+    """Validation rows of all agents, test rows of the chosen one and the baselines."""
+    digest: str
+    """SHA-256 over all weights and journals: equal for equal runs."""
+    history: History
+    records: dict[str, Record] = field(default_factory=dict)
+    """Test records by agent."""
+
+
+class Run:
+    """One experiment under way.
+
+    Parameters
+    ----------
+    experiment
+        What to do.
+    runs, checkpoints
+        Folders in which the run's folder and the chosen checkpoint are put.
+    screen
+        Told of the progress.
+    resume
+        Take trainings over that an earlier, interrupted run of the same experiment finished.
+    """
+
+    def __init__(self, experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False):
+        self.experiment, self.checkpoints, self.screen, self.resume = experiment, checkpoints, screen, resume
+        if experiment.split.name not in _SPLITS:
+            raise UserError(f"split {experiment.split.name!r}: a run trains and judges by {' or '.join(_SPLITS)}.")
+        screen.begin("load data")
+        self.history = load(experiment.data)
+        self.names = roster(experiment, self.history)
+        self.configs = {name: agent_config(experiment, name) for name in self.names}
+        history = self.history
+        market = make_market(experiment.env, history.instruments, history.columns, history.bar_ns)
+        self.env = Ref(name=market.name, params=experiment.env.params)
+        self.folds = list(split(experiment.split).split(history))
+        self.markets = [market.fit([(history, fold.train)]) for fold in self.folds]
+        self.identity = experiment.identity(history)
+        self.folder = runs / self.identity
+        self.cells = [
+            self._cell(name, fold, run)
+            for fold in range(len(self.folds))
+            for name in self.names
+            for run in range(self._runs(name))
+        ]
+        self.window = max(market.interface.window, *(cell.agent.window for cell in self.cells))
+        self._refuse_short()
+        screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
+
+    def __call__(self) -> Outcome:
+        """Do it."""
+        if not self.resume:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
+        _write_json(self.folder / "data.json", self.history.describe())
+        for cell in self.cells:
+            self._train(cell)
+        validation = self._records("validation", self.cells)
+        rows = validation_rows(validation, self.experiment.level, self.experiment.resamples, self.experiment.seed)
+        choice = choose(rows, validation)
+        compared = dict.fromkeys((choice.agent, *BASELINES, *(["optimal"] if "optimal" in self.names else [])))
+        judged = [
+            c for c in self.cells if c.name in compared and c.run == (choice.run if c.name == choice.agent else 0)
+        ]
+        test = {name: runs[0] for name, runs in self._records("test", judged).items()}
+        rows += leaderboard(
+            test, "test", level=self.experiment.level, n_resamples=self.experiment.resamples, seed=self.experiment.seed
+        )
+        return self._keep(choice, rows, validation, test)
+
+    def _runs(self, name: str) -> int:
+        agent = make_agent(name, self.configs[name], self.markets[0], self.history.columns, 0, self.history.theory)
+        return self.experiment.seeds if hasattr(agent, "fit") else 1
+
+    def _cell(self, name: str, fold: int, run: int) -> Cell:
+        seed = seed_for(self.experiment.seed, name, fold, run)
+        history, config = self.history, self.configs[name]
+        agent = make_agent(name, config, self.markets[fold], history.columns, seed, history.theory)
+        return Cell(name, fold, run, agent, config.model_dump(mode="json"), seed)
+
+    def _refuse_short(self) -> None:
+        for fold in self.folds:
+            for part in ("train", "validation", "test"):
+                for segment in getattr(fold, part):
+                    if segment.n_bars < 2 or segment.stop <= self.window + 1:
+                        raise UserError(
+                            f"{self.history.source.origin}: the {part} period of {segment.n_bars} bars is too short: "
+                            f"the agents look back over {self.window} bars; take more data or other split sizes."
+                        )
+        market, fold = self.markets[0], self.folds[0]
+        market.tape([(self.history.rows(0, fold.train[-1].stop), fold.train)])
+
+    def _train(self, cell: Cell) -> None:
+        if not cell.learns:
+            return
+        place, title = self.folder / "agents" / cell.title, f"train {cell.title}"
+        self.screen.begin(title)
+        if self.resume and place.exists():
+            found = load_checkpoint(place)
+            if found.provenance["fingerprint"] == self.identity:
+                cell.agent.restore(found.state)  # type: ignore[attr-defined]
+                self.screen.end(title, "taken over from the earlier run")
+                return
+        log = RunLog(self.folder / "tensorboard" / cell.title, title, self.screen)
+        task = MarketTask(self.markets[cell.fold], self.history, self.folds[cell.fold], cell.seed)
+        cell.agent.fit(task, log)  # type: ignore[attr-defined]
+        log.close()
+        self._checkpoint(cell, [], "not chosen yet").save(place)
+        self.screen.end(title, "")
+
+    def _records(self, part: str, cells: list[Cell]) -> dict[str, list[Record]]:
+        """Records of each agent's runs over one part, folds laid end to end."""
+        title = f"score on {part}"
+        self.screen.begin(title)
+        runs: dict[tuple[str, int], list[Record]] = {}
+        for k, cell in enumerate(cells):
+            market, segments = self.markets[cell.fold], getattr(self.folds[cell.fold], part)
+            self.screen.advance(title, k, len(cells), cell.title)
+            for segment in segments:
+                record = backtest(market, cell.agent, self.history, segment, self.window)
+                runs.setdefault((cell.name, cell.run), []).append(record)
+        self.screen.end(title, _span(self.history, [getattr(f, part) for f in self.folds]))
+        records: dict[str, list[Record]] = {}
+        for (name, _), pieces in sorted(runs.items(), key=lambda item: (self.names.index(item[0][0]), item[0][1])):
+            records.setdefault(name, []).append(joined(pieces))
+        return records
+
+    def _keep(
+        self, choice: Choice, rows: list[Row], validation: Mapping[str, list[Record]], test: Mapping[str, Record]
+    ) -> Outcome:
+        self.screen.begin("write")
+        last = len(self.folds) - 1
+        kept = {}
+        for cell in self.cells:
+            if cell.fold == last:
+                scores = [dict(row) for row in rows if row["agent"] == cell.name]
+                chosen = cell.name == choice.agent and cell.run == choice.run
+                kept[cell.title] = self._checkpoint(cell, scores, choice.reason if chosen else "not chosen")
+                kept[cell.title].save(self.folder / "agents" / cell.title)
+                if chosen:
+                    kept[cell.title].save(self.checkpoints / self.identity)
+        _write_json(self.folder / "leaderboard.json", rows)
+        for name, record in test.items():
+            write_record(record, self.folder / "journals" / f"test-{name}.parquet")
+        for name, runs in validation.items():
+            for run, record in enumerate(runs):
+                write_record(record, self.folder / "journals" / f"validation-{name}-{run}.parquet")
+        self._draw(choice, rows, test)
+        digest = hashlib.sha256()
+        for title in sorted(kept):
+            digest.update(kept[title].digest.encode())
+        for record in (*(r for name in sorted(validation) for r in validation[name]), *(test[n] for n in sorted(test))):
+            digest.update(record.digest.encode())
+        self.screen.end("write", str(self.folder))
+        checkpoint = self.checkpoints / self.identity
+        return Outcome(self.folder, checkpoint, choice, rows, digest.hexdigest(), self.history, dict(test))
+
+    def _draw(self, choice: Choice, rows: list[Row], test: Mapping[str, Record]) -> None:
+        note = source_note(self.history)
+        ordered = {choice.agent: test[choice.agent], **test}
+        pictures = {
+            "equity": equity_figure(ordered, "Test period", note),
+            "leaderboard": leaderboard_figure(
+                [r for r in rows if r["split"] == "validation"], "Validation period", note
+            ),
+        }
+        log = RunLog(self.folder / "tensorboard" / "evaluation", "write", self.screen)
+        for name, figure in pictures.items():
+            figure.savefig(self.folder / f"{name}.png")
+            log.figure(name, figure)
+        for row in rows:
+            for key, value in row.items():
+                if isinstance(value, float):
+                    log.scalar(f"{row['split']}/{row['agent']}/{key}", value, 0)
+        log.close()
+        for cell in self.cells:
+            if cell.learns:
+                found = next(r for r in rows if r["agent"] == cell.name and r["split"] == "validation")
+                log = RunLog(self.folder / "tensorboard" / cell.title, "write", self.screen)
+                log.hyper_parameters(cell.params, {"validation/sharpe": found["sharpe"]})
+                log.close()
+
+    def _checkpoint(self, cell: Cell, scores: list[dict[str, Any]], choice: str) -> Checkpoint:
+        market, fold, history = self.markets[cell.fold], self.folds[cell.fold], self.history
+        return Checkpoint(
+            agent={"name": cell.name, "params": cell.params},
+            env=self.env.model_dump(mode="json"),
+            seed=cell.seed,
+            instruments=market.instruments,
+            columns=history.columns,
+            bar_ns=history.bar_ns,
+            interface=market.interface.describe(),
+            provenance={
+                "fingerprint": self.identity,
+                "data": history.describe(),
+                "load": self.experiment.data.model_dump(mode="json"),
+                "periods": {part: _period(history, getattr(fold, part)) for part in Fold._fields},
+                "choice": choice,
+                "versions": versions(),
+            },
+            scores=scores,
+            state=cell.agent.state() if cell.learns else {},  # type: ignore[attr-defined]
+        )
+
+
+def _period(history: History, segments: tuple[Segment, ...]) -> list[list[str]]:
+    """Spans of segments in time: open of the first bar, close of the last."""
+    return [[iso(int(history.time[s.start]) - history.bar_ns), iso(int(history.time[s.stop - 1]))] for s in segments]
+
+
+def _span(history: History, parts: list[tuple[Segment, ...]]) -> str:
+    segments = [segment for part in parts for segment in part]
+    first = min(int(history.time[s.start]) - history.bar_ns for s in segments)
+    last = max(int(history.time[s.stop - 1]) for s in segments)
+    return f"{iso(first)[:16]} to {iso(last)[:16]}"
+
+
+def _write_json(path: Path, value: object) -> None:
+    fresh = path.with_suffix(".part")
+    fresh.write_text(json.dumps(value, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def _plain(value: object) -> object:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)  # type: ignore[call-overload]
+
+
+def train(experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False) -> Outcome:
+    """Run an experiment from data to checkpoint; parameters as in `Run`.
+
+    Raises
+    ------
+    UserError
+        For anything in the experiment that the user can mend.
+    """
+    return Run(experiment, runs, checkpoints, screen, resume=resume)()

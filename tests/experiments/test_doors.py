@@ -1,0 +1,313 @@
+"""The doors as a user meets them: precedence, JSON, and one clear sentence for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import evaluate, paper, train
+from experiments.cli import door, settings
+from qframe_rl.config import UserError, build
+from qframe_rl.runner.experiment import Experiment
+
+QUICK = [
+    "--bars", "3000", "--agents", "ppo,momentum", "--set", "agent.ppo.total_steps=4096", "--set", "agent.ppo.n_envs=8",
+    "--set", "agent.ppo.n_steps=64", "--set", "agent.ppo.batch_size=256",
+]  # fmt: skip
+
+
+def run(main: Any, argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = door(main, argv)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One small run on the default market, in a process of its own."""
+    folder = tmp_path_factory.mktemp("trained")
+    places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.train", *QUICK, *places, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    result["folder"] = folder
+    result["screen"] = done.stderr
+    return result
+
+
+def test_train_prints_documented_json_and_the_commands_that_follow(trained: dict[str, Any]) -> None:
+    assert {"checkpoint", "leaderboard", "hash", "seconds"} <= set(trained)
+    keys = [
+        "agent", "split", "final_equity", "sharpe", "sharpe_low", "sharpe_high", "max_drawdown", "turnover", "costs",
+        "share_of_optimal",
+    ]  # fmt: skip
+    assert all(list(row) == keys for row in trained["leaderboard"])
+    validation = {row["agent"] for row in trained["leaderboard"] if row["split"] == "validation"}
+    assert validation == {"ppo", "momentum", "flat", "buy_and_hold", "random", "optimal"}
+    test = {row["agent"]: row for row in trained["leaderboard"] if row["split"] == "test"}
+    assert {"flat", "buy_and_hold", "random", "optimal"} <= set(test)
+    assert test["optimal"]["share_of_optimal"] == 1.0
+    assert test["flat"]["final_equity"] == 10_000.0
+    for text in ("tensorboard --logdir", "experiments.evaluate", "experiments.paper", "synthetic", "Chosen:"):
+        assert text in trained["screen"]
+    assert Path(trained["checkpoint"], "checkpoint.json").is_file()
+
+
+def test_the_same_command_gives_the_same_hash_and_resume_trains_nothing_twice(
+    trained: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained["folder"]
+    places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "again"), "--json"]
+    weights = next((folder / "runs").glob("*/agents/ppo-0-0/weights.safetensors"))
+    before = weights.read_bytes()
+    code, out, err = run(train.main, [*QUICK, *places, "--resume"], capsys)
+    assert code == 0
+    assert "taken over from the earlier run" in err
+    assert json.loads(out.splitlines()[-1])["hash"] == trained["hash"]
+    code, out, err = run(train.main, [*QUICK, *places], capsys)
+    assert json.loads(out.splitlines()[-1])["hash"] == trained["hash"]
+    assert weights.read_bytes() == before
+
+
+def test_evaluate_and_paper_repeat_the_digits_in_other_processes(trained: dict[str, Any]) -> None:
+    place = next((trained["folder"] / "runs").glob("*/agents/ppo-0-0"))
+    results = []
+    for speed in ("max", "1e9x"):
+        out = trained["folder"] / f"paper-{speed}"
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.paper", str(place), "--speed", speed, "--out", str(out), "--json"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+        lines = Path(results[-1]["journal"]).read_text().splitlines()
+        assert len(lines) == results[-1]["bars"] + 1
+        assert json.loads(lines[-1])["hash"] == results[-1]["journal_hash"]
+        state = json.loads((out / "state.json").read_text())
+        assert state["equity"] == results[-1]["final_equity"]
+        assert results[-1]["state"] == "finished"
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.evaluate", str(place), "--out", str(trained["folder"] / "ev"), "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (scored, *others) = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert scored["agent"] == "ppo"
+    assert {"checkpoint", "bars", "journal_hash"} <= set(scored)
+    for result in results:
+        assert result["final_equity"] == scored["final_equity"]
+        assert result["journal_hash"] == scored["journal_hash"]
+        assert result["bars"] == scored["bars"]
+    assert {o["agent"] for o in others} == {"buy_and_hold", "flat", "optimal"}
+    assert (trained["folder"] / "ev" / "equity.png").stat().st_size > 10_000
+    chosen = json.loads(Path(trained["checkpoint"], "checkpoint.json").read_text())
+    test = {row["agent"]: row for row in trained["leaderboard"] if row["split"] == "test"}
+    if chosen["agent"]["name"] == "ppo":
+        assert test["ppo"]["final_equity"] == scored["final_equity"]
+    optimal = next(o for o in others if o["agent"] == "optimal")
+    assert optimal["final_equity"] == test["optimal"]["final_equity"]
+
+
+def test_ctrl_c_stops_paper_trading_cleanly(trained: dict[str, Any]) -> None:
+    place = next((trained["folder"] / "runs").glob("*/agents/ppo-0-0"))
+    out = trained["folder"] / "stopped"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.paper", str(place), "--speed", "36000x", "--out", str(out), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    journal = out / "journal.jsonl"
+    while not (journal.exists() and len(journal.read_text().splitlines()) > 3):
+        assert process.poll() is None
+    process.send_signal(2)
+    stdout, _ = process.communicate(timeout=30)
+    result = json.loads(stdout.splitlines()[-1])
+    assert process.returncode == 0
+    assert result["state"] == "stopped"
+    lines = journal.read_text().splitlines()
+    assert len(lines) == result["bars"] + 1
+    assert json.loads(lines[-1])["hash"] == result["journal_hash"]
+
+
+def test_settings_layer_preset_environment_and_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text('seeds = 2\nseed = 5\n[env]\nname = "perp"\nleverage = 2.0\n[agent.ppo]\nn_envs = 4\n')
+    monkeypatch.setenv("QFRAME_SEEDS", "3")
+    monkeypatch.setenv("QFRAME_AGENT__PPO__N_EPOCHS", "7")
+    monkeypatch.setenv("QFRAME_DATA", "/nowhere")
+    tree = settings(
+        Experiment, str(preset), ["agent.ppo.n_envs=8", "env.half_spread_bps=2"], {"seeds": "4", "env": "spot"}
+    )
+    made = build(Experiment, tree, "settings")
+    assert made.seeds == 4
+    assert made.seed == 5
+    assert made.env.name == "spot"
+    assert made.env.params == {"leverage": 2.0, "half_spread_bps": 2}
+    assert made.agent["ppo"] == {"n_envs": 8, "n_epochs": 7}
+    assert made.level == 0.9
+    monkeypatch.setenv("QFRAME_SEDS", "3")
+    with pytest.raises(UserError, match=r"QFRAME_SEDS.*did you mean 'seed"):
+        settings(Experiment, None, [], {})
+
+
+def csv(tmp_path: Path, rows: list[str], header: str = "timestamp,open,high,low,close,volume") -> str:
+    path = tmp_path / "bars.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return str(path)
+
+
+def hours(n: int) -> list[str]:
+    close = 100 + np.sin(np.arange(n) / 9)
+    return [
+        f"{np.datetime64('2022-01-01T00') + np.timedelta64(k, 'h')},{c:.4f},{c + 1:.4f},{c - 1:.4f},{c:.4f},1000"
+        for k, c in enumerate(close)
+    ]
+
+
+MISTAKES: list[tuple[list[str], str]] = [
+    (["--agents", "pqo"], "unknown agent 'pqo'; did you mean 'ppo'"),
+    (["--agents", "no_such_package.idea"], "no module 'no_such_package.idea'"),
+    (["--env", "sopt"], "unknown env 'sopt'; did you mean 'spot'"),
+    (["--set", "agent.ppo.totl_steps=3"], "unknown key 'totl_steps'; did you mean 'total_steps'"),
+    (["--set", "agent.pop.total_steps=3"], "did you mean 'ppo'"),
+    (["--set", "nonsense"], "is not KEY=VALUE"),
+    (["--set", "evn.leverage=3"], "unknown key 'evn'; did you mean 'env'"),
+    (["--seeds", "0"], "seeds: Input should be greater than or equal to 1"),
+    (["--seeds", "many"], "seeds: Input should be a valid integer"),
+    (["--preset", "qick"], "no preset 'qick'; did you mean 'quick'"),
+    (["--data", "missing.csv"], "missing.csv"),
+    (["--data", "synthetic:ar2"], "unknown synthetic market 'ar2'; did you mean 'ar1'"),
+    (["--bars", "400"], "too short"),
+    (["--timeframe", "1x", "--data", "synthetic:ar1"], "timeframe"),
+    (["--split", "cpcv"], "holdout or walk_forward"),
+    (["--set", "env.features=log_retrun:1"], "unknown feature 'log_retrun:1'; did you mean 'log_return'"),
+    (["--set", "env.reward=profit"], "unknown reward 'profit'"),
+    (["--set", "env.actions=buttons"], "unknown action scheme 'buttons'"),
+]
+
+
+@pytest.mark.parametrize(("argv", "says"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
+def test_a_mistake_gets_one_sentence_and_exit_2(
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, out, err = run(
+        train.main, [*argv, "--runs", str(tmp_path / "r"), "--checkpoints", str(tmp_path / "c")], capsys
+    )
+    assert code == 2
+    message = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(message) == 1, err
+    assert says in " ".join(err.split("error: ")[1].split())
+    assert "Traceback" not in err
+    assert not out
+    assert not list((tmp_path / "c").glob("*"))
+
+
+def test_a_preset_with_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text("sedes = 2\n")
+    code, _, err = run(train.main, ["--preset", str(preset)], capsys)
+    assert code == 2
+    assert "mine.toml" in err
+    assert "unknown key 'sedes'; did you mean 'seeds'" in err
+    preset.write_text("seeds = = 2\n")
+    code, _, err = run(train.main, ["--preset", str(preset)], capsys)
+    assert code == 2
+    assert "is not TOML" in err
+
+
+def broken(rows: list[str], what: str) -> list[str]:
+    rows = list(rows)
+    if what == "unsorted":
+        rows[10], rows[11] = rows[11], rows[10]
+    elif what == "duplicated":
+        rows[11] = rows[10]
+    elif what == "NaN":
+        stamp, *cells = rows[10].split(",")
+        rows[10] = ",".join([stamp, "nan", *cells[1:]])
+    elif what == "high below low":
+        stamp, o, high, low, *rest = rows[10].split(",")
+        rows[10] = ",".join([stamp, o, low, high, *rest])
+    return rows
+
+
+@pytest.mark.parametrize("what", ["unsorted", "duplicated", "NaN", "high below low"])
+def test_broken_bars_are_refused(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(train.main, ["--data", csv(tmp_path, broken(hours(400), what)), "--agents", "flat"], capsys)
+    assert code == 2
+    assert "bars.csv" in err.replace("\n", "")
+    assert err.count("error: ") == 1
+
+
+def test_a_missing_column_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = "timestamp,open,high,low,last,volume"
+    code, _, err = run(train.main, ["--data", csv(tmp_path, hours(400), header), "--agents", "flat"], capsys)
+    assert code == 2
+    assert "close" in err
+
+
+def test_a_csv_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["--runs", str(tmp_path / "r"), "--checkpoints", str(tmp_path / "c"), "--json"]
+    argv = ["--data", csv(tmp_path, hours(3000)), "--symbols", "BTC/USDT", "--agents", "momentum", *places]
+    code, out, err = run(train.main, argv, capsys)
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["leaderboard"]
+
+
+def test_broken_checkpoints_are_refused(
+    trained: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    place = next((trained["folder"] / "runs").glob("*/agents/ppo-0-0"))
+    for door_main in (evaluate.main, paper.main):
+        for what in ("missing", "truncated", "flipped", "not json", "edited", "other env"):
+            copy = tmp_path / what.replace(" ", "-")
+            shutil.rmtree(copy, ignore_errors=True)
+            if what != "missing":
+                shutil.copytree(place, copy)
+            weights, manifest = copy / "weights.safetensors", copy / "checkpoint.json"
+            argv = [str(copy), "--out", str(tmp_path / "out")]
+            if what == "truncated":
+                weights.write_bytes(weights.read_bytes()[:-50])
+            elif what == "flipped":
+                content = bytearray(weights.read_bytes())
+                content[-10] ^= 1
+                weights.write_bytes(bytes(content))
+            elif what == "not json":
+                manifest.write_text(manifest.read_text()[:-20])
+            elif what == "edited":
+                manifest.write_text(manifest.read_text().replace('"perp"', '"spot"'))
+            elif what == "other env":
+                argv += ["--data", csv(tmp_path, hours(400)), "--symbols", "BTC/USDT"]
+            code, out, err = run(door_main, argv, capsys)
+            assert code == 2, (what, err)
+            assert not out
+            sentence = " ".join(err.split("error: ")[1].split())
+            expected = {
+                "missing": "is not a checkpoint",
+                "truncated": "corrupt or truncated",
+                "flipped": "does not match its SHA-256",
+                "not json": "is not JSON",
+                "edited": "does not match its SHA-256",
+                "other env": "does not fit the checkpoint",
+            }
+            assert expected[what] in sentence, (what, sentence)
+
+
+def test_help_answers_without_the_heavy_imports() -> None:
+    heavy = "('torch', 'ray', 'ccxt', 'pandas', 'stable_baselines3', 'matplotlib', 'numba')"
+    for name in ("train", "evaluate", "paper"):
+        code = (
+            f"import sys; from experiments.{name} import parser; parser().format_help(); "
+            f"print([m for m in {heavy} if m in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+        assert done.stdout.strip() == "[]", name
