@@ -35,9 +35,9 @@ from qframe_rl.types import (
 LOT, TICK, MIN_NOTIONAL, MAKER, TAKER, HALF_SPREAD, IMPACT, VOLUME_SHARE, MAINTENANCE, LIQUIDATION = range(10)
 # Columns of an orders array (B, A, 3).
 QUANTITY, LIMIT, STOP = range(3)
-# Columns of a fills array (B, A, 8); the first is QUANTITY too.
-PRICE, FEE, SLIPPAGE, FUNDING, CANCELLED, FORCED, FORCED_PRICE = range(1, 8)
-N_FILLS = 8
+# Columns of a fills array (B, A, 9); the first is QUANTITY too.
+PRICE, FEE, SPREAD, PUSHED, FUNDING, CANCELLED, FORCED, FORCED_PRICE = range(1, 9)
+N_FILLS = 9
 # Columns of a book array (B, 3).
 EQUITY, ABSORBED, RUINED = range(3)
 # Columns of the scratch array (A, 5) in which one account's orders are worked out.
@@ -179,7 +179,7 @@ def settle_rows(
 ) -> None:
     """Settle bar ``row[b]`` for every active account, in place.
 
-    ``cash`` (B,), ``position`` (B, A), ``mark`` (B, A) are updated; ``fills`` (B, A, 8) and ``book`` (B, 3: equity,
+    ``cash`` (B,), ``position`` (B, A), ``mark`` (B, A) are updated; ``fills`` (B, A, 9) and ``book`` (B, 3: equity,
     absorbed loss, ruined) are overwritten. ``orders`` is (B, A, 3): quantity, limit, stop; ``values`` (T, A, C),
     ``funding`` (T, A) and ``final`` (T, A) are the bars.
     """
@@ -379,11 +379,12 @@ def _fill(
         if quantity == 0.0:
             continue
         at, base = work[a, _AT], work[a, _BASE]
-        slippage = 0.0
+        spread = impact = 0.0
         if base > 0.0:
             side = 1.0 if quantity > 0.0 else -1.0
             at = _taken_at(a, side, base, abs(quantity), values[t, a, VOLUME], table)
-            slippage = quantity * (at - base)
+            spread = abs(quantity) * base * table[a, HALF_SPREAD]
+            impact = quantity * (at - base) - spread if table[a, IMPACT] > 0.0 else 0.0
         notional = abs(quantity) * at
         if notional < table[a, MIN_NOTIONAL]:
             continue
@@ -391,7 +392,8 @@ def _fill(
         fills[b, a, QUANTITY] = quantity
         fills[b, a, PRICE] = at
         fills[b, a, FEE] = fee
-        fills[b, a, SLIPPAGE] = slippage
+        fills[b, a, SPREAD] = spread
+        fills[b, a, PUSHED] = impact
         fills[b, a, CANCELLED] = orders[b, a, QUANTITY] - quantity
         cash -= quantity * at + fee
         held = position[b, a] + quantity

@@ -12,6 +12,9 @@ import numpy as np
 from qframe_rl.agent import View
 from qframe_rl.types import Account, Fills, Float, Instrument, Orders, Record, iso
 
+FIELDS = Fills._fields[:-1]
+"""Those of `Fills` that there are per instrument."""
+
 
 class Listener(Protocol):
     """Told of each bar of a session."""
@@ -50,7 +53,7 @@ class Journal:
     def started(self, view: View) -> None:
         """Write the state before the first bar."""
         n = len(self.instruments)
-        nothing = Fills.of(np.zeros((n, 8)), np.zeros(()))
+        nothing = Fills.of(np.zeros((n, len(FIELDS))), np.zeros(()))
         self._append(view, Orders.market(np.zeros(n)), nothing)
 
     def settled(self, view: View, orders: Orders) -> None:
@@ -72,12 +75,12 @@ class Journal:
         per = rows[:, 2:].reshape(n, -1, a)
         account = Account(rows[:, 0], per[:, 0], per[:, 1])
         orders = Orders(per[:, 2], per[:, 3], per[:, 4])
-        fills = Fills.of(np.moveaxis(per[:, 5:13], 1, -1), rows[:, 1])
+        fills = Fills.of(np.moveaxis(per[:, 5:], 1, -1), rows[:, 1])
         return Record(self.instruments, self.bar_ns, np.array(self._times), account, orders, fills, self.digest)
 
     def _append(self, view: View, orders: Orders, fills: Fills) -> None:
         account = view.account
-        fields = (account.position, account.mark, *orders, *fills[:8])
+        fields = (account.position, account.mark, *orders, *fills[: len(FIELDS)])
         row = np.concatenate([[account.cash, fills.absorbed], *(np.asarray(f, dtype=np.float64) for f in fields)])
         self._times.append(view.time)
         self._rows.append(row)
@@ -90,8 +93,8 @@ class Journal:
         line: dict[str, object] = {"bar": len(self._rows) - 1, "time": iso(view.time)}
         line |= {"equity": float(view.account.equity), "cash": float(view.account.cash)}
         for a, instrument in enumerate(self.instruments):
-            parts = (view.account.position, view.account.mark, *orders, *fills[:8])
-            names = ("position", "mark", *(f"order_{name}" for name in Orders._fields), *Fills._fields[:8])
+            parts = (view.account.position, view.account.mark, *orders, *fills[: len(FIELDS)])
+            names = ("position", "mark", *(f"order_{name}" for name in Orders._fields), *FIELDS)
             known = {name: float(part[a]) for name, part in zip(names, parts, strict=True) if np.isfinite(part[a])}
             line[instrument.symbol] = {k: v for k, v in known.items() if v != 0.0}
         return json.dumps(line | {"hash": self._chain.hex()}) + "\n"
@@ -111,7 +114,7 @@ def write_record(record: Record, path: Path) -> None:
     for a, instrument in enumerate(record.instruments):
         fields = {"position": record.account.position, "mark": record.account.mark}
         fields |= {f"order {name}": part for name, part in record.orders._asdict().items()}
-        fields |= {f"fill {name}": part for name, part in list(record.fills._asdict().items())[:8]}
+        fields |= {f"fill {name}": part for name, part in zip(FIELDS, record.fills, strict=False)}
         columns |= {f"{instrument.symbol} {name}": part[:, a] for name, part in fields.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.part")

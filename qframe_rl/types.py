@@ -135,8 +135,10 @@ class Fills(NamedTuple):
     """Average price of the fill; 0 where nothing filled."""
     fee: Float
     """Quote currency paid to the exchange, the liquidation fee included."""
-    slippage: Float
-    """Quote currency lost to half-spread and impact; part of ``price`` already."""
+    spread: Float
+    """Quote currency lost to the half-spread; part of ``price`` already."""
+    impact: Float
+    """Quote currency lost to market impact; part of ``price`` already."""
     funding: Float
     """Quote currency paid as funding; negative = received."""
     cancelled: Float
@@ -148,11 +150,18 @@ class Fills(NamedTuple):
     absorbed: Float
     """(*B,) quote currency of loss beyond the account's equity that the venue bore."""
 
+    @property
+    def slippage(self) -> Float:
+        """(*B, A) quote currency lost to half-spread and impact together."""
+        return self.spread + self.impact
+
     @classmethod
     def of(cls, columns: Float, absorbed: Float) -> Fills:
-        """Take the fields apart that the kernel wrote side by side in (*B, A, 8)."""
+        """Take the fields apart that the kernel wrote side by side in (*B, A, 9)."""
         c = columns
-        return cls(c[..., 0], c[..., 1], c[..., 2], c[..., 3], c[..., 4], c[..., 5], c[..., 6], c[..., 7], absorbed)
+        return cls(
+            c[..., 0], c[..., 1], c[..., 2], c[..., 3], c[..., 4], c[..., 5], c[..., 6], c[..., 7], c[..., 8], absorbed
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,8 @@ def test_market_order_fills_at_the_open_with_spread_and_impact() -> None:
     after, fills = settle(account(), order(4.0), bar(100, 110, 90, 105, 400.0), rules(half_spread=0.01, impact=0.1))
     price = 100 * (1 + 0.01 + 0.1 * math.sqrt(4 / 400))
     assert fills.price[0] == pytest.approx(price, rel=1e-15)
+    assert fills.spread[0] == pytest.approx(4 * 100 * 0.01, rel=1e-15)
+    assert fills.impact[0] == pytest.approx(4 * 100 * 0.1 * math.sqrt(4 / 400), rel=1e-12)
     assert fills.slippage[0] == pytest.approx(4 * (price - 100), rel=1e-12)
     assert after.cash == pytest.approx(1000 - 4 * price, rel=1e-15)
     assert after.equity == pytest.approx(1000 - 4 * price + 4 * 105, rel=1e-15)

@@ -16,12 +16,12 @@ class DataConfig(Base):
     """Exchange of a store, as CCXT spells it; USD-margined perpetuals are under EXCHANGE_um."""
     symbols: tuple[str, ...] = ()
     """Symbols such as BTC/USDT; perpetuals as BTC/USDT:USDT."""
-    timeframe: str = "1h"
+    timeframe: str = Field(default="1h", pattern=r"^[1-9]\d*[smhdw]$")
     """Length of a bar, such as 1m, 1h, 4h or 1d."""
     since: str | None = None
-    """First moment, ISO 8601 UTC; null = all there is."""
+    """First moment, ISO 8601 UTC; none = all there is."""
     until: str | None = None
-    """Last moment, ISO 8601 UTC; null = all there is."""
+    """Last moment, ISO 8601 UTC; none = all there is."""
     columns: tuple[str, ...] = ()
     """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY], joined as of their timestamp plus DELAY
     (such as 1d): the time at which they were published."""

@@ -82,7 +82,7 @@ def joined(records: Sequence[Record]) -> Record:
             time=np.concatenate([first.time, after.time[1:]]),
             account=Account(*_laid(first.account, after.account, money)),
             orders=Orders(*_laid(first.orders, after.orders, (scale, 1.0, 1.0))),
-            fills=Fills(*_laid(first.fills, after.fills, (scale, 1.0, *(scale,) * 5, 1.0, scale))),
+            fills=Fills(*_laid(first.fills, after.fills, (scale, 1.0, *(scale,) * 6, 1.0, scale))),
             digest=hashlib.sha256(f"{first.digest}{after.digest}".encode()).hexdigest(),
         )
     return first

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.evaluate.inference.bootstrap import Interval, block_length, resample
+from qframe_rl.evaluate.inference.bootstrap import Interval, block_length, resample, widening
 from qframe_rl.evaluate.inference.seeds import iqm
 from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
 from qframe_rl.evaluate.table import Row, leaderboard
-from qframe_rl.types import Record
+from qframe_rl.types import Float, Record
 
 _SHARPE = 0
 NEVER_CHOSEN = ("optimal", "random")
@@ -65,13 +65,20 @@ def sharpe_over_runs(runs: Sequence[Record], level: float, n_resamples: int, see
     per_year = bars_per_year(runs[0].bar_ns)
     rates = [returns(run.account.equity) for run in runs]
     block = max(block_length(rate) for rate in rates)
-    drawn = np.stack([resample(rate, block, n_resamples, seed)[:, _SHARPE] for rate in rates], axis=1)
+    drawn = np.stack([_resampled(rate, block, per_year, n_resamples, seed) for rate in rates], axis=1)
     rng = np.random.default_rng(seed)
     picked = rng.integers(0, len(runs), drawn.shape)
     scores = np.take_along_axis(drawn, picked, axis=1)[:, :, None]
-    low, high = np.quantile(iqm(scores), [(1.0 - level) / 2.0, (1.0 + level) / 2.0]) * math.sqrt(per_year)
+    low, high = np.quantile(iqm(scores), [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     estimate = _middle([sharpe(rate, per_year) for rate in rates])
     return Interval(estimate, float(low), float(high), level)
+
+
+def _resampled(rate: Float, block: float, per_year: float, n_resamples: int, seed: int) -> Float:
+    """(R,) annual Sharpe ratios of one training's resampled bars."""
+    centre = sharpe(rate, per_year)
+    drawn = resample(rate, block, n_resamples, seed)[:, _SHARPE] * math.sqrt(per_year)
+    return centre + (drawn - centre) * widening(len(rate), block)
 
 
 def choose(rows: Sequence[Row], records: Mapping[str, Sequence[Record]]) -> Choice:

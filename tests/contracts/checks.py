@@ -122,7 +122,7 @@ def env_conserves_money(make: MakeEnv, history: History) -> None:
     for action in actions:
         position, mark, equity = engine.position[0].copy(), engine.mark[0].copy(), engine.equity[0]
         _, _, terminated, truncated, info = env.step(action)
-        quantity, price, fee, slippage, funding, _, forced, forced_price = engine.fills[0].T
+        quantity, price, fee, spread, impact, funding, _, forced, forced_price = engine.fills[0].T
         after = engine.mark[0]
         moves = np.where(position != 0, position * (after - mark), 0.0)
         moves += np.where(quantity != 0, quantity * (after - price), 0.0)
@@ -131,7 +131,8 @@ def env_conserves_money(make: MakeEnv, history: History) -> None:
         assert info["equity"] - equity == float(np.float64(info["equity"]) - equity)
         assert abs(info["equity"] - equity - change) <= 1e-9 * max(equity, 1.0) * 10
         assert (fee >= 0).all()
-        assert (slippage >= -1e-12).all()
+        assert (spread >= 0).all()
+        assert (impact >= -1e-9).all()
         assert info["equity"] >= 0.0
         if terminated or truncated:
             break

@@ -70,7 +70,9 @@ def test_training_twice_gives_the_same_weights_and_restoring_them_the_same_order
         for key, value in agent.state().items():
             assert np.array_equal(value, twin.state()[key]), key
         module = catalog.load("agents", name)
-        again = module.make(module.Config(**getattr(module, "QUICK", {})), market.brief(history.columns, 3, history.theory))
+        again = module.make(
+            module.Config(**getattr(module, "QUICK", {})), market.brief(history.columns, 3, history.theory)
+        )
         again.restore(agent.state())
     assert checks.trade(market, agent, history).digest == checks.trade(market, again, history).digest
 

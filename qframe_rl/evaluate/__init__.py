@@ -1,0 +1,1 @@
+"""The truth about performance: splits, metrics, inference, pictures."""

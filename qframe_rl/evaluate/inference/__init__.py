@@ -1,0 +1,1 @@
+"""What can be told from luck: intervals, corrections for many trials, and overfitting."""

@@ -1,0 +1,147 @@
+"""The leaderboard: plain rows made from records, and the same rows as text for a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypedDict
+
+from qframe_rl.evaluate.inference.bootstrap import LEVEL, RESAMPLES, bootstrap
+from qframe_rl.evaluate.metrics import bars_per_year, log_growth, metrics, returns
+from qframe_rl.types import Record
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+OPTIMAL = "optimal"
+"""Name of the record that followed the known optimal policy."""
+
+
+class Row(TypedDict):
+    """One agent on one part of the data; all numbers are finite."""
+
+    agent: str
+    split: str
+    """Part of the data, such as ``test``."""
+    final_equity: float
+    """Quote currency."""
+    sharpe: float
+    """Annual, net of costs."""
+    sharpe_low: float
+    """Lower end of the bootstrap interval."""
+    sharpe_high: float
+    """Upper end of the bootstrap interval."""
+    max_drawdown: float
+    """Fraction of the highest equity so far; zero or negative."""
+    turnover: float
+    """Notional traded per year over mean equity."""
+    costs: float
+    """Fees, slippage and funding paid, quote currency."""
+    share_of_optimal: float | None
+    """Log growth over that of the record named ``optimal``; None where there is none or it did not grow, and for an
+    account that lost everything."""
+
+
+def leaderboard(
+    records: Mapping[str, Record],
+    split: str,
+    *,
+    level: float = LEVEL,
+    n_resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Row]:
+    """Compare agents on the same bars.
+
+    Parameters
+    ----------
+    records
+        What each agent did, by name; one named ``optimal`` is the measure of `Row.share_of_optimal`.
+    split
+        Part of the data that they traded on.
+    level, n_resamples, seed
+        Of the Sharpe interval, as in `qframe_rl.evaluate.inference.bootstrap.bootstrap`; the seed is the same for all,
+        so that records of the same length are resampled alike.
+
+    Returns
+    -------
+    list[Row]
+        Highest Sharpe ratio first, then by name.
+    """
+    best = log_growth(records[OPTIMAL].account.equity) if OPTIMAL in records else 0.0
+    rows = []
+    for agent, record in records.items():
+        figures, equity = metrics(record), record.account.equity
+        drawn = bootstrap(
+            returns(equity), bars_per_year(record.bar_ns), level=level, n_resamples=n_resamples, seed=seed
+        )
+        rows.append(
+            Row(
+                agent=agent,
+                split=split,
+                final_equity=figures.final_equity,
+                sharpe=figures.sharpe,
+                sharpe_low=drawn.sharpe.low,
+                sharpe_high=drawn.sharpe.high,
+                max_drawdown=figures.max_drawdown,
+                turnover=figures.turnover,
+                costs=figures.costs,
+                share_of_optimal=log_growth(equity) / best if best > 0.0 and equity[-1] > 0.0 else None,
+            )
+        )
+    return sorted(rows, key=lambda row: (-row["sharpe"], row["agent"]))
+
+
+def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Table:
+    """Lay rows out for a screen of 100 columns, in their order.
+
+    The column of splits is left out where all rows share one: say it in the title.
+
+    Parameters
+    ----------
+    rows
+        The leaderboard.
+    title
+        Line above the table.
+    level
+        Level of the rows' intervals, for the heading.
+    """
+    from rich import box
+    from rich.table import Table
+
+    rows = list(rows)
+    splits = {row["split"] for row in rows}
+    optimal = any(row["share_of_optimal"] is not None for row in rows)
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, collapse_padding=True
+    )
+    # Names alone may be folded onto a second line; numbers never are.
+    table.add_column("agent", overflow="fold")
+    if len(splits) > 1:
+        table.add_column("split", no_wrap=True)
+    headings = ["equity", "Sharpe", f"{level:.0%} interval", "drawdown", "turnover/y", "costs"]
+    for heading in headings + ["of optimal"] * optimal:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["agent"], *[row["split"]] * (len(splits) > 1), *_cells(row, optimal))
+    return table
+
+
+def _cells(row: Row, optimal: bool) -> list[str]:
+    share = row["share_of_optimal"]
+    return [
+        _money(row["final_equity"]),
+        f"{row['sharpe']:+.2f}",
+        f"{_wide(row['sharpe_low'])} … {_wide(row['sharpe_high'])}",
+        f"{row['max_drawdown']:.1%}",
+        f"{row['turnover']:,.1f}" if row["turnover"] < 1000.0 else f"{row['turnover']:,.0f}",
+        _money(row["costs"]),
+        *(["-" if share is None else f"{share:.1%}"] * optimal),
+    ]
+
+
+def _wide(ratio: float) -> str:
+    """Write five characters, so that both ends of an interval line up."""
+    return f"{ratio:+5.2f}" if abs(ratio) < 10.0 else f"{ratio:+5.1f}" if abs(ratio) < 100.0 else f"{ratio:+5.0f}"
+
+
+def _money(amount: float) -> str:
+    return f"{amount:,.2f}" if abs(amount) < 1e5 else f"{amount:,.0f}" if abs(amount) < 1e9 else f"{amount:.4g}"
