@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from qframe_rl.config import Base, UserError, build, nearest
+from qframe_rl.config import Base, Unavailable, UserError, build, nearest
 from qframe_rl.feeds.data import DataConfig
 
 if TYPE_CHECKING:
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Tree = dict[str, Any]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after what was done by then was put in order."""
+
+    def __init__(self, result: Tree | None):
+        super().__init__()
+        self.result = result
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,7 +43,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.add_argument(
-            "--json", action="store_true", help="print one JSON object as the last line of stdout (docs/cli.md)"
+            "--json", action="store_true", help="end stdout with one line of JSON, see docs/cli.md (default: off)"
         )
 
     def error(self, message: str) -> NoReturn:
@@ -177,24 +185,28 @@ def locate_data(tree: Tree) -> None:
 
 
 def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Sequence[str] | None = None) -> int:
-    """Run a command: 0 when it is done, 2 with one sentence for a user's mistake, 130 after Ctrl-C.
+    """Run a command: 0 done, 1 an exchange failed, 2 a user's mistake, 130 after Ctrl-C; each says why in a sentence.
 
     The object that ``main`` returns is printed as the last line of stdout.
     """
+    code = 0
     try:
         result = main(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except Unavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
         print("stopped.", file=sys.stderr)
-        return 130
+        code, result = 130, getattr(stop, "result", None)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     if result is not None:
         print(json.dumps(result, allow_nan=False))
-    return 0
+    return code
 
 
 def console(*, to_stderr: bool) -> Console:

@@ -3,65 +3,49 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli import Interrupted, Parser, console, door
 
 if TYPE_CHECKING:
     from qframe_rl.feeds.download import Progress, Saved
 
-OK, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 _SHOWN_GAPS = 5
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(MISTAKE, f"error: {message}; see --help.\n")
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Download, or list what can be."""
+    options = parser().parse_args(argv)
+    from qframe_rl.config import Unavailable
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Parameters
-    ----------
-    argv
-        Arguments; those of the process by default.
-
-    Returns
-    -------
-    int
-        0 done, 1 the exchange failed, 2 the user can mend it, 130 interrupted.
-    """
-    options = _parser().parse_args(argv)
-    from qframe_rl.config import UserError
-    from qframe_rl.feeds.exchange import FeedError
-
+    if options.list:
+        return _list(options)
     try:
-        return _list(options) if options.list else _download(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISTAKE
-    except FeedError as error:
-        print(f"error: {error} What came is stored; the same command resumes.", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("interrupted; nothing was stored.", file=sys.stderr)
-        return INTERRUPTED
+        return _download(options)
+    except Unavailable as error:
+        raise Unavailable(f"{error} What came is stored; the same command resumes.") from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m experiments.download",
-        description="Fetch candles, and for perpetuals funding rates and hourly mark prices, through CCXT into a"
-        " Parquet store. Only what is missing is fetched; after an interruption the same command resumes. The open"
-        " candle is never stored, and gaps are reported and never filled.",
+def parser() -> Parser:
+    """The options of this door."""
+    made = Parser(
+        "download",
+        "Fetch candles, and for perpetuals funding rates and hourly mark prices, through CCXT into a Parquet store.\n"
+        "Only what is missing is fetched; after an interruption the same command resumes. The open candle is never\n"
+        "stored, and gaps are reported and never filled.",
+        [
+            "--symbols BTC/USDT,ETH/USDT --timeframe 1h --since 2020-01-01",
+            "--exchange bybit --symbols BTC/USDT:USDT --timeframe 4h --since 2023-01-01",
+            "--list symbols --exchange kraken",
+        ],
     )
-    add = parser.add_argument
+    add = made.add_argument
     add(
         "--exchange",
         default="binance",
@@ -108,15 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         choices=("exchanges", "symbols"),
         help="print the names of all exchanges, or of the symbols of --exchange, and stop (default: exchanges)",
     )
-    add(
-        "--json",
-        action="store_true",
-        help="end stdout with one line of JSON: files (path, rows, first, last, gaps) and seconds (default: off)",
-    )
-    return parser  # fmt: skip
+    return made
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> dict[str, Any] | None:
     if options.list == "exchanges":
         import ccxt
 
@@ -126,13 +105,12 @@ def _list(options: argparse.Namespace) -> int:
 
         names = symbols(options.exchange, options.url, options.sandbox)
     if options.json:
-        print(json.dumps({options.list: names}))
-    else:
-        print("\n".join(names))
-    return OK
+        return {options.list: names}
+    print("\n".join(names))
+    return None
 
 
-def _download(options: argparse.Namespace) -> int:
+def _download(options: argparse.Namespace) -> dict[str, Any] | None:
     from qframe_rl.feeds.download import download, inventory
     from qframe_rl.feeds.load import data_root
 
@@ -147,11 +125,18 @@ def _download(options: argparse.Namespace) -> int:
                 root=root, url=options.url, sandbox=options.sandbox, report=report,
             )  # fmt: skip
     except KeyboardInterrupt:
-        _show(inventory(root, options.exchange, symbols, options.timeframe), options, started)
-        print("interrupted; what came is stored, and the same command resumes.", file=sys.stderr)
-        return INTERRUPTED
-    _show(saved, options, started)
-    return OK
+        saved = inventory(root, options.exchange, symbols, options.timeframe)
+        _show(saved, options)
+        print("what came is stored, and the same command resumes.", file=sys.stderr)
+        raise Interrupted(_result(saved, options, started)) from None
+    _show(saved, options)
+    return _result(saved, options, started)
+
+
+def _result(saved: Sequence[Saved], options: argparse.Namespace, started: float) -> dict[str, Any] | None:
+    if not options.json:
+        return None
+    return {"files": [_plain(file) for file in saved], "seconds": round(time.monotonic() - started, 3)}
 
 
 def _span(options: argparse.Namespace) -> tuple[int, int | None]:
@@ -171,16 +156,15 @@ def _span(options: argparse.Namespace) -> tuple[int, int | None]:
 @contextmanager
 def _bars() -> Iterator[Callable[[Progress], None]]:
     """Progress bars on stderr, one for each file."""
-    from rich.console import Console
     from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Display
 
-    console = Console(stderr=True)
+    screen = console(to_stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]:,} rows"),
         TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     )  # fmt: skip
-    display = Display(*columns, console=console)
+    display = Display(*columns, console=screen)
     tasks: dict[tuple[str, str], TaskID] = {}
 
     def report(at: Progress) -> None:
@@ -188,8 +172,8 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
         key = (at.symbol, at.what)
         if key not in tasks:
             tasks[key] = display.add_task(f"{at.symbol} {at.what}", total=1.0, rows=0, note="")
-        if at.note and not console.is_terminal:
-            console.print(at.note)
+        if at.note and not screen.is_terminal:
+            screen.print(at.note)
         display.update(tasks[key], completed=at.done, rows=at.rows, note=at.note)
 
     try:
@@ -199,8 +183,8 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
             display.stop()
 
 
-def _show(saved: Sequence[Saved], options: argparse.Namespace, started: float) -> None:
-    """Print what the store holds: as text, and as the last line of JSON if that is wanted."""
+def _show(saved: Sequence[Saved], options: argparse.Namespace) -> None:
+    """Print what the store holds."""
     from qframe_rl.types import iso
 
     out = sys.stderr if options.json else sys.stdout
@@ -215,9 +199,6 @@ def _show(saved: Sequence[Saved], options: argparse.Namespace, started: float) -
             print(f"  gap: {n:,} missing from {iso(start)}", file=out)
         if len(file.gaps) > _SHOWN_GAPS:
             print(f"  and more: {len(file.gaps):,} gaps with {missing:,} missing bars in all", file=out)
-    if options.json:
-        files = [_plain(file) for file in saved]
-        print(json.dumps({"files": files, "seconds": round(time.monotonic() - started, 3)}))
 
 
 def _plain(file: Saved) -> dict[str, object]:
@@ -233,4 +214,4 @@ def _plain(file: Saved) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(door(main))

@@ -15,6 +15,10 @@ class UserError(ValueError):
     """A mistake that the user can mend: its text is one sentence that names the place and the mend."""
 
 
+class Unavailable(RuntimeError):
+    """Something outside failed for longer than patience lasts; its text is one sentence."""
+
+
 class Base(BaseModel):
     """A frozen configuration record; unknown keys are refused, and ``a,b`` is read where a tuple is meant."""
 

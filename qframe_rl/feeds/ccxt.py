@@ -1,0 +1,257 @@
+"""A live feed: closed candles of one exchange, polled over REST through CCXT."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from qframe_rl.config import UserError
+from qframe_rl.feeds.download import bar_pages, rate_pages
+from qframe_rl.feeds.exchange import MS, Exchange, Note, Stopped
+from qframe_rl.feeds.listing import Listing, listings
+from qframe_rl.feeds.panel import FUNDING_RATE, Leg, extend, panel, settled
+from qframe_rl.feeds.parquet import Series
+from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Instrument, Int, Source, timeframe_ns
+
+# A closed candle changes for a moment, while late trades are counted in; it is final once the next one is listed, or
+# after this time.
+_GRACE_S = 3.0
+_POLL_S = 1.0
+_PATIENCE_S = 60.0
+_MARK_TIMEFRAME = "1h"
+
+
+class Clock(Protocol):
+    """The time that a live feed lives in."""
+
+    def now(self) -> int:
+        """Exchange time, ns UTC."""
+
+    def wait(self, seconds: float) -> None:
+        """Return after ``seconds``, or raise `Stopped` as soon as the feed is stopped."""
+
+
+@dataclass(eq=False)
+class _Line:
+    """One symbol: where it is asked for, and what has been seen of it."""
+
+    exchange: Exchange
+    listing: Listing
+    instrument: Instrument
+    seen: Series = field(default_factory=lambda: Series.empty(5))
+    """Candles since the last bar that was delivered."""
+    ahead: bool = False
+    """Whether the exchange lists a candle after the first of them."""
+    rates: Series = field(default_factory=lambda: Series.empty(1))
+    marks: Series = field(default_factory=lambda: Series.empty(5))
+    paid: int = 0
+    """Last settlement that was charged."""
+    waived: int = 0
+    """A settlement that was due by habit and did not come: not waited for again."""
+    last: float = np.nan
+    """Last close."""
+
+
+class CcxtFeed:
+    """Closed bars of one exchange: those of the warm-up at once, then each as soon as it is closed and final.
+
+    Parameters
+    ----------
+    exchange, symbols, timeframe
+        As in `store.load_store`; spot and perpetuals may be mixed.
+    window
+        Bars of the warm-up.
+    url, sandbox
+        As in `client.client`.
+    columns, root
+        Exogenous columns as in `panel.extend`, their files read again for every bar.
+    patience_s
+        How long a bar that should be there is asked for, seconds. A bar that the exchange then still does not have is
+        NaN for that instrument, and left out if no instrument traded.
+    clock
+        Time and waiting; the exchange's own clock by default.
+    note
+        Told in one line of every failure and wait.
+
+    Raises
+    ------
+    UserError
+        For an unknown exchange, symbol or timeframe.
+    Unavailable
+        If the exchange cannot be reached at the start. Later failures are waited out, however long they last.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        symbols: Sequence[str],
+        timeframe: str,
+        window: int,
+        *,
+        url: str | None = None,
+        sandbox: bool = False,
+        columns: Sequence[str] = (),
+        root: Path = Path(),
+        patience_s: float = _PATIENCE_S,
+        clock: Clock | None = None,
+        note: Note | None = None,
+    ):
+        self.bar_ns = timeframe_ns(timeframe)
+        self.window = window
+        self.stopped = threading.Event()
+        markets = listings(exchange, symbols)
+        exchanges = {
+            kind: Exchange(exchange, kind, url, sandbox, stopped=self.stopped, note=note)
+            for kind in dict.fromkeys(market.kind for market in markets)
+        }
+        for market in markets:
+            exchanges[market.kind].check(market, timeframe)
+        self._lines = [_Line(exchanges[m.kind], m, exchanges[m.kind].instrument(m)) for m in markets]
+        first = self._lines[0].exchange
+        self.source = Source(first.name, first.environment, url or first.name)
+        self.instruments = tuple(line.instrument for line in self._lines)
+        self._perpetuals = [line for line in self._lines if line.listing.kind == "perpetual"]
+        extra = tuple(spec.partition("=")[0] for spec in columns)
+        self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + extra
+        self._specs, self._root, self._timeframe, self._patience_s = tuple(columns), root, timeframe, patience_s
+        self._clock: Clock = clock or first
+        self._closed = 0
+
+    def __iter__(self) -> Iterator[Bar]:
+        try:
+            yield from self._warm_up()
+            for line in self._lines:
+                line.exchange.tries = None
+            while True:
+                yield from self._next()
+        except Stopped:
+            return
+
+    def _warm_up(self) -> Iterator[Bar]:
+        """Yield the last `window` closed bars."""
+        span = (self.window + 2) * self.bar_ns
+        for _ in range(3):
+            for line in self._lines:
+                line.seen = self._candles(line, self._clock.now() - span)
+            opens = self._opens()
+            if len(opens) >= self.window:
+                break
+            span *= 4
+        else:
+            raise UserError(f"{self.source.exchange} gave {len(opens)} closed bars; {self.window} are needed to begin.")
+        first, last = int(opens[-self.window]), int(opens[-1])
+        for line in self._lines:
+            line.seen = line.seen.between(first, last + 1)
+        for line in self._perpetuals:
+            line.paid = first - 1
+            for page in rate_pages(partial(line.exchange.rates, line.listing), first - 2 * DAY, self._clock.now()):
+                self._take_rates(line, page)
+        yield from self._deliver(last + self.bar_ns)
+
+    def _next(self) -> Iterator[Bar]:
+        """Wait for the bar after the last one, and yield it; nothing if no instrument traded in it."""
+        opened, close = self._closed, self._closed + self.bar_ns
+        self._clock.wait((close - self._clock.now()) / SECOND)
+        begun = self._clock.now()
+        while not self._complete(opened, close) and self._clock.now() < self._deadline(opened, close, begun):
+            self._clock.wait(min(_POLL_S, self.bar_ns / SECOND / 10))
+        for line in self._perpetuals:
+            due = _expected(line)
+            line.waived = due if due < close else line.waived
+        opens = self._opens()
+        if opened not in opens:
+            # The next bar is the first one in which anything traded, or the one that closes next.
+            self._closed = int(opens[0]) if len(opens) else close
+            return
+        for line in self._lines:
+            line.seen = line.seen.between(opened, close)
+        yield from self._deliver(close)
+
+    def _complete(self, opened: int, close: int) -> bool:
+        """Ask for everything once; return whether the bar that opened at ``opened`` is all there."""
+        for line in self._lines:
+            line.seen = self._candles(line, opened)
+        for line in self._perpetuals:
+            since = int(line.rates.time[-1]) + MS if len(line.rates.time) else close - 2 * DAY
+            self._take_rates(line, line.exchange.rates(line.listing, since))
+        return all(opened in line.seen.time for line in self._lines) and not self._rate_lacks(close)
+
+    def _rate_lacks(self, close: int) -> bool:
+        """Whether a settlement that should fall into the bar is not published yet."""
+        return any(line.waived < _expected(line) < close for line in self._perpetuals)
+
+    def _deadline(self, opened: int, close: int, begun: int) -> int:
+        """Until when to ask for what is lacking: briefly where the exchange has gone on to later bars without it."""
+        once_more = begun + int(2 * _POLL_S * SECOND)
+        gone_on = all(line.ahead or opened in line.seen.time for line in self._lines)
+        patience = min(int(self._patience_s * SECOND), self.bar_ns // 2)
+        return once_more if gone_on and not self._rate_lacks(close) else max(once_more, close + patience)
+
+    def _deliver(self, close: int) -> Iterator[Bar]:
+        """Yield the bars that were seen, and remember what was charged."""
+        legs = [
+            Leg(x.instrument, x.seen, x.rates if x in self._perpetuals else None, x.marks, HOUR, x.paid, x.last)
+            for x in self._lines
+        ]
+        history = extend(panel(legs, self.bar_ns, self.source), self._specs, self._root)
+        # An instrument that lacks a bar now may trade in the next one: whether it ended is not known.
+        history = replace(history, final=np.zeros_like(history.final))
+        for line in self._lines:
+            if len(line.seen.time):
+                line.last = float(line.seen.values[-1, CLOSE])
+        for line in self._perpetuals:
+            stamps = settled(line.rates)
+            line.paid = max(int(stamps[stamps < close].max(initial=0)), line.paid)
+        self._closed = close
+        for row in range(len(history)):
+            if self.stopped.is_set():
+                return
+            yield history.bar(row)
+
+    def _candles(self, line: _Line, since: int) -> Series:
+        """Candles from ``since`` on that are closed and final; whether there are later ones is noted in the line."""
+        now = self._clock.now()
+        exchange = line.exchange
+
+        def page(start: int) -> Series:
+            return exchange.candles(line.listing, self._timeframe, start, self.bar_ns)
+
+        pages = [page(since)] if since == self._closed else [*bar_pages(page, since, now, self.bar_ns, _unknown)]
+        got = Series.joined([Series.empty(5), *pages])
+        line.ahead = bool((got.time > since).any())
+        close = got.time + self.bar_ns
+        followed = np.append(np.ones(max(0, len(close) - 1), dtype=np.bool_), False)[: len(close)]
+        final = (close <= now) & (followed | (close + int(_GRACE_S * SECOND) <= now))
+        return Series(got.time[final], got.values[final])
+
+    def _take_rates(self, line: _Line, new: Series) -> None:
+        """Add new settlements, and the mark prices of those that will be charged."""
+        line.rates = Series.joined([line.rates, new])
+        charged = settled(new)[settled(new) > line.paid]
+        if len(charged) and line.exchange.client.has.get("fetchMarkOHLCV"):
+            start, stop = int(charged[0]) // HOUR * HOUR, int(charged[-1]) + 1
+
+            def page(at: int) -> Series:
+                return line.exchange.candles(line.listing, _MARK_TIMEFRAME, at, HOUR, mark=True)
+
+            line.marks = Series.joined([line.marks, *bar_pages(page, start, stop, HOUR, _unknown)])
+
+    def _opens(self) -> Int:
+        """Opens of all candles that were seen, each once."""
+        return np.unique(np.concatenate([line.seen.time for line in self._lines]))
+
+
+def _expected(line: _Line) -> int:
+    """When the next settlement comes, if the last interval repeats itself; far in the future if none is known."""
+    stamps = settled(line.rates)
+    return int(2 * stamps[-1] - stamps[-2]) if len(stamps) > 1 else np.iinfo(np.int64).max
+
+
+def _unknown() -> None:
+    """Where a market began is not asked: a live feed starts long after."""

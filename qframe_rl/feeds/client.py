@@ -1,0 +1,103 @@
+"""CCXT clients: configured, guarded against answers that mean nothing, and sent elsewhere for tests."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal
+
+from qframe_rl.config import UserError
+from qframe_rl.feeds.listing import Listing, base_exchange
+
+Kind = Literal["spot", "perpetual"]
+_BANNED = (403, 451)
+# Binance's own address scheme, and what stands behind each of its names in CCXT.
+_ROUTES = {
+    "public": "api/v3",
+    "private": "api/v3",
+    "v1": "api/v1",
+    "fapiPublic": "fapi/v1",
+    "fapiPublicV2": "fapi/v2",
+    "fapiPublicV3": "fapi/v3",
+    "fapiPrivate": "fapi/v1",
+    "fapiPrivateV2": "fapi/v2",
+    "fapiPrivateV3": "fapi/v3",
+    "fapiData": "futures/data",
+}
+
+
+def client(exchange: str, kind: Kind = "spot", url: str | None = None, sandbox: bool = False) -> Any:
+    """CCXT client of an exchange, without its markets.
+
+    Parameters
+    ----------
+    exchange
+        Exchange id as CCXT spells it, or with ``_um`` for its perpetuals.
+    kind
+        What will be asked for.
+    url
+        Base address that every request goes to instead of the exchange; Binance only.
+    sandbox
+        The exchange's test environment.
+
+    Raises
+    ------
+    UserError
+        For an unknown exchange, one that ``url`` does not work for, or one without a test environment.
+    """
+    import ccxt
+
+    name, perpetuals = base_exchange(exchange)
+    if name not in ccxt.exchanges:
+        close = difflib.get_close_matches(name, ccxt.exchanges, n=1)
+        raise UserError(f"unknown exchange {exchange!r}{f'; did you mean {close[0]!r}?' if close else ', see --list.'}")
+    perpetual = perpetuals or kind == "perpetual"
+    options: dict[str, Any] = {"defaultType": "swap" if perpetual else "spot"}
+    if name == "binance":
+        options |= {"fetchMarkets": {"types": ["linear" if perpetual else "spot"]}, "fetchMargins": False}
+    made = getattr(ccxt, Listing(name, "/:" if perpetual else "/").client)(
+        {"enableRateLimit": True, "options": options}
+    )
+    made.on_rest_response = _guard
+    if sandbox:
+        _enter_sandbox(made, name)
+    if url is not None:
+        _redirect(made, name, url)
+    return made
+
+
+def _enter_sandbox(made: Any, name: str) -> None:
+    if name == "binance":
+        made.enable_demo_trading(True)
+    elif made.urls.get("test"):
+        made.set_sandbox_mode(True)
+    else:
+        raise UserError(f"{name} has no test environment in CCXT.")
+
+
+def _redirect(made: Any, name: str, url: str) -> None:
+    if name != "binance":
+        raise UserError(f"--url works for binance and binanceusdm, whose addresses are known, not for {name}.")
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"--url {url!r} does not begin with http:// or https://.")
+    # Replaced, not merged: an address that is not listed must fail rather than reach the real exchange.
+    made.urls["api"] = {key: f"{url.rstrip('/')}/{path}" for key, path in _ROUTES.items()}
+
+
+def _guard(
+    code: int, reason: str, url: str, method: str, response_headers: Any, response_body: str, *_request: Any
+) -> str:
+    """Refuse answers that CCXT would turn into empty lists and missing values."""
+    import ccxt
+    from ccxt.base.exchange import Exchange as Base
+
+    text = response_body.strip()
+    if code in _BANNED:
+        raise ccxt.PermissionDenied(f"HTTP {code} {reason}")
+    if 200 <= code < 300:
+        try:
+            Base.on_json_response(text)
+        except ValueError:
+            raise ccxt.BadResponse(f"HTTP {code} with a body of {len(text)} characters that is not JSON") from None
+    elif str(code) not in Base.httpExceptions and not text.startswith("{"):
+        raise ccxt.ExchangeNotAvailable(f"HTTP {code} {reason}")
+    return text

@@ -1,0 +1,318 @@
+"""One exchange over REST through CCXT: patient, rate-limited, and believing nothing that it has not checked."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from qframe_rl.config import Unavailable, UserError, nearest
+from qframe_rl.feeds.client import Kind, client
+from qframe_rl.feeds.listing import Listing, base_exchange
+from qframe_rl.feeds.parquet import Series
+from qframe_rl.feeds.presets import preset
+from qframe_rl.feeds.store import Environment
+from qframe_rl.types import MINUTE, Float, Instrument, iso
+
+T = TypeVar("T")
+Note = Callable[[str], None]
+MS = 1_000_000
+_MAX_WAIT_S = 60.0
+_MAX_RETRY_AFTER_S = 900.0
+
+
+class Stopped(Exception):
+    """A wait was ended because the user wants to stop."""
+
+
+class Exchange:
+    """Market data of one exchange, with retries.
+
+    Parameters
+    ----------
+    exchange, kind, url, sandbox
+        As in `client.client`.
+    tries
+        Attempts at a request before giving up; None = for ever.
+    pause_s
+        First wait after a failure, seconds; it doubles with each further one, up to a minute.
+    stopped
+        Ends every wait.
+    note
+        Told in one line of every wait.
+
+    Raises
+    ------
+    UserError
+        As in `client.client`.
+    Unavailable
+        If the exchange's markets or clock cannot be read.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        kind: Kind = "spot",
+        url: str | None = None,
+        sandbox: bool = False,
+        tries: int | None = 8,
+        pause_s: float = 1.0,
+        stopped: threading.Event | None = None,
+        note: Note | None = None,
+    ):
+        self.client = client(exchange, kind, url, sandbox)
+        self.kind = kind
+        self.name = base_exchange(exchange)[0]
+        self.environment: Environment = "testnet" if sandbox else "unknown" if url else "production"
+        self.tries = tries
+        self.stopped = stopped or threading.Event()
+        self._pause_s = pause_s
+        self.note: Note = note or (lambda text: None)
+        self._clock: tuple[int, int] | None = None
+        self.retry(self._load_markets)
+
+    def _load_markets(self) -> None:
+        if not self.client.load_markets(reload=True):
+            raise _bad("no markets")
+
+    def retry(self, request: Callable[[], T]) -> T:
+        """Answer of ``request``, asked again while it fails for a reason that may pass.
+
+        Raises
+        ------
+        UserError
+            If the exchange refuses the request itself: no such symbol, a blocked country, a wrong parameter.
+        Unavailable
+            If it failed `tries` times.
+        Stopped
+            If `stopped` was set while waiting.
+        """
+        import ccxt
+
+        failures = 0
+        while True:
+            try:
+                return request()
+            except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
+                # The last three are what CCXT's parsers raise on well-formed JSON of another shape.
+                if self._is_refusal(error):
+                    raise UserError(f"{self.name} refuses the request: {_short(error)}.") from None
+                failures += 1
+                if failures == self.tries:
+                    raise Unavailable(f"{self.name} failed {failures} times, last with {_short(error)}.") from error
+                self._wait_after(error, failures)
+
+    def _is_refusal(self, error: Exception) -> bool:
+        """Whether asking again is in vain; who asks for ever waits for the end of a ban as well."""
+        import ccxt
+
+        if self.tries is None and isinstance(error, ccxt.PermissionDenied):
+            return False
+        kinds = (ccxt.AuthenticationError, ccxt.BadRequest, ccxt.NotSupported, ccxt.ArgumentsRequired)
+        return isinstance(error, kinds)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, or raise `Stopped` as soon as the user wants to stop."""
+        if self.stopped.wait(max(0.0, seconds)):
+            raise Stopped
+
+    def now(self) -> int:
+        """Time by the exchange's clock, ns UTC; by the local one if it has none to ask."""
+        ticks = time.monotonic_ns()
+        if self._clock is None or ticks - self._clock[0] > 10 * MINUTE:
+            self._clock = self._measured()
+        return self._clock[1] + time.monotonic_ns() - self._clock[0]
+
+    def _measured(self) -> tuple[int, int]:
+        """Monotonic and exchange time of one instant."""
+        if not self.client.has.get("fetchTime"):
+            return time.monotonic_ns(), time.time_ns()
+
+        def request() -> tuple[int, int]:
+            stated = self.client.fetch_time()
+            if not isinstance(stated, int) or stated <= 0:
+                raise _bad("no time")
+            # Paired with the moment of arrival, the clock lags by the way back and never runs ahead: an open candle
+            # must not look closed.
+            return time.monotonic_ns(), stated * MS
+
+        return self.retry(request)
+
+    def _wait_after(self, error: Exception, failures: int) -> None:
+        import ccxt
+
+        seconds = min(_MAX_WAIT_S, self._pause_s * 2.0 ** (failures - 1))
+        if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
+            stated = str((self.client.last_response_headers or {}).get("Retry-After", ""))
+            seconds = max(seconds, float(stated)) if stated.isdigit() else seconds
+            if seconds > _MAX_RETRY_AFTER_S and self.tries is not None:
+                raise Unavailable(f"{self.name} wants no request for {seconds / 60:.0f} minutes; come back then.")
+        self.note(f"{self.name}: {_short(error)}; next attempt in {seconds:.0f} s")
+        self.wait(seconds)
+
+    def check(self, listing: Listing, timeframe: str) -> None:
+        """Refuse what the exchange does not have.
+
+        Raises
+        ------
+        UserError
+            For an unknown symbol, with the nearest one, or an unknown timeframe.
+        """
+        if listing.symbol not in self.client.markets:
+            known = self.symbols()
+            close = difflib.get_close_matches(listing.symbol, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "; --list symbols prints those that it has."
+            raise UserError(f"{self.name} has no {listing.kind} symbol {listing.symbol!r}{hint}")
+        if timeframe not in self.client.timeframes:
+            raise UserError(f"{self.name} has no timeframe {timeframe!r}{nearest(timeframe, self.client.timeframes)}")
+
+    def symbols(self) -> list[str]:
+        """Symbols of `kind` that can be downloaded."""
+        wanted = "spot" if self.kind == "spot" else "swap"
+        markets = self.client.markets.values()
+        return sorted(m["symbol"] for m in markets if m.get(wanted) and (wanted == "spot" or m.get("linear")))
+
+    def instrument(self, listing: Listing) -> Instrument:
+        """Rules of a market as the exchange states them; what it does not state of fees and margins is a preset."""
+        market = self.client.markets[listing.symbol]
+        precision, cost = market["precision"], market["limits"].get("cost") or {}
+        usual = preset(listing)
+        return Instrument(
+            symbol=listing.symbol,
+            kind=listing.kind,
+            lot=self._step(precision.get("amount")) * float(market.get("contractSize") or 1.0),
+            tick=self._step(precision.get("price")),
+            min_notional=float(cost.get("min") or 0.0),
+            maker_fee=float(usual.maker_fee if market.get("maker") is None else market["maker"]),
+            taker_fee=float(usual.taker_fee if market.get("taker") is None else market["taker"]),
+            maintenance=usual.maintenance,
+        )
+
+    def _step(self, precision: float | None) -> float:
+        import ccxt
+
+        if precision is None or self.client.precisionMode == ccxt.SIGNIFICANT_DIGITS:
+            return 0.0
+        return 10.0**-precision if self.client.precisionMode == ccxt.DECIMAL_PLACES else float(precision)
+
+    def page_size(self, mark: bool = False) -> int | None:
+        """Candles, or mark-price candles, that one request may ask for; None where CCXT does not say."""
+        features = self.client.features or {}
+        part = features.get("spot") if self.kind == "spot" else (features.get("swap") or {}).get("linear")
+        limits = (part or {}).get("fetchOHLCV") or {}
+        limit = limits.get("mark" if mark else "limit") or limits.get("limit")
+        return int(limit) if limit else None
+
+    def candles(
+        self, listing: Listing, timeframe: str, since: int, step_ns: int, mark: bool = False, limit: int | None = None
+    ) -> Series:
+        """One page of candles at and after ``since``, the open one among them.
+
+        Parameters
+        ----------
+        listing
+            The market.
+        timeframe
+            Length of a candle as the exchange spells it.
+        since
+            Open of the first, ns UTC.
+        step_ns
+            Length of a candle, ns.
+        mark
+            Of the mark price, with a volume of 0.
+        limit
+            Most candles; None = as many as a page has.
+
+        Returns
+        -------
+        Series
+            (N, 5) open, high, low, close, volume at each open, ns UTC; checked row by row.
+        """
+        fetch = self.client.fetch_mark_ohlcv if mark else self.client.fetch_ohlcv
+        size = limit or self.page_size(mark)
+
+        def request() -> Series:
+            rows = fetch(listing.symbol, timeframe, since // MS, size)
+            return _candles(rows, step_ns, mark)
+
+        return _from(self.retry(request), since)
+
+    def rates(self, listing: Listing, since: int) -> Series:
+        """One page of funding settlements at and after ``since``: (N, 1) rates at their times, ns UTC."""
+
+        def request() -> Series:
+            rows = self.client.fetch_funding_rate_history(listing.symbol, since // MS, None)
+            table = _numbers([[row.get("timestamp"), row.get("fundingRate")] for row in rows], 2)
+            if (np.abs(table[:, 1]) >= 1.0).any():
+                raise _bad("a funding rate of 100 % or more")
+            return Series(_times(table, 1), table[:, 1:])
+
+        return _from(self.retry(request), since)
+
+
+def symbols(exchange: str, url: str | None = None, sandbox: bool = False) -> list[str]:
+    """Symbols of an exchange that can be downloaded: its spot markets, then its linear perpetuals.
+
+    Parameters
+    ----------
+    exchange, url, sandbox
+        As in `client.client`; with ``_um`` only the perpetuals.
+    """
+    name, perpetuals = base_exchange(exchange)
+    kinds: tuple[Kind, ...] = ("perpetual",) if perpetuals else ("spot", "perpetual")
+    return [symbol for kind in kinds for symbol in Exchange(name, kind, url, sandbox).symbols()]
+
+
+def _from(page: Series, since: int) -> Series:
+    start = int(np.searchsorted(page.time, since))
+    return Series(page.time[start:], page.values[start:])
+
+
+def _bad(what: str) -> Exception:
+    import ccxt
+
+    error: Exception = ccxt.BadResponse(f"an answer with {what}")
+    return error
+
+
+def _numbers(rows: list[list[Any]], width: int) -> Float:
+    """(N, width) finite numbers, sorted and each once."""
+    try:
+        table = np.array(rows, dtype=np.float64).reshape(len(rows), width)
+    except (TypeError, ValueError):
+        raise _bad("a row of another length, or of text") from None
+    if not np.isfinite(table).all():
+        raise _bad("a missing value")
+    return np.unique(table, axis=0)
+
+
+def _times(table: Float, least_ms: int) -> Any:
+    stamps = table[:, 0].astype(np.int64)
+    if (np.diff(stamps) < least_ms).any():
+        row = int(np.argmax(np.diff(stamps) < least_ms)) + 1
+        raise _bad(f"two rows for one time, {iso(int(stamps[row]) * MS)}")
+    return stamps * MS
+
+
+def _candles(rows: list[list[Any]], step_ns: int, mark: bool) -> Series:
+    if mark:
+        rows = [[*row[:5], 0.0] for row in rows]
+    table = _numbers(rows, 6)
+    o, h, low, c, v = (table[:, k] for k in range(1, 6))
+    wrong = (low <= 0.0) | (np.minimum(o, c) < low) | (np.maximum(o, c) > h) | (v < 0.0)
+    if wrong.any():
+        raise _bad(f"impossible prices at {iso(int(table[wrong][0, 0]) * MS)}")
+    return Series(_times(table, step_ns // MS), table[:, 1:])
+
+
+def _short(error: Exception) -> str:
+    """Say what went wrong, without the address that CCXT puts in."""
+    words = str(error).split()
+    text = " ".join(word for word in words[1:] if word != "GET" and "://" not in word)[:160].rstrip(".")
+    if not text and error.__cause__ is not None:
+        text = type(error.__cause__).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,126 @@
+"""The one door to market data: a `DataConfig` becomes a `History`, or a live feed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qframe_rl.config import UserError
+from qframe_rl.feeds.ccxt import CcxtFeed
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.download import Report, download
+from qframe_rl.feeds.exchange import Note
+from qframe_rl.feeds.files import load_file
+from qframe_rl.feeds.panel import extend
+from qframe_rl.feeds.store import load_store
+from qframe_rl.types import History, checked, parse_time
+
+_EXCHANGE, _SYNTHETIC = "ccxt:", "synthetic:"
+
+
+def data_root() -> Path:
+    """Folder of the user's store: ``$QFRAME_DATA``, else ``data`` in the working folder."""
+    return Path(os.environ.get("QFRAME_DATA") or "data")
+
+
+def load(config: DataConfig, report: Report | None = None) -> History:
+    """Bars that a configuration asks for.
+
+    Parameters
+    ----------
+    config
+        ``synthetic:NAME`` makes them, ``ccxt:EXCHANGE`` downloads what `data_root` lacks of them and reads them from
+        there, a folder is read as a store, a file as one instrument.
+    report
+        Told of a download's progress.
+
+    Returns
+    -------
+    History
+        Checked, cut to the configuration's span, with its exogenous columns.
+
+    Raises
+    ------
+    UserError
+        For a source that does not exist or does not hold what is asked for.
+    Unavailable
+        If a download fails for longer than patience lasts.
+    """
+    since, until = (None if text is None else parse_time(text) for text in (config.since, config.until))
+    if since is not None and until is not None and since >= until:
+        raise UserError(f"since {config.since} is not before until {config.until}.")
+    if config.data.startswith(_EXCHANGE):
+        root = _downloaded(config, since, until, report)
+        history = load_store(
+            root, _exchange(config), config.symbols, config.timeframe, since, until, funding=config.funding
+        )
+        return extend(history, config.columns, root)
+    if config.data.startswith(_SYNTHETIC):
+        return _cut(_synthetic(config), config, Path(), since, until)
+    path = Path(config.data).expanduser()
+    if path.is_dir():
+        history = load_store(
+            path, config.exchange, config.symbols, config.timeframe, since, until, funding=config.funding
+        )
+        return extend(history, config.columns, path)
+    if path.is_file():
+        history = load_file(path, config.exchange, config.symbols, config.timeframe, config.funding)
+        return _cut(history, config, path.parent, since, until)
+    raise UserError(
+        f"data {config.data!r}: no such file or folder, and neither {_SYNTHETIC}NAME nor {_EXCHANGE}EXCHANGE."
+    )
+
+
+def live(
+    config: DataConfig, window: int, url: str | None = None, sandbox: bool = False, note: Note | None = None
+) -> CcxtFeed:
+    """Feed of the bars that close from now on, of the same instruments, columns and bar length as `load` gives.
+
+    Parameters
+    ----------
+    config
+        Its exchange (or the one of ``ccxt:EXCHANGE``), symbols, timeframe and columns; their files are looked up in
+        the store where ``data`` is one, else in `data_root`.
+    window
+        Bars of the warm-up.
+    url, sandbox, note
+        As in `CcxtFeed`.
+
+    Raises
+    ------
+    UserError
+        As in `CcxtFeed`.
+    """
+    path = Path(config.data).expanduser()
+    root = path if path.is_dir() else path.parent if path.is_file() else data_root()
+    return CcxtFeed(
+        _exchange(config), config.symbols, config.timeframe, window,
+        url=url, sandbox=sandbox, columns=config.columns, root=root, note=note,
+    )  # fmt: skip
+
+
+def _exchange(config: DataConfig) -> str:
+    return config.data.removeprefix(_EXCHANGE) if config.data.startswith(_EXCHANGE) else config.exchange
+
+
+def _downloaded(config: DataConfig, since: int | None, until: int | None, report: Report | None) -> Path:
+    """Root of a store that holds the span."""
+    if since is None:
+        raise UserError(f"{config.data} needs a first moment to download from; set since, such as 2022-01-01.")
+    root = data_root()
+    download(_exchange(config), config.symbols, config.timeframe, since, until, root=root, report=report)
+    return root
+
+
+def _synthetic(config: DataConfig) -> History:
+    from qframe_rl.feeds.synthetic import synthetic
+
+    if config.timeframe != "1h" or config.symbols:
+        raise UserError(f"{config.data} is hourly and names its own symbols; leave symbols and timeframe out.")
+    return synthetic(config.data.removeprefix(_SYNTHETIC), n_bars=config.bars, seed=config.seed)
+
+
+def _cut(history: History, config: DataConfig, root: Path, since: int | None, until: int | None) -> History:
+    if since is not None or until is not None:
+        history = checked(history.rows(*history.between(since, until)))
+    return extend(history, config.columns, root)

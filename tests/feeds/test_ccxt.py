@@ -1,0 +1,260 @@
+"""A genuine CCXT client against a local server: what it refuses, what it waits for, and the live feed."""
+
+import threading
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.feeds.ccxt import CcxtFeed
+from qframe_rl.feeds.client import client
+from qframe_rl.feeds.download import download
+from qframe_rl.feeds.exchange import Exchange, symbols
+from qframe_rl.feeds.listing import listing
+from qframe_rl.feeds.store import load_store
+from qframe_rl.types import HOUR, MINUTE, SECOND, Bar, parse_time
+from tests.loopback import Loopback, candle, loopback, rate
+
+START = parse_time("2024-01-01")
+START_MS = START // 10**6
+BTC, ETH = listing("binance", "BTC/USDT"), listing("binance", "ETH/USDT")
+
+
+class FakeClock:
+    """Time that passes only when somebody waits."""
+
+    def __init__(self, now: int):
+        self.time = now
+
+    def now(self) -> int:
+        return self.time
+
+    def wait(self, seconds: float) -> None:
+        self.time += max(0, round(seconds * SECOND))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(START + 100 * HOUR + 10 * MINUTE)
+
+
+@pytest.fixture
+def server(clock: FakeClock) -> Iterator[Loopback]:
+    with loopback(START_MS, lambda: clock.time // 10**6) as state:
+        yield state
+
+
+@pytest.fixture
+def exchange(server: Loopback) -> Exchange:
+    return Exchange("binance", url=server.url, pause_s=0.01)
+
+
+def page(exchange: Exchange, since: int = START) -> np.ndarray:
+    got = exchange.candles(BTC, "1h", since, HOUR, limit=20)
+    return np.column_stack([got.time // 10**6, got.values])
+
+
+def expected(n: int, interval: str = "1h", step_ms: int = 3_600_000) -> np.ndarray:
+    return np.array([candle("BTCUSDT", interval, START_MS + step_ms * k) for k in range(n)])
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown exchange 'binanec'; did you mean 'binance'"):
+        client("binanec")
+    with pytest.raises(UserError, match="works for binance and binanceusdm"):
+        client("kraken", url="http://127.0.0.1:1")
+    with pytest.raises(UserError, match="does not begin with http"):
+        client("binance", url="127.0.0.1:1")
+    with pytest.raises(UserError, match="kraken has no test environment"):
+        client("kraken", sandbox=True)
+
+
+@pytest.mark.parametrize("name", ["binance", "binance_um", "binanceusdm"])
+def test_every_address_is_replaced(name: str) -> None:
+    made = client(name, url="http://127.0.0.1:1/")
+    assert all(url.startswith("http://127.0.0.1:1/") for url in made.urls["api"].values())
+    assert made.id == ("binance" if name == "binance" else "binanceusdm")
+
+
+def test_sandboxes_are_other_hosts() -> None:
+    assert "demo" in client("binance", sandbox=True).urls["api"]["public"]
+    assert "demo" in client("binance_um", sandbox=True).urls["api"]["fapiPublic"]
+    assert "testnet" in str(client("bybit", sandbox=True).urls["api"])
+
+
+def test_candles_and_rules_as_the_server_has_them(exchange: Exchange) -> None:
+    np.testing.assert_array_equal(page(exchange), expected(20))
+    rules = exchange.instrument(BTC)
+    assert (rules.lot, rules.tick, rules.min_notional, rules.taker_fee) == (0.001, 0.1, 5.0, 0.001)
+    with pytest.raises(UserError, match="no spot symbol 'BTC/USDX'; did you mean 'BTC/USDT'"):
+        exchange.check(listing("binance", "BTC/USDX"), "1h")
+    with pytest.raises(UserError, match="no timeframe '7h'"):
+        exchange.check(BTC, "7h")
+
+
+def test_symbols_are_listed(server: Loopback) -> None:
+    assert symbols("binance", server.url) == ["BTC/USDT", "ETH/USDT", "BTC/USDT:USDT", "ETH/USDT:USDT"]
+    assert symbols("binance_um", server.url) == ["BTC/USDT:USDT", "ETH/USDT:USDT"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["429", "418", "500", "502", "503", "529", "drop", "cut", "empty", "broken", "html", "nulls", "short",
+     "crossed", "twice"],
+)  # fmt: skip
+def test_a_fault_is_waited_out_and_never_believed(server: Loopback, fault: str) -> None:
+    notes: list[str] = []
+    exchange = Exchange("binance", url=server.url, pause_s=0.01, note=notes.append)
+    server.faults = {0: fault, 1: fault}
+    np.testing.assert_array_equal(page(exchange), expected(20))
+    assert server.data_requests == 3 and len(notes) == 2 and "http" not in notes[0]
+
+
+@pytest.mark.parametrize("fault", ["403", "451"])
+def test_a_block_is_not_taken_for_an_outage(server: Loopback, exchange: Exchange, fault: str) -> None:
+    server.faults = {0: fault}
+    with pytest.raises(UserError, match=f"binance refuses the request: .*{fault}"):
+        page(exchange)
+    assert server.data_requests == 1
+
+
+def test_patience_ends(server: Loopback) -> None:
+    exchange = Exchange("binance", url=server.url, pause_s=0.001, tries=3)
+    server.faults = dict.fromkeys(range(10), "502")
+    with pytest.raises(Unavailable, match="binance failed 3 times"):
+        page(exchange)
+    assert server.data_requests == 3
+
+
+def test_retry_after_is_honoured(server: Loopback, exchange: Exchange) -> None:
+    server.faults, server.retry_after = {0: "429"}, "1"
+    started = time.monotonic()
+    page(exchange)
+    assert 1.0 <= time.monotonic() - started < 3.0
+    server.faults, server.retry_after = {2: "418"}, "86400"
+    with pytest.raises(Unavailable, match="wants no request for 1440 minutes"):
+        page(exchange)
+
+
+def test_the_clock_is_the_exchanges(server: Loopback, exchange: Exchange, clock: FakeClock) -> None:
+    assert 0 <= exchange.now() - clock.time < SECOND
+
+
+def test_who_asks_for_ever_outlasts_a_ban(server: Loopback, exchange: Exchange) -> None:
+    exchange.tries = None
+    server.faults = {0: "403", 1: "429", 2: "451"}
+    np.testing.assert_array_equal(page(exchange), expected(20))
+
+
+def values(bars: list[Bar]) -> np.ndarray:
+    return np.stack([bar.values for bar in bars])
+
+
+def feed(server: Loopback, clock: FakeClock, *names: str, timeframe: str = "1h", window: int = 10) -> CcxtFeed:
+    return unhurried(CcxtFeed("binance", names, timeframe, window, url=server.url, clock=clock))
+
+
+def unhurried(live: CcxtFeed) -> CcxtFeed:
+    """Time is not real here, so neither is the exchange's rate limit."""
+    for line in live._lines:
+        line.exchange.client.enableRateLimit = False
+    return live
+
+
+def test_warm_up_then_each_bar_once_and_never_an_open_one(server: Loopback, clock: FakeClock) -> None:
+    live = feed(server, clock, "BTC/USDT")
+    got = []
+    for bar in islice(live, 25):
+        assert bar.time <= clock.time
+        got.append(bar)
+    times = np.array([bar.time for bar in got])
+    assert (times == START + HOUR * np.arange(91, 116)).all()
+    np.testing.assert_array_equal(values(got)[:, 0], expected(115)[90:, 1:])
+    assert clock.time - times[-1] < 10 * SECOND
+    assert live.columns == () and live.source.environment == "unknown" and not got[-1].final.any()
+
+
+def test_a_late_listing_is_waited_for(server: Loopback, clock: FakeClock) -> None:
+    server.hidden = lambda symbol, open_ms, now_ms: now_ms < open_ms + 3_600_000 + 20_000
+    got = list(islice(feed(server, clock, "BTC/USDT"), 14))
+    assert (np.diff([bar.time for bar in got]) == HOUR).all()
+    np.testing.assert_array_equal(values(got)[:, 0], expected(104)[90:, 1:])
+
+
+def test_a_candle_that_one_instrument_lacks_is_nan_there(server: Loopback, clock: FakeClock) -> None:
+    server.missing = {("ETHUSDT", START_MS + 3_600_000 * 102)}
+    got = list(islice(feed(server, clock, "BTC/USDT", "ETH/USDT"), 14))
+    assert (np.diff([bar.time for bar in got]) == HOUR).all()
+    absent = np.isnan(values(got)).any(axis=2)
+    assert absent[12].tolist() == [False, True] and absent.sum() == 1
+
+
+def test_a_bar_that_nobody_has_is_left_out(server: Loopback, clock: FakeClock) -> None:
+    server.missing = {(name, START_MS + 3_600_000 * k) for name in ("BTCUSDT", "ETHUSDT") for k in (95, 101, 102, 103)}
+    got = list(islice(feed(server, clock, "BTC/USDT", "ETH/USDT"), 14))
+    hours = (np.array([bar.time for bar in got]) - START) // HOUR - 1
+    assert hours.tolist() == [89, 90, 91, 92, 93, 94, 96, 97, 98, 99, 100, 104, 105, 106]
+    assert not np.isnan(values(got)).any()
+
+
+def test_a_sleeper_catches_up_without_a_gap(server: Loopback, clock: FakeClock) -> None:
+    bars = iter(feed(server, clock, "BTC/USDT"))
+    got = [next(bars) for _ in range(11)]
+    clock.time += 5 * HOUR + 20 * MINUTE
+    server.faults = {server.data_requests: "drop"}
+    got += [next(bars) for _ in range(8)]
+    assert (np.diff([bar.time for bar in got]) == HOUR).all()
+    np.testing.assert_array_equal(values(got)[:, 0], expected(109)[90:, 1:])
+
+
+@pytest.mark.parametrize("late_s", [0, 4000])
+def test_the_live_feed_gives_what_the_store_gives(
+    server: Loopback, clock: FakeClock, tmp_path: Path, late_s: int
+) -> None:
+    """Candles, funding and columns of a session, downloaded afterwards, are the same bits."""
+    (tmp_path / "mood.csv").write_text("timestamp,mood\n2024-01-05T06:00,3\n")
+    server.funding_late_ms = late_s * 1000
+    names = ("BTC/USDT", "ETH/USDT:USDT")
+    mood = ("mood=mood.csv:mood",)
+    live = CcxtFeed("binance", names, "1h", 10, url=server.url, clock=clock, columns=mood, root=tmp_path, patience_s=5)
+    got = list(islice(unhurried(live), 40))
+    clock.time += MINUTE
+    server.funding_late_ms = 0
+    download("binance", names, "1h", START, root=tmp_path, url=server.url)
+    history = load_store(tmp_path, "binance", names, "1h")
+    rows = np.searchsorted(history.time, [bar.time for bar in got])
+    np.testing.assert_array_equal(values(got)[:, :, :5], history.values[rows][:, :, :5])
+    assert live.columns == ("funding_rate", "mood") and live.instruments == history.instruments
+    funding = np.stack([bar.funding for bar in got])
+    assert funding[:, 1].sum() == pytest.approx(history.funding[rows][:, 1].sum(), rel=1e-12)
+    stamp = START_MS + 104 * 3_600_000
+    mark = candle("ETHUSDT", "1h", stamp)[1]
+    assert rate(stamp) * mark in funding[:, 1]
+    if late_s == 0:
+        np.testing.assert_array_equal(funding, history.funding[rows])
+        np.testing.assert_array_equal(values(got)[:, :, 5], history.values[rows][:, :, 5])
+    np.testing.assert_array_equal(values(got)[:, 0, 6], [np.nan] * 11 + [3.0] * 29)
+
+
+def test_too_few_bars_to_begin(server: Loopback, clock: FakeClock) -> None:
+    with pytest.raises(UserError, match="gave 100 closed bars; 200 are needed"):
+        next(iter(feed(server, clock, "BTC/USDT", window=200)))
+
+
+def test_seconds_by_the_wall_clock_until_it_is_stopped() -> None:
+    with loopback(0) as server:
+        live = CcxtFeed("binance", ("BTC/USDT",), "1s", 5, url=server.url)
+        got = []
+        for bar in live:
+            assert bar.time <= time.time_ns()
+            got.append(bar)
+            if len(got) == 8:
+                threading.Timer(0.2, live.stopped.set).start()
+        assert 8 <= len(got) <= 9
+        assert (np.diff([bar.time for bar in got]) == SECOND).all()
+        for bar in got:
+            assert bar.values[0].tolist() == candle("BTCUSDT", "1s", bar.time // 10**6 - 1000)[1:]
