@@ -122,7 +122,7 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UserError(f"--set {text!r} is not KEY=VALUE (such as --set agent.ppo.total_steps=200000).")
-        keys = key.strip().split(".")
+        keys = _keys(key)
         if keys[0] not in model.model_fields:
             raise UserError(f"--set {text}: unknown key {keys[0]!r}{nearest(keys[0], model.model_fields)}")
         _put(tree, keys, _value(value))
@@ -155,6 +155,19 @@ def _put(tree: Tree, keys: Sequence[str], value: Any) -> None:
         there["name"] = value
     else:
         tree[last] = value
+
+
+def _keys(text: str) -> list[str]:
+    """Parts of a dotted key as in TOML: a name that has a dot itself stands in quotes."""
+    try:
+        below: Any = tomllib.loads(f"{text} = 0")
+    except tomllib.TOMLDecodeError:
+        raise UserError(f"--set: {text!r} is not a dotted key (such as agent.ppo.total_steps).") from None
+    keys = []
+    while isinstance(below, dict):
+        ((key, below),) = below.items()
+        keys.append(key)
+    return keys
 
 
 def _value(text: str) -> Any:

@@ -1,0 +1,39 @@
+# Three verbs to work with: check, test, bench. Two for users: train, test. All make what they need.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+
+.PHONY: setup dev train test check clean
+
+# What running needs.
+setup: $(VENV)/.run
+$(VENV)/.run: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, $(PYTHON) is %s; make PYTHON=... names another." % sys.version.split()[0])'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+# What working on it needs besides.
+dev: $(VENV)/.dev
+$(VENV)/.dev: pyproject.toml $(VENV)/.run
+	@echo "installing the tools of the tests into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+train: setup
+	@$(PY) -m experiments.train $(ARGS)
+
+test: dev
+	@$(PY) -m pytest -n 2 $(ARGS)
+
+check: dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
