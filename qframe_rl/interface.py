@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qframe_rl.agent import View
 from qframe_rl.config import Base, UserError, build, nearest
 from qframe_rl.features import Feature, features
-from qframe_rl.kernel import account_rows, target_rows
+from qframe_rl.kernel.targets import account_rows, target_rows
 from qframe_rl.types import Float, History, Int, Orders, Segments
 
 BOUND = 10.0
@@ -113,8 +113,8 @@ class Observer:
         shown = self.scaler(self.raw(view.bars, view.times, len(view.bars) - self.n_rows))
         account = view.account
         row[: shown.size] = shown.ravel()
-        cash, position, mark = account.cash.reshape(1), account.position.reshape(1, -1), account.mark.reshape(1, -1)
-        account_rows(cash, position, mark, view.tradable[None], _FIRST, BOUND, shown.size, row[None])
+        equity, position, mark = account.equity.reshape(1), account.position.reshape(1, -1), account.mark.reshape(1, -1)
+        account_rows(equity, position, mark, view.tradable[None], _FIRST, BOUND, shown.size, row[None])
         return row
 
 
@@ -342,6 +342,6 @@ def rebalance(view: View, target: Float, band: float = 0.0) -> Orders:
 def _orders(target: Float, offset: Float, view: View, band: float) -> Orders:
     account = view.account
     out = np.empty((1, target.shape[1], 3))
-    cash, position, mark = account.cash.reshape(1), account.position.reshape(1, -1), account.mark.reshape(1, -1)
-    target_rows(target, offset, cash, position, mark, view.tradable[None], _FIRST, band, out)
+    equity, position, mark = account.equity.reshape(1), account.position.reshape(1, -1), account.mark.reshape(1, -1)
+    target_rows(target, offset, equity, position, mark, view.tradable[None], _FIRST, band, out)
     return Orders(out[0, :, 0], out[0, :, 1], out[0, :, 2])

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from qframe_rl.kernel import Rules, rules_of, settle
+from qframe_rl.kernel.rules import Rules, rules_of
+from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Instrument, Orders
 
 COIN = Instrument("C/USDT", "perpetual", lot=0.1, tick=0.5, min_notional=10.0, maker_fee=0.001, taker_fee=0.002)

@@ -16,7 +16,9 @@ from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.tape import Tape
 from qframe_rl.interface import BOUND, MarketInterface
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel import EQUITY, N_FILLS, N_WORK, RUINED, Rules, account_rows, settle_rows, target_rows
+from qframe_rl.kernel.rows import EQUITY, N_FILLS, N_WORK, RUINED, settle_rows
+from qframe_rl.kernel.rules import Rules
+from qframe_rl.kernel.targets import account_rows, target_rows
 from qframe_rl.types import CLOSE, Bool, Float, Int, Single
 
 _SMALL = 1 << 14
@@ -99,7 +101,7 @@ class Engine:
         target, offset = scheme.targets(actions)
         tape, rules = self.tape, self.rules
         target_rows(
-            target, offset, self.cash, self.position, self.mark, tape.tradable, self.row, scheme.band, self.orders
+            target, offset, self.equity, self.position, self.mark, tape.tradable, self.row, scheme.band, self.orders
         )
         np.add(self.row, 1, out=self.row, where=active)
         settle_rows(
@@ -118,7 +120,7 @@ class Engine:
         observer, tape = self.interface.observer, self.tape
         _copy_windows(tape.features, self.row, observer.n_rows, out)
         first = observer.n_rows * tape.features.shape[1]
-        account_rows(self.cash, self.position, self.mark, tape.tradable, self.row, BOUND, first, out)
+        account_rows(self.equity, self.position, self.mark, tape.tradable, self.row, BOUND, first, out)
         return out
 
     _STATE = ("cash", "position", "mark", "equity", "row", "last", "seed", "episode", "memory", "fills")

@@ -15,7 +15,7 @@ from qframe_rl.gym.render import Trace, picture
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface
-from qframe_rl.kernel import QUANTITY
+from qframe_rl.kernel.rows import QUANTITY
 from qframe_rl.session import Session
 from qframe_rl.types import Single
 

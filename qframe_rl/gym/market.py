@@ -16,7 +16,7 @@ from qframe_rl.gym.reward import Reward, reward
 from qframe_rl.gym.tape import Tape, tape_of
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface, Observer, Parts
-from qframe_rl.kernel import HALF_SPREAD, TAKER, Rules, rules_of
+from qframe_rl.kernel.rules import HALF_SPREAD, TAKER, Rules, rules_of
 from qframe_rl.types import History, Instrument, Segment, Segments
 
 FEATURES = (

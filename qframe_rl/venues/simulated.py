@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.kernel import ABSORBED, N_FILLS, N_WORK, RUINED, Rules, settle_rows
+from qframe_rl.kernel.rows import ABSORBED, N_FILLS, N_WORK, RUINED, settle_rows
+from qframe_rl.kernel.rules import Rules
 from qframe_rl.types import CLOSE, Account, Bar, Fills, Orders
 
 _ROW = np.zeros(1, dtype=np.int64)

@@ -6,7 +6,7 @@ import numpy as np
 
 from qframe_rl.agent import View
 from qframe_rl.feeds.history import HistoryFeed
-from qframe_rl.kernel import Rules, rules_of
+from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.listeners import Journal
 from qframe_rl.session import Session, run
 from qframe_rl.types import (

@@ -23,7 +23,7 @@ from qframe_rl.evaluate.metrics import (
     tail_ratio,
     unexplained,
 )
-from qframe_rl.kernel import rules_of
+from qframe_rl.kernel.rules import rules_of
 from qframe_rl.types import DAY, HOUR, MINUTE, Account, Fills, Float, Instrument, Orders, Record
 
 from .made import START, Trader, cash_record, market, random_target, returns_record, traded

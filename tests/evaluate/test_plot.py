@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from qframe_rl.evaluate.plot import PALETTE, equity_figure, leaderboard_figure, source_note
 from qframe_rl.evaluate.table import leaderboard
-from qframe_rl.kernel import rules_of
+from qframe_rl.kernel.rules import rules_of
 from qframe_rl.types import HOUR, Account, Fills, Orders, Record, Source
 
 from .made import Trader, cash_record, market, random_target, returns_record, traded

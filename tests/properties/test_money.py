@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qframe_rl.kernel import rules_of, settle
+from qframe_rl.kernel.rules import rules_of
+from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 
 price = st.floats(1e-3, 1e5)

@@ -1,38 +1,31 @@
-"""The one place where orders and a bar become fills.
+"""The compiled functions that move money.
 
-Everything that settles money goes through `settle_rows`, compiled once: the environments call it on the arrays of a
-whole batch, a session calls it for one account. Each account is settled on its own, instrument by instrument and in
-strict IEEE arithmetic, so the bits do not depend on who called or on how many accounts there were. The rules are
-DESIGN.md's market rules; `docs/decisions/0002-market-rules.md` says where they were sharpened.
+Everything goes through `settle_rows`: the environments call it on the arrays of a whole batch, a session calls it for
+one account. Each account is settled on its own, instrument by instrument and in strict IEEE arithmetic, so the bits do
+not depend on who called or on how many accounts there were. The rules are those of the design;
+`docs/decisions/0002-market-rules.md` says where they were sharpened. What a compiled function calls stands in the same
+file, because Numba's cache notices changes of that file alone.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-
-import numpy as np
 
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.types import (
-    CLOSE,
-    HIGH,
-    LOW,
-    OPEN,
-    VOLUME,
-    Account,
-    Bar,
-    Bool,
-    Fills,
-    Float,
-    Instrument,
-    Int,
-    Orders,
-    Single,
+from qframe_rl.kernel.rules import (
+    HALF_SPREAD,
+    IMPACT,
+    LIQUIDATION,
+    LOT,
+    MAINTENANCE,
+    MAKER,
+    MIN_NOTIONAL,
+    TAKER,
+    TICK,
+    VOLUME_SHARE,
 )
+from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Bool, Float, Int
 
-# Columns of a rules table (A, N_RULES).
-LOT, TICK, MIN_NOTIONAL, MAKER, TAKER, HALF_SPREAD, IMPACT, VOLUME_SHARE, MAINTENANCE, LIQUIDATION = range(10)
 # Columns of an orders array (B, A, 3).
 QUANTITY, LIMIT, STOP = range(3)
 # Columns of a fills array (B, A, 9); the first is QUANTITY too.
@@ -45,118 +38,6 @@ _SIZE, _CLOSING, _AT, _RATE, _BASE = range(5)
 N_WORK = 5
 # Head-room that keeps sums of products on the safe side of a bound.
 _MARGIN = 1.0 - 1e-12
-
-
-@dataclass(frozen=True, eq=False)
-class Rules:
-    """The market rules of an account: one row of numbers per instrument, and what holds for the whole account."""
-
-    table: Float
-    """(A, 10): lot, tick, minimum notional, maker fee, taker fee, half-spread, impact coefficient, share of a bar's
-    volume that an order may take, maintenance margin, liquidation fee. Fees, spread and margin are fractions."""
-    leverage: float
-    """Cap on gross notional over equity when a position is opened."""
-    shorting: bool
-    """Whether positions may be negative."""
-
-
-def rules_of(
-    instruments: tuple[Instrument, ...],
-    *,
-    half_spread: float = 0.0,
-    impact: float = 0.0,
-    volume_share: float = 0.1,
-    liquidation_fee: float = 0.0,
-    leverage: float = 1.0,
-    shorting: bool = False,
-) -> Rules:
-    """Join the instruments' own rules with the cost model of the simulation.
-
-    Parameters
-    ----------
-    instruments
-        The A instruments, with lot, tick, minimum notional, fees and maintenance margin.
-    half_spread
-        Half of the bid-ask spread that market and stop orders pay, fraction of the price.
-    impact
-        Coefficient of square-root impact: fraction of the price lost is ``impact * sqrt(quantity / bar volume)``.
-    volume_share
-        Largest share of a bar's volume that one order can fill, in (0, 1].
-    liquidation_fee
-        Fee on a liquidated position, fraction of notional.
-    leverage
-        Cap on gross notional over equity, at least 1.
-    shorting
-        Whether positions may be negative.
-
-    Raises
-    ------
-    ValueError
-        If a rate is negative, or if spread and impact together could take a price to zero.
-    """
-    rows = [
-        (
-            i.lot,
-            i.tick,
-            i.min_notional,
-            i.maker_fee,
-            i.taker_fee,
-            half_spread,
-            impact,
-            volume_share,
-            i.maintenance,
-            liquidation_fee,
-        )
-        for i in instruments
-    ]
-    table = np.array(rows, dtype=np.float64)
-    table.setflags(write=False)
-    if np.delete(table, MAKER, axis=1).min() < 0.0 or not 0.0 < volume_share <= 1.0 or leverage < 1.0:
-        raise ValueError("rates must not be negative, volume_share must lie in (0, 1] and leverage must be at least 1")
-    if half_spread + impact * math.sqrt(volume_share) >= 1.0:
-        raise ValueError("half_spread + impact * sqrt(volume_share) must stay below 1: a price cannot fall to zero")
-    return Rules(table, float(leverage), shorting)
-
-
-def settle(account: Account, orders: Orders, bar: Bar, rules: Rules) -> tuple[Account, Fills]:
-    """Settle one bar.
-
-    Parameters
-    ----------
-    account
-        Accounts (*B) before the bar.
-    orders
-        Orders (*B, A) decided after the bar before.
-    bar
-        One bar for all accounts (A, C) or one for each (*B, A, C).
-    rules
-        The market rules.
-
-    Returns
-    -------
-    tuple[Account, Fills]
-        The accounts after the bar, and what happened; the inputs are left as they were.
-    """
-    shape = account.position.shape
-    n = shape[-1]
-    cash = np.array(account.cash, dtype=np.float64).reshape(-1)
-    position = np.array(account.position, dtype=np.float64).reshape(-1, n)
-    mark = np.array(account.mark, dtype=np.float64).reshape(-1, n)
-    values = np.ascontiguousarray(bar.values).reshape(-1, n, bar.values.shape[-1])
-    funding = np.ascontiguousarray(bar.funding).reshape(-1, n)
-    final = np.ascontiguousarray(bar.final).reshape(-1, n)
-    row = np.zeros(len(cash), dtype=np.int64) if len(values) == 1 else np.arange(len(cash))
-    packed = np.stack([np.broadcast_to(field, shape) for field in orders], axis=-1).reshape(-1, n, 3)
-    fills = np.empty((len(cash), n, N_FILLS))
-    book = np.empty((len(cash), 3))
-    active = np.ones(len(cash), dtype=np.bool_)
-    settle_rows(
-        cash, position, mark, packed, values, funding, final, row, active,
-        rules.table, rules.leverage, rules.shorting, fills, book, np.empty((n, N_WORK)),
-    )  # fmt: skip
-    lead = shape[:-1]
-    after = Account(cash.reshape(lead), position.reshape(shape), mark.reshape(shape))
-    return after, Fills.of(fills.reshape(*shape, N_FILLS), book[:, ABSORBED].reshape(lead))
 
 
 @compiled
@@ -466,75 +347,3 @@ def _mark(
         if final[t, a] and position[b, a] != 0.0:
             cash = _close(b, a, cash, position, mark[b, a], table[a, TAKER], fills)
     return cash
-
-
-@compiled
-def target_rows(
-    target: Float,
-    offset: Float,
-    cash: Float,
-    position: Float,
-    mark: Float,
-    tradable: Bool,
-    row: Int,
-    band: float,
-    orders: Float,
-) -> None:
-    """Write the orders that take each account to its target exposures.
-
-    Parameters
-    ----------
-    target
-        (B, A) signed share of equity to hold of each instrument; NaN = leave as it is.
-    offset
-        (B, A) distance of the limit price from the mark on the passive side, fraction of it; NaN = market order.
-    cash, position, mark
-        (B,), (B, A), (B, A) the accounts.
-    tradable
-        (T, A) whether an instrument traded in a bar: where it did not, nothing can be ordered.
-    row
-        (B,) the bar that just closed, for each account.
-    band
-        No order where target and exposure differ by no more than this, unless the target is exactly 0.
-    orders
-        (B, A, 3) overwritten.
-    """
-    for b in range(len(cash)):
-        equity = value(b, cash[b], position, mark)
-        for a in range(position.shape[1]):
-            orders[b, a, LIMIT] = orders[b, a, STOP] = np.nan
-            quantity = 0.0
-            if tradable[row[b], a] and equity > 0.0 and not math.isnan(target[b, a]):
-                quantity = _to_target(target[b, a], position[b, a], mark[b, a], equity, band)
-            orders[b, a, QUANTITY] = quantity
-            if quantity != 0.0 and not math.isnan(offset[b, a]):
-                side = 1.0 if quantity > 0.0 else -1.0
-                orders[b, a, LIMIT] = mark[b, a] * (1.0 - side * offset[b, a])
-
-
-@inlined
-def _to_target(target: float, held: float, mark: float, equity: float, band: float) -> float:
-    if target == 0.0:
-        return -held
-    if abs(target - held * mark / equity) <= band:
-        return 0.0
-    return target * equity / mark - held
-
-
-@compiled
-def account_rows(
-    cash: Float, position: Float, mark: Float, tradable: Bool, row: Int, bound: float, first: int, out: Single
-) -> None:
-    """Write what a policy sees of each account: A exposures clipped to ±bound, then A flags of what trades now.
-
-    ``tradable`` (T, A) and ``row`` (B,) are as in `target_rows`; the numbers go to columns ``first``.. of ``out``.
-    """
-    n = position.shape[1]
-    for b in range(len(cash)):
-        equity = value(b, cash[b], position, mark)
-        for a in range(n):
-            share = 0.0
-            if position[b, a] != 0.0 and equity > 0.0:
-                share = min(max(position[b, a] * mark[b, a] / equity, -bound), bound)
-            out[b, first + a] = share
-            out[b, first + n + a] = 1.0 if tradable[row[b], a] else 0.0

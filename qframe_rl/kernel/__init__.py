@@ -1,0 +1,1 @@
+"""Where orders and a bar become fills: the one place that settles money."""

@@ -1,0 +1,84 @@
+"""The market rules of an account, as a table of numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from qframe_rl.types import Float, Instrument
+
+# Columns of a rules table (A, N_RULES).
+LOT, TICK, MIN_NOTIONAL, MAKER, TAKER, HALF_SPREAD, IMPACT, VOLUME_SHARE, MAINTENANCE, LIQUIDATION = range(10)
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """The market rules of an account: one row of numbers per instrument, and what holds for the whole account."""
+
+    table: Float
+    """(A, 10): lot, tick, minimum notional, maker fee, taker fee, half-spread, impact coefficient, share of a bar's
+    volume that an order may take, maintenance margin, liquidation fee. Fees, spread and margin are fractions."""
+    leverage: float
+    """Cap on gross notional over equity when a position is opened."""
+    shorting: bool
+    """Whether positions may be negative."""
+
+
+def rules_of(
+    instruments: tuple[Instrument, ...],
+    *,
+    half_spread: float = 0.0,
+    impact: float = 0.0,
+    volume_share: float = 0.1,
+    liquidation_fee: float = 0.0,
+    leverage: float = 1.0,
+    shorting: bool = False,
+) -> Rules:
+    """Join the instruments' own rules with the cost model of the simulation.
+
+    Parameters
+    ----------
+    instruments
+        The A instruments, with lot, tick, minimum notional, fees and maintenance margin.
+    half_spread
+        Half of the bid-ask spread that market and stop orders pay, fraction of the price.
+    impact
+        Coefficient of square-root impact: fraction of the price lost is ``impact * sqrt(quantity / bar volume)``.
+    volume_share
+        Largest share of a bar's volume that one order can fill, in (0, 1].
+    liquidation_fee
+        Fee on a liquidated position, fraction of notional.
+    leverage
+        Cap on gross notional over equity, at least 1.
+    shorting
+        Whether positions may be negative.
+
+    Raises
+    ------
+    ValueError
+        If a rate is negative, or if spread and impact together could take a price to zero.
+    """
+    rows = [
+        (
+            i.lot,
+            i.tick,
+            i.min_notional,
+            i.maker_fee,
+            i.taker_fee,
+            half_spread,
+            impact,
+            volume_share,
+            i.maintenance,
+            liquidation_fee,
+        )
+        for i in instruments
+    ]
+    table = np.array(rows, dtype=np.float64)
+    table.setflags(write=False)
+    if np.delete(table, MAKER, axis=1).min() < 0.0 or not 0.0 < volume_share <= 1.0 or leverage < 1.0:
+        raise ValueError("rates must not be negative, volume_share must lie in (0, 1] and leverage must be at least 1")
+    if half_spread + impact * math.sqrt(volume_share) >= 1.0:
+        raise ValueError("half_spread + impact * sqrt(volume_share) must stay below 1: a price cannot fall to zero")
+    return Rules(table, float(leverage), shorting)
