@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -228,6 +229,15 @@ def console(*, to_stderr: bool) -> Console:
 
     made = Console(stderr=to_stderr)
     return made if made.is_terminal else Console(stderr=to_stderr, width=110)
+
+
+def program(name: str = "python") -> str:
+    """How the user calls a program of the running environment: bare where its folder is on the path."""
+    found = shutil.which(name)
+    own = Path(sys.executable).parent / name
+    if found is not None and Path(found).parent == own.parent:
+        return name
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 def data_settings(options: Mapping[str, Any]) -> Tree:

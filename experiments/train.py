@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Parser, console, door, locate_data, settings
+from experiments.cli import BarScreen, Parser, console, door, locate_data, program, settings
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.runner.experiment import Experiment
@@ -103,9 +103,9 @@ def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None
         ("run", outcome.folder),
         ("checkpoint", outcome.checkpoint),
         ("all agents", outcome.folder / "agents"),
-        ("curves", f"tensorboard --logdir {outcome.folder / 'tensorboard'}"),
-        ("evaluate", f"python -m experiments.evaluate {outcome.checkpoint}"),
-        ("paper", f"python -m experiments.paper {outcome.checkpoint} --feed replay --speed max"),
+        ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
+        ("evaluate", f"{program()} -m experiments.evaluate {outcome.checkpoint}"),
+        ("paper", f"{program()} -m experiments.paper {outcome.checkpoint} --feed replay --speed max"),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)

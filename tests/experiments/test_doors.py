@@ -59,7 +59,7 @@ def test_train_prints_documented_json_and_the_commands_that_follow(trained: dict
     assert {"flat", "buy_and_hold", "random", "optimal"} <= set(test)
     assert test["optimal"]["share_of_optimal"] == 1.0
     assert test["flat"]["final_equity"] == 10_000.0
-    for text in ("tensorboard --logdir", "experiments.evaluate", "experiments.paper", "synthetic", "Chosen:"):
+    for text in ("tensorboard --logdir", "-m experiments.evaluate", "experiments.paper", "synthetic", "Chosen:"):
         assert text in trained["screen"]
     assert Path(trained["checkpoint"], "checkpoint.json").is_file()
 

@@ -1,0 +1,70 @@
+"""Paper trading on an exchange's closed candles: a real CCXT client against a real server on loopback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import train
+from experiments.cli import door
+from tests.loopback import loopback
+
+
+def second_bars(folder: Path) -> str:
+    n = 2000
+    close = 40_000.0 + 40.0 * np.sin(np.arange(n) / 9.0)
+    path = folder / "seconds.csv"
+    rows = [f"{1_650_000_000 + k},{c},{c + 1},{c - 1},{c},5.0" for k, c in enumerate(close)]
+    path.write_text("\n".join(["timestamp,open,high,low,close,volume", *rows]) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    settings = ["agent.momentum.lookback_bars=3", "agent.momentum.volatility_bars=5", "env.features=log_return:1"]
+    argv = ["--data", second_bars(tmp_path), "--symbols", "BTC/USDT", "--timeframe", "1s", "--agents", "momentum"]
+    argv += [part for text in settings for part in ("--set", text)]
+    code = door(train.main, [*argv, "--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "c"), "--json"])
+    _, err = capsys.readouterr()
+    assert code == 0, err
+    return next((tmp_path / "runs").glob("*/agents/momentum-0-0"))
+
+
+def test_closed_candles_are_traded_until_ctrl_c(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "paper"
+    with loopback((time.time_ns() // 10**9 - 300) * 1000) as server:
+        command = ["experiments.paper", str(checkpoint), "--feed", "ccxt", "--url", server.url, "--out", str(out)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        journal = out / "journal.jsonl"
+        deadline = time.monotonic() + 60.0
+        while not (journal.exists() and len(journal.read_text().splitlines()) > 4):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "no bar came"
+            time.sleep(0.1)
+        process.send_signal(15)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    result: dict[str, Any] = json.loads(stdout.splitlines()[-1])
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert result["state"] == "stopped"
+    assert result["bars"] == len(lines) - 1 >= 4
+    times = [line["time"] for line in lines]
+    assert times == sorted(set(times))
+    assert lines[-1]["equity"] == result["final_equity"]
+
+
+def test_a_checkpoint_for_other_bars_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with loopback((time.time_ns() // 10**9 - 300) * 1000) as server:
+        command = ["experiments.paper", str(checkpoint), "--feed", "ccxt", "--url", server.url, "--timeframe", "1m"]
+        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=None)
+    assert done.returncode == 2
+    assert "timeframe 1m, trained with 1s" in " ".join(done.stderr.split())

@@ -1,0 +1,157 @@
+"""The runner's parts: what a learner may hold, how agents are chosen, how folds are joined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qframe_rl import catalog
+from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.config import Ref, UserError
+from qframe_rl.evaluate.metrics import returns, unexplained
+from qframe_rl.evaluate.splits import Fold, split
+from qframe_rl.evaluate.table import leaderboard
+from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.runner.backtest import backtest, joined
+from qframe_rl.runner.choose import choose, sharpe_over_runs, validation_rows
+from qframe_rl.runner.deploy import deployed, make_market
+from qframe_rl.runner.task import MarketTask, pieces, seed_for
+from qframe_rl.types import Record, Segment
+from tests.contracts.checks import Quiet
+from tests.evaluate.made import cash_record
+from tests.markets import panel
+
+
+@pytest.mark.parametrize("name", ["holdout", "walk_forward", "purged_kfold", "cpcv"])
+def test_a_task_holds_no_test_row(name: str) -> None:
+    history = panel(3_000, 2, ragged=False)
+    ref = Ref(name=name, params={"validation": 0.2} if name in ("purged_kfold", "cpcv") else {})
+    market = make_market(
+        Ref(name="perp", params={"features": ["log_return:1"]}), history.instruments, history.columns, history.bar_ns
+    )
+    for fold in split(ref).split(history):
+        hidden = {int(history.time[row]) for s in fold.test for row in range(*s)}
+        task = MarketTask(market.fit([(history, fold.train)]), history, fold, 0)
+        held = {int(t) for piece, _ in (*task.train, *task.validation) for t in piece.time}
+        assert not held & hidden
+        tape = task.envs(2).engine.tape  # type: ignore[attr-defined]
+        assert not {int(t) for t in tape.time} & hidden
+
+
+def test_warm_up_stops_at_test_rows() -> None:
+    history = panel(100, 1)
+    ((piece, (segment,)),) = pieces(history, (Segment(50, 60),), (Segment(40, 48),), 20)
+    assert piece.time[0] == history.time[48]
+    assert piece.time[segment.start] == history.time[50]
+    assert len(piece) == 12
+
+
+def test_seeds_do_not_depend_on_what_runs_beside() -> None:
+    seeds = {seed_for(0, a, f, r) for a in ("ppo", "sac") for f in range(3) for r in range(5)}
+    assert len(seeds) == 30
+    assert seed_for(0, "ppo", 1, 2) == seed_for(0, "ppo", 1, 2) != seed_for(1, "ppo", 1, 2)
+
+
+def walk(seed: int, drift: float, n: int = 3_000) -> Record:
+    r = 0.01 * np.random.default_rng(seed).standard_normal(n) + drift
+    return cash_record(1000.0 * np.cumprod(np.concatenate([[1.0], 1.0 + r])))
+
+
+def test_flat_is_chosen_unless_another_is_surely_better() -> None:
+    flat = cash_record(np.full(3_001, 1000.0))
+    for drift, chosen in ((0.0, "flat"), (-0.001, "flat"), (0.002, "ppo")):
+        records = {"ppo": [walk(s, drift) for s in (1, 2, 3)], "flat": [flat], "random": [walk(9, 0.01)]}
+        rows = validation_rows(records, 0.9, 500, 0)
+        choice = choose(rows, records)
+        assert choice.agent == chosen
+        if chosen == "ppo":
+            best = max(range(3), key=lambda k: records["ppo"][k].account.equity[-1])
+            assert choice.run == best
+
+
+def test_one_lucky_training_does_not_carry_an_agent() -> None:
+    records = {
+        "lucky": [walk(1, 0.004), *(walk(s, -0.001) for s in range(2, 6))],
+        "steady": [walk(s, 0.001) for s in range(20, 25)],
+    }
+    rows = {row["agent"]: row for row in validation_rows(records, 0.9, 500, 0)}
+    assert rows["steady"]["sharpe_low"] > rows["lucky"]["sharpe_low"]
+    single = sharpe_over_runs([walk(1, 0.001)], 0.9, 1000, 0)
+    row = leaderboard({"one": walk(1, 0.001)}, "validation")[0]
+    assert (single.estimate, single.low, single.high) == pytest.approx(
+        (row["sharpe"], row["sharpe_low"], row["sharpe_high"])
+    )
+
+
+def test_joined_folds_multiply_their_growth_and_balance_their_books() -> None:
+    history = panel(900, 2, seed=3, volatility=0.005)
+    market = make_market(Ref(name="perp"), history.instruments, history.columns, history.bar_ns)
+    module = catalog.load("agents", "random")
+    agent = module.make(module.Config(), market.brief(history.columns, 1))
+    parts = [backtest(market, agent, history, Segment(a, a + 200), 1) for a in (100, 300, 500)]
+    whole = joined(parts)
+    growth = np.prod([p.account.equity[-1] / p.account.equity[0] for p in parts])
+    assert whole.account.equity[-1] / whole.account.equity[0] == pytest.approx(growth, rel=1e-12)
+    assert len(whole) == 601
+    assert returns(whole.account.equity) == pytest.approx(np.concatenate([returns(p.account.equity) for p in parts]))
+    assert abs(unexplained(whole)) < 1e-6
+    assert joined(parts[:1]) is parts[0]
+
+
+def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    history = synthetic("ar1", 900)
+    market = make_market(Ref(name="perp"), history.instruments, history.columns, history.bar_ns)
+    module = catalog.load("agents", "ppo")
+    config = module.Config(**module.QUICK)
+    agent = module.make(config, market.brief(history.columns, 1))
+    fold = Fold((Segment(200, 500),), (Segment(500, 700),), (Segment(700, 900),))
+    agent.fit(MarketTask(market, history, fold, 1), Quiet())
+    return Checkpoint(
+        agent={"name": "ppo", "params": config.model_dump(mode="json")},
+        env={"name": "perp", "params": {}},
+        seed=1,
+        instruments=market.instruments,
+        columns=history.columns,
+        bar_ns=history.bar_ns,
+        interface=market.interface.describe(),
+        provenance={},
+        scores=[],
+        state=agent.state(),
+    )
+
+
+def test_a_checkpoint_never_imports_what_it_names(tmp_path_factory: pytest.TempPathFactory) -> None:
+    made = small(tmp_path_factory)
+    folder = tmp_path_factory.mktemp("c") / "one"
+    made.save(folder)
+    loaded = load_checkpoint(folder)
+    assert loaded.digest == made.digest
+    args = (made.instruments, made.columns, made.bar_ns, "test")
+    deployed(loaded, *args)
+    for kind in ("agent", "env"):
+        evil = Checkpoint(**{**vars(loaded), kind: {"name": "os.path", "params": {}}})
+        with pytest.raises(UserError, match="outside the catalogue"):
+            deployed(evil, *args)
+    wrong = Checkpoint(**{**vars(loaded), "state": {"mlp_extractor.policy_net.0.weight": np.zeros((4, 4), np.float32)}})
+    with pytest.raises(UserError, match="weights do not fit"):
+        deployed(wrong, *args)
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = small(tmp_path_factory)
+    folder = tmp_path_factory.mktemp("c") / "one"
+    made.save(folder)
+    before = load_checkpoint(folder).digest
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    import safetensors.numpy
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", fail)
+    with pytest.raises(OSError, match="no space"):
+        made.save(folder)
+    assert load_checkpoint(folder).digest == before
+    assert not list(folder.glob("*.part"))

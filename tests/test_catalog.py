@@ -1,0 +1,37 @@
+"""The catalogue is the file system, and it is ours."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from qframe_rl import catalog
+from qframe_rl.config import UserError
+
+
+def test_every_file_is_a_name_and_has_what_it_needs() -> None:
+    for kind in ("agents", "envs"):
+        for name in catalog.names(kind):  # type: ignore[arg-type]
+            module = catalog.load(kind, name)  # type: ignore[arg-type]
+            assert module.__doc__
+            for field, info in module.Config.model_fields.items():
+                assert info.description, f"{kind}/{name}: {field} has no text"
+
+
+def test_ids_state_the_version() -> None:
+    assert catalog.env_id("spot") == "QFrame/Spot-v0"
+
+
+def test_another_packages_folder_of_the_same_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger = types.ModuleType("agents.flat")
+    stranger.__file__ = "/elsewhere/agents/flat.py"
+    monkeypatch.setitem(sys.modules, "agents.flat", stranger)
+    with pytest.raises(UserError, match="is not QFrame RL's"):
+        catalog.load("agents", "flat")
+
+
+def test_a_module_without_the_parts_is_named() -> None:
+    with pytest.raises(UserError, match="has no Config and no make"):
+        catalog.load("agents", "json.decoder")
