@@ -34,12 +34,12 @@ class Interrupted(KeyboardInterrupt):
 class Parser(argparse.ArgumentParser):
     """Argument parser whose options are the fields of configuration records."""
 
-    def __init__(self, door: str, description: str, examples: Sequence[str] = ()):
+    def __init__(self, door: str, description: str, examples: Sequence[str] = (), more: str = ""):
         lines = "\n".join(f"  python -m experiments.{door} {example}" for example in examples)
         super().__init__(
             prog=f"python -m experiments.{door}",
             description=description,
-            epilog=f"examples:\n{lines}" if lines else None,
+            epilog=f"examples:\n{lines}\n{more}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see --help.\n")
 
     def add_fields(
-        self, title: str, model: type[Base], path: str, names: Mapping[str, str | None], *, shown: bool = True
+        self, title: str, model: type[Base], path: str, names: Mapping[str, str | None], *, defaults: bool = True
     ) -> None:
         """Add an option for each field of ``model``.
 
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
             Where the record stands in the settings, such as ``data``; empty for the root.
         names
             Option names that differ from the field's, None to leave a field out.
-        shown
+        defaults
             Whether the help states the defaults.
         """
         group = self.add_argument_group(title)
@@ -79,11 +79,12 @@ class Parser(argparse.ArgumentParser):
                 f"--{name.replace('_', '-')}",
                 dest=f"{path}.{field}" if path else field,
                 metavar="VALUE",
-                help=f"{text} (default: {_shown(info.get_default(call_default_factory=True))})" if shown else text,
+                help=f"{text} (default: {shown(info.get_default(call_default_factory=True))})" if defaults else text,
             )
 
 
-def _shown(default: object) -> str:
+def shown(default: object) -> str:
+    """A default as it is written on the command line."""
     if isinstance(default, tuple):
         return ",".join(str(part) for part in default) or "none"
     if isinstance(default, Base):
@@ -279,6 +280,10 @@ class BarScreen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(text, highlight=False)
 
     def begin(self, task: str) -> None:
         """Show a new line."""

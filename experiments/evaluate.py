@@ -40,7 +40,7 @@ def parser() -> Parser:
     made.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder for journals and picture (default: runs/evaluate/CHECKPOINT)"
     )
-    made.add_fields("data, each instead of the first checkpoint's", DataConfig, "data", OPTIONS, shown=False)
+    made.add_fields("data, each instead of the first checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
     return made
 
 

@@ -46,7 +46,7 @@ def parser() -> Parser:
     made.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder of the journal (default: runs/paper/CHECKPOINT)"
     )
-    made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, shown=False)
+    made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
     return made
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Parser, console, door, locate_data, program, settings
+from experiments.cli import PRESETS, BarScreen, Parser, console, door, locate_data, program, settings, shown
+from qframe_rl import catalog
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.runner.experiment import Experiment
@@ -33,7 +34,12 @@ def parser() -> Parser:
             "--symbols BTC/USDT --timeframe 1h --agents ppo,momentum,mean_reversion",
             "--data prices.csv --agents ppo --seeds 5 --set agent.ppo.total_steps=2000000",
             "--preset quick --set env.half_spread_bps=2 --set split.gap=48",
+            "--describe ppo",
         ],
+        _known(),
+    )
+    made.add_argument(
+        "--describe", metavar="NAME", help="print the parameters of an agent or market of the catalogue, and stop"
     )
     made.add_argument("--preset", metavar="NAME", help="settings from experiments/presets/NAME.toml, or a .toml file")
     made.add_argument(
@@ -57,10 +63,37 @@ def parser() -> Parser:
     return made
 
 
+def _known() -> str:
+    presets = sorted(path.stem for path in PRESETS.glob("*.toml"))
+    return "\n".join(
+        f"{what}: {', '.join(names)}"
+        for what, names in (
+            ("agents", catalog.names("agents")),
+            ("markets", catalog.names("envs")),
+            ("presets", presets),
+        )
+    )
+
+
+def describe(name: str) -> None:
+    """Print what can be set of an agent or a market."""
+    kind: catalog.Kind = "envs" if name in catalog.names("envs") else "agents"
+    module = catalog.load(kind, name)
+    prefix = "env" if kind == "envs" else f"agent.{name}"
+    print(f"{name}: {' '.join((module.__doc__ or '').split())}\n\nset with --set {prefix}.NAME=VALUE:")
+    for field, info in module.Config.model_fields.items():
+        text = " ".join((info.description or "").split())
+        print(f"  {field} = {shown(info.get_default(call_default_factory=True))}\n      {text}")
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Train."""
     given = vars(parser().parse_args(argv))
     began = time.monotonic()
+    name = given.pop("describe")
+    if name is not None:
+        describe(name)
+        return None
     own = {name: given.pop(name) for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume")}
     tree = settings(Experiment, own["preset"], own["assignments"], given)
     locate_data(tree)
@@ -70,7 +103,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         from qframe_rl.runner.train import train
 
         screen.end("start up")
-        outcome = train(experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"])
+        try:
+            outcome = train(experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"])
+        except KeyboardInterrupt:
+            screen.say("Finished trainings are kept; the same command with --resume takes them over.")
+            raise
     seconds = time.monotonic() - began
     report(console(to_stderr=own["json"]), outcome, experiment.level, seconds)
     if not own["json"]:

@@ -18,7 +18,7 @@ from qframe_rl.config import UserError, build
 from qframe_rl.runner.experiment import Experiment
 
 QUICK = [
-    "--bars", "3000", "--agents", "ppo,momentum", "--set", "agent.ppo.total_steps=4096", "--set", "agent.ppo.n_envs=8",
+    "--bars", "3000", "--agents", "ppo,momentum", "--set", "env.episode_bars=100", "--set", "agent.ppo.total_steps=4096", "--set", "agent.ppo.n_envs=8",
     "--set", "agent.ppo.n_steps=64", "--set", "agent.ppo.batch_size=256",
 ]  # fmt: skip
 
@@ -312,3 +312,35 @@ def test_help_answers_without_the_heavy_imports() -> None:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
         assert done.stdout.strip() == "[]", name
+
+
+def test_tensorboard_has_curves_figures_and_hyper_parameters(trained: dict[str, Any]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = (trained["folder"] / "runs").glob("*/tensorboard")
+    training = EventAccumulator(str(folder / "ppo-0-0"))
+    training.Reload()
+    scalars = set(training.Tags()["scalars"])
+    assert {"train/episode_return", "train/value_loss", "validation/sharpe"} <= scalars
+    assert len(training.Scalars("train/episode_return")) > 3
+    assert "_hparams_/session_start_info" in training.summary_metadata
+    evaluation = EventAccumulator(str(folder / "evaluation"))
+    evaluation.Reload()
+    assert {"equity", "leaderboard"} <= set(evaluation.Tags()["images"])
+    assert "test/flat/final_equity" in evaluation.Tags()["scalars"]
+
+
+def test_ctrl_c_in_a_training_keeps_what_is_finished(tmp_path: Path) -> None:
+    places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
+    argv = [*QUICK[:-2], "--seeds", "50", *places]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.train", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("runs/*/agents/ppo-0-1")):
+        assert process.poll() is None, process.communicate()
+    process.send_signal(2)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err + out
+    assert not (tmp_path / "checkpoints").exists()
