@@ -18,8 +18,9 @@ from qframe_rl.config import UserError, build
 from qframe_rl.runner.experiment import Experiment
 
 QUICK = [
-    "--bars", "3000", "--agents", "ppo,momentum", "--set", "env.episode_bars=100", "--set", "agent.ppo.total_steps=4096", "--set", "agent.ppo.n_envs=8",
-    "--set", "agent.ppo.n_steps=64", "--set", "agent.ppo.batch_size=256",
+    "--bars", "3000", "--agents", "ppo,momentum", "--set", "env.episode_bars=100",
+    "--set", "agent.ppo.total_steps=4096", "--set", "agent.ppo.n_envs=8", "--set", "agent.ppo.n_steps=64",
+    "--set", "agent.ppo.batch_size=256",
 ]  # fmt: skip
 
 
