@@ -28,6 +28,8 @@ class Filtered(NamedTuple):
     """(N,) grid."""
     policy: Switching
     """What to hold at each."""
+    move: Float
+    """(N, N) probabilities of going from one to another in a step."""
 
 
 def observed(stay: float, drift: float, cost: float) -> Switching:
@@ -85,7 +87,7 @@ def hidden(stay: float, drift: float, noise: float, cost: float, n_cells: int = 
     move = belief[:, None] * up + (1.0 - belief)[:, None] * down
     policy = switching(drift * (2.0 * belief - 1.0), move, cost)
     threshold = edges[int(np.argmax(policy.best[0] == 2))]
-    return Filtered(policy.growth, float(threshold), belief, policy)
+    return Filtered(policy.growth, float(threshold), belief, policy, move)
 
 
 def _mass(z: Float) -> Float:

@@ -56,3 +56,31 @@ def switching(drift: Float, move: Float, cost: float, *, tolerance: float = 1e-1
             break
     best = (held[None] - fee).argmax(axis=1).astype(np.int64)
     return Switching(float(0.5 * (change.max() + change.min())), best)
+
+
+def expected_total(policy: Switching, drift: Float, move: Float, cost: float, start: Float, n_steps: int) -> float:
+    """Expected sum of rewards of a policy over its first steps, from holding nothing.
+
+    Parameters
+    ----------
+    policy
+        What to hold.
+    drift, move, cost
+        As in `switching`.
+    start
+        (N,) probabilities of the states in the first step.
+    n_steps
+        Steps that are counted.
+    """
+    states = np.arange(len(drift))
+    mass = np.zeros((3, len(drift)))
+    mass[1] = start
+    total = 0.0
+    for _ in range(n_steps):
+        after = np.zeros_like(mass)
+        for held, x in enumerate(POSITIONS):
+            chosen = policy.best[held]
+            total += float(mass[held] @ (POSITIONS[chosen] * drift - cost * np.abs(POSITIONS[chosen] - x)))
+            after[chosen, states] += mass[held]
+        mass = after @ move
+    return total

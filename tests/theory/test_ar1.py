@@ -1,4 +1,4 @@
-"""The AR(1) signal with linear cost: ALGORITHMS.md, E2."""
+"""The AR(1) signal with linear cost, see docs/solvable.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds of a mean-reverting spread: ALGORITHMS.md, E9."""
+"""Thresholds of a mean-reverting spread, see docs/solvable.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Almgren & Chriss: ALGORITHMS.md, E3; schedules of the paper's section 4."""
+"""Almgren & Chriss, see docs/solvable.md; schedules of the paper's section 4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quadratic costs: ALGORITHMS.md, E1."""
+"""Quadratic costs, see docs/solvable.md."""
 
 from __future__ import annotations
 

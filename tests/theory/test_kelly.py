@@ -1,4 +1,4 @@
-"""Kelly and Merton: ALGORITHMS.md, E7."""
+"""Kelly and Merton, see docs/solvable.md."""
 
 from __future__ import annotations
 

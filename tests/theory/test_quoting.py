@@ -1,4 +1,4 @@
-"""Market making: ALGORITHMS.md, E6."""
+"""Market making, see docs/solvable.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regimes, seen and hidden: ALGORITHMS.md, E4 and E5."""
+"""Regimes, seen and hidden, see docs/solvable.md and E5."""
 
 from __future__ import annotations
 
