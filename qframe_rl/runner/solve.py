@@ -7,7 +7,6 @@ nothing but ``brief``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -116,8 +115,3 @@ def policy_of(agent: Agent) -> Act:
         raise UserError(f"agent {type(agent).__name__} has no policy(): it cannot be trained on a problem.")
     policy: Act = agent.policy()
     return policy
-
-
-def seed_of(root: int, market: str, agent: str, run: int) -> int:
-    """Seed of one training, in [0, 2³¹): it does not depend on which others run beside it."""
-    return zlib.crc32(f"{root}/{market}/{agent}/{run}".encode()) & 0x7FFFFFFF
