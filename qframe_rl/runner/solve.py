@@ -74,7 +74,7 @@ class ProblemTask:
         self.brief: Brief = problem.brief(seed)
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
-        """Training environments with autoreset mode SAME_STEP, seeded; there are no bars, so ``indexed`` says nothing."""
+        """Training environments with autoreset mode SAME_STEP, seeded; without bars ``indexed`` says nothing."""
         envs = self.problem.vec(n_envs, AutoresetMode.SAME_STEP)
         envs.reset(seed=self.brief.seed)
         return envs
