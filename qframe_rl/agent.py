@@ -6,7 +6,7 @@ its `View` alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -65,6 +65,8 @@ class Interface(Protocol):
     """Bars that `observe` needs."""
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
+    market_shape: tuple[int, int]
+    """Bars and numbers per bar of the market's part, with which an observation begins; (0, 0) = there is none."""
 
     def observe(self, view: View) -> NDArray[np.float32]:
         """Observation of one view."""
@@ -145,6 +147,15 @@ class Log(Protocol):
         """How far the training is, in its own unit."""
 
 
+class Indexed(Protocol):
+    """A batch whose observations are ``cursor`` (B,) int32 and ``account`` (B, 2A): see `VectorTradingEnv`."""
+
+    features: NDArray[np.float32]
+    """(T, A x F) what there is to see of the market at each cursor; rows ``cursor - n_rows + 1`` to ``cursor``."""
+    n_rows: int
+    """Rows that make one observation."""
+
+
 class Task(Protocol):
     """What a learner is trained on. It holds no row of the test period."""
 
@@ -154,8 +165,12 @@ class Task(Protocol):
     validation: Sequence[tuple[History, Segments]]
     """Pieces to stop and choose by."""
 
-    def envs(self, n_envs: int) -> VectorEnv[Any, Any, Any]:
-        """Training environments with autoreset mode SAME_STEP, over the training segments."""
+    def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
+        """Training environments with autoreset mode SAME_STEP, over the training segments.
+
+        With ``indexed`` those of a market are `Indexed`: they hand out where each account stands instead of copying
+        what a policy sees there.
+        """
 
     def validate(self, agent: Agent) -> float:
         """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""
@@ -165,10 +180,27 @@ class Learner(Agent, Protocol):
     """An agent that is trained."""
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train from scratch on ``task``."""
+        """Train on ``task``: from scratch, or on from where `restore` left it."""
 
     def state(self) -> State:
         """Everything that training produced."""
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `state` returned, in another process."""
+
+
+class Solver(Learner, Protocol):
+    """A learner that can also be trained on a problem: an environment of plain numbers whose optimum is known.
+
+    There ``task.train`` and ``task.validation`` are empty, `View` and `Orders` do not occur, and ``brief.interface``
+    has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for
+    nothing but ``brief``, ``envs`` and ``validate``, spends the step budget of its own configuration, and leaves a
+    policy.
+    """
+
+    def policy(self) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+        """The trained, deterministic policy: (B, n) observations to B actions, as the action space has them.
+
+        The B episodes begin together and the policy is called once a step; what it remembers of them belongs to the
+        one that was returned. An episode that is over is still asked for, and its action ignored.
+        """
