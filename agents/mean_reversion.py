@@ -75,7 +75,7 @@ class MeanReversion:
         config = self.config
         close = np.ascontiguousarray(bars[first - self.window + 1 :, :, CLOSE])
         out = np.empty((len(bars) - first, close.shape[1], 3))
-        work, order = np.empty((2, *close.shape)), np.empty(config.regime_bars)
+        work, order = np.empty((3, *close.shape)), np.empty(config.regime_bars)
         numbers = (config.mean_bars, config.regime_bars, config.volatility_bars)
         _measure(close, self.window - 1, *numbers, config.quiet, config.wild, work, order, out)
         return out
@@ -109,16 +109,14 @@ def _measure(
     order: Float, out: Float,
 ) -> None:  # fmt: skip
     """Measure rows ``first``.. of (T, A) closes; NaN z-scores, from bars that are missing, compare as neither."""
-    logs, trailing = work[0], work[1]
+    logs, moves, trailing = work[0], work[1], work[2]
     for a in range(close.shape[1]):
         for t in range(close.shape[0]):
             logs[t, a] = math.log(close[t, a])
+            moves[t, a] = logs[t, a] - logs[max(t - 1, 0), a]
         for t in range(first - regime_bars + 1, close.shape[0]):
             mean = (logs[t, a] - logs[t - n, a]) / n
-            squares = 0.0
-            for k in range(t - n + 1, t + 1):
-                squares += (logs[k, a] - logs[k - 1, a] - mean) ** 2
-            trailing[t, a] = math.sqrt(squares / n)
+            trailing[t, a] = math.sqrt(_squares(moves, a, t - n + 1, t + 1, mean) / n)
         known = 0
         for t in range(first - regime_bars + 1, first):
             known = _insert(order, known, trailing[t, a])
@@ -129,17 +127,45 @@ def _measure(
                 low, high = _quantile(order, known, 0.25), _quantile(order, known, 0.75)
                 scale = quiet if trailing[t, a] < low else wild if trailing[t, a] > high else 1.0
             known = _remove(order, known, trailing[t - regime_bars + 1, a])
-            total = 0.0
-            for k in range(t - mean_bars + 1, t + 1):
-                total += close[k, a]
-            mean = total / mean_bars
-            squares = 0.0
-            for k in range(t - mean_bars + 1, t + 1):
-                squares += (close[k, a] - mean) ** 2
-            spread = math.sqrt(squares / mean_bars)
+            mean = _sum(close, a, t - mean_bars + 1, t + 1) / mean_bars
+            spread = math.sqrt(_squares(close, a, t - mean_bars + 1, t + 1, mean) / mean_bars)
             out[t - first, a, 0] = (close[t, a] - mean) / (1e-12 if spread <= 1e-12 else spread)
             out[t - first, a, 1] = scale
             out[t - first, a, 2] = trailing[t, a]
+
+
+@inlined
+def _sum(x: Float, a: int, start: int, stop: int) -> float:
+    """Sum of rows of one instrument, in four strands: one alone would wait for each addition."""
+    one = two = three = four = 0.0
+    k = start
+    while k + 4 <= stop:
+        one += x[k, a]
+        two += x[k + 1, a]
+        three += x[k + 2, a]
+        four += x[k + 3, a]
+        k += 4
+    while k < stop:
+        one += x[k, a]
+        k += 1
+    return (one + two) + (three + four)
+
+
+@inlined
+def _squares(x: Float, a: int, start: int, stop: int, mean: float) -> float:
+    """Sum of squared distances from ``mean``, in four strands."""
+    one = two = three = four = 0.0
+    k = start
+    while k + 4 <= stop:
+        one += (x[k, a] - mean) ** 2
+        two += (x[k + 1, a] - mean) ** 2
+        three += (x[k + 2, a] - mean) ** 2
+        four += (x[k + 3, a] - mean) ** 2
+        k += 4
+    while k < stop:
+        one += (x[k, a] - mean) ** 2
+        k += 1
+    return (one + two) + (three + four)
 
 
 @inlined

@@ -130,14 +130,24 @@ def trial(
     params, config
         Plain data that is hashed: the agent's parameters; all that makes the configuration what it is.
     """
-    rate = returns(record.account.equity)
+    span = iso(int(record.time[0])), iso(int(record.time[-1]))
+    return trial_of(
+        returns(record.account.equity), span, history, kind=kind, run=run, agent=agent, params=params, config=config,
+        seed=seed, fold=fold,
+    )  # fmt: skip
+
+
+def trial_of(
+    rate: Float, span: tuple[str, str], history: History, *, kind: str, run: str, agent: str, params: object,
+    config: object, seed: int, fold: int,
+) -> Trial:  # fmt: skip
+    """Make the row from (n,) returns per bar and the time that they cover; the rest as in `trial`."""
     skew, kurtosis = skew_and_kurtosis(rate)
     return Trial(
-        kind=kind, run=run, dataset=dataset_of(history), fingerprint=history.fingerprint,
-        since=iso(int(record.time[0])), until=iso(int(record.time[-1])), agent=agent, params=fingerprint(params),
-        config=fingerprint(config), seed=seed, fold=fold, bars=len(rate), mean=float(rate.mean()) if len(rate) else 0.0,
-        deviation=float(rate.std(ddof=1)) if len(rate) > 1 else 0.0, skew=skew, kurtosis=kurtosis,
-        series=_summed(rate).tobytes(),
+        kind=kind, run=run, dataset=dataset_of(history), fingerprint=history.fingerprint, since=span[0], until=span[1],
+        agent=agent, params=fingerprint(params), config=fingerprint(config), seed=seed, fold=fold, bars=len(rate),
+        mean=float(rate.mean()) if len(rate) else 0.0, deviation=float(rate.std(ddof=1)) if len(rate) > 1 else 0.0,
+        skew=skew, kurtosis=kurtosis, series=_summed(rate).tobytes(),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ to the last bit; `tests/contracts` holds every such agent of the catalogue to it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -20,7 +21,9 @@ from qframe_rl.gym.engine import Engine
 from qframe_rl.gym.market import Market
 from qframe_rl.gym.tape import Tape
 from qframe_rl.interface import MarketInterface
-from qframe_rl.types import CLOSE, Float, History, Segment
+from qframe_rl.jit import compiled
+from qframe_rl.kernel.rows import ABSORBED
+from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Orders, Record, Segment
 
 _MOST = 8_000_000
 """Numbers of targets that are held at once: 64 MB."""
@@ -90,20 +93,38 @@ def lane(agent: Planner, history: History, segment: Segment, window: int, *, del
     return Lane(history, first, targets, agent.band, window)
 
 
-def batch(market: Market, lanes: Sequence[Lane]) -> Iterator[Result]:
-    """Settle all lanes, and yield what each came to, in their order.
+def batch(market: Market, lanes: Sequence[Lane]) -> list[Result]:
+    """Settle all lanes, and return what each came to, in their order.
 
-    Lanes are laid on one tape per run of lanes that share a band, as many at once as memory allows.
+    Lanes that share a band are laid on one tape, longest first, as many at once as memory allows.
     """
+    found: dict[int, Result] = {}
+    for group in _groups(lanes, _MOST // len(market.instruments)):
+        walk = _Walk(market, [lanes[k] for k in group])
+        found |= dict(zip(group, walk.results(), strict=True))
+    return [found[k] for k in range(len(lanes))]
+
+
+def records(market: Market, lanes: Sequence[Lane]) -> list[Record]:
+    """Settle all lanes, and return the journal of each: the same numbers and digest as a session's."""
+    found: dict[int, Record] = {}
+    for group in _groups(lanes, _MOST // (20 * len(market.instruments))):
+        walk = _Walk(market, [lanes[k] for k in group])
+        found |= dict(zip(group, walk.records(), strict=True))
+    return [found[k] for k in range(len(lanes))]
+
+
+def _groups(lanes: Sequence[Lane], most: int) -> Iterator[list[int]]:
+    """Indices of lanes to settle together: at most ``most`` bars, the longest lane's times their number."""
+    order = sorted(range(len(lanes)), key=lambda k: (lanes[k].band, -len(lanes[k].targets), k))
     at = 0
-    while at < len(lanes):
-        stop, longest = at, 0
-        while stop < len(lanes) and lanes[stop].band == lanes[at].band:
-            longest = max(longest, len(lanes[stop].targets))
-            if longest * (stop + 1 - at) * len(market.instruments) > _MOST and stop > at:
+    while at < len(order):
+        longest, stop = len(lanes[order[at]].targets), at + 1
+        while stop < len(order) and lanes[order[stop]].band == lanes[order[at]].band:
+            if longest * (stop + 1 - at) > most:
                 break
             stop += 1
-        yield from _settled(market, lanes[at:stop])
+        yield order[at:stop]
         at = stop
 
 
@@ -112,40 +133,82 @@ def planner(agent: Agent) -> Planner | None:
     return agent if isinstance(agent, Planner) else None
 
 
-def _settled(market: Market, lanes: Sequence[Lane]) -> list[Result]:
-    tape, offsets = _tape(lanes)
-    n, b = len(market.instruments), len(lanes)
-    length = np.array([len(one.targets) for one in lanes])
-    steps = int(length.max())
-    targets = np.full((steps, b, n), np.nan)
-    for k, one in enumerate(lanes):
-        targets[: len(one.targets), k] = one.targets
-    engine = Engine(tape, _plain(lanes[0].band, n), market.rules, market.reward, market.cash, None, b)
-    rows = np.array([offset + one.first for offset, one in zip(offsets, lanes, strict=True)])
-    _begin(engine, lanes, rows, rows + length)
-    equity = np.empty((steps + 1, b))
-    equity[0] = engine.equity
-    spent, notional, trades = np.zeros(b), np.zeros(b), np.zeros(b, dtype=np.int64)
-    alive = np.ones(b, dtype=np.bool_)
-    for t in range(steps):
-        active = alive & (t < length)
-        _, ruined, _ = engine.step(targets[t], active)
-        _count(engine.fills, active, spent, notional, trades)
-        alive &= ~ruined
-        equity[t + 1] = engine.equity
-    return [
-        Result(equity[: length[k] + 1, k].copy(), float(spent[k]), float(notional[k]), int(trades[k])) for k in range(b)
-    ]
+class _Walk:
+    """A group of lanes on one engine."""
+
+    def __init__(self, market: Market, lanes: Sequence[Lane]):
+        self.market, self.lanes = market, lanes
+        tape, offsets = _tape(lanes)
+        n, b = len(market.instruments), len(lanes)
+        self.length = np.array([len(one.targets) for one in lanes])
+        self.targets = np.full((int(self.length.max()), b, n), np.nan)
+        for k, one in enumerate(lanes):
+            self.targets[: len(one.targets), k] = one.targets
+        self.engine = Engine(tape, _plain(lanes[0].band, n), market.rules, market.reward, market.cash, None, b)
+        rows = np.array([offset + one.first for offset, one in zip(offsets, lanes, strict=True)])
+        _begin(self.engine, lanes, rows, rows + self.length)
+
+    def _steps(self) -> Iterator[tuple[int, Bool]]:
+        """Walk along the bars; yields the number of each and who was active in it."""
+        alive = np.ones(len(self.lanes), dtype=np.bool_)
+        for t in range(len(self.targets)):
+            active = alive & (t < self.length)
+            _, ruined, _ = self.engine.step(self.targets[t], active)
+            yield t, active
+            alive &= ~ruined
+
+    def results(self) -> list[Result]:
+        engine, b = self.engine, len(self.lanes)
+        equity = np.empty((len(self.targets) + 1, b))
+        equity[0] = engine.equity
+        sums = np.zeros((b, 3))
+        for t, active in self._steps():
+            _count(engine.fills, active, sums)
+            equity[t + 1] = engine.equity
+        return [
+            Result(equity[: n + 1, k].copy(), float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]))
+            for k, n in enumerate(self.length.tolist())
+        ]
+
+    def records(self) -> list[Record]:
+        """Journals: rows of cash, loss absorbed, positions, marks, orders and fills, chained as `Journal` chains."""
+        engine, a = self.engine, len(self.market.instruments)
+        rows = np.zeros((len(self.targets) + 1, len(self.lanes), 2 + 14 * a))
+        rows[0, :, 0], rows[0, :, 2 : 2 + 2 * a] = engine.cash, np.concatenate([engine.position, engine.mark], axis=1)
+        rows[0, :, 2 + 3 * a : 2 + 5 * a] = np.nan
+        ends = np.zeros(len(self.lanes), dtype=np.int64)
+        for t, active in self._steps():
+            row = rows[t + 1]
+            row[:, 0], row[:, 1] = engine.cash, np.where(active, engine._book[:, ABSORBED], 0.0)
+            row[:, 2 : 2 + a], row[:, 2 + a : 2 + 2 * a] = engine.position, engine.mark
+            row[:, 2 + 2 * a : 2 + 5 * a] = engine.orders.transpose(0, 2, 1).reshape(len(row), -1)
+            row[:, 2 + 5 * a :] = engine.fills.transpose(0, 2, 1).reshape(len(row), -1)
+            ends += active
+        return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
+
+    def _record(self, rows: Float, one: Lane) -> Record:
+        time = one.history.time[one.first : one.first + len(rows)]
+        chain = b""
+        for moment, row in zip(time.tolist(), rows, strict=True):
+            chain = hashlib.sha256(chain + moment.to_bytes(8, "little") + row.tobytes()).digest()
+        per = rows[:, 2:].reshape(len(rows), -1, len(self.market.instruments))
+        return Record(
+            self.market.instruments, self.market.bar_ns, time.copy(), Account(rows[:, 0].copy(), per[:, 0], per[:, 1]),
+            Orders(per[:, 2], per[:, 3], per[:, 4]), Fills.of(np.moveaxis(per[:, 5:], 1, -1), rows[:, 1].copy()),
+            chain.hex(),
+        )  # fmt: skip
 
 
-def _count(fills: Float, active: NDArray[np.bool_], spent: Float, notional: Float, trades: NDArray[np.int64]) -> None:
-    """Add up what a bar cost and traded; fields of ``fills`` (B, A, 9) are those of `qframe_rl.types.Fills`."""
-    busy = np.flatnonzero(active & ((fills[:, :, 0] != 0.0) | (fills[:, :, 5] != 0.0) | (fills[:, :, 7] != 0.0)).any(1))
-    if len(busy):
-        done = fills[busy]
-        spent[busy] += done[:, :, 2:6].sum(axis=(1, 2))
-        notional[busy] += (np.abs(done[:, :, 0]) * done[:, :, 1] + np.abs(done[:, :, 7]) * done[:, :, 8]).sum(axis=1)
-        trades[busy] += (done[:, :, 0] != 0.0).sum(axis=1)
+@compiled
+def _count(fills: Float, active: Bool, sums: Float) -> None:
+    """Add what a bar cost, traded and filled to ``sums`` (B, 3); ``fills`` (B, A, 9) as in `qframe_rl.types.Fills`."""
+    for b in range(len(active)):
+        if active[b]:
+            for a in range(fills.shape[1]):
+                f = fills[b, a]
+                sums[b, 0] += f[2] + f[3] + f[4] + f[5]
+                sums[b, 1] += abs(f[0]) * f[1] + abs(f[7]) * f[8]
+                sums[b, 2] += 1.0 if f[0] != 0.0 else 0.0
 
 
 def _begin(engine: Engine, lanes: Sequence[Lane], first: NDArray[np.int64], last: NDArray[np.int64]) -> None:

@@ -10,7 +10,7 @@ from qframe_rl.agent import Planner
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.batch import batch, lane, with_costs
+from qframe_rl.runner.batch import batch, lane, records, with_costs
 from qframe_rl.types import Segment
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, market_for
@@ -42,8 +42,11 @@ def test_a_batch_is_what_sessions_give(kind: str, n: int) -> None:
     for name, agent in planners(kind, n).items():
         window = window_of(market, agent)
         lanes = [lane(agent, history, segment, window) for segment in segments]
-        for segment, result in zip(segments, batch(market, lanes), strict=True):
+        kept = records(market, lanes)
+        for segment, result, journal in zip(segments, batch(market, lanes), kept, strict=True):
             record = backtest(market, agent, history, segment, window)
+            assert journal.digest == record.digest, name
+            assert np.array_equal(journal.account.exposure, record.account.exposure)
             figures = metrics(record)
             assert np.array_equal(record.account.equity, result.equity[: len(record)]), name
             assert (result.equity[len(record) :] == result.equity[-1]).all()
@@ -72,7 +75,7 @@ def test_lanes_of_several_histories_and_bands_do_not_mix() -> None:
     agents = list(planners("spot", 1).values())
     window = max(window_of(market, agent) for agent in agents)
     lanes = [lane(agent, h, Segment(400, 900), window) for agent in agents for h in (history, other)]
-    together = list(batch(market, lanes))
+    together = batch(market, lanes)
     for one, result in zip(lanes, together, strict=True):
         (alone,) = batch(market, [one])
         assert np.array_equal(alone.equity, result.equity)
@@ -85,7 +88,7 @@ def test_delay_and_costs_are_felt() -> None:
     window = window_of(market, agent)
     plain, late = (lane(agent, history, Segment(400, 900), window, delay=d) for d in (0, 1))
     assert np.array_equal(late.targets[1:], plain.targets[:-1], equal_nan=True)
-    one, dear = (next(batch(with_costs(market, factor), [plain])) for factor in (1.0, 3.0))
+    one, dear = (batch(with_costs(market, factor), [plain])[0] for factor in (1.0, 3.0))
     assert dear.costs > 2.0 * one.costs
     assert dear.equity[-1] < one.equity[-1]
     with pytest.raises(ValueError, match="zero"):

@@ -132,10 +132,9 @@ def test_trades_make_up_the_record_and_their_order_changes_the_way_only(n: int) 
     assert np.array_equal(parts.start[1:], parts.stop[:-1])
     total = record.account.equity[-1] / record.account.equity[0]
     assert np.prod(1.0 + parts.rate) == pytest.approx(total, rel=1e-12)
-    curves, falls = shuffled(record, 50, 0)
+    curves = np.stack(list(shuffled(record, 50, 0)))
     assert np.allclose(curves[:, -1], total, rtol=1e-10)
-    assert np.ptp(falls) > 0.0
-    assert falls[0] == pytest.approx(drawdown(curves[0]).min())
+    assert np.ptp([drawdown(curve).min() for curve in curves]) > 0.0
 
 
 def test_a_round_trip_is_one_trade_with_its_costs() -> None:

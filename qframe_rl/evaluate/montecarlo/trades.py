@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -47,25 +48,20 @@ def trades_of(record: Record) -> Trades:
     return Trades(start, stop, compound, held.astype(np.int64))
 
 
-def shuffled(record: Record, n_paths: int, seed: int) -> tuple[Float, Float]:
+def shuffled(record: Record, n_paths: int, seed: int) -> Iterator[Float]:
     """Put the trades of a record in other orders.
 
-    Returns
-    -------
-    tuple[Float, Float]
-        (P, N + 1) equity over initial equity after each trade's bars, and (P,) maximum drawdowns by bar. The last value
-        of every path is the same: order changes the way, never the end.
+    Yields
+    ------
+    Float
+        (N + 1,) equity over initial equity, bar by bar. The last value of every path is the same: order changes the
+        way, never the end.
     """
     rate = returns(record.account.equity)
     parts = trades_of(record)
     growth = np.log(np.maximum(1.0 + rate, 1e-300))
-    rng = np.random.default_rng(seed)
-    curves = np.empty((n_paths, len(rate) + 1))
     spans = [growth[a:b] for a, b in zip(parts.start, parts.stop, strict=True)]
-    for p in range(n_paths):
-        order = rng.permutation(len(spans))
-        curves[p, 0] = 0.0
-        np.cumsum(np.concatenate([spans[k] for k in order]), out=curves[p, 1:])
-    np.exp(curves, out=curves)
-    peak = np.maximum.accumulate(curves, axis=1)
-    return curves, np.asarray((curves / peak - 1.0).min(axis=1))
+    rng = np.random.default_rng(seed)
+    for _ in range(n_paths):
+        level = np.cumsum(np.concatenate([spans[k] for k in rng.permutation(len(spans))]))
+        yield np.exp(np.concatenate([[0.0], level]))
