@@ -1,0 +1,60 @@
+"""A book in closed form: what exposures decided at closes earn, differentiably, as the kernel settles them.
+
+Orders decided at the close of bar t fill at the open of bar t + 1, so the old exposure meets the gap between them (and
+the funding that falls due), the new one the rest of the bar, and the change pays the cost of a market order. It is the
+kernel's arithmetic to first order in a bar's return: fees and lots are not rounded, and weights do not drift in a bar.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from qframe_rl.types import CLOSE, OPEN, Bool, Float, History
+
+
+class Moves(NamedTuple):
+    """What one unit of exposure earns in each bar; 0 where there is no bar."""
+
+    gap: Float
+    """(T, A) from the last close to the bar's open, less funding: earned by what was held."""
+    body: Float
+    """(T, A) from the open to the close: earned by what was ordered at the last close."""
+    traded: Bool
+    """(T, A) whether the instrument trades in the bar."""
+
+
+def moves(history: History) -> Moves:
+    """Moves of every bar of a history."""
+    opening, close = history.values[:, :, OPEN], history.values[:, :, CLOSE]
+    last = np.concatenate([np.full((1, close.shape[1]), np.nan), history.marks[:-1]])
+    gap = (opening - last - history.funding) / last
+    return Moves(np.nan_to_num(gap), np.nan_to_num(close / opening - 1.0), ~np.isnan(close))
+
+
+def net_returns(
+    held: torch.Tensor, before: torch.Tensor, gap: torch.Tensor, body: torch.Tensor, cost_rate: float
+) -> torch.Tensor:
+    """Net return of the next bar on each exposure.
+
+    Parameters
+    ----------
+    held
+        (...) exposures ordered at a close.
+    before
+        (...) exposures held until then.
+    gap, body
+        (...) `Moves` of the bar that follows.
+    cost_rate
+        Cost of one unit of turnover.
+    """
+    return held * body + before * gap - cost_rate * (held - before).abs()
+
+
+def sharpe(returns: torch.Tensor, per_year: float) -> torch.Tensor:
+    """Annual Sharpe ratio of pooled returns, as the loss of Lim, Zohren & Roberts (2019) has it."""
+    deviation: torch.Tensor = (returns.var(correction=0) + 1e-9).sqrt()
+    return math.sqrt(per_year) * returns.mean() / deviation

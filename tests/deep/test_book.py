@@ -1,0 +1,58 @@
+"""The differentiable book agrees with the kernel that settles everything else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qframe_rl.agent import View
+from qframe_rl.config import Ref
+from qframe_rl.deep.book import moves, net_returns, sharpe
+from qframe_rl.interface import rebalance
+from qframe_rl.runner.backtest import backtest
+from qframe_rl.runner.deploy import make_market
+from qframe_rl.types import Orders, Segment
+from tests.markets import panel
+
+
+class Script:
+    """Holds written exposures, one row for each decision."""
+
+    window = 1
+
+    def __init__(self, exposures: np.ndarray):
+        self.exposures = exposures
+
+    def decide(self, view: View) -> Orders:
+        self.row = 0 if view.first else self.row + 1
+        return rebalance(view, self.exposures[self.row])
+
+
+def test_it_earns_what_the_kernel_settles_to_first_order() -> None:
+    history = panel(300, 2, seed=5, kind="perpetual", volatility=0.003, ragged=False)
+    params = {"taker_fee_bps": 5.0, "half_spread_bps": 1.0, "impact": 0.0, "leverage": 5.0, "features": ("rsi:3",)}
+    market = make_market(Ref(name="perp", params=params), history.instruments, history.columns, history.bar_ns)
+    exposures = np.random.default_rng(0).uniform(-0.5, 0.5, (300, 2))
+    record = backtest(market, Script(exposures), history, Segment(1, 300), 1)
+    settled = np.diff(record.account.equity) / record.account.equity[:-1]
+    gap, body, traded = moves(history)
+    before = np.concatenate([np.zeros((1, 2)), exposures[:-2]])
+    tensors = [torch.from_numpy(x) for x in (exposures[:-1], before, gap[1:], body[1:])]
+    earned = net_returns(*tensors, 6e-4).sum(1).numpy()
+    assert traded.all()
+    assert np.abs(earned - settled).max() < 0.02 * np.abs(settled).max()
+    assert np.log1p(earned).sum() == pytest.approx(np.log1p(settled).sum(), rel=0.01)
+
+
+def test_missing_bars_earn_nothing() -> None:
+    gap, body, traded = moves(panel(300, 3, seed=5))
+    assert not traded.all()
+    assert (body[~traded] == 0.0).all()
+    assert np.isfinite(gap).all()
+
+
+def test_the_sharpe_ratio_is_the_annual_one() -> None:
+    returns = torch.tensor([0.01, -0.02, 0.03, 0.005, -0.01, 0.02, -0.005, 0.015], dtype=torch.float64)
+    unbiased = float(sharpe(returns, 365.0)) * (7 / 8) ** 0.5
+    assert unbiased == pytest.approx(6.485678, abs=1e-4)  # ALGORITHMS, U6
