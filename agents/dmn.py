@@ -21,8 +21,8 @@ from pydantic import Field, field_validator
 
 from qframe_rl.agent import Brief, Log, State, Task, View
 from qframe_rl.config import Base
-from qframe_rl.interface import Parts, rebalance
-from qframe_rl.types import YEAR, Bool, Float, History, Orders, Segment, Segments
+from qframe_rl.interface import rebalance
+from qframe_rl.types import YEAR, Bool, Float, History, Orders, Segments
 
 if TYPE_CHECKING:
     import torch
@@ -144,10 +144,10 @@ class Dmn:
 
     def fit(self, task: Task, log: Log) -> None:
         """Train from scratch, or from where an interrupted training came to."""
-        from qframe_rl.deep.training import Loop, Schedule, own_randomness
+        from qframe_rl.deep.training import Loop, Schedule, own_randomness, parts_of
 
         config = self.config
-        train, judged = _parts(task)
+        train, judged = parts_of(task)
         learn = [(self._piece(history), segments) for history, segments in train]
         stop = [(self._piece(history), segments) for history, segments in judged]
         starts = _starts([(_held(piece), segments) for piece, segments in learn], config.sequence_bars)
@@ -162,7 +162,7 @@ class Dmn:
                 log.progress(config.epochs, config.epochs, "no tradable bars to learn from: left untrained")
                 return
             loop = Loop(self._net, schedule, task, log)
-            loop(lambda rng: self._losses([p for p, _ in learn], starts, rng), lambda: self._score(stop), note)
+            loop(lambda _, rng: self._losses([p for p, _ in learn], starts, rng), lambda: self._score(stop), note)
 
     def decide(self, view: View) -> Orders:
         """Answer the network's positions, scaled to the volatility target."""
@@ -291,17 +291,6 @@ class Dmn:
 def _held(piece: _Piece) -> NDArray[np.bool_]:
     held: NDArray[np.bool_] = (piece.size > 0.0).numpy()
     return held
-
-
-def _parts(task: Task) -> tuple[Parts, Parts]:
-    """Pieces to learn on and to stop by; without validation bars, the last tenth of the training ones."""
-    if any(segments for _, segments in task.validation):
-        return task.train, task.validation
-    *before, (history, segments) = task.train
-    last = segments[-1]
-    cut = last.stop - max(2, last.n_bars // 10)
-    kept = (*segments[:-1], Segment(last.start, cut))
-    return [*before, (history.rows(0, cut), kept)], [(history, (Segment(cut, last.stop),))]
 
 
 def _starts(parts: list[tuple[NDArray[np.bool_], Segments]], n: int) -> list[tuple[int, int, int]]:

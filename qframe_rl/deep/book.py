@@ -58,3 +58,27 @@ def sharpe(returns: torch.Tensor, per_year: float) -> torch.Tensor:
     """Annual Sharpe ratio of pooled returns, as the loss of Lim, Zohren & Roberts (2019) has it."""
     deviation: torch.Tensor = (returns.var(correction=0) + 1e-9).sqrt()
     return math.sqrt(per_year) * returns.mean() / deviation
+
+
+def differential_sharpe(returns: torch.Tensor, mean: torch.Tensor, square: torch.Tensor, eta: float) -> torch.Tensor:
+    """Differential Sharpe ratios along the last axis (Moody & Saffell, 2001, eq. 8).
+
+    ``D = (B dA - A dB / 2) / (B - A²)^1.5`` with ``dA = R - A`` and ``dB = R² - B``. The moments are what was known
+    before each return and carry no gradient: from 0 they would take 1 / eta steps to mean anything, so they are given.
+
+    Parameters
+    ----------
+    returns
+        (..., T).
+    mean, square
+        (...) first and second moment A and B before the first return.
+    eta
+        Weight of the newest return in the moments that follow.
+    """
+    out = []
+    for r in returns.unbind(-1):
+        over = (square * (r - mean) - 0.5 * mean * (r * r - square)) / (square - mean * mean) ** 1.5
+        out.append(over)
+        seen = r.detach()
+        mean, square = mean + eta * (seen - mean), square + eta * (seen * seen - square)
+    return torch.stack(out, -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -12,9 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from qframe_rl.agent import Log, State, Task
+from qframe_rl.types import History, Segment, Segments
 
-Losses = Callable[[np.random.Generator], Iterable[torch.Tensor]]
-"""Given an epoch's generator, the loss of each of its minibatches, computed when it is asked for."""
+Losses = Callable[[int, np.random.Generator], Iterable[torch.Tensor]]
+"""Given an epoch's number, from 1, and its generator: the loss of each of its minibatches, computed when asked for."""
+
+
+Parts = Sequence[tuple[History, Segments]]
+"""Pieces of history, and the rows of each that count."""
 
 
 class Schedule(NamedTuple):
@@ -105,7 +110,7 @@ class Loop:
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         self.net.train()
         seen = []
-        for loss in losses(np.random.Generator(np.random.PCG64(seeds))):
+        for loss in losses(self.epoch, np.random.Generator(np.random.PCG64(seeds))):
             self.adam.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.schedule.max_gradient)
@@ -132,6 +137,17 @@ class Loop:
                 moment: torch.from_numpy(np.array(state[f"{moment}/{name}"]))
                 for moment in ("step", "exp_avg", "exp_avg_sq")
             }
+
+
+def parts_of(task: Task) -> tuple[Parts, Parts]:
+    """Pieces to learn on and to stop by; without validation bars, the last tenth of the training ones."""
+    if any(segments for _, segments in task.validation):
+        return task.train, task.validation
+    *before, (history, segments) = task.train
+    last = segments[-1]
+    cut = last.stop - max(2, last.n_bars // 10)
+    kept = (*segments[:-1], Segment(last.start, cut))
+    return [*before, (history.rows(0, cut), kept)], [(history, (Segment(cut, last.stop),))]
 
 
 def arrays(net: torch.nn.Module) -> State:

@@ -8,7 +8,7 @@ import torch
 
 from qframe_rl.agent import View
 from qframe_rl.config import Ref
-from qframe_rl.deep.book import moves, net_returns, sharpe
+from qframe_rl.deep.book import differential_sharpe, moves, net_returns, sharpe
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.deploy import make_market
@@ -56,3 +56,30 @@ def test_the_sharpe_ratio_is_the_annual_one() -> None:
     returns = torch.tensor([0.01, -0.02, 0.03, 0.005, -0.01, 0.02, -0.005, 0.015], dtype=torch.float64)
     unbiased = float(sharpe(returns, 365.0)) * (7 / 8) ** 0.5
     assert unbiased == pytest.approx(6.485678, abs=1e-4)  # ALGORITHMS, U6
+
+
+def test_the_differential_sharpe_ratio_is_the_published_one() -> None:
+    one = torch.tensor([0.01], dtype=torch.float64)
+    moments = (torch.tensor(0.001, dtype=torch.float64), torch.tensor(0.0002, dtype=torch.float64))
+    assert float(differential_sharpe(one, *moments, 0.01)) == pytest.approx(0.65901017, abs=5e-9)  # ALGORITHMS, 5
+
+
+def test_differential_sharpe_ratios_add_up_to_the_change_of_the_moving_one() -> None:
+    rng, eta = np.random.default_rng(0), 1e-4
+    rows = torch.from_numpy(0.001 + 0.01 * rng.standard_normal((4, 500)))
+    mean, square = torch.full((4,), 0.0005, dtype=torch.float64), torch.full((4,), 1.2e-4, dtype=torch.float64)
+    total = eta * differential_sharpe(rows, mean, square, eta).sum(-1)
+    first = mean / (square - mean**2).sqrt()
+    for r in rows.unbind(-1):
+        mean, square = mean + eta * (r - mean), square + eta * (r * r - square)
+    change = mean / (square - mean**2).sqrt() - first
+    assert torch.allclose(total, change, rtol=0.05, atol=1e-4)
+
+
+def test_its_gradient_is_that_of_the_formula() -> None:
+    r = torch.tensor([0.01, -0.02], dtype=torch.float64, requires_grad=True)
+    mean, square = torch.tensor(0.001, dtype=torch.float64), torch.tensor(2e-4, dtype=torch.float64)
+    differential_sharpe(r, mean, square, 0.01)[0].backward()
+    assert r.grad is not None
+    expected = (square - mean * 0.01) / (square - mean**2) ** 1.5
+    assert float(r.grad[0]) == pytest.approx(float(expected))
