@@ -46,3 +46,45 @@ class Trader(nn.Module):
     def _next(self, score: Tensor, held: Tensor) -> Tensor:
         position = torch.tanh(score + self.keep * held)
         return position if self.shorting else 0.5 * (position + 1.0)
+
+
+class Allocator(nn.Module):
+    """Ensemble of identical independent evaluators: one small network scores each coin, a softmax divides the money.
+
+    Jiang, Xu & Liang (2017), figure 2, convolutional: coins share the weights and meet in the softmax alone.
+
+    Parameters
+    ----------
+    n_bars
+        n bars of each coin that are seen.
+    first, second
+        Channels after each convolution.
+    """
+
+    def __init__(self, n_bars: int, first: int, second: int):
+        super().__init__()
+        self.short = nn.Conv2d(3, first, (1, 3))
+        self.long = nn.Conv2d(first, second, (1, n_bars - 2))
+        self.vote = nn.Conv2d(second + 1, 1, 1)
+        self.cash = nn.Parameter(torch.zeros(1))
+
+    def forward(self, prices: Tensor, held: Tensor, tradable: Tensor) -> Tensor:
+        """Divide the money.
+
+        Parameters
+        ----------
+        prices
+            (B, 3, A, n) closes, highs and lows over the last close.
+        held
+            (B, A) weights before the decision.
+        tradable
+            (B, A) whether anything can be put into a coin.
+
+        Returns
+        -------
+        Tensor
+            (B, 1 + A) weights that sum to 1, cash first; 0 where not tradable.
+        """
+        seen = self.long(self.short(prices - 1.0).relu()).relu()
+        votes = self.vote(torch.cat([seen, held[:, None, :, None]], 1))[:, 0, :, 0].masked_fill(~tradable, -torch.inf)
+        return torch.cat([self.cash.expand(len(votes), 1), votes], 1).softmax(1)

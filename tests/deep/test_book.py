@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qframe_rl.agent import View
 from qframe_rl.config import Ref
-from qframe_rl.deep.book import differential_sharpe, moves, net_returns, sharpe
+from qframe_rl.deep.book import differential_sharpe, moves, net_returns, remainder, sharpe
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.deploy import make_market
@@ -83,3 +85,30 @@ def test_its_gradient_is_that_of_the_formula() -> None:
     assert r.grad is not None
     expected = (square - mean * 0.01) / (square - mean**2) ** 1.5
     assert float(r.grad[0]) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        ((1.0, 0.0, 0.0), (0.0, 0.4, 0.6), 0.9975),
+        ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0), 0.99500625),
+        ((0.2, 0.5, 0.3), (0.1, 0.3, 0.6), 0.9987490632),
+    ],
+)
+def test_the_remainder_of_a_change_of_weights_is_the_published_one(
+    before: tuple[float, ...], after: tuple[float, ...], left: float
+) -> None:
+    tensors = (torch.tensor(weights, dtype=torch.float64) for weights in (before, after))
+    assert float(remainder(*tensors, 0.0025)) == pytest.approx(left, abs=5e-11)  # ALGORITHMS, 4.7
+
+
+@given(weights=st.lists(st.floats(0.01, 1.0), min_size=6, max_size=6), cost=st.floats(0.0, 0.02))
+def test_the_remainder_is_what_selling_and_buying_leave(weights: list[float], cost: float) -> None:
+    before, after = (torch.tensor(w, dtype=torch.float64) for w in (weights[:3], weights[3:]))
+    before, after = before / before.sum(), after / after.sum()
+    left = float(remainder(before, after, cost))
+    change = before[1:] - left * after[1:]
+    sold, bought = float(change.clamp(min=0).sum()), float((-change).clamp(min=0).sum())
+    cash = float(before[0]) + (1.0 - cost) * sold - bought / (1.0 - cost)
+    assert cash == pytest.approx(left * float(after[0]), abs=1e-10)
+    assert 1.0 - 2.2 * cost <= left <= 1.0
