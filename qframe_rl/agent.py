@@ -175,6 +175,12 @@ class Task(Protocol):
     def validate(self, agent: Agent) -> float:
         """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""
 
+    def remember(self, state: State) -> None:
+        """Keep how far the training is, so that it can go on there after an interruption."""
+
+    def recall(self) -> State:
+        """What `remember` was last given in this training or an interrupted one before it; empty at the start."""
+
 
 class Learner(Agent, Protocol):
     """An agent that is trained."""

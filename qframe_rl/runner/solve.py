@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, Brief
+from qframe_rl.agent import Agent, Brief, State
 from qframe_rl.config import UserError
 from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.types import Bool, Float, History, Segments
@@ -78,6 +78,13 @@ class ProblemTask:
         envs = self.problem.vec(n_envs, AutoresetMode.SAME_STEP)
         envs.reset(seed=self.brief.seed)
         return envs
+
+    def remember(self, state: State) -> None:
+        """Keep nothing: a cell of a table is trained in one go."""
+
+    def recall(self) -> State:
+        """Nothing is kept."""
+        return {}
 
     def validate(self, agent: Agent) -> float:
         """Mean score over episodes that are neither trained nor measured on."""
