@@ -64,7 +64,8 @@ def test_training_twice_gives_the_same_weights_and_restoring_them_the_same_order
     market, agent = make(name, history)
     if not hasattr(agent, "fit"):
         module = catalog.load("agents", name)
-        again: Any = module.make(module.Config(), market.brief(history.columns, 3, history.theory))
+        config = module.Config(**getattr(module, "QUICK", {}))
+        again: Any = module.make(config, market.brief(history.columns, 3, history.theory))
     else:
         _, twin = make(name, history)
         for key, value in agent.state().items():
@@ -85,7 +86,4 @@ def test_disasters_are_survived(name: str, what: str) -> None:
         module = catalog.load("envs", "spot" if spot else "perp")
         config = module.Config(features=("log_return:1", "volatility:12"), episode_bars=50)
         market = checks.fitted(module.make(config, history.instruments, history.columns, history.bar_ns), history)
-        params = {}
-        if name == "mean_reversion":
-            params = {"regime_bars": 60}
-        checks.agent_orders_are_finite(market, checks.setup(name, market, history, params), history)
+        checks.agent_orders_are_finite(market, checks.setup(name, market, history, {}), history)
