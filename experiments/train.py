@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import PRESETS, BarScreen, Parser, console, door, locate_data, program, settings, shown
 from qframe_rl import catalog
-from qframe_rl.config import build
+from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.runner.experiment import Experiment
 
@@ -69,7 +69,8 @@ def _known() -> str:
         f"{what}: {', '.join(names)}"
         for what, names in (
             ("agents", catalog.names("agents")),
-            ("markets", catalog.names("envs")),
+            ("markets", [name for name in catalog.names("envs") if name not in catalog.problems()]),
+            ("problems, see experiments.solve", catalog.problems()),
             ("presets", presets),
         )
     )
@@ -98,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     tree = settings(Experiment, own["preset"], own["assignments"], given)
     locate_data(tree)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
+    if experiment.env.name in catalog.problems():
+        raise UserError(f"env {experiment.env.name!r} has no bars; python -m experiments.solve trains on it.")
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.train import train

@@ -6,7 +6,7 @@ its `View` alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -137,10 +137,27 @@ class Learner(Agent, Protocol):
     """An agent that is trained."""
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train from scratch on ``task``."""
+        """Train on ``task``: from scratch, or on from where `restore` left it."""
 
     def state(self) -> State:
         """Everything that training produced."""
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `state` returned, in another process."""
+
+
+class Solver(Learner, Protocol):
+    """A learner that can also be trained on a problem: an environment of plain numbers whose optimum is known.
+
+    There ``task.train`` and ``task.validation`` are empty, `View` and `Orders` do not occur, and ``brief.interface``
+    has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for
+    nothing but ``brief``, ``envs`` and ``validate``, spends the step budget of its own configuration, and leaves a
+    policy.
+    """
+
+    def policy(self) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+        """The trained, deterministic policy: (B, n) observations to B actions, as the action space has them.
+
+        The B episodes begin together and the policy is called once a step; what it remembers of them belongs to the
+        one that was returned. An episode that is over is still asked for, and its action ignored.
+        """
