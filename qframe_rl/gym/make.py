@@ -49,14 +49,15 @@ def make_vec(
     num_envs: int = 1,
     history: Histories = None,
     autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+    observation: str = "window",
     **params: Any,
 ) -> VectorTradingEnv | VectorProblemEnv:
-    """A batch of environments of a market or a problem; parameters as in `make_env`."""
+    """A batch of environments of a market or a problem; parameters as in `make_env` and `VectorTradingEnv`."""
     if is_problem(name):
         _refuse(name, history=history)
         return make_problem(Ref(name=name, params=params)).vec(num_envs, autoreset_mode)
     market, tape = _prepare(name, history, params)
-    return market.vec(tape, num_envs, autoreset_mode)
+    return market.vec(tape, num_envs, autoreset_mode, observation)
 
 
 def is_problem(name: str) -> bool:

@@ -101,9 +101,15 @@ class Market:
         """One environment."""
         return TradingEnv(self.engine(tape, 1, recorded=True), render_mode, tuple(i.symbol for i in self.instruments))
 
-    def vec(self, tape: Tape, n_envs: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> VectorTradingEnv:
-        """A batch of environments."""
-        return VectorTradingEnv(self.engine(tape, n_envs), mode)
+    def vec(
+        self,
+        tape: Tape,
+        n_envs: int,
+        mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        observation: str = "window",
+    ) -> VectorTradingEnv:
+        """A batch of environments; ``observation`` is ``window`` or ``index``."""
+        return VectorTradingEnv(self.engine(tape, n_envs), mode, observation)
 
     def brief(self, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None = None) -> Brief:
         """What a strategy may know before the first bar."""
