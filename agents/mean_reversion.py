@@ -38,6 +38,10 @@ class Config(Base):
     """Standard deviation a year that each position aims at; exposure is capped at one share of equity in all."""
 
 
+QUICK = {"regime_bars": 60}
+"""Parameters that need little history: for a first try, and for tests."""
+
+
 class MeanReversion:
     """A state machine per instrument: flat, long or short, since when (ALGORITHMS, card 4.2)."""
 

@@ -123,8 +123,8 @@ class Numbers:
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
     masks: Callable[[Single], Bool] | None = None
-    window: int = 0
     market_shape: tuple[int, int] = (0, 0)
+    window: int = 0
 
     def observe(self, view: View) -> Single:
         """Refuse: a problem has no views."""
