@@ -1,4 +1,4 @@
-"""Exchanges for these tests: one perpetual and one spot coin, hourly bars, in lock-step unless a test says otherwise."""
+"""Exchanges for these tests: a perpetual and a spot coin, hourly bars, in lock-step unless a test says otherwise."""
 
 from __future__ import annotations
 
