@@ -65,6 +65,8 @@ class Interface(Protocol):
     """Bars that `observe` needs."""
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
+    market_shape: tuple[int, int]
+    """Bars and numbers per bar of the market's part, with which an observation begins; (0, 0) = there is none."""
 
     def observe(self, view: View) -> NDArray[np.float32]:
         """Observation of one view."""
@@ -117,6 +119,15 @@ class Log(Protocol):
         """How far the training is, in its own unit."""
 
 
+class Indexed(Protocol):
+    """A batch whose observations are ``cursor`` (B,) int32 and ``account`` (B, 2A): see `VectorTradingEnv`."""
+
+    features: NDArray[np.float32]
+    """(T, A x F) what there is to see of the market at each cursor; rows ``cursor - n_rows + 1`` to ``cursor``."""
+    n_rows: int
+    """Rows that make one observation."""
+
+
 class Task(Protocol):
     """What a learner is trained on. It holds no row of the test period."""
 
@@ -126,8 +137,12 @@ class Task(Protocol):
     validation: Sequence[tuple[History, Segments]]
     """Pieces to stop and choose by."""
 
-    def envs(self, n_envs: int) -> VectorEnv[Any, Any, Any]:
-        """Training environments with autoreset mode SAME_STEP, over the training segments."""
+    def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
+        """Training environments with autoreset mode SAME_STEP, over the training segments.
+
+        With ``indexed`` those of a market are `Indexed`: they hand out where each account stands instead of copying
+        what a policy sees there.
+        """
 
     def validate(self, agent: Agent) -> float:
         """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""

@@ -43,11 +43,12 @@ def make_vec(
     num_envs: int = 1,
     history: Histories = None,
     autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+    observation: str = "window",
     **params: Any,
 ) -> VectorTradingEnv:
-    """A batch of environments of a market; parameters as in `make_env`."""
+    """A batch of environments of a market; parameters as in `make_env` and `VectorTradingEnv`."""
     market, tape = _prepare(name, history, params)
-    return market.vec(tape, num_envs, autoreset_mode)
+    return market.vec(tape, num_envs, autoreset_mode, observation)
 
 
 def _prepare(name: str, history: Histories, params: dict[str, Any]) -> tuple[Market, Tape]:

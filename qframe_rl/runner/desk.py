@@ -15,7 +15,7 @@ from qframe_rl.listeners import Digest, Listener
 from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
-from qframe_rl.venues.book import Book, BookVenue, Drift, TwinVenue
+from qframe_rl.venues.book import Book, Drift, TwinVenue
 from qframe_rl.venues.venue import Venue
 
 COMMANDS = frozenset({"command", "limits"})
@@ -162,7 +162,7 @@ class Desk:
             one.decided(view, verdict)
         self._ledger.commit(self.pulse())
         self._sent = verdict.orders
-        if isinstance(self._venue, BookVenue | TwinVenue):
+        if isinstance(self._venue, TwinVenue):
             self._venue.quote(books)
         self._venue.submit(verdict.orders)
 

@@ -24,7 +24,7 @@ from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.recorded import Live, Recording
 from qframe_rl.session import Session, run
 from qframe_rl.types import Instrument
-from qframe_rl.venues.book import BookVenue, TwinVenue
+from qframe_rl.venues.book import TwinVenue
 from qframe_rl.venues.simulated import SimulatedVenue
 from qframe_rl.venues.venue import Venue
 
@@ -94,11 +94,9 @@ def terms_of(path: Path) -> Terms | None:
 
 def simulated(market: Market, terms: Terms) -> Venue:
     """Make the venue of a paper session: the kernel, with order books beside it where they are recorded."""
-    bar = SimulatedVenue(market.rules, market.cash)
     if not terms.quoted:
-        return bar
-    book = BookVenue(market.rules, market.cash)
-    return TwinVenue(bar, book) if terms.fills == "bar" else TwinVenue(book, bar)
+        return SimulatedVenue(market.rules, market.cash)
+    return TwinVenue(market.rules, market.cash, by_book=terms.fills == "book")
 
 
 def paper(

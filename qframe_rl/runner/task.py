@@ -37,9 +37,10 @@ class MarketTask:
         self.train = pieces(history, fold.train, fold.test, 0)
         self.validation = pieces(history, fold.validation, fold.test, market.interface.window)
 
-    def envs(self, n_envs: int) -> VectorEnv[Any, Any, Any]:
+    def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
         """Training environments with autoreset mode SAME_STEP, seeded."""
-        envs = self.market.vec(self.market.tape(self.train), n_envs, AutoresetMode.SAME_STEP)
+        kind = "index" if indexed else "window"
+        envs = self.market.vec(self.market.tape(self.train), n_envs, AutoresetMode.SAME_STEP, kind)
         envs.reset(seed=self.brief.seed)
         return envs
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, VOLUME_SHARE, Rules
+from qframe_rl.kernel.settle import settle
 from qframe_rl.types import CLOSE, OPEN, VOLUME, Account, Bar, Fills, Float, Orders
 from qframe_rl.venues.simulated import SimulatedVenue
 
@@ -47,98 +48,45 @@ class Book(NamedTuple):
         return (float((taken * levels[:, 0]).sum()) / depth, depth) if depth > 0.0 else (0.0, 0.0)
 
 
-class BookVenue:
-    """One account whose orders take what the quoted books hold.
+class TwinVenue:
+    """One account whose orders are filled by the order book or by the rule for bars, and priced by the other as well.
 
-    A market order fills at the average price of the levels it reaches, as far as they go; the rest is cancelled. So
-    does a limit order that the book crosses, up to its limit; one that it does not cross rests and fills by the rule
-    for bars. Without a book nothing fills. Stops are of bars. The average is that of the whole order, also where the
-    margin cuts it: a cut order pays a little more than it would have.
+    By the book, a market order fills at the average price of the levels it reaches, as far as they go; the rest is
+    cancelled. So does a limit order that the book crosses, up to its limit; one that it does not cross rests and fills
+    by the rule for bars. Without a book nothing fills. Stops are of bars. The average is that of the whole order, also
+    where the margin cuts it: a cut order pays a little more than it would have. Money is settled by the kernel either
+    way: for the book it meets a bar that opens at the book's average price, with the book's depth as its volume.
 
     Parameters
     ----------
     rules
-        The market rules; their half-spread, impact and volume share are left to the book.
+        The market rules; their half-spread, impact and volume share do not bind the book.
     cash
         Quote currency at the start.
+    by_book
+        Whether the book's fills count.
     """
 
-    def __init__(self, rules: Rules, cash: float):
+    def __init__(self, rules: Rules, cash: float, *, by_book: bool):
         table = rules.table.copy()
         table[:, [HALF_SPREAD, IMPACT]] = 0.0
         table[:, VOLUME_SHARE] = 1.0
         table.setflags(write=False)
-        self._inner = SimulatedVenue(replace(rules, table=table), cash)
-        self._books: Sequence[Book | None] = [None] * len(table)
-        self._offers = np.zeros((len(table), 2))
-        self._ordered = np.zeros(len(table), dtype=np.bool_)
-        self._rests = self._ordered
+        bare = replace(rules, table=table)
+        n = len(table)
+        self.by_book = by_book
+        self.other: Fills | None = None
+        """What the other rule made of the last bar; None before the first."""
+        self._venue = SimulatedVenue(bare if by_book else rules, cash)
+        self._other_rules = rules if by_book else bare
+        self._books: Sequence[Book | None] = [None] * n
+        self._orders = Orders.market(np.zeros(n))
+        self._offers = np.zeros((n, 2))
+        self._tradable = np.zeros(n, dtype=np.bool_)
 
     @property
     def account(self) -> Account:
         """The account now."""
-        return self._inner.account
-
-    @account.setter
-    def account(self, account: Account) -> None:
-        self._inner.account = account
-
-    @property
-    def terminated(self) -> bool:
-        """Whether the account was liquidated or ruined."""
-        return self._inner.terminated
-
-    def quote(self, books: Sequence[Book | None]) -> None:
-        """Set the books that the next orders meet; None where there is none."""
-        self._books = books
-
-    def submit(self, orders: Orders) -> None:
-        """Take the orders, and from the books what they would get."""
-        self._offers[:] = 0.0
-        self._ordered = orders.quantity != 0.0
-        for a, book in enumerate(self._books):
-            if self._ordered[a] and book is not None:
-                self._offers[a] = book.walk(float(orders.quantity[a]), float(orders.limit[a]))
-        self._books = [None] * len(self._offers)
-        self._inner.submit(orders)
-        self._rests = self._ordered & ~(np.isnan(orders.limit) & np.isnan(orders.stop)) & (self._offers[:, 1] == 0.0)
-
-    def advance(self, bar: Bar) -> Fills:
-        """Settle one closed bar: it opens at what the books gave, with the volume that they had."""
-        values = bar.values.copy()
-        met = self._ordered & ~self._rests & ~np.isnan(values[:, CLOSE])
-        values[met, VOLUME] = self._offers[met, 1]
-        given = met & (self._offers[:, 1] > 0.0)
-        values[given, OPEN] = self._offers[given, 0]
-        self._ordered = np.zeros_like(self._ordered)
-        return self._inner.advance(bar._replace(values=values))
-
-
-class TwinVenue:
-    """A venue with another beside it that fills the same orders of the same account by another rule.
-
-    Parameters
-    ----------
-    venue
-        Whose fills count.
-    shadow
-        Asked what it would have done; before each bar it is given the account of the other.
-    """
-
-    def __init__(self, venue: SimulatedVenue | BookVenue, shadow: SimulatedVenue | BookVenue):
-        self._venue = venue
-        self._shadow = shadow
-        self.other: Fills | None = None
-        """What the shadow made of the last bar; None before the first."""
-
-    def sides(self, fills: Fills) -> tuple[Fills, Fills]:
-        """What the books gave and what the rule for bars gave, where ``fills`` are those that count."""
-        other = fills if self.other is None else self.other
-        return (fills, other) if isinstance(self._venue, BookVenue) else (other, fills)
-
-    @property
-    def account(self) -> Account:
-        """That of the venue whose fills count."""
         return self._venue.account
 
     @property
@@ -147,22 +95,43 @@ class TwinVenue:
         return self._venue.terminated
 
     def quote(self, books: Sequence[Book | None]) -> None:
-        """Hand the books to whoever needs them."""
-        for one in (self._venue, self._shadow):
-            if isinstance(one, BookVenue):
-                one.quote(books)
+        """Set the books that the next orders meet; None where there is none."""
+        self._books = books
 
     def submit(self, orders: Orders) -> None:
-        """Give the orders to both."""
+        """Take the orders, and from the books what they would get."""
+        self._orders = orders._replace(quantity=np.where(self._tradable, orders.quantity, 0.0))
+        self._offers = np.zeros_like(self._offers)
+        for a, book in enumerate(self._books):
+            if orders.quantity[a] != 0.0 and book is not None:
+                self._offers[a] = book.walk(float(orders.quantity[a]), float(orders.limit[a]))
+        self._books = [None] * len(self._offers)
         self._venue.submit(orders)
-        self._shadow.submit(orders)
 
     def advance(self, bar: Bar) -> Fills:
-        """Settle one closed bar in both."""
-        self._shadow.account = self._venue.account
-        fills = self._venue.advance(bar)
-        self.other = self._shadow.advance(bar)
+        """Settle one closed bar, and see what the other rule would have made of it."""
+        quoted = self._quoted(bar)
+        before = self._venue.account
+        fills = self._venue.advance(quoted if self.by_book else bar)
+        _, self.other = settle(before, self._orders, bar if self.by_book else quoted, self._other_rules)
+        self._orders = Orders.market(np.zeros(len(self._offers)))
+        self._tradable = ~np.isnan(bar.values[:, CLOSE])
         return fills
+
+    def sides(self, fills: Fills) -> tuple[Fills, Fills]:
+        """What the books gave and what the rule for bars gave, where ``fills`` are those that count."""
+        other = fills if self.other is None else self.other
+        return (fills, other) if self.by_book else (other, fills)
+
+    def _quoted(self, bar: Bar) -> Bar:
+        """The bar as it would be if it began with what the books offered."""
+        values = bar.values.copy()
+        plain = np.isnan(self._orders.limit) & np.isnan(self._orders.stop)
+        offered = self._offers[:, 1] > 0.0
+        met = (self._orders.quantity != 0.0) & (plain | offered) & ~np.isnan(values[:, CLOSE])
+        values[met, VOLUME] = self._offers[met, 1]
+        values[met & offered, OPEN] = self._offers[met & offered, 0]
+        return bar._replace(values=values)
 
 
 class Drift:

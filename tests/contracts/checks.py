@@ -127,7 +127,7 @@ def env_conserves_money(make: MakeEnv, history: History) -> None:
         moves = np.where(position != 0, position * (after - mark), 0.0)
         moves += np.where(quantity != 0, quantity * (after - price), 0.0)
         moves += np.where(forced != 0, forced * (after - forced_price), 0.0)
-        change = moves.sum() - fee.sum() - funding.sum() + engine._book[0, 1]
+        change = moves.sum() - fee.sum() - funding.sum() + engine.account[0, 3]
         assert info["equity"] - equity == float(np.float64(info["equity"]) - equity)
         assert abs(info["equity"] - equity - change) <= 1e-9 * max(equity, 1.0) * 10
         assert (fee >= 0).all()

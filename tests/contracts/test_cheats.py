@@ -61,8 +61,8 @@ def test_a_scaler_fitted_on_the_future(history: History) -> None:
 def test_fills_at_prices_that_are_not_known_yet(history: History) -> None:
     def make(bars: History) -> TradingEnv:
         env = maker("perp")(bars)
-        values = np.roll(env.engine.tape.values, -1, axis=0)
-        env.engine.tape = replace(env.engine.tape, values=np.ascontiguousarray(values))
+        bars = np.roll(env.engine.tape.bars, -1, axis=0)
+        env.engine.tape = replace(env.engine.tape, bars=np.ascontiguousarray(bars))
         return env
 
     with pytest.raises(AssertionError):
@@ -88,8 +88,7 @@ def test_money_from_nowhere(monkeypatch: pytest.MonkeyPatch, history: History) -
 
     def generous(self: Engine, actions: Any, active: Any) -> Any:
         out = original(self, actions, active)
-        self.cash += 1e-3
-        self.equity += 1e-3
+        self.account[:, :2] += 1e-3
         return out
 
     monkeypatch.setattr(Engine, "step", generous)
