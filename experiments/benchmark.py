@@ -37,7 +37,7 @@ def parser() -> Parser:
     made.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds in which all take turns (default: 5)")
     made.add_argument(
         "--peers", type=Path, metavar="PYTHON",
-        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt and backtesting, which then take "
+        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, which then take "
         "turns with ours; make peers makes one (default: none)",
     )  # fmt: skip
     made.add_argument("--small", action="store_true", help="little work, to see that it runs (default: off)")
