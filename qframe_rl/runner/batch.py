@@ -73,7 +73,7 @@ def lane(agent: Planner, history: History, segment: Segment, window: int, *, del
     window
         As in `qframe_rl.runner.backtest.backtest`.
     delay
-        Bars by which each decision comes late: a stress test.
+        Bars by which what it sees of the market is late: a stress test.
 
     Raises
     ------
@@ -87,11 +87,10 @@ def lane(agent: Planner, history: History, segment: Segment, window: int, *, del
             f"{history.source.origin}: the period has {max(0, segment.stop - start)} bars with its warm-up, but "
             f"{window} are needed before the first decision and one after; take a longer period."
         )
-    bars, times = history.values[start : segment.stop], history.time[start : segment.stop]
-    targets = agent.targets(bars, times, window - 1)[:-1]
-    if delay:
-        late = np.full((delay, targets.shape[1]), np.nan)
-        targets = np.concatenate([late, targets[:-delay]])
+    if start < delay:
+        raise UserError(f"{history.source.origin}: {delay} more bars are needed before the first decision.")
+    seen = slice(start - delay, segment.stop - delay)
+    targets = agent.targets(history.values[seen], history.time[seen], window - 1)[:-1]
     return Lane(history, first, targets, agent.band, window)
 
 

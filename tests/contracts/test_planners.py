@@ -91,6 +91,8 @@ def test_delay_and_costs_are_felt() -> None:
     window = window_of(market, agent)
     plain, late = (lane(agent, history, Segment(400, 900), window, delay=d) for d in (0, 1))
     assert np.array_equal(late.targets[1:], plain.targets[:-1], equal_nan=True)
+    with pytest.raises(UserError, match="more bars"):
+        lane(agent, history, Segment(0, 900), window, delay=1)
     one, dear = (batch(with_costs(market, factor), [plain])[0] for factor in (1.0, 3.0))
     assert dear.costs > 2.0 * one.costs
     assert dear.equity[-1] < one.equity[-1]
