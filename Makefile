@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: setup dev train test check bench peers clean
+.PHONY: setup dev train checkpoints test check bench peers clean
 
 # What running needs.
 setup: $(VENV)/.run
@@ -24,6 +24,10 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.run
 
 train: setup
 	@$(PY) -m experiments.train $(ARGS)
+
+# The trained agents that ship, from the market data in QFRAME_DATA.
+checkpoints: setup
+	@$(PY) -m experiments.checkpoints $(ARGS)
 
 test: dev
 	@$(PY) -m pytest -n 2 $(ARGS)

@@ -175,8 +175,13 @@ class Task(Protocol):
     def validate(self, agent: Agent) -> float:
         """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""
 
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A task that keeps an unfinished training, pass by pass, so that it goes on after an interruption or a crash."""
+
     def remember(self, state: State) -> None:
-        """Keep how far the training is, so that it can go on there after an interruption."""
+        """Keep how far the training is."""
 
     def recall(self) -> State:
         """What `remember` was last given in this training or an interrupted one before it; empty at the start."""

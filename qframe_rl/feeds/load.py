@@ -15,7 +15,7 @@ from qframe_rl.feeds.files import load_file
 from qframe_rl.feeds.panel import extend
 from qframe_rl.feeds.quality import quarantine, suspects
 from qframe_rl.feeds.store import load_store
-from qframe_rl.types import History, checked, parse_time
+from qframe_rl.types import History, checked, parse_time, timeframe_ns
 
 _EXCHANGE, _SYNTHETIC = "ccxt:", "synthetic:"
 
@@ -124,9 +124,10 @@ def _downloaded(config: DataConfig, since: int | None, until: int | None, report
 def _synthetic(config: DataConfig) -> History:
     from qframe_rl.feeds.synthetic import synthetic
 
-    if config.timeframe != "1h" or config.symbols:
-        raise UserError(f"{config.data} is hourly and names its own symbols; leave symbols and timeframe out.")
-    return synthetic(config.data.removeprefix(_SYNTHETIC), n_bars=config.bars, seed=config.seed)
+    if config.symbols:
+        raise UserError(f"{config.data} names its own symbols; leave symbols out.")
+    name, bar_ns = config.data.removeprefix(_SYNTHETIC), timeframe_ns(config.timeframe)
+    return synthetic(name, n_bars=config.bars, seed=config.seed, bar_ns=bar_ns)
 
 
 def _cut(history: History, config: DataConfig, root: Path, since: int | None, until: int | None) -> History:
