@@ -11,6 +11,7 @@ from typing import Any
 import ccxt
 import pytest
 
+from qframe_rl.feeds import exchange
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, joined, listed, serve
 from qframe_rl.rehearsal.market import Market
@@ -56,6 +57,19 @@ def spot(ex: Rehearsal) -> Iterator[Any]:
     client = sync_client(ex, "binance")
     yield client
     client.session.close()
+
+
+@pytest.fixture
+def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the house's own clients ask as fast as they can."""
+    made = exchange.client
+
+    def hasty(*given: Any, **options: Any) -> Any:
+        client = made(*given, **options)
+        client.enableRateLimit = False
+        return client
+
+    monkeypatch.setattr(exchange, "client", hasty)
 
 
 @asynccontextmanager
