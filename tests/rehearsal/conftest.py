@@ -15,9 +15,9 @@ from qframe_rl.feeds import exchange
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, joined, listed, serve
 from qframe_rl.rehearsal.market import Market
-from qframe_rl.rehearsal.plugin import rehearsals
+from qframe_rl.rehearsal.plugin import rehearsal, rehearsals
 
-__all__ = ["rehearsals"]
+__all__ = ["rehearsal", "rehearsals"]
 
 HOUR = 3_600_000
 PERP, COIN = "SYN0/USDT:USDT", "GBM/USDT"
