@@ -44,10 +44,21 @@ def parser() -> Parser:
         "--speed",
         default="max",
         metavar="SPEED",
-        help="of a replay: max, or times the clock such as 60x (default: max)",
+        help="of a replay: max, or times the clock such as 60x (default: max); with --feed ccxt that of a test\n"
+        "exchange's clock (default: 1x)",
     )
     made.add_argument("--from", dest="since", metavar="TIME", help="start of a replay, ISO 8601 UTC")
     made.add_argument("--to", dest="until", metavar="TIME", help="end of a replay, ISO 8601 UTC")
+    made.add_argument(
+        "--fills",
+        choices=("bar", "book"),
+        default="bar",
+        help="with --feed ccxt: by the backtest's rule on the next bar, or by walking the live order book when the\n"
+        "decision is made; both prices are recorded (default: bar)",
+    )
+    made.add_argument(
+        "--latency-ms", type=float, default=100.0, metavar="MS", help="time before the book is looked at (default: 100)"
+    )
     made.add_argument("--url", metavar="URL", help="send every request of --feed ccxt there, such as a test exchange")
     made.add_argument(
         "--out",
@@ -121,7 +132,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     out = console(to_stderr=True)
     checkpoint = load_checkpoint(given["checkpoint"])
     if given["feed"] == "ccxt":
-        opened = opened_live(given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note)
+        opened = opened_live(
+            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note,
+            fills=given["fills"], latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
+        )  # fmt: skip
     else:
         opened = opened_replay(
             given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed
@@ -135,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         result = paper(
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
-            durable=given["feed"] == "ccxt", secrets=secrets(urls), begun=windows.open,
+            quotes=opened.quotes, durable=given["feed"] == "ccxt", secrets=secrets(urls), begun=windows.open,
         )  # fmt: skip
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
     out.print(
