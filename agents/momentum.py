@@ -13,11 +13,11 @@ import numpy as np
 from pydantic import Field
 
 from qframe_rl.agent import Brief, View
-from qframe_rl.config import Base, UserError
+from qframe_rl.config import Base, UserError, search
 from qframe_rl.features import frozen
 from qframe_rl.interface import rebalance
 from qframe_rl.jit import compiled
-from qframe_rl.types import YEAR, Float, Orders
+from qframe_rl.types import CLOSE, YEAR, Float, Int, Orders
 
 _MEMORY = 5
 """Slow half-lives of bars after which an exponential mean is cut: what lies before weighs 0.7 %."""
@@ -29,7 +29,7 @@ class Config(Base):
     rule: Literal["sign", "macd"] = "sign"
     """``sign`` follows the direction of past returns, ``macd`` the distance between fast and slow means, which also
     shrinks when a trend has gone very far. On daily bars of futures the two are alike (Wood et al., table 1)."""
-    lookback_bars: int = Field(default=168, ge=2)
+    lookback_bars: int = Field(default=168, ge=2, json_schema_extra=search(24, 72, 168, 336, 720))
     """Bars whose return is followed; the default is a week of hours, Moskowitz et al. take a year of days (252).
     Shorter reacts sooner and trades more."""
     fast_bars: int = Field(default=21, ge=2)
@@ -46,7 +46,7 @@ class Config(Base):
     """Bars from which volatility is estimated."""
     volatility_target: float = Field(default=0.4, gt=0.0)
     """Standard deviation a year that each position aims at; exposure is capped at one share of equity in all."""
-    band: float = Field(default=0.1, ge=0.0)
+    band: float = Field(default=0.1, ge=0.0, json_schema_extra=search(0.1, 0.3))
     """No trade while exposure is within this of its target. Wider costs less and follows less closely."""
 
 
@@ -55,6 +55,7 @@ class Momentum:
 
     def __init__(self, config: Config, brief: Brief):
         self.config = config
+        self.band = config.band
         bars = max(config.lookback_bars, config.volatility_bars, config.fast_bars if config.fast_weight > 0.0 else 0)
         if config.rule == "macd":
             if any(not 1 <= fast < slow for fast, slow in config.speeds) or not config.speeds:
@@ -67,32 +68,56 @@ class Momentum:
 
     def decide(self, view: View) -> Orders:
         """Target the trend times target over current volatility."""
-        config = self.config
-        close = view.close[-self.window :]
-        trend = self._sign(np.log(close)) if config.rule == "sign" else self._macd(close)
-        returns = np.diff(np.log(close[-1 - config.volatility_bars :]), axis=0)
-        volatility = returns.std(axis=0) * math.sqrt(self.bars_per_year)
-        size = np.minimum(1.0, config.volatility_target / np.maximum(volatility, 1e-9)) / close.shape[1]
-        target = np.maximum(self.low, trend * size)
-        return rebalance(view, np.where(np.isnan(volatility) | np.isnan(trend), 0.0, target), config.band)
+        return rebalance(view, self.targets(view.bars, view.times, len(view.bars) - 1)[-1], self.band)
 
-    def _sign(self, price: Float) -> Float:
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """The same for every row: each looks at its own last bars alone."""
         config = self.config
-        slow: Float = np.sign(price[-1] - price[-1 - config.lookback_bars])
-        if config.fast_weight == 0.0:
-            return slow
-        fast: Float = np.sign(price[-1] - price[-1 - config.fast_bars])
-        return config.fast_weight * fast + (1.0 - config.fast_weight) * slow
+        close = frozen(bars[first - self.window + 1 :, :, CLOSE])
+        out = np.empty((len(bars) - first, close.shape[1], 3))
+        _measure(close, self.window - 1, config.lookback_bars, config.fast_bars, config.volatility_bars,
+                 np.empty(close.shape), out)  # fmt: skip
+        if config.rule == "macd":
+            trend = self._macd(close)
+        else:
+            trend = config.fast_weight * out[..., 1] + (1.0 - config.fast_weight) * out[..., 0]
+            trend = out[..., 0] if config.fast_weight == 0.0 else trend
+        volatility = out[..., 2] * math.sqrt(self.bars_per_year)
+        size = np.minimum(1.0, config.volatility_target / np.maximum(volatility, 1e-9)) / close.shape[1]
+        return np.where(np.isnan(volatility) | np.isnan(trend), 0.0, np.maximum(self.low, trend * size))
 
     def _macd(self, close: Float) -> Float:
-        """(A,) mean response to the crossovers, in about [-1, 1]; NaN where the window is not full yet."""
+        """(T - window + 1, A) mean response to the crossovers, in about [-1, 1]; NaN where the window is not full."""
         config = self.config
-        signal, one = np.zeros(close.shape[1]), np.empty(close.shape[1])
-        scratch = np.empty((2, config.signal_bars))
+        out = np.empty((len(close) - self.window + 1, close.shape[1]))
+        signal, scratch = np.zeros(out.shape), np.empty((2, config.signal_bars))
         for fast, slow in config.speeds:
-            crossover(frozen(close), fast, slow, config.price_bars, scratch, one)
-            signal += one * np.exp(-0.25 * one * one) / 0.89
+            _crossovers(close, self.window, fast, slow, config.price_bars, scratch, out)
+            signal += out * np.exp(-0.25 * out * out) / 0.89
         return signal / len(config.speeds)
+
+
+@compiled
+def _measure(close: Float, first: int, slow: int, fast: int, n: int, logs: Float, out: Float) -> None:
+    """Write signs of the returns over ``slow`` and ``fast`` bars and the deviation of the last ``n`` returns."""
+    for a in range(close.shape[1]):
+        for t in range(close.shape[0]):
+            logs[t, a] = math.log(close[t, a])
+        for t in range(first, close.shape[0]):
+            out[t - first, a, 0] = np.sign(logs[t, a] - logs[t - slow, a]) if slow <= first else 0.0
+            out[t - first, a, 1] = np.sign(logs[t, a] - logs[t - fast, a]) if fast <= first else 0.0
+            mean = (logs[t, a] - logs[t - n, a]) / n
+            squares = 0.0
+            for k in range(t - n + 1, t + 1):
+                squares += (logs[k, a] - logs[k - 1, a] - mean) ** 2
+            out[t - first, a, 2] = math.sqrt(squares / n)
+
+
+@compiled
+def _crossovers(close: Float, window: int, fast: int, slow: int, price_bars: int, scratch: Float, out: Float) -> None:
+    """`crossover` of every window of closes, (T - window + 1, A)."""
+    for k in range(len(out)):
+        crossover(close[k : k + window], fast, slow, price_bars, scratch, out[k])
 
 
 @compiled

@@ -35,7 +35,7 @@ class Config(ProblemConfig):
     """Cost of trading in units of the variance, above 0 (lambda): a trade of x costs cost x variance x x² / 2."""
     rho: float = Field(default=0.01, gt=0.0, lt=1.0)
     """Discount rate a step, in (0, 1)."""
-    max_position: float = Field(default=4.0, gt=0.0)
+    max_position: float = Field(default=3.0, gt=0.0)
     """Position that an action of ±1 means, in standard deviations of the costless optimum."""
     episode_steps: int = Field(default=200, ge=1)
     """Steps after which an episode is cut off."""

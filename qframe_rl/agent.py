@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -109,6 +109,34 @@ class Agent(Protocol):
         """Orders for the next bar."""
 
 
+@runtime_checkable
+class Planner(Agent, Protocol):
+    """An agent that looks at closed bars alone, never at its account: what it asks for can be stated ahead.
+
+    Backtests of many settings, periods or price paths then go through one batched call, to the same bits.
+    """
+
+    band: float
+    """It asks for no trade while exposure is within this of its target, as in `qframe_rl.interface.rebalance`."""
+
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """State what it asks for in a session whose first decision is made at row ``first``.
+
+        Parameters
+        ----------
+        bars, times
+            (T, A, C) channels and (T,) closes, as in a `View`.
+        first
+            Row of the first decision, at least ``window - 1``.
+
+        Returns
+        -------
+        Float
+            (T - first, A) target exposures; row k is decided at the close of row ``first + k`` and depends on no later
+            one. NaN = leave as it is.
+        """
+
+
 class Log(Protocol):
     """Where a learner reports."""
 
@@ -146,6 +174,12 @@ class Task(Protocol):
 
     def validate(self, agent: Agent) -> float:
         """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""
+
+    def remember(self, state: State) -> None:
+        """Keep how far the training is, so that it can go on there after an interruption."""
+
+    def recall(self) -> State:
+        """What `remember` was last given in this training or an interrupted one before it; empty at the start."""
 
 
 class Learner(Agent, Protocol):

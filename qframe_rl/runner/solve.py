@@ -7,14 +7,13 @@ nothing but ``brief``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, Brief
+from qframe_rl.agent import Agent, Brief, State
 from qframe_rl.config import UserError
 from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.types import Bool, Float, History, Segments
@@ -74,11 +73,18 @@ class ProblemTask:
         self.problem = problem
         self.brief: Brief = problem.brief(seed)
 
-    def envs(self, n_envs: int) -> VectorEnv[Any, Any, Any]:
-        """Training environments with autoreset mode SAME_STEP, seeded."""
+    def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
+        """Training environments with autoreset mode SAME_STEP, seeded; without bars ``indexed`` says nothing."""
         envs = self.problem.vec(n_envs, AutoresetMode.SAME_STEP)
         envs.reset(seed=self.brief.seed)
         return envs
+
+    def remember(self, state: State) -> None:
+        """Keep nothing: a cell of a table is trained in one go."""
+
+    def recall(self) -> State:
+        """Nothing is kept."""
+        return {}
 
     def validate(self, agent: Agent) -> float:
         """Mean score over episodes that are neither trained nor measured on."""
@@ -116,8 +122,3 @@ def policy_of(agent: Agent) -> Act:
         raise UserError(f"agent {type(agent).__name__} has no policy(): it cannot be trained on a problem.")
     policy: Act = agent.policy()
     return policy
-
-
-def seed_of(root: int, market: str, agent: str, run: int) -> int:
-    """Seed of one training, in [0, 2³¹): it does not depend on which others run beside it."""
-    return zlib.crc32(f"{root}/{market}/{agent}/{run}".encode()) & 0x7FFFFFFF

@@ -23,7 +23,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("kelly", {"game": "gbm"}),
     ("market_making", {"fill_model": "linear", "limit": 4}),
     ("execution", {"n_steps": 20, "aversion": 2e-6}),
-    ("garleanu_pedersen", {"decay": 0.5, "max_position": 3.0}),
+    ("garleanu_pedersen", {"decay": 0.5, "max_position": 4.0}),
     ("ar1_signal", {"cost": 0.5}),
 ]
 IDS = [" ".join([name, *(f"{k}={v}" for k, v in params.items())]) for name, params in CASES]
