@@ -134,7 +134,7 @@ class Sb3:
         from qframe_rl.sb3.watch import Reporter, Validation
         from qframe_rl.sb3.weights import given
 
-        done = int(self._state["steps"]) if self._state else 0
+        done = int(self._state["steps"][0]) if self._state else 0
         if done >= self.total_steps:
             return
         with _own_randomness():
@@ -155,7 +155,7 @@ class Sb3:
                 if not self.config.evaluations or not np.isfinite(watched[-1].best):
                     self._take(model, scale)
                 self.restore(self._state)
-        self._state["steps"] = np.asarray(self.total_steps, dtype=np.int64)
+        self._state["steps"] = np.array([self.total_steps], dtype=np.int64)
 
     def decide(self, view: View) -> Orders:
         """Act greedily."""
@@ -268,7 +268,7 @@ class Sb3:
         from qframe_rl.sb3.batch import return_scale
 
         if self._state:
-            return float(self._state["reward_scale"])
+            return float(self._state["reward_scale"][0])
         if not self.config.scale_rewards:
             return 1.0
         return return_scale(task.envs(self.n_envs), self.config.gamma, _SCALE_STEPS, self.seed)
@@ -292,8 +292,8 @@ class Sb3:
     def _take(self, model: BaseAlgorithm, scale: float) -> None:
         from qframe_rl.sb3.weights import taken
 
-        steps = np.asarray(model.num_timesteps, dtype=np.int64)
-        self._state = {**taken(model), "steps": steps, "reward_scale": np.asarray(scale)}
+        steps = np.array([model.num_timesteps], dtype=np.int64)
+        self._state = {**taken(model), "steps": steps, "reward_scale": np.array([scale])}
 
     def _acting(self) -> BasePolicy:
         if self._policy is None:

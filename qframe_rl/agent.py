@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Instrument, Int, Orders, Segments
 
 State = dict[str, NDArray[Any]]
-"""What a trained agent is made of: named arrays, written as safetensors."""
+"""What a trained agent is made of: named arrays of at least one axis, written as safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class Solver(Learner, Protocol):
     There ``task.train`` and ``task.validation`` are empty, `View` and `Orders` do not occur, and ``brief.interface``
     has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for
     nothing but ``brief``, ``envs`` and ``validate``, spends the step budget of its own configuration, and leaves a
-    policy.
+    policy. ``make`` in the agent's file states its class as the return type: that is how it is known to be a solver.
     """
 
     def policy(self) -> Callable[[NDArray[np.float32]], NDArray[Any]]:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 from pydantic import Field
@@ -197,10 +197,11 @@ def optimum(case: Case) -> tuple[Curve, ...]:
 
 
 def can_solve(name: str) -> bool:
-    """Whether an agent of the catalogue can be trained on problems."""
-    problem = make_problem(Ref(name="garleanu_pedersen"))
-    module = catalog.load("agents", name)
-    return hasattr(module.make(module.Config(), problem.brief(0)), "policy")
+    """Whether an agent can be trained on problems: ``make`` in its file states a return type that has ``policy``.
+
+    It is asked of the type, since an agent that trades bars cannot even be made without them.
+    """
+    return hasattr(get_type_hints(catalog.load("agents", name).make).get("return"), "policy")
 
 
 def seed_of(root: int, cell: Cell) -> int:
@@ -211,11 +212,11 @@ def seed_of(root: int, cell: Cell) -> int:
 def _made(problem: Problem, contender: Contender, gamma: float | None, seed: int) -> tuple[Solver, dict[str, Any]]:
     name, params = contender.agent.name, dict(contender.agent.params)
     module = catalog.load("agents", name)
+    if not can_solve(name):
+        raise UserError(f"agent {name!r} has no policy(): it cannot be trained on a problem.")
     if gamma is not None and "gamma" in module.Config.model_fields:
         params.setdefault("gamma", gamma)
     agent: Solver = module.make(build(module.Config, params, f"agent {name}"), problem.brief(seed))
-    if not hasattr(agent, "policy"):
-        raise UserError(f"agent {name!r} has no policy(): it cannot be trained on a problem.")
     return agent, params
 
 

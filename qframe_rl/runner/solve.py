@@ -8,13 +8,12 @@ nothing but ``brief``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, Brief, State
-from qframe_rl.config import UserError
+from qframe_rl.agent import Agent, Brief, Solver, State
 from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.types import Bool, Float, History, Segments
 
@@ -87,8 +86,9 @@ class ProblemTask:
         return {}
 
     def validate(self, agent: Agent) -> float:
-        """Mean score over episodes that are neither trained nor measured on."""
-        return float(scores(self.problem, policy_of(agent), _VALIDATION_EPISODES, _VALIDATION_SEED).mean())
+        """Mean score of a `Solver` over episodes that are neither trained nor measured on."""
+        solver = cast(Solver, agent)
+        return float(scores(self.problem, solver.policy(), _VALIDATION_EPISODES, _VALIDATION_SEED).mean())
 
 
 class Share(NamedTuple):
@@ -103,22 +103,8 @@ class Share(NamedTuple):
     """The same of the optimal policy."""
 
 
-def measure(problem: Problem, agent: Agent, n_episodes: int = EPISODES) -> Share:
+def measure(problem: Problem, agent: Solver, n_episodes: int = EPISODES) -> Share:
     """Compare a trained agent with the optimum on common random numbers."""
-    learned = float(scores(problem, policy_of(agent), n_episodes).mean())
+    learned = float(scores(problem, agent.policy(), n_episodes).mean())
     optimal = float(scores(problem, problem.theory().policy(), n_episodes).mean())
     return Share(optimal / learned if optimal < 0.0 else learned / optimal, learned, optimal)
-
-
-def policy_of(agent: Agent) -> Act:
-    """The policy of an agent that can be trained on problems.
-
-    Raises
-    ------
-    UserError
-        If it has none.
-    """
-    if not hasattr(agent, "policy"):
-        raise UserError(f"agent {type(agent).__name__} has no policy(): it cannot be trained on a problem.")
-    policy: Act = agent.policy()
-    return policy
