@@ -13,7 +13,7 @@ from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.batch import batch, lane, records, with_costs
 from qframe_rl.types import Segment
 from tests.contracts import checks
-from tests.contracts.test_agents import bars, market_for
+from tests.contracts.test_agents import SEVERAL, bars, market_for
 
 
 def planners(kind: str, n: int) -> dict[str, Planner]:
@@ -23,7 +23,7 @@ def planners(kind: str, n: int) -> dict[str, Planner]:
     found = {}
     for name in catalog.names("agents"):
         module = catalog.load("agents", name)
-        if name != "optimal":
+        if name not in ("optimal", "funding_arbitrage", *SEVERAL):
             agent = module.make(module.Config(), market.brief(history.columns, 3))
             if isinstance(agent, Planner) and not hasattr(agent, "fit"):
                 found[name] = agent
