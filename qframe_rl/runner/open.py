@@ -16,13 +16,12 @@ from qframe_rl.gym.market import Market
 from qframe_rl.journal.store import NAME, read
 from qframe_rl.runner.backtest import window_of
 from qframe_rl.runner.deploy import deployed
-from qframe_rl.runner.evaluate import data_for, period_of
 from qframe_rl.runner.desk import Quotes
+from qframe_rl.runner.evaluate import data_for, period_of
 from qframe_rl.runner.paper import Rule, Terms, terms_of
 from qframe_rl.runner.quotes import LiveQuotes
 from qframe_rl.runner.recorded import Live, ReplayFeed
 from qframe_rl.types import Segment, timeframe_name
-
 
 DEPTH = 20
 """Levels of each side of the order books that are recorded."""
