@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
     out = console(to_stderr=True)
     checkpoint = load_checkpoint(given["checkpoint"])
+    if checkpoint.warning is not None:
+        out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     live = given["feed"] == "ccxt"
     market, agent, feed, window = (
         _live(checkpoint, given, given_data) if live else _replay(checkpoint, given, given_data, speed)

@@ -309,6 +309,7 @@ class MarketInterface:
         self.scheme_params = dict(params)
         self.scheme: Scheme = make(build(config, params, f"actions {scheme}"), observer.n_instruments)
         self.window = observer.window
+        self.market_shape = (observer.n_rows, observer.n_instruments * len(observer.features))
         self.observation_space: gymnasium.Space[Any] = observer.space
         self.action_space = self.scheme.space
 

@@ -16,7 +16,7 @@ from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.tape import Tape
 from qframe_rl.interface import BOUND, MarketInterface, see_rows
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.columns import BEFORE, CASH, EQUITY, MARK, N_FILLS, POSITION, RUINED, opened
+from qframe_rl.kernel.columns import BEFORE, CASH, EQUITY, LEFT, MARK, MOVING, N_FILLS, POSITION, RUINED, opened
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import advance_rows
 from qframe_rl.kernel.rules import Rules
@@ -226,6 +226,7 @@ def _begin(
             row[b] = runs[r, 0] + pick
             last[b] = min(row[b] + bars, runs[r, 1]) if bars > 0 else runs[r, 1]
             account[b, CASH] = account[b, EQUITY] = account[b, BEFORE] = cash
+            account[b, MOVING] = account[b, LEFT] = 0.0
             memory[b, :] = 0.0
             for a in range(holding.shape[1]):
                 holding[b, a, POSITION] = 0.0

@@ -49,14 +49,18 @@ def make_vec(
     num_envs: int = 1,
     history: Histories = None,
     autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+    observation: str = "window",
     **params: Any,
 ) -> VectorTradingEnv | VectorProblemEnv:
-    """A batch of environments of a market or a problem; parameters as in `make_env`."""
+    """A batch of environments of a market or a problem; parameters as in `make_env` and `VectorTradingEnv`.
+
+    A problem has no bars to point at, so it takes no other ``observation``.
+    """
     if is_problem(name):
-        _refuse(name, history=history)
+        _refuse(name, history=history, observation=None if observation == "window" else observation)
         return make_problem(Ref(name=name, params=params)).vec(num_envs, autoreset_mode)
     market, tape = _prepare(name, history, params)
-    return market.vec(tape, num_envs, autoreset_mode)
+    return market.vec(tape, num_envs, autoreset_mode, observation)
 
 
 def is_problem(name: str) -> bool:

@@ -123,6 +123,7 @@ class Numbers:
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
     masks: Callable[[Single], Bool] | None = None
+    market_shape: tuple[int, int] = (0, 0)
     window: int = 0
 
     def observe(self, view: View) -> Single:

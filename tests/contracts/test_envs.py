@@ -139,6 +139,34 @@ def test_the_batch_behaves_as_gymnasiums_own_vector_env(name: str, mode: Autores
 
 
 @pytest.mark.parametrize("name", ENVS)
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_an_index_points_at_what_a_window_shows(name: str, mode: AutoresetMode) -> None:
+    history = panel(400, 2, kind=kind(name), seed=2)
+    params = {"history": history, "features": FEATURES, "episode_bars": 23, "n_rows": 3, "autoreset_mode": mode}
+    window = gymnasium.make_vec(catalog.env_id(name), num_envs=5, **params)
+    index = gymnasium.make_vec(catalog.env_id(name), num_envs=5, observation="index", **params)
+    inner = index.unwrapped
+
+    def gathered(shown: dict[str, np.ndarray]) -> np.ndarray:
+        rows = shown["cursor"][:, None] + np.arange(1 - inner.n_rows, 1)
+        return np.concatenate([inner.features[rows].reshape(5, -1), shown["account"]], axis=1)
+
+    one, two = window.reset(seed=7)[0], index.reset(seed=7)[0]
+    assert np.array_equal(one, gathered(two))
+    window.action_space.seed(0)
+    for _ in range(60):
+        actions = window.action_space.sample()
+        a, b = window.step(actions), index.step(actions)
+        assert index.observation_space.contains(b[0])
+        assert np.array_equal(a[0], gathered(b[0]))
+        for mine, other in zip(a[1:4], b[1:4], strict=True):
+            assert np.array_equal(mine, other)
+        if "final_obs" in b[4]:
+            over = b[4]["_final_obs"]
+            assert np.array_equal(a[4]["final_obs"][over], gathered(b[4]["final_obs"])[over])
+
+
+@pytest.mark.parametrize("name", ENVS)
 def test_disabled_autoreset_needs_a_reset_of_the_ended(name: str) -> None:
     history = panel(400, 1, kind=kind(name))
     vec = gymnasium.make_vec(

@@ -51,7 +51,7 @@ def test_train_prints_documented_json_and_the_commands_that_follow(trained: dict
     assert {"checkpoint", "leaderboard", "hash", "seconds"} <= set(trained)
     keys = [
         "agent", "split", "final_equity", "sharpe", "sharpe_low", "sharpe_high", "max_drawdown", "turnover", "costs",
-        "share_of_optimal",
+        "share_of_optimal", "trades", "psr", "dsr", "trials", "effective_trials",
     ]  # fmt: skip
     assert all(list(row) == keys for row in trained["leaderboard"])
     validation = {row["agent"] for row in trained["leaderboard"] if row["split"] == "validation"}
