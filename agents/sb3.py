@@ -52,8 +52,6 @@ _SNAPSHOTS = 20
 """Times in a training that it is kept, so that it can go on after an interruption."""
 _QUANTILES = 50
 """Of QR-DQN: a loss over all pairs of the authors' 200 costs sixteen times as much."""
-_EXPLORATION = 0.1
-"""Standard deviation of TD3's noise on actions in [-1, 1] (Fujimoto et al., 2018)."""
 
 
 class Config(Base):
@@ -79,6 +77,9 @@ class Config(Base):
     """recurrent_ppo: units of the memory that lasts an episode."""
     log_std_init: float = -1.0
     """ppo, a2c, recurrent_ppo: log standard deviation of a continuous action at the start; its range is [-1, 1]."""
+    action_noise: float = Field(default=0.1, ge=0.0)
+    """td3: standard deviation of the noise on actions in training, on their range of [-1, 1]; it has no other way to
+    explore (0.1 in Fujimoto et al., 2018)."""
     scale_rewards: bool = True
     """Whether rewards are divided by the standard deviation of returns under random actions."""
     evaluations: int = Field(default=0, ge=0)
@@ -234,7 +235,7 @@ class Sb3:
 
         shape = self.interface.action_space.shape
         assert shape is not None
-        return {"action_noise": NormalActionNoise(np.zeros(shape), np.full(shape, _EXPLORATION))}
+        return {"action_noise": NormalActionNoise(np.zeros(shape), np.full(shape, self.config.action_noise))}
 
     @property
     def _masks(self) -> Masks | None:
