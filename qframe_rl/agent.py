@@ -199,9 +199,9 @@ class Solver(Learner, Protocol):
     """A learner that can also be trained on a problem: an environment of plain numbers whose optimum is known.
 
     There ``task.train`` and ``task.validation`` are empty, `View` and `Orders` do not occur, and ``brief.interface``
-    has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for
-    no more of the data, spends the step budget of its own configuration, and leaves a
-    policy. ``make`` in the agent's file states its class as the return type: that is how it is known to be a solver.
+    has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for no
+    bars, spends the step budget of its own configuration, and leaves a policy. ``make`` in the agent's file states its
+    class as the return type: that is how it is known to be a solver.
     """
 
     def policy(self) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
