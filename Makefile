@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: setup dev train test check clean
+.PHONY: setup dev train test check bench peers clean
 
 # What running needs.
 setup: $(VENV)/.run
@@ -33,6 +33,18 @@ check: dev
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
+
+# How fast it is; `make bench ARGS="env --peers .venv-peers/bin/python"` beside peers.
+bench: setup
+	@$(PY) -m experiments.benchmark $(ARGS)
+
+# Peers in an environment of their own: gym-trading-env asks for a CCXT of 2023.
+peers: .venv-peers/.done
+.venv-peers/.done:
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check 'torch>=2.6,<2.14' torchtrade vectorbt backtesting gymnasium
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps gym-trading-env
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
