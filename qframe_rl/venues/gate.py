@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from qframe_rl.config import Unavailable
@@ -109,7 +110,7 @@ class Gate:
             self._ledger.put("intent", {"number": number, "name": name, **vars(intent)})
             self._ledger.commit()
             act = self._send if fresh else self._resolve
-            outcome = self._ledger.take("outcome", lambda act=act, name=name: act(name, intent))
+            outcome = self._ledger.take("outcome", partial(act, name, intent))
             self._ledger.commit()
             if outcome["status"] != "never":
                 break
