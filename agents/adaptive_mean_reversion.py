@@ -17,7 +17,7 @@ from pydantic import Field
 
 from agents._hidden_markov import Chain, filtered, fit
 from qframe_rl.agent import Brief, Log, State, Task, View
-from qframe_rl.config import Base, UserError
+from qframe_rl.config import Base, UserError, search
 from qframe_rl.interface import rebalance
 from qframe_rl.types import CLOSE, DAY, YEAR, Bool, Float, Orders
 
@@ -30,21 +30,21 @@ class Config(Base):
 
     windows: tuple[int, ...] = (10, 20, 50)
     """Bars of the means that the price is measured by; each counts alike. Longer ones trade less."""
-    z_scale: float = Field(default=1.8, gt=0.0)
+    z_scale: float = Field(default=1.8, gt=0.0, json_schema_extra=search(low=0.5, high=4.0, log=True))
     """Standard deviations at which a signal saturates (tanh of 1). Smaller bets more on small deviations."""
     regime: Literal["hmm", "variance_ratio"] = "hmm"
     """``hmm``: a hidden Markov chain fitted on training rows; ``variance_ratio``: two thresholds, nothing is fitted."""
-    reverting: float = Field(default=1.2, ge=-2.0, le=2.0)
+    reverting: float = Field(default=1.2, ge=-2.0, le=2.0, json_schema_extra=search(low=0.0, high=2.0))
     """Multiplier of the signal while prices revert."""
-    trending: float = Field(default=0.0, ge=-2.0, le=2.0)
+    trending: float = Field(default=0.0, ge=-2.0, le=2.0, json_schema_extra=search(low=-1.0, high=1.0))
     """Multiplier while they trend: 0 stands aside, below 0 follows."""
-    volatile: float = Field(default=0.4, ge=-2.0, le=2.0)
+    volatile: float = Field(default=0.4, ge=-2.0, le=2.0, json_schema_extra=search(low=-1.0, high=1.0))
     """Multiplier while they are wild."""
     ratio_horizon: int = Field(default=10, ge=2)
     """Bars of the longer return of the variance ratio: its variance over that of as many single returns."""
     ratio_bars: int = Field(default=150, ge=20)
     """Bars from which the variance ratio is measured. More tell the regimes apart better and later."""
-    ratio_threshold: float = Field(default=0.75, gt=0.0)
+    ratio_threshold: float = Field(default=0.75, gt=0.0, json_schema_extra=search(low=0.5, high=1.1))
     """Variance ratio below which prices are held to revert, measured or as the mean of a hidden state."""
     wild_quantile: float = Field(default=0.8, gt=0.0, lt=1.0)
     """Volatility above this quantile of its recent past counts as wild (``variance_ratio``)."""
@@ -60,7 +60,7 @@ class Config(Base):
     """Standard deviation a year that a signal of one aims at."""
     max_exposure: float = Field(default=1.0, gt=0.0)
     """Largest share of equity in all; each of A instruments gets at most 1 / A of it."""
-    band: float = Field(default=0.1, ge=0.0)
+    band: float = Field(default=0.1, ge=0.0, json_schema_extra=search(low=0.0, high=0.5))
     """No trade while an instrument's exposure is within this share of its part of the largest exposure. With linear
     cost a band is optimal: it grows as the cube root of the cost (de Lataillade et al., 2012)."""
 

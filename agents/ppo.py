@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from qframe_rl.agent import Brief, Log, State, Task, View
-from qframe_rl.config import Base, UserError
+from qframe_rl.config import Base, UserError, search
 from qframe_rl.jit import compiled
 from qframe_rl.policy import Bars, Net, Shape, Torso
 from qframe_rl.types import Bool, Float, Int, Orders, Single
@@ -43,15 +43,15 @@ class Config(Base):
     """Samples of a minibatch."""
     n_epochs: int = Field(default=4, ge=1)
     """Passes over the samples of an update."""
-    learning_rate: float = Field(default=1e-3, gt=0.0)
+    learning_rate: float = Field(default=1e-3, gt=0.0, json_schema_extra=search(low=1e-4, high=3e-3, log=True))
     """Step size of Adam at the start; it falls linearly to a tenth."""
-    gamma: float = Field(default=0.98, gt=0.0, le=1.0)
+    gamma: float = Field(default=0.98, gt=0.0, le=1.0, json_schema_extra=search(low=0.8, high=0.999))
     """Discount per bar: 1 / (1 - gamma) bars are looked ahead."""
     gae_lambda: float = Field(default=0.9, ge=0.0, le=1.0)
     """Weight of longer returns in the advantage."""
     clip_range: float = Field(default=0.2, gt=0.0)
     """Largest change of an action's probability ratio that is rewarded."""
-    ent_coef: float = Field(default=0.003, ge=0.0)
+    ent_coef: float = Field(default=0.003, ge=0.0, json_schema_extra=search(low=1e-4, high=0.03, log=True))
     """Weight of the entropy bonus."""
     log_std: float = -0.5
     """Logarithm of the standard deviation that continuous actions begin with, on the scale of [-1, 1]."""

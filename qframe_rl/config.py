@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -57,15 +57,63 @@ class Ref(Base):
         return value
 
 
-def search(*values: bool | float | str) -> dict[str, Any]:
-    """Values that a search tries for a field: ``Field(default=24, json_schema_extra=search(24, 48))``."""
-    return {"search": list(values)}
+class Range(NamedTuple):
+    """Where a tuner looks for a number, both ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether it is drawn evenly on a logarithmic scale."""
+
+
+Space = dict[str, Range | tuple[Any, ...]]
+"""What a tuner may set: fields of a configuration, each with a range or with the values to choose among."""
+
+
+def search(
+    *values: bool | float | str, low: float | None = None, high: float | None = None, log: bool = False
+) -> dict[str, Any]:
+    """Say what a search tries for a field: ``Field(default=24, json_schema_extra=search(24, 48, low=6, high=720))``.
+
+    Parameters
+    ----------
+    values
+        What a grid is made of (`searched`), where every window of a study chooses among few settings.
+    low, high, log
+        Where a tuner looks (`space_of`); without them it chooses among the values.
+
+    Raises
+    ------
+    ValueError
+        If only one end is given, or if they are not in order, or not above zero on a logarithmic scale.
+    """
+    found: dict[str, Any] = {"search": list(values)} if values else {}
+    if (low is None) != (high is None):
+        raise ValueError("give both low and high, or neither")
+    if low is not None and high is not None:
+        if not low < high or (log and low <= 0.0):
+            raise ValueError(f"low {low} and high {high} are no range{' of a logarithmic scale' if log else ''}")
+        found["range"] = [low, high, log]
+    return found
 
 
 def searched(model: type[Base]) -> dict[str, tuple[Any, ...]]:
     """Fields of a configuration that name values to search among, in their order; none where nothing is to be tuned."""
+    return {name: tuple(extra["search"]) for name, extra in _extras(model).items() if "search" in extra}
+
+
+def space_of(model: type[Base]) -> Space:
+    """Fields of a configuration that name a range or values, in their order; of a field that names both, the range."""
+    return {
+        name: Range(*extra["range"]) if "range" in extra else tuple(extra["search"])
+        for name, extra in _extras(model).items()
+        if "range" in extra or "search" in extra
+    }
+
+
+def _extras(model: type[Base]) -> dict[str, dict[str, Any]]:
     extras = {name: info.json_schema_extra for name, info in model.model_fields.items()}
-    return {name: tuple(x["search"]) for name, x in extras.items() if isinstance(x, dict) and "search" in x}  # type: ignore[arg-type]
+    return {name: dict(extra) for name, extra in extras.items() if isinstance(extra, dict)}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,144 @@
+"""Search for a strategy's parameters, window by window: ``python -m experiments.tune --help``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli import BarScreen, Interrupted, Parser, console, door, locate_data, program, settings
+from qframe_rl.config import UserError, build
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.runner.tune_plan import Tune
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qframe_rl.runner.tune import Tuned
+
+DATA_OPTIONS = {"since": "from", "until": "to", "seed": "data-seed"}
+ON = "where settings are scored: ray begins a cluster on this machine, ray:ADDRESS takes one that runs (default: here)"
+
+
+def parser() -> Parser:
+    """The options of this door."""
+    made = Parser(
+        "tune",
+        "Search for the parameters of a strategy with Optuna, anew in every walk-forward window on its own training\n"
+        "bars, and judge what each window chose on the bars that follow. Fields and their ranges are declared in the\n"
+        "strategy's own file. Every setting tried is a row of the ledger of trials that deflates the Sharpe ratio.",
+        [
+            "--agent mean_reversion --symbols BTC/USDT --from 2019-01-01 --budget 1000",
+            "--agent momentum --space lookback_bars=24:2000:log,band=0:0.5 --sampler cmaes",
+            "--agent ppo --set params.total_steps=100000 --budget 30m --on ray",
+            "--agent momentum --sampler nsga2 --walk-forward 4",
+        ],
+    )
+    made.add_fields("data", DataConfig, "data", DATA_OPTIONS)
+    made.add_fields("search", Tune, "", {"data": None, "env": None, "params": None, "promote_anyway": None})
+    made.add_argument("--env", metavar="VALUE", help="market of the catalogue (default: auto)")
+    made.add_argument(
+        "--promote-anyway", action="store_true", default=None,
+        help="deploy what was found even if it cannot be told from luck; the checkpoint says so (default: off)",
+    )  # fmt: skip
+    made.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="assignments",
+        help="any setting by its dotted key: env.*, params.*, data.* (repeatable)",
+    )
+    made.add_argument("--on", metavar="ray[:ADDRESS]", help=ON)
+    places = made.add_argument_group("places")
+    places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    places.add_argument(
+        "--checkpoints", type=Path, default=Path("checkpoints"), help="folder of chosen agents (default: checkpoints)"
+    )
+    places.add_argument("--resume", action="store_true", help="go on with an interrupted search of the same settings")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Tune."""
+    given = vars(parser().parse_args(argv))
+    began = time.monotonic()
+    own = {name: given.pop(name) for name in ("json", "assignments", "runs", "checkpoints", "resume", "on")}
+    tree = settings(Tune, None, own["assignments"], given)
+    locate_data(tree)
+    config = build(Tune, tree, "settings")
+    with BarScreen() as screen:
+        screen.begin("start up")
+        try:
+            from qframe_rl.runner.tune import tune
+        except ImportError as error:
+            raise UserError(f"experiments.tune needs {error.name}: pip install 'qframe-rl[tune]'.") from None
+        from qframe_rl.runner.fan import fan_of
+
+        with fan_of(own["on"]) as fan:
+            screen.end("start up", fan.where)
+            try:
+                done = tune(config, own["runs"], own["checkpoints"], screen, fan, resume=own["resume"])
+            except KeyboardInterrupt:
+                screen.say("Settings that were scored are kept; the same command with --resume goes on.")
+                raise Interrupted(None) from None
+    seconds = time.monotonic() - began
+    report(console(to_stderr=own["json"]), done, config, seconds)
+    if not own["json"]:
+        return None
+    facts = {key: done.facts[key] for key in ("leaderboard", "windows", "promotion", "luck", "data")}
+    return {"run": str(done.folder), "checkpoint": str(done.checkpoint), "seconds": round(seconds, 3), **facts}
+
+
+def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
+    """Print what each window chose, how the choices did, and what can be done next."""
+    from qframe_rl.evaluate.provenance import marked
+    from qframe_rl.evaluate.table import render
+
+    out.print(_windows(done, config))
+    title = f"{marked(done.history)}Test bars of all {len(done.windows)} windows: {', '.join(done.history.symbols)}"
+    out.print(render(done.rows, title, config.level))
+    out.print(f"Deployed: [bold]{done.deployed}[/bold]; {done.reason}.", highlight=False)
+    tried = sum(one["settings"] for one in done.facts["windows"])
+    lost = sum(one["given_up"] for one in done.facts["windows"])
+    out.print(
+        f"{tried} settings were tried, {lost} of them given up early; {done.luck.trials} trials were ever scored on "
+        "these data.", highlight=False,
+    )  # fmt: skip
+    if done.facts["promotion"]["forced"]:
+        out.print(f"Warning: {done.deployed} is deployed although it cannot be told from luck.", style="yellow")
+    out.print()
+    for what, text in (
+        ("run", done.folder),
+        ("pictures", ", ".join(sorted(path.name for path in done.folder.glob("*.png")))),
+        ("checkpoint", done.checkpoint),
+        ("evaluate", f"{program()} -m experiments.evaluate {done.checkpoint}"),
+    ):
+        out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
+    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+
+
+def _windows(done: Tuned, config: Tune) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    names = list(done.windows[0].best.params)
+    table = Table(title=f"{config.agent}: what each window chose", title_justify="left", title_style="bold",
+                  box=box.SIMPLE_HEAD)  # fmt: skip
+    for heading in ("judged from", *names, "Sharpe before", "after"):
+        table.add_column(heading, justify="right")
+    for one in done.facts["windows"]:
+        values = [_short(one["params"][name]) for name in names]
+        before, after = one["in_sample"]["sharpe"], one["out_of_sample"]
+        table.add_row(one["test"][0][0][:10], *values, f"{before:+.2f}", f"{after:+.2f}")
+    return table
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(door(main))

@@ -1,0 +1,225 @@
+"""Where the cells of a run are worked on: one by one in this process, or side by side as tasks of a Ray cluster.
+
+A cell is a piece of work that depends on no other: a training, or some settings on some bars. Both runners are asked
+the same way and give the same bits. What all cells share, above all the bars, is placed once in Ray's object store and
+read by every worker of a machine from the same memory; a task itself carries no more than its cell. Files are written
+by the caller alone, from what comes back, so that a worker may be anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any, Protocol, Self, TypeVar
+
+from qframe_rl.agent import Log
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.runner.experiment import code_fingerprint
+
+S = TypeVar("S")
+C = TypeVar("C")
+R = TypeVar("R")
+
+RETRIES = 3
+"""Times that a cell is begun anew after its worker or machine died."""
+_AHEAD = 2
+"""Tasks handed over for each core, so that none waits for the next one."""
+
+
+class Mute:
+    """A log that keeps nothing."""
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """Drop it."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Drop it."""
+
+
+class Notes(Mute):
+    """A log that keeps the points of its curves, to be told elsewhere."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[str, float, int]] = []
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """Keep it."""
+        self.points.append((name, float(value), step))
+
+
+class Fan(Protocol):
+    """A place where cells are worked on."""
+
+    where: str
+    """In words."""
+
+    def run(
+        self, work: Callable[[S, C, Log], R], shared: S, cells: Sequence[C], log: Callable[[int], Log]
+    ) -> Iterator[tuple[int, R]]:
+        """Work on all cells.
+
+        Parameters
+        ----------
+        work
+            A function of a module: it is found by its name where it runs.
+        shared
+            What all cells need; read-only. Handing over the same object again costs nothing.
+        cells
+            Small.
+        log
+            Makes the log of a cell, by its number. A cell that runs elsewhere is told to it when it is done.
+
+        Yields
+        ------
+        tuple[int, R]
+            Number of a cell and its result, as they are done.
+        """
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(self, *what: object) -> None:
+        """Give back what it holds."""
+
+
+class Here:
+    """One by one, in this process."""
+
+    where = "in this process"
+
+    def run(
+        self, work: Callable[[S, C, Log], R], shared: S, cells: Sequence[C], log: Callable[[int], Log]
+    ) -> Iterator[tuple[int, R]]:
+        """Work on all cells, in their order."""
+        for k, cell in enumerate(cells):
+            yield k, work(shared, cell, log(k))
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        """Hold nothing."""
+
+
+class Cluster:
+    """Side by side, as tasks of a Ray cluster; each takes one core.
+
+    Parameters
+    ----------
+    address
+        Of a cluster that runs (``auto``: the one of this machine); None = begin one on this machine and end it after.
+    cores
+        Of a cluster that is begun here; None = all.
+
+    Raises
+    ------
+    UserError
+        If Ray is not installed.
+    Unavailable
+        If there is no cluster at the address.
+    """
+
+    def __init__(self, address: str | None = None, cores: int | None = None):
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+        except ImportError:
+            raise UserError("--on ray: Ray is not installed; pip install 'qframe-rl[ray]'.") from None
+        self._ray: Any = ray
+        options: dict[str, Any] = {"address": address}
+        if address is None:
+            options = {"address": "local", "num_cpus": cores, "include_dashboard": False}
+            options["_node_ip_address"] = "127.0.0.1"
+        try:
+            self._ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise Unavailable(f"--on ray: no cluster answers at {address or 'this machine'}: {error}") from None
+        self.cores = int(self._ray.cluster_resources().get("CPU", 1))
+        machines = sum(node["Alive"] for node in self._ray.nodes())
+        self.where = f"on Ray, {self.cores} cores of {machines} machine{'s' * (machines > 1)}"
+        self._placed: tuple[object, Any] | None = None
+        self._task = self._ray.remote(max_retries=RETRIES, num_cpus=1)(_task)
+
+    def run(
+        self, work: Callable[[S, C, Log], R], shared: S, cells: Sequence[C], log: Callable[[int], Log]
+    ) -> Iterator[tuple[int, R]]:
+        """Work on all cells; results come as they are done.
+
+        Raises
+        ------
+        UserError
+            As the cell raised it, or if a machine has other code.
+        Unavailable
+            If a cell's worker died again and again.
+        """
+        ray, waiting, running = self._ray, deque(enumerate(cells)), dict[Any, int]()
+        place = self._place(shared)
+        try:
+            while waiting or running:
+                while waiting and len(running) < _AHEAD * self.cores:
+                    k, cell = waiting.popleft()
+                    running[self._task.remote(place, work, cell, code_fingerprint())] = k
+                (done, *_), _ = ray.wait(list(running), num_returns=1)
+                k = running.pop(done)
+                result, points = self._result(done)
+                told = log(k)
+                for point in points:
+                    told.scalar(*point)
+                yield k, result
+        finally:
+            for task in running:
+                ray.cancel(task, force=True)
+
+    def _place(self, shared: object) -> Any:
+        """Reference to what is shared in the object store."""
+        if self._placed is None or self._placed[0] is not shared:
+            self._placed = (shared, self._ray.put(shared))
+        return self._placed[1]
+
+    def _result(self, done: Any) -> Any:
+        """Own copy of a result: arrays in the store are read-only, and hold its memory."""
+        try:
+            return deepcopy(self._ray.get(done))
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self._ray.exceptions.RayError as error:
+            text = str(error).strip().splitlines() or [type(error).__name__]
+            raise Unavailable(f"--on ray: a cell was lost {RETRIES + 1} times: {text[0]}") from None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        """Leave the cluster; one that was begun here ends."""
+        self._placed = None
+        self._ray.shutdown()
+
+
+def fan_of(on: str | None) -> Here | Cluster:
+    """Where to work: ``None`` = here, ``ray`` = a cluster begun on this machine, ``ray:ADDRESS`` = one that runs.
+
+    Raises
+    ------
+    UserError
+        For anything else.
+    """
+    if on is None:
+        return Here()
+    name, colon, address = on.partition(":")
+    if name != "ray" or (colon and not address):
+        raise UserError(f"--on {on!r}: known are ray and ray:ADDRESS (such as ray:auto or ray:10.0.0.1:6379).")
+    return Cluster(address or None)
+
+
+def _task(shared: Any, work: Callable[[Any, Any, Log], Any], cell: Any, code: str) -> tuple[Any, Any]:
+    """Work on one cell, elsewhere."""
+    if code_fingerprint() != code:
+        raise UserError("--on ray: a machine of the cluster has other code than this one; install the same on all.")
+    notes = Notes()
+    return work(shared, cell, notes), notes.points

@@ -1,0 +1,390 @@
+"""Search for parameters, honestly: anew in every walk-forward window, on its own training bars alone.
+
+What a window chose is judged on the bars that follow it, and laid end to end these make the one record by which the
+search as a whole is judged, beside the strategy as it was asked for, buying and holding, and flat. Every setting that
+was scored is a row of the ledger of trials, whether it was chosen, given up or forgotten.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qframe_rl import catalog
+from qframe_rl.agent import Planner
+from qframe_rl.checkpoint import Checkpoint
+from qframe_rl.config import Base, Range, UserError, build, fingerprint
+from qframe_rl.evaluate.metrics import bars_per_year, sharpe
+from qframe_rl.evaluate.provenance import source_note
+from qframe_rl.evaluate.splits import Fold, WalkForward
+from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.trials import NAME, Luck, Trial, Trials, trial_of
+from qframe_rl.feeds.load import load
+from qframe_rl.feeds.quality import describe
+from qframe_rl.listeners import write_record
+from qframe_rl.runner.backtest import joined
+from qframe_rl.runner.choose import PROMOTED
+from qframe_rl.runner.deploy import make_market
+from qframe_rl.runner.experiment import code_fingerprint, versions
+from qframe_rl.runner.fan import Fan, Mute
+from qframe_rl.runner.files import period, write_json
+from qframe_rl.runner.log import Screen
+from qframe_rl.runner.task import seed_for
+from qframe_rl.runner.tune_plan import Tune, space
+from qframe_rl.runner.tune_score import Cell, Ground, Part, figures, judge, parts_of, rate_of
+from qframe_rl.runner.tune_search import Search, Tried, storage_of
+from qframe_rl.runner.windows import Bench, Subject, Window, journals
+from qframe_rl.types import History, Record, Segment, iso
+
+if TYPE_CHECKING:
+    import optuna
+
+TUNED, AS_ASKED = "tuned", "as asked"
+"""Names of the records of what the windows chose, and of the strategy without a search."""
+_FEWEST, _MOST = 8, 64
+_CHUNK = 16
+"""Settings of a rule that are settled in one cell."""
+
+
+class Searched(NamedTuple):
+    """What one window came to."""
+
+    fold: Fold
+    best: Tried
+    tried: list[Tried]
+    importance: dict[str, float]
+    given_up: int
+    refused: int
+    judged: Window
+    """The choice on the bars that follow."""
+
+
+@dataclass
+class Tuned:
+    """What a search came to."""
+
+    folder: Path
+    checkpoint: Path
+    deployed: str
+    """Name of the agent in the checkpoint: ``flat`` where what was found cannot be told from luck."""
+    reason: str
+    rows: list[Row]
+    windows: list[Searched]
+    history: History
+    luck: Luck
+    facts: dict[str, Any]
+    """What ``tune.json`` holds."""
+
+
+def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, *, resume: bool = False) -> Tuned:
+    """Search, judge and write.
+
+    Parameters
+    ----------
+    config
+        What to do.
+    runs, checkpoints
+        Folders in which the run's folder, with the ledger of trials beside it, and the chosen checkpoint are put.
+    screen
+        Told of the progress.
+    fan
+        Where settings are scored.
+    resume
+        Go on with an interrupted search of the same configuration, data and code.
+
+    Raises
+    ------
+    UserError
+        For anything in the configuration that the user can mend.
+    """
+    screen.begin("load data")
+    history = load(config.data)
+    for line in describe(history.suspects):
+        screen.say(f"data check: {line}")
+    identity = fingerprint(config.model_dump(mode="json"), history.fingerprint, code_fingerprint())
+    screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
+    if not resume:
+        shutil.rmtree(runs / identity, ignore_errors=True)
+    (runs / identity).mkdir(parents=True, exist_ok=True)
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
+    bench = Bench(history, market, runs / identity, screen, config.seed, resume)
+    return _Work(config, history, bench, identity, Trials(runs / NAME), fan)(checkpoints)
+
+
+class _Work:
+    """One search under way."""
+
+    def __init__(self, config: Tune, history: History, bench: Bench, identity: str, trials: Trials, fan: Fan):
+        self.config, self.history, self.bench, self.identity = config, history, bench, identity
+        self.trials, self.fan, self.screen, self.folder = trials, fan, bench.screen, bench.folder
+        self.model: type[Base] = catalog.load("agents", config.agent).Config
+        self.over = space(config, self.model)
+        self.asked = build(self.model, config.params, f"agent {config.agent}")
+        first = bench.make(config.agent, self.asked)
+        self.learns = hasattr(first, "fit")
+        self.chunk = _CHUNK if isinstance(first, Planner) and not self.learns else 1
+        bench.window = max(bench.window, *(bench.make(config.agent, one).window for one in self._corners()))
+        held_out = None if self.learns else 0
+        walk = WalkForward(n_folds=config.walk_forward, anchored=config.anchored, gap=config.gap, validation=held_out)
+        self.folds = list(walk.split(history))
+        parts = tuple(
+            parts_of(history, fold, config.blocks, bench.window, self.learns, config.gap) for fold in self.folds
+        )
+        self.ground = Ground(history, bench.market, config.agent, config.params, bench.window, config.seed, parts)
+
+    def _corners(self) -> Iterator[Base]:
+        """Settings that look back furthest: each field at either end, and all at their upper ends."""
+        ends = {name: [over.low, over.high] if isinstance(over, Range) else over for name, over in self.over.items()}
+        rows = [{name: value} for name, values in ends.items() for value in values]
+        rows.append({name: values[-1] for name, values in ends.items()})
+        whole = {name for name, info in self.model.model_fields.items() if info.annotation is int}
+        for row in [{}, *rows]:
+            plain = {name: int(value) if name in whole else value for name, value in row.items()}
+            yield build(self.model, {**self.config.params, **plain}, f"agent {self.config.agent}: space")
+
+    def __call__(self, checkpoints: Path) -> Tuned:
+        """Do it."""
+        storage = storage_of(self.folder, self.config.storage)
+        began = time.monotonic()
+        searched = [self._window(storage, number, began) for number in range(len(self.folds))]
+        records = self._records(searched)
+        luck = self.trials.luck(self.history)
+        config = self.config
+        rows = leaderboard(
+            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck
+        )
+        return self._keep(searched, records, rows, luck, checkpoints)
+
+    def _window(self, storage: optuna.storages.BaseStorage, number: int, began: float) -> Searched:
+        """Search on the bars before a window's test, and judge the choice on it."""
+        config, title = self.config, f"window {number + 1} of {len(self.folds)}"
+        most, until = self._share(number, began)
+        first = self.asked.model_dump()
+        search = Search(
+            storage, f"window-{number}", self.over, self.model, config.sampler, config.seed, self._together(most), first
+        )
+        self.screen.begin(title)
+        while (most is None or search.done < most) and not (
+            until is not None and search.done and time.monotonic() > until
+        ):
+            self._batch(search, number, most)
+            best = f"best Sharpe {search.best().figures['sharpe']:+.2f}" if search.tried() else ""
+            if most is not None:
+                self.screen.advance(title, search.done, most, best)
+            elif until is not None:
+                share = until - began
+                self.screen.advance(title, round(min(time.monotonic() - began, share)), round(share), best)
+        chosen, lost = search.best(), search.given_up()
+        self.screen.end(
+            title, f"{search.done} settings, {lost} given up; best Sharpe {chosen.figures['sharpe']:+.2f} in its past"
+        )
+        setting = build(self.model, {**config.params, **chosen.params}, f"agent {config.agent}")
+        what = f"window-{number}-{fingerprint(setting.model_dump(mode='json'))[:8]}"
+        (judged,) = self.bench.windows(Subject(config.agent, (setting,), self.learns), [self.folds[number]], what)
+        return Searched(
+            self.folds[number], chosen, search.tried(), search.importance(), lost, len(search.refused()), judged
+        )
+
+    def _share(self, number: int, began: float) -> tuple[int | None, float | None]:
+        """Part of the budget for one window: settings, or the moment at which it ends."""
+        limit, n = self.config.limit, len(self.folds)
+        if limit.trials is not None:
+            return limit.trials * (number + 1) // n - limit.trials * number // n, None
+        assert limit.seconds is not None
+        return None, began + limit.seconds * (number + 1) / n
+
+    def _together(self, most: int | None) -> int:
+        """Settings that are asked for at once."""
+        if self.config.batch:
+            return self.config.batch
+        if self.chunk == 1:
+            return _FEWEST
+        return _MOST if most is None else min(_MOST, max(_FEWEST, most // 8))
+
+    def _batch(self, search: Search, number: int, most: int | None) -> None:
+        """Ask for some settings, score them part by part, and tell what became of each."""
+        asked = {trial.number: trial for trial in search.ask(most)}
+        parts: dict[int, list[Part]] = {k: [] for k in asked}
+        reasons, poor = dict[int, str](), set[int]()
+        for k, trial in asked.items():
+            try:
+                self.ground.make(trial.params, self.bench.market, 0)
+            except UserError as error:
+                reasons[k] = str(error)
+        n = len(self.ground.parts[number])
+        for part in range(n):
+            live = {k: trial for k, trial in asked.items() if k not in reasons and k not in poor}
+            reasons |= self._score(live, number, part, parts)
+            scores = {k: self._figures(parts[k])["sharpe"] for k in live if k not in reasons}
+            for k, score in scores.items():
+                search.report(asked[k], score, part)
+            if self.config.prune and not self.config.many and scores and part < n - 1:
+                poor |= search.poor(scores, part)
+        self.trials.add([self._trial(asked[k].params, parts[k], number) for k in asked if parts[k]])
+        for k, trial in asked.items():
+            if k in reasons:
+                search.refuse(trial, reasons[k])
+            elif k in poor:
+                search.give_up(trial)
+            else:
+                search.tell(trial, self._figures(parts[k]))
+
+    def _score(
+        self, live: Mapping[int, optuna.Trial], number: int, part: int, parts: Mapping[int, list[Part]]
+    ) -> dict[int, str]:
+        """Score settings on one part; return why those cannot be that cannot."""
+        names, reasons = list(live), dict[int, str]()
+        chunks = [names[k : k + self.chunk] for k in range(0, len(names), self.chunk)]
+        cells = [Cell(number, part, tuple(live[k].params for k in chunk)) for chunk in chunks]
+        for at, found in self.fan.run(judge, self.ground, cells, lambda _: Mute()):
+            for k, one in zip(chunks[at], found, strict=True):
+                if isinstance(one, str):
+                    reasons[k] = one
+                else:
+                    parts[k].append(one)
+        return reasons
+
+    def _figures(self, parts: Sequence[Part]) -> dict[str, float]:
+        return figures(parts, self.history.bar_ns)
+
+    def _trial(self, params: Mapping[str, Any], parts: Sequence[Part], number: int) -> Trial:
+        """Row of the ledger for a setting, as far as it was scored."""
+        config, history, scored = self.config, self.history, self.ground.parts[number][: len(parts)]
+        first, last = scored[0].test[0].start, scored[-1].test[0].stop
+        span = iso(int(history.time[first]) - history.bar_ns), iso(int(history.time[last - 1]))
+        setting = {**config.params, **params}
+        shared = [config.agent, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.blocks]
+        return trial_of(
+            rate_of(parts), span, history, kind="tune", run=self.identity, agent=config.agent, params=setting,
+            config=[*shared, config.seed, setting], seed=config.seed, fold=number,
+        )  # fmt: skip
+
+    def _records(self, searched: Sequence[Searched]) -> dict[str, Record]:
+        """What the choices did on their test bars, end to end, and what stands beside them."""
+        bench, name = self.bench, self.config.agent
+        asked = bench.windows(Subject(name, (self.asked,), self.learns), self.folds, AS_ASKED)
+        agents = {TUNED: [one.judged.agent for one in searched], AS_ASKED: [window.agent for window in asked]}
+        for baseline in ("buy_and_hold", "flat"):
+            agent = bench.make(baseline, catalog.load("agents", baseline).Config())
+            agents[baseline] = [agent] * len(self.folds)
+        records = {}
+        for what, each in agents.items():
+            title = f"record of {what}"
+            self.screen.begin(title)
+            jobs: list[tuple[Any, History, Segment]] = [
+                (agent, self.history, fold.test[0]) for agent, fold in zip(each, self.folds, strict=True)
+            ]
+            records[what] = joined(journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
+            self.screen.end(title, f"{len(records[what]) - 1} bars")
+        return records
+
+    def _keep(
+        self, searched: list[Searched], records: Mapping[str, Record], rows: list[Row], luck: Luck, checkpoints: Path
+    ) -> Tuned:
+        from qframe_rl.runner.tune_plot import pictures
+
+        self.screen.begin("write")
+        config, name = self.config, self.config.agent
+        row = next(row for row in rows if row["agent"] == TUNED)
+        passed = row["dsr"] > PROMOTED
+        deployed = name if passed or config.promote_anyway else "flat"
+        odds = f"DSR {row['dsr']:.3f} over all windows (more than {PROMOTED} is asked for)"
+        reason = f"{odds}: {'it was asked for' if config.promote_anyway and not passed else _reason(passed)}"
+        promotion = {
+            "agent": deployed, "promoted": passed or deployed == "flat", "forced": deployed != "flat" and not passed,
+            "psr": row["psr"], "dsr": row["dsr"], "threshold": PROMOTED, "trials": luck.trials,
+            "effective_trials": luck.effective, "reason": reason,
+        }  # fmt: skip
+        last, scores = searched[-1].judged, [dict(one) for one in rows]
+        found = self._checkpoint(name, last.agent, searched[-1].best.params, scores, promotion)
+        found.save(self.folder / "agents" / name)
+        if deployed == "flat":
+            flat = catalog.load("agents", "flat").Config()
+            found = self._checkpoint("flat", self.bench.make("flat", flat), {}, scores, promotion)
+        found.save(checkpoints / self.identity)
+        for what, record in records.items():
+            write_record(record, self.folder / "journals" / f"{what.replace(' ', '-')}.parquet")
+        logs = {field for field, over in self.over.items() if isinstance(over, Range) and over.log}
+        drawn = pictures(name, searched, logs, records, self.history, source_note(self.history))
+        for what, figure in drawn.items():
+            figure.savefig(self.folder / f"{what}.png")
+        facts = self._facts(searched, rows, luck, promotion)
+        write_json(self.folder / "tune.json", facts)
+        self.screen.end("write", str(self.folder))
+        return Tuned(
+            self.folder, checkpoints / self.identity, deployed, reason, rows, searched, self.history, luck, facts
+        )
+
+    def _facts(
+        self, searched: Sequence[Searched], rows: Sequence[Row], luck: Luck, promotion: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        per_year = bars_per_year(self.history.bar_ns)
+        return {
+            "kind": "tune",
+            "id": self.identity,
+            "config": self.config.model_dump(mode="json"),
+            "data": self.history.describe(),
+            "versions": versions(),
+            "luck": luck._asdict(),
+            "leaderboard": [dict(row) for row in rows],
+            "promotion": dict(promotion),
+            "windows": [
+                {
+                    "train": period(self.history, (*one.fold.train, *one.fold.validation)),
+                    "test": period(self.history, one.fold.test),
+                    "params": one.best.params,
+                    "number": one.best.number,
+                    "in_sample": one.best.figures,
+                    "out_of_sample": sharpe(window_rate(one.judged), per_year),
+                    "settings": len(one.tried) + one.given_up + one.refused,
+                    "given_up": one.given_up,
+                    "refused": one.refused,
+                    "importance": one.importance,
+                }
+                for one in searched
+            ],
+        }
+
+    def _checkpoint(
+        self, name: str, agent: Any, setting: Mapping[str, Any], scores: list[dict[str, Any]],
+        promotion: Mapping[str, Any],
+    ) -> Checkpoint:  # fmt: skip
+        history, fold = self.history, self.folds[-1]
+        market = self.bench.market.fit([(history, fold.train)])
+        params = build(catalog.load("agents", name).Config, {**self.config.params, **setting} if setting else {}, name)
+        return Checkpoint(
+            agent={"name": name, "params": params.model_dump(mode="json")},
+            env={"name": market.name, "params": self.config.env.params},
+            seed=seed_for(self.config.seed, self.config.agent, 0, 0),
+            instruments=market.instruments,
+            columns=history.columns,
+            bar_ns=history.bar_ns,
+            interface=market.interface.describe(),
+            provenance={
+                "fingerprint": self.identity,
+                "data": history.describe(),
+                "load": self.config.data.model_dump(mode="json"),
+                "periods": {part: period(history, getattr(fold, part)) for part in Fold._fields},
+                "choice": promotion["reason"],
+                "promotion": dict(promotion),
+                "versions": versions(),
+            },
+            scores=scores,
+            state=agent.state() if hasattr(agent, "fit") else {},
+        )
+
+
+def _reason(passed: bool) -> str:
+    return "what was found is deployed" if passed else "it cannot be told from luck, so holding cash is the choice"
+
+
+def window_rate(window: Window) -> Any:
+    """(N,) returns of a window's choice on its test bars."""
+    from qframe_rl.runner.windows import rate_of as rates
+
+    return rates(window.judged[window.chosen])

@@ -1,0 +1,166 @@
+"""What a search for parameters is made of, as configuration: where to look, how, and for how long."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, field_validator, model_validator
+
+from qframe_rl.config import Base, Range, Ref, Space, UserError, build, nearest, space_of
+from qframe_rl.feeds.data import DataConfig
+
+Sampler = Literal["tpe", "cmaes", "nsga2", "random"]
+_BUDGET = re.compile(r"(\d+)(m|min)?")
+
+
+class Budget(NamedTuple):
+    """How long to search, over all windows together."""
+
+    trials: int | None
+    seconds: float | None
+
+
+class Tune(Base):
+    """Everything that decides what a search does."""
+
+    data: DataConfig = DataConfig()
+    """The bars."""
+    env: Ref = Ref(name="auto")
+    """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
+    agent: str = "mean_reversion"
+    """Strategy of the catalogue."""
+    params: dict[str, Any] = Field(default={})
+    """Its parameters that differ from the defaults; one given here is not searched."""
+    space: tuple[str, ...] = ()
+    """Where to look, in place of what the strategy's file says: ``FIELD=LOW:HIGH``, ``FIELD=LOW:HIGH:log`` or
+    ``FIELD=A|B|C``, separated by commas."""
+    sampler: Sampler = "tpe"
+    """tpe (tree-structured Parzen estimators), cmaes (evolution of a normal distribution; numbers only), random, or
+    nsga2, which looks for the front of return, drawdown and turnover; the others look for the Sharpe ratio."""
+    budget: str = "256"
+    """Settings tried in all windows together, or minutes: ``1000`` or ``30m``. Each window gets an equal part."""
+    walk_forward: int = Field(default=5, ge=1)
+    """Windows; in each the search begins anew on what came before, and its choice is judged on what follows."""
+    anchored: bool = True
+    """Whether training parts begin at the first bar; else they roll along."""
+    gap: int = Field(default=24, ge=0)
+    """Bars purged between training and test."""
+    blocks: int = Field(default=4, ge=1)
+    """Parts of a window's training bars that a setting is scored on one after the other. What learns is trained on
+    those before each part."""
+    prune: bool = True
+    """Whether a setting is given up once its Sharpe ratio over the parts so far lies below the median of the settings
+    before its batch; nsga2 gives none up."""
+    batch: int = Field(default=0, ge=0)
+    """Settings asked for at once, whatever the number of workers; 0 = an eighth of a window's, from 8 to 64, and 8
+    where a setting must be trained. More fill the machine, fewer let each learn from more."""
+    storage: Literal["journal", "sqlite"] = "journal"
+    """File of the search in the run's folder, to be read with Optuna."""
+    seed: int = Field(default=0, ge=0)
+    """Root of all randomness."""
+    level: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """Share of the bootstrap resamples inside the intervals."""
+    resamples: int = Field(default=1000, ge=100)
+    """Number of bootstrap resamples."""
+    promote_anyway: bool = False
+    """Deploy what was found even if it cannot be told from luck; the checkpoint says so."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: object) -> object:
+        """A market's parameters without its name are meant for the default one."""
+        env = values.get("env") if isinstance(values, Mapping) else None
+        if isinstance(values, Mapping) and isinstance(env, Mapping) and "name" not in env:
+            return {**values, "env": {"name": "auto", **env}}
+        return values
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int) else value
+
+    @field_validator("budget")
+    @classmethod
+    def _budget(cls, value: str) -> str:
+        found = _BUDGET.fullmatch(value)
+        if found is None or int(found[1]) == 0:
+            raise ValueError("give a number of settings, or minutes such as 30m")
+        return value
+
+    @model_validator(mode="after")
+    def _enough(self) -> Tune:
+        trials = self.limit.trials
+        if trials is not None and trials < self.walk_forward:
+            raise ValueError(f"budget: {trials} settings are less than one for each of {self.walk_forward} windows")
+        return self
+
+    @property
+    def limit(self) -> Budget:
+        """The budget in numbers."""
+        found = _BUDGET.fullmatch(self.budget)
+        assert found is not None
+        return Budget(None, 60.0 * int(found[1])) if found[2] else Budget(int(found[1]), None)
+
+    @property
+    def many(self) -> bool:
+        """Whether it looks for a front of several aims."""
+        return self.sampler == "nsga2"
+
+
+def space(config: Tune, model: type[Base]) -> Space:
+    """Where to look: what the configuration's fields declare, unless the user says otherwise.
+
+    Parameters
+    ----------
+    config
+        What was asked for.
+    model
+        Configuration of the strategy.
+
+    Raises
+    ------
+    UserError
+        For an unknown field, a malformed range, or if there is nothing to search.
+    """
+    found = {name: over for name, over in space_of(model).items() if name not in config.params}
+    for text in config.space:
+        name, equals, over = text.partition("=")
+        if not equals:
+            raise UserError(f"space {text!r} is not FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A|B|C.")
+        if name not in model.model_fields:
+            raise UserError(f"space: agent {config.agent} has no field {name!r}{nearest(name, model.model_fields)}")
+        if name in config.params:
+            raise UserError(f"space: {name} is also given a value in params; leave one out.")
+        found[name] = _over(text, over, name, model, config)
+    if not found:
+        raise UserError(
+            f"agent {config.agent} says of no field where to look; give --space FIELD=LOW:HIGH, or mark its fields "
+            "with qframe_rl.config.search(low=..., high=...)."
+        )
+    return found
+
+
+def _over(text: str, over: str, name: str, model: type[Base], config: Tune) -> Range | tuple[Any, ...]:
+    """Read one range or list of values."""
+    if "|" in over:
+        made = [build(model, {**config.params, name: value}, "space") for value in over.split("|")]
+        values = tuple(getattr(one, name) for one in made)
+        if not all(isinstance(value, str | int | float) for value in values):
+            raise UserError(f"space {text!r}: a tuner chooses among single values, not among lists.")
+        return values
+    parts = over.split(":")
+    try:
+        low, high = (float(part) for part in parts[:2])
+    except ValueError:
+        raise UserError(f"space {text!r} is not FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=A|B|C.") from None
+    log = parts[2:] == ["log"]
+    if not low < high or (log and low <= 0.0) or (parts[2:] and not log):
+        raise UserError(f"space {text!r}: low must be less than high{', and above zero with log' if log else ''}.")
+    return Range(low, high, log)
+
+
+def whole_numbers(model: type[Base], name: str) -> bool:
+    """Whether a field holds whole numbers."""
+    return model.model_fields[name].annotation is int

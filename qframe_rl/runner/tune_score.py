@@ -1,0 +1,167 @@
+"""What a setting does on a part of a window's training bars: the cells that a search fans out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qframe_rl import catalog
+from qframe_rl.agent import Agent, Log
+from qframe_rl.config import UserError, build
+from qframe_rl.evaluate.metrics import bars_per_year, drawdown, returns, sharpe
+from qframe_rl.evaluate.splits import Fold, WalkForward
+from qframe_rl.gym.market import Market
+from qframe_rl.runner.batch import Result
+from qframe_rl.runner.deploy import make_agent
+from qframe_rl.runner.task import MarketTask, seed_for
+from qframe_rl.runner.windows import run_all
+from qframe_rl.types import Float, History, Segment, Segments
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all cells of a search share."""
+
+    history: History
+    market: Market
+    """Its scaler unfitted."""
+    agent: str
+    """Name in the catalogue."""
+    params: Mapping[str, Any]
+    """Parameters that are not searched."""
+    window: int
+    """Bars shown at each decision."""
+    seed: int
+    parts: tuple[tuple[Fold, ...], ...]
+    """For each window, the parts of its training bars: what to train on, and the one segment to score on."""
+
+    def make(self, setting: Mapping[str, Any], market: Market, seed: int) -> Agent:
+        """Make the agent of a setting, untrained.
+
+        Raises
+        ------
+        UserError
+            If there is no such agent, or if it looks back further than the bars allow.
+        """
+        where = f"agent {self.agent}"
+        config = build(catalog.load("agents", self.agent).Config, {**self.params, **setting}, where)
+        agent = make_agent(self.agent, config, market, self.history.columns, seed, self.history.theory)
+        if agent.window > self.window:
+            raise UserError(f"{where}: it looks back over {agent.window} bars, and only {self.window} are left to it.")
+        return agent
+
+
+class Cell(NamedTuple):
+    """Some settings on one part."""
+
+    window: int
+    part: int
+    settings: tuple[Mapping[str, Any], ...]
+
+
+class Part(NamedTuple):
+    """What one setting did on one part."""
+
+    rate: Float
+    """(N,) returns per bar, net of costs."""
+    traded: float
+    """Notional over mean equity before each bar."""
+    trades: int
+
+
+def judge(ground: Ground, cell: Cell, log: Log) -> list[Part | str]:
+    """Score the settings of a cell, training first those that learn; of one that cannot be trained, say why."""
+    fold = ground.parts[cell.window][cell.part]
+    (segment,) = fold.test
+    market, agents, reasons = ground.market, dict[int, Any](), dict[int, str]()
+    if fold.train:
+        market = market.fit([(ground.history, fold.train)])
+    seed = seed_for(ground.seed, ground.agent, cell.window, 0)
+    for k, setting in enumerate(cell.settings):
+        agents[k] = ground.make(setting, market, seed)
+        if fold.train:
+            try:
+                agents[k].fit(MarketTask(market, ground.history, fold, seed), log)
+            except UserError as error:
+                reasons[k] = str(error)
+                del agents[k]
+    before = segment.start - ground.window
+    bars, played = ground.history.rows(before, segment.stop), Segment(ground.window, segment.stop - before)
+    results = run_all(market, [(agent, bars, played) for agent in agents.values()], ground.window)
+    scored = dict(zip(agents, map(_part, results), strict=True))
+    return [reasons[k] if k in reasons else scored[k] for k in range(len(cell.settings))]
+
+
+def _part(result: Result) -> Part:
+    mean = float(result.equity[:-1].mean())
+    return Part(returns(result.equity), result.notional / mean if mean > 0.0 else 0.0, result.trades)
+
+
+def figures(parts: Sequence[Part], bar_ns: int) -> dict[str, float]:
+    """What a setting came to over its parts, laid end to end: plain numbers, annual and net of costs."""
+    rate, per_year = rate_of(parts), bars_per_year(bar_ns)
+    curve = np.concatenate([[1.0], np.cumprod(1.0 + rate)])
+    years = len(rate) / per_year
+    growth = float(np.log(curve[-1]) / years) if curve[-1] > 0.0 else -np.inf
+    return {
+        "sharpe": sharpe(rate, per_year),
+        "annual_return": float(np.expm1(min(growth, np.log(1e6)))),
+        "max_drawdown": float(drawdown(curve).min()),
+        "turnover": sum(part.traded for part in parts) / years,
+        "trades": float(sum(part.trades for part in parts)),
+        "bars": float(len(rate)),
+    }
+
+
+def rate_of(parts: Sequence[Part]) -> Float:
+    """(N,) returns of consecutive parts."""
+    return np.concatenate([part.rate for part in parts])
+
+
+def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, gap: int) -> tuple[Fold, ...]:
+    """Cut a window's own bars, all before its test, into parts to score on.
+
+    Parameters
+    ----------
+    history
+        The bars.
+    fold
+        The window.
+    n
+        Number of parts.
+    window
+        Bars shown at each decision: no part begins before as many have passed.
+    learns
+        Whether each part is preceded by bars to train on.
+    gap
+        Bars purged between what is trained on and what is scored.
+
+    Raises
+    ------
+    UserError
+        If there are too few bars.
+    """
+    segments: Segments = (*fold.train, *fold.validation)
+    begin, end = segments[0].start, segments[-1].stop
+    if learns:
+        inner = WalkForward(n_folds=n, gap=gap).split(history.rows(begin, end))
+        found = tuple(Fold(*(tuple(_moved(s, begin) for s in part) for part in one)) for one in inner)
+    else:
+        edges = np.linspace(max(begin, window), max(begin, window, end), n + 1).astype(int).tolist()
+        found = tuple(Fold((), (), (Segment(a, b),)) for a, b in pairwise(edges))
+    for one in found:
+        (test,) = one.test
+        if test.start < window or test.n_bars < 2:
+            raise UserError(
+                f"{history.source.origin}: the first window's {end - begin} training bars are too few for {n} parts "
+                f"when {window} bars are looked back over; take more data, fewer windows or fewer blocks."
+            )
+    return found
+
+
+def _moved(segment: Segment, by: int) -> Segment:
+    return Segment(segment.start + by, segment.stop + by)
