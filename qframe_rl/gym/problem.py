@@ -66,6 +66,8 @@ class Curve(NamedTuple):
     y_label: str
     x: Float
     y: Float
+    given: bool = False
+    """Whether it shows the circumstances, which are the same for every policy, and not what the policy does."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,8 @@ class Numbers:
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
     masks: Callable[[Single], Bool] | None = None
-    window: int = 0
     market_shape: tuple[int, int] = (0, 0)
+    window: int = 0
 
     def observe(self, view: View) -> Single:
         """Refuse: a problem has no views."""

@@ -7,8 +7,11 @@ to the last bit; `tests/contracts` holds every such agent of the catalogue to it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,8 +23,10 @@ from qframe_rl.kernel.columns import ABSORBED, CASH, EQUITY, MARK, N_FILLS, POSI
 from qframe_rl.kernel.lanes import LANES, scratch
 from qframe_rl.kernel.rows import advance_rows, target_rows
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
+from qframe_rl.kernel.walk import walk_rows
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Int, Orders, Record, Segment
 
+T = TypeVar("T")
 _TOGETHER = LANES
 """Lanes that are walked side by side: as many accounts as the kernel settles at once."""
 
@@ -97,8 +102,44 @@ def batch(market: Market, lanes: Sequence[Lane]) -> list[Result]:
     found: dict[int, Result] = {}
     for group in _groups(lanes):
         walk = _Walk(market, [lanes[k] for k in group])
-        found |= dict(zip(group, walk.results(), strict=True))
+        found |= dict(zip(group, walk.results(np.empty), strict=True))
     return [found[k] for k in range(len(lanes))]
+
+
+def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T]) -> list[T]:
+    """Settle any number of lanes, and keep of each no more than its score.
+
+    Lanes are taken as they come, so they may be made on the way, and the memory of their curves is used again: a
+    thousand settings over a hundred thousand bars never lie in memory at once.
+
+    Parameters
+    ----------
+    market
+        Rules and cash.
+    lanes
+        The backtests.
+    score
+        What to keep of a result; its arrays are only good until it returns.
+    """
+    buffers: dict[int, Float] = {}
+
+    def room(shape: tuple[int, ...]) -> Float:
+        size = math.prod(shape)
+        if len(buffers.get(len(shape), ())) < size:
+            buffers[len(shape)] = np.empty(size)
+        return buffers[len(shape)][:size].reshape(shape)
+
+    kept, coming = [], iter(lanes)
+    tape: tuple[tuple[int, ...], tuple[Float, list[int]]] = ((), (np.empty(0), []))
+    while group := list(islice(coming, LANES)):
+        for band in dict.fromkeys(one.band for one in group):
+            if band != group[0].band:
+                raise ValueError("the lanes of a sweep must share a band")
+        names = tuple(id(one.history) for one in group)
+        if tape[0] != names:
+            tape = (names, _tape(group))
+        kept += [score(result) for result in _Walk(market, group, tape[1]).results(room)]
+    return kept
 
 
 def records(market: Market, lanes: Sequence[Lane]) -> list[Record]:
@@ -130,48 +171,47 @@ def planner(agent: Agent) -> Planner | None:
 class _Walk:
     """A group of lanes: accounts, the tape that they walk along, and where they are on it."""
 
-    def __init__(self, market: Market, lanes: Sequence[Lane]):
+    def __init__(self, market: Market, lanes: Sequence[Lane], tape: tuple[Float, list[int]] | None = None):
         self.market, self.lanes = market, lanes
-        self.bars, offsets = _tape(lanes)
+        self.bars, offsets = tape or _tape(lanes)
         n, b = len(market.instruments), len(lanes)
         self.length = np.array([len(one.targets) for one in lanes])
-        self.targets = np.full((int(self.length.max()), b, n), np.nan)
-        for k, one in enumerate(lanes):
-            self.targets[: len(one.targets), k] = one.targets
         self.row = np.array([offset + one.first for offset, one in zip(offsets, lanes, strict=True)])
         self.account, self.holding = opened(market.cash, b), np.zeros((b, n, 2))
         self.holding[:, :, MARK] = np.stack([_marks(one) for one in lanes])
 
-    def results(self) -> list[Result]:
-        equity, sums = np.empty((len(self.targets) + 1, len(self.lanes))), np.zeros((len(self.lanes), 3))
-        equity[0] = self.account[:, EQUITY]
-        self._go(equity, sums, np.empty((0, 0, 0)))
+    def results(self, room: Callable[[tuple[int, ...]], Float]) -> list[Result]:
+        """What each account came to; ``room`` makes arrays."""
+        (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
+        targets, equity, sums = room((b, steps, a)), room((b, steps + 1)), np.zeros((b, 3))
+        for k, one in enumerate(self.lanes):
+            targets[k, : len(one.targets)] = one.targets
+        equity[:, 0] = self.account[:, EQUITY]
+        walk_rows(
+            targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars, self.row, rules.table,
+            rules.leverage, rules.shorting, equity, sums, np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_),
+            np.empty((b, a)), np.empty((0, a)), np.zeros((b, a, N_FILLS)), scratch(a),
+        )  # fmt: skip
         return [
-            Result(equity[: n + 1, k].copy(), float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]))
+            Result(equity[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]))
             for k, n in enumerate(self.length.tolist())
         ]
 
     def records(self) -> list[Record]:
         """Journals: rows of cash, loss absorbed, positions, marks, orders and fills, chained as `Journal` chains."""
-        steps, (b, a, _) = len(self.targets), self.holding.shape
-        rows = np.zeros((steps + 1, b, 2 + 14 * a))
+        (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
+        targets, rows = np.full((steps, b, a), np.nan), np.zeros((steps + 1, b, 2 + 14 * a))
+        for k, one in enumerate(self.lanes):
+            targets[: len(one.targets), k] = one.targets
         rows[0, :, 0], rows[0, :, 2 + a : 2 + 2 * a] = self.account[:, CASH], self.holding[:, :, MARK]
         rows[0, :, 2 + 3 * a : 2 + 5 * a] = np.nan
-        equity = np.empty((steps + 1, b))
-        ends = self._go(equity, np.zeros((b, 3)), rows)
-        return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
-
-    def _go(self, equity: Float, sums: Float, rows: Float) -> Int:
-        """Walk to the end; returns how many bars each account was active in."""
-        rules, (b, a, _) = self.market.rules, self.holding.shape
         ends, active = np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_)
-        fills, orders = np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3))
         _walk(
-            self.targets, self.lanes[0].band, self.account, self.holding, self.bars, self.row, self.length,
-            rules.table, rules.leverage, rules.shorting, fills, orders, scratch(a), np.empty((0, a)), active, ends,
-            equity, sums, rows,
+            targets, self.lanes[0].band, self.account, self.holding, self.bars, self.row, self.length, rules.table,
+            rules.leverage, rules.shorting, np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a),
+            np.empty((0, a)), active, ends, rows,
         )  # fmt: skip
-        return ends
+        return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
 
     def _record(self, rows: Float, one: Lane) -> Record:
         time = one.history.time[one.first : one.first + len(rows)]
@@ -190,35 +230,20 @@ class _Walk:
 def _walk(
     targets: Float, band: float, account: Float, holding: Float, bars: Float, row: Int, length: Int, table: Float,
     leverage: float, shorting: bool, fills: Float, orders: Float, work: Float, offset: Float, active: Bool, ends: Int,
-    equity: Float, sums: Float, rows: Float,
+    rows: Float,
 ) -> None:  # fmt: skip
-    """Move all accounts along their bars; journals are kept where ``rows`` has room for them."""
-    kept = len(rows) > 0
+    """Move all accounts along their bars, bar by bar, and note each; ``ends`` (B,) counts the bars of each."""
     for t in range(len(targets)):
         for b in range(len(row)):
             active[b] = t < length[b] and account[b, RUINED] == 0.0
             ends[b] += 1 if active[b] else 0
-        if kept:
-            target_rows(targets[t], offset, band, account, holding, bars, row, orders, work)
+        target_rows(targets[t], offset, band, account, holding, bars, row, orders, work)
         advance_rows(
             targets[t], offset, band, account, holding, bars, row, active, table, leverage, shorting, True, fills, work
         )
         for b in range(len(row)):
-            equity[t + 1, b] = account[b, EQUITY]
             if active[b]:
-                _count(fills[b], sums[b])
-                if kept:
-                    _note(account[b], holding[b], orders[b], fills[b], rows[t + 1, b])
-
-
-@inlined
-def _count(fills: Float, sums: Float) -> None:
-    """Add what a bar cost, traded and filled to ``sums`` (3,); ``fills`` (A, 9) as in `qframe_rl.types.Fills`."""
-    for a in range(len(fills)):
-        f = fills[a]
-        sums[0] += f[2] + f[3] + f[4] + f[5]
-        sums[1] += abs(f[0]) * f[1] + abs(f[7]) * f[8]
-        sums[2] += 1.0 if f[0] != 0.0 else 0.0
+                _note(account[b], holding[b], orders[b], fills[b], rows[t + 1, b])
 
 
 @inlined

@@ -2,18 +2,20 @@
 
 The protocol is small. A learner that can be trained on a problem has, beside what every `Learner` has, a method
 ``policy()`` that returns its trained, deterministic policy over plain observations; its ``fit`` asks the task for
-nothing but ``brief``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
+nothing but ``brief``, ``envs``, ``validate``, ``remember`` and ``recall``. See `qframe_rl.agent.Solver`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, Brief
+from qframe_rl.agent import Agent, Brief, Solver, State
 from qframe_rl.config import UserError
 from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.types import Bool, Float, History, Segments
@@ -64,24 +66,36 @@ class ProblemTask:
         The problem.
     seed
         Root of the learner's randomness, in [0, 2³²).
+    snapshot
+        File in which an interrupted training is kept; None = nowhere.
     """
 
     train: Sequence[tuple[History, Segments]] = ()
     validation: Sequence[tuple[History, Segments]] = ()
 
-    def __init__(self, problem: Problem, seed: int):
-        self.problem = problem
+    def __init__(self, problem: Problem, seed: int, snapshot: Path | None = None):
+        self.problem, self.snapshot = problem, snapshot
         self.brief: Brief = problem.brief(seed)
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
-        """Training environments with autoreset mode SAME_STEP, seeded; there are no bars, so ``indexed`` says nothing."""
+        """Training environments with autoreset mode SAME_STEP, seeded; without bars ``indexed`` says nothing."""
         envs = self.problem.vec(n_envs, AutoresetMode.SAME_STEP)
         envs.reset(seed=self.brief.seed)
         return envs
 
+    def remember(self, state: State) -> None:
+        """Write ``state`` to the snapshot, whole or not at all."""
+        if self.snapshot is not None:
+            write_state(state, self.snapshot)
+
+    def recall(self) -> State:
+        """Read the snapshot; empty where there is none."""
+        return {} if self.snapshot is None or not self.snapshot.exists() else read_state(self.snapshot)
+
     def validate(self, agent: Agent) -> float:
-        """Mean score over episodes that are neither trained nor measured on."""
-        return float(scores(self.problem, policy_of(agent), _VALIDATION_EPISODES, _VALIDATION_SEED).mean())
+        """Mean score of a `Solver` over episodes that are neither trained nor measured on."""
+        solver = cast(Solver, agent)
+        return float(scores(self.problem, solver.policy(), _VALIDATION_EPISODES, _VALIDATION_SEED).mean())
 
 
 class Share(NamedTuple):
@@ -96,22 +110,35 @@ class Share(NamedTuple):
     """The same of the optimal policy."""
 
 
-def measure(problem: Problem, agent: Agent, n_episodes: int = EPISODES) -> Share:
+def measure(problem: Problem, agent: Solver, n_episodes: int = EPISODES) -> Share:
     """Compare a trained agent with the optimum on common random numbers."""
-    learned = float(scores(problem, policy_of(agent), n_episodes).mean())
+    learned = float(scores(problem, agent.policy(), n_episodes).mean())
     optimal = float(scores(problem, problem.theory().policy(), n_episodes).mean())
     return Share(optimal / learned if optimal < 0.0 else learned / optimal, learned, optimal)
 
 
-def policy_of(agent: Agent) -> Act:
-    """The policy of an agent that can be trained on problems.
+def write_state(state: State, path: Path) -> None:
+    """Write arrays to a file, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, fresh)
+    fresh.replace(path)
+
+
+def read_state(path: Path) -> State:
+    """Read what `write_state` wrote.
 
     Raises
     ------
     UserError
-        If it has none.
+        If it is corrupt.
     """
-    if not hasattr(agent, "policy"):
-        raise UserError(f"agent {type(agent).__name__} has no policy(): it cannot be trained on a problem.")
-    policy: Act = agent.policy()
-    return policy
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except SafetensorError:
+        raise UserError(f"{path} is corrupt; remove it, and the training begins anew.") from None

@@ -54,7 +54,9 @@ def _entries(state: Mapping[str, NDArray[Any]], prefix: str) -> dict[int, dict[s
     for name, value in state.items():
         if name.startswith(prefix):
             key, entry = name.removeprefix(prefix).split(".", 1)
-            found.setdefault(int(key), {})[entry] = torch.from_numpy(np.array(value))
+            # A file knows no array without axes, torch no count of steps with one.
+            shape = () if entry == "step" else value.shape
+            found.setdefault(int(key), {})[entry] = torch.from_numpy(np.array(value).reshape(shape))
     return found
 
 
@@ -65,5 +67,4 @@ def _reach(model: Any, path: str) -> Any:
 
 
 def _array(value: torch.Tensor) -> NDArray[Any]:
-    found: NDArray[Any] = value.detach().cpu().numpy().copy()
-    return found
+    return np.atleast_1d(value.detach().cpu().numpy().copy())

@@ -24,7 +24,10 @@ def planners(kind: str, n: int) -> dict[str, Planner]:
     for name in catalog.names("agents"):
         module = catalog.load("agents", name)
         if name != "optimal":
-            agent = module.make(module.Config(), market.brief(history.columns, 3))
+            try:
+                agent = module.make(module.Config(), market.brief(history.columns, 3))
+            except UserError:  # it does not trade such a market
+                continue
             if isinstance(agent, Planner) and not hasattr(agent, "fit"):
                 found[name] = agent
     return found

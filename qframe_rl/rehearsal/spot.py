@@ -1,0 +1,82 @@
+"""The spot wallet: coins that are free, and coins that open orders keep back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from qframe_rl.rehearsal.book import Level
+from qframe_rl.rehearsal.decimals import ZERO, money
+from qframe_rl.rehearsal.errors import insufficient
+from qframe_rl.rehearsal.market import SPOT
+from qframe_rl.rehearsal.order import Order
+
+
+class SpotWallet:
+    """Balances of one account. A purchase pays its fee in the coin bought, a sale in the quote currency."""
+
+    def __init__(self, balances: Mapping[str, Decimal]):
+        self.free: dict[str, Decimal] = defaultdict(lambda: ZERO, balances)
+        self.locked: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        self.updated = 0
+
+    def admit(self, order: Order, taking: Sequence[Level]) -> None:
+        """Keep back what an order will need.
+
+        Parameters
+        ----------
+        order
+            The order before it is accepted.
+        taking
+            What it would take from the book at once.
+
+        Raises
+        ------
+        Refused
+            If less is free.
+        """
+        asset = order.market.quote if order.buys else order.market.base
+        at = order.limit if order.limit is not None else order.stop
+        if not order.buys:
+            need = order.quantity
+        elif at is not None:
+            need = money(order.quantity * at)
+        else:
+            need = sum((money(level.price * level.quantity) for level in taking), ZERO)
+        if self.free[asset] < need:
+            raise insufficient(SPOT)
+        order.held = need
+        self.free[asset] -= need
+        self.locked[asset] += need
+
+    def fill(self, order: Order, price: Decimal, quantity: Decimal, rate: Decimal) -> tuple[Decimal, str, Decimal]:
+        """Exchange coins; return the fee, its asset and the realised profit, which spot has not."""
+        base, quote = order.market.base, order.market.quote
+        paid = money(price * quantity)
+        if order.buys:
+            fee = money(quantity * rate)
+            part = min(order.held, self._share(order, quantity, paid))
+            self._free(order, quote, part)
+            self.free[quote] -= paid
+            self.free[base] += quantity - fee
+            return fee, base, ZERO
+        fee = money(paid * rate)
+        self._free(order, base, min(order.held, quantity))
+        self.free[base] -= quantity
+        self.free[quote] += paid - fee
+        return fee, quote, ZERO
+
+    def release(self, order: Order) -> None:
+        """Give back what a closed order kept."""
+        self._free(order, order.market.quote if order.buys else order.market.base, order.held)
+
+    def _share(self, order: Order, quantity: Decimal, paid: Decimal) -> Decimal:
+        """What was kept back for this part of a purchase."""
+        at = order.limit if order.limit is not None else order.stop_price
+        return max(paid, money(at * quantity))
+
+    def _free(self, order: Order, asset: str, amount: Decimal) -> None:
+        order.held -= amount
+        self.locked[asset] -= amount
+        self.free[asset] += amount

@@ -1,0 +1,181 @@
+"""Market data that both wires give out, each in its own keys: candles, trades, the day's figures, depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from qframe_rl.rehearsal import errors
+from qframe_rl.rehearsal.book import Level
+from qframe_rl.rehearsal.candles import INTERVALS, Candle, candles, latest
+from qframe_rl.rehearsal.decimals import float_text, money, text
+from qframe_rl.rehearsal.market import SPOT, Market
+from qframe_rl.rehearsal.path import Print
+from qframe_rl.rehearsal.tape import Tape
+from qframe_rl.rehearsal.wire.call import Call, Json
+from qframe_rl.rehearsal.world import Place
+from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME
+
+DAY_MS = 86_400_000
+_FAR = 2**62
+
+
+def kline_rows(call: Call, tape: Tape, most: int, default: int = 500) -> list[list[Json]]:
+    """Candles in a request's span."""
+    interval = call.text("interval")
+    if interval not in INTERVALS or (interval == "1s" and call.wire != SPOT):
+        raise errors.Refused(-1120, "Invalid interval.")
+    limit = call.limit(default, most)
+    until = call.whole("endTime", _FAR)
+    if "startTime" in call.params:
+        found = candles(tape, interval, call.whole("startTime"), until, limit, call.now)
+    else:
+        found = latest(tape, interval, until, limit, call.now)
+    return [kline_row(tape.market, candle) for candle in found]
+
+
+def kline_row(market: Market, candle: Candle) -> list[Json]:
+    """One candle as REST writes it."""
+    digits, size = market.price_digits, market.quantity_digits
+    prices = [float_text(x, digits) for x in (candle.open, candle.high, candle.low, candle.close)]
+    quote = quote_volume(candle)
+    volume = float_text(candle.volume, size)
+    half = f"{candle.volume / 2:.{size}f}", f"{quote / 2:.8f}"
+    return [candle.open_ms, *prices, volume, candle.end_ms - 1, f"{quote:.8f}", candle.trades, *half, "0"]
+
+
+def quote_volume(candle: Candle) -> float:
+    """Turnover of a candle: its volume at the mean of its four prices."""
+    return candle.volume * (candle.open + candle.high + candle.low + candle.close) / 4.0
+
+
+class Day(NamedTuple):
+    """Figures of the last 24 hours."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    before: float
+    """Close before them."""
+    volume: float
+    quote: float
+    since_ms: int
+    first_id: int
+    last: Print
+    trades: int
+
+
+def day(place: Place, now_ms: int) -> Day:
+    """Count the last 24 hours, whole bars and the open one."""
+    tape, market = place.tape, place.market
+    row, n = tape.last(now_ms)
+    told = tape.prints(row)[: n + 1]
+    first = max(0, int(np.searchsorted(market.opens, now_ms - DAY_MS)))
+    whole = market.values[min(first, row) : row]
+    price = [float(p.price) for p in told]
+    high, low = max(price), min(price)
+    volume = float(sum(p.quantity for p in told))
+    quote = float(sum(p.quantity * p.price for p in told))
+    if len(whole):
+        high, low = max(high, float(whole[:, HIGH].max())), min(low, float(whole[:, LOW].min()))
+        volume = round(volume + float(whole[:, VOLUME].sum()), 8)
+        quote += float((whole[:, VOLUME] * whole[:, OPEN : CLOSE + 1].mean(axis=1)).sum())
+    head = min(first, row)
+    opening = float(market.values[head, OPEN])
+    before = float(market.values[head - 1, CLOSE]) if head else opening
+    count = (row - head) * tape.n_prints + len(told)
+    return Day(
+        opening, high, low, price[-1], before, volume, quote, now_ms - DAY_MS, head * tape.n_prints + 1, told[-1], count
+    )
+
+
+def recent(tape: Tape, now_ms: int) -> Iterator[Print]:
+    """Trades up to a moment, the latest first."""
+    row, n = tape.last(now_ms)
+    while row >= 0:
+        told = tape.prints(row)
+        yield from reversed(told if n is None else told[: n + 1])
+        row, n = row - 1, None  # type: ignore[assignment]
+
+
+def by_number(tape: Tape, number: int, now_ms: int) -> Iterator[Print]:
+    """Trades from one number on, up to a moment."""
+    for row in range(max(0, (number - 1) // tape.n_prints), len(tape.market.opens)):
+        for one in tape.prints(row):
+            if one.time > now_ms:
+                return
+            if one.id >= number:
+                yield one
+
+
+def by_time(tape: Tape, since_ms: int, until_ms: int) -> Iterator[Print]:
+    """Trades of a span, both ends included."""
+    start = int(np.searchsorted(tape.market.opens, since_ms, side="right")) - 1
+    for row in range(max(0, start), len(tape.market.opens)):
+        for one in tape.prints(row):
+            if one.time > until_ms:
+                return
+            if one.time >= since_ms:
+                yield one
+
+
+def wanted_trades(call: Call, tape: Tape) -> list[Print]:
+    """Trades that a request for aggregate trades asks for."""
+    limit = call.limit(500, 1000)
+    if "fromId" in call.params:
+        return list(islice(by_number(tape, call.whole("fromId"), call.now), limit))
+    if "startTime" in call.params:
+        until = min(call.whole("endTime", _FAR), call.now)
+        return list(islice(by_time(tape, call.whole("startTime"), until), limit))
+    until = min(call.whole("endTime", call.now), call.now)
+    return list(islice(recent(tape, until), limit))[::-1]
+
+
+def last_trades(call: Call, tape: Tape) -> list[Print]:
+    """The last trades, the oldest first."""
+    return list(islice(recent(tape, call.now), call.limit(500, 1000)))[::-1]
+
+
+def agg_trade(market: Market, one: Print) -> Json:
+    """One aggregate trade; only spot says ``M``."""
+    row = {
+        "a": one.id,
+        "p": text(one.price, market.price_digits),
+        "q": text(one.quantity, market.quantity_digits),
+        "f": one.id,
+        "l": one.id,
+        "T": one.time,
+        "m": not one.buying,
+    }
+    return row | {"M": True} if market.wire == SPOT else row
+
+
+def trade(market: Market, one: Print) -> Json:
+    """One trade; only spot says ``isBestMatch``."""
+    row = {
+        "id": one.id,
+        "price": text(one.price, market.price_digits),
+        "qty": text(one.quantity, market.quantity_digits),
+        "quoteQty": text(money(one.price * one.quantity), 8 if market.wire == SPOT else 2),
+        "time": one.time,
+        "isBuyerMaker": not one.buying,
+    }
+    return row | {"isBestMatch": True} if market.wire == SPOT else row
+
+
+def pairs(market: Market, levels: list[Level], limit: int | None = None) -> list[list[str]]:
+    """Levels as pairs of texts."""
+    return [
+        [text(price, market.price_digits), text(quantity, market.quantity_digits)] for price, quantity in levels[:limit]
+    ]
+
+
+def best(market: Market, levels: list[Level]) -> list[str]:
+    """Best level of a side; zeros where it is empty."""
+    if levels:
+        return pairs(market, levels, 1)[0]
+    return [f"{0:.{market.price_digits}f}", f"{0:.{market.quantity_digits}f}"]

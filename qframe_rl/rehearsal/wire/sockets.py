@@ -1,0 +1,199 @@
+"""Websockets: market streams, user streams, and the websocket API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from aiohttp import WSMsgType, web
+
+from qframe_rl.rehearsal import errors
+from qframe_rl.rehearsal.exchange import Exchange
+from qframe_rl.rehearsal.faults import AFTER, BEFORE, DIALS, Fault
+from qframe_rl.rehearsal.market import SPOT, USDM
+from qframe_rl.rehearsal.wire import auth
+from qframe_rl.rehearsal.wire.call import KEY, SIGNED, Call, Json
+from qframe_rl.rehearsal.wire.link import API, MARKET, USER, Link
+from qframe_rl.rehearsal.wire.routes import API as METHODS
+
+_FUTURES = ("/market/", "/public/", "/private/", "/ws-fapi/", "/fapi/")
+_HITS = {**BEFORE, **AFTER}
+
+
+class Sockets:
+    """Opens and serves websockets.
+
+    Parameters
+    ----------
+    exchange
+        What is listened to.
+    """
+
+    def __init__(self, exchange: Exchange):
+        self.exchange = exchange
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serve one websocket until it ends."""
+        wire, role = _wire(request), _role(request)
+        fault = self.exchange.script.draw(f"{wire}.dial.{role}", DIALS) if self.exchange.script.lines else None
+        if self.exchange.down or (fault is not None and fault.kind == "503-dial"):
+            return web.Response(status=503, text="Service Unavailable")
+        transport = request.transport
+        if transport is None or fault is not None:
+            if transport is not None:
+                transport.abort()
+            raise ConnectionResetError
+        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=2**20)
+        await socket.prepare(request)
+        link = Link(wire, role, socket, transport, self.exchange.script, request.path == "/stream")
+        self.exchange.hub.links.add(link)
+        writer = asyncio.ensure_future(link.write())
+        try:
+            self._open(link, request)
+            await self._read(link)
+        finally:
+            writer.cancel()
+            link.gone()
+            self.exchange.hub.leave(link)
+        return socket
+
+    def _open(self, link: Link, request: web.BaseRequest) -> None:
+        """Subscribe what the address itself names: streams, or a listen key."""
+        tail = request.path.rpartition("/")[2]
+        named = request.query.get("streams") or unquote(tail)
+        for stream in named.split("/"):
+            if "@" in stream:
+                self.exchange.hub.subscribe(link, stream)
+        account = self.exchange.world.listen_keys.get(request.query.get("listenKey", tail))
+        if account is not None:
+            self.exchange.hub.listen(link, account, lambda event: event)
+        self.exchange.nudge()
+
+    async def _read(self, link: Link) -> None:
+        async for message in link.socket:
+            if link.stalled:
+                continue
+            if message.type == WSMsgType.PING:
+                await link.socket.pong(message.data)
+            elif message.type == WSMsgType.TEXT:
+                await self._request(link, message.data)
+            elif message.type == WSMsgType.ERROR:
+                return
+
+    async def _request(self, link: Link, text: str) -> None:
+        try:
+            request = json.loads(text)
+        except ValueError:
+            request = None
+        if not isinstance(request, dict):
+            link.answer({"error": {"code": 3, "msg": "Invalid JSON"}})
+        elif link.role == API:
+            await self._call(link, request)
+        else:
+            self._subscribe(link, request)
+        self.exchange.nudge()
+
+    def _subscribe(self, link: Link, request: Mapping[str, Json]) -> None:
+        number, method, params = request.get("id"), request.get("method"), request.get("params")
+        if method == "LIST_SUBSCRIPTIONS":
+            link.answer({"result": sorted(link.streams), "id": number})
+            return
+        if method not in ("SUBSCRIBE", "UNSUBSCRIBE") or not isinstance(params, list):
+            link.answer({"error": {"code": 2, "msg": "Invalid request: unknown method or parameters"}, "id": number})
+            return
+        link.answer({"result": None, "id": number})
+        for stream in params:
+            change = self.exchange.hub.subscribe if method == "SUBSCRIBE" else self.exchange.hub.unsubscribe
+            change(link, str(stream))
+
+    async def _call(self, link: Link, request: Mapping[str, Json]) -> None:
+        """Answer a request of the websocket API."""
+        self.exchange.requests += 1
+        method, params = str(request.get("method")), request.get("params") or {}
+        if method.startswith("userDataStream."):
+            link.answer(self._user_stream(link, method, request, params))
+            return
+        route = METHODS[link.wire].get(method)
+        if route is None:
+            link.answer(_refused(request, errors.Refused(-1000, f"Unknown method: {method}")))
+            return
+        fault = self.exchange.script.draw(route.name, _HITS) if self.exchange.script.lines else None
+        if fault is not None and fault.kind in BEFORE and fault.kind != "late":
+            _spoil(link, request, fault)
+            return
+        if fault is not None and fault.kind == "late":
+            await asyncio.sleep(fault.seconds)
+        answer = self._answer(link, request, route.security, lambda call: route.answer(call), params)
+        if fault is not None and fault.kind in AFTER:
+            _spoil(link, request, fault)
+        else:
+            link.answer(answer)
+
+    def _answer(self, link: Link, request, security, act, params) -> Json:  # type: ignore[no-untyped-def]
+        self.exchange.catch_up()
+        plain = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in params.items()}
+        call = Call(self.exchange.world, link.wire, plain, freshness=self.exchange.freshness)
+        try:
+            auth.admit(call, security, plain.get("apiKey"), auth.payload_of_params(params))
+            return {"id": request.get("id"), "status": 200, "result": act(call), "rateLimits": []}
+        except errors.Refused as refusal:
+            return _refused(request, refusal)
+
+    def _user_stream(self, link: Link, method: str, request: Mapping[str, Json], params: Mapping[str, Json]) -> Json:
+        """Begin or end to tell an account's events on this socket."""
+        hub = self.exchange.hub
+        number = len(hub.links)
+
+        def subscribe(call: Call) -> Json:
+            hub.listen(link, call.user, lambda event: {"subscriptionId": number, "event": event})
+            return {"subscriptionId": number}
+
+        def unsubscribe(call: Call) -> Json:
+            hub.leave(link)
+            hub.links.add(link)
+            return {}
+
+        def start(call: Call) -> Json:
+            return {"listenKey": call.world.listen_key(call.user)}
+
+        acts = {
+            "userDataStream.subscribe.signature": (SIGNED, subscribe),
+            "userDataStream.unsubscribe": ("none", unsubscribe),
+            "userDataStream.start": (KEY, start),
+            "userDataStream.ping": (KEY, start),
+        }
+        if method not in acts:
+            return _refused(request, errors.Refused(-1000, f"Unknown method: {method}"))
+        return self._answer(link, request, *acts[method], params)
+
+
+def _refused(request: Mapping[str, Json], refusal: errors.Refused) -> Json:
+    error = {"code": refusal.code, "msg": refusal.message}
+    return {"id": request.get("id"), "status": refusal.status, "error": error, "rateLimits": []}
+
+
+def _spoil(link: Link, request: Mapping[str, Json], fault: Fault) -> None:
+    """What a fault makes of an answer on the websocket API."""
+    kind = fault.kind
+    if kind.startswith("drop"):
+        link.end(reset=True)
+    elif kind in ("cut", "malformed", "empty", "html", "null", "list", "object"):
+        link.put('{"id":"' + str(request.get("id")) + '","status":2')
+    elif not kind.startswith("black-hole"):
+        status = int(kind) if kind.isdigit() else 503
+        code, text = (-1003, "Too many requests.") if status in (418, 429) else (-1006, "Execution status unknown.")
+        link.answer(_refused(request, errors.Refused(code, text, status)))
+
+
+def _wire(request: web.BaseRequest) -> str:
+    host = request.headers.get("Host", "")
+    futures = request.path.startswith(_FUTURES) or host.startswith(("fstream", "ws-fapi")) or "binancefuture" in host
+    return USDM if futures else SPOT
+
+
+def _role(request: web.BaseRequest) -> str:
+    if request.path.startswith(("/ws-api/", "/ws-fapi/")):
+        return API
+    return USER if request.path.startswith("/private/") or "listenKey" in request.query else MARKET
