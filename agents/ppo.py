@@ -1,26 +1,33 @@
-"""Proximal policy optimisation (Schulman et al., 2017), trained by Stable-Baselines3 on the native batch.
+"""Proximal policy optimisation (Schulman et al., 2017), compact and fast.
 
-Acting needs torch alone: the trained actor is rebuilt from its weights.
+The environments hand out places on the tape instead of copied windows; the feature matrix lies on the device, and each
+distinct bar is encoded once (`qframe_rl.policy`). Rewards are divided by the running standard deviation of the
+discounted return (Engstrom et al., 2020), so that the defaults serve any scale; an episode that was cut off is
+bootstrapped with the value of its true last observation (Pardo et al., 2018).
+
+From top to bottom: `Config`, the agent, and a training: `collect`, `judge`, `improve`, again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from qframe_rl.agent import Brief, Log, State, Task, View
-from qframe_rl.config import Base
-from qframe_rl.types import Orders
-
-if TYPE_CHECKING:
-    import torch
-    from gymnasium.vector import VectorEnv
+from qframe_rl.config import Base, UserError
+from qframe_rl.jit import compiled
+from qframe_rl.policy import Bars, Net, Shape, Torso
+from qframe_rl.types import Bool, Float, Int, Orders, Single
 
 
 class Config(Base):
@@ -46,8 +53,21 @@ class Config(Base):
     """Largest change of an action's probability ratio that is rewarded."""
     ent_coef: float = Field(default=0.003, ge=0.0)
     """Weight of the entropy bonus."""
-    hidden: tuple[int, ...] = (64, 64)
+    log_std: float = -0.5
+    """Logarithm of the standard deviation that continuous actions begin with, on the scale of [-1, 1]."""
+    network: Torso = "mlp"
+    """What looks at the bars: mlp, cnn, lstm or gru. All but mlp want env.n_rows of 32 or so: it is their memory."""
+    units: int = Field(default=64, ge=1)
+    """Channels of a cnn, lstm or gru."""
+    hidden: tuple[int, ...] = Field(default=(64, 64), min_length=1)
     """Units of the hidden layers of actor and critic, tanh."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's arithmetic in training. bfloat16 pays from minibatches of a few thousand samples on, on hardware
+    that has it."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of the network's arithmetic in training on a CPU. Another number gives other last bits."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the network is trained. It acts on the CPU."""
 
 
 QUICK = {"total_steps": 2048, "n_envs": 8, "n_steps": 32, "batch_size": 128, "n_epochs": 2, "hidden": (16,)}
@@ -62,174 +82,302 @@ class Ppo:
         self.seed = brief.seed
         self.interface = brief.interface
         self.window = brief.interface.window
-        self._state: State = {}
-        self._actor: torch.nn.Sequential | None = None
+        self._net: Net | None = None
 
     def fit(self, task: Task, log: Log) -> None:
         """Train from scratch."""
-        from stable_baselines3 import PPO
-
-        config = self.config
-        with _own_randomness():
-            batch = _batch(task.envs(config.n_envs))
-            model = PPO(
-                "MlpPolicy",
-                batch,
-                learning_rate=lambda left: config.learning_rate * (0.1 + 0.9 * left),
-                n_steps=config.n_steps,
-                batch_size=config.batch_size,
-                n_epochs=config.n_epochs,
-                gamma=config.gamma,
-                gae_lambda=config.gae_lambda,
-                clip_range=config.clip_range,
-                ent_coef=config.ent_coef,
-                policy_kwargs={"net_arch": list(config.hidden)},
-                seed=self.seed,
-                device="cpu",
-            )
-            model.learn(config.total_steps, callback=_reporter(config.total_steps, log))
-        self.restore({name: value.numpy().copy() for name, value in model.policy.state_dict().items()})
+        if self.config.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("agent ppo: device cuda was asked for, but torch sees none; take device cpu.")
+        envs = task.envs(self.config.n_envs, indexed=True)
+        self._net = self._new()
+        with _threads(self.config.threads):
+            Training(self.config, self._net, envs, self.seed, log)()
+        self._net.cpu().eval()
 
     def decide(self, view: View) -> Orders:
         """Act greedily."""
-        return self.interface.orders(self._act(self.interface.observe(view)), view)
+        return self.interface.orders(self.act(self.interface.observe(view)[None])[0], view)
 
-    def state(self) -> State:
-        """Weights of actor and critic."""
-        return dict(self._state)
+    def act(self, observations: Single) -> NDArray[Any]:
+        """(B, n) observations to B greedy actions.
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take trained weights over."""
-        import torch
-
-        layers: list[torch.nn.Module] = []
-        names = [f"mlp_extractor.policy_net.{2 * k}" for k in range(len(self.config.hidden))] + ["action_net"]
-        for name in names:
-            weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
-            layer.weight.data, layer.bias.data = torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy())
-            layers += [layer, torch.nn.Tanh()]
-        self._actor = torch.nn.Sequential(*layers[:-1])
-        self._state = dict(state)
-
-    def _act(self, observation: NDArray[np.float32]) -> NDArray[Any]:
-        import torch
-
-        if self._actor is None:
+        Raises
+        ------
+        RuntimeError
+            Before training.
+        """
+        if self._net is None:
             raise RuntimeError("train or restore the agent before it decides")
         with torch.inference_mode():
-            out: NDArray[np.float32] = self._actor(torch.from_numpy(observation)).numpy()
-        space = self.interface.action_space
-        if isinstance(space, spaces.Discrete):
-            return np.asarray(out.argmax())
-        if isinstance(space, spaces.MultiDiscrete):
-            parts = np.split(out, np.cumsum(space.nvec)[:-1])
-            return np.array([part.argmax() for part in parts])
-        assert isinstance(space, spaces.Box)
-        return np.clip(out, space.low, space.high)
+            out, _ = self._net.see(torch.from_numpy(observations))
+            return _legal(self._net.chance.best(out), self.interface.action_space)
+
+    def policy(self) -> Callable[[Single], NDArray[Any]]:
+        """`act`: it has no memory beyond the window."""
+        return self.act
+
+    def state(self) -> State:
+        """Weights of actor and critic as they are at that moment; nothing before training."""
+        return {} if self._net is None else {k: v.numpy(force=True).copy() for k, v in self._net.state_dict().items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take trained weights over.
+
+        Raises
+        ------
+        ValueError
+            If they are not those of this network.
+        """
+        net = self._new()
+        shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+        for name in sorted(shapes.keys() | state.keys()):
+            if name not in shapes or name not in state or shapes[name] != state[name].shape:
+                raise ValueError(f"{name} is not of this network, or has another shape")
+        net.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+        self._net = net.eval()
+
+    def _new(self) -> Net:
+        """A network with the weights that the seed begins with."""
+        config, interface = self.config, self.interface
+        n_rows, width = interface.market_shape
+        n_account = math.prod(interface.observation_space.shape or ()) - n_rows * width
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            shape = Shape(n_rows, width, n_account)
+            return Net(shape, interface.action_space, config.network, config.units, config.hidden, config.log_std)
 
 
 @contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Stable-Baselines3 seeds the global generators; give them back as they were, and use one thread."""
-    import random
-
-    import torch
-
-    python, numpy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-            torch.set_num_threads(threads)
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def _batch(envs: VectorEnv[Any, Any, Any]) -> Any:
-    """Stable-Baselines3's view of a batch of environments in SAME_STEP mode.
+def _legal(actions: Tensor, space: Any) -> NDArray[Any]:
+    """Sampled or best actions as the environments take them."""
+    rows = actions.cpu().numpy()
+    if isinstance(space, spaces.Discrete):
+        return rows[:, 0]
+    if isinstance(space, spaces.Box):
+        rows = np.clip(rows.reshape(-1, *space.shape), space.low, space.high)
+    return rows
 
-    The last observation of a truncated episode is handed over, so that its value is bootstrapped, and rewards are
-    copied, because Stable-Baselines3 adds that value to them in place.
+
+class Training:
+    """One training under way.
+
+    Parameters
+    ----------
+    config
+        Hyper-parameters.
+    net
+        Trained in place.
+    envs
+        A batch in SAME_STEP mode, `qframe_rl.agent.Indexed` or with plain rows of numbers.
+    seed
+        Of actions and minibatches.
+    log
+        Told of each update.
     """
-    from stable_baselines3.common.vec_env import VecEnv
 
-    class Batch(VecEnv):
-        render_mode = None
+    def __init__(self, config: Config, net: Net, envs: Any, seed: int, log: Log):
+        self.config, self.envs, self.log = config, envs, log
+        self.device = torch.device(config.device)
+        self.net = net.to(self.device).train()
+        self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
+        self.bars = None if net.encoder is None else Bars(net.encoder, envs.features, self.device)
+        self.spread = _Spread()
+        n, b, space = config.n_steps, config.n_envs, envs.single_action_space
+        box = isinstance(space, spaces.Box)
+        self.cursor = np.zeros((n + 1, b), dtype=np.int64)
+        self.account = torch.zeros(n + 1, b, net.shape.n_account, device=self.device)
+        self.actions = torch.zeros(n, b, math.prod(space.shape), dtype=torch.float32 if box else torch.int64)
+        self.actions = self.actions.to(self.device)
+        self.log_p = torch.zeros(n, b, device=self.device)
+        self.values = torch.zeros(n + 1, b, device=self.device)
+        self.rewards, self.over = np.zeros((n, b)), np.zeros((n, b), dtype=np.bool_)
+        self.discounted, self.total = np.zeros(b), np.zeros(b)
+        self.ended: deque[float] = deque(maxlen=100)
 
-        def __init__(self) -> None:
-            self.envs = envs
-            super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
-            self._actions: NDArray[Any] = np.empty(0)
-            self._returns = np.zeros(envs.num_envs)
-            self._lengths = np.zeros(envs.num_envs, dtype=np.int64)
+    def __call__(self) -> None:
+        """Train to the end."""
+        config = self.config
+        per_update = config.n_envs * config.n_steps
+        n_updates = -(-config.total_steps // per_update)
+        self._look(0, self.envs.reset()[0])
+        for update in range(n_updates):
+            last = self.collect()
+            advantages, returns = self.judge(last)
+            for group in self.adam.param_groups:
+                group["lr"] = config.learning_rate * (1.0 - 0.9 * update / n_updates)
+            done = min((update + 1) * per_update, config.total_steps)
+            self._tell(self.improve(advantages, returns), returns, done)
+            self.cursor[0] = self.cursor[-1]
+            self.account[0] = self.account[-1]
 
-        def reset(self) -> NDArray[np.float32]:
-            observation: NDArray[np.float32] = envs.reset()[0]
-            return observation
+    def collect(self) -> Float:
+        """Act for n_steps bars; return (n_steps, B) values of the true last states of episodes that were cut off."""
+        cut: list[tuple[int, Int, Any]] = []
+        with torch.inference_mode(), self._arithmetic():
+            if self.bars is not None:
+                self.bars.refresh(self.rewards.size)
+            for t in range(self.config.n_steps):
+                out, self.values[t] = self._see(self.cursor[t], self.account[t])
+                self.actions[t] = action = self.net.chance.sample(out, self.generator)
+                self.log_p[t] = self.net.chance.judge(out, action)[0]
+                seen, self.rewards[t], terminated, truncated, infos = self.envs.step(
+                    _legal(action, self.envs.single_action_space)
+                )
+                self.over[t] = terminated | truncated
+                if truncated.any():
+                    cut.append((t, np.flatnonzero(truncated), infos["final_obs"]))
+                self._look(t + 1, seen)
+            self.values[-1] = self._see(self.cursor[-1], self.account[-1])[1]
+            return self._last_values(cut)
 
-        def step_async(self, actions: NDArray[Any]) -> None:
-            self._actions = actions
+    def judge(self, last: Float) -> tuple[Tensor, Tensor]:
+        """(n_steps x B,) advantages and returns, in units of the running spread of the discounted return."""
+        config = self.config
+        discounted = np.empty_like(self.rewards)
+        _discount(self.rewards, self.over, config.gamma, self.discounted, discounted)
+        self.spread.add(discounted)
+        values = self.values.cpu().numpy().astype(np.float64)
+        advantages = np.empty_like(self.rewards)
+        _advantages(
+            self.rewards / self.spread.value, self.over, values, last, config.gamma, config.gae_lambda, advantages
+        )
+        both = np.stack([advantages.ravel(), (advantages + values[:-1]).ravel()]).astype(np.float32)
+        both[0] = (both[0] - both[0].mean()) / (both[0].std() + 1e-8)
+        on_device = torch.from_numpy(both).to(self.device)
+        return on_device[0], on_device[1]
 
-        def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-            observation, rewards, terminated, truncated, more = envs.step(self._actions)
-            over = terminated | truncated
-            self._returns += rewards
-            self._lengths += 1
-            infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-            for b in np.flatnonzero(over):
-                infos[b] = {
-                    "terminal_observation": more["final_obs"][b],
-                    "TimeLimit.truncated": bool(truncated[b]),
-                    "episode": {"r": float(self._returns[b]), "l": int(self._lengths[b])},
-                }
-            self._returns[over] = 0.0
-            self._lengths[over] = 0
-            return observation, rewards.astype(np.float32), over, infos
+    def improve(self, advantages: Tensor, returns: Tensor) -> Tensor:
+        """Run n_epochs passes over the samples; return means of the losses, entropy, KL and share of clipped ratios."""
+        config = self.config
+        account, actions = self.account[:-1].flatten(0, 1), self.actions.flatten(0, 1)
+        facts = torch.stack([advantages, returns, self.log_p.ravel()], dim=1)
+        told = []
+        for pick, encode in (batch for _ in range(config.n_epochs) for batch in self._minibatches()):
+            with self._arithmetic():
+                out, value = self.net(encode(), account.index_select(0, pick))
+            new, entropy = self.net.chance.judge(out, actions.index_select(0, pick))
+            gain, target, old = facts.index_select(0, pick).unbind(1)
+            change = new - old
+            ratio = change.exp()
+            clipped = ratio.clamp(1.0 - config.clip_range, 1.0 + config.clip_range)
+            of_policy = -torch.minimum(gain * ratio, gain * clipped).mean()
+            of_value = (value - target).square().mean()
+            loss = of_policy + 0.5 * of_value - config.ent_coef * entropy.mean()
+            self.adam.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 0.5)
+            self.adam.step()
+            with torch.no_grad():
+                far, kl = (ratio != clipped).float().mean(), (ratio - 1.0 - change).mean()
+                told.append(torch.stack([of_policy, of_value, entropy.mean(), kl, far]))
+        return torch.stack(told).mean(dim=0)
 
-        def close(self) -> None:
-            envs.close()
+    def _look(self, t: int, seen: Any) -> None:
+        """Remember what the environments show at step ``t``."""
+        if self.bars is not None:
+            self.cursor[t], seen = seen["cursor"], seen["account"]
+        self.account[t] = torch.from_numpy(seen)
 
-        def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-            return [getattr(self, attr_name)] * self.num_envs
+    def _see(self, cursor: Int, account: Tensor) -> tuple[Tensor, Tensor]:
+        """The actor's outputs and (B,) values, while collecting."""
+        encoding = None if self.bars is None else self.bars.at(torch.from_numpy(cursor).to(self.device))
+        return self.net(encoding, account)  # type: ignore[no-any-return]
 
-        def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-            raise AttributeError(f"{attr_name} of a batch cannot be set")
+    def _last_values(self, cut: list[tuple[int, Int, Any]]) -> Float:
+        values = np.zeros(self.rewards.shape)
+        for t, b, seen in cut:
+            cursor = seen["cursor"][b].astype(np.int64) if self.bars is not None else b
+            account = torch.from_numpy((seen["account"] if self.bars is not None else seen)[b]).to(self.device)
+            values[t, b] = self._see(cursor, account)[1].cpu().numpy()
+        return values
 
-        def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-            raise AttributeError(f"a batch has no environments to call {method_name} on")
+    def _minibatches(self) -> Iterator[tuple[Tensor, Callable[[], Tensor | None]]]:
+        size = self.config.batch_size
+        if self.bars is not None:
+            return self.bars.minibatches(self.cursor[:-1].ravel(), size, self.generator)
+        picks = torch.randperm(self.rewards.size, generator=self.generator, device=self.device)
+        return ((pick, lambda: None) for pick in torch.split(picks, size))
 
-        def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-            return [False] * self.num_envs
+    def _arithmetic(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
-    return Batch()
+    def _tell(self, means: Tensor, returns: Tensor, done: int) -> None:
+        names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
+        for name, value in zip(names, means.tolist(), strict=True):
+            self.log.scalar(f"train/{name}", value, done)
+        residual = (returns - self.values[:-1].ravel()).var() / returns.var().clamp_min(1e-12)
+        self.log.scalar("train/explained_variance", 1.0 - float(residual), done)
+        _episodes(self.rewards, self.over, self.total, self.ended)
+        note = ""
+        if self.ended:
+            self.log.scalar("train/episode_return", float(np.mean(self.ended)), done)
+            note = f"return of an episode {np.mean(self.ended):.2f}"
+        self.log.progress(done, self.config.total_steps, note)
 
 
-def _reporter(total: int, log: Log) -> Any:
-    """Tell ``log`` of each update."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.callbacks import BaseCallback
+class _Spread:
+    """Running standard deviation of all numbers seen (Chan, Golub & LeVeque, 1979)."""
 
-    class Reporter(BaseCallback):
-        def _on_rollout_end(self) -> None:
-            model = self.model
-            assert isinstance(model, PPO)
-            episodes = list(model.ep_info_buffer or ())
-            note = ""
-            if episodes:
-                mean = float(np.mean([e["r"] for e in episodes]))
-                note = f"return of an episode {mean:.2f}"
-                log.scalar("train/episode_return", mean, self.num_timesteps)
-            for name, value in model.logger.name_to_value.items():
-                if name.startswith("train/"):
-                    log.scalar(name, float(value), self.num_timesteps)
-            log.progress(min(self.num_timesteps, total), total, note)
+    def __init__(self) -> None:
+        self.count, self.mean, self.square = 0, 0.0, 0.0
 
-        def _on_step(self) -> bool:
-            return True
+    def add(self, numbers: Float) -> None:
+        count, mean = numbers.size, float(numbers.mean())
+        total, away = self.count + count, mean - self.mean
+        self.square += float(numbers.var()) * count + away * away * self.count * count / total
+        self.mean += away * count / total
+        self.count = total
 
-    return Reporter()
+    @property
+    def value(self) -> float:
+        return math.sqrt(self.square / self.count) + 1e-8
+
+
+@compiled
+def _discount(rewards: Float, over: Bool, gamma: float, carried: Float, out: Float) -> None:
+    """Write the discounted sums of past rewards, (n_steps, B); ``carried`` (B,) is what came before and comes after."""
+    for t in range(len(rewards)):
+        for b in range(len(carried)):
+            out[t, b] = carried[b] = carried[b] * gamma + rewards[t, b]
+            if over[t, b]:
+                carried[b] = 0.0
+
+
+@compiled
+def _advantages(
+    rewards: Float, over: Bool, values: Float, last: Float, gamma: float, gae_lambda: float, out: Float
+) -> None:
+    """Generalised advantage estimates (Schulman et al., 2016), (n_steps, B).
+
+    ``values`` is (n_steps + 1, B). Where an episode is over the next value is ``last`` (n_steps, B): that of the true
+    last state if it was cut off, else 0.
+    """
+    n = len(rewards)
+    for t in range(n - 1, -1, -1):
+        for b in range(rewards.shape[1]):
+            after = last[t, b] if over[t, b] else values[t + 1, b]
+            later = 0.0 if over[t, b] or t == n - 1 else out[t + 1, b]
+            out[t, b] = rewards[t, b] + gamma * after - values[t, b] + gamma * gae_lambda * later
+
+
+def _episodes(rewards: Float, over: Bool, total: Float, ended: deque[float]) -> None:
+    """Add the returns of episodes that ended to ``ended``; ``total`` (B,) is what the running ones earned so far."""
+    for t in range(len(rewards)):
+        total += rewards[t]
+        if over[t].any():
+            ended.extend(total[over[t]].tolist())
+            total[over[t]] = 0.0
 
 
 def make(config: Config, brief: Brief) -> Ppo:

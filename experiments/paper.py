@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import Parser, console, data_settings, door
-from qframe_rl.config import UserError
+from experiments.cli import Parser, console, data_settings, door, program
+from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 
@@ -21,10 +22,11 @@ def parser() -> Parser:
     made = Parser(
         "paper",
         "Let a checkpoint trade on paper: the session, the kernel and the interface of its training, on bars that\n"
-        "arrive as time passes. Ctrl-C stops it after the bar under way; a bar is in the journal once it is settled.",
+        "arrive as time passes. Every bar, decision and fill is in the journal before the next thing happens: after\n"
+        "a crash the same command goes on where the journal ends. Ctrl-C stops it after the bar under way.",
         [
             "checkpoints/1a2b3c4d5e6f7081 --feed replay --speed max",
-            "checkpoints/1a2b3c4d5e6f7081 --feed ccxt --exchange binance --symbols BTC/USDT",
+            "checkpoints/1a2b3c4d5e6f7081 --feed ccxt --exchange binance --symbols BTC/USDT --daily-loss 0.05",
         ],
     )
     made.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder of a checkpoint")
@@ -32,7 +34,7 @@ def parser() -> Parser:
         "--feed",
         choices=("replay", "ccxt"),
         default="replay",
-        help="replay recorded bars, or poll an exchange for candles as they close (default: replay)",
+        help="replay recorded bars, or follow an exchange's candles as they close (default: replay)",
     )
     made.add_argument(
         "--speed",
@@ -44,9 +46,13 @@ def parser() -> Parser:
     made.add_argument("--to", dest="until", metavar="TIME", help="end of a replay, ISO 8601 UTC")
     made.add_argument("--url", metavar="URL", help="send every request of --feed ccxt there, such as a test exchange")
     made.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder of the journal (default: runs/paper/CHECKPOINT)"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the journal (default: runs/paper/CHECKPOINT-HASH, one for each feed)",
     )
     made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
+    made.add_fields("limits of the risk engine", Limits, "limits", {})
     return made
 
 
@@ -70,26 +76,44 @@ def speed_of(text: str) -> float:
     return speed
 
 
+def limits_of(given: dict[str, Any]) -> Limits:
+    """Limits that options ask for."""
+    asked = {k.removeprefix("limits."): v for k, v in given.items() if k.startswith("limits.") and v is not None}
+    return build(Limits, asked, "options")
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Trade on paper."""
     given = vars(parser().parse_args(argv))
-    speed, given_data = speed_of(given["speed"]), data_settings(given)
+    speed, given_data, limits = speed_of(given["speed"]), data_settings(given), limits_of(given)
     from qframe_rl.checkpoint import load_checkpoint
-    from qframe_rl.runner.paper import Status, paper
+    from qframe_rl.runner.open import opened_live, opened_replay
+    from qframe_rl.runner.paper import paper
+    from qframe_rl.runner.status import Line
 
     out = console(to_stderr=True)
     checkpoint = load_checkpoint(given["checkpoint"])
-    live = given["feed"] == "ccxt"
-    market, agent, feed, window = (
-        _live(checkpoint, given, given_data) if live else _replay(checkpoint, given, given_data, speed)
-    )
+    if checkpoint.warning is not None:
+        out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
+    if given["feed"] == "ccxt":
+        opened = opened_live(given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note)
+    else:
+        opened = opened_replay(
+            given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed
+        )
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: feed.stopped.set())
-    folder = given["out"] or Path("runs") / "paper" / given["checkpoint"].name
+        signal.signal(number, lambda *_: opened.feed.stopped.set())
     with out.status("waiting for the first bar") as line:
-        result = paper(market, agent, feed, window, folder, Status(line.update))
+        result = paper(
+            opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
+            limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
+            durable=given["feed"] == "ccxt", begun=_signals,
+        )  # fmt: skip
+    more = f" ({result.repeated} of them on record before)" if result.repeated else ""
     out.print(
-        f"{result.state} after {result.bars} bars with equity {result.final_equity:,.2f}; journal {result.journal}",
+        f"{result.state} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
+        f"journal {result.journal}\n"
+        f"Run it again from its record: {program()} -m experiments.replay {result.journal}",
         highlight=False,
         soft_wrap=True,
     )
@@ -104,38 +128,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     }
 
 
-def _replay(checkpoint: Any, given: dict[str, Any], given_data: dict[str, Any], speed: float) -> tuple[Any, ...]:
-    from qframe_rl.feeds.history import HistoryFeed
-    from qframe_rl.feeds.load import load
-    from qframe_rl.runner.backtest import window_of
-    from qframe_rl.runner.deploy import deployed
-    from qframe_rl.runner.evaluate import data_for, period_of
-    from qframe_rl.types import Segment
-
-    history = load(data_for(checkpoint, given_data))
-    market, agent = deployed(
-        checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory
-    )
-    whole = given_data and given["since"] is None and given["until"] is None
-    segment = Segment(0, len(history)) if whole else period_of(checkpoint, history, given["since"], given["until"])
-    window = window_of(market, agent)
-    return market, agent, HistoryFeed(history, segment, window, speed), window
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
-def _live(checkpoint: Any, given: dict[str, Any], given_data: dict[str, Any]) -> tuple[Any, ...]:
-    from qframe_rl.feeds.load import live
-    from qframe_rl.runner.backtest import window_of
-    from qframe_rl.runner.deploy import deployed
-    from qframe_rl.runner.evaluate import data_for
+def _signals(desk: object, ledger: object, operator: Any) -> None:
+    """Kill switch: SIGUSR1 halts, SIGUSR2 closes every position and halts."""
 
-    config = data_for(checkpoint, {"symbols": tuple(i.symbol for i in checkpoint.instruments)} | given_data)
-    market, agent = deployed(
-        checkpoint, checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns, "the checkpoint itself"
-    )
-    window = window_of(market, agent)
-    feed = live(config, window, given["url"], note=lambda text: print(text, file=sys.stderr))
-    market, agent = deployed(checkpoint, feed.instruments, feed.columns, feed.bar_ns, feed.source.origin)
-    return market, agent, feed, window
+    def leave(word: str) -> Any:
+        return lambda *_: setattr(operator, "signalled", word)
+
+    signal.signal(signal.SIGUSR1, leave("halt"))
+    signal.signal(signal.SIGUSR2, leave("flatten"))
 
 
 if __name__ == "__main__":

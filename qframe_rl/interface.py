@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from qframe_rl.agent import View
 from qframe_rl.config import Base, UserError, build, nearest
 from qframe_rl.features import Feature, features
-from qframe_rl.kernel.targets import account_rows, target_rows
-from qframe_rl.types import Float, History, Int, Orders, Segments
+from qframe_rl.jit import compiled
+from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, N_ACCOUNT, N_BAR, POSITION, QUANTITY, STOP
+from qframe_rl.kernel.lanes import scratch
+from qframe_rl.kernel.rows import target_rows
+from qframe_rl.types import CLOSE, Float, History, Int, Orders, Segments, Single
 
 BOUND = 10.0
 """Every number that a policy sees lies in [-BOUND, BOUND]."""
@@ -111,11 +114,40 @@ class Observer:
         """One observation: the same bits as the row that an environment copies from `matrix`."""
         row = np.empty(self.n_numbers, dtype=np.float32)
         shown = self.scaler(self.raw(view.bars, view.times, len(view.bars) - self.n_rows))
-        account = view.account
         row[: shown.size] = shown.ravel()
-        equity, position, mark = account.equity.reshape(1), account.position.reshape(1, -1), account.mark.reshape(1, -1)
-        account_rows(equity, position, mark, view.tradable[None], _FIRST, BOUND, shown.size, row[None])
+        account, holding, bars = _laid_out(view)
+        see_rows(account, holding, bars, _FIRST, BOUND, shown.size, row[None])
         return row
+
+
+def _laid_out(view: View) -> tuple[Float, Float, Float]:
+    """A view's account, holdings and last bar as the compiled functions read them."""
+    account, n = view.account, len(view.account.position)
+    money, holding, bars = np.zeros((1, N_ACCOUNT)), np.empty((1, n, 2)), np.empty((1, n, N_BAR))
+    money[0, EQUITY] = account.equity
+    holding[0, :, POSITION], holding[0, :, MARK] = account.position, account.mark
+    bars[0, :, :5] = view.bars[-1, :, :5]
+    return money, holding, bars
+
+
+@compiled
+def see_rows(account: Float, holding: Float, bars: Float, row: Int, bound: float, first: int, out: Single) -> None:
+    """Write what a policy sees of each account: A exposures clipped to ±bound, then A flags of what trades now.
+
+    ``account`` (B, 5), ``holding`` (B, A, 2), ``bars`` (T, A, 8) and ``row`` (B,) are as in `qframe_rl.kernel.rows`;
+    the numbers go to columns ``first``.. of ``out``.
+    """
+    n = holding.shape[1]
+    for b in range(len(account)):
+        t = np.uintp(row[b])
+        equity = account[b, EQUITY] if account[b, EQUITY] > 0.0 else np.inf
+        for a in range(n):
+            held = holding[b, a, POSITION]
+            share = held * holding[b, a, MARK] / equity if held != 0.0 else 0.0
+            share = share if share < bound else bound
+            close = bars[t, a, CLOSE]
+            out[b, first + a] = share if share > -bound else -bound
+            out[b, first + n + a] = 1.0 if close == close else 0.0
 
 
 class Scheme(Protocol):
@@ -125,7 +157,7 @@ class Scheme(Protocol):
     band: float
 
     def targets(self, actions: NDArray[Any]) -> tuple[Float, Float]:
-        """(B, A) target exposures and (B, A) limit offsets (NaN = market order) of a batch of actions."""
+        """(B, A) target exposures and (B, A) limit offsets of a batch of actions; NaN or none at all = market order."""
 
 
 class LevelsConfig(Base):
@@ -177,12 +209,11 @@ class Levels:
         self.n = n_instruments
         one = n_instruments == 1
         self.space = spaces.Discrete(len(self.levels)) if one else spaces.MultiDiscrete([len(self.levels)] * self.n)
-        self._market = np.full((0, self.n), np.nan)
+        self._market = np.empty((0, self.n))
 
     def targets(self, actions: NDArray[Any]) -> tuple[Float, Float]:
         """Look the exposures up; all orders are market orders."""
         target = self.levels[np.asarray(actions, dtype=np.int64).reshape(-1, self.n)]
-        self._market = _market(self._market, len(target))
         return target, self._market
 
 
@@ -196,12 +227,11 @@ class Exposure:
         self.band = config.band
         self.n = n_instruments
         self.space = spaces.Box(-1.0, 1.0, (n_instruments,), np.float32)
-        self._market = np.full((0, self.n), np.nan)
+        self._market = np.empty((0, self.n))
 
     def targets(self, actions: NDArray[Any]) -> tuple[Float, Float]:
         """Stretch [-1, 1] to [low, high]; all orders are market orders."""
         target = _stretch(np.asarray(actions, dtype=np.float64).reshape(-1, self.n), self.low, self.high)
-        self._market = _market(self._market, len(target))
         return target, self._market
 
 
@@ -212,14 +242,13 @@ class Weights:
         self.band = config.band
         self.n = n_instruments
         self.space = spaces.Box(0.0, 1.0, (n_instruments + 1,), np.float32)
-        self._market = np.full((0, self.n), np.nan)
+        self._market = np.empty((0, self.n))
 
     def targets(self, actions: NDArray[Any]) -> tuple[Float, Float]:
         """Normalise to weights that sum to one; all zeros mean all cash."""
         share = np.clip(np.asarray(actions, dtype=np.float64).reshape(-1, self.n + 1), 0.0, None)
         total = share.sum(axis=1, keepdims=True)
         target = np.divide(share, total, out=np.zeros_like(share), where=total > 0.0)[:, : self.n]
-        self._market = _market(self._market, len(target))
         return np.ascontiguousarray(target), self._market
 
 
@@ -243,11 +272,6 @@ class Limit:
 def _stretch(action: Float, low: float, high: float) -> Float:
     """Map [-1, 1] onto [low, high]."""
     return low + (np.clip(action, -1.0, 1.0) + 1.0) * (0.5 * (high - low))
-
-
-def _market(cached: Float, n: int) -> Float:
-    """(n, A) NaN offsets, made anew only when the batch grows or shrinks."""
-    return cached if len(cached) == n else np.full((n, cached.shape[1]), np.nan)
 
 
 SCHEMES: dict[str, tuple[type[Base], Any]] = {
@@ -285,6 +309,7 @@ class MarketInterface:
         self.scheme_params = dict(params)
         self.scheme: Scheme = make(build(config, params, f"actions {scheme}"), observer.n_instruments)
         self.window = observer.window
+        self.market_shape = (observer.n_rows, observer.n_instruments * len(observer.features))
         self.observation_space: gymnasium.Space[Any] = observer.space
         self.action_space = self.scheme.space
 
@@ -336,12 +361,11 @@ def rebalance(view: View, target: Float, band: float = 0.0) -> Orders:
         No order where exposure is within this of its target, unless the target is exactly 0.
     """
     target = np.asarray(target, dtype=np.float64)
-    return _orders(target[None], np.full((1, len(target)), np.nan), view, band)
+    return _orders(target[None], np.empty((0, len(target))), view, band)
 
 
 def _orders(target: Float, offset: Float, view: View, band: float) -> Orders:
-    account = view.account
+    account, holding, bars = _laid_out(view)
     out = np.empty((1, target.shape[1], 3))
-    equity, position, mark = account.equity.reshape(1), account.position.reshape(1, -1), account.mark.reshape(1, -1)
-    target_rows(target, offset, equity, position, mark, view.tradable[None], _FIRST, band, out)
-    return Orders(out[0, :, 0], out[0, :, 1], out[0, :, 2])
+    target_rows(target, offset, band, account, holding, bars, _FIRST, out, scratch(target.shape[1]))
+    return Orders(out[0, :, QUANTITY], out[0, :, LIMIT], out[0, :, STOP])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
 import numpy as np
 
 from qframe_rl.agent import View
-from qframe_rl.types import Account, Fills, Float, Instrument, Orders, Record, iso
+from qframe_rl.config import UserError
+from qframe_rl.types import Account, Fills, Float, Instrument, Orders, Record
 
 FIELDS = Fills._fields[:-1]
 """Those of `Fills` that there are per instrument."""
@@ -29,6 +29,33 @@ class Listener(Protocol):
         """No further bar will come."""
 
 
+class Digest:
+    """Chains every number of a session into one hash, and keeps nothing else."""
+
+    def __init__(self) -> None:
+        self._chain = b""
+        self.n_rows = 0
+
+    def __str__(self) -> str:
+        return self._chain.hex()
+
+    def add(self, time: int, account: Account, orders: Orders, fills: Fills) -> Float:
+        """Add what one bar did; return it as a row of numbers."""
+        fields = (account.position, account.mark, *orders, *fills[: len(FIELDS)])
+        row = np.concatenate([[account.cash, fills.absorbed], *(np.asarray(f, dtype=np.float64) for f in fields)])
+        self._chain = hashlib.sha256(self._chain + time.to_bytes(8, "little") + row.tobytes()).digest()
+        self.n_rows += 1
+        return row
+
+    def begin(self, time: int, account: Account) -> Float:
+        """Add the state before the first bar."""
+        return self.add(time, account, *_nothing(len(account.position)))
+
+
+def _nothing(n: int) -> tuple[Orders, Fills]:
+    return Orders.market(np.zeros(n)), Fills.of(np.zeros((n, len(FIELDS))), np.zeros(()))
+
+
 class Journal:
     """Keeps every number of a session; the only source of its reports.
 
@@ -38,23 +65,18 @@ class Journal:
         The A instruments.
     bar_ns
         Length of a bar.
-    sink
-        Where each bar is appended as a line of JSON, flushed at once; floats are written with all their digits.
     """
 
-    def __init__(self, instruments: tuple[Instrument, ...], bar_ns: int, sink: TextIO | None = None):
+    def __init__(self, instruments: tuple[Instrument, ...], bar_ns: int):
         self.instruments = instruments
         self.bar_ns = bar_ns
-        self._sink = sink
         self._times: list[int] = []
         self._rows: list[Float] = []
-        self._chain = b""
+        self._chain = Digest()
 
     def started(self, view: View) -> None:
         """Write the state before the first bar."""
-        n = len(self.instruments)
-        nothing = Fills.of(np.zeros((n, len(FIELDS))), np.zeros(()))
-        self._append(view, Orders.market(np.zeros(n)), nothing)
+        self._append(view, *_nothing(len(self.instruments)))
 
     def settled(self, view: View, orders: Orders) -> None:
         """Write one bar."""
@@ -66,7 +88,7 @@ class Journal:
     @property
     def digest(self) -> str:
         """SHA-256 over all rows so far, each chained to the one before."""
-        return self._chain.hex()
+        return str(self._chain)
 
     def record(self) -> Record:
         """The journal as columns."""
@@ -79,25 +101,8 @@ class Journal:
         return Record(self.instruments, self.bar_ns, np.array(self._times), account, orders, fills, self.digest)
 
     def _append(self, view: View, orders: Orders, fills: Fills) -> None:
-        account = view.account
-        fields = (account.position, account.mark, *orders, *fills[: len(FIELDS)])
-        row = np.concatenate([[account.cash, fills.absorbed], *(np.asarray(f, dtype=np.float64) for f in fields)])
+        self._rows.append(self._chain.add(view.time, view.account, orders, fills))
         self._times.append(view.time)
-        self._rows.append(row)
-        self._chain = hashlib.sha256(self._chain + view.time.to_bytes(8, "little") + row.tobytes()).digest()
-        if self._sink is not None:
-            self._sink.write(self._line(view, orders, fills))
-            self._sink.flush()
-
-    def _line(self, view: View, orders: Orders, fills: Fills) -> str:
-        line: dict[str, object] = {"bar": len(self._rows) - 1, "time": iso(view.time)}
-        line |= {"equity": float(view.account.equity), "cash": float(view.account.cash)}
-        for a, instrument in enumerate(self.instruments):
-            parts = (view.account.position, view.account.mark, *orders, *fills[: len(FIELDS)])
-            names = ("position", "mark", *(f"order_{name}" for name in Orders._fields), *FIELDS)
-            known = {name: float(part[a]) for name, part in zip(names, parts, strict=True) if np.isfinite(part[a])}
-            line[instrument.symbol] = {k: v for k, v in known.items() if v != 0.0}
-        return json.dumps(line | {"hash": self._chain.hex()}) + "\n"
 
 
 def write_record(record: Record, path: Path) -> None:
@@ -120,3 +125,33 @@ def write_record(record: Record, path: Path) -> None:
     fresh = path.with_name(f".{path.name}.part")
     pyarrow.parquet.write_table(pyarrow.table(columns), fresh, compression="zstd")
     fresh.replace(path)
+
+
+def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) -> Record:
+    """Read what `write_record` wrote; the digest, which covers more than a file tells, is left empty.
+
+    Raises
+    ------
+    UserError
+        If the file does not hold these instruments.
+    """
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(path)
+    names = [*(f"order {name}" for name in Orders._fields), *(f"fill {name}" for name in FIELDS)]
+    wanted = [f"{i.symbol} {name}" for i in instruments for name in ("position", "mark", *names)]
+    missing = [name for name in wanted if name not in table.column_names]
+    if missing:
+        raise UserError(f"{path} is not the journal of these instruments: it has no column {missing[0]!r}.")
+
+    def column(name: str) -> Float:
+        return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
+
+    def panel(name: str) -> Float:
+        return np.stack([column(f"{i.symbol} {name}") for i in instruments], axis=1)
+
+    time = table.column("time").to_numpy().astype("datetime64[ns]").astype(np.int64)
+    fills = Fills.of(np.stack([panel(f"fill {name}") for name in FIELDS], axis=-1), column("absorbed"))
+    orders = Orders(*(panel(f"order {name}") for name in Orders._fields))
+    account = Account(column("cash"), panel("position"), panel("mark"))
+    return Record(instruments, bar_ns, time, account, orders, fills, "")

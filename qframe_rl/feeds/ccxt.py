@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -56,6 +57,8 @@ class _Line:
     """A settlement that was due by habit and did not come: not waited for again."""
     last: float = np.nan
     """Last close."""
+    told: list[float] = field(default_factory=lambda: [0, np.nan])
+    """Last settlement charged and last close as of the last bar that was taken."""
 
 
 class CcxtFeed:
@@ -122,10 +125,38 @@ class CcxtFeed:
         self._specs, self._root, self._timeframe, self._patience_s = tuple(columns), root, timeframe, patience_s
         self._clock: Clock = clock or first
         self._closed = 0
+        self._resumed = False
+        self.idle: Callable[[], None] = lambda: None
+        """Called at each poll."""
+
+    def resume(self, time: int, memory: Mapping[str, Any]) -> None:
+        """Begin with the bar after the one that closed at ``time``, when `moment` had said ``memory``.
+
+        Bars that closed in between come at once.
+        """
+        self._closed, self._resumed = time, True
+        for line, (paid, last) in zip(self._lines, memory["lines"], strict=True):
+            line.paid, line.last = paid, np.nan if last is None else last
+            line.told = [line.paid, line.last]
+
+    def moment(self, bar: Bar) -> dict[str, Any]:
+        """How late a bar came and how far the clocks are apart, ns, and what `resume` wants to know."""
+        for a, line in enumerate(self._lines):
+            stamps = settled(line.rates)
+            paid = int(stamps[stamps < bar.time].max(initial=int(line.told[0])))
+            close = bar.values[a, CLOSE]
+            line.told = [paid, line.told[1] if np.isnan(close) else float(close)]
+        now = self._clock.now()
+        lines = [[paid, None if np.isnan(last) else last] for paid, last in (line.told for line in self._lines)]
+        return {"late_ns": max(0, now - bar.time), "skew_ns": self.skew_ns(), "memory": {"lines": lines}}
+
+    def skew_ns(self) -> int:
+        """Local clock minus the exchange's."""
+        return time.time_ns() - self._lines[0].exchange.now()
 
     def __iter__(self) -> Iterator[Bar]:
         try:
-            yield from self._warm_up()
+            yield from self._missed() if self._resumed else self._warm_up()
             for line in self._lines:
                 line.exchange.tries = None
             while True:
@@ -154,13 +185,29 @@ class CcxtFeed:
                 self._take_rates(line, page)
         yield from self._deliver(last + self.bar_ns)
 
+    def _missed(self) -> Iterator[Bar]:
+        """Yield the bars that closed while nobody looked, but for the very last, which may not be complete."""
+        since, self._closed = self._closed, 0
+        until = self._clock.now() - self.bar_ns - min(int(self._patience_s * SECOND), self.bar_ns // 2)
+        for line in self._perpetuals:
+            line.rates = Series.empty(1)
+            for page in rate_pages(partial(line.exchange.rates, line.listing), since - 3 * DAY, self._clock.now()):
+                self._take_rates(line, page)
+        for line in self._lines:
+            line.seen = self._candles(line, since).between(since, max(since, until))
+        opens = self._opens()
+        self._closed = since
+        if len(opens):
+            yield from self._deliver(int(opens[-1]) + self.bar_ns)
+
     def _next(self) -> Iterator[Bar]:
         """Wait for the bar after the last one, and yield it; nothing if no instrument traded in it."""
         opened, close = self._closed, self._closed + self.bar_ns
-        self._clock.wait((close - self._clock.now()) / SECOND)
+        self._await(close)
         begun = self._clock.now()
         while not self._complete(opened, close) and self._clock.now() < self._deadline(opened, close, begun):
             self._clock.wait(min(_POLL_S, self.bar_ns / SECOND / 10))
+            self.idle()
         for line in self._perpetuals:
             due = _expected(line)
             line.waived = due if due < close else line.waived
@@ -172,6 +219,12 @@ class CcxtFeed:
         for line in self._lines:
             line.seen = line.seen.between(opened, close)
         yield from self._deliver(close)
+
+    def _await(self, moment: int) -> None:
+        """Wait for a moment of the exchange's clock, ns UTC."""
+        while (left := (moment - self._clock.now()) / SECOND) > 0.0:
+            self._clock.wait(min(left, _POLL_S))
+            self.idle()
 
     def _complete(self, opened: int, close: int) -> bool:
         """Ask for everything once; return whether the bar that opened at ``opened`` is all there."""

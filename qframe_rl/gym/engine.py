@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.tape import Tape
-from qframe_rl.interface import BOUND, MarketInterface
+from qframe_rl.interface import BOUND, MarketInterface, see_rows
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.rows import EQUITY, N_FILLS, N_WORK, RUINED, settle_rows
+from qframe_rl.kernel.columns import BEFORE, CASH, EQUITY, LEFT, MARK, MOVING, N_FILLS, POSITION, RUINED, opened
+from qframe_rl.kernel.lanes import scratch
+from qframe_rl.kernel.rows import advance_rows
 from qframe_rl.kernel.rules import Rules
-from qframe_rl.kernel.targets import account_rows, target_rows
 from qframe_rl.types import CLOSE, Bool, Float, Int, Single
 
 _SMALL = 1 << 14
@@ -44,6 +45,8 @@ class Engine:
         Length of an episode, which starts at a random bar; None = whole runs from their first bar.
     n_envs
         B.
+    recorded
+        Whether ``fills`` is kept.
     """
 
     def __init__(
@@ -55,26 +58,44 @@ class Engine:
         cash: float,
         episode_bars: int | None,
         n_envs: int,
+        *,
+        recorded: bool = False,
     ):
-        n = tape.values.shape[1]
+        n = tape.bars.shape[1]
         self.tape, self.interface, self.rules, self.reward = tape, interface, rules, reward
         self.start_cash = cash
         self.episode_bars = episode_bars or 0
-        self.n_envs = n_envs
-        self.cash = np.full(n_envs, cash)
-        self.position = np.zeros((n_envs, n))
-        self.mark = np.zeros((n_envs, n))
-        self.equity = np.full(n_envs, cash)
+        self.n_envs, self.recorded = n_envs, recorded
+        self.account = opened(cash, n_envs)
+        self.holding = np.zeros((n_envs, n, 2))
         self.row = np.zeros(n_envs, dtype=np.int64)
         self.last = np.zeros(n_envs, dtype=np.int64)
         self.seed = np.zeros(n_envs, dtype=np.uint64)
         self.episode = np.zeros(n_envs, dtype=np.uint64)
         self.memory = np.zeros((n_envs, N_STATE))
-        self.fills = np.zeros((n_envs, n, N_FILLS))
-        self.orders = np.zeros((n_envs, n, 3))
-        self._book = np.zeros((n_envs, 3))
-        self._work = np.zeros((n, N_WORK))
+        self.fills = np.zeros((n_envs if recorded else 0, n, N_FILLS))
+        self._work = scratch(n)
         self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
+
+    @property
+    def equity(self) -> Float:
+        """(B,) equity of each account; a view."""
+        return self.account[:, EQUITY]
+
+    @property
+    def cash(self) -> Float:
+        """(B,) cash of each account; a view."""
+        return self.account[:, CASH]
+
+    @property
+    def position(self) -> Float:
+        """(B, A) positions; a view."""
+        return self.holding[:, :, POSITION]
+
+    @property
+    def mark(self) -> Float:
+        """(B, A) marks; a view."""
+        return self.holding[:, :, MARK]
 
     def seed_with(self, seed: int) -> None:
         """Give account b the seed ``seed + b`` and forget all episodes."""
@@ -84,9 +105,11 @@ class Engine:
     def reset(self, mask: Bool) -> None:
         """Begin a new episode for the masked accounts."""
         _begin(
-            mask, self.seed, self.episode, self.tape.runs, self.episode_bars, self.tape.values, self.start_cash,
-            self.cash, self.position, self.mark, self.equity, self.row, self.last, self.memory, self.fills,
+            mask, self.seed, self.episode, self.tape.runs, self.episode_bars, self.tape.bars, self.start_cash,
+            self.account, self.holding, self.row, self.last, self.memory,
         )  # fmt: skip
+        if self.recorded:
+            self.fills[mask] = 0.0
 
     def step(self, actions: NDArray[Any], active: Bool) -> tuple[Float, Bool, Bool]:
         """Move the active accounts one bar on.
@@ -97,33 +120,34 @@ class Engine:
             (B,) rewards, terminated (liquidated or ruined) and truncated (episode or data ended); 0 and False for the
             inactive.
         """
-        scheme = self.interface.scheme
+        scheme, rules = self.interface.scheme, self.rules
         target, offset = scheme.targets(actions)
-        tape, rules = self.tape, self.rules
-        target_rows(
-            target, offset, self.equity, self.position, self.mark, tape.tradable, self.row, scheme.band, self.orders
-        )
-        np.add(self.row, 1, out=self.row, where=active)
-        settle_rows(
-            self.cash, self.position, self.mark, self.orders, tape.values, tape.funding, tape.final, self.row, active,
-            rules.table, rules.leverage, rules.shorting, self.fills, self._book, self._work,
+        advance_rows(
+            target, offset, scheme.band, self.account, self.holding, self.tape.bars, self.row, active,
+            rules.table, rules.leverage, rules.shorting, self.recorded, self.fills, self._work,
         )  # fmt: skip
         rewards = np.zeros(self.n_envs)
-        terminated, truncated = np.zeros(self.n_envs, dtype=np.bool_), np.zeros(self.n_envs, dtype=np.bool_)
-        self.reward.kernel(self.equity, self._book[:, EQUITY], active, self.memory, self.reward.params, rewards)
-        _end(active, self._book, self.row, self.last, self.equity, terminated, truncated)
-        return rewards, terminated, truncated
+        ends = np.zeros((2, self.n_envs), dtype=np.bool_)
+        self.reward.kernel(self.account, active, self.memory, self.reward.params, rewards)
+        _end(active, self.account, self.row, self.last, ends)
+        return rewards, ends[0], ends[1]
 
     def observe(self) -> Single:
         """(B, n_numbers) observations, in an array that nobody else holds."""
         out: Single = self._shown.take()
         observer, tape = self.interface.observer, self.tape
-        _copy_windows(tape.features, self.row, observer.n_rows, out)
+        copy_windows(tape.features, self.row, observer.n_rows, out)
         first = observer.n_rows * tape.features.shape[1]
-        account_rows(self.equity, self.position, self.mark, tape.tradable, self.row, BOUND, first, out)
+        see_rows(self.account, self.holding, tape.bars, self.row, BOUND, first, out)
         return out
 
-    _STATE = ("cash", "position", "mark", "equity", "row", "last", "seed", "episode", "memory", "fills")
+    def point(self) -> tuple[NDArray[np.int32], Single]:
+        """Where each account stands on the tape, (B,), and what a policy sees of it, (B, 2A): `observe` uncopied."""
+        account = np.empty((self.n_envs, 2 * self.holding.shape[1]), dtype=np.float32)
+        see_rows(self.account, self.holding, self.tape.bars, self.row, BOUND, 0, account)
+        return self.row.astype(np.int32), account
+
+    _STATE = ("account", "holding", "row", "last", "seed", "episode", "memory", "fills")
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The exact state of every account."""
@@ -180,16 +204,13 @@ def _begin(
     episode: NDArray[np.uint64],
     runs: Int,
     bars: int,
-    values: Float,
-    start_cash: float,
-    cash: Float,
-    position: Float,
-    mark: Float,
-    equity: Float,
+    tape: Float,
+    cash: float,
+    account: Float,
+    holding: Float,
     row: Int,
     last: Int,
     memory: Float,
-    fills: Float,
 ) -> None:
     total = 0
     for r in range(len(runs)):
@@ -204,28 +225,30 @@ def _begin(
                 r += 1
             row[b] = runs[r, 0] + pick
             last[b] = min(row[b] + bars, runs[r, 1]) if bars > 0 else runs[r, 1]
-            cash[b] = equity[b] = start_cash
+            account[b, CASH] = account[b, EQUITY] = account[b, BEFORE] = cash
+            account[b, MOVING] = account[b, LEFT] = 0.0
             memory[b, :] = 0.0
-            for a in range(position.shape[1]):
-                position[b, a] = 0.0
-                mark[b, a] = values[row[b], a, CLOSE]
-                fills[b, a, :] = 0.0
+            for a in range(holding.shape[1]):
+                holding[b, a, POSITION] = 0.0
+                holding[b, a, MARK] = tape[row[b], a, CLOSE]
 
 
 @compiled
-def _end(active: Bool, book: Float, row: Int, last: Int, equity: Float, terminated: Bool, truncated: Bool) -> None:
+def _end(active: Bool, account: Float, row: Int, last: Int, ends: Bool) -> None:
     for b in range(len(active)):
-        if active[b]:
-            equity[b] = book[b, EQUITY]
-            terminated[b] = book[b, RUINED] != 0.0
-            truncated[b] = row[b] >= last[b] and not terminated[b]
+        ruined = account[b, RUINED] != 0.0
+        ends[0, b] = active[b] and ruined
+        ends[1, b] = active[b] and not ruined and row[b] >= last[b]
 
 
 @compiled
-def _copy_windows(features: Single, row: Int, n_rows: int, out: Single) -> None:
+def copy_windows(features: Single, row: Int, n_rows: int, out: Single) -> None:
+    """Copy rows ``row[b] - n_rows + 1`` to ``row[b]`` of (T, F) features to the beginning of row b of ``out``."""
     width = features.shape[1]
+    flat = features.reshape(features.size)
     for b in range(len(row)):
-        first = row[b] - n_rows + 1
-        for k in range(n_rows):
-            for f in range(width):
-                out[b, k * width + f] = features[first + k, f]
+        start = np.uintp((row[b] - n_rows + 1) * width)
+        shown = flat[start : start + np.uintp(n_rows * width)]
+        to = out[b]
+        for k in range(len(shown)):
+            to[k] = shown[k]

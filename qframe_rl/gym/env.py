@@ -15,7 +15,7 @@ from qframe_rl.gym.render import Trace, picture
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface
-from qframe_rl.kernel.rows import QUANTITY
+from qframe_rl.kernel.columns import BEFORE, EQUITY, N_ACCOUNT, QUANTITY
 from qframe_rl.session import Session
 from qframe_rl.types import Single
 
@@ -89,7 +89,7 @@ class TradingEnv(Base):
         engine, b = self.engine, 0
         row = int(engine.row[b])
         exposure = engine.position[b] * np.nan_to_num(engine.mark[b]) / max(float(engine.equity[b]), 1e-12)
-        bar = engine.tape.values[row]
+        bar = engine.tape.bars[row]
         self._trace.append(int(engine.tape.time[row]), bar, engine.fills[b, :, QUANTITY], exposure, engine.equity[b])
         if self.render_mode == "human":
             self.render()
@@ -141,12 +141,13 @@ class SessionEnv(Base):
         """
         if self._view is None:
             raise RuntimeError("call reset() before step()")
-        before = self._view.account.equity.reshape(1)
+        account = np.zeros((1, N_ACCOUNT))
+        account[0, BEFORE] = self._view.account.equity
         view = self._view = self.session.step(self.interface.orders(action, self._view))
         out = np.zeros(1)
-        after = view.account.equity.reshape(1)
+        account[0, EQUITY] = view.account.equity
         if not view.exhausted:
-            self.reward.kernel(before, after, np.ones(1, dtype=np.bool_), self._memory, self.reward.params, out)
+            self.reward.kernel(account, np.ones(1, dtype=np.bool_), self._memory, self.reward.params, out)
         return self.interface.observe(view), float(out[0]), view.terminated, view.exhausted, self._info(view)
 
     def _info(self, view: View) -> dict[str, Any]:

@@ -91,17 +91,25 @@ class Market:
         """Bars and features of histories, to share among environments."""
         return tape_of(parts, self.interface.observer)
 
-    def engine(self, tape: Tape, n_envs: int) -> Engine:
-        """A batch of accounts."""
-        return Engine(tape, self.interface, self.rules, self.reward, self.cash, self.episode_bars, n_envs)
+    def engine(self, tape: Tape, n_envs: int, *, recorded: bool = False) -> Engine:
+        """A batch of accounts; ``recorded`` keeps what became of the orders of the last bar."""
+        return Engine(
+            tape, self.interface, self.rules, self.reward, self.cash, self.episode_bars, n_envs, recorded=recorded
+        )
 
     def env(self, tape: Tape, render_mode: str | None = None) -> TradingEnv:
         """One environment."""
-        return TradingEnv(self.engine(tape, 1), render_mode, tuple(i.symbol for i in self.instruments))
+        return TradingEnv(self.engine(tape, 1, recorded=True), render_mode, tuple(i.symbol for i in self.instruments))
 
-    def vec(self, tape: Tape, n_envs: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> VectorTradingEnv:
-        """A batch of environments."""
-        return VectorTradingEnv(self.engine(tape, n_envs), mode)
+    def vec(
+        self,
+        tape: Tape,
+        n_envs: int,
+        mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        observation: str = "window",
+    ) -> VectorTradingEnv:
+        """A batch of environments; ``observation`` is ``window`` or ``index``."""
+        return VectorTradingEnv(self.engine(tape, n_envs), mode, observation)
 
     def brief(self, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None = None) -> Brief:
         """What a strategy may know before the first bar."""
@@ -129,6 +137,8 @@ def market(
     leverage: float = 1.0,
     shorting: bool = False,
     liquidation_fee: float = 0.0,
+    owned: tuple[bool, ...] = (),
+    transfer_bars: int = 0,
 ) -> Market:
     """Join a configuration and the instruments' own rules into a market.
 
@@ -140,7 +150,7 @@ def market(
         Observations, actions, reward and costs.
     instruments, columns, bar_ns
         What the feed delivers.
-    leverage, shorting, liquidation_fee
+    leverage, shorting, liquidation_fee, owned, transfer_bars
         As in `qframe_rl.kernel.rules_of`.
 
     Raises
@@ -159,6 +169,8 @@ def market(
         liquidation_fee=liquidation_fee,
         leverage=leverage,
         shorting=shorting,
+        owned=owned,
+        transfer_bars=transfer_bars,
     )
     observer = Observer(config.features, config.n_rows, len(instruments), columns)
     interface = MarketInterface(observer, config.actions.name, config.actions.params)

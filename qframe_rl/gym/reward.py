@@ -13,10 +13,11 @@ import numpy as np
 
 from qframe_rl.config import Base, Ref, UserError, build, nearest
 from qframe_rl.jit import compiled
+from qframe_rl.kernel.columns import BEFORE, EQUITY
 from qframe_rl.types import Bool, Float
 
-Kernel = Callable[[Float, Float, Bool, Float, Float, Float], None]
-"""``kernel(before (B,), after (B,), active (B,), state (B, 4), params, out (B,))`` writes the rewards of the active."""
+Kernel = Callable[[Float, Bool, Float, Float, Float], None]
+"""``kernel(account (B, 5), active (B,), state (B, 4), params, out (B,))`` writes the rewards of the active."""
 
 N_STATE = 4
 RUIN = 1e-3
@@ -54,18 +55,20 @@ class DrawdownConfig(Base):
 
 
 @compiled
-def _log_growth(before: Float, after: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
+def _log_growth(account: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
     for b in range(len(out)):
         if active[b]:
-            out[b] = params[0] * math.log(max(after[b] / before[b], RUIN))
+            before, after = account[b, BEFORE], account[b, EQUITY]
+            out[b] = params[0] * math.log(max(after / before, RUIN))
 
 
 @compiled
-def _differential_sharpe(before: Float, after: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
+def _differential_sharpe(account: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
     eta = params[0]
     for b in range(len(out)):
         if active[b]:
-            r = max(after[b] / before[b], RUIN) - 1.0
+            before, after = account[b, BEFORE], account[b, EQUITY]
+            r = max(after / before, RUIN) - 1.0
             mean, square, n = state[b, 0], state[b, 1], state[b, 2]
             variance = square - mean * mean
             out[b] = 0.0
@@ -77,15 +80,16 @@ def _differential_sharpe(before: Float, after: Float, active: Bool, state: Float
 
 
 @compiled
-def _drawdown(before: Float, after: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
+def _drawdown(account: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
     for b in range(len(out)):
         if active[b]:
-            peak = max(state[b, 0], before[b])
-            was = math.log(max(before[b] / peak, RUIN))
-            peak = max(peak, after[b])
-            now = math.log(max(after[b] / peak, RUIN))
+            before, after = account[b, BEFORE], account[b, EQUITY]
+            peak = max(state[b, 0], before)
+            was = math.log(max(before / peak, RUIN))
+            peak = max(peak, after)
+            now = math.log(max(after / peak, RUIN))
             state[b, 0] = peak
-            growth = math.log(max(after[b] / before[b], RUIN))
+            growth = math.log(max(after / before, RUIN))
             out[b] = params[1] * (growth - params[0] * max(0.0, was - now))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from qframe_rl.config import UserError
 from qframe_rl.interface import Observer, Parts
-from qframe_rl.types import CLOSE, Bool, Float, Int, Single
+from qframe_rl.kernel.columns import bars_of
+from qframe_rl.types import Float, Int, Single
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,14 +18,8 @@ class Tape:
 
     time: Int
     """(T,) closes, ns UTC."""
-    values: Float
-    """(T, A, 5) open, high, low, close, volume."""
-    funding: Float
-    """(T, A)."""
-    final: Bool
-    """(T, A)."""
-    tradable: Bool
-    """(T, A) whether the instrument traded in the bar."""
+    bars: Float
+    """(T, A, 8) as named in `qframe_rl.kernel.columns`."""
     features: Single
     """(T, A x F) scaled features."""
     runs: Int
@@ -65,13 +60,9 @@ def tape_of(parts: Parts, observer: Observer) -> Tape:
             f"no segment is long enough: the longest has {longest} bars, but the observation needs {observer.window} "
             "before the first decision; take a longer period or shorter features."
         )
-    values = np.concatenate([history.values[:, :, :5] for history, _ in parts])
     return Tape(
         np.concatenate([history.time for history, _ in parts]),
-        values,
-        np.concatenate([history.funding for history, _ in parts]),
-        np.concatenate([history.final for history, _ in parts]),
-        ~np.isnan(values[:, :, CLOSE]),
+        np.concatenate([bars_of(history.values, history.funding, history.final) for history, _ in parts]),
         np.concatenate([observer.matrix(history) for history, _ in parts]),
         np.array(runs, dtype=np.int64),
     )

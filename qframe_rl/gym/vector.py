@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from qframe_rl.config import UserError, nearest
 from qframe_rl.gym.engine import Engine
-from qframe_rl.types import Bool, Float, Single
+from qframe_rl.interface import BOUND
+from qframe_rl.types import Bool, Float
 
-Step = tuple[Single, Float, Bool, Bool, dict[str, Any]]
+OBSERVATIONS = ("window", "index")
+Step = tuple[Any, Float, Bool, Bool, dict[str, Any]]
 
 
-class VectorTradingEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
+class VectorTradingEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     """B episodes in one batch.
 
     Environment b of a batch seeded with s lives through what a single environment seeded with s + b does, in every
@@ -31,21 +35,41 @@ class VectorTradingEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
         The batch.
     autoreset_mode
         What happens when an episode ends.
+    observation
+        ``window``: a copied row per environment, as a single environment returns it. ``index``: a dict of ``cursor``
+        (B,) int32, the row of `features` that each environment stands on, and ``account`` (B, 2A), the last 2A numbers
+        of its window observation; the rest of that observation is rows ``cursor - n_rows + 1`` to ``cursor`` of
+        `features`, which the policy gathers where it computes.
+
+    Raises
+    ------
+    UserError
+        For another kind of observation.
     """
 
-    def __init__(self, engine: Engine, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP):
+    def __init__(
+        self,
+        engine: Engine,
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        observation: str = "window",
+    ):
+        if observation not in OBSERVATIONS:
+            raise UserError(f"unknown kind of observation {observation!r}{nearest(observation, OBSERVATIONS)}")
         self.engine = engine
+        self.features = engine.tape.features
+        self.n_rows = engine.interface.observer.n_rows
+        self._indexed = observation == "index"
         self.num_envs = engine.n_envs
         self.mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.mode}
-        self.single_observation_space = engine.interface.observation_space
+        self.single_observation_space = self._index_space() if self._indexed else engine.interface.observation_space
         self.single_action_space = engine.interface.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._over = np.ones(self.num_envs, dtype=np.bool_)
         self._all = np.ones(self.num_envs, dtype=np.bool_)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin new episodes, in all environments or in those of ``options["reset_mask"]`` (B,)."""
         super().reset(seed=seed)
         if seed is not None:
@@ -55,7 +79,7 @@ class VectorTradingEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
         mask = self._all if options is None else np.asarray(options.get("reset_mask", self._all), dtype=np.bool_)
         self.engine.reset(mask)
         self._over = self._over & ~mask
-        return self.engine.observe(), {}
+        return self._observe(), {}
 
     def step(self, actions: NDArray[Any]) -> Step:
         """Move every environment one bar on."""
@@ -68,11 +92,11 @@ class VectorTradingEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
         over = terminated | truncated
         infos: dict[str, Any] = {}
         if self.mode == AutoresetMode.SAME_STEP and over.any():
-            infos = {"final_obs": self.engine.observe(), "_final_obs": over}
+            infos = {"final_obs": self._observe(), "_final_obs": over}
             self.engine.reset(over)
             over = np.zeros_like(over)
         self._over = over
-        return self.engine.observe(), rewards, terminated, truncated, infos
+        return self._observe(), rewards, terminated, truncated, infos
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The exact state of every environment."""
@@ -82,6 +106,19 @@ class VectorTradingEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
         """Return to a snapshot: the same actions then give the same bits."""
         self.engine.restore(state)
         self._over = state["over"].copy()
+
+    def _observe(self) -> Any:
+        if not self._indexed:
+            return self.engine.observe()
+        cursor, account = self.engine.point()
+        return {"cursor": cursor, "account": account}
+
+    def _index_space(self) -> spaces.Dict:
+        n_account = 2 * self.engine.holding.shape[1]
+        return spaces.Dict(
+            cursor=spaces.Box(0, len(self.features) - 1, (), np.int32),
+            account=spaces.Box(-BOUND, BOUND, (n_account,), np.float32),
+        )
 
     def close_extras(self, **kwargs: Any) -> None:
         """Nothing to close."""

@@ -1,349 +1,355 @@
-"""The compiled functions that move money.
+"""The compiled functions that move money, for any number of accounts.
 
-Everything goes through `settle_rows`: the environments call it on the arrays of a whole batch, a session calls it for
-one account. Each account is settled on its own, instrument by instrument and in strict IEEE arithmetic, so the bits do
-not depend on who called or on how many accounts there were. The rules are those of the design;
-`docs/decisions/0002-market-rules.md` says where they were sharpened. What a compiled function calls stands in the same
-file, because Numba's cache notices changes of that file alone.
+Everything goes through `settle_rows` or `advance_rows`: a session calls the first for one account, the environments the
+second on the arrays of a whole batch. Both run the same stages (`qframe_rl.kernel.lanes`) on blocks of accounts, in
+strict IEEE arithmetic, so the bits do not depend on who called or on how many accounts there were. The rules are those
+of the design; `docs/decisions/0002-market-rules.md` says where they were sharpened.
 """
 
 from __future__ import annotations
 
-import math
+import numpy as np
 
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.rules import (
-    HALF_SPREAD,
-    IMPACT,
-    LIQUIDATION,
-    LOT,
-    MAINTENANCE,
-    MAKER,
-    MIN_NOTIONAL,
-    TAKER,
-    TICK,
-    VOLUME_SHARE,
+from qframe_rl.kernel import lanes
+from qframe_rl.kernel.columns import (
+    ABSORBED,
+    BEFORE,
+    CANCELLED,
+    CASH,
+    DUE,
+    EQUITY,
+    FEE,
+    FINAL,
+    FORCED,
+    FORCED_PRICE,
+    FUNDING,
+    LEFT,
+    LIMIT,
+    MARK,
+    MOVING,
+    POSITION,
+    PRICE,
+    PUSHED,
+    QUANTITY,
+    RUINED,
+    SPREAD,
+    STOP,
 )
+from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, OWNED, TAKER
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Bool, Float, Int
-
-# Columns of an orders array (B, A, 3).
-QUANTITY, LIMIT, STOP = range(3)
-# Columns of a fills array (B, A, 9); the first is QUANTITY too.
-PRICE, FEE, SPREAD, PUSHED, FUNDING, CANCELLED, FORCED, FORCED_PRICE = range(1, 9)
-N_FILLS = 9
-# Columns of a book array (B, 3).
-EQUITY, ABSORBED, RUINED = range(3)
-# Columns of the scratch array (A, 5) in which one account's orders are worked out.
-_SIZE, _CLOSING, _AT, _RATE, _BASE = range(5)
-N_WORK = 5
-# Head-room that keeps sums of products on the safe side of a bound.
-_MARGIN = 1.0 - 1e-12
 
 
 @compiled
 def settle_rows(
-    cash: Float,
-    position: Float,
-    mark: Float,
+    account: Float,
+    holding: Float,
     orders: Float,
-    values: Float,
-    funding: Float,
-    final: Bool,
+    bars: Float,
     row: Int,
     active: Bool,
     table: Float,
     leverage: float,
     shorting: bool,
     fills: Float,
-    book: Float,
     work: Float,
 ) -> None:
-    """Settle bar ``row[b]`` for every active account, in place.
+    """Settle bar ``row[b]`` for every active account.
 
-    ``cash`` (B,), ``position`` (B, A), ``mark`` (B, A) are updated; ``fills`` (B, A, 9) and ``book`` (B, 3: equity,
-    absorbed loss, ruined) are overwritten. ``orders`` is (B, A, 3): quantity, limit, stop; ``values`` (T, A, C),
-    ``funding`` (T, A) and ``final`` (T, A) are the bars.
+    ``account`` (B, 7) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9) overwritten; ``orders`` is
+    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 12); ``work`` is `lanes.scratch`. Columns
+    are named in `qframe_rl.kernel.columns`.
     """
+    n = holding.shape[1]
     spot = not shorting and leverage == 1.0
-    for b in range(len(cash)):
-        if active[b]:
-            t = row[b]
-            money = _pay_funding(b, t, cash[b], position, funding, fills)
-            if _price(b, t, position, orders, values, table, shorting, work, fills):
-                if spot:
-                    need, room = _spot_room(money, work)
-                else:
-                    need, room = _margin_room(b, t, money, position, mark, values, leverage, work)
-                if need > room * _MARGIN:
-                    _shrink(max(0.0, room / need) * _MARGIN, table, work)
-                money = _fill(b, t, money, position, orders, values, table, work, fills)
-            absorbed, liquidated = 0.0, False
-            if not spot:
-                money, absorbed, liquidated = _liquidate(b, t, money, position, mark, values, table, fills)
-            money = _mark(b, t, money, position, mark, values, final, table, fills)
-            cash[b] = money
-            equity = value(b, money, position, mark)
-            book[b, EQUITY] = equity
-            book[b, ABSORBED] = absorbed
-            book[b, RUINED] = 1.0 if liquidated or equity <= 0.0 else 0.0
+    for first in range(0, len(account), LANES):
+        count = min(LANES, len(account) - first)
+        _take_accounts(first, count, work, account)
+        last = False
+        for a in range(n):
+            v = work[ACCOUNT + a * INSTRUMENT :]
+            _take_holding(a, first, count, v, holding)
+            limited = _take_orders(a, first, count, v, orders)
+            last = _take_bars(a, first, count, v, bars, row, 0) or last
+            lanes.price(v, work, table[a], shorting)
+            if limited:
+                _condition(count, v, table[a])
+            if spot:
+                lanes.need_cash(v, work)
+            elif table[a, OWNED] != 0.0:
+                lanes.need_free_cash(v, work, leverage)
+            else:
+                lanes.need_margin(v, work, leverage)
+        _fill(n, count, work, table, leverage, spot, last)
+        _give(n, first, count, work, account, holding, active)
+        _report(n, first, count, work, active, table, fills)
 
 
-@inlined
-def value(b: int, cash: float, position: Float, mark: Float) -> float:
-    """Equity of account ``b``: cash plus each position at its mark, added in order."""
-    equity = cash
-    for a in range(position.shape[1]):
-        if position[b, a] != 0.0:
-            equity += float(position[b, a] * mark[b, a])
-    return equity
-
-
-@inlined
-def _pay_funding(b: int, t: int, cash: float, position: Float, funding: Float, fills: Float) -> float:
-    """Clear the account's fills and pay what fell due on the position held before the bar's orders."""
-    for a in range(position.shape[1]):
-        for k in range(N_FILLS):
-            fills[b, a, k] = 0.0
-        if position[b, a] != 0.0 and funding[t, a] != 0.0:
-            paid = position[b, a] * funding[t, a]
-            fills[b, a, FUNDING] = paid
-            cash -= paid
-    return cash
-
-
-@inlined
-def _whole_lots(size: float, lot: float) -> float:
-    """Largest whole number of lots within ``size``; the tolerance forgives one ulp of a product such as 3 x 0.1."""
-    return math.floor(size / lot + 1e-9) * lot if lot > 0.0 else size
-
-
-@inlined
-def _taken_at(a: int, side: float, base: float, size: float, volume: float, table: Float) -> float:
-    """Price of taking ``size`` from the book: half the spread and square-root impact worse than ``base``."""
-    slip: float = table[a, HALF_SPREAD]
-    if table[a, IMPACT] > 0.0:
-        slip += table[a, IMPACT] * math.sqrt(size / volume)
-    return base * (1.0 + side * slip)
-
-
-@inlined
-def _offer(
-    b: int, t: int, a: int, side: float, size: float, orders: Float, values: Float, table: Float
-) -> tuple[float, float, float]:
-    """How ``size`` of an order fills in this bar: price, fee rate, and the price before slippage (0 if it rests).
-
-    The price is 0 if the order does not fill.
-    """
-    limit, stop = orders[b, a, LIMIT], orders[b, a, STOP]
-    base = values[t, a, OPEN]
-    if not math.isnan(stop):
-        touched = values[t, a, HIGH] >= stop if side > 0.0 else values[t, a, LOW] <= stop
-        if not math.isnan(limit) or not touched:
-            return 0.0, 0.0, 0.0
-        base = max(base, stop) if side > 0.0 else min(base, stop)
-    taken = _taken_at(a, side, base, size, values[t, a, VOLUME], table)
-    if math.isnan(limit):
-        return taken, table[a, TAKER], base
-    tick = table[a, TICK]
-    if tick > 0.0:
-        limit = (math.floor(limit / tick + 1e-9) if side > 0.0 else math.ceil(limit / tick - 1e-9)) * tick
-    if side * (limit - taken) >= 0.0:
-        return taken, table[a, TAKER], base
-    through = values[t, a, LOW] < limit if side > 0.0 else values[t, a, HIGH] > limit
-    return (limit, table[a, MAKER], 0.0) if through else (0.0, 0.0, 0.0)
-
-
-@inlined
-def _price(
-    b: int,
-    t: int,
-    position: Float,
-    orders: Float,
-    values: Float,
+@compiled
+def advance_rows(
+    target: Float,
+    offset: Float,
+    band: float,
+    account: Float,
+    holding: Float,
+    bars: Float,
+    row: Int,
+    active: Bool,
     table: Float,
+    leverage: float,
     shorting: bool,
-    work: Float,
+    recorded: bool,
     fills: Float,
-) -> bool:
-    """Write each order's size in whole lots, its closing part and its terms into ``work``; say whether any fills."""
-    some = False
-    for a in range(position.shape[1]):
-        work[a, _SIZE] = work[a, _CLOSING] = work[a, _AT] = work[a, _RATE] = work[a, _BASE] = 0.0
-        asked = orders[b, a, QUANTITY]
-        if asked == 0.0 or math.isnan(asked):
-            continue
-        fills[b, a, CANCELLED] = asked
-        if math.isnan(values[t, a, OPEN]) or values[t, a, VOLUME] <= 0.0:
-            continue
-        side = 1.0 if asked > 0.0 else -1.0
-        opposite = max(0.0, -side * position[b, a])
-        size = min(abs(asked), table[a, VOLUME_SHARE] * values[t, a, VOLUME])
-        if not shorting and side < 0.0:
-            size = min(size, opposite)
-        size = _whole_lots(size, table[a, LOT]) if abs(size - opposite) > 1e-9 * opposite else opposite
-        if size > 0.0:
-            at, rate, base = _offer(b, t, a, side, size, orders, values, table)
-            if at > 0.0:
-                some = True
-                work[a, _SIZE] = side * size
-                work[a, _CLOSING] = side * min(size, opposite)
-                work[a, _AT] = at
-                work[a, _RATE] = rate
-                work[a, _BASE] = base
-    return some
+    work: Float,
+) -> None:
+    """Order toward target exposures after bar ``row[b]``, and settle the next bar, for every active account.
 
-
-@inlined
-def _spot_room(cash: float, work: Float) -> tuple[float, float]:
-    """Cash that the opening parts need, and cash there is once the closing parts are paid."""
-    need = 0.0
-    for a in range(len(work)):
-        closing = work[a, _CLOSING]
-        cash -= closing * work[a, _AT] + abs(closing) * work[a, _AT] * work[a, _RATE]
-        need += (work[a, _SIZE] - closing) * work[a, _AT] * (1.0 + work[a, _RATE])
-    return need, cash
-
-
-@inlined
-def _margin_room(
-    b: int, t: int, cash: float, position: Float, mark: Float, values: Float, leverage: float, work: Float
-) -> tuple[float, float]:
-    """Gross notional that the opening parts need, and what the leverage cap leaves after the closing parts.
-
-    Both are counted at the open with all costs, and with no credit for a limit that is better than the open.
+    ``target``, ``offset`` and ``band`` are as in `target_rows`, the rest as in `settle_rows`. ``row`` moves on by one;
+    ``fills`` is written only if ``recorded``.
     """
-    equity, gross, need = cash, 0.0, 0.0
-    for a in range(position.shape[1]):
-        worth = mark[b, a] if math.isnan(values[t, a, OPEN]) else values[t, a, OPEN]
-        closing = work[a, _CLOSING]
-        opening = work[a, _SIZE] - closing
-        at, rate = work[a, _AT], work[a, _RATE]
-        if position[b, a] != 0.0:
-            equity += position[b, a] * worth
-            gross += abs(position[b, a] + closing) * worth
-        if closing != 0.0:
-            equity -= max(0.0, closing * (at - worth)) + abs(closing) * at * rate
-        if opening != 0.0:
-            worse = opening * (at - worth)
-            notional = abs(opening) * (worth if worse >= 0.0 else max(at, worth))
-            need += notional + leverage * (max(0.0, worse) + abs(opening) * at * rate)
-    return need, leverage * equity - gross
+    n = holding.shape[1]
+    spot = not shorting and leverage == 1.0
+    limited = len(offset) > 0
+    for first in range(0, len(account), LANES):
+        count = min(LANES, len(account) - first)
+        _take_accounts(first, count, work, account)
+        last = False
+        for a in range(n):
+            v = work[ACCOUNT + a * INSTRUMENT :]
+            _take_holding(a, first, count, v, holding)
+            _take_targets(a, first, count, v, target, bars, row)
+            last = _take_bars(a, first, count, v, bars, row, 1) or last
+            lanes.aim(v, work, band)
+            if limited:
+                _limit(a, first, count, v, offset)
+            lanes.price(v, work, table[a], shorting)
+            if limited:
+                _condition(count, v, table[a])
+            if spot:
+                lanes.need_cash(v, work)
+            elif table[a, OWNED] != 0.0:
+                lanes.need_free_cash(v, work, leverage)
+            else:
+                lanes.need_margin(v, work, leverage)
+        _fill(n, count, work, table, leverage, spot, last)
+        _give(n, first, count, work, account, holding, active)
+        if recorded:
+            _report(n, first, count, work, active, table, fills)
+        for b in range(first, first + count):
+            row[b] += 1 if active[b] else 0
 
 
-@inlined
-def _shrink(share: float, table: Float, work: Float) -> None:
-    """Scale the opening parts by ``share``, down to whole lots; closing parts always fit."""
-    for a in range(len(work)):
-        opening = work[a, _SIZE] - work[a, _CLOSING]
-        if opening != 0.0:
-            size = abs(opening) * share
-            lot = table[a, LOT]
-            size = math.floor(size / lot) * lot if lot > 0.0 else size
-            work[a, _SIZE] = work[a, _CLOSING] + math.copysign(size, opening)
-
-
-@inlined
-def _fill(
-    b: int,
-    t: int,
-    cash: float,
-    position: Float,
+@compiled
+def target_rows(
+    target: Float,
+    offset: Float,
+    band: float,
+    account: Float,
+    holding: Float,
+    bars: Float,
+    row: Int,
     orders: Float,
-    values: Float,
-    table: Float,
     work: Float,
-    fills: Float,
-) -> float:
-    """Fill what fits, at the price of its final size, unless it is worth less than the minimum notional."""
-    for a in range(position.shape[1]):
-        quantity = work[a, _SIZE]
-        if quantity == 0.0:
-            continue
-        at, base = work[a, _AT], work[a, _BASE]
-        spread = impact = 0.0
-        if base > 0.0:
-            side = 1.0 if quantity > 0.0 else -1.0
-            at = _taken_at(a, side, base, abs(quantity), values[t, a, VOLUME], table)
-            spread = abs(quantity) * base * table[a, HALF_SPREAD]
-            impact = quantity * (at - base) - spread if table[a, IMPACT] > 0.0 else 0.0
-        notional = abs(quantity) * at
-        if notional < table[a, MIN_NOTIONAL]:
-            continue
-        fee = notional * work[a, _RATE]
-        fills[b, a, QUANTITY] = quantity
-        fills[b, a, PRICE] = at
-        fills[b, a, FEE] = fee
-        fills[b, a, SPREAD] = spread
-        fills[b, a, PUSHED] = impact
-        fills[b, a, CANCELLED] = orders[b, a, QUANTITY] - quantity
-        cash -= quantity * at + fee
-        held = position[b, a] + quantity
-        position[b, a] = 0.0 if abs(held) < 0.5 * table[a, LOT] else held
-    return cash
+) -> None:
+    """Write the orders that take each account to its target exposures: what `advance_rows` orders.
 
-
-@inlined
-def _liquidate(
-    b: int, t: int, cash: float, position: Float, mark: Float, values: Float, table: Float, fills: Float
-) -> tuple[float, float, bool]:
-    """Close the book at the bar's worst prices if equity there falls under the maintenance margin.
-
-    Returns the cash, the loss beyond equity that the venue bears, and whether it happened.
+    Parameters
+    ----------
+    target
+        (B, A) signed share of equity to hold of each instrument; NaN = leave as it is.
+    offset
+        (B, A) distance of the limit price from the mark on the passive side, fraction of it, NaN = market order; or
+        empty where all are market orders.
+    band
+        No order where target and exposure differ by no more than this, unless the target is exactly 0.
+    account, holding
+        (B, 7) with the equity, (B, A, 2).
+    bars
+        (T, A, 8): an instrument that did not trade in the bar that just closed cannot be ordered.
+    row
+        (B,) that bar, for each account.
+    orders
+        (B, A, 3) overwritten.
+    work
+        `lanes.scratch`.
     """
-    equity, margin, gross = cash, 0.0, 0.0
-    for a in range(position.shape[1]):
-        if position[b, a] != 0.0:
-            worst = _worst(position[b, a], mark[b, a], t, a, values)
-            equity += position[b, a] * worst
-            gross += abs(position[b, a]) * worst
-            margin += abs(position[b, a]) * worst * table[a, MAINTENANCE]
-    if gross == 0.0 or equity >= margin:
-        return cash, 0.0, False
-    for a in range(position.shape[1]):
-        if position[b, a] != 0.0:
-            worst = _worst(position[b, a], mark[b, a], t, a, values)
-            cash = _close(b, a, cash, position, worst, table[a, LIQUIDATION], fills)
-    if cash < 0.0:
-        return 0.0, -cash, True
-    return cash, 0.0, True
+    n = holding.shape[1]
+    limited = len(offset) > 0
+    for first in range(0, len(account), LANES):
+        count = min(LANES, len(account) - first)
+        _take_accounts(first, count, work, account)
+        for a in range(n):
+            v = work[ACCOUNT + a * INSTRUMENT :]
+            _take_holding(a, first, count, v, holding)
+            _take_targets(a, first, count, v, target, bars, row)
+            lanes.aim(v, work, band)
+            if limited:
+                _limit(a, first, count, v, offset)
+            for k in range(count):
+                orders[first + k, a, QUANTITY] = v[lanes.ASKED + k]
+                orders[first + k, a, LIMIT] = v[lanes.LIMIT + k] if limited else np.nan
+                orders[first + k, a, STOP] = np.nan
 
 
 @inlined
-def _worst(held: float, mark: float, t: int, a: int, values: Float) -> float:
-    """Price at which a position is worth least in this bar; its mark where the instrument does not trade."""
-    if math.isnan(values[t, a, OPEN]):
-        return mark
-    return float(values[t, a, LOW] if held > 0.0 else values[t, a, HIGH])
+def _take_accounts(first: int, count: int, w: Float, account: Float) -> None:
+    """Lay a block of accounts out in lanes and clear its sums; lanes beyond ``count`` get one that holds nothing."""
+    for k in range(count):
+        w[lanes.CASH + k] = account[first + k, CASH]
+        w[lanes.EQUITY + k] = account[first + k, EQUITY]
+        w[lanes.LEFT + k] = max(account[first + k, LEFT] - 1.0, 0.0)
+        w[lanes.MOVING + k] = account[first + k, MOVING] if account[first + k, LEFT] > 1.0 else 0.0
+    for k in range(count, LANES):
+        w[lanes.CASH + k] = w[lanes.EQUITY + k] = 1.0
+        w[lanes.LEFT + k] = w[lanes.MOVING + k] = 0.0
+    for k in range(LANES):
+        w[lanes.ROOM + k] = w[lanes.CASH + k] - w[lanes.MOVING + k]
+        w[lanes.GROSS + k] = w[lanes.NEED + k] = w[lanes.WORST + k] = w[lanes.MARGIN + k] = 0.0
+        w[lanes.ABSORBED + k] = w[lanes.RUINED + k] = 0.0
 
 
 @inlined
-def _close(b: int, a: int, cash: float, position: Float, price: float, rate: float, fills: Float) -> float:
-    """Close one position by force at ``price`` and charge ``rate`` on its notional."""
-    held = position[b, a]
-    fee = abs(held) * price * rate
-    fills[b, a, FORCED] = -held
-    fills[b, a, FORCED_PRICE] = price
-    fills[b, a, FEE] += fee
-    position[b, a] = 0.0
-    return cash + float(held * price - fee)
+def _take_holding(a: int, first: int, count: int, v: Float, holding: Float) -> None:
+    """Lay the positions in one instrument out in lanes."""
+    for k in range(count):
+        v[lanes.HELD + k] = holding[first + k, a, POSITION]
+        v[lanes.MARK + k] = holding[first + k, a, MARK]
+    for k in range(count, LANES):
+        v[lanes.HELD + k] = 0.0
+        v[lanes.MARK + k] = 1.0
 
 
 @inlined
-def _mark(
-    b: int,
-    t: int,
-    cash: float,
-    position: Float,
-    mark: Float,
-    values: Float,
-    final: Bool,
-    table: Float,
-    fills: Float,
-) -> float:
-    """Mark at the close; pay out what is held of an instrument whose last bar this is."""
-    for a in range(position.shape[1]):
-        if not math.isnan(values[t, a, CLOSE]):
-            mark[b, a] = values[t, a, CLOSE]
-        if final[t, a] and position[b, a] != 0.0:
-            cash = _close(b, a, cash, position, mark[b, a], table[a, TAKER], fills)
-    return cash
+def _take_orders(a: int, first: int, count: int, v: Float, orders: Float) -> bool:
+    """Lay the orders for one instrument out in lanes; say whether any has a limit or a stop."""
+    limited = False
+    for k in range(count):
+        limit, stop = orders[first + k, a, LIMIT], orders[first + k, a, STOP]
+        v[lanes.ASKED + k], v[lanes.LIMIT + k], v[lanes.STOP + k] = orders[first + k, a, QUANTITY], limit, stop
+        limited = limited or limit == limit or stop == stop
+    for k in range(count, LANES):
+        v[lanes.ASKED + k] = 0.0
+    return limited
+
+
+@inlined
+def _take_targets(a: int, first: int, count: int, v: Float, target: Float, bars: Float, row: Int) -> None:
+    """Lay the targets for one instrument and the closes that they were decided at out in lanes."""
+    for k in range(count):
+        v[lanes.SIZE + k] = target[first + k, a]
+        v[lanes.BASE + k] = bars[np.uintp(row[first + k]), a, CLOSE]
+    for k in range(count, LANES):
+        v[lanes.BASE + k] = np.nan
+
+
+@inlined
+def _take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, ahead: int) -> bool:
+    """Lay the bars ``ahead`` of the accounts' rows out in lanes; say whether any is the instrument's last."""
+    last = False
+    for k in range(count):
+        t = np.uintp(min(row[first + k] + ahead, len(bars) - 1))
+        v[lanes.OPEN + k] = bars[t, a, OPEN]
+        v[lanes.HIGH + k] = bars[t, a, HIGH]
+        v[lanes.LOW + k] = bars[t, a, LOW]
+        v[lanes.CLOSE + k] = bars[t, a, CLOSE]
+        v[lanes.VOLUME + k] = bars[t, a, VOLUME]
+        v[lanes.DUE + k] = bars[t, a, DUE]
+        v[lanes.FINAL + k] = bars[t, a, FINAL]
+        last = last or v[lanes.FINAL + k] != 0.0
+    for k in range(count, LANES):
+        v[lanes.OPEN + k] = v[lanes.HIGH + k] = v[lanes.LOW + k] = v[lanes.CLOSE + k] = v[lanes.VOLUME + k] = 1.0
+        v[lanes.DUE + k] = 0.0
+    return last
+
+
+@inlined
+def _limit(a: int, first: int, count: int, v: Float, offset: Float) -> None:
+    """Write the limit prices of a block's orders, NaN where an order is to be a market order."""
+    for k in range(count):
+        side = 1.0 if v[lanes.ASKED + k] > 0.0 else -1.0
+        limit = v[lanes.MARK + k] * (1.0 - side * offset[first + k, a])
+        v[lanes.LIMIT + k] = limit if v[lanes.ASKED + k] != 0.0 else np.nan
+        v[lanes.STOP + k] = np.nan
+
+
+@compiled
+def _condition(count: int, v: Float, rule: Float) -> None:
+    for k in range(count):
+        lanes.condition(v, k, rule)
+
+
+@inlined
+def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, last: bool) -> None:
+    """Fill a block's orders, liquidate who is short of margin, mark, and pay last bars out."""
+    lanes.share_out(w, leverage, spot)
+    for a in range(n):
+        v = w[ACCOUNT + a * INSTRUMENT :]
+        lanes.fill(v, w, table[a])
+        if table[a, OWNED] != 0.0:
+            lanes.move(v, w, table[a])
+        elif not spot:
+            lanes.endanger(v, w, table[a])
+        lanes.remark(v)
+    if not spot and lanes.short_of_margin(w):
+        _liquidate(n, count, w, table)
+    if last:
+        _pay_out(n, count, w, table)
+    lanes.value(n, w)
+
+
+@compiled
+def _liquidate(n: int, count: int, w: Float, table: Float) -> None:
+    for k in range(count):
+        lanes.liquidate(n, w, k, table)
+
+
+@compiled
+def _pay_out(n: int, count: int, w: Float, table: Float) -> None:
+    for a in range(n):
+        v = w[ACCOUNT + a * INSTRUMENT :]
+        for k in range(count):
+            if v[lanes.FINAL + k] != 0.0 and v[lanes.HELD + k] != 0.0:
+                lanes.force(v, w, k, v[lanes.MARK + k], table[a, TAKER])
+
+
+@inlined
+def _give(n: int, first: int, count: int, w: Float, account: Float, holding: Float, active: Bool) -> None:
+    """Write the accounts of a block back."""
+    for k in range(count):
+        b = first + k
+        if active[b]:
+            account[b, CASH] = w[lanes.CASH + k]
+            account[b, BEFORE] = account[b, EQUITY]
+            account[b, EQUITY] = w[lanes.EQUITY + k]
+            account[b, ABSORBED] = w[lanes.ABSORBED + k]
+            account[b, MOVING] = w[lanes.MOVING + k]
+            account[b, LEFT] = w[lanes.LEFT + k]
+            account[b, RUINED] = 1.0 if w[lanes.EQUITY + k] <= 0.0 else w[lanes.RUINED + k]
+            for a in range(n):
+                v = w[ACCOUNT + a * INSTRUMENT + k :]
+                holding[b, a, POSITION] = v[lanes.HELD]
+                holding[b, a, MARK] = v[lanes.MARK]
+
+
+@inlined
+def _report(n: int, first: int, count: int, w: Float, active: Bool, table: Float, fills: Float) -> None:
+    """Write what became of a block's orders."""
+    for k in range(count):
+        b = first + k
+        if active[b]:
+            for a in range(n):
+                v = w[ACCOUNT + a * INSTRUMENT + k :]
+                asked, filled, base = v[lanes.ASKED], v[lanes.FILLED], v[lanes.BASE]
+                taken = filled != 0.0 and base > 0.0
+                spread = abs(filled) * base * table[a, HALF_SPREAD] if taken else 0.0
+                pushed = taken and table[a, IMPACT] > 0.0
+                fills[b, a, QUANTITY] = filled
+                fills[b, a, PRICE] = v[lanes.AT] if filled != 0.0 else 0.0
+                fills[b, a, FEE] = v[lanes.FEE]
+                fills[b, a, SPREAD] = spread
+                fills[b, a, PUSHED] = filled * (v[lanes.AT] - base) - spread if pushed else 0.0
+                fills[b, a, FUNDING] = v[lanes.PAID]
+                fills[b, a, CANCELLED] = asked - filled if asked == asked else 0.0
+                fills[b, a, FORCED] = v[lanes.FORCED]
+                fills[b, a, FORCED_PRICE] = v[lanes.FORCED_AT]

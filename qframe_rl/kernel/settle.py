@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.kernel.rows import ABSORBED, N_FILLS, N_WORK, settle_rows
+from qframe_rl.kernel.columns import ABSORBED, CASH, MARK, N_ACCOUNT, N_FILLS, POSITION, bars_of
+from qframe_rl.kernel.lanes import scratch
+from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules
 from qframe_rl.types import Account, Bar, Fills, Orders
 
@@ -29,22 +31,23 @@ def settle(account: Account, orders: Orders, bar: Bar, rules: Rules) -> tuple[Ac
         The accounts after the bar, and what happened; the inputs are left as they were.
     """
     shape = account.position.shape
-    n = shape[-1]
-    cash = np.array(account.cash, dtype=np.float64).reshape(-1)
-    position = np.array(account.position, dtype=np.float64).reshape(-1, n)
-    mark = np.array(account.mark, dtype=np.float64).reshape(-1, n)
-    values = np.ascontiguousarray(bar.values).reshape(-1, n, bar.values.shape[-1])
-    funding = np.ascontiguousarray(bar.funding).reshape(-1, n)
-    final = np.ascontiguousarray(bar.final).reshape(-1, n)
-    row = np.zeros(len(cash), dtype=np.int64) if len(values) == 1 else np.arange(len(cash))
-    packed = np.stack([np.broadcast_to(field, shape) for field in orders], axis=-1).reshape(-1, n, 3)
-    fills = np.empty((len(cash), n, N_FILLS))
-    book = np.empty((len(cash), 3))
-    active = np.ones(len(cash), dtype=np.bool_)
+    lead, n = shape[:-1], shape[-1]
+    count = int(np.prod(lead, dtype=np.int64))
+    money, holding = np.zeros((count, N_ACCOUNT)), np.zeros((count, n, 2))
+    money[:, CASH] = np.reshape(account.cash, count)
+    holding[:, :, POSITION] = account.position.reshape(count, n)
+    holding[:, :, MARK] = account.mark.reshape(count, n)
+    bars = bars_of(
+        bar.values.reshape(-1, n, bar.values.shape[-1]), bar.funding.reshape(-1, n), bar.final.reshape(-1, n)
+    )
+    row = np.zeros(count, dtype=np.int64) if len(bars) == 1 else np.arange(count)
+    asked = np.stack([np.broadcast_to(field, shape) for field in orders], axis=-1).reshape(count, n, 3)
+    fills = np.empty((count, n, N_FILLS))
+    active = np.ones(count, dtype=np.bool_)
     settle_rows(
-        cash, position, mark, packed, values, funding, final, row, active,
-        rules.table, rules.leverage, rules.shorting, fills, book, np.empty((n, N_WORK)),
-    )  # fmt: skip
-    lead = shape[:-1]
-    after = Account(cash.reshape(lead), position.reshape(shape), mark.reshape(shape))
-    return after, Fills.of(fills.reshape(*shape, N_FILLS), book[:, ABSORBED].reshape(lead))
+        money, holding, asked, bars, row, active, rules.table, rules.leverage, rules.shorting, fills, scratch(n)
+    )
+    after = Account(
+        money[:, CASH].reshape(lead), holding[:, :, POSITION].reshape(shape), holding[:, :, MARK].reshape(shape)
+    )
+    return after, Fills.of(fills.reshape(*shape, N_FILLS), money[:, ABSORBED].reshape(lead))

@@ -1,33 +1,39 @@
-"""Paper trading: a checkpoint on a feed that delivers bars as time passes, with a journal on disk."""
+"""Live sessions: a checkpoint on a feed that delivers bars as time passes, written down so that nothing is lost."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Event
-from typing import Literal, Protocol
+from typing import Literal
 
 from qframe_rl.agent import Agent, View
-from qframe_rl.feeds.feed import Feed
+from qframe_rl.config import UserError
 from qframe_rl.gym.market import Market
-from qframe_rl.listeners import Journal, Listener
+from qframe_rl.journal.codec import Plain
+from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
+from qframe_rl.journal.store import NAME, Writer, read
+from qframe_rl.listeners import Listener
+from qframe_rl.risk.engine import RiskEngine
+from qframe_rl.risk.limits import Limits
+from qframe_rl.runner.desk import Desk, Operator, Quotes, Told
+from qframe_rl.runner.experiment import code_fingerprint, versions
+from qframe_rl.runner.recorded import Live, Recording
 from qframe_rl.session import Session, run
-from qframe_rl.types import Orders, iso
+from qframe_rl.types import Instrument
+from qframe_rl.venues.book import TwinVenue
 from qframe_rl.venues.simulated import SimulatedVenue
+from qframe_rl.venues.venue import Venue
 
-
-class Stoppable(Feed, Protocol):
-    """A feed that ends when it is told to."""
-
-    stopped: Event
-    """Set it to end the feed."""
+Rule = Literal["bar", "book"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a paper session ended."""
+    """How a live session ended."""
 
     state: Literal["finished", "stopped", "liquidated"]
     final_equity: float
@@ -35,35 +41,81 @@ class Result:
     """Bars settled."""
     journal: Path
     digest: str
-    """Hash of the last line of the journal."""
+    """Hash over every bar, order, fill and account; that of a backtest on the same bars."""
+    repeated: int
+    """Bars that were on record already when this process began."""
 
 
-class Status:
-    """A listener that hands one line about each bar to ``show``."""
+@dataclass(frozen=True)
+class Terms:
+    """What makes a session the one it is; a journal that was begun on other terms is refused."""
 
-    def __init__(self, show: Callable[[str], None]):
-        self.show = show
-        self.bars = 0
+    name: str
+    """Name of the strategy."""
+    model: str
+    """Digest of the checkpoint."""
+    source: Plain
+    """Where bars come from: feed, exchange or data, symbols, timeframe, period."""
+    instruments: tuple[Instrument, ...]
+    columns: tuple[str, ...]
+    bar_ns: int
+    window: int
+    """Bars shown at each decision."""
+    fills: Rule = "bar"
+    """Whose fills count: the rule for bars, or the order book."""
+    quoted: bool = False
+    """Whether order books are recorded at each decision."""
+    theory: Plain | None = None
+    """Constants of the known optimum, where the market has one."""
 
-    def started(self, view: View) -> None:
-        """Show the state before the first bar."""
-        self._line(view)
-
-    def settled(self, view: View, orders: Orders) -> None:
-        """Show a bar."""
-        self.bars += 1
-        self._line(view)
-
-    def ended(self, view: View) -> None:
-        """Nothing more to show."""
-
-    def _line(self, view: View) -> None:
-        exposure = " ".join(f"{share:+.2f}" for share in view.account.exposure)
-        self.show(f"{iso(view.time)}  bar {self.bars}  equity {float(view.account.equity):,.2f}  exposure {exposure}")
+    def plain(self) -> Plain:
+        """As JSON."""
+        return asdict(self) | {"instruments": [asdict(i) for i in self.instruments], "columns": list(self.columns)}
 
 
-def paper(market: Market, agent: Agent, feed: Stoppable, window: int, folder: Path, *listeners: Listener) -> Result:
-    """Trade until the feed ends, is stopped, or the account is gone.
+def terms_of(path: Path) -> Terms | None:
+    """Terms of a journal; None where there is none yet, or nothing in it.
+
+    Raises
+    ------
+    UserError
+        If it is corrupt.
+    """
+    if not path.exists():
+        return None
+    first = next((event for event in read(path) if event.kind == "session"), None)
+    if first is None:
+        return None
+    plain = json.loads(first.payload)
+    plain["instruments"] = tuple(Instrument(**i) for i in plain["instruments"])
+    plain["columns"] = tuple(plain["columns"])
+    return Terms(**plain)
+
+
+def simulated(market: Market, terms: Terms) -> Venue:
+    """Make the venue of a paper session: the kernel, with order books beside it where they are recorded."""
+    if not terms.quoted:
+        return SimulatedVenue(market.rules, market.cash)
+    return TwinVenue(market.rules, market.cash, by_book=terms.fills == "book")
+
+
+def paper(
+    market: Market,
+    agent: Agent,
+    feed: Live,
+    terms: Terms,
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    quotes: Quotes | None = None,
+    listeners: Sequence[Listener] = (),
+    desks: Sequence[Told] = (),
+    process: Plain | None = None,
+    durable: bool = True,
+    secrets: Sequence[str] = (),
+    begun: Callable[[Desk, Ledger, Operator], None] | None = None,
+) -> Result:
+    """Trade until the feed ends, is stopped, or the account is gone; go on where the journal of the folder ends.
 
     Parameters
     ----------
@@ -71,36 +123,107 @@ def paper(market: Market, agent: Agent, feed: Stoppable, window: int, folder: Pa
         As `qframe_rl.runner.deploy.deployed` made them.
     feed
         Where bars come from; setting its ``stopped`` ends the session after the bar under way.
-    window
-        Bars shown at each decision.
+    terms
+        What the session is.
     folder
-        ``journal.jsonl`` (one line per bar, flushed as it is written) and ``state.json`` are put here.
-    *listeners
-        Told of each bar.
+        ``journal.db`` is there, or is put there.
+    limits
+        Of the risk engine; none bind by default.
+    quotes
+        Order books, where the terms ask for them.
+    listeners, desks
+        Told of each bar; told of each decision and change of state.
+    process
+        What to note about this process.
+    durable, secrets
+        As in `qframe_rl.journal.store.Writer`.
+    begun
+        Called with the desk, the ledger and the operator before the first bar.
+
+    Raises
+    ------
+    UserError
+        If the journal is corrupt, is written by another process, was begun on other terms, or if what it records is not
+        what the session arrives at now.
+    Unavailable
+        If the journal cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "journal.jsonl"
-    with path.open("w", encoding="utf-8") as sink:
-        journal = Journal(market.instruments, market.bar_ns, sink)
-        status = Status(lambda _: None)
-        session = Session(feed, SimulatedVenue(market.rules, market.cash), window, journal, status, *listeners)
-        view = run(session, agent)
-    state: Literal["finished", "stopped", "liquidated"] = "finished"
-    if view.terminated:
-        state = "liquidated"
-    elif feed.stopped.is_set():
-        state = "stopped"
-    result = Result(state, float(view.account.equity), status.bars, path, journal.digest)
-    plain = {
-        "state": state,
-        "time": iso(view.time),
-        "equity": result.final_equity,
-        "cash": float(view.account.cash),
-        "position": dict(zip((i.symbol for i in market.instruments), view.account.position.tolist(), strict=True)),
-        "bars": status.bars,
-        "hash": journal.digest,
-    }
-    fresh = folder / ".state.json.part"
-    fresh.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(folder / "state.json")
-    return result
+    path = folder / NAME
+    writer = Writer(path, durable=durable, secrets=secrets)
+    try:
+        ledger = Ledger(path, writer)
+        operator = Operator(ledger, folder, limits or Limits())
+        desk = Desk(
+            simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger, market.instruments,
+            operator, quotes, terms.quoted, listeners,
+        )  # fmt: skip
+        desk.told.extend(desks)
+        if begun is not None:
+            begun(desk, ledger, operator)
+        _agree(ledger, terms, path)
+        recording = Recording(ledger, feed, market.instruments, terms.columns, terms.bar_ns)
+        note = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
+        recording.began = lambda: ledger.remark("process", {"says": "begins", **note})
+        view = walk(desk, recording, agent, terms.window)
+        state: Literal["finished", "stopped", "liquidated"] = "finished"
+        if view.terminated:
+            state = "liquidated"
+        elif feed.stopped.is_set():
+            state = "stopped"
+        if ledger.writing:
+            ledger.remark("process", {"says": state, "pid": os.getpid(), "bar": view.time})
+        ledger.commit(desk.pulse())
+        return Result(state, float(view.account.equity), desk.n_bars, path, str(desk.digest), recording.n_repeated)
+    finally:
+        writer.close()
+
+
+def walk(desk: Desk, recording: Recording, agent: Agent, window: int) -> View:
+    """Let ``agent`` trade at a desk until the bars or the account end; return the last view."""
+    recording.heed = desk.heed
+    desk.conditions = recording.conditions
+    return run(Session(recording, desk, window, desk), agent)
+
+
+def _agree(ledger: Ledger, terms: Terms, path: Path) -> None:
+    """Begin the record with the terms, or refuse to go on with others."""
+    try:
+        ledger.put("session", terms.plain())
+    except Differs as error:
+        raise UserError(
+            f"{error} It belongs to another session: give the same options again, or another --out."
+        ) from None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What running a record again came to."""
+
+    events: int
+    """Events that were found the same."""
+    bars: int
+    final_equity: float
+    digest: str
+
+
+def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
+    """Run a recorded session again, through the same desk, kernel and agent; nothing is written.
+
+    Raises
+    ------
+    UserError
+        If the journal is corrupt.
+    Differs
+        At the first event that is not what the session arrives at now.
+    """
+    ledger = Ledger(path, None)
+    desk = Desk(
+        simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger, market.instruments,
+        quoted=terms.quoted,
+    )  # fmt: skip
+    ledger.put("session", terms.plain())
+    recording = Recording(ledger, None, market.instruments, terms.columns, terms.bar_ns)
+    # A record may end between a bar and its decision: the rest of that bar was never acted upon.
+    with contextlib.suppress(RecordEnds):
+        walk(desk, recording, agent, terms.window)
+    return Replay(ledger.n_repeated, desk.n_bars, float(desk.account.equity), str(desk.digest))

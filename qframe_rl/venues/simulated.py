@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.kernel.rows import ABSORBED, N_FILLS, N_WORK, RUINED, settle_rows
+from qframe_rl.kernel.columns import (
+    ABSORBED,
+    CASH,
+    LIMIT,
+    MARK,
+    N_FILLS,
+    POSITION,
+    QUANTITY,
+    RUINED,
+    STOP,
+    bar_of,
+    opened,
+)  # fmt: skip
+from qframe_rl.kernel.lanes import scratch
+from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules
 from qframe_rl.types import CLOSE, Account, Bar, Fills, Orders
 
@@ -28,9 +42,11 @@ class SimulatedVenue:
         self.rules = rules
         self.account = Account(np.array(cash, dtype=np.float64), np.zeros(n), np.full(n, np.nan))
         self.terminated = False
+        self._money, self._holding = opened(cash, 1), np.zeros((1, n, 2))
+        self._holding[0, :, MARK] = np.nan
         self._pending = np.zeros((1, n, 3))
         self._tradable = np.zeros(n, dtype=np.bool_)
-        self._work = np.empty((n, N_WORK))
+        self._work = scratch(n)
 
     def submit(self, orders: Orders) -> None:
         """Take the orders for the next bar; what did not trade in the last bar cannot be ordered.
@@ -43,27 +59,22 @@ class SimulatedVenue:
         quantity, limit, stop = (np.asarray(field, dtype=np.float64) for field in orders)
         if quantity.shape != self._tradable.shape or not np.isfinite(quantity).all():
             raise ValueError(f"orders must be {len(self._tradable)} finite quantities, got {quantity}")
-        pending = np.empty_like(self._pending)
-        pending[0, :, 0] = np.where(self._tradable, quantity, 0.0)
-        pending[0, :, 1] = limit
-        pending[0, :, 2] = stop
-        self._pending = pending
+        pending = self._pending[0]
+        pending[:, QUANTITY] = np.where(self._tradable, quantity, 0.0)
+        pending[:, LIMIT] = limit
+        pending[:, STOP] = stop
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar: the pending orders meet it, then they are gone."""
-        n = len(self._tradable)
-        cash = self.account.cash.reshape(1).copy()
-        position = self.account.position.reshape(1, n).copy()
-        mark = self.account.mark.reshape(1, n).copy()
-        fills = np.empty((1, n, N_FILLS))
-        book = np.empty((1, 3))
-        values, funding, final = np.ascontiguousarray(bar.values)[None], bar.funding[None], bar.final[None]
+        fills = np.empty((1, len(self._tradable), N_FILLS))
+        rules, money = self.rules, self._money
         settle_rows(
-            cash, position, mark, self._pending, values, funding, final, _ROW, _ACTIVE,
-            self.rules.table, self.rules.leverage, self.rules.shorting, fills, book, self._work,
+            money, self._holding, self._pending, bar_of(bar), _ROW, _ACTIVE,
+            rules.table, rules.leverage, rules.shorting, fills, self._work,
         )  # fmt: skip
-        self._pending = np.zeros_like(self._pending)
+        self._pending[0, :, QUANTITY] = 0.0
         self._tradable = ~np.isnan(bar.values[:, CLOSE])
-        self.terminated = self.terminated or bool(book[0, RUINED])
-        self.account = Account(cash.reshape(()), position[0], mark[0])
-        return Fills.of(fills[0], book[0, ABSORBED])
+        self.terminated = self.terminated or bool(money[0, RUINED])
+        position, mark = self._holding[0, :, POSITION].copy(), self._holding[0, :, MARK].copy()
+        self.account = Account(np.array(money[0, CASH]), position, mark)
+        return Fills.of(fills[0], np.array(money[0, ABSORBED]))

@@ -10,9 +10,13 @@ from qframe_rl.types import Account, Bar, Fills, Orders
 class Venue(Protocol):
     """Where orders become fills."""
 
-    account: Account
-    terminated: bool
-    """Whether the account was liquidated or ruined."""
+    @property
+    def account(self) -> Account:
+        """The account now."""
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the account was liquidated or ruined."""
 
     def submit(self, orders: Orders) -> None:
         """Take the orders for the next bar."""

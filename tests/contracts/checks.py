@@ -127,7 +127,7 @@ def env_conserves_money(make: MakeEnv, history: History) -> None:
         moves = np.where(position != 0, position * (after - mark), 0.0)
         moves += np.where(quantity != 0, quantity * (after - price), 0.0)
         moves += np.where(forced != 0, forced * (after - forced_price), 0.0)
-        change = moves.sum() - fee.sum() - funding.sum() + engine._book[0, 1]
+        change = moves.sum() - fee.sum() - funding.sum() + engine.account[0, 3]
         assert info["equity"] - equity == float(np.float64(info["equity"]) - equity)
         assert abs(info["equity"] - equity - change) <= 1e-9 * max(equity, 1.0) * 10
         assert (fee >= 0).all()
@@ -166,17 +166,17 @@ def env_observations_do_not_alias(make: MakeEnv, history: History) -> None:
 
 
 def setup(name: str, market: Market, history: History, params: dict[str, Any], seed: int = 3) -> Agent:
-    """Make an agent of the catalogue and train it, if it learns, on the first half of the history."""
+    """Make an agent of the catalogue and train it, if it learns, on the first half of the history alone.
+
+    The half's last quarter is what it may stop by.
+    """
     module = catalog.load("agents", name)
     half = len(history) // 2
     config: Base = build(module.Config, getattr(module, "QUICK", {}) | params, name)
     agent: Agent = module.make(config, market.brief(history.columns, seed, history.theory))
     if hasattr(agent, "fit"):
-        fold = Fold(
-            (Segment(0, half),),
-            (Segment(half, len(history) * 3 // 4),),
-            (Segment(len(history) * 3 // 4, len(history)),),
-        )
+        cut = half * 3 // 4
+        fold = Fold((Segment(0, cut),), (Segment(cut, half),), (Segment(half, len(history)),))
         agent.fit(MarketTask(market, history, fold, seed), Quiet())
     return agent
 

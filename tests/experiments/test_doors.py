@@ -15,6 +15,7 @@ import pytest
 from experiments import evaluate, paper, train
 from experiments.cli import door, settings
 from qframe_rl.config import UserError, build
+from qframe_rl.journal.store import read
 from qframe_rl.runner.experiment import Experiment
 
 QUICK = [
@@ -51,7 +52,7 @@ def test_train_prints_documented_json_and_the_commands_that_follow(trained: dict
     assert {"checkpoint", "leaderboard", "hash", "seconds"} <= set(trained)
     keys = [
         "agent", "split", "final_equity", "sharpe", "sharpe_low", "sharpe_high", "max_drawdown", "turnover", "costs",
-        "share_of_optimal",
+        "share_of_optimal", "trades", "psr", "dsr", "trials", "effective_trials",
     ]  # fmt: skip
     assert all(list(row) == keys for row in trained["leaderboard"])
     validation = {row["agent"] for row in trained["leaderboard"] if row["split"] == "validation"}
@@ -91,11 +92,10 @@ def test_evaluate_and_paper_repeat_the_digits_in_other_processes(trained: dict[s
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         results.append(json.loads(done.stdout.splitlines()[-1]))
-        lines = Path(results[-1]["journal"]).read_text().splitlines()
-        assert len(lines) == results[-1]["bars"] + 1
-        assert json.loads(lines[-1])["hash"] == results[-1]["journal_hash"]
-        state = json.loads((out / "state.json").read_text())
-        assert state["equity"] == results[-1]["final_equity"]
+        settled = [json.loads(e.payload) for e in read(Path(results[-1]["journal"])) if e.kind == "settled"]
+        assert len(settled) == results[-1]["bars"]
+        assert settled[-1]["hash"] == results[-1]["journal_hash"]
+        assert settled[-1]["account"]["equity"] == results[-1]["final_equity"]
         assert results[-1]["state"] == "finished"
     done = subprocess.run(
         [sys.executable, "-m", "experiments.evaluate", str(place), "--out", str(trained["folder"] / "ev"), "--json"],
@@ -125,17 +125,17 @@ def test_ctrl_c_stops_paper_trading_cleanly(trained: dict[str, Any]) -> None:
         [sys.executable, "-m", "experiments.paper", str(place), "--speed", "36000x", "--out", str(out), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    journal = out / "journal.jsonl"
-    while not (journal.exists() and len(journal.read_text().splitlines()) > 3):
+    journal = out / "journal.db"
+    while not (journal.exists() and sum(e.kind == "settled" for e in read(journal)) > 3):
         assert process.poll() is None
     process.send_signal(2)
     stdout, _ = process.communicate(timeout=30)
     result = json.loads(stdout.splitlines()[-1])
     assert process.returncode == 0
     assert result["state"] == "stopped"
-    lines = journal.read_text().splitlines()
-    assert len(lines) == result["bars"] + 1
-    assert json.loads(lines[-1])["hash"] == result["journal_hash"]
+    settled = [json.loads(e.payload) for e in read(journal) if e.kind == "settled"]
+    assert len(settled) == result["bars"]
+    assert settled[-1]["hash"] == result["journal_hash"]
 
 
 def test_settings_layer_preset_environment_and_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--data", "synthetic:ar2"], "unknown synthetic market 'ar2'; did you mean 'ar1'"),
     (["--bars", "400"], "too short"),
     (["--timeframe", "1x"], "timeframe"),
-    (["--timeframe", "4h", "--data", "synthetic:ar1"], "is hourly"),
+    (["--symbols", "X/Y", "--data", "synthetic:ar1"], "leave symbols out"),
     (["--split", "cpcv"], "holdout or walk_forward"),
     (["--set", "env.features=log_retrun:1"], "unknown feature 'log_retrun:1'; did you mean 'log_return'"),
     (["--set", "env.reward=profit"], "unknown reward 'profit'"),
@@ -306,7 +306,7 @@ def test_broken_checkpoints_are_refused(
 
 def test_help_answers_without_the_heavy_imports() -> None:
     heavy = "('torch', 'ray', 'ccxt', 'pandas', 'stable_baselines3', 'matplotlib', 'numba')"
-    for name in ("train", "evaluate", "paper"):
+    for name in ("train", "evaluate", "paper", "replay", "control"):
         code = (
             f"import sys; from experiments.{name} import parser; parser().format_help(); "
             f"print([m for m in {heavy} if m in sys.modules])"

@@ -14,6 +14,7 @@ import pytest
 
 from experiments import train
 from experiments.cli import door
+from qframe_rl.journal.store import read
 from tests.loopback import loopback
 
 
@@ -44,9 +45,9 @@ def test_closed_candles_are_traded_until_ctrl_c(checkpoint: Path, tmp_path: Path
         process = subprocess.Popen(
             [sys.executable, "-m", *command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        journal = out / "journal.jsonl"
+        journal = out / "journal.db"
         deadline = time.monotonic() + 60.0
-        while not (journal.exists() and len(journal.read_text().splitlines()) > 4):
+        while not (journal.exists() and sum(e.kind == "settled" for e in read(journal)) > 4):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "no bar came"
             time.sleep(0.1)
@@ -54,12 +55,12 @@ def test_closed_candles_are_traded_until_ctrl_c(checkpoint: Path, tmp_path: Path
         stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 0, stderr
     result: dict[str, Any] = json.loads(stdout.splitlines()[-1])
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines = [json.loads(e.payload) for e in read(journal) if e.kind == "settled"]
     assert result["state"] == "stopped"
-    assert result["bars"] == len(lines) - 1 >= 4
+    assert result["bars"] == len(lines) >= 4
     times = [line["time"] for line in lines]
     assert times == sorted(set(times))
-    assert lines[-1]["equity"] == result["final_equity"]
+    assert lines[-1]["account"]["equity"] == result["final_equity"]
 
 
 def test_a_checkpoint_for_other_bars_is_refused(checkpoint: Path, tmp_path: Path) -> None:

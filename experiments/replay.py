@@ -1,0 +1,65 @@
+"""Run a recorded session again: ``python -m experiments.replay --help``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.cli import Parser, console, door
+
+
+def parser() -> Parser:
+    """The options of this door."""
+    made = Parser(
+        "replay",
+        "Run a session again from its journal, through the same desk, kernel and agent, and say whether every\n"
+        "decision, fill and account comes out the same to the last bit, or where the first one does not. Nothing is\n"
+        "written.",
+        ["runs/paper/1a2b3c4d5e6f7081-0badcafe/journal.db", "journal.db --verify"],
+    )
+    made.add_argument("journal", type=Path, metavar="JOURNAL", help="journal.db of a session, or its folder")
+    made.add_argument("--verify", action="store_true", help="check the chain of hashes only (default: off)")
+    made.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="the checkpoint, if it is not where it was (default: there)"
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Replay."""
+    given = vars(parser().parse_args(argv))
+    from qframe_rl.journal.store import journal_of, verify
+
+    out = console(to_stderr=False)
+    path = journal_of(given["journal"])
+    head = verify(path)
+    out.print(f"{path}: {head.seq} events, the chain holds, head {head.hash.hex()}", highlight=False, soft_wrap=True)
+    if given["verify"]:
+        return {"events": head.seq, "head": head.hash.hex()} if given["json"] else None
+    from qframe_rl.journal.ledger import Differs
+    from qframe_rl.runner.open import reopened
+    from qframe_rl.runner.paper import replay
+
+    market, agent, terms = reopened(path, given["checkpoint"])
+    result: dict[str, Any] = {"events": head.seq, "head": head.hash.hex(), "identical": True, "differs": None}
+    try:
+        again = replay(market, agent, terms, path)
+    except Differs as error:
+        if given["json"]:
+            print(json.dumps(result | {"identical": False, "differs": str(error)}))
+        raise
+    out.print(
+        f"identical: {again.bars} bars, equity {again.final_equity:,.2f}, hash {again.digest}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not given["json"]:
+        return None
+    return result | {"bars": again.bars, "final_equity": again.final_equity, "journal_hash": again.digest}
+
+
+if __name__ == "__main__":
+    sys.exit(door(main))

@@ -1,0 +1,97 @@
+"""Records as plain JSON and back, to the last bit: floats in their shortest exact digits, NaN as null."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qframe_rl.agent import View
+from qframe_rl.types import Account, Bar, Fills, Float, Orders
+
+Plain = dict[str, Any]
+
+
+def numbers(array: Float) -> Any:
+    """Nested lists of an array, NaN as None."""
+    flat = np.asarray(array, dtype=np.float64)
+    if np.isnan(flat).any():
+        flat = flat.astype(object)
+        flat[flat != flat] = None
+    return flat.tolist()
+
+
+def array(plain: Any) -> Float:
+    """What `numbers` took apart."""
+    return np.array(plain, dtype=np.float64)
+
+
+def bar_out(bar: Bar) -> Plain:
+    """A bar of (A, C) values."""
+    plain: Plain = {"time": bar.time, "values": numbers(bar.values)}
+    if bar.funding.any():
+        plain["funding"] = numbers(bar.funding)
+    if bar.final.any():
+        plain["final"] = bar.final.tolist()
+    return plain
+
+
+def bar_in(plain: Mapping[str, Any]) -> Bar:
+    """What `bar_out` took apart."""
+    values = array(plain["values"])
+    n = len(values)
+    funding = array(plain["funding"]) if "funding" in plain else np.zeros(n)
+    final = np.array(plain["final"], dtype=np.bool_) if "final" in plain else np.zeros(n, dtype=np.bool_)
+    return Bar(int(plain["time"]), values, funding, final)
+
+
+def orders_out(orders: Orders) -> Plain:
+    """Orders of (A,); prices are left out where there is none."""
+    plain: Plain = {"quantity": numbers(orders.quantity)}
+    for name in ("limit", "stop"):
+        price = getattr(orders, name)
+        if not np.isnan(price).all():
+            plain[name] = numbers(price)
+    return plain
+
+
+def orders_in(plain: Mapping[str, Any]) -> Orders:
+    """What `orders_out` took apart."""
+    made = Orders.market(array(plain["quantity"]))
+    return made._replace(**{name: array(plain[name]) for name in ("limit", "stop") if name in plain})
+
+
+def fills_out(fills: Fills) -> Plain:
+    """Fills of (A,); fields that are all zero are left out."""
+    return {name: numbers(field) for name, field in fills._asdict().items() if np.any(field)}
+
+
+def fills_in(plain: Mapping[str, Any], n: int) -> Fills:
+    """What `fills_out` took apart, of ``n`` instruments."""
+    zero = Fills.of(np.zeros((n, len(Fills._fields) - 1)), np.zeros(()))
+    return zero._replace(**{name: array(field) for name, field in plain.items()})
+
+
+def account_out(account: Account) -> Plain:
+    """An account of (A,)."""
+    return {
+        "cash": float(account.cash),
+        "position": numbers(account.position),
+        "mark": numbers(account.mark),
+        "equity": float(account.equity),
+    }
+
+
+def account_in(plain: Mapping[str, Any]) -> Account:
+    """What `account_out` took apart."""
+    return Account(array(plain["cash"]), array(plain["position"]), array(plain["mark"]))
+
+
+def sight(view: View) -> str:
+    """SHA-256 over all that an agent was shown: times, window and account."""
+    digest = hashlib.sha256(np.ascontiguousarray(view.times).tobytes())
+    for part in (view.bars, view.account.cash, view.account.position, view.account.mark):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()

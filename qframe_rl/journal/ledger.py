@@ -1,0 +1,180 @@
+"""A journal that is read and written in one movement: what is recorded is repeated and checked, then it goes on.
+
+A session is a function of what comes from outside: bars, quotes, answers of an exchange, commands. Those are *taken*:
+from the record as long as it lasts, from the world after that. Everything else follows from them and is *put*: compared
+with the record as long as it lasts, appended after that. So a killed session resumes by running again from its first
+bar, and a replay is the same run with nothing appended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qframe_rl.config import UserError, canonical
+from qframe_rl.journal.codec import Plain
+from qframe_rl.journal.store import Alert, Event, Writer, read
+from qframe_rl.types import iso
+
+REMARKS = frozenset({"process", "note"})
+"""Kinds of events on which nothing depends: a replay passes over them."""
+
+
+class Differs(UserError):
+    """A recorded event is not what the session arrives at now."""
+
+
+class RecordEnds(Exception):
+    """A replay came to the end of its record."""
+
+
+class Input(NamedTuple):
+    """Something that came from outside between two bars."""
+
+    kind: str
+    payload: Plain
+
+
+class Ledger:
+    """The events of one session.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    writer
+        Appends to it; None to replay it only.
+    """
+
+    def __init__(self, path: Path, writer: Writer | None):
+        self.path = path
+        self._writer = writer
+        self._events: Iterator[Event] = read(path)
+        self._next: Event | None = None
+        self.n_repeated = 0
+        """Events that were taken from the record or found the same."""
+        self._advance()
+
+    @property
+    def recorded(self) -> str | None:
+        """Kind of the next recorded event; None where the record has ended."""
+        return None if self._next is None else self._next.kind
+
+    @property
+    def writing(self) -> bool:
+        """Whether events are appended from here on."""
+        return self._next is None and self._writer is not None
+
+    def put(self, kind: str, payload: Plain) -> None:
+        """Note what the session arrived at.
+
+        Raises
+        ------
+        Differs
+            If the record has something else here.
+        RecordEnds
+            If the record has ended and nothing may be appended.
+        """
+        text = canonical(payload)
+        if self._next is None:
+            self._must_write().append(kind, text)
+            return
+        if (self._next.kind, self._next.payload) != (kind, text):
+            raise self._differs(kind, payload)
+        self._advance()
+
+    def take(self, kind: str, source: Callable[[], Plain]) -> Plain:
+        """What came from outside: as it was recorded, or from ``source`` now.
+
+        Raises
+        ------
+        Differs
+            If the record has another kind of event here.
+        RecordEnds
+            If the record has ended and nothing may be appended.
+        """
+        if self._next is None:
+            writer = self._must_write()
+            payload = source()
+            writer.append(kind, canonical(payload))
+            return payload
+        if self._next.kind != kind:
+            raise self._differs(kind, {})
+        return self._repeat()
+
+    def inputs(self, kinds: frozenset[str], source: Callable[[], Sequence[Input]]) -> list[Input]:
+        """Whatever came from outside at this point: any number of events of some kinds, perhaps none."""
+        came = []
+        while self._next is not None and self._next.kind in kinds:
+            came.append(Input(self._next.kind, self._repeat()))
+        if self.writing:
+            for new in source():
+                self._must_write().append(new.kind, canonical(new.payload))
+                came.append(new)
+        return came
+
+    def remark(self, kind: str, payload: Plain) -> None:
+        """Note something on which nothing depends; dropped while the record is repeated."""
+        assert kind in REMARKS
+        if self._writer is not None:
+            if self._next is not None:
+                raise RuntimeError("a remark cannot stand before events that are recorded already")
+            self._writer.append(kind, canonical(payload))
+
+    def alert(self, alert: Alert) -> None:
+        """Put a message into the outbox, in the same transaction as the events; what was recorded is not said twice."""
+        if self.writing:
+            self._must_write().alert(alert)
+
+    def commit(self, pulse: Plain | None = None) -> None:
+        """Write what was appended."""
+        if self.writing:
+            self._must_write().commit(None if pulse is None else canonical(pulse))
+
+    def commands(self, after: int) -> list[tuple[int, str]]:
+        """What was put into the inbox after message ``after``."""
+        return self._must_write().commands(after)
+
+    def _must_write(self) -> Writer:
+        if self._writer is None:
+            raise RecordEnds
+        return self._writer
+
+    def _repeat(self) -> Plain:
+        assert self._next is not None
+        payload: Plain = json.loads(self._next.payload)
+        self._advance()
+        return payload
+
+    def _advance(self) -> None:
+        if self._next is not None:
+            self.n_repeated += 1
+        self._next = next((event for event in self._events if event.kind not in REMARKS), None)
+
+    def _differs(self, kind: str, payload: Plain) -> Differs:
+        assert self._next is not None
+        seq = self._next.seq
+        if self._next.kind != kind:
+            return Differs(f"{self.path}: event {seq} is a {self._next.kind}, but the session now arrives at a {kind}.")
+        was = json.loads(self._next.payload)
+        field, before, after = _first_difference(was, json.loads(canonical(payload)), kind)
+        when = f" of {iso(was['time'])}" if isinstance(was.get("time"), int) else ""
+        return Differs(
+            f"{self.path}: event {seq}, the {kind}{when}, has {field} = {before}, "
+            f"but the session now arrives at {after}."
+        )
+
+
+def _first_difference(was: Any, now: Any, place: str) -> tuple[str, str, str]:
+    """Where two JSON values differ first, and how."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in sorted({*was, *now}):
+            if was.get(key) != now.get(key):
+                return _first_difference(was.get(key), now.get(key), f"{place}.{key}")
+    if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for n, (one, other) in enumerate(zip(was, now, strict=True)):
+            if one != other:
+                return _first_difference(one, other, f"{place}[{n}]")
+    return place, json.dumps(was), json.dumps(now)

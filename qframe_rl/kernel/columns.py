@@ -1,0 +1,42 @@
+"""How accounts, orders, bars and fills lie in the arrays of the compiled functions: names of their last axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qframe_rl.types import Bar, Bool, Float
+
+# Of an account, (B, 7); equity after the last bar, and before it; cash that is on its way, for so many bars.
+CASH, EQUITY, BEFORE, ABSORBED, RUINED, MOVING, LEFT = range(7)
+N_ACCOUNT = 7
+# Of a holding, (B, A, 2).
+POSITION, MARK = range(2)
+# Of an order, (B, A, 3); also the first of a fill.
+QUANTITY, LIMIT, STOP = range(3)
+# Of a fill, (B, A, 9).
+PRICE, FEE, SPREAD, PUSHED, FUNDING, CANCELLED, FORCED, FORCED_PRICE = range(1, 9)
+N_FILLS = 9
+# Of a bar, (T, A, 8), after open, high, low, close and volume; the last is empty, so that a bar fills a cache line.
+DUE, FINAL = 5, 6
+N_BAR = 8
+
+
+def bars_of(values: Float, funding: Float, final: Bool) -> Float:
+    """Lay (T, A, C) channels, (T, A) funding and (T, A) flags of last bars side by side: (T, A, 8)."""
+    bars = np.zeros((*funding.shape, N_BAR))
+    bars[..., :5] = values[..., :5]
+    bars[..., DUE] = funding
+    bars[..., FINAL] = final
+    return bars
+
+
+def bar_of(bar: Bar) -> Float:
+    """One bar as (1, A, 8)."""
+    return bars_of(bar.values[None], bar.funding[None], bar.final[None])
+
+
+def opened(cash: float, n_envs: int) -> Float:
+    """(B, 7) accounts that hold ``cash`` and nothing else."""
+    account = np.zeros((n_envs, N_ACCOUNT))
+    account[:, CASH] = account[:, EQUITY] = account[:, BEFORE] = cash
+    return account

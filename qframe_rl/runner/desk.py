@@ -1,0 +1,273 @@
+"""The desk: where a live session's decisions are judged, written down, and only then sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from qframe_rl.agent import View
+from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, sight
+from qframe_rl.journal.ledger import Input, Ledger
+from qframe_rl.listeners import Digest, Listener
+from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
+from qframe_rl.risk.limits import Limits
+from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
+from qframe_rl.venues.book import Book, Drift, TwinVenue
+from qframe_rl.venues.venue import Venue
+
+COMMANDS = frozenset({"command", "limits"})
+"""Kinds of events that come from the operator."""
+KILL_FILE = "HALT"
+"""A file of this name in the session's folder halts trading as long as it is there."""
+
+
+class Quotes(Protocol):
+    """Where order books come from."""
+
+    def books(self, symbols: Sequence[str]) -> Sequence[Book | None]:
+        """The books now, None where there is none that is fresh."""
+
+
+class Operator:
+    """What a human tells a running session: by a command in the journal's inbox, by a file, or by a signal.
+
+    Parameters
+    ----------
+    ledger
+        Its inbox is read.
+    folder
+        Where the kill file would lie.
+    limits
+        Those of this process; they become part of the record where they differ from those before.
+    """
+
+    def __init__(self, ledger: Ledger, folder: Path, limits: Limits):
+        self._ledger = ledger
+        self._file = folder / KILL_FILE
+        self._limits = limits
+        self._read = 0
+        self.signalled: str | None = None
+        """A command that a signal handler left here."""
+
+    def poll(self, engine: RiskEngine) -> list[Input]:
+        """What is new."""
+        found = []
+        if self._limits != engine.limits:
+            found.append(Input("limits", self._limits.model_dump(mode="json")))
+        for number, word in self._ledger.commands(self._read):
+            found.append(Input("command", {"word": word, "by": "command", "number": number}))
+        if self.signalled is not None:
+            found.append(Input("command", {"word": self.signalled, "by": "signal"}))
+            self.signalled = None
+        if self._file.exists() and engine.state != "HALTED":
+            found.append(Input("command", {"word": "halt", "by": "file"}))
+        return found
+
+    def noted(self, payload: Plain) -> None:
+        """Remember how far the inbox was read."""
+        self._read = max(self._read, payload.get("number", 0))
+
+
+class Told(Protocol):
+    """Told of what the desk does; it reads, and may put alerts into the ledger."""
+
+    def decided(self, view: View, verdict: Verdict) -> None:
+        """Orders are about to go out."""
+
+    def changed(self, time: int, state: str, reasons: Sequence[str]) -> None:
+        """The state of trading changed."""
+
+
+class Desk:
+    """A venue that asks the risk engine, writes to the ledger, and then hands orders on to another venue.
+
+    It is a listener of its own session as well: it sees what the agent was shown.
+
+    Parameters
+    ----------
+    venue
+        Where orders become fills.
+    engine
+        The risk engine.
+    ledger
+        The journal.
+    instruments
+        The A instruments.
+    operator
+        Whoever gives commands; None in a replay.
+    quotes
+        Order books; None where there are none, or in a replay.
+    quoted
+        Whether books are part of the session.
+    listeners
+        Told of every bar, with the orders that went out.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        engine: RiskEngine,
+        ledger: Ledger,
+        instruments: tuple[Instrument, ...],
+        operator: Operator | None = None,
+        quotes: Quotes | None = None,
+        quoted: bool = False,
+        listeners: Sequence[Listener] = (),
+    ):
+        self.engine = engine
+        self.digest = Digest()
+        self.drift = Drift(len(instruments))
+        self.conditions: Callable[[], Conditions] = Conditions
+        """What the feed knows of the moment."""
+        self.told: list[Told] = []
+        self.n_bars = 0
+        self._venue = venue
+        self._ledger = ledger
+        self._symbols = [i.symbol for i in instruments]
+        self._operator = operator
+        self._quotes, self._quoted = quotes, quoted
+        self._listeners = listeners
+        self._view: View | None = None
+        self._sent = Orders.market(np.zeros(len(instruments)))
+
+    @property
+    def account(self) -> Account:
+        """That of the venue."""
+        return self._venue.account
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the account was liquidated or ruined."""
+        return self._venue.terminated
+
+    def submit(self, orders: Orders) -> None:
+        """Judge one decision, write it down, and hand on what is left of it."""
+        view = self._seen()
+        self.heed()
+        books = self._books(orders)
+        mid = np.array([np.nan if book is None else book.mid for book in books])
+        now = self.conditions()._replace(mid=mid if self._quoted else None)
+        verdict = self.engine.check(view.time, orders, self.account, now)
+        decision: Plain = {"time": view.time, "sight": sight(view), "asked": orders_out(orders)}
+        if verdict.reasons:
+            decision["reasons"] = list(verdict.reasons)
+            decision["orders"] = orders_out(verdict.orders)
+        if verdict.state != "ACTIVE":
+            decision["state"] = verdict.state
+        self._ledger.put("decision", decision)
+        for one in self.told:
+            one.decided(view, verdict)
+        self._ledger.commit(self.pulse())
+        self._sent = verdict.orders
+        if isinstance(self._venue, TwinVenue):
+            self._venue.quote(books)
+        self._venue.submit(verdict.orders)
+
+    def advance(self, bar: Bar) -> Fills:
+        """Settle one closed bar."""
+        return self._venue.advance(bar)
+
+    def heed(self) -> None:
+        """Obey what the operator said since the last time; nothing before the first decision."""
+        if self._view is None:
+            return
+        poll = self._operator.poll if self._operator is not None else lambda engine: []
+        for kind, payload in self._ledger.inputs(COMMANDS, lambda: poll(self.engine)):
+            if kind == "limits":
+                self.engine.limits = Limits(**payload)
+                continue
+            if self._operator is not None:
+                self._operator.noted(payload)
+            before = self.engine.state
+            if self.engine.command(payload["word"]) is not before:
+                self._tell(self._seen().time, (f"{payload['word']} by {payload['by']}",))
+
+    def started(self, view: View) -> None:
+        """Note the state before the first decision."""
+        self._view = view
+        self.engine.begin(view.time, view.account)
+        self.digest.begin(view.time, view.account)
+        self._ledger.put("started", {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)})
+        for listener in self._listeners:
+            listener.started(view)
+
+    def settled(self, view: View, orders: Orders) -> None:
+        """Note what a bar did to the orders that went out; ``orders`` are those that the agent asked for."""
+        self._view = view
+        self.n_bars += 1
+        self.digest.add(view.time, view.account, self._sent, view.fills)
+        event: Plain = {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)}
+        event["fills"] = fills_out(view.fills)
+        if isinstance(self._venue, TwinVenue) and self._venue.other is not None:
+            other = self._venue.other
+            self.drift.add(*self._venue.sides(view.fills))
+            event["other"] = {"quantity": numbers(other.quantity), "price": numbers(other.price)}
+        if view.terminated:
+            event["terminated"] = True
+        self._ledger.put("settled", event)
+        reasons = self.engine.settled(view.time, view.account, self._sent, view.fills)
+        if reasons:
+            self._tell(view.time, reasons)
+        for listener in self._listeners:
+            listener.settled(view, self._sent)
+
+    def ended(self, view: View) -> None:
+        """Write what is left."""
+        for listener in self._listeners:
+            listener.ended(view)
+        self._ledger.commit(self.pulse())
+
+    def pulse(self) -> Plain:
+        """What those who watch want to know."""
+        view = self._seen()
+        account = view.account
+        return {
+            "time": view.time,
+            "bars": self.n_bars,
+            "state": str(self.engine.state),
+            "account": account_out(account),
+            "exposure": numbers(account.exposure),
+            "symbols": self._symbols,
+            "peak": self.engine.peak,
+            "day_start": self.engine.day_start,
+            "rejects": self.engine.rejects,
+            "drift_bps": self.drift.mean_bps,
+            "drift_fills": self.drift.n_fills,
+        }
+
+    def _seen(self) -> View:
+        if self._view is None:
+            raise RuntimeError("the desk must be told of its session: pass it as a listener too")
+        return self._view
+
+    def _books(self, orders: Orders) -> list[Book | None]:
+        """Books of what is ordered or held; they are part of the record."""
+        books: list[Book | None] = [None] * len(self._symbols)
+        wanted = (orders.quantity != 0.0) | (self.account.position != 0.0)
+        if not self._quoted or not wanted.any():
+            return books
+        rows = np.flatnonzero(wanted)
+
+        def source() -> Plain:
+            assert self._quotes is not None
+            found = self._quotes.books([self._symbols[a] for a in rows])
+            return {
+                self._symbols[a]: {"time": book.time, "bids": numbers(book.bids), "asks": numbers(book.asks)}
+                for a, book in zip(rows, found, strict=True)
+                if book is not None
+            }
+
+        for symbol, plain in self._ledger.take("quotes", source).items():
+            sides = (np.array(plain[side], dtype=np.float64).reshape(-1, 2) for side in ("bids", "asks"))
+            books[self._symbols.index(symbol)] = Book(plain["time"], *sides)
+        return books
+
+    def _tell(self, time: int, reasons: Sequence[str]) -> None:
+        """Put a change of state on record."""
+        state = str(self.engine.state)
+        self._ledger.put("state", {"time": time, "state": state, "reasons": list(reasons)})
+        for one in self.told:
+            one.changed(time, state, reasons)

@@ -1,0 +1,173 @@
+"""From a checkpoint and a wish to all that a live session is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qframe_rl.agent import Agent
+from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.config import UserError, fingerprint
+from qframe_rl.feeds.load import live, load
+from qframe_rl.gym.market import Market
+from qframe_rl.journal.store import NAME, read
+from qframe_rl.runner.backtest import window_of
+from qframe_rl.runner.deploy import deployed
+from qframe_rl.runner.evaluate import data_for, period_of
+from qframe_rl.runner.paper import Terms, terms_of
+from qframe_rl.runner.recorded import Live, ReplayFeed
+from qframe_rl.types import Segment, timeframe_name
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What `qframe_rl.runner.paper.paper` takes."""
+
+    market: Market
+    agent: Agent
+    feed: Live
+    terms: Terms
+    folder: Path
+
+
+def opened_replay(
+    place: Path,
+    checkpoint: Checkpoint,
+    given: Mapping[str, Any],
+    since: str | None,
+    until: str | None,
+    folder: Path | None,
+    speed: float,
+) -> Opened:
+    """Open a session on bars of the past.
+
+    Parameters
+    ----------
+    place, checkpoint
+        The folder, and what was loaded from it.
+    given
+        Data settings instead of the checkpoint's.
+    since, until
+        The period; the checkpoint's test period where neither they nor other data are given.
+    folder
+        Where the journal is; None = a folder of its own under ``runs/paper``.
+    speed
+        As in `HistoryFeed`.
+
+    Raises
+    ------
+    UserError
+        For data that do not fit, or a period without bars.
+    """
+    history = load(data_for(checkpoint, given))
+    market, agent = deployed(
+        checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory
+    )
+    whole = given and since is None and until is None
+    segment = Segment(0, len(history)) if whole else period_of(checkpoint, history, since, until)
+    window = window_of(market, agent)
+    terms = Terms(
+        checkpoint.agent["name"],
+        checkpoint.digest,
+        {"feed": "replay", "data": history.fingerprint, "rows": list(segment)},
+        history.instruments,
+        history.columns,
+        history.bar_ns,
+        window,
+        theory=None if history.theory is None else dict(history.theory),
+    )
+    return Opened(market, agent, ReplayFeed(history, segment, window, speed), terms, folder or _folder(place, terms))
+
+
+def opened_live(
+    place: Path,
+    checkpoint: Checkpoint,
+    given: Mapping[str, Any],
+    folder: Path | None,
+    url: str | None,
+    note: Callable[[str], None],
+) -> Opened:
+    """Open a session on the candles of an exchange as they close.
+
+    The rules of its instruments are those that the exchange stated when the session began.
+
+    Parameters
+    ----------
+    place, checkpoint, given, folder
+        As in `opened_replay`.
+    url, note
+        As in `qframe_rl.feeds.load.live`.
+
+    Raises
+    ------
+    UserError
+        For markets that the exchange does not have or that do not fit the checkpoint.
+    Unavailable
+        If the exchange cannot be reached.
+    """
+    config = data_for(checkpoint, {"symbols": tuple(i.symbol for i in checkpoint.instruments)} | dict(given))
+    market, agent = deployed(
+        checkpoint, checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns, "the checkpoint itself"
+    )
+    window = window_of(market, agent)
+    feed = live(config, window, url, note=note)
+    source = {
+        "feed": "ccxt",
+        "exchange": feed.source.exchange,
+        "environment": feed.source.environment,
+        "symbols": [i.symbol for i in feed.instruments],
+        "timeframe": timeframe_name(feed.bar_ns),
+    }
+    terms = Terms(
+        checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window
+    )
+    folder = folder or _folder(place, terms)
+    begun = terms_of(folder / NAME)
+    if begun is not None and [i.symbol for i in begun.instruments] == source["symbols"]:
+        terms = replace(terms, instruments=begun.instruments)
+    market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, feed.source.origin)
+    return Opened(market, agent, feed, terms, folder)
+
+
+def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, Terms]:
+    """All that a recorded session was made of, to run it again.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    place
+        Folder of the checkpoint; None = where it was when the session last began.
+
+    Raises
+    ------
+    UserError
+        If the journal is corrupt or empty, or if the checkpoint is gone or another one.
+    """
+    terms = terms_of(path)
+    if terms is None:
+        raise UserError(f"{path} is not there, or nothing is in it yet; name the journal of a session.")
+    place = place or _place(path)
+    checkpoint = load_checkpoint(place)
+    if checkpoint.digest != terms.model:
+        raise UserError(f"{place} is not the checkpoint that the session ran with; name that with --checkpoint.")
+    market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, str(path), terms.theory)
+    return market, agent, terms
+
+
+def _place(path: Path) -> Path:
+    import json
+
+    for event in read(path):
+        if event.kind == "process":
+            where = json.loads(event.payload).get("checkpoint")
+            if where is not None:
+                return Path(where)
+    raise UserError(f"{path} does not say where its checkpoint is; name it with --checkpoint.")
+
+
+def _folder(place: Path, terms: Terms) -> Path:
+    key = fingerprint(terms.model, terms.source, terms.fills)[:8]
+    return Path("runs") / "paper" / f"{place.absolute().name}-{key}"

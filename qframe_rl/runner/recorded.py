@@ -1,0 +1,118 @@
+"""Feeds of sessions that are written down: the bars on record first, then those that are still to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Event
+from typing import Any, Protocol
+
+import numpy as np
+
+from qframe_rl.feeds.feed import Feed
+from qframe_rl.feeds.history import HistoryFeed
+from qframe_rl.journal.codec import Plain, bar_in, bar_out
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.risk.engine import Conditions
+from qframe_rl.types import Bar, Instrument
+
+
+class Live(Feed, Protocol):
+    """A feed that a session can go on with after it was interrupted."""
+
+    stopped: Event
+    """Set it to end the feed after the bar under way."""
+    idle: Callable[[], None]
+    """Called now and then while the feed waits."""
+
+    def resume(self, time: int, memory: Plain) -> None:
+        """Begin with the bar after the one that closed at ``time``, ns UTC, when `moment` said ``memory``."""
+
+    def moment(self, bar: Bar) -> Plain:
+        """What is to be recorded with a bar besides itself: ``late_ns``, ``skew_ns``, ``memory``; each may lack."""
+
+
+def _nothing() -> None:
+    """No one waits to be called."""
+
+
+class ReplayFeed(HistoryFeed):
+    """A `HistoryFeed` that a session can resume."""
+
+    idle: Callable[[], None] = staticmethod(_nothing)
+
+    def resume(self, time: int, memory: Plain) -> None:
+        """Begin with the bar after ``time``."""
+        self.start = int(np.searchsorted(self.history.time, time, side="right"))
+        self.window = 0
+
+    def moment(self, bar: Bar) -> Plain:
+        """Bars of the past are never late."""
+        return {}
+
+
+class Recording:
+    """The feed of a session with a journal.
+
+    Parameters
+    ----------
+    ledger
+        Where bars are taken from and written to.
+    live
+        Goes on where the record ends; None for a replay.
+    instruments, columns, bar_ns
+        As in `Feed`.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        live: Live | None,
+        instruments: tuple[Instrument, ...],
+        columns: tuple[str, ...],
+        bar_ns: int,
+    ):
+        self.instruments, self.columns, self.bar_ns = instruments, columns, bar_ns
+        self.heed: Callable[[], None] = _nothing
+        """Takes what came from the operator before the next bar."""
+        self.began: Callable[[], None] = _nothing
+        """Called where the record ends and new bars begin."""
+        self.n_repeated = 0
+        """Bars taken from the record."""
+        self._ledger = ledger
+        self._live = live
+        self._moment: Plain = {}
+
+    def conditions(self) -> Conditions:
+        """What is known about the moment at which the last bar came."""
+        return Conditions(self._moment.get("late_ns", 0), self._moment.get("skew_ns", 0))
+
+    def __iter__(self) -> Iterator[Bar]:
+        time, memory = None, {}
+        while self._ledger.recorded is not None:
+            self.heed()
+            if self._ledger.recorded is None:
+                break
+            bar = self._repeated()
+            time, memory = bar.time, self._moment.get("memory", {})
+            self.n_repeated += 1
+            yield bar
+        if self._live is None:
+            return
+        self.began()
+        if time is not None:
+            self._live.resume(time, memory)
+        self._live.idle = self._idle
+        for new in self._live:
+            self.heed()
+            self._moment = self._live.moment(new)
+            self._ledger.put("bar", bar_out(new) | self._moment)
+            yield new
+
+    def _idle(self) -> None:
+        self.heed()
+        self._ledger.commit()
+
+    def _repeated(self) -> Bar:
+        payload: dict[str, Any] = self._ledger.take("bar", dict)
+        self._moment = {key: payload[key] for key in ("late_ns", "skew_ns", "memory") if key in payload}
+        return bar_in(payload)

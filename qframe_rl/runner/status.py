@@ -1,0 +1,32 @@
+"""What a live session says about each bar on one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qframe_rl.agent import View
+from qframe_rl.types import Orders, iso
+
+
+class Line:
+    """A listener that hands one line about each bar to ``show``."""
+
+    def __init__(self, show: Callable[[str], None]):
+        self.show = show
+        self.bars = 0
+
+    def started(self, view: View) -> None:
+        """Show the state before the first bar."""
+        self._line(view)
+
+    def settled(self, view: View, orders: Orders) -> None:
+        """Show a bar."""
+        self.bars += 1
+        self._line(view)
+
+    def ended(self, view: View) -> None:
+        """Nothing more to show."""
+
+    def _line(self, view: View) -> None:
+        exposure = " ".join(f"{share:+.2f}" for share in view.account.exposure)
+        self.show(f"{iso(view.time)}  bar {self.bars}  equity {float(view.account.equity):,.2f}  exposure {exposure}")
