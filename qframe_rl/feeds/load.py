@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qframe_rl.config import UserError
-from qframe_rl.feeds.ccxt import CcxtFeed
+from qframe_rl.feeds.ccxt import CcxtFeed, Clock
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
@@ -81,7 +81,15 @@ def _load(config: DataConfig, report: Report | None) -> History:
 
 
 def live(
-    config: DataConfig, window: int, url: str | None = None, sandbox: bool = False, note: Note | None = None
+    config: DataConfig,
+    window: int,
+    url: str | None = None,
+    sandbox: bool = False,
+    note: Note | None = None,
+    *,
+    clock: Clock | None = None,
+    speed: float = 1.0,
+    depth: int | None = None,
 ) -> CcxtFeed:
     """Feed of the bars that close from now on, of the same instruments, columns and bar length as `load` gives.
 
@@ -92,7 +100,7 @@ def live(
         the store where ``data`` is one, else in `data_root`.
     window
         Bars of the warm-up.
-    url, sandbox, note
+    url, sandbox, note, clock, speed, depth
         As in `CcxtFeed`.
 
     Raises
@@ -104,7 +112,7 @@ def live(
     root = path if path.is_dir() else path.parent if path.is_file() else data_root()
     return CcxtFeed(
         _exchange(config), config.symbols, config.timeframe, window,
-        url=url, sandbox=sandbox, columns=config.columns, root=root, note=note,
+        url=url, sandbox=sandbox, columns=config.columns, root=root, note=note, clock=clock, speed=speed, depth=depth,
     )  # fmt: skip
 
 
