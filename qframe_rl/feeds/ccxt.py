@@ -215,6 +215,10 @@ class CcxtFeed:
         lines = [[paid, None if np.isnan(last) else last] for paid, last in (line.told for line in self._lines)]
         return {"late_ns": max(0, now - bar.time), "skew_ns": self.skew_ns(), "memory": {"lines": lines}}
 
+    def now(self) -> int:
+        """Time by the exchange's clock, ns UTC."""
+        return self._clock.now()
+
     def book(self, symbol: str, depth: int) -> tuple[int, Float, Float]:
         """Order book over REST: time (ns UTC, 0 if unknown), and (N, 2) bids and asks, best first.
 
