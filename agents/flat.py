@@ -6,7 +6,7 @@ import numpy as np
 
 from qframe_rl.agent import Brief, View
 from qframe_rl.config import Base
-from qframe_rl.types import Orders
+from qframe_rl.types import Float, Int, Orders
 
 
 class Config(Base):
@@ -17,10 +17,15 @@ class Flat:
     """Holds cash."""
 
     window = 1
+    band = 0.0
 
     def decide(self, view: View) -> Orders:
         """No orders."""
         return Orders.market(np.zeros(len(view.account.position)))
+
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """Nothing, ever."""
+        return np.full((len(bars) - first, bars.shape[1]), np.nan)
 
 
 def make(config: Config, brief: Brief) -> Flat:

@@ -8,19 +8,23 @@ import numpy as np
 from pydantic import Field
 
 from qframe_rl.agent import Brief, View
-from qframe_rl.config import Base
+from qframe_rl.config import Base, search
+from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
-from qframe_rl.types import DAY, YEAR, Bool, Float, Int, Orders
+from qframe_rl.jit import compiled, inlined
+from qframe_rl.types import CLOSE, DAY, YEAR, Float, Int, Orders
+
+_MEASURED = Remembered()
 
 
 class Config(Base):
     """When it enters and leaves, and how large."""
 
-    mean_bars: int = Field(default=50, ge=3)
+    mean_bars: int = Field(default=50, ge=3, json_schema_extra=search(24, 50, 100, 200))
     """Bars of the mean and deviation that a price is measured by."""
-    entry: float = Field(default=2.0, gt=0.0)
+    entry: float = Field(default=2.0, gt=0.0, json_schema_extra=search(1.5, 2.0, 3.0))
     """Enter beyond this many standard deviations. A reversion of that size must exceed the cost of a round trip."""
-    exit: float = Field(default=0.5, ge=0.0)
+    exit: float = Field(default=0.5, ge=0.0, json_schema_extra=search(0.0, 0.5))
     """Leave within this many standard deviations, or on the other side of the mean."""
     max_age_days: float = Field(default=5.0, gt=0.0)
     """Leave after this time whatever the price."""
@@ -42,6 +46,7 @@ class MeanReversion:
     def __init__(self, config: Config, brief: Brief):
         n = len(brief.instruments)
         self.config = config
+        self.band = 0.0
         self.window = max(config.mean_bars, config.regime_bars + config.volatility_bars)
         self.shorting = brief.shorting
         self.bars_per_year = YEAR / brief.bar_ns
@@ -52,31 +57,127 @@ class MeanReversion:
         """Enter, leave, or stay as it is."""
         if view.first:
             self.side[:] = 0.0
-        z, scale, volatility = self._measure(view.close[-self.window :])
-        leave = self._leave(view, z, scale)
-        self.side[leave] = 0.0
-        enter = (self.side == 0.0) & ~leave & (np.abs(z) > self.config.entry * scale) & ((z < 0.0) | self.shorting)
-        self.side[enter] = -np.sign(z[enter])
-        self.since[enter] = view.time
-        size = np.minimum(1.0, self.config.volatility_target / np.maximum(volatility, 1e-9)) / len(z)
-        return rebalance(view, np.where(enter, self.side * size, np.where(self.side == 0.0, 0.0, np.nan)))
+        measured = self._measured(view.bars, len(view.bars) - 1)
+        target = self._walk(measured, view.times[-1:], self.side, self.since)
+        return rebalance(view, target[0], self.band)
 
-    def _leave(self, view: View, z: Float, scale: Float) -> Bool:
-        back = (np.abs(z) < self.config.exit * scale) | (self.side * z > 0.0)
-        old = view.time - self.since >= self.config.max_age_days * DAY
-        leaving: Bool = (self.side != 0.0) & (back | old)
-        return leaving
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """Walk the same states over all rows, beginning flat."""
+        n, config = bars.shape[1], self.config
+        numbers = (config.mean_bars, config.regime_bars, config.volatility_bars, config.quiet, config.wild, first)
+        measured = _MEASURED(numbers, bars[:, :, CLOSE], lambda: self._measured(bars, first))
+        return self._walk(measured, times[first:], np.zeros(n), np.zeros(n, dtype=np.int64))
 
-    def _measure(self, close: Float) -> tuple[Float, Float, Float]:
-        """(A,) z-scores, threshold multipliers and volatilities a year; NaN z-scores compare as neither."""
+    def _walk(self, measured: Float, times: Int, side: Float, since: Int) -> Float:
+        config, out = self.config, np.empty(measured.shape[:2])
+        age, aim = int(config.max_age_days * DAY), config.volatility_target / math.sqrt(self.bars_per_year)
+        _walk(measured, frozen(times), config.entry, config.exit, age, aim, self.shorting, side, since, out)
+        return out
+
+    def _measured(self, bars: Float, first: int) -> Float:
+        """(T - first, A, 3) z-scores, threshold multipliers and volatilities per bar."""
         config = self.config
-        recent = close[-config.mean_bars :]
-        z = (close[-1] - recent.mean(axis=0)) / np.maximum(recent.std(axis=0), 1e-12)
-        returns = np.diff(np.log(close[-config.regime_bars - config.volatility_bars :]), axis=0)
-        trailing = np.lib.stride_tricks.sliding_window_view(returns, config.volatility_bars, axis=0).std(axis=-1)
-        low, high = np.quantile(trailing, (0.25, 0.75), axis=0)
-        scale = np.where(trailing[-1] < low, config.quiet, np.where(trailing[-1] > high, config.wild, 1.0))
-        return z, scale, trailing[-1] * math.sqrt(self.bars_per_year)
+        close = np.ascontiguousarray(bars[first - self.window + 1 :, :, CLOSE].T)
+        out, work = np.empty((len(bars) - first, len(close), 3)), np.empty((3, close.shape[1]))
+        numbers = (config.mean_bars, config.regime_bars, config.volatility_bars)
+        for a in range(len(close)):
+            _measure(close[a], self.window - 1, *numbers, config.quiet, config.wild, work, out[:, a])
+        return out
+
+
+@compiled
+def _walk(
+    measured: Float, times: Int, entry: float, leave: float, age: int, aim: float, shorting: bool, side: Float,
+    since: Int, out: Float,
+) -> None:  # fmt: skip
+    """Move the states ``side`` and ``since`` (A,) over all rows and write what each asks for."""
+    n = len(side)
+    for t in range(len(measured)):
+        for a in range(n):
+            z, scale, volatility = measured[t, a, 0], measured[t, a, 1], measured[t, a, 2]
+            old = times[t] - since[a] >= age
+            left = side[a] != 0.0 and (abs(z) < leave * scale or side[a] * z > 0.0 or old)
+            if left:
+                side[a] = 0.0
+            out[t, a] = 0.0 if side[a] == 0.0 else np.nan
+            if side[a] == 0.0 and not left and abs(z) > entry * scale and (z < 0.0 or shorting):
+                side[a] = 1.0 if z < 0.0 else -1.0
+                since[a] = times[t]
+                size = aim / (1e-12 if volatility <= 1e-12 else volatility)
+                out[t, a] = side[a] * (1.0 if size > 1.0 else size) / n
+
+
+@compiled
+def _measure(
+    close: Float, first: int, mean_bars: int, regime_bars: int, n: int, quiet: float, wild: float, work: Float,
+    out: Float,
+) -> None:  # fmt: skip
+    """Measure rows ``first``.. of (T,) closes; NaN z-scores, from bars that are missing, compare as neither."""
+    logs, moves, trailing = work[0], work[1], work[2]
+    for t in range(len(close)):
+        logs[t] = math.log(close[t])
+        moves[t] = logs[t] - logs[max(t - 1, 0)]
+    for t in range(first - regime_bars + 1, len(close)):
+        mean = (logs[t] - logs[t - n]) / n
+        trailing[t] = math.sqrt(_squares(moves[t - n + 1 : t + 1], mean) / n)
+    for t in range(first, len(close)):
+        recent = close[t - mean_bars + 1 : t + 1]
+        mean = _sum(recent) / mean_bars
+        spread = math.sqrt(_squares(recent, mean) / mean_bars)
+        out[t - first, 0] = (close[t] - mean) / (1e-12 if spread <= 1e-12 else spread)
+        out[t - first, 1] = _scale(trailing[t - regime_bars + 1 : t + 1], quiet, wild)
+        out[t - first, 2] = trailing[t]
+
+
+@inlined
+def _scale(trailing: Float, quiet: float, wild: float) -> float:
+    """Multiplier while the last of (n,) volatilities is below their lower or above their upper quartile.
+
+    The last one is among them, so how many lie below it, and how many not above, say on which side of an interpolated
+    quartile it is; nothing need be sorted.
+    """
+    last, n = trailing[-1], len(trailing)
+    below = within = above = 0
+    for k in range(n):
+        below += trailing[k] < last
+        within += trailing[k] <= last
+        above += trailing[k] > last
+    if within + above < n:
+        return 1.0
+    low, high = 0.25 * (n - 1), 0.75 * (n - 1)
+    if within <= (int(low) + 1 if low > int(low) else int(low)):
+        return quiet
+    return wild if below > int(high) else 1.0
+
+
+@inlined
+def _sum(x: Float) -> float:
+    """Sum, in four strands: one alone would wait for each addition."""
+    one = two = three = four = 0.0
+    whole = len(x) // 4 * 4
+    for k in range(0, whole, 4):
+        one += x[k]
+        two += x[k + 1]
+        three += x[k + 2]
+        four += x[k + 3]
+    for k in range(whole, len(x)):
+        one += x[k]
+    return (one + two) + (three + four)
+
+
+@inlined
+def _squares(x: Float, mean: float) -> float:
+    """Sum of squared distances from ``mean``, in four strands."""
+    one = two = three = four = 0.0
+    whole = len(x) // 4 * 4
+    for k in range(0, whole, 4):
+        one += (x[k] - mean) ** 2
+        two += (x[k + 1] - mean) ** 2
+        three += (x[k + 2] - mean) ** 2
+        four += (x[k + 3] - mean) ** 2
+    for k in range(whole, len(x)):
+        one += (x[k] - mean) ** 2
+    return (one + two) + (three + four)
 
 
 def make(config: Config, brief: Brief) -> MeanReversion:

@@ -7,7 +7,7 @@ import numpy as np
 from qframe_rl.agent import Brief, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
-from qframe_rl.theory import ar1_flip
+from qframe_rl.theory.ar1 import ar1_flip
 from qframe_rl.types import Orders
 
 

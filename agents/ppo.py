@@ -89,10 +89,10 @@ class Ppo:
         if self.config.device == "cuda" and not torch.cuda.is_available():
             raise UserError("agent ppo: device cuda was asked for, but torch sees none; take device cpu.")
         envs = task.envs(self.config.n_envs, indexed=True)
+        self._net = self._new()
         with _threads(self.config.threads):
-            net = self._new()
-            Training(self.config, net, envs, self.seed, log)()
-        self._net = net.cpu().eval()
+            Training(self.config, self._net, envs, self.seed, log)()
+        self._net.cpu().eval()
 
     def decide(self, view: View) -> Orders:
         """Act greedily."""
@@ -112,9 +112,13 @@ class Ppo:
             out, _ = self._net.see(torch.from_numpy(observations))
             return _legal(self._net.chance.best(out), self.interface.action_space)
 
+    def policy(self) -> Callable[[Single], NDArray[Any]]:
+        """`act`: it has no memory beyond the window."""
+        return self.act
+
     def state(self) -> State:
-        """Weights of actor and critic; nothing before training."""
-        return {} if self._net is None else {k: v.numpy().copy() for k, v in self._net.state_dict().items()}
+        """Weights of actor and critic as they are at that moment; nothing before training."""
+        return {} if self._net is None else {k: v.numpy(force=True).copy() for k, v in self._net.state_dict().items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take trained weights over.
@@ -187,7 +191,7 @@ class Training:
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
-        self.bars = None if net.encoder is None else Bars(net.encoder, envs.features, self.dtype, self.device)
+        self.bars = None if net.encoder is None else Bars(net.encoder, envs.features, self.device)
         self.spread = _Spread()
         n, b, space = config.n_steps, config.n_envs, envs.single_action_space
         box = isinstance(space, spaces.Box)
@@ -256,17 +260,19 @@ class Training:
     def improve(self, advantages: Tensor, returns: Tensor) -> Tensor:
         """Run n_epochs passes over the samples; return means of the losses, entropy, KL and share of clipped ratios."""
         config = self.config
-        account, actions, log_p = self.account[:-1].flatten(0, 1), self.actions.flatten(0, 1), self.log_p.ravel()
+        account, actions = self.account[:-1].flatten(0, 1), self.actions.flatten(0, 1)
+        facts = torch.stack([advantages, returns, self.log_p.ravel()], dim=1)
         told = []
         for pick, encode in (batch for _ in range(config.n_epochs) for batch in self._minibatches()):
             with self._arithmetic():
-                out, value = self.net(encode(), account[pick])
-            new, entropy = self.net.chance.judge(out, actions[pick])
-            change = new - log_p[pick]
-            ratio, gain = change.exp(), advantages[pick]
+                out, value = self.net(encode(), account.index_select(0, pick))
+            new, entropy = self.net.chance.judge(out, actions.index_select(0, pick))
+            gain, target, old = facts.index_select(0, pick).unbind(1)
+            change = new - old
+            ratio = change.exp()
             clipped = ratio.clamp(1.0 - config.clip_range, 1.0 + config.clip_range)
             of_policy = -torch.minimum(gain * ratio, gain * clipped).mean()
-            of_value = (value - returns[pick]).square().mean()
+            of_value = (value - target).square().mean()
             loss = of_policy + 0.5 * of_value - config.ent_coef * entropy.mean()
             self.adam.zero_grad()
             loss.backward()

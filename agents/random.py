@@ -8,7 +8,7 @@ from pydantic import Field
 from qframe_rl.agent import Brief, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
-from qframe_rl.types import Orders
+from qframe_rl.types import Float, Int, Orders
 
 
 class Config(Base):
@@ -22,6 +22,7 @@ class Random:
     """Chooses exposures uniformly, within equity, from a generator that starts anew with every session."""
 
     window = 1
+    band = 0.0
 
     def __init__(self, config: Config, brief: Brief):
         self.config = config
@@ -33,9 +34,16 @@ class Random:
         """Trade some instruments to a random share of equity."""
         if view.first:
             self.rng = np.random.default_rng(self.seed)
-        n = len(view.account.position)
-        target = self.rng.uniform(self.low, 1.0, n) / n
-        return rebalance(view, np.where(self.rng.random(n) < self.config.trade_probability, target, np.nan))
+        return rebalance(view, self._drawn(self.rng, len(view.account.position)))
+
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """Draw what a session that begins at ``first`` would."""
+        rng = np.random.default_rng(self.seed)
+        return np.stack([self._drawn(rng, bars.shape[1]) for _ in range(first, len(bars))])
+
+    def _drawn(self, rng: np.random.Generator, n: int) -> Float:
+        target = rng.uniform(self.low, 1.0, n) / n
+        return np.where(rng.random(n) < self.config.trade_probability, target, np.nan)
 
 
 def make(config: Config, brief: Brief) -> Random:

@@ -149,6 +149,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         check_real(given["i_accept_real_money_risk"], limits, given["paper_record"])
     out = console(to_stderr=True)
     checkpoint = load_checkpoint(given["checkpoint"])
+    if checkpoint.warning is not None:
+        out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     if given["feed"] == "ccxt":
         opened = opened_live(
             given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import PRESETS, BarScreen, Parser, console, door, locate_data, program, settings, shown
 from qframe_rl import catalog
-from qframe_rl.config import build
+from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.runner.experiment import Experiment
 
@@ -51,7 +51,15 @@ def parser() -> Parser:
         help="any setting by its dotted key: env.*, agent.NAME.*, split.*, data.* (repeatable)",
     )
     made.add_fields("data", DataConfig, "data", DATA_OPTIONS | {"seed": "data-seed"})
-    made.add_fields("experiment", Experiment, "", {"data": None, "agent": None})
+    made.add_fields("experiment", Experiment, "", {"data": None, "agent": None, "promote_anyway": None})
+    made.add_argument(
+        "--promote-anyway",
+        nargs="?",
+        const="best",
+        metavar="AGENT",
+        help="deploy AGENT, or without a name the one that ranks first, even if it cannot be told from luck; the "
+        "checkpoint says so (default: off)",
+    )
     places = made.add_argument_group("places")
     places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     places.add_argument(
@@ -69,7 +77,8 @@ def _known() -> str:
         f"{what}: {', '.join(names)}"
         for what, names in (
             ("agents", catalog.names("agents")),
-            ("markets", catalog.names("envs")),
+            ("markets", [name for name in catalog.names("envs") if name not in catalog.problems()]),
+            ("problems, see experiments.solve", catalog.problems()),
             ("presets", presets),
         )
     )
@@ -98,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     tree = settings(Experiment, own["preset"], own["assignments"], given)
     locate_data(tree)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
+    if experiment.env.name in catalog.problems():
+        raise UserError(f"env {experiment.env.name!r} has no bars; python -m experiments.solve trains on it.")
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.train import train
@@ -118,21 +129,32 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         "leaderboard": rows,
         "hash": outcome.digest,
         "seconds": round(seconds, 3),
+        "choice": outcome.choice.describe(),
+        "judged": outcome.judged,
+        "data": outcome.history.describe(),
     }
 
 
 def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None:
     """Print the leaderboards, what was chosen and why, and what can be done next."""
-    from qframe_rl.evaluate.table import render
+    from qframe_rl.evaluate.provenance import marked
+    from qframe_rl.evaluate.table import FORM, render
 
     rows, chosen = outcome.leaderboard, outcome.choice.agent
-    for part, title in (("validation", "Validation: all agents"), ("test", "Test: the chosen agent and the baselines")):
-        out.print(render([row for row in rows if row["split"] == part], title, level))
+    mark = marked(outcome.history)
+    for part, title in (("validation", "Validation: all agents"), ("test", "Test: what was chosen, and the baselines")):
+        out.print(render([row for row in rows if row["split"] == part], f"{mark}{title}", level))
     out.print(f"Chosen: [bold]{chosen}[/bold]; {outcome.choice.reason}.", highlight=False)
-    share = next(row["share_of_optimal"] for row in rows if row["agent"] == chosen and row["split"] == "test")
+    luck = outcome.choice.luck
+    worth = "" if luck.effective is None else f", worth {luck.effective:.1f} independent ones"
+    counted = f"{luck.trials} trials ({luck.trainings} trainings) were ever scored on these data{worth}"
+    out.print(f"Luck: {counted}; DSR and PSR are of the form of {FORM}.", highlight=False)
+    if outcome.choice.forced:
+        out.print(f"Warning: {chosen} is deployed although it cannot be told from luck.", style="yellow")
+    share = next(row["share_of_optimal"] for row in rows if row["agent"] == outcome.judged and row["split"] == "test")
     if share is not None:
         out.print(f"On the test bars it reached {share:.1%} of the optimal policy's growth.", highlight=False)
-    if outcome.history.source.environment != "production":
+    if mark:
         kind = outcome.history.source.environment
         out.print(f"The data are {kind}: these figures say nothing about a real market.", style="yellow")
     out.print(f"\nhash        {outcome.digest}", highlight=False)

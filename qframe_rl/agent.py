@@ -6,9 +6,9 @@ its `View` alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Instrument, Int, Orders, Segments
 
 State = dict[str, NDArray[Any]]
-"""What a trained agent is made of: named arrays, written as safetensors."""
+"""What a trained agent is made of: named arrays of at least one axis, written as safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,34 @@ class Agent(Protocol):
         """Orders for the next bar."""
 
 
+@runtime_checkable
+class Planner(Agent, Protocol):
+    """An agent that looks at closed bars alone, never at its account: what it asks for can be stated ahead.
+
+    Backtests of many settings, periods or price paths then go through one batched call, to the same bits.
+    """
+
+    band: float
+    """It asks for no trade while exposure is within this of its target, as in `qframe_rl.interface.rebalance`."""
+
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """State what it asks for in a session whose first decision is made at row ``first``.
+
+        Parameters
+        ----------
+        bars, times
+            (T, A, C) channels and (T,) closes, as in a `View`.
+        first
+            Row of the first decision, at least ``window - 1``.
+
+        Returns
+        -------
+        Float
+            (T - first, A) target exposures; row k is decided at the close of row ``first + k`` and depends on no later
+            one. NaN = leave as it is.
+        """
+
+
 class Log(Protocol):
     """Where a learner reports."""
 
@@ -148,14 +176,42 @@ class Task(Protocol):
         """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""
 
 
+@runtime_checkable
+class Resumable(Protocol):
+    """A task that keeps an unfinished training, pass by pass, so that it goes on after an interruption or a crash."""
+
+    def remember(self, state: State) -> None:
+        """Keep how far the training is."""
+
+    def recall(self) -> State:
+        """What `remember` was last given in this training or an interrupted one before it; empty at the start."""
+
+
 class Learner(Agent, Protocol):
     """An agent that is trained."""
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train from scratch on ``task``."""
+        """Train on ``task``: from scratch, or on from where `restore` left it."""
 
     def state(self) -> State:
         """Everything that training produced."""
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `state` returned, in another process."""
+
+
+class Solver(Learner, Protocol):
+    """A learner that can also be trained on a problem: an environment of plain numbers whose optimum is known.
+
+    There ``task.train`` and ``task.validation`` are empty, `View` and `Orders` do not occur, and ``brief.interface``
+    has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for
+    nothing but ``brief``, ``envs`` and ``validate``, spends the step budget of its own configuration, and leaves a
+    policy. ``make`` in the agent's file states its class as the return type: that is how it is known to be a solver.
+    """
+
+    def policy(self) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+        """The trained, deterministic policy: (B, n) observations to B actions, as the action space has them.
+
+        The B episodes begin together and the policy is called once a step; what it remembers of them belongs to the
+        one that was returned. An episode that is over is still asked for, and its action ignored.
+        """

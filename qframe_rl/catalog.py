@@ -60,6 +60,15 @@ def env_id(name: str) -> str:
     return f"QFrame/{title}-v{version.group(1) if version else 0}"
 
 
+def problems() -> tuple[str, ...]:
+    """Names of the environments that have no bars but a known optimum; the rest of ``envs/`` are markets of bars.
+
+    Read from the text of their files, so that a help text can list them without importing any.
+    """
+    texts = {name: (_ROOT / "envs" / f"{name}.py").read_text(encoding="utf-8") for name in names("envs")}
+    return tuple(name for name, text in texts.items() if "class Config(ProblemConfig):" in text)
+
+
 def _import(name: str, kind: Kind) -> ModuleType:
     try:
         return importlib.import_module(name)

@@ -53,6 +53,23 @@ class Checkpoint:
         """SHA-256 over the manifest and every weight."""
         return _digest(self._manifest(), _weights_digest(self.state))
 
+    @property
+    def state_digest(self) -> str:
+        """SHA-256 over what trades: agent, market, interface and every weight, without scores and provenance."""
+        made = [self.agent, self.env, self.seed, self.interface, [asdict(i) for i in self.instruments]]
+        return hashlib.sha256((canonical(made) + _weights_digest(self.state)).encode()).hexdigest()
+
+    @property
+    def warning(self) -> str | None:
+        """What everyone who uses it should hear; None if there is nothing."""
+        promotion = self.provenance.get("promotion", {})
+        if not promotion.get("forced"):
+            return None
+        return (
+            f"{self.agent['name']!r} cannot be told from luck (DSR {promotion['dsr']:.3f}, {promotion['threshold']} is "
+            "asked for) and was deployed only because --promote-anyway said so."
+        )
+
     def _manifest(self) -> dict[str, Any]:
         fields = {name: value for name, value in vars(self).items() if name not in ("state", "instruments")}
         fields["instruments"] = [asdict(i) for i in self.instruments]

@@ -57,6 +57,17 @@ class Ref(Base):
         return value
 
 
+def search(*values: bool | float | str) -> dict[str, Any]:
+    """Values that a search tries for a field: ``Field(default=24, json_schema_extra=search(24, 48))``."""
+    return {"search": list(values)}
+
+
+def searched(model: type[Base]) -> dict[str, tuple[Any, ...]]:
+    """Fields of a configuration that name values to search among, in their order; none where nothing is to be tuned."""
+    extras = {name: info.json_schema_extra for name, info in model.model_fields.items()}
+    return {name: tuple(x["search"]) for name, x in extras.items() if isinstance(x, dict) and "search" in x}  # type: ignore[arg-type]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or the list of known names."""
     names = sorted(known)

@@ -9,8 +9,8 @@ market part and its account part may be computed apart and added.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -39,26 +39,6 @@ class Shape(NamedTuple):
     """Numbers beside the window."""
 
 
-class _Tanh(torch.autograd.Function):
-    """Hyperbolic tangent as 2 sigmoid(2x) - 1, which costs a fifth of `torch.tanh` on a CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = torch.sigmoid(x + x).mul_(2.0).sub_(1.0)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (y,) = ctx.saved_tensors
-        return torch.ops.aten.tanh_backward(gradient, y)  # type: ignore[no-any-return]
-
-
-def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent, to within 2e-7."""
-    return _Tanh.apply(x)  # type: ignore[no-untyped-call, no-any-return]
-
-
 class Choices(nn.Module):
     """Independent categorical choices, ``n_parts`` of ``n_options`` each."""
 
@@ -78,9 +58,10 @@ class Choices(nn.Module):
 
     def judge(self, out: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) log-probabilities of actions and (B,) entropies."""
-        log_p = F.log_softmax(out.float().view(-1, self.n_parts, self.n_options), dim=-1)
-        chosen = log_p.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        return chosen.sum(-1), -(log_p.exp() * log_p).sum((-1, -2))
+        options_first = out.float().view(-1, self.n_parts, self.n_options).permute(2, 0, 1).contiguous()
+        log_p = F.log_softmax(options_first, dim=0)  # 2.5 times as fast along the long axes
+        chosen = log_p.gather(0, actions.unsqueeze(0)).squeeze(0)
+        return chosen.sum(-1), -(log_p.exp() * log_p).sum((0, 2))
 
 
 class Gauss(nn.Module):
@@ -126,7 +107,7 @@ def chance_of(space: Space[Any], log_std: float) -> Choices | Gauss:
 
 
 class Encoder(nn.Module):
-    """Turns windows of bars into what the first layer of actor and critic makes of them.
+    """Turns windows of bars into twice what the first layer of actor and critic makes of them (see `_through`).
 
     Parameters
     ----------
@@ -164,16 +145,16 @@ class Encoder(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """(n, n_rows x width) windows to (n, n_outputs)."""
         if self.torso == "mlp":
-            return self.out(windows)  # type: ignore[no-any-return]
+            return _twice(self.out, windows)
         rows = windows.view(-1, self.shape.n_rows, self.shape.width)
         if self.recurrent:
-            return self.out(self.memory(rows)[0][:, -1])  # type: ignore[no-any-return]
+            return _twice(self.out, self.memory(rows)[0][:, -1])
         x = F.relu(self.first(rows.transpose(1, 2)))
-        return self.out(F.relu(self.second(x)).flatten(1))  # type: ignore[no-any-return]
+        return _twice(self.out, F.relu(self.second(x)).flatten(1))
 
     def run(self, rows: Tensor, n_last: int) -> Tensor:
         """(n, L, width) contiguous bars to (n, n_last, n_outputs): what the recurrent network says at each last bar."""
-        return self.out(self.memory(rows)[0][:, -n_last:])  # type: ignore[no-any-return]
+        return _twice(self.out, self.memory(rows)[0][:, -n_last:])
 
 
 class Net(nn.Module):
@@ -223,10 +204,8 @@ class Net(nn.Module):
 
     def forward(self, encoding: Tensor | None, account: Tensor) -> tuple[Tensor, Tensor]:
         """(B, n) encodings, if there is a market, and (B, n_account) to the actor's outputs and (B,) values."""
-        z = self.account(account)
-        if encoding is not None:
-            z = z + encoding
-        of_actor, of_critic = tanh(z).chunk(2, dim=-1)
+        z = _twice(self.account, account)
+        of_actor, of_critic = torch.sigmoid(z if encoding is None else z + encoding).chunk(2, dim=-1)
         return _through(self.actor, of_actor), _through(self.critic, of_critic).float().squeeze(-1)
 
     def see(self, observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,11 +216,21 @@ class Net(nn.Module):
         return self(self.encoder(observations[:, :n]), observations[:, n:])  # type: ignore[no-any-return]
 
 
-def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:
-    *inner, last = layers
+def _twice(layer: nn.Linear, x: Tensor) -> Tensor:
+    return F.linear(x, 2.0 * layer.weight, None if layer.bias is None else 2.0 * layer.bias)
+
+
+def _through(layers: Iterable[nn.Module], s: Tensor) -> Tensor:
+    """Layers with a hyperbolic tangent before each, which the first finds done as far as s = sigmoid(2x).
+
+    tanh(x) = 2 sigmoid(2x) - 1, and a sigmoid costs a tenth of a tanh on a CPU. The factors and the difference are put
+    into the weights, which are few.
+    """
+    *inner, last = (cast(nn.Linear, layer) for layer in layers)
     for layer in inner:
-        x = tanh(layer(x))
-    return last(x)  # type: ignore[no-any-return]
+        weight = 4.0 * layer.weight
+        s = torch.sigmoid(F.linear(s, weight, 2.0 * layer.bias - 0.5 * weight.sum(dim=1)))
+    return F.linear(s, 2.0 * last.weight, last.bias - last.weight.sum(dim=1))
 
 
 class Bars:
@@ -253,14 +242,14 @@ class Bars:
         What encodes them.
     features
         (T, width) float32, what there is to see at each cursor.
-    dtype, device
-        How and where they lie.
+    device
+        Where they lie.
     """
 
     _CHUNK = 16384
     """Bars encoded at a time while the table is filled."""
 
-    def __init__(self, encoder: Encoder, features: NDArray[np.float32], dtype: torch.dtype, device: torch.device):
+    def __init__(self, encoder: Encoder, features: NDArray[np.float32], device: torch.device):
         n_rows, width, _ = encoder.shape
         self.encoder = encoder
         rows = torch.from_numpy(features)
@@ -268,11 +257,11 @@ class Bars:
             self.block, self.first = _BLOCK, 0
             n_units = -(-len(rows) // _BLOCK)
             rows = F.pad(rows, (0, 0, n_rows - 1, n_units * _BLOCK - len(rows)))
-            rows = rows.to(device, dtype).contiguous()
+            rows = rows.to(device).contiguous()
             self.units = rows.as_strided((n_units, _BLOCK + n_rows - 1, width), (_BLOCK * width, width, 1))
         else:
             self.block, self.first = 1, n_rows - 1
-            rows = rows.to(device, dtype).contiguous()
+            rows = rows.to(device).contiguous()
             self.units = rows.as_strided((len(rows) - n_rows + 1, n_rows * width), (width, 1))
         self._table: Tensor | None = None
 
@@ -282,7 +271,7 @@ class Bars:
         In a block each bar is encoded with at least the window that it is seen with when the agent acts, and up to a
         block more of the past.
         """
-        shown = self.units[units]
+        shown = self.units.index_select(0, units)
         if self.encoder.recurrent:
             return self.encoder.run(shown, self.block).flatten(0, 1)
         return self.encoder(shown)  # type: ignore[no-any-return]
@@ -297,7 +286,8 @@ class Bars:
 
     def at(self, cursor: Tensor) -> Tensor:
         """Encodings (B, n_outputs) of the bars at (B,) cursors, after `refresh`."""
-        return self.encode(cursor - self.first) if self._table is None else self._table[cursor - self.first]
+        cursor = cursor - self.first
+        return self.encode(cursor) if self._table is None else self._table.index_select(0, cursor)
 
     def minibatches(
         self, cursor: NDArray[np.int64], size: int, generator: torch.Generator

@@ -68,6 +68,20 @@ class Source:
     """File, folder or name that it was loaded from."""
 
 
+class Suspect(NamedTuple):
+    """A bar that looks like a bad print."""
+
+    symbol: str
+    time: int
+    """Close of the bar, ns UTC."""
+    rule: str
+    """What is wrong with it."""
+    size: float
+    """Log distance from the price before."""
+    quarantined: bool
+    """Whether it was taken out; else it is only listed."""
+
+
 class Bar(NamedTuple):
     """One closed bar of every instrument."""
 
@@ -224,6 +238,10 @@ class History:
     """Names of the channels after the first five; each value is what had been published by the row's time."""
     theory: Mapping[str, float] | None = field(default=None)
     """Constants of the known optimum, for synthetic markets that have one."""
+    quarantine: Literal["on", "off", "not checked"] = "not checked"
+    """Whether bad prints were looked for and taken out, looked for and kept, or not looked for."""
+    suspects: tuple[Suspect, ...] = ()
+    """Bars that look like bad prints."""
 
     def __post_init__(self) -> None:
         shape = (len(self.time), len(self.instruments))
@@ -288,6 +306,8 @@ class History:
             "last": iso(int(self.time[-1])),
             "bars": len(self),
             "fingerprint": self.fingerprint,
+            "quarantine": self.quarantine,
+            "suspects": [{**s._asdict(), "time": iso(s.time)} for s in self.suspects],
         }
 
 

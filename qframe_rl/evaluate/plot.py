@@ -15,8 +15,9 @@ import numpy as np
 
 from qframe_rl.evaluate.inference.bootstrap import LEVEL
 from qframe_rl.evaluate.metrics import drawdown
+from qframe_rl.evaluate.provenance import MARK
 from qframe_rl.evaluate.table import Row
-from qframe_rl.types import Float, History, Record, iso, timeframe_name
+from qframe_rl.types import Float, Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,6 @@ _MOST_MARKS = 4000
 _MOST_STEPS = 800
 _CHARACTERS = 15.5
 _FLOOR = 1e-3
-_MARK = "DATA, no record of performance"
 
 
 def equity_figure(records: Mapping[str, Record], title: str = "", note: str = "") -> Figure:
@@ -123,17 +123,6 @@ def leaderboard_figure(rows: Sequence[Row], title: str = "", note: str = "", lev
     return figure
 
 
-def source_note(history: History) -> str:
-    """Write where data are from, for a footer; all but an exchange's production data are marked in capitals."""
-    source = history.source
-    mark = "" if source.environment == "production" else f"{source.environment.upper()} {_MARK}. "
-    symbols = ", ".join(history.symbols[:4]) + (
-        f" and {len(history.symbols) - 4} more" if len(history.symbols) > 4 else ""
-    )
-    first, last = iso(int(history.time[0]) - history.bar_ns)[:16], iso(int(history.time[-1]))[:16]
-    return f"{mark}Source: {source.exchange}, {symbols}, {timeframe_name(history.bar_ns)} bars, {first} to {last} UTC."
-
-
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -162,7 +151,7 @@ def _heading(figure: Figure, ax: Axes, title: str) -> None:
 def _footer(figure: Figure, note: str) -> None:
     if note:
         text = "\n".join(wrap(note, int(_CHARACTERS * figure.get_figwidth())))
-        figure.supxlabel(text, x=0.012, ha="left", fontsize=8, color=WARNING if _MARK in note else FAINT)
+        figure.supxlabel(text, x=0.012, ha="left", fontsize=8, color=WARNING if MARK in note else FAINT)
 
 
 def _dates(record: Record) -> Any:

@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 from qframe_rl.evaluate.inference.bootstrap import LEVEL, RESAMPLES, bootstrap
+from qframe_rl.evaluate.inference.sharpe import Form, moments, probabilistic_sharpe
 from qframe_rl.evaluate.metrics import bars_per_year, log_growth, metrics, returns
+from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import Record
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+FORM: Form = "2012"
+"""Form of the PSR and DSR in every output."""
 OPTIMAL = "optimal"
 """Name of the record that followed the known optimal policy."""
 
@@ -39,6 +43,16 @@ class Row(TypedDict):
     share_of_optimal: float | None
     """Log growth over that of the record named ``optimal``; None where there is none or it did not grow, and for an
     account that lost everything."""
+    trades: int
+    """Fills."""
+    psr: float
+    """Probability that the true Sharpe ratio is above zero, if this were the only trial (form `FORM`)."""
+    dsr: float
+    """Probability that it is above what the best of all trials on the data set shows by luck (form `FORM`)."""
+    trials: int
+    """Configurations that were ever scored on the data set."""
+    effective_trials: float | None
+    """How many independent trials they are worth; None where that is not known."""
 
 
 def leaderboard(
@@ -48,6 +62,7 @@ def leaderboard(
     level: float = LEVEL,
     n_resamples: int = RESAMPLES,
     seed: int = 0,
+    luck: Luck | None = None,
 ) -> list[Row]:
     """Compare agents on the same bars.
 
@@ -60,6 +75,8 @@ def leaderboard(
     level, n_resamples, seed
         Of the Sharpe interval, as in `qframe_rl.evaluate.inference.bootstrap.bootstrap`; the seed is the same for all,
         so that records of the same length are resampled alike.
+    luck
+        What all trials on the data set say about luck; None = these records are the first trial.
 
     Returns
     -------
@@ -67,9 +84,11 @@ def leaderboard(
         Highest Sharpe ratio first, then by name.
     """
     best = log_growth(records[OPTIMAL].account.equity) if OPTIMAL in records else 0.0
+    luck = luck or Luck()
     rows = []
     for agent, record in records.items():
         figures, equity = metrics(record), record.account.equity
+        of = moments(returns(equity))
         drawn = bootstrap(
             returns(equity), bars_per_year(record.bar_ns), level=level, n_resamples=n_resamples, seed=seed
         )
@@ -85,6 +104,11 @@ def leaderboard(
                 turnover=figures.turnover,
                 costs=figures.costs,
                 share_of_optimal=log_growth(equity) / best if best > 0.0 and equity[-1] > 0.0 else None,
+                trades=figures.trades,
+                psr=probabilistic_sharpe(of, 0.0, FORM),
+                dsr=probabilistic_sharpe(of, luck.benchmark(of.n_bars), FORM),
+                trials=luck.trials,
+                effective_trials=luck.effective,
             )
         )
     return sorted(rows, key=lambda row: (-row["sharpe"], row["agent"]))
@@ -111,14 +135,15 @@ def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Table:
     splits = {row["split"] for row in rows}
     optimal = any(row["share_of_optimal"] is not None for row in rows)
     table = Table(
-        title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, collapse_padding=True
-    )
+        title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+        padding=(0, 1, 0, 0) if len(splits) == 1 else 0,
+    )  # fmt: skip
     # Names alone may be folded onto a second line; numbers never are.
     table.add_column("agent", overflow="fold")
     if len(splits) > 1:
         table.add_column("split", no_wrap=True)
-    headings = ["equity", "Sharpe", f"{level:.0%} interval", "drawdown", "turnover/y", "costs"]
-    for heading in headings + ["of optimal"] * optimal:
+    headings = ["equity", "Sharpe", f"{level:.0%} interval", "DSR", "trials", "max DD", "turn./y", "costs"]
+    for heading in headings + ["of opt."] * optimal:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(row["agent"], *[row["split"]] * (len(splits) > 1), *_cells(row, optimal))
@@ -131,6 +156,8 @@ def _cells(row: Row, optimal: bool) -> list[str]:
         _money(row["final_equity"]),
         f"{row['sharpe']:+.2f}",
         f"{_wide(row['sharpe_low'])} … {_wide(row['sharpe_high'])}",
+        f"{row['dsr']:.3f}",
+        str(row["trials"]),
         f"{row['max_drawdown']:.1%}",
         f"{row['turnover']:,.1f}" if row["turnover"] < 1000.0 else f"{row['turnover']:,.0f}",
         _money(row["costs"]),

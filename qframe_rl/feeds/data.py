@@ -28,6 +28,8 @@ class DataConfig(Base):
     (such as 1d): the time at which they were published."""
     funding: str = Field(default="require", pattern="^(require|zero)$")
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
+    quarantine: str = Field(default="on", pattern="^(on|off)$")
+    """What to do with bad prints: ``on`` takes them out and lists them, ``off`` lists and keeps them."""
     bars: int = Field(default=30_000, ge=100)
     """Number of bars of a synthetic market."""
     seed: int = Field(default=0, ge=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from qframe_rl.config import UserError
@@ -12,8 +13,9 @@ from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.files import load_file
 from qframe_rl.feeds.panel import extend
+from qframe_rl.feeds.quality import quarantine, suspects
 from qframe_rl.feeds.store import load_store
-from qframe_rl.types import History, checked, parse_time
+from qframe_rl.types import History, checked, parse_time, timeframe_ns
 
 _EXCHANGE, _SYNTHETIC = "ccxt:", "synthetic:"
 
@@ -24,7 +26,7 @@ def data_root() -> Path:
 
 
 def load(config: DataConfig, report: Report | None = None) -> History:
-    """Bars that a configuration asks for.
+    """Bars that a configuration asks for, their bad prints taken out (or, with quarantine off, listed only).
 
     Parameters
     ----------
@@ -46,6 +48,13 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     Unavailable
         If a download fails for longer than patience lasts.
     """
+    history = _load(config, report)
+    if config.quarantine == "on":
+        return quarantine(history)
+    return replace(history, quarantine="off", suspects=tuple(s._replace(quarantined=False) for s in suspects(history)))
+
+
+def _load(config: DataConfig, report: Report | None) -> History:
     since, until = (None if text is None else parse_time(text) for text in (config.since, config.until))
     if since is not None and until is not None and since >= until:
         raise UserError(f"since {config.since} is not before until {config.until}.")
@@ -123,9 +132,10 @@ def _downloaded(config: DataConfig, since: int | None, until: int | None, report
 def _synthetic(config: DataConfig) -> History:
     from qframe_rl.feeds.synthetic import synthetic
 
-    if config.timeframe != "1h" or config.symbols:
-        raise UserError(f"{config.data} is hourly and names its own symbols; leave symbols and timeframe out.")
-    return synthetic(config.data.removeprefix(_SYNTHETIC), n_bars=config.bars, seed=config.seed)
+    if config.symbols:
+        raise UserError(f"{config.data} names its own symbols; leave symbols out.")
+    name, bar_ns = config.data.removeprefix(_SYNTHETIC), timeframe_ns(config.timeframe)
+    return synthetic(name, n_bars=config.bars, seed=config.seed, bar_ns=bar_ns)
 
 
 def _cut(history: History, config: DataConfig, root: Path, since: int | None, until: int | None) -> History:

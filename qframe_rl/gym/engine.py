@@ -16,7 +16,7 @@ from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.tape import Tape
 from qframe_rl.interface import BOUND, MarketInterface, see_rows
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.columns import BEFORE, CASH, EQUITY, MARK, N_FILLS, POSITION, RUINED, opened
+from qframe_rl.kernel.columns import BEFORE, CASH, EQUITY, LEFT, MARK, MOVING, N_FILLS, POSITION, RUINED, opened
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import advance_rows
 from qframe_rl.kernel.rules import Rules
@@ -136,7 +136,7 @@ class Engine:
         """(B, n_numbers) observations, in an array that nobody else holds."""
         out: Single = self._shown.take()
         observer, tape = self.interface.observer, self.tape
-        _copy_windows(tape.features, self.row, observer.n_rows, out)
+        copy_windows(tape.features, self.row, observer.n_rows, out)
         first = observer.n_rows * tape.features.shape[1]
         see_rows(self.account, self.holding, tape.bars, self.row, BOUND, first, out)
         return out
@@ -226,6 +226,7 @@ def _begin(
             row[b] = runs[r, 0] + pick
             last[b] = min(row[b] + bars, runs[r, 1]) if bars > 0 else runs[r, 1]
             account[b, CASH] = account[b, EQUITY] = account[b, BEFORE] = cash
+            account[b, MOVING] = account[b, LEFT] = 0.0
             memory[b, :] = 0.0
             for a in range(holding.shape[1]):
                 holding[b, a, POSITION] = 0.0
@@ -241,7 +242,8 @@ def _end(active: Bool, account: Float, row: Int, last: Int, ends: Bool) -> None:
 
 
 @compiled
-def _copy_windows(features: Single, row: Int, n_rows: int, out: Single) -> None:
+def copy_windows(features: Single, row: Int, n_rows: int, out: Single) -> None:
+    """Copy rows ``row[b] - n_rows + 1`` to ``row[b]`` of (T, F) features to the beginning of row b of ``out``."""
     width = features.shape[1]
     flat = features.reshape(features.size)
     for b in range(len(row)):

@@ -1,4 +1,4 @@
-"""What `gymnasium.make` and `gymnasium.make_vec` call for every market of the catalogue."""
+"""What `gymnasium.make` and `gymnasium.make_vec` call for every market and problem of the catalogue."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 
 from qframe_rl import catalog
-from qframe_rl.config import build
+from qframe_rl.config import Ref, UserError, build
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.market import Market, whole
+from qframe_rl.gym.problem import Problem, ProblemConfig, ProblemEnv, VectorProblemEnv
 from qframe_rl.gym.tape import Tape
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.types import History
@@ -19,8 +20,10 @@ from qframe_rl.types import History
 Histories = History | Sequence[History] | None
 
 
-def make_env(name: str, history: Histories = None, render_mode: str | None = None, **params: Any) -> TradingEnv:
-    """One environment of a market.
+def make_env(
+    name: str, history: Histories = None, render_mode: str | None = None, **params: Any
+) -> TradingEnv | ProblemEnv:
+    """One environment of a market or a problem.
 
     Parameters
     ----------
@@ -28,12 +31,15 @@ def make_env(name: str, history: Histories = None, render_mode: str | None = Non
         Name in the catalogue.
     history
         Bars, or several histories of the same instruments, one of which each episode walks; the embedded default
-        market without it. The scaler is fitted on all of them: hand over training bars only.
+        market without it. The scaler is fitted on all of them: hand over training bars only. A problem takes none.
     render_mode
-        ``rgb_array`` or ``human``.
+        ``rgb_array`` or ``human``; a problem has no picture.
     **params
         Fields of the market's ``Config``.
     """
+    if is_problem(name):
+        _refuse(name, history=history, render_mode=render_mode)
+        return make_problem(Ref(name=name, params=params)).env()
     market, tape = _prepare(name, history, params)
     return market.env(tape, render_mode)
 
@@ -45,10 +51,44 @@ def make_vec(
     autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     observation: str = "window",
     **params: Any,
-) -> VectorTradingEnv:
-    """A batch of environments of a market; parameters as in `make_env` and `VectorTradingEnv`."""
+) -> VectorTradingEnv | VectorProblemEnv:
+    """A batch of environments of a market or a problem; parameters as in `make_env` and `VectorTradingEnv`.
+
+    A problem has no bars to point at, so it takes no other ``observation``.
+    """
+    if is_problem(name):
+        _refuse(name, history=history, observation=None if observation == "window" else observation)
+        return make_problem(Ref(name=name, params=params)).vec(num_envs, autoreset_mode)
     market, tape = _prepare(name, history, params)
     return market.vec(tape, num_envs, autoreset_mode, observation)
+
+
+def is_problem(name: str) -> bool:
+    """Whether a name of the catalogue is a problem: its ``Config`` says so by its kind. See docs/decisions/0006."""
+    return issubclass(catalog.load("envs", name).Config, ProblemConfig)
+
+
+def make_problem(ref: Ref) -> Problem:
+    """Make the problem that a reference names.
+
+    Raises
+    ------
+    UserError
+        For an unknown name or parameter, or a market of bars.
+    """
+    module = catalog.load("envs", ref.name)
+    if not is_problem(ref.name):
+        raise UserError(
+            f"{ref.name!r} is a market of bars and has no known optimum; python -m experiments.train takes it."
+        )
+    problem: Problem = module.make(build(module.Config, ref.params, f"env {ref.name}"))
+    return problem
+
+
+def _refuse(name: str, **given: object) -> None:
+    for what, value in given.items():
+        if value is not None:
+            raise UserError(f"{name!r} is a problem without bars; it takes no {what}.")
 
 
 def _prepare(name: str, history: Histories, params: dict[str, Any]) -> tuple[Market, Tape]:

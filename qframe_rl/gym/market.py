@@ -137,6 +137,8 @@ def market(
     leverage: float = 1.0,
     shorting: bool = False,
     liquidation_fee: float = 0.0,
+    owned: tuple[bool, ...] = (),
+    transfer_bars: int = 0,
 ) -> Market:
     """Join a configuration and the instruments' own rules into a market.
 
@@ -148,7 +150,7 @@ def market(
         Observations, actions, reward and costs.
     instruments, columns, bar_ns
         What the feed delivers.
-    leverage, shorting, liquidation_fee
+    leverage, shorting, liquidation_fee, owned, transfer_bars
         As in `qframe_rl.kernel.rules_of`.
 
     Raises
@@ -167,6 +169,8 @@ def market(
         liquidation_fee=liquidation_fee,
         leverage=leverage,
         shorting=shorting,
+        owned=owned,
+        transfer_bars=transfer_bars,
     )
     observer = Observer(config.features, config.n_rows, len(instruments), columns)
     interface = MarketInterface(observer, config.actions.name, config.actions.params)

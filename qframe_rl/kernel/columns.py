@@ -6,9 +6,9 @@ import numpy as np
 
 from qframe_rl.types import Bar, Bool, Float
 
-# Of an account, (B, 5); equity after the last bar, and before it.
-CASH, EQUITY, BEFORE, ABSORBED, RUINED = range(5)
-N_ACCOUNT = 5
+# Of an account, (B, 7); equity after the last bar, and before it; cash that is on its way, for so many bars.
+CASH, EQUITY, BEFORE, ABSORBED, RUINED, MOVING, LEFT = range(7)
+N_ACCOUNT = 7
 # Of a holding, (B, A, 2).
 POSITION, MARK = range(2)
 # Of an order, (B, A, 3); also the first of a fill.
@@ -36,7 +36,7 @@ def bar_of(bar: Bar) -> Float:
 
 
 def opened(cash: float, n_envs: int) -> Float:
-    """(B, 5) accounts that hold ``cash`` and nothing else."""
+    """(B, 7) accounts that hold ``cash`` and nothing else."""
     account = np.zeros((n_envs, N_ACCOUNT))
     account[:, CASH] = account[:, EQUITY] = account[:, BEFORE] = cash
     return account

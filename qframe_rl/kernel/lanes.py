@@ -22,16 +22,18 @@ from qframe_rl.kernel.rules import (
     MAINTENANCE,
     MAKER,
     MIN_NOTIONAL,
+    OWNED,
     TAKER,
     TICK,
+    TRANSFER,
     VOLUME_SHARE,
 )
 from qframe_rl.types import Float
 
 LANES = 64
 # Rows of an account.
-CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED = (LANES * k for k in range(10))
-ACCOUNT = LANES * 10
+CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT = (LANES * k for k in range(12))
+ACCOUNT = LANES * 12
 # Rows of an instrument: the bar, the position, the order, its terms, what became of it.
 (
     OPEN, HIGH, LOW, CLOSE, VOLUME, DUE, FINAL, HELD, MARK, ASKED, LIMIT, STOP, SIZE, CLOSING, AT, RATE, BASE, WORTH,
@@ -76,7 +78,7 @@ def price(v: Float, w: Float, rule: Float, shorting: bool) -> None:
         w[ROOM + k] -= v[PAID + k]
     for k in range(LANES):
         v[BASE + k] = v[OPEN + k] if _live(v[ASKED + k], v[OPEN + k], v[VOLUME + k]) else 0.0
-    _size(v, rule[VOLUME_SHARE], rule[LOT], shorting)
+    _size(v, rule[VOLUME_SHARE], rule[LOT], shorting and rule[OWNED] == 0.0)
     for k in range(LANES):
         v[AT + k] = _taken(v[SIZE + k], v[BASE + k], v[VOLUME + k], rule[HALF_SPREAD], rule[IMPACT])
         v[RATE + k] = rule[TAKER]
@@ -191,6 +193,29 @@ def need_margin(v: Float, w: Float, leverage: float) -> None:
 
 
 @inlined
+def need_free_cash(v: Float, w: Float, leverage: float) -> None:
+    """Add what an owned coin's opening part costs to NEED.
+
+    ROOM is what the contracts have for margin. The coin is no part of it, so what is paid for it is taken from it in
+    full; what it is sold for can be spent in the next bar at the earliest.
+    """
+    for k in range(LANES):
+        opening = v[SIZE + k] - v[CLOSING + k]
+        term = leverage * opening * v[AT + k] * (1.0 + v[RATE + k])
+        w[NEED + k] += term if opening > 0.0 else 0.0
+
+
+@inlined
+def move(v: Float, w: Float, rule: Float) -> None:
+    """Hold back what an owned coin was sold for, if it takes time to reach the contracts; a new sale starts anew."""
+    bars = rule[TRANSFER]
+    for k in range(LANES):
+        sold = (v[FILLED + k] < 0.0) & (bars > 0.0)
+        w[MOVING + k] += -v[FILLED + k] * v[AT + k] - v[FEE + k] if sold else 0.0
+        w[LEFT + k] = bars if sold else w[LEFT + k]
+
+
+@inlined
 def share_out(w: Float, leverage: float, spot: bool) -> None:
     """Share of the opening parts that fits: 2 where all of it does."""
     for k in range(LANES):
@@ -263,23 +288,26 @@ def short_of_margin(w: Float) -> bool:
     """Whether any account is worth less than its margin at the bar's worst prices."""
     short = 0
     for k in range(LANES):
-        short += 1 if w[CASH + k] + w[WORST + k] < w[MARGIN + k] else 0
+        short += 1 if w[CASH + k] - w[MOVING + k] + w[WORST + k] < w[MARGIN + k] else 0
     return short > 0
 
 
 @inlined
 def liquidate(n: int, w: Float, k: int, table: Float) -> None:
-    """Close the book of lane ``k`` at the bar's worst prices, if it holds anything and is short of its margin."""
-    if w[CASH + k] + w[WORST + k] >= w[MARGIN + k]:
+    """Close the book of lane ``k`` at the bar's worst prices, if it holds anything and is short of its margin.
+
+    Coins that are owned, and what they were sold for as long as it is on its way, are out of the venue's reach.
+    """
+    if w[CASH + k] - w[MOVING + k] + w[WORST + k] >= w[MARGIN + k]:
         return
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
-        if v[HELD + k] != 0.0:
+        if v[HELD + k] != 0.0 and table[a, OWNED] == 0.0:
             w[RUINED + k] = 1.0
             force(v, w, k, v[WORTH + k], table[a, LIQUIDATION])
-    if w[RUINED + k] > 0.0 and w[CASH + k] < 0.0:
-        w[ABSORBED + k] = -w[CASH + k]
-        w[CASH + k] = 0.0
+    if w[RUINED + k] > 0.0 and w[CASH + k] < w[MOVING + k]:
+        w[ABSORBED + k] = w[MOVING + k] - w[CASH + k]
+        w[CASH + k] = w[MOVING + k]
 
 
 @inlined

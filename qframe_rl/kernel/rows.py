@@ -24,8 +24,10 @@ from qframe_rl.kernel.columns import (
     FORCED,
     FORCED_PRICE,
     FUNDING,
+    LEFT,
     LIMIT,
     MARK,
+    MOVING,
     POSITION,
     PRICE,
     PUSHED,
@@ -35,7 +37,7 @@ from qframe_rl.kernel.columns import (
     STOP,
 )
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
-from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, TAKER
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, OWNED, TAKER
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Bool, Float, Int
 
 
@@ -55,8 +57,8 @@ def settle_rows(
 ) -> None:
     """Settle bar ``row[b]`` for every active account.
 
-    ``account`` (B, 5) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9) overwritten; ``orders`` is
-    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 10); ``work`` is `lanes.scratch`. Columns
+    ``account`` (B, 7) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9) overwritten; ``orders`` is
+    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 12); ``work`` is `lanes.scratch`. Columns
     are named in `qframe_rl.kernel.columns`.
     """
     n = holding.shape[1]
@@ -75,6 +77,8 @@ def settle_rows(
                 _condition(count, v, table[a])
             if spot:
                 lanes.need_cash(v, work)
+            elif table[a, OWNED] != 0.0:
+                lanes.need_free_cash(v, work, leverage)
             else:
                 lanes.need_margin(v, work, leverage)
         _fill(n, count, work, table, leverage, spot, last)
@@ -124,6 +128,8 @@ def advance_rows(
                 _condition(count, v, table[a])
             if spot:
                 lanes.need_cash(v, work)
+            elif table[a, OWNED] != 0.0:
+                lanes.need_free_cash(v, work, leverage)
             else:
                 lanes.need_margin(v, work, leverage)
         _fill(n, count, work, table, leverage, spot, last)
@@ -158,7 +164,7 @@ def target_rows(
     band
         No order where target and exposure differ by no more than this, unless the target is exactly 0.
     account, holding
-        (B, 5) with the equity, (B, A, 2).
+        (B, 7) with the equity, (B, A, 2).
     bars
         (T, A, 8): an instrument that did not trade in the bar that just closed cannot be ordered.
     row
@@ -192,10 +198,13 @@ def _take_accounts(first: int, count: int, w: Float, account: Float) -> None:
     for k in range(count):
         w[lanes.CASH + k] = account[first + k, CASH]
         w[lanes.EQUITY + k] = account[first + k, EQUITY]
+        w[lanes.LEFT + k] = max(account[first + k, LEFT] - 1.0, 0.0)
+        w[lanes.MOVING + k] = account[first + k, MOVING] if account[first + k, LEFT] > 1.0 else 0.0
     for k in range(count, LANES):
         w[lanes.CASH + k] = w[lanes.EQUITY + k] = 1.0
+        w[lanes.LEFT + k] = w[lanes.MOVING + k] = 0.0
     for k in range(LANES):
-        w[lanes.ROOM + k] = w[lanes.CASH + k]
+        w[lanes.ROOM + k] = w[lanes.CASH + k] - w[lanes.MOVING + k]
         w[lanes.GROSS + k] = w[lanes.NEED + k] = w[lanes.WORST + k] = w[lanes.MARGIN + k] = 0.0
         w[lanes.ABSORBED + k] = w[lanes.RUINED + k] = 0.0
 
@@ -277,7 +286,9 @@ def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: boo
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         lanes.fill(v, w, table[a])
-        if not spot:
+        if table[a, OWNED] != 0.0:
+            lanes.move(v, w, table[a])
+        elif not spot:
             lanes.endanger(v, w, table[a])
         lanes.remark(v)
     if not spot and lanes.short_of_margin(w):
@@ -312,6 +323,8 @@ def _give(n: int, first: int, count: int, w: Float, account: Float, holding: Flo
             account[b, BEFORE] = account[b, EQUITY]
             account[b, EQUITY] = w[lanes.EQUITY + k]
             account[b, ABSORBED] = w[lanes.ABSORBED + k]
+            account[b, MOVING] = w[lanes.MOVING + k]
+            account[b, LEFT] = w[lanes.LEFT + k]
             account[b, RUINED] = 1.0 if w[lanes.EQUITY + k] <= 0.0 else w[lanes.RUINED + k]
             for a in range(n):
                 v = w[ACCOUNT + a * INSTRUMENT + k :]

@@ -10,7 +10,9 @@ import numpy as np
 from qframe_rl.types import Float, Instrument
 
 # Columns of a rules table (A, N_RULES).
-LOT, TICK, MIN_NOTIONAL, MAKER, TAKER, HALF_SPREAD, IMPACT, VOLUME_SHARE, MAINTENANCE, LIQUIDATION = range(10)
+(
+    LOT, TICK, MIN_NOTIONAL, MAKER, TAKER, HALF_SPREAD, IMPACT, VOLUME_SHARE, MAINTENANCE, LIQUIDATION, OWNED, TRANSFER,
+) = range(12)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +20,9 @@ class Rules:
     """The market rules of an account: one row of numbers per instrument, and what holds for the whole account."""
 
     table: Float
-    """(A, 10): lot, tick, minimum notional, maker fee, taker fee, half-spread, impact coefficient, share of a bar's
-    volume that an order may take, maintenance margin, liquidation fee. Fees, spread and margin are fractions."""
+    """(A, 12): lot, tick, minimum notional, maker fee, taker fee, half-spread, impact coefficient, share of a bar's
+    volume that an order may take, maintenance margin, liquidation fee, whether it is a coin that is owned beside
+    contracts, and bars until what it was sold for can serve them. Fees, spread and margin are fractions."""
     leverage: float
     """Cap on gross notional over equity when a position is opened."""
     shorting: bool
@@ -35,6 +38,8 @@ def rules_of(
     liquidation_fee: float = 0.0,
     leverage: float = 1.0,
     shorting: bool = False,
+    owned: tuple[bool, ...] = (),
+    transfer_bars: int = 0,
 ) -> Rules:
     """Join the instruments' own rules with the cost model of the simulation.
 
@@ -54,6 +59,12 @@ def rules_of(
         Cap on gross notional over equity, at least 1.
     shorting
         Whether positions may be negative.
+    owned
+        For each instrument whether it is a coin held beside contracts, where positions may be negative: it cannot be
+        short, is paid in full from the cash that the contracts' margin leaves, and is no collateral for them. None
+        without it.
+    transfer_bars
+        Bars until what an owned coin was sold for can serve as margin or pay for anything.
 
     Raises
     ------
@@ -72,8 +83,10 @@ def rules_of(
             volume_share,
             i.maintenance,
             liquidation_fee,
+            float(own),
+            float(transfer_bars) if own else 0.0,
         )
-        for i in instruments
+        for i, own in zip(instruments, owned or (False,) * len(instruments), strict=True)
     ]
     table = np.array(rows, dtype=np.float64)
     table.setflags(write=False)

@@ -34,9 +34,15 @@ class Control:
     def __init__(self, exchange: Exchange):
         self.exchange = exchange
 
+    def now(self) -> int:
+        """Virtual time, ms UTC."""
+        self.exchange.catch_up()
+        return self.exchange.world.now
+
     def state(self) -> Tree:
         """Time, speed, listeners, requests, and the faults that hit so far."""
         exchange = self.exchange
+        exchange.catch_up()
         return {
             "time": exchange.world.now,
             "ends": exchange.clock.stop_ms,

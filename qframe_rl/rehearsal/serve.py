@@ -20,10 +20,10 @@ from qframe_rl.rehearsal.config import RehearsalConfig, speed_of
 from qframe_rl.rehearsal.control import PREFIX, Board, Control
 from qframe_rl.rehearsal.exchange import Exchange
 from qframe_rl.rehearsal.faults import Fault
-from qframe_rl.rehearsal.market import Market, listed
+from qframe_rl.rehearsal.market import MS, Market, listed
 from qframe_rl.rehearsal.wire.http import Cut, Rest
 from qframe_rl.rehearsal.wire.sockets import Sockets
-from qframe_rl.types import History
+from qframe_rl.types import History, iso
 
 T = TypeVar("T")
 _SHUTDOWN_S = 0.2
@@ -64,7 +64,7 @@ class Rehearsal:
     @property
     def now_ms(self) -> int:
         """Virtual time, ms UTC."""
-        return self._exchange.world.now
+        return self.call(lambda control: control.now())
 
     def advance(self, by_ms: int | None = None, *, to_ms: int | None = None) -> int:
         """Let time pass by a span or to a moment; all that happens is on its way to the clients when this returns."""
@@ -187,7 +187,8 @@ def clock_of(markets: Sequence[Market], start_ms: int | None, speed: float) -> C
     first, last = min(m.first_ms for m in markets), max(m.last_ms for m in markets)
     start = first if start_ms is None else start_ms
     if not first <= start < last:
-        raise UserError(f"the start {start} ms lies outside of the tape, {first} to {last} ms.")
+        span = f"{iso(first * MS)} to {iso(last * MS)}"
+        raise UserError(f"the start {iso(start * MS)} lies outside of the bars there are, {span}.")
     return Clock(start, last, speed)
 
 
@@ -229,6 +230,8 @@ class _Server:
         self.loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
+        # Loading and listening take a while; virtual time begins when clients can.
+        self.exchange.clock.set(self.exchange.clock.start_ms)
         pump = asyncio.ensure_future(self.exchange.pump())
         await self.leave.wait()
         self.exchange.stopping.set()
@@ -245,13 +248,23 @@ async def _listen(runner: web.ServerRunner, port: int, context: ssl.SSLContext |
     site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=context)
     try:
         await site.start()
-    except OSError as error:
-        raise UserError(f"port {port} cannot be listened on: {error.strerror}.") from None
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "there are ports 0 to 65535"
+        raise UserError(f"port {port} cannot be listened on: {why}.") from None
     return int(runner.addresses[-1][1])
 
 
-def ca_file(folder: Path, rehearsal: Rehearsal) -> Path:
-    """Write the authority's certificate for clients that want a file."""
-    path = folder / "rehearsal-ca.pem"
-    path.write_bytes(rehearsal.ca_pem)
-    return path
+def write_ca(path: Path, rehearsal: Rehearsal) -> None:
+    """Write the authority's certificate for clients that want a file.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(rehearsal.ca_pem)
+        part.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: the certificate cannot be written ({error.strerror}).") from None

@@ -1,4 +1,8 @@
-"""Choosing what to deploy, on validation bars alone: by what is surely there, not by what was luckiest."""
+"""Choosing what to deploy, on validation bars alone: by what is surely there, not by what was luckiest.
+
+Flat and buying and holding are always among the candidates. The test is a probabilistic Sharpe ratio (form `FORM`)
+against a benchmark that grows with the number of trials ever run on the data set: the deflated Sharpe ratio.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,29 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.config import UserError, nearest
 from qframe_rl.evaluate.inference.bootstrap import Interval, block_length, resample, widening
 from qframe_rl.evaluate.inference.seeds import iqm
+from qframe_rl.evaluate.inference.sharpe import Moments, moments, probabilistic_sharpe, sharpe_score
 from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
-from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.table import FORM, Row, leaderboard
+from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import Float, Record
 
 _SHARPE = 0
 NEVER_CHOSEN = ("optimal", "random")
 """Run for comparison only: one knows the market's constants, the other knows nothing."""
+NO_CANDIDATES = (*NEVER_CHOSEN, "flat")
+"""Not ranked, and no trials: flat is what is left where none of the others passes."""
+
+
+PROMOTED = 0.95
+"""An agent is deployed only if its DSR on the validation bars is above this: if, net of costs, its true Sharpe ratio
+lies above flat's (0) and above what the best of all trials shows by luck, with at least this probability."""
+TIE = 0.1
+"""Standard errors within which two agents count as equally good; then the one that trades less is taken."""
+BEST = "best"
+"""Promote whichever agent ranks first."""
 
 
 class Choice(NamedTuple):
@@ -26,9 +44,29 @@ class Choice(NamedTuple):
     run: int
     """Which of its trainings."""
     reason: str
+    promoted: bool = True
+    """Whether it passed the test; flat, which is deployed where none does, needs none."""
+    forced: bool = False
+    """Whether it is deployed although it failed."""
+    psr: float = 0.5
+    """Probability that its true Sharpe ratio on the validation bars is above flat's."""
+    dsr: float = 0.5
+    """Probability that it is above flat's and above what luck gives the best of all trials."""
+    luck: Luck = Luck()
+    """What was taken off for luck."""
+
+    def describe(self) -> dict[str, object]:
+        """Plain data for a checkpoint."""
+        return {
+            "agent": self.agent, "promoted": self.promoted, "forced": self.forced, "psr": self.psr, "dsr": self.dsr,
+            "form": FORM, "threshold": PROMOTED, "trials": self.luck.trials, "effective_trials": self.luck.effective,
+            "reason": self.reason,
+        }  # fmt: skip
 
 
-def validation_rows(records: Mapping[str, Sequence[Record]], level: float, n_resamples: int, seed: int) -> list[Row]:
+def validation_rows(
+    records: Mapping[str, Sequence[Record]], level: float, n_resamples: int, seed: int, luck: Luck | None = None
+) -> list[Row]:
     """One row per agent over all its trainings: interquartile means, and a Sharpe interval over bars and trainings.
 
     Parameters
@@ -37,7 +75,10 @@ def validation_rows(records: Mapping[str, Sequence[Record]], level: float, n_res
         For each agent, the record of each of its trainings over the same bars.
     level, n_resamples, seed
         Of the interval.
+    luck
+        What all trials on the data set say about luck.
     """
+    luck = luck or Luck()
     optimal = {"optimal": records["optimal"][0]} if "optimal" in records else {}
     rows = []
     for name, runs in records.items():
@@ -48,13 +89,18 @@ def validation_rows(records: Mapping[str, Sequence[Record]], level: float, n_res
         row = each[0].copy()
         for key in ("final_equity", "max_drawdown", "turnover", "costs"):
             row[key] = _middle([one[key] for one in each])
+        row["trades"] = round(_middle([one["trades"] for one in each]))
+        of = typical(runs)
+        row["psr"] = probabilistic_sharpe(of, 0.0, FORM)
+        row["dsr"] = probabilistic_sharpe(of, luck.benchmark(of.n_bars), FORM)
+        row["trials"], row["effective_trials"] = luck.trials, luck.effective
         shares = [one["share_of_optimal"] for one in each]
         known = [share for share in shares if share is not None]
         row["share_of_optimal"] = _middle(known) if len(known) == len(shares) else None
         interval = sharpe_over_runs(runs, level, n_resamples, seed)
         row["sharpe"], row["sharpe_low"], row["sharpe_high"] = interval.estimate, interval.low, interval.high
         rows.append(row)
-    return sorted(rows, key=lambda row: (-row["sharpe_low"], row["agent"]))
+    return sorted(rows, key=lambda row: (-row["dsr"], -row["sharpe"], row["agent"]))
 
 
 def sharpe_over_runs(runs: Sequence[Record], level: float, n_resamples: int, seed: int) -> Interval:
@@ -81,23 +127,97 @@ def _resampled(rate: Float, block: float, per_year: float, n_resamples: int, see
     return centre + (drawn - centre) * widening(len(rate), block)
 
 
-def choose(rows: Sequence[Row], records: Mapping[str, Sequence[Record]]) -> Choice:
-    """Take the agent with the highest lower end of its Sharpe interval, and its best training.
+def choose(
+    rows: Sequence[Row],
+    records: Mapping[str, Sequence[Record]],
+    luck: Luck | None = None,
+    promote: str | None = None,
+) -> Choice:
+    """Rank by Sharpe ratio less what luck gives, in standard errors; deploy the first, if it is surely there.
 
-    Flat has Sharpe 0 for certain, so what may well lose money is not chosen: then flat is.
+    The rank is that of the DSR. Agents within `TIE` standard errors of the first are tied, and of these the one with
+    the fewest fills is taken. If its DSR is not above `PROMOTED`, it may well not beat holding cash, and flat is
+    deployed.
+
+    Parameters
+    ----------
+    rows
+        `validation_rows`; `flat` and `buy_and_hold` are among them.
+    records
+        The records that they were made of.
+    luck
+        As they were made with.
+    promote
+        Deploy this agent, or `BEST` for the first in rank, whatever its DSR.
+
+    Raises
+    ------
+    UserError
+        If the agent to promote did not run, or knows the market's constants.
     """
-    candidates = [row for row in rows if row["agent"] not in NEVER_CHOSEN]
-    best = max(candidates, key=lambda row: (row["sharpe_low"], row["agent"] == "flat"))
-    name = best["agent"]
-    scores = [sharpe(returns(run.account.equity), bars_per_year(run.bar_ns)) for run in records[name]]
-    if name == "flat":
-        reason = "no other agent's Sharpe interval on the validation bars lies above 0, so holding cash is the choice"
+    luck = luck or Luck()
+    ranked = ranking(rows, records, luck)
+    first = ranked[0] if ranked else None
+    if promote is not None:
+        return _forced(promote, ranked, rows, records, luck)
+    if first is None or first["dsr"] <= PROMOTED:
+        why = "no other agent ran" if first is None else f"the best other agent, {first['agent']}, has {_odds(first)}"
+        reason = f"{why}: it cannot be told from luck, so holding cash is the choice" if first else why
+        return Choice("flat", 0, reason, luck=luck)
+    reason = f"it has {_odds(first)} on the validation bars, the best of all candidates"
+    return Choice(
+        first["agent"], _best_run(records[first["agent"]]), reason, True, False, first["psr"], first["dsr"], luck
+    )
+
+
+def ranking(rows: Sequence[Row], records: Mapping[str, Sequence[Record]], luck: Luck) -> list[Row]:
+    """Candidates other than flat, best first."""
+    rest = [(row, _score(row, records[row["agent"]], luck)) for row in rows if row["agent"] not in NO_CANDIDATES]
+    ranked = []
+    while rest:
+        top = max(score for _, score in rest)
+        tied = [(row, score) for row, score in rest if score >= top - TIE]
+        row = min(tied, key=lambda pair: (pair[0]["trades"], -pair[1], pair[0]["agent"]))
+        rest.remove(row)
+        ranked.append(row[0])
+    return ranked
+
+
+def _forced(
+    promote: str, ranked: Sequence[Row], rows: Sequence[Row], records: Mapping[str, Sequence[Record]], luck: Luck
+) -> Choice:
+    if promote == BEST:
+        row = ranked[0] if ranked else next(row for row in rows if row["agent"] == "flat")
     else:
-        reason = (
-            f"its Sharpe interval on the validation bars, {best['sharpe_low']:.2f} to {best['sharpe_high']:.2f}, "
-            "has the highest lower end"
-        )
-    return Choice(name, int(np.argmax(scores)), reason)
+        found = [row for row in rows if row["agent"] == promote]
+        if not found or promote == "optimal":
+            known = sorted(row["agent"] for row in rows if row["agent"] != "optimal")
+            raise UserError(f"--promote-anyway {promote}: it is not among the agents that ran{nearest(promote, known)}")
+        row = found[0]
+    name = row["agent"]
+    passed = name == "flat" or row["dsr"] > PROMOTED
+    reason = f"it was asked for; it has {_odds(row)} on the validation bars"
+    return Choice(name, _best_run(records[name]), reason, passed, not passed, row["psr"], row["dsr"], luck)
+
+
+def _odds(row: Row) -> str:
+    before = f"PSR {row['psr']:.3f} before {row['trials']} trials are counted"
+    return f"DSR {row['dsr']:.3f} ({before}; more than {PROMOTED} is asked for)"
+
+
+def _best_run(runs: Sequence[Record]) -> int:
+    return int(np.argmax([sharpe(returns(run.account.equity), bars_per_year(run.bar_ns)) for run in runs]))
+
+
+def _score(row: Row, runs: Sequence[Record], luck: Luck) -> float:
+    of = typical(runs)
+    return sharpe_score(of, luck.benchmark(of.n_bars), FORM)
+
+
+def typical(runs: Sequence[Record]) -> Moments:
+    """Interquartile means of the moments of several trainings over the same bars."""
+    each = [moments(returns(run.account.equity)) for run in runs]
+    return Moments(*(_middle([getattr(of, name) for of in each]) for name in Moments._fields))
 
 
 def _middle(values: Sequence[float]) -> float:

@@ -12,7 +12,8 @@ from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import UserError
-from qframe_rl.evaluate.plot import equity_figure, source_note
+from qframe_rl.evaluate.plot import equity_figure
+from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load

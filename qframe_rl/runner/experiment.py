@@ -44,6 +44,9 @@ class Experiment(Base):
     """Share of the bootstrap resamples inside the intervals."""
     resamples: int = Field(default=1000, ge=100)
     """Number of bootstrap resamples."""
+    promote_anyway: str | None = None
+    """Deploy this agent, or ``best`` for the one that ranks first, even if it cannot be told from luck; the checkpoint
+    says so."""
 
     @model_validator(mode="before")
     @classmethod

@@ -22,6 +22,9 @@ class Screen(Protocol):
     def end(self, task: str, note: str = "") -> None:
         """Say that it is done."""
 
+    def say(self, text: str) -> None:
+        """Say something that stays."""
+
 
 class Silent:
     """A screen that shows nothing."""
@@ -33,6 +36,9 @@ class Silent:
         """Show nothing."""
 
     def end(self, task: str, note: str = "") -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
         """Show nothing."""
 
 

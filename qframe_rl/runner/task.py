@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import zlib
+from pathlib import Path
 from typing import Any
 
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent
+from qframe_rl.agent import Agent, State
+from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
@@ -29,13 +32,16 @@ class MarketTask:
         Which of them to learn on and to choose on.
     seed
         Root of the learner's randomness.
+    snapshot
+        File in which an interrupted training is kept; None = nowhere.
     """
 
-    def __init__(self, market: Market, history: History, fold: Fold, seed: int):
+    def __init__(self, market: Market, history: History, fold: Fold, seed: int, snapshot: Path | None = None):
         self.market = market
+        self.snapshot = snapshot
         self.brief = market.brief(history.columns, seed, history.theory)
         self.train = pieces(history, fold.train, fold.test, 0)
-        self.validation = pieces(history, fold.validation, fold.test, market.interface.window)
+        self.validation = pieces(history, fold.validation, fold.test, len(history))
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
         """Training environments with autoreset mode SAME_STEP, seeded."""
@@ -53,6 +59,35 @@ class MarketTask:
                 record = backtest(self.market, agent, piece, segment, window)
                 scores.append(sharpe(returns(record.account.equity), bars_per_year(record.bar_ns)))
         return sum(scores) / len(scores)
+
+    def remember(self, state: State) -> None:
+        """Write ``state`` to the snapshot, whole or not at all."""
+        if self.snapshot is None:
+            return
+        from safetensors.numpy import save_file
+
+        self.snapshot.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.snapshot.with_name(f".{self.snapshot.name}.{os.getpid()}")
+        save_file(state, fresh)
+        fresh.replace(self.snapshot)
+
+    def recall(self) -> State:
+        """Read the snapshot; empty where there is none.
+
+        Raises
+        ------
+        UserError
+            If it is corrupt.
+        """
+        if self.snapshot is None or not self.snapshot.exists():
+            return {}
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            return dict(load_file(self.snapshot))
+        except SafetensorError:
+            raise UserError(f"{self.snapshot} is corrupt; remove it, and the training begins anew.") from None
 
 
 def pieces(history: History, segments: Segments, hidden: Segments, warm_up: int) -> Parts:

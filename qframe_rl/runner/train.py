@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Ref, UserError
-from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure, source_note
+from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure
+from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import Fold, split
 from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial
 from qframe_rl.feeds.load import load
+from qframe_rl.feeds.quality import describe
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import backtest, joined
-from qframe_rl.runner.choose import Choice, choose, validation_rows
+from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows
 from qframe_rl.runner.deploy import make_agent, make_market
 from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, roster, versions
+from qframe_rl.runner.files import period, span, write_json
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import MarketTask, seed_for
-from qframe_rl.types import History, Record, Segment, iso
+from qframe_rl.types import History, Record
 
 _SPLITS = ("holdout", "walk_forward")
+CHOSEN = "chosen per fold"
+"""Name of the test record of a walk-forward run whose folds chose different agents."""
+
+
+Scored = dict[tuple[str, int], list[tuple[int, Record]]]
+"""Records by agent and run, each with its fold."""
 
 
 @dataclass
@@ -60,8 +69,10 @@ class Outcome:
     checkpoint: Path
     """The chosen agent."""
     choice: Choice
+    judged: str
+    """Name of the test row of what was chosen: the agent, or `CHOSEN` where the folds chose differently."""
     leaderboard: list[Row]
-    """Validation rows of all agents, test rows of the chosen one and the baselines."""
+    """Validation rows of all agents, test rows of what was chosen and the baselines."""
     digest: str
     """SHA-256 over all weights and journals: equal for equal runs."""
     history: History
@@ -90,6 +101,9 @@ class Run:
             raise UserError(f"split {experiment.split.name!r}: a run trains and judges by {' or '.join(_SPLITS)}.")
         screen.begin("load data")
         self.history = load(experiment.data)
+        for line in describe(self.history.suspects):
+            screen.say(f"data check: {line}")
+        self.trials = Trials(runs / NAME)
         self.names = roster(experiment, self.history)
         self.configs = {name: agent_config(experiment, name) for name in self.names}
         history = self.history
@@ -114,22 +128,49 @@ class Run:
         if not self.resume:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
-        _write_json(self.folder / "data.json", self.history.describe())
+        write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
+        write_json(self.folder / "data.json", self.history.describe())
         for cell in self.cells:
             self._train(cell)
-        validation = self._records("validation", self.cells)
-        rows = validation_rows(validation, self.experiment.level, self.experiment.resamples, self.experiment.seed)
-        choice = choose(rows, validation)
-        compared = dict.fromkeys((choice.agent, *BASELINES, *(["optimal"] if "optimal" in self.names else [])))
-        judged = [
-            c for c in self.cells if c.name in compared and c.run == (choice.run if c.name == choice.agent else 0)
-        ]
-        test = {name: runs[0] for name, runs in self._records("test", judged).items()}
+        scored = self._scored("validation", self.cells)
+        self.trials.add(self._trials(scored))
+        self.luck = self.trials.luck(self.history)
+        validation = _joined(scored)
+        rows = self._rows(validation)
+        choice = self._choose(rows, validation)
+        test, judged = self._judge(choice, scored)
         rows += leaderboard(
-            test, "test", level=self.experiment.level, n_resamples=self.experiment.resamples, seed=self.experiment.seed
-        )
-        return self._keep(choice, rows, validation, test)
+            test, "test", level=self.experiment.level, n_resamples=self.experiment.resamples,
+            seed=self.experiment.seed, luck=self.luck,
+        )  # fmt: skip
+        return self._keep(choice, judged, rows, validation, test)
+
+    def _rows(self, validation: Mapping[str, list[Record]]) -> list[Row]:
+        own = self.experiment
+        return validation_rows(validation, own.level, own.resamples, own.seed, self.luck)
+
+    def _choose(self, rows: list[Row], validation: Mapping[str, list[Record]]) -> Choice:
+        return choose(rows, validation, self.luck, self.experiment.promote_anyway)
+
+    def _judge(self, choice: Choice, scored: Scored) -> tuple[dict[str, Record], str]:
+        """Test records of what was chosen and of the baselines.
+
+        The validation bars of a later fold are test bars of an earlier one. So each fold's test bars are traded by what
+        the folds up to it would have chosen: a choice made in hindsight is not a test.
+        """
+        choices = [choice]
+        for fold in range(len(self.folds) - 1):
+            seen = _joined(scored, fold)
+            choices.insert(fold, self._choose(self._rows(seen), seen))
+        chosen = {(c.agent, fold, c.run) for fold, c in enumerate(choices)}
+        name = choice.agent if len({c.agent for c in choices}) == 1 else CHOSEN
+        always = (*BASELINES, *(["optimal"] if "optimal" in self.names else []))
+        cells = [c for c in self.cells if (c.name, c.fold, c.run) in chosen or (c.name in always and c.run == 0)]
+        tested = self._scored("test", cells)
+        own = [piece for fold, c in enumerate(choices) for piece in tested[c.agent, c.run] if piece[0] == fold]
+        records = {name: joined([record for _, record in own])}
+        records |= {agent: joined([record for _, record in tested[agent, 0]]) for agent in always if agent != name}
+        return records, name
 
     def _runs(self, name: str) -> int:
         agent = make_agent(name, self.configs[name], self.markets[0], self.history.columns, 0, self.history.theory)
@@ -168,28 +209,54 @@ class Run:
         task = MarketTask(self.markets[cell.fold], self.history, self.folds[cell.fold], cell.seed)
         cell.agent.fit(task, log)  # type: ignore[attr-defined]
         log.close()
-        self._checkpoint(cell, [], "not chosen yet").save(place)
+        self._checkpoint(cell, [], {"promoted": False, "forced": False, "reason": "not chosen yet"}).save(place)
         self.screen.end(title, "")
 
-    def _records(self, part: str, cells: list[Cell]) -> dict[str, list[Record]]:
-        """Records of each agent's runs over one part, folds laid end to end."""
+    def _scored(self, part: str, cells: list[Cell]) -> Scored:
+        """Records of each agent's runs over one part, by fold."""
         title = f"score on {part}"
         self.screen.begin(title)
-        runs: dict[tuple[str, int], list[Record]] = {}
+        runs: Scored = {}
         for k, cell in enumerate(cells):
             market, segments = self.markets[cell.fold], getattr(self.folds[cell.fold], part)
             self.screen.advance(title, k, len(cells), cell.title)
             for segment in segments:
                 record = backtest(market, cell.agent, self.history, segment, self.window)
-                runs.setdefault((cell.name, cell.run), []).append(record)
-        self.screen.end(title, _span(self.history, [getattr(f, part) for f in self.folds]))
-        records: dict[str, list[Record]] = {}
-        for (name, _), pieces in sorted(runs.items(), key=lambda item: (self.names.index(item[0][0]), item[0][1])):
-            records.setdefault(name, []).append(joined(pieces))
-        return records
+                runs.setdefault((cell.name, cell.run), []).append((cell.fold, record))
+        self.screen.end(title, span(self.history, [getattr(f, part) for f in self.folds]))
+        return dict(sorted(runs.items(), key=lambda item: (self.names.index(item[0][0]), item[0][1])))
+
+    def _trials(self, scored: Scored) -> list[Trial]:
+        """Rows of the ledger: all that could have been chosen."""
+        rows = []
+        for cell in self.cells:
+            if cell.name in NO_CANDIDATES:
+                continue
+            seed = self.experiment.seed if cell.learns else 0
+            config = [
+                cell.name,
+                cell.params,
+                self.env.model_dump(mode="json"),
+                self.experiment.split.model_dump(),
+                seed,
+            ]
+            for fold, record in scored[cell.name, cell.run]:
+                if fold == cell.fold:
+                    rows.append(
+                        trial(
+                            record, self.history, kind="train", run=self.identity, agent=cell.name, params=cell.params,
+                            config=[*config, cell.run], seed=cell.seed, fold=fold,
+                        )
+                    )  # fmt: skip
+        return rows
 
     def _keep(
-        self, choice: Choice, rows: list[Row], validation: Mapping[str, list[Record]], test: Mapping[str, Record]
+        self,
+        choice: Choice,
+        judged: str,
+        rows: list[Row],
+        validation: Mapping[str, list[Record]],
+        test: Mapping[str, Record],
     ) -> Outcome:
         self.screen.begin("write")
         last = len(self.folds) - 1
@@ -198,29 +265,31 @@ class Run:
             if cell.fold == last:
                 scores = [dict(row) for row in rows if row["agent"] == cell.name]
                 chosen = cell.name == choice.agent and cell.run == choice.run
-                kept[cell.title] = self._checkpoint(cell, scores, choice.reason if chosen else "not chosen")
+                why = choice.describe() if chosen else {"promoted": False, "forced": False, "reason": "not chosen"}
+                kept[cell.title] = self._checkpoint(cell, scores, why)
                 kept[cell.title].save(self.folder / "agents" / cell.title)
                 if chosen:
                     kept[cell.title].save(self.checkpoints / self.identity)
-        _write_json(self.folder / "leaderboard.json", rows)
+        write_json(self.folder / "leaderboard.json", rows)
+        write_json(self.folder / "choice.json", {**choice.describe(), "judged": judged, "checkpoint": self.identity})
         for name, record in test.items():
             write_record(record, self.folder / "journals" / f"test-{name}.parquet")
         for name, runs in validation.items():
             for run, record in enumerate(runs):
                 write_record(record, self.folder / "journals" / f"validation-{name}-{run}.parquet")
-        self._draw(choice, rows, test)
+        self._draw(judged, rows, test)
         digest = hashlib.sha256()
         for title in sorted(kept):
-            digest.update(kept[title].digest.encode())
+            digest.update(kept[title].state_digest.encode())
         for record in (*(r for name in sorted(validation) for r in validation[name]), *(test[n] for n in sorted(test))):
             digest.update(record.digest.encode())
         self.screen.end("write", str(self.folder))
         checkpoint = self.checkpoints / self.identity
-        return Outcome(self.folder, checkpoint, choice, rows, digest.hexdigest(), self.history, dict(test))
+        return Outcome(self.folder, checkpoint, choice, judged, rows, digest.hexdigest(), self.history, dict(test))
 
-    def _draw(self, choice: Choice, rows: list[Row], test: Mapping[str, Record]) -> None:
+    def _draw(self, judged: str, rows: list[Row], test: Mapping[str, Record]) -> None:
         note = source_note(self.history)
-        ordered = {choice.agent: test[choice.agent], **test}
+        ordered = {judged: test[judged], **test}
         pictures = {
             "equity": equity_figure(ordered, "Test period", note),
             "leaderboard": leaderboard_figure(
@@ -243,7 +312,7 @@ class Run:
                 log.hyper_parameters(cell.params, {"validation/sharpe": found["sharpe"]})
                 log.close()
 
-    def _checkpoint(self, cell: Cell, scores: list[dict[str, Any]], choice: str) -> Checkpoint:
+    def _checkpoint(self, cell: Cell, scores: list[dict[str, Any]], promotion: Mapping[str, object]) -> Checkpoint:
         market, fold, history = self.markets[cell.fold], self.folds[cell.fold], self.history
         return Checkpoint(
             agent={"name": cell.name, "params": cell.params},
@@ -257,8 +326,9 @@ class Run:
                 "fingerprint": self.identity,
                 "data": history.describe(),
                 "load": self.experiment.data.model_dump(mode="json"),
-                "periods": {part: _period(history, getattr(fold, part)) for part in Fold._fields},
-                "choice": choice,
+                "periods": {part: period(history, getattr(fold, part)) for part in Fold._fields},
+                "choice": promotion["reason"],
+                "promotion": dict(promotion),
                 "versions": versions(),
             },
             scores=scores,
@@ -266,26 +336,13 @@ class Run:
         )
 
 
-def _period(history: History, segments: tuple[Segment, ...]) -> list[list[str]]:
-    """Spans of segments in time: open of the first bar, close of the last."""
-    return [[iso(int(history.time[s.start]) - history.bar_ns), iso(int(history.time[s.stop - 1]))] for s in segments]
-
-
-def _span(history: History, parts: list[tuple[Segment, ...]]) -> str:
-    segments = [segment for part in parts for segment in part]
-    first = min(int(history.time[s.start]) - history.bar_ns for s in segments)
-    last = max(int(history.time[s.stop - 1]) for s in segments)
-    return f"{iso(first)[:16]} to {iso(last)[:16]}"
-
-
-def _write_json(path: Path, value: object) -> None:
-    fresh = path.with_suffix(".part")
-    fresh.write_text(json.dumps(value, indent=1, sort_keys=True, default=_plain) + "\n", encoding="utf-8")
-    fresh.replace(path)
-
-
-def _plain(value: object) -> object:
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)  # type: ignore[call-overload]
+def _joined(scored: Scored, until: int | None = None) -> dict[str, list[Record]]:
+    """Records of each agent's runs, folds (up to one of them) laid end to end."""
+    records: dict[str, list[Record]] = {}
+    for (name, _), pieces in scored.items():
+        seen = [record for fold, record in pieces if until is None or fold <= until]
+        records.setdefault(name, []).append(joined(seen))
+    return records
 
 
 def train(experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False) -> Outcome:

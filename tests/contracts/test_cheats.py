@@ -14,6 +14,7 @@ from qframe_rl.gym.engine import Engine
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.market import Market, whole
 from qframe_rl.interface import rebalance
+from qframe_rl.runner import task
 from qframe_rl.types import CLOSE, Float, History, Int, Orders
 from tests.contracts import checks
 from tests.contracts.test_agents import market_for
@@ -142,3 +143,15 @@ def test_a_strategy_that_holds_the_future(history: History) -> None:
 def test_a_strategy_that_differs_from_run_to_run(history: History) -> None:
     with pytest.raises(AssertionError):
         checks.agent_is_deterministic(market_for(history), Forgetful(), history)
+
+
+@pytest.mark.parametrize("name", [n for n in catalog.names("agents") if hasattr(catalog.load("agents", n), "QUICK")])
+def test_a_task_that_hands_out_test_rows(name: str, monkeypatch: pytest.MonkeyPatch, history: History) -> None:
+    def make(bars: History) -> tuple[Market, Agent]:
+        market = market_for(bars)
+        return market, checks.setup(name, market, bars, {})
+
+    checks.agent_is_blind(make, history)
+    monkeypatch.setattr(task, "pieces", lambda bars, *_: [(bars, whole(bars))])
+    with pytest.raises(AssertionError):
+        checks.agent_is_blind(make, history)

@@ -60,3 +60,10 @@ def test_configurations_that_are_all_alike_rank_in_the_middle() -> None:
 def test_what_does_not_fit_is_refused(shape: tuple[int, int], n_blocks: int) -> None:
     with pytest.raises(ValueError, match="do not fill"):
         overfitting(np.zeros(shape), n_blocks)
+
+
+def test_agrees_with_another_library() -> None:
+    purgedcv = pytest.importorskip("purgedcv")
+    rates = noise(320, seed=5)[:, :12]
+    theirs = purgedcv.probability_of_backtest_overfitting(rates.T, 8)
+    assert overfitting(rates, 8).probability == pytest.approx(theirs.pbo, abs=1e-12)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from qframe_rl.evaluate.plot import PALETTE, equity_figure, leaderboard_figure, source_note
+from qframe_rl.evaluate.plot import PALETTE, equity_figure, leaderboard_figure
+from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.table import leaderboard
 from qframe_rl.kernel.rules import rules_of
 from qframe_rl.types import HOUR, Account, Fills, Orders, Record, Source

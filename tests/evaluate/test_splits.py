@@ -210,6 +210,33 @@ def test_purging_removes_a_spurious_score() -> None:
     assert abs(np.mean(purged)) < 0.1
 
 
+def test_exact_arrays_of_every_split() -> None:
+    """A few bars, counted by hand."""
+    walk = {"train": 6, "test": 3, "gap": 1, "validation": 2}
+    anchored = folds(Ref(name="walk_forward", params=walk), 14)
+    assert anchored == [
+        Fold((Segment(0, 3),), (Segment(4, 6),), (Segment(7, 10),)),
+        Fold((Segment(0, 6),), (Segment(7, 9),), (Segment(10, 13),)),
+    ]
+    rolling = folds(Ref(name="walk_forward", params=walk | {"anchored": False}), 14)
+    assert rolling == [anchored[0], Fold((Segment(3, 6),), (Segment(7, 9),), (Segment(10, 13),))]
+    purged = folds(Ref(name="purged_kfold", params={"n_folds": 4, "horizon": 1, "embargo": 1}), 20)
+    assert [fold.train for fold in purged] == [
+        (Segment(7, 20),),
+        (Segment(0, 4), Segment(12, 20)),
+        (Segment(0, 9), Segment(17, 20)),
+        (Segment(0, 14),),
+    ]
+    assert [fold.test for fold in purged] == [(Segment(5 * g, 5 * g + 5),) for g in range(4)]
+    cross = folds(Ref(name="cpcv", params={"n_groups": 3, "n_test": 2, "horizon": 1, "embargo": 0}), 12)
+    assert cross == [
+        Fold((Segment(9, 12),), (), (Segment(0, 4), Segment(4, 8))),
+        Fold((Segment(5, 7),), (), (Segment(0, 4), Segment(8, 12))),
+        Fold((Segment(0, 3),), (), (Segment(4, 8), Segment(8, 12))),
+    ]
+    assert Cpcv(n_groups=3, n_test=2).paths().tolist() == [[0, 0, 1], [1, 2, 2]]
+
+
 @pytest.mark.parametrize(("n", "k", "splits", "paths"), [(6, 2, 15, 5), (10, 2, 45, 9), (10, 8, 45, 36)])
 def test_cpcv_counts(n: int, k: int, splits: int, paths: int) -> None:
     cpcv = Cpcv(n_groups=n, n_test=k, horizon=1, embargo=1)

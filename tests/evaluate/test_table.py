@@ -9,8 +9,10 @@ import pytest
 from rich.console import Console
 
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
+from qframe_rl.evaluate.inference.sharpe import deflated_sharpe, moments, probabilistic_sharpe
 from qframe_rl.evaluate.metrics import metrics, returns
 from qframe_rl.evaluate.table import Row, leaderboard, render
+from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import HOUR
 
 from .made import cash_record, market, random_target, returns_record, traded
@@ -26,6 +28,11 @@ KEYS = [
     "turnover",
     "costs",
     "share_of_optimal",
+    "trades",
+    "psr",
+    "dsr",
+    "trials",
+    "effective_trials",
 ]
 
 
@@ -51,6 +58,14 @@ def test_rows_are_the_records_figures() -> None:
         assert row["final_equity"] == figures.final_equity and row["turnover"] == figures.turnover
         assert row["max_drawdown"] == figures.max_drawdown and row["split"] == "test"
         assert row["share_of_optimal"] is None
+        of = moments(returns(record.account.equity))
+        assert row["trades"] == figures.trades
+        assert row["psr"] == row["dsr"] == probabilistic_sharpe(of) and row["trials"] == 1
+    deflated = leaderboard(records, "test", n_resamples=200, seed=3, luck=Luck(40, 80, 12.5, 2.0))
+    for row, alone in zip(deflated, rows, strict=True):
+        of = moments(returns(records[row["agent"]].account.equity))
+        assert row["dsr"] == pytest.approx(deflated_sharpe(of, 40, 2.0 / of.n_bars)) and row["dsr"] < alone["dsr"]
+        assert (row["trials"], row["effective_trials"], row["psr"]) == (40, 12.5, alone["psr"])
     json.dumps(rows, allow_nan=False)
 
 
@@ -93,5 +108,5 @@ def test_table_fits_a_hundred_columns_and_keeps_every_number() -> None:
 
 def test_columns_that_say_nothing_are_left_out() -> None:
     text = "\n".join(screen(leaderboard({"flat": cash_record([1e4] * 9)}, "test")))
-    assert "split" not in text and "optimal" not in text
+    assert "split" not in text and " opt." not in text
     assert "90% interval" in text

@@ -52,7 +52,7 @@ def test_train_prints_documented_json_and_the_commands_that_follow(trained: dict
     assert {"checkpoint", "leaderboard", "hash", "seconds"} <= set(trained)
     keys = [
         "agent", "split", "final_equity", "sharpe", "sharpe_low", "sharpe_high", "max_drawdown", "turnover", "costs",
-        "share_of_optimal",
+        "share_of_optimal", "trades", "psr", "dsr", "trials", "effective_trials",
     ]  # fmt: skip
     assert all(list(row) == keys for row in trained["leaderboard"])
     validation = {row["agent"] for row in trained["leaderboard"] if row["split"] == "validation"}
@@ -188,7 +188,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--data", "synthetic:ar2"], "unknown synthetic market 'ar2'; did you mean 'ar1'"),
     (["--bars", "400"], "too short"),
     (["--timeframe", "1x"], "timeframe"),
-    (["--timeframe", "4h", "--data", "synthetic:ar1"], "is hourly"),
+    (["--symbols", "X/Y", "--data", "synthetic:ar1"], "leave symbols out"),
     (["--split", "cpcv"], "holdout or walk_forward"),
     (["--set", "env.features=log_retrun:1"], "unknown feature 'log_retrun:1'; did you mean 'log_return'"),
     (["--set", "env.reward=profit"], "unknown reward 'profit'"),

@@ -14,7 +14,7 @@ import numpy as np
 
 from qframe_rl.evaluate.metrics import ROUNDING, compound, drawdown, sharpe
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.types import Float
+from qframe_rl.types import Float, Int
 
 LEVEL = 0.9
 """Default share of resamples inside an interval: with 5 % on each side, its lower end is a one-sided 95 % bound."""
@@ -199,6 +199,33 @@ def resample(rate: Float, block: float, n_resamples: int, seed: int) -> Float:
     return out
 
 
+def blocks(n_bars: int, size: int, block: float, seed: int, path: int) -> Int:
+    """Rows of one stationary-bootstrap resample: blocks of geometric length that start anywhere and wrap round the end.
+
+    Parameters
+    ----------
+    n_bars
+        Bars to draw from.
+    size
+        Rows to draw.
+    block
+        Expected block length, bars, at least 1.
+    seed
+        Root of the resampling.
+    path
+        Which resample; it is the same whatever others are drawn.
+
+    Returns
+    -------
+    Int
+        (size,) rows in [0, n_bars).
+    """
+    key = np.random.SeedSequence([seed, path]).generate_state(1, np.uint64)[0]
+    out = np.empty(size, dtype=np.int64)
+    _block_rows(n_bars, float(block), key, out)
+    return out
+
+
 def _logs(rate: Float) -> Float:
     """Log growth of each bar; a loss of everything is finite, and leaves nothing within rounding."""
     return np.log(np.maximum(1.0 + rate, _NOTHING))
@@ -279,6 +306,22 @@ def _resample_rows(
         out[r, 0] = (mean + total / n) / deviation if deviation > rounding else 0.0
         out[r, 1] = level
         out[r, 2] = math.expm1(-fall) if fall > 0.0 else 0.0
+
+
+@compiled
+def _block_rows(n: int, block: float, key: np.uint64, out: Int) -> None:
+    decay = math.log1p(-1.0 / block)
+    counter = np.uint64(0)
+    done = 0
+    while done < len(out):
+        at = min(int(_uniform(key, counter) * n), n - 1)
+        left = 1.0 + math.floor(math.log(_uniform(key, counter + np.uint64(1))) / decay)
+        counter += np.uint64(2)
+        stop = len(out) if left > len(out) - done else done + int(left)
+        for k in range(done, stop):
+            out[k] = at
+            at = at + 1 if at + 1 < n else 0
+        done = stop
 
 
 @inlined

@@ -23,6 +23,7 @@ Form = Literal["2012", "2025"]
 
 _NORMAL = NormalDist()
 _EULER = 0.5772156649015329
+_CERTAIN = 1e6
 
 
 class Moments(NamedTuple):
@@ -65,12 +66,29 @@ def probabilistic_sharpe(of: Moments, benchmark: float = 0.0, form: Form = "2012
     ValueError
         If no distribution has such moments.
     """
+    return _NORMAL.cdf(sharpe_score(of, benchmark, form))
+
+
+def sharpe_score(of: Moments, benchmark: float = 0.0, form: Form = "2012") -> float:
+    """Standard errors by which a Sharpe ratio lies above a benchmark: the normal quantile of the PSR.
+
+    It ranks as the PSR does, and goes on ranking where that is 1 to the last digit.
+
+    Returns
+    -------
+    float
+        Finite; 0 where the ratio equals the benchmark.
+
+    Raises
+    ------
+    ValueError
+        If no distribution has such moments.
+    """
     at, n = (of.sharpe, of.n_bars - 1) if form == "2012" else (benchmark, of.n_bars)
-    excess = of.sharpe - benchmark
-    spread = _spread(of, at)
-    if spread == 0.0:
-        return 0.5 if excess == 0.0 else float(excess > 0.0)
-    return _NORMAL.cdf(excess * math.sqrt(max(n, 0.0)) / spread)
+    excess, spread = of.sharpe - benchmark, _spread(of, at)
+    if excess == 0.0:
+        return 0.0
+    return excess * math.sqrt(max(n, 0.0)) / spread if spread > 0.0 else math.copysign(_CERTAIN, excess)
 
 
 def expected_max(n_trials: float) -> float:

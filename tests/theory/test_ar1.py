@@ -1,4 +1,4 @@
-"""Exact solutions against published and independently computed figures."""
+"""The AR(1) signal with linear cost, see docs/solvable.md."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qframe_rl.feeds.synthetic import synthetic
-from qframe_rl.theory import ar1_flip
+from qframe_rl.theory.ar1 import ar1_flip, ar1_switching, small_cost_threshold
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,26 @@ def test_the_table_of_the_ar1_signal(cost: float, growth: float, threshold: floa
     flip = ar1_flip(0.9, cost, step=0.0075)
     assert flip.growth == pytest.approx(growth, abs=2e-5)
     assert threshold - 0.0075 <= flip.threshold <= threshold  # theirs is the first grid point beyond it
+
+
+@pytest.mark.parametrize("cost", [0.5, 2.0])
+def test_three_positions_are_worth_no_more_than_two(cost: float) -> None:
+    signal, policy = ar1_switching(0.9, cost)
+    flip = ar1_flip(0.9, cost)
+    assert policy.growth == pytest.approx(flip.growth, abs=2e-5)
+    for held, side in ((0, 2), (2, 0)):  # from short to long and back; nobody who holds goes flat
+        assert set(policy.best[held]) == {held, side}
+    turns = signal[policy.best[0] == 2].min()
+    assert flip.threshold <= turns <= flip.threshold + 0.02
+
+
+def test_small_costs_follow_the_continuous_law_less_the_overshoot_of_discrete_sampling() -> None:
+    assert small_cost_threshold(0.99, 1.0) == pytest.approx(0.3102, abs=5e-5)
+    shift = 0.5826 * np.sqrt(1.0 - 0.99**2)
+    assert shift == pytest.approx(0.0822, abs=5e-5)
+    exact = ar1_flip(0.99, 1.0, step=0.0125).threshold
+    assert 0.2375 - 0.0125 <= exact <= 0.2375  # theirs is the first grid point beyond it
+    assert exact == pytest.approx(0.3102 - shift, abs=0.005)
 
 
 def test_no_other_threshold_does_better_in_simulation() -> None:

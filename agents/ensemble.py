@@ -1,0 +1,231 @@
+"""Several strategies as one: their target exposures are weighted, netted, and traded together.
+
+Each member trades a paper account of its own, settled by the kernel at this market's fees and spread. Weights come from
+what those accounts did up to now: a member is judged by decisions that it made before it knew (ALGORITHMS, card 4.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from agents import _allocation as allocation
+from qframe_rl import catalog
+from qframe_rl.agent import Agent, Brief, Log, State, Task, View
+from qframe_rl.config import Base, UserError, build
+from qframe_rl.interface import rebalance
+from qframe_rl.kernel.rules import Rules, rules_of
+from qframe_rl.kernel.settle import settle
+from qframe_rl.types import Account, Bar, Fills, Float, Orders
+
+_DUST = 1e-9
+"""Differences of exposure below this are rounding, not decisions."""
+
+
+class Config(Base):
+    """Who is in it, and how capital is divided."""
+
+    members: tuple[str, ...] = ("momentum", "mean_reversion", "buy_and_hold")
+    """Strategies of the catalogue; LABEL=NAME takes one twice with different parameters. Learners are trained with
+    it."""
+    member: dict[str, dict[str, Any]] = Field(default={})
+    """Parameters of the members, by name or label."""
+    method: Literal["equal", "inverse_volatility", "risk_parity", "hrp", "hedge", "eg", "stacking"] = "equal"
+    """``equal`` parts; ``inverse_volatility`` and ``risk_parity`` by risk (the second knows correlations), ``hrp`` by
+    risk down a tree of clusters; ``hedge`` and ``eg`` shift to what earned most, a little each time; ``stacking``
+    regresses returns on the members' exposures. Choosing among methods is a trial like any other."""
+    estimate_bars: int = Field(default=720, ge=20)
+    """Bars of paper returns that weights are estimated from (all but ``equal``, ``hedge`` and ``eg``). Until a tenth of
+    them have passed, parts are equal."""
+    reweight_bars: int = Field(default=24, ge=1)
+    """Bars between two reckonings of the weights."""
+    rate: float = Field(default=0.05, gt=0.0)
+    """Learning rate of ``hedge`` and ``eg``. For ``hedge`` over T reckonings the best is sqrt(8 ln M / T)."""
+    loss_scale: float = Field(default=0.05, gt=0.0)
+    """Return between two reckonings that counts as a loss of 0 (gained) or 1 (lost); beyond it is cut (``hedge``)."""
+    ridge: float = Field(default=0.1, ge=0.0)
+    """Penalty on squared weights, in units of the exposures' mean square (``stacking``)."""
+    band: float = Field(default=0.02, ge=0.0)
+    """No trade while an exposure is within this of the weighted one, unless a member trades the instrument."""
+
+
+QUICK = {"estimate_bars": 60, "method": "risk_parity", "member": {"mean_reversion": {"regime_bars": 60}}}
+"""Parameters that need little history: for a first try, and for tests."""
+
+
+class Ensemble:
+    """Does what the weighted members want together; what they want against each other is not traded."""
+
+    def __init__(self, config: Config, brief: Brief):
+        self.config = config
+        self.members = _members(config, brief)
+        self.window = max(agent.window for agent in self.members.values())
+        self.rules = _paper_rules(brief)
+        n, a = len(self.members), len(brief.instruments)
+        self.weight: Float = np.full(n, 1.0 / n)
+        self.paper = Account(np.zeros(n), np.zeros((n, a)), np.full((n, a), np.nan))
+        self.asked = _no_orders((n, a))
+        self.fills = Fills.of(np.zeros((n, a, 9)), np.zeros(n))
+        self.exposure: Float = np.zeros((n, a))
+        self.returns: list[Float] = []
+        self.forecasts: list[tuple[Float, Float]] = []
+        self.held: Float = np.zeros(a)
+
+    def decide(self, view: View) -> Orders:
+        """Settle the paper accounts, ask every member, and trade the weighted sum."""
+        if view.first:
+            self._start(view)
+        else:
+            self._settle(view)
+        reckoned = len(self.returns) > 0 and len(self.returns) % self.config.reweight_bars == 0
+        if reckoned:
+            self.weight = self._weights()
+        self._ask(view)
+        target = self.weight @ self.exposure
+        wanted = ((self.asked.quantity != 0.0) & (self.weight > 0.0)[:, None]).any(axis=0)
+        wanted |= np.abs(target - view.account.exposure) > max(self.config.band, _DUST)
+        self.held = view.account.position.copy()
+        return rebalance(view, np.where(wanted, target, np.nan))
+
+    def _start(self, view: View) -> None:
+        n, shape = len(self.members), self.paper.position.shape
+        equity, mark = np.full(n, float(view.account.equity)), np.broadcast_to(view.account.mark, shape).copy()
+        self.paper = Account(equity, np.zeros(shape), mark)
+        self.asked = _no_orders(shape)
+        self.fills = Fills.of(np.zeros((*shape, 9)), np.zeros(n))
+        self.weight = np.full(n, 1.0 / n)
+        self.returns, self.forecasts = [], []
+
+    def _settle(self, view: View) -> None:
+        """Let the newest bar do to the paper accounts what it does to any account.
+
+        A view does not say what funding fell due: it is known for an instrument that the ensemble itself held.
+        """
+        before = self.paper.equity
+        due = np.divide(view.fills.funding, self.held, out=np.zeros_like(self.held), where=self.held != 0.0)
+        bar = Bar(view.time, view.bars[-1], due, view.fills.forced != 0.0)
+        self.paper, self.fills = settle(self.paper, self.asked, bar, self.rules)
+        self.returns.append(np.where(before > 0.0, self.paper.equity / np.maximum(before, 1e-300) - 1.0, 0.0))
+        if self.config.method == "stacking":
+            moved = view.close[-1] / view.close[-2] - 1.0 if len(view.close) > 1 else np.full(len(self.held), np.nan)
+            known = ~np.isnan(moved)
+            self.forecasts.append((self.exposure[:, known].T.copy(), moved[known]))
+
+    def _ask(self, view: View) -> None:
+        """Collect the members' orders, and the exposures that they lead to."""
+        equity = self.paper.equity
+        for m, agent in enumerate(self.members.values()):
+            account = Account(*(field[m] for field in self.paper))
+            told = replace(view, account=account, fills=Fills(*(field[m] for field in self.fills)))
+            orders = agent.decide(told) if equity[m] > 0.0 else Orders.market(np.zeros(len(self.held)))
+            for kept, new in zip(self.asked, orders, strict=True):
+                kept[m] = new
+            # What waits for a price is followed once it has filled on paper.
+            sure = np.where(np.isnan(orders.limit) & np.isnan(orders.stop), orders.quantity, 0.0)
+            worth = np.where(account.position + sure == 0.0, 0.0, (account.position + sure) * account.mark)
+            self.exposure[m] = worth / equity[m] if equity[m] > 0.0 else 0.0
+
+    def _weights(self) -> Float:
+        config, n = self.config, len(self.members)
+        if config.method in ("hedge", "eg"):
+            grown = np.prod(1.0 + np.array(self.returns[-config.reweight_bars :]), axis=0)
+            if config.method == "eg":
+                return allocation.exponentiated_gradient(self.weight, np.maximum(grown, 1e-12), config.rate)
+            losses = np.clip(0.5 - 0.5 * (grown - 1.0) / config.loss_scale, 0.0, 1.0)
+            return allocation.hedge(self.weight, losses, config.rate)
+        if config.method == "equal" or len(self.returns) < max(config.estimate_bars // 10, 2 * n):
+            return np.full(n, 1.0 / n)
+        if config.method == "stacking":
+            parts = self.forecasts[-config.estimate_bars :]
+            rows, outcomes = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+            return allocation.stacking(rows, outcomes, config.ridge)
+        covariance = np.atleast_2d(np.cov(np.array(self.returns[-config.estimate_bars :]).T))
+        methods = {
+            "inverse_volatility": allocation.inverse_volatility,
+            "risk_parity": allocation.risk_parity,
+            "hrp": allocation.hierarchical_risk_parity,
+        }
+        return methods[config.method](covariance)
+
+
+class LearningEnsemble(Ensemble):
+    """One that has members to train."""
+
+    def fit(self, task: Task, log: Log) -> None:
+        """Train each member that learns, all on the same task."""
+        for name, agent in self._learners().items():
+            agent.fit(task, _Labelled(log, name))
+
+    def state(self) -> State:
+        """The members' states, each under its name."""
+        return {f"{name}/{key}": v for name, agent in self._learners().items() for key, v in agent.state().items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Hand each member its own."""
+        for name, agent in self._learners().items():
+            agent.restore({key.removeprefix(f"{name}/"): v for key, v in state.items() if key.startswith(f"{name}/")})
+
+    def _learners(self) -> dict[str, Any]:
+        return {name: agent for name, agent in self.members.items() if hasattr(agent, "fit")}
+
+
+class _Labelled:
+    """A log that says which member speaks."""
+
+    def __init__(self, log: Log, name: str):
+        self.log, self.name = log, name
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        self.log.scalar(f"{self.name}/{name}", value, step)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self.log.progress(done, total, f"{self.name} {note}".strip())
+
+
+def _no_orders(shape: tuple[int, ...]) -> Orders:
+    """Orders to be written into: each field is an array of its own."""
+    return Orders(np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan))
+
+
+def _members(config: Config, brief: Brief) -> dict[str, Agent]:
+    """Make the members; each learner has randomness of its own."""
+    made: dict[str, Agent] = {}
+    for k, text in enumerate(config.members):
+        label, _, name = text.rpartition("=")
+        label = label or name
+        if label in made:
+            raise UserError(f"agent ensemble: members names {label!r} twice; write LABEL=NAME to tell them apart.")
+        module = catalog.load("agents", name)
+        settings = build(module.Config, config.member.get(label, {}), f"agent ensemble, member {label}")
+        made[label] = module.make(settings, replace(brief, seed=brief.seed + k))
+    if not made:
+        raise UserError("agent ensemble: members is empty; name at least one strategy.")
+    for label in config.member:
+        if label not in made:
+            raise UserError(f"agent ensemble: there are parameters for {label!r}, which is not a member.")
+    return made
+
+
+def _paper_rules(brief: Brief) -> Rules:
+    """The market's rules as far as a strategy may know them: fees, lots, leverage and spread, without impact."""
+    taker = max(instrument.taker_fee for instrument in brief.instruments)
+    return rules_of(
+        brief.instruments,
+        half_spread=max(0.0, brief.cost_rate - taker),
+        volume_share=1.0,
+        leverage=brief.leverage,
+        shorting=brief.shorting,
+    )
+
+
+def make(config: Config, brief: Brief) -> Ensemble:
+    """Make the agent; it is trained only if a member is."""
+    plain = Ensemble(config, brief)
+    if not any(hasattr(agent, "fit") for agent in plain.members.values()):
+        return plain
+    return LearningEnsemble(config, brief)

@@ -1,0 +1,53 @@
+"""Markets of a `DataConfig`: a store's funding rates and mark prices are served as they were recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qframe_rl.feeds import parquet
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.listing import Listing, listing
+from qframe_rl.feeds.load import load
+from qframe_rl.feeds.parquet import PRICES, RATES, Series
+from qframe_rl.feeds.store import marks_path, rates_path
+from qframe_rl.rehearsal.market import Market, listed
+from qframe_rl.types import timeframe_name, timeframe_ns
+
+
+def markets_of(config: DataConfig) -> tuple[Market, ...]:
+    """Markets that a configuration names.
+
+    Parameters
+    ----------
+    config
+        As of `feeds.load.load`. Spot coins and perpetuals may be mixed; both come onto one exchange.
+
+    Raises
+    ------
+    UserError
+        As in `feeds.load.load`.
+    """
+    history, root = load(config), Path(config.data).expanduser()
+    if not root.is_dir():
+        return listed(history)
+    perpetuals = [listing(config.exchange, i.symbol) for i in history.instruments if i.kind == "perpetual"]
+    rates = {one.symbol: _rates(root, one) for one in perpetuals}
+    marks = {one.symbol: _marks(root, one) for one in perpetuals}
+    return listed(
+        history,
+        {symbol: series for symbol, series in rates.items() if series is not None},
+        {symbol: found for symbol, found in marks.items() if found is not None},
+    )
+
+
+def _rates(root: Path, market: Listing) -> Series | None:
+    path = rates_path(root, market)
+    return parquet.read(path, RATES) if path.is_file() else None
+
+
+def _marks(root: Path, market: Listing) -> tuple[Series, int] | None:
+    """Mark-price candles of the shortest timeframe there is, and their length."""
+    lengths = sorted(timeframe_ns(file.stem) for file in marks_path(root, market, "1h").parent.glob("*.parquet"))
+    if not lengths:
+        return None
+    return parquet.read(marks_path(root, market, timeframe_name(lengths[0])), PRICES), lengths[0]

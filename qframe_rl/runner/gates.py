@@ -1,0 +1,241 @@
+"""Train agents on problems with several seeds and hold what they reach against a gate."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
+from pydantic import Field
+
+from qframe_rl import catalog
+from qframe_rl.agent import Solver, State
+from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
+from qframe_rl.evaluate.inference.seeds import mean, seeds_interval
+from qframe_rl.gym.make import make_problem
+from qframe_rl.gym.problem import Curve, Problem
+from qframe_rl.runner.experiment import code_fingerprint
+from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.runner.solve import EPISODES, ProblemTask, measure
+
+_RESULT, _WEIGHTS, _PARTIAL = "result.json", "weights.safetensors", "partial.safetensors"
+
+
+class Contender(Base):
+    """An agent on a problem."""
+
+    agent: Ref
+    """Name in the catalogue, and parameters."""
+    gate: float | None = Field(default=None, gt=0.0)
+    """Share of the optimum that it must reach; null = the problem's gate."""
+
+
+class Case(Base):
+    """A problem, and what is asked of whom."""
+
+    env: Ref
+    """The problem, with its parameters."""
+    gate: float = Field(gt=0.0)
+    """Share of the optimum that an agent must reach."""
+    gamma: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Discount for agents that have one and are not given another; null = their own."""
+    agents: dict[str, Contender] = Field(default={})
+    """Agents by the label under which they are asked for; any other of the catalogue runs with its defaults."""
+
+    def contender(self, label: str) -> Contender:
+        """The agent of a label.
+
+        Raises
+        ------
+        UserError
+            If there is none.
+        """
+        if label in self.agents:
+            return self.agents[label]
+        if label not in catalog.names("agents"):
+            known = sorted({*self.agents, *catalog.names("agents")})
+            raise UserError(f"unknown agent {label!r} for {self.env.name}{nearest(label, known)}")
+        return Contender(agent=Ref(name=label))
+
+
+class Cell(NamedTuple):
+    """One training."""
+
+    market: str
+    label: str
+    run: int
+
+
+class Reached(NamedTuple):
+    """What one training reached."""
+
+    share: float
+    learned: float
+    optimal: float
+    seconds: float
+    """Time of the training on this machine."""
+
+
+class Verdict(NamedTuple):
+    """What all seeds of an agent reached on a problem."""
+
+    market: str
+    agent: str
+    seeds: int
+    share: float
+    """Mean over the seeds."""
+    low: float
+    high: float
+    """95 % bootstrap interval over the seeds; equal to the share for a single one."""
+    gate: float
+    passed: bool
+    """Whether the share reaches the gate."""
+
+
+@dataclass
+class Trained:
+    """One trained agent, to be drawn."""
+
+    cell: Cell
+    reached: Reached
+    curves: tuple[Curve, ...]
+    """Portrait of its policy."""
+
+
+class Bench:
+    """The trainings of some cases, kept in a folder so that none is done twice.
+
+    Parameters
+    ----------
+    cases
+        Problems by name.
+    folder
+        Where every training keeps its weights, curves and result.
+    screen
+        Told of the progress.
+    seed
+        Root of all seeds.
+    n_episodes
+        Episodes that policies are measured on.
+    """
+
+    def __init__(
+        self, cases: Mapping[str, Case], folder: Path, screen: Screen, seed: int = 0, n_episodes: int = EPISODES
+    ):
+        self.cases, self.folder, self.screen = cases, folder, screen
+        self.seed, self.n_episodes = seed, n_episodes
+
+    def train(self, cell: Cell) -> Trained:
+        """Train one agent, or take it over from an earlier run of the same configuration and code.
+
+        After Ctrl-C what was learned so far is kept, and the next call goes on from there.
+        """
+        case, title = self.cases[cell.market], f"{cell.market}  {cell.label}  seed {cell.run}"
+        problem = make_problem(case.env)
+        contender = case.contender(cell.label)
+        seed = seed_of(self.seed, cell)
+        agent, params = _made(problem, contender, case.gamma, seed)
+        place = self.folder / _identity(cell, case, contender.agent.name, params, seed, self.n_episodes)
+        self.screen.begin(title)
+        if (place / _RESULT).exists():
+            agent.restore(_read(place / _WEIGHTS))
+            reached = Reached(**json.loads((place / _RESULT).read_text(encoding="utf-8")))
+            self.screen.end(title, f"{reached.share:.2%} of the optimum, taken over from an earlier run")
+        else:
+            reached = self._fit(agent, problem, seed, place, title)
+            self.screen.end(title, f"{reached.share:.2%} of the optimum in {reached.seconds:.0f} s")
+        return Trained(cell, reached, problem.portrait(agent.policy()))
+
+    def _fit(self, agent: Solver, problem: Problem, seed: int, place: Path, title: str) -> Reached:
+        import time
+
+        place.mkdir(parents=True, exist_ok=True)
+        if (place / _PARTIAL).exists():
+            agent.restore(_read(place / _PARTIAL))
+        log = RunLog(place / "tensorboard", title, self.screen)
+        began = time.perf_counter()
+        try:
+            agent.fit(ProblemTask(problem, seed), log)
+        except KeyboardInterrupt:
+            _keep(agent.state(), place / _PARTIAL)
+            raise
+        finally:
+            log.close()
+        seconds = time.perf_counter() - began
+        reached = Reached(*measure(problem, agent, self.n_episodes), seconds)
+        _keep(agent.state(), place / _WEIGHTS)
+        (place / _PARTIAL).unlink(missing_ok=True)
+        fresh = place / f"{_RESULT}.part"
+        fresh.write_text(json.dumps(reached._asdict()) + "\n", encoding="utf-8")
+        fresh.replace(place / _RESULT)
+        return reached
+
+
+def verdict(case: Case, trained: Sequence[Trained]) -> Verdict:
+    """Hold the seeds of one agent on one problem against its gate."""
+    cell = trained[0].cell
+    shares = np.array([[one.reached.share] for one in trained])
+    interval = seeds_interval(shares, mean)
+    gate = case.contender(cell.label).gate or case.gate
+    # A share of one is reached by the same actions; the sums agree but for rounding.
+    passed = interval.estimate >= gate - 1e-9
+    return Verdict(
+        cell.market, cell.label, len(trained), interval.estimate, interval.low, interval.high, gate, bool(passed)
+    )
+
+
+def optimum(case: Case) -> tuple[Curve, ...]:
+    """Portrait of the optimal policy."""
+    problem = make_problem(case.env)
+    return problem.portrait(problem.theory().policy())
+
+
+def can_solve(name: str) -> bool:
+    """Whether an agent can be trained on problems: ``make`` in its file states a return type that has ``policy``.
+
+    It is asked of the type, since an agent that trades bars cannot even be made without them.
+    """
+    return hasattr(get_type_hints(catalog.load("agents", name).make).get("return"), "policy")
+
+
+def seed_of(root: int, cell: Cell) -> int:
+    """Seed of one training, in [0, 2³¹): it does not depend on which others run beside it."""
+    return zlib.crc32(f"{root}/{cell.market}/{cell.label}/{cell.run}".encode()) & 0x7FFFFFFF
+
+
+def _made(problem: Problem, contender: Contender, gamma: float | None, seed: int) -> tuple[Solver, dict[str, Any]]:
+    name, params = contender.agent.name, dict(contender.agent.params)
+    module = catalog.load("agents", name)
+    if not can_solve(name):
+        raise UserError(f"agent {name!r} has no policy(): it cannot be trained on a problem.")
+    if gamma is not None and "gamma" in module.Config.model_fields:
+        params.setdefault("gamma", gamma)
+    agent: Solver = module.make(build(module.Config, params, f"agent {name}"), problem.brief(seed))
+    return agent, params
+
+
+def _identity(cell: Cell, case: Case, agent: str, params: dict[str, Any], seed: int, n_episodes: int) -> str:
+    env = case.env.model_dump(mode="json")
+    print_of = fingerprint(env, agent, params, seed, n_episodes, code_fingerprint())
+    return f"{cell.market}-{cell.label.replace(':', '-')}-{cell.run}-{print_of}"
+
+
+def _keep(state: State, path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    if state:
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, fresh)
+        shutil.move(fresh, path)
+
+
+def _read(path: Path) -> State:
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))

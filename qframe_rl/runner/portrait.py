@@ -1,0 +1,83 @@
+"""Learned policies drawn over the optimal one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE
+from qframe_rl.gym.problem import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH, _HEIGHT, _PER_ROW = 4.3, 3.3, 3
+
+
+def policy_figure(
+    title: str, optimal: Sequence[Curve], learned: Mapping[str, Sequence[Sequence[Curve]]], note: str = ""
+) -> Figure:
+    """Draw policies panel by panel: the optimal one dashed and black, each seed of each agent a line of its colour.
+
+    Parameters
+    ----------
+    title
+        Heading.
+    optimal
+        Portrait of the optimal policy.
+    learned
+        By agent, the portraits of all of its seeds.
+    note
+        Line under the picture.
+    """
+    from matplotlib.figure import Figure
+
+    panels = list(dict.fromkeys(curve.panel for curve in optimal))
+    wide = min(len(panels), _PER_ROW)
+    high = -(-len(panels) // _PER_ROW)
+    size = (max(_WIDTH * wide, 6.0), _HEIGHT * high + 1.2)
+    figure = Figure(figsize=size, dpi=120, facecolor="white", layout="constrained")
+    axes = figure.subplots(high, wide, squeeze=False).ravel()
+    for ax, panel in zip(axes, panels, strict=False):
+        _draw(ax, panel, optimal, learned)
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
+    _legend(figure, learned)
+    if note:
+        figure.supxlabel(note, x=0.012, ha="left", fontsize=8, color=FAINT)
+    return figure
+
+
+def _draw(ax: Axes, panel: str, optimal: Sequence[Curve], learned: Mapping[str, Sequence[Sequence[Curve]]]) -> None:
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color(FAINT)
+    ax.grid(color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=FAINT, labelsize=9, length=0)
+    ax.set_title(panel, loc="left", fontsize=10, color=INK)
+    for k, portraits in enumerate(learned.values()):
+        for curves in portraits:
+            for curve in curves:
+                if curve.panel == panel:
+                    ax.plot(curve.x, curve.y, color=PALETTE[k % len(PALETTE)], linewidth=1.6, alpha=0.55)
+    shown = [curve for curve in optimal if curve.panel == panel]
+    for curve in shown:
+        ax.plot(curve.x, curve.y, color=INK, linewidth=1.3, linestyle=(0, (4, 2)))
+        if curve.label:
+            ax.annotate(curve.label, (curve.x[-1], curve.y[-1]), xytext=(4, 0), textcoords="offset points",
+                        va="center", fontsize=8, color=INK, annotation_clip=False)  # fmt: skip
+    ax.set_xlabel(shown[0].x_label, fontsize=9, color=INK)
+    ax.set_ylabel(shown[0].y_label, fontsize=9, color=INK)
+
+
+def _legend(figure: Figure, learned: Mapping[str, Any]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=INK, linewidth=1.3, linestyle=(0, (4, 2)), label="optimal")]
+    for k, (agent, portraits) in enumerate(learned.items()):
+        seeds = f"{len(portraits)} seeds" if len(portraits) > 1 else "1 seed"
+        handles.append(Line2D([], [], color=PALETTE[k % len(PALETTE)], linewidth=1.6, label=f"{agent}, {seeds}"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)

@@ -1,0 +1,205 @@
+"""What a result depends on: costs, a delay, bars that are missing, a strategy's own numbers, other histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qframe_rl.agent import Agent
+from qframe_rl.config import Base, UserError, build
+from qframe_rl.evaluate.inference.bootstrap import block_length, blocks
+from qframe_rl.evaluate.metrics import bars_per_year, drawdown, sharpe
+from qframe_rl.evaluate.montecarlo.prices import NULLS, MakePath, Moves, moves_of, null_model, resampled, usual_block
+from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
+from qframe_rl.evaluate.montecarlo.trades import shuffled
+from qframe_rl.feeds.quality import without
+from qframe_rl.gym.market import Market
+from qframe_rl.runner.batch import planner, with_costs
+from qframe_rl.runner.windows import Bench, rate_of, run_all
+from qframe_rl.types import Float, History, Record, Segment
+
+MISSING = 0.01
+"""Share of bars that are left out."""
+DROPS = 10
+"""Ways of leaving them out."""
+JITTERS = (-0.2, -0.1, 0.1, 0.2)
+SLOW_PATHS = 20
+"""Rebuilt paths for an agent that must be walked bar by bar."""
+_CHUNK = 32
+
+
+class Link(NamedTuple):
+    """One stretch of a walk-forward record: who traded which rows."""
+
+    agent: Agent
+    config: Base
+    segment: Segment
+
+
+Chain = Sequence[Link]
+Make = Callable[[Base], Agent]
+
+
+def chain_rate(market: Market, chain: Chain, history: History, window: int, *, delay: int = 0) -> Float:
+    """(N,) returns of a chain, its stretches laid end to end."""
+    jobs = [(link.agent, history, link.segment) for link in chain]
+    return rate_of(run_all(market, jobs, window, delay=delay))
+
+
+def stresses(bench: Bench, chain: Chain, make: Make | None) -> list[dict[str, Any]]:
+    """Replay a chain under worse conditions.
+
+    Parameters
+    ----------
+    bench
+        Bars and market.
+    chain
+        Who traded when.
+    make
+        Makes the agent of a changed configuration; None where it would have to be trained anew, and its numbers are
+        not jittered.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        ``name``, ``group``, ``sharpe``, ``total_return``, ``max_drawdown``; the first is the chain as it was.
+    """
+    market, history, window = bench.market, bench.history, bench.window
+    rows = [_row("as it was", "base", history, chain_rate(market, chain, history, window))]
+    for factor in (0.0, 2.0, 3.0):
+        name = "no costs" if factor == 0.0 else f"costs x {factor:g}"
+        rows.append(_row(name, "costs", history, chain_rate(with_costs(market, factor), chain, history, window)))
+    rows.append(_row("one bar late", "delay", history, chain_rate(market, chain, history, window, delay=1)))
+    others = [*_dropped(bench, chain), *(_jittered(bench, chain, make) if make is not None else ())]
+    longest = max(window, *(link.agent.window for one in others for link in one.chain))
+    jobs = [(link.agent, one.history, link.segment) for one in others for link in one.chain]
+    results = iter(run_all(market, jobs, longest))
+    return rows + [_row(one.name, one.group, history, rate_of([next(results) for _ in one.chain])) for one in others]
+
+
+class _Other(NamedTuple):
+    """A chain with something about it changed."""
+
+    name: str
+    group: str
+    history: History
+    chain: Chain
+
+
+def _dropped(bench: Bench, chain: Chain) -> Iterator[_Other]:
+    n = DROPS if planner(chain[0].agent) is not None else 1
+    for k in range(n):
+        rng = np.random.default_rng([bench.seed, k, 7])
+        thin = without(bench.history, rng.random(len(bench.history)) < MISSING)
+        moved = [link._replace(segment=_moved(link.segment, bench.history, thin)) for link in chain]
+        yield _Other(f"{MISSING:.0%} of bars missing, {k + 1}", "missing", thin, moved)
+
+
+def _moved(segment: Segment, history: History, thin: History) -> Segment:
+    """The same span of time among fewer bars."""
+    start, stop = (int(np.searchsorted(thin.time, history.time[row])) for row in (segment.start, segment.stop - 1))
+    return Segment(start, stop + int(thin.time[min(stop, len(thin) - 1)] == history.time[segment.stop - 1]))
+
+
+def _jittered(bench: Bench, chain: Chain, make: Make) -> Iterator[_Other]:
+    for field, share, configs in _changes(chain):
+        moved = [link._replace(agent=make(config)) for link, config in zip(chain, configs, strict=True)]
+        yield _Other(f"{field} {share:+.0%}", "parameters", bench.history, moved)
+
+
+def _changes(chain: Chain) -> Iterator[tuple[str, float, list[Base]]]:
+    """Every numeric field a little lower and higher in all links; changes that a configuration refuses are left out."""
+    model = type(chain[0].config)
+    for field in model.model_fields:
+        for share in JITTERS:
+            configs = []
+            for link in chain:
+                value = getattr(link.config, field)
+                if isinstance(value, bool) or not isinstance(value, int | float) or value == 0:
+                    break
+                new = value * (1.0 + share)
+                whole = round(new) if isinstance(value, int) else new
+                try:
+                    configs.append(build(model, link.config.model_dump() | {field: whole}, "jitter"))
+                except UserError:
+                    break
+            if len(configs) == len(chain) and configs != [link.config for link in chain]:
+                yield field, share, configs
+
+
+def _row(name: str, group: str, history: History, rate: Float) -> dict[str, Any]:
+    curve = curve_of(rate)
+    return {
+        "name": name,
+        "group": group,
+        "sharpe": sharpe(rate, bars_per_year(history.bar_ns)),
+        "total_return": float(curve[-1] - 1.0),
+        "max_drawdown": float(drawdown(curve).min()),
+    }
+
+
+def bootstrapped(record: Record, rate: Float, n_paths: int, seed: int) -> dict[str, Any]:
+    """Resample a record's own returns in blocks: how much of its result is the order and choice of its bars."""
+    paths = Paths(record.bar_ns, record.account.equity)
+    block = block_length(rate)
+    for path in range(n_paths):
+        paths.add(curve_of(rate[blocks(len(rate), len(rate), block, seed, path)]))
+    return paths.describe() | {"block": block}
+
+
+def reordered(record: Record, n_paths: int, seed: int) -> dict[str, Any]:
+    """Put a record's trades in other orders: what of its drawdown is chance."""
+    return Paths(record.bar_ns, record.account.equity).add_all(shuffled(record, n_paths, seed)).describe()
+
+
+class Elsewhere:
+    """An agent on price paths that might have been.
+
+    Parameters
+    ----------
+    bench
+        Bars, market and seed.
+    agent
+        Who trades them.
+    record
+        The record that the paths are held against; paths are as long.
+    """
+
+    def __init__(self, bench: Bench, agent: Agent, record: Record):
+        self.bench, self.agent, self.record = bench, agent, record
+        self.size = len(record) - 1 + bench.window
+        self.moves: Moves = moves_of(bench.history)
+        self.block = usual_block(self.moves, 2 * bench.window)
+
+    def count(self, asked: int) -> int:
+        """How many paths are walked: fewer where each bar takes a decision of its own."""
+        return asked if planner(self.agent) is not None else min(asked, SLOW_PATHS)
+
+    def rebuilt(self, n_paths: int) -> dict[str, Any]:
+        """Paths of the measured moves in other orders."""
+        bench = self.bench
+        return self._walked(
+            "rebuilt prices", lambda p: resampled(self.moves, self.size, self.block, bench.seed, p), n_paths
+        )
+
+    def null(self, name: str, n_paths: int) -> dict[str, Any]:
+        """Paths of a null model, or why there are none."""
+        try:
+            make = null_model(name, self.moves, self.size, self.block, self.bench.seed)
+        except UserError as error:
+            return {"paths": 0, "why": str(error)}
+        return self._walked(f"null model {name}", make, n_paths) | {"text": NULLS[name]}
+
+    def _walked(self, title: str, make: MakePath, asked: int) -> dict[str, Any]:
+        bench, n = self.bench, self.count(asked)
+        paths = Paths(self.record.bar_ns, self.record.account.equity)
+        bench.screen.begin(title)
+        for at in range(0, n, _CHUNK):
+            made = [make(p) for p in range(at, min(at + _CHUNK, n))]
+            jobs = [(self.agent, path, Segment(bench.window, len(path))) for path in made]
+            paths.add_all(result.equity for result in run_all(bench.market, jobs, bench.window))
+            bench.screen.advance(title, len(paths), n)
+        bench.screen.end(title, f"{n} paths of {self.size - bench.window} bars")
+        return paths.describe() | {"block": self.block, "asked": asked}

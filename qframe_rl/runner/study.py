@@ -1,0 +1,397 @@
+"""A study: strategies re-fitted and re-tuned through time, judged together, and the first of them taken apart.
+
+Everything that a report shows is in the run's folder: ``study.json`` and the journals.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qframe_rl.config import UserError, fingerprint
+from qframe_rl.evaluate.inference.bootstrap import bootstrap
+from qframe_rl.evaluate.inference.overfitting import overfitting
+from qframe_rl.evaluate.inference.sharpe import min_backtest_years, min_track_record, moments, probabilistic_sharpe
+from qframe_rl.evaluate.inference.superiority import confidence_set, superiority
+from qframe_rl.evaluate.metrics import bars_per_year, metrics, returns, sharpe
+from qframe_rl.evaluate.montecarlo import influence, periods
+from qframe_rl.evaluate.montecarlo.prices import NULLS
+from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
+from qframe_rl.evaluate.splits import Fold, WalkForward
+from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
+from qframe_rl.feeds.load import load
+from qframe_rl.feeds.quality import describe
+from qframe_rl.listeners import write_record
+from qframe_rl.runner.backtest import joined
+from qframe_rl.runner.deploy import make_market
+from qframe_rl.runner.experiment import code_fingerprint, versions
+from qframe_rl.runner.files import period, write_json
+from qframe_rl.runner.log import Screen
+from qframe_rl.runner.plan import Study
+from qframe_rl.runner.stress import Elsewhere, Link, bootstrapped, reordered, stresses
+from qframe_rl.runner.windows import Bench, Subject, Window, journals, rate_of
+from qframe_rl.types import DAY, Float, History, Int, Record, iso
+
+BESIDE = ("buy_and_hold", "flat")
+"""Judged beside every study."""
+_NULL_SHARE = 5
+_FEWEST_NULLS = 100
+_BLOCKS = 16
+
+
+@dataclass
+class Judged:
+    """One strategy after the walk-forward test."""
+
+    subject: Subject
+    windows: list[Window]
+    record: Record
+    """Test blocks of all windows, laid end to end."""
+
+    @property
+    def rate(self) -> Float:
+        """(N,) returns of the record."""
+        return returns(self.record.account.equity)
+
+    @property
+    def chain(self) -> list[Link]:
+        """Who traded which rows."""
+        return [Link(w.agent, self.subject.settings[w.chosen], w.fold.test[0]) for w in self.windows]
+
+
+@dataclass
+class Studied:
+    """What a study came to."""
+
+    folder: Path
+    history: History
+    rows: list[Row]
+    facts: dict[str, Any]
+    """What ``study.json`` holds."""
+
+
+def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False) -> Studied:
+    """Run a study and write its folder.
+
+    Parameters
+    ----------
+    config
+        What to do.
+    runs
+        Folder of runs; the ledger of trials lies in it.
+    screen
+        Told of the progress.
+    resume
+        Take finished trainings of an interrupted study of the same configuration, data and code over.
+
+    Raises
+    ------
+    UserError
+        For anything in the configuration that the user can mend.
+    """
+    screen.begin("load data")
+    history = load(config.data)
+    for line in describe(history.suspects):
+        screen.say(f"data check: {line}")
+    identity = fingerprint(config.model_dump(mode="json"), history.fingerprint, code_fingerprint())
+    folder = runs / identity
+    screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
+    return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume), identity)(runs)
+
+
+class _Work:
+    """One study under way."""
+
+    def __init__(self, config: Study, history: History, bench: Bench, identity: str):
+        self.config, self.history, self.bench, self.identity = config, history, bench, identity
+        self.screen, self.folder = bench.screen, bench.folder
+        names = dict.fromkeys((*config.agents, *BESIDE))
+        self.subjects = [bench.subject(name, config.agent.get(name, {}), config.settings) for name in names]
+        for name in config.agent:
+            if name not in names:
+                raise UserError(f"agent.{name}: there are parameters for a strategy that is not studied.")
+
+    def __call__(self, runs: Path) -> Studied:
+        """Do it."""
+        config = self.config
+        judged = [self._walk(subject) for subject in self.subjects]
+        first = judged[0]
+        trials = Trials(runs / NAME)
+        trials.add([row for one in judged for row in self._trials(one)])
+        luck = trials.luck(self.history)
+        records = {one.subject.name: one.record for one in judged}
+        rows = leaderboard(
+            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck
+        )
+        facts: dict[str, Any] = {
+            "kind": "study",
+            "id": self.identity,
+            "config": config.model_dump(mode="json"),
+            "data": self.history.describe(),
+            "versions": versions(),
+            "subject": first.subject.name,
+            "agents": list(records),
+            "luck": luck._asdict(),
+            "leaderboard": [dict(row) for row in rows],
+            "significance": self._significance(first, luck.benchmark(len(first.rate)), luck.trials),
+            "folds": self._folds(first),
+            "settings": self._settings(first),
+            "overfitting": self._overfitting(first),
+            "superiority": self._superiority(judged),
+            "against": {n: self._against(first, records[n]) for n in records if n != first.subject.name},
+            "periods": self._periods(first.record),
+            "influence": influence.describe(
+                influence.influences(first.rate, self.history.bar_ns), first.record.time[1:]
+            ),
+        }
+        facts["cpcv"] = self._cross(first) if config.cpcv else None
+        facts["stress"] = self._stress(first) if config.monte_carlo else None
+        facts["monte_carlo"] = self._monte_carlo(first) if config.monte_carlo else None
+        return self._keep(records, rows, facts)
+
+    def _walk(self, subject: Subject) -> Judged:
+        config, bench = self.config, self.bench
+        held_out = None if subject.learns else 0
+        walk = WalkForward(n_folds=config.walk_forward, anchored=config.anchored, gap=config.gap, validation=held_out)
+        windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward")
+        title = f"record of {subject.name}"
+        self.screen.begin(title)
+        jobs = [(window.agent, self.history, window.fold.test[0]) for window in windows]
+        record = joined(journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
+        self.screen.end(title, f"{len(record) - 1} bars")
+        return Judged(subject, windows, record)
+
+    def _trials(self, one: Judged) -> list[Trial]:
+        """Rows of the ledger: every setting that was judged, fold by fold."""
+        if one.subject.name == "flat":
+            return []
+        config, rows = self.config, []
+        shared = [one.subject.name, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.seed]
+        for number, window in enumerate(one.windows):
+            (segment,) = window.fold.test
+            names = range(len(one.subject.settings)) if not one.subject.learns else [window.chosen]
+            for k, parts in zip(names, window.judged, strict=True):
+                params = one.subject.settings[k].model_dump(mode="json")
+                rate = rate_of(parts)
+                stop = segment.start + len(rate)
+                span = iso(int(self.history.time[segment.start])), iso(int(self.history.time[stop - 1]))
+                rows.append(
+                    trial_of(
+                        rate, span, self.history, kind="tune" if len(one.subject.settings) > 1 else "train",
+                        run=self.identity, agent=one.subject.name, params=params, config=[*shared, params],
+                        seed=config.seed, fold=number,
+                    )
+                )  # fmt: skip
+        return rows
+
+    def _significance(self, one: Judged, benchmark: float, trials: int) -> dict[str, Any]:
+        per_year = bars_per_year(self.history.bar_ns)
+        of = moments(one.rate)
+        drawn = bootstrap(
+            one.rate, per_year, level=self.config.level, n_resamples=self.config.resamples, seed=self.config.seed
+        )
+        needed = min_track_record(of, benchmark)
+        annual = of.sharpe * np.sqrt(per_year)
+        return {
+            "sharpe": drawn.sharpe._asdict(),
+            "annual_return": drawn.annual_return._asdict(),
+            "max_drawdown": drawn.max_drawdown._asdict(),
+            "block": drawn.block,
+            "skew": of.skew,
+            "kurtosis": of.kurtosis,
+            "psr": {form: probabilistic_sharpe(of, 0.0, form) for form in ("2012", "2025")},
+            "dsr": {form: probabilistic_sharpe(of, benchmark, form) for form in ("2012", "2025")},
+            "benchmark": benchmark * np.sqrt(per_year),
+            "years": len(one.rate) / per_year,
+            "min_track_record_years": needed / per_year if np.isfinite(needed) else None,
+            "min_backtest_years": min_backtest_years(max(trials, 1), annual) if annual > 0.0 else None,
+            "figures": {name: getattr(metrics(one.record), name) for name in metrics(one.record).__slots__},
+        }
+
+    def _folds(self, one: Judged) -> list[dict[str, Any]]:
+        per_year, found = bars_per_year(self.history.bar_ns), []
+        for number, window in enumerate(one.windows):
+            parts = window.judged[0 if one.subject.learns else window.chosen]
+            rate = rate_of(parts)
+            inside, outside = window.scores[window.chosen], sharpe(rate, per_year)
+            found.append(
+                {
+                    "fold": number,
+                    "train": period(self.history, window.fold.train),
+                    "test": period(self.history, window.fold.test),
+                    "params": self._tuned(one.subject, window.chosen),
+                    "in_sample": inside if len(one.subject.settings) > 1 else None,
+                    "out_of_sample": outside,
+                    "total_return": float(curve_of(rate)[-1] - 1.0),
+                    "trades": sum(part.trades for part in parts),
+                }
+            )
+        return found
+
+    def _tuned(self, subject: Subject, k: int) -> dict[str, Any]:
+        """Values of the searched fields of a setting."""
+        plain = [setting.model_dump(mode="json") for setting in subject.settings]
+        return {name: value for name, value in plain[k].items() if len({str(p[name]) for p in plain}) > 1}
+
+    def _settings(self, one: Judged) -> list[dict[str, Any]]:
+        """What every setting did on the test block of every window; of a learner, nothing."""
+        if one.subject.learns or len(one.subject.settings) < 2:
+            return []
+        per_year = bars_per_year(self.history.bar_ns)
+        return [
+            {
+                "params": self._tuned(one.subject, k),
+                "chosen": sum(window.chosen == k for window in one.windows),
+                "sharpe": sharpe(np.concatenate([rate_of(w.judged[k]) for w in one.windows]), per_year),
+                "folds": [sharpe(rate_of(w.judged[k]), per_year) for w in one.windows],
+            }
+            for k in range(len(one.subject.settings))
+        ]
+
+    def _rates(self, one: Judged) -> Float:
+        """(N, settings) returns of all settings over all test blocks."""
+        n = len(one.windows[0].judged)
+        return np.stack([np.concatenate([rate_of(w.judged[k]) for w in one.windows]) for k in range(n)], axis=1)
+
+    def _overfitting(self, one: Judged) -> dict[str, Any] | None:
+        rates = self._rates(one)
+        if one.subject.learns or rates.shape[1] < 2 or len(rates) < 4 * _BLOCKS:
+            return None
+        found = overfitting(rates, _BLOCKS)
+        counts, edges = np.histogram(found.logits, bins=30)
+        years = np.sqrt(bars_per_year(self.history.bar_ns))
+        return {
+            "probability": found.probability,
+            "loss": found.loss,
+            "in_sample": float(np.mean(found.in_sample) * years),
+            "out_of_sample": float(np.mean(found.out_of_sample) * years),
+            "blocks": _BLOCKS,
+            "splits": len(found.logits),
+            "settings": rates.shape[1],
+            "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+        }
+
+    def _superiority(self, judged: Sequence[Judged]) -> dict[str, Any]:
+        """Whether any setting of any strategy beats cash, or holding; and which strategies may be the best.
+
+        By the day: sums of returns are as good as bars for a test of means, and much faster to resample.
+        """
+        time = judged[0].record.time[1:]
+        own = {one.subject.name: one for one in judged}
+        tried = [one for one in judged if one.subject.name not in BESIDE]
+        columns = [self._rates(one).T if not one.subject.learns else one.rate[None] for one in tried or judged[:1]]
+        days = _by_day(np.concatenate(columns).T, time)
+        held = _by_day(own["buy_and_hold"].rate[:, None], time)[:, 0]
+        draw = {"n_resamples": self.config.resamples, "seed": self.config.seed}
+        named = [one for one in judged if one.subject.name != "flat"]
+        together = _by_day(np.stack([one.rate for one in named], axis=1), time)
+        best = confidence_set(together, **draw) if len(named) > 1 else None
+        return {
+            "cash": superiority(days, np.zeros(len(days)), **draw)._asdict(),
+            "buy_and_hold": superiority(days, held, **draw)._asdict(),
+            "strategies": days.shape[1],
+            "confidence_set": None
+            if best is None
+            else {
+                "size": best.size,
+                "included": [named[k].subject.name for k in best.included],
+                "p": {one.subject.name: float(p) for one, p in zip(named, best.p_values, strict=True)},
+            },
+        }
+
+    def _against(self, one: Judged, other: Record) -> dict[str, Any]:
+        """Interval of the annual mean and Sharpe ratio of the difference in returns, bar by bar."""
+        difference = one.rate - returns(other.account.equity)
+        per_year = bars_per_year(self.history.bar_ns)
+        drawn = bootstrap(difference, per_year, level=self.config.level, n_resamples=self.config.resamples)
+        of = moments(difference)
+        return {
+            "mean": float(difference.mean() * per_year),
+            "information_ratio": drawn.sharpe._asdict(),
+            "probability": probabilistic_sharpe(of, 0.0, "2012"),
+        }
+
+    def _periods(self, record: Record) -> dict[str, Any]:
+        return {
+            "years": periods.describe(periods.by_year(record)),
+            "crises": periods.describe(periods.by_crisis(record)),
+            "regimes": periods.describe(periods.by_regime(record, self.history)),
+        }
+
+    def _cross(self, one: Judged) -> dict[str, Any]:
+        cpcv = self.config.cross()
+        if one.subject.learns:
+            cpcv = cpcv.model_copy(update={"validation": 0.2})
+        folds: list[Fold] = list(cpcv.split(self.history))
+        windows = self.bench.windows(one.subject, folds, "cross-validation")
+        pieces = []
+        for window in windows:
+            parts = window.judged[0 if one.subject.learns else window.chosen]
+            pieces.append([returns(part.equity) for part in parts])
+        rates = cpcv.reconstruct(pieces)
+        curves = [curve_of(rate) for rate in rates]
+        paths = Paths(self.history.bar_ns).add_all(curves)
+        chosen = [self._tuned(one.subject, window.chosen) for window in windows]
+        return {
+            "groups": cpcv.n_groups,
+            "tested": cpcv.n_test,
+            "splits": len(windows),
+            "sharpe": paths.column("sharpe").tolist(),
+            "total_return": paths.column("total_return").tolist(),
+            "max_drawdown": paths.column("max_drawdown").tolist(),
+            "curves": paths.fan().shown.tolist(),
+            "from": iso(int(self.history.time[self.bench.window])),
+            "to": iso(int(self.history.time[-1])),
+            "params": chosen,
+        }
+
+    def _stress(self, one: Judged) -> list[dict[str, Any]]:
+        self.screen.begin("stress tests")
+        make = None if one.subject.learns else partial(self.bench.make, one.subject.name)
+        rows = stresses(self.bench, one.chain, make)
+        self.screen.end("stress tests", f"{len(rows)} replays")
+        return rows
+
+    def _monte_carlo(self, one: Judged) -> dict[str, Any]:
+        config, n = self.config, self.config.monte_carlo
+        self.screen.begin("resampled returns and trades")
+        found: dict[str, Any] = {
+            "bootstrap": bootstrapped(one.record, one.rate, n, config.seed),
+            "trades": reordered(one.record, n, config.seed),
+        }
+        self.screen.end("resampled returns and trades", f"{n} paths each")
+        elsewhere = Elsewhere(self.bench, one.windows[-1].agent, one.record)
+        found["rebuilt"] = elsewhere.rebuilt(n)
+        nulls = max(_FEWEST_NULLS, n // _NULL_SHARE)
+        found["nulls"] = {name: elsewhere.null(name, min(n, nulls)) for name in NULLS}
+        for null in found["nulls"].values():
+            if null["paths"]:
+                reached = null["sharpe"]["reached"] * null["paths"]
+                null["p"] = (reached + 1.0) / (null["paths"] + 1.0)
+        return found
+
+    def _keep(self, records: Mapping[str, Record], rows: list[Row], facts: dict[str, Any]) -> Studied:
+        self.screen.begin("write")
+        for name, record in records.items():
+            write_record(record, self.folder / "journals" / f"{name}.parquet")
+        write_json(self.folder / "study.json", facts)
+        self.screen.end("write", str(self.folder))
+        return Studied(self.folder, self.history, rows, facts)
+
+
+def _by_day(rates: Float, time: Int) -> Float:
+    """(D, N) sums of (T, N) returns over UTC days."""
+    day = (time - 1) // DAY
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(day) != 0]))
+    return np.asarray(np.add.reduceat(rates, starts, axis=0))

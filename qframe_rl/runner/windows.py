@@ -1,0 +1,271 @@
+"""Re-fit and re-tune in every window, and judge on what follows: walk-forward and combinatorial cross-validation.
+
+A setting is chosen by what it did on a window's own training bars, and the choice alone is judged. What the other
+settings did on the judged bars is kept too: it is what the probability of overfitting is made of, and each of them is a
+trial that the deflated Sharpe ratio counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qframe_rl import catalog
+from qframe_rl.agent import Agent, View
+from qframe_rl.config import Base, UserError, build, searched
+from qframe_rl.evaluate.metrics import bars_per_year, metrics, notional, returns, sharpe
+from qframe_rl.evaluate.splits import Fold
+from qframe_rl.gym.market import Market
+from qframe_rl.runner.backtest import OnBar, backtest, window_of
+from qframe_rl.runner.batch import Result, batch, lane, planner, records
+from qframe_rl.runner.deploy import make_agent
+from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.runner.task import MarketTask, seed_for
+from qframe_rl.types import Float, History, Orders, Record, Segment, Segments
+
+Job = tuple[Agent, History, Segment]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A strategy under test, with the settings that every window chooses among."""
+
+    name: str
+    settings: tuple[Base, ...]
+    """Configurations; the first is the one that was asked for."""
+    learns: bool
+
+
+class Window(NamedTuple):
+    """What came of one window."""
+
+    fold: Fold
+    chosen: int
+    """Setting with the best score on the window's own bars."""
+    scores: tuple[float, ...]
+    """Annual Sharpe ratio of every setting there; of the chosen one alone where there is nothing to choose."""
+    agent: Agent
+    """The chosen setting, trained."""
+    judged: list[list[Result]]
+    """What every setting did on each test segment; of a learner, the chosen one alone."""
+
+
+class Bench:
+    """Where windows are run: bars, market, and where trained agents are kept.
+
+    Parameters
+    ----------
+    history
+        The bars.
+    market
+        The market, its scaler unfitted.
+    folder
+        Folder of the run; what learners learned is kept there.
+    screen
+        Told of the progress.
+    seed
+        Root of all randomness.
+    resume
+        Take finished trainings over.
+    """
+
+    def __init__(self, history: History, market: Market, folder: Path, screen: Screen, seed: int, resume: bool):
+        self.history, self.market, self.folder = history, market, folder
+        self.screen, self.seed, self.resume = screen, seed, resume
+        self.window = market.interface.window
+
+    def make(self, name: str, config: Base, market: Market | None = None, seed: int = 0) -> Agent:
+        """Make an agent, untrained."""
+        history = self.history
+        return make_agent(name, config, market or self.market, history.columns, seed, history.theory)
+
+    def subject(self, name: str, params: dict[str, Any], most: int) -> Subject:
+        """Make a subject, and widen the bench's window to the longest of its settings."""
+        model = catalog.load("agents", name).Config
+        settings = grid(model, params, most, f"agent {name}", self.seed)
+        agents = [self.make(name, config) for config in settings]
+        self.window = max(self.window, *(agent.window for agent in agents))
+        return Subject(name, settings, hasattr(agents[0], "fit"))
+
+    def windows(self, subject: Subject, folds: Sequence[Fold], what: str) -> list[Window]:
+        """Run every fold: choose a setting on the training bars, judge on the test bars."""
+        title = f"{what} of {subject.name}"
+        self.screen.begin(title)
+        if subject.learns:
+            found = [self._learned(subject, k, fold, f"{what}-{k}", title) for k, fold in enumerate(folds)]
+        else:
+            found = self._ruled(subject, folds)
+        trials = len(subject.settings)
+        self.screen.end(title, f"{len(folds)} windows, {trials} setting{'s' * (trials > 1)} in each")
+        return found
+
+    def results(self, agents: Sequence[Agent], wanted: Sequence[tuple[int, Segment]]) -> list[Result]:
+        """Backtest agents (by index) on segments of the bench's bars."""
+        jobs = [(agents[k], self.history, segment) for k, segment in wanted]
+        return run_all(self.market, jobs, self.window)
+
+    def _ruled(self, subject: Subject, folds: Sequence[Fold]) -> list[Window]:
+        agents = [
+            self.make(subject.name, config, seed=seed_for(self.seed, subject.name, 0, 0)) for config in subject.settings
+        ]
+        tune = len(agents) > 1
+        keys: dict[tuple[int, Segment], int] = {}
+        for fold in folds:
+            for segment in (*(self._tuned_on(fold) if tune else ()), *fold.test):
+                for k in range(len(agents)):
+                    keys.setdefault((k, segment), len(keys))
+        results = self.results(agents, list(keys))
+        found = []
+        for fold in folds:
+            judged = [[results[keys[k, s]] for s in fold.test] for k in range(len(agents))]
+            inside = [
+                [results[keys[k, s]] for s in self._tuned_on(fold)] if tune else judged[k] for k in range(len(agents))
+            ]
+            scores = tuple(score(parts, self.history.bar_ns) if tune else 0.0 for parts in inside)
+            trades = [sum(part.trades for part in parts) for parts in inside]
+            chosen = max(range(len(agents)), key=lambda k: (scores[k], -trades[k], -k))
+            found.append(Window(fold, chosen, scores, agents[chosen], judged))
+        return found
+
+    def _tuned_on(self, fold: Fold) -> Segments:
+        """Training and validation bars that are long enough to trade on."""
+        kept = tuple(s for s in (*fold.train, *fold.validation) if s.stop - max(0, s.start - self.window) > self.window)
+        if not kept:
+            raise UserError(
+                f"{self.history.source.origin}: no training period is longer than the {self.window} bars that the "
+                "agents look back over; take more data or fewer windows."
+            )
+        return kept
+
+    def _learned(self, subject: Subject, number: int, fold: Fold, place: str, title: str) -> Window:
+        market = self.market.fit([(self.history, fold.train)])
+        agents, scores = [], []
+        for k, config in enumerate(subject.settings):
+            seed = seed_for(self.seed, subject.name, number, k)
+            agent = self.make(subject.name, config, market, seed)
+            task = MarketTask(market, self.history, fold, seed)
+            self._train(agent, task, f"{subject.name}-{place}-{k}", title)
+            agents.append(agent)
+            scores.append(task.validate(agent) if len(subject.settings) > 1 else 0.0)
+        chosen = int(np.argmax(scores))
+        judged = [[played(market, agents[chosen], self.history, s, self.window) for s in fold.test]]
+        return Window(fold, chosen, tuple(scores), agents[chosen], judged)
+
+    def _train(self, agent: Any, task: MarketTask, name: str, title: str) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        path = self.folder / "weights" / f"{name}.safetensors"
+        if self.resume and path.exists():
+            agent.restore(load_file(path))
+            return
+        log = RunLog(self.folder / "tensorboard" / name, title, self.screen)
+        agent.fit(task, log)
+        log.close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.part")
+        save_file({key: np.ascontiguousarray(value) for key, value in agent.state().items()}, fresh)
+        fresh.replace(path)
+
+
+def grid(model: type[Base], params: dict[str, Any], most: int, where: str, seed: int = 0) -> tuple[Base, ...]:
+    """Settings to choose among: all combinations of the values that the configuration's fields name.
+
+    Parameters
+    ----------
+    model
+        The configuration; `qframe_rl.config.search` names a field's values.
+    params
+        What was asked for; a field given here is not searched.
+    most
+        At most as many settings; beyond, that many are drawn.
+    where
+        Where ``params`` came from, for messages.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    tuple[Base, ...]
+        The one that was asked for first, none twice.
+    """
+    asked = build(model, params, where)
+    fields = {name: values for name, values in searched(model).items() if name not in params}
+    rows = [dict(zip(fields, values, strict=True)) for values in product(*fields.values())]
+    made = dict.fromkeys([asked, *(build(model, params | row, where) for row in rows)])
+    settings = list(made)
+    if len(settings) > most:
+        picked = np.random.default_rng(seed).choice(np.arange(1, len(settings)), most - 1, replace=False)
+        settings = [asked, *(settings[k] for k in sorted(picked))]
+    return tuple(settings)
+
+
+def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0) -> list[Result]:
+    """Backtest agents on segments of histories: those that can state their targets in batches, else one by one.
+
+    Parameters
+    ----------
+    market
+        Rules and cash.
+    jobs
+        Agent, bars, and the rows in which orders settle.
+    window
+        Bars shown at each decision.
+    delay
+        Bars by which what they see of the market is late.
+    """
+    found: dict[int, Result] = {}
+    lanes = []
+    for n, (agent, history, segment) in enumerate(jobs):
+        plan = planner(agent)
+        if plan is None:
+            found[n] = played(market, Late(agent, delay) if delay else agent, history, segment, window + delay)
+        else:
+            lanes.append((n, lane(plan, history, segment, window, delay=delay)))
+    for (n, _), result in zip(lanes, batch(market, [one for _, one in lanes]), strict=True):
+        found[n] = result
+    return [found[n] for n in range(len(jobs))]
+
+
+def journals(market: Market, jobs: Sequence[Job], window: int, on_bar: OnBar | None = None) -> list[Record]:
+    """Backtest as `run_all` does, and return the journal of each."""
+    plans = [planner(agent) for agent, _, _ in jobs]
+    lanes = [lane(p, history, s, window) for p, (_, history, s) in zip(plans, jobs, strict=True) if p is not None]
+    batched = iter(records(market, lanes))
+    return [
+        backtest(market, agent, history, segment, window, on_bar) if plan is None else next(batched)
+        for plan, (agent, history, segment) in zip(plans, jobs, strict=True)
+    ]
+
+
+class Late:
+    """An agent that sees the market some bars late, and its own account at once: a stress test."""
+
+    def __init__(self, agent: Agent, delay: int):
+        self.agent, self.delay, self.window = agent, delay, agent.window + delay
+
+    def decide(self, view: View) -> Orders:
+        """Decide on the bars before the last ones."""
+        times, bars = view.times[: -self.delay], view.bars[: -self.delay]
+        return self.agent.decide(replace(view, time=int(times[-1]), times=times, bars=bars))
+
+
+def rate_of(parts: Sequence[Result]) -> Float:
+    """(N,) returns of consecutive segments, laid end to end."""
+    return np.concatenate([returns(part.equity) for part in parts])
+
+
+def score(parts: Sequence[Result], bar_ns: int) -> float:
+    """Annual Sharpe ratio, net of costs, over segments laid end to end."""
+    return sharpe(rate_of(parts), bars_per_year(bar_ns))
+
+
+def played(market: Market, agent: Agent, history: History, segment: Segment, window: int) -> Result:
+    """Backtest one agent bar by bar, through a session."""
+    record = backtest(market, agent, history, segment, max(window, window_of(market, agent)))
+    figures = metrics(record)
+    return Result(record.account.equity, figures.costs, float(notional(record).sum()), figures.trades)

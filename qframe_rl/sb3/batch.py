@@ -1,0 +1,125 @@
+"""Stable-Baselines3's view of a native batch of environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from qframe_rl.types import Bool, Single
+
+Masks = Callable[[Single], Bool]
+"""(B, n) observations to (B, actions) which are allowed."""
+
+
+class Batch(VecEnv):
+    """A `VecEnv` over a batch in SAME_STEP mode.
+
+    Observations are copied: Stable-Baselines3 stores the one before a step only after the step, so that a batch which
+    writes into one buffer would have it store the observation after. The last observation of a truncated episode is
+    handed over, so that its value is bootstrapped. Rewards are multiplied by ``scale``; episodes are reported unscaled.
+
+    Parameters
+    ----------
+    envs
+        The batch.
+    scale
+        What a reward is multiplied by for the learner.
+    masks
+        Which actions are allowed at an observation, for algorithms that can be told.
+    """
+
+    render_mode = None
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any], scale: float = 1.0, masks: Masks | None = None):
+        self.envs, self.scale, self.masks = envs, scale, masks
+        super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
+        self._actions: NDArray[Any] = np.empty(0)
+        self._observation: Single = np.empty(0, dtype=np.float32)
+        self._returns = np.zeros(envs.num_envs)
+        self._lengths = np.zeros(envs.num_envs, dtype=np.int64)
+
+    def reset(self) -> Single:
+        """Begin new episodes."""
+        self._observation = np.array(self.envs.reset()[0])
+        return self._observation
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Remember the actions."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Single, Single, Bool, list[dict[str, Any]]]:
+        """Take the step."""
+        observation, rewards, terminated, truncated, more = self.envs.step(self._actions)
+        self._observation = np.array(observation)
+        over = terminated | truncated
+        self._returns += rewards
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for b in np.flatnonzero(over):
+            infos[b] = {
+                "terminal_observation": np.array(more["final_obs"][b]),
+                "TimeLimit.truncated": bool(truncated[b]),
+                "episode": {"r": float(self._returns[b]), "l": int(self._lengths[b])},
+            }
+        self._returns[over] = 0.0
+        self._lengths[over] = 0
+        return self._observation, (self.scale * rewards).astype(np.float32), over, infos
+
+    def close(self) -> None:
+        """Close the batch."""
+        self.envs.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """One attribute, as often as there are environments; ``action_masks`` exists where actions are forbidden."""
+        if attr_name == "action_masks":
+            if self.masks is None:
+                raise AttributeError("no action is ever forbidden here")
+            return [self.masks] * self.num_envs
+        return [getattr(self, attr_name)] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refuse."""
+        raise AttributeError(f"{attr_name} of a batch cannot be set")
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """``action_masks`` of all environments; nothing else can be called on the members of a batch."""
+        if method_name != "action_masks" or self.masks is None:
+            raise AttributeError(f"a batch has no environments to call {method_name} on")
+        return list(self.masks(self._observation))
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """Never."""
+        return [False] * self.num_envs
+
+
+def return_scale(envs: VectorEnv[Any, Any, Any], gamma: float, n_steps: int, seed: int) -> float:
+    """One over the standard deviation of discounted returns under random actions.
+
+    Rewards of a problem may be millions of a currency or hundredths of a per cent; a value function learns what is
+    of the order of one.
+
+    Parameters
+    ----------
+    envs
+        A batch in SAME_STEP mode; its episodes move on.
+    gamma
+        Discount a step.
+    n_steps
+        Steps to watch.
+    seed
+        Of the actions.
+    """
+    envs.action_space.seed(seed)
+    value, seen = np.zeros(envs.num_envs), []
+    for _ in range(n_steps):
+        _, rewards, terminated, truncated, _ = envs.step(envs.action_space.sample())
+        value = gamma * value + rewards
+        seen.append(value)
+        value = np.where(terminated | truncated, 0.0, value)
+    spread = float(np.std(seen))
+    return 1.0 / spread if spread > 0.0 else 1.0

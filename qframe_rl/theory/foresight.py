@@ -1,0 +1,106 @@
+"""The best that hindsight could have done: a bound for every strategy, and a teacher for imitation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from qframe_rl.jit import compiled
+from qframe_rl.types import Float, Int
+
+
+class Path(NamedTuple):
+    """The best sequence of choices."""
+
+    choice: Int
+    """(T,) index of the best choice at each step."""
+    value: float
+    """What it earns in all, net of switching."""
+
+
+def best_path(gains: Float, switch: Float, start: int) -> Path:
+    """Choose one of K things at each of T steps, knowing all gains beforehand.
+
+    Maximises ``sum_t gains[t, k_t] - switch[k_(t-1), k_t]`` by dynamic programming in O(T K²) (Viterbi, IEEE
+    Transactions on Information Theory 13, 1967). Among equally good choices the one with the smallest index is taken.
+
+    Parameters
+    ----------
+    gains
+        (T, K) what each choice earns in each step.
+    switch
+        (K, K) cost of going from one choice to another.
+    start
+        Choice before the first step.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, ``start`` is none of the choices, or a number is not finite.
+    """
+    n_steps, n = np.shape(gains)
+    if np.shape(switch) != (n, n) or not 0 <= start < n:
+        raise ValueError(f"gains {np.shape(gains)}, switch {np.shape(switch)} and start {start} do not fit together")
+    if not (np.isfinite(gains).all() and np.isfinite(switch).all()):
+        raise ValueError("gains and switch must be finite")
+    came = np.zeros((n_steps, n), dtype=np.int64)
+    score, work = np.full(n, -np.inf), np.zeros(n)
+    score[start] = 0.0
+    choice = np.zeros(n_steps, dtype=np.int64)
+    _viterbi(np.asarray(gains, dtype=np.float64), np.asarray(switch, dtype=np.float64), came, score, work, choice)
+    return Path(choice, float(score.max()) if n_steps else 0.0)
+
+
+def hindsight(returns: Float, positions: Float, cost: float, start: float = 0.0) -> tuple[Float, float]:
+    """Positions that earn most from known returns at a linear cost of trading.
+
+    Parameters
+    ----------
+    returns
+        (T,) return of the step that follows each decision, on one unit held.
+    positions
+        (K,) positions to choose from.
+    cost
+        Cost of one unit of turnover, in units of the returns.
+    start
+        Position before the first decision, one of ``positions``.
+
+    Returns
+    -------
+    tuple[Float, float]
+        (T,) positions to hold and the sum of ``x r - cost |dx|``.
+
+    Raises
+    ------
+    ValueError
+        If ``start`` is not among the positions.
+    """
+    found = np.flatnonzero(positions == start)
+    if len(found) == 0:
+        raise ValueError(f"start {start} is not among the positions {positions}")
+    switch = cost * np.abs(positions[:, None] - positions)
+    path = best_path(returns[:, None] * positions, switch, int(found[0]))
+    return positions[path.choice], path.value
+
+
+@compiled
+def _viterbi(gains: Float, switch: Float, came: Int, score: Float, work: Float, choice: Int) -> None:
+    n_steps, n = gains.shape
+    for t in range(n_steps):
+        for k in range(n):
+            best = 0
+            for j in range(1, n):
+                if score[j] - switch[j, k] > score[best] - switch[best, k]:
+                    best = j
+            came[t, k] = best
+            work[k] = score[best] - switch[best, k] + gains[t, k]
+        for k in range(n):
+            score[k] = work[k]
+    at = 0
+    for k in range(1, n):
+        if score[k] > score[at]:
+            at = k
+    for t in range(n_steps - 1, -1, -1):
+        choice[t] = at
+        at = came[t, at]

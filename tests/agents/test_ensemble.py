@@ -1,0 +1,216 @@
+"""Ensembles: each way of weighting against its definition, and what must hold whatever the members do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.cluster.hierarchy import leaves_list, linkage
+
+from agents import _allocation as allocation
+from qframe_rl.agent import Agent
+from qframe_rl.config import UserError
+from qframe_rl.evaluate.metrics import metrics
+from qframe_rl.types import Record
+from tests.agents.runs import FREE, made, market_of, trade, trained
+from tests.markets import panel
+
+DATA = os.environ.get("QFRAME_DATA")
+SMOOTH = FREE | {"taker_fee_bps": 5.0, "half_spread_bps": 1.0}
+"""Costs without impact: an ensemble's paper accounts know all of them."""
+METHODS = ["equal", "inverse_volatility", "risk_parity", "hrp", "hedge", "eg", "stacking"]
+HISTORY = panel(1_500, 3, seed=8, volatility=0.01, ragged=False)
+MARKET = market_of(HISTORY, **SMOOTH)
+PARAMS = {"mean_reversion": {"regime_bars": 60}}
+
+
+def covariances() -> st.SearchStrategy[np.ndarray]:
+    def build(seed: int, n: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        rows = rng.standard_normal((4 * n, n)) @ rng.standard_normal((n, n)) * np.exp(rng.standard_normal(n))
+        return np.atleast_2d(np.cov(rows.T))
+
+    return st.builds(build, st.integers(0, 10_000), st.integers(2, 8))
+
+
+@settings(deadline=None, max_examples=60)
+@given(covariances())
+def test_risk_parity_gives_equal_contributions(covariance: np.ndarray) -> None:
+    weight = allocation.risk_parity(covariance)
+    part = weight * (covariance @ weight)
+    assert np.abs(part / part.sum() - 1.0 / len(weight)).max() < 1e-8
+    assert (weight > 0.0).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(covariances())
+def test_every_method_by_risk_sums_to_one_and_is_inverse_to_scale(covariance: np.ndarray) -> None:
+    scale = np.diag(np.linspace(1.0, 3.0, len(covariance)))
+    for method in (allocation.inverse_volatility, allocation.risk_parity, allocation.hierarchical_risk_parity):
+        weight = method(covariance)
+        assert weight.sum() == pytest.approx(1.0)
+        assert method(9.0 * covariance) == pytest.approx(weight, rel=1e-6)
+    one, other = allocation.risk_parity(covariance), allocation.risk_parity(scale @ covariance @ scale)
+    assert other * np.diag(scale) / (other @ np.diag(scale)) == pytest.approx(one, rel=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.integers(2, 9))
+def test_the_tree_has_scipys_leaves(seed: int, n: int) -> None:
+    points = np.random.default_rng(seed).standard_normal((n, 4))
+    distance = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=-1))
+    order = allocation.single_linkage_order(distance)
+    expected = leaves_list(linkage(points, "single"))
+    tree, same = _nested(order, distance), _nested(expected.tolist(), distance)
+    assert tree == same
+
+
+def _nested(order: list[int], distance: np.ndarray) -> set[frozenset[int]]:
+    """Clusters that single linkage forms, which must all be stretches of a proper order of leaves."""
+    clusters = [frozenset([k]) for k in range(len(distance))]
+    found: set[frozenset[int]] = set()
+    while len(clusters) > 1:
+        gap = min(
+            (min(distance[i, j] for i in a for j in b), k, m)
+            for k, a in enumerate(clusters)
+            for m, b in enumerate(clusters)
+            if k < m
+        )
+        joined = clusters[gap[1]] | clusters[gap[2]]
+        clusters = [c for k, c in enumerate(clusters) if k not in gap[1:]] + [joined]
+        spots = sorted(order.index(k) for k in joined)
+        assert spots == list(range(spots[0], spots[-1] + 1))
+        found.add(joined)
+    return found
+
+
+def test_hrp_divides_by_variance_where_nothing_is_correlated() -> None:
+    weight = allocation.hierarchical_risk_parity(np.diag([1.0, 4.0]))
+    assert weight == pytest.approx([0.8, 0.2])
+    twins = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) + 1e-9 * np.eye(3)
+    assert sorted(allocation.hierarchical_risk_parity(twins)) == pytest.approx([0.25, 0.25, 0.5], abs=0.01)
+
+
+@pytest.mark.parametrize(("n", "correlation", "sharpe"), [(5, 0.2, 1.6667), (10, 0.5, 1.3484)])
+def test_the_sharpe_of_equal_parts_is_known(n: int, correlation: float, sharpe: float) -> None:
+    """S sqrt(N / (1 + (N - 1) rho)), card 4.6, by the moments of simulated strategies."""
+    rng = np.random.default_rng(0)
+    common, own = rng.standard_normal((400_000, 1)), rng.standard_normal((400_000, n))
+    rows = 1.0 + np.sqrt(correlation) * common + np.sqrt(1.0 - correlation) * own
+    for weight in (np.full(n, 1.0 / n), allocation.risk_parity(np.cov(rows.T))):
+        total = rows @ weight
+        assert total.mean() / total.std() == pytest.approx(sharpe, rel=0.01)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.integers(2, 12), st.integers(10, 400))
+def test_hedge_keeps_its_promise(seed: int, n: int, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    losses = np.where(rng.random((steps, n)) < rng.random(n), rng.random((steps, n)), 1.0)
+    weight, paid = np.full(n, 1.0 / n), 0.0
+    for row in losses:
+        paid += float(weight @ row)
+        weight = allocation.hedge(weight, row, np.sqrt(8.0 * np.log(n) / steps))
+    assert paid <= losses.sum(axis=0).min() + np.sqrt(0.5 * steps * np.log(n)) + 1e-9
+
+
+@pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")
+def test_exponentiated_gradient_on_nyse() -> None:
+    """Helmbold et al.'s 27.09 on Cover's 36 stocks, beside 27.08 for uniform constant rebalancing (ALGORITHMS, U10)."""
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(Path(str(DATA)) / "olps" / "nyse_o.parquet")
+    price = np.column_stack([column.to_numpy() for column in table.columns])
+    relatives = np.concatenate([price[:1], price[1:] / price[:-1]])
+    wealth, uniform, weight = 1.0, 1.0, np.full(relatives.shape[1], 1.0 / relatives.shape[1])
+    for row in relatives:
+        wealth *= float(weight @ row)
+        uniform *= float(row.mean())
+        weight = allocation.exponentiated_gradient(weight, row, 0.05)
+    assert wealth == pytest.approx(27.09, abs=0.005)
+    assert uniform == pytest.approx(27.08, abs=0.005)
+
+
+def test_stacking_finds_who_knows() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.standard_normal(5_000)
+    forecasts = np.stack([truth + rng.standard_normal(5_000), rng.standard_normal(5_000), -truth], axis=1)
+    weight = allocation.stacking(forecasts, truth + 3.0 * rng.standard_normal(5_000), 0.01)
+    assert weight[0] > 0.9
+    assert weight[2] == 0.0
+    assert not allocation.stacking(-truth[:, None], truth, 0.01).any()
+
+
+def run(agent: Agent) -> Record:
+    return trade(MARKET, agent, HISTORY, 400)
+
+
+def ensemble(**params: Any) -> Agent:
+    return made("ensemble", MARKET, HISTORY, **{"member": PARAMS, **params})
+
+
+@pytest.mark.parametrize("method", METHODS[:-1])  # stacking may say that a strategy is of no use at all
+@pytest.mark.parametrize("name", ["momentum", "buy_and_hold", "mean_reversion"])
+def test_a_strategy_with_itself_is_itself(name: str, method: str) -> None:
+    alone = run(made(name, MARKET, HISTORY, **PARAMS.get(name, {})))
+    twice = {"members": (f"one={name}", f"two={name}"), "band": 0.5}
+    both = {"member": {"one": PARAMS[name], "two": PARAMS[name]}} if name in PARAMS else {"member": {}}
+    together = run(made("ensemble", MARKET, HISTORY, **twice, **both, method=method, estimate_bars=60))
+    assert together.account.equity == pytest.approx(alone.account.equity, rel=1e-9)
+
+
+def test_what_members_want_against_each_other_is_not_traded() -> None:
+    members = ("fast=momentum", "slow=momentum", "mean_reversion")
+    params = {"fast": {"lookback_bars": 12}, "slow": {"lookback_bars": 96}, **PARAMS}
+    turnovers = [
+        metrics(run(made(label.rpartition("=")[2], MARKET, HISTORY, **params[label.partition("=")[0]]))).turnover
+        for label in members
+    ]
+    netted = metrics(run(ensemble(members=members, member=params, band=0.2))).turnover
+    assert 0.0 < netted <= np.mean(turnovers)
+    both = ("one=tests.agents.loser", "two=tests.agents.loser")
+    opposed = ensemble(members=both, member={"one": {"side": 1.0}, "two": {"side": -1.0}})
+    assert metrics(run(opposed)).trades == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_never_know_what_comes(method: str) -> None:
+    whole = ensemble(method=method, estimate_bars=60, reweight_bars=5)
+    orders = trade(MARKET, whole, HISTORY, 400).orders.quantity
+    part = HISTORY.rows(0, 900)
+    again = trade(MARKET, ensemble(method=method, estimate_bars=60, reweight_bars=5), part, 400).orders.quantity
+    assert np.array_equal(orders[:500], again[:500])
+    assert whole.weight.sum() == pytest.approx(1.0) or not whole.weight.any()  # type: ignore[attr-defined]
+
+
+def test_what_earns_gets_more_with_hedge() -> None:
+    agent: Any = ensemble(members=("flat", "against=tests.agents.loser"), member={}, method="hedge", rate=0.5)
+    run(agent)
+    assert agent.weight[0] > 0.9
+
+
+def test_learners_among_members_are_trained_and_restored() -> None:
+    members = ("momentum", "adaptive_mean_reversion")
+    quick = {"adaptive_mean_reversion": {"memory_days": 4.0, "ratio_bars": 60, "n_iterations": 3}}
+    agent: Any = trained(ensemble(members=members, member=quick), MARKET, HISTORY, 600)
+    again: Any = ensemble(members=members, member=quick)
+    again.restore(agent.state())
+    assert run(agent).digest == run(again).digest
+    assert not hasattr(ensemble(members=("momentum", "flat"), member={}), "fit")
+
+
+def test_members_that_cannot_be_are_refused() -> None:
+    for params, text in (
+        ({"members": ("momentum", "momentum")}, "LABEL=NAME"),
+        ({"members": ()}, "is empty"),
+        ({"members": ("flat",), "member": {"momentum": {}}}, "not a member"),
+        ({"members": ("momentun",), "member": {}}, "did you mean 'momentum'"),
+        ({"members": ("momentum",), "member": {"momentum": {"lookback": 3}}}, "member momentum: unknown key"),
+    ):
+        with pytest.raises(UserError, match=text):
+            ensemble(**params)  # type: ignore[arg-type]

@@ -1,0 +1,61 @@
+"""Mean reversion: one decision a bar, entries and exits where the card says."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from qframe_rl.evaluate.metrics import metrics
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.load import load
+from qframe_rl.types import parse_time
+from tests.agents.planted import bars_of
+from tests.agents.runs import FREE, made, market_of, trade
+
+DATA = os.environ.get("QFRAME_DATA")
+
+
+def test_it_enters_and_leaves_where_its_thresholds_say() -> None:
+    rng = np.random.default_rng(2)
+    price = 100.0 * (1.0 + 0.01 * np.sin(np.arange(900) / 9.0) + 0.0005 * rng.standard_normal(900))[:, None]
+    history = bars_of(price)
+    market = market_of(history, **FREE)
+    plain = {"entry": 1.2, "exit": 0.3, "quiet": 1.0, "wild": 1.0, "regime_bars": 60}
+    record = trade(market, made("mean_reversion", market, history, **plain), history, 300)
+    side, moved = 0.0, 0
+    for k in range(1, len(record)):
+        t = 300 - 1 + k - 1  # the close that this bar's orders were decided at
+        recent = price[t - 49 : t + 1, 0]
+        z = (recent[-1] - recent.mean()) / recent.std()
+        if side != 0.0 and (abs(z) < 0.3 or side * z > 0.0):
+            side = 0.0
+        elif side == 0.0 and abs(z) > 1.2:
+            side = -np.sign(z)
+        moved += np.sign(record.account.position[k, 0]) != np.sign(record.account.position[k - 1, 0])
+        assert np.sign(record.account.position[k, 0]) == side
+    assert moved > 20
+
+
+def test_it_leaves_after_its_age_whatever_the_price() -> None:
+    falling = 100.0 * 0.99 ** np.maximum(0, np.arange(700) - 400) * (1.0 + 0.0004 * np.cos(np.arange(700) * 2.1))
+    history = bars_of(falling[:, None])
+    market = market_of(history, **FREE)
+    agent = made("mean_reversion", market, history, max_age_days=0.25, regime_bars=60)
+    held = trade(market, agent, history, 395).account.position[:, 0] > 0.0
+    runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], held, [0]]))))[::2]
+    assert runs.size
+    assert runs.max() == 6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")
+def test_it_trades_as_often_as_it_should_on_real_bars() -> None:
+    """Card 4.2: 573 position changes a year from 2022-01 to 2025-05; the system it replaces made one a call."""
+    history = load(DataConfig(data=str(DATA), symbols=("BTC/USDT",)))
+    market = market_of(history, **FREE)
+    agent = made("mean_reversion", market, history, entry=1.0, exit=0.2, quiet=1.0, wild=1.0)
+    record = trade(market, agent, history, history.between(parse_time("2022-01-01"), None).start)
+    changes = (np.diff(np.sign(record.account.position[:, 0])) != 0.0).sum()
+    assert changes / metrics(record).years == pytest.approx(573.0, rel=0.02)

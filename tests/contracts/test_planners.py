@@ -1,0 +1,102 @@
+"""What an agent states ahead, settled in a batch, is what it does bar by bar in a session, to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qframe_rl import catalog
+from qframe_rl.agent import Planner
+from qframe_rl.config import UserError
+from qframe_rl.evaluate.metrics import metrics
+from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.runner.batch import batch, lane, records, with_costs
+from qframe_rl.types import Segment
+from tests.contracts import checks
+from tests.contracts.test_agents import bars, market_for
+
+
+def planners(kind: str, n: int) -> dict[str, Planner]:
+    """Those of the catalogue that need no training."""
+    history = bars(kind, n)
+    market = market_for(history)
+    found = {}
+    for name in catalog.names("agents"):
+        module = catalog.load("agents", name)
+        if name != "optimal":
+            try:
+                agent = module.make(module.Config(), market.brief(history.columns, 3))
+            except UserError:  # it does not trade such a market
+                continue
+            if isinstance(agent, Planner) and not hasattr(agent, "fit"):
+                found[name] = agent
+    return found
+
+
+def test_the_shipped_rules_are_planners() -> None:
+    assert {"flat", "buy_and_hold", "random", "momentum", "mean_reversion"} <= set(planners("spot", 1))
+
+
+@pytest.mark.parametrize(("kind", "n"), [("spot", 1), ("perpetual", 1), ("perpetual", 3)])
+def test_a_batch_is_what_sessions_give(kind: str, n: int) -> None:
+    history = bars(kind, n)
+    market = market_for(history)
+    segments = (Segment(450, 900), Segment(300, 720), Segment(0, 600))
+    for name, agent in planners(kind, n).items():
+        window = window_of(market, agent)
+        lanes = [lane(agent, history, segment, window) for segment in segments]
+        kept = records(market, lanes)
+        for segment, result, journal in zip(segments, batch(market, lanes), kept, strict=True):
+            record = backtest(market, agent, history, segment, window)
+            assert journal.digest == record.digest, name
+            assert np.array_equal(journal.account.exposure, record.account.exposure)
+            figures = metrics(record)
+            assert np.array_equal(record.account.equity, result.equity[: len(record)]), name
+            assert (result.equity[len(record) :] == result.equity[-1]).all()
+            assert result.trades == figures.trades
+            assert result.costs == pytest.approx(figures.costs, rel=1e-9, abs=1e-9)
+            assert result.notional / figures.years == pytest.approx(
+                figures.turnover * record.account.equity[:-1].mean(), rel=1e-9
+            )
+
+
+def test_what_is_stated_ahead_does_not_look_ahead() -> None:
+    """U1: row t of the targets is the same whether later bars are there or not."""
+    history = bars("perpetual", 3)
+    for name, agent in planners("perpetual", 3).items():
+        first = agent.window + 4
+        whole = agent.targets(history.values, history.time, first)
+        for stop in np.random.default_rng(0).choice(np.arange(first + 1, len(history)), 50, replace=False):
+            part = agent.targets(history.values[:stop], history.time[:stop], first)
+            assert np.array_equal(part, whole[: stop - first], equal_nan=True), (name, stop)
+
+
+def test_lanes_of_several_histories_and_bands_do_not_mix() -> None:
+    history = bars("spot", 1)
+    market = market_for(history)
+    other = checks.scrambled(history, 100)
+    agents = list(planners("spot", 1).values())
+    window = max(window_of(market, agent) for agent in agents)
+    lanes = [lane(agent, h, Segment(400, 900), window) for agent in agents for h in (history, other)]
+    together = batch(market, lanes)
+    for one, result in zip(lanes, together, strict=True):
+        (alone,) = batch(market, [one])
+        assert np.array_equal(alone.equity, result.equity)
+
+
+def test_delay_and_costs_are_felt() -> None:
+    history = bars("spot", 1)
+    market = market_for(history)
+    agent = planners("spot", 1)["momentum"]
+    window = window_of(market, agent)
+    plain, late = (lane(agent, history, Segment(400, 900), window, delay=d) for d in (0, 1))
+    assert np.array_equal(late.targets[1:], plain.targets[:-1], equal_nan=True)
+    with pytest.raises(UserError, match="more bars"):
+        lane(agent, history, Segment(0, 900), window, delay=1)
+    one, dear = (batch(with_costs(market, factor), [plain])[0] for factor in (1.0, 3.0))
+    assert dear.costs > 2.0 * one.costs
+    assert dear.equity[-1] < one.equity[-1]
+    with pytest.raises(ValueError, match="zero"):
+        with_costs(market, 1e5)
+    with pytest.raises(UserError, match="longer period"):
+        lane(agent, history, Segment(0, 100), window)

@@ -1,0 +1,226 @@
+"""Every problem of the catalogue keeps the contract of an environment, and its theory keeps its word."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from qframe_rl import catalog
+from qframe_rl.config import Ref, UserError
+from qframe_rl.gym.make import is_problem, make_problem
+from qframe_rl.gym.problem import Problem
+from qframe_rl.runner.solve import scores
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in catalog.problems()),
+    ("regime", {"hidden": True}),
+    ("kelly", {"game": "gbm"}),
+    ("market_making", {"fill_model": "linear", "limit": 4}),
+    ("execution", {"n_steps": 20, "aversion": 2e-6}),
+    ("garleanu_pedersen", {"decay": 0.5, "max_position": 4.0}),
+    ("ar1_signal", {"cost": 0.5}),
+]
+IDS = [" ".join([name, *(f"{k}={v}" for k, v in params.items())]) for name, params in CASES]
+both = pytest.mark.parametrize("mode", ["expected", "sampled"])
+every = pytest.mark.parametrize(("name", "params"), CASES, ids=IDS)
+
+
+def problem(name: str, params: dict[str, Any], mode: str = "expected") -> Problem:
+    return make_problem(Ref(name=name, params={**params, "reward_mode": mode}))
+
+
+def test_the_catalogue_knows_them_by_their_text_and_by_their_kind() -> None:
+    assert set(catalog.problems()) == {name for name in catalog.names("envs") if is_problem(name)}
+    assert {name for name, _ in CASES} == set(catalog.problems())
+
+
+@every
+@both
+def test_gymnasiums_own_checker(name: str, params: dict[str, Any], mode: str) -> None:
+    check_env(gymnasium.make(catalog.env_id(name), reward_mode=mode, **params).unwrapped)
+
+
+@every
+@both
+@pytest.mark.parametrize("reset", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_the_batch_behaves_as_gymnasiums_own_vector_env(
+    name: str, params: dict[str, Any], mode: str, reset: AutoresetMode
+) -> None:
+    """Seeds are independent of the size of the batch, too: each of theirs is a batch of one."""
+    params = {**params, "reward_mode": mode}
+    ours = gymnasium.make_vec(catalog.env_id(name), num_envs=3, autoreset_mode=reset, **params)
+    theirs = SyncVectorEnv([lambda: gymnasium.make(catalog.env_id(name), **params)] * 3, autoreset_mode=reset)
+    ours.action_space.seed(0)
+    assert np.array_equal(ours.reset(seed=7)[0], theirs.reset(seed=7)[0])
+    ends = 0
+    for _ in range(210):
+        actions = ours.action_space.sample()
+        a, b = ours.step(actions), theirs.step(actions)
+        for mine, other in zip(a[:4], b[:4], strict=True):
+            assert np.array_equal(mine, other)
+        over = b[2] | b[3]
+        ends += int(over.sum())
+        if reset == AutoresetMode.SAME_STEP and over.any():
+            assert np.array_equal(a[4]["_final_obs"], over)
+            for k in np.flatnonzero(over):
+                assert np.array_equal(a[4]["final_obs"][k], b[4]["final_obs"][k])
+    assert ends >= 3
+
+
+@every
+@both
+def test_observations_lie_in_their_space_and_are_never_written_again(
+    name: str, params: dict[str, Any], mode: str
+) -> None:
+    made = problem(name, params, mode)
+    envs = made.vec(64, AutoresetMode.SAME_STEP)
+    envs.action_space.seed(1)
+    rows, _ = envs.reset(seed=3)
+    kept, copies = [], []
+    for _ in range(120):
+        assert envs.observation_space.contains(rows)
+        kept.append(rows)
+        copies.append(rows.copy())
+        rows, rewards, *_ = envs.step(envs.action_space.sample())
+        assert np.isfinite(rewards).all()
+    assert all(np.array_equal(one, two) for one, two in zip(kept, copies, strict=True))
+
+
+@every
+def test_it_pickles_and_snapshots_to_the_same_bits(name: str, params: dict[str, Any]) -> None:
+    envs = problem(name, params, "sampled").vec(5)
+    envs.action_space.seed(1)
+    envs.reset(seed=3)
+    for _ in range(7):
+        envs.step(envs.action_space.sample())
+    actions = [envs.action_space.sample() for _ in range(40)]
+    copy, state = pickle.loads(pickle.dumps(envs)), envs.snapshot()
+    first = [envs.step(action)[:4] for action in actions]
+    second = [copy.step(action)[:4] for action in actions]
+    envs.restore(state)
+    third = [envs.step(action)[:4] for action in actions]
+    for one, two, three in zip(first, second, third, strict=True):
+        for a, b, c in zip(one, two, three, strict=True):
+            assert np.array_equal(a, b)
+            assert np.array_equal(a, c)
+
+
+@every
+def test_disabled_autoreset_needs_a_reset_of_the_ended(name: str, params: dict[str, Any]) -> None:
+    envs = problem(name, params).vec(2, AutoresetMode.DISABLED)
+    envs.reset(seed=0)
+    over = np.zeros(2, dtype=np.bool_)
+    while not over.any():
+        _, _, terminated, truncated, _ = envs.step(envs.action_space.sample())
+        over = terminated | truncated
+        assert not (terminated & truncated).any()
+    with pytest.raises(AssertionError, match="reset_mask"):
+        envs.step(envs.action_space.sample())
+    envs.reset(options={"reset_mask": over})
+    envs.step(envs.action_space.sample())
+
+
+@every
+@both
+def test_the_optimal_policy_earns_what_the_theory_says(name: str, params: dict[str, Any], mode: str) -> None:
+    made = problem(name, params, mode)
+    theory = made.theory()
+    played = scores(made, theory.policy(), 4000, seed=17)
+    error = played.std() / len(played) ** 0.5
+    # 3 standard errors, and rounding where the score does not depend on chance.
+    assert abs(played.mean() - theory.episode) < 3.0 * error + 1e-6 * abs(theory.episode)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "value", "episode"),
+    [
+        ("garleanu_pedersen", {}, 2.19263356, 1.895065),
+        ("garleanu_pedersen", {"decay": 0.02}, 2.83399, None),
+        ("ar1_signal", {}, 0.54699, None),
+        ("execution", {}, -1_087_855.56, -1_087_855.56),
+        ("regime", {}, 0.8, 0.782),
+        ("regime", {"hidden": True}, 0.22951, None),
+        ("market_making", {}, 59.10625, 59.10625),
+        ("kelly", {}, 0.0201355, 0.0201355),
+        ("kelly", {"game": "gbm"}, 0.1249846, 0.1249846),
+    ],
+)
+def test_the_defaults_are_worth_what_is_printed(
+    name: str, params: dict[str, Any], value: float, episode: float | None
+) -> None:
+    theory = problem(name, params).theory()
+    assert theory.value == pytest.approx(value, rel=1e-4)
+    assert episode is None or theory.episode == pytest.approx(episode, rel=3e-6)
+
+
+@every
+def test_no_other_policy_earns_more(name: str, params: dict[str, Any]) -> None:
+    """Bend the optimal policy a little, in several ways: on the same random numbers none of them is better."""
+    made = problem(name, params)
+    rng = np.random.default_rng(2)
+    best = scores(made, made.theory().policy(), 3000)
+
+    def bent(amount: float) -> Any:
+        act = made.theory().policy()
+        discrete = isinstance(made.action_space, gymnasium.spaces.Discrete)
+
+        def follow(rows: np.ndarray) -> np.ndarray:
+            chosen = np.asarray(act(rows))
+            if not discrete:
+                return np.clip(chosen + amount, -1.0, 1.0)
+            stray = rng.random(len(rows)) < abs(amount)
+            return np.where(stray, rng.integers(0, 3, len(rows)), chosen)
+
+        return follow
+
+    for amount in (-0.2, -0.05, 0.05, 0.2):
+        difference = scores(made, bent(amount), 3000) - best
+        assert difference.mean() < 3.0 * difference.std() / len(best) ** 0.5
+        assert difference.mean() < 0.0
+
+
+@every
+def test_portraits_of_equal_policies_are_equal(name: str, params: dict[str, Any]) -> None:
+    made = problem(name, params)
+    one, two = made.portrait(made.theory().policy()), made.portrait(made.theory().policy())
+    assert len(one) > 0
+    for a, b in zip(one, two, strict=True):
+        assert a.panel == b.panel
+        assert len(a.x) == len(a.y)
+        assert np.array_equal(a.y, b.y)
+        assert np.isfinite(a.y).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("kelly", {"game": "gbm", "max_fraction": 4.0}, "can lose everything"),
+        ("kelly", {"p": 0.99, "max_fraction": 0.5}, "best fraction"),
+        ("market_making", {"farthest": -1.0}, "must be above nearest"),
+        ("ar1_signal", {"cots": 0.9}, "unknown key 'cots'; did you mean 'cost'"),
+        ("spot", {}, "market of bars"),
+        ("ar2_signal", {}, "did you mean 'ar1_signal'"),
+    ],
+)
+def test_mistakes_are_named(name: str, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_problem(Ref(name=name, params=params))
+
+
+def test_a_problem_takes_no_bars() -> None:
+    with pytest.raises(UserError, match="takes no history"):
+        gymnasium.make(catalog.env_id("kelly"), history=[])
+
+
+@pytest.mark.parametrize("action", [np.nan, 3, -1, 0.5])
+def test_an_action_outside_of_the_space_is_refused(action: float) -> None:
+    env = problem("ar1_signal", {}).env()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="an action is"):
+        env.step(action)

@@ -1,0 +1,148 @@
+"""Bad prints are taken out and listed; what a market did is left alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qframe_rl.config import UserError
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.load import load
+from qframe_rl.feeds.quality import describe, quarantine, suspects, without
+from qframe_rl.types import HOUR, History
+from tests.markets import panel, prices
+
+DATA = os.environ.get("QFRAME_DATA")
+
+
+def quiet(n: int = 1000, seed: int = 0) -> np.ndarray:
+    return 30_000.0 * np.exp(np.cumsum(0.006 * np.random.default_rng(seed).standard_normal(n)))
+
+
+def with_bar(history: History, row: int, factor: float) -> History:
+    values = history.values.copy()
+    values[row, 0, :4] *= factor
+    return replace(history, values=values)
+
+
+def chained(close: np.ndarray) -> History:
+    """Every bar opens where the last one closed, with wicks of its own and a volume."""
+    history = prices(close)
+    rng = np.random.default_rng(1)
+    values = history.values.copy()
+    values[:, 0, 1] *= 1.0 + 0.002 * rng.random(len(close))
+    values[:, 0, 2] /= 1.0 + 0.002 * rng.random(len(close))
+    values[:, 0, 4] *= rng.random(len(close)) + 0.5
+    return replace(history, values=values)
+
+
+@pytest.mark.parametrize("row", [0, 1, 37, 500, 998, 999])
+@pytest.mark.parametrize("factor", [1.95, 1 / 1.95])
+def test_one_bar_in_a_thousand_is_caught_wherever_it_stands(row: int, factor: float) -> None:
+    history = with_bar(chained(quiet()), row, factor)
+    (found,) = suspects(history)
+    assert found.quarantined and found.time == history.time[row]
+    clean = quarantine(history)
+    assert len(clean) == 999 and found.time not in clean.time
+    assert clean.suspects == (found,) and clean.quarantine == "on"
+    (line,) = describe(clean.suspects)
+    assert "taken out" in line and "C0/USDT:USDT" in line
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bad_close_is_caught_and_so_is_the_open_that_follows_it(seed: int) -> None:
+    close = quiet(seed=seed)
+    close[400] *= 1.95
+    history = chained(close)
+    found = suspects(history)
+    assert [s.rule for s in found] == ["spike that reverts", "opens at a spike"]
+    assert quarantine(history).values[:, 0, :4].max() < 1.5 * np.median(close)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_spikes_of_a_few_bars(length: int) -> None:
+    history = chained(quiet())
+    values = history.values.copy()
+    values[300 : 300 + length, 0, :4] *= 0.8
+    found = suspects(replace(history, values=values))
+    assert [int(s.time) for s in found] == list(history.time[300 : 300 + length])
+
+
+def test_crashes_squeezes_and_level_shifts_are_left_alone() -> None:
+    for path in ([1, 0.6, 0.55, 0.7], [1, 1.3, 1.1, 1.05], [1, 0.5, 0.5, 0.5], [1, 2.0, 2.1, 2.0], [1, 0.75, 0.97, 1]):
+        close = quiet()
+        close[500:504] *= path
+        close[504:] *= path[-1]
+        assert suspects(chained(close)) == ()
+
+
+def test_an_open_market_in_two_instruments_keeps_the_row() -> None:
+    history = panel(500, 2, ragged=False, volatility=0.004)
+    values = history.values.copy()
+    values[200, 1, :4] *= 3.0
+    clean = quarantine(replace(history, values=values))
+    assert len(clean) == 500
+    assert np.isnan(clean.values[200, 1]).all() and not np.isnan(clean.values[200, 0]).any()
+    assert clean.symbols[1] == clean.suspects[0].symbol
+
+
+def test_moves_without_volume_and_feeds_that_stand_still() -> None:
+    history = chained(quiet())
+    values = history.values.copy()
+    values[100, 0, 4] = 0.0
+    values[601:604, 0] = values[600, 0]
+    found = suspects(replace(history, values=values))
+    assert [s.rule for s in found] == ["moves without volume", *["repeats the bar before"] * 3]
+    mute = history.values.copy()
+    mute[:, 0, 4] = 0.0
+    assert not suspects(replace(history, values=mute))
+
+
+def test_funding_of_a_bar_that_is_gone_is_due_in_the_next() -> None:
+    history = panel(300, 2, seed=4)
+    gone = np.zeros(300, dtype=np.bool_)
+    gone[[5, 6, 40, 64]] = True
+    left = without(history, gone)
+    assert len(left) == 296
+    assert np.allclose(left.funding.sum(axis=0), history.funding.sum(axis=0))
+    row = int(np.searchsorted(left.time, history.time[65]))
+    assert np.array_equal(left.funding[row], history.funding[64] + history.funding[65])
+
+
+def test_a_broken_file_is_refused() -> None:
+    close = quiet()
+    close[::8] *= 3.0
+    with pytest.raises(UserError, match="look like bad prints"):
+        quarantine(chained(close))
+
+
+def test_the_load_lists_and_takes_out_unless_told_not_to(tmp_path: Path) -> None:
+    history = with_bar(chained(quiet()), 500, 1.95)
+    rows = ["timestamp,open,high,low,close,volume"]
+    rows += [",".join(map(repr, [int(t - HOUR) // 10**9, *bar[0, :5].tolist()])) for t, bar in
+             zip(history.time, history.values, strict=True)]  # fmt: skip
+    path = tmp_path / "BTC-USDT.csv"
+    path.write_text("\n".join(rows))
+    clean = load(DataConfig(data=str(path), symbols=("BTC/USDT",)))
+    assert len(clean) == 999 and clean.quarantine == "on"
+    kept = load(DataConfig(data=str(path), symbols=("BTC/USDT",), quarantine="off"))
+    assert len(kept) == 1000 and kept.quarantine == "off"
+    (suspect,) = kept.suspects
+    assert not suspect.quarantined
+    told = kept.describe()
+    assert told["quarantine"] == "off" and told["suspects"][0]["rule"] == "spike that reverts"  # type: ignore[index]
+
+
+@pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")
+def test_the_real_crashes_are_left_untouched() -> None:
+    root = Path(str(DATA))
+    files = [*root.glob("events/binance/*/*.parquet"), *root.glob("ohlcv/binance/*/1h.parquet")]
+    assert len(files) >= 20
+    for path in files:
+        frame, symbol = path.stem.split("_")[0], path.parent.name.replace("-", "/")
+        history = load(DataConfig(data=str(path), symbols=(symbol,), timeframe=frame))
+        assert not any(s.quarantined for s in history.suspects), path

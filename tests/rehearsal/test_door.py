@@ -1,0 +1,129 @@
+"""``python -m experiments.rehearse`` as a user starts it, and the control over HTTP."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import ccxt
+import pytest
+
+from qframe_rl.config import UserError
+from qframe_rl.rehearsal import Fault, Rehearsal, script_of, serve
+from qframe_rl.rehearsal.clients import point
+from tests.rehearsal.conftest import HOUR, PERP, markets
+
+DOOR = [sys.executable, "-m", "experiments.rehearse"]
+
+
+@contextmanager
+def started(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen(
+        [*DOOR, "--port", "0", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        yield process, process.stderr.readline().split(" ")[0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+
+
+def post(url: str, act: str, **tree: Any) -> Any:
+    with urlopen(Request(f"{url}/rehearsal/{act}", json.dumps(tree).encode(), method="POST"), timeout=10) as answer:
+        return json.load(answer)["result"]
+
+
+def test_a_client_of_another_process_trades_and_steers_it() -> None:
+    with started("--data", "synthetic:regimes", "--bars", "500", "--speed", "step", "--json") as (process, url):
+        client = point(ccxt.binanceusdm({"apiKey": "rehearsal", "secret": "rehearsal-secret"}), url)
+        client.options["fetchMarkets"] = {"types": ["linear"]}
+        client.load_markets()
+        client.load_time_difference()
+        before = client.fetch_time()
+        assert post(url, "advance", by=HOUR) == before + HOUR == client.fetch_time()
+        client.create_order(PERP, "market", "buy", 1.0)
+        post(url, "faults", faults=[{"kind": "429", "at": "usdm.positionRisk"}])
+        with pytest.raises(ccxt.DDoSProtection):
+            client.fetch_positions([PERP])
+        (position,) = client.fetch_positions([PERP])
+        assert position["contracts"] == 1.0
+        with urlopen(f"{url}/rehearsal/truth", timeout=10) as answer:
+            assert json.load(answer)["accounts"]["rehearsal"]["usdm"]["positions"] == {"SYN0USDT": "1"}
+        client.session.close()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    told = json.loads(out.splitlines()[-1])
+    assert told["faults"] == [{"kind": "429", "at": "usdm.positionRisk", "count": 1}]
+    assert "1  429 at usdm.positionRisk" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ([], "error: no market is named; give --symbols, or --data synthetic:regimes.\n"),
+        (["--speed", "fast"], "speed 'fast' is neither step, max nor a number of times the clock"),
+        (["--faults", "strom"], "did you mean 'storm'?"),
+        (["--data", "synthetic:gbm", "--start", "2010-01-01"], "lies outside of the bars there are"),
+        (["--data", "synthetic:gbm", "--prints", "1"], "options: prints: Input should be greater than or equal to 4"),
+        (["--data", "synthetic:gbm", "--port", "70000"], "port 70000 cannot be listened on"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(options: list[str], sentence: str) -> None:
+    done = subprocess.run([*DOOR, *options], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_control_says_what_is_wrong(ex: Rehearsal) -> None:
+    for act, tree, sentence in [
+        ("advanse", {}, "did you mean 'advance'?"),
+        ("advance", {}, "advance takes either by"),
+        ("halt", {"symbol": "BTC/USDT"}, "does not list 'BTC/USDT'"),
+        ("speed", {}, "speed needs the field 'speed'"),
+        ("faults", {"faults": [{"kind": "storm"}]}, "unknown fault 'storm'"),
+    ]:
+        with pytest.raises(HTTPError) as error:
+            post(ex.url, act, **tree)
+        assert sentence in json.loads(error.value.read())["error"]
+        error.value.close()
+
+
+def test_scripts_are_read_from_files(tmp_path: Path) -> None:
+    path = tmp_path / "script.toml"
+    path.write_text('[[fault]]\nkind = "drop"\nat = "*.order.post"\ntimes = 3\n')
+    assert script_of(str(path)) == (Fault(kind="drop", at="*.order.post", times=3),)
+    path.write_text('[[fault]]\nkind = "drop"\nwhere = "x"\n')
+    with pytest.raises(UserError, match=r"fault 1: unknown key 'where'"):
+        script_of(str(path))
+    path.write_text("fault = 1\n")
+    with pytest.raises(UserError, match=r"tables \[\[fault\]\] and nothing else"):
+        script_of(str(path))
+
+
+def test_the_same_seed_draws_the_same_faults() -> None:
+    def hits(seed: int) -> list[int]:
+        from qframe_rl.rehearsal.faults import BEFORE, Script
+
+        script = Script([Fault(kind="429", times=None, chance=0.3)], seed)
+        return [n for n in range(200) if script.draw("spot.time", BEFORE)]
+
+    assert hits(1) == hits(1) != hits(2)
+    assert 40 < len(hits(1)) < 80
+
+
+def test_time_runs_at_a_speed_and_ends_with_the_bars() -> None:
+    with serve(markets(), speed="1000000x") as ex:
+        while ex.state()["time"] < ex.state()["ends"]:
+            pass
+        assert ex.state()["behind"] == 0

@@ -1,0 +1,55 @@
+"""Thresholds of a mean-reverting spread, see docs/solvable.md."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qframe_rl.theory.bertram import Spread, best_return, best_sharpe, simulate, thresholds, variance_cycle
+
+
+def test_the_printed_figures() -> None:
+    best = best_return(Spread())
+    assert best.enter == -best.leave == pytest.approx(-0.0047152, abs=5e-8)
+    assert best.cycle == pytest.approx(0.0171224, abs=5e-8)
+    assert best.growth == pytest.approx(0.4923583, abs=5e-8)
+    # The reference cuts its series off: .00015438 and 3.86293. The moments below, from the equation, side with ours.
+    assert best.variance == pytest.approx(0.00015438, rel=3e-4)
+    assert best_sharpe(Spread(), 0.01).sharpe == pytest.approx(3.86293, rel=3e-4)
+
+
+def test_the_variance_solves_the_equation_of_first_passage_moments() -> None:
+    """``eta² u_n''/2 - alpha x u_n' = -n u_(n-1)`` with u_n = 0 at the goal, integrated numerically from far below."""
+    spread, goal = Spread(), 0.0047152
+    x = np.linspace(-12.0 * spread.deviation, goal, 200_001)
+    weight = np.exp(-spread.reversion * x**2 / spread.volatility**2)
+
+    def integral(y: np.ndarray) -> np.ndarray:
+        return np.concatenate([[0.0], np.cumsum(0.5 * (y[1:] + y[:-1])) * (x[1] - x[0])])
+
+    def moment(before: np.ndarray, n: int) -> np.ndarray:
+        u = integral(-2.0 / spread.volatility**2 / weight * integral(weight * n * before))
+        return u - u[-1]
+
+    one = moment(np.ones_like(x), 1)
+    two = moment(one, 2)
+    mean, square = np.interp(-goal, x, one), np.interp(-goal, x, two)
+    found = thresholds(spread, -goal, goal)
+    assert found.cycle == pytest.approx(2.0 * mean, rel=1e-6)
+    assert variance_cycle(spread, -goal, goal) == pytest.approx(2.0 * (square - mean**2), rel=1e-6)
+
+
+def test_no_other_thresholds_earn_more() -> None:
+    spread = Spread()
+    best = best_return(spread)
+    for enter, leave in ((-0.005, 0.005), (-0.0044, 0.0044), (-0.0047, 0.005), (-0.005, 0.0047)):
+        assert thresholds(spread, enter, leave).growth < best.growth
+
+
+def test_simulated_cycles() -> None:
+    best = best_return(Spread())
+    lengths = simulate(Spread(), best.enter, best.leave, 20_000, seed=1)
+    error = lengths.std() / np.sqrt(len(lengths))
+    assert lengths.mean() == pytest.approx(best.cycle, abs=2 * error)
+    assert lengths.var() == pytest.approx(best.variance, rel=0.06)
+    assert (best.leave - best.enter - 0.001) / lengths.mean() == pytest.approx(best.growth, rel=0.015)
