@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, View
-from qframe_rl.config import Base, search
+from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.config import Base, UserError, search
 from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
 from qframe_rl.jit import compiled, inlined
+from qframe_rl.theory import ar1_flip
 from qframe_rl.types import CLOSE, DAY, YEAR, Float, Int, Orders
 
 _MEASURED = Remembered()
@@ -22,10 +27,14 @@ class Config(Base):
 
     mean_bars: int = Field(default=50, ge=3, json_schema_extra=search(24, 50, 100, 200))
     """Bars of the mean and deviation that a price is measured by."""
-    entry: float = Field(default=2.0, gt=0.0, json_schema_extra=search(1.5, 2.0, 3.0))
-    """Enter beyond this many standard deviations. A reversion of that size must exceed the cost of a round trip."""
+    entry: Annotated[float, Field(gt=0.0)] | Literal["fitted"] = Field(
+        default=2.0, json_schema_extra=search(1.5, 2.0, 3.0)
+    )
+    """Enter beyond this many standard deviations. A reversion of that size must exceed the cost of a round trip.
+    ``fitted`` = the optimum for a price that reverts as training rows do, at this market's costs, held from one side to
+    the other."""
     exit: float = Field(default=0.5, ge=0.0, json_schema_extra=search(0.0, 0.5))
-    """Leave within this many standard deviations, or on the other side of the mean."""
+    """Leave within this many standard deviations, or on the other side of the mean; not used with a fitted entry."""
     max_age_days: float = Field(default=5.0, gt=0.0)
     """Leave after this time whatever the price."""
     quiet: float = Field(default=0.7, gt=0.0)
@@ -47,9 +56,13 @@ class MeanReversion:
         n = len(brief.instruments)
         self.config = config
         self.band = 0.0
+        self.entry = math.inf if config.entry == "fitted" else config.entry
+        self.leave = config.exit
         self.window = max(config.mean_bars, config.regime_bars + config.volatility_bars)
         self.shorting = brief.shorting
         self.bars_per_year = YEAR / brief.bar_ns
+        self.cost = brief.cost_rate
+        self.fitted = False
         self.side = np.zeros(n)
         self.since: Int = np.zeros(n, dtype=np.int64)
 
@@ -71,7 +84,7 @@ class MeanReversion:
     def _walk(self, measured: Float, times: Int, side: Float, since: Int) -> Float:
         config, out = self.config, np.empty(measured.shape[:2])
         age, aim = int(config.max_age_days * DAY), config.volatility_target / math.sqrt(self.bars_per_year)
-        _walk(measured, frozen(times), config.entry, config.exit, age, aim, self.shorting, side, since, out)
+        _walk(measured, frozen(times), self.entry, self.leave, age, aim, self.shorting, side, since, out)
         return out
 
     def _measured(self, bars: Float, first: int) -> Float:
@@ -85,6 +98,68 @@ class MeanReversion:
         return out
 
 
+class Fitted(MeanReversion):
+    """The same with the thresholds that are optimal for the reversion that training rows show.
+
+    A price that reverts is a signal of its own returns: with autocorrelation phi of its distance x from the mean, the
+    next bar is expected to bring (phi - 1) x. The best threshold for such a signal at linear cost is known
+    (`qframe_rl.theory.ar1_flip`), and so is that one holds until the opposite one.
+    """
+
+    def fit(self, task: Task, log: Log) -> None:
+        """Measure the reversion, over all instruments together.
+
+        Raises
+        ------
+        UserError
+            If no instrument has enough training bars.
+        """
+        before, after = self._distances(task)
+        if len(before) < 2 * self.config.mean_bars:
+            raise UserError(
+                f"agent mean_reversion: {len(before)} training bars show the distance from a mean of "
+                f"{self.config.mean_bars} bars; take a longer period or give an entry."
+            )
+        square = float((before * before).mean())
+        phi = float((before * after).mean()) / square if square > 0.0 else 1.0
+        if 0.0 < phi < 1.0:
+            deviation = math.sqrt(square)
+            self.entry = ar1_flip(phi, self.cost / ((1.0 - phi) * deviation)).threshold
+            self.leave = -self.entry
+        log.scalar("train/autocorrelation", phi, 0)
+        log.progress(1, 1, f"autocorrelation {phi:.4f}, threshold {self.entry:.2f}")
+        self.fitted = True
+
+    def decide(self, view: View) -> Orders:
+        """Enter, leave, or stay as it is."""
+        if not self.fitted:
+            raise RuntimeError("train or restore the agent before it decides")
+        return super().decide(view)
+
+    def state(self) -> State:
+        """The thresholds."""
+        return {"thresholds": np.array([self.entry, self.leave])} if self.fitted else {}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take fitted thresholds over."""
+        self.entry, self.leave = (float(x) for x in state["thresholds"])
+        self.fitted = True
+
+    def _distances(self, task: Task) -> tuple[Float, Float]:
+        """Log distances of closes from their means in training rows, and those of the bars after."""
+        pairs = [np.empty((2, 0))]
+        for history, segments in task.train:
+            for segment in segments:
+                close = history.values[segment.start : segment.stop, :, CLOSE]
+                if len(close) > self.config.mean_bars:
+                    mean = sliding_window_view(close, self.config.mean_bars, axis=0).mean(axis=-1)
+                    x = np.log(close[self.config.mean_bars - 1 :] / mean)
+                    both = np.stack([x[:-1].ravel(), x[1:].ravel()])
+                    pairs.append(both[:, ~np.isnan(both.sum(axis=0))])
+        before, after = np.concatenate(pairs, axis=1)
+        return before, after
+
+
 @compiled
 def _walk(
     measured: Float, times: Int, entry: float, leave: float, age: int, aim: float, shorting: bool, side: Float,
@@ -96,7 +171,7 @@ def _walk(
         for a in range(n):
             z, scale, volatility = measured[t, a, 0], measured[t, a, 1], measured[t, a, 2]
             old = times[t] - since[a] >= age
-            left = side[a] != 0.0 and (abs(z) < leave * scale or side[a] * z > 0.0 or old)
+            left = side[a] != 0.0 and (side[a] * z > -leave * scale or old)
             if left:
                 side[a] = 0.0
             out[t, a] = 0.0 if side[a] == 0.0 else np.nan
@@ -181,5 +256,5 @@ def _squares(x: Float, mean: float) -> float:
 
 
 def make(config: Config, brief: Brief) -> MeanReversion:
-    """Make the agent."""
-    return MeanReversion(config, brief)
+    """Make the agent; it is trained only if it is to find its thresholds."""
+    return (Fitted if config.entry == "fitted" else MeanReversion)(config, brief)

@@ -47,7 +47,8 @@ class Config(Base):
     volatility_target: float = Field(default=0.4, gt=0.0)
     """Standard deviation a year that each position aims at; exposure is capped at one share of equity in all."""
     band: float = Field(default=0.1, ge=0.0, json_schema_extra=search(0.1, 0.3))
-    """No trade while exposure is within this of its target. Wider costs less and follows less closely."""
+    """No trade while exposure is within this of its target, as a share of an instrument's part: of A instruments each
+    has 1 / A of equity at most. Wider costs less and follows less closely."""
 
 
 class Momentum:
@@ -55,7 +56,7 @@ class Momentum:
 
     def __init__(self, config: Config, brief: Brief):
         self.config = config
-        self.band = config.band
+        self.band = config.band / len(brief.instruments)
         bars = max(config.lookback_bars, config.volatility_bars, config.fast_bars if config.fast_weight > 0.0 else 0)
         if config.rule == "macd":
             if any(not 1 <= fast < slow for fast, slow in config.speeds) or not config.speeds:

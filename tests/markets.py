@@ -19,7 +19,10 @@ def panel(
     ragged: bool = True,
     column: bool = True,
 ) -> History:
-    """A random panel; ragged: one instrument is listed late, one is delisted early, and there are gaps."""
+    """A random panel; ragged: one instrument is listed late, one is delisted early, and there are gaps.
+
+    ``mixed``: coins and perpetuals by turns.
+    """
     rng = np.random.default_rng(seed)
     shape = (n_bars, n_instruments)
     close = 100.0 * np.exp(np.cumsum(volatility * rng.standard_normal(shape), axis=0))
@@ -41,9 +44,17 @@ def panel(
             values[4 * n_bars // 5 :, 2, :5] = np.nan
             final[np.flatnonzero(~np.isnan(values[:, 2, 3]))[-1], 2] = True
     funding = np.zeros(shape)
-    if kind == "perpetual":
+    if kind != "spot":
         funding[::8] = (1e-4 * rng.standard_normal(shape) * opening)[::8]
+        funding[:, [kind_of(kind, a, n_instruments) == "spot" for a in range(n_instruments)]] = 0.0
     return history_of(values, funding=funding, final=final, kind=kind, columns=("signal",) if column else ())
+
+
+def kind_of(kind: str, a: int, n: int) -> str:
+    """Kind of instrument ``a`` of ``n``."""
+    if kind == "mixed":
+        return "spot" if a % 2 == 0 and n > 1 else "perpetual"
+    return kind
 
 
 def history_of(
@@ -58,10 +69,7 @@ def history_of(
     """A history of (T, A, C) values with plain rules."""
     n_bars, n = values.shape[:2]
     rules = {"lot": 1e-3, "tick": 1e-2, "min_notional": 5.0, "maker_fee": 2e-4, "taker_fee": 5e-4, **rules}
-    if kind == "perpetual":
-        rules.setdefault("maintenance", 0.01)
-    suffix = ":USDT" if kind == "perpetual" else ""
-    instruments = tuple(Instrument(f"C{a}/USDT{suffix}", kind, **rules) for a in range(n))
+    instruments = tuple(_instrument(a, n, kind, rules) for a in range(n))
     return History(
         instruments,
         HOUR,
@@ -72,6 +80,14 @@ def history_of(
         Source("test", "synthetic", "test"),
         columns,
     )
+
+
+def _instrument(a: int, n: int, kind: str, rules: dict[str, float]) -> Instrument:
+    own = kind_of(kind, a, n)
+    base = a // 2 if kind == "mixed" else a
+    if own == "spot":
+        return Instrument(f"C{base}/USDT", "spot", **rules)
+    return Instrument(f"C{base}/USDT:USDT", "perpetual", **{"maintenance": 0.01, **rules})
 
 
 def prices(close: np.ndarray, *, volume: float = 1e6, kind: str = "perpetual", **rules: float) -> History:

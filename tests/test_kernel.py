@@ -245,3 +245,13 @@ def test_impossible_rules_are_refused() -> None:
     for wrong in ({"half_spread": 1.0}, {"leverage": 0.5}, {"volume_share": 0.0}, {"impact": -1.0}):
         with pytest.raises(ValueError, match="must"):
             rules(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_sale_too_small_to_happen_pays_for_nothing() -> None:
+    """Its proceeds must not be counted on: spot cash stays at or above zero."""
+    coins = tuple(Instrument(f"C{k}/USDT", min_notional=5.0) for k in range(2))
+    held = Account(np.array(100.0), np.array([0.04, 0.0]), np.array([100.0, 100.0]))
+    both = Bar(0, np.array([[100.0, 100.0, 100.0, 100.0, 1e6]] * 2), np.zeros(2), np.zeros(2, dtype=np.bool_))
+    after, fills = settle(held, Orders.market(np.array([-0.04, 1.04])), both, rules_of(coins, volume_share=1.0))
+    assert fills.quantity == pytest.approx([0.0, 1.0])
+    assert after.cash >= 0.0

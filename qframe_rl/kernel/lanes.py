@@ -151,20 +151,30 @@ def condition(v: Float, k: int, rule: Float) -> None:
 
 
 @inlined
-def need_cash(v: Float, w: Float) -> None:
-    """Take the closing part off ROOM, the cash there is, and add what the opening part costs to NEED."""
+def _sure(v: Float, k: int, least: float) -> float:
+    """Closing part of an order that will not be dropped for being worth less than ``least``."""
+    return v[CLOSING + k] if abs(v[SIZE + k]) * v[AT + k] >= least else 0.0
+
+
+@inlined
+def need_cash(v: Float, w: Float, least: float) -> None:
+    """Take the closing part off ROOM, the cash there is, and add what the opening part costs to NEED.
+
+    ``least`` is the minimum notional: what an order that is dropped would bring pays for nothing.
+    """
     for k in range(LANES):
-        closing = v[CLOSING + k]
+        closing = _sure(v, k, least)
         w[ROOM + k] -= closing * v[AT + k] + abs(closing) * v[AT + k] * v[RATE + k]
     for k in range(LANES):
         w[NEED + k] += (v[SIZE + k] - v[CLOSING + k]) * v[AT + k] * (1.0 + v[RATE + k])
 
 
 @inlined
-def need_margin(v: Float, w: Float, leverage: float) -> None:
+def need_margin(v: Float, w: Float, leverage: float, least: float) -> None:
     """Add the position to ROOM, the equity at the open less costs, what is kept of it to GROSS, the opening to NEED.
 
-    No credit is given for a limit that is better than the open.
+    No credit is given for a limit that is better than the open, nor for a close that is dropped as it is worth less
+    than ``least``.
     """
     for k in range(LANES):
         v[WORTH + k] = v[OPEN + k] if v[OPEN + k] == v[OPEN + k] else v[MARK + k]
@@ -174,7 +184,7 @@ def need_margin(v: Float, w: Float, leverage: float) -> None:
         w[ROOM + k] += term if held != 0.0 else 0.0
     for k in range(LANES):
         held = v[HELD + k]
-        term = abs(held + v[CLOSING + k]) * v[WORTH + k]
+        term = abs(held + _sure(v, k, least)) * v[WORTH + k]
         w[GROSS + k] += term if held != 0.0 else 0.0
     for k in range(LANES):
         closing = v[CLOSING + k]

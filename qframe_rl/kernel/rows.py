@@ -37,7 +37,7 @@ from qframe_rl.kernel.columns import (
     STOP,
 )
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
-from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, OWNED, TAKER
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MIN_NOTIONAL, OWNED, TAKER
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Bool, Float, Int
 
 
@@ -76,11 +76,11 @@ def settle_rows(
             if limited:
                 _condition(count, v, table[a])
             if spot:
-                lanes.need_cash(v, work)
+                lanes.need_cash(v, work, table[a, MIN_NOTIONAL])
             elif table[a, OWNED] != 0.0:
                 lanes.need_free_cash(v, work, leverage)
             else:
-                lanes.need_margin(v, work, leverage)
+                lanes.need_margin(v, work, leverage, table[a, MIN_NOTIONAL])
         _fill(n, count, work, table, leverage, spot, last)
         _give(n, first, count, work, account, holding, active)
         _report(n, first, count, work, active, table, fills)
@@ -127,11 +127,11 @@ def advance_rows(
             if limited:
                 _condition(count, v, table[a])
             if spot:
-                lanes.need_cash(v, work)
+                lanes.need_cash(v, work, table[a, MIN_NOTIONAL])
             elif table[a, OWNED] != 0.0:
                 lanes.need_free_cash(v, work, leverage)
             else:
-                lanes.need_margin(v, work, leverage)
+                lanes.need_margin(v, work, leverage, table[a, MIN_NOTIONAL])
         _fill(n, count, work, table, leverage, spot, last)
         _give(n, first, count, work, account, holding, active)
         if recorded:

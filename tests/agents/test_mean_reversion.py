@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
-from qframe_rl.types import parse_time
+from qframe_rl.theory import ar1_flip
+from qframe_rl.types import History, parse_time
 from tests.agents.planted import bars_of
-from tests.agents.runs import FREE, made, market_of, trade
+from tests.agents.runs import FREE, made, market_of, trade, trained
 
 DATA = os.environ.get("QFRAME_DATA")
 
@@ -47,6 +49,49 @@ def test_it_leaves_after_its_age_whatever_the_price() -> None:
     runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], held, [0]]))))[::2]
     assert runs.size
     assert runs.max() == 6
+
+
+PHI, SHOCK = 0.95, 0.004
+
+
+def reverting(n: int, seed: int) -> History:
+    rng = np.random.default_rng(seed)
+    x = np.zeros(n)
+    for t in range(1, n):
+        x[t] = PHI * x[t - 1] + SHOCK * rng.standard_normal()
+    return bars_of(100.0 * np.exp(x)[:, None], taker_fee=9e-4)
+
+
+FOUND = {"entry": "fitted", "mean_bars": 400, "quiet": 1.0, "wild": 1.0, "regime_bars": 60, "max_age_days": 1e4}
+
+
+def test_the_thresholds_that_it_finds_are_those_of_dynamic_programming() -> None:
+    """Within a tenth, from prices alone (card 4.2); the mean of 400 bars stands for the true one."""
+    deviation = SHOCK / np.sqrt(1.0 - PHI**2)
+    truth = ar1_flip(PHI, 10e-4 / ((1.0 - PHI) * deviation)).threshold
+    for seed in range(2):
+        history = reverting(12_000, seed)
+        market = market_of(history, half_spread_bps=1.0, impact=0.0)
+        agent = trained(made("mean_reversion", market, history, **FOUND), market, history, 12_000)
+        assert agent.entry == pytest.approx(truth, rel=0.1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_what_it_finds_earns_more_than_other_thresholds() -> None:
+    growth = dict.fromkeys((0.4, 1.0, 1.8), 0.0)
+    for seed in range(3):
+        history = reverting(14_000, seed)
+        market = market_of(history, half_spread_bps=1.0, impact=0.0)
+        agent: Any = trained(
+            made("mean_reversion", market, history, **FOUND, volatility_target=9.0), market, history, 8_000
+        )
+        best = agent.entry
+        for scale in growth:
+            agent.restore({"thresholds": np.array([scale * best, -scale * best])})
+            growth[scale] += np.log1p(metrics(trade(market, agent, history, 8_000)).total_return)
+    assert growth[1.0] > growth[0.4]
+    assert growth[1.0] > growth[1.8]
+    assert growth[1.0] > 0.0
 
 
 @pytest.mark.slow

@@ -32,21 +32,25 @@ def bars(kind: str, n_instruments: int) -> History:
 def cases(name: str) -> list[History]:
     if name == "optimal":
         return [synthetic("ar1", 900, seed=5)]
+    if name == "funding_arbitrage":
+        return [replace(bars("mixed", n), columns=("funding_rate",)) for n in (2, 4)]
     if name in SEVERAL:
         return [bars("spot", 3), bars("perpetual", 3)][name == "pairs" :]
     return [bars("spot", 1), bars("perpetual", 1), bars("perpetual", 3)]
 
 
-def doubled(history: History) -> History:
-    """The same coin twice."""
+def doubled(history: History, kind: str) -> History:
+    """The same coin twice, or a coin beside its perpetual."""
     one = history.instruments[0]
-    twin = replace(one, symbol=f"TWIN-{one.symbol}")
+    symbol = one.symbol.removesuffix(":USDT") if kind == "mixed" else f"TWIN-{one.symbol}"
+    twin = replace(one, symbol=symbol, kind="spot" if kind == "mixed" else one.kind)
     pair = {name: np.repeat(getattr(history, name), 2, axis=1) for name in ("values", "funding", "final")}
     return replace(history, instruments=(one, twin), **pair)
 
 
 def market_for(history: History) -> Market:
-    module = catalog.load("envs", "perp" if history.instruments[0].kind == "perpetual" else "spot")
+    kinds = {i.kind for i in history.instruments}
+    module = catalog.load("envs", "funding" if len(kinds) > 1 else "perp" if kinds == {"perpetual"} else "spot")
     config = module.Config(features=FEATURES, episode_bars=100)
     market: Market = module.make(config, history.instruments, history.columns, history.bar_ns)
     return checks.fitted(market, history)
@@ -94,13 +98,14 @@ def test_training_twice_gives_the_same_weights_and_restoring_them_the_same_order
 @pytest.mark.parametrize("name", [n for n in AGENTS if n != "optimal"])
 @pytest.mark.parametrize("what", ["flat", "crash", "surge", "no volume", "gaps and delisting"])
 def test_disasters_are_survived(name: str, what: str) -> None:
-    for spot in (True, False):
-        if name == "pairs" and spot:
-            continue
-        history = disaster(what, spot)
-        if name in SEVERAL and len(history.instruments) == 1:
-            history = doubled(history)
-        module = catalog.load("envs", "spot" if spot else "perp")
-        config = module.Config(features=("log_return:1", "volatility:12"), episode_bars=50)
-        market = checks.fitted(module.make(config, history.instruments, history.columns, history.bar_ns), history)
+    kinds = {"pairs": ("perpetual",), "funding_arbitrage": ("mixed",)}.get(name, ("spot", "perpetual"))
+    for kind in kinds:
+        history = disaster(what, kind)
+        if name in (*SEVERAL, "funding_arbitrage") and len(history.instruments) == 1:
+            history = doubled(history, kind)
+        if kind == "mixed":
+            rates = np.full((*history.final.shape, 1), 1e-4)
+            values = np.concatenate([history.values[:, :, :5], rates], axis=2)
+            history = replace(history, values=values, columns=("funding_rate",))
+        market = market_for(history)
         checks.agent_orders_are_finite(market, checks.setup(name, market, history, {}), history)

@@ -20,7 +20,7 @@ FEATURES = ("log_return:1", "log_return:4", "volatility:12", "rsi:3", "macd:3:6"
 
 
 def kind(name: str) -> str:
-    return "perpetual" if name == "perp" else "spot"
+    return {"perp": "perpetual", "funding": "mixed"}.get(name, "spot")
 
 
 def maker(name: str, **params: object) -> checks.MakeEnv:
@@ -86,8 +86,7 @@ def test_the_sum_of_log_rewards_is_the_log_of_what_became_of_equity(name: str) -
     assert total == pytest.approx(np.log(log[-1][5] / log[0][5]), rel=1e-9)
 
 
-def disaster(what: str, spot: bool) -> History:
-    kind = "spot" if spot else "perpetual"
+def disaster(what: str, kind: str) -> History:
     n = 400
     if what == "flat":
         return prices(np.full(n, 100.0), kind=kind)
@@ -103,7 +102,7 @@ def disaster(what: str, spot: bool) -> History:
 @pytest.mark.parametrize("name", ENVS)
 @pytest.mark.parametrize("what", ["flat", "crash", "surge", "no volume", "gaps and delisting"])
 def test_disasters_are_survived(name: str, what: str) -> None:
-    history = disaster(what, kind(name) == "spot")
+    history = disaster(what, kind(name))
     for seed in range(3):
         env = maker(name, episode_bars=None)(history)
         log = checks.walk(env, checks.sampled(env, 400, seed))
