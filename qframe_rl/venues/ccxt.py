@@ -102,6 +102,22 @@ class ExchangeVenue:
             if outcome["status"] == "accepted":
                 self._ordered[a] += quantity
                 self._names[outcome["order"]] = a
+                if (limit, stop) != (None, None) and self._ledger.writing:
+                    self._arm(instrument.symbol)
+
+    def _arm(self, symbol: str) -> None:
+        """Set the exchange's dead man's switch, where CCXT has one: what rests is cancelled if we do not come back."""
+        import ccxt
+
+        countdown_ms = 2 * self._bar_ns // _MS
+        try:
+            if self._client.has.get("cancelAllOrdersAfter"):
+                self._client.cancel_all_orders_after(countdown_ms)
+            elif self._client.id == "binanceusdm":
+                market = self._client.market(symbol)["id"]
+                self._client.fapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": countdown_ms})
+        except (ccxt.BaseError, LookupError, TypeError) as error:
+            self._note(f"the dead man's switch of {symbol} could not be set: {type(error).__name__}")
 
     def cancel(self) -> None:
         """Cancel every order of ours that rests: the first thing that a kill switch does."""
