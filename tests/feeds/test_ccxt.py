@@ -116,10 +116,16 @@ def test_a_fault_is_waited_out_and_never_believed(server: Loopback, fault: str) 
 
 @pytest.mark.parametrize("fault", ["403", "451"])
 def test_a_block_is_not_taken_for_an_outage(server: Loopback, exchange: Exchange, fault: str) -> None:
-    server.faults = {0: fault}
+    server.faults = dict.fromkeys(range(3), fault)
     with pytest.raises(UserError, match=f"binance refuses the request: .*{fault}"):
         page(exchange)
-    assert server.data_requests == 1
+    assert server.data_requests == 3
+
+
+@pytest.mark.parametrize("fault", ["403", "451"])
+def test_a_firewalls_mistake_is_outlived(server: Loopback, exchange: Exchange, fault: str) -> None:
+    server.faults = {0: fault, 1: fault}
+    np.testing.assert_array_equal(page(exchange), expected(20))
 
 
 def test_patience_ends(server: Loopback) -> None:

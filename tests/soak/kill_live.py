@@ -1,7 +1,7 @@
 """Kill paper trading on the rehearsal exchange, through the genuine CCXT clients and a storm of faults.
 
-``python -m tests.soak.kill_live --kills 200 --faults storm``: no bar and no decision is lost or doubled, and the session
-ends as the backtest on the same bars does, to the bit.
+``python -m tests.soak.kill_live --kills 200 --faults storm``: no bar and no decision is lost or doubled, and the
+session ends as the backtest on the same bars does, to the bit.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int) -> 
     while True:
         starts += 1
         last = verify(journal).seq if journal.exists() else 0
-        pid = child(argv)
+        pid = child(argv, said=journal.parent.with_name("said.txt"))
         until = time.monotonic() + rng.uniform(0.2, 4.0)
         status = None
         while status is None and (done >= kills or time.monotonic() < until):
@@ -87,7 +87,8 @@ def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int) -> 
         else:
             failed += 1
             if os.waitstatus_to_exitcode(status) != 1:
-                raise SystemExit(f"the command ended with {os.waitstatus_to_exitcode(status)}")
+                words = journal.parent.with_name("said.txt").read_text().splitlines()
+                raise SystemExit(f"the command ended with {os.waitstatus_to_exitcode(status)}: {words[-3:]}")
         if journal.exists():
             head = verify(journal)
             assert head.seq >= last, f"events were lost: {head.seq} after {last}"
