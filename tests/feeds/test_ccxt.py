@@ -76,7 +76,9 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize("name", ["binance", "binance_um", "binanceusdm"])
 def test_every_address_is_replaced(name: str) -> None:
     made = client(name, url="http://127.0.0.1:1/")
+    sockets = made.urls["api"].pop("ws")
     assert all(url.startswith("http://127.0.0.1:1/") for url in made.urls["api"].values())
+    assert all(url.startswith("ws://127.0.0.1:1/") for url in sockets.values())
     assert made.id == ("binance" if name == "binance" else "binanceusdm")
 
 
