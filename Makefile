@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: setup dev train test check clean
+.PHONY: setup dev train checkpoints test check bench peers clean
 
 # What running needs.
 setup: $(VENV)/.run
@@ -25,6 +25,10 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.run
 train: setup
 	@$(PY) -m experiments.train $(ARGS)
 
+# The trained agents that ship, from the market data in QFRAME_DATA.
+checkpoints: setup
+	@$(PY) -m experiments.checkpoints $(ARGS)
+
 test: dev
 	@$(PY) -m pytest -n 2 $(ARGS)
 
@@ -33,6 +37,18 @@ check: dev
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
+
+# How fast it is; `make bench ARGS="env --peers .venv-peers/bin/python"` beside peers.
+bench: setup
+	@$(PY) -m experiments.benchmark $(ARGS)
+
+# Peers in an environment of their own: gym-trading-env asks for a CCXT of 2023.
+peers: .venv-peers/.done
+.venv-peers/.done:
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check 'torch>=2.6,<2.14' torchtrade vectorbt backtesting gymnasium
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps gym-trading-env
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -84,7 +84,7 @@ class DirectRl:
         self._net: Any = None
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train from scratch, or from where an interrupted training came to."""
+        """Train from scratch, from what was restored, or from where an interrupted training came to."""
         from qframe_rl.deep.training import Loop, Schedule, own_randomness, parts_of
 
         config = self.config
@@ -100,7 +100,7 @@ class DirectRl:
         if not starts:
             raise UserError(f"agent 'direct_rl' needs training periods of more than its sequence_bars, {n}.")
         with own_randomness(self.brief.seed):
-            self._net = self._network()
+            self._net = self._net or self._network()
             schedule = Schedule(
                 config.epochs, config.patience, config.learning_rate, config.max_gradient, self.brief.seed
             )

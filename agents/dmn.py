@@ -143,7 +143,7 @@ class Dmn:
         self._seen = -1
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train from scratch, or from where an interrupted training came to."""
+        """Train from scratch, from what was restored, or from where an interrupted training came to."""
         from qframe_rl.deep.training import Loop, Schedule, own_randomness, parts_of
 
         config = self.config
@@ -154,7 +154,7 @@ class Dmn:
         n_bars = sum(int(_held(piece).sum()) for piece, _ in learn)
         note = "" if n_bars >= _ENOUGH else f"; only {n_bars:,} bars to learn from: expect little"
         with own_randomness(self.brief.seed):
-            self._net = self._network().eval()
+            self._net = (self._net or self._network()).eval()
             schedule = Schedule(
                 config.epochs, config.patience, config.learning_rate, config.max_gradient, self.brief.seed
             )

@@ -81,7 +81,7 @@ class Eiie:
         self._net: Any = None
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train from scratch, or from where an interrupted training came to."""
+        """Train from scratch, from what was restored, or from where an interrupted training came to."""
         from qframe_rl.deep.training import Loop, Schedule, own_randomness, parts_of
 
         config = self.config
@@ -97,7 +97,7 @@ class Eiie:
             raise UserError(f"agent 'eiie' needs periods of more than its n_bars and batch_bars, {need}, together.")
         learn, stop = ([(self._piece(h), segments) for h, segments in parts] for parts in (train, judged))
         with own_randomness(self.brief.seed):
-            self._net = self._network()
+            self._net = self._net or self._network()
             schedule = Schedule(
                 config.epochs, config.patience, config.learning_rate, config.max_gradient, self.brief.seed
             )

@@ -13,11 +13,13 @@ from pydantic import Field
 
 from qframe_rl.agent import Brief, Log, State, Task, View
 from qframe_rl.config import Base, UserError, search
-from qframe_rl.features import frozen
+from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.theory import ar1_flip
 from qframe_rl.types import CLOSE, DAY, YEAR, Float, Int, Orders
+
+_MEASURED = Remembered()
 
 
 class Config(Base):
@@ -47,10 +49,6 @@ class Config(Base):
     """Standard deviation a year that each position aims at; exposure is capped at one share of equity in all."""
 
 
-QUICK = {"regime_bars": 60}
-"""Parameters that need little history: for a first try, and for tests."""
-
-
 class MeanReversion:
     """A state machine per instrument: flat, long or short, since when (ALGORITHMS, card 4.2)."""
 
@@ -78,8 +76,10 @@ class MeanReversion:
 
     def targets(self, bars: Float, times: Int, first: int) -> Float:
         """Walk the same states over all rows, beginning flat."""
-        n = bars.shape[1]
-        return self._walk(self._measured(bars, first), times[first:], np.zeros(n), np.zeros(n, dtype=np.int64))
+        n, config = bars.shape[1], self.config
+        numbers = (config.mean_bars, config.regime_bars, config.volatility_bars, config.quiet, config.wild, first)
+        measured = _MEASURED(numbers, bars[:, :, CLOSE], lambda: self._measured(bars, first))
+        return self._walk(measured, times[first:], np.zeros(n), np.zeros(n, dtype=np.int64))
 
     def _walk(self, measured: Float, times: Int, side: Float, since: Int) -> Float:
         config, out = self.config, np.empty(measured.shape[:2])
@@ -90,11 +90,11 @@ class MeanReversion:
     def _measured(self, bars: Float, first: int) -> Float:
         """(T - first, A, 3) z-scores, threshold multipliers and volatilities per bar."""
         config = self.config
-        close = np.ascontiguousarray(bars[first - self.window + 1 :, :, CLOSE])
-        out = np.empty((len(bars) - first, close.shape[1], 3))
-        work, order = np.empty((3, *close.shape)), np.empty(config.regime_bars)
+        close = np.ascontiguousarray(bars[first - self.window + 1 :, :, CLOSE].T)
+        out, work = np.empty((len(bars) - first, len(close), 3)), np.empty((3, close.shape[1]))
         numbers = (config.mean_bars, config.regime_bars, config.volatility_bars)
-        _measure(close, self.window - 1, *numbers, config.quiet, config.wild, work, order, out)
+        for a in range(len(close)):
+            _measure(close[a], self.window - 1, *numbers, config.quiet, config.wild, work, out[:, a])
         return out
 
 
@@ -185,109 +185,74 @@ def _walk(
 @compiled
 def _measure(
     close: Float, first: int, mean_bars: int, regime_bars: int, n: int, quiet: float, wild: float, work: Float,
-    order: Float, out: Float,
+    out: Float,
 ) -> None:  # fmt: skip
-    """Measure rows ``first``.. of (T, A) closes; NaN z-scores, from bars that are missing, compare as neither."""
+    """Measure rows ``first``.. of (T,) closes; NaN z-scores, from bars that are missing, compare as neither."""
     logs, moves, trailing = work[0], work[1], work[2]
-    for a in range(close.shape[1]):
-        for t in range(close.shape[0]):
-            logs[t, a] = math.log(close[t, a])
-            moves[t, a] = logs[t, a] - logs[max(t - 1, 0), a]
-        for t in range(first - regime_bars + 1, close.shape[0]):
-            mean = (logs[t, a] - logs[t - n, a]) / n
-            trailing[t, a] = math.sqrt(_squares(moves, a, t - n + 1, t + 1, mean) / n)
-        known = 0
-        for t in range(first - regime_bars + 1, first):
-            known = _insert(order, known, trailing[t, a])
-        for t in range(first, close.shape[0]):
-            known = _insert(order, known, trailing[t, a])
-            scale = 1.0
-            if known == regime_bars:
-                low, high = _quantile(order, known, 0.25), _quantile(order, known, 0.75)
-                scale = quiet if trailing[t, a] < low else wild if trailing[t, a] > high else 1.0
-            known = _remove(order, known, trailing[t - regime_bars + 1, a])
-            mean = _sum(close, a, t - mean_bars + 1, t + 1) / mean_bars
-            spread = math.sqrt(_squares(close, a, t - mean_bars + 1, t + 1, mean) / mean_bars)
-            out[t - first, a, 0] = (close[t, a] - mean) / (1e-12 if spread <= 1e-12 else spread)
-            out[t - first, a, 1] = scale
-            out[t - first, a, 2] = trailing[t, a]
+    for t in range(len(close)):
+        logs[t] = math.log(close[t])
+        moves[t] = logs[t] - logs[max(t - 1, 0)]
+    for t in range(first - regime_bars + 1, len(close)):
+        mean = (logs[t] - logs[t - n]) / n
+        trailing[t] = math.sqrt(_squares(moves[t - n + 1 : t + 1], mean) / n)
+    for t in range(first, len(close)):
+        recent = close[t - mean_bars + 1 : t + 1]
+        mean = _sum(recent) / mean_bars
+        spread = math.sqrt(_squares(recent, mean) / mean_bars)
+        out[t - first, 0] = (close[t] - mean) / (1e-12 if spread <= 1e-12 else spread)
+        out[t - first, 1] = _scale(trailing[t - regime_bars + 1 : t + 1], quiet, wild)
+        out[t - first, 2] = trailing[t]
 
 
 @inlined
-def _sum(x: Float, a: int, start: int, stop: int) -> float:
-    """Sum of rows of one instrument, in four strands: one alone would wait for each addition."""
+def _scale(trailing: Float, quiet: float, wild: float) -> float:
+    """Multiplier while the last of (n,) volatilities is below their lower or above their upper quartile.
+
+    The last one is among them, so how many lie below it, and how many not above, say on which side of an interpolated
+    quartile it is; nothing need be sorted.
+    """
+    last, n = trailing[-1], len(trailing)
+    below = within = above = 0
+    for k in range(n):
+        below += trailing[k] < last
+        within += trailing[k] <= last
+        above += trailing[k] > last
+    if within + above < n:
+        return 1.0
+    low, high = 0.25 * (n - 1), 0.75 * (n - 1)
+    if within <= (int(low) + 1 if low > int(low) else int(low)):
+        return quiet
+    return wild if below > int(high) else 1.0
+
+
+@inlined
+def _sum(x: Float) -> float:
+    """Sum, in four strands: one alone would wait for each addition."""
     one = two = three = four = 0.0
-    k = start
-    while k + 4 <= stop:
-        one += x[k, a]
-        two += x[k + 1, a]
-        three += x[k + 2, a]
-        four += x[k + 3, a]
-        k += 4
-    while k < stop:
-        one += x[k, a]
-        k += 1
+    whole = len(x) // 4 * 4
+    for k in range(0, whole, 4):
+        one += x[k]
+        two += x[k + 1]
+        three += x[k + 2]
+        four += x[k + 3]
+    for k in range(whole, len(x)):
+        one += x[k]
     return (one + two) + (three + four)
 
 
 @inlined
-def _squares(x: Float, a: int, start: int, stop: int, mean: float) -> float:
+def _squares(x: Float, mean: float) -> float:
     """Sum of squared distances from ``mean``, in four strands."""
     one = two = three = four = 0.0
-    k = start
-    while k + 4 <= stop:
-        one += (x[k, a] - mean) ** 2
-        two += (x[k + 1, a] - mean) ** 2
-        three += (x[k + 2, a] - mean) ** 2
-        four += (x[k + 3, a] - mean) ** 2
-        k += 4
-    while k < stop:
-        one += (x[k, a] - mean) ** 2
-        k += 1
+    whole = len(x) // 4 * 4
+    for k in range(0, whole, 4):
+        one += (x[k] - mean) ** 2
+        two += (x[k + 1] - mean) ** 2
+        three += (x[k + 2] - mean) ** 2
+        four += (x[k + 3] - mean) ** 2
+    for k in range(whole, len(x)):
+        one += (x[k] - mean) ** 2
     return (one + two) + (three + four)
-
-
-@inlined
-def _quantile(order: Float, n: int, q: float) -> float:
-    """Quantile of ``n`` sorted numbers, interpolated."""
-    place = q * (n - 1)
-    k = int(place)
-    return float(order[k] + (order[min(k + 1, n - 1)] - order[k]) * (place - k))
-
-
-@inlined
-def _place(order: Float, n: int, x: float) -> int:
-    """Return how many of ``n`` sorted numbers are below ``x``."""
-    low, high = 0, n
-    while low < high:
-        middle = (low + high) // 2
-        if order[middle] < x:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@inlined
-def _insert(order: Float, n: int, x: float) -> int:
-    """Put ``x`` among ``n`` sorted numbers, unless it is NaN; return how many there are then."""
-    if math.isnan(x):
-        return n
-    at = _place(order, n, x)
-    for k in range(n, at, -1):
-        order[k] = order[k - 1]
-    order[at] = x
-    return n + 1
-
-
-@inlined
-def _remove(order: Float, n: int, x: float) -> int:
-    """Take ``x`` out of ``n`` sorted numbers, unless it is NaN; return how many are left."""
-    if math.isnan(x):
-        return n
-    for k in range(_place(order, n, x), n - 1):
-        order[k] = order[k + 1]
-    return n - 1
 
 
 def make(config: Config, brief: Brief) -> MeanReversion:

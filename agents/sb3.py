@@ -13,7 +13,6 @@ from pydantic import Field
 
 from qframe_rl.agent import Brief, Log, State, Task, View
 from qframe_rl.config import Base, UserError, nearest
-from qframe_rl.interface import MarketInterface
 from qframe_rl.types import Orders, Single
 
 if TYPE_CHECKING:
@@ -49,10 +48,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "tqc": {"total_steps": 60_000, "n_envs": 8, "learning_rate": 1e-3, **_REPLAY, "gradient_steps": 2},
 }  # fmt: skip
 _SCALE_STEPS = 200
+_SNAPSHOTS = 20
+"""Times in a training that it is kept, so that it can go on after an interruption."""
 _QUANTILES = 50
 """Of QR-DQN: a loss over all pairs of the authors' 200 costs sixteen times as much."""
-_EXPLORATION = 0.1
-"""Standard deviation of TD3's noise on actions in [-1, 1] (Fujimoto et al., 2018)."""
 
 
 class Config(Base):
@@ -78,6 +77,9 @@ class Config(Base):
     """recurrent_ppo: units of the memory that lasts an episode."""
     log_std_init: float = -1.0
     """ppo, a2c, recurrent_ppo: log standard deviation of a continuous action at the start; its range is [-1, 1]."""
+    action_noise: float = Field(default=0.1, ge=0.0)
+    """td3: standard deviation of the noise on actions in training, on their range of [-1, 1]; it has no other way to
+    explore (0.1 in Fujimoto et al., 2018)."""
     scale_rewards: bool = True
     """Whether rewards are divided by the standard deviation of returns under random actions."""
     evaluations: int = Field(default=0, ge=0)
@@ -127,16 +129,15 @@ class Sb3:
         self._memory: Any = None
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train: from scratch, or on from where `restore` left it. After Ctrl-C `state` is what was learned by then.
+        """Train: from scratch, or on from where an interrupted training was.
 
         Weights, optimisers and the count of steps are taken up again; a replay buffer is filled anew.
         """
-        from qframe_rl.sb3.watch import Reporter, Validation
+        from qframe_rl.sb3.watch import Every, Reporter
         from qframe_rl.sb3.weights import given
 
+        self._state = dict(task.recall())
         done = int(self._state["steps"][0]) if self._state else 0
-        if done >= self.total_steps:
-            return
         with _own_randomness():
             scale = self._scale(task)
             model = self._model(task, scale, done)
@@ -144,18 +145,20 @@ class Sb3:
                 given(model, self._state)
             elif self.config.clone_epochs:
                 self._clone(model, task, log)
-            watched: list[Any] = [Reporter(log, self.total_steps)]
+            best: State = {}
+
+            def keep() -> None:
+                task.remember(self._taken(model, scale))
+
+            watched: list[Any] = [Reporter(log, self.total_steps), Every(self.total_steps // _SNAPSHOTS, keep)]
             if self.config.evaluations:
-                every = max(self.total_steps // self.config.evaluations, 1)
-                take = lambda: self._take(model, scale)  # noqa: E731
-                watched.append(Validation(lambda: self._score(model, task), take, log, every, self.config.patience))
+                watched.append(self._validation(model, task, log, lambda: best.update(self._taken(model, scale))))
             try:
-                self._learn(model, self.total_steps - done, watched)
-            finally:
-                if not self.config.evaluations or not np.isfinite(watched[-1].best):
-                    self._take(model, scale)
-                self.restore(self._state)
-        self._state["steps"] = np.array([self.total_steps], dtype=np.int64)
+                self._learn(model, max(self.total_steps - done, 0), watched)
+            except KeyboardInterrupt:
+                keep()
+                raise
+        self.restore(best or self._taken(model, scale))
 
     def decide(self, view: View) -> Orders:
         """Act greedily."""
@@ -232,7 +235,7 @@ class Sb3:
 
         shape = self.interface.action_space.shape
         assert shape is not None
-        return {"action_noise": NormalActionNoise(np.zeros(shape), np.full(shape, _EXPLORATION))}
+        return {"action_noise": NormalActionNoise(np.zeros(shape), np.full(shape, self.config.action_noise))}
 
     @property
     def _masks(self) -> Masks | None:
@@ -257,11 +260,9 @@ class Sb3:
         if c.algorithm == "recurrent_ppo":
             options["lstm_hidden_size"] = c.lstm_units
         if c.extractor != "mlp":
-            assert isinstance(self.interface, MarketInterface)
-            o = self.interface.observer
-            width = o.n_instruments * len(o.features)
+            rows, width = self.interface.market_shape
             options["features_extractor_class"] = EXTRACTORS[c.extractor]
-            options["features_extractor_kwargs"] = {"rows": o.n_rows, "width": width}
+            options["features_extractor_kwargs"] = {"rows": rows, "width": width}
         return options
 
     def _scale(self, task: Task) -> float:
@@ -281,6 +282,12 @@ class Sb3:
         assert isinstance(model.policy, ActorCriticPolicy)
         clone(model.policy, lessons(task), self.config.clone_epochs, self.seed, log)
 
+    def _validation(self, model: BaseAlgorithm, task: Task, log: Log, take: Callable[[], None]) -> Any:
+        from qframe_rl.sb3.watch import Validation
+
+        every = self.total_steps // self.config.evaluations
+        return Validation(lambda: self._score(model, task), take, log, every, self.config.patience)
+
     def _score(self, model: BaseAlgorithm, task: Task) -> float:
         """Validate the policy as it is now."""
         before, self._policy = self._policy, model.policy
@@ -289,11 +296,11 @@ class Sb3:
         finally:
             self._policy = before
 
-    def _take(self, model: BaseAlgorithm, scale: float) -> None:
+    def _taken(self, model: BaseAlgorithm, scale: float) -> State:
         from qframe_rl.sb3.weights import taken
 
         steps = np.array([model.num_timesteps], dtype=np.int64)
-        self._state = {**taken(model), "steps": steps, "reward_scale": np.array([scale])}
+        return {**taken(model), "steps": steps, "reward_scale": np.array([scale])}
 
     def _acting(self) -> BasePolicy:
         if self._policy is None:
@@ -318,8 +325,7 @@ class Sb3:
         if not fits.get(c.algorithm, True):
             able = [name for name in get_args(Algorithm) if fits.get(name, True)]
             raise UserError(f"agent.sb3.algorithm {c.algorithm!r} cannot take {space}; take one of {', '.join(able)}.")
-        window = getattr(getattr(self.interface, "observer", None), "n_rows", 1)
-        if c.extractor != "mlp" and window < 2:
+        if c.extractor != "mlp" and self.interface.market_shape[0] < 2:
             raise UserError(f"agent.sb3.extractor {c.extractor!r} reads a window of bars; set env.n_rows to 2 or more.")
         if c.clone_epochs and c.algorithm not in _CLONES:
             raise UserError(f"agent.sb3.clone_epochs is for {', '.join(_CLONES)}; set it to 0 for {c.algorithm}.")

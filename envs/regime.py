@@ -149,8 +149,8 @@ def _portrait(config: Config, act: Act) -> tuple[Curve, ...]:
         episodes.step(action, everyone)
     x = np.arange(steps, dtype=np.float64)
     return (
-        Curve("One episode: position", "", "step", "position held", x, held),
-        Curve("The same episode: regime", "", "step", "regime in force", x, regimes),
+        Curve("One episode", "regime", "step", "position held", x, regimes, given=True),
+        Curve("One episode", "", "step", "position held", x, held),
     )
 
 

@@ -1,19 +1,26 @@
-"""Score checkpoints on any bars: ``python -m experiments.evaluate --help``."""
+"""Score checkpoints, or study strategies through time: ``python -m experiments.evaluate --help``."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Parser, console, data_settings, door
+from experiments.cli import BarScreen, Parser, console, data_settings, door, locate_data, program, settings
+from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.runner.plan import Study
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from qframe_rl.runner.evaluate import Evaluation
+    from qframe_rl.runner.study import Studied
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
+STUDY = {"data": None, "agents": None, "agent": None, "level": None}
 
 
 def parser() -> Parser:
@@ -21,13 +28,20 @@ def parser() -> Parser:
     made = Parser(
         "evaluate",
         "Score one checkpoint, or several side by side, through the same session and kernel as paper trading. Without\n"
-        "further options on the bars of the first checkpoint's own test period.",
+        "further options on the bars of the first checkpoint's own test period.\n\n"
+        "With --walk-forward, --cpcv or --monte-carlo, study strategies instead: names of the catalogue, or the\n"
+        "strategy of a checkpoint with its parameters. It is fitted and tuned anew in every window, judged on what\n"
+        "follows, and the first one named is taken apart. experiments.report makes pages of the run's folder.",
         [
             "checkpoints/1a2b3c4d5e6f7081",
             "checkpoints/1a2b3c4d5e6f7081 checkpoints/8091a2b3c4d5e6f7 --symbols ETH/USDT --from 2023-01-01",
+            "mean_reversion --symbols BTC/USDT --from 2019-01-01 --walk-forward 8 --cpcv 6,2 --monte-carlo 1000",
+            "ppo momentum --symbols ETH/USDT --walk-forward 8 --set agent.ppo.total_steps=400000",
         ],
     )
-    made.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="folder of a checkpoint")
+    made.add_argument(
+        "what", nargs="+", metavar="AGENT|CHECKPOINT", help="name of a strategy, or folder of a checkpoint"
+    )
     made.add_argument("--from", dest="since", metavar="TIME", help="start of the period, ISO 8601 UTC")
     made.add_argument("--to", dest="until", metavar="TIME", help="end of the period, ISO 8601 UTC")
     made.add_argument(
@@ -41,22 +55,119 @@ def parser() -> Parser:
         "--out", type=Path, metavar="FOLDER", help="folder for journals and picture (default: runs/evaluate/CHECKPOINT)"
     )
     made.add_fields("data, each instead of the first checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
+    made.add_fields("study", Study, "study", STUDY)
+    made.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="assignments",
+        help="any setting of a study by its dotted key: env.*, agent.NAME.* (repeatable)",
+    )
+    made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
+    made.add_argument("--resume", action="store_true", help="take finished trainings of an interrupted study over")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Evaluate."""
     given = vars(parser().parse_args(argv))
+    if any(given[f"study.{name}"] is not None for name in ("walk_forward", "cpcv", "monte_carlo")):
+        return _study(given)
+    return _score([_folder(text) for text in given["what"]], given)
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir() and "/" not in text:
+        raise UserError(
+            f"{text!r} is not a folder: give checkpoints to score, or --walk-forward, --cpcv or --monte-carlo to study "
+            "a strategy by name."
+        )
+    return Path(text)
+
+
+def _study(given: dict[str, Any]) -> dict[str, Any] | None:
+    began = time.monotonic()
+    options = {key.removeprefix("study."): value for key, value in given.items() if key.startswith("study.")}
+    tree = settings(Study, None, given["assignments"], options | {"level": given["level"]})
+    tree["data"] = {**_mapping(tree.get("data")), **_asked(given)}
+    for key, name in (("since", "since"), ("until", "until")):
+        if given[key] is not None:
+            tree["data"][name] = given[key]
+    tree["agents"] = tuple(_named(text, tree) for text in given["what"])
+    locate_data(tree)
+    config = build(Study, tree, "settings")
+    with BarScreen() as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.study import study
+
+        screen.end("start up")
+        try:
+            done = study(config, given["runs"], screen, resume=given["resume"])
+        except KeyboardInterrupt:
+            screen.say("Finished trainings are kept; the same command with --resume takes them over.")
+            raise
+    seconds = time.monotonic() - began
+    tell(console(to_stderr=given["json"]), done, config, seconds)
+    if not given["json"]:
+        return None
+    facts = {key: done.facts[key] for key in ("significance", "overfitting", "superiority", "luck", "data")}
+    return {"run": str(done.folder), "leaderboard": done.facts["leaderboard"], "seconds": round(seconds, 3), **facts}
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {} if value is None else {"data": value}
+
+
+def _asked(given: dict[str, Any]) -> dict[str, Any]:
+    """Data settings of the options."""
+    found = data_settings(given).get("data", {})
+    return dict(found) if isinstance(found, dict) else {"data": found}
+
+
+def _named(text: str, tree: dict[str, Any]) -> str:
+    """Name of a strategy; of a checkpoint, the strategy's, with its parameters, market and data where none is given."""
+    if "/" not in text and not Path(text).is_dir():
+        return text
+    from qframe_rl.checkpoint import load_checkpoint
+
+    found = load_checkpoint(Path(text))
+    name = str(found.agent["name"])
+    agent = tree.setdefault("agent", {})
+    agent[name] = {**found.agent["params"], **agent.get(name, {})}
+    tree.setdefault("env", found.env)
+    tree["data"] = {**found.provenance["load"], **tree["data"]}
+    return name
+
+
+def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
+    """Print the leaderboard, the verdict, and what can be done next."""
+    from qframe_rl.evaluate.provenance import marked
+    from qframe_rl.evaluate.report.verdict import verdict
+    from qframe_rl.evaluate.table import render
+
+    title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
+    out.print(render(done.rows, title, config.level))
+    found = verdict(done.facts)
+    out.print(f"[bold]{found.headline}[/bold]", highlight=False)
+    for line in found.reasons:
+        out.print(f"  - {line}", highlight=False)
+    out.print(f"\nrun     {done.folder}", highlight=False, soft_wrap=True)
+    out.print(f"report  {program()} -m experiments.report {done.folder}", highlight=False, soft_wrap=True)
+    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+
+
+def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
     given_data = data_settings(given)
     baselines = [name for name in given["baselines"].split(",") if name]
-    folder = given["out"] or Path("runs") / "evaluate" / "+".join(place.name for place in given["checkpoints"])
+    folder = given["out"] or Path("runs") / "evaluate" / "+".join(place.name for place in places)
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.evaluate import evaluate
 
         screen.end("start up")
         done = evaluate(
-            given["checkpoints"],
+            places,
             given_data,
             given["since"],
             given["until"],

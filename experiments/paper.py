@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.cli import Parser, console, data_settings, door, program
-from qframe_rl.config import UserError, build
+from qframe_rl.alerts.config import AlertConfig
+from qframe_rl.config import Base, UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
 
@@ -28,6 +31,7 @@ def parser() -> Parser:
             "checkpoints/1a2b3c4d5e6f7081 --feed replay --speed max",
             "checkpoints/1a2b3c4d5e6f7081 --feed ccxt --exchange binance --symbols BTC/USDT --daily-loss 0.05",
         ],
+        "alerts go to the Apprise URLs in the environment variable APPRISE_URLS, separated by spaces\n",
     )
     made.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder of a checkpoint")
     made.add_argument(
@@ -40,10 +44,21 @@ def parser() -> Parser:
         "--speed",
         default="max",
         metavar="SPEED",
-        help="of a replay: max, or times the clock such as 60x (default: max)",
+        help="of a replay: max, or times the clock such as 60x (default: max); with --feed ccxt that of a test\n"
+        "exchange's clock (default: 1x)",
     )
     made.add_argument("--from", dest="since", metavar="TIME", help="start of a replay, ISO 8601 UTC")
     made.add_argument("--to", dest="until", metavar="TIME", help="end of a replay, ISO 8601 UTC")
+    made.add_argument(
+        "--fills",
+        choices=("bar", "book"),
+        default="bar",
+        help="with --feed ccxt: by the backtest's rule on the next bar, or by walking the live order book when the\n"
+        "decision is made; both prices are recorded (default: bar)",
+    )
+    made.add_argument(
+        "--latency-ms", type=float, default=100.0, metavar="MS", help="time before the book is looked at (default: 100)"
+    )
     made.add_argument("--url", metavar="URL", help="send every request of --feed ccxt there, such as a test exchange")
     made.add_argument(
         "--out",
@@ -51,8 +66,21 @@ def parser() -> Parser:
         metavar="FOLDER",
         help="folder of the journal (default: runs/paper/CHECKPOINT-HASH, one for each feed)",
     )
+    made.add_argument(
+        "--metrics",
+        type=int,
+        metavar="PORT",
+        help="serve /metrics (Prometheus) and /healthz on 127.0.0.1 (default: no)",
+    )
+    made.add_argument(
+        "--log", type=Path, metavar="FILE", help="append a line of JSON for each bar and decision (default: no)"
+    )
+    made.add_argument(
+        "--tensorboard", type=Path, metavar="FOLDER", help="write curves of the session there (default: no)"
+    )
     made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
     made.add_fields("limits of the risk engine", Limits, "limits", {})
+    made.add_fields("alerts", AlertConfig, "alerts", {name: f"alert_{name}" for name in AlertConfig.model_fields})
     return made
 
 
@@ -76,16 +104,26 @@ def speed_of(text: str) -> float:
     return speed
 
 
-def limits_of(given: dict[str, Any]) -> Limits:
-    """Limits that options ask for."""
-    asked = {k.removeprefix("limits."): v for k, v in given.items() if k.startswith("limits.") and v is not None}
-    return build(Limits, asked, "options")
+B = TypeVar("B", bound=Base)
+
+
+def asked(model: type[B], path: str, given: dict[str, Any]) -> B:
+    """What options under ``path`` ask for.
+
+    Raises
+    ------
+    UserError
+        For a value that does not fit.
+    """
+    found = {k.removeprefix(f"{path}."): v for k, v in given.items() if k.startswith(f"{path}.") and v is not None}
+    return build(model, found, "options")
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Trade on paper."""
     given = vars(parser().parse_args(argv))
-    speed, given_data, limits = speed_of(given["speed"]), data_settings(given), limits_of(given)
+    speed, given_data = speed_of(given["speed"]), data_settings(given)
+    limits, alerts = asked(Limits, "limits", given), asked(AlertConfig, "alerts", given)
     from qframe_rl.checkpoint import load_checkpoint
     from qframe_rl.runner.open import opened_live, opened_replay
     from qframe_rl.runner.paper import paper
@@ -96,18 +134,24 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     if given["feed"] == "ccxt":
-        opened = opened_live(given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note)
+        opened = opened_live(
+            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note,
+            fills=given["fills"], latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
+        )  # fmt: skip
     else:
         opened = opened_replay(
             given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed
         )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: opened.feed.stopped.set())
-    with out.status("waiting for the first bar") as line:
+    urls = os.environ.get("APPRISE_URLS", "").split()
+    with ExitStack() as stack:
+        line = stack.enter_context(out.status("waiting for the first bar"))
+        windows = Windows(opened, given, alerts, urls, stack)
         result = paper(
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
-            durable=given["feed"] == "ccxt", begun=_signals,
+            quotes=opened.quotes, durable=given["feed"] == "ccxt", secrets=secrets(urls), begun=windows.open,
         )  # fmt: skip
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
     out.print(
@@ -132,14 +176,68 @@ def _note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _signals(desk: object, ledger: object, operator: Any) -> None:
-    """Kill switch: SIGUSR1 halts, SIGUSR2 closes every position and halts."""
+def secrets(urls: Sequence[str]) -> list[str]:
+    """What must not be written anywhere: alert URLs, and whatever the environment calls a key, secret or password."""
+    words = ("KEY", "SECRET", "PASSWORD", "TOKEN")
+    named = [value for name, value in os.environ.items() if name.upper().endswith(words) and len(value) >= 6]
+    return [*urls, *named]
 
-    def leave(word: str) -> Any:
-        return lambda *_: setattr(operator, "signalled", word)
 
-    signal.signal(signal.SIGUSR1, leave("halt"))
-    signal.signal(signal.SIGUSR2, leave("flatten"))
+class Windows:
+    """What is opened beside a session: kill signals, alerts, metrics, a log, curves; closed with ``stack``."""
+
+    def __init__(self, opened: Any, given: dict[str, Any], alerts: AlertConfig, urls: Sequence[str], stack: ExitStack):
+        self._opened, self._given, self._stack = opened, given, stack
+        self._alerts, self._urls = alerts, urls
+
+    def open(self, desk: Any, ledger: Any, operator: Any) -> None:
+        """Open them, before the first bar."""
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(operator, "signalled", "halt"))
+        signal.signal(signal.SIGUSR2, lambda *_: setattr(operator, "signalled", "flatten"))
+        terms = self._opened.terms
+        symbols = [i.symbol for i in terms.instruments]
+        silent_s = self._alerts.silent_bars * terms.bar_ns / 1e9
+        made: list[Any] = []
+        if self._urls:
+            made.append(self._alarm(desk, ledger, symbols, silent_s))
+        if self._given["metrics"] is not None:
+            made.append(self._meter(desk, symbols, silent_s))
+        if self._given["log"] is not None:
+            from qframe_rl.watch.log import JsonLog
+
+            self._given["log"].parent.mkdir(parents=True, exist_ok=True)
+            sink = self._stack.enter_context(self._given["log"].open("a", encoding="utf-8", buffering=1))
+            made.append(JsonLog(sink, lambda: desk.live, symbols))
+        desk.listeners += made
+        desk.told += made
+        if self._given["tensorboard"] is not None:
+            from qframe_rl.watch.board import Board
+
+            desk.listeners.append(Board(self._given["tensorboard"], lambda: desk.drift.mean_bps))
+
+    def _alarm(self, desk: Any, ledger: Any, symbols: Sequence[str], silent_s: float) -> Any:
+        from qframe_rl.alerts.rules import Alerts
+        from qframe_rl.alerts.sender import Sender, channels
+
+        late = desk.late_ns
+        alerts = Alerts(
+            self._alerts, self._opened.folder.name, symbols, ledger.alert, lambda: desk.drift.mean_bps, late
+        )
+        desk.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
+        live = self._given["feed"] == "ccxt"
+        sender = Sender(ledger.path, channels(self._urls), silent_s if live else None)
+        sender.start()
+        self._stack.callback(sender.stop)
+        return alerts
+
+    def _meter(self, desk: Any, symbols: Sequence[str], silent_s: float) -> Any:
+        from qframe_rl.watch.metrics import Metrics, Window
+
+        metrics = Metrics(symbols, lambda: desk.drift.mean_bps, silent_s)
+        window = Window(metrics, self._given["metrics"])
+        self._stack.callback(window.close)
+        _note(f"metrics and health: http://127.0.0.1:{window.port}/metrics and /healthz")
+        return metrics
 
 
 if __name__ == "__main__":

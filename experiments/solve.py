@@ -121,7 +121,7 @@ def planned(cases: Mapping[str, Case], markets: Sequence[str], agents: str | Non
             raise UserError(f"unknown agent {label!r}{nearest(label, known)}")
     plan = {}
     for market in dict.fromkeys(markets or cases):
-        here = [label for label in labels if label in cases[market].agents or label in catalog.names("agents")]
+        here = [label for label in labels if cases[market].takes(label)]
         if here:
             plan[market] = here
     if not plan:

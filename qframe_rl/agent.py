@@ -175,8 +175,13 @@ class Task(Protocol):
     def validate(self, agent: Agent) -> float:
         """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""
 
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A task that keeps an unfinished training, pass by pass, so that it goes on after an interruption or a crash."""
+
     def remember(self, state: State) -> None:
-        """Keep how far the training is, so that it can go on there after an interruption."""
+        """Keep how far the training is."""
 
     def recall(self) -> State:
         """What `remember` was last given in this training or an interrupted one before it; empty at the start."""
@@ -186,7 +191,7 @@ class Learner(Agent, Protocol):
     """An agent that is trained."""
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train on ``task``: from scratch, or on from where `restore` left it."""
+        """Train on ``task``: from scratch, or on from what ``task.recall()`` has."""
 
     def state(self) -> State:
         """Everything that training produced."""
@@ -199,9 +204,9 @@ class Solver(Learner, Protocol):
     """A learner that can also be trained on a problem: an environment of plain numbers whose optimum is known.
 
     There ``task.train`` and ``task.validation`` are empty, `View` and `Orders` do not occur, and ``brief.interface``
-    has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for
-    nothing but ``brief``, ``envs`` and ``validate``, spends the step budget of its own configuration, and leaves a
-    policy. ``make`` in the agent's file states its class as the return type: that is how it is known to be a solver.
+    has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for no
+    bars, spends the step budget of its own configuration, and leaves a policy. ``make`` in the agent's file states its
+    class as the return type: that is how it is known to be a solver.
     """
 
     def policy(self) -> Callable[[NDArray[np.float32]], NDArray[Any]]:

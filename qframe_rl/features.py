@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from qframe_rl.jit import compiled, inlined
 from qframe_rl.types import CLOSE, DAY, HIGH, LOW, VOLUME, WEEK, Float, Int
 
 D = TypeVar("D", bound=np.generic)
+R = TypeVar("R")
 Kernel = Callable[[Float, Int, int, int, Float, Float], None]
 """``kernel(bars (T, A, C), times (T,), first, lookback, params, out (T - first, A))`` writes rows ``first``.. of T."""
 
@@ -63,6 +64,22 @@ def frozen(array: NDArray[D]) -> NDArray[D]:
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
+
+
+class Remembered:
+    """The last result of a costly function, for settings in a row that share its arguments."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, NDArray[Any], Any] | None = None
+
+    def __call__(self, key: object, array: NDArray[Any], compute: Callable[[], R]) -> R:
+        """Result for ``key`` and the bits of a float64 ``array``, computed unless both are those of the last call."""
+        bits = np.ascontiguousarray(array).view(np.uint64)
+        if self._last is not None and self._last[0] == key and np.array_equal(self._last[1], bits):
+            return cast(R, self._last[2])
+        result = compute()
+        self._last = (key, bits.copy(), result)
+        return result
 
 
 @inlined

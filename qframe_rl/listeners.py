@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from qframe_rl.agent import View
+from qframe_rl.config import UserError
 from qframe_rl.types import Account, Fills, Float, Instrument, Orders, Record
 
 FIELDS = Fills._fields[:-1]
@@ -124,3 +125,33 @@ def write_record(record: Record, path: Path) -> None:
     fresh = path.with_name(f".{path.name}.part")
     pyarrow.parquet.write_table(pyarrow.table(columns), fresh, compression="zstd")
     fresh.replace(path)
+
+
+def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) -> Record:
+    """Read what `write_record` wrote; the digest, which covers more than a file tells, is left empty.
+
+    Raises
+    ------
+    UserError
+        If the file does not hold these instruments.
+    """
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(path)
+    names = [*(f"order {name}" for name in Orders._fields), *(f"fill {name}" for name in FIELDS)]
+    wanted = [f"{i.symbol} {name}" for i in instruments for name in ("position", "mark", *names)]
+    missing = [name for name in wanted if name not in table.column_names]
+    if missing:
+        raise UserError(f"{path} is not the journal of these instruments: it has no column {missing[0]!r}.")
+
+    def column(name: str) -> Float:
+        return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
+
+    def panel(name: str) -> Float:
+        return np.stack([column(f"{i.symbol} {name}") for i in instruments], axis=1)
+
+    time = table.column("time").to_numpy().astype("datetime64[ns]").astype(np.int64)
+    fills = Fills.of(np.stack([panel(f"fill {name}") for name in FIELDS], axis=-1), column("absorbed"))
+    orders = Orders(*(panel(f"order {name}") for name in Orders._fields))
+    account = Account(column("cash"), panel("position"), panel("mark"))
+    return Record(instruments, bar_ns, time, account, orders, fills, "")

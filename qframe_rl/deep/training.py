@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qframe_rl.agent import Log, State, Task
+from qframe_rl.agent import Log, Resumable, State, Task
 from qframe_rl.types import History, Segment, Segments
 
 Losses = Callable[[int, np.random.Generator], Iterable[torch.Tensor]]
@@ -60,19 +60,20 @@ class Loop:
     schedule
         How long and how fast.
     task
-        Keeps how far the training came, pass by pass.
+        Keeps how far the training came, if it is `Resumable`.
     log
         Told of loss and score of each pass.
     """
 
     def __init__(self, net: torch.nn.Module, schedule: Schedule, task: Task, log: Log):
-        self.net, self.schedule, self.task, self.log = net, schedule, task, log
+        self.net, self.schedule, self.log = net, schedule, log
+        self.keeper = task if isinstance(task, Resumable) else None
         self.adam = torch.optim.Adam(net.parameters(), lr=schedule.learning_rate)
         self.epoch = 0
         self.best = -math.inf
         self.best_epoch = 0
         self.kept = arrays(net)
-        found = task.recall()
+        found = self.keeper.recall() if self.keeper else {}
         if found:
             self._take_over(found)
 
@@ -99,7 +100,8 @@ class Loop:
                 self.best, self.best_epoch, self.kept = found, self.epoch, arrays(self.net)
             self.log.scalar("train/loss", loss, self.epoch)
             self.log.scalar("validation/score", found, self.epoch)
-            self.task.remember(self._state())
+            if self.keeper:
+                self.keeper.remember(self._state())
             self.log.progress(self.epoch, schedule.epochs, f"validation {found:.2f}, best {self.best:.2f}{note}")
         load(self.net, self.kept)
         self.net.eval()

@@ -18,13 +18,16 @@ from qframe_rl.feeds.exchange import MS, Exchange, Note, Stopped
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, extend, panel, settled
 from qframe_rl.feeds.parquet import Series
-from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Instrument, Int, Source, timeframe_ns
+from qframe_rl.feeds.stream import Streams
+from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Float, Instrument, Int, Source, timeframe_ns
 
 # A closed candle changes for a moment, while late trades are counted in; it is final once the next one is listed, or
 # after this time.
 _GRACE_S = 3.0
 _POLL_S = 1.0
 _PATIENCE_S = 60.0
+_STALE_S = 30.0
+_LEAST_STALE_S = 0.5
 _MARK_TIMEFRAME = "1h"
 
 
@@ -36,6 +39,52 @@ class Clock(Protocol):
 
     def wait(self, seconds: float) -> None:
         """Return after ``seconds``, or raise `Stopped` as soon as the feed is stopped."""
+
+
+class LiveClock:
+    """The clock of an exchange that runs evenly, asked again now and then.
+
+    Parameters
+    ----------
+    exchange
+        The exchange.
+    speed
+        How many times faster than ours its clock runs.
+    wake
+        Ends a wait early.
+    idle
+        Called every second of a wait.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        speed: float = 1.0,
+        wake: threading.Event | None = None,
+        idle: Callable[[], None] = lambda: None,
+    ):
+        self._exchange, self._speed, self._idle = exchange, speed, idle
+        self._wake = wake or threading.Event()
+        self._set: tuple[int, int] | None = None
+
+    def now(self) -> int:
+        """Exchange time, ns UTC."""
+        ticks = time.monotonic_ns()
+        if self._set is None or ticks - self._set[0] > max(SECOND, int(600 * SECOND / self._speed)):
+            self._set = self._exchange.measured()
+        return self._set[1] + int((time.monotonic_ns() - self._set[0]) * self._speed)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so much exchange time, or until woken; raise `Stopped` as soon as the feed is stopped."""
+        end = time.monotonic() + seconds / self._speed
+        while True:
+            if self._exchange.stopped.is_set():
+                raise Stopped
+            woken = self._wake.wait(max(0.0, min(end - time.monotonic(), _POLL_S)))
+            self._idle()
+            if woken or time.monotonic() >= end:
+                self._wake.clear()
+                return
 
 
 @dataclass(eq=False)
@@ -79,6 +128,10 @@ class CcxtFeed:
         NaN for that instrument, and left out if no instrument traded.
     clock
         Time and waiting; the exchange's own clock by default.
+    speed
+        How many times faster than ours the exchange's clock runs: 1 but for a rehearsal.
+    depth
+        Levels of the order books that websockets follow, 0 for none; None = no websockets, REST alone.
     note
         Told in one line of every failure and wait.
 
@@ -103,6 +156,8 @@ class CcxtFeed:
         root: Path = Path(),
         patience_s: float = _PATIENCE_S,
         clock: Clock | None = None,
+        speed: float = 1.0,
+        depth: int | None = None,
         note: Note | None = None,
     ):
         self.bar_ns = timeframe_ns(timeframe)
@@ -123,11 +178,21 @@ class CcxtFeed:
         extra = tuple(spec.partition("=")[0] for spec in columns)
         self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + extra
         self._specs, self._root, self._timeframe, self._patience_s = tuple(columns), root, timeframe, patience_s
-        self._clock: Clock = clock or first
+        self.streams: Streams | None = None
+        if depth is not None:
+            stale_s = max(_LEAST_STALE_S, min(_STALE_S, self.bar_ns / SECOND / 2.0) / speed)
+            self.streams = Streams(
+                exchange, markets, timeframe, url=url, sandbox=sandbox, depth=depth, stale_s=stale_s, note=note
+            )
+        self._speed = speed
+        self._clock: Clock = clock or LiveClock(first, speed, self._wake(), lambda: self.idle())
         self._closed = 0
         self._resumed = False
         self.idle: Callable[[], None] = lambda: None
-        """Called at each poll."""
+        """Called every second while the feed waits."""
+
+    def _wake(self) -> threading.Event | None:
+        return self.streams.wake if self.streams is not None else None
 
     def resume(self, time: int, memory: Mapping[str, Any]) -> None:
         """Begin with the bar after the one that closed at ``time``, when `moment` had said ``memory``.
@@ -150,11 +215,26 @@ class CcxtFeed:
         lines = [[paid, None if np.isnan(last) else last] for paid, last in (line.told for line in self._lines)]
         return {"late_ns": max(0, now - bar.time), "skew_ns": self.skew_ns(), "memory": {"lines": lines}}
 
+    def book(self, symbol: str, depth: int) -> tuple[int, Float, Float]:
+        """Order book over REST: time (ns UTC, 0 if unknown), and (N, 2) bids and asks, best first.
+
+        Raises
+        ------
+        Unavailable
+            If the exchange does not give one.
+        """
+        (line,) = (x for x in self._lines if x.listing.symbol == symbol)
+        return line.exchange.book(line.listing, depth)
+
     def skew_ns(self) -> int:
-        """Local clock minus the exchange's."""
+        """Local clock minus the exchange's; 0 where the exchange's runs faster."""
+        if self._speed != 1.0:
+            return 0
         return time.time_ns() - self._lines[0].exchange.now()
 
     def __iter__(self) -> Iterator[Bar]:
+        if self.streams is not None:
+            self.streams.start()
         try:
             yield from self._missed() if self._resumed else self._warm_up()
             for line in self._lines:
@@ -163,6 +243,9 @@ class CcxtFeed:
                 yield from self._next()
         except Stopped:
             return
+        finally:
+            if self.streams is not None:
+                self.streams.stop()
 
     def _warm_up(self) -> Iterator[Bar]:
         """Yield the last `window` closed bars."""
@@ -207,7 +290,6 @@ class CcxtFeed:
         begun = self._clock.now()
         while not self._complete(opened, close) and self._clock.now() < self._deadline(opened, close, begun):
             self._clock.wait(min(_POLL_S, self.bar_ns / SECOND / 10))
-            self.idle()
         for line in self._perpetuals:
             due = _expected(line)
             line.waived = due if due < close else line.waived
@@ -223,8 +305,7 @@ class CcxtFeed:
     def _await(self, moment: int) -> None:
         """Wait for a moment of the exchange's clock, ns UTC."""
         while (left := (moment - self._clock.now()) / SECOND) > 0.0:
-            self._clock.wait(min(left, _POLL_S))
-            self.idle()
+            self._clock.wait(left)
 
     def _complete(self, opened: int, close: int) -> bool:
         """Ask for everything once; return whether the bar that opened at ``opened`` is all there."""

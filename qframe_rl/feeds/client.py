@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds.listing import Listing, base_exchange
@@ -25,7 +27,13 @@ _ROUTES = {
 }
 
 
-def client(exchange: str, kind: Kind = "spot", url: str | None = None, sandbox: bool = False) -> Any:
+def client(
+    exchange: str,
+    kind: Kind = "spot",
+    url: str | None = None,
+    sandbox: bool = False,
+    keys: Mapping[str, str] | None = None,
+) -> Any:
     """CCXT client of an exchange, without its markets.
 
     Parameters
@@ -38,12 +46,27 @@ def client(exchange: str, kind: Kind = "spot", url: str | None = None, sandbox: 
         Base address that every request goes to instead of the exchange; Binance only.
     sandbox
         The exchange's test environment.
+    keys
+        Credentials as CCXT names them, such as ``apiKey`` and ``secret``.
 
     Raises
     ------
     UserError
         For an unknown exchange, one that ``url`` does not work for, or one without a test environment.
     """
+    import ccxt
+
+    return _made(ccxt, exchange, kind, url, sandbox, keys or {})
+
+
+def pro(exchange: str, kind: Kind = "spot", url: str | None = None, sandbox: bool = False) -> Any:
+    """As `client`, a client of ccxt.pro: asynchronous, with websockets. Needs a running event loop."""
+    import ccxt.pro
+
+    return _made(ccxt.pro, exchange, kind, url, sandbox, {})
+
+
+def _made(flavour: Any, exchange: str, kind: Kind, url: str | None, sandbox: bool, keys: Mapping[str, str]) -> Any:
     import ccxt
 
     name, perpetuals = base_exchange(exchange)
@@ -54,8 +77,9 @@ def client(exchange: str, kind: Kind = "spot", url: str | None = None, sandbox: 
     options: dict[str, Any] = {"defaultType": "swap" if perpetual else "spot"}
     if name == "binance":
         options |= {"fetchMarkets": {"types": ["linear" if perpetual else "spot"]}, "fetchMargins": False}
-    made = getattr(ccxt, Listing(name, "/:" if perpetual else "/").client)(
-        {"enableRateLimit": True, "options": options}
+        options["fetchCurrencies"] = False
+    made = getattr(flavour, Listing(name, "/:" if perpetual else "/").client)(
+        {"enableRateLimit": True, "options": options, **keys}
     )
     made.on_rest_response = _guard
     if sandbox:
@@ -80,7 +104,19 @@ def _redirect(made: Any, name: str, url: str) -> None:
     if not url.startswith(("http://", "https://")):
         raise UserError(f"--url {url!r} does not begin with http:// or https://.")
     # Replaced, not merged: an address that is not listed must fail rather than reach the real exchange.
-    made.urls["api"] = {key: f"{url.rstrip('/')}/{path}" for key, path in _ROUTES.items()}
+    base = url.rstrip("/")
+    if urlsplit(base).hostname in ("127.0.0.1", "localhost"):
+        # A test exchange on this machine, perhaps on a clock a thousand times faster, asks for no patience.
+        made.enableRateLimit = False
+    sockets = base.replace("http", "ws", 1)
+    made.urls["api"] = {key: f"{base}/{path}" for key, path in _ROUTES.items()}
+    # CCXT takes a spot socket for one by "/stream" in its address, and puts its own paths in where "/ws" ends another.
+    made.urls["api"]["ws"] = {"spot": f"{sockets}/stream/ws", "linear": f"{sockets}/ws"}
+    if made.id == "binanceusdm":
+        # The error codes of the futures market are found by the real host's name alone.
+        linear = made.exceptions.get("linear", {})
+        merged = {part: {**made.exceptions.get(part, {}), **linear.get(part, {})} for part in ("exact", "broad")}
+        made.exceptions = {**made.exceptions, **merged}
 
 
 def _guard(

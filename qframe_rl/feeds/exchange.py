@@ -124,10 +124,10 @@ class Exchange:
         """Time by the exchange's clock, ns UTC; by the local one if it has none to ask."""
         ticks = time.monotonic_ns()
         if self._clock is None or ticks - self._clock[0] > 10 * MINUTE:
-            self._clock = self._measured()
+            self._clock = self.measured()
         return self._clock[1] + time.monotonic_ns() - self._clock[0]
 
-    def _measured(self) -> tuple[int, int]:
+    def measured(self) -> tuple[int, int]:
         """Monotonic and exchange time of one instant."""
         if not self.client.has.get("fetchTime"):
             return time.monotonic_ns(), time.time_ns()
@@ -240,6 +240,25 @@ class Exchange:
             return _candles(rows, step_ns, mark)
 
         return _from(self.retry(request), since)
+
+    def book(self, listing: Listing, depth: int) -> tuple[int, Float, Float]:
+        """Order book: time (ns UTC, 0 if unknown), and (N, 2) price and base units of bids and asks, best first.
+
+        It is asked for once: a book that comes late is of no use.
+
+        Raises
+        ------
+        Unavailable
+            If the exchange does not give one.
+        """
+        import ccxt
+
+        try:
+            told = self.client.fetch_order_book(listing.symbol, depth)
+            bids, asks = (_numbers([row[:2] for row in told[side][:depth]], 2) for side in ("bids", "asks"))
+        except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
+            raise Unavailable(f"{self.name} gives no order book of {listing.symbol}: {_short(error)}.") from None
+        return int(told.get("timestamp") or 0) * MS, bids[::-1], asks
 
     def rates(self, listing: Listing, since: int) -> Series:
         """One page of funding settlements at and after ``since``: (N, 1) rates at their times, ns UTC."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qframe_rl.config import UserError
-from qframe_rl.feeds.ccxt import CcxtFeed
+from qframe_rl.feeds.ccxt import CcxtFeed, Clock
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
@@ -15,7 +15,7 @@ from qframe_rl.feeds.files import load_file
 from qframe_rl.feeds.panel import extend
 from qframe_rl.feeds.quality import quarantine, suspects
 from qframe_rl.feeds.store import load_store
-from qframe_rl.types import History, checked, parse_time
+from qframe_rl.types import History, checked, parse_time, timeframe_ns
 
 _EXCHANGE, _SYNTHETIC = "ccxt:", "synthetic:"
 
@@ -81,7 +81,15 @@ def _load(config: DataConfig, report: Report | None) -> History:
 
 
 def live(
-    config: DataConfig, window: int, url: str | None = None, sandbox: bool = False, note: Note | None = None
+    config: DataConfig,
+    window: int,
+    url: str | None = None,
+    sandbox: bool = False,
+    note: Note | None = None,
+    *,
+    clock: Clock | None = None,
+    speed: float = 1.0,
+    depth: int | None = None,
 ) -> CcxtFeed:
     """Feed of the bars that close from now on, of the same instruments, columns and bar length as `load` gives.
 
@@ -92,7 +100,7 @@ def live(
         the store where ``data`` is one, else in `data_root`.
     window
         Bars of the warm-up.
-    url, sandbox, note
+    url, sandbox, note, clock, speed, depth
         As in `CcxtFeed`.
 
     Raises
@@ -104,7 +112,7 @@ def live(
     root = path if path.is_dir() else path.parent if path.is_file() else data_root()
     return CcxtFeed(
         _exchange(config), config.symbols, config.timeframe, window,
-        url=url, sandbox=sandbox, columns=config.columns, root=root, note=note,
+        url=url, sandbox=sandbox, columns=config.columns, root=root, note=note, clock=clock, speed=speed, depth=depth,
     )  # fmt: skip
 
 
@@ -124,9 +132,10 @@ def _downloaded(config: DataConfig, since: int | None, until: int | None, report
 def _synthetic(config: DataConfig) -> History:
     from qframe_rl.feeds.synthetic import synthetic
 
-    if config.timeframe != "1h" or config.symbols:
-        raise UserError(f"{config.data} is hourly and names its own symbols; leave symbols and timeframe out.")
-    return synthetic(config.data.removeprefix(_SYNTHETIC), n_bars=config.bars, seed=config.seed)
+    if config.symbols:
+        raise UserError(f"{config.data} names its own symbols; leave symbols out.")
+    name, bar_ns = config.data.removeprefix(_SYNTHETIC), timeframe_ns(config.timeframe)
+    return synthetic(name, n_bars=config.bars, seed=config.seed, bar_ns=bar_ns)
 
 
 def _cut(history: History, config: DataConfig, root: Path, since: int | None, until: int | None) -> History:

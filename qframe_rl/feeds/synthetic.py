@@ -18,7 +18,6 @@ from qframe_rl.types import HOUR, YEAR, Bool, Float, History, Instrument, Source
 
 START = 1_577_836_800_000_000_000
 """Open of the first bar: 2020-01-01 UTC."""
-_BARS_PER_YEAR = YEAR / HOUR
 
 
 class Ar1Config(Base):
@@ -102,7 +101,7 @@ class _Paths(NamedTuple):
     theory: dict[str, float] | None
 
 
-def synthetic(name: str, n_bars: int = 30_000, seed: int = 0, **params: Any) -> History:
+def synthetic(name: str, n_bars: int = 30_000, seed: int = 0, bar_ns: int = HOUR, **params: Any) -> History:
     """Make a market.
 
     Parameters
@@ -110,9 +109,11 @@ def synthetic(name: str, n_bars: int = 30_000, seed: int = 0, **params: Any) -> 
     name
         ``ar1``, ``gbm``, ``ou``, ``regimes`` or ``correlated``; parameters may follow, as in ``gbm,volatility=0.5``.
     n_bars
-        Number of hourly bars.
+        Number of bars.
     seed
         Root of its randomness.
+    bar_ns
+        Length of a bar: it scales what is stated by the year; what is stated by the bar stays.
     **params
         Fields of the generator's configuration.
 
@@ -128,7 +129,7 @@ def synthetic(name: str, n_bars: int = 30_000, seed: int = 0, **params: Any) -> 
     written = dict(_assignment(text, name) for text in given)
     config = build(model, written | params, f"synthetic:{name}")
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *name.encode()])))
-    return _history(make(config, n_bars, rng), ",".join([name, *given]), n_bars, rng)
+    return _history(make(config, n_bars, rng, YEAR / bar_ns), ",".join([name, *given]), n_bars, bar_ns, rng)
 
 
 def _assignment(text: str, name: str) -> tuple[str, str]:
@@ -138,7 +139,7 @@ def _assignment(text: str, name: str) -> tuple[str, str]:
     return key, value
 
 
-def _history(paths: _Paths, origin: str, n_bars: int, rng: np.random.Generator) -> History:
+def _history(paths: _Paths, origin: str, n_bars: int, bar_ns: int, rng: np.random.Generator) -> History:
     """Put plausible bars around closes: open at the last close, wicks of half a bar's move, log-normal volume."""
     n = len(paths.instruments)
     close = 100.0 * np.exp(np.cumsum(paths.returns, axis=0))
@@ -157,8 +158,8 @@ def _history(paths: _Paths, origin: str, n_bars: int, rng: np.random.Generator) 
     due = np.zeros((n_bars, n)) if paths.funding_rate is None else paths.funding_rate * opening
     return History(
         instruments=paths.instruments,
-        bar_ns=HOUR,
-        time=START + HOUR * np.arange(1, n_bars + 1, dtype=np.int64),
+        bar_ns=bar_ns,
+        time=START + bar_ns * np.arange(1, n_bars + 1, dtype=np.int64),
         values=np.ascontiguousarray(np.stack(channels, axis=-1)),
         funding=due,
         final=np.zeros((n_bars, n), dtype=np.bool_),
@@ -168,7 +169,7 @@ def _history(paths: _Paths, origin: str, n_bars: int, rng: np.random.Generator) 
     )
 
 
-def _ar1(config: Ar1Config, n_bars: int, rng: np.random.Generator) -> _Paths:
+def _ar1(config: Ar1Config, n_bars: int, rng: np.random.Generator, per_year: float) -> _Paths:
     signal = _autoregression(config.phi, rng.standard_normal(n_bars + 1))
     noise = config.noise_bps * rng.standard_normal(n_bars)
     returns = (config.edge_bps * signal[:-1] + noise)[:, None] / 1e4
@@ -188,24 +189,24 @@ def _autoregression(phi: float, shocks: Float) -> Float:
     return path
 
 
-def _gbm(config: GbmConfig, n_bars: int, rng: np.random.Generator) -> _Paths:
-    sigma = config.volatility / math.sqrt(_BARS_PER_YEAR)
-    returns = config.drift / _BARS_PER_YEAR + sigma * rng.standard_normal((n_bars, 1))
+def _gbm(config: GbmConfig, n_bars: int, rng: np.random.Generator, per_year: float) -> _Paths:
+    sigma = config.volatility / math.sqrt(per_year)
+    returns = config.drift / per_year + sigma * rng.standard_normal((n_bars, 1))
     return _Paths(returns, (_spot("GBM/USDT"),), {}, None, None)
 
 
-def _ou(config: OuConfig, n_bars: int, rng: np.random.Generator) -> _Paths:
+def _ou(config: OuConfig, n_bars: int, rng: np.random.Generator, per_year: float) -> _Paths:
     phi = 0.5 ** (1.0 / config.half_life_bars)
     level = config.deviation * _autoregression(phi, rng.standard_normal(n_bars + 1))
     coin = Instrument("OU/USDT:USDT", "perpetual", maker_fee=2e-4, taker_fee=5e-4, maintenance=0.005)
     return _Paths(np.diff(level)[:, None], (coin,), {}, None, None)
 
 
-def _correlated(config: CorrelatedConfig, n_bars: int, rng: np.random.Generator) -> _Paths:
+def _correlated(config: CorrelatedConfig, n_bars: int, rng: np.random.Generator, per_year: float) -> _Paths:
     shocks = _common(config.correlation, config.n_instruments, n_bars, rng)
-    sigma = config.volatility / math.sqrt(_BARS_PER_YEAR)
+    sigma = config.volatility / math.sqrt(per_year)
     coins = tuple(_spot(f"COIN{a}/USDT") for a in range(config.n_instruments))
-    return _Paths(config.drift / _BARS_PER_YEAR + sigma * shocks, coins, {}, None, None)
+    return _Paths(config.drift / per_year + sigma * shocks, coins, {}, None, None)
 
 
 def _common(correlation: float, n: int, n_bars: int, rng: np.random.Generator) -> Float:
@@ -218,16 +219,16 @@ def _common(correlation: float, n: int, n_bars: int, rng: np.random.Generator) -
 _REGIMES = np.array([(0.1, 1.0), (1.0, 1.2), (-1.2, 1.6), (-0.5, 3.0)])
 
 
-def _regimes(config: RegimesConfig, n_bars: int, rng: np.random.Generator) -> _Paths:
+def _regimes(config: RegimesConfig, n_bars: int, rng: np.random.Generator, per_year: float) -> _Paths:
     n = config.n_instruments
     moves = rng.random(n_bars) > config.stay
     regime = np.cumsum(np.where(moves, rng.integers(1, len(_REGIMES), n_bars), 0)) % len(_REGIMES)
     shocks = _common(config.correlation, n, n_bars, rng)
     log_variance = _autoregression(0.98, rng.standard_normal((n_bars, n)) - 0.3 * shocks)
-    sigma = config.volatility * _REGIMES[regime, 1:] * np.exp(0.35 * log_variance) / math.sqrt(_BARS_PER_YEAR)
-    jumping: Bool = rng.random((n_bars, n)) < config.jumps_per_year / _BARS_PER_YEAR
+    sigma = config.volatility * _REGIMES[regime, 1:] * np.exp(0.35 * log_variance) / math.sqrt(per_year)
+    jumping: Bool = rng.random((n_bars, n)) < config.jumps_per_year / per_year
     jumps = np.where(jumping, config.jump_size * rng.standard_normal((n_bars, n)), 0.0)
-    returns = _REGIMES[regime, :1] / _BARS_PER_YEAR + sigma * shocks + jumps
+    returns = _REGIMES[regime, :1] / per_year + sigma * shocks + jumps
     rate = _funding(returns)
     coins = tuple(
         Instrument(f"SYN{a}/USDT:USDT", "perpetual", maker_fee=2e-4, taker_fee=5e-4, maintenance=0.01) for a in range(n)

@@ -136,7 +136,7 @@ class Engine:
         """(B, n_numbers) observations, in an array that nobody else holds."""
         out: Single = self._shown.take()
         observer, tape = self.interface.observer, self.tape
-        _copy_windows(tape.features, self.row, observer.n_rows, out)
+        copy_windows(tape.features, self.row, observer.n_rows, out)
         first = observer.n_rows * tape.features.shape[1]
         see_rows(self.account, self.holding, tape.bars, self.row, BOUND, first, out)
         return out
@@ -242,7 +242,8 @@ def _end(active: Bool, account: Float, row: Int, last: Int, ends: Bool) -> None:
 
 
 @compiled
-def _copy_windows(features: Single, row: Int, n_rows: int, out: Single) -> None:
+def copy_windows(features: Single, row: Int, n_rows: int, out: Single) -> None:
+    """Copy rows ``row[b] - n_rows + 1`` to ``row[b]`` of (T, F) features to the beginning of row b of ``out``."""
     width = features.shape[1]
     flat = features.reshape(features.size)
     for b in range(len(row)):

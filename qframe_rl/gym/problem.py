@@ -66,6 +66,8 @@ class Curve(NamedTuple):
     y_label: str
     x: Float
     y: Float
+    given: bool = False
+    """Whether it shows the circumstances, which are the same for every policy, and not what the policy does."""
 
 
 @dataclass(frozen=True)

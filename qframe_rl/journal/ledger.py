@@ -18,7 +18,7 @@ from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.store import Alert, Event, Writer, read
 from qframe_rl.types import iso
 
-REMARKS = frozenset({"process", "note"})
+REMARKS = frozenset({"process", "note", "alert"})
 """Kinds of events on which nothing depends: a replay passes over them."""
 
 
@@ -124,8 +124,9 @@ class Ledger:
             self._writer.append(kind, canonical(payload))
 
     def alert(self, alert: Alert) -> None:
-        """Put a message into the outbox, in the same transaction as the events; what was recorded is not said twice."""
+        """Note an alert and put it into the outbox, in one transaction; what was recorded is not said twice."""
         if self.writing:
+            self.remark("alert", alert._asdict())
             self._must_write().alert(alert)
 
     def commit(self, pulse: Plain | None = None) -> None:

@@ -272,6 +272,14 @@ def pulse(path: Path) -> tuple[int, str] | None:
         return row
 
 
+def waiting(path: Path) -> int:
+    """Messages in the outbox that were not delivered yet."""
+    _check_kind(path)
+    with closing(_connect(path, writable=False)) as database:
+        (count,) = database.execute("SELECT count(*) FROM outbox WHERE sent IS NULL").fetchone()
+        return int(count)
+
+
 def writer_of(path: Path) -> int | None:
     """Process that writes to a journal; None if there is none."""
     head = _head_path(path)

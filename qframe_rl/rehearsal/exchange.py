@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -85,15 +86,21 @@ class Exchange:
         """
         self.clock.set(to_ms)
         while not self.world.advance(_SLICE_S):
-            await asyncio.sleep(0)
-            await self._settled(time.monotonic() + patience_s, _MOST_UNSENT)
-        await self._settled(time.monotonic() + patience_s, 0)
+            await self._settled(patience_s if self._unsent() > _MOST_UNSENT else 0.0)
+        await self._settled(patience_s)
         self.nudge()
         return self.world.now
 
-    async def _settled(self, deadline: float, most: int) -> None:
-        while self._unsent() > most and time.monotonic() < deadline:
-            await asyncio.sleep(0.0005)
+    async def _settled(self, patience_s: float) -> None:
+        """Wait until everything is on its way; who does not read is not waited for longer than patience lasts."""
+        waits = [link.sent.wait() for link in self.hub.links if link.backlog]
+        if waits and patience_s > 0.0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.gather(*waits), patience_s)
+        else:
+            for wait in waits:
+                wait.close()
+            await asyncio.sleep(0)
 
     def charge(self, weight: int) -> tuple[int, bool]:
         """Count a request's weight; return the weight of this minute, and whether it is within the limit."""

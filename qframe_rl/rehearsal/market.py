@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 import numpy as np
 
@@ -67,12 +68,12 @@ class Market:
         """Close of the last bar."""
         return int(self.opens[-1]) + self.bar_ms
 
-    @property
+    @cached_property
     def price_digits(self) -> int:
         """Digits after the point of prices on the wire."""
         return 8 if self.wire == SPOT else places(self.tick)
 
-    @property
+    @cached_property
     def quantity_digits(self) -> int:
         """Digits after the point of quantities on the wire."""
         return 8 if self.wire == SPOT else places(self.lot)

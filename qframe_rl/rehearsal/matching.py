@@ -67,6 +67,7 @@ class Engine:
         self.row = -1
         """Bar that is open; -1 = none, and nobody trades."""
         self.halted = False
+        """Prices go on, and no client trades."""
         self.ration: Decimal | None = None
         """Share of an order that may fill at one instant; None = all of it."""
         self.sides: dict[str, list[Order]] = {BUY: [], SELL: []}
@@ -75,8 +76,6 @@ class Engine:
         """Orders that wait for their trigger price, and what is done then."""
         self.ratio = Decimal(1)
         """Mark price over last price."""
-        self.version = 0
-        """Counts the changes of the book that clients make."""
         self._taken = {BUY: ZERO, SELL: ZERO}
 
     @property
@@ -181,7 +180,6 @@ class Engine:
         side = self.sides[order.side]
         if order in side:
             side.remove(order)
-            self.version += 1
         self.waiting = [(o, fire) for o, fire in self.waiting if o is not order]
         order.account.wallet(self.market.wire).release(order)
         order.account.settle(order)
@@ -215,7 +213,7 @@ class Engine:
         self.renew()
         target = print_.price
         served: set[int] = set()
-        while not self.idle and (crossing := self._crossing(target, served)) is not None:
+        while not self.halted and not self.idle and (crossing := self._crossing(target, served)) is not None:
             at, order, fire = crossing
             self.price = target if jump else at
             if fire is None:
@@ -225,7 +223,7 @@ class Engine:
                 self.waiting.remove((order, fire))
                 fire()
         self.price = target
-        if self.config.touch_share > 0.0:
+        if self.config.touch_share > 0.0 and not self.halted:
             self._touch(print_)
 
     def _crossing(self, target: Decimal, served: set[int]) -> _Crossing | None:
@@ -283,7 +281,6 @@ class Engine:
             self.close(order, EXPIRED)
         else:
             insort(self.sides[order.side], order, key=_rank)
-            self.version += 1
 
     def _matches(self, order: Order) -> Iterator[Offer]:
         """What an order would take, the best first; its own account's orders are met with quantity 0."""
@@ -374,7 +371,6 @@ class Engine:
                 self.sides[order.side].remove(order)
             order.account.wallet(self.market.wire).release(order)
             order.account.settle(order)
-        self.version += 1
 
 
 def _rank(order: Order) -> tuple[Decimal, int]:

@@ -230,6 +230,8 @@ class _Server:
         self.loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
+        # Loading and listening take a while; virtual time begins when clients can.
+        self.exchange.clock.set(self.exchange.clock.start_ms)
         pump = asyncio.ensure_future(self.exchange.pump())
         await self.leave.wait()
         self.exchange.stopping.set()

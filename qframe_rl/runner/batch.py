@@ -7,26 +7,28 @@ to the last bit; `tests/contracts` holds every such agent of the catalogue to it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from itertools import islice
+from typing import TypeVar
 
-import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
 from qframe_rl.agent import Agent, Planner
 from qframe_rl.config import UserError
-from qframe_rl.gym.engine import Engine
 from qframe_rl.gym.market import Market
-from qframe_rl.gym.tape import Tape
-from qframe_rl.interface import MarketInterface
-from qframe_rl.jit import compiled
-from qframe_rl.kernel.rows import ABSORBED
-from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Orders, Record, Segment
+from qframe_rl.jit import compiled, inlined
+from qframe_rl.kernel.columns import ABSORBED, CASH, EQUITY, MARK, N_FILLS, POSITION, RUINED, bars_of, opened
+from qframe_rl.kernel.lanes import LANES, scratch
+from qframe_rl.kernel.rows import advance_rows, target_rows
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
+from qframe_rl.kernel.walk import walk_rows
+from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Int, Orders, Record, Segment
 
-_MOST = 8_000_000
-"""Numbers of targets that are held at once: 64 MB."""
+T = TypeVar("T")
+_TOGETHER = LANES
+"""Lanes that are walked side by side: as many accounts as the kernel settles at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ def lane(agent: Planner, history: History, segment: Segment, window: int, *, del
     window
         As in `qframe_rl.runner.backtest.backtest`.
     delay
-        Bars by which each decision comes late: a stress test.
+        Bars by which what it sees of the market is late: a stress test.
 
     Raises
     ------
@@ -85,44 +87,77 @@ def lane(agent: Planner, history: History, segment: Segment, window: int, *, del
             f"{history.source.origin}: the period has {max(0, segment.stop - start)} bars with its warm-up, but "
             f"{window} are needed before the first decision and one after; take a longer period."
         )
-    bars, times = history.values[start : segment.stop], history.time[start : segment.stop]
-    targets = agent.targets(bars, times, window - 1)[:-1]
-    if delay:
-        late = np.full((delay, targets.shape[1]), np.nan)
-        targets = np.concatenate([late, targets[:-delay]])
+    if start < delay:
+        raise UserError(f"{history.source.origin}: {delay} more bars are needed before the first decision.")
+    seen = slice(start - delay, segment.stop - delay)
+    targets = agent.targets(history.values[seen], history.time[seen], window - 1)[:-1]
     return Lane(history, first, targets, agent.band, window)
 
 
 def batch(market: Market, lanes: Sequence[Lane]) -> list[Result]:
     """Settle all lanes, and return what each came to, in their order.
 
-    Lanes that share a band are laid on one tape, longest first, as many at once as memory allows.
+    Lanes that share a band are walked side by side, longest first.
     """
     found: dict[int, Result] = {}
-    for group in _groups(lanes, _MOST // len(market.instruments)):
+    for group in _groups(lanes):
         walk = _Walk(market, [lanes[k] for k in group])
-        found |= dict(zip(group, walk.results(), strict=True))
+        found |= dict(zip(group, walk.results(np.empty), strict=True))
     return [found[k] for k in range(len(lanes))]
+
+
+def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T]) -> list[T]:
+    """Settle any number of lanes, and keep of each no more than its score.
+
+    Lanes are taken as they come, so they may be made on the way, and the memory of their curves is used again: a
+    thousand settings over a hundred thousand bars never lie in memory at once.
+
+    Parameters
+    ----------
+    market
+        Rules and cash.
+    lanes
+        The backtests.
+    score
+        What to keep of a result; its arrays are only good until it returns.
+    """
+    buffers: dict[int, Float] = {}
+
+    def room(shape: tuple[int, ...]) -> Float:
+        size = math.prod(shape)
+        if len(buffers.get(len(shape), ())) < size:
+            buffers[len(shape)] = np.empty(size)
+        return buffers[len(shape)][:size].reshape(shape)
+
+    kept, coming = [], iter(lanes)
+    tape: tuple[tuple[int, ...], tuple[Float, list[int]]] = ((), (np.empty(0), []))
+    while group := list(islice(coming, LANES)):
+        for band in dict.fromkeys(one.band for one in group):
+            if band != group[0].band:
+                raise ValueError("the lanes of a sweep must share a band")
+        names = tuple(id(one.history) for one in group)
+        if tape[0] != names:
+            tape = (names, _tape(group))
+        kept += [score(result) for result in _Walk(market, group, tape[1]).results(room)]
+    return kept
 
 
 def records(market: Market, lanes: Sequence[Lane]) -> list[Record]:
     """Settle all lanes, and return the journal of each: the same numbers and digest as a session's."""
     found: dict[int, Record] = {}
-    for group in _groups(lanes, _MOST // (20 * len(market.instruments))):
+    for group in _groups(lanes):
         walk = _Walk(market, [lanes[k] for k in group])
         found |= dict(zip(group, walk.records(), strict=True))
     return [found[k] for k in range(len(lanes))]
 
 
-def _groups(lanes: Sequence[Lane], most: int) -> Iterator[list[int]]:
-    """Indices of lanes to settle together: at most ``most`` bars, the longest lane's times their number."""
+def _groups(lanes: Sequence[Lane]) -> Iterator[list[int]]:
+    """Indices of lanes to walk side by side: of one band, and of about the same length."""
     order = sorted(range(len(lanes)), key=lambda k: (lanes[k].band, -len(lanes[k].targets), k))
     at = 0
     while at < len(order):
-        longest, stop = len(lanes[order[at]].targets), at + 1
-        while stop < len(order) and lanes[order[stop]].band == lanes[order[at]].band:
-            if longest * (stop + 1 - at) > most:
-                break
+        stop = at + 1
+        while stop < len(order) and stop - at < _TOGETHER and lanes[order[stop]].band == lanes[order[at]].band:
             stop += 1
         yield order[at:stop]
         at = stop
@@ -134,56 +169,48 @@ def planner(agent: Agent) -> Planner | None:
 
 
 class _Walk:
-    """A group of lanes on one engine."""
+    """A group of lanes: accounts, the tape that they walk along, and where they are on it."""
 
-    def __init__(self, market: Market, lanes: Sequence[Lane]):
+    def __init__(self, market: Market, lanes: Sequence[Lane], tape: tuple[Float, list[int]] | None = None):
         self.market, self.lanes = market, lanes
-        tape, offsets = _tape(lanes)
+        self.bars, offsets = tape or _tape(lanes)
         n, b = len(market.instruments), len(lanes)
         self.length = np.array([len(one.targets) for one in lanes])
-        self.targets = np.full((int(self.length.max()), b, n), np.nan)
-        for k, one in enumerate(lanes):
-            self.targets[: len(one.targets), k] = one.targets
-        self.engine = Engine(tape, _plain(lanes[0].band, n), market.rules, market.reward, market.cash, None, b)
-        rows = np.array([offset + one.first for offset, one in zip(offsets, lanes, strict=True)])
-        _begin(self.engine, lanes, rows, rows + self.length)
+        self.row = np.array([offset + one.first for offset, one in zip(offsets, lanes, strict=True)])
+        self.account, self.holding = opened(market.cash, b), np.zeros((b, n, 2))
+        self.holding[:, :, MARK] = np.stack([_marks(one) for one in lanes])
 
-    def _steps(self) -> Iterator[tuple[int, Bool]]:
-        """Walk along the bars; yields the number of each and who was active in it."""
-        alive = np.ones(len(self.lanes), dtype=np.bool_)
-        for t in range(len(self.targets)):
-            active = alive & (t < self.length)
-            _, ruined, _ = self.engine.step(self.targets[t], active)
-            yield t, active
-            alive &= ~ruined
-
-    def results(self) -> list[Result]:
-        engine, b = self.engine, len(self.lanes)
-        equity = np.empty((len(self.targets) + 1, b))
-        equity[0] = engine.equity
-        sums = np.zeros((b, 3))
-        for t, active in self._steps():
-            _count(engine.fills, active, sums)
-            equity[t + 1] = engine.equity
+    def results(self, room: Callable[[tuple[int, ...]], Float]) -> list[Result]:
+        """What each account came to; ``room`` makes arrays."""
+        (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
+        targets, equity, sums = room((b, steps, a)), room((b, steps + 1)), np.zeros((b, 3))
+        for k, one in enumerate(self.lanes):
+            targets[k, : len(one.targets)] = one.targets
+        equity[:, 0] = self.account[:, EQUITY]
+        walk_rows(
+            targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars, self.row, rules.table,
+            rules.leverage, rules.shorting, equity, sums, np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_),
+            np.empty((b, a)), np.empty((0, a)), np.zeros((b, a, N_FILLS)), scratch(a),
+        )  # fmt: skip
         return [
-            Result(equity[: n + 1, k].copy(), float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]))
+            Result(equity[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]))
             for k, n in enumerate(self.length.tolist())
         ]
 
     def records(self) -> list[Record]:
         """Journals: rows of cash, loss absorbed, positions, marks, orders and fills, chained as `Journal` chains."""
-        engine, a = self.engine, len(self.market.instruments)
-        rows = np.zeros((len(self.targets) + 1, len(self.lanes), 2 + 14 * a))
-        rows[0, :, 0], rows[0, :, 2 : 2 + 2 * a] = engine.cash, np.concatenate([engine.position, engine.mark], axis=1)
+        (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
+        targets, rows = np.full((steps, b, a), np.nan), np.zeros((steps + 1, b, 2 + 14 * a))
+        for k, one in enumerate(self.lanes):
+            targets[: len(one.targets), k] = one.targets
+        rows[0, :, 0], rows[0, :, 2 + a : 2 + 2 * a] = self.account[:, CASH], self.holding[:, :, MARK]
         rows[0, :, 2 + 3 * a : 2 + 5 * a] = np.nan
-        ends = np.zeros(len(self.lanes), dtype=np.int64)
-        for t, active in self._steps():
-            row = rows[t + 1]
-            row[:, 0], row[:, 1] = engine.cash, np.where(active, engine._book[:, ABSORBED], 0.0)
-            row[:, 2 : 2 + a], row[:, 2 + a : 2 + 2 * a] = engine.position, engine.mark
-            row[:, 2 + 2 * a : 2 + 5 * a] = engine.orders.transpose(0, 2, 1).reshape(len(row), -1)
-            row[:, 2 + 5 * a :] = engine.fills.transpose(0, 2, 1).reshape(len(row), -1)
-            ends += active
+        ends, active = np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_)
+        _walk(
+            targets, self.lanes[0].band, self.account, self.holding, self.bars, self.row, self.length, rules.table,
+            rules.leverage, rules.shorting, np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a),
+            np.empty((0, a)), active, ends, rows,
+        )  # fmt: skip
         return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
 
     def _record(self, rows: Float, one: Lane) -> Record:
@@ -200,23 +227,36 @@ class _Walk:
 
 
 @compiled
-def _count(fills: Float, active: Bool, sums: Float) -> None:
-    """Add what a bar cost, traded and filled to ``sums`` (B, 3); ``fills`` (B, A, 9) as in `qframe_rl.types.Fills`."""
-    for b in range(len(active)):
-        if active[b]:
-            for a in range(fills.shape[1]):
-                f = fills[b, a]
-                sums[b, 0] += f[2] + f[3] + f[4] + f[5]
-                sums[b, 1] += abs(f[0]) * f[1] + abs(f[7]) * f[8]
-                sums[b, 2] += 1.0 if f[0] != 0.0 else 0.0
+def _walk(
+    targets: Float, band: float, account: Float, holding: Float, bars: Float, row: Int, length: Int, table: Float,
+    leverage: float, shorting: bool, fills: Float, orders: Float, work: Float, offset: Float, active: Bool, ends: Int,
+    rows: Float,
+) -> None:  # fmt: skip
+    """Move all accounts along their bars, bar by bar, and note each; ``ends`` (B,) counts the bars of each."""
+    for t in range(len(targets)):
+        for b in range(len(row)):
+            active[b] = t < length[b] and account[b, RUINED] == 0.0
+            ends[b] += 1 if active[b] else 0
+        target_rows(targets[t], offset, band, account, holding, bars, row, orders, work)
+        advance_rows(
+            targets[t], offset, band, account, holding, bars, row, active, table, leverage, shorting, True, fills, work
+        )
+        for b in range(len(row)):
+            if active[b]:
+                _note(account[b], holding[b], orders[b], fills[b], rows[t + 1, b])
 
 
-def _begin(engine: Engine, lanes: Sequence[Lane], first: NDArray[np.int64], last: NDArray[np.int64]) -> None:
-    """Set every account to where its session would be at the first decision."""
-    marks = np.stack([_marks(one) for one in lanes])
-    state = engine.snapshot()
-    state |= {"row": first, "last": last, "mark": marks}
-    engine.restore(state)
+@inlined
+def _note(account: Float, holding: Float, orders: Float, fills: Float, out: Float) -> None:
+    """Write one row of a journal."""
+    n = len(holding)
+    out[0], out[1] = account[CASH], account[ABSORBED]
+    for a in range(n):
+        out[2 + a], out[2 + n + a] = holding[a, POSITION], holding[a, MARK]
+        for k in range(3):
+            out[2 + (2 + k) * n + a] = orders[a, k]
+        for k in range(9):
+            out[2 + (5 + k) * n + a] = fills[a, k]
 
 
 def _marks(one: Lane) -> Float:
@@ -226,59 +266,18 @@ def _marks(one: Lane) -> Float:
     return np.where(rows < 0, np.nan, seen[np.maximum(rows, 0), np.arange(seen.shape[1])])
 
 
-def _tape(lanes: Sequence[Lane]) -> tuple[Tape, list[int]]:
-    """Lay the distinct histories of the lanes end to end; and where each lane's begins."""
+def _tape(lanes: Sequence[Lane]) -> tuple[Float, list[int]]:
+    """Lay the distinct histories of the lanes end to end, (T, A, 8); and say where each lane's begins."""
     begins: dict[int, int] = {}
-    parts: list[History] = []
+    parts: list[Float] = []
     total = 0
     for one in lanes:
         if id(one.history) not in begins:
             begins[id(one.history)] = total
-            parts.append(one.history)
-            total += len(one.history)
-    values = _joined([part.values[:, :, :5] for part in parts])
-    tape = Tape(
-        time=_joined([part.time for part in parts]), values=values,
-        funding=_joined([part.funding for part in parts]), final=_joined([part.final for part in parts]),
-        tradable=~np.isnan(values[:, :, CLOSE]), features=np.empty((total, 0), dtype=np.float32),
-        runs=np.array([[0, total - 1]]),
-    )  # fmt: skip
-    return tape, [begins[id(one.history)] for one in lanes]
-
-
-def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts)
-
-
-class _Scheme:
-    """An action is the target itself."""
-
-    space: gymnasium.Space[Any] = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
-
-    def __init__(self, band: float):
-        self.band = band
-        self._market: Float = np.empty((0, 0))
-
-    def targets(self, actions: NDArray[Any]) -> tuple[Float, Float]:
-        if self._market.shape != actions.shape:
-            self._market = np.full(actions.shape, np.nan)
-        return actions, self._market
-
-
-class _Blind:
-    n_rows, n_numbers = 1, 0
-
-
-@dataclass
-class _Plain:
-    """The interface of an engine that nobody observes."""
-
-    scheme: _Scheme
-    observer: Any
-
-
-def _plain(band: float, n: int) -> MarketInterface:
-    return cast(MarketInterface, _Plain(_Scheme(band), _Blind()))
+            history = one.history
+            parts.append(bars_of(history.values, history.funding, history.final))
+            total += len(history)
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts)), [begins[id(one.history)] for one in lanes]
 
 
 def with_costs(market: Market, factor: float) -> Market:
@@ -289,8 +288,6 @@ def with_costs(market: Market, factor: float) -> Market:
     ValueError
         If they could take a price to zero.
     """
-    from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
-
     table = market.rules.table.copy()
     table[:, [MAKER, TAKER, HALF_SPREAD, IMPACT]] *= factor
     if (table[:, HALF_SPREAD] + table[:, IMPACT] * np.sqrt(table[:, VOLUME_SHARE]) >= 1.0).any():

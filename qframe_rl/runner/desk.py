@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
@@ -72,10 +73,10 @@ class Operator:
 
 
 class Told(Protocol):
-    """Told of what the desk does; it reads, and may put alerts into the ledger."""
+    """Told of what the desk does; it can change nothing."""
 
-    def decided(self, view: View, verdict: Verdict) -> None:
-        """Orders are about to go out."""
+    def decided(self, view: View, verdict: Verdict, seconds: float) -> None:
+        """A decision is written down, so many seconds after its bar arrived; its orders are about to go out."""
 
     def changed(self, time: int, state: str, reasons: Sequence[str]) -> None:
         """The state of trading changed."""
@@ -123,14 +124,17 @@ class Desk:
         self.conditions: Callable[[], Conditions] = Conditions
         """What the feed knows of the moment."""
         self.told: list[Told] = []
+        self.resumed: Callable[[int], None] = lambda time: None
+        """Told once, with the last bar's close, when a session that was on record goes on."""
         self.n_bars = 0
         self._venue = venue
         self._ledger = ledger
         self._symbols = [i.symbol for i in instruments]
         self._operator = operator
         self._quotes, self._quoted = quotes, quoted
-        self._listeners = listeners
+        self.listeners = list(listeners)
         self._view: View | None = None
+        self._arrived = 0.0
         self._sent = Orders.market(np.zeros(len(instruments)))
 
     @property
@@ -158,9 +162,11 @@ class Desk:
         if verdict.state != "ACTIVE":
             decision["state"] = verdict.state
         self._ledger.put("decision", decision)
-        for one in self.told:
-            one.decided(view, verdict)
+        live = self._ledger.writing
         self._ledger.commit(self.pulse())
+        if live:
+            for one in self.told:
+                one.decided(view, verdict, perf_counter() - self._arrived)
         self._sent = verdict.orders
         if isinstance(self._venue, TwinVenue):
             self._venue.quote(books)
@@ -168,7 +174,17 @@ class Desk:
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar."""
+        self._arrived = perf_counter()
         return self._venue.advance(bar)
+
+    def late_ns(self) -> int:
+        """How late the last bar arrived."""
+        return self.conditions().late_ns
+
+    @property
+    def live(self) -> bool:
+        """Whether what happens is new, not repeated from the record."""
+        return self._ledger.writing
 
     def heed(self) -> None:
         """Obey what the operator said since the last time; nothing before the first decision."""
@@ -191,7 +207,7 @@ class Desk:
         self.engine.begin(view.time, view.account)
         self.digest.begin(view.time, view.account)
         self._ledger.put("started", {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)})
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.started(view)
 
     def settled(self, view: View, orders: Orders) -> None:
@@ -211,12 +227,12 @@ class Desk:
         reasons = self.engine.settled(view.time, view.account, self._sent, view.fills)
         if reasons:
             self._tell(view.time, reasons)
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.settled(view, self._sent)
 
     def ended(self, view: View) -> None:
         """Write what is left."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.ended(view)
         self._ledger.commit(self.pulse())
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ import numpy as np
 from pydantic import Field
 
 from qframe_rl import catalog
-from qframe_rl.agent import Solver, State
+from qframe_rl.agent import Solver
 from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
 from qframe_rl.evaluate.inference.seeds import mean, seeds_interval
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Curve, Problem
 from qframe_rl.runner.experiment import code_fingerprint
 from qframe_rl.runner.log import RunLog, Screen
-from qframe_rl.runner.solve import EPISODES, ProblemTask, measure
+from qframe_rl.runner.solve import EPISODES, ProblemTask, measure, read_state, write_state
 
 _RESULT, _WEIGHTS, _PARTIAL = "result.json", "weights.safetensors", "partial.safetensors"
 
@@ -47,6 +46,12 @@ class Case(Base):
     """Discount for agents that have one and are not given another; null = their own."""
     agents: dict[str, Contender] = Field(default={})
     """Agents by the label under which they are asked for; any other of the catalogue runs with its defaults."""
+    only_these: bool = False
+    """Whether no other agent is asked: where one without memory cannot pass."""
+
+    def takes(self, label: str) -> bool:
+        """Whether an agent of that label can be asked."""
+        return label in self.agents or (label in catalog.names("agents") and not self.only_these)
 
     def contender(self, label: str) -> Contender:
         """The agent of a label.
@@ -56,12 +61,10 @@ class Case(Base):
         UserError
             If there is none.
         """
-        if label in self.agents:
-            return self.agents[label]
-        if label not in catalog.names("agents"):
-            known = sorted({*self.agents, *catalog.names("agents")})
+        if not self.takes(label):
+            known = sorted({*self.agents, *(() if self.only_these else catalog.names("agents"))})
             raise UserError(f"unknown agent {label!r} for {self.env.name}{nearest(label, known)}")
-        return Contender(agent=Ref(name=label))
+        return self.agents.get(label, Contender(agent=Ref(name=label)))
 
 
 class Cell(NamedTuple):
@@ -134,7 +137,7 @@ class Bench:
     def train(self, cell: Cell) -> Trained:
         """Train one agent, or take it over from an earlier run of the same configuration and code.
 
-        After Ctrl-C what was learned so far is kept, and the next call goes on from there.
+        Where an agent keeps what it has learned so far, the next call after an interruption goes on from there.
         """
         case, title = self.cases[cell.market], f"{cell.market}  {cell.label}  seed {cell.run}"
         problem = make_problem(case.env)
@@ -144,7 +147,7 @@ class Bench:
         place = self.folder / _identity(cell, case, contender.agent.name, params, seed, self.n_episodes)
         self.screen.begin(title)
         if (place / _RESULT).exists():
-            agent.restore(_read(place / _WEIGHTS))
+            agent.restore(read_state(place / _WEIGHTS))
             reached = Reached(**json.loads((place / _RESULT).read_text(encoding="utf-8")))
             self.screen.end(title, f"{reached.share:.2%} of the optimum, taken over from an earlier run")
         else:
@@ -153,23 +156,15 @@ class Bench:
         return Trained(cell, reached, problem.portrait(agent.policy()))
 
     def _fit(self, agent: Solver, problem: Problem, seed: int, place: Path, title: str) -> Reached:
-        import time
-
-        place.mkdir(parents=True, exist_ok=True)
-        if (place / _PARTIAL).exists():
-            agent.restore(_read(place / _PARTIAL))
         log = RunLog(place / "tensorboard", title, self.screen)
         began = time.perf_counter()
         try:
-            agent.fit(ProblemTask(problem, seed), log)
-        except KeyboardInterrupt:
-            _keep(agent.state(), place / _PARTIAL)
-            raise
+            agent.fit(ProblemTask(problem, seed, place / _PARTIAL), log)
         finally:
             log.close()
         seconds = time.perf_counter() - began
         reached = Reached(*measure(problem, agent, self.n_episodes), seconds)
-        _keep(agent.state(), place / _WEIGHTS)
+        write_state(agent.state(), place / _WEIGHTS)
         (place / _PARTIAL).unlink(missing_ok=True)
         fresh = place / f"{_RESULT}.part"
         fresh.write_text(json.dumps(reached._asdict()) + "\n", encoding="utf-8")
@@ -224,18 +219,3 @@ def _identity(cell: Cell, case: Case, agent: str, params: dict[str, Any], seed: 
     env = case.env.model_dump(mode="json")
     print_of = fingerprint(env, agent, params, seed, n_episodes, code_fingerprint())
     return f"{cell.market}-{cell.label.replace(':', '-')}-{cell.run}-{print_of}"
-
-
-def _keep(state: State, path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    if state:
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, fresh)
-        shutil.move(fresh, path)
-
-
-def _read(path: Path) -> State:
-    from safetensors.numpy import load_file
-
-    return dict(load_file(path))

@@ -10,15 +10,21 @@ from typing import Any
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import UserError, fingerprint
+from qframe_rl.feeds.ccxt import Clock
 from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.store import NAME, read
 from qframe_rl.runner.backtest import window_of
 from qframe_rl.runner.deploy import deployed
+from qframe_rl.runner.desk import Quotes
 from qframe_rl.runner.evaluate import data_for, period_of
-from qframe_rl.runner.paper import Terms, terms_of
+from qframe_rl.runner.paper import Rule, Terms, terms_of
+from qframe_rl.runner.quotes import LiveQuotes
 from qframe_rl.runner.recorded import Live, ReplayFeed
 from qframe_rl.types import Segment, timeframe_name
+
+DEPTH = 20
+"""Levels of each side of the order books that are recorded."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Opened:
     feed: Live
     terms: Terms
     folder: Path
+    quotes: Quotes | None = None
 
 
 def opened_replay(
@@ -88,6 +95,11 @@ def opened_live(
     folder: Path | None,
     url: str | None,
     note: Callable[[str], None],
+    *,
+    fills: Rule = "bar",
+    latency_s: float = 0.0,
+    speed: float = 1.0,
+    clock: Clock | None = None,
 ) -> Opened:
     """Open a session on the candles of an exchange as they close.
 
@@ -97,8 +109,12 @@ def opened_live(
     ----------
     place, checkpoint, given, folder
         As in `opened_replay`.
-    url, note
+    url, note, speed, clock
         As in `qframe_rl.feeds.load.live`.
+    fills
+        Whose fills count; order books are recorded either way.
+    latency_s
+        As in `LiveQuotes`.
 
     Raises
     ------
@@ -112,7 +128,7 @@ def opened_live(
         checkpoint, checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns, "the checkpoint itself"
     )
     window = window_of(market, agent)
-    feed = live(config, window, url, note=note)
+    feed = live(config, window, url, note=note, clock=clock, speed=speed, depth=DEPTH)
     source = {
         "feed": "ccxt",
         "exchange": feed.source.exchange,
@@ -121,14 +137,15 @@ def opened_live(
         "timeframe": timeframe_name(feed.bar_ns),
     }
     terms = Terms(
-        checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window
-    )
+        checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,
+        fills, quoted=True,
+    )  # fmt: skip
     folder = folder or _folder(place, terms)
     begun = terms_of(folder / NAME)
     if begun is not None and [i.symbol for i in begun.instruments] == source["symbols"]:
         terms = replace(terms, instruments=begun.instruments)
     market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, feed.source.origin)
-    return Opened(market, agent, feed, terms, folder)
+    return Opened(market, agent, feed, terms, folder, LiveQuotes(feed, DEPTH, latency_s))
 
 
 def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, Terms]:

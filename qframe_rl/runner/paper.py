@@ -163,7 +163,13 @@ def paper(
         _agree(ledger, terms, path)
         recording = Recording(ledger, feed, market.instruments, terms.columns, terms.bar_ns)
         note = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
-        recording.began = lambda: ledger.remark("process", {"says": "begins", **note})
+
+        def goes_on() -> None:
+            ledger.remark("process", {"says": "begins", **note})
+            if desk.n_bars:
+                desk.resumed(desk.pulse()["time"])
+
+        recording.began = goes_on
         view = walk(desk, recording, agent, terms.window)
         state: Literal["finished", "stopped", "liquidated"] = "finished"
         if view.terminated:

@@ -61,14 +61,21 @@ def _draw(ax: Axes, panel: str, optimal: Sequence[Curve], learned: Mapping[str, 
     for k, portraits in enumerate(learned.values()):
         for curves in portraits:
             for curve in curves:
-                if curve.panel == panel:
+                if curve.panel == panel and not curve.given:
                     ax.plot(curve.x, curve.y, color=PALETTE[k % len(PALETTE)], linewidth=1.6, alpha=0.55)
     shown = [curve for curve in optimal if curve.panel == panel]
     for curve in shown:
-        ax.plot(curve.x, curve.y, color=INK, linewidth=1.3, linestyle=(0, (4, 2)))
+        if curve.given:
+            ax.plot(curve.x, curve.y, color=GRID, linewidth=7.0, zorder=0.5)
+        else:
+            ax.plot(curve.x, curve.y, color=INK, linewidth=1.3, linestyle=(0, (4, 2)))
         if curve.label:
             ax.annotate(curve.label, (curve.x[-1], curve.y[-1]), xytext=(4, 0), textcoords="offset points",
                         va="center", fontsize=8, color=INK, annotation_clip=False)  # fmt: skip
+    level = float(shown[0].y[0])
+    if level > 0.0 and all((curve.y == level).all() for curve in shown):
+        # Around a constant, an axis of its own choice would make a mountain of every molehill.
+        ax.set_ylim(0.0, max(2.0 * level, 1.05 * ax.get_ylim()[1]))
     ax.set_xlabel(shown[0].x_label, fontsize=9, color=INK)
     ax.set_ylabel(shown[0].y_label, fontsize=9, color=INK)
 

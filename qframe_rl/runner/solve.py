@@ -2,18 +2,21 @@
 
 The protocol is small. A learner that can be trained on a problem has, beside what every `Learner` has, a method
 ``policy()`` that returns its trained, deterministic policy over plain observations; its ``fit`` asks the task for
-nothing but ``brief``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
+nothing but ``brief``, ``envs``, ``validate``, ``remember`` and ``recall``. See `qframe_rl.agent.Solver`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from qframe_rl.agent import Agent, Brief, Solver, State
+from qframe_rl.config import UserError
 from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.types import Bool, Float, History, Segments
 
@@ -63,13 +66,15 @@ class ProblemTask:
         The problem.
     seed
         Root of the learner's randomness, in [0, 2³²).
+    snapshot
+        File in which an interrupted training is kept; None = nowhere.
     """
 
     train: Sequence[tuple[History, Segments]] = ()
     validation: Sequence[tuple[History, Segments]] = ()
 
-    def __init__(self, problem: Problem, seed: int):
-        self.problem = problem
+    def __init__(self, problem: Problem, seed: int, snapshot: Path | None = None):
+        self.problem, self.snapshot = problem, snapshot
         self.brief: Brief = problem.brief(seed)
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
@@ -79,11 +84,13 @@ class ProblemTask:
         return envs
 
     def remember(self, state: State) -> None:
-        """Keep nothing: a cell of a table is trained in one go."""
+        """Write ``state`` to the snapshot, whole or not at all."""
+        if self.snapshot is not None:
+            write_state(state, self.snapshot)
 
     def recall(self) -> State:
-        """Nothing is kept."""
-        return {}
+        """Read the snapshot; empty where there is none."""
+        return {} if self.snapshot is None or not self.snapshot.exists() else read_state(self.snapshot)
 
     def validate(self, agent: Agent) -> float:
         """Mean score of a `Solver` over episodes that are neither trained nor measured on."""
@@ -108,3 +115,30 @@ def measure(problem: Problem, agent: Solver, n_episodes: int = EPISODES) -> Shar
     learned = float(scores(problem, agent.policy(), n_episodes).mean())
     optimal = float(scores(problem, problem.theory().policy(), n_episodes).mean())
     return Share(optimal / learned if optimal < 0.0 else learned / optimal, learned, optimal)
+
+
+def write_state(state: State, path: Path) -> None:
+    """Write arrays to a file, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, fresh)
+    fresh.replace(path)
+
+
+def read_state(path: Path) -> State:
+    """Read what `write_state` wrote.
+
+    Raises
+    ------
+    UserError
+        If it is corrupt.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except SafetensorError:
+        raise UserError(f"{path} is corrupt; remove it, and the training begins anew.") from None

@@ -27,7 +27,7 @@ DROPS = 10
 JITTERS = (-0.2, -0.1, 0.1, 0.2)
 SLOW_PATHS = 20
 """Rebuilt paths for an agent that must be walked bar by bar."""
-_CHUNK = 100
+_CHUNK = 32
 
 
 class Link(NamedTuple):

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from qframe_rl.config import Base, Ref, UserError, fingerprint
+from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.overfitting import overfitting
 from qframe_rl.evaluate.inference.sharpe import min_backtest_years, min_track_record, moments, probabilistic_sharpe
@@ -24,10 +23,9 @@ from qframe_rl.evaluate.metrics import bars_per_year, metrics, returns, sharpe
 from qframe_rl.evaluate.montecarlo import influence, periods
 from qframe_rl.evaluate.montecarlo.prices import NULLS
 from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
-from qframe_rl.evaluate.splits import Cpcv, Fold, WalkForward
+from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
-from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.quality import describe
 from qframe_rl.listeners import write_record
@@ -36,6 +34,7 @@ from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.files import period, write_json
 from qframe_rl.runner.log import Screen
+from qframe_rl.runner.plan import Study
 from qframe_rl.runner.stress import Elsewhere, Link, bootstrapped, reordered, stresses
 from qframe_rl.runner.windows import Bench, Subject, Window, journals, rate_of
 from qframe_rl.types import DAY, Float, History, Int, Record, iso
@@ -45,68 +44,6 @@ BESIDE = ("buy_and_hold", "flat")
 _NULL_SHARE = 5
 _FEWEST_NULLS = 100
 _BLOCKS = 16
-
-
-class Study(Base):
-    """Everything that decides what a study does."""
-
-    data: DataConfig = DataConfig()
-    """The bars."""
-    env: Ref = Ref(name="auto")
-    """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
-    agents: tuple[str, ...] = ("mean_reversion",)
-    """Strategies of the catalogue; the first is taken apart, the others are judged beside it."""
-    agent: dict[str, dict[str, Any]] = Field(default={})
-    """Parameters of the strategies' configurations, by name; a parameter given here is not searched."""
-    walk_forward: int = Field(default=8, ge=1)
-    """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
-    anchored: bool = True
-    """Whether training parts begin at the first bar; else they roll along."""
-    cpcv: tuple[int, ...] = ()
-    """Groups and test groups of combinatorial purged cross-validation, such as 6,2; none = leave it out."""
-    monte_carlo: int = Field(default=0, ge=0)
-    """Paths of each Monte Carlo test; each null model has a fifth of them, at least 100. 0 = leave it out."""
-    gap: int = Field(default=24, ge=0)
-    """Bars purged between training and test; the reach of a label in cross-validation."""
-    embargo: int = Field(default=24, ge=0)
-    """Bars dropped from training after each test block of cross-validation."""
-    settings: int = Field(default=48, ge=1)
-    """Most settings that a window chooses among; 1 = no tuning."""
-    seed: int = Field(default=0, ge=0)
-    """Root of all randomness."""
-    level: float = Field(default=0.9, gt=0.0, lt=1.0)
-    """Share of the bootstrap resamples inside the intervals."""
-    resamples: int = Field(default=1000, ge=100)
-    """Number of bootstrap resamples."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, values: object) -> object:
-        """Read ``6,2`` as two numbers, and a market's parameters without its name as meant for the default one."""
-        if not isinstance(values, Mapping):
-            return values
-        filled = dict(values)
-        if isinstance(filled.get("cpcv"), str):
-            filled["cpcv"] = tuple(part.strip() for part in filled["cpcv"].split(",") if part.strip())
-        env = filled.get("env")
-        if isinstance(env, Mapping) and "name" not in env:
-            filled["env"] = {"name": "auto", **env}
-        return filled
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Study:
-        if len(self.cpcv) not in (0, 2):
-            raise ValueError("cpcv needs two numbers, groups and test groups, such as 6,2")
-        if self.cpcv:
-            self.cross()
-        if not self.agents or len(set(self.agents)) < len(self.agents):
-            raise ValueError("agents: name at least one strategy, and none twice")
-        return self
-
-    def cross(self) -> Cpcv:
-        """Make the split of the cross-validation."""
-        groups, tested = self.cpcv
-        return Cpcv(n_groups=groups, n_test=tested, horizon=self.gap, embargo=self.embargo)
 
 
 @dataclass

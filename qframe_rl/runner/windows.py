@@ -8,7 +8,7 @@ trial that the deflated Sharpe ratio counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -216,14 +216,14 @@ def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0)
     window
         Bars shown at each decision.
     delay
-        Bars by which every decision comes late.
+        Bars by which what they see of the market is late.
     """
     found: dict[int, Result] = {}
     lanes = []
     for n, (agent, history, segment) in enumerate(jobs):
         plan = planner(agent)
         if plan is None:
-            found[n] = played(market, Late(agent, delay) if delay else agent, history, segment, window)
+            found[n] = played(market, Late(agent, delay) if delay else agent, history, segment, window + delay)
         else:
             lanes.append((n, lane(plan, history, segment, window, delay=delay)))
     for (n, _), result in zip(lanes, batch(market, [one for _, one in lanes]), strict=True):
@@ -243,18 +243,15 @@ def journals(market: Market, jobs: Sequence[Job], window: int, on_bar: OnBar | N
 
 
 class Late:
-    """An agent whose decisions come some bars late: a stress test."""
+    """An agent that sees the market some bars late, and its own account at once: a stress test."""
 
     def __init__(self, agent: Agent, delay: int):
-        self.agent, self.delay, self.window = agent, delay, agent.window
-        self._waiting: list[Orders] = []
+        self.agent, self.delay, self.window = agent, delay, agent.window + delay
 
     def decide(self, view: View) -> Orders:
-        """Hand out what was decided ``delay`` bars ago."""
-        if view.first:
-            self._waiting = [Orders.market(np.zeros(len(view.account.position)))] * self.delay
-        self._waiting.append(self.agent.decide(view))
-        return self._waiting.pop(0)
+        """Decide on the bars before the last ones."""
+        times, bars = view.times[: -self.delay], view.bars[: -self.delay]
+        return self.agent.decide(replace(view, time=int(times[-1]), times=times, bars=bars))
 
 
 def rate_of(parts: Sequence[Result]) -> Float:

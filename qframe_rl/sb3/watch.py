@@ -49,6 +49,32 @@ class Reporter(BaseCallback):
         self.log.progress(min(self.num_timesteps, self.total), self.total, note)
 
 
+class Every(BaseCallback):
+    """Does something at equal intervals.
+
+    Parameters
+    ----------
+    every
+        Steps between.
+    do
+        What is done.
+    """
+
+    def __init__(self, every: int, do: Callable[[], None]):
+        super().__init__()
+        self.every, self.do = every, do
+        self._next = 0
+
+    def _on_training_start(self) -> None:
+        self._next = self.num_timesteps + self.every
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next:
+            self._next += self.every
+            self.do()
+        return True
+
+
 class Validation(BaseCallback):
     """Scores the policy at equal intervals, keeps the best and may end the training early.
 

@@ -188,7 +188,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--data", "synthetic:ar2"], "unknown synthetic market 'ar2'; did you mean 'ar1'"),
     (["--bars", "400"], "too short"),
     (["--timeframe", "1x"], "timeframe"),
-    (["--timeframe", "4h", "--data", "synthetic:ar1"], "is hourly"),
+    (["--symbols", "X/Y", "--data", "synthetic:ar1"], "leave symbols out"),
     (["--split", "cpcv"], "holdout or walk_forward"),
     (["--set", "env.features=log_retrun:1"], "unknown feature 'log_retrun:1'; did you mean 'log_return'"),
     (["--set", "env.reward=profit"], "unknown reward 'profit'"),

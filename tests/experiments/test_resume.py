@@ -186,7 +186,7 @@ def test_a_second_process_is_refused(checkpoint: Path, tmp_path: Path, capsys: p
 
 def test_no_secret_of_the_environment_is_written(checkpoint: Path, tmp_path: Path) -> None:
     secret = "sk-4f1d9a0b77"
-    env = {**os.environ, "BINANCE_SECRET": secret, "QFRAME_ALERTS": f"json://127.0.0.1:1/{secret}"}
+    env = {**os.environ, "BINANCE_SECRET": secret, "APPRISE_URLS": f"json://127.0.0.1:1/{secret}"}
     command = [sys.executable, "-m", "experiments.paper", str(checkpoint), "--out", str(tmp_path)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds.synthetic import GENERATORS, synthetic
-from qframe_rl.types import checked
+from qframe_rl.types import DAY, checked
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -62,6 +62,14 @@ def test_regimes_have_the_stylised_facts() -> None:
     assert np.abs(rate).max() <= 3e-3
     mark = history.values[8::8, 0, 0]
     assert history.funding[8::8, 0] == pytest.approx(rate[8::8, 0] * mark)
+
+
+def test_longer_bars_move_as_far_in_a_year() -> None:
+    history = synthetic("correlated,n_instruments=3", 20_000, bar_ns=DAY)
+    r = np.diff(np.log(history.values[:, :, 3]), axis=0)
+    assert r.std(axis=0) * math.sqrt(365) == pytest.approx(0.8, rel=0.03)
+    assert (np.diff(history.time) == DAY).all()
+    assert history.bar_ns == DAY
 
 
 def test_mistakes_are_named() -> None:

@@ -14,9 +14,9 @@ from qframe_rl.runner.solve import ProblemTask, measure
 from tests.contracts.checks import Quiet
 
 SHORTER = {
-    ("garleanu_pedersen", "sb3"): 300_000,
-    ("ar1_signal", "sb3"): 200_000,
-    ("market_making", "sb3"): 300_000,
+    ("market_making", "ppo"): 300_000,
+    ("garleanu_pedersen", "sb3:a2c"): 200_000,
+    ("regime_hidden", "sb3:memoryless"): 100_000,
 }
 
 
@@ -39,14 +39,16 @@ def reached(market: str, label: str, seed: int) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("market", "label"),
     [
-        ("garleanu_pedersen", "sb3"),
-        ("ar1_signal", "sb3"),
-        ("execution", "sb3"),
-        ("regime", "sb3"),
+        ("garleanu_pedersen", "ppo"),
+        ("ar1_signal", "ppo"),
+        ("execution", "ppo"),
+        ("regime", "ppo"),
+        ("market_making", "ppo"),
+        ("kelly", "ppo"),
+        ("kelly_gbm", "ppo"),
         ("regime_hidden", "sb3"),
-        ("market_making", "sb3"),
-        ("kelly", "sb3"),
-        ("kelly_gbm", "sb3"),
+        ("regime", "sb3"),
+        ("execution", "sb3"),
         ("garleanu_pedersen", "sb3:a2c"),
     ],
 )

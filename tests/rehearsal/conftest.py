@@ -11,12 +11,13 @@ from typing import Any
 import ccxt
 import pytest
 
+from qframe_rl.feeds import exchange
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, joined, listed, serve
 from qframe_rl.rehearsal.market import Market
-from qframe_rl.rehearsal.plugin import rehearsals
+from qframe_rl.rehearsal.plugin import rehearsal, rehearsals
 
-__all__ = ["rehearsals"]
+__all__ = ["rehearsal", "rehearsals"]
 
 HOUR = 3_600_000
 PERP, COIN = "SYN0/USDT:USDT", "GBM/USDT"
@@ -56,6 +57,19 @@ def spot(ex: Rehearsal) -> Iterator[Any]:
     client = sync_client(ex, "binance")
     yield client
     client.session.close()
+
+
+@pytest.fixture
+def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the house's own clients ask as fast as they can."""
+    made = exchange.client
+
+    def hasty(*given: Any, **options: Any) -> Any:
+        client = made(*given, **options)
+        client.enableRateLimit = False
+        return client
+
+    monkeypatch.setattr(exchange, "client", hasty)
 
 
 @asynccontextmanager

@@ -15,8 +15,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 POINTS = 160
 """Points of a fan along time."""
 _SHOWN = 12
-_BINS = 40
-_EARLIEST = 1.0
+_BINS = 24
 STATISTICS = ("sharpe", "annual_return", "total_return", "max_drawdown")
 
 
@@ -106,7 +105,10 @@ class Paths:
     def describe(self) -> dict[str, Any]:
         """Plain data: spreads, histogram of Sharpe ratios, fan."""
         fan, ratios = self.fan(), self.column("sharpe")
-        counts, edges = np.histogram(ratios, bins=_BINS)
+        low, high = float(ratios.min()), float(ratios.max())
+        # The order of trades leaves the ratio as it is, up to rounding.
+        reach = (low, high) if high - low > 1e-6 else (low - 0.5, high + 0.5)
+        counts, edges = np.histogram(ratios, bins=_BINS, range=reach)
         spreads = {name: {k: _plain(v) for k, v in asdict(self.spread(name)).items()} for name in STATISTICS}
         return {
             "paths": len(self),

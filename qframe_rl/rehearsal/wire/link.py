@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -15,9 +16,12 @@ MARKET, USER, API = "market", "user", "api"
 _CLOSE, _RESET = object(), object()
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def dumps(message: Json) -> str:
     """JSON as exchanges write it."""
-    return json.dumps(message, separators=(",", ":"))
+    return _ENCODER.encode(message)
 
 
 class Link:
@@ -53,13 +57,16 @@ class Link:
         """Nothing more is sent."""
         self.stalled = False
         """Nothing more is heard either."""
-        self._outbox: asyncio.Queue[object] = asyncio.Queue()
-        self._unsent = 0
+        self._outbox: deque[object] = deque()
+        self._filled = asyncio.Event()
+        self.sent = asyncio.Event()
+        """Nothing waits."""
+        self.sent.set()
 
     @property
     def backlog(self) -> int:
         """Messages that wait."""
-        return self._unsent
+        return len(self._outbox)
 
     def tell(self, name: str, message: Mapping[str, Json], written: str | None = None) -> None:
         """Send a message of a stream, or what a fault makes of it.
@@ -89,8 +96,9 @@ class Link:
 
     def put(self, item: object) -> None:
         """Let something be sent."""
-        self._unsent += 1
-        self._outbox.put_nowait(item)
+        self._outbox.append(item)
+        self._filled.set()
+        self.sent.clear()
 
     def end(self, *, reset: bool = False) -> None:
         """Close the socket, or reset the connection."""
@@ -117,15 +125,22 @@ class Link:
 
     async def write(self) -> None:
         """Send what waits until the connection ends."""
-        while True:
-            item = await self._outbox.get()
-            try:
-                await self._send(item)
-            except (ConnectionError, RuntimeError):
-                # The client is gone; the reader will see it as well.
-                self._unsent = 0
-                return
-            self._unsent -= 1
+        try:
+            while True:
+                await self._filled.wait()
+                while self._outbox:
+                    await self._send(self._outbox[0])
+                    self._outbox.popleft()
+                self._filled.clear()
+                self.sent.set()
+        except (ConnectionError, RuntimeError):
+            # The client is gone; the reader will see it as well.
+            self.gone()
+
+    def gone(self) -> None:
+        """Nothing can be sent any more."""
+        self._outbox.clear()
+        self.sent.set()
 
     async def _send(self, item: object) -> None:
         if item is _RESET:

@@ -55,6 +55,7 @@ class Sockets:
             await self._read(link)
         finally:
             writer.cancel()
+            link.gone()
             self.exchange.hub.leave(link)
         return socket
 

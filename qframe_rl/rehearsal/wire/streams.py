@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from decimal import Decimal
 
 from qframe_rl.rehearsal import funding
 from qframe_rl.rehearsal.account import Account
 from qframe_rl.rehearsal.candles import INTERVALS, Candle, candles, end_of, start_of
-from qframe_rl.rehearsal.decimals import float_text, text
+from qframe_rl.rehearsal.decimals import exact, float_text, text
 from qframe_rl.rehearsal.ladder import Change
 from qframe_rl.rehearsal.market import SPOT, USDM, Market
 from qframe_rl.rehearsal.order import Happening
@@ -39,6 +40,8 @@ class Hub:
         self._users: dict[tuple[str, str], dict[Link, Wrap]] = defaultdict(dict)
         self._told: dict[tuple[str, str, str], int] = {}
         """Open of the candle that is told now, by wire, market and interval."""
+        self._running: dict[tuple[str, str, str], tuple[Candle, Decimal]] = {}
+        """The candle that is open, with its exact volume."""
         world.watchers.append(self)
         world.register.listeners.append(self._happened)
 
@@ -66,6 +69,7 @@ class Hub:
         if not listeners[kind]:
             del listeners[kind]
             self._told.pop((*key, kind.removeprefix("kline_")), None)
+            self._running.pop((*key, kind.removeprefix("kline_")), None)
         if not listeners:
             del self._listeners[key]
 
@@ -151,12 +155,18 @@ class Hub:
         """Tell the open candle."""
         if interval not in INTERVALS:
             return
-        open_ms = start_of(interval, print_.time)
-        found = candles(place.tape, interval, open_ms, open_ms, 1, print_.time)
-        if found:
-            self._tell(
-                place, f"kline_{interval}", "kline", kline(place, interval, found[0], print_.id, False, self.world.now)
-            )
+        key = (place.market.wire, place.market.id, interval)
+        open_ms, running = start_of(interval, print_.time), self._running.get(key)
+        if running is None or running[0].open_ms != open_ms:
+            found = candles(place.tape, interval, open_ms, open_ms, 1, print_.time)
+            if not found:
+                return
+            running = found[0]._replace(trades=print_.id - found[0].first_id + 1), exact(found[0].volume)
+        else:
+            running = _grown(running, print_)
+        self._running[key] = running
+        message = kline(place, interval, running[0], print_.id, False, self.world.now)
+        self._tell(place, f"kline_{interval}", "kline", message)
 
     def _happened(self, happening: Happening) -> None:
         """Tell an account's listeners."""
@@ -166,6 +176,20 @@ class Hub:
         for event in events_of(happening):
             for link, wrap in list(listeners.items()):
                 link.tell("user", wrap(event))
+
+
+def _grown(running: tuple[Candle, Decimal], print_: Print) -> tuple[Candle, Decimal]:
+    """An open candle after one more trade."""
+    candle, volume = running[0], running[1] + print_.quantity
+    price = float(print_.price)
+    grown = candle._replace(
+        high=max(candle.high, price),
+        low=min(candle.low, price),
+        close=price,
+        volume=float(volume),
+        trades=print_.id - candle.first_id + 1,
+    )
+    return grown, volume
 
 
 _PARTIAL = {"depth5": 5, "depth10": 10, "depth20": 20}

@@ -1,0 +1,117 @@
+"""How fast it is: environments, training, backtests and start-up, against the machine's limits and peers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli import BarScreen, Parser, console, door
+from qframe_rl.config import UserError, nearest
+
+if TYPE_CHECKING:
+    from qframe_rl.bench.measure import Row
+
+SUITES = {
+    "env": "steps of one instrument, windows copied or indices handed out; ratio to a bare row copy",
+    "portfolio": "steps of sixteen perpetuals with margin and funding",
+    "train": "PPO end to end, two threads; ratio to the matrix products alone and to Stable-Baselines3",
+    "backtest": "one setting of a rule over 100,000 bars",
+    "sweep": "1,000 settings over 100,000 bars",
+    "memory": "bytes of one more environment",
+    "startup": "seconds of --help, and to the first step",
+}
+
+
+def parser() -> Parser:
+    """The command line."""
+    more = "\nsuites:\n" + "\n".join(f"  {name:10} {text}" for name, text in SUITES.items())
+    made = Parser(
+        "benchmark",
+        __doc__ or "",
+        ("env portfolio", "train --repeats 3 --json", "sweep --peers .venv-peers/bin/python"),
+        more,
+    )
+    made.add_argument("suites", nargs="*", metavar="SUITE", help="what to measure (default: all)")
+    made.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds in which all take turns (default: 5)")
+    made.add_argument(
+        "--peers", type=Path, metavar="PYTHON",
+        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, which then take "
+        "turns with ours; make peers makes one (default: none)",
+    )  # fmt: skip
+    made.add_argument("--small", action="store_true", help="little work, to see that it runs (default: off)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Measure and print."""
+    given = parser().parse_args(argv)
+    for name in given.suites:
+        if name not in SUITES:
+            raise UserError(f"no suite {name!r}{nearest(name, SUITES)}")
+    if given.repeats < 1:
+        raise UserError(f"--repeats {given.repeats}: at least one round is needed.")
+    from qframe_rl.bench.measure import machine
+    from qframe_rl.bench.peers import Peers
+
+    peers = Peers(given.peers) if given.peers is not None else None
+    found: list[Row] = []
+    try:
+        with BarScreen() as screen:
+            for name in given.suites or SUITES:
+                found += _suite(name)(given.small, given.repeats, peers, screen)
+    finally:
+        if peers is not None:
+            peers.close()
+    stated = machine() | (peers.versions if peers is not None else {})
+    if given.json:
+        return {"results": [row._asdict() for row in found], "machine": stated}
+    _print(found, stated)
+    return None
+
+
+def _suite(name: str) -> Any:
+    from qframe_rl.bench import settings, startup, steps, training
+
+    return {
+        "env": steps.env,
+        "portfolio": steps.portfolio,
+        "memory": steps.memory,
+        "train": training.train,
+        "backtest": settings.backtest,
+        "sweep": settings.sweep_settings,
+        "startup": startup.startup,
+    }[name]
+
+
+def _print(found: list[Row], stated: dict[str, str]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for title, side in (
+        ("", "left"),
+        ("batch", "right"),
+        ("value", "right"),
+        ("", "left"),
+        ("ratio", "right"),
+        ("to", "left"),
+    ):
+        table.add_column(title, justify=side)  # type: ignore[arg-type]
+    for row in found:
+        ratio = "" if row.ratio is None else f"{row.ratio:,.2f}x"
+        table.add_row(row.name, f"{row.batch:,}", _number(row.value), row.unit, ratio, row.ratio_to)
+    out = console(to_stderr=False)
+    out.print(table)
+    out.print(", ".join(f"{name} {value}" for name, value in stated.items()), style="dim", highlight=False)
+
+
+def _number(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:,.2f} {letter}"
+    return f"{value:,.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(door(main))

@@ -1,0 +1,58 @@
+"""Reports of runs and checkpoints: ``python -m experiments.report --help``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.cli import BarScreen, Parser, console, door, program
+
+
+def parser() -> Parser:
+    """The options of this door."""
+    made = Parser(
+        "report",
+        "Make one web page (all in one file, nothing loaded from anywhere) and one PDF of runs and checkpoints:\n"
+        "verdict, leaderboard, equity, trades, costs, windows, cross-validation, Monte Carlo, stress, regimes,\n"
+        "provenance. The same charts are put where TensorBoard finds them.",
+        ["runs/1a2b3c4d5e6f7081", "checkpoints/1a2b3c4d5e6f7081 checkpoints/8091a2b3c4d5e6f7 --out compared"],
+    )
+    made.add_argument("places", nargs="+", type=Path, metavar="RUN|CHECKPOINT", help="folder of a run or a checkpoint")
+    made.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the first run's own)")
+    made.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="where the runs of checkpoints are looked up (default: runs)"
+    )
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Report."""
+    given = vars(parser().parse_args(argv))
+    with BarScreen() as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.report import write_report
+
+        screen.end("start up")
+        done = write_report(given["places"], given["runs"], given["out"], screen)
+    out = console(to_stderr=given["json"])
+    for one in done.reports:
+        out.print(f"[bold]{one.title}[/bold]: {one.headline}", highlight=False)
+        for reason in one.reasons:
+            out.print(f"  - {reason}", highlight=False)
+    where = done.html.parent / "tensorboard"
+    for what, text in (
+        ("page", done.html),
+        ("PDF", f"{done.pdf} ({done.pages} pages)"),
+        ("charts", f"{program('tensorboard')} --logdir {where}"),
+    ):
+        out.print(f"{what:7} {text}", highlight=False, soft_wrap=True)
+    if not given["json"]:
+        return None
+    verdicts = [{"title": r.title, "headline": r.headline, "reasons": list(r.reasons)} for r in done.reports]
+    return {"html": str(done.html), "pdf": str(done.pdf), "pages": done.pages, "reports": verdicts}
+
+
+if __name__ == "__main__":
+    sys.exit(door(main))

@@ -1,0 +1,113 @@
+"""Rules that look at a session and say when a human should know."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from qframe_rl.agent import View
+from qframe_rl.alerts.config import AlertConfig
+from qframe_rl.journal.store import Alert
+from qframe_rl.risk.engine import Verdict
+from qframe_rl.types import DAY, HOUR, SECOND, Orders, iso
+
+
+class Alerts:
+    """A listener that turns bars and changes of state into alerts: each rule once in a while, all not too often.
+
+    Time is that of the bars, so a session that is run again says the same.
+
+    Parameters
+    ----------
+    config
+        When to speak.
+    name
+        Of the session, put before each text.
+    symbols
+        Of the A instruments.
+    say
+        Takes what is to be said.
+    drift
+        Present mean drift, basis points; None while there is none.
+    late
+        How late the last bar arrived, ns.
+    """
+
+    def __init__(
+        self,
+        config: AlertConfig,
+        name: str,
+        symbols: Sequence[str],
+        say: Callable[[Alert], None],
+        drift: Callable[[], float | None],
+        late: Callable[[], int],
+    ):
+        self._config, self._name, self._symbols = config, name, symbols
+        self._say, self._drift, self._late = say, drift, late
+        self._peak = self._day_equity = 0.0
+        self._day, self._trades, self._fees = -1, 0, 0.0
+        self._said: dict[str, int] = {}
+        self._recent: deque[int] = deque()
+        self._held_back = 0
+
+    def started(self, view: View) -> None:
+        """Take the first equity as the highest."""
+        self._peak = self._day_equity = float(view.account.equity)
+        self._day = view.time // DAY
+
+    def settled(self, view: View, orders: Orders) -> None:
+        """Apply the rules to one bar."""
+        time, equity, config = view.time, float(view.account.equity), self._config
+        self._peak = max(self._peak, equity)
+        self._trades += int((view.fills.quantity != 0.0).sum())
+        self._fees += float(view.fills.fee.sum())
+        if equity <= self._peak * (1.0 - config.drawdown):
+            self.tell(time, "drawdown", f"equity {equity:,.2f} is {1.0 - equity / self._peak:.1%} under its highest")
+        market = (orders.quantity != 0.0) & np.isnan(orders.limit) & np.isnan(orders.stop)
+        for a in np.flatnonzero(market & (view.fills.quantity == 0.0)).tolist():
+            self.tell(
+                time, "rejected", f"nothing of an order for {orders.quantity[a]:+g} {self._symbols[a]} was filled"
+            )
+        if self._late() > config.stale_s * SECOND:
+            self.tell(time, "stale", f"a bar came {self._late() / SECOND:,.0f} s after its close")
+        drift = self._drift()
+        if drift is not None and drift > config.drift_bps:
+            self.tell(time, "drift", f"real books cost {drift:.1f} bps more than the backtest's rule")
+        if view.terminated:
+            self.tell(time, "liquidated", f"the account is gone: equity {equity:,.2f}")
+        if time // DAY != self._day:
+            self._summary(time, equity)
+
+    def ended(self, view: View) -> None:
+        """Nothing to say."""
+
+    def decided(self, view: View, verdict: Verdict, seconds: float) -> None:
+        """Decisions are ordinary."""
+
+    def changed(self, time: int, state: str, reasons: Sequence[str]) -> None:
+        """Say that the state of trading changed."""
+        self.tell(time, f"state {state}", f"trading is {state}: {'; '.join(reasons)}")
+
+    def tell(self, time: int, rule: str, text: str) -> None:
+        """Say something at ``time`` (ns UTC), unless it was said lately or too much was said."""
+        last = self._said.get(rule)
+        if last is not None and time - last < self._config.repeat_s * SECOND:
+            return
+        while self._recent and self._recent[0] <= time - HOUR:
+            self._recent.popleft()
+        if len(self._recent) >= self._config.per_hour:
+            self._held_back += 1
+            return
+        self._said[rule] = time
+        self._recent.append(time)
+        more = f" ({self._held_back} alerts were held back)" if self._held_back else ""
+        self._held_back = 0
+        self._say(Alert(rule, f"{self._name}, {iso(time)}: {text}{more}"))
+
+    def _summary(self, time: int, equity: float) -> None:
+        change = equity / self._day_equity - 1.0 if self._day_equity > 0.0 else 0.0
+        text = f"equity {equity:,.2f} ({change:+.2%}), {self._trades} fills, fees {self._fees:,.2f}"
+        self.tell(time, "daily summary", text)
+        self._day, self._day_equity, self._trades, self._fees = time // DAY, equity, 0, 0.0

@@ -1,0 +1,1 @@
+"""What the benchmark measures: work on our side, the same work of peers, and the machine's own limits."""

@@ -1,0 +1,111 @@
+"""Steps of environments: native batches, one environment, peers, and a bare loop that copies rows."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from qframe_rl.bench.measure import Row, Work, rates, rows
+from qframe_rl.bench.peers import Peers
+from qframe_rl.bench.worlds import ROWS, bars, world
+from qframe_rl.gym.engine import copy_windows
+from qframe_rl.runner.log import Screen
+
+_ACTIONS = 64
+"""Batches of random actions that are used in turn: drawing them is not part of the work."""
+
+
+def env(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+    """One instrument: windows of 32 bars x 8 features written, or places handed out."""
+    n_bars, steps = (20_000, 50) if small else (500_000, 2000)
+    work: dict[str, Work] = {
+        "rowcopy": _row_copy(n_bars, 1024, steps),
+        "window-64": _batch(n_bars, 1, 64, steps, "window"),
+        "window-1024": _batch(n_bars, 1, 1024, steps, "window"),
+        "index-1024": _batch(n_bars, 1, 1024, steps, "index"),
+        "single": _single(n_bars, 5 * steps),
+    }
+    if peers is not None:
+        work |= peers.work(bars(n_bars), steps, "gym-trading-env", "gym-trading-env-64", "torchtrade")
+    found = rates(work, repeats, screen, "env")
+    peer_64 = {"gym-trading-env": found["gym-trading-env-64"]} if peers is not None else {}
+    torchtrade = {"torchtrade": 1.0}
+    return [
+        Row("rowcopy", 1024, found["rowcopy"], "rows/s", "", None),
+        *rows("env.window", 64, found["window-64"], "steps/s", {"gym-trading-env": 1.0}, peer_64),
+        *rows("env.window", 1024, found["window-1024"], "steps/s", {"rowcopy": 1.0} | torchtrade, found),
+        *rows("env.index", 1024, found["index-1024"], "steps/s", torchtrade, found),
+        *rows("env.single", 1, found["single"], "steps/s", {"gym-trading-env": 1.0}, found),
+        *(Row(f"peer.{k}", b, found[k], "steps/s", "", None) for k, b in _PEERS.items() if k in found),
+    ]
+
+
+_PEERS = {"gym-trading-env": 1, "gym-trading-env-64": 64, "torchtrade": 1024}
+
+
+def portfolio(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+    """Sixteen perpetuals in one cross-margined account with funding."""
+    n_bars, steps = (2000, 20) if small else (50_000, 300)
+    work = {
+        "portfolio.index": _batch(n_bars, 16, 1024, steps, "index"),
+        "portfolio.window": _batch(n_bars, 16, 1024, steps // 10, "window"),
+    }
+    found = rates(work, repeats, screen, "portfolio")
+    return [Row(name, 1024, value, "steps/s", "", None) for name, value in found.items()]
+
+
+def memory(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+    """Bytes that one more environment takes, beyond the bars and features that all share."""
+    market, tape = world(2000)
+    n = 4096
+    engine = market.engine(tape, n)
+    held = sum(value.nbytes for value in engine.snapshot().values())
+    cursor, account = engine.point()
+    handed = cursor.nbytes + account.nbytes
+    return [Row("memory.index", n, (held + handed) / n, "bytes", "", None)]
+
+
+def _batch(n_bars: int, n_instruments: int, n_envs: int, steps: int, observation: str) -> Work:
+    market, tape = world(n_bars, n_instruments)
+    envs = market.vec(tape, n_envs, AutoresetMode.SAME_STEP, observation)
+    shape = (_ACTIONS, n_envs) if n_instruments == 1 else (_ACTIONS, n_envs, n_instruments)
+    actions = np.random.default_rng(0).integers(3, size=shape)
+
+    def do() -> float:
+        envs.reset(seed=1)
+        for t in range(steps):
+            envs.step(actions[t % _ACTIONS])
+        return steps * n_envs
+
+    return do
+
+
+def _single(n_bars: int, steps: int) -> Work:
+    market, tape = world(n_bars)
+    one: gymnasium.Env = market.env(tape)  # type: ignore[type-arg]
+    actions = np.random.default_rng(0).integers(3, size=steps).tolist()
+
+    def do() -> float:
+        one.reset(seed=1)
+        for action in actions:
+            if any(one.step(action)[2:4]):
+                one.reset()
+        return steps
+
+    return do
+
+
+def _row_copy(n_bars: int, n_rows: int, steps: int) -> Work:
+    """The limit of window observations: rows of 1 KB, copied from random places in the same matrix."""
+    _, tape = world(n_bars)
+    rng = np.random.default_rng(0)
+    cursors = rng.integers(ROWS, n_bars, size=(_ACTIONS, n_rows))
+    out = np.empty((2, n_rows, ROWS * tape.features.shape[1] + 3), dtype=np.float32)
+
+    def do() -> float:
+        for t in range(steps):
+            copy_windows(tape.features, cursors[t % _ACTIONS], ROWS, out[t % 2])
+        return steps * n_rows
+
+    return do

@@ -1,0 +1,108 @@
+"""Charts and tables as plain data: drawn once by Matplotlib and once by a browser, from the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from qframe_rl.types import Float, Int
+
+Kind = Literal["line", "band", "bars", "points", "step", "up", "down"]
+Axis = Literal["time", "number", "category"]
+Format = Literal["number", "percent", "money", "short"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One thing in a chart."""
+
+    name: str
+    """In the legend; empty = not in it."""
+    x: Sequence[float | str]
+    """Seconds since 1970 for a time axis, numbers, or names of categories."""
+    y: Sequence[float]
+    kind: Kind = "line"
+    """``up`` and ``down`` are triangles; a ``band`` reaches from ``y`` to ``y2``."""
+    y2: Sequence[float] | None = None
+    colour: int = 0
+    """Place in the palette; -1 = ink, -2 = faint."""
+    width: float = 1.4
+    opacity: float = 1.0
+    right: bool = False
+    """Whether it is read on the axis to the right."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart."""
+
+    title: str
+    series: tuple[Series, ...]
+    x: Axis = "time"
+    y: Format = "number"
+    y_label: str = ""
+    x_label: str = ""
+    log: bool = False
+    height: float = 1.0
+    """Of the usual height."""
+    note: str = ""
+    lines: tuple[tuple[float, str], ...] = ()
+    """Horizontal lines: where, and what they are."""
+    marks: tuple[tuple[float, str], ...] = ()
+    """Vertical lines: where, and what they are."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table; cells are text."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    heat: tuple[tuple[float | None, ...], ...] | None = None
+    """A number from -1 (bad) to 1 (good) for the colour of each cell."""
+    note: str = ""
+    left: int = 1
+    """Columns from the left that hold words."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a report."""
+
+    title: str
+    text: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report: the verdict first."""
+
+    title: str
+    headline: str
+    colour: str
+    reasons: tuple[str, ...]
+    sections: tuple[Section, ...] = field(default=())
+    note: str = ""
+    """Where the data are from; at the foot of every page."""
+
+
+def thinned(values: Float, points: int, keep: Literal["last", "low"] = "last") -> tuple[Int, Float]:
+    """Rows and values of at most ``points`` of (N,) numbers: the last of each stretch, or its lowest."""
+    if len(values) <= points:
+        return np.arange(len(values)), values
+    edges = np.linspace(0, len(values), points + 1).round().astype(np.int64)
+    if keep == "last":
+        rows = np.unique(np.concatenate([[0], edges[1:] - 1]))
+        return rows, values[rows]
+    return edges[1:] - 1, np.minimum.reduceat(values, edges[:-1])
+
+
+def plain(values: Float | Sequence[float]) -> list[float]:
+    """Numbers with six digits, to keep a page small; what is not finite becomes 0."""
+    return [float(f"{v:.6g}") if np.isfinite(v) else 0.0 for v in np.asarray(values, dtype=np.float64)]

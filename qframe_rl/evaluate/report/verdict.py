@@ -1,0 +1,168 @@
+"""What the figures come to, in plain words.
+
+One question decides the headline: can the result be told from luck, after costs and after all that was tried?
+Everything else is a reason, for or against, and each names its figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from qframe_rl.evaluate.provenance import mark_of
+
+SURE = 0.95
+"""Probability above which something is said to be so."""
+HALF = 0.5
+"""Probability of backtest overfitting from which the choice of settings is called overfitted."""
+Colour = Literal["good", "bad", "open"]
+
+
+class Verdict(NamedTuple):
+    """The answer, and why."""
+
+    headline: str
+    colour: Colour
+    reasons: tuple[str, ...]
+
+
+def verdict(facts: Mapping[str, Any]) -> Verdict:
+    """Judge a run by its facts (``study.json``); what a run did not look at is not mentioned."""
+    name, found = facts["subject"], facts["significance"]
+    data = facts["data"]
+    mark = mark_of(data["environment"])
+    if found["figures"]["trades"] == 0:
+        return Verdict(f"{name} did not trade: there is nothing to judge.", "open", (*_warnings(facts),))
+    head, colour = _headline(name, found, facts)
+    if mark:
+        head, colour = f"{mark}. {head}", "open"
+    return Verdict(head, colour, (*_warnings(facts), *_reasons(found, facts)))
+
+
+def _headline(name: str, found: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[str, Colour]:
+    ratio, dsr = found["sharpe"]["estimate"], found["dsr"]["2012"]
+    if ratio <= 0.0 and found["sharpe"]["high"] < 0.0:
+        return f"{name} loses money after costs, and not by chance: Sharpe {_interval(found['sharpe'])}.", "bad"
+    if ratio <= 0.0:
+        return f"{name} made no money after costs: Sharpe {_interval(found['sharpe'])}.", "bad"
+    if dsr <= SURE:
+        return (
+            f"{name} cannot be told from luck: deflated Sharpe ratio {dsr:.3f}, more than {SURE} is asked for.",
+            "open",
+        )
+    against = facts.get("against", {}).get("buy_and_hold")
+    if against is not None and against["probability"] > SURE:
+        return f"{name} beats buying and holding after costs, and it is hardly luck.", "good"
+    return f"{name} made money after costs that is hardly luck; that it beats buying and holding is not shown.", "good"
+
+
+def _warnings(facts: Mapping[str, Any]) -> Iterator[str]:
+    data = facts["data"]
+    if data["environment"] != "production":
+        yield f"The data are {data['environment']}: the figures say nothing about a real market."
+    if data["quarantine"] == "off":
+        yield "Data checks were off: a single bad bar can make a whole backtest."
+    for one in facts.get("influence", []):
+        if one["decides"]:
+            yield (
+                f"The result rests on one bar, {one['time']} (return {one['rate']:+.1%}): without it the total return "
+                f"is {one['total_without']:+.1%}. Look at that bar before believing anything here."
+            )
+    if facts.get("promotion", {}).get("forced"):
+        yield "It was deployed although it failed the test, because --promote-anyway said so."
+
+
+def _reasons(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
+    yield from _of_luck(found, facts)
+    yield from _of_holding(facts)
+    yield from _of_tuning(facts)
+    yield from _of_other_histories(facts)
+    yield from _of_costs(facts)
+
+
+def _of_luck(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
+    ratio, trials = found["sharpe"], facts["luck"]["trials"]
+    yield (
+        f"Sharpe ratio {_interval(ratio)} a year over {found['years']:.1f} years, after costs; probability that it is "
+        f"above zero {found['psr']['2012']:.3f} (PSR, form of 2012; {found['psr']['2025']:.3f} in that of 2025)."
+    )
+    tried = "1 configuration was" if trials == 1 else f"{trials} configurations were"
+    yield (
+        f"{tried} ever scored on these data, so luck alone is expected to show a Sharpe ratio of "
+        f"{found['benchmark']:.2f}; above that with probability {found['dsr']['2012']:.3f} (DSR)."
+    )
+    needed = found["min_track_record_years"]
+    if ratio["estimate"] > 0.0 and found["dsr"]["2012"] <= SURE and needed is not None:
+        yield f"At this ratio {needed:.1f} years would be needed to tell it from luck; there are {found['years']:.1f}."
+    spa = facts.get("superiority")
+    if spa:
+        p, check, n = spa["cash"]["spa"], spa["cash"]["reality_check"], spa["strategies"]
+        word = "beats" if p < 1.0 - SURE else "cannot be shown to beat"
+        yield f"The best of the {n} settings tried {word} cash (SPA test, p = {p:.3f}; reality check {check:.3f})."
+
+
+def _of_holding(facts: Mapping[str, Any]) -> Iterator[str]:
+    against = facts.get("against", {}).get("buy_and_hold")
+    if against is None:
+        return
+    p, ratio = against["probability"], against["information_ratio"]
+    word = "Better than" if p > SURE else "Worse than" if p < 1.0 - SURE else "Not to be told from"
+    yield (
+        f"{word} buying and holding: {against['mean']:+.1%} a year, information ratio {_interval(ratio)}, "
+        f"probability of being better {p:.3f}."
+    )
+
+
+def _of_tuning(facts: Mapping[str, Any]) -> Iterator[str]:
+    found = facts.get("overfitting")
+    if found:
+        p = found["probability"]
+        word = "overfits" if p >= HALF else "may overfit" if p > 0.2 else "hardly overfits"
+        if p < HALF and found["out_of_sample"] <= 0.0:
+            word = "ranks them rightly, but even the best loses"
+        yield (
+            f"Choosing the best of {found['settings']} settings {word}: probability of backtest overfitting {p:.2f}; "
+            f"Sharpe {found['in_sample']:+.2f} where it was chosen, {found['out_of_sample']:+.2f} elsewhere."
+        )
+    cross = facts.get("cpcv")
+    if cross:
+        low, high = min(cross["sharpe"]), max(cross["sharpe"])
+        gains = sum(value > 0.0 for value in cross["total_return"])
+        yield (
+            f"Cross-validation: {gains} of {len(cross['sharpe'])} paths through time made money, Sharpe {low:+.2f} to "
+            f"{high:+.2f}."
+        )
+
+
+def _of_other_histories(facts: Mapping[str, Any]) -> Iterator[str]:
+    found = facts.get("monte_carlo")
+    if not found:
+        return
+    rebuilt = found["rebuilt"]["sharpe"]
+    yield (
+        f"On {found['rebuilt']['paths']} rebuilt price paths {rebuilt['positive']:.0%} made money; Sharpe "
+        f"{rebuilt['low']:+.2f} to {rebuilt['high']:+.2f} (5th to 95th percentile)."
+    )
+    for name, null in found["nulls"].items():
+        if not null["paths"]:
+            yield f"Null model {name} was left out: {null['why']}"
+        else:
+            p = null["p"]
+            word = "rarely" if p < 1.0 - SURE else "often"
+            yield (
+                f"In a market where nothing can be known ({null['text']}) the same rule does as well {word} enough: "
+                f"p = {p:.3f}."
+            )
+
+
+def _of_costs(facts: Mapping[str, Any]) -> Iterator[str]:
+    rows = {row["name"]: row for row in facts.get("stress") or []}
+    if "no costs" in rows and "costs x 2" in rows:
+        yield (
+            f"Sharpe {rows['no costs']['sharpe']:+.2f} without costs, {rows['as it was']['sharpe']:+.2f} with them, "
+            f"{rows['costs x 2']['sharpe']:+.2f} at twice, {rows['one bar late']['sharpe']:+.2f} one bar late."
+        )
+
+
+def _interval(of: Mapping[str, Any]) -> str:
+    return f"{of['estimate']:+.2f} ({of['low']:+.2f} to {of['high']:+.2f})"

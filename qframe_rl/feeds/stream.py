@@ -1,0 +1,186 @@
+"""Websockets of an exchange through ccxt.pro, in a thread: order books, and a wake-up whenever a candle closed.
+
+A candle of a stream is a hint, not a bar: a frame may be lost, cut or sent twice, and CCXT does not say which update
+was the last. The bar itself is asked for over REST, see `qframe_rl.feeds.ccxt`. Each stream has a supervisor: silence
+beyond the stale limit, whatever its cause, drops the connection and subscribes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qframe_rl.feeds.client import Kind, pro
+from qframe_rl.feeds.exchange import MS, Note
+from qframe_rl.feeds.listing import Listing
+from qframe_rl.types import Float
+
+_CLOSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+
+
+class Quote(NamedTuple):
+    """An order book as it was last told."""
+
+    time: int
+    """By the exchange's clock, ns UTC; 0 where it states none."""
+    arrived: float
+    """Monotonic clock, seconds."""
+    bids: Float
+    """(N, 2) price and base units, best first."""
+    asks: Float
+    """(N, 2) price and base units, best first."""
+
+
+class Streams:
+    """Candles and order books of some markets of one exchange.
+
+    Parameters
+    ----------
+    exchange, url, sandbox
+        As in `client.client`.
+    markets
+        What to follow.
+    timeframe
+        Of the candles.
+    depth
+        Levels of each side of a book; 0 = no books.
+    stale_s
+        Longest silence of a stream, seconds.
+    note
+        Told in one line of every reconnection.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        markets: Sequence[Listing],
+        timeframe: str,
+        *,
+        url: str | None = None,
+        sandbox: bool = False,
+        depth: int = 0,
+        stale_s: float = 30.0,
+        note: Note | None = None,
+    ):
+        self.wake = threading.Event()
+        """Set whenever a new candle opened: the one before it is closed."""
+        self.n_restarts = 0
+        """How often a stream was silent for too long or broke."""
+        self.stale_s = stale_s
+        self._client: Callable[[Kind], Any] = lambda kind: pro(exchange, kind, url, sandbox)
+        self._markets, self._timeframe, self._depth = tuple(markets), timeframe, depth
+        self._note: Note = note or (lambda text: None)
+        self._opened: dict[str, int] = {}
+        self._quotes: dict[str, Quote] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="streams", daemon=True)
+
+    def start(self) -> None:
+        """Connect."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Disconnect."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0 + _CLOSE_S)
+
+    def quote(self, symbol: str) -> Quote | None:
+        """Last order book of a symbol; None if there is none, or if it is older than the stale limit."""
+        found = self._quotes.get(symbol)
+        return found if found is not None and time.monotonic() - found.arrived <= self.stale_s else None
+
+    async def _main(self) -> None:
+        clients = {kind: self._client(kind) for kind in dict.fromkeys(m.kind for m in self._markets)}
+        tasks = []
+        for market in self._markets:
+            client = clients[market.kind]
+            tasks.append(self._follow(client, market.symbol, "candles", self._candles))
+            if self._depth:
+                tasks.append(self._follow(client, market.symbol, "book", self._book))
+        running = [asyncio.create_task(task) for task in tasks]
+        while not self._stopped.is_set():
+            await asyncio.sleep(0.05)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for client in clients.values():
+            await _closed(client.close())
+
+    async def _follow(self, client: Any, symbol: str, what: str, once: Callable[[Any, str], Awaitable[None]]) -> None:
+        """Take one update after the other, for ever."""
+        import ccxt
+
+        failures = 0
+        while True:
+            try:
+                await asyncio.wait_for(once(client, symbol), self.stale_s)
+                failures = 0
+                continue
+            except ccxt.NotSupported:
+                self._note(f"{symbol}: CCXT has no stream of its {what}; it is asked for instead")
+                return
+            except TimeoutError:
+                why = f"nothing for {self.stale_s:.3g} s"
+                await _drop(client)
+            except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError) as error:
+                # The last four are what CCXT's parsers raise on well-formed JSON of another shape.
+                why = f"{type(error).__name__}: {str(error)[:80]}"
+                if not isinstance(error, ccxt.NetworkError):
+                    await _drop(client)
+            failures += 1
+            self.n_restarts += 1
+            self._note(f"stream of {symbol} {what}: {why}; subscribing again")
+            await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.05 * 2.0 ** min(failures - 1, 10), self.stale_s))
+
+    async def _candles(self, client: Any, symbol: str) -> None:
+        rows = await client.watch_ohlcv(symbol, self._timeframe)
+        opened = max((int(row[0]) for row in rows if row and row[0]), default=0)
+        if opened > self._opened.get(symbol, 0):
+            self._opened[symbol] = opened
+            self.wake.set()
+
+    async def _book(self, client: Any, symbol: str) -> None:
+        told = await client.watch_order_book(symbol, self._depth)
+        bids, asks = (levels(told[side], self._depth) for side in ("bids", "asks"))
+        self._quotes[symbol] = Quote(int(told.get("timestamp") or 0) * MS, time.monotonic(), bids, asks)
+
+
+def levels(rows: Sequence[Sequence[float]], depth: int) -> Float:
+    """(N, 2) price and base units of the first ``depth`` levels.
+
+    Raises
+    ------
+    ValueError
+        If a number is missing or not above zero.
+    """
+    table = np.array([row[:2] for row in rows[:depth]], dtype=np.float64).reshape(-1, 2)
+    if not (np.isfinite(table).all() and (table > 0.0).all()):
+        raise ValueError("an order book with a missing price")
+    return table
+
+
+async def _drop(client: Any) -> None:
+    """End all connections of a client; whoever waits on them is told, and finds a new one."""
+    import ccxt
+
+    for url in list(client.clients):
+        socket = client.clients.pop(url)
+        socket.reject(ccxt.NetworkError("dropped by its supervisor"))
+        await _closed(socket.close())
+
+
+async def _closed(closing: Awaitable[Any]) -> None:
+    """Wait for an end, but not for a peer that does not answer."""
+    import ccxt
+
+    try:
+        await asyncio.wait_for(closing, _CLOSE_S)
+    except (TimeoutError, ccxt.BaseError, OSError):
+        return

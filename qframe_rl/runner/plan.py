@@ -1,0 +1,69 @@
+"""What a study is made of, as configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from qframe_rl.config import Base, Ref
+from qframe_rl.evaluate.splits import Cpcv
+from qframe_rl.feeds.data import DataConfig
+
+
+class Study(Base):
+    """Everything that decides what a study does."""
+
+    data: DataConfig = DataConfig()
+    """The bars."""
+    env: Ref = Ref(name="auto")
+    """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
+    agents: tuple[str, ...] = ("mean_reversion",)
+    """Strategies of the catalogue; the first is taken apart, the others are judged beside it."""
+    agent: dict[str, dict[str, Any]] = Field(default={})
+    """Parameters of the strategies' configurations, by name; a parameter given here is not searched."""
+    walk_forward: int = Field(default=8, ge=1)
+    """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
+    anchored: bool = True
+    """Whether training parts begin at the first bar; else they roll along."""
+    cpcv: tuple[int, ...] = ()
+    """Groups and test groups of combinatorial purged cross-validation, such as 6,2; none = leave it out."""
+    monte_carlo: int = Field(default=0, ge=0)
+    """Paths of each Monte Carlo test; each null model has a fifth of them, at least 100. 0 = leave it out."""
+    gap: int = Field(default=24, ge=0)
+    """Bars purged between training and test; the reach of a label in cross-validation."""
+    embargo: int = Field(default=24, ge=0)
+    """Bars dropped from training after each test block of cross-validation."""
+    settings: int = Field(default=48, ge=1)
+    """Most settings that a window chooses among; 1 = no tuning."""
+    seed: int = Field(default=0, ge=0)
+    """Root of all randomness."""
+    level: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """Share of the bootstrap resamples inside the intervals."""
+    resamples: int = Field(default=1000, ge=100)
+    """Number of bootstrap resamples."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: object) -> object:
+        """A market's parameters without its name are meant for the default one."""
+        env = values.get("env") if isinstance(values, Mapping) else None
+        if isinstance(values, Mapping) and isinstance(env, Mapping) and "name" not in env:
+            return {**values, "env": {"name": "auto", **env}}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        if len(self.cpcv) not in (0, 2):
+            raise ValueError("cpcv needs two numbers, groups and test groups, such as 6,2")
+        if self.cpcv:
+            self.cross()
+        if not self.agents or len(set(self.agents)) < len(self.agents):
+            raise ValueError("agents: name at least one strategy, and none twice")
+        return self
+
+    def cross(self) -> Cpcv:
+        """Make the split of the cross-validation."""
+        groups, tested = self.cpcv
+        return Cpcv(n_groups=groups, n_test=tested, horizon=self.gap, embargo=self.embargo)

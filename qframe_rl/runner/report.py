@@ -1,0 +1,187 @@
+"""From folders to reports: what a run or a checkpoint left behind, read back and laid out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qframe_rl.checkpoint import load_checkpoint
+from qframe_rl.config import UserError
+from qframe_rl.evaluate.inference.bootstrap import bootstrap
+from qframe_rl.evaluate.inference.sharpe import min_backtest_years, min_track_record, moments, probabilistic_sharpe
+from qframe_rl.evaluate.metrics import bars_per_year, metrics, returns
+from qframe_rl.evaluate.montecarlo import influence, periods
+from qframe_rl.evaluate.report.chart import Report
+from qframe_rl.evaluate.report.page import write_html
+from qframe_rl.evaluate.report.paint import chart_figure, write_pdf
+from qframe_rl.evaluate.report.sections import Material, report
+from qframe_rl.evaluate.trials import Luck
+from qframe_rl.listeners import read_record
+from qframe_rl.runner.evaluate import evaluate
+from qframe_rl.runner.experiment import versions
+from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.types import Instrument, Record, timeframe_ns
+
+
+class Written(NamedTuple):
+    """What a report came to."""
+
+    html: Path
+    pdf: Path
+    pages: int
+    reports: list[Report]
+
+
+def write_report(places: Sequence[Path], runs: Path, out: Path | None, screen: Screen) -> Written:
+    """Make one page and one PDF of runs and checkpoints, and show their charts in TensorBoard.
+
+    Parameters
+    ----------
+    places
+        Folders of runs or of checkpoints.
+    runs
+        Folder in which the run of a checkpoint is looked up; one that is not there is scored anew.
+    out
+        Folder to write to; None = the first run's own.
+    screen
+        Told of the progress.
+
+    Raises
+    ------
+    UserError
+        If a folder is neither a run nor a checkpoint.
+    """
+    reports, folder = [], out
+    for place in places:
+        title = f"read {place}"
+        screen.begin(title)
+        home, material = _material(place, runs, screen)
+        folder = folder or home
+        reports.append(report(material))
+        screen.end(title, reports[-1].headline)
+    assert folder is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    html, pdf = folder / "report.html", folder / "report.pdf"
+    screen.begin("write")
+    write_html(reports, html)
+    count = write_pdf(reports, pdf)
+    _show(reports, folder / "tensorboard" / "report", screen)
+    screen.end("write", f"{html}, {pdf} ({count} pages)")
+    return Written(html, pdf, count, reports)
+
+
+def _show(reports: Sequence[Report], folder: Path, screen: Screen) -> None:
+    log = RunLog(folder, "write", screen)
+    for one in reports:
+        for section in one.sections:
+            for chart in section.charts:
+                log.figure(f"{one.title}/{section.title}/{chart.title}", chart_figure(chart))
+    log.close()
+
+
+def _material(place: Path, runs: Path, screen: Screen) -> tuple[Path, Material]:
+    if (place / "checkpoint.json").is_file():
+        return _of_checkpoint(place, runs, screen)
+    if (place / "study.json").is_file():
+        return place, _of_study(place)
+    if (place / "choice.json").is_file():
+        return place, _of_training(place)
+    raise UserError(
+        f"{place} is neither a run nor a checkpoint: it has no study.json, choice.json or checkpoint.json; give a "
+        "folder that experiments.train or experiments.evaluate wrote."
+    )
+
+
+def _of_study(place: Path) -> Material:
+    facts = _json(place / "study.json")
+    names = [facts["subject"], *(name for name in facts["agents"] if name != facts["subject"])]
+    records = {name: _journal(place / "journals" / f"{name}.parquet", facts["data"]) for name in names}
+    return Material({**facts, "judged_on": "Test bars of all windows"}, records)
+
+
+def _of_training(place: Path) -> Material:
+    choice, data, rows = (_json(place / f"{name}.json") for name in ("choice", "data", "leaderboard"))
+    tested = [row for row in rows if row["split"] == "test"]
+    names = [choice["judged"], *(row["agent"] for row in tested if row["agent"] != choice["judged"])]
+    records = {name: _journal(place / "journals" / f"test-{name}.parquet", data) for name in names}
+    luck = Luck(choice["trials"], choice["trials"], choice["effective_trials"])
+    facts = _facts(names[0], records, luck, tested, place.name, data)
+    own = next(row for row in tested if row["agent"] == names[0])
+    facts["significance"]["dsr"]["2012"] = own["dsr"]
+    facts |= {
+        "validation": [row for row in rows if row["split"] == "validation"], "judged_on": "Test bars",
+        "promotion": choice,
+    }  # fmt: skip
+    return Material(facts, records)
+
+
+def _of_checkpoint(place: Path, runs: Path, screen: Screen) -> tuple[Path, Material]:
+    found = load_checkpoint(place)
+    run = runs / str(found.provenance["fingerprint"])
+    if (run / "choice.json").is_file():
+        return run, _of_training(run)
+    folder = runs / "evaluate" / place.name
+    done = evaluate([place], {}, None, None, ["buy_and_hold", "flat"], folder, screen)
+    records = {one.name: one.record for one in done.scored}
+    promotion = found.provenance.get("promotion", {})
+    luck = Luck(promotion.get("trials", 1), promotion.get("trials", 1), promotion.get("effective_trials"))
+    rows = [dict(one.row) for one in done.scored]
+    facts = _facts(done.scored[0].name, records, luck, rows, place.name, done.history.describe())
+    return folder, Material({**facts, "promotion": promotion, "judged_on": "The checkpoint's test bars"}, records)
+
+
+def _facts(
+    subject: str, records: dict[str, Record], luck: Luck, rows: list[dict[str, Any]], name: str, data: dict[str, Any]
+) -> dict[str, Any]:
+    """What can be said of records alone."""
+    own = records[subject]
+    rate, per_year = returns(own.account.equity), bars_per_year(own.bar_ns)
+    of = moments(rate)
+    benchmark = luck.benchmark(of.n_bars)
+    drawn = bootstrap(rate, per_year)
+    needed = min_track_record(of, benchmark)
+    annual = of.sharpe * math.sqrt(per_year)
+    against = {}
+    for other, record in records.items():
+        if other != subject and len(record) == len(own):
+            difference = rate - returns(record.account.equity)
+            against[other] = {
+                "mean": float(difference.mean() * per_year),
+                "information_ratio": bootstrap(difference, per_year).sharpe._asdict(),
+                "probability": probabilistic_sharpe(moments(difference)),
+            }
+    return {
+        "kind": "training", "id": name, "data": data, "versions": versions(), "subject": subject,
+        "agents": list(records), "luck": luck._asdict(), "leaderboard": rows, "against": against,
+        "significance": {
+            "sharpe": drawn.sharpe._asdict(),
+            "psr": {form: probabilistic_sharpe(of, 0.0, form) for form in ("2012", "2025")},
+            "dsr": {form: probabilistic_sharpe(of, benchmark, form) for form in ("2012", "2025")},
+            "benchmark": benchmark * math.sqrt(per_year),
+            "years": len(rate) / per_year,
+            "min_track_record_years": needed / per_year if math.isfinite(needed) else None,
+            "min_backtest_years": min_backtest_years(max(luck.trials, 1), annual) if annual > 0.0 else None,
+            "figures": asdict(metrics(own)),
+        },
+        "periods": {
+            "years": periods.describe(periods.by_year(own)), "crises": periods.describe(periods.by_crisis(own)),
+            "regimes": [],
+        },
+        "influence": influence.describe(influence.influences(rate, own.bar_ns), own.time[1:]),
+    }  # fmt: skip
+
+
+def _journal(path: Path, data: dict[str, Any]) -> Record:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the run did not finish; run it again.")
+    return read_record(path, tuple(Instrument(symbol) for symbol in data["symbols"]), timeframe_ns(data["timeframe"]))
+
+
+def _json(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the run did not finish; run it again.")
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,197 @@
+"""Alerts: said once, never lost, in nobody's way."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qframe_rl.agent import View
+from qframe_rl.alerts.config import AlertConfig
+from qframe_rl.alerts.rules import Alerts
+from qframe_rl.alerts.sender import Sender, channels
+from qframe_rl.config import UserError
+from qframe_rl.journal.store import Alert, Writer, waiting
+from qframe_rl.types import DAY, HOUR, SECOND, Account, Fills, Orders
+
+
+def view(time: int, equity: float, filled: float = 0.0, *, terminated: bool = False) -> View:
+    fills = Fills.of(np.zeros((1, 9)), np.zeros(()))._replace(quantity=np.array([filled]))
+    account = Account(np.array(equity), np.zeros(1), np.ones(1))
+    return View(time, np.array([time]), np.zeros((1, 1, 5)), account, fills, False, False, terminated)
+
+
+NOTHING, BUY = Orders.market(np.zeros(1)), Orders.market(np.ones(1))
+
+
+class Told:
+    def __init__(self, **config: Any):
+        self.said: list[Alert] = []
+        self.drift: float | None = None
+        self.late = 0
+        self.alerts = Alerts(AlertConfig(**config), "s", ["A"], self.said.append, lambda: self.drift, lambda: self.late)
+        self.alerts.started(view(0, 100.0))
+
+    @property
+    def rules(self) -> list[str]:
+        return [alert.rule for alert in self.said]
+
+
+def test_each_rule_speaks() -> None:
+    told = Told(drawdown=0.1)
+    told.alerts.settled(view(HOUR, 91.0), NOTHING)
+    assert told.said == []
+    told.alerts.settled(view(2 * HOUR, 90.0), NOTHING)
+    told.alerts.settled(view(4 * HOUR, 100.0), BUY)
+    told.alerts.settled(view(5 * HOUR, 100.0, 1.0), BUY)
+    told.late = 61 * SECOND
+    told.alerts.settled(view(6 * HOUR, 100.0), NOTHING)
+    told.late, told.drift = 0, 21.0
+    told.alerts.settled(view(7 * HOUR, 100.0), NOTHING)
+    told.drift = 19.0
+    told.alerts.settled(view(25 * HOUR, 102.0), NOTHING)
+    told.alerts.settled(view(26 * HOUR, 100.0, terminated=True), NOTHING)
+    told.alerts.changed(27 * HOUR, "HALTED", ["halt by file"])
+    expected = ["drawdown", "rejected", "stale", "drift", "daily summary", "liquidated", "state HALTED"]
+    assert told.rules == expected
+    assert "equity 102.00 (+2.00%), 1 fills" in told.said[4].text
+
+
+def test_the_same_is_not_said_twice_in_an_hour_and_all_not_too_often() -> None:
+    told = Told(repeat_s=3600.0, per_hour=3)
+    for k in range(10):
+        told.alerts.tell(k * SECOND, "a", "text")
+    assert told.rules == ["a"]
+    for k in range(5):
+        told.alerts.tell(20 * SECOND, f"rule {k}", "text")
+    assert len(told.said) == 3
+    told.alerts.tell(2 * HOUR, "a", "text")
+    assert told.said[-1].text.endswith("text (3 alerts were held back)")
+    told.alerts.tell(DAY, "a", "text")
+    assert told.said[-1].text.endswith("text")
+
+
+@pytest.fixture
+def hook() -> Iterator[Any]:
+    """A webhook on loopback that can be down."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if not server.down:  # type: ignore[attr-defined]
+                server.got.append(json.loads(body))  # type: ignore[attr-defined]
+            self.send_response(503 if server.down else 200)  # type: ignore[attr-defined]
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.got, server.down = [], False  # type: ignore[attr-defined]
+    server.url = f"json://127.0.0.1:{server.server_address[1]}/"  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def until(done: Any, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def outbox(path: Path, *texts: str) -> Writer:
+    writer = Writer(path)
+    for text in texts:
+        writer.alert(Alert("rule", text))
+    writer.commit('{"bars":7}')
+    return writer
+
+
+def test_what_waits_reaches_a_webhook_once(tmp_path: Path, hook: Any) -> None:
+    path = tmp_path / "journal.db"
+    writer = outbox(path, "one", "two")
+    sender = Sender(path, channels([hook.url]), silent_s=None)
+    sender.start()
+    until(lambda: len(hook.got) == 2)
+    writer.alert(Alert("rule", "three"))
+    writer.commit()
+    until(lambda: waiting(path) == 0)
+    sender.stop()
+    writer.close()
+    assert [got["message"] for got in hook.got] == ["one", "two", "three"]
+    assert hook.got[0]["title"] == "QFrame: rule"
+
+
+def test_an_outage_holds_up_nobody_and_loses_nothing(tmp_path: Path, hook: Any) -> None:
+    path = tmp_path / "journal.db"
+    hook.down = True
+    writer = outbox(path, "one")
+    first = Sender(path, channels([hook.url]), retry_s=0.05)
+    first.start()
+    begun = time.monotonic()
+    for k in range(200):
+        writer.append("bar", f'{{"k":{k}}}')
+        writer.alert(Alert("rule", str(k)))
+        writer.commit()
+    assert time.monotonic() - begun < 5.0
+    first.stop(20.0)
+    assert waiting(path) == 201
+    writer.close()
+    hook.down = False
+    second = Sender(path, channels([hook.url]))
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE outbox SET due = 0")
+    second.start()
+    until(lambda: waiting(path) == 0, 60.0)
+    second.stop()
+    assert [got["message"] for got in hook.got] == ["one", *map(str, range(200))]
+
+
+def test_a_kill_between_the_event_and_the_sending_loses_nothing(tmp_path: Path, hook: Any) -> None:
+    path = tmp_path / "journal.db"
+    code = (
+        "import os, sys; from pathlib import Path; from qframe_rl.journal.store import Alert, Writer\n"
+        "w = Writer(Path(sys.argv[1])); w.append('bar', '{}'); w.alert(Alert('rule', 'last words')); w.commit()\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)])
+    sender = Sender(path, channels([hook.url]))
+    sender.start()
+    until(lambda: hook.got)
+    sender.stop()
+    assert hook.got[0]["message"] == "last words"
+
+
+def test_a_session_that_hangs_is_reported_by_the_worker(tmp_path: Path, hook: Any) -> None:
+    path = tmp_path / "journal.db"
+    writer = outbox(path)
+    sender = Sender(path, channels([hook.url]), silent_s=0.3)
+    sender.start()
+    until(lambda: hook.got)
+    time.sleep(0.6)
+    sender.stop()
+    writer.close()
+    (got,) = hook.got
+    assert got["message"].startswith("no decision for")
+    assert got["message"].endswith("the last one was on bar 7")
+
+
+def test_a_wrong_url_is_refused_without_its_secrets() -> None:
+    with pytest.raises(UserError, match=r"alert URL 1 \(nonsense://\.\.\.\)") as caught:
+        channels(["nonsense://user:hunter2@host"])
+    assert "hunter2" not in str(caught.value)

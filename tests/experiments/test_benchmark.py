@@ -1,0 +1,39 @@
+"""The benchmark runs, says what it measured, and refuses what it does not know. No time is asserted."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from experiments import benchmark
+from qframe_rl.config import UserError
+
+
+@pytest.mark.slow
+def test_every_suite_runs_small() -> None:
+    suites = [name for name in benchmark.SUITES if name != "startup"]  # its doors are tested on their own
+    found = benchmark.main([*suites, "--small", "--repeats", "1", "--json"])
+    assert found is not None
+    rows = found["results"]
+    assert {
+        "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "train.ppo",
+        "train.ppo_lstm", "sweep", "backtest",
+    } <= {row["name"] for row in rows}  # fmt: skip
+    for row in rows:
+        assert set(row) == {"name", "batch", "value", "unit", "ratio_to", "ratio"}
+        assert math.isfinite(row["value"])
+        assert row["value"] > 0.0
+        assert (row["ratio"] is None) == (row["ratio_to"] == "")
+    assert {row["ratio_to"] for row in rows} >= {"rowcopy", "gemm", "sb3-default", "sb3-tuned", "recurrent-ppo"}
+    assert next(row["value"] for row in rows if row["name"] == "memory.index") <= 512
+    assert found["machine"]["cores"]
+
+
+def test_mistakes_are_said_in_a_sentence() -> None:
+    with pytest.raises(UserError, match="did you mean 'train'"):
+        benchmark.main(["trian"])
+    with pytest.raises(UserError, match="at least one round"):
+        benchmark.main(["env", "--repeats", "0"])
+    with pytest.raises(UserError, match="make peers"):
+        benchmark.main(["env", "--peers", "nowhere/python"])

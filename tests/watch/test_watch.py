@@ -1,0 +1,130 @@
+"""Metrics, health, logs, curves and status of a live session."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import paper, status, train
+from experiments.cli import door
+from qframe_rl.config import Unavailable
+from qframe_rl.risk.engine import State, Verdict
+from qframe_rl.watch.log import JsonLog
+from qframe_rl.watch.metrics import Metrics, Window
+from tests.alerts.test_alerts import BUY, NOTHING, view
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_health_fails_when_decisions_stop_and_not_before() -> None:
+    metrics = Metrics(["A"], lambda: 3.5, silent_s=0.4)
+    window = Window(metrics, 0)
+    metrics.started(view(0, 100.0))
+    metrics.settled(view(10**9, 95.0, 1.0), BUY)
+    metrics.decided(view(10**9, 95.0), Verdict(NOTHING, State.REDUCE_ONLY, ("cut",)), 0.003)
+    assert get(window.port, "/healthz")[0] == 200
+    _, page = get(window.port, "/metrics")
+    for line in (
+        "qframe_equity 95.0", "qframe_drawdown_ratio 0.05", 'qframe_state{qframe_state="REDUCE_ONLY"} 1.0',
+        'qframe_fills_total{symbol="A"} 1.0', "qframe_decisions_cut_total 1.0", "qframe_drift_bps 3.5",
+        'qframe_decision_seconds_bucket{le="0.005"} 1.0', "qframe_bar_time_seconds 1.0",
+    ):  # fmt: skip
+        assert line[:24] in page
+        assert any(found.startswith(line[:-1]) for found in page.splitlines()), line
+    time.sleep(0.5)
+    code, said = get(window.port, "/healthz")
+    assert code == 503
+    assert json.loads(said)["healthy"] is False
+    assert get(window.port, "/else")[0] == 404
+    with pytest.raises(Unavailable, match="take another port"):
+        Window(metrics, window.port)
+    window.close()
+
+
+def test_the_log_is_lines_of_json_and_says_nothing_twice() -> None:
+    sink, live = io.StringIO(), [False]
+    log = JsonLog(sink, lambda: live[0], ["A"])
+    log.started(view(0, 100.0))
+    log.settled(view(10**9, 100.0), NOTHING)
+    live[0] = True
+    log.settled(view(2 * 10**9, 100.0, 2.0), BUY)
+    log.decided(view(2 * 10**9, 100.0), Verdict(BUY, State.ACTIVE, ()), 0.001)
+    log.changed(2 * 10**9, "HALTED", ["halt by file"])
+    log.note("slow")
+    lines = [json.loads(line) for line in sink.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["settled", "decided", "state", "note"]
+    assert lines[0]["fills"]["A"]["quantity"] == 2.0
+    assert lines[1]["orders"] == {"A": 1.0}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
+    assert door(train.main, ["--bars", "3000", "--agents", "momentum", *places]) == 0
+    return next((folder / "runs").glob("*/agents/momentum-0-0"))
+
+
+def test_status_shows_what_the_journal_says(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "session"
+    more = ["--log", str(tmp_path / "log.jsonl"), "--tensorboard", str(tmp_path / "board")]
+    assert door(paper.main, [str(checkpoint), "--out", str(out), *more, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert door(status.main, [str(out), "--json"]) == 0
+    (shown,) = json.loads(capsys.readouterr().out.splitlines()[-1])["sessions"]
+    assert shown["account"]["equity"] == result["final_equity"]
+    assert (shown["state"], shown["process"], shown["bars"]) == ("ACTIVE", None, result["bars"])
+    assert door(status.main, [str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{result['final_equity']:,.2f}" in printed
+    assert "ACTIVE" in printed
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert sum(line["event"] == "settled" for line in logged) == result["bars"]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves = EventAccumulator(str(tmp_path / "board"))
+    curves.Reload()
+    assert curves.Scalars("live/equity")[-1].value == pytest.approx(result["final_equity"], rel=1e-6)
+    assert len(curves.Scalars("live/equity")) == result["bars"] + 1
+
+
+def test_a_running_session_serves_its_metrics_and_health(checkpoint: Path, tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "experiments.paper", str(checkpoint), "--speed", "36000x", "--out", str(tmp_path)]
+    process: Any = subprocess.Popen([*command, "--metrics", str(port)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60.0
+    while True:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        try:
+            if "qframe_decisions_total 0.0" not in (page := get(port, "/metrics")[1]):
+                break
+        except OSError:
+            time.sleep(0.1)
+    assert 'qframe_state{qframe_state="ACTIVE"} 1.0' in page
+    assert get(port, "/healthz")[0] == 200
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
