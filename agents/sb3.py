@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.agent import Brief, Log, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, nearest
 from qframe_rl.types import Orders, Single
 
@@ -136,7 +136,8 @@ class Sb3:
         from qframe_rl.sb3.watch import Every, Reporter
         from qframe_rl.sb3.weights import given
 
-        self._state = dict(task.recall())
+        keeper = task if isinstance(task, Resumable) else None
+        self._state = {} if keeper is None else dict(keeper.recall())
         done = int(self._state["steps"][0]) if self._state else 0
         with _own_randomness():
             scale = self._scale(task)
@@ -148,7 +149,8 @@ class Sb3:
             best: State = {}
 
             def keep() -> None:
-                task.remember(self._taken(model, scale))
+                if keeper is not None:
+                    keeper.remember(self._taken(model, scale))
 
             watched: list[Any] = [Reporter(log, self.total_steps), Every(self.total_steps // _SNAPSHOTS, keep)]
             if self.config.evaluations:

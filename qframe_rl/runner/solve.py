@@ -2,7 +2,7 @@
 
 The protocol is small. A learner that can be trained on a problem has, beside what every `Learner` has, a method
 ``policy()`` that returns its trained, deterministic policy over plain observations; its ``fit`` asks the task for
-nothing but ``brief``, ``envs``, ``validate``, ``remember`` and ``recall``. See `qframe_rl.agent.Solver`.
+nothing but ``brief``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
 """
 
 from __future__ import annotations
