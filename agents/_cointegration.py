@@ -41,7 +41,10 @@ def engle_granger(price: Float, other: Float, lags: int = 1) -> Fit:
         Lagged differences in the test regression.
     """
     mean, base = price.mean(), other.mean()
-    ratio = float(((price - mean) * (other - base)).mean() / ((other - base) ** 2).mean())
+    square = float(((other - base) ** 2).mean())
+    if square < 1e-20:
+        return Fit(0.0, float(mean), 1.0, 0.0, 0.0)  # what never moves hedges nothing
+    ratio = float(((price - mean) * (other - base)).mean()) / square
     residual = price - mean - ratio * (other - base)
     reversion, volatility = ornstein_uhlenbeck(residual)
     return Fit(ratio, float(mean - ratio * base), p_value(dickey_fuller(residual, lags)), reversion, volatility)

@@ -90,7 +90,7 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     began = time.monotonic()
     options = {key.removeprefix("study."): value for key, value in given.items() if key.startswith("study.")}
     tree = settings(Study, None, given["assignments"], options | {"level": given["level"]})
-    tree["data"] = {**_mapping(tree.get("data")), **_asked(given)}
+    tree["data"] = {**_mapping(tree.get("data")), **data_settings(given)}
     for key, name in (("since", "since"), ("until", "until")):
         if given[key] is not None:
             tree["data"][name] = given[key]
@@ -117,12 +117,6 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
 
 def _mapping(value: object) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) else {} if value is None else {"data": value}
-
-
-def _asked(given: dict[str, Any]) -> dict[str, Any]:
-    """Data settings of the options."""
-    found = data_settings(given).get("data", {})
-    return dict(found) if isinstance(found, dict) else {"data": found}
 
 
 def _named(text: str, tree: dict[str, Any]) -> str:

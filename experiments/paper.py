@@ -59,6 +59,18 @@ def parser() -> Parser:
     made.add_argument(
         "--latency-ms", type=float, default=100.0, metavar="MS", help="time before the book is looked at (default: 100)"
     )
+    made.add_argument(
+        "--orders",
+        choices=("paper", "testnet", "real"),
+        default="paper",
+        help="with --feed ccxt: paper sends none; testnet sends them to the exchange's test environment; real to\n"
+        "the exchange itself, and wants the next two options and --daily-loss. Keys are read from the environment,\n"
+        "such as BINANCE_API_KEY and BINANCE_SECRET (default: paper)",
+    )
+    made.add_argument("--i-accept-real-money-risk", action="store_true", help="for --orders real (default: off)")
+    made.add_argument(
+        "--paper-record", type=Path, metavar="JOURNAL", help="for --orders real: 30 days on paper, same checkpoint"
+    )
     made.add_argument("--url", metavar="URL", help="send every request of --feed ccxt there, such as a test exchange")
     made.add_argument(
         "--out",
@@ -129,6 +141,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.runner.paper import paper
     from qframe_rl.runner.status import Line
 
+    if given["orders"] != "paper" and given["feed"] != "ccxt":
+        raise UserError("--orders needs the bars of an exchange: add --feed ccxt.")
+    if given["orders"] == "real":
+        from qframe_rl.runner.permit import check_real
+
+        check_real(given["i_accept_real_money_risk"], limits, given["paper_record"])
     out = console(to_stderr=True)
     checkpoint = load_checkpoint(given["checkpoint"])
     if checkpoint.warning is not None:
@@ -136,12 +154,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if given["feed"] == "ccxt":
         opened = opened_live(
             given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note,
-            fills=given["fills"], latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
+            orders=given["orders"], fills=given["fills"],
+            latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
         )  # fmt: skip
     else:
         opened = opened_replay(
             given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed
         )
+    venue = None
+    if given["orders"] != "paper":
+        limits, venue = _real(opened, given, limits)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: opened.feed.stopped.set())
     urls = os.environ.get("APPRISE_URLS", "").split()
@@ -151,7 +173,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         result = paper(
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
-            quotes=opened.quotes, durable=given["feed"] == "ccxt", secrets=secrets(urls), begun=windows.open,
+            quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=secrets(urls),
+            begun=windows.open,
         )  # fmt: skip
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
     out.print(
@@ -170,6 +193,22 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         "journal_hash": result.digest,
         "state": result.state,
     }
+
+
+def _real(opened: Any, given: dict[str, Any], limits: Limits) -> tuple[Limits, Any]:
+    """Limits and venue of a session whose orders go out; it is refused where a condition does not hold.
+
+    Raises
+    ------
+    UserError
+        For a condition, or a key that is missing.
+    """
+    from qframe_rl.runner.permit import check_period, exchange_venue
+
+    if given["orders"] == "real":
+        check_period(given["paper_record"], opened.terms)
+    venue = exchange_venue(opened.feed, opened.terms, given["url"], _note)
+    return limits.model_copy(update={"filters": True}), venue
 
 
 def _note(text: str) -> None:

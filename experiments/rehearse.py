@@ -54,15 +54,37 @@ def parser() -> Parser:
         f"{_WAYS}\nkinds of faults, for --faults:\n{kinds}\n",
     )
     add = made.add_argument
-    add("--speed", default="1x", metavar="SPEED", help="virtual time: times the clock such as 3600x, step (it moves when told over /rehearsal/advance), or max (all has happened already) (default: 1x)")  # noqa: E501  # fmt: skip
-    add("--faults", default="none", metavar="SCRIPT", help=f"what goes wrong: {', '.join(PRESETS)}, a file of tables [[fault]] that ends in .toml, or kinds separated by commas, each once (default: none)")  # noqa: E501  # fmt: skip
+    add(
+        "--speed",
+        default="1x",
+        metavar="SPEED",
+        help="virtual time: times the clock such as 3600x, step (it moves when told over /rehearsal/advance), or max "
+        "(all has happened already) (default: 1x)",
+    )
+    add(
+        "--faults",
+        default="none",
+        metavar="SCRIPT",
+        help=f"what goes wrong: {', '.join(PRESETS)}, a file of tables [[fault]] that ends in .toml, or kinds "
+        "separated by commas, each once (default: none)",
+    )
     add("--from", dest="since", metavar="TIME", help="first bar, ISO 8601 UTC (default: all there is)")
     add("--to", dest="until", metavar="TIME", help="last bar, ISO 8601 UTC (default: all there is)")
-    add("--start", metavar="TIME", help="virtual time at the start, ISO 8601 UTC; what lies before it is history (default: the first bar)")  # noqa: E501  # fmt: skip
+    add(
+        "--start",
+        metavar="TIME",
+        help="virtual time at the start, ISO 8601 UTC; what lies before it is history (default: the first bar)",
+    )
     add("--port", type=int, default=8765, metavar="PORT", help="port of plain HTTP; 0 = any free one (default: 8765)")
     add("--tls", action="store_true", help="serve over TLS as well, with a throw-away authority (default: off)")
     add("--tls-port", type=int, default=8766, metavar="PORT", help="port of TLS; 0 = any free one (default: 8766)")
-    add("--ca", type=Path, default=Path("rehearsal-ca.pem"), metavar="FILE", help="where the authority's certificate is written (default: rehearsal-ca.pem)")  # noqa: E501  # fmt: skip
+    add(
+        "--ca",
+        type=Path,
+        default=Path("rehearsal-ca.pem"),
+        metavar="FILE",
+        help="where the authority's certificate is written (default: rehearsal-ca.pem)",
+    )
     add("--once", action="store_true", help="leave when the last bar has closed (default: go on answering)")
     made.add_fields("data", DataConfig, "data", DATA)
     made.add_fields("exchange", RehearsalConfig, "exchange", {})

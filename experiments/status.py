@@ -75,20 +75,20 @@ def table(sessions: Sequence[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     made = Table(box=None, header_style="dim")
-    for name in ("session", "process", "state", "bars", "equity", "drawdown", "position", "bar age", "decision age"):
+    for name in ("session", "process", "state", "bars", "equity", "drawdown", "position", "bar age", "decided"):
         made.add_column(name, justify="left" if name in ("session", "state", "position") else "right")
     made.add_column("drift", justify="right")
-    made.add_column("alerts waiting", justify="right")
+    made.add_column("alerts", justify="right")
     for one in sessions:
         process = "none" if one["process"] is None else str(one["process"])
         if "account" not in one:
-            made.add_row(one["session"], process, one["state"])
+            made.add_row(Path(one["session"]).name, process, one["state"])
             continue
         equity, peak = one["account"]["equity"], one["peak"]
         held = [f"{q:+g} {s}" for s, q in zip(one["symbols"], one["account"]["position"], strict=True) if q]
         drift = "" if one["drift_bps"] is None else f"{one['drift_bps']:+.1f} bps"
         made.add_row(
-            one["session"],
+            Path(one["session"]).name,
             process,
             one["state"],
             str(one["bars"]),

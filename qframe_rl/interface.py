@@ -23,13 +23,14 @@ from qframe_rl.jit import compiled
 from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, N_ACCOUNT, N_BAR, POSITION, QUANTITY, STOP
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import target_rows
-from qframe_rl.types import CLOSE, Float, History, Int, Orders, Segments, Single
+from qframe_rl.types import CLOSE, Bool, Float, History, Int, Orders, Segments, Single
 
 BOUND = 10.0
 """Every number that a policy sees lies in [-BOUND, BOUND]."""
 Parts = Sequence[tuple[History, Segments]]
 """Histories, and the rows of each that may be looked at."""
 _FIRST = np.zeros(1, dtype=np.int64)
+_ONE = np.ones(1, dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Observer:
         shown = self.scaler(self.raw(view.bars, view.times, len(view.bars) - self.n_rows))
         row[: shown.size] = shown.ravel()
         account, holding, bars = _laid_out(view)
-        see_rows(account, holding, bars, _FIRST, BOUND, shown.size, row[None])
+        see_rows(account, holding, bars, _FIRST, _ONE, BOUND, shown.size, row[None])
         return row
 
 
@@ -131,23 +132,26 @@ def _laid_out(view: View) -> tuple[Float, Float, Float]:
 
 
 @compiled
-def see_rows(account: Float, holding: Float, bars: Float, row: Int, bound: float, first: int, out: Single) -> None:
-    """Write what a policy sees of each account: A exposures clipped to ±bound, then A flags of what trades now.
+def see_rows(
+    account: Float, holding: Float, bars: Float, row: Int, mask: Bool, bound: float, first: int, out: Single
+) -> None:
+    """Write what a policy sees of masked accounts: A exposures clipped to ±bound, then A flags of what trades now.
 
-    ``account`` (B, 5), ``holding`` (B, A, 2), ``bars`` (T, A, 8) and ``row`` (B,) are as in `qframe_rl.kernel.rows`;
+    ``account`` (B, 7), ``holding`` (B, A, 2), ``bars`` (T, A, 8) and ``row`` (B,) are as in `qframe_rl.kernel.rows`;
     the numbers go to columns ``first``.. of ``out``.
     """
     n = holding.shape[1]
     for b in range(len(account)):
-        t = np.uintp(row[b])
-        equity = account[b, EQUITY] if account[b, EQUITY] > 0.0 else np.inf
-        for a in range(n):
-            held = holding[b, a, POSITION]
-            share = held * holding[b, a, MARK] / equity if held != 0.0 else 0.0
-            share = share if share < bound else bound
-            close = bars[t, a, CLOSE]
-            out[b, first + a] = share if share > -bound else -bound
-            out[b, first + n + a] = 1.0 if close == close else 0.0
+        if mask[b]:
+            t = np.uintp(row[b])
+            equity = account[b, EQUITY] if account[b, EQUITY] > 0.0 else np.inf
+            for a in range(n):
+                held = holding[b, a, POSITION]
+                share = held * holding[b, a, MARK] / equity if held != 0.0 else 0.0
+                share = share if share < bound else bound
+                close = bars[t, a, CLOSE]
+                out[b, first + a] = share if share > -bound else -bound
+                out[b, first + n + a] = 1.0 if close == close else 0.0
 
 
 class Scheme(Protocol):

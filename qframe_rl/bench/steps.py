@@ -101,11 +101,14 @@ def _row_copy(n_bars: int, n_rows: int, steps: int) -> Work:
     _, tape = world(n_bars)
     rng = np.random.default_rng(0)
     cursors = rng.integers(ROWS, n_bars, size=(_ACTIONS, n_rows))
-    out = np.empty((2, n_rows, ROWS * tape.features.shape[1] + 3), dtype=np.float32)
+    every, out = (
+        np.ones(n_rows, dtype=np.bool_),
+        np.empty((2, n_rows, ROWS * tape.features.shape[1] + 3), dtype=np.float32),
+    )
 
     def do() -> float:
         for t in range(steps):
-            copy_windows(tape.features, cursors[t % _ACTIONS], ROWS, out[t % 2])
+            copy_windows(tape.features, cursors[t % _ACTIONS], ROWS, every, out[t % 2])
         return steps * n_rows
 
     return do

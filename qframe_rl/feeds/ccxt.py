@@ -177,7 +177,9 @@ class CcxtFeed:
         self._perpetuals = [line for line in self._lines if line.listing.kind == "perpetual"]
         extra = tuple(spec.partition("=")[0] for spec in columns)
         self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + extra
-        self._specs, self._root, self._timeframe, self._patience_s = tuple(columns), root, timeframe, patience_s
+        self._specs, self._root, self._timeframe = tuple(columns), root, timeframe
+        # A request takes as long as it does, however fast the exchange's clock runs.
+        self._patience_s = patience_s * speed
         self.streams: Streams | None = None
         if depth is not None:
             stale_s = max(_LEAST_STALE_S, min(_STALE_S, self.bar_ns / SECOND / 2.0) / speed)
@@ -214,6 +216,10 @@ class CcxtFeed:
         now = self._clock.now()
         lines = [[paid, None if np.isnan(last) else last] for paid, last in (line.told for line in self._lines)]
         return {"late_ns": max(0, now - bar.time), "skew_ns": self.skew_ns(), "memory": {"lines": lines}}
+
+    def now(self) -> int:
+        """Time by the exchange's clock, ns UTC."""
+        return self._clock.now()
 
     def book(self, symbol: str, depth: int) -> tuple[int, Float, Float]:
         """Order book over REST: time (ns UTC, 0 if unknown), and (N, 2) bids and asks, best first.

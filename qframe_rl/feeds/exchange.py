@@ -22,6 +22,7 @@ T = TypeVar("T")
 Note = Callable[[str], None]
 MS = 1_000_000
 _MAX_WAIT_S = 60.0
+_BANNED_TRIES = 3
 _MAX_RETRY_AFTER_S = 900.0
 
 
@@ -99,18 +100,21 @@ class Exchange:
                 return request()
             except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
                 # The last three are what CCXT's parsers raise on well-formed JSON of another shape.
-                if self._is_refusal(error):
-                    raise UserError(f"{self.name} refuses the request: {_short(error)}.") from None
                 failures += 1
+                if self._is_refusal(error, failures):
+                    raise UserError(f"{self.name} refuses the request: {_short(error)}.") from None
                 if failures == self.tries:
                     raise Unavailable(f"{self.name} failed {failures} times, last with {_short(error)}.") from error
                 self._wait_after(error, failures)
 
-    def _is_refusal(self, error: Exception) -> bool:
-        """Whether asking again is in vain; who asks for ever waits for the end of a ban as well."""
+    def _is_refusal(self, error: Exception, failures: int) -> bool:
+        """Whether asking again is in vain; who asks for ever waits for the end of a ban as well.
+
+        A firewall may say no once by mistake: a blocked country says it again.
+        """
         import ccxt
 
-        if self.tries is None and isinstance(error, ccxt.PermissionDenied):
+        if isinstance(error, ccxt.PermissionDenied) and (self.tries is None or failures < _BANNED_TRIES):
             return False
         kinds = (ccxt.AuthenticationError, ccxt.BadRequest, ccxt.NotSupported, ccxt.ArgumentsRequired)
         return isinstance(error, kinds)

@@ -75,6 +75,7 @@ class Engine:
         self.memory = np.zeros((n_envs, N_STATE))
         self.fills = np.zeros((n_envs if recorded else 0, n, N_FILLS))
         self._work = scratch(n)
+        self._everybody = np.ones(n_envs, dtype=np.bool_)
         self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
 
     @property
@@ -111,14 +112,14 @@ class Engine:
         if self.recorded:
             self.fills[mask] = 0.0
 
-    def step(self, actions: NDArray[Any], active: Bool) -> tuple[Float, Bool, Bool]:
+    def step(self, actions: NDArray[Any], active: Bool) -> tuple[Float, Bool, bool]:
         """Move the active accounts one bar on.
 
         Returns
         -------
-        tuple[Float, Bool, Bool]
-            (B,) rewards, terminated (liquidated or ruined) and truncated (episode or data ended); 0 and False for the
-            inactive.
+        tuple[Float, Bool, bool]
+            (B,) rewards; (3, B) terminated (liquidated or ruined), truncated (episode or data ended) and either; and
+            whether there is any of these. 0 and False for the inactive.
         """
         scheme, rules = self.interface.scheme, self.rules
         target, offset = scheme.targets(actions)
@@ -127,24 +128,25 @@ class Engine:
             rules.table, rules.leverage, rules.shorting, self.recorded, self.fills, self._work,
         )  # fmt: skip
         rewards = np.zeros(self.n_envs)
-        ends = np.zeros((2, self.n_envs), dtype=np.bool_)
+        ends = np.empty((3, self.n_envs), dtype=np.bool_)
         self.reward.kernel(self.account, active, self.memory, self.reward.params, rewards)
-        _end(active, self.account, self.row, self.last, ends)
-        return rewards, ends[0], ends[1]
+        return rewards, ends, _end(active, self.account, self.row, self.last, ends)
 
-    def observe(self) -> Single:
-        """(B, n_numbers) observations, in an array that nobody else holds."""
+    def observe(self, mask: Bool | None = None) -> Single:
+        """(B, n_numbers) observations, in an array that nobody else holds; only masked rows are sure to be written."""
         out: Single = self._shown.take()
         observer, tape = self.interface.observer, self.tape
-        copy_windows(tape.features, self.row, observer.n_rows, out)
+        mask = self._everybody if mask is None else mask
+        copy_windows(tape.features, self.row, observer.n_rows, mask, out)
         first = observer.n_rows * tape.features.shape[1]
-        see_rows(self.account, self.holding, tape.bars, self.row, BOUND, first, out)
+        see_rows(self.account, self.holding, tape.bars, self.row, mask, BOUND, first, out)
         return out
 
-    def point(self) -> tuple[NDArray[np.int32], Single]:
+    def point(self, mask: Bool | None = None) -> tuple[NDArray[np.int32], Single]:
         """Where each account stands on the tape, (B,), and what a policy sees of it, (B, 2A): `observe` uncopied."""
         account = np.empty((self.n_envs, 2 * self.holding.shape[1]), dtype=np.float32)
-        see_rows(self.account, self.holding, self.tape.bars, self.row, BOUND, 0, account)
+        mask = self._everybody if mask is None else mask
+        see_rows(self.account, self.holding, self.tape.bars, self.row, mask, BOUND, 0, account)
         return self.row.astype(np.int32), account
 
     _STATE = ("account", "holding", "row", "last", "seed", "episode", "memory", "fills")
@@ -234,21 +236,28 @@ def _begin(
 
 
 @compiled
-def _end(active: Bool, account: Float, row: Int, last: Int, ends: Bool) -> None:
+def _end(active: Bool, account: Float, row: Int, last: Int, ends: Bool) -> bool:
+    """Write (3, B) terminated, truncated and either; return whether there is any."""
+    some = False
     for b in range(len(active)):
-        ruined = account[b, RUINED] != 0.0
-        ends[0, b] = active[b] and ruined
-        ends[1, b] = active[b] and not ruined and row[b] >= last[b]
+        ruined = active[b] & (account[b, RUINED] != 0.0)
+        cut = active[b] & (not ruined) & (row[b] >= last[b])
+        ends[0, b] = ruined
+        ends[1, b] = cut
+        ends[2, b] = ruined | cut
+        some = some | ruined | cut
+    return some
 
 
 @compiled
-def copy_windows(features: Single, row: Int, n_rows: int, out: Single) -> None:
+def copy_windows(features: Single, row: Int, n_rows: int, mask: Bool, out: Single) -> None:
     """Copy rows ``row[b] - n_rows + 1`` to ``row[b]`` of (T, F) features to the beginning of row b of ``out``."""
     width = features.shape[1]
     flat = features.reshape(features.size)
     for b in range(len(row)):
-        start = np.uintp((row[b] - n_rows + 1) * width)
-        shown = flat[start : start + np.uintp(n_rows * width)]
-        to = out[b]
-        for k in range(len(shown)):
-            to[k] = shown[k]
+        if mask[b]:
+            start = np.uintp((row[b] - n_rows + 1) * width)
+            shown = flat[start : start + np.uintp(n_rows * width)]
+            to = out[b]
+            for k in range(len(shown)):
+                to[k] = shown[k]

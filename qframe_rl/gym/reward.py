@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.config import Base, Ref, UserError, build, nearest
-from qframe_rl.jit import compiled
+from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import BEFORE, EQUITY
 from qframe_rl.types import Bool, Float
 
@@ -54,12 +54,28 @@ class DrawdownConfig(Base):
     """Multiplier of the whole."""
 
 
+@inlined
+def _small_log(ratio: float) -> float:
+    """Logarithm of a ratio within 10 % of 1, to the last bit or two: 2 atanh((r - 1) / (r + 1)) as a series."""
+    s = (ratio - 1.0) / (ratio + 1.0)
+    z = s * s
+    series = 1.0 / 11.0 + z * (1.0 / 13.0)
+    series = 1.0 / 7.0 + z * (1.0 / 9.0 + z * series)
+    return 2.0 * s * (1.0 + z * (1.0 / 3.0 + z * (1.0 / 5.0 + z * series)))
+
+
 @compiled
 def _log_growth(account: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
+    large = 0
     for b in range(len(out)):
-        if active[b]:
-            before, after = account[b, BEFORE], account[b, EQUITY]
-            out[b] = params[0] * math.log(max(after / before, RUIN))
+        ratio = account[b, EQUITY] / account[b, BEFORE]
+        large += 1 if abs(ratio - 1.0) > 0.1 else 0
+        out[b] = params[0] * _small_log(ratio) if active[b] else 0.0
+    if large:
+        for b in range(len(out)):
+            ratio = account[b, EQUITY] / account[b, BEFORE]
+            if active[b] and abs(ratio - 1.0) > 0.1:
+                out[b] = params[0] * math.log(max(ratio, RUIN))
 
 
 @compiled

@@ -25,7 +25,8 @@ class VectorTradingEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     Environment b of a batch seeded with s lives through what a single environment seeded with s + b does, in every
     autoreset mode of Gymnasium: ``NEXT_STEP`` (the step after an end ignores its action, returns the first observation
     of the next episode and reward 0), ``SAME_STEP`` (the observation is the next episode's first;
-    ``infos["final_obs"]`` (B, n_numbers) holds the true last ones where ``infos["_final_obs"]`` is set) and
+    ``infos["final_obs"]`` (B, n_numbers) holds the true last ones where ``infos["_final_obs"]`` is set, and is
+    unspecified elsewhere) and
     ``DISABLED`` (call ``reset(options={"reset_mask": mask})``). An observation array that was handed out is never
     written again while anybody holds it.
 
@@ -66,8 +67,9 @@ class VectorTradingEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self.single_action_space = engine.interface.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._over = np.ones(self.num_envs, dtype=np.bool_)
         self._all = np.ones(self.num_envs, dtype=np.bool_)
+        self._none = np.zeros(self.num_envs, dtype=np.bool_)
+        self._over, self._anybody_over = self._all, True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin new episodes, in all environments or in those of ``options["reset_mask"]`` (B,)."""
@@ -79,24 +81,33 @@ class VectorTradingEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         mask = self._all if options is None else np.asarray(options.get("reset_mask", self._all), dtype=np.bool_)
         self.engine.reset(mask)
         self._over = self._over & ~mask
+        self._anybody_over = bool(self._over.any())
         return self._observe(), {}
 
     def step(self, actions: NDArray[Any]) -> Step:
         """Move every environment one bar on."""
-        waiting = self._over
-        if self.mode == AutoresetMode.DISABLED and waiting.any():
+        if self._anybody_over:
+            return self._step_some(actions)
+        rewards, ends, over = self.engine.step(np.asarray(actions), self._all)
+        return self._ended(rewards, ends, over)
+
+    def _step_some(self, actions: NDArray[Any]) -> Step:
+        """Step where some episodes are over: those wait for a reset, or get it now."""
+        if self.mode == AutoresetMode.DISABLED:
             raise AssertionError("an episode has ended: reset(options={'reset_mask': terminated | truncated}) first")
-        rewards, terminated, truncated = self.engine.step(np.asarray(actions), ~waiting)
-        if waiting.any():
-            self.engine.reset(waiting)
-        over = terminated | truncated
+        waiting = self._over
+        rewards, ends, over = self.engine.step(np.asarray(actions), ~waiting)
+        self.engine.reset(waiting)
+        return self._ended(rewards, ends, over)
+
+    def _ended(self, rewards: Float, ends: Bool, over: bool) -> Step:
         infos: dict[str, Any] = {}
-        if self.mode == AutoresetMode.SAME_STEP and over.any():
-            infos = {"final_obs": self._observe(), "_final_obs": over}
-            self.engine.reset(over)
-            over = np.zeros_like(over)
-        self._over = over
-        return self._observe(), rewards, terminated, truncated, infos
+        self._over, self._anybody_over = ends[2], over
+        if over and self.mode == AutoresetMode.SAME_STEP:
+            infos = {"final_obs": self._observe(ends[2]), "_final_obs": ends[2]}
+            self.engine.reset(ends[2])
+            self._over, self._anybody_over = self._none, False
+        return self._observe(), rewards, ends[0], ends[1], infos
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The exact state of every environment."""
@@ -106,11 +117,12 @@ class VectorTradingEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         """Return to a snapshot: the same actions then give the same bits."""
         self.engine.restore(state)
         self._over = state["over"].copy()
+        self._anybody_over = bool(self._over.any())
 
-    def _observe(self) -> Any:
+    def _observe(self, mask: Bool | None = None) -> Any:
         if not self._indexed:
-            return self.engine.observe()
-        cursor, account = self.engine.point()
+            return self.engine.observe(mask)
+        cursor, account = self.engine.point(mask)
         return {"cursor": cursor, "account": account}
 
     def _index_space(self) -> spaces.Dict:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 
@@ -209,7 +210,15 @@ def _marks(due: Float, rate: Float, price: Float) -> Float:
     return marks
 
 
-def _mark_candles(opens: Int, values: Float, bar_ms: int, funding: _Funding, given: tuple[Series, int] | None) -> dict:  # type: ignore[type-arg]
+class _Marks(TypedDict):
+    mark_opens: Int
+    marks: Float
+    mark_ms: int
+
+
+def _mark_candles(
+    opens: Int, values: Float, bar_ms: int, funding: _Funding, given: tuple[Series, int] | None
+) -> _Marks:
     if given is not None:
         series, length = given
         candles = series.values[:, :5].copy()

@@ -106,6 +106,13 @@ class RiskEngine:
             self.state = COMMANDS[word]
         return self.state
 
+    def trip(self, reasons: tuple[str, ...]) -> tuple[str, ...]:
+        """Halt because of something that nothing here explains; return why, or nothing if it was halted already."""
+        if self.state is State.HALTED:
+            return ()
+        self.state = State.HALTED
+        return reasons
+
     def settled(self, time: int, account: Account, orders: Orders, fills: Fills) -> tuple[str, ...]:
         """Look at the account after a bar; return what led to another state.
 

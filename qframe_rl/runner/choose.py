@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,11 +79,12 @@ def validation_rows(
         What all trials on the data set say about luck.
     """
     luck = luck or Luck()
+    drawn: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed}
     optimal = {"optimal": records["optimal"][0]} if "optimal" in records else {}
     rows = []
     for name, runs in records.items():
         each = [
-            next(r for r in leaderboard(optimal | {name: record}, "validation", seed=seed) if r["agent"] == name)
+            next(r for r in leaderboard(optimal | {name: record}, "validation", **drawn) if r["agent"] == name)
             for record in runs
         ]
         row = each[0].copy()

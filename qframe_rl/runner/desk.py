@@ -17,6 +17,7 @@ from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift, TwinVenue
+from qframe_rl.venues.ccxt import ExchangeVenue
 from qframe_rl.venues.venue import Venue
 
 COMMANDS = frozenset({"command", "limits"})
@@ -200,6 +201,16 @@ class Desk:
             before = self.engine.state
             if self.engine.command(payload["word"]) is not before:
                 self._tell(self._seen().time, (f"{payload['word']} by {payload['by']}",))
+                self._act(self._seen())
+
+    def _act(self, view: View) -> None:
+        """Where orders are real, do at once what a kill switch is for; paper waits for its next bar."""
+        if not isinstance(self._venue, ExchangeVenue) or self.engine.state not in ("HALTED", "FLATTEN"):
+            return
+        self._ledger.commit()
+        self._venue.cancel()
+        if self.engine.state == "FLATTEN":
+            self._venue.submit(self.engine.check(view.time, self._sent, self.account, Conditions()).orders)
 
     def started(self, view: View) -> None:
         """Note the state before the first decision."""
@@ -225,6 +236,8 @@ class Desk:
             event["terminated"] = True
         self._ledger.put("settled", event)
         reasons = self.engine.settled(view.time, view.account, self._sent, view.fills)
+        if isinstance(self._venue, ExchangeVenue) and self._venue.trouble:
+            reasons += self.engine.trip(self._venue.trouble)
         if reasons:
             self._tell(view.time, reasons)
         for listener in self.listeners:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
@@ -96,6 +96,7 @@ def opened_live(
     url: str | None,
     note: Callable[[str], None],
     *,
+    orders: Literal["paper", "testnet", "real"] = "paper",
     fills: Rule = "bar",
     latency_s: float = 0.0,
     speed: float = 1.0,
@@ -111,6 +112,8 @@ def opened_live(
         As in `opened_replay`.
     url, note, speed, clock
         As in `qframe_rl.feeds.load.live`.
+    orders
+        Where orders go; ``testnet`` takes bars from the exchange's test environment as well.
     fills
         Whose fills count; order books are recorded either way.
     latency_s
@@ -128,7 +131,7 @@ def opened_live(
         checkpoint, checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns, "the checkpoint itself"
     )
     window = window_of(market, agent)
-    feed = live(config, window, url, note=note, clock=clock, speed=speed, depth=DEPTH)
+    feed = live(config, window, url, orders == "testnet" and url is None, note, clock=clock, speed=speed, depth=DEPTH)
     source = {
         "feed": "ccxt",
         "exchange": feed.source.exchange,
@@ -138,7 +141,7 @@ def opened_live(
     }
     terms = Terms(
         checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,
-        fills, quoted=True,
+        fills, quoted=True, orders=orders,
     )  # fmt: skip
     folder = folder or _folder(place, terms)
     begun = terms_of(folder / NAME)
@@ -186,5 +189,5 @@ def _place(path: Path) -> Path:
 
 
 def _folder(place: Path, terms: Terms) -> Path:
-    key = fingerprint(terms.model, terms.source, terms.fills)[:8]
+    key = fingerprint(terms.model, terms.source, terms.fills, terms.orders)[:8]
     return Path("runs") / "paper" / f"{place.absolute().name}-{key}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from qframe_rl.runner.recorded import Live, Recording
 from qframe_rl.session import Session, run
 from qframe_rl.types import Instrument
 from qframe_rl.venues.book import TwinVenue
+from qframe_rl.venues.ccxt import ExchangeVenue
+from qframe_rl.venues.gate import Gate
 from qframe_rl.venues.simulated import SimulatedVenue
 from qframe_rl.venues.venue import Venue
 
@@ -65,6 +68,8 @@ class Terms:
     """Whose fills count: the rule for bars, or the order book."""
     quoted: bool = False
     """Whether order books are recorded at each decision."""
+    orders: Literal["paper", "testnet", "real"] = "paper"
+    """Where orders go."""
     theory: Plain | None = None
     """Constants of the known optimum, where the market has one."""
 
@@ -99,6 +104,18 @@ def simulated(market: Market, terms: Terms) -> Venue:
     return TwinVenue(market.rules, market.cash, by_book=terms.fills == "book")
 
 
+def run_id(ledger: Ledger) -> str:
+    """Name of the session in the ids of its orders: random once, then on record, so that no two sessions share ids."""
+    name: str = ledger.take("run", lambda: {"id": secrets.token_hex(8)})["id"]
+    return name
+
+
+def recorded(ledger: Ledger, terms: Terms) -> Venue:
+    """Make the venue of a replay of real orders: all that the exchange said is in the record."""
+    gate = Gate(None, ledger, run_id(ledger))
+    return ExchangeVenue(None, gate, ledger, terms.instruments, terms.bar_ns, lambda: 0)
+
+
 def paper(
     market: Market,
     agent: Agent,
@@ -112,8 +129,9 @@ def paper(
     desks: Sequence[Told] = (),
     process: Plain | None = None,
     durable: bool = True,
-    secrets: Sequence[str] = (),
+    hidden: Sequence[str] = (),
     begun: Callable[[Desk, Ledger, Operator], None] | None = None,
+    venue: Callable[[Ledger], Venue] | None = None,
 ) -> Result:
     """Trade until the feed ends, is stopped, or the account is gone; go on where the journal of the folder ends.
 
@@ -135,10 +153,12 @@ def paper(
         Told of each bar; told of each decision and change of state.
     process
         What to note about this process.
-    durable, secrets
-        As in `qframe_rl.journal.store.Writer`.
+    durable, hidden
+        As ``durable`` and ``secrets`` of `qframe_rl.journal.store.Writer`.
     begun
         Called with the desk, the ledger and the operator before the first bar.
+    venue
+        Makes the venue; None = `simulated`.
 
     Raises
     ------
@@ -149,13 +169,13 @@ def paper(
         If the journal cannot be written.
     """
     path = folder / NAME
-    writer = Writer(path, durable=durable, secrets=secrets)
+    writer = Writer(path, durable=durable, secrets=hidden)
     try:
         ledger = Ledger(path, writer)
         operator = Operator(ledger, folder, limits or Limits())
         desk = Desk(
-            simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger, market.instruments,
-            operator, quotes, terms.quoted, listeners,
+            venue(ledger) if venue else simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger,
+            market.instruments, operator, quotes, terms.quoted, listeners,
         )  # fmt: skip
         desk.told.extend(desks)
         if begun is not None:
@@ -224,7 +244,8 @@ def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
     """
     ledger = Ledger(path, None)
     desk = Desk(
-        simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger, market.instruments,
+        recorded(ledger, terms) if terms.orders != "paper" else simulated(market, terms),
+        RiskEngine(Limits(), market.instruments), ledger, market.instruments,
         quoted=terms.quoted,
     )  # fmt: skip
     ledger.put("session", terms.plain())

@@ -43,7 +43,7 @@ class Gate:
     Parameters
     ----------
     client
-        Of CCXT, with keys and markets.
+        Of CCXT, with keys and markets; None in a replay.
     ledger
         Where intents and outcomes are written.
     run
@@ -72,15 +72,16 @@ class Gate:
         self._client, self._ledger, self._run = client, ledger, run
         self._wait_s = (recv_window_ms + margin_ms) / 1e3
         self._patience_s, self._note = patience_s, note
-        client.options["recvWindow"] = recv_window_ms
-        # CCXT would send a lost order again: one call, two orders.
-        client.options["maxRetriesOnFailure"] = 0
+        if client is not None:
+            client.options["recvWindow"] = recv_window_ms
+            # CCXT would send a lost order again: one call, two orders.
+            client.options["maxRetriesOnFailure"] = 0
 
     def name(self, number: int, attempt: int) -> str:
         """Id of an order, at most 32 letters and digits: every exchange that CCXT knows takes that."""
         return hashlib.sha256(f"{self._run}/{number}/{attempt}".encode()).hexdigest()[:28]
 
-    def place(self, number: int, intent: Intent, attempts: int = 1) -> Plain:
+    def place(self, number: int, intent: Intent, attempts: int = 1, valid: Callable[[], bool] = lambda: True) -> Plain:
         """Send an order, once.
 
         Parameters
@@ -91,6 +92,8 @@ class Gate:
             What to send.
         attempts
             How often to try where it is certain that nothing arrived.
+        valid
+            Whether it is not too late to send it.
 
         Returns
         -------
@@ -109,12 +112,19 @@ class Gate:
             fresh = self._ledger.writing
             self._ledger.put("intent", {"number": number, "name": name, **vars(intent)})
             self._ledger.commit()
-            act = self._send if fresh else self._resolve
-            outcome = self._ledger.take("outcome", partial(act, name, intent))
+            outcome = self._ledger.take("outcome", partial(self._outcome, name, intent, fresh, valid))
             self._ledger.commit()
             if outcome["status"] != "never":
                 break
         return outcome
+
+    def _outcome(self, name: str, intent: Intent, fresh: bool, valid: Callable[[], bool]) -> Plain:
+        """What becomes of an order; one whose intent was on record before may have been sent."""
+        if not fresh:
+            return self._resolve(name, intent)
+        if not valid():
+            return {"status": "never", "name": name, "why": "too late to be sent"}
+        return self._send(name, intent)
 
     def _send(self, name: str, intent: Intent) -> Plain:
         import ccxt
@@ -125,9 +135,11 @@ class Gate:
             params["stopPrice"] = intent.stop
         if intent.reduce_only:
             params["reduceOnly"] = True
+        market = self._client.market(intent.symbol)
+        amount = abs(intent.quantity) / float(market.get("contractSize") or 1.0)
         side = "buy" if intent.quantity > 0.0 else "sell"
         try:
-            order = self._client.create_order(intent.symbol, kind, side, abs(intent.quantity), intent.limit, params)
+            order = self._client.create_order(intent.symbol, kind, side, amount, intent.limit, params)
         except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError) as error:
             if _refused(error):
                 return {"status": "refused", "name": name, "why": _why(error)}

@@ -71,6 +71,14 @@ def test_reversion_and_volatility_are_found() -> None:
     assert ornstein_uhlenbeck(np.zeros(50)) == (0.0, 0.0)
 
 
+def test_what_never_moved_hedges_nothing() -> None:
+    walk = np.cumsum(np.random.default_rng(7).standard_normal(300))
+    assert engle_granger(walk, np.full(300, 4.6)).p_value == 1.0
+    assert engle_granger(np.full(300, 4.6), np.full(300, 4.6)).p_value == 1.0
+    # Two prices that move as one leave no spread to earn from.
+    assert engle_granger(walk, walk).reversion == 0.0
+
+
 def test_false_discoveries_are_few() -> None:
     rng = np.random.default_rng(2)
     rates = []

@@ -73,8 +73,8 @@ def test_fills_at_prices_that_are_not_known_yet(history: History) -> None:
 def test_observations_in_a_reused_buffer(monkeypatch: pytest.MonkeyPatch, history: History) -> None:
     original = Engine.observe
 
-    def reused(self: Engine) -> Any:
-        fresh = original(self)
+    def reused(self: Engine, mask: Any = None) -> Any:
+        fresh = original(self, mask)
         buffer = self.__dict__.setdefault("buffer", fresh.copy())
         buffer[:] = fresh
         return buffer

@@ -306,7 +306,7 @@ def test_broken_checkpoints_are_refused(
 
 def test_help_answers_without_the_heavy_imports() -> None:
     heavy = "('torch', 'ray', 'ccxt', 'pandas', 'stable_baselines3', 'matplotlib', 'numba')"
-    for name in ("train", "evaluate", "paper", "replay", "control"):
+    for name in ("train", "evaluate", "paper", "replay", "control", "status"):
         code = (
             f"import sys; from experiments.{name} import parser; parser().format_help(); "
             f"print([m for m in {heavy} if m in sys.modules])"

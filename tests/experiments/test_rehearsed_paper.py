@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments import paper as paper_door
 from experiments import train
 from experiments.cli import door
 from qframe_rl.checkpoint import load_checkpoint
+from qframe_rl.config import UserError
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.parquet import Series
-from qframe_rl.journal.store import read
+from qframe_rl.journal.store import Writer, read
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, listed, serve
+from qframe_rl.rehearsal.faults import script_of
 from qframe_rl.rehearsal.market import Market
+from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.evaluate import data_for
 from qframe_rl.runner.open import Opened, opened_live, reopened
 from qframe_rl.runner.paper import paper, replay
+from qframe_rl.runner.permit import account_client, check_period, exchange_venue
 from qframe_rl.types import HOUR, Record, Segment
 from tests.markets import START, panel
 
@@ -156,3 +162,97 @@ def test_a_session_that_was_away_catches_up_to_the_same_bits(checkpoint: tuple[P
         digests.append(result.digest)
     assert events[0] == events[1]
     assert digests[0] == digests[1]
+
+
+def account(exchange: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINANCE_API_KEY", exchange.config.api_key)
+    monkeypatch.setenv("BINANCE_SECRET", exchange.config.secret)
+
+
+@pytest.mark.parametrize("faults", ["none", "orders"])
+def test_orders_reach_the_exchange_once_and_the_account_is_the_exchanges(
+    checkpoint: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: str
+) -> None:
+    place, _ = checkpoint
+    first, end = moments(40)
+    config = RehearsalConfig(prints=4, cash=100_000.0)
+    with serve(markets(), config, start_ms=first + 5_000, faults=script_of(faults)) as exchange:
+        account(exchange, monkeypatch)
+        for stop in (first + 20 * 3_600_000, end):
+            opened = live(place, exchange, tmp_path, stop + 10_000, orders="testnet")
+            venue = exchange_venue(opened.feed, opened.terms, exchange.url, print, margin_ms=100, recv_window_ms=500)
+            result = traded(opened, venue=venue, limits=Limits(filters=True))
+        truth = exchange.truth()["accounts"]["rehearsal"]
+    assert result.bars == 40
+    events = [(e.kind, json.loads(e.payload)) for e in read(tmp_path / "journal.db")]
+    accepted = {p["name"]: p["order"] for k, p in events if k == "outcome" and p["status"] == "accepted"}
+    assert len(accepted) > 5
+    assert {o["client"]: str(o["id"]) for o in truth["orders"]["usdm"]} == accepted
+    settled = [p for k, p in events if k == "settled"]
+    assert not any(p["fills"].get("forced") for p in settled)
+    assert not [p for k, p in events if k == "state"]
+    held = {name.replace("USDT", "/USDT:USDT"): float(q) for name, q in truth["usdm"]["positions"].items()}
+    last = dict(zip(SYMBOLS, settled[-1]["account"]["position"], strict=True))
+    assert {s: q for s, q in last.items() if q} == pytest.approx({s: q for s, q in held.items() if q})
+    same_again(tmp_path, place, result.digest)
+
+
+def test_positions_that_nobody_explains_halt_trading(
+    checkpoint: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, _ = checkpoint
+    first, end = moments(12)
+    with serve(markets(), RehearsalConfig(prints=4, cash=100_000.0), start_ms=first + 5_000) as exchange:
+        account(exchange, monkeypatch)
+        opened = live(place, exchange, tmp_path, first + 6 * 3_600_000 + 10_000, orders="testnet")
+        venue = exchange_venue(opened.feed, opened.terms, exchange.url, print)
+        traded(opened, venue=venue, limits=Limits(filters=True))
+        other = account_client(opened.terms, exchange.url)
+        other.create_order(SYMBOLS[0], "market", "sell", 3.0)
+        opened = live(place, exchange, tmp_path, end + 10_000, orders="testnet")
+        traded(
+            opened, venue=exchange_venue(opened.feed, opened.terms, exchange.url, print), limits=Limits(filters=True)
+        )
+    states = [json.loads(e.payload) for e in read(tmp_path / "journal.db") if e.kind == "state"]
+    assert states[0]["state"] == "HALTED"
+    assert any("the exchange holds" in reason for reason in states[0]["reasons"])
+
+
+REFUSALS = [
+    (["--orders", "testnet"], "add --feed ccxt"),
+    (["--orders", "real", "--feed", "ccxt"], "add --i-accept-real-money-risk"),
+    (["--orders", "real", "--feed", "ccxt", "--i-accept-real-money-risk"], "add --daily-loss"),
+    (["--orders", "real", "--feed", "ccxt", "--i-accept-real-money-risk", "--daily-loss", "0.03"], "--paper-record"),
+]
+
+
+@pytest.mark.parametrize(("argv", "says"), REFUSALS)
+def test_real_orders_are_refused_without_their_conditions(
+    argv: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door(paper_door.main, [str(tmp_path), *argv]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_paper_period_must_be_of_this_checkpoint_long_and_on_real_bars(
+    checkpoint: tuple[Path, Path], tmp_path: Path
+) -> None:
+    place, _ = checkpoint
+    first, end = moments(5)
+    with serve(markets(), RehearsalConfig(prints=4), start_ms=first + 5_000) as exchange:
+        opened = live(place, exchange, tmp_path, end + 10_000)
+        traded(opened)
+    terms, record = opened.terms, tmp_path / "journal.db"
+    with pytest.raises(UserError, match="is not a paper period of this checkpoint"):
+        check_period(record, replace(terms, model="other"))
+    with pytest.raises(UserError, match="on an exchange's own bars"):
+        check_period(record, terms)
+    monkey = replace(terms, source=terms.source | {"environment": "production"})
+    writer = Writer(tmp_path / "made.db")
+    for event in read(record):
+        text = event.payload.replace('"environment":"unknown"', '"environment":"production"')
+        writer.append(event.kind, text)
+    writer.commit()
+    writer.close()
+    with pytest.raises(UserError, match=r"is 0\.2 days long; 30 are needed"):
+        check_period(tmp_path / "made.db", monkey)

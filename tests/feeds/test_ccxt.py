@@ -76,7 +76,9 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize("name", ["binance", "binance_um", "binanceusdm"])
 def test_every_address_is_replaced(name: str) -> None:
     made = client(name, url="http://127.0.0.1:1/")
+    sockets = made.urls["api"].pop("ws")
     assert all(url.startswith("http://127.0.0.1:1/") for url in made.urls["api"].values())
+    assert all(url.startswith("ws://127.0.0.1:1/") for url in sockets.values())
     assert made.id == ("binance" if name == "binance" else "binanceusdm")
 
 
@@ -116,10 +118,16 @@ def test_a_fault_is_waited_out_and_never_believed(server: Loopback, fault: str) 
 
 @pytest.mark.parametrize("fault", ["403", "451"])
 def test_a_block_is_not_taken_for_an_outage(server: Loopback, exchange: Exchange, fault: str) -> None:
-    server.faults = {0: fault}
+    server.faults = dict.fromkeys(range(3), fault)
     with pytest.raises(UserError, match=f"binance refuses the request: .*{fault}"):
         page(exchange)
-    assert server.data_requests == 1
+    assert server.data_requests == 3
+
+
+@pytest.mark.parametrize("fault", ["403", "451"])
+def test_a_firewalls_mistake_is_outlived(server: Loopback, exchange: Exchange, fault: str) -> None:
+    server.faults = {0: fault, 1: fault}
+    np.testing.assert_array_equal(page(exchange), expected(20))
 
 
 def test_patience_ends(server: Loopback) -> None:

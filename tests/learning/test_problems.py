@@ -48,7 +48,6 @@ def reached(market: str, label: str, seed: int) -> tuple[float, float]:
         ("kelly_gbm", "ppo"),
         ("regime_hidden", "sb3"),
         ("regime", "sb3"),
-        ("execution", "sb3"),
         ("garleanu_pedersen", "sb3:a2c"),
     ],
 )

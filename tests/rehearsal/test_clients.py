@@ -151,6 +151,72 @@ class TestOrders:
         assert usdm.fetch_open_orders(PERP) == []
 
 
+class TestTheRest:
+    def test_everything_about_a_futures_account(self, ex: Rehearsal, usdm: Any) -> None:
+        usdm.create_order(PERP, "market", "buy", 1.0)
+        assert usdm.fetch_positions([PERP], {"useV2": True})[0]["leverage"] == 20.0
+        assert usdm.fetch_positions([PERP], {"method": "account"})[0]["contracts"] == 1.0
+        total = usdm.fetch_balance()["USDT"]["total"]
+        assert usdm.fetch_balance({"useV2": True})["USDT"]["total"] == total
+        assert usdm.fapiPrivateV3GetBalance()[0]["asset"] == "USDT"
+        assert usdm.fetch_leverages([PERP])[PERP]["longLeverage"] == 20
+        assert usdm.fetch_leverage_tiers([PERP])[PERP][0]["maxLeverage"] == 125
+        assert usdm.fetch_trading_fee(PERP)["taker"] == 5e-4
+        assert usdm.fetch_position_mode(PERP)["hedged"] is False
+        assert [row["type"] for row in usdm.fetch_ledger("USDT")] == ["commission"]
+        assert usdm.fetch_open_interest(PERP)["openInterestAmount"] == 1.0
+        with pytest.raises(ccxt.MarginModeAlreadySet):
+            usdm.set_margin_mode("cross", PERP)
+        with pytest.raises(ccxt.ExchangeError):
+            usdm.set_position_mode(True, PERP)
+
+    def test_several_futures_orders(self, ex: Rehearsal, usdm: Any) -> None:
+        wanted = [{"symbol": PERP, "type": "limit", "side": "buy", "amount": 1.0, "price": 50.0 + k} for k in range(3)]
+        wanted.append({"symbol": PERP, "type": "limit", "side": "buy", "amount": 1e5, "price": 60.0})
+        made = usdm.create_orders(wanted)
+        assert sorted(order["status"] for order in made) == ["open", "open", "open", "rejected"]
+        resting = usdm.fetch_open_orders(PERP)
+        assert [order["price"] for order in resting] == [50.0, 51.0, 52.0]
+        assert usdm.fetch_open_order(resting[0]["id"], PERP)["price"] == 50.0
+        usdm.cancel_all_orders(PERP)
+        assert usdm.fetch_open_orders(PERP) == []
+
+    def test_conditional_orders_are_found_and_taken_back(self, ex: Rehearsal, usdm: Any) -> None:
+        first, second = (
+            usdm.create_order(PERP, "limit", "buy", 1.0, 140.0, {"triggerPrice": price}) for price in (130.0, 131.0)
+        )
+        trigger = {"trigger": True}
+        assert usdm.fetch_order(first["id"], PERP, trigger)["triggerPrice"] == 130.0
+        usdm.cancel_order(first["id"], PERP, trigger)
+        assert [o["id"] for o in usdm.fetch_open_orders(PERP, params=trigger)] == [second["id"]]
+        usdm.cancel_all_orders(PERP, trigger)
+        assert usdm.fetch_open_orders(PERP, params=trigger) == []
+        with pytest.raises(ccxt.ExchangeError):
+            usdm.create_order(PERP, "market", "buy", 1.0, None, {"triggerPrice": 80.0, "stopLossPrice": None})
+
+    def test_a_spot_stop_holds_its_coins_and_sells_them(self, ex: Rehearsal, spot: Any) -> None:
+        spot.create_order(COIN, "market", "buy", 2.0)
+        stop = float(spot.price_to_precision(COIN, spot.fetch_ticker(COIN)["last"] * 0.998))
+        order = spot.create_order(COIN, "market", "sell", 1.0, None, {"stopLossPrice": stop})
+        assert spot.fetch_balance()["GBM"]["used"] == 1.0
+        ex.advance(61 * HOUR)
+        assert spot.fetch_order(order["id"], COIN)["status"] == "closed"
+        assert spot.fetch_balance()["GBM"] == {"free": 0.998, "used": 0.0, "total": 0.998}
+
+    def test_everything_else_on_spot(self, ex: Rehearsal, spot: Any) -> None:
+        assert spot.fetch_trading_fees()[COIN]["taker"] == 1e-3
+        assert spot.fetch_trading_fee(COIN)["maker"] == 1e-3
+        assert spot.fetch_status()["status"] == "ok"
+        assert spot.fetch_last_prices([COIN])[COIN]["price"] == spot.fetch_ticker(COIN)["last"]
+        assert len(spot.fetch_trades(COIN, params={"fetchTradesMethod": "publicGetAggTrades"}, limit=7)) == 7
+        spot.create_order(COIN, "limit", "buy", 1.0, 50.0, {"test": True})
+        assert spot.fetch_orders(COIN) == []
+        for price in (50.0, 51.0):
+            spot.create_order(COIN, "limit", "buy", 1.0, price)
+        assert len(spot.cancel_all_orders(COIN)) == 2
+        assert spot.fetch_balance()["USDT"]["used"] == 0.0
+
+
 class TestRefusals:
     def test_futures(self, ex: Rehearsal, usdm: Any) -> None:
         last = usdm.fetch_ticker(PERP)["last"]

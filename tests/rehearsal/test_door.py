@@ -16,6 +16,8 @@ from urllib.request import Request, urlopen
 import ccxt
 import pytest
 
+from experiments.cli import door
+from experiments.rehearse import main
 from qframe_rl.config import UserError
 from qframe_rl.rehearsal import Fault, Rehearsal, script_of, serve
 from qframe_rl.rehearsal.clients import point
@@ -78,11 +80,11 @@ def test_a_client_of_another_process_trades_and_steers_it() -> None:
         (["--data", "synthetic:gbm", "--port", "70000"], "port 70000 cannot be listened on"),
     ],
 )
-def test_a_mistake_gets_one_sentence(options: list[str], sentence: str) -> None:
-    done = subprocess.run([*DOOR, *options], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_a_mistake_gets_one_sentence(options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door(main, options) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert len(told.splitlines()) == 1
 
 
 def test_the_control_says_what_is_wrong(ex: Rehearsal) -> None:

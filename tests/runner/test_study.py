@@ -21,9 +21,12 @@ from qframe_rl.feeds.load import load
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.deploy import make_agent, make_market
+from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.plan import Study
+from qframe_rl.runner.report import write_report
 from qframe_rl.runner.study import study
+from qframe_rl.runner.train import train
 from qframe_rl.runner.windows import grid, run_all, score
 from qframe_rl.types import Segment
 
@@ -176,6 +179,26 @@ def test_the_door_studies_by_name_and_refuses_what_it_cannot(
         evaluate_door.main(["momentum", "--data", "synthetic:gbm", "--cpcv", "6"])
     with pytest.raises(UserError, match="neither a run nor a checkpoint"):
         report_door.main([str(tmp_path)])
+
+
+def test_a_training_run_and_a_checkpoint_without_its_run_are_reported_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = Experiment(data=DataConfig(data="synthetic:gbm", bars=3000), agents=("momentum",), resamples=100,
+                            promote_anyway="momentum")  # fmt: skip
+    outcome = train(experiment, Path("runs"), Path("checkpoints"), Silent())
+    for place in (outcome.folder, outcome.checkpoint):
+        written = write_report([place], Path("runs"), tmp_path / "out", Silent())
+        assert "SYNTHETIC DATA" in written.reports[0].headline
+        assert any("--promote-anyway" in reason for reason in written.reports[0].reasons)
+        assert written.reports[0].sections[0].title == "Leaderboard"
+    alone = write_report([outcome.checkpoint], Path("elsewhere"), None, Silent())
+    assert alone.html == Path("elsewhere/evaluate") / outcome.checkpoint.name / "report.html"
+    assert alone.reports[0].headline == written.reports[0].headline
+    (outcome.folder / "journals" / "test-flat.parquet").unlink()
+    with pytest.raises(UserError, match="did not finish"):
+        write_report([outcome.folder], Path("runs"), None, Silent())
 
 
 def test_agents_that_are_walked_bar_by_bar_give_the_same_as_a_batch() -> None:

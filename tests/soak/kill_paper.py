@@ -25,13 +25,16 @@ def events(journal: Path) -> list[tuple[str, str]]:
     return [(e.kind, e.payload) for e in read(journal) if e.kind not in REMARKS]
 
 
-def child(argv: list[str], quiet: bool = True) -> int:
-    """Run the door in a process of its own, forked so that it need not import anything; return its id."""
+def child(argv: list[str], quiet: bool = True, said: Path = Path(os.devnull)) -> int:
+    """Run the door in a process of its own, forked so that it need not import anything; return its id.
+
+    What a quiet one says is appended to ``said``.
+    """
     pid = os.fork()
     if pid:
         return pid
     if quiet:
-        null = os.open(os.devnull, os.O_WRONLY)
+        null = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(null, 1)
         os.dup2(null, 2)
     os._exit(door(paper.main, argv))

@@ -90,7 +90,7 @@ def _intervals(rows: Sequence[Mapping[str, Any]], title: str) -> Chart:
     low, high, middle = (plain([row[k] for row in ranked]) for k in ("sharpe_low", "sharpe_high", "sharpe"))
     return Chart(
         title,
-        (Series("interval", names, low, "band", high, 5), Series("Sharpe ratio", names, middle, "points", colour=0)),
+        (Series("Sharpe ratio", names, middle, "points", colour=0), Series("interval", names, low, "band", high, 5)),
         x="category", y_label="Sharpe ratio", height=0.8, lines=((0.0, ""),),
     )  # fmt: skip
 

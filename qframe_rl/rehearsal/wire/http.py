@@ -32,7 +32,10 @@ _REFUSALS: dict[str, tuple[int, str]] = {
     "520": (520, _HTML.format("520 Web server returns an unknown error")),
     "529": (529, "site is overloaded"),
 }
-_UNKNOWN = (503, '{"code":-1006,"msg":"An unexpected response was received from the message bus. Execution status unknown."}')  # fmt: skip  # noqa: E501
+_UNKNOWN = (
+    503,
+    '{"code":-1006,"msg":"An unexpected response was received from the message bus. Execution status unknown."}',
+)
 _BODIES: dict[str, tuple[int, str]] = {
     "unknown-before": _UNKNOWN,
     "unknown-after": _UNKNOWN,

@@ -95,11 +95,10 @@ def day(place: Place, now_ms: int) -> Day:
 
 def recent(tape: Tape, now_ms: int) -> Iterator[Print]:
     """Trades up to a moment, the latest first."""
-    row, n = tape.last(now_ms)
-    while row >= 0:
+    last, n = tape.last(now_ms)
+    for row in range(last, -1, -1):
         told = tape.prints(row)
-        yield from reversed(told if n is None else told[: n + 1])
-        row, n = row - 1, None  # type: ignore[assignment]
+        yield from reversed(told[: n + 1] if row == last else told)
 
 
 def by_number(tape: Tape, number: int, now_ms: int) -> Iterator[Print]:

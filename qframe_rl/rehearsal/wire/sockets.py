@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
 from aiohttp import WSMsgType, web
@@ -14,12 +14,14 @@ from qframe_rl.rehearsal.exchange import Exchange
 from qframe_rl.rehearsal.faults import AFTER, BEFORE, DIALS, Fault
 from qframe_rl.rehearsal.market import SPOT, USDM
 from qframe_rl.rehearsal.wire import auth
-from qframe_rl.rehearsal.wire.call import KEY, SIGNED, Call, Json
+from qframe_rl.rehearsal.wire.call import KEY, NONE, SIGNED, Call, Json
 from qframe_rl.rehearsal.wire.link import API, MARKET, USER, Link
 from qframe_rl.rehearsal.wire.routes import API as METHODS
 
 _FUTURES = ("/market/", "/public/", "/private/", "/ws-fapi/", "/fapi/")
 _HITS = {**BEFORE, **AFTER}
+Message = Mapping[str, Json]
+Act = Callable[[Call], Json]
 
 
 class Sockets:
@@ -95,7 +97,7 @@ class Sockets:
             self._subscribe(link, request)
         self.exchange.nudge()
 
-    def _subscribe(self, link: Link, request: Mapping[str, Json]) -> None:
+    def _subscribe(self, link: Link, request: Message) -> None:
         number, method, params = request.get("id"), request.get("method"), request.get("params")
         if method == "LIST_SUBSCRIPTIONS":
             link.answer({"result": sorted(link.streams), "id": number})
@@ -108,12 +110,12 @@ class Sockets:
             change = self.exchange.hub.subscribe if method == "SUBSCRIBE" else self.exchange.hub.unsubscribe
             change(link, str(stream))
 
-    async def _call(self, link: Link, request: Mapping[str, Json]) -> None:
+    async def _call(self, link: Link, request: Message) -> None:
         """Answer a request of the websocket API."""
         self.exchange.requests += 1
-        method, params = str(request.get("method")), request.get("params") or {}
+        method = str(request.get("method"))
         if method.startswith("userDataStream."):
-            link.answer(self._user_stream(link, method, request, params))
+            link.answer(self._user_stream(link, method, request))
             return
         route = METHODS[link.wire].get(method)
         if route is None:
@@ -125,13 +127,15 @@ class Sockets:
             return
         if fault is not None and fault.kind == "late":
             await asyncio.sleep(fault.seconds)
-        answer = self._answer(link, request, route.security, lambda call: route.answer(call), params)
+        answer = self._answer(link, request, route.security, route.answer)
         if fault is not None and fault.kind in AFTER:
             _spoil(link, request, fault)
         else:
             link.answer(answer)
 
-    def _answer(self, link: Link, request, security, act, params) -> Json:  # type: ignore[no-untyped-def]
+    def _answer(self, link: Link, request: Message, security: str, act: Act) -> Json:
+        """Do what a request asks for; its own answer, or the refusal."""
+        params: Message = request.get("params") or {}
         self.exchange.catch_up()
         plain = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in params.items()}
         call = Call(self.exchange.world, link.wire, plain, freshness=self.exchange.freshness)
@@ -141,7 +145,7 @@ class Sockets:
         except errors.Refused as refusal:
             return _refused(request, refusal)
 
-    def _user_stream(self, link: Link, method: str, request: Mapping[str, Json], params: Mapping[str, Json]) -> Json:
+    def _user_stream(self, link: Link, method: str, request: Message) -> Json:
         """Begin or end to tell an account's events on this socket."""
         hub = self.exchange.hub
         number = len(hub.links)
@@ -158,23 +162,23 @@ class Sockets:
         def start(call: Call) -> Json:
             return {"listenKey": call.world.listen_key(call.user)}
 
-        acts = {
+        acts: dict[str, tuple[str, Act]] = {
             "userDataStream.subscribe.signature": (SIGNED, subscribe),
-            "userDataStream.unsubscribe": ("none", unsubscribe),
+            "userDataStream.unsubscribe": (NONE, unsubscribe),
             "userDataStream.start": (KEY, start),
             "userDataStream.ping": (KEY, start),
         }
         if method not in acts:
             return _refused(request, errors.Refused(-1000, f"Unknown method: {method}"))
-        return self._answer(link, request, *acts[method], params)
+        return self._answer(link, request, *acts[method])
 
 
-def _refused(request: Mapping[str, Json], refusal: errors.Refused) -> Json:
+def _refused(request: Message, refusal: errors.Refused) -> Json:
     error = {"code": refusal.code, "msg": refusal.message}
     return {"id": request.get("id"), "status": refusal.status, "error": error, "rateLimits": []}
 
 
-def _spoil(link: Link, request: Mapping[str, Json], fault: Fault) -> None:
+def _spoil(link: Link, request: Message, fault: Fault) -> None:
     """What a fault makes of an answer on the websocket API."""
     kind = fault.kind
     if kind.startswith("drop"):

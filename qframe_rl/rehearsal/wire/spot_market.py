@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from qframe_rl.rehearsal.decimals import float_text
+from qframe_rl.rehearsal.decimals import float_text, text
 from qframe_rl.rehearsal.errors import malformed
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.wire import quotes
@@ -97,7 +97,7 @@ def day_row(place: Place, now_ms: int) -> Json:
 
 def _price(call: Call) -> Json:
     found, one = _places(call)
-    rows = [{"symbol": p.market.id, "price": f"{p.engine.price:.8f}"} for p in found]
+    rows = [{"symbol": p.market.id, "price": text(p.engine.price)} for p in found]
     return rows[0] if one else rows
 
 
@@ -114,7 +114,7 @@ def _best(call: Call) -> Json:
 
 def _average(call: Call) -> Json:
     place = call.place()
-    return {"mins": 5, "price": f"{place.engine.price:.8f}", "closeTime": call.now}
+    return {"mins": 5, "price": text(place.engine.price), "closeTime": call.now}
 
 
 def _system(call: Call) -> Json:

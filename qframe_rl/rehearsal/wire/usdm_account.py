@@ -169,15 +169,27 @@ def _risk(call: Call) -> Json:
     return [_risk_row(wallet, p) for p in wallet.positions.values() if p.amount or p.bids or p.asks]
 
 
+_ONLY_V3 = (
+    "marginAsset", "initialMargin", "maintMargin", "positionInitialMargin", "openOrderInitialMargin", "adl",
+    "bidNotional", "askNotional",
+)  # fmt: skip
+"""What the second version of the endpoint does not tell."""
+
+
 def _risk_v2(call: Call) -> Json:
     wallet = call.user.margin
     named = [call.place()] if call.params.get("symbol") else call.world.all(USDM)
-    keys = "symbol positionAmt entryPrice breakEvenPrice markPrice unRealizedProfit liquidationPrice isolatedMargin notional isolatedWallet positionSide updateTime"  # noqa: E501
     rows = []
     for place in named:
         row = _risk_row(wallet, wallet.position(place.market))
-        more = {"leverage": str(wallet.leverage[place.market.id]), "maxNotionalValue": "1000000000", "marginType": "cross", "isAutoAddMargin": "false"}  # fmt: skip  # noqa: E501
-        rows.append({key: row[key] for key in keys.split()} | more)
+        kept = {key: value for key, value in row.items() if key not in _ONLY_V3}
+        more = {
+            "leverage": str(wallet.leverage[place.market.id]),
+            "maxNotionalValue": "1000000000",
+            "marginType": "cross",
+            "isAutoAddMargin": "false",
+        }
+        rows.append(kept | more)
     return rows
 
 

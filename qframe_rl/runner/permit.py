@@ -1,0 +1,143 @@
+"""What must hold before a session may send orders to an exchange, and the venue that then sends them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.feeds.ccxt import CcxtFeed
+from qframe_rl.feeds.client import client
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.store import read, verify
+from qframe_rl.risk.limits import Limits
+from qframe_rl.runner.paper import Terms, run_id, terms_of
+from qframe_rl.types import DAY
+from qframe_rl.venues.ccxt import ExchangeVenue
+from qframe_rl.venues.gate import Gate
+
+PAPER_DAYS = 30
+"""Length of the paper period that real orders ask for, days."""
+
+
+def check_real(accepted: bool, limits: Limits, record: Path | None) -> Path:
+    """Refuse real orders unless their three conditions hold; the third one's journal is returned to be looked into.
+
+    Parameters
+    ----------
+    accepted
+        Whether ``--i-accept-real-money-risk`` was given.
+    limits
+        They must bound the daily loss.
+    record
+        Journal of the paper period.
+
+    Raises
+    ------
+    UserError
+        Naming the first condition that does not hold.
+    """
+    if not accepted:
+        raise UserError("--orders real can lose all the money on the account: add --i-accept-real-money-risk.")
+    if limits.daily_loss is None:
+        raise UserError("--orders real needs a bound on the daily loss: add --daily-loss, such as 0.03.")
+    if record is None:
+        raise UserError(
+            f"--orders real needs a paper period of {PAPER_DAYS} days with the same checkpoint: name its journal with "
+            "--paper-record."
+        )
+    return record
+
+
+def check_period(record: Path, terms: Terms) -> None:
+    """Refuse a paper period of another strategy or market, one that is too short, was halted or lost money."""
+    verify(record)
+    paper = terms_of(record)
+    if paper is None or paper.model != terms.model:
+        raise UserError(f"{record} is not a paper period of this checkpoint.")
+    if paper.orders != "paper" or paper.source.get("environment") != "production":
+        raise UserError(f"{record} is not paper trading on an exchange's own bars; run --feed ccxt without --orders.")
+    if paper.source != terms.source:
+        raise UserError(f"{record} traded {paper.source}, but the session asks for {terms.source}.")
+    times, equity = [], []
+    for event in read(record):
+        if event.kind == "settled":
+            said = json.loads(event.payload)
+            times.append(said["time"])
+            equity.append(said["account"]["equity"])
+        if event.kind == "state" and json.loads(event.payload)["state"] == "HALTED":
+            raise UserError(f"{record}: the risk engine halted it; find out why and begin a new paper period.")
+    days = (times[-1] - times[0]) / DAY if times else 0.0
+    if days < PAPER_DAYS:
+        raise UserError(f"{record} is {days:.1f} days long; {PAPER_DAYS} are needed.")
+    if equity[-1] < equity[0]:
+        raise UserError(f"{record} lost money ({equity[0]:,.2f} to {equity[-1]:,.2f}); real orders are refused.")
+
+
+def keys_of(exchange: str) -> dict[str, str]:
+    """Credentials from the environment: ``BINANCE_API_KEY``, ``BINANCE_SECRET`` and, where needed, ``.._PASSWORD``.
+
+    Raises
+    ------
+    UserError
+        If key or secret is missing.
+    """
+    prefix = exchange.upper()
+    names = {"apiKey": f"{prefix}_API_KEY", "secret": f"{prefix}_SECRET", "password": f"{prefix}_PASSWORD"}
+    found = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
+    for field in ("apiKey", "secret"):
+        if field not in found:
+            raise UserError(f"orders need a key: set {names['apiKey']} and {names['secret']} in the environment.")
+    return found
+
+
+def exchange_venue(
+    feed: CcxtFeed, terms: Terms, url: str | None, note: Callable[[str], None], **timing: int
+) -> Callable[[Ledger], ExchangeVenue]:
+    """How to make the venue of a session whose orders go out.
+
+    Parameters
+    ----------
+    feed
+        Its clock says when it is too late for an order.
+    terms
+        Of the session.
+    url
+        As in `qframe_rl.feeds.client.client`.
+    note
+        Told in one line of every failure.
+    **timing
+        ``recv_window_ms`` and ``margin_ms`` as in `Gate`.
+
+    Raises
+    ------
+    UserError
+        If there is no key.
+    Unavailable
+        If the exchange cannot be reached.
+    """
+    made = account_client(terms, url)
+
+    def venue(ledger: Ledger) -> ExchangeVenue:
+        gate = Gate(made, ledger, run_id(ledger), note=note, **timing)
+        return ExchangeVenue(made, gate, ledger, terms.instruments, terms.bar_ns, feed.now, note=note)
+
+    return venue
+
+
+def account_client(terms: Terms, url: str | None) -> Any:
+    """CCXT client with keys, markets and the exchange's time."""
+    import ccxt
+
+    exchange = terms.source["exchange"]
+    sandbox = terms.orders == "testnet" and url is None
+    made = client(exchange, terms.instruments[0].kind, url, sandbox, keys_of(exchange))
+    try:
+        made.load_markets()
+        made.load_time_difference()
+    except ccxt.BaseError as error:
+        raise Unavailable(f"{exchange} cannot be reached with the key: {type(error).__name__}.") from error
+    return made

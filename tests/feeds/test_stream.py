@@ -1,0 +1,81 @@
+"""The supervisor of the websockets: whatever happens to a stream, it is there again within the stale limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from qframe_rl.feeds.listing import listings
+from qframe_rl.feeds.stream import Streams, levels
+from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.rehearsal import Fault, Rehearsal, RehearsalConfig, listed, serve
+from qframe_rl.rehearsal.market import Market
+
+STALE_S = 1.0
+SYMBOL = "SYN0/USDT:USDT"
+HOUR_MS = 3_600_000
+
+
+def markets() -> tuple[Market, ...]:
+    return listed(synthetic("regimes", n_bars=4000))
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[Rehearsal]:
+    start = markets()[0].first_ms + 10 * HOUR_MS
+    with serve(markets(), RehearsalConfig(prints=20), speed="7200x", start_ms=start) as running:
+        yield running
+
+
+@pytest.fixture
+def streams(exchange: Rehearsal) -> Iterator[Streams]:
+    made = Streams("binance", listings("binance", [SYMBOL]), "1h", url=exchange.url, depth=5, stale_s=STALE_S)
+    made.start()
+    assert made.wake.wait(10.0)
+    until(lambda: made.quote(SYMBOL) is not None, 10.0)
+    yield made
+    made.stop()
+    exchange.calm()
+
+
+def until(done: object, seconds: float) -> float:
+    begun = time.monotonic()
+    while not done():  # type: ignore[operator]
+        assert time.monotonic() - begun < seconds
+        time.sleep(0.01)
+    return time.monotonic() - begun
+
+
+def test_books_are_fresh_and_in_order(streams: Streams) -> None:
+    quote = streams.quote(SYMBOL)
+    assert quote is not None
+    assert len(quote.bids) == len(quote.asks) == 5
+    assert (quote.bids[:-1, 0] > quote.bids[1:, 0]).all()
+    assert (quote.asks[:-1, 0] < quote.asks[1:, 0]).all()
+    assert quote.bids[0, 0] < quote.asks[0, 0]
+    assert streams.n_restarts == 0
+
+
+@pytest.mark.parametrize("kind", ["close", "reset", "silent", "stalled", "truncated", "nulls", "error-frame"])
+@pytest.mark.parametrize("at", ["usdm.kline", "usdm.depth"])
+def test_a_broken_stream_is_there_again(exchange: Rehearsal, streams: Streams, kind: str, at: str) -> None:
+    exchange.inject(Fault(kind=kind, at=at))
+    until(lambda: exchange.hits().get((kind, at), 0) > 0, 5.0)
+    hit = time.monotonic()
+    if at == "usdm.kline":
+        streams.wake.clear()
+        assert streams.wake.wait(STALE_S + 3.0)
+        streams.wake.clear()
+        assert streams.wake.wait(STALE_S + 3.0)
+    else:
+        until(lambda: (quote := streams.quote(SYMBOL)) is not None and quote.arrived > hit + 0.5, STALE_S + 4.0)
+
+
+def test_a_book_with_a_missing_price_is_refused() -> None:
+    with pytest.raises(ValueError, match="missing price"):
+        levels([[1.0, 2.0], [None, 1.0]], 5)  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="missing price"):
+        levels([[0.0, 2.0]], 5)
+    assert levels([[1.0, 2.0, 3.0]], 5).tolist() == [[1.0, 2.0]]

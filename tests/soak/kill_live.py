@@ -1,0 +1,152 @@
+"""Kill paper trading on the rehearsal exchange, through the genuine CCXT clients and a storm of faults.
+
+``python -m tests.soak.kill_live --kills 200 --faults storm``: no bar and no decision is lost or doubled, and the
+session ends as the backtest on the same bars does, to the bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from experiments import train
+from experiments.cli import door
+from qframe_rl.checkpoint import load_checkpoint
+from qframe_rl.feeds.download import download
+from qframe_rl.feeds.load import load
+from qframe_rl.journal.store import read, verify
+from qframe_rl.rehearsal import RehearsalConfig, serve
+from qframe_rl.rehearsal.faults import script_of
+from qframe_rl.runner.backtest import backtest
+from qframe_rl.runner.deploy import deployed
+from qframe_rl.runner.evaluate import data_for
+from qframe_rl.runner.open import reopened
+from qframe_rl.runner.paper import replay
+from qframe_rl.types import HOUR, Segment
+from tests.experiments.test_rehearsed_paper import N_BARS, START, SYMBOLS, markets
+from tests.soak.kill_paper import child
+
+FIRST = 250
+
+
+def made(folder: Path) -> Path:
+    """A store downloaded from the exchange, and a strategy with its market."""
+    with serve(markets(), speed="max") as exchange:
+        root = folder / "store"
+        end = START + (N_BARS - 1) * HOUR
+        download("binance", SYMBOLS, "1h", START - HOUR, end, root=root, url=exchange.url, pause_s=0.0)
+    argv = ["--data", str(root), "--symbols", ",".join(SYMBOLS), "--agents", "momentum", "--set", "env.cash=100000"]
+    if door(train.main, [*argv, "--runs", str(folder / "runs"), "--checkpoints", str(folder / "c")]) != 0:
+        raise SystemExit("the training failed")
+    return next((folder / "runs").glob("*/agents/momentum-0-0"))
+
+
+def served(speed: str, faults: str, seed: int) -> tuple[int, str]:
+    """The exchange in a process of its own: its id and address."""
+    ready, told = os.pipe()
+    pid = os.fork()
+    if not pid:
+        start = (START + FIRST * HOUR) // 1_000_000
+        config = RehearsalConfig(prints=4, seed=seed)
+        with serve(markets(), config, speed=speed, start_ms=start, faults=script_of(faults)) as running:
+            os.write(told, running.url.encode() + b"\n")
+            signal.pause()
+    return pid, os.read(ready, 200).decode().strip()
+
+
+def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int) -> tuple[int, int, int]:
+    """Start and kill until there were ``kills``, then run to bar ``ended``; return kills, starts and failures."""
+    rng = random.Random(seed)
+    done = starts = failed = 0
+    while True:
+        starts += 1
+        last = verify(journal).seq if journal.exists() else 0
+        pid = child(argv, said=journal.parent.with_name("said.txt"))
+        until = time.monotonic() + rng.uniform(0.2, 4.0)
+        status = None
+        while status is None and (done >= kills or time.monotonic() < until):
+            got, code = os.waitpid(pid, os.WNOHANG)
+            status = code if got else None
+            time.sleep(0.005)
+            if done >= kills and journal.exists() and settled_bars(journal) >= ended:
+                os.kill(pid, signal.SIGTERM)
+                os.waitpid(pid, 0)
+                return done, starts, failed
+        if status is None:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            done += 1
+        else:
+            failed += 1
+            if os.waitstatus_to_exitcode(status) != 1:
+                words = journal.parent.with_name("said.txt").read_text().splitlines()
+                raise SystemExit(f"the command ended with {os.waitstatus_to_exitcode(status)}: {words[-3:]}")
+        if journal.exists():
+            head = verify(journal)
+            assert head.seq >= last, f"events were lost: {head.seq} after {last}"
+
+
+def settled_bars(journal: Path) -> int:
+    """Bars settled so far, as the writer said last."""
+    from qframe_rl.journal.store import pulse
+
+    said = pulse(journal)
+    return 0 if said is None else int(json.loads(said[1])["bars"])
+
+
+def checked(journal: Path, place: Path) -> dict[str, object]:
+    """Hold the journal against the backtest on the bars of the store, and against itself."""
+    events = [(e.kind, json.loads(e.payload)) for e in read(journal)]
+    times = [p["time"] for k, p in events if k == "bar"]
+    assert set(np.diff(times)) == {HOUR}, "a bar is missing or came twice"
+    decided = [p["time"] for k, p in events if k == "decision"]
+    assert decided == sorted(set(decided)), "a decision was made twice"
+    begun = next(p["time"] for k, p in events if k == "started")
+    assert decided == [t for t in times if t >= begun][: len(decided)], "a decision is missing"
+    settled = [p for k, p in events if k == "settled"]
+    history = load(data_for(load_checkpoint(place), {}))
+    market, agent = deployed(load_checkpoint(place), history.instruments, history.columns, history.bar_ns, "store")
+    start, stop = (int(np.searchsorted(history.time, t, side="right")) for t in (begun, settled[-1]["time"]))
+    market2, agent2, terms = reopened(journal, place)
+    record = backtest(market, agent, history, Segment(start, stop), terms.window)
+    assert record.digest == settled[-1]["hash"], "the session is not the backtest"
+    assert replay(market2, agent2, terms, journal).digest == record.digest
+    return {"bars": len(settled), "decisions": len(decided), "fills": int((record.fills.quantity != 0.0).sum())}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--faults", default="storm")
+    parser.add_argument("--speed", default="7200x")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        place = made(folder)
+        exchange, url = served(given.speed, given.faults, given.seed)
+        journal = folder / "session" / "journal.db"
+        argv = [str(place), "--feed", "ccxt", "--url", url, "--speed", given.speed, "--out", str(journal.parent)]
+        try:
+            kills, starts, failed = lives(argv, given.kills, given.seed, journal, 3)
+        finally:
+            os.kill(exchange, signal.SIGKILL)
+            os.waitpid(exchange, 0)
+        said = checked(journal, place)
+    took = round(time.monotonic() - begun)
+    print(f"kills={kills} starts={starts} gave_up={failed}", *(f"{k}={v}" for k, v in said.items()), f"seconds={took}")
+    print("identical to the backtest and to its replay")
+
+
+if __name__ == "__main__":
+    main()
