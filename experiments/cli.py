@@ -47,6 +47,14 @@ class Parser(argparse.ArgumentParser):
             "--json", action="store_true", help="end stdout with one line of JSON, see docs/cli.md (default: off)"
         )
 
+    def add_on(self) -> None:
+        """Add the option that says where the cells of a run are worked on."""
+        self.add_argument(
+            "--on", metavar="ray[:ADDRESS]",
+            help="where the work is done: ray begins a Ray cluster on this machine, ray:ADDRESS takes one that runs; "
+            "results are the same, see docs/scaling.md (default: in this process)",
+        )  # fmt: skip
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line."""
         self.exit(2, f"error: {message}; see --help.\n")

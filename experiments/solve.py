@@ -42,6 +42,7 @@ def parser() -> Parser:
     made.add_argument(
         "--episodes", type=int, default=2000, metavar="N", help="episodes that a policy is measured on (default: 2000)"
     )
+    made.add_on()
     made.add_argument("--cases", type=Path, default=CASES, metavar="FILE", help="TOML of cases (default: the house's)")
     made.add_argument(
         "--out", type=Path, default=Path("runs/solve"), metavar="FOLDER",
@@ -59,19 +60,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     results: list[Verdict] = []
     with BarScreen() as screen:
         screen.begin("start up")
+        from qframe_rl.runner.fan import fan_of
         from qframe_rl.runner.gates import Bench
 
         cases = load_cases(given["cases"])
         plan = planned(cases, given["markets"], given["agents"])
         screen.end("start up", f"{sum(map(len, plan.values())) * given['seeds']} trainings")
-        bench = Bench(cases, given["out"], screen, given["seed"], given["episodes"])
-        try:
-            for market, labels in plan.items():
-                results += solve(bench, market, labels, given["seeds"], given["out"])
-        except KeyboardInterrupt:
-            screen.say("Finished trainings are kept, the interrupted one goes on: give the same command again.")
-            report(console(to_stderr=given["json"]), results, given["out"])
-            raise Interrupted(_result(results) if given["json"] else None) from None
+        with fan_of(given["on"]) as fan:
+            bench = Bench(cases, given["out"], screen, given["seed"], given["episodes"], fan)
+            try:
+                for market, labels in plan.items():
+                    results += solve(bench, market, labels, given["seeds"], given["out"])
+            except KeyboardInterrupt:
+                screen.say("Finished trainings are kept, the interrupted one goes on: give the same command again.")
+                report(console(to_stderr=given["json"]), results, given["out"])
+                raise Interrupted(_result(results) if given["json"] else None) from None
     report(console(to_stderr=given["json"]), results, given["out"])
     return _result(results) if given["json"] else None
 
@@ -134,9 +137,9 @@ def solve(bench: Bench, market: str, labels: Sequence[str], seeds: int, folder: 
     from qframe_rl.runner.gates import Cell, optimum, verdict
     from qframe_rl.runner.portrait import policy_figure
 
-    trained: dict[str, list[Trained]] = {
-        label: [bench.train(Cell(market, label, run)) for run in range(seeds)] for label in labels
-    }
+    trained: dict[str, list[Trained]] = {label: [] for label in labels}
+    for one in bench.train([Cell(market, label, run) for label in labels for run in range(seeds)]):
+        trained[one.cell.label].append(one)
     found = [verdict(bench.cases[market], runs) for runs in trained.values()]
     shares = ", ".join(f"{one.agent} {one.share:.2%}" for one in found)
     portraits = {label: [one.curves for one in runs] for label, runs in trained.items()}

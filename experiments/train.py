@@ -60,6 +60,7 @@ def parser() -> Parser:
         help="deploy AGENT, or without a name the one that ranks first, even if it cannot be told from luck; the "
         "checkpoint says so (default: off)",
     )
+    made.add_on()
     places = made.add_argument_group("places")
     places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     places.add_argument(
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if name is not None:
         describe(name)
         return None
-    own = {name: given.pop(name) for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume")}
+    own = {name: given.pop(name) for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on")}
     tree = settings(Experiment, own["preset"], own["assignments"], given)
     locate_data(tree)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
@@ -111,14 +112,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         raise UserError(f"env {experiment.env.name!r} has no bars; python -m experiments.solve trains on it.")
     with BarScreen() as screen:
         screen.begin("start up")
+        from qframe_rl.runner.fan import fan_of
         from qframe_rl.runner.train import train
 
-        screen.end("start up")
-        try:
-            outcome = train(experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"])
-        except KeyboardInterrupt:
-            screen.say("Finished trainings are kept; the same command with --resume takes them over.")
-            raise
+        with fan_of(own["on"]) as fan:
+            screen.end("start up")
+            try:
+                outcome = train(experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], fan=fan)
+            except KeyboardInterrupt:
+                screen.say("Finished trainings are kept; the same command with --resume takes them over.")
+                raise
     seconds = time.monotonic() - began
     report(console(to_stderr=own["json"]), outcome, experiment.level, seconds)
     if not own["json"]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from qframe_rl.runner.tune import Tuned
 
 DATA_OPTIONS = {"since": "from", "until": "to", "seed": "data-seed"}
-ON = "where settings are scored: ray begins a cluster on this machine, ray:ADDRESS takes one that runs (default: here)"
 
 
 def parser() -> Parser:
@@ -51,7 +50,7 @@ def parser() -> Parser:
         dest="assignments",
         help="any setting by its dotted key: env.*, params.*, data.* (repeatable)",
     )
-    made.add_argument("--on", metavar="ray[:ADDRESS]", help=ON)
+    made.add_on()
     places = made.add_argument_group("places")
     places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     places.add_argument(

@@ -14,12 +14,13 @@ import numpy as np
 from pydantic import Field
 
 from qframe_rl import catalog
-from qframe_rl.agent import Solver
+from qframe_rl.agent import Log, Solver, State
 from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
 from qframe_rl.evaluate.inference.seeds import mean, seeds_interval
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Curve, Problem
 from qframe_rl.runner.experiment import code_fingerprint
+from qframe_rl.runner.fan import Fan, Here
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.solve import EPISODES, ProblemTask, measure, read_state, write_state
 
@@ -111,6 +112,33 @@ class Trained:
     """Portrait of its policy."""
 
 
+class Asked(NamedTuple):
+    """A training, and where its unfinished part is kept on the machine that does it."""
+
+    cell: Cell
+    seed: int
+    partial: Path
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all trainings share."""
+
+    cases: Mapping[str, Case]
+    n_episodes: int
+
+
+def learn(ground: Ground, asked: Asked, log: Log) -> tuple[State, Reached]:
+    """Train one agent and measure it by the optimum."""
+    case = ground.cases[asked.cell.market]
+    problem = make_problem(case.env)
+    agent, _ = _made(problem, case.contender(asked.cell.label), case.gamma, asked.seed)
+    began = time.perf_counter()
+    agent.fit(ProblemTask(problem, asked.seed, asked.partial), log)
+    seconds = time.perf_counter() - began
+    return agent.state(), Reached(*measure(problem, agent, ground.n_episodes), seconds)
+
+
 class Bench:
     """The trainings of some cases, kept in a folder so that none is done twice.
 
@@ -126,50 +154,78 @@ class Bench:
         Root of all seeds.
     n_episodes
         Episodes that policies are measured on.
+    fan
+        Where trainings are done; the same bits come of all.
     """
 
     def __init__(
-        self, cases: Mapping[str, Case], folder: Path, screen: Screen, seed: int = 0, n_episodes: int = EPISODES
-    ):
+        self, cases: Mapping[str, Case], folder: Path, screen: Screen, seed: int = 0, n_episodes: int = EPISODES,
+        fan: Fan | None = None,
+    ):  # fmt: skip
         self.cases, self.folder, self.screen = cases, folder, screen
-        self.seed, self.n_episodes = seed, n_episodes
+        self.seed, self.n_episodes, self.fan = seed, n_episodes, fan or Here()
+        self._ground = Ground(cases, n_episodes)
 
-    def train(self, cell: Cell) -> Trained:
-        """Train one agent, or take it over from an earlier run of the same configuration and code.
+    def train(self, cells: Sequence[Cell]) -> list[Trained]:
+        """Train agents, or take them over from an earlier run of the same configuration and code.
 
         Where an agent keeps what it has learned so far, the next call after an interruption goes on from there.
         """
-        case, title = self.cases[cell.market], f"{cell.market}  {cell.label}  seed {cell.run}"
-        problem = make_problem(case.env)
+        places = [self._place(cell) for cell in cells]
+        todo = [k for k, place in enumerate(places) if not (place / _RESULT).exists()]
+        asked = [Asked(cells[k], seed_of(self.seed, cells[k]), (places[k] / _PARTIAL).absolute()) for k in todo]
+        logs: dict[int, RunLog] = {}
+
+        def log(k: int) -> RunLog:
+            title = _title(cells[todo[k]])
+            self.screen.begin(title)
+            logs[k] = RunLog(places[todo[k]] / "tensorboard", title, self.screen)
+            return logs[k]
+
+        try:
+            for k, (state, reached) in self.fan.run(learn, self._ground, asked, log):
+                logs.pop(k).close()
+                _write(places[todo[k]], state, reached)
+                worth = f"{reached.share:.2%} of the optimum in {reached.seconds:.0f} s"
+                self.screen.end(_title(cells[todo[k]]), worth)
+        finally:
+            for one in logs.values():
+                one.close()
+        return [
+            self._kept(cell, place, k not in todo) for k, (cell, place) in enumerate(zip(cells, places, strict=True))
+        ]
+
+    def _place(self, cell: Cell) -> Path:
+        """Folder of one training."""
+        case, seed = self.cases[cell.market], seed_of(self.seed, cell)
         contender = case.contender(cell.label)
-        seed = seed_of(self.seed, cell)
-        agent, params = _made(problem, contender, case.gamma, seed)
-        place = self.folder / _identity(cell, case, contender.agent.name, params, seed, self.n_episodes)
-        self.screen.begin(title)
-        if (place / _RESULT).exists():
-            agent.restore(read_state(place / _WEIGHTS))
-            reached = Reached(**json.loads((place / _RESULT).read_text(encoding="utf-8")))
-            self.screen.end(title, f"{reached.share:.2%} of the optimum, taken over from an earlier run")
-        else:
-            reached = self._fit(agent, problem, seed, place, title)
-            self.screen.end(title, f"{reached.share:.2%} of the optimum in {reached.seconds:.0f} s")
+        _, params = _made(make_problem(case.env), contender, case.gamma, seed)
+        return self.folder / _identity(cell, case, contender.agent.name, params, seed, self.n_episodes)
+
+    def _kept(self, cell: Cell, place: Path, earlier: bool) -> Trained:
+        """Read one training."""
+        case = self.cases[cell.market]
+        problem = make_problem(case.env)
+        agent, _ = _made(problem, case.contender(cell.label), case.gamma, seed_of(self.seed, cell))
+        agent.restore(read_state(place / _WEIGHTS))
+        reached = Reached(**json.loads((place / _RESULT).read_text(encoding="utf-8")))
+        if earlier:
+            self.screen.begin(_title(cell))
+            self.screen.end(_title(cell), f"{reached.share:.2%} of the optimum, taken over from an earlier run")
         return Trained(cell, reached, problem.portrait(agent.policy()))
 
-    def _fit(self, agent: Solver, problem: Problem, seed: int, place: Path, title: str) -> Reached:
-        log = RunLog(place / "tensorboard", title, self.screen)
-        began = time.perf_counter()
-        try:
-            agent.fit(ProblemTask(problem, seed, place / _PARTIAL), log)
-        finally:
-            log.close()
-        seconds = time.perf_counter() - began
-        reached = Reached(*measure(problem, agent, self.n_episodes), seconds)
-        write_state(agent.state(), place / _WEIGHTS)
-        (place / _PARTIAL).unlink(missing_ok=True)
-        fresh = place / f"{_RESULT}.part"
-        fresh.write_text(json.dumps(reached._asdict()) + "\n", encoding="utf-8")
-        fresh.replace(place / _RESULT)
-        return reached
+
+def _title(cell: Cell) -> str:
+    return f"{cell.market}  {cell.label}  seed {cell.run}"
+
+
+def _write(place: Path, state: State, reached: Reached) -> None:
+    """Keep a training; the result, which says that it is there, is written last."""
+    write_state(state, place / _WEIGHTS)
+    (place / _PARTIAL).unlink(missing_ok=True)
+    fresh = place / f"{_RESULT}.part"
+    fresh.write_text(json.dumps(reached._asdict()) + "\n", encoding="utf-8")
+    fresh.replace(place / _RESULT)
 
 
 def verdict(case: Case, trained: Sequence[Trained]) -> Verdict:

@@ -24,9 +24,11 @@ from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows
 from qframe_rl.runner.deploy import make_agent, make_market
 from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, roster, versions
+from qframe_rl.runner.fan import Fan, Here
+from qframe_rl.runner.fan_train import Ground, Training, learn
 from qframe_rl.runner.files import period, span, write_json
 from qframe_rl.runner.log import RunLog, Screen
-from qframe_rl.runner.task import MarketTask, seed_for
+from qframe_rl.runner.task import seed_for
 from qframe_rl.types import History, Record
 
 _SPLITS = ("holdout", "walk_forward")
@@ -93,10 +95,16 @@ class Run:
         Told of the progress.
     resume
         Take trainings over that an earlier, interrupted run of the same experiment finished.
+    fan
+        Where trainings are done; the same bits come of all.
     """
 
-    def __init__(self, experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False):
+    def __init__(
+        self, experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
+        fan: Fan | None = None,
+    ):  # fmt: skip
         self.experiment, self.checkpoints, self.screen, self.resume = experiment, checkpoints, screen, resume
+        self.fan = fan or Here()
         if experiment.split.name not in _SPLITS:
             raise UserError(f"split {experiment.split.name!r}: a run trains and judges by {' or '.join(_SPLITS)}.")
         screen.begin("load data")
@@ -130,8 +138,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
         write_json(self.folder / "data.json", self.history.describe())
-        for cell in self.cells:
-            self._train(cell)
+        self._train()
         scored = self._scored("validation", self.cells)
         self.trials.add(self._trials(scored))
         self.luck = self.trials.luck(self.history)
@@ -194,23 +201,42 @@ class Run:
         market, fold = self.markets[0], self.folds[0]
         market.tape([(self.history.rows(0, fold.train[-1].stop), fold.train)])
 
-    def _train(self, cell: Cell) -> None:
-        if not cell.learns:
-            return
-        place, title = self.folder / "agents" / cell.title, f"train {cell.title}"
+    def _train(self) -> None:
+        """Train what learns, wherever that is done; what comes back is kept at once."""
+        todo = [cell for cell in self.cells if cell.learns and not self._taken_over(cell)]
+        ground = Ground(self.history, tuple(self.folds), tuple(self.markets))
+        cells = [Training(cell.name, self.configs[cell.name], cell.fold, cell.seed) for cell in todo]
+        logs: dict[int, RunLog] = {}
+
+        def log(k: int) -> RunLog:
+            title = f"train {todo[k].title}"
+            self.screen.begin(title)
+            logs[k] = RunLog(self.folder / "tensorboard" / todo[k].title, title, self.screen)
+            return logs[k]
+
+        title = f"{len(todo)} trainings {self.fan.where}"
         self.screen.begin(title)
-        if self.resume and place.exists():
-            found = load_checkpoint(place)
-            if found.provenance["fingerprint"] == self.identity:
-                cell.agent.restore(found.state)  # type: ignore[attr-defined]
-                self.screen.end(title, "taken over from the earlier run")
-                return
-        log = RunLog(self.folder / "tensorboard" / cell.title, title, self.screen)
-        task = MarketTask(self.markets[cell.fold], self.history, self.folds[cell.fold], cell.seed)
-        cell.agent.fit(task, log)  # type: ignore[attr-defined]
-        log.close()
-        self._checkpoint(cell, [], {"promoted": False, "forced": False, "reason": "not chosen yet"}).save(place)
-        self.screen.end(title, "")
+        for done, (k, state) in enumerate(self.fan.run(learn, ground, cells, log), start=1):
+            logs[k].close()
+            todo[k].agent.restore(state)  # type: ignore[attr-defined]
+            waiting = {"promoted": False, "forced": False, "reason": "not chosen yet"}
+            self._checkpoint(todo[k], [], waiting).save(self.folder / "agents" / todo[k].title)
+            self.screen.end(f"train {todo[k].title}", "")
+            self.screen.advance(title, done, len(todo))
+        self.screen.end(title)
+
+    def _taken_over(self, cell: Cell) -> bool:
+        """Restore a training that an earlier, interrupted run finished."""
+        place, title = self.folder / "agents" / cell.title, f"train {cell.title}"
+        if not self.resume or not place.exists():
+            return False
+        found = load_checkpoint(place)
+        if found.provenance["fingerprint"] != self.identity:
+            return False
+        self.screen.begin(title)
+        cell.agent.restore(found.state)  # type: ignore[attr-defined]
+        self.screen.end(title, "taken over from the earlier run")
+        return True
 
     def _scored(self, part: str, cells: list[Cell]) -> Scored:
         """Records of each agent's runs over one part, by fold."""
@@ -345,7 +371,10 @@ def _joined(scored: Scored, until: int | None = None) -> dict[str, list[Record]]
     return records
 
 
-def train(experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False) -> Outcome:
+def train(
+    experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
+    fan: Fan | None = None,
+) -> Outcome:  # fmt: skip
     """Run an experiment from data to checkpoint; parameters as in `Run`.
 
     Raises
@@ -353,4 +382,4 @@ def train(experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen,
     UserError
         For anything in the experiment that the user can mend.
     """
-    return Run(experiment, runs, checkpoints, screen, resume=resume)()
+    return Run(experiment, runs, checkpoints, screen, resume=resume, fan=fan)()

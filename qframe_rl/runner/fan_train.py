@@ -1,0 +1,43 @@
+"""Trainings of a run as cells: what each is made from, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from qframe_rl.agent import Log, State
+from qframe_rl.config import Base
+from qframe_rl.evaluate.splits import Fold
+from qframe_rl.gym.market import Market
+from qframe_rl.runner.deploy import make_agent
+from qframe_rl.runner.task import MarketTask
+from qframe_rl.types import History
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all trainings of a run share."""
+
+    history: History
+    folds: tuple[Fold, ...]
+    markets: tuple[Market, ...]
+    """Of each fold, its scaler fitted on the fold's training rows."""
+
+
+class Training(NamedTuple):
+    """One training."""
+
+    agent: str
+    """Name in the catalogue."""
+    config: Base
+    fold: int
+    seed: int
+
+
+def learn(ground: Ground, cell: Training, log: Log) -> State:
+    """Train an agent and return what it learned."""
+    market, history = ground.markets[cell.fold], ground.history
+    agent: Any = make_agent(cell.agent, cell.config, market, history.columns, cell.seed, history.theory)
+    agent.fit(MarketTask(market, history, ground.folds[cell.fold], cell.seed), log)
+    state: State = agent.state()
+    return state

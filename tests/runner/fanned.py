@@ -1,0 +1,42 @@
+"""Cells for the tests of fans: found by name in a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from qframe_rl.agent import Log
+from qframe_rl.config import UserError
+from qframe_rl.types import History
+
+
+def look(history: History, cell: int, log: Log) -> tuple[int, int, bool, str, int]:
+    """What a worker sees of the shared bars."""
+    log.scalar("cell", float(cell), cell)
+    base: Any = history.values
+    while getattr(base, "base", None) is not None:
+        base = base.base
+    return cell, os.getpid(), history.values.flags.owndata, type(base).__name__, len(history)
+
+
+def die_once(folder: str, cell: int, log: Log) -> int:
+    """Cell 1 kills its worker the first time."""
+    mark = Path(folder) / f"{cell}"
+    if cell == 1 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return cell * cell
+
+
+def refuse(shared: str, cell: int, log: Log) -> int:
+    """A user's mistake."""
+    raise UserError(f"{shared}: cell {cell} cannot be.")
+
+
+def wait(seconds: float, cell: int, log: Log) -> int:
+    """Sleep."""
+    time.sleep(seconds)
+    return cell

@@ -1,0 +1,197 @@
+"""Cells on a real Ray cluster of two nodes on this machine: the same bits as here, and nothing lost when things die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import solve, train
+from experiments.cli import door
+from qframe_rl.config import UserError, build
+from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.runner.experiment import Experiment
+from qframe_rl.runner.fan import Cluster, Fan, Here, Mute, Notes, fan_of
+from qframe_rl.runner.log import Silent
+from qframe_rl.runner.train import train as run_train
+from qframe_rl.runner.tune import tune
+from qframe_rl.runner.tune_plan import Tune
+from tests.runner import fanned
+
+TRAIN: dict[str, Any] = {
+    "data": {"bars": 3000},
+    "agents": ("ppo",),
+    "agent": {"ppo": {"total_steps": 2048, "n_envs": 8, "n_steps": 32, "batch_size": 128, "n_epochs": 2}},
+    "seeds": 3,
+    "resamples": 100,
+}
+TUNE: dict[str, Any] = {
+    "data": {"data": "synthetic:gbm", "bars": 3000, "seed": 3},
+    "params": {"regime_bars": 60},
+    "budget": 48,
+    "walk_forward": 2,
+    "resamples": 100,
+}
+CASES = """
+[fast]
+env = { name = "regime", episode_steps = 20 }
+gate = 0.5
+
+[fast.agents.sb3]
+agent = { name = "sb3", total_steps = 2048, n_envs = 4, hidden = [16], options = { n_steps = 16, batch_size = 32 } }
+"""
+
+
+def mute(_: int) -> Mute:
+    return Mute()
+
+
+def test_here_cells_are_worked_on_in_their_order(tmp_path: Path) -> None:
+    notes = Notes()
+    history = synthetic("gbm", n_bars=100)
+    with fan_of(None) as fan:
+        assert [k for k, _ in fan.run(fanned.look, history, [5, 6], lambda _: notes)] == [0, 1]
+    assert notes.points == [("cell", 5.0, 5), ("cell", 6.0, 6)]
+
+
+def test_where_to_work_is_named_rightly() -> None:
+    for wrong in ("dask", "ray:", ""):
+        with pytest.raises(UserError, match="known are ray"):
+            fan_of(wrong)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    pytest.importorskip("ray")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster as Nodes
+
+    made = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def cluster(nodes: Any) -> Iterator[Cluster]:
+    with Cluster(nodes.address) as fan:
+        yield fan
+
+
+@pytest.mark.slow
+def test_bars_are_read_where_they_lie_and_curves_come_back(cluster: Cluster) -> None:
+    assert cluster.where == "on Ray, 2 cores of 2 machines"
+    history = synthetic("gbm", n_bars=50_000)
+    logs = [Notes() for _ in range(6)]
+    found = dict(cluster.run(fanned.look, history, list(range(6)), lambda k: logs[k]))
+    assert sorted(found) == list(range(6))
+    for k, (cell, worker, own, kind, n_bars) in found.items():
+        assert (cell, n_bars) == (k, 50_000)
+        assert worker != os.getpid()
+        assert not own
+        assert kind != "ndarray", "the array lies in the object store, not in the worker's own memory"
+        assert logs[k].points == [("cell", float(k), k)]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    assert dict(cluster.run(fanned.die_once, str(tmp_path), list(range(4)), mute)) == {0: 0, 1: 1, 2: 4, 3: 9}
+    assert (tmp_path / "1").exists()
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_as_it_is_here(cluster: Cluster) -> None:
+    with pytest.raises(UserError, match=r"^bars: cell 7 cannot be\.$"):
+        dict(cluster.run(fanned.refuse, "bars", [7], mute))
+    assert dict(cluster.run(fanned.wait, 0.0, [1, 2], mute)) == {0: 1, 1: 2}
+
+
+@pytest.mark.slow
+def test_a_run_is_the_same_to_the_bit(cluster: Cluster, tmp_path: Path) -> None:
+    experiment = build(Experiment, TRAIN, "test")
+    found = {}
+    for name, fan in places(cluster):
+        folder = tmp_path / name
+        found[name] = run_train(experiment, folder / "runs", folder / "checkpoints", Silent(), fan=fan)
+    assert found["ray"].digest == found["here"].digest
+    assert found["ray"].leaderboard == found["here"].leaderboard
+    for one in found.values():
+        assert all(list((one.folder / "tensorboard" / f"ppo-0-{run}").glob("events*")) for run in range(3))
+
+
+@pytest.mark.slow
+def test_a_search_is_the_same_to_the_bit(cluster: Cluster, tmp_path: Path) -> None:
+    config = build(Tune, TUNE, "test")
+    found = {}
+    for name, fan in places(cluster):
+        done = tune(config, tmp_path / name, tmp_path / name, Silent(), fan)
+        found[name] = [(one.best, one.tried, one.importance) for one in done.windows], done.rows, done.luck
+    assert found["ray"] == found["here"]
+
+
+@pytest.mark.slow
+def test_what_is_learned_of_a_problem_is_the_same_to_the_bit(
+    nodes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cases.toml").write_text(CASES, encoding="utf-8")
+    argv = ["--cases", str(tmp_path / "cases.toml"), "--agents", "sb3", "--seeds", "2", "--episodes", "50", "--json"]
+    found = []
+    for name, on in (("here", []), ("ray", ["--on", f"ray:{nodes.address}"])):
+        assert door(solve.main, [*argv, *on, "--out", str(tmp_path / name)]) == 0
+        found.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+        weights = sorted((tmp_path / name).glob("*/weights.safetensors"))
+        found[-1]["weights"] = [path.read_bytes() for path in weights]
+        assert len(weights) == 2
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on_where_it_was(nodes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Killed once the first training is kept; what goes on takes it over and comes to the same hash."""
+    sets = [f"--set=agent.ppo.{key}={value}" for key, value in TRAIN["agent"]["ppo"].items() if key != "total_steps"]
+    argv = ["--bars", "3000", "--agents", "ppo", "--seeds", "4", *sets, "--set=agent.ppo.total_steps=30000", "--json"]
+    places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
+    on = ["--on", f"ray:{nodes.address}"]
+    with (tmp_path / "log").open("w") as log:
+        driver = subprocess.Popen(
+            [sys.executable, "-m", "experiments.train", *argv, *places, *on], stdout=log, stderr=log
+        )
+        until = time.monotonic() + 120.0
+        while not list((tmp_path / "runs").glob("*/agents/ppo-0-*")) and time.monotonic() < until:
+            assert driver.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    kept = list((tmp_path / "runs").glob("*/agents/ppo-0-*"))
+    assert 1 <= len(kept) < 4
+    assert door(train.main, [*argv, *places, *on, "--resume"]) == 0
+    resumed = capsys.readouterr()
+    assert resumed.err.count("taken over from the earlier run") == len(kept)
+    assert door(train.main, [*argv, *places]) == 0
+    whole = capsys.readouterr()
+    hashes = [json.loads(text.out.splitlines()[-1])["hash"] for text in (resumed, whole)]
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.slow
+def test_a_killed_node_loses_nothing(nodes: Any) -> None:
+    """Last of this file: it takes a node away."""
+    with Cluster(nodes.address) as fan:
+        running = fan.run(fanned.wait, 0.5, list(range(8)), mute)
+        found = dict([next(running)])
+        nodes.remove_node(nodes.list_all_nodes()[-1], allow_graceful=False)
+        found |= dict(running)
+    assert found == {k: k for k in range(8)}
+
+
+def places(cluster: Cluster) -> list[tuple[str, Fan]]:
+    return [("here", Here()), ("ray", cluster)]
