@@ -19,6 +19,7 @@ SUITES = {
     "train": "PPO end to end, two threads; ratio to the matrix products alone and to Stable-Baselines3",
     "backtest": "one setting of a rule over 100,000 bars",
     "sweep": "1,000 settings over 100,000 bars",
+    "fan": "cells on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
     "memory": "bytes of one more environment",
     "startup": "seconds of --help, and to the first step",
 }
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 
 def _suite(name: str) -> Any:
-    from qframe_rl.bench import settings, startup, steps, training
+    from qframe_rl.bench import fan, settings, startup, steps, training
 
     return {
         "env": steps.env,
@@ -81,6 +82,7 @@ def _suite(name: str) -> Any:
         "train": training.train,
         "backtest": settings.backtest,
         "sweep": settings.sweep_settings,
+        "fan": fan.fan,
         "startup": startup.startup,
     }[name]
 

@@ -18,7 +18,7 @@ def test_every_suite_runs_small() -> None:
     rows = found["results"]
     assert {
         "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "train.ppo",
-        "train.ppo_lstm", "sweep", "backtest",
+        "train.ppo_lstm", "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.memory",
     } <= {row["name"] for row in rows}  # fmt: skip
     for row in rows:
         assert set(row) == {"name", "batch", "value", "unit", "ratio_to", "ratio"}
