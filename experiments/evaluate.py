@@ -65,6 +65,7 @@ def parser() -> Parser:
         help="any setting of a study by its dotted key: env.*, agent.NAME.* (repeatable)",
     )
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
+    made.add_on()
     made.add_argument("--resume", action="store_true", help="take finished trainings of an interrupted study over")
     return made
 
@@ -99,14 +100,16 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     config = build(Study, tree, "settings")
     with BarScreen() as screen:
         screen.begin("start up")
+        from qframe_rl.runner.fan import fan_of
         from qframe_rl.runner.study import study
 
-        screen.end("start up")
-        try:
-            done = study(config, given["runs"], screen, resume=given["resume"])
-        except KeyboardInterrupt:
-            screen.say("Finished trainings are kept; the same command with --resume takes them over.")
-            raise
+        with fan_of(given["on"]) as fan:
+            screen.end("start up")
+            try:
+                done = study(config, given["runs"], screen, resume=given["resume"], fan=fan)
+            except KeyboardInterrupt:
+                screen.say("Finished trainings are kept; the same command with --resume takes them over.")
+                raise
     seconds = time.monotonic() - began
     tell(console(to_stderr=given["json"]), done, config, seconds)
     if not given["json"]:

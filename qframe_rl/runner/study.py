@@ -32,6 +32,7 @@ from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.experiment import code_fingerprint, versions
+from qframe_rl.runner.fan import Fan
 from qframe_rl.runner.files import period, write_json
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.plan import Study
@@ -77,7 +78,7 @@ class Studied:
     """What ``study.json`` holds."""
 
 
-def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False) -> Studied:
+def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fan: Fan | None = None) -> Studied:
     """Run a study and write its folder.
 
     Parameters
@@ -90,6 +91,8 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False) ->
         Told of the progress.
     resume
         Take finished trainings of an interrupted study of the same configuration, data and code over.
+    fan
+        Where trainings are done; the same bits come of all.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False) ->
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
-    return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume), identity)(runs)
+    return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume, fan), identity)(runs)
 
 
 class _Work:

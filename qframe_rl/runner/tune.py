@@ -112,7 +112,7 @@ def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, 
         shutil.rmtree(runs / identity, ignore_errors=True)
     (runs / identity).mkdir(parents=True, exist_ok=True)
     market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
-    bench = Bench(history, market, runs / identity, screen, config.seed, resume)
+    bench = Bench(history, market, runs / identity, screen, config.seed, resume, fan)
     return _Work(config, history, bench, identity, Trials(runs / NAME), fan)(checkpoints)
 
 

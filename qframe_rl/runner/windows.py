@@ -24,7 +24,10 @@ from qframe_rl.gym.market import Market
 from qframe_rl.runner.backtest import OnBar, backtest, window_of
 from qframe_rl.runner.batch import Result, batch, lane, planner, records
 from qframe_rl.runner.deploy import make_agent
+from qframe_rl.runner.fan import Fan, Here
+from qframe_rl.runner.fan_train import Ground, Training, learn
 from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.runner.solve import read_state, write_state
 from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.types import Float, History, Orders, Record, Segment, Segments
 
@@ -72,12 +75,17 @@ class Bench:
         Root of all randomness.
     resume
         Take finished trainings over.
+    fan
+        Where trainings are done.
     """
 
-    def __init__(self, history: History, market: Market, folder: Path, screen: Screen, seed: int, resume: bool):
+    def __init__(
+        self, history: History, market: Market, folder: Path, screen: Screen, seed: int, resume: bool,
+        fan: Fan | None = None,
+    ):  # fmt: skip
         self.history, self.market, self.folder = history, market, folder
         self.screen, self.seed, self.resume = screen, seed, resume
-        self.window = market.interface.window
+        self.window, self.fan = market.interface.window, fan or Here()
 
     def make(self, name: str, config: Base, market: Market | None = None, seed: int = 0) -> Agent:
         """Make an agent, untrained."""
@@ -96,10 +104,7 @@ class Bench:
         """Run every fold: choose a setting on the training bars, judge on the test bars."""
         title = f"{what} of {subject.name}"
         self.screen.begin(title)
-        if subject.learns:
-            found = [self._learned(subject, k, fold, f"{what}-{k}", title) for k, fold in enumerate(folds)]
-        else:
-            found = self._ruled(subject, folds)
+        found = self._learned(subject, folds, what, title) if subject.learns else self._ruled(subject, folds)
         trials = len(subject.settings)
         self.screen.end(title, f"{len(folds)} windows, {trials} setting{'s' * (trials > 1)} in each")
         return found
@@ -142,34 +147,45 @@ class Bench:
             )
         return kept
 
-    def _learned(self, subject: Subject, number: int, fold: Fold, place: str, title: str) -> Window:
-        market = self.market.fit([(self.history, fold.train)])
-        agents, scores = [], []
-        for k, config in enumerate(subject.settings):
-            seed = seed_for(self.seed, subject.name, number, k)
-            agent = self.make(subject.name, config, market, seed)
-            task = MarketTask(market, self.history, fold, seed)
-            self._train(agent, task, f"{subject.name}-{place}-{k}", title)
-            agents.append(agent)
-            scores.append(task.validate(agent) if len(subject.settings) > 1 else 0.0)
-        chosen = int(np.argmax(scores))
-        judged = [[played(market, agents[chosen], self.history, s, self.window) for s in fold.test]]
-        return Window(fold, chosen, tuple(scores), agents[chosen], judged)
+    def _learned(self, subject: Subject, folds: Sequence[Fold], what: str, title: str) -> list[Window]:
+        markets = tuple(self.market.fit([(self.history, fold.train)]) for fold in folds)
+        ground = Ground(self.history, tuple(folds), markets)
+        cells = {
+            (number, k): Training(subject.name, config, number, seed_for(self.seed, subject.name, number, k))
+            for number in range(len(folds))
+            for k, config in enumerate(subject.settings)
+        }
+        places = {at: self.folder / "weights" / f"{subject.name}-{what}-{at[0]}-{at[1]}.safetensors" for at in cells}
+        self._train(ground, [(cells[at], places[at]) for at in cells], title)
+        found = []
+        for number, fold in enumerate(folds):
+            agents, scores = [], []
+            for k, config in enumerate(subject.settings):
+                cell = cells[number, k]
+                agent: Any = self.make(subject.name, config, markets[number], cell.seed)
+                agent.restore(read_state(places[number, k]))
+                task = MarketTask(markets[number], self.history, fold, cell.seed)
+                agents.append(agent)
+                scores.append(task.validate(agent) if len(subject.settings) > 1 else 0.0)
+            chosen = int(np.argmax(scores))
+            best = agents[chosen]
+            judged = [[played(markets[number], best, self.history, s, self.window) for s in fold.test]]
+            found.append(Window(fold, chosen, tuple(scores), best, judged))
+        return found
 
-    def _train(self, agent: Any, task: MarketTask, name: str, title: str) -> None:
-        from safetensors.numpy import load_file, save_file
+    def _train(self, ground: Ground, cells: Sequence[tuple[Training, Path]], title: str) -> None:
+        """Train what is not there from an earlier run, wherever that is done, and keep what was learned."""
+        todo = [(cell, path) for cell, path in cells if not (self.resume and path.exists())]
+        logs: dict[int, RunLog] = {}
 
-        path = self.folder / "weights" / f"{name}.safetensors"
-        if self.resume and path.exists():
-            agent.restore(load_file(path))
-            return
-        log = RunLog(self.folder / "tensorboard" / name, title, self.screen)
-        agent.fit(task, log)
-        log.close()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.part")
-        save_file({key: np.ascontiguousarray(value) for key, value in agent.state().items()}, fresh)
-        fresh.replace(path)
+        def log(k: int) -> RunLog:
+            logs[k] = RunLog(self.folder / "tensorboard" / todo[k][1].stem, title, self.screen)
+            return logs[k]
+
+        for done, (k, state) in enumerate(self.fan.run(learn, ground, [cell for cell, _ in todo], log), start=1):
+            logs.pop(k).close()
+            write_state(state, todo[k][1])
+            self.screen.advance(title, done, len(todo), "trainings")
 
 
 def grid(model: type[Base], params: dict[str, Any], most: int, where: str, seed: int = 0) -> tuple[Base, ...]:
