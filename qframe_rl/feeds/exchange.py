@@ -246,7 +246,7 @@ class Exchange:
         return _from(self._insisted(request), since)
 
     def _insisted(self, request: Callable[[], Series]) -> Series:
-        """Answer of ``request``; an empty one is believed the third time, for it may be a failure that looks like one."""
+        """Answer of ``request``; an empty one is believed the third time, for it may be a failure in disguise."""
         for _ in range(2):
             page = self.retry(request)
             if len(page.time):
