@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from qframe_rl.agent import Log, State
@@ -32,12 +33,14 @@ class Training(NamedTuple):
     config: Base
     fold: int
     seed: int
+    partial: Path | None = None
+    """Where it is kept while it is unfinished, on the machine that does it; None = nowhere."""
 
 
 def learn(ground: Ground, cell: Training, log: Log) -> State:
     """Train an agent and return what it learned."""
     market, history = ground.markets[cell.fold], ground.history
     agent: Any = make_agent(cell.agent, cell.config, market, history.columns, cell.seed, history.theory)
-    agent.fit(MarketTask(market, history, ground.folds[cell.fold], cell.seed), log)
+    agent.fit(MarketTask(market, history, ground.folds[cell.fold], cell.seed, cell.partial), log)
     state: State = agent.state()
     return state

@@ -205,7 +205,11 @@ class Run:
         """Train what learns, wherever that is done; what comes back is kept at once."""
         todo = [cell for cell in self.cells if cell.learns and not self._taken_over(cell)]
         ground = Ground(self.history, tuple(self.folds), tuple(self.markets))
-        cells = [Training(cell.name, self.configs[cell.name], cell.fold, cell.seed) for cell in todo]
+        partials = [(self.folder / "partial" / f"{cell.title}.safetensors").absolute() for cell in todo]
+        cells = [
+            Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, partial)
+            for cell, partial in zip(todo, partials, strict=True)
+        ]
         logs: dict[int, RunLog] = {}
 
         def log(k: int) -> RunLog:
@@ -217,10 +221,11 @@ class Run:
         title = f"{len(todo)} trainings {self.fan.where}"
         self.screen.begin(title)
         for done, (k, state) in enumerate(self.fan.run(learn, ground, cells, log), start=1):
-            logs[k].close()
+            logs.pop(k).close()
             todo[k].agent.restore(state)  # type: ignore[attr-defined]
             waiting = {"promoted": False, "forced": False, "reason": "not chosen yet"}
             self._checkpoint(todo[k], [], waiting).save(self.folder / "agents" / todo[k].title)
+            partials[k].unlink(missing_ok=True)
             self.screen.end(f"train {todo[k].title}", "")
             self.screen.advance(title, done, len(todo))
         self.screen.end(title)
