@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import BarScreen, Interrupted, Parser, console, door, locate_data, program, settings
-from qframe_rl.config import UserError, build
+from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.runner.tune_plan import Tune
 
@@ -70,11 +70,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     config = build(Tune, tree, "settings")
     with BarScreen() as screen:
         screen.begin("start up")
-        try:
-            from qframe_rl.runner.tune import tune
-        except ImportError as error:
-            raise UserError(f"experiments.tune needs {error.name}: pip install 'qframe-rl[tune]'.") from None
         from qframe_rl.runner.fan import fan_of
+        from qframe_rl.runner.tune import tune
 
         with fan_of(own["on"]) as fan:
             screen.end("start up", fan.where)

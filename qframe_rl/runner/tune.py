@@ -37,7 +37,7 @@ from qframe_rl.runner.log import Screen
 from qframe_rl.runner.task import seed_for
 from qframe_rl.runner.tune_plan import Tune, space
 from qframe_rl.runner.tune_score import Cell, Ground, Part, figures, judge, parts_of, rate_of
-from qframe_rl.runner.tune_search import Search, Tried, storage_of
+from qframe_rl.runner.tune_search import Search, Tried, require, storage_of
 from qframe_rl.runner.windows import Bench, Subject, Window, journals
 from qframe_rl.types import History, Record, Segment, iso
 
@@ -102,6 +102,7 @@ def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, 
     UserError
         For anything in the configuration that the user can mend.
     """
+    require(config.sampler)
     screen.begin("load data")
     history = load(config.data)
     for line in describe(history.suspects):

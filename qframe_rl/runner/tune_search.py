@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -230,6 +231,19 @@ def front(tried: Sequence[Tried]) -> list[Tried]:
         if not beaten:
             kept.append(tried[k])
     return kept
+
+
+def require(sampler: Sampler) -> None:
+    """Refuse to begin a search without what it needs.
+
+    Raises
+    ------
+    UserError
+        If Optuna, or the package of its CMA-ES, is not installed.
+    """
+    for package in ("optuna", *(("cmaes",) if sampler == "cmaes" else ())):
+        if find_spec(package) is None:
+            raise UserError(f"a search by {sampler} needs {package}: pip install 'qframe-rl[tune]'.")
 
 
 def storage_of(folder: Path, kind: str) -> BaseStorage:

@@ -21,6 +21,8 @@ from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.fan import Cluster, Fan, Here, Mute, Notes, fan_of
 from qframe_rl.runner.log import Silent
+from qframe_rl.runner.plan import Study
+from qframe_rl.runner.study import study
 from qframe_rl.runner.train import train as run_train
 from qframe_rl.runner.tune import tune
 from qframe_rl.runner.tune_plan import Tune
@@ -135,6 +137,18 @@ def test_a_search_is_the_same_to_the_bit(cluster: Cluster, tmp_path: Path) -> No
     for name, fan in places(cluster):
         done = tune(config, tmp_path / name, tmp_path / name, Silent(), fan)
         found[name] = [(one.best, one.tried, one.importance) for one in done.windows], done.rows, done.luck
+    assert found["ray"] == found["here"]
+
+
+@pytest.mark.slow
+def test_a_study_is_the_same_to_the_bit(cluster: Cluster, tmp_path: Path) -> None:
+    asked = {"data": {"bars": 3000}, "agents": ("ppo",), "agent": TRAIN["agent"], "walk_forward": 2, "resamples": 100}
+    found = {}
+    for name, fan in places(cluster):
+        done = study(build(Study, asked, "test"), tmp_path / name, Silent(), fan=fan)
+        weights = sorted((done.folder / "weights").glob("*.safetensors"))
+        assert len(weights) == 2
+        found[name] = done.rows, [path.read_bytes() for path in weights]
     assert found["ray"] == found["here"]
 
 

@@ -19,6 +19,7 @@ from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Base, Range, UserError, build, search, searched, space_of
 from qframe_rl.evaluate.trials import NAME, Trials
 from qframe_rl.feeds.load import load
+from qframe_rl.runner import tune_search
 from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.deploy import make_agent, make_market
 from qframe_rl.runner.fan import Here
@@ -211,6 +212,12 @@ def test_figures_of_an_account_that_lost_everything() -> None:
     assert found["max_drawdown"] == -1.0
     assert all(np.isfinite(value) for value in found.values())
     json.dumps(found, allow_nan=False)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tune_search, "find_spec", lambda name: None if name == "cmaes" else name)
+    with pytest.raises(UserError, match="needs cmaes: pip install"):
+        tune(made(sampler="cmaes"), tmp_path, tmp_path, Silent(), Here())
 
 
 def test_the_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
