@@ -203,4 +203,4 @@ def _legend(ax: Axes) -> None:
 
 def _outside(figure: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=min(len(labels), 8), frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower right", ncols=min(len(labels), 8), frameon=False, fontsize=9)
