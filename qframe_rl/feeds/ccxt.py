@@ -26,6 +26,7 @@ from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Float, Instrument, In
 _GRACE_S = 3.0
 _POLL_S = 1.0
 _PATIENCE_S = 60.0
+_LEAST_POLLS = 3
 _STALE_S = 30.0
 _LEAST_STALE_S = 0.5
 _MARK_TIMEFRAME = "1h"
@@ -293,8 +294,12 @@ class CcxtFeed:
         """Wait for the bar after the last one, and yield it; nothing if no instrument traded in it."""
         opened, close = self._closed, self._closed + self.bar_ns
         self._await(close)
-        begun = self._clock.now()
-        while not self._complete(opened, close) and self._clock.now() < self._deadline(opened, close, begun):
+        begun, polls = self._clock.now(), 1
+        # After an outage the deadline has passed already: what is lacking is asked for a few times all the same.
+        while not self._complete(opened, close) and (
+            polls < _LEAST_POLLS or self._clock.now() < self._deadline(opened, close, begun)
+        ):
+            polls += 1
             self._clock.wait(min(_POLL_S, self.bar_ns / SECOND / 10))
         for line in self._perpetuals:
             due = _expected(line)
@@ -323,8 +328,12 @@ class CcxtFeed:
         return all(opened in line.seen.time for line in self._lines) and not self._rate_lacks(close)
 
     def _rate_lacks(self, close: int) -> bool:
-        """Whether a settlement that should fall into the bar is not published yet."""
-        return any(line.waived < _expected(line) < close for line in self._perpetuals)
+        """Whether a settlement that should fall into the bar, or its mark price, is not published yet."""
+        return any(
+            line.waived < _expected(line) < close
+            or (line.exchange.client.has.get("fetchMarkOHLCV") and bool((self._unmarked(line) < close).any()))
+            for line in self._perpetuals
+        )
 
     def _deadline(self, opened: int, close: int, begun: int) -> int:
         """Until when to ask for what is lacking: briefly where the exchange has gone on to later bars without it."""
@@ -373,7 +382,7 @@ class CcxtFeed:
     def _take_rates(self, line: _Line, new: Series) -> None:
         """Add new settlements, and the mark prices of those that will be charged."""
         line.rates = Series.joined([line.rates, new])
-        charged = settled(new)[settled(new) > line.paid]
+        charged = self._unmarked(line)
         if len(charged) and line.exchange.client.has.get("fetchMarkOHLCV"):
             start, stop = int(charged[0]) // HOUR * HOUR, int(charged[-1]) + 1
 
@@ -381,6 +390,15 @@ class CcxtFeed:
                 return line.exchange.candles(line.listing, _MARK_TIMEFRAME, at, HOUR, mark=True)
 
             line.marks = Series.joined([line.marks, *bar_pages(page, start, stop, HOUR, _unknown)])
+
+    def _unmarked(self, line: _Line) -> Int:
+        """Settlements that are still to be charged and of which no mark price is known yet."""
+        stamps = settled(line.rates)
+        stamps = stamps[stamps > line.paid]
+        candle = np.searchsorted(line.marks.time, stamps, side="right") - 1
+        if not len(line.marks.time):
+            return stamps
+        return stamps[(candle < 0) | (stamps - line.marks.time[candle] >= HOUR)]
 
     def _opens(self) -> Int:
         """Opens of all candles that were seen, each once."""

@@ -243,7 +243,15 @@ class Exchange:
             rows = fetch(listing.symbol, timeframe, since // MS, size)
             return _candles(rows, step_ns, mark)
 
-        return _from(self.retry(request), since)
+        return _from(self._insisted(request), since)
+
+    def _insisted(self, request: Callable[[], Series]) -> Series:
+        """Answer of ``request``; an empty one is believed the third time, for it may be a failure in disguise."""
+        for _ in range(2):
+            page = self.retry(request)
+            if len(page.time):
+                return page
+        return self.retry(request)
 
     def book(self, listing: Listing, depth: int) -> tuple[int, Float, Float]:
         """Order book: time (ns UTC, 0 if unknown), and (N, 2) price and base units of bids and asks, best first.
@@ -274,7 +282,7 @@ class Exchange:
                 raise _bad("a funding rate of 100 % or more")
             return Series(_times(table, 1), table[:, 1:])
 
-        return _from(self.retry(request), since)
+        return _from(self._insisted(request), since)
 
 
 def symbols(exchange: str, url: str | None = None, sandbox: bool = False) -> list[str]:
