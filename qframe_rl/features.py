@@ -70,16 +70,28 @@ class Remembered:
     """The last result of a costly function, for settings in a row that share its arguments."""
 
     def __init__(self) -> None:
-        self._last: tuple[object, NDArray[Any], Any] | None = None
+        self._key: object = None
+        self._array: NDArray[Any] = np.empty(0)
+        self._result: Any = None
 
     def __call__(self, key: object, array: NDArray[Any], compute: Callable[[], R]) -> R:
-        """Result for ``key`` and the bits of a float64 ``array``, computed unless both are those of the last call."""
-        bits = np.ascontiguousarray(array).view(np.uint64)
-        if self._last is not None and self._last[0] == key and np.array_equal(self._last[1], bits):
-            return cast(R, self._last[2])
-        result = compute()
-        self._last = (key, bits.copy(), result)
-        return result
+        """Result for ``key`` and ``array``, computed unless both are those of the last call.
+
+        An array counts as the same only if it is a view of the same numbers of the same memory, and that can no longer
+        be written to: bars of a `History` are such, the window of a live session is not.
+        """
+        if not (self._key == key and _same_for_good(self._array, array)):
+            self._key, self._array, self._result = key, array, compute()
+        return cast(R, self._result)
+
+
+def _same_for_good(one: NDArray[Any], two: NDArray[Any]) -> bool:
+    """Whether two arrays are views of the same read-only numbers."""
+    root: Any = two
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    same = one.__array_interface__["data"] == two.__array_interface__["data"]
+    return bool(same and one.shape == two.shape and one.strides == two.strides and not root.flags.writeable)
 
 
 @inlined

@@ -14,6 +14,7 @@ from qframe_rl.bench.measure import Work
 from qframe_rl.config import UserError
 from qframe_rl.types import CLOSE, History
 
+_BARS = 100_000
 _WORKER = Path(__file__).with_name("peer_worker.py")
 
 
@@ -42,7 +43,9 @@ class Peers:
         self.versions: dict[str, str] = {}
 
     def work(self, history: History, size: int, *names: str) -> dict[str, Work]:
-        """Work of peers on the first instrument of a history; ``size`` scales how much of it is done at a time.
+        """Work of peers on the first instrument of a history, its first 100,000 bars.
+
+        ``size`` scales how much of it is done at a time.
 
         Raises
         ------
@@ -50,7 +53,7 @@ class Peers:
             If one of them cannot be run; with what it said.
         """
         place = Path(self._folder.name) / f"{len(self._running)}.npz"
-        np.savez(place, time=history.time, bars=history.values[:, 0, : CLOSE + 2])
+        np.savez(place, time=history.time[:_BARS], bars=history.values[:_BARS, 0, : CLOSE + 2])
         return {name: self._worker(name, place, size) for name in names}
 
     def _worker(self, name: str, place: Path, size: int) -> Work:

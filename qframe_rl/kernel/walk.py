@@ -8,6 +8,8 @@ at its own bar. So the bits are those of a session.
 
 from __future__ import annotations
 
+import numpy as np
+
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import CASH, DUE, EQUITY, FINAL, MARK, POSITION, RUINED
 from qframe_rl.kernel.lanes import LANES
@@ -24,6 +26,7 @@ def walk_rows(
     account: Float,
     holding: Float,
     bars: Float,
+    marks: Float,
     row: Int,
     table: Float,
     leverage: float,
@@ -47,6 +50,9 @@ def walk_rows(
         (B,) number of decisions of each account.
     band, account, holding, bars, row, table, leverage, shorting
         As in `qframe_rl.kernel.rows.advance_rows`.
+    marks
+        (T,) last close known at each row where owned coins of one kind are all that can be held, without funding and
+        without a last bar; else empty. Then nothing but the mark can move an account that does not trade.
     equity
         (B, N + 1) overwritten from column 1 on: equity after each bar. After ruin it stays what it was.
     sums
@@ -66,7 +72,9 @@ def walk_rows(
             for b in range(first, last):
                 active[b] = False
                 if account[b, RUINED] == 0.0 and done[b] < length[b]:
-                    if not owned:
+                    if len(marks) > 0:
+                        _pass_marks(targets[b], length[b], account[b], holding[b], marks, row, b, equity[b], done)
+                    elif not owned:
                         _pass(targets[b], length[b], account[b], holding[b], bars, row, b, table, spot,
                               equity[b], sums[b], done)  # fmt: skip
                     active[b] = done[b] < length[b]
@@ -87,6 +95,34 @@ def walk_rows(
         for b in range(first, last):
             for k in range(done[b], length[b]):
                 equity[b, k + 1] = account[b, EQUITY]
+
+
+@inlined
+def _pass_marks(
+    targets: Float, length: int, account: Float, holding: Float, marks: Float, row: Int, b: int, equity: Float,
+    done: Int,
+) -> None:  # fmt: skip
+    """Take one account past the bars in which it does not order and nothing but the mark can change."""
+    k, held, cash = done[b], holding[0, POSITION], account[CASH]
+    if held == 0.0:
+        while k < length and ((targets[k, 0] != targets[k, 0]) | (targets[k, 0] == 0.0)):
+            k += 1
+    else:
+        while k < length and targets[k, 0] != targets[k, 0]:
+            k += 1
+    n = np.uintp(k - done[b])
+    if n > 0:
+        path, known = equity[done[b] + 1 : k + 1], marks[row[b] + 1 : row[b] + 1 + k - done[b]]
+        if held == 0.0:
+            for i in range(n):
+                path[i] = cash
+        else:
+            for i in range(n):
+                path[i] = cash + held * known[i]
+        account[EQUITY] = equity[k]
+        row[b] += k - done[b]
+        holding[0, MARK] = marks[row[b]]
+        done[b] = k
 
 
 @inlined

@@ -19,14 +19,28 @@ from qframe_rl.agent import Agent, Planner
 from qframe_rl.config import UserError
 from qframe_rl.gym.market import Market
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.columns import ABSORBED, CASH, EQUITY, MARK, N_FILLS, POSITION, RUINED, bars_of, opened
+from qframe_rl.kernel.columns import (
+    ABSORBED,
+    CASH,
+    DUE,
+    EQUITY,
+    FINAL,
+    MARK,
+    N_FILLS,
+    POSITION,
+    RUINED,
+    bars_of,
+    opened,
+)
 from qframe_rl.kernel.lanes import LANES, scratch
 from qframe_rl.kernel.rows import advance_rows, target_rows
-from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, OWNED, TAKER, VOLUME_SHARE, Rules
 from qframe_rl.kernel.walk import walk_rows
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Int, Orders, Record, Segment
 
 T = TypeVar("T")
+_AT_ONCE = 16
+"""Lanes of a sweep that are in memory at once: few, so that their targets and curves stay in the cache."""
 _TOGETHER = LANES
 """Lanes that are walked side by side: as many accounts as the kernel settles at once."""
 
@@ -131,7 +145,7 @@ def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T]) -
 
     kept, coming = [], iter(lanes)
     tape: tuple[tuple[int, ...], tuple[Float, list[int]]] = ((), (np.empty(0), []))
-    while group := list(islice(coming, LANES)):
+    while group := list(islice(coming, _AT_ONCE)):
         for band in dict.fromkeys(one.band for one in group):
             if band != group[0].band:
                 raise ValueError("the lanes of a sweep must share a band")
@@ -188,9 +202,10 @@ class _Walk:
             targets[k, : len(one.targets)] = one.targets
         equity[:, 0] = self.account[:, EQUITY]
         walk_rows(
-            targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars, self.row, rules.table,
-            rules.leverage, rules.shorting, equity, sums, np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_),
-            np.empty((b, a)), np.empty((0, a)), np.zeros((b, a, N_FILLS)), scratch(a),
+            targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars,
+            _marks_alone(self.bars, rules), self.row, rules.table, rules.leverage, rules.shorting, equity, sums,
+            np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_), np.empty((b, a)), np.empty((0, a)),
+            np.zeros((b, a, N_FILLS)), scratch(a),
         )  # fmt: skip
         return [
             Result(equity[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]))
@@ -224,6 +239,16 @@ class _Walk:
             Orders(per[:, 2], per[:, 3], per[:, 4]), Fills.of(np.moveaxis(per[:, 5:], 1, -1), rows[:, 1].copy()),
             chain.hex(),
         )  # fmt: skip
+
+
+def _marks_alone(bars: Float, rules: Rules) -> Float:
+    """(T,) last known close of each row, if it is all that can change what is held; else empty. See `walk_rows`."""
+    spot = not rules.shorting and rules.leverage == 1.0
+    if bars.shape[1] > 1 or not spot or rules.table[0, OWNED] or bars[..., DUE].any() or bars[..., FINAL].any():
+        return np.empty(0)
+    close = bars[:, 0, CLOSE]
+    known = np.maximum.accumulate(np.where(np.isnan(close), 0, np.arange(len(close))))
+    return close[known]
 
 
 @compiled

@@ -207,12 +207,14 @@ class Run:
                 self.screen.end(title, "taken over from the earlier run")
                 return
         log = RunLog(self.folder / "tensorboard" / cell.title, title, self.screen)
+        partial = self.folder / "partial" / f"{cell.title}.safetensors"
         task = MarketTask(
-            self.markets[cell.fold], self.history, self.folds[cell.fold], cell.seed, limits=self.experiment.risk
+            self.markets[cell.fold], self.history, self.folds[cell.fold], cell.seed, partial, self.experiment.risk
         )
         cell.agent.fit(task, log)  # type: ignore[attr-defined]
         log.close()
         self._checkpoint(cell, [], {"promoted": False, "forced": False, "reason": "not chosen yet"}).save(place)
+        partial.unlink(missing_ok=True)
         self.screen.end(title, "")
 
     def _scored(self, part: str, cells: list[Cell]) -> Scored:

@@ -60,11 +60,12 @@ class TestReading:
             ex.calm()
 
     @pytest.mark.parametrize("kind", ["403", "451"])
-    def test_a_ban_is_said_and_not_hammered_at(self, ex: Rehearsal, exchange: Exchange, kind: str) -> None:
+    def test_a_ban_is_said_after_three_tries(self, ex: Rehearsal, exchange: Exchange, kind: str) -> None:
+        """A firewall's mistake passes; a ban does not, and is not hammered at."""
         ex.inject(Fault(kind=kind, at="usdm.klines", times=None))
         with pytest.raises(UserError, match=f"refuses the request: PermissionDenied: .*{kind}"):
             candles(exchange)
-        assert ex.hits()[kind, "usdm.klines"] == 1
+        assert ex.hits()[kind, "usdm.klines"] == 3
 
     @pytest.mark.parametrize("kind", ["empty", "malformed", "html", "null", "object", "list"])
     def test_a_clock_without_a_time_is_asked_again(self, ex: Rehearsal, exchange: Exchange, kind: str) -> None:
