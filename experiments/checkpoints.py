@@ -32,6 +32,9 @@ class Shipped(NamedTuple):
     """Fields of a `DataConfig`: synthetic bars of the same shape, which it trades where no others are given."""
 
 
+_HOURS = {"timeframe": "1h", "bars": 43_860}
+"""Hours from 2020 to 2025, so that they hold the same test period."""
+
 SHIPPED = (
     Shipped(
         "dmn",
@@ -39,6 +42,14 @@ SHIPPED = (
         "dmn",
         {"data": "synthetic:correlated,n_instruments=43,correlation=0.6", "timeframe": "1d", "bars": 1900},
     ),
+    Shipped(
+        "adaptive_mean_reversion",
+        "adaptive_mean_reversion",
+        "adaptive_mean_reversion",
+        _HOURS | {"data": "synthetic:gbm"},
+    ),
+    Shipped("funding_arbitrage", "funding_arbitrage", "funding_arbitrage", _HOURS | {"data": "synthetic:carry"}),
+    Shipped("ppo", "ppo", "ppo", _HOURS | {"data": "synthetic:gbm"}),
 )
 
 
@@ -151,18 +162,30 @@ def _made_of(shipped: Shipped, checkpoint: Checkpoint, outcome: Outcome, experim
     data, periods = checkpoint.provenance["data"], checkpoint.provenance["periods"]
     given = ", ".join(f"{name} = {value}" for name, value in experiment.agent.get(shipped.agent, {}).items())
     return [
-        f"- bars: {data['exchange']} ({data['environment']}), {len(data['symbols'])} instruments, "
+        f"- bars: {data['exchange']} ({data['environment']}), {_counted(len(data['symbols']), 'instrument')}, "
         f"{data['timeframe']}, {data['first']} to {data['last']}, {data['bars']} rows; fingerprint "
         f"`{data['fingerprint']}`",
         f"- instruments: {', '.join(data['symbols'])}",
         f"- split: {experiment.split.name}; these weights are of the last fold:",
         *(f"  - {part}: {_spans(periods[part])}" for part in ("train", "validation", "test")),
-        f"- seeds: {experiment.seeds} trainings in each fold, root {experiment.seed}; the best on validation bars is "
-        f"kept (seed {checkpoint.seed})",
+        f"- seeds: {_seeds(checkpoint, experiment)}",
         f"- parameters that differ from the defaults: {given or 'none'}",
         f"- costs: {_costs(checkpoint)}",
         f"- trials on these bars by then, all agents: {outcome.choice.luck.trials}",
     ]
+
+
+def _seeds(checkpoint: Checkpoint, experiment: Experiment) -> str:
+    if not checkpoint.state:
+        return "none; nothing is trained, its rule is what its parameters say"
+    kept = "; the best on validation bars is kept" if experiment.seeds > 1 else ""
+    return (
+        f"{_counted(experiment.seeds, 'training')} in each fold, root {experiment.seed}{kept} (seed {checkpoint.seed})"
+    )
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _use(shipped: Shipped, checkpoint: Checkpoint) -> list[str]:
@@ -188,7 +211,11 @@ def verdict(outcome: Outcome, agent: str) -> str:
     came = "it passed the test for deployment"
     if choice.forced:
         came = "it cannot be told from luck, and ships as an example of the method, not as advice to trade"
-    sure = "lies above 0" if own["sharpe_low"] > 0.0 else "does not lie above 0"
+    sure = "does not lie above 0"
+    if own["sharpe_low"] > 0.0:
+        sure = "lies above 0"
+    elif own["sharpe_high"] < 0.0:
+        sure = "lies below 0: it surely loses"
     side = "above" if own["sharpe"] > held["sharpe"] else "not above"
     return (
         f"On the validation bars its DSR is {choice.dsr:.3f} after {choice.luck.trials} trials: {came}. On the test "
@@ -227,8 +254,11 @@ def _costs(checkpoint: Checkpoint) -> str:
 
     market = make_market(Ref(**checkpoint.env), checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns)
     total = market.brief(checkpoint.columns, 0).cost_rate * 1e4
-    taker = max(instrument.taker_fee for instrument in market.instruments) * 1e4
-    return f"{taker:.3g} bp taker fee and {total - taker:.3g} bp half-spread, and square-root impact"
+    fees = {i.kind: i.taker_fee * 1e4 for i in sorted(market.instruments, key=lambda i: i.taker_fee)}
+    half_spread = total - max(fees.values())
+    taker = " and ".join(f"{fee:.3g} bp{f' ({kind})' if len(fees) > 1 else ''}" for kind, fee in fees.items())
+    paid = "; the column of costs is net of the funding received" if "perpetual" in fees else ""
+    return f"{taker} taker fee and {half_spread:.3g} bp half-spread, and square-root impact{paid}"
 
 
 if __name__ == "__main__":

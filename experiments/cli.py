@@ -251,13 +251,17 @@ def program(name: str = "python") -> str:
 
 def data_settings(options: Mapping[str, Any]) -> Tree:
     """What options say about data: ``data.*`` of parsed arguments that were given, checked and typed."""
-    tree: Tree = {
-        "data": {k.removeprefix("data."): v for k, v in options.items() if k.startswith("data.") and v is not None}
-    }
+    tree: Tree = {"data": given_under(options, "data")}
     if not tree["data"]:
         return {}
     locate_data(tree)
     return build(DataConfig, tree["data"], "options").model_dump(include=set(tree["data"]))
+
+
+def given_under(options: Mapping[str, Any], path: str) -> Tree:
+    """What was given of the options that stand under ``path`` in the settings, as text."""
+    start = f"{path}."
+    return {k.removeprefix(start): v for k, v in options.items() if k.startswith(start) and v is not None}
 
 
 class BarScreen:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Parser, console, data_settings, door, locate_data, program, settings
+from experiments.cli import BarScreen, Parser, console, data_settings, door, given_under, locate_data, program, settings
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.plan import Study
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def parser() -> Parser:
         "--out", type=Path, metavar="FOLDER", help="folder for journals and picture (default: runs/evaluate/CHECKPOINT)"
     )
     made.add_fields("data, each instead of the first checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
+    made.add_fields(
+        "limits of the risk engine, each instead of the first checkpoint's", Limits, "risk", {}, defaults=False
+    )
     made.add_fields("study", Study, "study", STUDY)
     made.add_argument(
         "--set",
@@ -74,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Evaluate."""
     given = vars(parser().parse_args(argv))
     if any(given[f"study.{name}"] is not None for name in ("walk_forward", "cpcv", "monte_carlo")):
+        if given_under(given, "risk"):
+            raise UserError(
+                "limits of the risk engine bind where checkpoints are scored; a study has none: leave them out."
+            )
         return _study(given)
     return _score([_folder(text) for text in given["what"]], given)
 
@@ -171,6 +179,7 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
             baselines,
             folder,
             screen,
+            risk=given_under(given, "risk"),
             level=given["level"],
         )
     report(done, given["level"], to_stderr=given["json"])
@@ -208,6 +217,10 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
             for name in figures.__slots__:
                 value = getattr(figures, name)
                 out.print(f"  {name:20} {value:,.6g}" if isinstance(value, float) else f"  {name:20} {value}")
+    binding = done.limits.model_dump(exclude_defaults=True)
+    if binding:
+        named = ", ".join(f"{name} = {value}" for name, value in binding.items())
+        out.print(f"Every row, the baselines too, was held to limits of the risk engine: {named}.", highlight=False)
     if done.changed:
         out.print(
             "The bars are not those that the checkpoint was made with: the data have changed since.", style="yellow"

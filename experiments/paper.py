@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from experiments.cli import Parser, console, data_settings, door, program
+from experiments.cli import Parser, console, data_settings, door, given_under, program
 from qframe_rl.alerts.config import AlertConfig
-from qframe_rl.config import Base, UserError, build
+from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
 
@@ -91,7 +91,7 @@ def parser() -> Parser:
         "--tensorboard", type=Path, metavar="FOLDER", help="write curves of the session there (default: no)"
     )
     made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
-    made.add_fields("limits of the risk engine", Limits, "limits", {})
+    made.add_fields("limits of the risk engine, each instead of the checkpoint's", Limits, "limits", {}, defaults=False)
     made.add_fields("alerts", AlertConfig, "alerts", {name: f"alert_{name}" for name in AlertConfig.model_fields})
     return made
 
@@ -116,27 +116,14 @@ def speed_of(text: str) -> float:
     return speed
 
 
-B = TypeVar("B", bound=Base)
-
-
-def asked(model: type[B], path: str, given: dict[str, Any]) -> B:
-    """What options under ``path`` ask for.
-
-    Raises
-    ------
-    UserError
-        For a value that does not fit.
-    """
-    found = {k.removeprefix(f"{path}."): v for k, v in given.items() if k.startswith(f"{path}.") and v is not None}
-    return build(model, found, "options")
-
-
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Trade on paper."""
     given = vars(parser().parse_args(argv))
     speed, given_data = speed_of(given["speed"]), data_settings(given)
-    limits, alerts = asked(Limits, "limits", given), asked(AlertConfig, "alerts", given)
+    alerts = build(AlertConfig, given_under(given, "alerts"), "options")
+    limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
+    from qframe_rl.runner.evaluate import limits_for
     from qframe_rl.runner.open import opened_live, opened_replay
     from qframe_rl.runner.paper import paper
     from qframe_rl.runner.status import Line
@@ -149,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         check_real(given["i_accept_real_money_risk"], limits, given["paper_record"])
     out = console(to_stderr=True)
     checkpoint = load_checkpoint(given["checkpoint"])
+    limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     if given["feed"] == "ccxt":

@@ -12,6 +12,7 @@ from experiments.cli import PRESETS, BarScreen, Parser, console, door, locate_da
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def parser() -> Parser:
         help="any setting by its dotted key: env.*, agent.NAME.*, split.*, data.* (repeatable)",
     )
     made.add_fields("data", DataConfig, "data", DATA_OPTIONS | {"seed": "data-seed"})
-    made.add_fields("experiment", Experiment, "", {"data": None, "agent": None, "promote_anyway": None})
+    made.add_fields("experiment", Experiment, "", {"data": None, "agent": None, "risk": None, "promote_anyway": None})
+    made.add_fields("limits of the risk engine, in every backtest", Limits, "risk", {})
     made.add_argument(
         "--promote-anyway",
         nargs="?",

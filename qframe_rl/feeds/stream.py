@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,8 +148,28 @@ class Streams:
 
     async def _book(self, client: Any, symbol: str) -> None:
         told = await client.watch_order_book(symbol, self._depth)
-        bids, asks = (levels(told[side], self._depth) for side in ("bids", "asks"))
+        try:
+            bids, asks = sides(told, self._depth)
+        except ValueError:
+            # A change was missed, nobody knows when: what was told before is as doubtful as this.
+            self._quotes.pop(symbol, None)
+            raise
         self._quotes[symbol] = Quote(int(told.get("timestamp") or 0) * MS, time.monotonic(), bids, asks)
+
+
+def sides(told: Mapping[str, Any], depth: int) -> tuple[Float, Float]:
+    """(N, 2) bids and (N, 2) asks of an order book as CCXT tells it, as in `levels`.
+
+    Raises
+    ------
+    ValueError
+        If the best bid is not below the best ask: CCXT takes an update whose levels are null for an empty one and goes
+        on, and what should have gone stays in its book.
+    """
+    bids, asks = (levels(told[side], depth) for side in ("bids", "asks"))
+    if len(bids) and len(asks) and bids[0, 0] >= asks[0, 0]:
+        raise ValueError(f"an order book with its bid at {bids[0, 0]:.10g} and its ask at {asks[0, 0]:.10g}")
+    return bids, asks
 
 
 def levels(rows: Sequence[Sequence[float]], depth: int) -> Float:

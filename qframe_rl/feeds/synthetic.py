@@ -90,6 +90,27 @@ class CorrelatedConfig(Base):
     """Expected log return of each a year."""
 
 
+class CarryConfig(Base):
+    """``carry``: coins beside their perpetuals; what can be won is the funding, at the risk of the short's margin.
+
+    A perpetual is its coin times a premium that follows an AR(1). Every eight bars the premium P of the last eight, on
+    average, falls due as Binance computes it: ``P + clip(1 bp - P, -5 bp, 5 bp)``, capped at 0.3 %.
+    """
+
+    n_coins: int = Field(default=1, ge=1, le=32)
+    """Number of coins, each with its perpetual behind it."""
+    correlation: float = Field(default=0.6, ge=0.0, lt=1.0)
+    """Correlation of the coins' log returns."""
+    volatility: float = Field(default=0.6, gt=0.0)
+    """Standard deviation of each coin's log return a year."""
+    premium_bps: float = 2.0
+    """Mean premium of a perpetual over its coin, basis points."""
+    deviation_bps: float = Field(default=7.0, gt=0.0)
+    """Stationary standard deviation of the premium, basis points."""
+    half_life_bars: float = Field(default=72.0, gt=0.0)
+    """Bars in which half of a premium's deviation is gone."""
+
+
 class _Paths(NamedTuple):
     returns: Float
     """(T, A) log returns."""
@@ -107,7 +128,8 @@ def synthetic(name: str, n_bars: int = 30_000, seed: int = 0, bar_ns: int = HOUR
     Parameters
     ----------
     name
-        ``ar1``, ``gbm``, ``ou``, ``regimes`` or ``correlated``; parameters may follow, as in ``gbm,volatility=0.5``.
+        ``ar1``, ``gbm``, ``ou``, ``regimes``, ``correlated`` or ``carry``; parameters may follow, as in
+        ``gbm,volatility=0.5``.
     n_bars
         Number of bars.
     seed
@@ -215,6 +237,31 @@ def _common(correlation: float, n: int, n_bars: int, rng: np.random.Generator) -
     return math.sqrt(correlation) * factor + math.sqrt(1.0 - correlation) * own
 
 
+def _carry(config: CarryConfig, n_bars: int, rng: np.random.Generator, per_year: float) -> _Paths:
+    n = config.n_coins
+    coins = config.volatility / math.sqrt(per_year) * _common(config.correlation, n, n_bars, rng)
+    path = _autoregression(0.5 ** (1.0 / config.half_life_bars), rng.standard_normal((n_bars + 1, n)))
+    premium = (config.premium_bps + config.deviation_bps * path) / 1e4
+    # Each coin is followed by its perpetual; a coin pays no funding.
+    returns, rate = np.empty((n_bars, 2 * n)), np.zeros((n_bars, 2 * n))
+    returns[:, 0::2], returns[:, 1::2] = coins, coins + np.diff(np.log1p(premium), axis=0)
+    rate[:, 1::2] = _premium_rate(premium[:-1])
+    pairs = [f"COIN{a}/USDT" for a in range(n)]
+    legs = tuple(leg for pair in pairs for leg in (_spot(pair), _perpetual(f"{pair}:USDT")))
+    return _Paths(returns, legs, {"funding_rate": _last_seen(rate)}, rate, None)
+
+
+def _premium_rate(premium: Float) -> Float:
+    """(T, A) rates due every eight bars, by the premium at the opens of the eight bars before; 0 in the first eight."""
+    total = np.cumsum(premium, axis=0)
+    mean = np.zeros_like(premium)
+    mean[8:] = (total[7:-1] - np.concatenate([np.zeros((1, premium.shape[1])), total[:-9]])) / 8.0
+    rate = np.clip(mean + np.clip(1e-4 - mean, -5e-4, 5e-4), -3e-3, 3e-3)
+    settled = np.arange(len(rate)) % 8 == 0
+    settled[0] = False
+    return np.where(settled[:, None], rate, 0.0)
+
+
 # Drift a year and volatility multiplier of each regime: calm, bull, bear, turmoil.
 _REGIMES = np.array([(0.1, 1.0), (1.0, 1.2), (-1.2, 1.6), (-0.5, 3.0)])
 
@@ -230,9 +277,7 @@ def _regimes(config: RegimesConfig, n_bars: int, rng: np.random.Generator, per_y
     jumps = np.where(jumping, config.jump_size * rng.standard_normal((n_bars, n)), 0.0)
     returns = _REGIMES[regime, :1] / per_year + sigma * shocks + jumps
     rate = _funding(returns)
-    coins = tuple(
-        Instrument(f"SYN{a}/USDT:USDT", "perpetual", maker_fee=2e-4, taker_fee=5e-4, maintenance=0.01) for a in range(n)
-    )
+    coins = tuple(_perpetual(f"SYN{a}/USDT:USDT") for a in range(n))
     return _Paths(returns, coins, {"funding_rate": _last_seen(rate)}, rate, None)
 
 
@@ -254,10 +299,15 @@ def _spot(symbol: str) -> Instrument:
     return Instrument(symbol, "spot", lot=1e-6, tick=0.01, min_notional=5.0, maker_fee=1e-3, taker_fee=1e-3)
 
 
+def _perpetual(symbol: str) -> Instrument:
+    return Instrument(symbol, "perpetual", maker_fee=2e-4, taker_fee=5e-4, maintenance=0.01)
+
+
 GENERATORS: dict[str, tuple[type[Base], Callable[..., _Paths]]] = {
     "ar1": (Ar1Config, _ar1),
     "gbm": (GbmConfig, _gbm),
     "ou": (OuConfig, _ou),
     "regimes": (RegimesConfig, _regimes),
     "correlated": (CorrelatedConfig, _correlated),
+    "carry": (CarryConfig, _carry),
 }

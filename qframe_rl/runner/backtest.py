@@ -12,9 +12,13 @@ from qframe_rl.agent import Agent, View
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import Journal
+from qframe_rl.risk.engine import RiskEngine
+from qframe_rl.risk.limits import Limits
 from qframe_rl.session import Session
 from qframe_rl.types import Account, Fills, Float, History, Orders, Record, Segment
+from qframe_rl.venues.guarded import GuardedVenue
 from qframe_rl.venues.simulated import SimulatedVenue
+from qframe_rl.venues.venue import Venue
 
 OnBar = Callable[[int, int], None]
 """Told of bars done and bars in all, now and then."""
@@ -26,7 +30,13 @@ def window_of(market: Market, *agents: Agent) -> int:
 
 
 def backtest(
-    market: Market, agent: Agent, history: History, segment: Segment, window: int, on_bar: OnBar | None = None
+    market: Market,
+    agent: Agent,
+    history: History,
+    segment: Segment,
+    window: int,
+    on_bar: OnBar | None = None,
+    limits: Limits | None = None,
 ) -> Record:
     """Let ``agent`` trade the bars of ``segment``.
 
@@ -44,6 +54,8 @@ def backtest(
         Bars shown at each decision; from `window_of`, over all agents that are to be compared.
     on_bar
         Told of the progress.
+    limits
+        Of the risk engine in front of the venue; none binds by default. After a halt nothing more is traded.
 
     Raises
     ------
@@ -52,7 +64,7 @@ def backtest(
     """
     feed = HistoryFeed(history, segment, window)
     journal = Journal(market.instruments, market.bar_ns)
-    session = Session(feed, SimulatedVenue(market.rules, market.cash), window, journal)
+    session = Session(feed, _venue(market, limits), window, journal)
     total = feed.stop - feed.start - window
     view: View = session.start()
     done = 0
@@ -64,6 +76,13 @@ def backtest(
     if on_bar is not None:
         on_bar(total, total)
     return journal.record()
+
+
+def _venue(market: Market, limits: Limits | None) -> Venue:
+    venue = SimulatedVenue(market.rules, market.cash)
+    if limits is None or limits == Limits():
+        return venue
+    return GuardedVenue(venue, RiskEngine(limits, market.instruments))
 
 
 def joined(records: Sequence[Record]) -> Record:

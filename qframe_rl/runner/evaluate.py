@@ -11,7 +11,7 @@ from typing import Any
 from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.plot import equity_figure
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.table import Row, leaderboard
@@ -19,6 +19,7 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import write_record
+from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.deploy import deployed, make_agent
 from qframe_rl.runner.log import Screen
@@ -45,6 +46,8 @@ class Evaluation:
     history: History
     segment: Segment
     scored: list[Scored]
+    limits: Limits
+    """Of the risk engine in front of every entry, the baselines too."""
     changed: bool
     """Whether the bars differ from those that the first checkpoint was made with, although the same were asked for."""
 
@@ -73,6 +76,18 @@ def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
     return DataConfig(**{**checkpoint.provenance["load"], **given})
 
 
+def limits_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Limits:
+    """Limits of the risk engine that a checkpoint was scored with, with what the user asks for in their place.
+
+    Raises
+    ------
+    UserError
+        For a value that does not fit.
+    """
+    # Checkpoints written before there were limits in backtests do not name any.
+    return build(Limits, {**checkpoint.provenance.get("risk", {}), **given}, "options")
+
+
 def evaluate(
     places: Sequence[Path],
     given: Mapping[str, Any],
@@ -82,6 +97,7 @@ def evaluate(
     folder: Path,
     screen: Screen,
     *,
+    risk: Mapping[str, Any] | None = None,
     level: float = 0.9,
     n_resamples: int = 1000,
 ) -> Evaluation:
@@ -101,6 +117,8 @@ def evaluate(
         Where to write.
     screen
         Told of the progress.
+    risk
+        Limits of the risk engine, each instead of the first checkpoint's.
     level, n_resamples
         Of the Sharpe intervals.
 
@@ -111,6 +129,7 @@ def evaluate(
     """
     loaded = [load_checkpoint(place) for place in places]
     first = loaded[0]
+    limits = limits_for(first, risk or {})
     screen.begin("load data")
     history = load(data_for(first, given))
     whole = given and since is None and until is None
@@ -122,7 +141,7 @@ def evaluate(
     for name, (market, agent, _) in pairs.items():
         title = f"score {name}"
         screen.begin(title)
-        records[name] = backtest(market, agent, history, segment, window, partial(screen.advance, title))
+        records[name] = backtest(market, agent, history, segment, window, partial(screen.advance, title), limits)
         screen.end(title, f"{len(records[name]) - 1} bars")
     rows = {row["agent"]: row for row in leaderboard(records, "evaluation", level=level, n_resamples=n_resamples)}
     scored = []
@@ -132,7 +151,7 @@ def evaluate(
         scored.append(Scored(name, pairs[name][2], record, rows[name], journal))
     equity_figure(records, "Evaluation", source_note(history)).savefig(folder / "equity.png")
     changed = not given and history.fingerprint != first.provenance["data"]["fingerprint"]
-    return Evaluation(folder, history, segment, scored, changed)
+    return Evaluation(folder, history, segment, scored, limits, changed)
 
 
 def _entries(

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 
 if TYPE_CHECKING:
     from qframe_rl.types import History
@@ -34,6 +35,9 @@ class Experiment(Base):
     """Strategies of the catalogue to train and compare."""
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the strategies' configurations, by name."""
+    risk: Limits = Limits()
+    """Limits of the risk engine in every backtest, of validation and of test bars; learners meet them when they are
+    scored, not in their training environments. The checkpoint keeps them."""
     split: Ref = Ref(name="holdout")
     """How the bars are cut into training, validation and test: holdout, walk_forward, purged_kfold or cpcv."""
     seeds: int = Field(default=1, ge=1, le=100)

@@ -10,6 +10,7 @@ from qframe_rl.agent import Log, State
 from qframe_rl.config import Base
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
+from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.deploy import make_agent
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History
@@ -23,6 +24,8 @@ class Ground:
     folds: tuple[Fold, ...]
     markets: tuple[Market, ...]
     """Of each fold, its scaler fitted on the fold's training rows."""
+    limits: Limits = Limits()
+    """Of the risk engine, under which agents are validated."""
 
 
 class Training(NamedTuple):
@@ -41,6 +44,7 @@ def learn(ground: Ground, cell: Training, log: Log) -> State:
     """Train an agent and return what it learned."""
     market, history = ground.markets[cell.fold], ground.history
     agent: Any = make_agent(cell.agent, cell.config, market, history.columns, cell.seed, history.theory)
-    agent.fit(MarketTask(market, history, ground.folds[cell.fold], cell.seed, cell.partial), log)
+    task = MarketTask(market, history, ground.folds[cell.fold], cell.seed, cell.partial, ground.limits)
+    agent.fit(task, log)
     state: State = agent.state()
     return state

@@ -13,6 +13,7 @@ from experiments.checkpoints import SHIPPED, Shipped
 from experiments.cli import BarScreen
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import UserError
+from qframe_rl.types import iso, parse_time
 
 ROOT = Path(__file__).resolve().parents[2] / "checkpoints"
 PRESET = """
@@ -51,7 +52,8 @@ def test_it_ships_whole_and_trades_on_paper_at_once(
     assert sum(path.stat().st_size for path in place.iterdir()) < 1_000_000
     text = (place / "checkpoint.json").read_text() + (place / "CARD.md").read_text()
     assert not re.search(r"[\"' (](/[a-z]+/|[A-Z]:\\)", text)
-    out = paper.main([str(place), "--out", str(tmp_path), "--json"])
+    since = parse_time(checkpoint.provenance["periods"]["test"][-1][1]) - 300 * checkpoint.bar_ns
+    out = paper.main([str(place), "--from", iso(since), "--out", str(tmp_path), "--json"])
     assert out is not None
     assert out["state"] == "finished"
     assert out["bars"] > 100

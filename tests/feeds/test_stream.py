@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from qframe_rl.feeds.listing import listings
-from qframe_rl.feeds.stream import Streams, levels
+from qframe_rl.feeds.stream import Streams, levels, sides
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import Fault, Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.market import Market
@@ -79,3 +79,13 @@ def test_a_book_with_a_missing_price_is_refused() -> None:
     with pytest.raises(ValueError, match="missing price"):
         levels([[0.0, 2.0]], 5)
     assert levels([[1.0, 2.0, 3.0]], 5).tolist() == [[1.0, 2.0]]
+
+
+def test_a_crossed_book_is_refused() -> None:
+    ask = [[93.94, 1.0], [95.0, 1.0]]
+    for bid in (93.94, 94.95):
+        with pytest.raises(ValueError, match=r"bid at .* ask at 93\.94"):
+            sides({"bids": [[bid, 2.0], [93.0, 1.0]], "asks": ask}, 5)
+    bids, asks = sides({"bids": [[93.93, 2.0]], "asks": ask}, 5)
+    assert bids.tolist() == [[93.93, 2.0]]
+    assert asks.tolist() == ask

@@ -64,6 +64,29 @@ def test_regimes_have_the_stylised_facts() -> None:
     assert history.funding[8::8, 0] == pytest.approx(rate[8::8, 0] * mark)
 
 
+def test_a_carry_is_paid_by_the_premium() -> None:
+    history = synthetic("carry,n_coins=2", 50_000, seed=3)
+    assert [i.kind for i in history.instruments] == ["spot", "perpetual"] * 2
+    close = history.values[:, :, 3]
+    premium = close[:, 1::2] / close[:, 0::2] - 1.0
+    assert premium.std(axis=0) == pytest.approx(7e-4, rel=0.15)
+    assert (history.funding[:, 0::2] == 0.0).all()
+    due = np.arange(50_000) % 8 == 0
+    assert (history.funding[~due] == 0.0).all()
+    rate = history.values[8::8, 1::2, 5]
+    assert history.funding[8::8, 1::2] == pytest.approx(rate * history.values[8::8, 1::2, 0])
+    assert 0.5e-4 < rate.mean() < 2.5e-4
+    assert np.corrcoef(rate[:, 0], premium[7:-1:8, 0])[0, 1] > 0.7
+
+
+def test_a_usual_premium_owes_one_basis_point() -> None:
+    history = synthetic("carry,premium_bps=3,deviation_bps=0.01", 100)
+    assert history.values[8:, 1, 5] == pytest.approx(1e-4)
+    history = synthetic("carry,premium_bps=12,deviation_bps=0.01", 100)
+    assert history.values[8:, 1, 5] == pytest.approx(7e-4, rel=0.01)
+    assert history.values[:8, 1, 5].tolist() == [0.0] * 8
+
+
 def test_longer_bars_move_as_far_in_a_year() -> None:
     history = synthetic("correlated,n_instruments=3", 20_000, bar_ns=DAY)
     r = np.diff(np.log(history.values[:, :, 3]), axis=0)
