@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Ground:
     folds: tuple[Fold, ...]
     markets: tuple[Market, ...]
     """Of each fold, its scaler fitted on the fold's training rows."""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     """Of the risk engine, under which agents are validated."""
 
 

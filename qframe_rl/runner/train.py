@@ -219,7 +219,7 @@ class Run:
             logs[k] = RunLog(self.folder / "tensorboard" / todo[k].title, title, self.screen)
             return logs[k]
 
-        title = f"{len(todo)} trainings {self.fan.where}"
+        title = f"{len(todo)} training{'s' * (len(todo) != 1)} {self.fan.where}"
         self.screen.begin(title)
         for done, (k, state) in enumerate(self.fan.run(learn, ground, cells, log), start=1):
             logs.pop(k).close()
