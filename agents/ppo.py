@@ -89,8 +89,8 @@ class Ppo:
         if self.config.device == "cuda" and not torch.cuda.is_available():
             raise UserError("agent ppo: device cuda was asked for, but torch sees none; take device cpu.")
         envs = task.envs(self.config.n_envs, indexed=True)
-        self._net = self._new()
         with _threads(self.config.threads):
+            self._net = self._new()
             Training(self.config, self._net, envs, self.seed, log)()
         self._net.cpu().eval()
 
