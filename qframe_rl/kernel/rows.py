@@ -72,15 +72,7 @@ def settle_rows(
             _take_holding(a, first, count, v, holding)
             limited = _take_orders(a, first, count, v, orders)
             last = _take_bars(a, first, count, v, bars, row, 0) or last
-            lanes.price(v, work, table[a], shorting)
-            if limited:
-                _condition(count, v, table[a])
-            if spot:
-                lanes.need_cash(v, work, table[a, MIN_NOTIONAL])
-            elif table[a, OWNED] != 0.0:
-                lanes.need_free_cash(v, work, leverage)
-            else:
-                lanes.need_margin(v, work, leverage, table[a, MIN_NOTIONAL])
+            _price(count, v, work, table[a], leverage, shorting, spot, limited)
         _fill(n, count, work, table, leverage, spot, last)
         _give(n, first, count, work, account, holding, active)
         _report(n, first, count, work, active, table, fills)
@@ -123,15 +115,7 @@ def advance_rows(
             lanes.aim(v, work, band)
             if limited:
                 _limit(a, first, count, v, offset)
-            lanes.price(v, work, table[a], shorting)
-            if limited:
-                _condition(count, v, table[a])
-            if spot:
-                lanes.need_cash(v, work, table[a, MIN_NOTIONAL])
-            elif table[a, OWNED] != 0.0:
-                lanes.need_free_cash(v, work, leverage)
-            else:
-                lanes.need_margin(v, work, leverage, table[a, MIN_NOTIONAL])
+            _price(count, v, work, table[a], leverage, shorting, spot, limited)
         _fill(n, count, work, table, leverage, spot, last)
         _give(n, first, count, work, account, holding, active)
         if recorded:
@@ -271,6 +255,22 @@ def _limit(a: int, first: int, count: int, v: Float, offset: Float) -> None:
         limit = v[lanes.MARK + k] * (1.0 - side * offset[first + k, a])
         v[lanes.LIMIT + k] = limit if v[lanes.ASKED + k] != 0.0 else np.nan
         v[lanes.STOP + k] = np.nan
+
+
+@inlined
+def _price(
+    count: int, v: Float, w: Float, rule: Float, leverage: float, shorting: bool, spot: bool, limited: bool
+) -> None:
+    """Write the terms of a block's orders for one instrument, and what they need."""
+    lanes.price(v, w, rule, shorting)
+    if limited:
+        _condition(count, v, rule)
+    if spot:
+        lanes.need_cash(v, w, rule[MIN_NOTIONAL])
+    elif rule[OWNED] != 0.0:
+        lanes.need_free_cash(v, w, leverage)
+    else:
+        lanes.need_margin(v, w, leverage, rule[MIN_NOTIONAL])
 
 
 @compiled
