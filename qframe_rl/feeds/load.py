@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from qframe_rl.config import UserError
-from qframe_rl.feeds.ccxt import CcxtFeed, Clock
+from qframe_rl.feeds.ccxt import CcxtFeed
+from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note

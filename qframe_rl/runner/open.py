@@ -10,7 +10,7 @@ from typing import Any, Literal
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import UserError, fingerprint
-from qframe_rl.feeds.ccxt import Clock
+from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.store import NAME, read
