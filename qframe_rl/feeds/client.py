@@ -13,7 +13,7 @@ from qframe_rl.feeds.listing import Listing, base_exchange
 Kind = Literal["spot", "perpetual"]
 _BANNED = (403, 451)
 # Binance's own address scheme, and what stands behind each of its names in CCXT.
-_ROUTES = {
+ROUTES = {
     "public": "api/v3",
     "private": "api/v3",
     "v1": "api/v1",
@@ -109,7 +109,7 @@ def _redirect(made: Any, name: str, url: str) -> None:
         # A test exchange on this machine, perhaps on a clock a thousand times faster, asks for no patience.
         made.enableRateLimit = False
     sockets = base.replace("http", "ws", 1)
-    made.urls["api"] = {key: f"{base}/{path}" for key, path in _ROUTES.items()}
+    made.urls["api"] = {key: f"{base}/{path}" for key, path in ROUTES.items()}
     # CCXT takes a spot socket for one by "/stream" in its address, and puts its own paths in where "/ws" ends another.
     made.urls["api"]["ws"] = {"spot": f"{sockets}/stream/ws", "linear": f"{sockets}/ws"}
     if made.id == "binanceusdm":

@@ -9,17 +9,9 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-_PATHS = {
-    "public": "api/v3",
-    "private": "api/v3",
-    "v1": "api/v1",
-    "fapiPublic": "fapi/v1",
-    "fapiPublicV2": "fapi/v2",
-    "fapiPublicV3": "fapi/v3",
-    "fapiPrivate": "fapi/v1",
-    "fapiPrivateV2": "fapi/v2",
-    "fapiPrivateV3": "fapi/v3",
-    "fapiData": "futures/data",
+from qframe_rl.feeds.client import ROUTES
+
+_PATHS = ROUTES | {
     "dapiPublic": "dapi/v1",
     "dapiPrivate": "dapi/v1",
     "dapiPrivateV2": "dapi/v2",
