@@ -191,12 +191,9 @@ class Dmn:
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take trained weights over."""
-        from qframe_rl.deep.training import load, own_randomness
+        from qframe_rl.deep.training import restored
 
-        with own_randomness(0):
-            net = self._network()
-        load(net, state)
-        self._net = net.eval()
+        self._net = restored(self._network, state)
 
     def _network(self) -> Any:
         from qframe_rl.deep.networks import network

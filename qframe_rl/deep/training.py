@@ -169,3 +169,11 @@ def load(net: torch.nn.Module, state: Mapping[str, NDArray[Any]]) -> None:
         if name not in state or state[name].shape != tuple(value.shape):
             raise ValueError(f"weight {name!r} is missing or not of shape {tuple(value.shape)}")
     net.load_state_dict({name: torch.from_numpy(np.array(state[name])) for name in net.state_dict()})
+
+
+def restored(make: Callable[[], torch.nn.Module], state: Mapping[str, NDArray[Any]]) -> Any:
+    """Make a network and write weights into it, without touching anybody's random numbers; raises as `load` does."""
+    with own_randomness(0):
+        net = make()
+    load(net, state)
+    return net.eval()
