@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -21,9 +23,9 @@ class _Sequence(BaseFeaturesExtractor):
         window = observations[:, :n].view(-1, self.rows, self.width)
         return torch.cat([self.read(window), observations[:, n:]], dim=1)
 
+    @abstractmethod
     def read(self, window: torch.Tensor) -> torch.Tensor:
         """(B, features) of a (B, rows, width) window, oldest bar first."""
-        raise NotImplementedError
 
 
 class Convolutions(_Sequence):
