@@ -74,6 +74,13 @@ def parser() -> Parser:
         metavar="TIME",
         help="bars that close at or before this time, ISO 8601 UTC (default: the last closed bar)",
     )
+    _add_places(made)
+    return made
+
+
+def _add_places(made: Parser) -> None:
+    """Options of where data come from and go to."""
+    add = made.add_argument
     add("--to", metavar="FOLDER", type=Path, help="folder of the store (default: $QFRAME_DATA, else ./data)")
     add(
         "--url",
@@ -92,7 +99,6 @@ def parser() -> Parser:
         choices=("exchanges", "symbols"),
         help="print the names of all exchanges, or of the symbols of --exchange, and stop (default: exchanges)",
     )
-    return made
 
 
 def _list(options: argparse.Namespace) -> dict[str, Any] | None:

@@ -9,13 +9,20 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parser, console, data_settings, door, given_under, program
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qframe_rl.checkpoint import Checkpoint
+    from qframe_rl.runner.open import Opened
+    from qframe_rl.runner.paper import Result
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 
@@ -50,6 +57,22 @@ def parser() -> Parser:
     made.add_argument("--from", dest="since", metavar="TIME", help="start of a replay, ISO 8601 UTC")
     made.add_argument("--to", dest="until", metavar="TIME", help="end of a replay, ISO 8601 UTC")
     made.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the journal (default: runs/paper/CHECKPOINT-HASH, one for each feed)",
+    )
+    _add_live(made)
+    _add_watching(made)
+    made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
+    made.add_fields("limits of the risk engine, each instead of the checkpoint's", Limits, "limits", {}, defaults=False)
+    made.add_fields("alerts", AlertConfig, "alerts", {name: f"alert_{name}" for name in AlertConfig.model_fields})
+    return made
+
+
+def _add_live(made: Parser) -> None:
+    """Options of a session on an exchange."""
+    made.add_argument(
         "--fills",
         choices=("bar", "book"),
         default="bar",
@@ -72,12 +95,10 @@ def parser() -> Parser:
         "--paper-record", type=Path, metavar="JOURNAL", help="for --orders real: 30 days on paper, same checkpoint"
     )
     made.add_argument("--url", metavar="URL", help="send every request of --feed ccxt there, such as a test exchange")
-    made.add_argument(
-        "--out",
-        type=Path,
-        metavar="FOLDER",
-        help="folder of the journal (default: runs/paper/CHECKPOINT-HASH, one for each feed)",
-    )
+
+
+def _add_watching(made: Parser) -> None:
+    """Options of who looks on."""
     made.add_argument(
         "--metrics",
         type=int,
@@ -90,10 +111,6 @@ def parser() -> Parser:
     made.add_argument(
         "--tensorboard", type=Path, metavar="FOLDER", help="write curves of the session there (default: no)"
     )
-    made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
-    made.add_fields("limits of the risk engine, each instead of the checkpoint's", Limits, "limits", {}, defaults=False)
-    made.add_fields("alerts", AlertConfig, "alerts", {name: f"alert_{name}" for name in AlertConfig.model_fields})
-    return made
 
 
 def speed_of(text: str) -> float:
@@ -124,31 +141,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
     from qframe_rl.runner.evaluate import limits_for
-    from qframe_rl.runner.open import opened_live, opened_replay
     from qframe_rl.runner.paper import paper
     from qframe_rl.runner.status import Line
 
-    if given["orders"] != "paper" and given["feed"] != "ccxt":
-        raise UserError("--orders needs the bars of an exchange: add --feed ccxt.")
-    if given["orders"] == "real":
-        from qframe_rl.runner.permit import check_real
-
-        check_real(given["i_accept_real_money_risk"], limits, given["paper_record"])
+    _check_orders(given, limits)
     out = console(to_stderr=True)
     checkpoint = load_checkpoint(given["checkpoint"])
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
-    if given["feed"] == "ccxt":
-        opened = opened_live(
-            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note,
-            orders=given["orders"], fills=given["fills"],
-            latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
-        )  # fmt: skip
-    else:
-        opened = opened_replay(
-            given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed
-        )
+    opened = _opened(given, checkpoint, given_data, speed)
     venue = None
     if given["orders"] != "paper":
         limits, venue = _real(opened, given, limits)
@@ -164,6 +166,36 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
             quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=secrets(urls),
             begun=windows.open,
         )  # fmt: skip
+    return _said(result, out, as_json=given["json"])
+
+
+def _check_orders(given: dict[str, Any], limits: Limits) -> None:
+    """Refuse orders that may not go out."""
+    if given["orders"] != "paper" and given["feed"] != "ccxt":
+        raise UserError("--orders needs the bars of an exchange: add --feed ccxt.")
+    if given["orders"] == "real":
+        from qframe_rl.runner.permit import check_real
+
+        check_real(given["i_accept_real_money_risk"], limits, given["paper_record"])
+
+
+def _opened(given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float) -> Opened:
+    """Market, agent and feed of the session."""
+    from qframe_rl.runner.open import opened_live, opened_replay
+
+    if given["feed"] == "ccxt":
+        return opened_live(
+            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note,
+            orders=given["orders"], fills=given["fills"],
+            latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
+        )  # fmt: skip
+    return opened_replay(
+        given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed
+    )
+
+
+def _said(result: Result, out: Console, *, as_json: bool) -> dict[str, Any] | None:
+    """Say how it ended; the JSON object where one is asked for."""
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
     out.print(
         f"{result.state} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
@@ -172,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         highlight=False,
         soft_wrap=True,
     )
-    if not given["json"]:
+    if not as_json:
         return None
     return {
         "final_equity": result.final_equity,
