@@ -78,8 +78,12 @@ class Cut(VectorEnv[Any, Any, Any]):
 @pytest.mark.parametrize("ends", [False, True])
 def test_an_episode_cut_off_is_worth_what_goes_on_and_one_that_ended_is_not(ends: bool) -> None:
     """With gamma .8 a stream of ones is worth 5; if it ends after five steps, 3.36 at its start."""
-    config = ppo.Config(total_steps=60_000, n_envs=16, n_steps=20, batch_size=160, gamma=0.8, gae_lambda=0.9)
-    net = ppo.Net(ppo.Shape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (32, 32), 0.0)
+    config = ppo.Config(
+        total_steps=60_000, n_envs=16, n_steps=20, batch_size=160, gamma=0.8, gae_lambda=0.9, learning_rate=3e-3
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = ppo.Net(ppo.Shape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (32, 32), 0.0)
     training = ppo.Training(config, net, Cut(16, ends=ends), 0, Quiet())
     with ppo._threads(1):
         training()
