@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from agents._hidden_markov import Chain, filtered, fit
-from agents.adaptive_mean_reversion import Config, Fitted, variance_ratios
+from agents._measures import ranks, variance_ratios, volatilities, z_scores
+from agents.adaptive_mean_reversion import AdaptiveMeanReversion, Config
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import metrics
@@ -83,18 +84,40 @@ def test_the_variance_ratio_is_its_definition() -> None:
     assert np.mean(means) == pytest.approx(1.0, abs=0.03)  # unbiased on random walks
 
 
-class Oracle(Fitted):
+class Told:
     """Is told the regime by the market."""
 
-    def decide(self, view: View) -> Orders:
-        self.told = view.bars[-1, :, -1]
-        return super().decide(view)
+    roles = np.eye(3)
 
-    def regimes(self, first: bool, close: Float) -> Float:
-        return np.stack([self.told == 0.0, self.told == 1.0, np.zeros(self.n)], axis=-1).astype(np.float64)
+    def next(self, begin: bool, close: Float) -> Float:
+        return np.stack([self.column == 0.0, self.column == 1.0, np.zeros(1)], axis=-1)[None].astype(np.float64)
+
+
+class Oracle(AdaptiveMeanReversion):
+    """Knows the regime."""
+
+    regimes: Any
+
+    def decide(self, view: View) -> Orders:
+        self.regimes = Told()
+        self.regimes.column = view.bars[-1, :, -1]
+        return super().decide(view)
 
 
 ALWAYS = {"regime": "variance_ratio", "trending": 1.2, "volatile": 1.2}
+
+
+def test_measures_are_their_definitions() -> None:
+    rng = np.random.default_rng(8)
+    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal((200, 2)), axis=0))
+    for k, bars in enumerate((10, 50)):
+        recent = close[-bars:]
+        expected = (close[-1] - recent.mean(axis=0)) / recent.std(axis=0)
+        assert z_scores(close, 150, (10, 50))[-1, :, k] == pytest.approx(expected, rel=1e-10)
+    squares, weight = np.diff(np.log(close), axis=0)[-40:] ** 2, (1.0 - 2.0 / 11.0) ** np.arange(39, -1, -1)
+    expected = np.sqrt(weight @ squares / weight.sum())
+    assert volatilities(close, 150, 10, 40)[-1] == pytest.approx(expected, rel=1e-10)
+    assert ranks(close, 30)[-1] == pytest.approx((close[-30:] <= close[-1]).mean(axis=0), rel=1e-12)
 
 
 @pytest.mark.slow
@@ -110,7 +133,7 @@ def test_always_is_worse_than_filtered_is_worse_than_knowing() -> None:
             return metrics(trade(market, agent, history, 5_000)).sharpe  # noqa: B023
 
         always = sharpe(made("adaptive_mean_reversion", market, history, **ALWAYS))
-        oracle = sharpe(Oracle(Config(), market.brief(history.columns, 0)))
+        oracle = sharpe(Oracle(Config(regime="variance_ratio"), market.brief(history.columns, 0)))
         for regime, results in ordered.items():
             results.append(always < sharpe(made("adaptive_mean_reversion", market, history, regime=regime)) < oracle)
     assert {regime: sum(results) >= 9 for regime, results in ordered.items()} == dict.fromkeys(ordered, True), ordered
