@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +13,7 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, Log
 from qframe_rl.config import UserError, build
+from qframe_rl.evaluate.inference.sharpe import lower_sharpe, moments
 from qframe_rl.evaluate.metrics import bars_per_year, drawdown, returns, sharpe
 from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.gym.market import Market
@@ -21,6 +23,9 @@ from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.runner.windows import run_all
 from qframe_rl.types import Float, History, Segment, Segments
 
+SURE = 0.95
+"""Probability with which the true Sharpe ratio is to lie above its lower bound."""
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -29,6 +34,8 @@ class Ground:
     history: History
     market: Market
     """Its scaler unfitted."""
+    markets: tuple[tuple[Market, ...], ...]
+    """For each window and part, the market with its scaler fitted on what is trained on before the part."""
     agent: str
     """Name in the catalogue."""
     params: Mapping[str, Any]
@@ -77,9 +84,7 @@ def judge(ground: Ground, cell: Cell, log: Log) -> list[Part | str]:
     """Score the settings of a cell, training first those that learn; of one that cannot be trained, say why."""
     fold = ground.parts[cell.window][cell.part]
     (segment,) = fold.test
-    market, agents, reasons = ground.market, dict[int, Any](), dict[int, str]()
-    if fold.train:
-        market = market.fit([(ground.history, fold.train)])
+    market, agents, reasons = ground.markets[cell.window][cell.part], dict[int, Any](), dict[int, str]()
     seed = seed_for(ground.seed, ground.agent, cell.window, 0)
     for k, setting in enumerate(cell.settings):
         agents[k] = ground.make(setting, market, seed)
@@ -107,12 +112,14 @@ def figures(parts: Sequence[Part], bar_ns: int) -> dict[str, float]:
     curve = np.concatenate([[1.0], np.cumprod(1.0 + rate)])
     years = len(rate) / per_year
     growth = float(np.log(curve[-1]) / years) if curve[-1] > 0.0 else -np.inf
+    trades = sum(part.trades for part in parts)
     return {
         "sharpe": sharpe(rate, per_year),
+        "lower": lower_sharpe(moments(rate), trades // 2, SURE) * math.sqrt(per_year),
         "annual_return": float(np.expm1(min(growth, np.log(1e6)))),
         "max_drawdown": float(drawdown(curve).min()),
         "turnover": sum(part.traded for part in parts) / years,
-        "trades": float(sum(part.trades for part in parts)),
+        "trades": float(trades),
         "bars": float(len(rate)),
     }
 

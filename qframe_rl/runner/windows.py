@@ -169,7 +169,7 @@ class Bench:
                 scores.append(task.validate(agent) if len(subject.settings) > 1 else 0.0)
             chosen = int(np.argmax(scores))
             best = agents[chosen]
-            judged = [[played(markets[number], best, self.history, s, self.window) for s in fold.test]]
+            judged = [run_all(markets[number], [(best, self.history, s) for s in fold.test], self.window)]
             found.append(Window(fold, chosen, tuple(scores), best, judged))
         return found
 

@@ -125,8 +125,7 @@ def test_each_window_chooses_the_best_of_its_own_past(done: Any) -> None:
     history = load(made().data)
     market = make_market(made().env, history.instruments, history.columns, history.bar_ns)
     for one in tuned.windows:
-        best = max(tried.figures["sharpe"] for tried in one.tried)
-        assert one.best.figures["sharpe"] == best
+        assert one.best.figures["lower"] == max(tried.figures["lower"] for tried in one.tried)
         config = build(catalog.load("agents", "mean_reversion").Config, {**SMALL["params"], **one.best.params}, "test")
         agent = make_agent("mean_reversion", config, market, (), 0, None)
         (train,), (test,) = one.fold.train, one.fold.test
@@ -137,7 +136,7 @@ def test_each_window_chooses_the_best_of_its_own_past(done: Any) -> None:
             batch(market, [lane(agent, history, Segment(int(a), int(b)), window)])[0]  # type: ignore[arg-type]
             for a, b in pairwise(edges)
         ]
-        assert score(parts, history.bar_ns) == pytest.approx(best)
+        assert score(parts, history.bar_ns) == pytest.approx(one.best.figures["sharpe"])
         assert sum(part.trades for part in parts) == one.best.figures["trades"]
 
 
@@ -170,6 +169,26 @@ def test_an_interrupted_search_finds_what_it_would_have_found(done: Any, tmp_pat
 
 def plain(tuned: Any) -> Any:
     return [(one.best, one.tried, one.given_up) for one in tuned.windows], [dict(row) for row in tuned.rows]
+
+
+def test_the_objective_is_what_is_looked_for(done: Any, tmp_path: Path) -> None:
+    plainly = tune(made(objective="sharpe"), tmp_path, tmp_path / "checkpoints", Silent(), Here())
+    assert plainly.folder.name != done[0].folder.name
+    for one in plainly.windows:
+        assert one.best.figures["sharpe"] == max(tried.figures["sharpe"] for tried in one.tried)
+
+
+def test_few_bets_make_the_lower_bound_low() -> None:
+    rng = np.random.default_rng(0)
+    busy = 0.0005 + 0.01 * rng.standard_normal(8760)
+    idle = np.zeros(8760)
+    idle[[100, 5000]] = 0.05, 0.04
+    found = {name: figures([Part(rate, 1.0, n)], HOUR) for name, rate, n in (("busy", busy, 600), ("idle", idle, 4))}
+    idle_again = figures([Part(idle, 1.0, 600)], HOUR)
+    assert found["busy"]["lower"] == pytest.approx(found["busy"]["sharpe"] - 1.65, abs=0.02)
+    assert found["idle"]["lower"] == pytest.approx(found["idle"]["sharpe"] - 6.31, abs=0.02)
+    assert idle_again["lower"] == pytest.approx(found["idle"]["sharpe"] - 1.65, abs=0.02)
+    assert figures([Part(np.zeros(8760), 0.0, 0)], HOUR)["lower"] == pytest.approx(-6.31, abs=0.02)
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "nsga2", "random"])
