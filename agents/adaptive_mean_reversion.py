@@ -151,6 +151,7 @@ class Fitted(AdaptiveMeanReversion):
         if isinstance(self.regimes, Chained):
             self.regimes.fit(task, log)
         if self.config.sizing == "kelly":
+            self._stake(1.0)
             self._stake(self._kelly(task, log))
         self.fitted = True
 
@@ -201,7 +202,6 @@ class Fitted(AdaptiveMeanReversion):
 
         A bet begins when the exposure asked for passes the band, and ends when it changes sign.
         """
-        self._stake(1.0)
         found = []
         for history, segments in task.train:
             for segment in segments:

@@ -136,8 +136,10 @@ class _Work:
         parts = tuple(
             parts_of(history, fold, config.blocks, bench.window, self.learns, config.gap) for fold in self.folds
         )
+        # A planner looks at bars alone: it would be told the same by a scaler that knows its training rows.
+        scaled = self.learns and not isinstance(first, Planner)
         markets = tuple(
-            tuple(bench.market.fit([(history, part.train)]) if part.train else bench.market for part in window)
+            tuple(bench.market.fit([(history, part.train)]) if scaled else bench.market for part in window)
             for window in parts
         )
         self.ground = Ground(

@@ -35,7 +35,8 @@ class Ground:
     market: Market
     """Its scaler unfitted."""
     markets: tuple[tuple[Market, ...], ...]
-    """For each window and part, the market with its scaler fitted on what is trained on before the part."""
+    """For each window and part, the market with its scaler fitted on what is trained on before the part; as it is for
+    planners, which look at bars alone."""
     agent: str
     """Name in the catalogue."""
     params: Mapping[str, Any]
@@ -139,7 +140,7 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
     fold
         The window.
     n
-        Number of parts.
+        Number of parts, of one length.
     window
         Bars shown at each decision: no part begins before as many have passed.
     learns
@@ -154,20 +155,19 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
     """
     segments: Segments = (*fold.train, *fold.validation)
     begin, end = segments[0].start, segments[-1].stop
-    if learns:
-        inner = WalkForward(n_folds=n, gap=gap).split(history.rows(begin, end))
-        found = tuple(Fold(*(tuple(_moved(s, begin) for s in part) for part in one)) for one in inner)
-    else:
-        edges = np.linspace(max(begin, window), max(begin, window, end), n + 1).astype(int).tolist()
-        found = tuple(Fold((), (), (Segment(a, b),)) for a, b in pairwise(edges))
-    for one in found:
-        (test,) = one.test
-        if test.start < window or test.n_bars < 2:
-            raise UserError(
-                f"{history.source.origin}: the first window's {end - begin} training bars are too few for {n} parts "
-                f"when {window} bars are looked back over; take more data, fewer windows or fewer blocks."
-            )
-    return found
+    n_bars, early = end - begin, max(0, window - begin)
+    size = (n_bars - early) // n
+    if size < 2:
+        raise UserError(
+            f"{history.source.origin}: the first window's {n_bars} training bars are too few for {n} parts "
+            f"when {window} bars are looked back over; take more data, fewer windows or fewer blocks."
+        )
+    if not learns:
+        edges = np.linspace(begin + early, end, n + 1).astype(int).tolist()
+        return tuple(Fold((), (), (Segment(a, b),)) for a, b in pairwise(edges))
+    size = min(size, n_bars // (n + 1))
+    inner = WalkForward(train=max(n_bars - n * size - gap, 1), test=size, gap=gap).split(history.rows(begin, end))
+    return tuple(Fold(*(tuple(_moved(s, begin) for s in part) for part in one)) for one in inner)
 
 
 def _moved(segment: Segment, by: int) -> Segment:

@@ -17,6 +17,7 @@ from experiments.cli import door
 from qframe_rl import catalog
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Base, Range, UserError, build, search, searched, space_of
+from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.trials import NAME, Trials
 from qframe_rl.feeds.load import load
 from qframe_rl.runner import tune_search
@@ -26,7 +27,7 @@ from qframe_rl.runner.fan import Here
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.tune import TUNED, tune
 from qframe_rl.runner.tune_plan import Budget, Tune, space
-from qframe_rl.runner.tune_score import Part, figures
+from qframe_rl.runner.tune_score import Part, figures, parts_of
 from qframe_rl.runner.tune_search import FRONT, Tried, front
 from qframe_rl.runner.windows import score
 from qframe_rl.types import HOUR, Segment
@@ -211,6 +212,20 @@ def test_what_learns_is_trained_before_each_part(tmp_path: Path) -> None:
     assert kept.state["thresholds"].shape == (2,)
     assert sum(len(one.tried) + one.given_up + one.refused for one in found.windows) == 8
     assert found.windows[0].refused == 1, "a mean of 58 bars is more than the first part's training bars can show"
+
+
+def test_no_part_begins_before_an_agent_has_seen_its_window() -> None:
+    history = load(made().data)
+    fold = Fold((Segment(0, 1000),), (), (Segment(1000, 1200),))
+    for learns, window in ((True, 100), (True, 600), (False, 600), (False, 20)):
+        parts = parts_of(history, fold, 4, window, learns, 24)
+        tests = [part.test[0] for part in parts]
+        assert tests[0].start >= window
+        assert tests[-1].stop == 1000
+        assert all(one.stop == two.start for one, two in pairwise(tests))
+        assert all(part.train[-1].stop <= part.test[0].start - 24 for part in parts if learns)
+    with pytest.raises(UserError, match="too few for 4 parts"):
+        parts_of(history, fold, 4, 995, True, 24)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12))
