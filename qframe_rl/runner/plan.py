@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from qframe_rl.config import Base, Ref
 from qframe_rl.evaluate.splits import Cpcv
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 
 
 class Study(Base):
@@ -23,6 +24,8 @@ class Study(Base):
     """Strategies of the catalogue; the first is taken apart, the others are judged beside it."""
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the strategies' configurations, by name; a parameter given here is not searched."""
+    risk: Limits = Limits()
+    """Limits of the risk engine in every training, backtest and replay of the study; each window begins ACTIVE."""
     walk_forward: int = Field(default=8, ge=1)
     """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
     anchored: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -12,11 +12,13 @@ from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.interface import rebalance
+from qframe_rl.kernel.columns import EQUITY, MARK, POSITION, QUANTITY, opened
 from qframe_rl.kernel.rules import rules_of
 from qframe_rl.listeners import Journal
-from qframe_rl.risk.caps import capped, closing_part, filtered
+from qframe_rl.risk.columns import sizes_of, watch_of
 from qframe_rl.risk.engine import Conditions, RiskEngine, State
 from qframe_rl.risk.limits import Limits
+from qframe_rl.risk.rows import closing_part, judge_rows
 from qframe_rl.session import Session, run
 from qframe_rl.types import HOUR, SECOND, Account, Fills, History, Instrument, Orders, Segment
 from qframe_rl.venues.guarded import GuardedVenue
@@ -46,6 +48,22 @@ def buy(a: float, b: float = 0.0) -> Orders:
     return Orders.market(np.array([a, b]))
 
 
+def capped(quantity: np.ndarray, held: Account, limits: Limits) -> np.ndarray:
+    """(B, A) what the limits leave of market orders of (B, A), decided at once."""
+    b, a = quantity.shape
+    money, holding, asked = opened(0.0, b), np.empty((b, a, 2)), np.full((b, a, 3), np.nan)
+    money[:, EQUITY], holding[..., POSITION], holding[..., MARK] = held.equity, held.position, held.mark
+    asked[..., QUANTITY] = quantity
+    watch = watch_of(limits, sizes_of(COINS), b)
+    judge_rows(asked, money, holding, np.zeros(1, np.int64), np.zeros(b, np.int64), np.ones(b, np.bool_), watch)
+    return watch.orders[..., QUANTITY]
+
+
+def filtered(orders: Orders, held: Account) -> Orders:
+    return RiskEngine(Limits(filters=True), COINS).check(0, orders, held, Conditions()).orders
+
+
+@settings(deadline=None)
 @given(SIZES, SIZES, MARKS, CASH, MAYBE, MAYBE, MAYBE, st.none() | st.floats(0.1, 10.0))
 def test_caps_hold_for_any_orders(
     quantity: np.ndarray, position: np.ndarray, mark: np.ndarray, cash: np.ndarray,
@@ -53,7 +71,7 @@ def test_caps_hold_for_any_orders(
 ) -> None:  # fmt: skip
     limits = Limits(max_order=order, max_position=one, max_gross=gross, max_leverage=leverage)
     held = Account(cash, position, mark)
-    out = capped(Orders.market(quantity), held, limits).quantity
+    out = capped(quantity, held, limits)
     assert (np.abs(out) <= np.abs(quantity)).all()
     assert (out * quantity >= 0.0).all()
     after, eps = position + out, 1.0 + 1e-9
@@ -71,36 +89,40 @@ def test_caps_hold_for_any_orders(
     assert ((total <= bound * eps + 1e-9) | (total <= before * eps + 1e-9)).all()
     for b in range(3):
         single = Account(cash[b], position[b], mark[b])
-        assert np.array_equal(capped(Orders.market(quantity[b]), single, limits).quantity, out[b])
-    if limits == Limits():
-        assert np.allclose(out, quantity, rtol=1e-15, atol=0.0)
+        verdict = RiskEngine(limits, COINS).check(0, Orders.market(quantity[b]), single, Conditions())
+        assert np.array_equal(verdict.orders.quantity, out[b])
+    if not limits.binding:
+        assert np.array_equal(out, quantity)
     assert grown.shape == out.shape
 
 
+@settings(deadline=None)
 @given(SIZES, SIZES)
 def test_a_closing_part_never_opens(quantity: np.ndarray, position: np.ndarray) -> None:
-    closing = closing_part(quantity, position)
+    pairs = zip(quantity.ravel().tolist(), position.ravel().tolist(), strict=True)
+    closing = np.array([closing_part(*pair) for pair in pairs]).reshape(quantity.shape)
     assert (np.abs(position + closing) <= np.abs(position)).all()
     assert ((position + closing) * position >= 0.0).all()
     assert (np.abs(closing) <= np.abs(quantity)).all()
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float64, 2, elements=st.floats(-50.0, 50.0)), hnp.arrays(np.float64, 2, elements=st.floats(-5, 5)))
 def test_filters_leave_whole_lots_above_the_minimum(quantity: np.ndarray, position: np.ndarray) -> None:
     held = account(position=(float(position[0]), float(position[1])))
-    out = filtered(Orders.market(quantity), held, COINS).quantity
+    out = filtered(Orders.market(quantity), held).quantity
     for q, asked, have, mark, coin in zip(out, quantity, position, held.mark, COINS, strict=True):
         lots = abs(q) / coin.lot
         assert q == 0.0 or abs(lots - round(lots)) < 1e-6 or q == -have or abs(asked + have) <= 1e-9 * abs(have)
         assert q == 0.0 or abs(q) * mark >= coin.min_notional
         assert abs(q) <= abs(asked) * (1 + 1e-9)
-    again = filtered(Orders.market(out), held, COINS).quantity
+    again = filtered(Orders.market(out), held).quantity
     assert np.allclose(again, out)
 
 
 def test_a_limit_price_is_rounded_to_the_passive_side() -> None:
     orders = Orders(np.array([1.0, -1.0]), np.array([99.97, 10.013]), np.full(2, np.nan))
-    out = filtered(orders, account(), COINS)
+    out = filtered(orders, account())
     assert out.limit == pytest.approx([99.9, 10.02])
 
 
