@@ -70,7 +70,7 @@ def parser() -> Parser:
         action="append",
         default=[],
         dest="assignments",
-        help="any setting of a study by its dotted key: env.*, agent.NAME.* (repeatable)",
+        help="any setting of a study by its dotted key: env.*, agent.NAME.*, risk.* (repeatable)",
     )
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
     made.add_on()

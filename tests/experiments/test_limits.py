@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import evaluate, paper, train
+from experiments import evaluate, paper, train, tune
 from qframe_rl import catalog
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Ref, UserError
@@ -98,6 +98,24 @@ def test_a_study_of_a_checkpoint_keeps_its_limits(tmp_path: Path) -> None:
         assert done is not None
         config = json.loads((Path(done["run"]) / "study.json").read_text())["config"]
         assert config["risk"]["max_leverage"] == leverage
+
+
+def test_a_search_keeps_the_limits_that_it_scored_with(tmp_path: Path) -> None:
+    places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints"), "--json"]
+    asked = [
+        "--agent",
+        "momentum",
+        "--space",
+        "lookback_bars=24:96",
+        "--bars",
+        "3000",
+        "--budget",
+        "8",
+        "--promote-anyway",
+    ]
+    done = tune.main([*asked, "--walk-forward", "2", "--resamples", "100", "--max-leverage", "0.5", *places])
+    assert done is not None
+    assert load_checkpoint(Path(done["checkpoint"])).provenance["risk"] == {"max_leverage": 0.5}
 
 
 def test_a_limit_that_does_not_fit_is_a_mistake(tmp_path: Path) -> None:
