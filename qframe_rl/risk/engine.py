@@ -110,6 +110,9 @@ class RiskEngine:
         self.instruments = instruments
         self._limits = limits
         self._watch: Watch = watch_of(limits, sizes_of(instruments), 1, _AN_HOUR)
+        n = len(instruments)
+        self._money, self._holding, self._time = opened(0.0, 1), np.empty((1, n, 2)), np.zeros(1, dtype=np.int64)
+        self._orders, self._filled = np.empty((1, n, 3)), np.empty((1, n, 1))
 
     @property
     def limits(self) -> Limits:
@@ -147,8 +150,8 @@ class RiskEngine:
 
     def begin(self, time: int, account: Account) -> None:
         """Take the account before the first decision as the highest and the day's first equity, and forget all else."""
-        money, _, now = _laid_out(account, time)
-        begin_rows(_ONE, money, now, _FIRST, self._watch)
+        self._lay_out(time, account)
+        begin_rows(_ONE, self._money, self._time, _FIRST, self._watch)
 
     def command(self, word: str) -> State:
         """Do what a human says.
@@ -189,10 +192,13 @@ class RiskEngine:
         orders, fills
             What met the bar, and what became of it.
         """
-        money, holding, now = _laid_out(account, time)
-        filled = np.ascontiguousarray(fills.quantity, dtype=np.float64)[None, :, None]
-        watch_rows(_columns(orders), filled, money, holding, now, _FIRST, _ONE, self._watch)
-        return self._why(int(self._watch.trips[0]), float(account.equity))
+        self._lay_out(time, account, orders)
+        self._filled[0, :, 0] = fills.quantity
+        watch_rows(
+            self._orders, self._filled, self._money, self._holding, self._time, _FIRST, _ONE, self._watch
+        )  # fmt: skip
+        trips = int(self._watch.trips[0])
+        return self._why(trips, float(self._money[0, EQUITY])) if trips else ()
 
     def check(self, time: int, orders: Orders, account: Account, now: Conditions) -> Verdict:
         """Pass, cut or refuse the orders of one decision.
@@ -209,14 +215,22 @@ class RiskEngine:
         state, watch = self.state, self._watch
         watch.held_back[0] = self._held_back(now)
         watch.mid[0] = np.nan if now.mid is None else now.mid
-        money, holding, times = _laid_out(account, time)
-        judge_rows(_columns(orders), money, holding, times, _FIRST, _ONE, watch)
+        self._lay_out(time, account, orders)
+        judge_rows(self._orders, self._money, self._holding, self._time, _FIRST, _ONE, watch)
         left = Orders(*(watch.orders[0, :, k].copy() for k in (QUANTITY, LIMIT, STOP)))
         if state is State.HALTED:
             return Verdict(left, state, ("HALTED: no order goes out",) if orders.quantity.any() else ())
         if state is State.FLATTEN:
             return Verdict(left, state, ("FLATTEN: positions are closed at the market",))
-        return Verdict(left, state, tuple(self._cuts(watch.cuts[0])))
+        return Verdict(left, state, tuple(self._cuts(watch.cuts[0])) if watch.cuts.any() else ())
+
+    def _lay_out(self, time: int, account: Account, orders: Orders | None = None) -> None:
+        """Write a time, an account and its orders where the compiled functions read them."""
+        self._time[0], self._money[0, EQUITY] = time, account.equity
+        self._holding[0, :, POSITION], self._holding[0, :, MARK] = account.position, account.mark
+        if orders is not None:
+            for k, field in zip((QUANTITY, LIMIT, STOP), orders, strict=True):
+                self._orders[0, :, k] = field
 
     def _held_back(self, now: Conditions) -> int:
         """Bits of what leaves only closing parts at this moment."""
@@ -249,16 +263,3 @@ class RiskEngine:
         if trips & FLAT:
             reasons.append("FLATTEN: every position is closed")
         return tuple(reasons)
-
-
-def _laid_out(account: Account, time: int = 0) -> tuple[Float, Float, Int]:
-    """An account and a time as the compiled functions read them."""
-    money, holding = opened(float(account.cash), 1), np.empty((1, len(account.position), 2))
-    money[0, EQUITY] = account.equity
-    holding[0, :, POSITION], holding[0, :, MARK] = account.position, account.mark
-    return money, holding, np.array([time], dtype=np.int64)
-
-
-def _columns(orders: Orders) -> Float:
-    """(1, A, 3) orders side by side."""
-    return np.stack([np.asarray(field, dtype=np.float64) for field in orders], axis=-1)[None]

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 from qframe_rl.agent import View
 from qframe_rl.config import Ref, UserError
+from qframe_rl.evaluate.splits import Fold
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.env import SessionEnv
 from qframe_rl.gym.market import Market, MarketConfig, market, whole
@@ -20,6 +21,7 @@ from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.batch import batch, lane, records
+from qframe_rl.runner.task import MarketTask
 from qframe_rl.session import Session
 from qframe_rl.types import MINUTE, History, Orders, Segment
 from qframe_rl.venues.guarded import GuardedVenue
@@ -130,6 +132,17 @@ def test_limits_bind_in_training_and_begin_anew_with_each_episode() -> None:
             if terminated or truncated:
                 row, _ = env.reset()
             assert np.array_equal(row, log[step][b])
+
+
+def test_what_a_learner_is_handed_is_held_to_the_limits() -> None:
+    history = panel(900, 1, seed=4, volatility=0.002, ragged=False)
+    fold = Fold((Segment(0, 600),), (Segment(600, 750),), (Segment(750, 900),))
+    for limits in (Limits(), Limits(max_leverage=0.25)):
+        task = MarketTask(made(history, limits, "exposure"), history, fold, 0)
+        envs = task.envs(2, indexed=True)
+        envs.reset()
+        account = envs.step(np.full((2, 1), 1.0))[0]["account"]
+        assert (account[:, 0] > 0.3).all() != limits.binding
 
 
 class Asks:
