@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,11 @@ from pydantic import Field, model_validator
 from qframe_rl.config import Base, Ref
 from qframe_rl.evaluate.splits import Cpcv
 from qframe_rl.feeds.data import DataConfig
+
+BESIDE = ("buy_and_hold", "flat")
+"""Judged beside every study."""
+_BESIDE = " or ".join(BESIDE)
+_LABEL = r"\w[\w.-]*"
 
 
 class Study(Base):
@@ -20,9 +26,10 @@ class Study(Base):
     env: Ref = Ref(name="auto")
     """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
     agents: tuple[str, ...] = ("mean_reversion",)
-    """Strategies of the catalogue; the first is taken apart, the others are judged beside it."""
+    """Strategies of the catalogue; the first is taken apart, the others are judged beside it. LABEL=NAME takes one
+    twice with different parameters."""
     agent: dict[str, dict[str, Any]] = Field(default={})
-    """Parameters of the strategies' configurations, by name; a parameter given here is not searched."""
+    """Parameters of the strategies' configurations, by name or label; a parameter given here is not searched."""
     walk_forward: int = Field(default=8, ge=1)
     """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
     anchored: bool = True
@@ -59,8 +66,12 @@ class Study(Base):
             raise ValueError("cpcv needs two numbers, groups and test groups, such as 6,2")
         if self.cpcv:
             self.cross()
-        if not self.agents or len(set(self.agents)) < len(self.agents):
-            raise ValueError("agents: name at least one strategy, and none twice")
+        labels = [text.partition("=")[0] for text in self.agents]
+        if not labels or len(set(labels)) < len(labels):
+            raise ValueError("agents: name at least one strategy, and none twice; LABEL=NAME tells two of a kind apart")
+        for text, label in zip(self.agents, labels, strict=True):
+            if "=" in text and (not re.fullmatch(_LABEL, label) or label in BESIDE):
+                raise ValueError(f"agents: {text!r}: a label is of letters, digits, _, . and -, and not {_BESIDE}")
         return self
 
     def cross(self) -> Cpcv:
