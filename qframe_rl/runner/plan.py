@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from qframe_rl.config import Base, Ref
-from qframe_rl.evaluate.splits import Cpcv
+from qframe_rl.config import Base, Ref, UserError
+from qframe_rl.evaluate.splits import Cpcv, WalkForward
 from qframe_rl.feeds.data import DataConfig
 
 BESIDE = ("buy_and_hold", "flat")
@@ -32,6 +32,8 @@ class Study(Base):
     """Parameters of the strategies' configurations, by name or label; a parameter given here is not searched."""
     walk_forward: int = Field(default=8, ge=1)
     """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
+    train: int | None = Field(default=None, ge=1)
+    """Bars of the first training part, at least; the windows share what follows. null = as many as a window judges."""
     anchored: bool = True
     """Whether training parts begin at the first bar; else they roll along."""
     cpcv: tuple[int, ...] = ()
@@ -73,6 +75,26 @@ class Study(Base):
             if "=" in text and (not re.fullmatch(_LABEL, label) or label in BESIDE):
                 raise ValueError(f"agents: {text!r}: a label is of letters, digits, _, . and -, and not {_BESIDE}")
         return self
+
+    def walk(self, n_bars: int, *, validated: bool) -> WalkForward:
+        """Make the split of the walk-forward test; ``validated`` keeps the end of training parts for a learner.
+
+        Raises
+        ------
+        UserError
+            If the first training part leaves nothing to judge.
+        """
+        held_out, number = None if validated else 0, self.walk_forward
+        if self.train is None:
+            return WalkForward(n_folds=number, anchored=self.anchored, gap=self.gap, validation=held_out)
+        size = (n_bars - self.train - self.gap) // number
+        if size < 1:
+            raise UserError(
+                f"train = {self.train}: of {n_bars} bars nothing is left to judge in {number} windows; take more bars, "
+                "or fewer to train on."
+            )
+        first = n_bars - self.gap - number * size
+        return WalkForward(train=first, test=size, anchored=self.anchored, gap=self.gap, validation=held_out)
 
     def cross(self) -> Cpcv:
         """Make the split of the cross-validation."""

@@ -23,7 +23,7 @@ from qframe_rl.evaluate.metrics import bars_per_year, by_day, metrics, returns, 
 from qframe_rl.evaluate.montecarlo import influence, periods
 from qframe_rl.evaluate.montecarlo.prices import NULLS
 from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
-from qframe_rl.evaluate.splits import Fold, WalkForward
+from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load
@@ -162,9 +162,7 @@ class _Work:
         return self._keep(records, rows, facts)
 
     def _walk(self, subject: Subject) -> Judged:
-        config, bench = self.config, self.bench
-        held_out = None if subject.learns else 0
-        walk = WalkForward(n_folds=config.walk_forward, anchored=config.anchored, gap=config.gap, validation=held_out)
+        bench, walk = self.bench, self.config.walk(len(self.history), validated=subject.learns)
         windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward")
         title = f"record of {subject.title}"
         self.screen.begin(title)
@@ -179,6 +177,7 @@ class _Work:
             return []
         config, rows = self.config, []
         shared = [one.subject.name, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.seed]
+        shared += [] if config.train is None else [config.train]
         for number, window in enumerate(one.windows):
             (segment,) = window.fold.test
             names = range(len(one.subject.settings)) if not one.subject.learns else [window.chosen]

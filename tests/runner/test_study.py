@@ -28,7 +28,7 @@ from qframe_rl.runner.report import write_report
 from qframe_rl.runner.study import study
 from qframe_rl.runner.train import train
 from qframe_rl.runner.windows import grid, run_all, score
-from qframe_rl.types import Segment
+from qframe_rl.types import Segment, iso
 
 SMALL: dict[str, Any] = {
     "data": {"data": "synthetic:gbm", "bars": 4000, "seed": 3},
@@ -163,6 +163,18 @@ def test_one_strategy_is_studied_under_two_labels(tmp_path: Path) -> None:
     (own,) = (row for row in alone.rows if row["agent"] == "momentum")
     assert own["sharpe"] == rows["fast"]["sharpe"]
     assert alone.facts["luck"]["trials"] == found.facts["luck"]["trials"] == 3
+
+
+def test_the_first_training_part_can_be_longer_than_a_window(tmp_path: Path) -> None:
+    """Every window then has a long past, and the last one still ends with the data."""
+    found = study(build(Study, {**SMALL, "train": 2800, "gap": 24}, "test"), tmp_path, Silent())
+    time = found.history.time
+    spans = [fold["test"][0] for fold in found.facts["folds"]]
+    assert [first for first, _ in spans[1:]] == [last for _, last in spans[:-1]]
+    assert spans[-1][1] == iso(int(time[-1]))
+    assert spans[0][0] == iso(int(time[4000 - 3 * ((4000 - 2800 - 24) // 3) - 1]))
+    with pytest.raises(UserError, match="nothing is left to judge in 3 windows"):
+        study(build(Study, {**SMALL, "train": 3976}, "test"), tmp_path, Silent())
 
 
 @pytest.mark.parametrize("agents", ["momentum,momentum", "a=momentum,a=pairs", "flat=momentum", "a/b=momentum"])
