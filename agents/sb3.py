@@ -334,7 +334,10 @@ class Sb3:
         }
         if not fits.get(c.algorithm, True):
             able = [name for name in get_args(Algorithm) if fits.get(name, True)]
-            raise UserError(f"agent.sb3.algorithm {c.algorithm!r} cannot take {space}; take one of {', '.join(able)}.")
+            other = ", or on a market --set env.actions=exposure" if c.algorithm in _STEERERS else ""
+            raise UserError(
+                f"agent.sb3.algorithm {c.algorithm!r} cannot take {space}; take one of {', '.join(able)}{other}."
+            )
         if c.extractor != "mlp" and self.interface.market_shape[0] < 2:
             raise UserError(f"agent.sb3.extractor {c.extractor!r} reads a window of bars; set env.n_rows to 2 or more.")
         if c.clone_epochs and c.algorithm not in _CLONES:
