@@ -170,6 +170,14 @@ class Sb3:
         action, self._memory = self._predict(self._acting(), rows, self._memory)
         return self.interface.orders(action[0], view)
 
+    def carried(self) -> State:
+        """What a recurrent policy remembers."""
+        return {} if self._memory is None else {str(k): np.array(part) for k, part in enumerate(self._memory)}
+
+    def carry(self, memory: State) -> None:
+        """Take the policy's memory over."""
+        self._memory = tuple(np.array(memory[str(k)]) for k in range(len(memory))) or None
+
     def policy(self) -> Callable[[Single], NDArray[Any]]:
         """The policy over plain observations, see `qframe_rl.agent.Solver`."""
         acting, memory = self._acting(), None

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.journal.codec import Plain
+from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.types import CLOSE, Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.gate import Gate, Intent
@@ -85,6 +85,21 @@ class ExchangeVenue:
         self._since_ms = 0
         self._time = -1
         self._began = False
+
+    def carried(self) -> Plain:
+        """What is known of account, orders and trades between two bars, as JSON."""
+        return {
+            "account": [packed(field) for field in self.account], "terminated": self.terminated,
+            "trouble": list(self.trouble), "orders": self._n_orders, "names": self._names, "seen": sorted(self._seen),
+            "since_ms": self._since_ms, "time": self._time, "began": self._began,
+        }  # fmt: skip
+
+    def carry(self, memory: Plain) -> None:
+        """Take over what `carried` returned."""
+        self.account, self.terminated = Account(*map(unpacked, memory["account"])), memory["terminated"]
+        self.trouble, self._n_orders = tuple(memory["trouble"]), memory["orders"]
+        self._names, self._seen = dict(memory["names"]), set(memory["seen"])
+        self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
 
     def submit(self, orders: Orders) -> None:
         """Send orders, one after the other; each is on record before it is sent, and its outcome after."""

@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--faults", default="storm")
     parser.add_argument("--speed", default="7200x")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--snapshot-bars", default="7", help="bars between snapshots")
     given = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as text:
@@ -137,6 +138,7 @@ def main() -> None:
         exchange, url = served(given.speed, given.faults, given.seed)
         journal = folder / "session" / "journal.db"
         argv = [str(place), "--feed", "ccxt", "--url", url, "--speed", given.speed, "--out", str(journal.parent)]
+        argv += ["--snapshot-bars", given.snapshot_bars]
         try:
             kills, starts, failed = lives(argv, given.kills, given.seed, journal, 3)
         finally:
