@@ -6,9 +6,9 @@ journal comes to the same state: HALTED outlives its process, and only the comma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, POSITION, QUANTITY, ST
 from qframe_rl.risk.columns import (
     COLLARED,
     DAY_START,
+    DECISIONS,
     DRAWN_DOWN,
     FILTERED,
     FLAT,
@@ -34,6 +35,7 @@ from qframe_rl.risk.columns import (
     TOO_LARGE,
     TOO_MANY,
     TOO_MUCH,
+    WHEN,
     Watch,
     sizes_of,
     terms_of,
@@ -41,7 +43,7 @@ from qframe_rl.risk.columns import (
 )
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.rows import begin_rows, judge_rows, watch_rows
-from qframe_rl.types import SECOND, Account, Fills, Float, Instrument, Int, Orders
+from qframe_rl.types import HOUR, SECOND, Account, Fills, Float, Instrument, Int, Orders
 
 _RULES = {
     REDUCES: "REDUCE_ONLY",
@@ -142,6 +144,24 @@ class RiskEngine:
     def day_start(self) -> float:
         """First equity of the day."""
         return float(self._watch.state[0, DAY_START])
+
+    def carried(self) -> dict[str, Any]:
+        """Limits, state, and when orders went out in the last hour with any, as JSON."""
+        state, sent = self._watch.state[0], self._watch.sent[0][self._recent()]
+        recent = sent[sent[:, WHEN] > sent[-1, WHEN] - HOUR] if len(sent) else sent
+        return {"limits": self.limits.model_dump(mode="json"), "state": state.tolist(), "sent": recent.tolist()}
+
+    def carry(self, memory: Mapping[str, Any]) -> None:
+        """Take over what `carried` returned."""
+        self.limits = Limits(**memory["limits"])
+        self._watch.state[0] = memory["state"]
+        for at, entry in zip(reversed(self._recent()), reversed(memory["sent"]), strict=False):
+            self._watch.sent[0, at] = entry
+
+    def _recent(self) -> list[int]:
+        """Places of the decisions that are remembered, the oldest first."""
+        decisions = int(self._watch.state[0, DECISIONS])
+        return [k % _AN_HOUR for k in range(max(0, decisions - _AN_HOUR), decisions)]
 
     @property
     def rejects(self) -> int:

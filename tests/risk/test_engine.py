@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ from qframe_rl.risk.engine import Conditions, RiskEngine, State
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.rows import closing_part, judge_rows
 from qframe_rl.session import Session, run
-from qframe_rl.types import HOUR, SECOND, Account, Fills, History, Instrument, Orders, Segment
+from qframe_rl.types import HOUR, MINUTE, SECOND, Account, Fills, History, Instrument, Orders, Segment
 from qframe_rl.venues.guarded import GuardedVenue
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.markets import panel, prices
@@ -154,6 +156,32 @@ def test_the_order_rate_is_of_an_hour_and_never_stops_a_close() -> None:
     assert verdict.orders.quantity.tolist() == [1.0, 0.0]
     assert engine.check(HOUR // 2 + 1, buy(1.0, -3.0), held, Conditions()).orders.quantity.tolist() == [0.0, -2.0]
     assert engine.check(2 * HOUR, buy(1.0, 1.0), held, Conditions()).orders.quantity.tolist() == [1.0, 1.0]
+
+
+def test_an_engine_that_takes_over_another_ones_memory_goes_on_as_that_would() -> None:
+    limits = Limits(max_orders_per_hour=6, daily_loss=0.1, max_rejects=30, on_loss="REDUCE_ONLY")
+    one, rng, states = RiskEngine(limits, COINS), np.random.default_rng(0), set()
+    one.begin(0, account())
+    for k in range(4_200):
+        if k % 600 == 0:
+            two = RiskEngine(Limits(), COINS)
+            two.carry(json.loads(json.dumps(one.carried())))
+            assert two.carried() == one.carried()
+        if k % 500 == 400:
+            assert one.command("resume") == two.command("resume")
+        time, orders, held = (
+            10 * MINUTE * k,
+            buy(*rng.integers(-1, 2, 2)),
+            account(cash=float(rng.uniform(8_990.0, 1e4))),
+        )
+        left = [engine.check(time, orders, held, Conditions()) for engine in (one, two)]
+        assert left[0].reasons == left[1].reasons
+        assert np.array_equal(left[0].orders.quantity, left[1].orders.quantity)
+        why = [engine.settled(time + 10 * MINUTE, held, orders, fills([0.0, 0.0])) for engine in (one, two)]
+        assert why[0] == why[1]
+        states.add(one.state)
+    assert two.carried() == one.carried()
+    assert states >= {State.ACTIVE, State.HALTED}
 
 
 @pytest.mark.parametrize("rule", ["daily_loss", "max_drawdown"])
