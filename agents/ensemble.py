@@ -37,10 +37,13 @@ class Config(Base):
     it."""
     member: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the members, by name or label."""
-    method: Literal["equal", "inverse_volatility", "risk_parity", "hrp", "hedge", "eg", "stacking"] = "equal"
+    method: Literal[
+        "equal", "inverse_volatility", "risk_parity", "hrp", "mean_variance", "best", "hedge", "eg", "stacking"
+    ] = "equal"
     """``equal`` parts; ``inverse_volatility`` and ``risk_parity`` by risk (the second knows correlations), ``hrp`` by
-    risk down a tree of clusters; ``hedge`` and ``eg`` shift to what earned most, a little each time; ``stacking``
-    regresses returns on the members' exposures. Choosing among methods is a trial like any other."""
+    risk down a tree of clusters; ``mean_variance`` by shrunk means and covariances; ``best`` puts all on the best
+    Sharpe ratio so far; ``hedge`` and ``eg`` shift to what earned most, a little each time; ``stacking`` regresses
+    returns on the members' exposures. Choosing among methods is a trial like any other."""
     estimate_bars: int = Field(default=720, ge=20)
     """Bars of paper returns that weights are estimated from (all but ``equal``, ``hedge`` and ``eg``). Until a tenth of
     them have passed, parts are equal."""
@@ -50,6 +53,8 @@ class Config(Base):
     """Learning rate of ``hedge`` and ``eg``. For ``hedge`` over T reckonings the best is sqrt(8 ln M / T)."""
     loss_scale: float = Field(default=0.05, gt=0.0)
     """Return between two reckonings that counts as a loss of 0 (gained) or 1 (lost); beyond it is cut (``hedge``)."""
+    aversion: float = Field(default=5.0, gt=0.0)
+    """Aversion to variance of ``mean_variance``; 1 wants the largest expected log growth, more is more careful."""
     ridge: float = Field(default=0.1, ge=0.0)
     """Penalty on squared weights, in units of the exposures' mean square (``stacking``)."""
     band: float = Field(default=0.02, ge=0.0)
@@ -191,13 +196,17 @@ class Ensemble:
         if config.method == "stacking":
             rows, outcomes = (np.concatenate([part[k] for part in self.forecasts]) for k in (0, 1))
             return allocation.stacking(rows, outcomes, config.ridge)
-        covariance = np.atleast_2d(np.cov(np.array(_last(self.returns, config.estimate_bars)).T))
-        methods = {
+        returns = np.array(_last(self.returns, config.estimate_bars))
+        if config.method == "mean_variance":
+            return allocation.mean_variance(returns, config.aversion)
+        if config.method == "best":
+            return allocation.best(returns)
+        by_risk = {
             "inverse_volatility": allocation.inverse_volatility,
             "risk_parity": allocation.risk_parity,
             "hrp": allocation.hierarchical_risk_parity,
         }
-        return methods[config.method](covariance)
+        return by_risk[config.method](np.atleast_2d(np.cov(returns.T)))
 
 
 class LearningEnsemble(Ensemble):

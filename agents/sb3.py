@@ -50,6 +50,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 _SCALE_STEPS = 200
 _SNAPSHOTS = 20
 """Times in a training that it is kept, so that it can go on after an interruption."""
+_BEST = "best/"
+"""What the names of the best policy so far begin with in a training that is kept."""
 _QUANTILES = 50
 """Of QR-DQN: a loss over all pairs of the authors' 200 costs sixteen times as much."""
 
@@ -129,10 +131,8 @@ class Sb3:
         self._memory: Any = None
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train: from scratch, or on from where an interrupted training was.
-
-        Weights, optimisers and the count of steps are taken up again; a replay buffer is filled anew.
-        """
+        """Train: from scratch, or on from where an interrupted training was last kept, to the same bits."""
+        from qframe_rl.sb3.resume import paused, resumed
         from qframe_rl.sb3.watch import Every, Reporter
         from qframe_rl.sb3.weights import given
 
@@ -142,24 +142,24 @@ class Sb3:
         with _own_randomness():
             scale = self._scale(task)
             model = self._model(task, scale, done)
-            if self._state:
-                given(model, self._state)
-            elif self.config.clone_epochs:
-                self._clone(model, task, log)
-            best: State = {}
+            best = {k.removeprefix(_BEST): v for k, v in self._state.items() if k.startswith(_BEST)}
+            judge = self._validation(model, task, log, lambda: best.update(self._taken(model, scale)))
 
             def keep() -> None:
                 if keeper is not None:
-                    keeper.remember(self._taken(model, scale))
+                    kept = {_BEST + name: value for name, value in best.items()}
+                    judged = {"judged": np.array([judge.best, judge.worse])}
+                    keeper.remember({**self._taken(model, scale), **paused(model), **kept, **judged})
 
-            watched: list[Any] = [Reporter(log, self.total_steps), Every(self.total_steps // _SNAPSHOTS, keep)]
-            if self.config.evaluations:
-                watched.append(self._validation(model, task, log, lambda: best.update(self._taken(model, scale))))
-            try:
-                self._learn(model, max(self.total_steps - done, 0), watched)
-            except KeyboardInterrupt:
-                keep()
-                raise
+            if self._state:
+                given(model, self._state)
+                resumed(model, self._state)
+                judge.best, judge.worse = float(self._state["judged"][0]), int(self._state["judged"][1])
+            elif self.config.clone_epochs:
+                self._clone(model, task, log)
+            watched = [Reporter(log, self.total_steps), Every(self.total_steps // _SNAPSHOTS, keep)]
+            watched += [judge] if self.config.evaluations else []
+            self._learn(model, max(self.total_steps - done, 0), watched)
         self.restore(best or self._taken(model, scale))
 
     def decide(self, view: View) -> Orders:
@@ -227,7 +227,7 @@ class Sb3:
             learning_rate=lambda left: rate * (0.1 + 0.9 * left),
             gamma=self.config.gamma,
             policy_kwargs=self._policy_options(),
-            seed=(self.seed + done) % (1 << 32),
+            seed=self.seed % (1 << 32),
             **{"device": "cpu", **options},
         )
         model.num_timesteps = done
@@ -295,7 +295,7 @@ class Sb3:
     def _validation(self, model: BaseAlgorithm, task: Task, log: Log, take: Callable[[], None]) -> Any:
         from qframe_rl.sb3.watch import Validation
 
-        every = self.total_steps // self.config.evaluations
+        every = self.total_steps // max(self.config.evaluations, 1)
         return Validation(lambda: self._score(model, task), take, log, every, self.config.patience)
 
     def _score(self, model: BaseAlgorithm, task: Task) -> float:

@@ -152,10 +152,11 @@ def board_figure(boards: Sequence[Board], title: str = "", note: str = "", level
     if title:
         figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
     legend = (
-        f"Sharpe ratio, annual, after costs, with its {level:.0%} interval. Blue: above zero; orange: below; grey: "
+        f"Sharpe ratio, annual, after costs, with its {level:.0%} interval. Blue: above zero, orange: below, grey: "
     )
-    marks = "".join(f" {mark_of(board.environment)}." for board in boards if mark_of(board.environment))
-    footer(figure, f"{legend}zero lies inside. Dashed: what luck alone shows after all trials.{marks} {note}".strip())
+    legend += "zero lies inside. Dashed: what luck alone shows after all trials. -: not studied."
+    marks = [f"{mark_of(board.environment)}." for board in boards if mark_of(board.environment)]
+    footer(figure, " ".join([legend, *marks, note]).strip())
     return figure
 
 
@@ -169,10 +170,11 @@ def _panel(ax: Axes, board: Board, names: Sequence[str]) -> None:
     for y, name in enumerate(names):
         row = rows.get(name)
         if row is None:
-            ax.annotate("not studied", (0.0, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8,
-                        color=FAINT)  # fmt: skip
+            ax.annotate("-", (0.0, y), xytext=(7, 0), textcoords="offset points", va="center", color=FAINT)
             continue
         color = PALETTE[0] if row["sharpe_low"] > 0.0 else PALETTE[1] if row["sharpe_high"] < 0.0 else FAINT
         ax.plot([row["sharpe_low"], row["sharpe_high"]], [y, y], color=color, linewidth=2.0, solid_capstyle="round")
         ax.plot(row["sharpe"], y, "o", color=color, markersize=6.0, markeredgecolor="white", markeredgewidth=0.9)
+    below = sum(name in BASELINES for name in names)
+    ax.axhline(len(names) - below - 0.5, color=FAINT, linewidth=0.6, zorder=1)
     ax.set_title(board.market, fontsize=10.5, color=INK, loc="left")

@@ -172,7 +172,7 @@ def _money(env: Mapping[str, Any]) -> dict[str, Any]:
 
 def _called(data: Mapping[str, Any]) -> str:
     symbols = list(data["symbols"])
-    shown = ", ".join(symbols) if len(symbols) <= _SHOWN else f"{len(symbols)} of {data['exchange']}"
+    shown = ", ".join(symbols) if len(symbols) <= _SHOWN else f"{len(symbols)} symbols"
     return f"{shown}, {data['timeframe']}"
 
 

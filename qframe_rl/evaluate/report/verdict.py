@@ -70,9 +70,9 @@ def in_short(row: Row, better: float | None = None) -> str:
     if row["trades"] == 0:
         return "did not trade"
     if row["sharpe"] <= 0.0:
-        return "loses, not by chance" if row["sharpe_high"] < 0.0 else "made no money"
+        return "surely loses" if row["sharpe_high"] < 0.0 else "made no money"
     if row["dsr"] <= SURE:
-        return "cannot be told from luck"
+        return "may be luck"
     return "beats holding" if better is not None and better > SURE else "hardly luck"
 
 
