@@ -189,4 +189,4 @@ def test_the_print_of_323_is_listed_beside_others_of_its_kind() -> None:
     history = load(DataConfig(data=str(DATA), symbols=("ETH/USDT", "ETH/USDT:USDT"), timeframe="1h"))
     listed = {iso(s.time)[:13]: s for s in history.suspects if s.symbol == "ETH/USDT:USDT"}
     assert not any(s.quarantined for s in listed.values())
-    assert sorted(listed) == ["2019-11-27T09", "2020-03-13T03", "2021-05-19T14"]
+    assert sorted(listed) == ["2019-11-27 09", "2020-03-13 03", "2021-05-19 14"]
