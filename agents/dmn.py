@@ -206,6 +206,18 @@ class Dmn:
 
         self._net = restored(self._network, state)
 
+    def carried(self) -> State:
+        """What the network remembers, and of which bar."""
+        parts = {str(k): part.numpy().copy() for k, part in enumerate(self._memory)}
+        return {**parts, "seen": np.array([self._seen])}
+
+    def carry(self, memory: State) -> None:
+        """Take the network's memory over."""
+        import torch
+
+        self._seen = int(memory["seen"][0])
+        self._memory = tuple(torch.from_numpy(np.array(memory[str(k)])) for k in range(len(memory) - 1))
+
     def _network(self) -> Any:
         from qframe_rl.deep.networks import network
 

@@ -170,6 +170,14 @@ class Sb3:
         action, self._memory = self._predict(self._acting(), rows, self._memory)
         return self.interface.orders(action[0], view)
 
+    def carried(self) -> State:
+        """What a recurrent policy remembers."""
+        return {} if self._memory is None else {str(k): np.array(part) for k, part in enumerate(self._memory)}
+
+    def carry(self, memory: State) -> None:
+        """Take the policy's memory over."""
+        self._memory = tuple(np.array(memory[str(k)]) for k in range(len(memory))) or None
+
     def policy(self) -> Callable[[Single], NDArray[Any]]:
         """The policy over plain observations, see `qframe_rl.agent.Solver`."""
         acting, memory = self._acting(), None
@@ -326,7 +334,10 @@ class Sb3:
         }
         if not fits.get(c.algorithm, True):
             able = [name for name in get_args(Algorithm) if fits.get(name, True)]
-            raise UserError(f"agent.sb3.algorithm {c.algorithm!r} cannot take {space}; take one of {', '.join(able)}.")
+            other = ", or on a market --set env.actions=exposure" if c.algorithm in _STEERERS else ""
+            raise UserError(
+                f"agent.sb3.algorithm {c.algorithm!r} cannot take {space}; take one of {', '.join(able)}{other}."
+            )
         if c.extractor != "mlp" and self.interface.market_shape[0] < 2:
             raise UserError(f"agent.sb3.extractor {c.extractor!r} reads a window of bars; set env.n_rows to 2 or more.")
         if c.clone_epochs and c.algorithm not in _CLONES:

@@ -62,6 +62,13 @@ def parser() -> Parser:
         metavar="FOLDER",
         help="folder of the journal (default: runs/paper/CHECKPOINT-HASH, one for each feed)",
     )
+    made.add_argument(
+        "--snapshot-bars",
+        type=int,
+        default=100,
+        metavar="N",
+        help="bars between snapshots; a restart runs the bars since the last one again (default: 100)",
+    )
     _add_live(made)
     _add_watching(made)
     made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
@@ -137,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Trade on paper."""
     given = vars(parser().parse_args(argv))
     speed, given_data = speed_of(given["speed"]), data_settings(given)
+    if given["snapshot_bars"] < 1:
+        raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
     alerts = build(AlertConfig, given_under(given, "alerts"), "options")
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
@@ -164,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
             quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=secrets(urls),
-            begun=windows.open,
+            begun=windows.open, snapshot_bars=given["snapshot_bars"], note=_note,
         )  # fmt: skip
     return _said(result, out, as_json=given["json"])
 

@@ -7,9 +7,9 @@ journal comes to the same state: HALTED outlives its process, and only the comma
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,6 +75,21 @@ class RiskEngine:
         self._rejects = 0
         self._sent: deque[int] = deque()
         self._acknowledged = False
+
+    def carried(self) -> dict[str, Any]:
+        """Limits and state as JSON."""
+        return {
+            "limits": self.limits.model_dump(mode="json"), "state": str(self.state), "peak": self.peak,
+            "day_start": self.day_start, "day": self._day, "rejects": self._rejects, "sent": list(self._sent),
+            "acknowledged": self._acknowledged,
+        }  # fmt: skip
+
+    def carry(self, memory: Mapping[str, Any]) -> None:
+        """Take over what `carried` returned."""
+        self.limits, self.state = Limits(**memory["limits"]), State(memory["state"])
+        self.peak, self.day_start, self._day = memory["peak"], memory["day_start"], memory["day"]
+        self._rejects, self._acknowledged = memory["rejects"], memory["acknowledged"]
+        self._sent = deque(memory["sent"])
 
     @property
     def rejects(self) -> int:

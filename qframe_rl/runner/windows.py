@@ -39,9 +39,17 @@ class Subject:
     """A strategy under test, with the settings that every window chooses among."""
 
     name: str
+    """In the catalogue."""
     settings: tuple[Base, ...]
     """Configurations; the first is the one that was asked for."""
     learns: bool
+    label: str = ""
+    """What it is called where one strategy is studied with several parameters; empty = its name."""
+
+    @property
+    def title(self) -> str:
+        """What rows, journals and weights are called by."""
+        return self.label or self.name
 
 
 class Window(NamedTuple):
@@ -92,17 +100,18 @@ class Bench:
         history = self.history
         return make_agent(name, config, market or self.market, history.columns, seed, history.theory)
 
-    def subject(self, name: str, params: dict[str, Any], most: int) -> Subject:
-        """Make a subject, and widen the bench's window to the longest of its settings."""
+    def subject(self, text: str, params: dict[str, Any], most: int) -> Subject:
+        """Make the subject of NAME or LABEL=NAME, and widen the bench's window to the longest of its settings."""
+        label, _, name = text.rpartition("=")
         model = catalog.load("agents", name).Config
-        settings = grid(model, params, most, f"agent {name}", self.seed)
+        settings = grid(model, params, most, f"agent {label or name}", self.seed)
         agents = [self.make(name, config) for config in settings]
         self.window = max(self.window, *(agent.window for agent in agents))
-        return Subject(name, settings, hasattr(agents[0], "fit"))
+        return Subject(name, settings, hasattr(agents[0], "fit"), label)
 
     def windows(self, subject: Subject, folds: Sequence[Fold], what: str) -> list[Window]:
         """Run every fold: choose a setting on the training bars, judge on the test bars."""
-        title = f"{what} of {subject.name}"
+        title = f"{what} of {subject.title}"
         self.screen.begin(title)
         found = self._learned(subject, folds, what, title) if subject.learns else self._ruled(subject, folds)
         trials = len(subject.settings)
@@ -155,7 +164,7 @@ class Bench:
             for number in range(len(folds))
             for k, config in enumerate(subject.settings)
         }
-        places = {at: self.folder / "weights" / f"{subject.name}-{what}-{at[0]}-{at[1]}.safetensors" for at in cells}
+        places = {at: self.folder / "weights" / f"{subject.title}-{what}-{at[0]}-{at[1]}.safetensors" for at in cells}
         self._train(ground, [(cells[at], places[at]) for at in cells], title)
         found = []
         for number, fold in enumerate(folds):
@@ -212,8 +221,8 @@ def grid(model: type[Base], params: dict[str, Any], most: int, where: str, seed:
     asked = build(model, params, where)
     fields = {name: values for name, values in searched(model).items() if name not in params}
     rows = [dict(zip(fields, values, strict=True)) for values in product(*fields.values())]
-    made = dict.fromkeys([asked, *(build(model, params | row, where) for row in rows)])
-    settings = list(made)
+    made = [asked, *(build(model, params | row, where) for row in rows)]
+    settings = list({one.model_dump_json(): one for one in made}.values())
     if len(settings) > most:
         picked = np.random.default_rng(seed).choice(np.arange(1, len(settings)), most - 1, replace=False)
         settings = [asked, *(settings[k] for k in sorted(picked))]

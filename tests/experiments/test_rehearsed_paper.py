@@ -154,7 +154,7 @@ def test_a_session_that_was_away_catches_up_to_the_same_bits(checkpoint: tuple[P
         folder = tmp_path / str(len(stops))
         with serve(markets(), RehearsalConfig(prints=4), start_ms=first + 5_000) as exchange:
             for stop in stops:
-                result = traded(live(place, exchange, folder, stop + 10_000))
+                result = traded(live(place, exchange, folder, stop + 10_000), snapshot_bars=5)
                 if stop != end:
                     exchange.advance(6 * hour)
         assert result.bars == 60
@@ -181,7 +181,7 @@ def test_orders_reach_the_exchange_once_and_the_account_is_the_exchanges(
         for stop in (first + 20 * 3_600_000, end):
             opened = live(place, exchange, tmp_path, stop + 10_000, orders="testnet")
             venue = exchange_venue(opened.feed, opened.terms, exchange.url, print, margin_ms=100, recv_window_ms=500)
-            result = traded(opened, venue=venue, limits=Limits(filters=True))
+            result = traded(opened, venue=venue, limits=Limits(filters=True), snapshot_bars=7)
         truth = exchange.truth()["accounts"]["rehearsal"]
     assert result.bars == 40
     events = [(e.kind, json.loads(e.payload)) for e in read(tmp_path / "journal.db")]
