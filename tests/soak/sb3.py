@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -55,7 +56,14 @@ def begun(argv: list[str], said: Path) -> int:
     out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    os._exit(door(train.main, argv))
+    try:
+        code = door(train.main, argv)
+    except BaseException:
+        # It must not go on as its parent would.
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def code_of(pid: int, said: Path) -> int:
