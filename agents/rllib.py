@@ -182,7 +182,8 @@ class Rllib(Memoryless):
         c = self.config
         options = _DEFAULTS[c.algorithm] | self._rates()
         if "minibatch_size" in options:
-            options["minibatch_size"] //= max(c.n_learners, 1)
+            batch = self.n_envs * self.n_steps
+            options["minibatch_size"] = min(options["minibatch_size"], batch) // max(c.n_learners, 1)
         if c.algorithm == "dqn":
             options["epsilon"] = [(0, 1.0), (max(int(0.3 * self.total_steps), 1), 0.05)]
         if isinstance(self.interface.action_space, spaces.Box) and "entropy_coeff" in options:

@@ -120,10 +120,12 @@ def configured(plan: Plan, policies: Mapping[str, Spaces]) -> Any:
     _check_options(config, plan.training)
     config = config.framework("torch").training(gamma=plan.gamma, **_pace(plan), **plan.training)
     config = config.rl_module(rl_module_spec=modules(plan, policies))
-    config = config.learners(num_learners=plan.n_learners, num_cpus_per_learner=1, num_gpus_per_learner=0)
+    cores = _cores_reserved()
+    config = config.learners(num_learners=plan.n_learners, num_cpus_per_learner=cores, num_gpus_per_learner=0)
     config = config.env_runners(
-        num_env_runners=plan.n_runners, num_envs_per_env_runner=plan.per_runner, rollout_fragment_length=plan.n_steps
-    )
+        num_env_runners=plan.n_runners, num_envs_per_env_runner=plan.per_runner, num_cpus_per_env_runner=cores,
+        rollout_fragment_length=plan.n_steps,
+    )  # fmt: skip
     # A runner that is begun anew would step other environments: the training fails instead.
     config = config.fault_tolerance(restart_failed_env_runners=False)
     config = config.debugging(seed=plan.seed, log_level="ERROR")
@@ -131,7 +133,7 @@ def configured(plan: Plan, policies: Mapping[str, Spaces]) -> Any:
     config = config.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=plan.report_every)
     if set(policies) != {POLICY}:
         config = config.multi_agent(
-            policies={name: PolicySpec(None, *pair) for name, pair in policies.items()},
+            policies={name: PolicySpec(None, *pair) for name, pair in policies.items()},  # type: ignore[no-untyped-call]
             policy_mapping_fn=lambda agent, *_, **__: agent,
         )
     return config
@@ -183,6 +185,7 @@ def training(plan: Plan, task: Task, scale: float) -> Iterator[Any]:
     with _cluster(plan), _quiet():
         config = config.environment(env_config={"task": placed(task), "scale": scale})
         config = config.env_runners(env_runner_cls=NativeRunner)
+        _check(config)
         algorithm = None
         try:
             algorithm = config.build_algo()
@@ -227,6 +230,19 @@ def _check_options(config: Any, options: Mapping[str, Any]) -> None:
             raise UserError(f"agent.rllib.options: unknown key {name!r}{nearest(name, known)}")
 
 
+def _check(config: Any) -> None:
+    """Ask RLlib whether the numbers go together."""
+    try:
+        config.validate()
+    except ValueError as error:
+        raise UserError(f"agent rllib: {str(error).strip().splitlines()[0]}") from None
+
+
+def _cores_reserved() -> int:
+    """Cores that a runner or learner waits for: none inside a task, since the cells of a run may hold them all."""
+    return 0 if ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.WORKER_MODE else 1
+
+
 @contextmanager
 def _cluster(plan: Plan) -> Iterator[None]:
     """The cluster that this process is part of, or one on this machine for as long as is needed."""
@@ -238,7 +254,7 @@ def _cluster(plan: Plan) -> Iterator[None]:
         )  # fmt: skip
     try:
         cores = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
-        if plan.actors > cores:
+        if plan.actors * _cores_reserved() > cores:
             raise UserError(
                 f"agent rllib asks for {plan.n_runners} runners and {plan.n_learners} learners, and the cluster has "
                 f"{cores} cores; set agent.rllib.n_runners and n_learners to fewer."

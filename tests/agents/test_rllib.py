@@ -131,6 +131,20 @@ def test_runners_and_learners_of_their_own_processes(ray_here: None) -> None:
         agent(work.brief, n_runners=8).fit(work, checks.Quiet())
 
 
+@pytest.mark.slow
+def test_a_cell_of_a_run_never_waits_for_the_cores_that_cells_hold(ray_here: None) -> None:
+    """As with ``--on ray``: a task that holds every core trains with runners of its own, to the same bits."""
+    import ray
+
+    def cell() -> dict[str, Any]:
+        made = agent(task().brief, n_runners=2)
+        made.fit(task(), checks.Quiet())
+        return made.state()
+
+    there = ray.get(ray.remote(num_cpus=4)(cell).remote(), timeout=200)
+    assert equal(there, cell())
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize(
     "space",
@@ -315,7 +329,9 @@ def test_what_cannot_work_is_refused_before_training(name: str, params: dict[str
         rllib.make(build(rllib.Config, params, "test"), task(name).brief)
 
 
-def test_an_unknown_option_is_named(ray_here: None) -> None:
+def test_wrong_options_are_named(ray_here: None) -> None:
+    with pytest.raises(UserError, match=r"agent rllib: `minibatch_size` \(999\) must be <="):
+        agent(task().brief, options={"minibatch_size": 999}).fit(task(), checks.Quiet())
     with pytest.raises(UserError, match="unknown key 'num_epoch'; did you mean 'num_epochs'"):
         agent(task().brief, options={"num_epoch": 3}).fit(task(), checks.Quiet())
 
