@@ -183,6 +183,7 @@ def test_orders_reach_the_exchange_once_and_the_account_is_the_exchanges(
     place, _ = checkpoint
     first, end = moments(40)
     config = RehearsalConfig(prints=4, cash=100_000.0)
+    monkeypatch.setattr("qframe_rl.venues.ccxt._KEPT", 4)
     with serve(markets(), config, start_ms=first + 5_000, faults=script_of(faults)) as exchange:
         account(exchange, monkeypatch)
         for stop in (first + 20 * 3_600_000, end):
