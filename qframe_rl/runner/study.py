@@ -107,7 +107,7 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
     return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume, fan), identity)(runs)
 
 
@@ -178,6 +178,7 @@ class _Work:
         config, rows = self.config, []
         shared = [one.subject.name, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.seed]
         shared += [] if config.train is None else [config.train]
+        shared += [config.risk.model_dump(mode="json")] if config.risk.binding else []
         for number, window in enumerate(one.windows):
             (segment,) = window.fold.test
             names = range(len(one.subject.settings)) if not one.subject.learns else [window.chosen]
