@@ -40,6 +40,12 @@ class Regimes(Protocol):
     def next(self, begin: bool, close: Float) -> Float:
         """The same for the last of (W, A) closes alone, (1, A, S). ``begin`` forgets what came before them."""
 
+    def carried(self) -> State:
+        """What `next` remembers."""
+
+    def carry(self, memory: State) -> None:
+        """Take over what `carried` returned."""
+
 
 class Thresholds:
     """Two thresholds: wild where volatility is high among its recent past, else reverting by the variance ratio."""
@@ -66,6 +72,14 @@ class Thresholds:
             self.past = np.concatenate([self.past[1:], newest])
         ratio = variance_ratios(close[-config.ratio_bars - 1 :], config.ratio_horizon, config.ratio_bars)
         return self._told(ratio, ranks(self.past, self.memory))
+
+    def carried(self) -> State:
+        """The volatilities of the recent past."""
+        return {"past": self.past.copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take the past over."""
+        self.past = np.array(memory["past"])
 
     def _measured(self, close: Float, first: int) -> tuple[Float, Float]:
         """(T - first, A) variance ratios, and how high volatility is among the recent past."""
@@ -146,6 +160,14 @@ class Chained:
         else:
             self.believed = self._filtered(close[-self.config.ratio_bars - 1 :], self.believed)[-1]
         return self.believed[None]
+
+    def carried(self) -> State:
+        """The belief in each state."""
+        return {"believed": self.believed.copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take the belief over."""
+        self.believed = np.array(memory["believed"])
 
     def _known(self) -> Fit:
         if self.fitted is None:

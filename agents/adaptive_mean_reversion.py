@@ -111,6 +111,14 @@ class AdaptiveMeanReversion:
         """The same for every row; the chain's filter begins where that of a session would."""
         return self._sized(*self._read(bars[first - self.window + 1 :, :, CLOSE], self.window - 1))
 
+    def carried(self) -> State:
+        """What the regimes are read from besides the bars to come."""
+        return self.regimes.carried()
+
+    def carry(self, memory: State) -> None:
+        """Take it over."""
+        self.regimes.carry(memory)
+
     def _read(self, close: Float, first: int) -> tuple[Float, Float]:
         """What rows ``first``.. of (T, A) closes show, and the probabilities of their states."""
         config = self.config

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, Memoryless, View
 from qframe_rl.config import Base
 from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
@@ -48,7 +48,7 @@ class Config(Base):
     """Exposures below this are zero."""
 
 
-class AdaptiveMeanReversionLegacy:
+class AdaptiveMeanReversionLegacy(Memoryless):
     """Sells what rose and buys what fell, on nearly every bar."""
 
     band = 0.0
