@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.rllib.names import ALGORITHMS, REPLAYS, Algorithm
 from qframe_rl.types import Orders, Single
@@ -83,7 +83,7 @@ QUICK = {
 """Parameters of a training that takes a second: for a first try, and for tests."""
 
 
-class Rllib:
+class Rllib(Memoryless):
     """A policy trained by RLlib behind the interface of a market or a problem.
 
     Ray is needed to train and for nothing else: what is learned are named arrays, and acting is plain torch.

@@ -70,6 +70,19 @@ class Batch(VecEnv):
         self._lengths[over] = 0
         return self._observation, (self.scale * rewards).astype(np.float32), over, infos
 
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """The exact state of every environment and of what is told of its episode."""
+        envs: Any = self.envs
+        told = {"returns": self._returns.copy(), "lengths": self._lengths.copy(), "shown": self._observation.copy()}
+        return {f"envs.{name}": value for name, value in envs.snapshot().items()} | told
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Return to a snapshot: the same actions then give the same bits."""
+        envs: Any = self.envs
+        envs.restore({name.removeprefix("envs."): v for name, v in state.items() if name.startswith("envs.")})
+        self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
+        self._observation = state["shown"].copy()
+
     def close(self) -> None:
         """Close the batch."""
         self.envs.close()
