@@ -163,13 +163,14 @@ class _Work:
 
     def _walk(self, subject: Subject) -> Judged:
         bench, walk = self.bench, self.config.walk(len(self.history), validated=subject.learns)
-        windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward")
+        windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
         title = f"record of {subject.title}"
         self.screen.begin(title)
         jobs = [(window.agent, self.history, window.fold.test[0]) for window in windows]
-        record = joined(journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
+        walked = [record for window in windows for record in window.records]
+        record = joined(walked or journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
         self.screen.end(title, f"{len(record) - 1} bars")
-        return Judged(subject, windows, record)
+        return Judged(subject, [window._replace(records=()) for window in windows], record)
 
     def _trials(self, one: Judged) -> list[Trial]:
         """Rows of the ledger: every setting that was judged, fold by fold."""
