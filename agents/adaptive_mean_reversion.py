@@ -94,6 +94,14 @@ class AdaptiveMeanReversion:
         band = config.band * config.max_exposure / self.n
         return rebalance(view, np.where(np.isnan(target), 0.0, target), band)
 
+    def carried(self) -> State:
+        """The volatilities of the recent past."""
+        return {"past": self.past.copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take the past over."""
+        self.past = np.array(memory["past"])
+
     def regimes(self, first: bool, close: Float) -> Float:
         """(A, 3) probabilities that prices revert, trend or are wild, from (W, A) closes; here they are 0 or 1."""
         config = self.config
@@ -170,6 +178,15 @@ class Fitted(AdaptiveMeanReversion):
         self.unit, self.centre, self.spread = (np.array(state[name]) for name in ("unit", "centre", "spread"))
         self.chain = Chain(*(np.array(state[name]) for name in Chain._fields))
         self.role = self._roles(self.chain)
+
+    def carried(self) -> State:
+        """The recent past, and the belief in each regime."""
+        return {**super().carried(), "believed": self.believed.copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take past and belief over."""
+        super().carry(memory)
+        self.believed = np.array(memory["believed"])
 
     def regimes(self, first: bool, close: Float) -> Float:
         """(A, 3) filtered probabilities."""

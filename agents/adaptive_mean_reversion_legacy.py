@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, Memoryless, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
 from qframe_rl.types import Float, Orders
@@ -42,7 +42,7 @@ class Config(Base):
     """Exposures below this are zero."""
 
 
-class AdaptiveMeanReversionLegacy:
+class AdaptiveMeanReversionLegacy(Memoryless):
     """Sells what rose and buys what fell, on nearly every bar."""
 
     def __init__(self, config: Config, brief: Brief):

@@ -81,6 +81,14 @@ class MeanReversion:
         measured = _MEASURED(numbers, bars[:, :, CLOSE], lambda: self._measured(bars, first))
         return self._walk(measured, times[first:], np.zeros(n), np.zeros(n, dtype=np.int64))
 
+    def carried(self) -> State:
+        """The side of each instrument, and since when."""
+        return {"side": self.side.copy(), "since": self.since.copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take the states over."""
+        self.side, self.since = np.array(memory["side"]), np.array(memory["since"])
+
     def _walk(self, measured: Float, times: Int, side: Float, since: Int) -> Float:
         config, out = self.config, np.empty(measured.shape[:2])
         age, aim = int(config.max_age_days * DAY), config.volatility_target / math.sqrt(self.bars_per_year)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.policy import Bars, Batch, Encoder, Head, Net, Shape, Torso
 from qframe_rl.policy.returns import Spread, discount, episodes, estimate
@@ -76,7 +76,7 @@ QUICK = {"total_steps": 2048, "n_envs": 8, "n_steps": 32, "batch_size": 128, "n_
 """Parameters of a training that takes a second: for a first try, and for tests."""
 
 
-class Ppo:
+class Ppo(Memoryless):
     """A policy behind the market's interface."""
 
     def __init__(self, config: Config, brief: Brief):

@@ -112,7 +112,7 @@ def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, 
     if not resume:
         shutil.rmtree(runs / identity, ignore_errors=True)
     (runs / identity).mkdir(parents=True, exist_ok=True)
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
     bench = Bench(history, market, runs / identity, screen, config.seed, resume, fan)
     return _Work(config, history, bench, identity, Trials(runs / NAME), fan)(checkpoints)
 
@@ -260,6 +260,7 @@ class _Work:
         span = iso(int(history.time[first]) - history.bar_ns), iso(int(history.time[last - 1]))
         setting = {**config.params, **params}
         shared = [config.agent, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.blocks]
+        shared += [config.risk.model_dump(mode="json")] if config.risk.binding else []
         return trial_of(
             rate_of(parts), span, history, kind="tune", run=self.identity, agent=config.agent, params=setting,
             config=[*shared, config.seed, setting], seed=config.seed, fold=number,
@@ -370,6 +371,7 @@ class _Work:
                 "fingerprint": self.identity,
                 "data": history.describe(),
                 "load": self.config.data.model_dump(mode="json"),
+                "risk": self.config.risk.model_dump(mode="json", exclude_defaults=True),
                 "periods": {part: period(history, getattr(fold, part)) for part in Fold._fields},
                 "choice": promotion["reason"],
                 "promotion": dict(promotion),

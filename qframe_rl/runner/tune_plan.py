@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from qframe_rl.config import Base, Range, Ref, Space, UserError, build, nearest, space_of
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 
 Sampler = Literal["tpe", "cmaes", "nsga2", "random"]
 _BUDGET = re.compile(r"(\d+)(m|min)?")
@@ -33,6 +34,8 @@ class Tune(Base):
     """Strategy of the catalogue."""
     params: dict[str, Any] = Field(default={})
     """Its parameters that differ from the defaults; one given here is not searched."""
+    risk: Limits = Limits()
+    """Limits of the risk engine in every training and backtest; the checkpoint keeps them."""
     space: tuple[str, ...] = ()
     """Where to look, in place of what the strategy's file says: ``FIELD=LOW:HIGH``, ``FIELD=LOW:HIGH:log`` or
     ``FIELD=A|B|C``, separated by commas."""

@@ -92,6 +92,21 @@ def test_an_episode_cut_off_is_worth_what_goes_on_and_one_that_ended_is_not(ends
     assert worth == pytest.approx(3.36 if ends else 5.0, rel=0.03)
 
 
+def test_an_episode_cut_off_is_valued_at_its_own_last_observation() -> None:
+    """Not at what the next one begins with, which is all that a reused buffer would still hold."""
+    config = ppo.Config(n_envs=3, n_steps=20)
+    net = ppo.Net(ppo.Shape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (8,), 0.0)
+    training = ppo.Training(config, net, Cut(3, ends=False), 0, Quiet())
+    training._look(0, training.envs.reset()[0])
+    last = training.collect()
+    with torch.inference_mode():
+        worth = float(net.see(torch.ones(1, 1))[1])
+        at_first = float(net.see(torch.zeros(1, 1))[1])
+    assert worth != pytest.approx(at_first, abs=1e-4)
+    assert last[4::5] == pytest.approx(np.full((4, 3), worth), abs=1e-6)
+    assert not np.delete(last, np.s_[4::5], axis=0).any()
+
+
 def task(n_rows: int = 1, actions: str = "levels") -> Any:
     from qframe_rl.bench.worlds import WorldTask
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from qframe_rl import catalog
-from qframe_rl.agent import Planner
+from qframe_rl.agent import Planner, View
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import metrics
+from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.batch import batch, lane, records, with_costs
-from qframe_rl.types import Segment
+from qframe_rl.types import History, Orders, Segment
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, market_for
+from tests.markets import panel
 
 
 def planners(kind: str, n: int) -> dict[str, Planner]:
@@ -69,6 +73,42 @@ def test_what_is_stated_ahead_does_not_look_ahead() -> None:
         for stop in np.random.default_rng(0).choice(np.arange(first + 1, len(history)), 50, replace=False):
             part = agent.targets(history.values[:stop], history.time[:stop], first)
             assert np.array_equal(part, whole[: stop - first], equal_nan=True), (name, stop)
+
+
+class Told:
+    """Asks now and then for what a generator says, up to four times its equity, and else leaves things as they are."""
+
+    window, band = 1, 0.0
+
+    def __init__(self, history: History, seed: int):
+        rng, shape = np.random.default_rng(seed), (len(history), len(history.instruments))
+        self.time = history.time
+        self.plan = np.where(rng.random(shape) < 0.02, rng.uniform(-4.0, 4.0, shape), np.nan)
+
+    def decide(self, view: View) -> Orders:
+        return rebalance(view, self.plan[np.searchsorted(self.time, view.time)])
+
+    def targets(self, bars: np.ndarray, times: np.ndarray, first: int) -> np.ndarray:
+        return self.plan[np.searchsorted(self.time, times)[first:]]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_happens_between_two_orders_is_what_sessions_give(n: int) -> None:
+    """Liquidation, ruin, funding large enough to tip a bar, gaps, a last bar: none may be passed over."""
+    history = panel(700, n, seed=8, volatility=0.02)
+    history = replace(history, funding=300.0 * history.funding)
+    market = market_for(history)
+    agents = [Told(history, seed) for seed in range(70)]
+    lanes = [lane(agent, history, Segment(1, 700), 1) for agent in agents]
+    liquidated = 0
+    for agent, result, kept in zip(agents, batch(market, lanes), records(market, lanes), strict=True):
+        record = backtest(market, agent, history, Segment(1, 700), 1)
+        assert kept.digest == record.digest
+        assert np.array_equal(record.account.equity, result.equity[: len(record)])
+        assert (result.equity[len(record) :] == result.equity[-1]).all()
+        assert result.costs == pytest.approx(metrics(record).costs, rel=1e-9, abs=1e-9)
+        liquidated += int((record.fills.forced != 0.0).any())
+    assert liquidated > 10
 
 
 def test_lanes_of_several_histories_and_bands_do_not_mix() -> None:
