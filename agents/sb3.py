@@ -276,7 +276,7 @@ class Sb3:
         return options
 
     def _scale(self, task: Task) -> float:
-        from qframe_rl.sb3.batch import return_scale
+        from qframe_rl.deep.scale import return_scale
 
         if self._state:
             return float(self._state["reward_scale"][0])

@@ -205,10 +205,14 @@ def _opened(given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str,
 
 def _said(result: Result, out: Console, *, as_json: bool) -> dict[str, Any] | None:
     """Say how it ended; the JSON object where one is asked for."""
+    from qframe_rl.runner.status import drift_said
+
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
+    drift = drift_said(result.drift_bps, result.drift_fills)
+    drift = f"{drift}\n" if drift else ""
     out.print(
         f"{result.state} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
-        f"journal {result.journal}\n"
+        f"journal {result.journal}\n{drift}"
         f"Run it again from its record: {program()} -m experiments.replay {result.journal}",
         highlight=False,
         soft_wrap=True,
@@ -221,6 +225,8 @@ def _said(result: Result, out: Console, *, as_json: bool) -> dict[str, Any] | No
         "journal": str(result.journal),
         "journal_hash": result.digest,
         "state": result.state,
+        "drift_bps": result.drift_bps,
+        "drift_fills": result.drift_fills,
     }
 
 

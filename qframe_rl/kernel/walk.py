@@ -91,7 +91,7 @@ def walk_rows(
                     if active[b]:
                         done[b] += 1
                         equity[b, done[b]] = account[b, EQUITY]
-                        _count(fills[b], sums[b])
+                        count(fills[b], sums[b])
         for b in range(first, last):
             for k in range(done[b], length[b]):
                 equity[b, k + 1] = account[b, EQUITY]
@@ -197,7 +197,7 @@ def _live_through(account: Float, holding: Float, bar: Float, sums: Float) -> fl
 
 
 @inlined
-def _count(fills: Float, sums: Float) -> None:
+def count(fills: Float, sums: Float) -> None:
     """Add what a bar cost, traded and filled to ``sums`` (3,); ``fills`` (A, 9) as in `qframe_rl.types.Fills`."""
     for a in range(len(fills)):
         f = fills[a]

@@ -35,7 +35,9 @@ from qframe_rl.kernel.columns import (
 from qframe_rl.kernel.lanes import LANES, scratch
 from qframe_rl.kernel.rows import advance_rows, target_rows
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, OWNED, TAKER, VOLUME_SHARE, Rules
-from qframe_rl.kernel.walk import walk_rows
+from qframe_rl.kernel.walk import count, walk_rows
+from qframe_rl.risk.columns import Watch, watch_for
+from qframe_rl.risk.rows import begin_rows, guarded_rows
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Int, Orders, Record, Segment
 
 T = TypeVar("T")
@@ -193,6 +195,7 @@ class _Walk:
         self.row = np.array([offset + one.first for offset, one in zip(offsets, lanes, strict=True)])
         self.account, self.holding = opened(market.cash, b), np.zeros((b, n, 2))
         self.holding[:, :, MARK] = np.stack([_marks(one) for one in lanes])
+        self.watch = watch_for(market.limits, market.rules.table, b)
 
     def results(self, room: Callable[[tuple[int, ...]], Float]) -> list[Result]:
         """What each account came to; ``room`` makes arrays."""
@@ -201,12 +204,15 @@ class _Walk:
         for k, one in enumerate(self.lanes):
             targets[k, : len(one.targets)] = one.targets
         equity[:, 0] = self.account[:, EQUITY]
-        walk_rows(
-            targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars,
-            _marks_alone(self.bars, rules), self.row, rules.table, rules.leverage, rules.shorting, equity, sums,
-            np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_), np.empty((b, a)), np.empty((0, a)),
-            np.zeros((b, a, N_FILLS)), scratch(a),
-        )  # fmt: skip
+        if self.watch is not None:
+            self._guarded(self.watch, targets, equity, sums, np.empty((0, b, 0)))
+        else:
+            walk_rows(
+                targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars,
+                _marks_alone(self.bars, rules), self.row, rules.table, rules.leverage, rules.shorting, equity, sums,
+                np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_), np.empty((b, a)), np.empty((0, a)),
+                np.zeros((b, a, N_FILLS)), scratch(a),
+            )  # fmt: skip
         return [
             Result(equity[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]))
             for k, n in enumerate(self.length.tolist())
@@ -221,12 +227,30 @@ class _Walk:
         rows[0, :, 0], rows[0, :, 2 + a : 2 + 2 * a] = self.account[:, CASH], self.holding[:, :, MARK]
         rows[0, :, 2 + 3 * a : 2 + 5 * a] = np.nan
         ends, active = np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_)
-        _walk(
-            targets, self.lanes[0].band, self.account, self.holding, self.bars, self.row, self.length, rules.table,
-            rules.leverage, rules.shorting, np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a),
-            np.empty((0, a)), active, ends, rows,
-        )  # fmt: skip
+        if self.watch is not None:
+            planned = np.ascontiguousarray(np.moveaxis(targets, 0, 1))
+            ends = self._guarded(self.watch, planned, np.empty((b, steps + 1)), np.zeros((b, 3)), rows)
+        else:
+            _walk(
+                targets, self.lanes[0].band, self.account, self.holding, self.bars, self.row, self.length, rules.table,
+                rules.leverage, rules.shorting, np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a),
+                np.empty((0, a)), active, ends, rows,
+            )  # fmt: skip
         return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
+
+    def _guarded(self, watch: Watch, targets: Float, equity: Float, sums: Float, rows: Float) -> Int:
+        """Walk held to limits; ``rows`` of journals are written if there is room for any. Return the bars of each."""
+        (b, _, a), rules, ends = targets.shape, self.market.rules, np.zeros(len(targets), dtype=np.int64)
+        time = np.concatenate(
+            [history.time for history in {id(one.history): one.history for one in self.lanes}.values()]
+        )
+        begin_rows(np.ones(b, dtype=np.bool_), self.account, time, self.row, watch)
+        _walk_guarded(
+            targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars, time, self.row,
+            rules.table, rules.leverage, rules.shorting, watch, equity, sums, rows, ends, np.zeros(b, dtype=np.bool_),
+            np.zeros((b, a)), np.empty((0, a)), np.zeros((b, a, N_FILLS)), scratch(a),
+        )  # fmt: skip
+        return ends
 
     def _record(self, rows: Float, one: Lane) -> Record:
         time = one.history.time[one.first : one.first + len(rows)]
@@ -269,6 +293,31 @@ def _walk(
         for b in range(len(row)):
             if active[b]:
                 _note(account[b], holding[b], orders[b], fills[b], rows[t + 1, b])
+
+
+@compiled
+def _walk_guarded(
+    targets: Float, length: Int, band: float, account: Float, holding: Float, bars: Float, time: Int, row: Int,
+    table: Float, leverage: float, shorting: bool, watch: Watch, equity: Float, sums: Float, rows: Float, ends: Int,
+    active: Bool, target: Float, offset: Float, fills: Float, work: Float,
+) -> None:  # fmt: skip
+    """Do what `walk_rows` and `_walk` do, bar by bar, with accounts held to limits."""
+    for t in range(targets.shape[1]):
+        for b in range(len(row)):
+            active[b] = t < length[b] and account[b, RUINED] == 0.0
+            ends[b] += 1 if active[b] else 0
+            for a in range(target.shape[1]):
+                target[b, a] = targets[b, t, a]
+        guarded_rows(
+            target, offset, band, account, holding, bars, time, row, active, table, leverage, shorting, watch, fills,
+            work,
+        )  # fmt: skip
+        for b in range(len(row)):
+            equity[b, t + 1] = account[b, EQUITY]
+            if active[b]:
+                count(fills[b], sums[b])
+                if len(rows) > 0:
+                    _note(account[b], holding[b], watch.asked[b], fills[b], rows[t + 1, b])
 
 
 @inlined

@@ -49,6 +49,10 @@ class Result:
     """Hash over every bar, order, fill and account; that of a backtest on the same bars."""
     repeated: int
     """Bars that were on record already when this process began."""
+    drift_bps: float | None
+    """How much more real books cost than the rule for bars, mean by notional; None where nothing filled by both."""
+    drift_fills: int
+    """Fills by both."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,10 @@ def paper(
         if ledger.writing:
             ledger.remark("process", {"says": state, "pid": os.getpid(), "bar": view.time})
         ledger.commit(desk.pulse())
-        return Result(state, float(view.account.equity), desk.n_bars, path, str(desk.digest), recording.n_repeated)
+        drift = desk.drift.mean_bps, desk.drift.n_fills
+        return Result(
+            state, float(view.account.equity), desk.n_bars, path, str(desk.digest), recording.n_repeated, *drift
+        )
     finally:
         writer.close()
 
@@ -243,6 +250,9 @@ class Replay:
     bars: int
     final_equity: float
     digest: str
+    drift_bps: float | None
+    """As in `Result`."""
+    drift_fills: int
 
 
 def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
@@ -266,4 +276,5 @@ def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
     # A record may end between a bar and its decision: the rest of that bar was never acted upon.
     with contextlib.suppress(RecordEnds):
         walk(desk, recording, agent, terms.window, Keeper(ledger, desk, recording, agent))
-    return Replay(ledger.n_repeated, desk.n_bars, float(desk.account.equity), str(desk.digest))
+    equity, drift = float(desk.account.equity), desk.drift
+    return Replay(ledger.n_repeated, desk.n_bars, equity, str(desk.digest), drift.mean_bps, drift.n_fills)

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from qframe_rl.config import Base, Ref, UserError
 from qframe_rl.evaluate.splits import Cpcv, WalkForward
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 
 BESIDE = ("buy_and_hold", "flat")
 """Judged beside every study."""
@@ -30,6 +31,8 @@ class Study(Base):
     twice with different parameters."""
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the strategies' configurations, by name or label; a parameter given here is not searched."""
+    risk: Limits = Limits()
+    """Limits of the risk engine in every training, backtest and replay of the study; each window begins ACTIVE."""
     walk_forward: int = Field(default=8, ge=1)
     """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
     train: int | None = Field(default=None, ge=1)

@@ -40,3 +40,10 @@ class Line:
     def _line(self, view: View) -> None:
         exposure = " ".join(f"{share:+.2f}" for share in view.account.exposure)
         self.show(f"{iso(view.time)}  bar {self.bars}  equity {float(view.account.equity):,.2f}  exposure {exposure}")
+
+
+def drift_said(drift_bps: float | None, n_fills: int) -> str:
+    """What the drift meter says at the end, as a sentence; empty where it has nothing to say."""
+    if drift_bps is None:
+        return ""
+    return f"real books cost {drift_bps:+.1f} bps more than the backtest's rule, mean of {n_fills} fills"

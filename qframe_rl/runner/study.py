@@ -107,7 +107,7 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
     return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume, fan), identity)(runs)
 
 
@@ -163,13 +163,14 @@ class _Work:
 
     def _walk(self, subject: Subject) -> Judged:
         bench, walk = self.bench, self.config.walk(len(self.history), validated=subject.learns)
-        windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward")
+        windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
         title = f"record of {subject.title}"
         self.screen.begin(title)
         jobs = [(window.agent, self.history, window.fold.test[0]) for window in windows]
-        record = joined(journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
+        walked = [record for window in windows for record in window.records]
+        record = joined(walked or journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
         self.screen.end(title, f"{len(record) - 1} bars")
-        return Judged(subject, windows, record)
+        return Judged(subject, [window._replace(records=()) for window in windows], record)
 
     def _trials(self, one: Judged) -> list[Trial]:
         """Rows of the ledger: every setting that was judged, fold by fold."""
@@ -178,6 +179,7 @@ class _Work:
         config, rows = self.config, []
         shared = [one.subject.name, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.seed]
         shared += [] if config.train is None else [config.train]
+        shared += [config.risk.model_dump(mode="json")] if config.risk.binding else []
         for number, window in enumerate(one.windows):
             (segment,) = window.fold.test
             names = range(len(one.subject.settings)) if not one.subject.learns else [window.chosen]

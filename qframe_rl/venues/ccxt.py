@@ -26,6 +26,8 @@ _MS = 1_000_000
 _SPAN_MS = 6 * 86_400_000
 """One request for trades reaches no further: Binance lists seven days at a time."""
 _OVERLAP_MS = 600_000
+_KEPT = 5000
+"""Orders, and trades, that are remembered: many times those of the time that is read again."""
 _ULP = 1e-9
 
 
@@ -81,7 +83,7 @@ class ExchangeVenue:
         self._n_orders = 0
         self._names: dict[str, int] = {}
         self._ordered = np.zeros(n)
-        self._seen: set[str] = set()
+        self._seen: dict[str, None] = {}
         self._since_ms = 0
         self._time = -1
         self._began = False
@@ -90,7 +92,8 @@ class ExchangeVenue:
         """What is known of account, orders and trades between two bars, as JSON."""
         return {
             "account": [packed(field) for field in self.account], "terminated": self.terminated,
-            "trouble": list(self.trouble), "orders": self._n_orders, "names": self._names, "seen": sorted(self._seen),
+            "trouble": list(self.trouble), "orders": self._n_orders,
+            "names": list(self._names.items()), "seen": list(self._seen),
             "since_ms": self._since_ms, "time": self._time, "began": self._began,
         }  # fmt: skip
 
@@ -98,7 +101,7 @@ class ExchangeVenue:
         """Take over what `carried` returned."""
         self.account, self.terminated = Account(*map(unpacked, memory["account"])), memory["terminated"]
         self.trouble, self._n_orders = tuple(memory["trouble"]), memory["orders"]
-        self._names, self._seen = dict(memory["names"]), set(memory["seen"])
+        self._names, self._seen = dict(memory["names"]), dict.fromkeys(memory["seen"])
         self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
 
     def submit(self, orders: Orders) -> None:
@@ -171,6 +174,9 @@ class ExchangeVenue:
         self.account = Account(cash, after, mark)
         self.terminated = self._began and float(self.account.equity) <= 0.0
         self._ordered = np.zeros_like(self._ordered)
+        for kept in (self._names, self._seen):
+            for old in list(kept)[:-_KEPT]:
+                del kept[old]
         return fills
 
     def _warms_up(self) -> bool:
@@ -258,7 +264,7 @@ class ExchangeVenue:
         for one in trades:
             if one["id"] in self._seen or one["order"] not in self._names:
                 continue
-            self._seen.add(one["id"])
+            self._seen[one["id"]] = None
             a = symbols.index(one["symbol"])
             columns[a, 0] += one["quantity"] - one["fee_base"]
             gross[a] += one["quantity"]
@@ -266,7 +272,7 @@ class ExchangeVenue:
             cost[a] += (one["quantity"] - one["fee_base"]) * one["price"]
             columns[a, 2] += one["fee"]
         for number, (symbol, paid) in funding.items():
-            self._seen.add(number)
+            self._seen[number] = None
             columns[symbols.index(symbol), 5] += paid
         filled = columns[:, 0]
         columns[:, 1] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)

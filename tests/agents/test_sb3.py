@@ -110,7 +110,8 @@ def test_a_batch_that_reuses_its_buffer_is_stored_as_it_was_seen() -> None:
 
 
 def test_a_cut_episode_is_bootstrapped_and_rewards_are_scaled() -> None:
-    from qframe_rl.sb3.batch import Batch, return_scale
+    from qframe_rl.deep.scale import return_scale
+    from qframe_rl.sb3.batch import Batch
 
     batch = Batch(OneBuffer(3), scale=0.5)
     batch.reset()

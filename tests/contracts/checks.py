@@ -200,10 +200,8 @@ class Relay:
         self.window = self.agent.window
 
     def decide(self, view: View) -> Orders:
-        if self.n and self.n % self.bars == 0:
-            assert isinstance(self.agent, Portable)
-            memory = self.agent.carried()
-            assert memory is not None
+        memory = self.agent.carried() if isinstance(self.agent, Portable) else None
+        if memory is not None and self.n and self.n % self.bars == 0:
             fresh = self.make()
             assert isinstance(fresh, Portable)
             fresh.carry({name: unpacked(packed(value)) for name, value in memory.items()})

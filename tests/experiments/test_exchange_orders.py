@@ -26,6 +26,7 @@ from qframe_rl.runner.open import Opened, opened_live
 from qframe_rl.runner.paper import Result, paper
 from qframe_rl.runner.permit import exchange_venue
 from qframe_rl.types import HOUR, Orders
+from qframe_rl.venues.ccxt import ExchangeVenue
 from tests.experiments.test_rehearsed_paper import Lockstep, account, same_again
 from tests.markets import START, panel
 
@@ -198,6 +199,40 @@ def test_flatten_closes_everything_at_once_halts_and_only_resume_leaves_it(
         assert len(truth(exchange, kind)[1]) > n_orders
         assert [p["state"] for k, p in recorded(tmp_path) if k == "state"] == ["FLATTEN", "HALTED", "ACTIVE"]
     assert result.bars == 15
+
+
+class Killed(BaseException):
+    """Ends a session as a signal would that nothing can catch."""
+
+
+def test_a_flatten_that_was_killed_half_way_is_finished_at_the_next_start(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, when = checkpoints["perpetual"], FIRST + 6 * HOUR_MS + 300_000
+    seen: list[dict[str, float]] = []
+    with serve(markets("perpetual"), RehearsalConfig(prints=4, cash=100_000.0), start_ms=FIRST + 5_000) as exchange:
+        account(exchange, monkeypatch)
+
+        def killed(venue: ExchangeVenue) -> Any:
+            raise Killed
+
+        def between(now: int) -> None:
+            if now >= when:
+                order(tmp_path / "journal.db", "flatten")
+
+        with monkeypatch.context() as half_way:
+            half_way.setattr(ExchangeVenue, "held", killed)
+            with pytest.raises(Killed):
+                session(place, "perpetual", exchange, tmp_path, FIRST + 9 * HOUR_MS, between, Resting())
+        assert len(truth(exchange, "perpetual")[0]) == 2
+
+        def noted(now: int) -> None:
+            seen.append(truth(exchange, "perpetual")[0])
+
+        result = session(place, "perpetual", exchange, tmp_path, FIRST + 9 * HOUR_MS + 10_000, noted, Resting())
+        assert flat(seen[0])
+    assert [p["state"] for k, p in recorded(tmp_path) if k == "state"] == ["FLATTEN", "HALTED"]
+    assert result.bars == 9
 
 
 def flat(held: dict[str, float]) -> bool:

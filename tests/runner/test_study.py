@@ -27,7 +27,7 @@ from qframe_rl.runner.plan import Study
 from qframe_rl.runner.report import write_report
 from qframe_rl.runner.study import study
 from qframe_rl.runner.train import train
-from qframe_rl.runner.windows import grid, run_all, score
+from qframe_rl.runner.windows import Bench, grid, journals, run_all, score
 from qframe_rl.types import Segment, iso
 
 SMALL: dict[str, Any] = {
@@ -255,6 +255,21 @@ def test_agents_that_are_walked_bar_by_bar_give_the_same_as_a_batch() -> None:
         fast, slow = run_all(market, jobs, 300, delay=delay)
         assert fast.trades == slow.trades
         assert np.array_equal(fast.equity, slow.equity)
+
+
+def test_a_learner_is_walked_once_for_figures_and_journal(tmp_path: Path) -> None:
+    """What is kept of the judged bars is what walking them again would give."""
+    history = synthetic("gbm", 2500, seed=2)
+    market = make_market(Ref(name="auto"), history.instruments, history.columns, history.bar_ns)
+    bench = Bench(history, market, tmp_path, Silent(), 0, resume=False)
+    subject = bench.subject("mean_reversion", {"entry": "fitted", "regime_bars": 60, "mean_bars": 24}, 1)
+    assert subject.learns
+    folds = list(Study(walk_forward=2).walk(len(history), validated=True).split(history))
+    for window in bench.windows(subject, folds, "walk-forward", kept=True):
+        (again,) = journals(market, [(window.agent, history, window.fold.test[0])], bench.window)
+        assert np.array_equal(window.records[0].account.equity, again.account.equity)
+        assert np.array_equal(window.judged[0][0].equity, again.account.equity)
+    assert bench.windows(subject, folds[:1], "again")[0].records == ()
 
 
 def test_data_config_is_that_of_every_door() -> None:
