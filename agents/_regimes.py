@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 N = 3
 """Regimes, and hidden states: reverting, trending, volatile."""
-_RECENT = 16
-"""Results that are kept for settings in a row that share them: a tuner goes round the parts of its training bars."""
-_READ, _FITTED = Remembered(_RECENT), Remembered(_RECENT)
+RECENT = 4
+"""Readings that are kept for settings in a row that share them: a tuner goes round the parts of its training bars."""
+_READ, _FITTED = Remembered(RECENT), Remembered(4 * RECENT)
 
 
 class Regimes(Protocol):

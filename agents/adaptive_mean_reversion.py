@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from agents._measures import log_returns, volatilities, z_scores
-from agents._regimes import Chained, Regimes, Thresholds
+from agents._regimes import RECENT, Chained, Regimes, Thresholds
 from qframe_rl.agent import Brief, Log, State, Task, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.features import Remembered, frozen
@@ -26,7 +26,7 @@ from qframe_rl.types import CLOSE, DAY, YEAR, Float, Int, Orders
 
 _KELLY_SHARE, _KELLY_CAP = 0.5, 0.25
 """Half of Kelly's fraction is staked, and never more than a quarter of equity (ALGORITHMS, card 4.1)."""
-_MEASURED = Remembered(16)
+_MEASURED = Remembered(RECENT)
 
 
 class Config(Base):
