@@ -340,7 +340,8 @@ class Training:
 
     def _encode(self, units: Tensor, head: Head | None = None) -> Tensor:
         """Encodings of units of bars."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+        enabled = self.dtype is not torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled, cache_enabled=False):
             return cast(Bars, self.bars).encode(units, cast(Encoder, (head or self.head).net.encoder))
 
     def _each(self, do: Callable[..., Any], *rows: Sequence[Any]) -> list[Any]:
