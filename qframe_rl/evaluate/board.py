@@ -51,11 +51,15 @@ class Board:
 
 
 def order(boards: Sequence[Board]) -> list[str]:
-    """Names of all rows: strategies by their mean Sharpe ratio over the markets, highest first, then `BASELINES`."""
+    """Names of all rows: strategies by what their Sharpe ratio is above holding's, highest first, then `BASELINES`.
+
+    It is the mean over the markets that a strategy was studied on: that one of them rose is no merit of its.
+    """
     found: dict[str, list[float]] = {}
     for board in boards:
+        held = next(row["sharpe"] for row in board.rows if row["agent"] == "buy_and_hold")
         for row in board.rows:
-            found.setdefault(row["agent"], []).append(row["sharpe"])
+            found.setdefault(row["agent"], []).append(row["sharpe"] - held)
     ranked = sorted(found, key=lambda name: (-float(np.mean(found[name])), name))
     return [n for n in ranked if n not in BASELINES] + [n for n in BASELINES if n in found]
 
