@@ -78,7 +78,7 @@ class MeanReversion:
         """Walk the same states over all rows, beginning flat."""
         n, config = bars.shape[1], self.config
         numbers = (config.mean_bars, config.regime_bars, config.volatility_bars, config.quiet, config.wild, first)
-        measured = _MEASURED(numbers, bars[:, :, CLOSE], lambda: self._measured(bars, first))
+        measured = _MEASURED(numbers, [bars[:, :, CLOSE]], lambda: self._measured(bars, first))
         return self._walk(measured, times[first:], np.zeros(n), np.zeros(n, dtype=np.int64))
 
     def carried(self) -> State:

@@ -225,6 +225,20 @@ def test_the_last_bar_of_an_instrument_pays_out_at_its_close() -> None:
     assert after.equity == pytest.approx(1000 + 220 * (1 - 0.002))
 
 
+def test_a_fee_of_the_last_bar_beyond_all_that_is_left_is_borne_by_the_venue() -> None:
+    coin = Instrument("C", "perpetual", taker_fee=0.01, maintenance=0.0)
+    state = account(cash=-999.0, position=10.0)  # equity 1, and the fee is 10
+    after, fills = settle(state, order(0.0), bar(100, 100, 100, 100, final=True), rules(coin))
+    assert (after.cash, after.position[0], fills.fee[0], fills.absorbed) == (0.0, 0.0, 10.0, 9.0)
+    two = rules_of((coin, coin), shorting=True, leverage=5.0)
+    state = Account(np.array(-1049.0), np.array([10.0, 0.5]), np.array([100.0, 100.0]))
+    b = Bar(0, np.full((2, 5), 100.0), np.zeros(2), np.array([True, False]))
+    after, fills = settle(state, Orders.market(np.zeros(2)), b, two)
+    assert fills.forced.tolist() == [-10.0, -0.5]  # what is left has no equity behind it
+    assert (after.cash, fills.absorbed) == (0.0, 9.0)
+    assert fills.fee.tolist() == [10.0, 0.0]
+
+
 def test_inputs_are_left_as_they_were() -> None:
     state, orders, b = account(position=1.0), order(2.0), bar(100, 110, 90, 105, funding=0.1)
     settle(state, orders, b, rules())

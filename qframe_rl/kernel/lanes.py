@@ -315,8 +315,32 @@ def liquidate(n: int, w: Float, k: int, table: Float) -> None:
         if v[HELD + k] != 0.0 and table[a, OWNED] == 0.0:
             w[RUINED + k] = 1.0
             force(v, w, k, v[WORTH + k], table[a, LIQUIDATION])
-    if w[RUINED + k] > 0.0 and w[CASH + k] < w[MOVING + k]:
-        w[ABSORBED + k] = w[MOVING + k] - w[CASH + k]
+    if w[RUINED + k] > 0.0:
+        _absorb(w, k)
+
+
+@inlined
+def bear(n: int, w: Float, k: int, table: Float) -> None:
+    """Close the book of lane ``k`` at its marks, if the fees of last bars took more than it had."""
+    worth = w[CASH + k]
+    for a in range(n):
+        v = w[ACCOUNT + a * INSTRUMENT :]
+        worth += v[HELD + k] * v[MARK + k] if v[HELD + k] != 0.0 else 0.0
+    if worth >= 0.0:
+        return
+    w[RUINED + k] = 1.0
+    for a in range(n):
+        v = w[ACCOUNT + a * INSTRUMENT :]
+        if v[HELD + k] != 0.0 and table[a, OWNED] == 0.0:
+            force(v, w, k, v[MARK + k], 0.0)
+    _absorb(w, k)
+
+
+@inlined
+def _absorb(w: Float, k: int) -> None:
+    """Let the venue bear what lane ``k`` owes."""
+    if w[CASH + k] < w[MOVING + k]:
+        w[ABSORBED + k] += w[MOVING + k] - w[CASH + k]
         w[CASH + k] = w[MOVING + k]
 
 

@@ -311,6 +311,8 @@ def _pay_out(n: int, count: int, w: Float, table: Float) -> None:
         for k in range(count):
             if v[lanes.FINAL + k] != 0.0 and v[lanes.HELD + k] != 0.0:
                 lanes.force(v, w, k, v[lanes.MARK + k], table[a, TAKER])
+    for k in range(count):
+        lanes.bear(n, w, k, table)
 
 
 @inlined

@@ -41,7 +41,7 @@ class Watch(NamedTuple):
     terms: Float
     """(N_TERMS,) the limits."""
     sizes: Float
-    """(A, 3) lot, tick and minimum notional."""
+    """(A, 4) lot, tick, minimum notional, and that of an order that closes a position."""
     state: Float
     """(B, N_STATE)."""
     sent: Int
@@ -75,8 +75,8 @@ def terms_of(limits: Limits) -> Float:
 
 
 def sizes_of(instruments: tuple[Instrument, ...]) -> Float:
-    """(A, 3) lot, tick and minimum notional of instruments."""
-    return np.array([(i.lot, i.tick, i.min_notional) for i in instruments], dtype=np.float64)
+    """(A, 4) lot, tick, minimum notional, and that of an order that closes a position, of instruments."""
+    return np.array([(i.lot, i.tick, i.min_notional, i.min_notional) for i in instruments], dtype=np.float64)
 
 
 def watch_of(limits: Limits, sizes: Float, n_accounts: int, capacity: int | None = None) -> Watch:
@@ -87,7 +87,7 @@ def watch_of(limits: Limits, sizes: Float, n_accounts: int, capacity: int | None
     limits
         What binds.
     sizes
-        (A, 3) lot, tick and minimum notional.
+        (A, 4) lot, tick, minimum notional, and that of an order that closes a position.
     n_accounts
         B.
     capacity
@@ -116,4 +116,4 @@ def watch_for(limits: Limits, table: Float, n_accounts: int) -> Watch | None:
     """Make the memory of B accounts under the market rules ``table`` (A, 12); None where no limit binds."""
     if not limits.binding:
         return None
-    return watch_of(limits, table[:, [LOT, TICK, MIN_NOTIONAL]], n_accounts)
+    return watch_of(limits, table[:, [LOT, TICK, MIN_NOTIONAL, MIN_NOTIONAL]], n_accounts)

@@ -126,6 +126,10 @@ class RiskEngine:
         self._limits = limits
         self._watch.terms[:] = terms_of(limits)
 
+    def close_any(self) -> None:
+        """Count contracts as closable whatever they are worth: an exchange asks nothing of orders that only reduce."""
+        self._watch.sizes[[i.kind == "perpetual" for i in self.instruments], -1] = 0.0
+
     @property
     def state(self) -> State:
         """How free trading is."""
@@ -218,7 +222,7 @@ class RiskEngine:
             self._orders, self._filled, self._money, self._holding, self._time, _FIRST, _ONE, self._watch
         )  # fmt: skip
         trips = int(self._watch.trips[0])
-        return self._why(trips, float(self._money[0, EQUITY])) if trips else ()
+        return self._why(trips, account) if trips else ()
 
     def check(self, time: int, orders: Orders, account: Account, now: Conditions) -> Verdict:
         """Pass, cut or refuse the orders of one decision.
@@ -268,8 +272,9 @@ class RiskEngine:
             if cut:
                 yield f"{rule}: {', '.join(cut)}"
 
-    def _why(self, trips: int, equity: float) -> tuple[str, ...]:
+    def _why(self, trips: int, account: Account) -> tuple[str, ...]:
         """What led to another state, in words."""
+        equity = float(account.equity)
         reasons = [
             f"{rule}: equity {equity:.2f} is {1.0 - equity / start:.2%} under {start:.2f}"
             for bit, rule, start in (
@@ -281,5 +286,6 @@ class RiskEngine:
         if trips & REJECTED:
             reasons.append(f"max_rejects: nothing of {self.rejects} orders in a row was filled")
         if trips & FLAT:
-            reasons.append("FLATTEN: every position is closed")
+            rest = ", but for what is too small to be sold" if account.position.any() else ""
+            reasons.append(f"FLATTEN: every position is closed{rest}")
         return tuple(reasons)

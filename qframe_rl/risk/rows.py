@@ -55,7 +55,7 @@ from qframe_rl.types import CLOSE, DAY, HOUR, Bool, Float, Int
 
 _ULP = 1e-9
 """Share of a lot that a product such as 3 x 0.1 may miss by; as in the kernel."""
-_LOT, _TICK, _LEAST = range(3)
+_LOT, _TICK, _LEAST, _CLOSES = range(4)
 
 
 @compiled
@@ -296,6 +296,12 @@ def _note(orders: Float, now: int, watch: Watch, b: int) -> None:
         watch.state[b, DECISIONS] += 1.0
 
 
+@inlined
+def _closable(size: float, mark: float, sizes: Float) -> bool:
+    """Whether an order can close a position of a size: at least a lot, and worth what is asked for."""
+    return bool((size > 0.0) & (size >= sizes[_LOT]) & (not size * mark < sizes[_CLOSES]))
+
+
 @compiled
 def watch_rows(
     orders: Float, fills: Float, account: Float, holding: Float, time: Int, row: Int, active: Bool, watch: Watch
@@ -321,7 +327,7 @@ def watch_rows(
                 state[PEAK], state[RESUMED] = equity, 0.0
             state[PEAK] = max(state[PEAK], equity)
             _count_rejects(orders[b], fills[b], state)
-            watch.trips[b] = _trip(equity, holding[b], watch.terms, state)
+            watch.trips[b] = _trip(equity, holding[b], watch.terms, watch.sizes, state)
 
 
 @inlined
@@ -338,7 +344,7 @@ def _count_rejects(orders: Float, fills: Float, state: Float) -> None:
 
 
 @inlined
-def _trip(equity: float, holding: Float, terms: Float, state: Float) -> int:
+def _trip(equity: float, holding: Float, terms: Float, sizes: Float, state: Float) -> int:
     """Go to another state where a limit is reached; return why."""
     before, trips = state[STATE], 0
     if before < terms[ON_LOSS]:
@@ -350,7 +356,7 @@ def _trip(equity: float, holding: Float, terms: Float, state: Float) -> int:
         state[STATE] = HALTED
     held = False
     for a in range(len(holding)):
-        held = held | (holding[a, POSITION] != 0.0)
+        held = held | _closable(abs(holding[a, POSITION]), holding[a, MARK], sizes[a])
     if state[STATE] == FLATTEN and not held:
         trips |= FLAT
         state[STATE] = HALTED

@@ -15,7 +15,7 @@ from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Digest, Listener
 from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import Account, Bar, Bool, Fills, Instrument, Orders
+from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift, TwinVenue
 from qframe_rl.venues.ccxt import ExchangeVenue
 from qframe_rl.venues.venue import Lasting, Venue
@@ -132,8 +132,9 @@ class Desk:
         self.n_bars = 0
         self._heard = 0
         self._venue = venue
+        if isinstance(venue, ExchangeVenue):
+            engine.close_any()
         self._ledger = ledger
-        self._instruments = instruments
         self._symbols = [i.symbol for i in instruments]
         self._operator = operator
         self._quotes, self._quoted = quotes, quoted
@@ -279,24 +280,11 @@ class Desk:
         reasons = self.engine.settled(view.time, view.account, self._sent, view.fills)
         if isinstance(self._venue, ExchangeVenue) and self._venue.trouble:
             reasons += self.engine.trip(self._venue.trouble)
-        if self.engine.state == "FLATTEN" and not self._closable(view.account).any():
-            reasons += self.engine.trip(("FLATTEN: every position is closed, but for what is too small to be sold",))
         if reasons:
             self._tell(view.time, reasons)
         for listener in self.listeners:
             listener.settled(view, self._sent)
         self.snapshot(view)
-
-    def _closable(self, account: Account) -> Bool:
-        """(A,) whether there is a position that an order can close: a lot, and worth what the exchange asks for.
-
-        Orders that only reduce a contract may be worth less on an exchange, but not by the rule for bars.
-        """
-        exempt = isinstance(self._venue, ExchangeVenue)
-        least = [0.0 if exempt and i.kind == "perpetual" else i.min_notional for i in self._instruments]
-        size = np.abs(account.position)
-        lots = np.array([i.lot for i in self._instruments])
-        return np.asarray((size > 0.0) & (size >= lots) & ~(size * account.mark < np.array(least)))
 
     def ended(self, view: View) -> None:
         """Write what is left."""

@@ -96,6 +96,7 @@ class Bench:
         self.history, self.market, self.folder = history, market, folder
         self.screen, self.seed, self.resume = screen, seed, resume
         self.window, self.fan = market.interface.window, fan or Here()
+        self._markets: dict[Segments, Market] = {}
 
     def make(self, name: str, config: Base, market: Market | None = None, seed: int = 0) -> Agent:
         """Make an agent, untrained."""
@@ -159,7 +160,7 @@ class Bench:
         return kept
 
     def _learned(self, subject: Subject, folds: Sequence[Fold], what: str, title: str, kept: bool) -> list[Window]:
-        markets = tuple(self.market.fit([(self.history, fold.train)]) for fold in folds)
+        markets = tuple(self._fitted(fold.train) for fold in folds)
         ground = Ground(self.history, tuple(folds), markets)
         cells = {
             (number, k): Training(subject.name, config, number, seed_for(self.seed, subject.name, number, k))
@@ -180,10 +181,20 @@ class Bench:
                 scores.append(task.validate(agent) if len(subject.settings) > 1 else 0.0)
             chosen = int(np.argmax(scores))
             best = agents[chosen]
-            walked = tuple(walk(markets[number], best, self.history, s, self.window) for s in fold.test)
-            judged = [[result_of(record) for record in walked]]
+            walked: tuple[Record, ...] = ()
+            if planner(best) is None:
+                walked = tuple(walk(markets[number], best, self.history, s, self.window) for s in fold.test)
+                judged = [[result_of(record) for record in walked]]
+            else:
+                judged = [run_all(markets[number], [(best, self.history, s) for s in fold.test], self.window)]
             found.append(Window(fold, chosen, tuple(scores), best, judged, walked if kept else ()))
         return found
+
+    def _fitted(self, train: Segments) -> Market:
+        """The market with its scaler fitted on training bars, once for all subjects."""
+        if train not in self._markets:
+            self._markets[train] = self.market.fit([(self.history, train)])
+        return self._markets[train]
 
     def _train(self, ground: Ground, cells: Sequence[tuple[Training, Path]], title: str) -> None:
         """Train what is not there from an earlier run, wherever that is done, and keep what was learned."""

@@ -379,9 +379,9 @@ def test_without_ray_training_is_refused_in_one_sentence(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_what_was_trained_by_ray_trades_on_paper_where_there_is_none(tmp_path: Path) -> None:
     sets = [f"--set=agent.rllib.{name}={value}" for name, value in
-            (("total_steps", 512), ("n_envs", 8), ("n_steps", 32), ("hidden", "16,8"))]  # fmt: skip
+            (("total_steps", 8192), ("n_envs", 16), ("n_steps", 32), ("hidden", "16,8"))]  # fmt: skip
     places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
-    trained = python(TRAIN, ["--bars", "3000", "--agents", "rllib", *sets, *places, "--json"])
+    trained = python(TRAIN, ["--bars", "3000", "--agents", "rllib", *sets, "--set=resamples=100", *places, "--json"])
     assert trained.returncode == 0, trained.stderr
     place = next((tmp_path / "runs").glob("*/agents/rllib-0-0"))
     out = ["--speed", "max", "--json", "--out"]
@@ -393,3 +393,4 @@ def test_what_was_trained_by_ray_trades_on_paper_where_there_is_none(tmp_path: P
     results = [json.loads(one.stdout.splitlines()[-1]) for one in found]
     assert results[0]["journal_hash"] == results[1]["journal_hash"]
     assert results[1]["bars"] > 100
+    assert results[1]["final_equity"] != 10_000.0, "it trades"

@@ -19,9 +19,15 @@ from tests.contracts import checks
 from tests.contracts.test_agents import bars, market_for
 from tests.markets import panel
 
+LEARNERS = {
+    "adaptive_mean_reversion": ({}, {"regime": "variance_ratio"}, {"sizing": "kelly"}),
+    "mean_reversion": ({"entry": "fitted", "regime_bars": 60},),
+}
+"""Rules that are fitted in no time, with settings to try them in."""
+
 
 def planners(kind: str, n: int) -> dict[str, Planner]:
-    """Those of the catalogue that need no training."""
+    """Those of the catalogue that need no training, and those that are trained at once."""
     history = bars(kind, n)
     market = market_for(history)
     found = {}
@@ -34,11 +40,17 @@ def planners(kind: str, n: int) -> dict[str, Planner]:
                 continue
             if isinstance(agent, Planner) and not hasattr(agent, "fit"):
                 found[name] = agent
+    for name, settings in LEARNERS.items():
+        for params in settings:
+            agent = checks.setup(name, market, history, params)
+            assert isinstance(agent, Planner)
+            found[f"{name} {params}"] = agent
     return found
 
 
 def test_the_shipped_rules_are_planners() -> None:
-    assert {"flat", "buy_and_hold", "random", "momentum", "mean_reversion"} <= set(planners("spot", 1))
+    rules = {"flat", "buy_and_hold", "random", "momentum", "mean_reversion", "adaptive_mean_reversion_legacy"}
+    assert rules <= set(planners("spot", 1))
 
 
 @pytest.mark.parametrize(("kind", "n"), [("spot", 1), ("perpetual", 1), ("perpetual", 3)])

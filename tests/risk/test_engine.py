@@ -213,6 +213,23 @@ def test_a_new_day_forgives_the_daily_loss_but_not_the_drawdown() -> None:
     assert "max_drawdown" in engine.settled(26 * HOUR, account(cash=8_500.0), buy(0.0), fills([0.0, 0.0]))[0]
 
 
+def test_what_is_too_small_to_be_sold_does_not_keep_an_engine_from_halting() -> None:
+    ended = {}
+    for exempt in (False, True):
+        engine = RiskEngine(Limits(), COINS)
+        if exempt:
+            engine.close_any()
+        engine.begin(0, account())
+        engine.command("flatten")
+        for k, position in enumerate([(1.0, 0.0), (0.04, 0.3), (0.0004, 0.09)]):
+            reasons = engine.settled(k * HOUR, account(position=position), buy(0.0), fills([0.0, 0.0]))
+            if engine.state is State.HALTED:
+                ended[exempt] = k
+                assert reasons == ("FLATTEN: every position is closed, but for what is too small to be sold",)
+                break
+    assert ended == {False: 1, True: 2}
+
+
 def test_rejects_in_a_row_halt_but_resting_orders_are_no_rejects() -> None:
     engine = RiskEngine(Limits(max_rejects=3), COINS)
     engine.begin(0, account())

@@ -67,7 +67,7 @@ def served(speed: str, faults: str, seed: int) -> tuple[int, str]:
     return pid, os.read(ready, 200).decode().strip()
 
 
-def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int) -> tuple[int, int, int]:
+def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int, longest_s: float) -> tuple[int, int, int]:
     """Start and kill until there were ``kills``, then run to bar ``ended``; return kills, starts and failures."""
     rng = random.Random(seed)
     done = starts = failed = 0
@@ -75,7 +75,7 @@ def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int) -> 
         starts += 1
         last = verify(journal).seq if journal.exists() else 0
         pid = child(argv, said=journal.parent.with_name("said.txt"))
-        until = time.monotonic() + rng.uniform(0.2, 4.0)
+        until = time.monotonic() + rng.uniform(0.2, longest_s)
         status = None
         while status is None and (done >= kills or time.monotonic() < until):
             got, code = os.waitpid(pid, os.WNOHANG)
@@ -163,7 +163,8 @@ def main() -> None:
     parser.add_argument("--faults", default="storm")
     parser.add_argument("--speed", default="7200x")
     parser.add_argument("--orders", default="paper", choices=("paper", "testnet"))
-    parser.add_argument("--bars", type=int, default=3, help="bars to settle at least")
+    parser.add_argument("--bars", type=int, default=60, help="bars to settle at least")
+    parser.add_argument("--longest", type=float, default=4.0, help="longest life of a process, seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--snapshot-bars", default="7", help="bars between snapshots")
     given = parser.parse_args()
@@ -178,7 +179,7 @@ def main() -> None:
         keys = RehearsalConfig()
         os.environ |= {"BINANCE_API_KEY": keys.api_key, "BINANCE_SECRET": keys.secret}
         try:
-            kills, starts, failed = lives(argv, given.kills, given.seed, journal, given.bars)
+            kills, starts, failed = lives(argv, given.kills, given.seed, journal, given.bars, given.longest)
             truth = truth_of(url)
         finally:
             os.kill(exchange, signal.SIGKILL)
