@@ -41,7 +41,7 @@ def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
     """Frames a second from environment to updated weights, two threads; and the time to a known optimum."""
     frames = 2048 if small else 524_288
     shape = {"n_envs": 64, "n_steps": 16, "batch_size": 512} if small else {}
-    recurrent = {"n_envs": 1024, "network": "lstm"} | shape
+    recurrent = {"network": "lstm"} | shape
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
@@ -61,7 +61,7 @@ def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
     plain = {"gemm": 1.0 / FLOPS, "sb3-default": 1.0, "sb3-tuned": 1.0}
     return [
         *rows("train.ppo", 4096, found["train.ppo"], "frames/s", plain, found),
-        *rows("train.ppo_lstm", 1024, found["train.ppo_lstm"], "frames/s", {"recurrent-ppo": 1.0}, found),
+        *rows("train.ppo_lstm", 4096, found["train.ppo_lstm"], "frames/s", {"recurrent-ppo": 1.0}, found),
         *(
             [Row("train.time_to_gp", 64, seconds["ppo"], "s", "sb3-tuned", seconds["ppo"] / seconds["sb3-tuned"])]
             if seconds

@@ -64,6 +64,8 @@ class Bars:
 
     _CHUNK = 16384
     """Bars encoded at a time while the table is filled."""
+    _AT_LEAST = 256
+    """Bars of a minibatch are a multiple of this: the library of products prepares itself for each new size."""
 
     def __init__(self, shape: Shape, recurrent: bool, features: NDArray[np.float32], device: torch.device):
         n_rows, width, _ = shape
@@ -130,8 +132,9 @@ class Bars:
 
     def _laid_out(self, row: Int, chosen: Int) -> Batch:
         """Samples in the order of their units and bars."""
-        units, spot = np.empty_like(chosen), np.empty_like(chosen)
+        units, spot = np.zeros(len(chosen) + self._AT_LEAST, dtype=np.int64), np.empty_like(chosen)
         k = _lay_out(row, chosen, self.block, units, spot)
+        k += -k % max(1, self._AT_LEAST // self.block)  # by units that nobody looks at
         counts = np.bincount(spot, minlength=k * self.block)
         rows = (chosen, units[:k], spot, counts.cumsum() - counts)
         return Batch(*(torch.from_numpy(x).to(self.units.device) for x in rows))
