@@ -66,6 +66,76 @@ def single_linkage_order(distance: Float) -> list[int]:
     return clusters[0]
 
 
+def mean_variance(returns: Float, aversion: float) -> Float:
+    """(M,) weights on the simplex of largest ``w mean - aversion / 2 w C w`` (Markowitz, 1952), both estimates shrunk.
+
+    Parameters
+    ----------
+    returns
+        (N, M) of a period each.
+    aversion
+        1 = largest expected log growth to second order; more holds less of what is risky.
+    """
+    covariance = ledoit_wolf(returns)
+    mean = bayes_stein(returns, covariance)
+    n = len(mean)
+    weight = np.full(n, 1.0 / n)
+    close = 1e-12 * (float(np.abs(mean).max()) + aversion * float(np.diag(covariance).max()))
+    # From what gains least to what gains most until all that is held gains alike (sequential minimal optimisation).
+    for _ in range(100_000):
+        gain = mean - aversion * (covariance @ weight)
+        to, source = int(gain.argmax()), int(np.where(weight > 0.0, gain, np.inf).argmin())
+        apart = float(gain[to] - gain[source])
+        if apart <= close:
+            break
+        curve = aversion * float(covariance[to, to] + covariance[source, source] - 2.0 * covariance[to, source])
+        moved = float(weight[source])
+        if apart < curve * moved:
+            moved = apart / curve
+        weight[to] += moved
+        weight[source] = max(weight[source] - moved, 0.0)
+    return _whole(weight)
+
+
+def ledoit_wolf(returns: Float) -> Float:
+    """(M, M) covariance of (N, M) returns, shrunk to a multiple of the identity by as much as the sample says.
+
+    Ledoit & Wolf, "A well-conditioned estimator for large-dimensional covariance matrices" (2004).
+    """
+    x = returns - returns.mean(axis=0)
+    n, m = x.shape
+    sample: Float = x.T @ x / n
+    goal: Float = float(np.trace(sample)) / m * np.eye(m)
+    far = float(((sample - goal) ** 2).sum())
+    # The sum over rows of the squared distance of x x' from the sample covariance.
+    error = float((((x**2).sum(axis=1)) ** 2).sum()) / n**2 - float((sample**2).sum()) / n
+    share = min(max(error, 0.0) / far, 1.0) if far > 0.0 else 0.0
+    return share * goal + (1.0 - share) * sample
+
+
+def bayes_stein(returns: Float, covariance: Float) -> Float:
+    """(M,) means of (N, M) returns, drawn to that of the portfolio of least variance (Jorion, 1986)."""
+    mean: Float = returns.mean(axis=0)
+    n, m = returns.shape
+    if m < 2 or not np.diag(covariance).min() > 0.0:
+        return mean
+    inverse = np.linalg.inv(covariance)
+    common = float(inverse.sum(axis=0) @ mean) / float(inverse.sum())
+    apart: Float = mean - common
+    drawn = (m + 2.0) / (m + 2.0 + n * float(apart @ inverse @ apart))
+    shrunk: Float = mean - drawn * apart
+    return shrunk
+
+
+def best(returns: Float) -> Float:
+    """(M,) all on the strategy of the largest Sharpe ratio over (N, M) returns; the first of equals."""
+    mean, deviation = returns.mean(axis=0), returns.std(axis=0)
+    ratio = np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 1e-12)
+    weight = np.zeros(len(mean))
+    weight[int(ratio.argmax())] = 1.0
+    return weight
+
+
 def hedge(weight: Float, losses: Float, rate: float) -> Float:
     """One step of Hedge (Freund & Schapire, 1997): weights times exp(-rate x loss), losses in [0, 1].
 

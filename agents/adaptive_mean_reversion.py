@@ -11,18 +11,22 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field
 
-from agents._hidden_markov import Chain, filtered, fit
+from agents._measures import log_returns, volatilities, z_scores
+from agents._regimes import Chained, Regimes, Thresholds
 from qframe_rl.agent import Brief, Log, State, Task, View
 from qframe_rl.config import Base, UserError, search
+from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
-from qframe_rl.types import CLOSE, DAY, YEAR, Bool, Float, Orders
+from qframe_rl.jit import compiled
+from qframe_rl.theory.kelly import coin
+from qframe_rl.types import CLOSE, DAY, YEAR, Float, Int, Orders
 
-_N = 3
-"""Regimes, and hidden states: reverting, trending, volatile."""
+_KELLY_SHARE, _KELLY_CAP = 0.5, 0.25
+"""Half of Kelly's fraction is staked, and never more than a quarter of equity (ALGORITHMS, card 4.1)."""
+_MEASURED = Remembered(16)
 
 
 class Config(Base):
@@ -58,6 +62,9 @@ class Config(Base):
     """Span of the exponential mean of squared returns, in bars."""
     volatility_target: float = Field(default=0.15, gt=0.0)
     """Standard deviation a year that a signal of one aims at."""
+    sizing: Literal["volatility", "kelly"] = "volatility"
+    """``volatility``: positions of equal risk, by the target above; ``kelly``: positions of equal size, half of Kelly's
+    fraction of the odds that training rows show net of costs, at most 0.25 and 0 where they show none."""
     max_exposure: float = Field(default=1.0, gt=0.0)
     """Largest share of equity in all; each of A instruments gets at most 1 / A of it."""
     band: float = Field(default=0.1, ge=0.0, json_schema_extra=search(low=0.0, high=0.5))
@@ -70,214 +77,196 @@ QUICK = {"memory_days": 4.0, "ratio_bars": 60, "n_iterations": 5}
 
 
 class AdaptiveMeanReversion:
-    """Sells what rose and buys what fell, as far as the regime is one of reversion; regimes by two thresholds."""
+    """Sells what rose and buys what fell, as far as the regime is one of reversion."""
 
     def __init__(self, config: Config, brief: Brief):
         self.config = config
         self.n = len(brief.instruments)
-        self.memory = max(20, round(config.memory_days * DAY / brief.bar_ns))
-        self.decay = 1.0 - 2.0 / (config.volatility_span + 1.0)
         self.cut = 4 * config.volatility_span
-        measured = max(config.ratio_bars, self.cut)
-        self.window = max(self.memory + measured, *config.windows)
+        memory = max(20, round(config.memory_days * DAY / brief.bar_ns))
+        self.tail = max(config.ratio_bars + 1, self.cut + 1, *config.windows)
+        self.window = max(memory + max(config.ratio_bars, self.cut), *config.windows)
+        self.regimes: Regimes
+        if config.regime == "hmm":
+            self.regimes = Chained(config, self.n)
+        else:
+            self.regimes = Thresholds(config, self.n, memory, self.cut)
         self.low = -1.0 if brief.shorting else 0.0
-        self.bars_per_year = YEAR / brief.bar_ns
-        self.past: Float = np.empty((0, self.n))
+        self.aim = config.volatility_target / math.sqrt(YEAR / brief.bar_ns)
+        self._stake(1.0)
+
+    def _stake(self, fraction: float) -> None:
+        """Set the largest exposure, as a share of `max_exposure`, and the band with it."""
+        self.fraction = fraction
+        self.cap = self.config.max_exposure * fraction / self.n
+        self.band = self.config.band * self.cap
 
     def decide(self, view: View) -> Orders:
         """Go to the weighted signal, unless it is near enough."""
-        config, close = self.config, view.close[-self.window :]
-        volatility = self._remember(view.first, close)
-        trust = self.regimes(view.first, close) @ np.array([config.reverting, config.trending, config.volatile])
-        size = config.volatility_target / np.maximum(volatility * math.sqrt(self.bars_per_year), 1e-9)
-        target = np.clip(trust * self._signal(close) * size, self.low, 1.0) * (config.max_exposure / self.n)
-        band = config.band * config.max_exposure / self.n
-        return rebalance(view, np.where(np.isnan(target), 0.0, target), band)
+        close = frozen(view.close[-self.window if view.first else -self.tail :])
+        states = self.regimes.next(view.first, close)
+        return rebalance(view, self._sized(self._measured(close, len(close) - 1), states)[0], self.band)
 
-    def regimes(self, first: bool, close: Float) -> Float:
-        """(A, 3) probabilities that prices revert, trend or are wild, from (W, A) closes; here they are 0 or 1."""
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """The same for every row; the chain's filter begins where that of a session would."""
+        return self._sized(*self._read(bars[first - self.window + 1 :, :, CLOSE], self.window - 1))
+
+    def carried(self) -> State:
+        """What the regimes are read from besides the bars to come."""
+        return self.regimes.carried()
+
+    def carry(self, memory: State) -> None:
+        """Take it over."""
+        self.regimes.carry(memory)
+
+    def _read(self, close: Float, first: int) -> tuple[Float, Float]:
+        """What rows ``first``.. of (T, A) closes show, and the probabilities of their states."""
         config = self.config
-        ratio = variance_ratios(close[-config.ratio_bars - 1 :], config.ratio_horizon, config.ratio_bars)[-1]
-        calmer = (self.past <= self.past[-1]).sum(axis=0) / np.maximum((~np.isnan(self.past)).sum(axis=0), 1)
-        wild, reverting = calmer > config.wild_quantile, ratio < config.ratio_threshold
-        return np.stack([reverting & ~wild, ~reverting & ~wild, wild], axis=-1).astype(np.float64)
+        key = (config.windows, config.volatility_span, first)
+        return _MEASURED(key, [close], lambda: self._measured(close, first)), self.regimes.all(close, first)
 
-    def _signal(self, close: Float) -> Float:
-        """(A,) mean of -tanh(z / scale), in (-1, 1)."""
-        signal = np.zeros(self.n)
-        for bars in self.config.windows:
-            part = close[-bars:]
-            z = (close[-1] - part.mean(axis=0)) / np.maximum(part.std(axis=0), 1e-12)
-            signal -= np.tanh(z / self.config.z_scale) / len(self.config.windows)
-        return signal
+    def _measured(self, close: Float, first: int) -> Float:
+        """(T - first, A, W + 1) z-scores of each window, and volatility a bar."""
+        config = self.config
+        volatility = volatilities(close[first - self.cut :], self.cut, config.volatility_span, self.cut)
+        return np.concatenate([z_scores(close, first, config.windows), volatility[..., None]], axis=-1)
 
-    def _remember(self, first: bool, close: Float) -> Float:
-        """Keep the volatilities of the recent past, and return the newest, (A,) per bar."""
-        if first:
-            self.past = self._volatilities(close)[-self.memory :]
-        else:
-            self.past = np.concatenate([self.past[1:], self._volatilities(close[-self.cut - 1 :])])
-        now: Float = self.past[-1]
-        return now
-
-    def _volatilities(self, close: Float) -> Float:
-        """(W - cut, A) roots of the exponential means of squared log returns, each cut at as many bars."""
-        squares = np.diff(np.log(close), axis=0) ** 2
-        weight = self.decay ** np.arange(self.cut - 1, -1, -1)
-        means: Float = np.sqrt(sliding_window_view(squares, self.cut, axis=0) @ (weight / weight.sum()))
-        return means
+    def _sized(self, measured: Float, states: Float) -> Float:
+        """(T, A) target exposures; 0 where a bar is missing."""
+        config, out = self.config, np.empty(measured.shape[:2])
+        aim = self.aim if config.sizing == "volatility" else 0.0
+        trust = self.regimes.roles @ np.array([config.reverting, config.trending, config.volatile])
+        _size(frozen(measured), frozen(states), frozen(trust), config.z_scale, aim, self.low, self.cap, out)
+        return out
 
 
 class Fitted(AdaptiveMeanReversion):
-    """The same with the regimes of a hidden Markov chain, fitted on training rows and filtered ever after."""
+    """The same with what is learned from training rows: the regimes' hidden Markov chain, the odds of bets, or both."""
 
     def __init__(self, config: Config, brief: Brief):
         super().__init__(config, brief)
-        self.chain: Chain | None = None
-        self.unit: Float = np.ones(self.n)
-        self.centre: Float = np.zeros(_N)
-        self.spread: Float = np.ones(_N)
-        self.role: Float = np.eye(_N)
-        self.believed: Float = np.empty((self.n, _N))
+        self.cost = brief.cost_rate
+        self.fitted = False
 
     def fit(self, task: Task, log: Log) -> None:
-        """Fit one chain to the training rows of all instruments.
+        """Fit the chain to the training rows of all instruments, then bet on them to see how that goes.
 
         Raises
         ------
         UserError
             If no instrument has enough training bars on end.
         """
-        self.unit = _unit(task, self.n)
-        rows, begins = self._training(task)
-        spread = rows.std(axis=0)
-        self.centre, self.spread = rows.mean(axis=0), np.where(spread > 1e-12, spread, 1.0)
-        scaled = (rows - self.centre) / self.spread
-        chain, path = fit(_FIRST_GUESS, scaled, begins, self.config.n_iterations)
-        for step, value in enumerate(path):
-            log.scalar("train/log_likelihood", float(value), step)
-        log.progress(len(path), len(path), f"log likelihood {path[-1]:.4f} a bar")
-        self.chain, self.role = chain, self._roles(chain)
+        if isinstance(self.regimes, Chained):
+            self.regimes.fit(task, log)
+        if self.config.sizing == "kelly":
+            self._stake(1.0)
+            self._stake(self._kelly(task, log))
+        self.fitted = True
+
+    def decide(self, view: View) -> Orders:
+        """Go to the weighted signal, unless it is near enough."""
+        self._require()
+        return super().decide(view)
+
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """The same for every row; the chain's filter begins where that of a session would."""
+        self._require()
+        return super().targets(bars, times, first)
+
+    def _require(self) -> None:
+        if not self.fitted:
+            raise RuntimeError("train or restore the agent before it decides")
 
     def state(self) -> State:
-        """The chain and the scales of what it observes."""
-        if self.chain is None:
-            return {}
-        return {**self.chain._asdict(), "unit": self.unit, "centre": self.centre, "spread": self.spread}
+        """The chain with the scales of what it observes, and the share of equity that is staked."""
+        found: State = self.regimes.state() if isinstance(self.regimes, Chained) else {}
+        if self.config.sizing == "kelly" and self.fitted:
+            found["stake"] = np.array([self.fraction])
+        return found
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take a fitted chain over."""
-        self.unit, self.centre, self.spread = (np.array(state[name]) for name in ("unit", "centre", "spread"))
-        self.chain = Chain(*(np.array(state[name]) for name in Chain._fields))
-        self.role = self._roles(self.chain)
+        """Take over what was fitted."""
+        if isinstance(self.regimes, Chained):
+            self.regimes.restore(state)
+        if self.config.sizing == "kelly":
+            self._stake(float(state["stake"][0]))
+        self.fitted = True
 
-    def regimes(self, first: bool, close: Float) -> Float:
-        """(A, 3) filtered probabilities."""
-        if self.chain is None:
-            raise RuntimeError("train or restore the agent before it decides")
-        seen = self._observed(close if first else close[-self.config.ratio_bars - 1 :])
-        for a in range(self.n):
-            rows = (seen[:, a] - self.centre) / self.spread
-            self.believed[a] = filtered(self.chain, rows, None if first else self.believed[a].copy())[-1]
-        return self.believed @ self.role
+    def _kelly(self, task: Task, log: Log) -> float:
+        """Half of Kelly's fraction for the win rate and the mean win over the mean loss of bets on training rows."""
+        gains = np.concatenate([np.empty(0), *self._bets(task)])
+        won, lost = gains[gains > 0.0], gains[gains <= 0.0]
+        fraction = 0.0
+        if len(won):
+            sure = float(lost.sum()) == 0.0
+            fraction = 1.0 if sure else coin(len(won) / len(gains), float(-won.mean() / lost.mean())).fraction
+        log.scalar("train/bets", len(gains), 0)
+        log.scalar("train/win_rate", len(won) / max(len(gains), 1), 0)
+        log.progress(1, 1, f"{len(gains)} bets, Kelly's fraction {fraction:.3f}")
+        return min(_KELLY_CAP, _KELLY_SHARE * fraction)
 
-    def _roles(self, chain: Chain) -> Float:
-        """(K, 3) which regime each state is: volatile by its returns' size, else by its variance ratio.
+    def _bets(self, task: Task) -> list[Float]:
+        """Log returns of the bets of each stretch of training rows and each instrument, less a round trip's cost.
 
-        Roles go by what a state looks like, not by its rank: where the training rows show two regimes only, two states
-        share one.
+        A bet begins when the exposure asked for passes the band, and ends when it changes sign.
         """
-        mean = chain.mean * self.spread + self.centre
-        wild = mean[:, 1] > self.config.wild_size * self.centre[1]
-        reverting = np.exp(mean[:, 2]) < self.config.ratio_threshold
-        return np.stack([reverting & ~wild, ~reverting & ~wild, wild], axis=-1).astype(np.float64)
-
-    def _observed(self, close: Float) -> Float:
-        """(W - ratio_bars, A, 3) log return and its size in units of the training rows', and log variance ratio."""
-        config = self.config
-        now = np.diff(np.log(close[config.ratio_bars - 1 :]), axis=0) / self.unit
-        ratio = variance_ratios(close, config.ratio_horizon, config.ratio_bars)
-        return np.stack([now, np.abs(now), np.log(np.maximum(ratio, 1e-3))], axis=-1)
-
-    def _training(self, task: Task) -> tuple[Float, Bool]:
-        """(N, 3) observations of all instruments end to end, and where each stretch without a gap begins."""
-        rows, begins = [], []
+        found = []
         for history, segments in task.train:
             for segment in segments:
                 close = history.values[segment.start : segment.stop, :, CLOSE]
-                if len(close) <= self.config.ratio_bars:
+                if len(close) <= self.window:
                     continue
-                seen = self._observed(close)
+                asked = self._sized(*self._read(close, self.window - 1))
+                moved = log_returns(close[self.window - 1 :])
                 for a in range(self.n):
-                    known: Bool = ~np.isnan(seen[:, a].sum(axis=1))
-                    rows.append(seen[known, a])
-                    begins.append(np.insert(~known[:-1], 0, True)[known])
-        if not any(len(part) for part in rows):
-            raise UserError(
-                f"agent adaptive_mean_reversion: no instrument has more than ratio_bars = {self.config.ratio_bars} "
-                "training bars on end; take a longer period or fewer ratio_bars."
-            )
-        joined = np.concatenate(begins)
-        joined[np.cumsum([0, *(len(part) for part in begins)])[:-1]] = True
-        return np.concatenate(rows), joined
+                    gains = np.empty(len(moved))
+                    n = _bet(frozen(asked[:-1, a]), frozen(moved[:, a]), self.band, 2.0 * self.cost, gains)
+                    found.append(gains[:n])
+        return found
 
 
-_FIRST_GUESS = Chain(
-    np.full(_N, 1.0 / _N),
-    np.full((_N, _N), 0.005) + 0.985 * np.eye(_N),
-    np.array([[0.0, -0.3, -1.0], [0.0, -0.3, 1.0], [0.0, 1.5, 0.0]]),
-    np.ones((_N, _N)),
-)
-"""Reverting: a low variance ratio; trending: a high one; volatile: large returns. In standard deviations."""
+@compiled
+def _size(
+    measured: Float, states: Float, trust: Float, scale: float, aim: float, low: float, cap: float, out: Float
+) -> None:
+    """Write trust in reversion times the mean of -tanh(z / scale), sized; ``aim`` 0 = not by volatility."""
+    n = measured.shape[2] - 1
+    for t in range(len(out)):
+        for a in range(out.shape[1]):
+            target = signal = 0.0
+            for w in range(n):
+                signal -= math.tanh(measured[t, a, w] / scale)
+            for s in range(len(trust)):
+                target += states[t, a, s] * trust[s]
+            target *= signal / n
+            volatility = measured[t, a, n]
+            if aim > 0.0:
+                target *= aim / (1e-12 if volatility <= 1e-12 else volatility)
+            target = low if target < low else (1.0 if target > 1.0 else target)
+            out[t, a] = 0.0 if math.isnan(target) or math.isnan(volatility) else target * cap
 
 
-def _unit(task: Task, n: int) -> Float:
-    """(A,) standard deviations of the training rows' log returns; the others' mean for one that has none."""
-    total, count = np.zeros(n), np.zeros(n)
-    for history, segments in task.train:
-        for segment in segments:
-            returns = np.diff(np.log(history.values[segment.start : segment.stop, :, CLOSE]), axis=0)
-            total += np.nansum(returns**2, axis=0)
-            count += (~np.isnan(returns)).sum(axis=0)
-    unit = np.sqrt(total / np.maximum(count, 1.0))
-    seen = unit > 0.0
-    return np.where(seen, unit, float(unit[seen].mean()) if seen.any() else 1.0)
-
-
-def variance_ratios(close: Float, horizon: int, bars: int) -> Float:
-    """Variance ratios of Lo & MacKinlay (1988, equations 12-13): below 1 returns revert, above 1 they go on.
-
-    Parameters
-    ----------
-    close
-        (W, A).
-    horizon
-        Bars of the longer return.
-    bars
-        Returns that each ratio is measured from.
-
-    Returns
-    -------
-    Float
-        (W - bars, A); NaN where a bar is missing, 1 where nothing moved.
-    """
-    returns = sliding_window_view(np.diff(np.log(close), axis=0), bars, axis=0)
-    mean = returns.mean(axis=-1, keepdims=True)
-    sums = np.cumsum(returns - mean, axis=-1)
-    longer = sums[..., horizon - 1 :].copy()
-    longer[..., 1:] -= sums[..., :-horizon]
-    free = horizon * (bars - horizon + 1) * (1.0 - horizon / bars)
-    single = ((returns - mean) ** 2).sum(axis=-1) / (bars - 1)
-    ratio: Float = np.ones_like(single)
-    np.divide((longer**2).sum(axis=-1) / free, single, out=ratio, where=~(single <= 1e-20))
-    return ratio
+@compiled
+def _bet(asked: Float, moved: Float, band: float, cost: float, out: Float) -> int:
+    """Write the log return of each bet, less ``cost``; return their number. A bar that is missing moves nothing."""
+    n, side, gain = 0, 0.0, 0.0
+    for t in range(len(asked)):
+        if side != 0.0 and asked[t] * side <= 0.0:
+            out[n] = gain - cost
+            n, side = n + 1, 0.0
+        if side == 0.0 and abs(asked[t]) > band:
+            side, gain = math.copysign(1.0, asked[t]), 0.0
+        if side != 0.0 and not math.isnan(moved[t]):
+            gain += side * moved[t]
+    return n
 
 
 def make(config: Config, brief: Brief) -> AdaptiveMeanReversion:
-    """Make the agent; only the one with a hidden Markov chain is trained."""
+    """Make the agent; it is trained only if there is something to fit."""
     if config.ratio_horizon >= config.ratio_bars:
         raise UserError(
             f"agent adaptive_mean_reversion: ratio_horizon {config.ratio_horizon} must be below ratio_bars "
             f"{config.ratio_bars}; lower it."
         )
-    return (Fitted if config.regime == "hmm" else AdaptiveMeanReversion)(config, brief)
+    fitted = config.regime == "hmm" or config.sizing == "kelly"
+    return (Fitted if fitted else AdaptiveMeanReversion)(config, brief)

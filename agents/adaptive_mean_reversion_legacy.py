@@ -7,13 +7,19 @@ configured and never applied, so they are not here either (ALGORITHMS, sections 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, Memoryless, View
 from qframe_rl.config import Base
+from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
-from qframe_rl.types import Float, Orders
+from qframe_rl.jit import compiled, inlined
+from qframe_rl.types import CLOSE, Float, Int, Orders
+
+_MEASURED = Remembered()
 
 
 class Config(Base):
@@ -42,8 +48,10 @@ class Config(Base):
     """Exposures below this are zero."""
 
 
-class AdaptiveMeanReversionLegacy:
+class AdaptiveMeanReversionLegacy(Memoryless):
     """Sells what rose and buys what fell, on nearly every bar."""
+
+    band = 0.0
 
     def __init__(self, config: Config, brief: Brief):
         self.config = config
@@ -52,23 +60,74 @@ class AdaptiveMeanReversionLegacy:
 
     def decide(self, view: View) -> Orders:
         """Go to the signal's exposure, each bar anew."""
-        return rebalance(view, np.maximum(self.low, self.exposure(view.close[-self.window :])))
+        return rebalance(view, self.targets(view.bars, view.times, len(view.bars) - 1)[0])
 
-    def exposure(self, close: Float) -> Float:
-        """(A,) signed shares of equity from (W, A) closes; 0 where a bar is missing."""
-        config, n = self.config, close.shape[1]
-        signal = np.zeros(n)
-        for bars in config.windows:
-            part = close[-bars:]
-            deviation = part.std(axis=0, ddof=1)
-            z = np.divide(close[-1] - part.mean(axis=0), deviation, out=np.zeros(n), where=deviation > 0.0)
-            signal -= np.tanh(z / config.z_scale) * config.multiplier / len(config.windows)
-        recent = close[-config.volatility_bars - 1 :]
-        volatility = (recent[1:] / recent[:-1] - 1.0).std(axis=0, ddof=1)
-        ratio = config.base_volatility / np.maximum(volatility, 1e-12)
-        signal = np.clip(signal * np.clip(ratio, config.ratio_low, config.ratio_high), -1.0, 1.0)
-        held = np.where(np.abs(signal) < config.threshold, 0.0, signal) * min(config.kelly, 1.0 / n)
-        return np.where(np.isnan(held) | (np.abs(held) < config.least_strength), 0.0, held)
+    def targets(self, bars: Float, times: Int, first: int) -> Float:
+        """The same for every row: each looks at its own last bars alone."""
+        close = bars[first - self.window + 1 :, :, CLOSE]
+        key = (self.config.windows, self.config.volatility_bars, self.window)
+        measured = _MEASURED(key, [close], lambda: self._measured(close))
+        return np.maximum(self.low, self._exposure(measured))
+
+    def _measured(self, close: Float) -> Float:
+        """(T - window + 1, A, W + 1) z-scores of each window, and volatility a bar."""
+        config = self.config
+        prices, windows = frozen(close.T), frozen(np.array(config.windows, dtype=np.int64))
+        out = np.empty((len(close) - self.window + 1, len(prices), len(windows) + 1))
+        for a, row in enumerate(prices):
+            _measure(row, self.window - 1, windows, config.volatility_bars, np.empty(len(row)), out[:, a])
+        return out
+
+    def _exposure(self, measured: Float) -> Float:
+        """(T, A) signed shares of equity; 0 where a bar is missing."""
+        config, out = self.config, np.empty(measured.shape[:2])
+        size = np.array([config.multiplier, config.base_volatility, config.ratio_low, config.ratio_high])
+        floor, kelly = np.array([config.threshold, config.least_strength]), min(config.kelly, 1.0 / measured.shape[1])
+        _expose(frozen(measured), config.z_scale, size, floor, kelly, out)
+        return out
+
+
+@compiled
+def _measure(close: Float, first: int, windows: Int, volatility_bars: int, moves: Float, out: Float) -> None:
+    """Write what rows ``first``.. of (T,) closes show, with sample deviations."""
+    n = len(windows)
+    for t in range(len(close)):
+        moves[t] = close[t] / close[max(t - 1, 0)] - 1.0
+    for t in range(first, len(close)):
+        for w in range(n):
+            mean, deviation = _moments(close[t - windows[w] + 1 : t + 1])
+            out[t - first, w] = (close[t] - mean) / deviation if deviation != 0.0 else 0.0
+        out[t - first, n] = _moments(moves[t - volatility_bars + 1 : t + 1])[1]
+
+
+@inlined
+def _moments(x: Float) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1)."""
+    mean = squares = 0.0
+    for k in range(len(x)):
+        mean += x[k]
+    mean /= len(x)
+    for k in range(len(x)):
+        squares += (x[k] - mean) ** 2
+    return mean, math.sqrt(squares / (len(x) - 1))
+
+
+@compiled
+def _expose(measured: Float, scale: float, size: Float, floor: Float, kelly: float, out: Float) -> None:
+    """Write the exposures; what is too weak, or not known, is 0."""
+    n = measured.shape[2] - 1
+    for t in range(out.shape[0]):
+        for a in range(out.shape[1]):
+            signal = 0.0
+            for w in range(n):
+                signal -= math.tanh(measured[t, a, w] / scale) * size[0] / n
+            volatility = measured[t, a, n]
+            known = not math.isnan(signal) and not math.isnan(volatility)
+            ratio = size[1] / (1e-12 if volatility <= 1e-12 else volatility)
+            signal *= min(max(ratio, size[2]), size[3])
+            signal = min(max(signal, -1.0), 1.0)
+            held = signal * kelly if abs(signal) >= floor[0] else 0.0
+            out[t, a] = held if known and abs(held) >= floor[1] else 0.0
 
 
 def make(config: Config, brief: Brief) -> AdaptiveMeanReversionLegacy:

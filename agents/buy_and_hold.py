@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, Memoryless, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
 from qframe_rl.types import CLOSE, Float, Int, Orders
@@ -14,7 +14,7 @@ class Config(Base):
     """Nothing to choose."""
 
 
-class BuyAndHold:
+class BuyAndHold(Memoryless):
     """Puts an equal share of equity into each instrument that trades at the first decision, and never trades again."""
 
     window = 1

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, Memoryless, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
 from qframe_rl.types import Float, Orders
@@ -39,7 +39,7 @@ class Config(Base):
     """No trade while an exposure is within this of its target."""
 
 
-class CrossSectional:
+class CrossSectional(Memoryless):
     """Dollar-neutral where shorts are allowed, else the better half alone."""
 
     def __init__(self, config: Config, brief: Brief):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import MarketInterface, rebalance
 from qframe_rl.types import YEAR, History, Orders
@@ -71,7 +71,7 @@ class _Piece(NamedTuple):
     body: torch.Tensor
 
 
-class DirectRl:
+class DirectRl(Memoryless):
     """One trader for all instruments; what it holds is read from the account."""
 
     def __init__(self, config: Config, brief: Brief):

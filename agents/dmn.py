@@ -27,7 +27,6 @@ from qframe_rl.types import YEAR, Bool, Float, History, Orders, Segments
 if TYPE_CHECKING:
     import torch
 
-    from qframe_rl.deep.momentum import Momentum
     from qframe_rl.deep.networks import Memory
 
 _ENOUGH = 100_000
@@ -55,6 +54,9 @@ class Config(Base):
     """Half-life of the exponential mean and deviation by which closes are winsorised before the inputs are computed."""
     winsor_deviations: float = Field(default=5.0, gt=0.0)
     """Closes are moved to within this many deviations of their mean; profit and loss are never winsorised."""
+    changepoint_bars: tuple[int, ...] = ()
+    """Look-backs, each of which adds two inputs: how likely the trend broke within it, and where (Wood et al., 2021,
+    take one of 10, 21, 63, 126 or 252). Empty = none."""
     volatility_target: float = Field(default=0.15, gt=0.0)
     """Standard deviation a year that a position of 1 in each instrument aims at; exposures stay within the leverage."""
     network: Literal["lstm", "mlp", "transformer"] = "lstm"
@@ -100,6 +102,13 @@ class Config(Base):
             raise ValueError("give at least one whole number of bars above 0")
         return value
 
+    @field_validator("changepoint_bars")
+    @classmethod
+    def _long_enough(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value and min(value) < 10:
+            raise ValueError("each is a whole number of bars, 10 or more")
+        return value
+
 
 QUICK = {
     "horizons": (1, 5, 20), "macd": ("4:12",), "price_bars": 20, "macd_bars": 40, "volatility_bars": 20,
@@ -128,14 +137,16 @@ class Dmn:
     """One network for all instruments, and what it remembers of each."""
 
     def __init__(self, config: Config, brief: Brief):
+        from qframe_rl.deep.changepoint import Changepoints
         from qframe_rl.deep.momentum import Momentum
 
         self.config, self.brief = config, brief
         pairs = [text.split(":") for text in config.macd]
-        self.inputs: Momentum = Momentum(
+        momentum = Momentum(
             config.horizons, tuple((int(s), int(n)) for s, n in pairs), config.price_bars, config.macd_bars,
             config.volatility_bars, config.winsor_bars, config.winsor_deviations,
         )  # fmt: skip
+        self.inputs = Changepoints(momentum, config.changepoint_bars) if config.changepoint_bars else momentum
         self.window = self.inputs.lookback + config.sequence_bars - 1
         self.per_year = YEAR / brief.bar_ns
         self._net: Any = None
@@ -194,6 +205,18 @@ class Dmn:
         from qframe_rl.deep.training import restored
 
         self._net = restored(self._network, state)
+
+    def carried(self) -> State:
+        """What the network remembers, and of which bar."""
+        parts = {str(k): part.numpy().copy() for k, part in enumerate(self._memory)}
+        return {**parts, "seen": np.array([self._seen])}
+
+    def carry(self, memory: State) -> None:
+        """Take the network's memory over."""
+        import torch
+
+        self._seen = int(memory["seen"][0])
+        self._memory = tuple(torch.from_numpy(np.array(memory[str(k)])) for k in range(len(memory) - 1))
 
     def _network(self) -> Any:
         from qframe_rl.deep.networks import network

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
 from qframe_rl.types import CLOSE, HIGH, LOW, YEAR, Bool, Float, History, Orders, Segments
@@ -72,7 +72,7 @@ class _Piece(NamedTuple):
     """(T, 1 + A) close over the last close of each row, cash first; 1 where a coin does not trade."""
 
 
-class Eiie:
+class Eiie(Memoryless):
     """One evaluator for all coins; what it holds is read from the account."""
 
     def __init__(self, config: Config, brief: Brief):

@@ -6,9 +6,10 @@ what those accounts did up to now: a member is judged by decisions that it made 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,14 @@ from pydantic import Field
 
 from agents import _allocation as allocation
 from qframe_rl import catalog
-from qframe_rl.agent import Agent, Brief, Log, State, Task, View
+from qframe_rl.agent import Agent, Brief, Log, Portable, State, Task, View
 from qframe_rl.config import Base, UserError, build
 from qframe_rl.interface import rebalance
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Fills, Float, Orders
 
+T = TypeVar("T")
 _DUST = 1e-9
 """Differences of exposure below this are rounding, not decisions."""
 
@@ -35,10 +37,13 @@ class Config(Base):
     it."""
     member: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the members, by name or label."""
-    method: Literal["equal", "inverse_volatility", "risk_parity", "hrp", "hedge", "eg", "stacking"] = "equal"
+    method: Literal[
+        "equal", "inverse_volatility", "risk_parity", "hrp", "mean_variance", "best", "hedge", "eg", "stacking"
+    ] = "equal"
     """``equal`` parts; ``inverse_volatility`` and ``risk_parity`` by risk (the second knows correlations), ``hrp`` by
-    risk down a tree of clusters; ``hedge`` and ``eg`` shift to what earned most, a little each time; ``stacking``
-    regresses returns on the members' exposures. Choosing among methods is a trial like any other."""
+    risk down a tree of clusters; ``mean_variance`` by shrunk means and covariances; ``best`` puts all on the best
+    Sharpe ratio so far; ``hedge`` and ``eg`` shift to what earned most, a little each time; ``stacking`` regresses
+    returns on the members' exposures. Choosing among methods is a trial like any other."""
     estimate_bars: int = Field(default=720, ge=20)
     """Bars of paper returns that weights are estimated from (all but ``equal``, ``hedge`` and ``eg``). Until a tenth of
     them have passed, parts are equal."""
@@ -48,6 +53,8 @@ class Config(Base):
     """Learning rate of ``hedge`` and ``eg``. For ``hedge`` over T reckonings the best is sqrt(8 ln M / T)."""
     loss_scale: float = Field(default=0.05, gt=0.0)
     """Return between two reckonings that counts as a loss of 0 (gained) or 1 (lost); beyond it is cut (``hedge``)."""
+    aversion: float = Field(default=5.0, gt=0.0)
+    """Aversion to variance of ``mean_variance``; 1 wants the largest expected log growth, more is more careful."""
     ridge: float = Field(default=0.1, ge=0.0)
     """Penalty on squared weights, in units of the exposures' mean square (``stacking``)."""
     band: float = Field(default=0.02, ge=0.0)
@@ -72,8 +79,9 @@ class Ensemble:
         self.asked = _no_orders((n, a))
         self.fills = Fills.of(np.zeros((n, a, 9)), np.zeros(n))
         self.exposure: Float = np.zeros((n, a))
-        self.returns: list[Float] = []
-        self.forecasts: list[tuple[Float, Float]] = []
+        self.n_settled = 0
+        self.returns: deque[Float] = deque(maxlen=max(config.estimate_bars, config.reweight_bars))
+        self.forecasts: deque[tuple[Float, Float]] = deque(maxlen=config.estimate_bars)
         self.held: Float = np.zeros(a)
 
     def decide(self, view: View) -> Orders:
@@ -82,7 +90,7 @@ class Ensemble:
             self._start(view)
         else:
             self._settle(view)
-        reckoned = len(self.returns) > 0 and len(self.returns) % self.config.reweight_bars == 0
+        reckoned = self.n_settled > 0 and self.n_settled % self.config.reweight_bars == 0
         if reckoned:
             self.weight = self._weights()
         self._ask(view)
@@ -92,6 +100,48 @@ class Ensemble:
         self.held = view.account.position.copy()
         return rebalance(view, np.where(wanted, target, np.nan))
 
+    def carried(self) -> State | None:
+        """Paper accounts, weights, what they are reckoned from, and what the members remember; None if one cannot."""
+        rows = [part for part, _ in self.forecasts]
+        memory: State = {
+            "n_settled": np.array([self.n_settled]),
+            "weight": self.weight.copy(),
+            "exposure": self.exposure.copy(),
+            "held": self.held.copy(),
+            "returns": np.array(self.returns).reshape(-1, len(self.members)),
+            "known": np.array([len(part) for part in rows], dtype=np.int64),
+            "forecasts": np.concatenate(rows) if rows else np.empty((0, len(self.members))),
+            "outcomes": np.concatenate([part for _, part in self.forecasts]) if rows else np.empty(0),
+        }
+        for name, fields in (("paper", self.paper), ("asked", self.asked), ("fills", self.fills)):
+            memory |= {f"{name}/{k}": np.array(field) for k, field in enumerate(fields)}
+        for name, agent in self.members.items():
+            own = agent.carried() if isinstance(agent, Portable) else None
+            if own is None:
+                return None
+            memory |= {f"member/{name}/{key}": value for key, value in own.items()}
+        return memory
+
+    def carry(self, memory: State) -> None:
+        """Take all of it over."""
+        self.n_settled = int(memory["n_settled"][0])
+        self.weight, self.exposure, self.held = (np.array(memory[name]) for name in ("weight", "exposure", "held"))
+        parts = {name: _own(memory, f"{name}/") for name in ("paper", "asked", "fills")}
+        fields = {name: [np.array(part[str(k)]) for k in range(len(part))] for name, part in parts.items()}
+        self.paper, self.asked, self.fills = (
+            Account(*fields["paper"]),
+            Orders(*fields["asked"]),
+            Fills(*fields["fills"]),
+        )
+        self.returns.extend(memory["returns"])
+        ends = np.cumsum(memory["known"])[:-1]
+        if len(memory["known"]):
+            rows, outcomes = (np.split(memory[name], ends) for name in ("forecasts", "outcomes"))
+            self.forecasts.extend(zip(rows, outcomes, strict=True))
+        for name, agent in self.members.items():
+            if isinstance(agent, Portable):
+                agent.carry(_own(memory, f"member/{name}/"))
+
     def _start(self, view: View) -> None:
         n, shape = len(self.members), self.paper.position.shape
         equity, mark = np.full(n, float(view.account.equity)), np.broadcast_to(view.account.mark, shape).copy()
@@ -99,7 +149,9 @@ class Ensemble:
         self.asked = _no_orders(shape)
         self.fills = Fills.of(np.zeros((*shape, 9)), np.zeros(n))
         self.weight = np.full(n, 1.0 / n)
-        self.returns, self.forecasts = [], []
+        self.n_settled = 0
+        self.returns.clear()
+        self.forecasts.clear()
 
     def _settle(self, view: View) -> None:
         """Let the newest bar do to the paper accounts what it does to any account.
@@ -110,6 +162,7 @@ class Ensemble:
         due = np.divide(view.fills.funding, self.held, out=np.zeros_like(self.held), where=self.held != 0.0)
         bar = Bar(view.time, view.bars[-1], due, view.fills.forced != 0.0)
         self.paper, self.fills = settle(self.paper, self.asked, bar, self.rules)
+        self.n_settled += 1
         self.returns.append(np.where(before > 0.0, self.paper.equity / np.maximum(before, 1e-300) - 1.0, 0.0))
         if self.config.method == "stacking":
             moved = view.close[-1] / view.close[-2] - 1.0 if len(view.close) > 1 else np.full(len(self.held), np.nan)
@@ -133,24 +186,27 @@ class Ensemble:
     def _weights(self) -> Float:
         config, n = self.config, len(self.members)
         if config.method in ("hedge", "eg"):
-            grown = np.prod(1.0 + np.array(self.returns[-config.reweight_bars :]), axis=0)
+            grown = np.prod(1.0 + np.array(_last(self.returns, config.reweight_bars)), axis=0)
             if config.method == "eg":
                 return allocation.exponentiated_gradient(self.weight, np.maximum(grown, 1e-12), config.rate)
             losses = np.clip(0.5 - 0.5 * (grown - 1.0) / config.loss_scale, 0.0, 1.0)
             return allocation.hedge(self.weight, losses, config.rate)
-        if config.method == "equal" or len(self.returns) < max(config.estimate_bars // 10, 2 * n):
+        if config.method == "equal" or self.n_settled < max(config.estimate_bars // 10, 2 * n):
             return np.full(n, 1.0 / n)
         if config.method == "stacking":
-            parts = self.forecasts[-config.estimate_bars :]
-            rows, outcomes = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+            rows, outcomes = (np.concatenate([part[k] for part in self.forecasts]) for k in (0, 1))
             return allocation.stacking(rows, outcomes, config.ridge)
-        covariance = np.atleast_2d(np.cov(np.array(self.returns[-config.estimate_bars :]).T))
-        methods = {
+        returns = np.array(_last(self.returns, config.estimate_bars))
+        if config.method == "mean_variance":
+            return allocation.mean_variance(returns, config.aversion)
+        if config.method == "best":
+            return allocation.best(returns)
+        by_risk = {
             "inverse_volatility": allocation.inverse_volatility,
             "risk_parity": allocation.risk_parity,
             "hrp": allocation.hierarchical_risk_parity,
         }
-        return methods[config.method](covariance)
+        return by_risk[config.method](np.atleast_2d(np.cov(returns.T)))
 
 
 class LearningEnsemble(Ensemble):
@@ -168,7 +224,7 @@ class LearningEnsemble(Ensemble):
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Hand each member its own."""
         for name, agent in self._learners().items():
-            agent.restore({key.removeprefix(f"{name}/"): v for key, v in state.items() if key.startswith(f"{name}/")})
+            agent.restore(_own(state, f"{name}/"))
 
     def _learners(self) -> dict[str, Any]:
         return {name: agent for name, agent in self.members.items() if hasattr(agent, "fit")}
@@ -185,6 +241,16 @@ class _Labelled:
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         self.log.progress(done, total, f"{self.name} {note}".strip())
+
+
+def _own(state: Mapping[str, NDArray[Any]], prefix: str) -> State:
+    """What belongs to one member."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _last(kept: Sequence[T], n: int) -> list[T]:
+    """The last ``n`` of what was kept."""
+    return list(kept)[-n:]
 
 
 def _no_orders(shape: tuple[int, ...]) -> Orders:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, Memoryless, View
 from qframe_rl.config import Base
 from qframe_rl.types import Float, Int, Orders
 
@@ -13,7 +13,7 @@ class Config(Base):
     """Nothing to choose."""
 
 
-class Flat:
+class Flat(Memoryless):
     """Holds cash."""
 
     window = 1

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, State, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.types import DAY, HOUR, Bool, Float, Int, Orders
 
@@ -74,6 +74,14 @@ class FundingArbitrage:
                     quantity[coin] = goal - view.account.position[coin]
                     quantity[short] = -goal - view.account.position[short]
         return Orders.market(quantity)
+
+    def carried(self) -> State:
+        """Which pairs are held."""
+        return {"inside": self.inside.copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take the pairs over."""
+        self.inside = np.array(memory["inside"])
 
     def expected(self, view: View) -> Float:
         """(P,) rate a day that a short of each perpetual is expected to receive; NaN = unknown."""

@@ -86,9 +86,17 @@ class MeanReversion:
         """Say only what changes."""
         n, config, close = bars.shape[1], self.config, bars[:, :, CLOSE]
         numbers = (config.regime_bars, config.volatility_bars, config.quiet, config.wild, first)
-        regime = _REGIMES(numbers, close, lambda: self._regime(bars, first))
-        scores = _SCORES((*numbers, config.mean_bars), close, lambda: self._scores(bars, first, regime[0]))
+        regime = _REGIMES(numbers, [close], lambda: self._regime(bars, first))
+        scores = _SCORES((*numbers, config.mean_bars), [close], lambda: self._scores(bars, first, regime[0]))
         return self._walk(*scores, *regime, times[first:], np.zeros(n), np.zeros(n, dtype=np.int64))
+
+    def carried(self) -> State:
+        """The side of each instrument, and since when."""
+        return {"side": self.side.copy(), "since": self.since.copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take the states over."""
+        self.side, self.since = np.array(memory["side"]), np.array(memory["since"])
 
     def _walk(
         self, z: Float, extremes: Float, scale: Float, volatility: Float, times: Int, side: Float, since: Int

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, Memoryless, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.features import frozen
 from qframe_rl.interface import rebalance
@@ -53,7 +53,7 @@ class Config(Base):
     has 1 / A of equity at most. Wider costs less and follows less closely."""
 
 
-class Momentum:
+class Momentum(Memoryless):
     """Long what rose, short (where that is allowed) what fell (ALGORITHMS, card 4.3, baselines)."""
 
     def __init__(self, config: Config, brief: Brief):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, Memoryless, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
 from qframe_rl.theory.ar1 import ar1_flip
@@ -15,7 +15,7 @@ class Config(Base):
     """Nothing to choose: the market publishes its constants."""
 
 
-class Optimal:
+class Optimal(Memoryless):
     """Holds one share of equity long or short, and flips when the published signal passes the threshold."""
 
     window = 1

@@ -103,6 +103,14 @@ class Pairs:
         self._forget()
         self.fitted = True
 
+    def carried(self) -> State:
+        """The side of each pair, and which broke."""
+        return {"side": self.side.copy(), "broken": self.broken.copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take the states over."""
+        self.side, self.broken = np.array(memory["side"]), np.array(memory["broken"])
+
     def _forget(self) -> None:
         self.side = np.zeros(len(self.legs))
         self.broken = np.zeros(len(self.legs), dtype=np.bool_)

@@ -10,11 +10,13 @@ From top to bottom: `Config`, the agent, and a training: `collect`, `judge`, `im
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -23,11 +25,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError, search
-from qframe_rl.jit import compiled
-from qframe_rl.policy import Bars, Net, Shape, Torso
-from qframe_rl.types import Bool, Float, Int, Orders, Single
+from qframe_rl.policy import Bars, Batch, Encoder, Head, Net, Shape, Torso
+from qframe_rl.policy.returns import Spread, discount, episodes, estimate
+from qframe_rl.types import Float, Int, Orders, Single
 
 
 class Config(Base):
@@ -74,7 +76,7 @@ QUICK = {"total_steps": 2048, "n_envs": 8, "n_steps": 32, "batch_size": 128, "n_
 """Parameters of a training that takes a second: for a first try, and for tests."""
 
 
-class Ppo:
+class Ppo(Memoryless):
     """A policy behind the market's interface."""
 
     def __init__(self, config: Config, brief: Brief):
@@ -89,7 +91,7 @@ class Ppo:
         if self.config.device == "cuda" and not torch.cuda.is_available():
             raise UserError("agent ppo: device cuda was asked for, but torch sees none; take device cpu.")
         envs = task.envs(self.config.n_envs, indexed=True)
-        with _threads(self.config.threads):
+        with _threads():
             self._net = self._new()
             Training(self.config, self._net, envs, self.seed, log)()
         self._net.cpu().eval()
@@ -148,9 +150,10 @@ class Ppo:
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
+def _threads() -> Iterator[None]:
+    """One thread for each product: those of the configuration take a part of every minibatch each."""
     before = torch.get_num_threads()
-    torch.set_num_threads(n)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -165,6 +168,10 @@ def _legal(actions: Tensor, space: Any) -> NDArray[Any]:
     if isinstance(space, spaces.Box):
         rows = np.clip(rows.reshape(-1, *space.shape), space.low, space.high)
     return rows
+
+
+_PART = 4096
+"""Samples that go through the head at a time on a CPU: their activations stay in the second cache."""
 
 
 class Training:
@@ -190,16 +197,22 @@ class Training:
         self.net = net.to(self.device).train()
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
-        self.bars = None if net.encoder is None else Bars(net.encoder, envs.features, self.device)
-        self.spread = _Spread()
+        self.head = Head(self.net, self.dtype)
+        n_others = config.threads - 1 if config.device == "cpu" else 0
+        self.heads = [self.head, *(Head(copy.deepcopy(self.net), self.dtype, self.head) for _ in range(n_others))]
+        self.pool: ThreadPoolExecutor | None = None
+        self.adam = torch.optim.Adam([self.head.flat], lr=config.learning_rate, eps=1e-5, fused=True)
+        self.bars = (
+            None if net.encoder is None else Bars(net.encoder.shape, net.encoder.recurrent, envs.features, self.device)
+        )
+        self.spread = Spread()
         n, b, space = config.n_steps, config.n_envs, envs.single_action_space
         box = isinstance(space, spaces.Box)
         self.cursor = np.zeros((n + 1, b), dtype=np.int64)
         self.account = torch.zeros(n + 1, b, net.shape.n_account, device=self.device)
         self.actions = torch.zeros(n, b, math.prod(space.shape), dtype=torch.float32 if box else torch.int64)
         self.actions = self.actions.to(self.device)
-        self.log_p = torch.zeros(n, b, device=self.device)
+        self.out = torch.zeros(n, b, net.chance.n_outputs, device=self.device)
         self.values = torch.zeros(n + 1, b, device=self.device)
         self.rewards, self.over = np.zeros((n, b)), np.zeros((n, b), dtype=np.bool_)
         self.discounted, self.total = np.zeros(b), np.zeros(b)
@@ -211,47 +224,46 @@ class Training:
         per_update = config.n_envs * config.n_steps
         n_updates = -(-config.total_steps // per_update)
         self._look(0, self.envs.reset()[0])
-        for update in range(n_updates):
-            last = self.collect()
-            advantages, returns = self.judge(last)
-            for group in self.adam.param_groups:
-                group["lr"] = config.learning_rate * (1.0 - 0.9 * update / n_updates)
-            done = min((update + 1) * per_update, config.total_steps)
-            self._tell(self.improve(advantages, returns), returns, done)
-            self.cursor[0] = self.cursor[-1]
-            self.account[0] = self.account[-1]
+        with ThreadPoolExecutor(len(self.heads)) as self.pool:
+            for update in range(n_updates):
+                last = self.collect()
+                advantages, returns = self.judge(last)
+                for group in self.adam.param_groups:
+                    group["lr"] = config.learning_rate * (1.0 - 0.9 * update / n_updates)
+                done = min((update + 1) * per_update, config.total_steps)
+                self._tell(self.improve(advantages, returns), returns, done)
+                self.cursor[0] = self.cursor[-1]
+                self.account[0] = self.account[-1]
 
+    @torch.no_grad()
     def collect(self) -> Float:
         """Act for n_steps bars; return (n_steps, B) values of the true last states of episodes that were cut off."""
         cut: list[tuple[int, Int, Any]] = []
-        with torch.inference_mode(), self._arithmetic():
-            if self.bars is not None:
-                self.bars.refresh(self.rewards.size)
-            for t in range(self.config.n_steps):
-                out, self.values[t] = self._see(self.cursor[t], self.account[t])
-                self.actions[t] = action = self.net.chance.sample(out, self.generator)
-                self.log_p[t] = self.net.chance.judge(out, action)[0]
-                seen, self.rewards[t], terminated, truncated, infos = self.envs.step(
-                    _legal(action, self.envs.single_action_space)
-                )
-                self.over[t] = terminated | truncated
-                if truncated.any():
-                    cut.append((t, np.flatnonzero(truncated), infos["final_obs"]))
-                self._look(t + 1, seen)
-            self.values[-1] = self._see(self.cursor[-1], self.account[-1])[1]
-            return self._last_values(cut)
+        if self.bars is not None:
+            self.bars.refresh(self.rewards.size, self._encode, self._each)
+        noise = self.net.chance.noise(self.out.shape, self.generator)
+        for t in range(self.config.n_steps):
+            self.out[t], self.values[t] = self._see(self.cursor[t], self.account[t])
+            self.actions[t] = action = self.net.chance.sample(self.out[t], noise[t])
+            seen, self.rewards[t], terminated, truncated, infos = self.envs.step(
+                _legal(action, self.envs.single_action_space)
+            )
+            self.over[t] = terminated | truncated
+            if truncated.any():
+                cut.append((t, np.flatnonzero(truncated), infos["final_obs"]))
+            self._look(t + 1, seen)
+        self.values[-1] = self._see(self.cursor[-1], self.account[-1])[1]
+        return self._last_values(cut)
 
     def judge(self, last: Float) -> tuple[Tensor, Tensor]:
         """(n_steps x B,) advantages and returns, in units of the running spread of the discounted return."""
         config = self.config
         discounted = np.empty_like(self.rewards)
-        _discount(self.rewards, self.over, config.gamma, self.discounted, discounted)
+        discount(self.rewards, self.over, config.gamma, self.discounted, discounted)
         self.spread.add(discounted)
         values = self.values.cpu().numpy().astype(np.float64)
         advantages = np.empty_like(self.rewards)
-        _advantages(
-            self.rewards / self.spread.value, self.over, values, last, config.gamma, config.gae_lambda, advantages
-        )
+        estimate(self.rewards / self.spread.value, self.over, values, last, config.gamma, config.gae_lambda, advantages)
         both = np.stack([advantages.ravel(), (advantages + values[:-1]).ravel()]).astype(np.float32)
         both[0] = (both[0] - both[0].mean()) / (both[0].std() + 1e-8)
         on_device = torch.from_numpy(both).to(self.device)
@@ -259,29 +271,54 @@ class Training:
 
     def improve(self, advantages: Tensor, returns: Tensor) -> Tensor:
         """Run n_epochs passes over the samples; return means of the losses, entropy, KL and share of clipped ratios."""
-        config = self.config
-        account, actions = self.account[:-1].flatten(0, 1), self.actions.flatten(0, 1)
-        facts = torch.stack([advantages, returns, self.log_p.ravel()], dim=1)
+        actions = self.actions.flatten(0, 1)
+        log_p = self.net.chance.judge(self.out.flatten(0, 1), actions)[0].detach()
+        facts = (advantages, returns, log_p)
+        samples = torch.cat([self.account[:-1].flatten(0, 1), actions, torch.stack(facts, dim=1)], dim=1)
         told = []
-        for pick, encode in (batch for _ in range(config.n_epochs) for batch in self._minibatches()):
-            with self._arithmetic():
-                out, value = self.net(encode(), account.index_select(0, pick))
-            new, entropy = self.net.chance.judge(out, actions.index_select(0, pick))
-            gain, target, old = facts.index_select(0, pick).unbind(1)
-            change = new - old
-            ratio = change.exp()
-            clipped = ratio.clamp(1.0 - config.clip_range, 1.0 + config.clip_range)
-            of_policy = -torch.minimum(gain * ratio, gain * clipped).mean()
-            of_value = (value - target).square().mean()
-            loss = of_policy + 0.5 * of_value - config.ent_coef * entropy.mean()
-            self.adam.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 0.5)
+        for parts in (parts for _ in range(self.config.n_epochs) for parts in self._minibatches()):
+            n = sum(len(part.pick) for part in parts)
+            of_parts = self._each(lambda head, part, n=n: self._slopes(head, part, samples, n), self.heads, parts)
+            told.append(sum(of_parts))
+            gradient = self.head.gather(self.heads[1 : len(parts)])
+            size = torch.linalg.vector_norm(gradient)
+            gradient.mul_((0.5 / (size + 1e-6)).clamp_(max=1.0))
             self.adam.step()
-            with torch.no_grad():
-                far, kl = (ratio != clipped).float().mean(), (ratio - 1.0 - change).mean()
-                told.append(torch.stack([of_policy, of_value, entropy.mean(), kl, far]))
+            self.head.refresh()
         return torch.stack(told).mean(dim=0)
+
+    def _slopes(self, head: Head, batch: Batch, samples: Tensor, n: int) -> Tensor:
+        """Write the gradient of the loss of a part of a minibatch of ``n`` samples; return the parts of the loss."""
+        head.grad.zero_()
+        encodings = None if batch.units is None else self._encode(batch.units, head)
+        slope = torch.empty(len(batch.pick), self.net.account.out_features, dtype=self.dtype, device=self.device)
+        told = torch.zeros(5, device=self.device)
+        n_account, at_once = self.net.shape.n_account, _PART if self.device.type == "cpu" else n
+        for first in range(0, len(slope), at_once):
+            span = slice(first, first + at_once)
+            rows = samples.index_select(0, batch.pick[span])
+            shared = None if encodings is None else batch.share(encodings.detach(), span)
+            out, value, kept = head.forward(shared, rows[:, :n_account])
+            of_out, of_value, seen = self._loss(head, out, value, rows[:, n_account:], n)
+            head.backward(kept, of_out, of_value, slope[span])
+            told += seen
+        if encodings is not None:
+            torch.autograd.backward(encodings, batch.gather(slope).mul_(head.encoding_weight))
+        return told
+
+    def _loss(self, head: Head, out: Tensor, value: Tensor, facts: Tensor, n: int) -> tuple[Tensor, ...]:
+        """Slopes of the loss, of which these samples are a part of ``n``, along outputs and values; and its parts."""
+        config = self.config
+        gain, target, old = facts[:, -3:].t().contiguous()
+        actions = facts[:, :-3].to(self.actions.dtype)
+        new, entropy, back = head.net.chance.weigh(out, actions)
+        change = new - old
+        ratio = change.exp()
+        clipped = ratio.clamp(1.0 - config.clip_range, 1.0 + config.clip_range)
+        free, bound, away = gain * ratio, gain * clipped, value - target
+        of_log_p = torch.where(free <= bound, free, 0.0).mul_(-1.0 / n)
+        parts = [-torch.minimum(free, bound), away.square(), entropy, ratio - 1.0 - change, (ratio != clipped).float()]
+        return back(of_log_p, -config.ent_coef / n), away.mul_(1.0 / n), torch.stack(parts).sum(1).mul_(1.0 / n)
 
     def _look(self, t: int, seen: Any) -> None:
         """Remember what the environments show at step ``t``."""
@@ -291,8 +328,27 @@ class Training:
 
     def _see(self, cursor: Int, account: Tensor) -> tuple[Tensor, Tensor]:
         """The actor's outputs and (B,) values, while collecting."""
-        encoding = None if self.bars is None else self.bars.at(torch.from_numpy(cursor).to(self.device))
-        return self.net(encoding, account)  # type: ignore[no-any-return]
+        n, cursors = len(self.heads), torch.from_numpy(cursor).to(self.device)
+        parts = self._each(self._see_part, cursors.chunk(n), account.chunk(n))
+        outs, values = zip(*parts, strict=True)
+        return torch.cat(outs), torch.cat(values)
+
+    @torch.no_grad()
+    def _see_part(self, cursor: Tensor, account: Tensor) -> tuple[Tensor, Tensor]:
+        encoding = None if self.bars is None else self.bars.at(cursor, self._encode)
+        return self.head.forward(encoding, account)[:2]
+
+    def _encode(self, units: Tensor, head: Head | None = None) -> Tensor:
+        """Encodings of units of bars."""
+        enabled = self.dtype is not torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled, cache_enabled=False):
+            return cast(Bars, self.bars).encode(units, cast(Encoder, (head or self.head).net.encoder))
+
+    def _each(self, do: Callable[..., Any], *rows: Sequence[Any]) -> list[Any]:
+        """Call ``do`` with the first of each, the second of each, ..., on as many threads as there are heads."""
+        if self.pool is None or min(len(self.heads), *map(len, rows)) == 1:
+            return list(map(do, *rows))
+        return list(self.pool.map(do, *rows))
 
     def _last_values(self, cut: list[tuple[int, Int, Any]]) -> Float:
         values = np.zeros(self.rewards.shape)
@@ -302,15 +358,13 @@ class Training:
             values[t, b] = self._see(cursor, account)[1].cpu().numpy()
         return values
 
-    def _minibatches(self) -> Iterator[tuple[Tensor, Callable[[], Tensor | None]]]:
-        size = self.config.batch_size
+    def _minibatches(self) -> Iterator[list[Batch]]:
+        """Minibatches in parts, one for each thread."""
+        size, n = self.config.batch_size, len(self.heads)
         if self.bars is not None:
-            return self.bars.minibatches(self.cursor[:-1].ravel(), size, self.generator)
+            return self.bars.minibatches(self.cursor[:-1].ravel(), size, self.generator, n)
         picks = torch.randperm(self.rewards.size, generator=self.generator, device=self.device)
-        return ((pick, lambda: None) for pick in torch.split(picks, size))
-
-    def _arithmetic(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
+        return ([Batch(part) for part in pick.chunk(n)] for pick in torch.split(picks, size))
 
     def _tell(self, means: Tensor, returns: Tensor, done: int) -> None:
         names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
@@ -318,66 +372,12 @@ class Training:
             self.log.scalar(f"train/{name}", value, done)
         residual = (returns - self.values[:-1].ravel()).var() / returns.var().clamp_min(1e-12)
         self.log.scalar("train/explained_variance", 1.0 - float(residual), done)
-        _episodes(self.rewards, self.over, self.total, self.ended)
+        episodes(self.rewards, self.over, self.total, self.ended)
         note = ""
         if self.ended:
             self.log.scalar("train/episode_return", float(np.mean(self.ended)), done)
             note = f"return of an episode {np.mean(self.ended):.2f}"
         self.log.progress(done, self.config.total_steps, note)
-
-
-class _Spread:
-    """Running standard deviation of all numbers seen (Chan, Golub & LeVeque, 1979)."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self.square = 0, 0.0, 0.0
-
-    def add(self, numbers: Float) -> None:
-        count, mean = numbers.size, float(numbers.mean())
-        total, away = self.count + count, mean - self.mean
-        self.square += float(numbers.var()) * count + away * away * self.count * count / total
-        self.mean += away * count / total
-        self.count = total
-
-    @property
-    def value(self) -> float:
-        return math.sqrt(self.square / self.count) + 1e-8
-
-
-@compiled
-def _discount(rewards: Float, over: Bool, gamma: float, carried: Float, out: Float) -> None:
-    """Write the discounted sums of past rewards, (n_steps, B); ``carried`` (B,) is what came before and comes after."""
-    for t in range(len(rewards)):
-        for b in range(len(carried)):
-            out[t, b] = carried[b] = carried[b] * gamma + rewards[t, b]
-            if over[t, b]:
-                carried[b] = 0.0
-
-
-@compiled
-def _advantages(
-    rewards: Float, over: Bool, values: Float, last: Float, gamma: float, gae_lambda: float, out: Float
-) -> None:
-    """Generalised advantage estimates (Schulman et al., 2016), (n_steps, B).
-
-    ``values`` is (n_steps + 1, B). Where an episode is over the next value is ``last`` (n_steps, B): that of the true
-    last state if it was cut off, else 0.
-    """
-    n = len(rewards)
-    for t in range(n - 1, -1, -1):
-        for b in range(rewards.shape[1]):
-            after = last[t, b] if over[t, b] else values[t + 1, b]
-            later = 0.0 if over[t, b] or t == n - 1 else out[t + 1, b]
-            out[t, b] = rewards[t, b] + gamma * after - values[t, b] + gamma * gae_lambda * later
-
-
-def _episodes(rewards: Float, over: Bool, total: Float, ended: deque[float]) -> None:
-    """Add the returns of episodes that ended to ``ended``; ``total`` (B,) is what the running ones earned so far."""
-    for t in range(len(rewards)):
-        total += rewards[t]
-        if over[t].any():
-            ended.extend(total[over[t]].tolist())
-            total[over[t]] = 0.0
 
 
 def make(config: Config, brief: Brief) -> Ppo:

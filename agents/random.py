@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import Brief, State, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
 from qframe_rl.types import Float, Int, Orders
@@ -35,6 +35,18 @@ class Random:
         if view.first:
             self.rng = np.random.default_rng(self.seed)
         return rebalance(view, self._drawn(self.rng, len(view.account.position)))
+
+    def carried(self) -> State:
+        """Where the generator is: the 128-bit state of PCG64."""
+        place: int = self.rng.bit_generator.state["state"]["state"]
+        return {"place": np.frombuffer(place.to_bytes(16, "little"), dtype=np.uint64).copy()}
+
+    def carry(self, memory: State) -> None:
+        """Take the generator over."""
+        self.rng = np.random.default_rng(self.seed)
+        state = self.rng.bit_generator.state
+        state["state"]["state"] = int.from_bytes(memory["place"].astype("<u8").tobytes(), "little")
+        self.rng.bit_generator.state = state
 
     def targets(self, bars: Float, times: Int, first: int) -> Float:
         """Draw what a session that begins at ``first`` would."""

@@ -50,6 +50,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 _SCALE_STEPS = 200
 _SNAPSHOTS = 20
 """Times in a training that it is kept, so that it can go on after an interruption."""
+_BEST = "best/"
+"""What the names of the best policy so far begin with in a training that is kept."""
 _QUANTILES = 50
 """Of QR-DQN: a loss over all pairs of the authors' 200 costs sixteen times as much."""
 
@@ -129,10 +131,8 @@ class Sb3:
         self._memory: Any = None
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train: from scratch, or on from where an interrupted training was.
-
-        Weights, optimisers and the count of steps are taken up again; a replay buffer is filled anew.
-        """
+        """Train: from scratch, or on from where an interrupted training was last kept, to the same bits."""
+        from qframe_rl.sb3.resume import paused, resumed
         from qframe_rl.sb3.watch import Every, Reporter
         from qframe_rl.sb3.weights import given
 
@@ -142,24 +142,24 @@ class Sb3:
         with _own_randomness():
             scale = self._scale(task)
             model = self._model(task, scale, done)
-            if self._state:
-                given(model, self._state)
-            elif self.config.clone_epochs:
-                self._clone(model, task, log)
-            best: State = {}
+            best = {k.removeprefix(_BEST): v for k, v in self._state.items() if k.startswith(_BEST)}
+            judge = self._validation(model, task, log, lambda: best.update(self._taken(model, scale)))
 
             def keep() -> None:
                 if keeper is not None:
-                    keeper.remember(self._taken(model, scale))
+                    kept = {_BEST + name: value for name, value in best.items()}
+                    judged = {"judged": np.array([judge.best, judge.worse])}
+                    keeper.remember({**self._taken(model, scale), **paused(model), **kept, **judged})
 
-            watched: list[Any] = [Reporter(log, self.total_steps), Every(self.total_steps // _SNAPSHOTS, keep)]
-            if self.config.evaluations:
-                watched.append(self._validation(model, task, log, lambda: best.update(self._taken(model, scale))))
-            try:
-                self._learn(model, max(self.total_steps - done, 0), watched)
-            except KeyboardInterrupt:
-                keep()
-                raise
+            if self._state:
+                given(model, self._state)
+                resumed(model, self._state)
+                judge.best, judge.worse = float(self._state["judged"][0]), int(self._state["judged"][1])
+            elif self.config.clone_epochs:
+                self._clone(model, task, log)
+            watched = [Reporter(log, self.total_steps), Every(self.total_steps // _SNAPSHOTS, keep)]
+            watched += [judge] if self.config.evaluations else []
+            self._learn(model, max(self.total_steps - done, 0), watched)
         self.restore(best or self._taken(model, scale))
 
     def decide(self, view: View) -> Orders:
@@ -169,6 +169,14 @@ class Sb3:
         rows = self.interface.observe(view)[None]
         action, self._memory = self._predict(self._acting(), rows, self._memory)
         return self.interface.orders(action[0], view)
+
+    def carried(self) -> State:
+        """What a recurrent policy remembers."""
+        return {} if self._memory is None else {str(k): np.array(part) for k, part in enumerate(self._memory)}
+
+    def carry(self, memory: State) -> None:
+        """Take the policy's memory over."""
+        self._memory = tuple(np.array(memory[str(k)]) for k in range(len(memory))) or None
 
     def policy(self) -> Callable[[Single], NDArray[Any]]:
         """The policy over plain observations, see `qframe_rl.agent.Solver`."""
@@ -219,7 +227,7 @@ class Sb3:
             learning_rate=lambda left: rate * (0.1 + 0.9 * left),
             gamma=self.config.gamma,
             policy_kwargs=self._policy_options(),
-            seed=(self.seed + done) % (1 << 32),
+            seed=self.seed % (1 << 32),
             **{"device": "cpu", **options},
         )
         model.num_timesteps = done
@@ -268,7 +276,7 @@ class Sb3:
         return options
 
     def _scale(self, task: Task) -> float:
-        from qframe_rl.sb3.batch import return_scale
+        from qframe_rl.deep.scale import return_scale
 
         if self._state:
             return float(self._state["reward_scale"][0])
@@ -287,7 +295,7 @@ class Sb3:
     def _validation(self, model: BaseAlgorithm, task: Task, log: Log, take: Callable[[], None]) -> Any:
         from qframe_rl.sb3.watch import Validation
 
-        every = self.total_steps // self.config.evaluations
+        every = self.total_steps // max(self.config.evaluations, 1)
         return Validation(lambda: self._score(model, task), take, log, every, self.config.patience)
 
     def _score(self, model: BaseAlgorithm, task: Task) -> float:
@@ -326,7 +334,10 @@ class Sb3:
         }
         if not fits.get(c.algorithm, True):
             able = [name for name in get_args(Algorithm) if fits.get(name, True)]
-            raise UserError(f"agent.sb3.algorithm {c.algorithm!r} cannot take {space}; take one of {', '.join(able)}.")
+            other = ", or on a market --set env.actions=exposure" if c.algorithm in _STEERERS else ""
+            raise UserError(
+                f"agent.sb3.algorithm {c.algorithm!r} cannot take {space}; take one of {', '.join(able)}{other}."
+            )
         if c.extractor != "mlp" and self.interface.market_shape[0] < 2:
             raise UserError(f"agent.sb3.extractor {c.extractor!r} reads a window of bars; set env.n_rows to 2 or more.")
         if c.clone_epochs and c.algorithm not in _CLONES:

@@ -20,6 +20,7 @@ SUITES = {
     "backtest": "one setting of a rule over 100,000 bars",
     "sweep": "1,000 settings over 100,000 bars",
     "fan": "cells on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
+    "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
     "memory": "bytes of one more environment",
     "startup": "seconds of --help, and to the first step",
 }
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 
 def _suite(name: str) -> Any:
-    from qframe_rl.bench import fan, settings, startup, steps, training
+    from qframe_rl.bench import fan, paper, settings, startup, steps, training
 
     return {
         "env": steps.env,
@@ -83,6 +84,7 @@ def _suite(name: str) -> Any:
         "backtest": settings.backtest,
         "sweep": settings.sweep_settings,
         "fan": fan.fan,
+        "paper": paper.session,
         "startup": startup.startup,
     }[name]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qframe_rl.runner.study import Studied
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
-STUDY = {"data": None, "agents": None, "agent": None, "level": None}
+STUDY = {"data": None, "agents": None, "agent": None, "risk": None, "level": None}
 
 
 def parser() -> Parser:
@@ -57,7 +57,11 @@ def parser() -> Parser:
     )
     made.add_fields("data, each instead of the first checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
     made.add_fields(
-        "limits of the risk engine, each instead of the first checkpoint's", Limits, "risk", {}, defaults=False
+        "limits of the risk engine, in studies too, each instead of the first checkpoint's",
+        Limits,
+        "risk",
+        {},
+        defaults=False,
     )
     made.add_fields("study", Study, "study", STUDY)
     made.add_argument(
@@ -66,7 +70,7 @@ def parser() -> Parser:
         action="append",
         default=[],
         dest="assignments",
-        help="any setting of a study by its dotted key: env.*, agent.NAME.* (repeatable)",
+        help="any setting of a study by its dotted key: env.*, agent.NAME.*, risk.* (repeatable)",
     )
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
     made.add_on()
@@ -78,10 +82,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Evaluate."""
     given = vars(parser().parse_args(argv))
     if any(given[f"study.{name}"] is not None for name in ("walk_forward", "cpcv", "monte_carlo")):
-        if given_under(given, "risk"):
-            raise UserError(
-                "limits of the risk engine bind where checkpoints are scored; a study has none: leave them out."
-            )
         return _study(given)
     return _score([_folder(text) for text in given["what"]], given)
 
@@ -103,6 +103,7 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     for key, name in (("since", "since"), ("until", "until")):
         if given[key] is not None:
             tree["data"][name] = given[key]
+    tree["risk"] = {**_mapping(tree.get("risk")), **given_under(given, "risk")}
     tree["agents"] = tuple(_named(text, tree) for text in given["what"])
     locate_data(tree)
     config = build(Study, tree, "settings")
@@ -131,7 +132,10 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _named(text: str, tree: dict[str, Any]) -> str:
-    """Name of a strategy; of a checkpoint, the strategy's, with its parameters, market and data where none is given."""
+    """Name of a strategy; of a checkpoint, the strategy's, with its parameters, market, data and limits.
+
+    What is given goes before what the checkpoint says.
+    """
     if "/" not in text and not Path(text).is_dir():
         return text
     from qframe_rl.checkpoint import load_checkpoint
@@ -142,6 +146,8 @@ def _named(text: str, tree: dict[str, Any]) -> str:
     agent[name] = {**found.agent["params"], **agent.get(name, {})}
     tree.setdefault("env", found.env)
     tree["data"] = {**found.provenance["load"], **tree["data"]}
+    # Checkpoints written before there were limits in backtests do not name any.
+    tree["risk"] = {**found.provenance.get("risk", {}), **tree["risk"]}
     return name
 
 
@@ -153,6 +159,7 @@ def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
 
     title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
+    _tell_limits(out, config.risk)
     found = verdict(done.facts)
     out.print(f"[bold]{found.headline}[/bold]", highlight=False)
     for line in found.reasons:
@@ -160,6 +167,12 @@ def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
     out.print(f"\nrun     {done.folder}", highlight=False, soft_wrap=True)
     out.print(f"report  {program()} -m experiments.report {done.folder}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+
+
+def _tell_limits(out: Console, limits: Limits) -> None:
+    named = ", ".join(f"{name} = {value}" for name, value in limits.model_dump(exclude_defaults=True).items())
+    if named:
+        out.print(f"Every row, the baselines too, was held to limits of the risk engine: {named}.", highlight=False)
 
 
 def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
@@ -217,10 +230,7 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
             for name in figures.__slots__:
                 value = getattr(figures, name)
                 out.print(f"  {name:20} {value:,.6g}" if isinstance(value, float) else f"  {name:20} {value}")
-    binding = done.limits.model_dump(exclude_defaults=True)
-    if binding:
-        named = ", ".join(f"{name} = {value}" for name, value in binding.items())
-        out.print(f"Every row, the baselines too, was held to limits of the risk engine: {named}.", highlight=False)
+    _tell_limits(out, done.limits)
     if done.changed:
         out.print(
             "The bars are not those that the checkpoint was made with: the data have changed since.", style="yellow"

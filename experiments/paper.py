@@ -62,6 +62,13 @@ def parser() -> Parser:
         metavar="FOLDER",
         help="folder of the journal (default: runs/paper/CHECKPOINT-HASH, one for each feed)",
     )
+    made.add_argument(
+        "--snapshot-bars",
+        type=int,
+        default=100,
+        metavar="N",
+        help="bars between snapshots; a restart runs the bars since the last one again (default: 100)",
+    )
     _add_live(made)
     _add_watching(made)
     made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
@@ -137,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Trade on paper."""
     given = vars(parser().parse_args(argv))
     speed, given_data = speed_of(given["speed"]), data_settings(given)
+    if given["snapshot_bars"] < 1:
+        raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
     alerts = build(AlertConfig, given_under(given, "alerts"), "options")
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
@@ -164,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
             quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=secrets(urls),
-            begun=windows.open,
+            begun=windows.open, snapshot_bars=given["snapshot_bars"], note=_note,
         )  # fmt: skip
     return _said(result, out, as_json=given["json"])
 
@@ -196,10 +205,14 @@ def _opened(given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str,
 
 def _said(result: Result, out: Console, *, as_json: bool) -> dict[str, Any] | None:
     """Say how it ended; the JSON object where one is asked for."""
+    from qframe_rl.runner.status import drift_said
+
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
+    drift = drift_said(result.drift_bps, result.drift_fills)
+    drift = f"{drift}\n" if drift else ""
     out.print(
         f"{result.state} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
-        f"journal {result.journal}\n"
+        f"journal {result.journal}\n{drift}"
         f"Run it again from its record: {program()} -m experiments.replay {result.journal}",
         highlight=False,
         soft_wrap=True,
@@ -212,6 +225,8 @@ def _said(result: Result, out: Console, *, as_json: bool) -> dict[str, Any] | No
         "journal": str(result.journal),
         "journal_hash": result.digest,
         "state": result.state,
+        "drift_bps": result.drift_bps,
+        "drift_fills": result.drift_fills,
     }
 
 

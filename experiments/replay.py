@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.journal.ledger import Differs
     from qframe_rl.runner.open import reopened
     from qframe_rl.runner.paper import replay
+    from qframe_rl.runner.status import drift_said
 
     market, agent, terms = reopened(path, given["checkpoint"])
     result: dict[str, Any] = {"events": head.seq, "head": head.hash.hex(), "identical": True, "differs": None}
@@ -56,8 +57,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         highlight=False,
         soft_wrap=True,
     )
+    if drift := drift_said(again.drift_bps, again.drift_fills):
+        out.print(drift, highlight=False)
     if not given["json"]:
         return None
+    result |= {"drift_bps": again.drift_bps, "drift_fills": again.drift_fills}
     return result | {"bars": again.bars, "final_equity": again.final_equity, "journal_hash": again.digest}
 
 

@@ -17,10 +17,21 @@ def parser() -> Parser:
         "Make one web page (all in one file, nothing loaded from anywhere) and one PDF of runs and checkpoints:\n"
         "verdict, leaderboard, equity, trades, costs, windows, cross-validation, Monte Carlo, stress, regimes,\n"
         "provenance. The same charts are put where TensorBoard finds them.",
-        ["runs/1a2b3c4d5e6f7081", "checkpoints/1a2b3c4d5e6f7081 checkpoints/8091a2b3c4d5e6f7 --out compared"],
+        [
+            "runs/1a2b3c4d5e6f7081",
+            "checkpoints/1a2b3c4d5e6f7081 checkpoints/8091a2b3c4d5e6f7 --out compared",
+            "runs/1a2b3c4d5e6f7081 runs/8091a2b3c4d5e6f7 --board --out compared",
+        ],
     )
     made.add_argument("places", nargs="+", type=Path, metavar="RUN|CHECKPOINT", help="folder of a run or a checkpoint")
     made.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the first run's own)")
+    made.add_argument(
+        "--board",
+        action="store_true",
+        help="instead, put the strategies of several studies side by side: one table for each market and one picture, "
+        "ranked with all trials that the ledger has by now (default: off)",
+    )
+    made.add_argument("--title", default="", metavar="TEXT", help="heading of the board's picture (default: none)")
     made.add_argument(
         "--runs", type=Path, default=Path("runs"), help="where the runs of checkpoints are looked up (default: runs)"
     )
@@ -30,6 +41,8 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Report."""
     given = vars(parser().parse_args(argv))
+    if given["board"]:
+        return _board(given)
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.report import write_report
@@ -52,6 +65,26 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         return None
     verdicts = [{"title": r.title, "headline": r.headline, "reasons": list(r.reasons)} for r in done.reports]
     return {"html": str(done.html), "pdf": str(done.pdf), "pages": done.pages, "reports": verdicts}
+
+
+def _board(given: dict[str, Any]) -> dict[str, Any] | None:
+    with BarScreen() as screen:
+        screen.begin("start up")
+        from qframe_rl.evaluate.table import render
+        from qframe_rl.runner.board import plain, write_boards
+
+        screen.end("start up")
+        done = write_boards(given["places"], given["out"] or given["places"][0], given["title"], screen)
+    out = console(to_stderr=given["json"])
+    for board in done.boards:
+        out.print(render(board.rows, f"{board.market}. {board.span}"))
+    for what, path in (("tables", done.text), ("picture", done.picture), ("figures", done.facts)):
+        out.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
+    if not given["json"]:
+        return None
+    return {
+        "text": str(done.text), "picture": str(done.picture), "boards": [plain(board) for board in done.boards],
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -49,11 +49,11 @@ def parser() -> Parser:
         action="append",
         default=[],
         dest="assignments",
-        help="any setting by its dotted key: env.*, agent.NAME.*, split.*, data.* (repeatable)",
+        help="any setting by its dotted key: env.*, agent.NAME.*, split.*, data.*, risk.* (repeatable)",
     )
     made.add_fields("data", DataConfig, "data", DATA_OPTIONS | {"seed": "data-seed"})
     made.add_fields("experiment", Experiment, "", {"data": None, "agent": None, "risk": None, "promote_anyway": None})
-    made.add_fields("limits of the risk engine, in every backtest", Limits, "risk", {})
+    made.add_fields("limits of the risk engine, in every training and backtest", Limits, "risk", {})
     made.add_argument(
         "--promote-anyway",
         nargs="?",

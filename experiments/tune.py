@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli import BarScreen, Interrupted, Parser, console, door, locate_data, program, settings
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.tune_plan import Tune
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def parser() -> Parser:
         ],
     )
     made.add_fields("data", DataConfig, "data", DATA_OPTIONS)
-    made.add_fields("search", Tune, "", {"data": None, "env": None, "params": None, "promote_anyway": None})
+    made.add_fields(
+        "search", Tune, "", {"data": None, "env": None, "params": None, "risk": None, "promote_anyway": None}
+    )
+    made.add_fields("limits of the risk engine, in every training and backtest", Limits, "risk", {})
     made.add_argument("--env", metavar="VALUE", help="market of the catalogue (default: auto)")
     made.add_argument(
         "--promote-anyway", action="store_true", default=None,
@@ -48,7 +52,7 @@ def parser() -> Parser:
         action="append",
         default=[],
         dest="assignments",
-        help="any setting by its dotted key: env.*, params.*, data.* (repeatable)",
+        help="any setting by its dotted key: env.*, params.*, data.*, risk.* (repeatable)",
     )
     made.add_on()
     places = made.add_argument_group("places")

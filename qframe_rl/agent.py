@@ -110,6 +110,31 @@ class Agent(Protocol):
 
 
 @runtime_checkable
+class Portable(Agent, Protocol):
+    """An agent that another process can go on with in the middle of a session, to the same bits.
+
+    A live session of an agent that cannot runs its whole record again when it is resumed.
+    """
+
+    def carried(self) -> State | None:
+        """What it remembers from one decision to the next, besides its `state`; empty = nothing, None = cannot say."""
+
+    def carry(self, memory: State) -> None:
+        """Take over what `carried` returned, before the first decision of this process."""
+
+
+class Memoryless:
+    """An agent whose decisions follow from the `View` and its `state` alone."""
+
+    def carried(self) -> State:
+        """Nothing."""
+        return {}
+
+    def carry(self, memory: State) -> None:
+        """Nothing to take over."""
+
+
+@runtime_checkable
 class Planner(Agent, Protocol):
     """An agent that looks at closed bars alone, never at its account: what it asks for can be stated ahead.
 

@@ -67,31 +67,47 @@ def frozen(array: NDArray[D]) -> NDArray[D]:
 
 
 class Remembered:
-    """The last result of a costly function, for settings in a row that share its arguments."""
+    """The last results of a costly function, for settings in a row that share its arguments.
 
-    def __init__(self) -> None:
-        self._key: object = None
-        self._array: NDArray[Any] = np.empty(0)
-        self._result: Any = None
+    Parameters
+    ----------
+    most
+        Results that are kept; the one that was not asked for longest is forgotten first.
+    """
 
-    def __call__(self, key: object, array: NDArray[Any], compute: Callable[[], R]) -> R:
-        """Result for ``key`` and ``array``, computed unless both are those of the last call.
+    def __init__(self, most: int = 1) -> None:
+        self._most = most
+        self._kept: list[tuple[object, Sequence[NDArray[Any]], Any]] = []
+
+    def __call__(self, key: object, arrays: Sequence[NDArray[Any]], compute: Callable[[], R]) -> R:
+        """Result for ``key`` and ``arrays``, computed unless both are those of one that is kept.
 
         An array counts as the same only if it is a view of the same numbers of the same memory, and that can no longer
         be written to: bars of a `History` are such, the window of a live session is not.
         """
-        if not (self._key == key and _same_for_good(self._array, array)):
-            self._key, self._array, self._result = key, array, compute()
-        return cast(R, self._result)
+        for k, (old, before, result) in enumerate(self._kept):
+            same = old == key and len(before) == len(arrays)
+            if same and all(_same_for_good(one, two) for one, two in zip(before, arrays, strict=True)):
+                self._kept.append(self._kept.pop(k))
+                return cast(R, result)
+        result = compute()
+        if all(not _root(array).flags.writeable for array in arrays):
+            self._kept = [*self._kept, (key, arrays, result)][-self._most :]
+        return result
 
 
 def _same_for_good(one: NDArray[Any], two: NDArray[Any]) -> bool:
     """Whether two arrays are views of the same read-only numbers."""
-    root: Any = two
+    same = one.__array_interface__["data"] == two.__array_interface__["data"]
+    return bool(same and one.shape == two.shape and one.strides == two.strides and not _root(two).flags.writeable)
+
+
+def _root(array: NDArray[Any]) -> Any:
+    """The array whose memory a view shows."""
+    root: Any = array
     while isinstance(root.base, np.ndarray):
         root = root.base
-    same = one.__array_interface__["data"] == two.__array_interface__["data"]
-    return bool(same and one.shape == two.shape and one.strides == two.strides and not root.flags.writeable)
+    return root
 
 
 @inlined

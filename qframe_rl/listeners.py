@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +30,17 @@ class Listener(Protocol):
         """No further bar will come."""
 
 
+@runtime_checkable
+class Returning(Protocol):
+    """A listener that need not be told of every bar again when its session is resumed."""
+
+    def carried(self) -> dict[str, Any]:
+        """What it remembers, as JSON."""
+
+    def carry(self, memory: Mapping[str, Any], view: View) -> None:
+        """Take over what `carried` returned after ``view``."""
+
+
 class Digest:
     """Chains every number of a session into one hash, and keeps nothing else."""
 
@@ -38,6 +50,14 @@ class Digest:
 
     def __str__(self) -> str:
         return self._chain.hex()
+
+    def carried(self) -> dict[str, Any]:
+        """The hash so far, as JSON."""
+        return {"chain": str(self), "rows": self.n_rows}
+
+    def carry(self, memory: Mapping[str, Any]) -> None:
+        """Take over what `carried` returned."""
+        self._chain, self.n_rows = bytes.fromhex(memory["chain"]), memory["rows"]
 
     def add(self, time: int, account: Account, orders: Orders, fills: Fills) -> Float:
         """Add what one bar did; return it as a row of numbers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -56,6 +56,22 @@ class Session:
             listener.started(self._view)
         return self._view
 
+    def resume(self, bars: Iterable[Bar], fills: Fills) -> View:
+        """Go on after a bar that was settled already, instead of `start`; return the view of that bar.
+
+        Parameters
+        ----------
+        bars
+            The last bars, as many as the window has.
+        fills
+            What the last of them did.
+        """
+        self._bars = iter(self.feed)
+        for bar in bars:
+            self._window.append(bar)
+        self._view = self._look(self._window.time, fills)
+        return self._view
+
     def step(self, orders: Orders) -> View:
         """Submit orders, wait for the next bar to close, settle it, and return what is then known.
 
@@ -96,9 +112,15 @@ class Session:
         return View(time, times, bars, self.venue.account, fills, first, exhausted, self.venue.terminated)
 
 
-def run(session: Session, agent: Agent) -> View:
-    """Let ``agent`` trade until the data end or the account does; return the last view."""
-    view = session.start()
+def run(session: Session, agent: Agent, view: View | None = None) -> View:
+    """Let ``agent`` trade, from ``view`` on if the session was resumed, until data or account end.
+
+    Returns
+    -------
+    View
+        The last one.
+    """
+    view = view or session.start()
     while not view.over:
         view = session.step(agent.decide(view))
     return view

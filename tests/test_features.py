@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qframe_rl.config import UserError
-from qframe_rl.features import features, known
+from qframe_rl.features import Remembered, features, known
 from tests.markets import panel
 
 ALL = (
@@ -16,6 +16,23 @@ ALL = (
     "rsi:14", "macd:3:9", "macd:8:24", "ma_distance:10", "zscore:25", "day_sin", "day_cos", "week_sin", "week_cos",
     "column:signal",
 )  # fmt: skip
+
+
+def test_only_what_cannot_change_is_remembered() -> None:
+    """Views of the same read-only numbers share a result; other views, other keys and live windows do not."""
+    calls: list[str] = []
+
+    def asked(key: str, array: np.ndarray, remembered: Remembered) -> int:
+        return remembered(key, [array], lambda: calls.append(key) or len(calls))
+
+    fixed, live, two = np.arange(10.0), np.arange(10.0), Remembered(2)
+    fixed.flags.writeable = False
+    assert [asked("a", fixed[2:], two) for _ in "123"] == [1, 1, 1]
+    assert asked("b", fixed[2:], two) == 2
+    assert asked("a", fixed[2:], two) == 1
+    assert asked("a", fixed[3:], two) == 3
+    assert asked("b", fixed[2:], two) == 4, "of two results, the one not asked for longest was forgotten"
+    assert [asked("a", live, two) for _ in "12"] == [5, 6]
 
 
 def test_every_feature_is_tried() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,19 @@ class Alerts:
         self._said: dict[str, int] = {}
         self._recent: deque[int] = deque()
         self._held_back = 0
+
+    def carried(self) -> dict[str, Any]:
+        """What was said when, and the figures of the day."""
+        return {
+            "peak": self._peak, "day": self._day, "day_equity": self._day_equity, "trades": self._trades,
+            "fees": self._fees, "said": self._said, "recent": list(self._recent), "held_back": self._held_back,
+        }  # fmt: skip
+
+    def carry(self, memory: Mapping[str, Any], view: View) -> None:
+        """Take over what `carried` returned."""
+        self._peak, self._day, self._day_equity = memory["peak"], memory["day"], memory["day_equity"]
+        self._trades, self._fees, self._held_back = memory["trades"], memory["fees"], memory["held_back"]
+        self._said, self._recent = dict(memory["said"]), deque(memory["recent"])
 
     def started(self, view: View) -> None:
         """Take the first equity as the highest."""

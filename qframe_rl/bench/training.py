@@ -216,7 +216,8 @@ def _sb3_to_optimum(task: ProblemTask, optimum: float) -> float:
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
 
-    from qframe_rl.sb3.batch import Batch, return_scale
+    from qframe_rl.deep.scale import return_scale
+    from qframe_rl.sb3.batch import Batch
 
     scale = return_scale(task.envs(64), 0.95, 200, 0)
     model = PPO(

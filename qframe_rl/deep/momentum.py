@@ -104,7 +104,7 @@ def _rows(
     for t in range(first, bars.shape[0]):
         begin = max(0, t - lookback + 1)
         for a in range(bars.shape[1]):
-            n = _winsorised(bars, begin, t, a, keep, deviations, price)
+            n = winsorised(bars, begin, t, a, keep, deviations, price)
             sigma = _deviation_of_returns(price, n, span)
             volatility[t - first, a] = sigma
             if sigma == 0.0:
@@ -126,7 +126,7 @@ def _clipped(value: float) -> float:
 
 
 @inlined
-def _winsorised(bars: Float, begin: int, t: int, a: int, keep: float, deviations: float, price: Float) -> int:
+def winsorised(bars: Float, begin: int, t: int, a: int, keep: float, deviations: float, price: Float) -> int:
     """Write the winsorised closes since the first one in the window, the last one kept over gaps; return how many."""
     n = 0
     scale = weight = mean = square = 0.0

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.types import YEAR, Float, Record
+from qframe_rl.types import DAY, YEAR, Float, Int, Record
 
 ROUNDING = 1e-14
 """A per-bar volatility or a drawdown below this is the rounding of equity, and counts as zero."""
@@ -138,6 +138,13 @@ def returns(equity: Float) -> Float:
     """
     before = equity[:-1]
     return np.divide(np.diff(equity), before, out=np.zeros(len(before)), where=before > 0.0)
+
+
+def by_day(rates: Float, time: Int) -> Float:
+    """(D, N) sums of (T, N) returns over UTC days; ``time`` has the closes of the T bars, ns UTC."""
+    day = (time - 1) // DAY
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(day) != 0]))
+    return np.asarray(np.add.reduceat(rates, starts, axis=0))
 
 
 def drawdown(equity: Float) -> Float:

@@ -63,11 +63,11 @@ def equity_figure(records: Mapping[str, Record], title: str = "", note: str = ""
     name, first = next(iter(records.items()))
     single = len(first.instruments) == 1
     heights = [3.2, 1.3, 1.3, 2.2][: 4 if single else 3]
-    figure = _figure(10.0, 1.5 + 1.05 * sum(heights))
+    figure = sheet(10.0, 1.5 + 1.05 * sum(heights))
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     _heading(figure, axes[0], title)
     for ax in axes:
-        _plain(ax)
+        plain(ax)
     _draw_equity(axes[0], records)
     _draw_drawdown(axes[1], records)
     _draw_exposure(axes[2], name, first)
@@ -75,7 +75,7 @@ def equity_figure(records: Mapping[str, Record], title: str = "", note: str = ""
         _draw_trades(axes[3], name, first)
     _draw_time(axes[-1], records)
     figure.align_ylabels(list(axes))
-    _footer(figure, note)
+    footer(figure, note)
     return figure
 
 
@@ -100,9 +100,9 @@ def leaderboard_figure(rows: Sequence[Row], title: str = "", note: str = "", lev
         raise ValueError("there is nothing to draw: give at least one row")
     ranked = sorted(rows, key=lambda row: (row["sharpe"], row["agent"]))
     several = len({row["split"] for row in rows}) > 1
-    figure = _figure(8.0, 1.6 + 0.36 * len(ranked))
+    figure = sheet(8.0, 1.6 + 0.36 * len(ranked))
     ax = figure.subplots()
-    _plain(ax)
+    plain(ax)
     _heading(figure, ax, title)
     ax.grid(axis="y", visible=False)
     ax.axvline(0.0, color=INK, linewidth=1.0, zorder=1)
@@ -119,11 +119,12 @@ def leaderboard_figure(rows: Sequence[Row], title: str = "", note: str = "", lev
     low, high = min(row["sharpe_low"] for row in rows), max(row["sharpe_high"] for row in rows)
     ax.set_xlim(min(low, -1.0) - 0.05 * (high - low), max(high, 1.0) + 0.05 * (high - low))
     ax.set_xlabel(f"Sharpe ratio, annual, net of costs, with its {level:.0%} interval (grey: zero lies inside)")
-    _footer(figure, note)
+    footer(figure, note)
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def sheet(width: float, height: float) -> Figure:
+    """Make an empty figure of this size, inches."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -131,7 +132,8 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=120, facecolor="white", layout=layout)
 
 
-def _plain(ax: Axes) -> None:
+def plain(ax: Axes) -> None:
+    """Take away what an axis does not need."""
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.spines["bottom"].set_color(FAINT)
@@ -148,7 +150,8 @@ def _heading(figure: Figure, ax: Axes, title: str) -> None:
         ax.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=12)
 
 
-def _footer(figure: Figure, note: str) -> None:
+def footer(figure: Figure, note: str) -> None:
+    """Write where data are from under a figure, in red where they are no record of performance."""
     if note:
         text = "\n".join(wrap(note, int(_CHARACTERS * figure.get_figwidth())))
         figure.supxlabel(text, x=0.012, ha="left", fontsize=8, color=WARNING if MARK in note else FAINT)

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.inference.sharpe import deflated_benchmark, effective_trials
 from qframe_rl.evaluate.metrics import returns, skew_and_kurtosis
-from qframe_rl.types import Float, History, Record, iso, timeframe_name
+from qframe_rl.types import Float, History, Record, iso
 
 NAME = "trials.db"
 """The file's name in the folder of runs."""
@@ -106,11 +106,14 @@ def dataset_of(history: History) -> str:
 
     Generated bars are told apart by their fingerprint, since another seed is another market.
     """
-    source = history.source
-    name = (
-        f"{source.exchange} {source.environment} {','.join(sorted(history.symbols))} {timeframe_name(history.bar_ns)}"
-    )
-    return f"{name} {history.fingerprint}" if source.environment == "synthetic" else name
+    return dataset_named(history.describe())
+
+
+def dataset_named(data: Mapping[str, Any]) -> str:
+    """Name the data set of what `History.describe` returned, which runs keep."""
+    symbols, environment = ",".join(sorted(data["symbols"])), data["environment"]
+    name = f"{data['exchange']} {environment} {symbols} {data['timeframe']}"
+    return f"{name} {data['fingerprint']}" if environment == "synthetic" else name
 
 
 def trial(

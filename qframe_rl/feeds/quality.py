@@ -36,6 +36,9 @@ REPEATS = 3
 """Bars in a row, volume included, that are the same to the last digit: a feed that stood still."""
 WICK = 1.0
 """Log distance of a high or low from the bar's body that is listed, and kept: such trades do happen."""
+STRAY = 0.10
+"""Log distance of a perpetual's high from its coin's high, or of the lows, that is listed, and kept: it was traded, but
+the exchange's mark price, which follows the coin, was elsewhere. It names ten of 274,000 real hours of eleven coins."""
 MOST = 0.05
 """Largest share of an instrument's bars that is taken out; beyond it the file is refused."""
 
@@ -78,6 +81,7 @@ def suspects(history: History) -> tuple[Suspect, ...]:
             *_wicks(series),
         ):
             found.append(Suspect(instrument.symbol, int(history.time[rows[k]]), rule, size, out))
+    found += _strays(history)
     # A bar that several rules name is listed once, by the first that takes it out.
     found.sort(key=lambda s: (s.time, s.symbol, not s.quarantined))
     once: dict[tuple[int, str], Suspect] = {}
@@ -225,3 +229,17 @@ def _wicks(series: _Series) -> _Found:
     for k in np.flatnonzero(np.maximum(up, down) > WICK):
         size = float(up[k] if up[k] > down[k] else -down[k])
         yield int(k), "extreme far from the body", size, False
+
+
+def _strays(history: History) -> Iterator[Suspect]:
+    """Bars of a perpetual whose extreme is far from that of the same coin, which trades beside it."""
+    index = {instrument.symbol: a for a, instrument in enumerate(history.instruments)}
+    for perpetual, a in index.items():
+        coin = index.get(perpetual.partition(":")[0])
+        if history.instruments[a].kind != "perpetual" or coin is None:
+            continue
+        rows = np.flatnonzero(~np.isnan(history.values[:, [a, coin], CLOSE]).any(axis=1))
+        up, down = (np.log(history.values[rows, a, k] / history.values[rows, coin, k]) for k in (HIGH, LOW))
+        size = np.where(up > -down, up, down)
+        for k in np.flatnonzero((up > STRAY) | (down < -STRAY)):
+            yield Suspect(perpetual, int(history.time[rows[k]]), "strays from its coin", float(size[k]), False)

@@ -20,6 +20,9 @@ from qframe_rl.kernel.columns import BEFORE, CASH, EQUITY, LEFT, MARK, MOVING, N
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import advance_rows
 from qframe_rl.kernel.rules import Rules
+from qframe_rl.risk.columns import watch_for
+from qframe_rl.risk.limits import Limits
+from qframe_rl.risk.rows import begin_rows, guarded_rows
 from qframe_rl.types import CLOSE, Bool, Float, Int, Single
 
 _SMALL = 1 << 14
@@ -47,6 +50,8 @@ class Engine:
         B.
     recorded
         Whether ``fills`` is kept.
+    limits
+        That every account is held to, as by the risk engine of a session; a new episode begins ACTIVE.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Engine:
         n_envs: int,
         *,
         recorded: bool = False,
+        limits: Limits | None = None,
     ):
         n = tape.bars.shape[1]
         self.tape, self.interface, self.rules, self.reward = tape, interface, rules, reward
@@ -73,7 +79,8 @@ class Engine:
         self.seed = np.zeros(n_envs, dtype=np.uint64)
         self.episode = np.zeros(n_envs, dtype=np.uint64)
         self.memory = np.zeros((n_envs, N_STATE))
-        self.fills = np.zeros((n_envs if recorded else 0, n, N_FILLS))
+        self.watch = watch_for(limits or Limits(), rules.table, n_envs)
+        self.fills = np.zeros((n_envs if recorded or self.watch is not None else 0, n, N_FILLS))
         self._work = scratch(n)
         self._everybody = np.ones(n_envs, dtype=np.bool_)
         self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
@@ -109,6 +116,8 @@ class Engine:
             mask, self.seed, self.episode, self.tape.runs, self.episode_bars, self.tape.bars, self.start_cash,
             self.account, self.holding, self.row, self.last, self.memory,
         )  # fmt: skip
+        if self.watch is not None:
+            begin_rows(mask, self.account, self.tape.time, self.row, self.watch)
         if self.recorded:
             self.fills[mask] = 0.0
 
@@ -121,16 +130,24 @@ class Engine:
             (B,) rewards; (3, B) terminated (liquidated or ruined), truncated (episode or data ended) and either; and
             whether there is any of these. 0 and False for the inactive.
         """
-        scheme, rules = self.interface.scheme, self.rules
-        target, offset = scheme.targets(actions)
-        advance_rows(
-            target, offset, scheme.band, self.account, self.holding, self.tape.bars, self.row, active,
-            rules.table, rules.leverage, rules.shorting, self.recorded, self.fills, self._work,
-        )  # fmt: skip
+        self._advance(*self.interface.scheme.targets(actions), active)
         rewards = np.zeros(self.n_envs)
         ends = np.empty((3, self.n_envs), dtype=np.bool_)
         self.reward.kernel(self.account, active, self.memory, self.reward.params, rewards)
         return rewards, ends, _end(active, self.account, self.row, self.last, ends)
+
+    def _advance(self, target: Float, offset: Float, active: Bool) -> None:
+        band, rules = self.interface.scheme.band, self.rules
+        if self.watch is None:
+            advance_rows(
+                target, offset, band, self.account, self.holding, self.tape.bars, self.row, active,
+                rules.table, rules.leverage, rules.shorting, self.recorded, self.fills, self._work,
+            )  # fmt: skip
+        else:
+            guarded_rows(
+                target, offset, band, self.account, self.holding, self.tape.bars, self.tape.time, self.row, active,
+                rules.table, rules.leverage, rules.shorting, self.watch, self.fills, self._work,
+            )  # fmt: skip
 
     def observe(self, mask: Bool | None = None) -> Single:
         """(B, n_numbers) observations, in an array that nobody else holds; only masked rows are sure to be written."""
@@ -153,12 +170,17 @@ class Engine:
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The exact state of every account."""
-        return {name: getattr(self, name).copy() for name in self._STATE}
+        return {name: array.copy() for name, array in self._kept().items()}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Return to a snapshot."""
-        for name in self._STATE:
-            getattr(self, name)[...] = state[name]
+        for name, array in self._kept().items():
+            array[...] = state[name]
+
+    def _kept(self) -> dict[str, NDArray[Any]]:
+        """All that a snapshot holds."""
+        kept = {name: getattr(self, name) for name in self._STATE}
+        return kept if self.watch is None else kept | {"risk": self.watch.state, "sent": self.watch.sent}
 
 
 class Recycler:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gymnasium.vector import AutoresetMode
@@ -15,13 +16,19 @@ from qframe_rl.gym.market import Market, whole
 from qframe_rl.gym.problem import Problem, ProblemConfig, ProblemEnv, VectorProblemEnv
 from qframe_rl.gym.tape import Tape
 from qframe_rl.gym.vector import VectorTradingEnv
+from qframe_rl.risk.limits import Limits
 from qframe_rl.types import History
 
 Histories = History | Sequence[History] | None
+Risk = Limits | Mapping[str, Any] | None
 
 
 def make_env(
-    name: str, history: Histories = None, render_mode: str | None = None, **params: Any
+    name: str,
+    history: Histories = None,
+    render_mode: str | None = None,
+    risk: Risk = None,
+    **params: Any,
 ) -> TradingEnv | ProblemEnv:
     """One environment of a market or a problem.
 
@@ -34,13 +41,15 @@ def make_env(
         market without it. The scaler is fitted on all of them: hand over training bars only. A problem takes none.
     render_mode
         ``rgb_array`` or ``human``; a problem has no picture.
+    risk
+        Limits of the risk engine that every account is held to, such as ``{"max_leverage": 1.0}``; a problem has none.
     **params
         Fields of the market's ``Config``.
     """
     if is_problem(name):
-        _refuse(name, history=history, render_mode=render_mode)
+        _refuse(name, history=history, render_mode=render_mode, risk=risk)
         return make_problem(Ref(name=name, params=params)).env()
-    market, tape = _prepare(name, history, params)
+    market, tape = _prepare(name, history, risk, params)
     return market.env(tape, render_mode)
 
 
@@ -50,6 +59,7 @@ def make_vec(
     history: Histories = None,
     autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     observation: str = "window",
+    risk: Risk = None,
     **params: Any,
 ) -> VectorTradingEnv | VectorProblemEnv:
     """A batch of environments of a market or a problem; parameters as in `make_env` and `VectorTradingEnv`.
@@ -57,9 +67,9 @@ def make_vec(
     A problem has no bars to point at, so it takes no other ``observation``.
     """
     if is_problem(name):
-        _refuse(name, history=history, observation=None if observation == "window" else observation)
+        _refuse(name, history=history, observation=None if observation == "window" else observation, risk=risk)
         return make_problem(Ref(name=name, params=params)).vec(num_envs, autoreset_mode)
-    market, tape = _prepare(name, history, params)
+    market, tape = _prepare(name, history, risk, params)
     return market.vec(tape, num_envs, autoreset_mode, observation)
 
 
@@ -91,14 +101,15 @@ def _refuse(name: str, **given: object) -> None:
             raise UserError(f"{name!r} is a problem without bars; it takes no {what}.")
 
 
-def _prepare(name: str, history: Histories, params: dict[str, Any]) -> tuple[Market, Tape]:
+def _prepare(name: str, history: Histories, risk: Risk, params: dict[str, Any]) -> tuple[Market, Tape]:
     if history is None:
         history = synthetic("ar1")
     histories = [history] if isinstance(history, History) else list(history)
     first = histories[0]
     module = catalog.load("envs", name)
     config = build(module.Config, params, f"env {name}")
-    market: Market = module.make(config, first.instruments, first.columns, first.bar_ns)
+    made: Market = module.make(config, first.instruments, first.columns, first.bar_ns)
+    limits = risk if isinstance(risk, Limits) else build(Limits, risk or {}, "risk")
     parts = [(h, whole(h)) for h in histories]
-    market = market.fit(parts)
+    market = replace(made, limits=limits).fit(parts)
     return market, market.tape(parts)

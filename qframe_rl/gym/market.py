@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gymnasium.vector import AutoresetMode
 from pydantic import Field
@@ -17,6 +17,7 @@ from qframe_rl.gym.tape import Tape, tape_of
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface, Observer, Parts
 from qframe_rl.kernel.rules import HALF_SPREAD, TAKER, Rules, rules_of
+from qframe_rl.risk.limits import Limits
 from qframe_rl.types import History, Instrument, Segment, Segments
 
 FEATURES = (
@@ -82,6 +83,8 @@ class Market:
     reward: Reward
     cash: float
     episode_bars: int | None
+    limits: Limits = field(default_factory=Limits)
+    """Of the risk engine in front of every account: of environments, backtests and studies."""
 
     def fit(self, parts: Parts) -> Market:
         """Return the same market with its scaler fitted on the rows of the parts' segments alone."""
@@ -94,8 +97,9 @@ class Market:
     def engine(self, tape: Tape, n_envs: int, *, recorded: bool = False) -> Engine:
         """A batch of accounts; ``recorded`` keeps what became of the orders of the last bar."""
         return Engine(
-            tape, self.interface, self.rules, self.reward, self.cash, self.episode_bars, n_envs, recorded=recorded
-        )
+            tape, self.interface, self.rules, self.reward, self.cash, self.episode_bars, n_envs, recorded=recorded,
+            limits=self.limits,
+        )  # fmt: skip
 
     def env(self, tape: Tape, render_mode: str | None = None) -> TradingEnv:
         """One environment."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qframe_rl.agent import View
 from qframe_rl.types import Account, Bar, Fills, Float, Orders
@@ -26,6 +28,21 @@ def numbers(array: Float) -> Any:
 def array(plain: Any) -> Float:
     """What `numbers` took apart."""
     return np.array(plain, dtype=np.float64)
+
+
+def packed(array: NDArray[Any]) -> Plain:
+    """An array of any type, to the bit: type, shape and bytes. All that is not a number is the same NaN."""
+    flat = np.ascontiguousarray(array).reshape(np.shape(array))
+    if flat.dtype.kind == "f":
+        flat = np.where(np.isnan(flat), np.array(np.nan, dtype=flat.dtype), flat)
+    flat = flat.astype(flat.dtype.newbyteorder("<"))
+    return {"type": flat.dtype.str, "shape": list(flat.shape), "bytes": base64.b64encode(flat.tobytes()).decode()}
+
+
+def unpacked(plain: Mapping[str, Any]) -> NDArray[Any]:
+    """What `packed` took apart."""
+    flat = np.frombuffer(base64.b64decode(plain["bytes"]), dtype=np.dtype(plain["type"]))
+    return flat.reshape(plain["shape"]).astype(flat.dtype.newbyteorder("="))
 
 
 def bar_out(bar: Bar) -> Plain:

@@ -8,6 +8,7 @@ bar, and a replay is the same run with nothing appended.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 
 from qframe_rl.config import UserError, canonical
 from qframe_rl.journal.codec import Plain
-from qframe_rl.journal.store import Alert, Event, Writer, read
+from qframe_rl.journal.snapshot import Snapshot
+from qframe_rl.journal.store import Alert, Event, Writer, last_events, read
 from qframe_rl.types import iso
 
 REMARKS = frozenset({"process", "note", "alert"})
@@ -115,6 +117,34 @@ class Ledger:
                 came.append(new)
         return came
 
+    def snapshot(self, time: int, made: str, state: Plain, watchers: Plain) -> None:
+        """Note the hash of what the session consists of after the bar that closed at ``time``, and keep it.
+
+        Raises
+        ------
+        Differs
+            If the record has something else here.
+        """
+        text, fresh = canonical(state), self.writing
+        self.put("snapshot", {"time": time, "hash": _hash(text)})
+        if fresh:
+            self._must_write().snapshot(made, text, canonical(watchers))
+
+    def last_snapshot(self) -> Snapshot | None:
+        """The snapshot that was kept, if there is one."""
+        return self._must_write().last_snapshot()
+
+    def genuine(self, kept: Snapshot) -> bool:
+        """Whether a snapshot is the one that was noted."""
+        noted = last_events(self.path, "snapshot", kept.seq, 1)
+        return bool(noted) and noted[0].seq == kept.seq and json.loads(noted[0].payload)["hash"] == _hash(kept.state)
+
+    def begin_after(self, seq: int) -> None:
+        """Pass over the events up to ``seq``: what they led to is known."""
+        self._events = read(self.path, seq)
+        self._next = None
+        self._advance()
+
     def remark(self, kind: str, payload: Plain) -> None:
         """Note something on which nothing depends; dropped while the record is repeated."""
         assert kind in REMARKS
@@ -166,6 +196,10 @@ class Ledger:
             f"{self.path}: event {seq}, the {kind}{when}, has {field} = {before}, "
             f"but the session now arrives at {after}."
         )
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _first_difference(was: Any, now: Any, place: str) -> tuple[str, str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
+from qframe_rl.journal.snapshot import Snapshot
 
 FORMAT = 1
 NAME = "journal.db"
@@ -35,6 +36,8 @@ CREATE TABLE outbox (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, rule TEXT NO
 CREATE TABLE inbox (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, command TEXT NOT NULL);
 CREATE TABLE pulse (id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL, state TEXT NOT NULL);
 """
+_SNAPSHOTS = """CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, made TEXT NOT NULL, state TEXT NOT NULL,
+    watchers TEXT NOT NULL)"""
 
 
 class Event(NamedTuple):
@@ -64,16 +67,33 @@ class Head(NamedTuple):
     """Chained over every event, (32,) bytes."""
 
 
-def read(path: Path) -> Iterator[Event]:
+def read(path: Path, after: int = 0) -> Iterator[Event]:
     """Events of a journal in their order, each checked against the chain.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    after
+        Begin with the event after this one, whose hash is taken as it stands.
 
     Raises
     ------
     UserError
         If there is no journal, or at the first event that is not as it was written.
     """
-    for event, _ in _chained(path):
+    for event, _ in _chained(path, after):
         yield event
+
+
+def last_events(path: Path, kind: str, seq: int, n: int) -> list[Event]:
+    """The last ``n`` events of a kind up to event ``seq``, in their order; the chain is not checked."""
+    with closing(_connect(path, writable=False)) as database:
+        rows = database.execute(
+            "SELECT seq, time, kind, payload FROM events WHERE seq <= ? AND kind = ? ORDER BY seq DESC LIMIT ?",
+            (seq, kind, n),
+        )
+        return [Event(*row) for row in rows][::-1]
 
 
 def verify(path: Path) -> Head:
@@ -142,12 +162,14 @@ class Writer:
             self.head = verify(path)
             self._database = _connect(path, writable=True)
             self._database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._database.execute(_SNAPSHOTS)
         except BaseException:
             os.close(self._lock)
             raise
         self._mark()
         self._events: list[tuple[int, int, str, str, bytes]] = []
         self._alerts: list[Alert] = []
+        self._snapshot: Snapshot | None = None
 
     def append(self, kind: str, payload: str) -> None:
         """Add an event to the next commit."""
@@ -160,6 +182,15 @@ class Writer:
     def alert(self, alert: Alert) -> None:
         """Put a message into the outbox with the next commit."""
         self._alerts.append(Alert(alert.rule, self._clean(alert.text)))
+
+    def snapshot(self, made: str, state: str, watchers: str) -> None:
+        """Put the state after the last event in the place of the one before, with the next commit."""
+        self._snapshot = Snapshot(self.head.seq, made, self._clean(state), self._clean(watchers))
+
+    def last_snapshot(self) -> Snapshot | None:
+        """The snapshot, if there is one."""
+        row = self._database.execute("SELECT seq, made, state, watchers FROM snapshots").fetchone()
+        return None if row is None else Snapshot(*row)
 
     def commit(self, pulse: str | None = None) -> None:
         """Write what was added since the last commit: all of it or nothing.
@@ -182,6 +213,9 @@ class Writer:
             self._database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", self._events)
             for alert in self._alerts:
                 self._database.execute("INSERT INTO outbox (time, rule, text) VALUES (?, ?, ?)", (now, *alert))
+            if self._snapshot is not None:
+                self._database.execute("DELETE FROM snapshots")
+                self._database.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", self._snapshot)
             if pulse is not None:
                 self._database.execute("INSERT OR REPLACE INTO pulse VALUES (1, ?, ?)", (now, self._clean(pulse)))
             self._database.execute("COMMIT")
@@ -193,7 +227,7 @@ class Writer:
                 f"{self.path} cannot be written ({error}); it ends with event {first - 1}. Mend the disk, "
                 "then start the same command again."
             ) from None
-        self._events, self._alerts = [], []
+        self._events, self._alerts, self._snapshot = [], [], None
         self._mark()
 
     def commands(self, after: int) -> list[tuple[int, str]]:
@@ -293,13 +327,17 @@ def writer_of(path: Path) -> int | None:
     return None
 
 
-def _chained(path: Path) -> Iterator[tuple[Event, bytes]]:
+def _chained(path: Path, after: int = 0) -> Iterator[tuple[Event, bytes]]:
     _check_kind(path)
     digest = _GENESIS
     with closing(_connect(path, writable=False)) as database:
         try:
-            rows = database.execute("SELECT seq, time, kind, payload, hash FROM events ORDER BY seq")
-            for expected, (seq, written, kind, payload, stated) in enumerate(rows, start=1):
+            if after:
+                (digest,) = database.execute("SELECT hash FROM events WHERE seq = ?", (after,)).fetchone()
+            rows = database.execute(
+                "SELECT seq, time, kind, payload, hash FROM events WHERE seq > ? ORDER BY seq", (after,)
+            )
+            for expected, (seq, written, kind, payload, stated) in enumerate(rows, start=after + 1):
                 if seq != expected:
                     raise _corrupt(path, f"event {expected} is missing")
                 if not isinstance(kind, str) or not isinstance(payload, str) or not isinstance(written, int):

@@ -143,7 +143,7 @@ def _note(taken: int, s: Seats, equity: Float, sums: Float) -> None:
             s.at[k] += 1
             if equity.shape[1] > 0:
                 equity[s.who[k], s.at[k]] = s.account[k, EQUITY]
-            _count(s.fills[k], sums[s.who[k]])
+            count(s.fills[k], sums[s.who[k]])
 
 
 @inlined
@@ -279,7 +279,7 @@ def _live_through(account: Float, holding: Float, bar: Float, sums: Float) -> fl
 
 
 @inlined
-def _count(fills: Float, sums: Float) -> None:
+def count(fills: Float, sums: Float) -> None:
     """Add what a bar cost, traded and filled to ``sums`` (3,); ``fills`` (A, 9) as in `qframe_rl.types.Fills`."""
     for a in range(len(fills)):
         f = fills[a]

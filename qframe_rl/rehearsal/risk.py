@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from qframe_rl.rehearsal.account import Account
 from qframe_rl.rehearsal.book import BUY, SELL, Level
-from qframe_rl.rehearsal.decimals import ZERO, exact, money
+from qframe_rl.rehearsal.decimals import ZERO, money
 from qframe_rl.rehearsal.margin import Income
 from qframe_rl.rehearsal.market import USDM, Market
+from qframe_rl.rehearsal.matching import Engine
 from qframe_rl.rehearsal.order import CANCELED, FILLED, Order, Register, Trade
-
-if TYPE_CHECKING:
-    from qframe_rl.rehearsal.world import World
 
 
 def record(account: Account, kind: str, amount: Decimal, market: Market, register: Register, trade: int = 0) -> None:
@@ -34,11 +32,13 @@ def pay_funding(account: Account, market: Market, due: Decimal, register: Regist
     register.tell("FUNDING", account, market, amount=amount)
 
 
-def check_margin(account: Account, asset: str, world: World) -> None:
+def check_margin(
+    account: Account, asset: str, engine_of: Callable[[Market], Engine], fee: Decimal, register: Register
+) -> None:
     """Liquidate an account whose margin balance fell below its maintenance margin.
 
     All open orders of the wallet are cancelled, then each position is closed into the book. What is lost beyond the
-    wallet is borne by the insurance fund.
+    wallet is borne by the insurance fund. ``fee`` is what liquidation costs, a share of the notional.
     """
     wallet = account.margin
     held = list(wallet.held(asset))
@@ -46,18 +46,17 @@ def check_margin(account: Account, asset: str, world: World) -> None:
         return
     for order in account.open_orders(USDM):
         if order.market.quote == asset:
-            world.places[USDM, order.market.id].engine.close(order, CANCELED)
+            engine_of(order.market).close(order, CANCELED)
     for position in held:
-        engine = world.places[USDM, position.market.id].engine
+        engine = engine_of(position.market)
         side = SELL if position.amount > 0 else BUY
         price = _average(engine.offers(side), abs(position.amount)) or engine.mark
-        fee = exact(world.config.liquidation_fee)
-        close_position(account, position.market, price, fee, world.register, "LIQUIDATION")
+        close_position(account, position.market, price, fee, register, "LIQUIDATION")
     if wallet.wallet[asset] < 0:
         loss = wallet.wallet[asset]
         wallet.absorbed -= loss
         wallet.wallet[asset] = ZERO
-        record(account, "INSURANCE_CLEAR", -loss, held[0].market, world.register)
+        record(account, "INSURANCE_CLEAR", -loss, held[0].market, register)
 
 
 def _average(offers: list[Level], quantity: Decimal) -> Decimal:

@@ -307,9 +307,13 @@ class World:
         """Liquidate whose margin is gone."""
         if place.market.wire != USDM:
             return
+        fee = exact(self.config.liquidation_fee)
         for account in self.accounts.values():
             if account.margin.position(place.market).amount:
-                check_margin(account, place.market.quote, self)
+                check_margin(account, place.market.quote, self._engine, fee, self.register)
+
+    def _engine(self, market: Market) -> Engine:
+        return self.places[market.wire, market.id].engine
 
     def sync(self, place: Place) -> None:
         """Bring a market that nobody minded to the present."""

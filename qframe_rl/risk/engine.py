@@ -6,17 +6,60 @@ journal comes to the same state: HALTED outlives its process, and only the comma
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qframe_rl.config import UserError
-from qframe_rl.risk.caps import capped, closing_part, filtered
+from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, POSITION, QUANTITY, STOP, opened
+from qframe_rl.risk.columns import (
+    COLLARED,
+    DAY_START,
+    DECISIONS,
+    DRAWN_DOWN,
+    FILTERED,
+    FLAT,
+    LOST_TODAY,
+    PEAK,
+    REDUCES,
+    REJECTED,
+    REJECTS,
+    RESUMED,
+    SKEWED,
+    STALE,
+    STATE,
+    STATES,
+    TOO_GROSS,
+    TOO_LARGE,
+    TOO_MANY,
+    TOO_MUCH,
+    WHEN,
+    Watch,
+    sizes_of,
+    terms_of,
+    watch_of,
+)
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import DAY, HOUR, SECOND, Account, Bool, Fills, Float, Instrument, Orders
+from qframe_rl.risk.rows import begin_rows, judge_rows, watch_rows
+from qframe_rl.types import HOUR, SECOND, Account, Fills, Float, Instrument, Int, Orders
+
+_RULES = {
+    REDUCES: "REDUCE_ONLY",
+    STALE: "stale_s",
+    SKEWED: "max_skew_s",
+    COLLARED: "collar",
+    TOO_LARGE: "max_order",
+    TOO_MUCH: "max_position",
+    TOO_GROSS: "max_gross or max_leverage",
+    FILTERED: "lot or min_notional",
+    TOO_MANY: "max_orders_per_hour",
+}
+_FIRST = np.zeros(1, dtype=np.int64)
+_ONE = np.ones(1, dtype=np.bool_)
+_AN_HOUR = 3600
+"""Decisions that are remembered: an hour of them, one a second, so that a limit may change while a session runs."""
 
 
 class State(StrEnum):
@@ -32,7 +75,6 @@ class State(StrEnum):
 
 
 COMMANDS = {"halt": State.HALTED, "flatten": State.FLATTEN, "reduce": State.REDUCE_ONLY, "resume": State.ACTIVE}
-_ORDER = tuple(State)
 
 
 class Verdict(NamedTuple):
@@ -67,24 +109,73 @@ class RiskEngine:
     """
 
     def __init__(self, limits: Limits, instruments: tuple[Instrument, ...]):
-        self.limits = limits
         self.instruments = instruments
-        self.state = State.ACTIVE
-        self.peak = self.day_start = 0.0
-        self._day = -1
-        self._rejects = 0
-        self._sent: deque[int] = deque()
-        self._acknowledged = False
+        self._limits = limits
+        self._watch: Watch = watch_of(limits, sizes_of(instruments), 1, _AN_HOUR)
+        n = len(instruments)
+        self._money, self._holding, self._time = opened(0.0, 1), np.empty((1, n, 2)), np.zeros(1, dtype=np.int64)
+        self._orders, self._filled = np.empty((1, n, 3)), np.empty((1, n, 1))
+
+    @property
+    def limits(self) -> Limits:
+        """What binds; it may change between two bars."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self._watch.terms[:] = terms_of(limits)
+
+    def close_any(self) -> None:
+        """Count contracts as closable whatever they are worth: an exchange asks nothing of orders that only reduce."""
+        self._watch.sizes[[i.kind == "perpetual" for i in self.instruments], -1] = 0.0
+
+    @property
+    def state(self) -> State:
+        """How free trading is."""
+        return State(STATES[int(self._watch.state[0, STATE])])
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._watch.state[0, STATE] = STATES.index(state)
+
+    @property
+    def peak(self) -> float:
+        """Highest equity."""
+        return float(self._watch.state[0, PEAK])
+
+    @property
+    def day_start(self) -> float:
+        """First equity of the day."""
+        return float(self._watch.state[0, DAY_START])
+
+    def carried(self) -> dict[str, Any]:
+        """Limits, state, and when orders went out in the last hour with any, as JSON."""
+        state, sent = self._watch.state[0], self._watch.sent[0][self._recent()]
+        recent = sent[sent[:, WHEN] > sent[-1, WHEN] - HOUR] if len(sent) else sent
+        return {"limits": self.limits.model_dump(mode="json"), "state": state.tolist(), "sent": recent.tolist()}
+
+    def carry(self, memory: Mapping[str, Any]) -> None:
+        """Take over what `carried` returned."""
+        self.limits = Limits(**memory["limits"])
+        self._watch.state[0] = memory["state"]
+        for at, entry in zip(reversed(self._recent()), reversed(memory["sent"]), strict=False):
+            self._watch.sent[0, at] = entry
+
+    def _recent(self) -> list[int]:
+        """Places of the decisions that are remembered, the oldest first."""
+        decisions = int(self._watch.state[0, DECISIONS])
+        return [k % _AN_HOUR for k in range(max(0, decisions - _AN_HOUR), decisions)]
 
     @property
     def rejects(self) -> int:
         """Consecutive orders of which nothing filled."""
-        return self._rejects
+        return int(self._watch.state[0, REJECTS])
 
     def begin(self, time: int, account: Account) -> None:
-        """Take the account before the first decision as the highest and the day's first equity."""
-        self.peak = self.day_start = float(account.equity)
-        self._day = time // DAY
+        """Take the account before the first decision as the highest and the day's first equity, and forget all else."""
+        self._lay_out(time, account)
+        begin_rows(_ONE, self._money, self._time, _FIRST, self._watch)
 
     def command(self, word: str) -> State:
         """Do what a human says.
@@ -100,7 +191,7 @@ class RiskEngine:
         if word not in COMMANDS:
             raise UserError(f"unknown command {word!r}; known: {', '.join(COMMANDS)}.")
         if word == "resume":
-            self._rejects, self._acknowledged = 0, True
+            self._watch.state[0, REJECTS], self._watch.state[0, RESUMED] = 0.0, 1.0
             self.state = State.ACTIVE
         elif word != "reduce" or self.state is State.ACTIVE:
             self.state = COMMANDS[word]
@@ -125,22 +216,13 @@ class RiskEngine:
         orders, fills
             What met the bar, and what became of it.
         """
-        equity = float(account.equity)
-        if time // DAY != self._day or self._acknowledged:
-            self._day, self.day_start = time // DAY, equity
-        if self._acknowledged:
-            self.peak, self._acknowledged = equity, False
-        self.peak = max(self.peak, equity)
-        # An order that rests at its price and is not reached was not rejected.
-        asked = (orders.quantity != 0.0) & np.isnan(orders.limit) & np.isnan(orders.stop)
-        if asked.any():
-            self._rejects = self._rejects + int(asked.sum()) if not fills.quantity[asked].any() else 0
-        before = self.state
-        reasons = self._losses(equity) + self._rejected()
-        if self.state is State.FLATTEN and not account.position.any():
-            self.state = State.HALTED
-            reasons += ("FLATTEN: every position is closed",)
-        return reasons if self.state is not before else ()
+        self._lay_out(time, account, orders)
+        self._filled[0, :, 0] = fills.quantity
+        watch_rows(
+            self._orders, self._filled, self._money, self._holding, self._time, _FIRST, _ONE, self._watch
+        )  # fmt: skip
+        trips = int(self._watch.trips[0])
+        return self._why(trips, account) if trips else ()
 
     def check(self, time: int, orders: Orders, account: Account, now: Conditions) -> Verdict:
         """Pass, cut or refuse the orders of one decision.
@@ -154,84 +236,56 @@ class RiskEngine:
         now
             The moment's conditions.
         """
-        if self.state is State.HALTED:
-            reasons = ("HALTED: no order goes out",) if orders.quantity.any() else ()
-            return Verdict(Orders.market(np.zeros(len(orders.quantity))), self.state, reasons)
-        if self.state is State.FLATTEN:
-            close = Orders.market(np.where(account.position == 0.0, 0.0, -account.position))
-            return self._noted(time, Verdict(close, self.state, ("FLATTEN: positions are closed at the market",)))
-        cuts = []
-        for rule, kept in self._judged(time, orders, account, now):
-            cut = kept.quantity != orders.quantity
-            if cut.any():
-                symbols = ", ".join(i.symbol for i, c in zip(self.instruments, cut, strict=True) if c)
-                cuts.append(f"{rule}: {symbols}")
-            orders = kept
-        return self._noted(time, Verdict(orders, self.state, tuple(cuts)))
+        state, watch = self.state, self._watch
+        watch.held_back[0] = self._held_back(now)
+        watch.mid[0] = np.nan if now.mid is None else now.mid
+        self._lay_out(time, account, orders)
+        judge_rows(self._orders, self._money, self._holding, self._time, _FIRST, _ONE, watch)
+        left = Orders(*(watch.orders[0, :, k].copy() for k in (QUANTITY, LIMIT, STOP)))
+        if state is State.HALTED:
+            return Verdict(left, state, ("HALTED: no order goes out",) if orders.quantity.any() else ())
+        if state is State.FLATTEN:
+            return Verdict(left, state, ("FLATTEN: positions are closed at the market",))
+        return Verdict(left, state, tuple(self._cuts(watch.cuts[0])) if watch.cuts.any() else ())
 
-    def _judged(self, time: int, orders: Orders, account: Account, now: Conditions) -> Iterator[tuple[str, Orders]]:
-        """Orders as each rule leaves them, one after the other."""
-        limits = self.limits
-        for rule, holds in (
-            ("REDUCE_ONLY", self.state is State.REDUCE_ONLY),
-            ("stale_s", limits.stale_s is not None and now.late_ns > limits.stale_s * SECOND),
-            ("max_skew_s", limits.max_skew_s is not None and abs(now.skew_ns) > limits.max_skew_s * SECOND),
-        ):
-            if holds:
-                orders = orders._replace(quantity=closing_part(orders.quantity, account.position))
-                yield rule, orders
-        if limits.collar is not None:
-            near = _near(orders, account.mark, now.mid, limits.collar)
-            orders = orders._replace(quantity=np.where(near, orders.quantity, 0.0))
-            yield "collar", orders
-        orders = capped(orders, account, limits)
-        yield "max_order, max_position, max_gross or max_leverage", orders
-        if limits.filters:
-            orders = filtered(orders, account, self.instruments)
-            yield "lot or min_notional", orders
-        if limits.max_orders_per_hour is not None:
-            yield "max_orders_per_hour", self._slowed(time, orders, account, limits.max_orders_per_hour)
+    def _lay_out(self, time: int, account: Account, orders: Orders | None = None) -> None:
+        """Write a time, an account and its orders where the compiled functions read them."""
+        self._time[0], self._money[0, EQUITY] = time, account.equity
+        self._holding[0, :, POSITION], self._holding[0, :, MARK] = account.position, account.mark
+        if orders is not None:
+            for k, field in zip((QUANTITY, LIMIT, STOP), orders, strict=True):
+                self._orders[0, :, k] = field
 
-    def _slowed(self, time: int, orders: Orders, account: Account, most: int) -> Orders:
-        """Leave only the closing part of the orders that are one too many in an hour."""
-        while self._sent and self._sent[0] <= time - HOUR:
-            self._sent.popleft()
-        late = len(self._sent) + np.cumsum(orders.quantity != 0.0) > most
-        closing = closing_part(orders.quantity, account.position)
-        return orders._replace(quantity=np.where(late, closing, orders.quantity))
+    def _held_back(self, now: Conditions) -> int:
+        """Bits of what leaves only closing parts at this moment."""
+        limits, bits = self.limits, 0
+        if limits.stale_s is not None and now.late_ns > limits.stale_s * SECOND:
+            bits |= STALE
+        if limits.max_skew_s is not None and abs(now.skew_ns) > limits.max_skew_s * SECOND:
+            bits |= SKEWED
+        return bits
 
-    def _noted(self, time: int, verdict: Verdict) -> Verdict:
-        """Count what goes out."""
-        if self.limits.max_orders_per_hour is not None:
-            self._sent.extend([time] * int((verdict.orders.quantity != 0.0).sum()))
-        return verdict
+    def _cuts(self, cuts: Int) -> Iterator[str]:
+        """Which rules cut which orders."""
+        for bit, rule in _RULES.items():
+            cut = [i.symbol for i, bits in zip(self.instruments, cuts.tolist(), strict=True) if bits & bit]
+            if cut:
+                yield f"{rule}: {', '.join(cut)}"
 
-    def _losses(self, equity: float) -> tuple[str, ...]:
-        """Go to `on_loss` where a loss limit is reached; say which."""
-        limits, reasons = self.limits, []
-        for rule, most, start in (
-            ("daily_loss", limits.daily_loss, self.day_start),
-            ("max_drawdown", limits.max_drawdown, self.peak),
-        ):
-            if most is not None and equity <= start * (1.0 - most):
-                reasons.append(f"{rule}: equity {equity:.2f} is {1.0 - equity / start:.2%} under {start:.2f}")
-        state = State(limits.on_loss)
-        if not reasons or _ORDER.index(self.state) >= _ORDER.index(state):
-            return ()
-        self.state = state
+    def _why(self, trips: int, account: Account) -> tuple[str, ...]:
+        """What led to another state, in words."""
+        equity = float(account.equity)
+        reasons = [
+            f"{rule}: equity {equity:.2f} is {1.0 - equity / start:.2%} under {start:.2f}"
+            for bit, rule, start in (
+                (LOST_TODAY, "daily_loss", self.day_start),
+                (DRAWN_DOWN, "max_drawdown", self.peak),
+            )
+            if trips & bit
+        ]
+        if trips & REJECTED:
+            reasons.append(f"max_rejects: nothing of {self.rejects} orders in a row was filled")
+        if trips & FLAT:
+            rest = ", but for what is too small to be sold" if account.position.any() else ""
+            reasons.append(f"FLATTEN: every position is closed{rest}")
         return tuple(reasons)
-
-    def _rejected(self) -> tuple[str, ...]:
-        most = self.limits.max_rejects
-        if most is None or self._rejects < most or self.state is State.HALTED:
-            return ()
-        self.state = State.HALTED
-        return (f"max_rejects: nothing of {self._rejects} orders in a row was filled",)
-
-
-def _near(orders: Orders, mark: Float, mid: Float | None, collar: float) -> Bool:
-    """(A,) whether an order's own price, or the quoted mid for a market order, lies within the collar."""
-    quoted = np.full_like(mark, np.nan) if mid is None else mid
-    price = np.where(np.isnan(orders.limit), np.where(np.isnan(orders.stop), quoted, orders.stop), orders.limit)
-    away = np.abs(price - mark) > collar * mark
-    return ~away

@@ -38,3 +38,8 @@ class Limits(Base):
     """Opening orders are refused while the local clock and the exchange's differ by more, seconds."""
     max_rejects: int | None = Field(default=None, ge=1)
     """Consecutive orders of which nothing filled, or that the exchange refused, after which trading is HALTED."""
+
+    @property
+    def binding(self) -> bool:
+        """Whether any limit was given."""
+        return self != Limits()

@@ -13,7 +13,6 @@ from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import Journal
 from qframe_rl.risk.engine import RiskEngine
-from qframe_rl.risk.limits import Limits
 from qframe_rl.session import Session
 from qframe_rl.types import Account, Fills, Float, History, Orders, Record, Segment
 from qframe_rl.venues.guarded import GuardedVenue
@@ -36,14 +35,13 @@ def backtest(
     segment: Segment,
     window: int,
     on_bar: OnBar | None = None,
-    limits: Limits | None = None,
 ) -> Record:
     """Let ``agent`` trade the bars of ``segment``.
 
     Parameters
     ----------
     market
-        Rules, cash and interface.
+        Rules, cash and interface; and limits of the risk engine in front of the venue: after a halt nothing is traded.
     agent
         The strategy.
     history
@@ -54,8 +52,6 @@ def backtest(
         Bars shown at each decision; from `window_of`, over all agents that are to be compared.
     on_bar
         Told of the progress.
-    limits
-        Of the risk engine in front of the venue; none binds by default. After a halt nothing more is traded.
 
     Raises
     ------
@@ -64,7 +60,7 @@ def backtest(
     """
     feed = HistoryFeed(history, segment, window)
     journal = Journal(market.instruments, market.bar_ns)
-    session = Session(feed, _venue(market, limits), window, journal)
+    session = Session(feed, _venue(market), window, journal)
     total = feed.stop - feed.start - window
     view: View = session.start()
     done = 0
@@ -78,11 +74,9 @@ def backtest(
     return journal.record()
 
 
-def _venue(market: Market, limits: Limits | None) -> Venue:
+def _venue(market: Market) -> Venue:
     venue = SimulatedVenue(market.rules, market.cash)
-    if limits is None or limits == Limits():
-        return venue
-    return GuardedVenue(venue, RiskEngine(limits, market.instruments))
+    return GuardedVenue(venue, RiskEngine(market.limits, market.instruments)) if market.limits.binding else venue
 
 
 def joined(records: Sequence[Record]) -> Record:

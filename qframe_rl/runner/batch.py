@@ -35,7 +35,9 @@ from qframe_rl.kernel.columns import (
 from qframe_rl.kernel.lanes import LANES, scratch
 from qframe_rl.kernel.rows import advance_rows, target_rows
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, OWNED, TAKER, VOLUME_SHARE, Rules
-from qframe_rl.kernel.walk import seats, walk_rows
+from qframe_rl.kernel.walk import count, seats, walk_rows
+from qframe_rl.risk.columns import Watch, watch_for
+from qframe_rl.risk.rows import begin_rows, guarded_rows
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Int, Orders, Record, Segment
 
 T = TypeVar("T")
@@ -69,8 +71,7 @@ class Result:
     """What one lane came to."""
 
     equity: Float
-    """(N + 1,) quote currency: before the first bar, and after each bar. After ruin it stays what it was. From a sweep
-    without curves (2,): before the first bar, and after the last."""
+    """(N + 1,) quote currency: before and after each bar, unchanged after ruin; (2,), first and last without curves."""
     costs: float
     """Fees, spread, impact and funding paid, quote currency."""
     notional: float
@@ -197,15 +198,11 @@ class _Tape:
     """The distinct histories of lanes, end to end."""
 
     def __init__(self, market: Market, lanes: Sequence[Lane]):
-        self._begins: dict[int, int] = {}
-        self._histories: list[History] = []  # as long as they live, no other has their identity
-        total = 0
-        for one in lanes:
-            if id(one.history) not in self._begins:
-                self._begins[id(one.history)] = total
-                self._histories.append(one.history)
-                total += len(one.history)
-        parts = [bars_of(history.values, history.funding, history.final) for history in self._histories]
+        # Held, so that as long as the tape lives no other history can have the identity of one of these.
+        self.histories = list({id(one.history): one.history for one in lanes}.values())
+        begins = np.cumsum([0, *(len(history) for history in self.histories)]).tolist()
+        self._begins = {id(history): begin for history, begin in zip(self.histories, begins, strict=False)}
+        parts = [bars_of(history.values, history.funding, history.final) for history in self.histories]
         self.bars = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self.marks = _marks_alone(self.bars, market.rules)
         self._first: dict[tuple[int, int, int], Float] = {}
@@ -240,18 +237,18 @@ class _Walk:
         self.row = self.tape.rows(lanes)
         self.account, self.holding = opened(market.cash, b), np.zeros((b, n, 2))
         self.holding[:, :, MARK] = np.stack([self.tape.first_marks(one) for one in lanes])
+        self.watch = watch_for(market.limits, market.rules.table, b)
 
     def results(self, room: Callable[[tuple[int, ...]], Float] | None) -> list[Result]:
         """What each account came to; ``room`` makes the array of their curves, which are not kept without it."""
-        (b, a, _), rules, runs = self.holding.shape, self.market.rules, [one.runs for one in self.lanes]
-        curves = np.empty((b, 0)) if room is None else room((b, int(self.length.max()) + 1))
-        begins, sums = np.cumsum([0, *(len(part.starts) for part in runs)]), np.zeros((b, 3))
-        curves[:, :1] = before = self.account[:, EQUITY, None].copy()
-        walk_rows(
-            begins, np.concatenate([part.starts for part in runs]), np.concatenate([part.values for part in runs]),
-            self.length, self.lanes[0].band, self.account, self.holding, self.tape.bars, self.tape.marks, self.row,
-            rules.table, rules.leverage, rules.shorting, curves, sums, seats(a), np.empty((0, a)), scratch(a),
-        )  # fmt: skip
+        b, steps, before = len(self.lanes), int(self.length.max()), self.account[:, EQUITY, None].copy()
+        sums, kept = np.zeros((b, 3)), room is not None or self.watch is not None
+        curves = (room or np.empty)((b, steps + 1 if kept else 0))
+        curves[:, :1] = before
+        if self.watch is not None:
+            self._guarded(self.watch, self._targets(), curves, sums, np.empty((0, b, 0)))
+        else:
+            self._free(curves, sums)
         ends = np.hstack([before, self.account[:, EQUITY, None]])
         return [
             Result(
@@ -260,22 +257,51 @@ class _Walk:
             for k, n in enumerate(self.length.tolist())
         ]
 
+    def _free(self, curves: Float, sums: Float) -> None:
+        """Walk without limits, from change to change of what is asked for."""
+        a, rules, runs = self.holding.shape[1], self.market.rules, [one.runs for one in self.lanes]
+        walk_rows(
+            np.cumsum([0, *(len(part.starts) for part in runs)]), np.concatenate([part.starts for part in runs]),
+            np.concatenate([part.values for part in runs]), self.length, self.lanes[0].band, self.account, self.holding,
+            self.tape.bars, self.tape.marks, self.row, rules.table, rules.leverage, rules.shorting, curves, sums,
+            seats(a), np.empty((0, a)), scratch(a),
+        )  # fmt: skip
+
+    def _targets(self) -> Float:
+        """(B, N, A) target exposures, decision by decision."""
+        out = np.full((len(self.lanes), int(self.length.max()), self.holding.shape[1]), np.nan)
+        for k, one in enumerate(self.lanes):
+            out[k, : one.runs.length] = one.targets
+        return out
+
     def records(self) -> list[Record]:
         """Journals: rows of cash, loss absorbed, positions, marks, orders and fills, chained as `Journal` chains."""
         (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
-        targets, rows = np.full((steps, b, a), np.nan), np.zeros((steps + 1, b, 2 + 14 * a))
-        for k, one in enumerate(self.lanes):
-            targets[: one.runs.length, k] = one.targets
+        targets, rows = self._targets(), np.zeros((steps + 1, b, 2 + 14 * a))
         rows[0, :, 0], rows[0, :, 2 + a : 2 + 2 * a] = self.account[:, CASH], self.holding[:, :, MARK]
         rows[0, :, 2 + 3 * a : 2 + 5 * a] = np.nan
         ends, active = np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_)
-        _walk(
-            targets, self.lanes[0].band, self.account, self.holding, self.tape.bars, self.row, self.length,
-            rules.table,
-            rules.leverage, rules.shorting, np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a),
-            np.empty((0, a)), active, ends, rows,
-        )  # fmt: skip
+        if self.watch is not None:
+            ends = self._guarded(self.watch, targets, np.empty((b, steps + 1)), np.zeros((b, 3)), rows)
+        else:
+            _walk(
+                np.ascontiguousarray(np.moveaxis(targets, 0, 1)), self.lanes[0].band, self.account, self.holding,
+                self.tape.bars, self.row, self.length, rules.table, rules.leverage, rules.shorting,
+                np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a), np.empty((0, a)), active, ends, rows,
+            )  # fmt: skip
         return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
+
+    def _guarded(self, watch: Watch, targets: Float, equity: Float, sums: Float, rows: Float) -> Int:
+        """Walk held to limits; ``rows`` of journals are written if there is room for any. Return the bars of each."""
+        (b, _, a), rules, ends = targets.shape, self.market.rules, np.zeros(len(targets), dtype=np.int64)
+        time = np.concatenate([history.time for history in self.tape.histories])
+        begin_rows(np.ones(b, dtype=np.bool_), self.account, time, self.row, watch)
+        _walk_guarded(
+            targets, self.length, self.lanes[0].band, self.account, self.holding, self.tape.bars, time, self.row,
+            rules.table, rules.leverage, rules.shorting, watch, equity, sums, rows, ends, np.zeros(b, dtype=np.bool_),
+            np.zeros((b, a)), np.empty((0, a)), np.zeros((b, a, N_FILLS)), scratch(a),
+        )  # fmt: skip
+        return ends
 
     def _record(self, rows: Float, one: Lane) -> Record:
         time = one.history.time[one.first : one.first + len(rows)]
@@ -318,6 +344,31 @@ def _walk(
         for b in range(len(row)):
             if active[b]:
                 _note(account[b], holding[b], orders[b], fills[b], rows[t + 1, b])
+
+
+@compiled
+def _walk_guarded(
+    targets: Float, length: Int, band: float, account: Float, holding: Float, bars: Float, time: Int, row: Int,
+    table: Float, leverage: float, shorting: bool, watch: Watch, equity: Float, sums: Float, rows: Float, ends: Int,
+    active: Bool, target: Float, offset: Float, fills: Float, work: Float,
+) -> None:  # fmt: skip
+    """Do what `walk_rows` and `_walk` do, bar by bar, with accounts held to limits."""
+    for t in range(targets.shape[1]):
+        for b in range(len(row)):
+            active[b] = t < length[b] and account[b, RUINED] == 0.0
+            ends[b] += 1 if active[b] else 0
+            for a in range(target.shape[1]):
+                target[b, a] = targets[b, t, a]
+        guarded_rows(
+            target, offset, band, account, holding, bars, time, row, active, table, leverage, shorting, watch, fills,
+            work,
+        )  # fmt: skip
+        for b in range(len(row)):
+            equity[b, t + 1] = account[b, EQUITY]
+            if active[b]:
+                count(fills[b], sums[b])
+                if len(rows) > 0:
+                    _note(account[b], holding[b], watch.asked[b], fills[b], rows[t + 1, b])
 
 
 @inlined

@@ -11,11 +11,14 @@ from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Ref, UserError, build
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import interface_from
+from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Instrument
 
 
-def make_market(env: Ref, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int) -> Market:
-    """Make the market that a reference names, its scaler unfitted.
+def make_market(
+    env: Ref, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int, limits: Limits | None = None
+) -> Market:
+    """Make the market that a reference names, its scaler unfitted, with the limits that bind in it.
 
     Raises
     ------
@@ -27,7 +30,7 @@ def make_market(env: Ref, instruments: tuple[Instrument, ...], columns: tuple[st
         name = "perp" if all(i.kind == "perpetual" for i in instruments) else "spot"
     module = catalog.load("envs", name)
     market: Market = module.make(build(module.Config, env.params, f"env {name}"), instruments, columns, bar_ns)
-    return market
+    return market if limits is None else replace(market, limits=limits)
 
 
 def make_agent(

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from qframe_rl.agent import View
-from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, sight
+from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, packed, sight, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Digest, Listener
 from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
@@ -18,7 +18,7 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift, TwinVenue
 from qframe_rl.venues.ccxt import ExchangeVenue
-from qframe_rl.venues.venue import Venue
+from qframe_rl.venues.venue import Lasting, Venue
 
 COMMANDS = frozenset({"command", "limits"})
 """Kinds of events that come from the operator."""
@@ -68,9 +68,9 @@ class Operator:
             found.append(Input("command", {"word": "halt", "by": "file"}))
         return found
 
-    def noted(self, payload: Plain) -> None:
+    def noted(self, number: int) -> None:
         """Remember how far the inbox was read."""
-        self._read = max(self._read, payload.get("number", 0))
+        self._read = number
 
 
 class Told(Protocol):
@@ -127,8 +127,13 @@ class Desk:
         self.told: list[Told] = []
         self.resumed: Callable[[int], None] = lambda time: None
         """Told once, with the last bar's close, when a session that was on record goes on."""
+        self.snapshot: Callable[[View], None] = lambda view: None
+        """Called last of all for each bar that is settled."""
         self.n_bars = 0
+        self._heard = 0
         self._venue = venue
+        if isinstance(venue, ExchangeVenue):
+            engine.close_any()
         self._ledger = ledger
         self._symbols = [i.symbol for i in instruments]
         self._operator = operator
@@ -171,7 +176,10 @@ class Desk:
         self._sent = verdict.orders
         if isinstance(self._venue, TwinVenue):
             self._venue.quote(books)
-        self._venue.submit(verdict.orders)
+        if isinstance(self._venue, ExchangeVenue) and verdict.state == "FLATTEN":
+            self._venue.close(verdict.orders, self.account.position)
+        else:
+            self._venue.submit(verdict.orders)
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar."""
@@ -187,6 +195,11 @@ class Desk:
         """Whether what happens is new, not repeated from the record."""
         return self._ledger.writing
 
+    @property
+    def lasting(self) -> bool:
+        """Whether another process can go on with the venue."""
+        return isinstance(self._venue, Lasting)
+
     def heed(self) -> None:
         """Obey what the operator said since the last time; nothing before the first decision."""
         if self._view is None:
@@ -196,12 +209,39 @@ class Desk:
             if kind == "limits":
                 self.engine.limits = Limits(**payload)
                 continue
+            self._heard = max(self._heard, payload.get("number", 0))
             if self._operator is not None:
-                self._operator.noted(payload)
+                self._operator.noted(self._heard)
             before = self.engine.state
             if self.engine.command(payload["word"]) is not before:
                 self._tell(self._seen().time, (f"{payload['word']} by {payload['by']}",))
                 self._act(self._seen())
+
+    def carried(self) -> Plain | None:
+        """All that desk, engine and venue remember between two bars, as JSON; None if the venue cannot say."""
+        if not isinstance(self._venue, Lasting):
+            return None
+        return {
+            "bars": self.n_bars, "heard": self._heard, "fills": [packed(field) for field in self._seen().fills],
+            "engine": self.engine.carried(), "digest": self.digest.carried(), "drift": self.drift.carried(),
+            "venue": self._venue.carried(),
+        }  # fmt: skip
+
+    def carry(self, memory: Plain) -> Fills:
+        """Take over what `carried` returned, before `begin_after`; return what the last bar did."""
+        assert isinstance(self._venue, Lasting)
+        self._venue.carry(memory["venue"])
+        self.engine.carry(memory["engine"])
+        self.digest.carry(memory["digest"])
+        self.drift.carry(memory["drift"])
+        self.n_bars, self._heard = memory["bars"], memory["heard"]
+        if self._operator is not None:
+            self._operator.noted(self._heard)
+        return Fills(*map(unpacked, memory["fills"]))
+
+    def begin_after(self, view: View) -> None:
+        """Go on after a view that was settled already."""
+        self._view = view
 
     def _act(self, view: View) -> None:
         """Where orders are real, do at once what a kill switch is for; paper waits for its next bar."""
@@ -210,7 +250,9 @@ class Desk:
         self._ledger.commit()
         self._venue.cancel()
         if self.engine.state == "FLATTEN":
-            self._venue.submit(self.engine.check(view.time, self._sent, self.account, Conditions()).orders)
+            # What was ordered since the last bar may have filled: what is held now is closed.
+            now = self.account._replace(position=self._venue.held())
+            self._venue.close(self.engine.check(view.time, self._sent, now, Conditions()).orders, now.position)
 
     def started(self, view: View) -> None:
         """Note the state before the first decision."""
@@ -242,6 +284,7 @@ class Desk:
             self._tell(view.time, reasons)
         for listener in self.listeners:
             listener.settled(view, self._sent)
+        self.snapshot(view)
 
     def ended(self, view: View) -> None:
         """Write what is left."""

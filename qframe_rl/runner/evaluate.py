@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,16 @@ def evaluate(
     whole = given and since is None and until is None
     segment = Segment(0, len(history)) if whole else period_of(first, history, since, until)
     screen.end("load data", f"{history.source.origin}: {segment.n_bars} bars")
-    pairs = _entries(places, loaded, baselines, history)
+    pairs = {
+        name: (replace(market, limits=limits), agent, place)
+        for name, (market, agent, place) in _entries(places, loaded, baselines, history).items()
+    }
     window = max(window_of(market, agent) for market, agent, _ in pairs.values())
     records = {}
     for name, (market, agent, _) in pairs.items():
         title = f"score {name}"
         screen.begin(title)
-        records[name] = backtest(market, agent, history, segment, window, partial(screen.advance, title), limits)
+        records[name] = backtest(market, agent, history, segment, window, partial(screen.advance, title))
         screen.end(title, f"{len(records[name]) - 1} bars")
     rows = {row["agent"]: row for row in leaderboard(records, "evaluation", level=level, n_resamples=n_resamples)}
     scored = []

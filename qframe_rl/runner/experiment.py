@@ -36,8 +36,8 @@ class Experiment(Base):
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the strategies' configurations, by name."""
     risk: Limits = Limits()
-    """Limits of the risk engine in every backtest, of validation and of test bars; learners meet them when they are
-    scored, not in their training environments. The checkpoint keeps them."""
+    """Limits of the risk engine in every training environment and every backtest, of validation and of test bars. The
+    checkpoint keeps them."""
     split: Ref = Ref(name="holdout")
     """How the bars are cut into training, validation and test: holdout, walk_forward, purged_kfold or cpcv."""
     seeds: int = Field(default=1, ge=1, le=100)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ from qframe_rl.agent import Log, State
 from qframe_rl.config import Base
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
-from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.deploy import make_agent
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History
@@ -24,8 +23,6 @@ class Ground:
     folds: tuple[Fold, ...]
     markets: tuple[Market, ...]
     """Of each fold, its scaler fitted on the fold's training rows."""
-    limits: Limits = field(default_factory=Limits)
-    """Of the risk engine, under which agents are validated."""
 
 
 class Training(NamedTuple):
@@ -44,7 +41,7 @@ def learn(ground: Ground, cell: Training, log: Log) -> State:
     """Train an agent and return what it learned."""
     market, history = ground.markets[cell.fold], ground.history
     agent: Any = make_agent(cell.agent, cell.config, market, history.columns, cell.seed, history.theory)
-    task = MarketTask(market, history, ground.folds[cell.fold], cell.seed, cell.partial, ground.limits)
+    task = MarketTask(market, history, ground.folds[cell.fold], cell.seed, cell.partial)
     agent.fit(task, log)
     state: State = agent.state()
     return state

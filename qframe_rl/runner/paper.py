@@ -16,12 +16,14 @@ from qframe_rl.config import UserError
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
+from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.journal.store import NAME, Writer, read
 from qframe_rl.listeners import Listener
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.desk import Desk, Operator, Quotes, Told
 from qframe_rl.runner.experiment import code_fingerprint, versions
+from qframe_rl.runner.keeper import SNAPSHOT_BARS, Keeper
 from qframe_rl.runner.recorded import Live, Recording
 from qframe_rl.session import Session, run
 from qframe_rl.types import Instrument
@@ -47,6 +49,10 @@ class Result:
     """Hash over every bar, order, fill and account; that of a backtest on the same bars."""
     repeated: int
     """Bars that were on record already when this process began."""
+    drift_bps: float | None
+    """How much more real books cost than the rule for bars, mean by notional; None where nothing filled by both."""
+    drift_fills: int
+    """Fills by both."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,8 @@ def paper(
     hidden: Sequence[str] = (),
     begun: Callable[[Desk, Ledger, Operator], None] | None = None,
     venue: Callable[[Ledger], Venue] | None = None,
+    snapshot_bars: int = SNAPSHOT_BARS,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Trade until the feed ends, is stopped, or the account is gone; go on where the journal of the folder ends.
 
@@ -159,6 +167,10 @@ def paper(
         Called with the desk, the ledger and the operator before the first bar.
     venue
         Makes the venue; None = `simulated`.
+    snapshot_bars
+        Bars between two snapshots; a session resumes from the last one.
+    note
+        Told in one line where it cannot.
 
     Raises
     ------
@@ -182,15 +194,16 @@ def paper(
             begun(desk, ledger, operator)
         _agree(ledger, terms, path)
         recording = Recording(ledger, feed, market.instruments, terms.columns, terms.bar_ns)
-        note = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
+        about = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
 
         def goes_on() -> None:
-            ledger.remark("process", {"says": "begins", **note})
+            ledger.remark("process", {"says": "begins", **about})
             if desk.n_bars:
                 desk.resumed(desk.pulse()["time"])
 
         recording.began = goes_on
-        view = walk(desk, recording, agent, terms.window)
+        keeper = Keeper(ledger, desk, recording, agent, snapshot_bars)
+        view = walk(desk, recording, agent, terms.window, keeper, keeper.found(note))
         state: Literal["finished", "stopped", "liquidated"] = "finished"
         if view.terminated:
             state = "liquidated"
@@ -199,16 +212,23 @@ def paper(
         if ledger.writing:
             ledger.remark("process", {"says": state, "pid": os.getpid(), "bar": view.time})
         ledger.commit(desk.pulse())
-        return Result(state, float(view.account.equity), desk.n_bars, path, str(desk.digest), recording.n_repeated)
+        drift = desk.drift.mean_bps, desk.drift.n_fills
+        return Result(
+            state, float(view.account.equity), desk.n_bars, path, str(desk.digest), recording.n_repeated, *drift
+        )
     finally:
         writer.close()
 
 
-def walk(desk: Desk, recording: Recording, agent: Agent, window: int) -> View:
+def walk(
+    desk: Desk, recording: Recording, agent: Agent, window: int, keeper: Keeper, kept: Snapshot | None = None
+) -> View:
     """Let ``agent`` trade at a desk until the bars or the account end; return the last view."""
     recording.heed = desk.heed
     desk.conditions = recording.conditions
-    return run(Session(recording, desk, window, desk), agent)
+    desk.snapshot = keeper
+    session = Session(recording, desk, window, desk)
+    return run(session, agent, None if kept is None else keeper.resume(session, kept, window))
 
 
 def _agree(ledger: Ledger, terms: Terms, path: Path) -> None:
@@ -230,6 +250,9 @@ class Replay:
     bars: int
     final_equity: float
     digest: str
+    drift_bps: float | None
+    """As in `Result`."""
+    drift_fills: int
 
 
 def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
@@ -252,5 +275,6 @@ def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
     recording = Recording(ledger, None, market.instruments, terms.columns, terms.bar_ns)
     # A record may end between a bar and its decision: the rest of that bar was never acted upon.
     with contextlib.suppress(RecordEnds):
-        walk(desk, recording, agent, terms.window)
-    return Replay(ledger.n_repeated, desk.n_bars, float(desk.account.equity), str(desk.digest))
+        walk(desk, recording, agent, terms.window, Keeper(ledger, desk, recording, agent))
+    equity, drift = float(desk.account.equity), desk.drift
+    return Replay(ledger.n_repeated, desk.n_bars, equity, str(desk.digest), drift.mean_bps, drift.n_fills)

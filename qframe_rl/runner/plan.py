@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from qframe_rl.config import Base, Ref
-from qframe_rl.evaluate.splits import Cpcv
+from qframe_rl.config import Base, Ref, UserError
+from qframe_rl.evaluate.splits import Cpcv, WalkForward
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
+
+BESIDE = ("buy_and_hold", "flat")
+"""Judged beside every study."""
+_BESIDE = " or ".join(BESIDE)
+_LABEL = r"\w[\w.-]*"
 
 
 class Study(Base):
@@ -20,11 +27,16 @@ class Study(Base):
     env: Ref = Ref(name="auto")
     """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
     agents: tuple[str, ...] = ("mean_reversion",)
-    """Strategies of the catalogue; the first is taken apart, the others are judged beside it."""
+    """Strategies of the catalogue; the first is taken apart, the others are judged beside it. LABEL=NAME takes one
+    twice with different parameters."""
     agent: dict[str, dict[str, Any]] = Field(default={})
-    """Parameters of the strategies' configurations, by name; a parameter given here is not searched."""
+    """Parameters of the strategies' configurations, by name or label; a parameter given here is not searched."""
+    risk: Limits = Limits()
+    """Limits of the risk engine in every training, backtest and replay of the study; each window begins ACTIVE."""
     walk_forward: int = Field(default=8, ge=1)
     """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
+    train: int | None = Field(default=None, ge=1)
+    """Bars of the first training part, at least; the windows share what follows. null = as many as a window judges."""
     anchored: bool = True
     """Whether training parts begin at the first bar; else they roll along."""
     cpcv: tuple[int, ...] = ()
@@ -59,9 +71,33 @@ class Study(Base):
             raise ValueError("cpcv needs two numbers, groups and test groups, such as 6,2")
         if self.cpcv:
             self.cross()
-        if not self.agents or len(set(self.agents)) < len(self.agents):
-            raise ValueError("agents: name at least one strategy, and none twice")
+        labels = [text.partition("=")[0] for text in self.agents]
+        if not labels or len(set(labels)) < len(labels):
+            raise ValueError("agents: name at least one strategy, and none twice; LABEL=NAME tells two of a kind apart")
+        for text, label in zip(self.agents, labels, strict=True):
+            if "=" in text and (not re.fullmatch(_LABEL, label) or label in BESIDE):
+                raise ValueError(f"agents: {text!r}: a label is of letters, digits, _, . and -, and not {_BESIDE}")
         return self
+
+    def walk(self, n_bars: int, *, validated: bool) -> WalkForward:
+        """Make the split of the walk-forward test; ``validated`` keeps the end of training parts for a learner.
+
+        Raises
+        ------
+        UserError
+            If the first training part leaves nothing to judge.
+        """
+        held_out, number = None if validated else 0, self.walk_forward
+        if self.train is None:
+            return WalkForward(n_folds=number, anchored=self.anchored, gap=self.gap, validation=held_out)
+        size = (n_bars - self.train - self.gap) // number
+        if size < 1:
+            raise UserError(
+                f"train = {self.train}: of {n_bars} bars nothing is left to judge in {number} windows; take more bars, "
+                "or fewer to train on."
+            )
+        first = n_bars - self.gap - number * size
+        return WalkForward(train=first, test=size, anchored=self.anchored, gap=self.gap, validation=held_out)
 
     def cross(self) -> Cpcv:
         """Make the split of the cross-validation."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from threading import Event
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from qframe_rl.feeds.feed import Feed
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.journal.codec import Plain, bar_in, bar_out
 from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.store import last_events
 from qframe_rl.risk.engine import Conditions
 from qframe_rl.types import Bar, Instrument
 
@@ -80,39 +82,52 @@ class Recording:
         """Bars taken from the record."""
         self._ledger = ledger
         self._live = live
+        self.n_bars = 0
+        """All bars so far."""
+        self._last: int | None = None
         self._moment: Plain = {}
+
+    def begin_after(self, seq: int, n_bars: int, window: int) -> list[Bar]:
+        """Begin with the bar after event ``seq``, before which there were ``n_bars``; return the last ``window``."""
+        self._ledger.begin_after(seq)
+        self.n_bars = self.n_repeated = n_bars
+        return [
+            self._looked_at(json.loads(event.payload)) for event in last_events(self._ledger.path, "bar", seq, window)
+        ]
 
     def conditions(self) -> Conditions:
         """What is known about the moment at which the last bar came."""
         return Conditions(self._moment.get("late_ns", 0), self._moment.get("skew_ns", 0))
 
     def __iter__(self) -> Iterator[Bar]:
-        time, memory = None, {}
         while self._ledger.recorded is not None:
             self.heed()
             if self._ledger.recorded is None:
                 break
-            bar = self._repeated()
-            time, memory = bar.time, self._moment.get("memory", {})
+            bar = self._looked_at(self._ledger.take("bar", dict))
             self.n_repeated += 1
+            self.n_bars += 1
             yield bar
         if self._live is None:
             return
         self.began()
-        if time is not None:
-            self._live.resume(time, memory)
+        if self._last is not None:
+            self._live.resume(self._last, self._moment.get("memory", {}))
         self._live.idle = self._idle
         for new in self._live:
             self.heed()
             self._moment = self._live.moment(new)
             self._ledger.put("bar", bar_out(new) | self._moment)
+            self.n_bars += 1
             yield new
 
     def _idle(self) -> None:
         self.heed()
         self._ledger.commit()
 
-    def _repeated(self) -> Bar:
-        payload: dict[str, Any] = self._ledger.take("bar", dict)
+    def _looked_at(self, payload: Plain) -> Bar:
+        """A bar of the record; the moment at which it came is now."""
         self._moment = {key: payload[key] for key in ("late_ns", "skew_ns", "memory") if key in payload}
-        return bar_in(payload)
+        bar = bar_in(payload)
+        self._last = bar.time
+        return bar

@@ -97,17 +97,17 @@ def _material(place: Path, runs: Path, screen: Screen) -> tuple[Path, Material]:
 
 
 def _of_study(place: Path) -> Material:
-    facts = _json(place / "study.json")
+    facts = read_json(place / "study.json")
     names = [facts["subject"], *(name for name in facts["agents"] if name != facts["subject"])]
-    records = {name: _journal(place / "journals" / f"{name}.parquet", facts["data"]) for name in names}
+    records = {name: read_journal(place / "journals" / f"{name}.parquet", facts["data"]) for name in names}
     return Material({**facts, "judged_on": "Test bars of all windows"}, records)
 
 
 def _of_training(place: Path) -> Material:
-    choice, data, rows = (_json(place / f"{name}.json") for name in ("choice", "data", "leaderboard"))
+    choice, data, rows = (read_json(place / f"{name}.json") for name in ("choice", "data", "leaderboard"))
     tested = [row for row in rows if row["split"] == "test"]
     names = [choice["judged"], *(row["agent"] for row in tested if row["agent"] != choice["judged"])]
-    records = {name: _journal(place / "journals" / f"test-{name}.parquet", data) for name in names}
+    records = {name: read_journal(place / "journals" / f"test-{name}.parquet", data) for name in names}
     luck = Luck(choice["trials"], choice["trials"], choice["effective_trials"])
     facts = _facts(names[0], records, luck, tested, place.name, data)
     own = next(row for row in tested if row["agent"] == names[0])
@@ -175,13 +175,15 @@ def _facts(
     }  # fmt: skip
 
 
-def _journal(path: Path, data: dict[str, Any]) -> Record:
+def read_journal(path: Path, data: dict[str, Any]) -> Record:
+    """Read a journal of a run by the description of its data; raises UserError where there is none."""
     if not path.is_file():
         raise UserError(f"{path} is missing: the run did not finish; run it again.")
     return read_record(path, tuple(Instrument(symbol) for symbol in data["symbols"]), timeframe_ns(data["timeframe"]))
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run; raises UserError where there is none."""
     if not path.is_file():
         raise UserError(f"{path} is missing: the run did not finish; run it again.")
     return json.loads(path.read_text(encoding="utf-8"))

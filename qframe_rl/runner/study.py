@@ -19,11 +19,11 @@ from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.overfitting import overfitting
 from qframe_rl.evaluate.inference.sharpe import min_backtest_years, min_track_record, moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import confidence_set, superiority
-from qframe_rl.evaluate.metrics import bars_per_year, metrics, returns, sharpe
+from qframe_rl.evaluate.metrics import bars_per_year, by_day, metrics, returns, sharpe
 from qframe_rl.evaluate.montecarlo import influence, periods
 from qframe_rl.evaluate.montecarlo.prices import NULLS
 from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
-from qframe_rl.evaluate.splits import Fold, WalkForward
+from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load
@@ -35,13 +35,11 @@ from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.fan import Fan
 from qframe_rl.runner.files import period, write_json
 from qframe_rl.runner.log import Screen
-from qframe_rl.runner.plan import Study
+from qframe_rl.runner.plan import BESIDE, Study
 from qframe_rl.runner.stress import Elsewhere, Link, bootstrapped, reordered, stresses
 from qframe_rl.runner.windows import Bench, Subject, Window, journals, rate_of
-from qframe_rl.types import DAY, Float, History, Int, Record, iso
+from qframe_rl.types import Float, History, Record, iso
 
-BESIDE = ("buy_and_hold", "flat")
-"""Judged beside every study."""
 _NULL_SHARE = 5
 _FEWEST_NULLS = 100
 _BLOCKS = 16
@@ -109,7 +107,7 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
     return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume, fan), identity)(runs)
 
 
@@ -119,10 +117,10 @@ class _Work:
     def __init__(self, config: Study, history: History, bench: Bench, identity: str):
         self.config, self.history, self.bench, self.identity = config, history, bench, identity
         self.screen, self.folder = bench.screen, bench.folder
-        names = dict.fromkeys((*config.agents, *BESIDE))
-        self.subjects = [bench.subject(name, config.agent.get(name, {}), config.settings) for name in names]
+        asked = {text.partition("=")[0]: text for text in (*config.agents, *BESIDE)}
+        self.subjects = [bench.subject(t, config.agent.get(name, {}), config.settings) for name, t in asked.items()]
         for name in config.agent:
-            if name not in names:
+            if name not in asked:
                 raise UserError(f"agent.{name}: there are parameters for a strategy that is not studied.")
 
     def __call__(self, runs: Path) -> Studied:
@@ -133,7 +131,7 @@ class _Work:
         trials = Trials(runs / NAME)
         trials.add([row for one in judged for row in self._trials(one)])
         luck = trials.luck(self.history)
-        records = {one.subject.name: one.record for one in judged}
+        records = {one.subject.title: one.record for one in judged}
         rows = leaderboard(
             records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck
         )
@@ -143,7 +141,7 @@ class _Work:
             "config": config.model_dump(mode="json"),
             "data": self.history.describe(),
             "versions": versions(),
-            "subject": first.subject.name,
+            "subject": first.subject.title,
             "agents": list(records),
             "luck": luck._asdict(),
             "leaderboard": [dict(row) for row in rows],
@@ -152,7 +150,7 @@ class _Work:
             "settings": self._settings(first),
             "overfitting": self._overfitting(first),
             "superiority": self._superiority(judged),
-            "against": {n: self._against(first, records[n]) for n in records if n != first.subject.name},
+            "against": {n: self._against(first, records[n]) for n in records if n != first.subject.title},
             "periods": self._periods(first.record),
             "influence": influence.describe(
                 influence.influences(first.rate, self.history.bar_ns), first.record.time[1:]
@@ -164,16 +162,15 @@ class _Work:
         return self._keep(records, rows, facts)
 
     def _walk(self, subject: Subject) -> Judged:
-        config, bench = self.config, self.bench
-        held_out = None if subject.learns else 0
-        walk = WalkForward(n_folds=config.walk_forward, anchored=config.anchored, gap=config.gap, validation=held_out)
-        windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward")
-        title = f"record of {subject.name}"
+        bench, walk = self.bench, self.config.walk(len(self.history), validated=subject.learns)
+        windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
+        title = f"record of {subject.title}"
         self.screen.begin(title)
         jobs = [(window.agent, self.history, window.fold.test[0]) for window in windows]
-        record = joined(journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
+        walked = [record for window in windows for record in window.records]
+        record = joined(walked or journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
         self.screen.end(title, f"{len(record) - 1} bars")
-        return Judged(subject, windows, record)
+        return Judged(subject, [window._replace(records=()) for window in windows], record)
 
     def _trials(self, one: Judged) -> list[Trial]:
         """Rows of the ledger: every setting that was judged, fold by fold."""
@@ -181,6 +178,8 @@ class _Work:
             return []
         config, rows = self.config, []
         shared = [one.subject.name, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.seed]
+        shared += [] if config.train is None else [config.train]
+        shared += [config.risk.model_dump(mode="json")] if config.risk.binding else []
         for number, window in enumerate(one.windows):
             (segment,) = window.fold.test
             names = range(len(one.subject.settings)) if not one.subject.learns else [window.chosen]
@@ -291,14 +290,14 @@ class _Work:
         By the day: sums of returns are as good as bars for a test of means, and much faster to resample.
         """
         time = judged[0].record.time[1:]
-        own = {one.subject.name: one for one in judged}
-        tried = [one for one in judged if one.subject.name not in BESIDE]
+        own = {one.subject.title: one for one in judged}
+        tried = [one for one in judged if one.subject.title not in BESIDE]
         columns = [self._rates(one).T if not one.subject.learns else one.rate[None] for one in tried or judged[:1]]
-        days = _by_day(np.concatenate(columns).T, time)
-        held = _by_day(own["buy_and_hold"].rate[:, None], time)[:, 0]
+        days = by_day(np.concatenate(columns).T, time)
+        held = by_day(own["buy_and_hold"].rate[:, None], time)[:, 0]
         draw = {"n_resamples": self.config.resamples, "seed": self.config.seed}
         named = [one for one in judged if one.subject.name != "flat"]
-        together = _by_day(np.stack([one.rate for one in named], axis=1), time)
+        together = by_day(np.stack([one.rate for one in named], axis=1), time)
         best = confidence_set(together, **draw) if len(named) > 1 else None
         return {
             "cash": superiority(days, np.zeros(len(days)), **draw)._asdict(),
@@ -308,8 +307,8 @@ class _Work:
             if best is None
             else {
                 "size": best.size,
-                "included": [named[k].subject.name for k in best.included],
-                "p": {one.subject.name: float(p) for one, p in zip(named, best.p_values, strict=True)},
+                "included": [named[k].subject.title for k in best.included],
+                "p": {one.subject.title: float(p) for one, p in zip(named, best.p_values, strict=True)},
             },
         }
 
@@ -391,10 +390,3 @@ class _Work:
         write_json(self.folder / "study.json", facts)
         self.screen.end("write", str(self.folder))
         return Studied(self.folder, self.history, rows, facts)
-
-
-def _by_day(rates: Float, time: Int) -> Float:
-    """(D, N) sums of (T, N) returns over UTC days."""
-    day = (time - 1) // DAY
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(day) != 0]))
-    return np.asarray(np.add.reduceat(rates, starts, axis=0))

@@ -15,7 +15,6 @@ from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import Parts
-from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.types import History, Segment, Segments
 
@@ -26,7 +25,7 @@ class MarketTask:
     Parameters
     ----------
     market
-        The market, its scaler fitted on the fold's training rows.
+        The market, its scaler fitted on the fold's training rows; its limits bind in training and in validation.
     history
         All bars.
     fold
@@ -35,22 +34,11 @@ class MarketTask:
         Root of the learner's randomness.
     snapshot
         File in which an interrupted training is kept; None = nowhere.
-    limits
-        Of the risk engine in the backtests of `validate`; the training environments know none.
     """
 
-    def __init__(
-        self,
-        market: Market,
-        history: History,
-        fold: Fold,
-        seed: int,
-        snapshot: Path | None = None,
-        limits: Limits | None = None,
-    ):
+    def __init__(self, market: Market, history: History, fold: Fold, seed: int, snapshot: Path | None = None):
         self.market = market
         self.snapshot = snapshot
-        self.limits = limits
         self.brief = market.brief(history.columns, seed, history.theory)
         self.train = pieces(history, fold.train, fold.test, 0)
         self.validation = pieces(history, fold.validation, fold.test, len(history))
@@ -68,7 +56,7 @@ class MarketTask:
         scores = []
         for piece, segments in self.validation:
             for segment in segments:
-                record = backtest(self.market, agent, piece, segment, window, limits=self.limits)
+                record = backtest(self.market, agent, piece, segment, window)
                 scores.append(sharpe(returns(record.account.equity), bars_per_year(record.bar_ns)))
         return sum(scores) / len(scores)
 

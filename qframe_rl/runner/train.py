@@ -20,7 +20,6 @@ from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.quality import describe
 from qframe_rl.listeners import write_record
-from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows
 from qframe_rl.runner.deploy import make_agent, make_market
@@ -116,7 +115,9 @@ class Run:
         self.names = roster(experiment, self.history)
         self.configs = {name: agent_config(experiment, name) for name in self.names}
         history = self.history
-        market = make_market(experiment.env, history.instruments, history.columns, history.bar_ns)
+        market = make_market(
+            experiment.env, history.instruments, history.columns, history.bar_ns, experiment.risk
+        )  # fmt: skip
         self.env = Ref(name=market.name, params=experiment.env.params)
         self.folds = list(split(experiment.split).split(history))
         self.markets = [market.fit([(history, fold.train)]) for fold in self.folds]
@@ -205,7 +206,7 @@ class Run:
     def _train(self) -> None:
         """Train what learns, wherever that is done; what comes back is kept at once."""
         todo = [cell for cell in self.cells if cell.learns and not self._taken_over(cell)]
-        ground = Ground(self.history, tuple(self.folds), tuple(self.markets), self.experiment.risk)
+        ground = Ground(self.history, tuple(self.folds), tuple(self.markets))
         partials = [(self.folder / "partial" / f"{cell.title}.safetensors").absolute() for cell in todo]
         cells = [
             Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, partial)
@@ -253,7 +254,7 @@ class Run:
             market, segments = self.markets[cell.fold], getattr(self.folds[cell.fold], part)
             self.screen.advance(title, k, len(cells), cell.title)
             for segment in segments:
-                record = backtest(market, cell.agent, self.history, segment, self.window, limits=self.experiment.risk)
+                record = backtest(market, cell.agent, self.history, segment, self.window)
                 runs.setdefault((cell.name, cell.run), []).append((cell.fold, record))
         self.screen.end(title, span(self.history, [getattr(f, part) for f in self.folds]))
         return dict(sorted(runs.items(), key=lambda item: (self.names.index(item[0][0]), item[0][1])))
@@ -271,7 +272,7 @@ class Run:
                 self.env.model_dump(mode="json"),
                 self.experiment.split.model_dump(),
                 seed,
-                *([self.experiment.risk.model_dump(mode="json")] if self.experiment.risk != Limits() else []),
+                *([self.experiment.risk.model_dump(mode="json")] if self.experiment.risk.binding else []),
             ]
             for fold, record in scored[cell.name, cell.run]:
                 if fold == cell.fold:

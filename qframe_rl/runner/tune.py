@@ -35,7 +35,7 @@ from qframe_rl.runner.fan import Fan, Mute
 from qframe_rl.runner.files import period, write_json
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.task import seed_for
-from qframe_rl.runner.tune_plan import Tune, space
+from qframe_rl.runner.tune_plan import AIMS, Tune, space
 from qframe_rl.runner.tune_score import Cell, Ground, Part, figures, judge, parts_of, rate_of
 from qframe_rl.runner.tune_search import Search, Tried, require, storage_of
 from qframe_rl.runner.windows import Bench, Subject, Window, journals
@@ -112,7 +112,7 @@ def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, 
     if not resume:
         shutil.rmtree(runs / identity, ignore_errors=True)
     (runs / identity).mkdir(parents=True, exist_ok=True)
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns)
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
     bench = Bench(history, market, runs / identity, screen, config.seed, resume, fan)
     return _Work(config, history, bench, identity, Trials(runs / NAME), fan)(checkpoints)
 
@@ -136,7 +136,15 @@ class _Work:
         parts = tuple(
             parts_of(history, fold, config.blocks, bench.window, self.learns, config.gap) for fold in self.folds
         )
-        self.ground = Ground(history, bench.market, config.agent, config.params, bench.window, config.seed, parts)
+        # A planner looks at bars alone: it would be told the same by a scaler that knows its training rows.
+        scaled = self.learns and not isinstance(first, Planner)
+        markets = tuple(
+            tuple(bench.market.fit([(history, part.train)]) if scaled else bench.market for part in window)
+            for window in parts
+        )
+        self.ground = Ground(
+            history, bench.market, markets, config.agent, config.params, bench.window, config.seed, parts
+        )
 
     def _corners(self) -> Iterator[Base]:
         """Settings that look back furthest: each field at either end, and all at their upper ends."""
@@ -167,14 +175,19 @@ class _Work:
         most, until = self._share(number, began)
         first = self.asked.model_dump()
         search = Search(
-            storage, f"window-{number}", self.over, self.model, config.sampler, config.seed, self._together(most), first
-        )
+            storage, f"window-{number}", self.over, self.model, config.sampler, config.objective, config.seed,
+            self._together(most), first,
+        )  # fmt: skip
         self.screen.begin(title)
         while (most is None or search.done < most) and not (
             until is not None and search.done and time.monotonic() > until
         ):
             self._batch(search, number, most)
-            best = f"best Sharpe {search.best().figures['sharpe']:+.2f}" if search.tried() else ""
+            best = (
+                f"best {AIMS[config.objective]} {search.best().figures[config.objective]:+.2f}"
+                if search.tried()
+                else ""
+            )
             if most is not None:
                 self.screen.advance(title, search.done, most, best)
             elif until is not None:
@@ -182,7 +195,7 @@ class _Work:
                 self.screen.advance(title, round(min(time.monotonic() - began, share)), round(share), best)
         chosen, lost = search.best(), search.given_up()
         self.screen.end(
-            title, f"{search.done} settings, {lost} given up; best Sharpe {chosen.figures['sharpe']:+.2f} in its past"
+            title, f"{search.done} settings, {lost} given up; Sharpe {chosen.figures['sharpe']:+.2f} in its past"
         )
         setting = build(self.model, {**config.params, **chosen.params}, f"agent {config.agent}")
         what = f"window-{number}-{fingerprint(setting.model_dump(mode='json'))[:8]}"
@@ -221,7 +234,7 @@ class _Work:
         for part in range(n):
             live = {k: trial for k, trial in asked.items() if k not in reasons and k not in poor}
             reasons |= self._score(live, number, part, parts)
-            scores = {k: self._figures(parts[k])["sharpe"] for k in live if k not in reasons}
+            scores = {k: self._figures(parts[k])[self.config.objective] for k in live if k not in reasons}
             for k, score in scores.items():
                 search.report(asked[k], score, part)
             if self.config.prune and not self.config.many and scores and part < n - 1:
@@ -260,6 +273,7 @@ class _Work:
         span = iso(int(history.time[first]) - history.bar_ns), iso(int(history.time[last - 1]))
         setting = {**config.params, **params}
         shared = [config.agent, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.blocks]
+        shared += [config.risk.model_dump(mode="json")] if config.risk.binding else []
         return trial_of(
             rate_of(parts), span, history, kind="tune", run=self.identity, agent=config.agent, params=setting,
             config=[*shared, config.seed, setting], seed=config.seed, fold=number,
@@ -311,7 +325,7 @@ class _Work:
         for what, record in records.items():
             write_record(record, self.folder / "journals" / f"{what.replace(' ', '-')}.parquet")
         logs = {field for field, over in self.over.items() if isinstance(over, Range) and over.log}
-        drawn = pictures(name, searched, logs, records, self.history, source_note(self.history))
+        drawn = pictures(name, searched, config.objective, logs, records, self.history, source_note(self.history))
         for what, figure in drawn.items():
             figure.savefig(self.folder / f"{what}.png")
         facts = self._facts(searched, rows, luck, promotion)
@@ -370,6 +384,7 @@ class _Work:
                 "fingerprint": self.identity,
                 "data": history.describe(),
                 "load": self.config.data.model_dump(mode="json"),
+                "risk": self.config.risk.model_dump(mode="json", exclude_defaults=True),
                 "periods": {part: period(history, getattr(fold, part)) for part in Fold._fields},
                 "choice": promotion["reason"],
                 "promotion": dict(promotion),

@@ -10,8 +10,12 @@ from pydantic import Field, field_validator, model_validator
 
 from qframe_rl.config import Base, Range, Ref, Space, UserError, build, nearest, space_of
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
 
 Sampler = Literal["tpe", "cmaes", "nsga2", "random"]
+Objective = Literal["lower", "sharpe"]
+AIMS: dict[Objective, str] = {"lower": "95 % lower bound of the Sharpe ratio", "sharpe": "Sharpe ratio"}
+"""Figures that a search can look for, in words."""
 _BUDGET = re.compile(r"(\d+)(m|min)?")
 
 
@@ -33,12 +37,17 @@ class Tune(Base):
     """Strategy of the catalogue."""
     params: dict[str, Any] = Field(default={})
     """Its parameters that differ from the defaults; one given here is not searched."""
+    risk: Limits = Limits()
+    """Limits of the risk engine in every training and backtest; the checkpoint keeps them."""
     space: tuple[str, ...] = ()
     """Where to look, in place of what the strategy's file says: ``FIELD=LOW:HIGH``, ``FIELD=LOW:HIGH:log`` or
     ``FIELD=A|B|C``, separated by commas."""
     sampler: Sampler = "tpe"
     """tpe (tree-structured Parzen estimators), cmaes (evolution of a normal distribution; numbers only), random, or
-    nsga2, which looks for the front of return, drawdown and turnover; the others look for the Sharpe ratio."""
+    nsga2, which looks for the front of return, drawdown and turnover; the others look for the objective alone."""
+    objective: Objective = "lower"
+    """What a setting is chosen and given up by: lower = the Sharpe ratio that it exceeds with 95 %, which few bets make
+    low, or sharpe = the ratio itself. Of nsga2's front, the member with the highest is taken."""
     budget: str = "256"
     """Settings tried in all windows together, or minutes: ``1000`` or ``30m``. Each window gets an equal part."""
     walk_forward: int = Field(default=5, ge=1)
@@ -51,7 +60,7 @@ class Tune(Base):
     """Parts of a window's training bars that a setting is scored on one after the other. What learns is trained on
     those before each part."""
     prune: bool = True
-    """Whether a setting is given up once its Sharpe ratio over the parts so far lies below the median of the settings
+    """Whether a setting is given up once its objective over the parts so far lies below the median of the settings
     before its batch; nsga2 gives none up."""
     batch: int = Field(default=0, ge=0)
     """Settings asked for at once, whatever the number of workers; 0 = an eighth of a window's, from 8 to 64, and 8

@@ -10,6 +10,7 @@ import numpy as np
 from qframe_rl.evaluate.metrics import bars_per_year, sharpe
 from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE, WARNING, equity_figure
 from qframe_rl.evaluate.provenance import MARK
+from qframe_rl.runner.tune_plan import AIMS, Objective
 from qframe_rl.runner.tune_search import front
 from qframe_rl.types import History, Record, iso
 
@@ -25,6 +26,7 @@ _PER_ROW = 3
 def pictures(
     agent: str,
     searched: Sequence[Searched],
+    objective: Objective,
     logarithmic: Set[str],
     records: Mapping[str, Record],
     history: History,
@@ -38,6 +40,8 @@ def pictures(
         Name of the strategy.
     searched
         What came of each window.
+    objective
+        Figure that was looked for.
     logarithmic
         Parameters that are drawn on a logarithmic scale.
     records
@@ -54,9 +58,9 @@ def pictures(
     """
     drawn = {
         "equity": equity_figure(records, f"{agent}: what each window chose, on the bars after it", note),
-        "history": _history(agent, searched),
-        "slice": _slice(agent, searched, logarithmic),
-        "pareto": _pareto(agent, searched),
+        "history": _history(agent, searched, objective),
+        "slice": _slice(agent, searched, objective, logarithmic),
+        "pareto": _pareto(agent, searched, objective),
         "stability": _stability(agent, searched, history, logarithmic),
     }
     if any(one.importance for one in searched):
@@ -83,43 +87,43 @@ def _importance(agent: str, searched: Sequence[Searched]) -> Figure:
     return figure
 
 
-def _history(agent: str, searched: Sequence[Searched]) -> Figure:
+def _history(agent: str, searched: Sequence[Searched], aim: Objective) -> Figure:
     """Score of each setting, and the best so far, in every window."""
-    figure, (ax,) = _axes(1, f"{agent}: Sharpe ratio of the settings as they were tried", 9.0, 4.6)
+    figure, (ax,) = _axes(1, f"{agent}: {AIMS[aim]} of the settings as they were tried", 9.0, 4.6)
     for k, one in enumerate(searched):
         color = PALETTE[k % len(PALETTE)]
         number = np.array([tried.number for tried in one.tried])
-        score = np.array([tried.figures["sharpe"] for tried in one.tried])
+        score = np.array([tried.figures[aim] for tried in one.tried])
         ax.plot(number, score, "o", color=color, markersize=3.5, alpha=0.5, markeredgewidth=0)
         ax.step(number, np.maximum.accumulate(score), where="post", color=color, linewidth=1.7, label=f"window {k + 1}")
     _legend(ax)
     ax.set_xlabel("Setting (those given up are not drawn)", color=INK)
-    ax.set_ylabel("Sharpe ratio on its training bars, annual", color=INK)
-    _upper(ax, [tried.figures["sharpe"] for one in searched for tried in one.tried])
+    ax.set_ylabel(f"{AIMS[aim]}, annual", color=INK)
+    _upper(ax, [tried.figures[aim] for one in searched for tried in one.tried])
     return figure
 
 
-def _slice(agent: str, searched: Sequence[Searched], logarithmic: Set[str]) -> Figure:
+def _slice(agent: str, searched: Sequence[Searched], aim: Objective, logarithmic: Set[str]) -> Figure:
     """Score over each parameter, window by window in its colour; a cross marks what was chosen."""
     names = list(searched[0].best.params)
-    figure, axes = _axes(len(names), f"{agent}: Sharpe ratio on training bars over each parameter", 4.0, 3.1)
+    figure, axes = _axes(len(names), f"{agent}: {AIMS[aim]} on training bars over each parameter", 4.0, 3.1)
     for ax, name in zip(axes, names, strict=False):
         for k, one in enumerate(searched):
             color = PALETTE[k % len(PALETTE)]
             value = [tried.params[name] for tried in one.tried]
-            score = [tried.figures["sharpe"] for tried in one.tried]
+            score = [tried.figures[aim] for tried in one.tried]
             ax.plot(value, score, "o", color=color, markersize=3.5, alpha=0.5, markeredgewidth=0)
-            ax.plot([one.best.params[name]], [one.best.figures["sharpe"]], "X", color=color, markersize=9,
+            ax.plot([one.best.params[name]], [one.best.figures[aim]], "X", color=color, markersize=9,
                     markeredgecolor="white", zorder=5, label=f"window {k + 1}")  # fmt: skip
         if name in logarithmic:
             ax.set_xscale("log")
-        _upper(ax, [tried.figures["sharpe"] for one in searched for tried in one.tried])
+        _upper(ax, [tried.figures[aim] for one in searched for tried in one.tried])
         ax.set_xlabel(name, color=INK)
     _outside(figure, axes[0])
     return figure
 
 
-def _pareto(agent: str, searched: Sequence[Searched]) -> Figure:
+def _pareto(agent: str, searched: Sequence[Searched], aim: Objective) -> Figure:
     """Return over drawdown in the last window, coloured by turnover; the front of the three is ringed."""
     figure, (ax,) = _axes(1, f"{agent}: return, drawdown and turnover in window {len(searched)}", 8.0, 5.0)
     tried = searched[-1].tried
@@ -133,7 +137,7 @@ def _pareto(agent: str, searched: Sequence[Searched]) -> Figure:
                label=f"not beaten in all three: {len(best)} of {len(tried)}")  # fmt: skip
     chosen = searched[-1].best.figures
     ax.plot([-100.0 * chosen["max_drawdown"]], [100.0 * chosen["annual_return"]], "X", color=INK, markersize=10,
-            markeredgecolor="white", label="chosen: highest Sharpe ratio")  # fmt: skip
+            markeredgecolor="white", label=f"chosen: highest {AIMS[aim]}")  # fmt: skip
     figure.colorbar(shown, ax=ax, label="Turnover, times equity a year")
     _legend(ax)
     ax.set_xlabel("Deepest drawdown on training bars, %", color=INK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +13,7 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, Log
 from qframe_rl.config import UserError, build
+from qframe_rl.evaluate.inference.sharpe import lower_sharpe, moments
 from qframe_rl.evaluate.metrics import bars_per_year, drawdown, returns, sharpe
 from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.gym.market import Market
@@ -21,6 +23,9 @@ from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.runner.windows import run_all
 from qframe_rl.types import Float, History, Segment, Segments
 
+SURE = 0.95
+"""Probability with which the true Sharpe ratio is to lie above its lower bound."""
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -29,6 +34,9 @@ class Ground:
     history: History
     market: Market
     """Its scaler unfitted."""
+    markets: tuple[tuple[Market, ...], ...]
+    """For each window and part, the market with its scaler fitted on what is trained on before the part; as it is for
+    planners, which look at bars alone."""
     agent: str
     """Name in the catalogue."""
     params: Mapping[str, Any]
@@ -77,9 +85,7 @@ def judge(ground: Ground, cell: Cell, log: Log) -> list[Part | str]:
     """Score the settings of a cell, training first those that learn; of one that cannot be trained, say why."""
     fold = ground.parts[cell.window][cell.part]
     (segment,) = fold.test
-    market, agents, reasons = ground.market, dict[int, Any](), dict[int, str]()
-    if fold.train:
-        market = market.fit([(ground.history, fold.train)])
+    market, agents, reasons = ground.markets[cell.window][cell.part], dict[int, Any](), dict[int, str]()
     seed = seed_for(ground.seed, ground.agent, cell.window, 0)
     for k, setting in enumerate(cell.settings):
         agents[k] = ground.make(setting, market, seed)
@@ -107,12 +113,14 @@ def figures(parts: Sequence[Part], bar_ns: int) -> dict[str, float]:
     curve = np.concatenate([[1.0], np.cumprod(1.0 + rate)])
     years = len(rate) / per_year
     growth = float(np.log(curve[-1]) / years) if curve[-1] > 0.0 else -np.inf
+    trades = sum(part.trades for part in parts)
     return {
         "sharpe": sharpe(rate, per_year),
+        "lower": lower_sharpe(moments(rate), trades // 2, SURE) * math.sqrt(per_year),
         "annual_return": float(np.expm1(min(growth, np.log(1e6)))),
         "max_drawdown": float(drawdown(curve).min()),
         "turnover": sum(part.traded for part in parts) / years,
-        "trades": float(sum(part.trades for part in parts)),
+        "trades": float(trades),
         "bars": float(len(rate)),
     }
 
@@ -132,7 +140,7 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
     fold
         The window.
     n
-        Number of parts.
+        Number of parts, of one length.
     window
         Bars shown at each decision: no part begins before as many have passed.
     learns
@@ -147,20 +155,19 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
     """
     segments: Segments = (*fold.train, *fold.validation)
     begin, end = segments[0].start, segments[-1].stop
-    if learns:
-        inner = WalkForward(n_folds=n, gap=gap).split(history.rows(begin, end))
-        found = tuple(Fold(*(tuple(_moved(s, begin) for s in part) for part in one)) for one in inner)
-    else:
-        edges = np.linspace(max(begin, window), max(begin, window, end), n + 1).astype(int).tolist()
-        found = tuple(Fold((), (), (Segment(a, b),)) for a, b in pairwise(edges))
-    for one in found:
-        (test,) = one.test
-        if test.start < window or test.n_bars < 2:
-            raise UserError(
-                f"{history.source.origin}: the first window's {end - begin} training bars are too few for {n} parts "
-                f"when {window} bars are looked back over; take more data, fewer windows or fewer blocks."
-            )
-    return found
+    n_bars, early = end - begin, max(0, window - begin)
+    size = (n_bars - early) // n
+    if size < 2:
+        raise UserError(
+            f"{history.source.origin}: the first window's {n_bars} training bars are too few for {n} parts "
+            f"when {window} bars are looked back over; take more data, fewer windows or fewer blocks."
+        )
+    if not learns:
+        edges = np.linspace(begin + early, end, n + 1).astype(int).tolist()
+        return tuple(Fold((), (), (Segment(a, b),)) for a, b in pairwise(edges))
+    size = min(size, n_bars // (n + 1))
+    inner = WalkForward(train=max(n_bars - n * size - gap, 1), test=size, gap=gap).split(history.rows(begin, end))
+    return tuple(Fold(*(tuple(_moved(s, begin) for s in part) for part in one)) for one in inner)
 
 
 def _moved(segment: Segment, by: int) -> Segment:

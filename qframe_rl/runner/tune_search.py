@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 
 from qframe_rl.config import Base, Range, Space, UserError
-from qframe_rl.runner.tune_plan import Sampler, whole_numbers
+from qframe_rl.runner.tune_plan import Objective, Sampler, whole_numbers
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -54,19 +54,19 @@ class Search:
         Of the window.
     over, model
         Where to look, and the configuration that the fields belong to.
-    sampler, seed, batch
+    sampler, objective, seed, batch
         As in `qframe_rl.runner.tune_plan.Tune`.
     first
         The setting that is tried first, where it lies in the ranges.
     """
 
     def __init__(
-        self, storage: BaseStorage, name: str, over: Space, model: type[Base], sampler: Sampler, seed: int, batch: int,
-        first: Mapping[str, Any],
+        self, storage: BaseStorage, name: str, over: Space, model: type[Base], sampler: Sampler, objective: Objective,
+        seed: int, batch: int, first: Mapping[str, Any],
     ):  # fmt: skip
         import optuna
 
-        self.sampler, self.batch = sampler, batch
+        self.sampler, self.objective, self.batch = sampler, objective, batch
         self.seed = zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
         self.over = {key: _distribution(key, values, model) for key, values in over.items()}
         directions = [*FRONT.values()] if sampler == "nsga2" else [FRONT["annual_return"]]
@@ -156,7 +156,7 @@ class Search:
     def tell(self, trial: Trial, figures: Mapping[str, float]) -> None:
         """Say what a setting came to over all parts."""
         trial.set_user_attr(_FIGURES, dict(figures))
-        aims = list(FRONT) if self.sampler == "nsga2" else ["sharpe"]
+        aims = list(FRONT) if self.sampler == "nsga2" else [self.objective]
         self.study.tell(trial, [figures[aim] for aim in aims])
 
     def give_up(self, trial: Trial) -> None:
@@ -193,7 +193,7 @@ class Search:
         ]
 
     def best(self) -> Tried:
-        """The highest Sharpe ratio, of equal ones the fewest fills; with several aims, among the front.
+        """The highest objective, of equal ones the fewest fills; with several aims, among the front.
 
         Raises
         ------
@@ -205,7 +205,7 @@ class Search:
             why = f": {self.refused()[0]}" if self.refused() else ""
             raise UserError(f"{self.study.study_name}: no setting could be scored{why}")
         among = front(tried) if self.sampler == "nsga2" else tried
-        return max(among, key=lambda t: (t.figures["sharpe"], -t.figures["trades"], -t.number))
+        return max(among, key=lambda t: (t.figures[self.objective], -t.figures["trades"], -t.number))
 
     def importance(self) -> dict[str, float]:
         """Share of each field in what makes settings good, by PED-ANOVA (Watanabe et al., 2023); none for too few.
@@ -215,7 +215,7 @@ class Search:
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
         tried = self.tried()
-        if len(tried) < 2 * _FEWEST or len({t.figures["sharpe"] for t in tried}) < 2:
+        if len(tried) < 2 * _FEWEST or len({t.figures[self.objective] for t in tried}) < 2:
             return {}
         found = get_param_importances(self.study, evaluator=PedAnovaImportanceEvaluator())
         return {name: float(found.get(name, 0.0)) for name in self.over}

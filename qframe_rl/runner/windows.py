@@ -39,9 +39,17 @@ class Subject:
     """A strategy under test, with the settings that every window chooses among."""
 
     name: str
+    """In the catalogue."""
     settings: tuple[Base, ...]
     """Configurations; the first is the one that was asked for."""
     learns: bool
+    label: str = ""
+    """What it is called where one strategy is studied with several parameters; empty = its name."""
+
+    @property
+    def title(self) -> str:
+        """What rows, journals and weights are called by."""
+        return self.label or self.name
 
 
 class Window(NamedTuple):
@@ -56,6 +64,8 @@ class Window(NamedTuple):
     """The chosen setting, trained."""
     judged: list[list[Result]]
     """What every setting did on each test segment; of a learner, the chosen one alone."""
+    records: tuple[Record, ...] = ()
+    """Journals of the chosen setting on the test segments, where they were asked for and it was walked bar by bar."""
 
 
 class Bench:
@@ -86,25 +96,27 @@ class Bench:
         self.history, self.market, self.folder = history, market, folder
         self.screen, self.seed, self.resume = screen, seed, resume
         self.window, self.fan = market.interface.window, fan or Here()
+        self._markets: dict[Segments, Market] = {}
 
     def make(self, name: str, config: Base, market: Market | None = None, seed: int = 0) -> Agent:
         """Make an agent, untrained."""
         history = self.history
         return make_agent(name, config, market or self.market, history.columns, seed, history.theory)
 
-    def subject(self, name: str, params: dict[str, Any], most: int) -> Subject:
-        """Make a subject, and widen the bench's window to the longest of its settings."""
+    def subject(self, text: str, params: dict[str, Any], most: int) -> Subject:
+        """Make the subject of NAME or LABEL=NAME, and widen the bench's window to the longest of its settings."""
+        label, _, name = text.rpartition("=")
         model = catalog.load("agents", name).Config
-        settings = grid(model, params, most, f"agent {name}", self.seed)
+        settings = grid(model, params, most, f"agent {label or name}", self.seed)
         agents = [self.make(name, config) for config in settings]
         self.window = max(self.window, *(agent.window for agent in agents))
-        return Subject(name, settings, hasattr(agents[0], "fit"))
+        return Subject(name, settings, hasattr(agents[0], "fit"), label)
 
-    def windows(self, subject: Subject, folds: Sequence[Fold], what: str) -> list[Window]:
-        """Run every fold: choose a setting on the training bars, judge on the test bars."""
-        title = f"{what} of {subject.name}"
+    def windows(self, subject: Subject, folds: Sequence[Fold], what: str, *, kept: bool = False) -> list[Window]:
+        """Run every fold: choose a setting on the training bars, judge on the test bars; ``kept`` keeps journals."""
+        title = f"{what} of {subject.title}"
         self.screen.begin(title)
-        found = self._learned(subject, folds, what, title) if subject.learns else self._ruled(subject, folds)
+        found = self._learned(subject, folds, what, title, kept) if subject.learns else self._ruled(subject, folds)
         trials = len(subject.settings)
         self.screen.end(title, f"{len(folds)} windows, {trials} setting{'s' * (trials > 1)} in each")
         return found
@@ -147,15 +159,15 @@ class Bench:
             )
         return kept
 
-    def _learned(self, subject: Subject, folds: Sequence[Fold], what: str, title: str) -> list[Window]:
-        markets = tuple(self.market.fit([(self.history, fold.train)]) for fold in folds)
+    def _learned(self, subject: Subject, folds: Sequence[Fold], what: str, title: str, kept: bool) -> list[Window]:
+        markets = tuple(self._fitted(fold.train) for fold in folds)
         ground = Ground(self.history, tuple(folds), markets)
         cells = {
             (number, k): Training(subject.name, config, number, seed_for(self.seed, subject.name, number, k))
             for number in range(len(folds))
             for k, config in enumerate(subject.settings)
         }
-        places = {at: self.folder / "weights" / f"{subject.name}-{what}-{at[0]}-{at[1]}.safetensors" for at in cells}
+        places = {at: self.folder / "weights" / f"{subject.title}-{what}-{at[0]}-{at[1]}.safetensors" for at in cells}
         self._train(ground, [(cells[at], places[at]) for at in cells], title)
         found = []
         for number, fold in enumerate(folds):
@@ -169,9 +181,20 @@ class Bench:
                 scores.append(task.validate(agent) if len(subject.settings) > 1 else 0.0)
             chosen = int(np.argmax(scores))
             best = agents[chosen]
-            judged = [[played(markets[number], best, self.history, s, self.window) for s in fold.test]]
-            found.append(Window(fold, chosen, tuple(scores), best, judged))
+            walked: tuple[Record, ...] = ()
+            if planner(best) is None:
+                walked = tuple(walk(markets[number], best, self.history, s, self.window) for s in fold.test)
+                judged = [[result_of(record) for record in walked]]
+            else:
+                judged = [run_all(markets[number], [(best, self.history, s) for s in fold.test], self.window)]
+            found.append(Window(fold, chosen, tuple(scores), best, judged, walked if kept else ()))
         return found
+
+    def _fitted(self, train: Segments) -> Market:
+        """The market with its scaler fitted on training bars, once for all subjects."""
+        if train not in self._markets:
+            self._markets[train] = self.market.fit([(self.history, train)])
+        return self._markets[train]
 
     def _train(self, ground: Ground, cells: Sequence[tuple[Training, Path]], title: str) -> None:
         """Train what is not there from an earlier run, wherever that is done, and keep what was learned."""
@@ -212,8 +235,8 @@ def grid(model: type[Base], params: dict[str, Any], most: int, where: str, seed:
     asked = build(model, params, where)
     fields = {name: values for name, values in searched(model).items() if name not in params}
     rows = [dict(zip(fields, values, strict=True)) for values in product(*fields.values())]
-    made = dict.fromkeys([asked, *(build(model, params | row, where) for row in rows)])
-    settings = list(made)
+    made = [asked, *(build(model, params | row, where) for row in rows)]
+    settings = list({one.model_dump_json(): one for one in made}.values())
     if len(settings) > most:
         picked = np.random.default_rng(seed).choice(np.arange(1, len(settings)), most - 1, replace=False)
         settings = [asked, *(settings[k] for k in sorted(picked))]
@@ -239,7 +262,8 @@ def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0)
     for n, (agent, history, segment) in enumerate(jobs):
         plan = planner(agent)
         if plan is None:
-            found[n] = played(market, Late(agent, delay) if delay else agent, history, segment, window + delay)
+            late = Late(agent, delay) if delay else agent
+            found[n] = result_of(walk(market, late, history, segment, window + delay))
         else:
             lanes.append((n, lane(plan, history, segment, window, delay=delay)))
     for (n, _), result in zip(lanes, batch(market, [one for _, one in lanes]), strict=True):
@@ -280,8 +304,12 @@ def score(parts: Sequence[Result], bar_ns: int) -> float:
     return sharpe(rate_of(parts), bars_per_year(bar_ns))
 
 
-def played(market: Market, agent: Agent, history: History, segment: Segment, window: int) -> Result:
+def walk(market: Market, agent: Agent, history: History, segment: Segment, window: int) -> Record:
     """Backtest one agent bar by bar, through a session."""
-    record = backtest(market, agent, history, segment, max(window, window_of(market, agent)))
+    return backtest(market, agent, history, segment, max(window, window_of(market, agent)))
+
+
+def result_of(record: Record) -> Result:
+    """Sum a record up."""
     figures = metrics(record)
     return Result(record.account.equity, figures.costs, float(notional(record).sum()), figures.trades)

@@ -70,6 +70,19 @@ class Batch(VecEnv):
         self._lengths[over] = 0
         return self._observation, (self.scale * rewards).astype(np.float32), over, infos
 
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """The exact state of every environment and of what is told of its episode."""
+        envs: Any = self.envs
+        told = {"returns": self._returns.copy(), "lengths": self._lengths.copy(), "shown": self._observation.copy()}
+        return {f"envs.{name}": value for name, value in envs.snapshot().items()} | told
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Return to a snapshot: the same actions then give the same bits."""
+        envs: Any = self.envs
+        envs.restore({name.removeprefix("envs."): v for name, v in state.items() if name.startswith("envs.")})
+        self._returns, self._lengths = state["returns"].copy(), state["lengths"].copy()
+        self._observation = state["shown"].copy()
+
     def close(self) -> None:
         """Close the batch."""
         self.envs.close()
@@ -95,31 +108,3 @@ class Batch(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
         """Never."""
         return [False] * self.num_envs
-
-
-def return_scale(envs: VectorEnv[Any, Any, Any], gamma: float, n_steps: int, seed: int) -> float:
-    """One over the standard deviation of discounted returns under random actions.
-
-    Rewards of a problem may be millions of a currency or hundredths of a per cent; a value function learns what is
-    of the order of one.
-
-    Parameters
-    ----------
-    envs
-        A batch in SAME_STEP mode; its episodes move on.
-    gamma
-        Discount a step.
-    n_steps
-        Steps to watch.
-    seed
-        Of the actions.
-    """
-    envs.action_space.seed(seed)
-    value, seen = np.zeros(envs.num_envs), []
-    for _ in range(n_steps):
-        _, rewards, terminated, truncated, _ = envs.step(envs.action_space.sample())
-        value = gamma * value + rewards
-        seen.append(value)
-        value = np.where(terminated | truncated, 0.0, value)
-    spread = float(np.std(seen))
-    return 1.0 / spread if spread > 0.0 else 1.0

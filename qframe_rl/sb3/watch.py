@@ -50,7 +50,7 @@ class Reporter(BaseCallback):
 
 
 class Every(BaseCallback):
-    """Does something at equal intervals.
+    """Does something between two rollouts, at about equal intervals.
 
     Parameters
     ----------
@@ -62,16 +62,18 @@ class Every(BaseCallback):
 
     def __init__(self, every: int, do: Callable[[], None]):
         super().__init__()
-        self.every, self.do = every, do
+        self.every, self.do = max(every, 1), do
         self._next = 0
 
     def _on_training_start(self) -> None:
-        self._next = self.num_timesteps + self.every
+        self._next = after(self.num_timesteps, self.every)
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps >= self._next:
+            self._next = after(self.num_timesteps, self.every)
+            self.do()
 
     def _on_step(self) -> bool:
-        if self.num_timesteps >= self._next:
-            self._next += self.every
-            self.do()
         return True
 
 
@@ -94,22 +96,27 @@ class Validation(BaseCallback):
 
     def __init__(self, score: Callable[[], float], keep: Callable[[], None], log: Log, every: int, patience: int):
         super().__init__()
-        self.score, self.keep, self.log, self.every, self.patience = score, keep, log, every, patience
-        self.best = -np.inf
-        self._next, self._worse = every, 0
+        self.score, self.keep, self.log, self.every, self.patience = score, keep, log, max(every, 1), patience
+        self.best, self.worse = -np.inf, 0
+        self._next = 0
 
     def _on_training_start(self) -> None:
-        self._next = self.num_timesteps + self.every
+        self._next = after(self.num_timesteps, self.every)
 
     def _on_step(self) -> bool:
         if self.num_timesteps < self._next:
             return True
-        self._next += self.every
+        self._next = after(self.num_timesteps, self.every)
         score = self.score()
         self.log.scalar("validation/score", score, self.num_timesteps)
         if score > self.best:
-            self.best, self._worse = score, 0
+            self.best, self.worse = score, 0
             self.keep()
         else:
-            self._worse += 1
-        return self.patience == 0 or self._worse < self.patience
+            self.worse += 1
+        return self.patience == 0 or self.worse < self.patience
+
+
+def after(step: int, every: int) -> int:
+    """The next multiple of ``every``: the same whether a training was resumed on the way there or not."""
+    return (step // every + 1) * every

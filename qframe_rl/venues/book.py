@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.journal.codec import Plain, array, numbers, packed, unpacked
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, VOLUME_SHARE, Rules
 from qframe_rl.kernel.settle import settle
 from qframe_rl.types import CLOSE, OPEN, VOLUME, Account, Bar, Fills, Float, Orders
@@ -94,6 +95,15 @@ class TwinVenue:
         """Whether the account was liquidated or ruined."""
         return self._venue.terminated
 
+    def carried(self) -> Plain:
+        """The account between two bars, as JSON."""
+        return {"venue": self._venue.carried(), "tradable": packed(self._tradable)}
+
+    def carry(self, memory: Plain) -> None:
+        """Take over what `carried` returned."""
+        self._venue.carry(memory["venue"])
+        self._tradable = unpacked(memory["tradable"])
+
     def quote(self, books: Sequence[Book | None]) -> None:
         """Set the books that the next orders meet; None where there is none."""
         self._books = books
@@ -142,6 +152,15 @@ class Drift:
         self._cost = self._notional = 0.0
         self.last_bps = np.full(n_instruments, np.nan)
         """(A,) on the last bar, basis points; NaN where not both filled."""
+
+    def carried(self) -> Plain:
+        """The sums so far, as JSON."""
+        return {"fills": self.n_fills, "cost": self._cost, "notional": self._notional, "last": numbers(self.last_bps)}
+
+    def carry(self, memory: Plain) -> None:
+        """Take over what `carried` returned."""
+        self.n_fills, self._cost, self._notional = memory["fills"], memory["cost"], memory["notional"]
+        self.last_bps = array(memory["last"])
 
     @property
     def mean_bps(self) -> float | None:

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.journal.codec import Plain
+from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Ledger
-from qframe_rl.types import CLOSE, Account, Bar, Fills, Instrument, Orders
+from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.gate import Gate, Intent
 
 T = TypeVar("T")
@@ -26,6 +26,8 @@ _MS = 1_000_000
 _SPAN_MS = 6 * 86_400_000
 """One request for trades reaches no further: Binance lists seven days at a time."""
 _OVERLAP_MS = 600_000
+_KEPT = 5000
+"""Orders, and trades, that are remembered: many times those of the time that is read again."""
 _ULP = 1e-9
 
 
@@ -81,23 +83,51 @@ class ExchangeVenue:
         self._n_orders = 0
         self._names: dict[str, int] = {}
         self._ordered = np.zeros(n)
-        self._seen: set[str] = set()
+        self._seen: dict[str, None] = {}
         self._since_ms = 0
         self._time = -1
         self._began = False
 
+    def carried(self) -> Plain:
+        """What is known of account, orders and trades between two bars, as JSON."""
+        return {
+            "account": [packed(field) for field in self.account], "terminated": self.terminated,
+            "trouble": list(self.trouble), "orders": self._n_orders,
+            "names": list(self._names.items()), "seen": list(self._seen),
+            "since_ms": self._since_ms, "time": self._time, "began": self._began,
+        }  # fmt: skip
+
+    def carry(self, memory: Plain) -> None:
+        """Take over what `carried` returned."""
+        self.account, self.terminated = Account(*map(unpacked, memory["account"])), memory["terminated"]
+        self.trouble, self._n_orders = tuple(memory["trouble"]), memory["orders"]
+        self._names, self._seen = dict(memory["names"]), dict.fromkeys(memory["seen"])
+        self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
+
     def submit(self, orders: Orders) -> None:
         """Send orders, one after the other; each is on record before it is sent, and its outcome after."""
+        self._send(orders, self.account.position, self._in_time)
+
+    def close(self, orders: Orders, position: Float) -> None:
+        """Send orders that close ``position``, (A,) base units: for these it is never too late."""
+        self._send(orders, position, lambda: True)
+
+    def held(self) -> Float:
+        """(A,) base units that the exchange says are held now."""
+        said = self._ledger.take("held", lambda: {"position": self._agreed()[1]})
+        return np.array(said["position"], dtype=np.float64)
+
+    def _send(self, orders: Orders, position: Float, valid: Callable[[], bool]) -> None:
         self._began = True
         for a, instrument in enumerate(self._instruments):
             quantity = float(orders.quantity[a])
             if quantity == 0.0:
                 continue
-            held = float(self.account.position[a])
+            held = float(position[a])
             closes = instrument.kind == "perpetual" and quantity * held < 0.0 and abs(quantity) <= abs(held)
             limit, stop = (None if np.isnan(p[a]) else float(p[a]) for p in (orders.limit, orders.stop))
             intent = Intent(instrument.symbol, quantity, limit, stop, closes)
-            outcome = self._gate.place(self._n_orders, intent, valid=self._in_time)
+            outcome = self._gate.place(self._n_orders, intent, valid=valid)
             self._n_orders += 1
             if outcome["status"] == "accepted":
                 self._ordered[a] += quantity
@@ -144,6 +174,9 @@ class ExchangeVenue:
         self.account = Account(cash, after, mark)
         self.terminated = self._began and float(self.account.equity) <= 0.0
         self._ordered = np.zeros_like(self._ordered)
+        for kept in (self._names, self._seen):
+            for old in list(kept)[:-_KEPT]:
+                del kept[old]
         return fills
 
     def _warms_up(self) -> bool:
@@ -226,22 +259,24 @@ class ExchangeVenue:
         """Count new trades, each once, by instrument."""
         n = len(self._instruments)
         columns = np.zeros((n, len(Fills._fields) - 1))
-        cost = np.zeros(n)
+        cost, gross = np.zeros(n), np.zeros(n)
         symbols = [i.symbol for i in self._instruments]
         for one in trades:
             if one["id"] in self._seen or one["order"] not in self._names:
                 continue
-            self._seen.add(one["id"])
+            self._seen[one["id"]] = None
             a = symbols.index(one["symbol"])
             columns[a, 0] += one["quantity"] - one["fee_base"]
-            cost[a] += one["quantity"] * one["price"]
+            gross[a] += one["quantity"]
+            # A fee in the coin is no part of the price: less of the coin came in.
+            cost[a] += (one["quantity"] - one["fee_base"]) * one["price"]
             columns[a, 2] += one["fee"]
         for number, (symbol, paid) in funding.items():
-            self._seen.add(number)
+            self._seen[number] = None
             columns[symbols.index(symbol), 5] += paid
         filled = columns[:, 0]
         columns[:, 1] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)
-        columns[:, 6] = self._ordered - filled
+        columns[:, 6] = self._ordered - gross
         return Fills.of(columns, np.zeros(()))
 
     def _off(self, expected: Any, after: Any) -> Any:

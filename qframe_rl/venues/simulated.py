@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.kernel.columns import (
     ABSORBED,
     CASH,
@@ -50,6 +51,21 @@ class SimulatedVenue:
         self._tradable = np.zeros(n, dtype=np.bool_)
         self._bar, self._work = np.zeros((1, n, N_BAR)), scratch(n)
 
+    def carried(self) -> Plain:
+        """The account between two bars, as JSON."""
+        arrays = {"money": self._money, "holding": self._holding, "tradable": self._tradable}
+        return {"terminated": self.terminated} | {name: packed(array) for name, array in arrays.items()}
+
+    def carry(self, memory: Plain) -> None:
+        """Take over what `carried` returned."""
+        self._money, self._holding = unpacked(memory["money"]), unpacked(memory["holding"])
+        self._tradable, self.terminated = unpacked(memory["tradable"]), memory["terminated"]
+        self.account = self._stated()
+
+    def _stated(self) -> Account:
+        position, mark = self._holding[0, :, POSITION].copy(), self._holding[0, :, MARK].copy()
+        return Account(np.array(self._money[0, CASH]), position, mark)
+
     def submit(self, orders: Orders) -> None:
         """Take the orders for the next bar; what did not trade in the last bar cannot be ordered.
 
@@ -77,8 +93,7 @@ class SimulatedVenue:
         self._pending[0, :, QUANTITY] = 0.0
         self._tradable = ~np.isnan(bar.values[:, CLOSE])
         self.terminated = self.terminated or bool(money[0, RUINED])
-        position, mark = self._holding[0, :, POSITION].copy(), self._holding[0, :, MARK].copy()
-        self.account = Account(np.array(money[0, CASH]), position, mark)
+        self.account = self._stated()
         return Fills.of(fills[0], np.array(money[0, ABSORBED]))
 
     def _laid_out(self, bar: Bar) -> Float:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from qframe_rl.types import Account, Bar, Fills, Orders
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """A venue that another process can go on with between two bars."""
+
+    def carried(self) -> dict[str, Any]:
+        """All that it remembers, as JSON."""
+
+    def carry(self, memory: dict[str, Any]) -> None:
+        """Take over what `carried` returned."""
 
 
 class Venue(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from qframe_rl.agent import View
 from qframe_rl.types import SECOND, Orders
@@ -12,8 +13,8 @@ from qframe_rl.types import SECOND, Orders
 class Board:
     """A listener that writes scalars, one step a bar.
 
-    A session that resumes repeats its bars and writes the curves again from the first: what an earlier process left in
-    the folder is removed.
+    A session that resumes writes the curves again from the first bar that it repeats; what an earlier process left in
+    the folder counts up to there.
 
     Parameters
     ----------
@@ -24,17 +25,30 @@ class Board:
     """
 
     def __init__(self, folder: Path, drift: Callable[[], float | None]):
-        from torch.utils.tensorboard import SummaryWriter
-
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        self._writer = SummaryWriter(str(folder))
-        self._drift = drift
+        self._folder, self._drift = folder, drift
+        self._writer: Any = None
         self._peak = 0.0
         self._bar = 0
 
+    def carried(self) -> dict[str, Any]:
+        """Where the curves are; what was written is on disk by then."""
+        self._writer.flush()
+        return {"bar": self._bar, "peak": self._peak}
+
+    def carry(self, memory: Mapping[str, Any], view: View) -> None:
+        """Go on where the curves were: what an earlier process wrote of later bars does not count."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._bar, self._peak = memory["bar"], memory["peak"]
+        self._writer = SummaryWriter(str(self._folder), purge_step=self._bar + 1)
+
     def started(self, view: View) -> None:
         """Write the state before the first decision."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        for old in self._folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._writer = SummaryWriter(str(self._folder))
         self._write(view)
 
     def settled(self, view: View, orders: Orders) -> None:

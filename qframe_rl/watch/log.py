@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
@@ -38,6 +38,13 @@ class JsonLog:
                 structlog.processors.JSONRenderer(),
             ],
         )
+
+    def carried(self) -> dict[str, Any]:
+        """Nothing: what is in the file is in the file."""
+        return {}
+
+    def carry(self, memory: Mapping[str, Any], view: View) -> None:
+        """Nothing to take over."""
 
     def note(self, text: str) -> None:
         """Log what the feed or the exchange had to say."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -40,7 +40,8 @@ class Metrics:
         self._made = time.time()
         self._decided: float | None = None
         self._silent_s = silent_s
-        self._peak = 0.0
+        self._peak = self._paid = 0.0
+        self._counted, self._filled, self._stated = 0, dict.fromkeys(symbols, 0), str(State.ACTIVE)
         one: dict[str, Any] = {"registry": self.registry}
         with_symbol = one | {"labelnames": ["symbol"]}
         self._equity = prometheus.Gauge("qframe_equity", "Equity, quote currency", **one)
@@ -61,6 +62,22 @@ class Metrics:
         drift_gauge.set_function(lambda: float("nan") if self._drift() is None else float(self._drift() or 0.0))
         age = prometheus.Gauge("qframe_decision_age_seconds", "Age of the last decision", **one)
         age.set_function(self.age_s)
+
+    def carried(self) -> dict[str, Any]:
+        """What was counted, and the highest equity."""
+        return {"bars": self._counted, "fills": self._filled, "fees": self._paid, "peak": self._peak,
+                "state": self._stated}  # fmt: skip
+
+    def carry(self, memory: Mapping[str, Any], view: View) -> None:
+        """Count on."""
+        self._counted, self._paid, self._peak = memory["bars"], memory["fees"], memory["peak"]
+        self._filled, self._stated = dict(memory["fills"]), memory["state"]
+        self._bars.inc(self._counted)
+        self._fees.inc(self._paid)
+        for symbol, count in self._filled.items():
+            self._fills.labels(symbol).inc(count)
+        self._state.state(self._stated)
+        self._set(view)
 
     def age_s(self) -> float:
         """Age of the last decision, seconds; of this object before the first."""
@@ -84,11 +101,15 @@ class Metrics:
     def settled(self, view: View, orders: Orders) -> None:
         """Count one bar."""
         self._bars.inc()
+        self._counted += 1
         self._set(view)
         for symbol, quantity in zip(self._symbols, view.fills.quantity, strict=True):
             if quantity != 0.0:
                 self._fills.labels(symbol).inc()
-        self._fees.inc(max(0.0, float(view.fills.fee.sum())))
+                self._filled[symbol] += 1
+        paid = max(0.0, float(view.fills.fee.sum()))
+        self._fees.inc(paid)
+        self._paid += paid
 
     def ended(self, view: View) -> None:
         """Nothing to count."""
@@ -99,11 +120,13 @@ class Metrics:
         self._decisions.inc()
         if verdict.reasons:
             self._cut.inc()
-        self._state.state(str(verdict.state))
+        self._stated = str(verdict.state)
+        self._state.state(self._stated)
         self._latency.observe(seconds)
 
     def changed(self, when: int, state: str, reasons: Sequence[str]) -> None:
         """Show the state of trading."""
+        self._stated = state
         self._state.state(state)
 
     def _set(self, view: View) -> None:

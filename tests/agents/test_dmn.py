@@ -19,6 +19,7 @@ from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History, Orders, Segment
+from tests.contracts import checks
 from tests.contracts.checks import Quiet
 from tests.markets import panel
 
@@ -77,10 +78,12 @@ class Watch:
         return orders
 
 
-@pytest.mark.parametrize("network", ["lstm", "mlp", "transformer"])
-def test_live_decisions_are_the_batch_forward(network: str) -> None:
+@pytest.mark.parametrize(
+    "params", [{"network": "lstm"}, {"network": "mlp"}, {"network": "transformer"}, {"changepoint_bars": (10, 21)}]
+)
+def test_live_decisions_are_the_batch_forward(params: dict[str, Any]) -> None:
     history = panel(900, 3, seed=3)
-    market, agent = trained(history, network=network, band=0.0)
+    market, agent = trained(history, **params, band=0.0)
     watch = Watch(agent)
     backtest(market, watch, history, Segment(700, 900), window_of(market, watch))
     piece = agent._piece(history)
@@ -126,6 +129,24 @@ def _view(history: History, row: int, window: int, first: bool) -> View:
     return View(int(history.time[row]), history.time[part], history.values[part], account, fills, first)
 
 
+@pytest.mark.parametrize("kind", ["spot", "perpetual"])
+def test_with_changepoints_it_keeps_the_contract_too(kind: str) -> None:
+    history = panel(900, 2, seed=21, kind=kind, volatility=0.01)
+    params = {"changepoint_bars": (10, 21)}
+
+    def setup(bars: History) -> tuple[Market, Any]:
+        market = checks.fitted(market_of(bars), bars)
+        return market, checks.setup("dmn", market, bars, params)
+
+    market, agent = setup(history)
+    checks.agent_is_deterministic(market, agent, history)
+    checks.agent_orders_are_finite(market, agent, history)
+    checks.agent_is_blind(setup, history)
+    again = Dmn(Config(**QUICK, **params), market.brief(history.columns, 3))
+    again.restore(agent.state())
+    assert checks.trade(market, agent, history).digest == checks.trade(market, again, history).digest
+
+
 def test_coins_are_never_sold_short() -> None:
     history = panel(900, 3, seed=3, kind="spot")
     market, agent = trained(history)
@@ -145,7 +166,9 @@ def test_too_few_bars_are_said_to_be_few() -> None:
     assert "expect little" in notes[-1]
 
 
-@pytest.mark.parametrize("params", [{"macd": ("24:8",)}, {"macd": ("x",)}, {"horizons": ()}, {"horizons": (0,)}])
+@pytest.mark.parametrize(
+    "params", [{"macd": ("24:8",)}, {"macd": ("x",)}, {"horizons": ()}, {"horizons": (0,)}, {"changepoint_bars": (5,)}]
+)
 def test_wrong_inputs_are_refused_in_a_sentence(params: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="agent dmn"):
         build(Config, params, "agent dmn")

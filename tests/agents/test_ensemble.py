@@ -23,7 +23,7 @@ from tests.markets import panel
 DATA = os.environ.get("QFRAME_DATA")
 SMOOTH = FREE | {"taker_fee_bps": 5.0, "half_spread_bps": 1.0}
 """Costs without impact: an ensemble's paper accounts know all of them."""
-METHODS = ["equal", "inverse_volatility", "risk_parity", "hrp", "hedge", "eg", "stacking"]
+METHODS = ["equal", "inverse_volatility", "risk_parity", "hrp", "mean_variance", "best", "hedge", "eg", "stacking"]
 HISTORY = panel(1_500, 3, seed=8, volatility=0.01, ragged=False)
 MARKET = market_of(HISTORY, **SMOOTH)
 PARAMS = {"mean_reversion": {"regime_bars": 60}}
@@ -105,6 +105,79 @@ def test_the_sharpe_of_equal_parts_is_known(n: int, correlation: float, sharpe: 
     for weight in (np.full(n, 1.0 / n), allocation.risk_parity(np.cov(rows.T))):
         total = rows @ weight
         assert total.mean() / total.std() == pytest.approx(sharpe, rel=0.01)
+
+
+def of_moments(mean: np.ndarray, covariance: np.ndarray, n: int = 40_000) -> np.ndarray:
+    """Returns with exactly these moments, so many that next to nothing is shrunk."""
+    rows = np.random.default_rng(0).standard_normal((n, len(mean)))
+    rows -= rows.mean(axis=0)
+    rows = rows @ np.linalg.inv(np.linalg.cholesky(rows.T @ rows / n)).T
+    return np.asarray(mean + rows @ np.linalg.cholesky(covariance).T)
+
+
+@pytest.mark.parametrize("aversion", [1.0, 5.0, 40.0])
+def test_mean_variance_of_two_is_the_closed_form(aversion: float) -> None:
+    """Share of the first: ((mean_1 - mean_2) / aversion + C_22 - C_12) / (C_11 + C_22 - 2 C_12), within [0, 1]."""
+    c = np.array([[0.04, 0.006], [0.006, 0.09]]) / 250.0
+    rows = of_moments(np.array([0.06, 0.09]) / 250.0, c)
+    shrunk = allocation.ledoit_wolf(rows)
+    mean = allocation.bayes_stein(rows, shrunk)
+    assert shrunk == pytest.approx(c, rel=0.02)
+    first = (mean[0] - mean[1]) / aversion + shrunk[1, 1] - shrunk[0, 1]
+    first = np.clip(first / (shrunk[0, 0] + shrunk[1, 1] - 2.0 * shrunk[0, 1]), 0.0, 1.0)
+    assert allocation.mean_variance(rows, aversion) == pytest.approx([first, 1.0 - first], abs=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), st.floats(0.5, 50.0))
+def test_mean_variance_beats_every_portfolio_of_a_grid(seed: int, aversion: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows = (0.3 * rng.standard_normal(4) + rng.standard_normal((120, 4)) @ rng.standard_normal((4, 4))) / 100.0
+    shrunk = allocation.ledoit_wolf(rows)
+    mean = allocation.bayes_stein(rows, shrunk)
+    weight = allocation.mean_variance(rows, aversion)
+    cuts = np.arange(21) / 20.0
+    grid = np.array([(a, b, c, 1.0 - a - b - c) for a in cuts for b in cuts for c in cuts if a + b + c <= 1.0 + 1e-9])
+    worth = grid @ mean - 0.5 * aversion * ((grid @ shrunk) * grid).sum(axis=1)
+    assert weight.sum() == pytest.approx(1.0)
+    assert (weight >= 0.0).all()
+    assert weight @ mean - 0.5 * aversion * weight @ shrunk @ weight >= worth.max() - 1e-12
+
+
+def test_the_covariance_is_shrunk_as_ledoit_and_wolf_say() -> None:
+    """Their share written out row by row, and the well-known effect: better than the sample where rows are few."""
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((30, 6)) * np.linspace(1.0, 2.0, 6)
+    x = rows - rows.mean(axis=0)
+    sample = sum(np.outer(row, row) for row in x) / 30
+    goal = np.trace(sample) / 6 * np.eye(6)
+    error = sum(((np.outer(row, row) - sample) ** 2).sum() for row in x) / 30**2
+    share = min(error, ((sample - goal) ** 2).sum()) / ((sample - goal) ** 2).sum()
+    assert allocation.ledoit_wolf(rows) == pytest.approx(share * goal + (1.0 - share) * sample)
+    many, truth = rng.standard_normal((200, 30, 6)) * np.linspace(1.0, 2.0, 6), np.diag(np.linspace(1.0, 2.0, 6) ** 2)
+    off = np.mean([((allocation.ledoit_wolf(rows) - truth) ** 2).sum() for rows in many])
+    assert off < 0.8 * np.mean([((np.cov(rows.T, bias=True) - truth) ** 2).sum() for rows in many])
+
+
+@pytest.mark.parametrize("gap", [1e-6, 1e-3, 0.02])
+def test_means_are_drawn_to_each_other_the_more_the_less_they_differ(gap: float) -> None:
+    """By (M + 2) / (M + 2 + N gap² / (C_11 + C_22)), where two are not correlated."""
+    rows = of_moments(np.array([1e-4, 1e-4 + gap]), np.diag([1e-4, 4e-4]), 500)
+    mean = allocation.bayes_stein(rows, np.diag([1e-4, 4e-4]))
+    drawn = 4.0 / (4.0 + 500.0 * gap**2 / 5e-4)
+    assert mean[1] - mean[0] == pytest.approx((1.0 - drawn) * gap, rel=1e-6, abs=1e-14)
+    assert 0.8 * mean[0] + 0.2 * mean[1] == pytest.approx(1e-4 + 0.2 * gap)
+    assert allocation.bayes_stein(np.zeros((9, 2)), np.zeros((2, 2))).tolist() == [0.0, 0.0]
+
+
+def test_what_never_moved_does_not_stop_a_method() -> None:
+    rows = np.zeros((50, 3))
+    assert allocation.mean_variance(rows, 5.0) == pytest.approx(np.full(3, 1 / 3))
+    assert allocation.best(rows).tolist() == [1.0, 0.0, 0.0]
+    rows[:, 1] = np.random.default_rng(0).standard_normal(50) / 100.0 + 0.005
+    for weight in (allocation.mean_variance(rows, 5.0), allocation.best(rows)):
+        assert weight.argmax() == 1
+    assert allocation.mean_variance(np.full((50, 1), 0.01), 5.0).tolist() == [1.0]
 
 
 @settings(deadline=None, max_examples=40)

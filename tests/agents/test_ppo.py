@@ -14,6 +14,7 @@ from agents import ppo
 from qframe_rl.config import Ref, UserError
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import whole
+from qframe_rl.policy import returns
 from qframe_rl.runner.deploy import make_market
 from tests.contracts.checks import Quiet
 
@@ -25,7 +26,7 @@ def test_advantages_are_sums_of_discounted_surprises() -> None:
     rewards, values, last = rng.normal(size=(n, b)), rng.normal(size=(n + 1, b)), rng.normal(size=(n, b))
     over = rng.random((n, b)) < 0.1
     out = np.empty((n, b))
-    ppo._advantages(rewards, over, values, last, gamma, lam, out)
+    returns.estimate(rewards, over, values, last, gamma, lam, out)
     for k in range(b):
         for t in range(n):
             total, weight = 0.0, 1.0
@@ -39,7 +40,7 @@ def test_advantages_are_sums_of_discounted_surprises() -> None:
 
 
 def test_the_running_spread_is_that_of_all_numbers() -> None:
-    rng, spread = np.random.default_rng(0), ppo._Spread()
+    rng, spread = np.random.default_rng(0), returns.Spread()
     parts = [rng.normal(3.0, 2.0, (k, 4)) for k in (1, 7, 30)]
     for part in parts:
         spread.add(part)
@@ -85,10 +86,25 @@ def test_an_episode_cut_off_is_worth_what_goes_on_and_one_that_ended_is_not(ends
         torch.manual_seed(0)
         net = ppo.Net(ppo.Shape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (32, 32), 0.0)
     training = ppo.Training(config, net, Cut(16, ends=ends), 0, Quiet())
-    with ppo._threads(1):
+    with ppo._threads():
         training()
     worth = float(training.values[0].mean()) * training.spread.value
     assert worth == pytest.approx(3.36 if ends else 5.0, rel=0.03)
+
+
+def test_an_episode_cut_off_is_valued_at_its_own_last_observation() -> None:
+    """Not at what the next one begins with, which is all that a reused buffer would still hold."""
+    config = ppo.Config(n_envs=3, n_steps=20)
+    net = ppo.Net(ppo.Shape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (8,), 0.0)
+    training = ppo.Training(config, net, Cut(3, ends=False), 0, Quiet())
+    training._look(0, training.envs.reset()[0])
+    last = training.collect()
+    with torch.inference_mode():
+        worth = float(net.see(torch.ones(1, 1))[1])
+        at_first = float(net.see(torch.zeros(1, 1))[1])
+    assert worth != pytest.approx(at_first, abs=1e-4)
+    assert last[4::5] == pytest.approx(np.full((4, 3), worth), abs=1e-6)
+    assert not np.delete(last, np.s_[4::5], axis=0).any()
 
 
 def task(n_rows: int = 1, actions: str = "levels") -> Any:
@@ -110,6 +126,8 @@ def task(n_rows: int = 1, actions: str = "levels") -> Any:
         {"network": "lstm"},
         {"network": "gru", "units": 8},
         {"precision": "bfloat16", "n_steps": 256},
+        {"threads": 3},
+        {"threads": 2, "network": "lstm"},
     ],
 )
 @pytest.mark.parametrize("actions", ["levels", "exposure"])

@@ -67,6 +67,20 @@ def test_each_rule_speaks() -> None:
     assert "equity 102.00 (+2.00%), 1 fills" in told.said[4].text
 
 
+def test_another_process_remembers_what_was_said_and_the_highest_equity() -> None:
+    first, whole = Told(drawdown=0.1, repeat_s=7200.0), Told(drawdown=0.1, repeat_s=7200.0)
+    for told in (first, whole):
+        told.alerts.settled(view(HOUR, 120.0, 1.0), BUY)
+        told.alerts.settled(view(2 * HOUR, 100.0), NOTHING)
+    later = Told(drawdown=0.1, repeat_s=7200.0)
+    later.alerts.carry(json.loads(json.dumps(first.alerts.carried())), view(2 * HOUR, 100.0))
+    for told in (later, whole):
+        for hour in (3, 5, 25):
+            told.alerts.settled(view(hour * HOUR, 107.0), NOTHING)
+    assert first.said + later.said == whole.said
+    assert whole.rules == ["drawdown", "drawdown", "drawdown", "daily summary"]
+
+
 def test_the_same_is_not_said_twice_in_an_hour_and_all_not_too_often() -> None:
     told = Told(repeat_s=3600.0, per_hour=3)
     for k in range(10):

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from qframe_rl import catalog
-from qframe_rl.agent import Agent
+from qframe_rl.agent import Agent, Portable, View
 from qframe_rl.config import Base, build
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.market import Market
+from qframe_rl.journal.codec import packed, unpacked
 from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.task import MarketTask
-from qframe_rl.types import History, Record, Segment
+from qframe_rl.types import History, Orders, Record, Segment
 
 MakeEnv = Callable[[History], TradingEnv]
 Setup = tuple[Market, Agent]
@@ -188,6 +189,30 @@ def trade(market: Market, agent: Agent, history: History) -> Record:
 
 def agent_is_deterministic(market: Market, agent: Agent, history: History) -> None:
     assert trade(market, agent, history).digest == trade(market, agent, history).digest
+
+
+class Relay:
+    """Hands a session from one process's agent to the next, as a journal's snapshots do, every ``bars`` bars."""
+
+    def __init__(self, make: Callable[[], Agent], bars: int):
+        self.make, self.bars, self.n = make, bars, 0
+        self.agent = make()
+        self.window = self.agent.window
+
+    def decide(self, view: View) -> Orders:
+        memory = self.agent.carried() if isinstance(self.agent, Portable) else None
+        if memory is not None and self.n and self.n % self.bars == 0:
+            fresh = self.make()
+            assert isinstance(fresh, Portable)
+            fresh.carry({name: unpacked(packed(value)) for name, value in memory.items()})
+            self.agent = fresh
+        self.n += 1
+        return self.agent.decide(view)
+
+
+def agent_can_be_carried(market: Market, agent: Agent, make: Callable[[], Agent], history: History) -> None:
+    """Move it to a fresh object, of its weights and its memory, now and then: no order changes."""
+    assert trade(market, Relay(make, 17), history).digest == trade(market, agent, history).digest
 
 
 def agent_orders_are_finite(market: Market, agent: Agent, history: History) -> None:

@@ -76,23 +76,40 @@ def test_it_is_blind_to_the_future(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_training_twice_gives_the_same_weights_and_restoring_them_the_same_orders(name: str) -> None:
+def test_training_twice_gives_the_same_weights_and_another_process_goes_on_to_the_same_orders(name: str) -> None:
     history = cases(name)[-1]
     market, agent = make(name, history)
-    if not hasattr(agent, "fit"):
-        module = catalog.load("agents", name)
-        config = module.Config(**getattr(module, "QUICK", {}))
-        again: Any = module.make(config, market.brief(history.columns, 3, history.theory))
-    else:
+    if hasattr(agent, "fit"):
         _, twin = make(name, history)
         for key, value in agent.state().items():
             assert np.array_equal(value, twin.state()[key]), key
-        module = catalog.load("agents", name)
-        again = module.make(
-            module.Config(**getattr(module, "QUICK", {})), market.brief(history.columns, 3, history.theory)
-        )
-        again.restore(agent.state())
-    assert checks.trade(market, agent, history).digest == checks.trade(market, again, history).digest
+    checks.agent_can_be_carried(market, agent, lambda: remade(name, market, agent, history, {}), history)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("dmn", {"network": "transformer"}),
+        ("ensemble", {"method": "stacking"}),
+        ("ensemble", {"method": "eg", "members": ["random", "mean_reversion"]}),
+        ("sb3", {"algorithm": "recurrent_ppo"}),
+    ],
+)
+def test_another_process_can_go_on_with_what_it_remembers(name: str, params: dict[str, Any]) -> None:
+    history = cases(name)[-1]
+    market = market_for(history)
+    trained = checks.setup(name, market, history, params)
+    checks.agent_can_be_carried(market, trained, lambda: remade(name, market, trained, history, params), history)
+
+
+def remade(name: str, market: Market, trained: Any, history: History, params: dict[str, Any]) -> Any:
+    """The same agent, as another process makes it from its checkpoint."""
+    module = catalog.load("agents", name)
+    config = module.Config(**(getattr(module, "QUICK", {}) | params))
+    made = module.make(config, market.brief(history.columns, 3, history.theory))
+    if hasattr(trained, "state"):
+        made.restore(trained.state())
+    return made
 
 
 @pytest.mark.parametrize("name", [n for n in AGENTS if n != "optimal"])

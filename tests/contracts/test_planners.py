@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from qframe_rl import catalog
-from qframe_rl.agent import Planner, Sparse
+from qframe_rl.agent import Planner, Sparse, View
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import metrics
+from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.batch import batch, lane, records, sweep, with_costs
-from qframe_rl.types import Segment
+from qframe_rl.types import History, Orders, Segment
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, market_for
+from tests.markets import panel
+
+LEARNERS = {
+    "adaptive_mean_reversion": ({}, {"regime": "variance_ratio"}, {"sizing": "kelly"}),
+    "mean_reversion": ({"entry": "fitted", "regime_bars": 60},),
+}
+"""Rules that are fitted in no time, with settings to try them in."""
 
 
 def planners(kind: str, n: int) -> dict[str, Planner]:
-    """Those of the catalogue that need no training."""
+    """Those of the catalogue that need no training, and those that are trained at once."""
     history = bars(kind, n)
     market = market_for(history)
     found = {}
@@ -30,11 +40,17 @@ def planners(kind: str, n: int) -> dict[str, Planner]:
                 continue
             if isinstance(agent, Planner) and not hasattr(agent, "fit"):
                 found[name] = agent
+    for name, settings in LEARNERS.items():
+        for params in settings:
+            agent = checks.setup(name, market, history, params)
+            assert isinstance(agent, Planner)
+            found[f"{name} {params}"] = agent
     return found
 
 
 def test_the_shipped_rules_are_planners() -> None:
-    assert {"flat", "buy_and_hold", "random", "momentum", "mean_reversion"} <= set(planners("spot", 1))
+    rules = {"flat", "buy_and_hold", "random", "momentum", "mean_reversion", "adaptive_mean_reversion_legacy"}
+    assert rules <= set(planners("spot", 1))
 
 
 @pytest.mark.parametrize(("kind", "n"), [("spot", 1), ("perpetual", 1), ("perpetual", 3)])
@@ -107,6 +123,42 @@ def test_a_sweep_gives_what_a_batch_gives() -> None:
         assert np.array_equal(kept[0], one.equity)
         assert np.array_equal(end[0], one.equity[[0, -1]])
         assert kept[1:] == end[1:] == (one.costs, one.notional, one.trades)
+
+
+class Told:
+    """Asks now and then for what a generator says, up to four times its equity, and else leaves things as they are."""
+
+    window, band = 1, 0.0
+
+    def __init__(self, history: History, seed: int):
+        rng, shape = np.random.default_rng(seed), (len(history), len(history.instruments))
+        self.time = history.time
+        self.plan = np.where(rng.random(shape) < 0.02, rng.uniform(-4.0, 4.0, shape), np.nan)
+
+    def decide(self, view: View) -> Orders:
+        return rebalance(view, self.plan[np.searchsorted(self.time, view.time)])
+
+    def targets(self, bars: np.ndarray, times: np.ndarray, first: int) -> np.ndarray:
+        return self.plan[np.searchsorted(self.time, times)[first:]]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_happens_between_two_orders_is_what_sessions_give(n: int) -> None:
+    """Liquidation, ruin, funding large enough to tip a bar, gaps, a last bar: none may be passed over."""
+    history = panel(700, n, seed=8, volatility=0.02)
+    history = replace(history, funding=300.0 * history.funding)
+    market = market_for(history)
+    agents = [Told(history, seed) for seed in range(70)]
+    lanes = [lane(agent, history, Segment(1, 700), 1) for agent in agents]
+    liquidated = 0
+    for agent, result, kept in zip(agents, batch(market, lanes), records(market, lanes), strict=True):
+        record = backtest(market, agent, history, Segment(1, 700), 1)
+        assert kept.digest == record.digest
+        assert np.array_equal(record.account.equity, result.equity[: len(record)])
+        assert (result.equity[len(record) :] == result.equity[-1]).all()
+        assert result.costs == pytest.approx(metrics(record).costs, rel=1e-9, abs=1e-9)
+        liquidated += int((record.fills.forced != 0.0).any())
+    assert liquidated > 10
 
 
 def test_lanes_of_several_histories_and_bands_do_not_mix() -> None:

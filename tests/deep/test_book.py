@@ -111,4 +111,4 @@ def test_the_remainder_is_what_selling_and_buying_leave(weights: list[float], co
     sold, bought = float(change.clamp(min=0).sum()), float((-change).clamp(min=0).sum())
     cash = float(before[0]) + (1.0 - cost) * sold - bought / (1.0 - cost)
     assert cash == pytest.approx(left * float(after[0]), abs=1e-10)
-    assert 1.0 - 2.2 * cost <= left <= 1.0
+    assert 1.0 - 2.2 * cost - 1e-12 <= left <= 1.0 + 1e-12

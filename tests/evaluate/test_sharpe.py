@@ -12,6 +12,7 @@ from qframe_rl.evaluate.inference.sharpe import (
     deflated_sharpe,
     effective_trials,
     expected_max,
+    lower_sharpe,
     min_backtest_years,
     min_track_record,
     moments,
@@ -97,6 +98,25 @@ def test_size_is_that_of_the_level(form: Form) -> None:
     noise = np.random.default_rng(1).standard_t(5, (4000, 500)) * 0.01
     reached = np.mean([probabilistic_sharpe(moments(rate), form=form) > 0.95 for rate in noise])
     assert reached == pytest.approx(0.05, abs=0.012)
+
+
+def test_a_lower_bound_loses_standard_errors_by_the_number_of_bets() -> None:
+    record = Moments(0.05, 401)
+    error = math.sqrt((1.0 + 0.05**2 / 2.0) / 400.0)
+    for bets, quantile in ((0, 6.3138), (2, 6.3138), (4, 2.3534), (11, 1.8125), (100_000, 1.6449)):
+        assert lower_sharpe(record, bets) == pytest.approx(0.05 - quantile * error, abs=1e-5)
+    assert lower_sharpe(Moments(0.05, 401, skew=10.0, kurtosis=102.0), 11) == pytest.approx(
+        0.05 - 1.8125 / 20, abs=1e-5
+    )
+    assert math.isfinite(lower_sharpe(moments(np.zeros(0)), 0))
+
+
+@pytest.mark.parametrize("bets", [3, 10, 300])
+def test_a_lower_bound_is_above_the_truth_no_more_often_than_said(bets: int) -> None:
+    rng = np.random.default_rng(bets)
+    rates = np.zeros((4000, 900))
+    rates[:, :bets] = 0.01 * rng.standard_normal((4000, bets))
+    assert np.mean([lower_sharpe(moments(rate), bets) > 0.0 for rate in rates]) < 0.06
 
 
 def test_effective_trials() -> None:

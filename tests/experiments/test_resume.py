@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,16 @@ import pytest
 
 from experiments import control, paper, replay, train
 from experiments.cli import door
-from qframe_rl.journal.ledger import REMARKS
+from qframe_rl.journal.ledger import REMARKS, Ledger
 from qframe_rl.journal.store import read, verify
+from qframe_rl.runner.recorded import Recording
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
-    assert door(train.main, ["--bars", "3000", "--agents", "momentum", *places]) == 0
+    assert door(train.main, ["--bars", "3000", "--agents", "momentum,mean_reversion", *places]) == 0
     return next((folder / "runs").glob("*/agents/momentum-0-0"))
 
 
@@ -83,7 +87,8 @@ def test_other_weights_are_told_from_the_recorded_ones(
 def test_replay_names_the_first_difference(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(capsys, paper.main, checkpoint, "--out", tmp_path)[0] == 0
+    whole = (checkpoint, "--out", tmp_path, "--snapshot-bars", "100000")
+    assert run(capsys, paper.main, *whole)[0] == 0
     from agents.momentum import Momentum
     from qframe_rl.types import Orders
 
@@ -100,9 +105,84 @@ def test_replay_names_the_first_difference(
     assert not said["identical"]
     assert "decision.asked.quantity[0] = " in said["differs"]
     assert "the decision of 2020-0" in err
-    code, _, err = run(capsys, paper.main, checkpoint, "--out", tmp_path)
+    code, _, err = run(capsys, paper.main, *whole)
     assert code == 2
     assert "decision.asked.quantity[0] = " in err
+
+
+def cut(folder: Path, settled: int) -> None:
+    """Take away everything after so many settled bars, as if the process had been killed there."""
+    path = folder / "journal.db"
+    last = [e.seq for e in read(path) if e.kind == "settled"][settled]
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DROP TRIGGER no_delete")
+        database.execute("DELETE FROM events WHERE seq >= ?", (last - 1,))
+    path.with_name("journal.db.head").unlink()
+
+
+@pytest.mark.parametrize("agent", ["momentum", "mean_reversion", "random"])
+def test_a_session_goes_on_from_its_snapshot_to_the_same_events(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, agent: str
+) -> None:
+    place = checkpoint.parent / f"{agent}-0-0"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    argv = (place, "--snapshot-bars", "39", "--max-orders-per-hour", "3", "--max-drawdown", "0.3")
+    code, said, _ = run(capsys, paper.main, *argv, "--out", whole)
+    assert code == 0
+    expected = [(e.kind, e.payload) for e in read(whole / "journal.db") if e.kind not in REMARKS]
+    assert sum(kind == "snapshot" for kind, _ in expected) > 10
+    shutil.copytree(whole, killed)
+    with closing(sqlite3.connect(killed / "journal.db")) as database, database:
+        (kept,) = database.execute("SELECT seq FROM snapshots").fetchone()
+    last = sum(e.kind == "settled" and e.seq <= kept for e in read(killed / "journal.db"))
+    cut(killed, last + 12)
+    repeated = []
+    monkeypatch.setattr(Recording, "_looked_at", counted(Recording._looked_at, repeated))
+    code, again, err = run(capsys, paper.main, *argv, "--out", killed)
+    assert (code, again["journal_hash"]) == (0, said["journal_hash"])
+    assert "run again" not in err.replace("Run it again", "")
+    assert "on record before" in err
+    assert [(e.kind, e.payload) for e in read(killed / "journal.db") if e.kind not in REMARKS] == expected
+    window = sum(kind == "bar" for kind, _ in expected) - said["bars"]
+    assert len(repeated) == window + 12, "bars before the snapshot were run again"
+    assert run(capsys, replay.main, killed)[1]["identical"]
+
+
+def counted(looked_at: Any, seen: list[int]) -> Any:
+    def wrapped(self: Any, payload: Any) -> Any:
+        seen.append(payload["time"])
+        return looked_at(self, payload)
+
+    return wrapped
+
+
+def test_what_a_snapshot_cannot_do_is_said_and_the_whole_record_is_run_again(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = (checkpoint, "--out", tmp_path)
+    code, said, _ = run(capsys, paper.main, *argv)
+    before = [e for e in read(tmp_path / "journal.db") if e.kind not in REMARKS]
+
+    def resumed(why: str, *more: str) -> None:
+        code, again, err = run(capsys, paper.main, *argv, *more)
+        assert (code, again) == (0, said)
+        assert f"run again from the first one, because {why}" in err
+        assert [e for e in read(tmp_path / "journal.db") if e.kind not in REMARKS] == before
+
+    resumed("JsonLog was not there at its last snapshot", "--log", str(tmp_path / "log.jsonl"))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+        database.execute("UPDATE snapshots SET state = replace(state, '0', '1')")
+    resumed("its last snapshot is not as it was written")
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+        database.execute("UPDATE snapshots SET state = replace(state, '0', '1'), made = 'other'")
+    monkeypatch.setattr(Ledger, "genuine", lambda self, kept: True)
+    resumed("code or libraries have changed since its last snapshot")
+    from agents.momentum import Momentum
+
+    monkeypatch.setattr(Momentum, "carried", lambda self: None)
+    code, _, err = run(capsys, paper.main, *argv)
+    assert "its strategy, Momentum, cannot hand on what it remembers" in err
+    assert code == 2, "the record has snapshots of a strategy that could"
 
 
 def test_halted_outlives_the_process_and_only_resume_leaves_it(

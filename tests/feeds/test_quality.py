@@ -13,7 +13,7 @@ from qframe_rl.config import UserError
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.quality import describe, quarantine, suspects, without
-from qframe_rl.types import HOUR, History
+from qframe_rl.types import HOUR, History, iso
 from tests.markets import panel, prices
 
 DATA = os.environ.get("QFRAME_DATA")
@@ -90,6 +90,41 @@ def test_an_open_market_in_two_instruments_keeps_the_row() -> None:
     assert clean.symbols[1] == clean.suspects[0].symbol
 
 
+def beside_its_coin(high: float, low: float) -> History:
+    """A coin and its perpetual, whose extremes are ``high`` and ``low`` times the coin's in one bar."""
+    one = chained(quiet(500))
+    values = np.repeat(one.values, 2, axis=1)
+    values[200, 1, 1] *= high
+    values[200, 1, 2] *= low
+    perpetual = one.instruments[0]
+    coin = replace(perpetual, symbol=perpetual.symbol.partition(":")[0], kind="spot")
+    pair = {name: np.repeat(getattr(one, name), 2, axis=1) for name in ("funding", "final")}
+    return replace(one, instruments=(coin, perpetual), values=values, **pair)
+
+
+@pytest.mark.parametrize(("high", "low", "size"), [(1.2, 1.0, 1.2), (1.0, 0.85, 0.85), (1.15, 0.7, 0.7)])
+def test_a_perpetual_that_strays_from_its_coin_is_listed_and_kept(high: float, low: float, size: float) -> None:
+    history = beside_its_coin(high, low)
+    (found,) = suspects(history)
+    assert (found.rule, found.symbol, found.quarantined) == ("strays from its coin", history.symbols[1], False)
+    assert found.size == pytest.approx(np.log(size))
+    assert found.time == history.time[200]
+    assert np.array_equal(quarantine(history).values, history.values)
+    alone = replace(
+        history, instruments=history.instruments[1:], values=history.values[:, 1:], funding=history.funding[:, 1:],
+        final=history.final[:, 1:],
+    )  # fmt: skip
+    assert suspects(alone) == ()
+
+
+def test_a_perpetual_near_its_coin_or_without_it_is_not_listed() -> None:
+    history = beside_its_coin(1.09, 0.92)
+    assert suspects(history) == ()
+    values = beside_its_coin(1.3, 1.0).values.copy()
+    values[200, 0] = np.nan
+    assert suspects(replace(history, values=values)) == ()
+
+
 def test_moves_without_volume_and_feeds_that_stand_still() -> None:
     history = chained(quiet())
     values = history.values.copy()
@@ -146,3 +181,12 @@ def test_the_real_crashes_are_left_untouched() -> None:
         frame, symbol = path.stem.split("_")[0], path.parent.name.replace("-", "/")
         history = load(DataConfig(data=str(path), symbols=(symbol,), timeframe=frame))
         assert not any(s.quarantined for s in history.suspects), path
+
+
+@pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")
+def test_the_print_of_323_is_listed_beside_others_of_its_kind() -> None:
+    """The ether perpetual's worst trades, of 44,649 hours: its mark price never left the coin's by much."""
+    history = load(DataConfig(data=str(DATA), symbols=("ETH/USDT", "ETH/USDT:USDT"), timeframe="1h"))
+    listed = {iso(s.time)[:13]: s for s in history.suspects if s.symbol == "ETH/USDT:USDT"}
+    assert not any(s.quarantined for s in listed.values())
+    assert sorted(listed) == ["2019-11-27 09", "2020-03-13 03", "2021-05-19 14"]

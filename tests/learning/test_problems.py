@@ -49,6 +49,7 @@ def reached(market: str, label: str, seed: int) -> tuple[float, float]:
         ("regime_hidden", "sb3"),
         ("regime", "sb3"),
         ("garleanu_pedersen", "sb3:a2c"),
+        ("ar1_signal", "rllib"),
     ],
 )
 def test_the_gate_is_reached(market: str, label: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -12,13 +14,15 @@ from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.interface import rebalance
+from qframe_rl.kernel.columns import EQUITY, MARK, POSITION, QUANTITY, opened
 from qframe_rl.kernel.rules import rules_of
 from qframe_rl.listeners import Journal
-from qframe_rl.risk.caps import capped, closing_part, filtered
+from qframe_rl.risk.columns import sizes_of, watch_of
 from qframe_rl.risk.engine import Conditions, RiskEngine, State
 from qframe_rl.risk.limits import Limits
+from qframe_rl.risk.rows import closing_part, judge_rows
 from qframe_rl.session import Session, run
-from qframe_rl.types import HOUR, SECOND, Account, Fills, History, Instrument, Orders, Segment
+from qframe_rl.types import HOUR, MINUTE, SECOND, Account, Fills, History, Instrument, Orders, Segment
 from qframe_rl.venues.guarded import GuardedVenue
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.markets import panel, prices
@@ -46,6 +50,22 @@ def buy(a: float, b: float = 0.0) -> Orders:
     return Orders.market(np.array([a, b]))
 
 
+def capped(quantity: np.ndarray, held: Account, limits: Limits) -> np.ndarray:
+    """(B, A) what the limits leave of market orders of (B, A), decided at once."""
+    b, a = quantity.shape
+    money, holding, asked = opened(0.0, b), np.empty((b, a, 2)), np.full((b, a, 3), np.nan)
+    money[:, EQUITY], holding[..., POSITION], holding[..., MARK] = held.equity, held.position, held.mark
+    asked[..., QUANTITY] = quantity
+    watch = watch_of(limits, sizes_of(COINS), b)
+    judge_rows(asked, money, holding, np.zeros(1, np.int64), np.zeros(b, np.int64), np.ones(b, np.bool_), watch)
+    return watch.orders[..., QUANTITY]
+
+
+def filtered(orders: Orders, held: Account) -> Orders:
+    return RiskEngine(Limits(filters=True), COINS).check(0, orders, held, Conditions()).orders
+
+
+@settings(deadline=None)
 @given(SIZES, SIZES, MARKS, CASH, MAYBE, MAYBE, MAYBE, st.none() | st.floats(0.1, 10.0))
 def test_caps_hold_for_any_orders(
     quantity: np.ndarray, position: np.ndarray, mark: np.ndarray, cash: np.ndarray,
@@ -53,7 +73,7 @@ def test_caps_hold_for_any_orders(
 ) -> None:  # fmt: skip
     limits = Limits(max_order=order, max_position=one, max_gross=gross, max_leverage=leverage)
     held = Account(cash, position, mark)
-    out = capped(Orders.market(quantity), held, limits).quantity
+    out = capped(quantity, held, limits)
     assert (np.abs(out) <= np.abs(quantity)).all()
     assert (out * quantity >= 0.0).all()
     after, eps = position + out, 1.0 + 1e-9
@@ -71,36 +91,40 @@ def test_caps_hold_for_any_orders(
     assert ((total <= bound * eps + 1e-9) | (total <= before * eps + 1e-9)).all()
     for b in range(3):
         single = Account(cash[b], position[b], mark[b])
-        assert np.array_equal(capped(Orders.market(quantity[b]), single, limits).quantity, out[b])
-    if limits == Limits():
-        assert np.allclose(out, quantity, rtol=1e-15, atol=0.0)
+        verdict = RiskEngine(limits, COINS).check(0, Orders.market(quantity[b]), single, Conditions())
+        assert np.array_equal(verdict.orders.quantity, out[b])
+    if not limits.binding:
+        assert np.array_equal(out, quantity)
     assert grown.shape == out.shape
 
 
+@settings(deadline=None)
 @given(SIZES, SIZES)
 def test_a_closing_part_never_opens(quantity: np.ndarray, position: np.ndarray) -> None:
-    closing = closing_part(quantity, position)
+    pairs = zip(quantity.ravel().tolist(), position.ravel().tolist(), strict=True)
+    closing = np.array([closing_part(*pair) for pair in pairs]).reshape(quantity.shape)
     assert (np.abs(position + closing) <= np.abs(position)).all()
     assert ((position + closing) * position >= 0.0).all()
     assert (np.abs(closing) <= np.abs(quantity)).all()
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float64, 2, elements=st.floats(-50.0, 50.0)), hnp.arrays(np.float64, 2, elements=st.floats(-5, 5)))
 def test_filters_leave_whole_lots_above_the_minimum(quantity: np.ndarray, position: np.ndarray) -> None:
     held = account(position=(float(position[0]), float(position[1])))
-    out = filtered(Orders.market(quantity), held, COINS).quantity
+    out = filtered(Orders.market(quantity), held).quantity
     for q, asked, have, mark, coin in zip(out, quantity, position, held.mark, COINS, strict=True):
         lots = abs(q) / coin.lot
         assert q == 0.0 or abs(lots - round(lots)) < 1e-6 or q == -have or abs(asked + have) <= 1e-9 * abs(have)
         assert q == 0.0 or abs(q) * mark >= coin.min_notional
         assert abs(q) <= abs(asked) * (1 + 1e-9)
-    again = filtered(Orders.market(out), held, COINS).quantity
+    again = filtered(Orders.market(out), held).quantity
     assert np.allclose(again, out)
 
 
 def test_a_limit_price_is_rounded_to_the_passive_side() -> None:
     orders = Orders(np.array([1.0, -1.0]), np.array([99.97, 10.013]), np.full(2, np.nan))
-    out = filtered(orders, account(), COINS)
+    out = filtered(orders, account())
     assert out.limit == pytest.approx([99.9, 10.02])
 
 
@@ -134,6 +158,32 @@ def test_the_order_rate_is_of_an_hour_and_never_stops_a_close() -> None:
     assert engine.check(2 * HOUR, buy(1.0, 1.0), held, Conditions()).orders.quantity.tolist() == [1.0, 1.0]
 
 
+def test_an_engine_that_takes_over_another_ones_memory_goes_on_as_that_would() -> None:
+    limits = Limits(max_orders_per_hour=6, daily_loss=0.1, max_rejects=30, on_loss="REDUCE_ONLY")
+    one, rng, states = RiskEngine(limits, COINS), np.random.default_rng(0), set()
+    one.begin(0, account())
+    for k in range(4_200):
+        if k % 600 == 0:
+            two = RiskEngine(Limits(), COINS)
+            two.carry(json.loads(json.dumps(one.carried())))
+            assert two.carried() == one.carried()
+        if k % 500 == 400:
+            assert one.command("resume") == two.command("resume")
+        time, orders, held = (
+            10 * MINUTE * k,
+            buy(*rng.integers(-1, 2, 2)),
+            account(cash=float(rng.uniform(8_990.0, 1e4))),
+        )
+        left = [engine.check(time, orders, held, Conditions()) for engine in (one, two)]
+        assert left[0].reasons == left[1].reasons
+        assert np.array_equal(left[0].orders.quantity, left[1].orders.quantity)
+        why = [engine.settled(time + 10 * MINUTE, held, orders, fills([0.0, 0.0])) for engine in (one, two)]
+        assert why[0] == why[1]
+        states.add(one.state)
+    assert two.carried() == one.carried()
+    assert states >= {State.ACTIVE, State.HALTED}
+
+
 @pytest.mark.parametrize("rule", ["daily_loss", "max_drawdown"])
 @pytest.mark.parametrize("then", ["REDUCE_ONLY", "FLATTEN", "HALTED"])
 def test_losses_count_what_is_not_realised(rule: str, then: str) -> None:
@@ -161,6 +211,23 @@ def test_a_new_day_forgives_the_daily_loss_but_not_the_drawdown() -> None:
     assert engine.settled(24 * HOUR, account(cash=9_050.0), buy(0.0), fills([0.0, 0.0])) == ()
     assert engine.settled(25 * HOUR, account(cash=8_600.0), buy(0.0), fills([0.0, 0.0])) == ()
     assert "max_drawdown" in engine.settled(26 * HOUR, account(cash=8_500.0), buy(0.0), fills([0.0, 0.0]))[0]
+
+
+def test_what_is_too_small_to_be_sold_does_not_keep_an_engine_from_halting() -> None:
+    ended = {}
+    for exempt in (False, True):
+        engine = RiskEngine(Limits(), COINS)
+        if exempt:
+            engine.close_any()
+        engine.begin(0, account())
+        engine.command("flatten")
+        for k, position in enumerate([(1.0, 0.0), (0.04, 0.3), (0.0004, 0.09)]):
+            reasons = engine.settled(k * HOUR, account(position=position), buy(0.0), fills([0.0, 0.0]))
+            if engine.state is State.HALTED:
+                ended[exempt] = k
+                assert reasons == ("FLATTEN: every position is closed, but for what is too small to be sold",)
+                break
+    assert ended == {False: 1, True: 2}
 
 
 def test_rejects_in_a_row_halt_but_resting_orders_are_no_rejects() -> None:

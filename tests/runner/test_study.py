@@ -27,8 +27,8 @@ from qframe_rl.runner.plan import Study
 from qframe_rl.runner.report import write_report
 from qframe_rl.runner.study import study
 from qframe_rl.runner.train import train
-from qframe_rl.runner.windows import grid, run_all, score
-from qframe_rl.types import Segment
+from qframe_rl.runner.windows import Bench, grid, journals, run_all, score
+from qframe_rl.types import Segment, iso
 
 SMALL: dict[str, Any] = {
     "data": {"data": "synthetic:gbm", "bars": 4000, "seed": 3},
@@ -62,6 +62,9 @@ def test_a_grid_is_every_combination_with_what_was_asked_for_first() -> None:
 
     assert grid(Plain, {"one": 3}, 9, "test") == (Plain(one=3),)
     assert search(1, 2) == {"search": [1, 2]}
+    for name in catalog.names("agents"):
+        made = catalog.load("agents", name).Config
+        assert grid(made, {}, 3, "test", seed=1)[0] == made()
 
 
 def test_each_window_chooses_on_its_own_past_and_is_judged_on_what_follows(done: Any) -> None:
@@ -143,6 +146,43 @@ def test_a_page_and_a_pdf_are_written_from_the_folder_alone(done: Any, tmp_path:
     assert list((tmp_path / "tensorboard" / "report").glob("events.*"))
 
 
+def test_one_strategy_is_studied_under_two_labels(tmp_path: Path) -> None:
+    """A label changes what a row is called and nothing else: not the figures, the seeds or the count of trials."""
+    tree = {
+        **SMALL,
+        "agents": ("slow=momentum", "fast=momentum"),
+        "agent": {name: {"lookback_bars": n, "band": 0.1} for name, n in {"slow": 336, "fast": 24}.items()},
+    }
+    found = study(build(Study, tree, "test"), tmp_path, Silent())
+    rows = {row["agent"]: row for row in found.rows}
+    assert set(rows) == {"slow", "fast", "buy_and_hold", "flat"}
+    assert found.facts["subject"] == "slow"
+    assert (found.folder / "journals" / "fast.parquet").is_file()
+    plain = {**tree, "agents": ("momentum",), "agent": {"momentum": tree["agent"]["fast"]}}  # type: ignore[index]
+    alone = study(build(Study, plain, "test"), tmp_path, Silent())
+    (own,) = (row for row in alone.rows if row["agent"] == "momentum")
+    assert own["sharpe"] == rows["fast"]["sharpe"]
+    assert alone.facts["luck"]["trials"] == found.facts["luck"]["trials"] == 3
+
+
+def test_the_first_training_part_can_be_longer_than_a_window(tmp_path: Path) -> None:
+    """Every window then has a long past, and the last one still ends with the data."""
+    found = study(build(Study, {**SMALL, "train": 2800, "gap": 24}, "test"), tmp_path, Silent())
+    time = found.history.time
+    spans = [fold["test"][0] for fold in found.facts["folds"]]
+    assert [first for first, _ in spans[1:]] == [last for _, last in spans[:-1]]
+    assert spans[-1][1] == iso(int(time[-1]))
+    assert spans[0][0] == iso(int(time[4000 - 3 * ((4000 - 2800 - 24) // 3) - 1]))
+    with pytest.raises(UserError, match="nothing is left to judge in 3 windows"):
+        study(build(Study, {**SMALL, "train": 3976}, "test"), tmp_path, Silent())
+
+
+@pytest.mark.parametrize("agents", ["momentum,momentum", "a=momentum,a=pairs", "flat=momentum", "a/b=momentum"])
+def test_labels_that_tell_nothing_apart_are_refused(agents: str) -> None:
+    with pytest.raises(UserError, match=r"agents: .*(none twice|a label is)"):
+        build(Study, {"agents": agents}, "settings")
+
+
 @pytest.mark.slow
 def test_a_learner_is_fitted_in_every_window_and_resumed(tmp_path: Path) -> None:
     quick = dict(catalog.load("agents", "ppo").QUICK)
@@ -215,6 +255,21 @@ def test_agents_that_are_walked_bar_by_bar_give_the_same_as_a_batch() -> None:
         fast, slow = run_all(market, jobs, 300, delay=delay)
         assert fast.trades == slow.trades
         assert np.array_equal(fast.equity, slow.equity)
+
+
+def test_a_learner_is_walked_once_for_figures_and_journal(tmp_path: Path) -> None:
+    """What is kept of the judged bars is what walking them again would give."""
+    history = synthetic("gbm", 2500, seed=2)
+    market = make_market(Ref(name="auto"), history.instruments, history.columns, history.bar_ns)
+    bench = Bench(history, market, tmp_path, Silent(), 0, resume=False)
+    subject = bench.subject("mean_reversion", {"entry": "fitted", "regime_bars": 60, "mean_bars": 24}, 1)
+    assert subject.learns
+    folds = list(Study(walk_forward=2).walk(len(history), validated=True).split(history))
+    for window in bench.windows(subject, folds, "walk-forward", kept=True):
+        (again,) = journals(market, [(window.agent, history, window.fold.test[0])], bench.window)
+        assert np.array_equal(window.records[0].account.equity, again.account.equity)
+        assert np.array_equal(window.judged[0][0].equity, again.account.equity)
+    assert bench.windows(subject, folds[:1], "again")[0].records == ()
 
 
 def test_data_config_is_that_of_every_door() -> None:

@@ -17,6 +17,7 @@ from experiments.cli import door
 from qframe_rl import catalog
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Base, Range, UserError, build, search, searched, space_of
+from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.trials import NAME, Trials
 from qframe_rl.feeds.load import load
 from qframe_rl.runner import tune_search
@@ -26,7 +27,7 @@ from qframe_rl.runner.fan import Here
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.tune import TUNED, tune
 from qframe_rl.runner.tune_plan import Budget, Tune, space
-from qframe_rl.runner.tune_score import Part, figures
+from qframe_rl.runner.tune_score import Part, figures, parts_of
 from qframe_rl.runner.tune_search import FRONT, Tried, front
 from qframe_rl.runner.windows import score
 from qframe_rl.types import HOUR, Segment
@@ -125,8 +126,7 @@ def test_each_window_chooses_the_best_of_its_own_past(done: Any) -> None:
     history = load(made().data)
     market = make_market(made().env, history.instruments, history.columns, history.bar_ns)
     for one in tuned.windows:
-        best = max(tried.figures["sharpe"] for tried in one.tried)
-        assert one.best.figures["sharpe"] == best
+        assert one.best.figures["lower"] == max(tried.figures["lower"] for tried in one.tried)
         config = build(catalog.load("agents", "mean_reversion").Config, {**SMALL["params"], **one.best.params}, "test")
         agent = make_agent("mean_reversion", config, market, (), 0, None)
         (train,), (test,) = one.fold.train, one.fold.test
@@ -137,7 +137,7 @@ def test_each_window_chooses_the_best_of_its_own_past(done: Any) -> None:
             batch(market, [lane(agent, history, Segment(int(a), int(b)), window)])[0]  # type: ignore[arg-type]
             for a, b in pairwise(edges)
         ]
-        assert score(parts, history.bar_ns) == pytest.approx(best)
+        assert score(parts, history.bar_ns) == pytest.approx(one.best.figures["sharpe"])
         assert sum(part.trades for part in parts) == one.best.figures["trades"]
 
 
@@ -172,6 +172,26 @@ def plain(tuned: Any) -> Any:
     return [(one.best, one.tried, one.given_up) for one in tuned.windows], [dict(row) for row in tuned.rows]
 
 
+def test_the_objective_is_what_is_looked_for(done: Any, tmp_path: Path) -> None:
+    plainly = tune(made(objective="sharpe"), tmp_path, tmp_path / "checkpoints", Silent(), Here())
+    assert plainly.folder.name != done[0].folder.name
+    for one in plainly.windows:
+        assert one.best.figures["sharpe"] == max(tried.figures["sharpe"] for tried in one.tried)
+
+
+def test_few_bets_make_the_lower_bound_low() -> None:
+    rng = np.random.default_rng(0)
+    busy = 0.0005 + 0.01 * rng.standard_normal(8760)
+    idle = np.zeros(8760)
+    idle[[100, 5000]] = 0.05, 0.04
+    found = {name: figures([Part(rate, 1.0, n)], HOUR) for name, rate, n in (("busy", busy, 600), ("idle", idle, 4))}
+    idle_again = figures([Part(idle, 1.0, 600)], HOUR)
+    assert found["busy"]["lower"] == pytest.approx(found["busy"]["sharpe"] - 1.65, abs=0.02)
+    assert found["idle"]["lower"] == pytest.approx(found["idle"]["sharpe"] - 6.31, abs=0.02)
+    assert idle_again["lower"] == pytest.approx(found["idle"]["sharpe"] - 1.65, abs=0.02)
+    assert figures([Part(np.zeros(8760), 0.0, 0)], HOUR)["lower"] == pytest.approx(-6.31, abs=0.02)
+
+
 @pytest.mark.parametrize("sampler", ["cmaes", "nsga2", "random"])
 def test_every_sampler_searches(sampler: str, tmp_path: Path) -> None:
     found = tune(
@@ -192,6 +212,20 @@ def test_what_learns_is_trained_before_each_part(tmp_path: Path) -> None:
     assert kept.state["thresholds"].shape == (2,)
     assert sum(len(one.tried) + one.given_up + one.refused for one in found.windows) == 8
     assert found.windows[0].refused == 1, "a mean of 58 bars is more than the first part's training bars can show"
+
+
+def test_no_part_begins_before_an_agent_has_seen_its_window() -> None:
+    history = load(made().data)
+    fold = Fold((Segment(0, 1000),), (), (Segment(1000, 1200),))
+    for learns, window in ((True, 100), (True, 600), (False, 600), (False, 20)):
+        parts = parts_of(history, fold, 4, window, learns, 24)
+        tests = [part.test[0] for part in parts]
+        assert tests[0].start >= window
+        assert tests[-1].stop == 1000
+        assert all(one.stop == two.start for one, two in pairwise(tests))
+        assert all(part.train[-1].stop <= part.test[0].start - 24 for part in parts if learns)
+    with pytest.raises(UserError, match="too few for 4 parts"):
+        parts_of(history, fold, 4, 995, True, 24)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12))

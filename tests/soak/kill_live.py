@@ -2,6 +2,9 @@
 
 ``python -m tests.soak.kill_live --kills 200 --faults storm``: no bar and no decision is lost or doubled, and the
 session ends as the backtest on the same bars does, to the bit.
+
+``python -m tests.soak.kill_live --orders testnet --kills 30 --faults orders --speed 720x``: with orders that go out,
+the exchange has those that the journal calls accepted, each once, and no others; a replay comes to the same.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import random
 import signal
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +60,7 @@ def served(speed: str, faults: str, seed: int) -> tuple[int, str]:
     pid = os.fork()
     if not pid:
         start = (START + FIRST * HOUR) // 1_000_000
-        config = RehearsalConfig(prints=4, seed=seed)
+        config = RehearsalConfig(prints=4, seed=seed, cash=100_000.0)
         with serve(markets(), config, speed=speed, start_ms=start, faults=script_of(faults)) as running:
             os.write(told, running.url.encode() + b"\n")
             signal.pause()
@@ -104,14 +109,7 @@ def settled_bars(journal: Path) -> int:
 
 def checked(journal: Path, place: Path) -> dict[str, object]:
     """Hold the journal against the backtest on the bars of the store, and against itself."""
-    events = [(e.kind, json.loads(e.payload)) for e in read(journal)]
-    times = [p["time"] for k, p in events if k == "bar"]
-    assert set(np.diff(times)) == {HOUR}, "a bar is missing or came twice"
-    decided = [p["time"] for k, p in events if k == "decision"]
-    assert decided == sorted(set(decided)), "a decision was made twice"
-    begun = next(p["time"] for k, p in events if k == "started")
-    assert decided == [t for t in times if t >= begun][: len(decided)], "a decision is missing"
-    settled = [p for k, p in events if k == "settled"]
+    events, begun, settled = walked(journal)
     history = load(data_for(load_checkpoint(place), {}))
     market, agent = deployed(load_checkpoint(place), history.instruments, history.columns, history.bar_ns, "store")
     start, stop = (int(np.searchsorted(history.time, t, side="right")) for t in (begun, settled[-1]["time"]))
@@ -119,7 +117,43 @@ def checked(journal: Path, place: Path) -> dict[str, object]:
     record = backtest(market, agent, history, Segment(start, stop), terms.window)
     assert record.digest == settled[-1]["hash"], "the session is not the backtest"
     assert replay(market2, agent2, terms, journal).digest == record.digest
-    return {"bars": len(settled), "decisions": len(decided), "fills": int((record.fills.quantity != 0.0).sum())}
+    snapshots = sum(kind == "snapshot" for kind, _ in events)
+    return {"bars": len(settled), "snapshots": snapshots, "fills": int((record.fills.quantity != 0.0).sum())}
+
+
+def checked_orders(journal: Path, place: Path, truth: dict[str, Any]) -> dict[str, object]:
+    """Hold the orders of the journal against those that the exchange has."""
+    events, _, settled = walked(journal)
+    said = [p for k, p in events if k == "outcome"]
+    accepted = {p["name"]: p["order"] for p in said if p["status"] == "accepted"}
+    account = truth["accounts"]["rehearsal"]
+    orders = account["orders"]["usdm"]
+    assert {one["client"]: str(one["id"]) for one in orders} == accepted, "the exchange has other orders"
+    assert len(orders) == len(accepted), "an order went out twice"
+    assert not [p for k, p in events if k == "state"], "trading was halted"
+    market, agent, terms = reopened(journal, place)
+    assert replay(market, agent, terms, journal).digest == settled[-1]["hash"]
+    never = sum(p["status"] != "accepted" for p in said)
+    return {"bars": len(settled), "orders": len(orders), "not_sent_or_refused": never}
+
+
+def walked(journal: Path) -> tuple[list[tuple[str, dict[str, Any]]], int, list[dict[str, Any]]]:
+    """Events of a journal, the time of its first decision and its settled bars; each bar was decided on once."""
+    events = [(e.kind, json.loads(e.payload)) for e in read(journal)]
+    times = [p["time"] for k, p in events if k == "bar"]
+    assert set(np.diff(times)) == {HOUR}, "a bar is missing or came twice"
+    decided = [p["time"] for k, p in events if k == "decision"]
+    assert decided == sorted(set(decided)), "a decision was made twice"
+    begun: int = next(p["time"] for k, p in events if k == "started")
+    assert decided == [t for t in times if t >= begun][: len(decided)], "a decision is missing"
+    return events, begun, [p for k, p in events if k == "settled"]
+
+
+def truth_of(url: str) -> dict[str, Any]:
+    """The exchange's own books."""
+    with urllib.request.urlopen(f"{url}/rehearsal/truth") as answer:
+        said: dict[str, Any] = json.load(answer)
+    return said
 
 
 def main() -> None:
@@ -128,7 +162,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--faults", default="storm")
     parser.add_argument("--speed", default="7200x")
+    parser.add_argument("--orders", default="paper", choices=("paper", "testnet"))
+    parser.add_argument("--bars", type=int, default=3, help="bars to settle at least")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--snapshot-bars", default="7", help="bars between snapshots")
     given = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as text:
@@ -137,15 +174,22 @@ def main() -> None:
         exchange, url = served(given.speed, given.faults, given.seed)
         journal = folder / "session" / "journal.db"
         argv = [str(place), "--feed", "ccxt", "--url", url, "--speed", given.speed, "--out", str(journal.parent)]
+        argv += ["--snapshot-bars", given.snapshot_bars, "--orders", given.orders]
+        keys = RehearsalConfig()
+        os.environ |= {"BINANCE_API_KEY": keys.api_key, "BINANCE_SECRET": keys.secret}
         try:
-            kills, starts, failed = lives(argv, given.kills, given.seed, journal, 3)
+            kills, starts, failed = lives(argv, given.kills, given.seed, journal, given.bars)
+            truth = truth_of(url)
         finally:
             os.kill(exchange, signal.SIGKILL)
             os.waitpid(exchange, 0)
-        said = checked(journal, place)
+        paper = given.orders == "paper"
+        said = checked(journal, place) if paper else checked_orders(journal, place, truth)
     took = round(time.monotonic() - begun)
     print(f"kills={kills} starts={starts} gave_up={failed}", *(f"{k}={v}" for k, v in said.items()), f"seconds={took}")
-    print("identical to the backtest and to its replay")
+    print(
+        "identical to the backtest and to its replay" if paper else "exactly the orders of the journal, and its replay"
+    )
 
 
 if __name__ == "__main__":

@@ -90,13 +90,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=1.0, help="longest life of a process, seconds")
     parser.add_argument("--speed", default="180000x")
+    parser.add_argument("--snapshot-bars", default="25", help="bars between snapshots")
     given = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         # Warms Numba's and the imports' caches in this process: the children inherit them.
         if door(paper.main, [given.checkpoint, "--out", f"{folder}/warm"]) != 0:
             sys.exit(1)
-        argv = [given.checkpoint, "--speed", given.speed]
+        argv = [given.checkpoint, "--speed", given.speed, "--snapshot-bars", given.snapshot_bars]
         said = matrix(argv, Path(folder), given.kills, given.seed, given.longest)
     print(
         " ".join(f"{key}={value}" for key, value in said.items()),

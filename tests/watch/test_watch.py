@@ -57,6 +57,21 @@ def test_health_fails_when_decisions_stop_and_not_before() -> None:
     window.close()
 
 
+def test_metrics_count_on_where_another_process_was() -> None:
+    metrics, later = (Metrics(["A"], lambda: None, silent_s=1.0) for _ in range(2))
+    metrics.started(view(0, 100.0))
+    last = view(10**9, 80.0, 1.0)
+    metrics.settled(last, BUY)
+    metrics.changed(10**9, "HALTED", ["halt by file"])
+    later.carry(json.loads(json.dumps(metrics.carried())), last)
+    both = [
+        {line for line in one.text().decode().splitlines() if "_created" not in line and "age" not in line}
+        for one in (metrics, later)
+    ]
+    assert both[0] == both[1]
+    assert 'qframe_state{qframe_state="HALTED"} 1.0' in both[1]
+
+
 def test_the_log_is_lines_of_json_and_says_nothing_twice() -> None:
     sink, live = io.StringIO(), [False]
     log = JsonLog(sink, lambda: live[0], ["A"])
@@ -98,12 +113,20 @@ def test_status_shows_what_the_journal_says(
     assert "ACTIVE" in printed
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert sum(line["event"] == "settled" for line in logged) == result["bars"]
+    curve_is_whole(tmp_path / "board", result)
+    assert door(paper.main, [str(checkpoint), "--out", str(out), *more, "--json"]) == 0
+    assert "run again" not in capsys.readouterr().err.replace("Run it again", "")
+    curve_is_whole(tmp_path / "board", result)
+
+
+def curve_is_whole(board: Path, result: dict[str, Any]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    curves = EventAccumulator(str(tmp_path / "board"))
+    curves = EventAccumulator(str(board), size_guidance={"scalars": 0})
     curves.Reload()
-    assert curves.Scalars("live/equity")[-1].value == pytest.approx(result["final_equity"], rel=1e-6)
-    assert len(curves.Scalars("live/equity")) == result["bars"] + 1
+    points = curves.Scalars("live/equity")
+    assert points[-1].value == pytest.approx(result["final_equity"], rel=1e-6)
+    assert [point.step for point in points] == list(range(result["bars"] + 1))
 
 
 def test_a_running_session_serves_its_metrics_and_health(checkpoint: Path, tmp_path: Path) -> None:

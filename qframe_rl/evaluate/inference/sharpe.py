@@ -91,6 +91,39 @@ def sharpe_score(of: Moments, benchmark: float = 0.0, form: Form = "2012") -> fl
     return excess * math.sqrt(max(n, 0.0)) / spread if spread > 0.0 else math.copysign(_CERTAIN, excess)
 
 
+def lower_sharpe(of: Moments, n_bets: int, confidence: float = 0.95) -> float:
+    """Lower confidence bound of a Sharpe ratio that was earned by few bets.
+
+    The standard error is that of the PSR (2012), and no less than that of normal returns: a handful of gains looks
+    surer than it is, as its own skew shrinks the error. The quantile is Student's with a degree of freedom for each bet
+    but one, so that a ratio of two bets counts for little, and one of hundreds loses 1.645 standard errors. A record
+    without any counts as one of two: it shows nothing.
+
+    Parameters
+    ----------
+    of
+        Moments of the returns.
+    n_bets
+        Positions opened and closed.
+    confidence
+        Probability with which the true ratio is to lie above the bound, if bets are independent.
+
+    Returns
+    -------
+    float
+        Per bar; finite.
+
+    Raises
+    ------
+    ValueError
+        If no distribution has such moments.
+    """
+    from scipy.special import stdtrit
+
+    error = max(_spread(of, of.sharpe), 1.0) / math.sqrt(max(of.n_bars - 1, 1))
+    return of.sharpe - float(stdtrit(max(n_bets - 1, 1), confidence)) * error
+
+
 def expected_max(n_trials: float) -> float:
     """Return the expected highest of ``n_trials`` independent standard normal numbers, by extreme-value theory.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from qframe_rl.evaluate.provenance import mark_of
+from qframe_rl.evaluate.table import Row
 
 SURE = 0.95
 """Probability above which something is said to be so."""
@@ -54,6 +55,25 @@ def _headline(name: str, found: Mapping[str, Any], facts: Mapping[str, Any]) -> 
     if against is not None and against["probability"] > SURE:
         return f"{name} beats buying and holding after costs, and it is hardly luck.", "good"
     return f"{name} made money after costs that is hardly luck; that it beats buying and holding is not shown.", "good"
+
+
+def in_short(row: Row, better: float | None = None) -> str:
+    """Judge one row of a leaderboard in a few words, by the same rules as a run.
+
+    Parameters
+    ----------
+    row
+        The row.
+    better
+        Probability that it is better than buying and holding; None = that is not known.
+    """
+    if row["trades"] == 0:
+        return "did not trade"
+    if row["sharpe"] <= 0.0:
+        return "surely loses" if row["sharpe_high"] < 0.0 else "made no money"
+    if row["dsr"] <= SURE:
+        return "may be luck"
+    return "beats holding" if better is not None and better > SURE else "hardly luck"
 
 
 def _warnings(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,180 @@
+"""Strategies against markets: what several studies came to, as one table for each market and one picture of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qframe_rl.evaluate.inference.bootstrap import LEVEL
+from qframe_rl.evaluate.plot import FAINT, INK, PALETTE, footer, plain, sheet
+from qframe_rl.evaluate.provenance import mark_of
+from qframe_rl.evaluate.report.verdict import in_short
+from qframe_rl.evaluate.table import Row
+from qframe_rl.evaluate.trials import Luck
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BASELINES = ("buy_and_hold", "random", "flat")
+"""Stand below the strategies."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """All strategies that were judged on one market, on the same bars and at the same costs."""
+
+    market: str
+    """What was traded, in a word or two."""
+    span: str
+    """From the first judged bar to the last, and how many windows."""
+    environment: str
+    """Kind of data, as in `qframe_rl.types.Source`."""
+    rows: tuple[Row, ...]
+    """Highest Sharpe ratio first."""
+    better: Mapping[str, float]
+    """Probability that a strategy's mean return is above that of buying and holding, taken alone."""
+    luck: Luck
+    """What all trials ever made on the data set say about luck."""
+    beats: Mapping[str, float]
+    """p-values of the test of superior predictive ability for the best strategy: against ``cash`` and ``holding``."""
+    bars_per_year: float
+    n_bars: int
+    """Judged bars."""
+
+    def verdict(self, row: Row) -> str:
+        """Verdict on one row, in a few words."""
+        return in_short(row, self.better.get(row["agent"]))
+
+
+def order(boards: Sequence[Board]) -> list[str]:
+    """Names of all rows: strategies by their mean Sharpe ratio over the markets, highest first, then `BASELINES`."""
+    found: dict[str, list[float]] = {}
+    for board in boards:
+        for row in board.rows:
+            found.setdefault(row["agent"], []).append(row["sharpe"])
+    ranked = sorted(found, key=lambda name: (-float(np.mean(found[name])), name))
+    return [n for n in ranked if n not in BASELINES] + [n for n in BASELINES if n in found]
+
+
+def markdown(boards: Sequence[Board], level: float = LEVEL) -> str:
+    """Write the boards as Markdown: strategies against markets, then a table for each market.
+
+    Parameters
+    ----------
+    boards
+        At least one.
+    level
+        Level of the rows' intervals.
+    """
+    lines = [f"| strategy | {' | '.join(board.market for board in boards)} |", "|---" * (1 + len(boards)) + "|"]
+    lines += [f"| {name} | {' | '.join(_cell(board, name) for board in boards)} |" for name in order(boards)]
+    for board in boards:
+        lines += ["", *_table(board, level)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(board: Board, name: str) -> str:
+    row = next((row for row in board.rows if row["agent"] == name), None)
+    if row is None:
+        return "-"
+    text = _interval(row) if row["trades"] else "0"
+    return f"{text}, {board.verdict(row)}"
+
+
+def _interval(row: Row) -> str:
+    return f"{row['sharpe']:+.2f} ({row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f})"
+
+
+def _table(board: Board, level: float) -> list[str]:
+    mark = mark_of(board.environment)
+    bar = board.luck.benchmark(board.n_bars) * np.sqrt(board.bars_per_year)
+    effective = "" if board.luck.effective is None else f", worth {board.luck.effective:.1f} independent ones"
+    heads = ["strategy", "final equity", f"Sharpe ({level:.0%})", "PSR", "DSR", "max drawdown", "turnover / year",
+             "better than holding", "verdict"]  # fmt: skip
+    lines = [
+        f"## {board.market}",
+        "",
+        f"{mark + '. ' if mark else ''}{board.span}. {board.luck.trials} trials on the ledger{effective}: luck alone "
+        f"is expected to show a Sharpe ratio of {bar:.2f}. That the best strategy beats cash: SPA "
+        f"p = {board.beats['cash']:.3f}; that it beats holding: p = {board.beats['holding']:.3f}.",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+    ]
+    for row in board.rows:
+        better = board.better.get(row["agent"])
+        cells = [
+            row["agent"],
+            f"{row['final_equity']:,.0f}",
+            _interval(row) if row["trades"] else "0",
+            f"{row['psr']:.3f}",
+            f"{row['dsr']:.3f}",
+            f"{row['max_drawdown']:.0%}",
+            f"{row['turnover']:,.1f}" if row["turnover"] < 10.0 else f"{row['turnover']:,.0f}",
+            "-" if better is None else f"{better:.3f}",
+            board.verdict(row),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def board_figure(boards: Sequence[Board], title: str = "", note: str = "", level: float = LEVEL) -> Figure:
+    """Draw the Sharpe ratio of every strategy on every market with its interval, a panel for each market.
+
+    Parameters
+    ----------
+    boards
+        At least one.
+    title, note
+        Heading and footer.
+    level
+        Level of the rows' intervals, for the label.
+
+    Raises
+    ------
+    ValueError
+        If there is no board.
+    """
+    if not boards:
+        raise ValueError("there is nothing to draw: give at least one board")
+    names = order(boards)
+    figure = sheet(2.2 + 2.5 * len(boards), 1.7 + 0.3 * len(names))
+    axes = figure.subplots(1, len(boards), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, board in zip(axes, boards, strict=True):
+        _panel(ax, board, names)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].tick_params(axis="y", length=0, labelsize=10, labelcolor=INK)
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    if title:
+        figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
+    legend = (
+        f"Sharpe ratio, annual, after costs, with its {level:.0%} interval. Blue: above zero, orange: below, grey: "
+    )
+    legend += "zero lies inside. Dashed: what luck alone shows after all trials. -: not studied."
+    marks = [f"{mark_of(board.environment)}." for board in boards if mark_of(board.environment)]
+    footer(figure, " ".join([legend, *marks, note]).strip())
+    return figure
+
+
+def _panel(ax: Axes, board: Board, names: Sequence[str]) -> None:
+    plain(ax)
+    ax.grid(axis="y", visible=False)
+    ax.axvline(0.0, color=INK, linewidth=1.0, zorder=1)
+    bar = board.luck.benchmark(board.n_bars) * np.sqrt(board.bars_per_year)
+    ax.axvline(bar, color=FAINT, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    rows = {row["agent"]: row for row in board.rows}
+    for y, name in enumerate(names):
+        row = rows.get(name)
+        if row is None:
+            ax.annotate("-", (0.0, y), xytext=(7, 0), textcoords="offset points", va="center", color=FAINT)
+            continue
+        color = PALETTE[0] if row["sharpe_low"] > 0.0 else PALETTE[1] if row["sharpe_high"] < 0.0 else FAINT
+        ax.plot([row["sharpe_low"], row["sharpe_high"]], [y, y], color=color, linewidth=2.0, solid_capstyle="round")
+        ax.plot(row["sharpe"], y, "o", color=color, markersize=6.0, markeredgecolor="white", markeredgewidth=0.9)
+    below = sum(name in BASELINES for name in names)
+    ax.axhline(len(names) - below - 0.5, color=FAINT, linewidth=0.6, zorder=1)
+    ax.set_title(board.market, fontsize=10.5, color=INK, loc="left")

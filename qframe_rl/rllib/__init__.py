@@ -1,0 +1,1 @@
+"""What RLlib needs to train on native batches, and what acts afterwards without it."""

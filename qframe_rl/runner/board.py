@@ -1,0 +1,181 @@
+"""Boards from folders of studies: strategies that were judged in several runs, put back side by side.
+
+A study of everything at once takes long, and strategies differ in the actions that they take. So a market may be
+studied in several runs that share a ledger: here their records are gathered, checked to be of the same bars at the same
+costs, and ranked anew with what the ledger says of luck now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qframe_rl.config import UserError
+from qframe_rl.evaluate.board import BASELINES, Board, board_figure, markdown
+from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
+from qframe_rl.evaluate.inference.superiority import superiority
+from qframe_rl.evaluate.metrics import bars_per_year, by_day, returns
+from qframe_rl.evaluate.table import FORM, leaderboard
+from qframe_rl.evaluate.trials import NAME, Trials, dataset_named, luck
+from qframe_rl.runner.files import write_json
+from qframe_rl.runner.log import Screen
+from qframe_rl.runner.report import read_journal, read_json
+from qframe_rl.types import Record, iso
+
+_OWN = ("actions", "features", "n_rows", "reward", "episode_bars")
+"""What a strategy's view of a market may differ in; the rest is the market's money."""
+_SHOWN = 3
+
+
+class Boards(NamedTuple):
+    """What was made, and where it was written."""
+
+    boards: list[Board]
+    text: Path
+    picture: Path
+    facts: Path
+
+
+class _Run(NamedTuple):
+    place: Path
+    facts: dict[str, Any]
+    records: dict[str, Record]
+
+
+def write_boards(places: Sequence[Path], out: Path, title: str, screen: Screen) -> Boards:
+    """Gather studies by what was traded, and write ``board.md``, ``board.png`` and ``board.json``.
+
+    Parameters
+    ----------
+    places
+        Folders of studies.
+    out
+        Folder to write to.
+    title
+        Heading of the picture.
+    screen
+        Told of the progress.
+
+    Raises
+    ------
+    UserError
+        If a folder is not that of a study, or two of one data set differ in bars, costs or ledger, or judged different
+        strategies under one name.
+    """
+    groups: dict[str, list[_Run]] = {}
+    for place in places:
+        screen.begin(f"read {place}")
+        run = _read(place)
+        groups.setdefault(dataset_named(run.facts["data"]), []).append(run)
+        screen.end(f"read {place}", f"{len(run.records)} strategies")
+    boards = []
+    for name, runs in groups.items():
+        screen.begin(f"rank {name[:60]}")
+        boards.append(_board(runs))
+        screen.end(f"rank {name[:60]}", f"{len(boards[-1].rows)} strategies")
+    out.mkdir(parents=True, exist_ok=True)
+    made = Boards(boards, out / "board.md", out / "board.png", out / "board.json")
+    level = float(next(iter(groups.values()))[0].facts["config"]["level"])
+    fresh = out / ".board.md"
+    fresh.write_text(markdown(boards, level), encoding="utf-8")
+    fresh.replace(made.text)
+    fresh = out / ".board.png"
+    board_figure(boards, title, level=level).savefig(fresh)
+    fresh.replace(made.picture)
+    write_json(made.facts, [plain(board) for board in boards])
+    return made
+
+
+def plain(board: Board) -> dict[str, Any]:
+    """Turn a board into plain data, with a verdict in each row."""
+    rows = [{**r, "better": board.better.get(r["agent"]), "verdict": board.verdict(r)} for r in board.rows]
+    return {
+        "market": board.market, "span": board.span, "environment": board.environment, "luck": board.luck._asdict(),
+        "beats": dict(board.beats), "rows": rows,
+    }  # fmt: skip
+
+
+def _read(place: Path) -> _Run:
+    if not (place / "study.json").is_file():
+        raise UserError(f"{place} is not the folder of a study: it has no study.json; experiments.evaluate writes one.")
+    facts = read_json(place / "study.json")
+    records = {name: read_journal(place / "journals" / f"{name}.parquet", facts["data"]) for name in facts["agents"]}
+    return _Run(place, facts, records)
+
+
+def _board(runs: Sequence[_Run]) -> Board:
+    first, records = runs[0], _gathered(runs)
+    config, data, held = first.facts["config"], first.facts["data"], records["buy_and_hold"]
+    found = luck(Trials(first.place.parent / NAME).of(dataset_named(data)))
+    per_year, draw = bars_per_year(held.bar_ns), {"n_resamples": config["resamples"], "seed": config["seed"]}
+    rows = leaderboard(records, "walk-forward", level=config["level"], luck=found, **draw)
+    rates = {name: returns(record.account.equity) for name, record in records.items()}
+    better = {
+        name: probabilistic_sharpe(moments(rate - rates["buy_and_hold"]), 0.0, FORM)
+        for name, rate in rates.items()
+        if name != "buy_and_hold"
+    }
+    tried = [name for name in rates if name not in BASELINES] or ["buy_and_hold"]
+    days = by_day(np.stack([rates[name] for name in tried], axis=1), held.time[1:])
+    holding = by_day(rates["buy_and_hold"][:, None], held.time[1:])[:, 0]
+    beats = {
+        "cash": superiority(days, np.zeros(len(days)), **draw).spa,
+        "holding": superiority(days, holding, **draw).spa,
+    }
+    return Board(
+        _called(data), _span(held, config["walk_forward"]), data["environment"], tuple(rows), better, found, beats,
+        per_year, len(held) - 1,
+    )  # fmt: skip
+
+
+def _gathered(runs: Sequence[_Run]) -> dict[str, Record]:
+    """Gather the records of all runs by name, once it is sure that they can be compared."""
+    first, records = runs[0], dict(runs[0].records)
+    for run in runs[1:]:
+        if run.place.parent.resolve() != first.place.parent.resolve():
+            raise UserError(f"{run.place} and {first.place} have no ledger in common: put their studies in one folder.")
+        differs = _difference(first, run)
+        if differs:
+            raise UserError(
+                f"{run.place} and {first.place} cannot be compared: they differ in {differs}; study both alike."
+            )
+        for name, record in run.records.items():
+            known = records.setdefault(name, record)
+            if not np.array_equal(known.account.equity, record.account.equity):
+                raise UserError(
+                    f"{run.place}: {name} is not what it is in {first.place} or a run between; call it by another "
+                    f"label, LABEL={name}."
+                )
+    return records
+
+
+def _difference(one: _Run, other: _Run) -> str:
+    """Name what keeps two runs from being compared; nothing where they can be."""
+    if one.facts["data"]["fingerprint"] != other.facts["data"]["fingerprint"]:
+        return "their bars"
+    if not np.array_equal(one.records["flat"].time, other.records["flat"].time):
+        return "the bars that they were judged on"
+    money = [_money(run.facts["config"]["env"]) for run in (one, other)]
+    return ", ".join(f"env.{key}" for key in sorted(money[0].keys() | money[1].keys()) if _unlike(key, *money))
+
+
+def _unlike(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return bool(one.get(key) != other.get(key))
+
+
+def _money(env: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": env["name"], **{k: v for k, v in env["params"].items() if k not in _OWN}}
+
+
+def _called(data: Mapping[str, Any]) -> str:
+    symbols = list(data["symbols"])
+    shown = ", ".join(symbols) if len(symbols) <= _SHOWN else f"{len(symbols)} symbols"
+    return f"{shown}, {data['timeframe']}"
+
+
+def _span(record: Record, windows: int) -> str:
+    first, last = iso(int(record.time[0]))[:10], iso(int(record.time[-1]))[:10]
+    return f"Judged {first} to {last} in {windows} window{'s' * (windows > 1)}"

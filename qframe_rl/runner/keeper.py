@@ -1,0 +1,111 @@
+"""Snapshots of live sessions: a restart goes on from the last one, and runs only the bars after it again.
+
+A snapshot follows from the record: its hash is an event like any other, so `qframe_rl.runner.paper.replay`, which runs
+everything from the first bar, proves each of them. It is used by the very code and libraries that made it alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from qframe_rl.agent import Agent, Portable, State, View
+from qframe_rl.config import fingerprint
+from qframe_rl.journal.codec import Plain, packed, unpacked
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.snapshot import Snapshot
+from qframe_rl.listeners import Returning
+from qframe_rl.runner.desk import Desk
+from qframe_rl.runner.experiment import code_fingerprint, versions
+from qframe_rl.runner.recorded import Recording
+from qframe_rl.session import Session
+
+SNAPSHOT_BARS = 100
+"""Bars between two snapshots."""
+
+
+class Keeper:
+    """Takes snapshots of one session, and begins it from one.
+
+    Parameters
+    ----------
+    ledger, desk, recording, agent
+        Those of the session.
+    every
+        Bars between two snapshots; None = none but those on record.
+    """
+
+    def __init__(self, ledger: Ledger, desk: Desk, recording: Recording, agent: Agent, every: int | None = None):
+        self._ledger, self._desk, self._recording, self._agent = ledger, desk, recording, agent
+        self._every = every
+        self._made = fingerprint(code_fingerprint(), versions())
+
+    def __call__(self, view: View) -> None:
+        """Take a snapshot of the session after ``view``, if it is time to, or if the record has one here."""
+        due = self._ledger.writing and self._every is not None and self._desk.n_bars % self._every == 0
+        if not due and self._ledger.recorded != "snapshot":
+            return
+        desk, memory = self._desk.carried(), self._memory()
+        if desk is None or memory is None:
+            return
+        agent = {name: packed(value) for name, value in memory.items()}
+        state: Plain = {"bars": self._recording.n_bars, "desk": desk, "agent": agent}
+        self._ledger.snapshot(view.time, self._made, state, self._watching() if due else {})
+
+    def found(self, note: Callable[[str], None]) -> Snapshot | None:
+        """The snapshot to begin from; None, and why is noted, where the whole record is to be run again."""
+        if self._ledger.recorded is None:
+            return None
+        kept = self._ledger.last_snapshot()
+        why = self._obstacle(kept)
+        if why is not None:
+            note(f"{self._ledger.path}: its bars are run again from the first one, because {why}.")
+        return None if why is not None else kept
+
+    def resume(self, session: Session, kept: Snapshot, window: int) -> View:
+        """Put a session where it was when the snapshot was taken; return its view then."""
+        state, watchers = json.loads(kept.state), json.loads(kept.watchers)
+        fills = self._desk.carry(state["desk"])
+        if isinstance(self._agent, Portable):
+            self._agent.carry({name: unpacked(plain) for name, plain in state["agent"].items()})
+        view = session.resume(self._recording.begin_after(kept.seq, state["bars"], window), fills)
+        self._desk.begin_after(view)
+        for name, one in self._watchers().items():
+            if isinstance(one, Returning):
+                one.carry(watchers[name], view)
+        return view
+
+    def _obstacle(self, kept: Snapshot | None) -> str | None:
+        """Why a snapshot cannot be begun from."""
+        if self._memory() is None:
+            return f"its strategy, {type(self._agent).__name__}, cannot hand on what it remembers"
+        if not self._desk.lasting:
+            return "its venue cannot hand on what it remembers"
+        if kept is None:
+            return None
+        if not self._ledger.genuine(kept):
+            return "its last snapshot is not as it was written"
+        if kept.made != self._made:
+            return "code or libraries have changed since its last snapshot"
+        watchers = json.loads(kept.watchers)
+        lacking = [name for name, one in self._watchers().items()
+                   if name not in watchers or not isinstance(one, Returning)]  # fmt: skip
+        return f"{lacking[0]} was not there at its last snapshot" if lacking else None
+
+    def _memory(self) -> State | None:
+        return self._agent.carried() if isinstance(self._agent, Portable) else None
+
+    def _watching(self) -> Plain:
+        return {name: one.carried() for name, one in self._watchers().items() if isinstance(one, Returning)}
+
+    def _watchers(self) -> dict[str, Any]:
+        """All that look on, each once, by the names of their classes."""
+        each = {id(one): one for one in (*self._desk.listeners, *self._desk.told)}
+        named: dict[str, Any] = {}
+        for one in each.values():
+            name = type(one).__name__
+            while name in named:
+                name += "+"
+            named[name] = one
+        return named

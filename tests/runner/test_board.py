@@ -1,0 +1,102 @@
+"""Boards: studies of one market in several runs are put side by side, or refused where they cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import report as report_door
+from qframe_rl.config import UserError, build
+from qframe_rl.evaluate.board import board_figure, markdown, order
+from qframe_rl.evaluate.report.verdict import in_short
+from qframe_rl.runner.board import write_boards
+from qframe_rl.runner.log import Silent
+from qframe_rl.runner.plan import Study
+from qframe_rl.runner.study import Studied, study
+
+DATA = {"data": "synthetic:gbm", "bars": 3000, "seed": 3}
+
+
+def studied(place: Path, agents: str, **more: Any) -> Studied:
+    tree = {"data": DATA, "agents": agents, "walk_forward": 2, "resamples": 100, "settings": 2, **more}
+    return study(build(Study, tree, "test"), place, Silent())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Studied]]:
+    place = tmp_path_factory.mktemp("runs")
+    return place, [
+        studied(place, "momentum,random"),
+        studied(place, "mean_reversion", env={"name": "auto", "actions": {"name": "exposure"}}),
+        studied(place, "momentum", data={**DATA, "seed": 4}),
+    ]
+
+
+def test_runs_of_one_market_become_one_table_that_counts_every_trial(runs: Any, tmp_path: Path) -> None:
+    """What one run alone called few trials is ranked again with those of all; what does not change stays."""
+    place, (first, second, third) = runs
+    folders = [str(run.folder) for run in (first, second, third)]
+    made = report_door.main([*folders, "--board", "--title", "Noise", "--out", str(tmp_path), "--json"])
+    assert made is not None
+    one, other = made["boards"]
+    assert {row["agent"] for row in one["rows"]} == {"momentum", "random", "mean_reversion", "buy_and_hold", "flat"}
+    assert {row["agent"] for row in other["rows"]} == {"momentum", "buy_and_hold", "flat"}
+    assert one["luck"]["trials"] == second.facts["luck"]["trials"] > first.facts["luck"]["trials"]
+    alone = {row["agent"]: row for row in first.facts["leaderboard"]}
+    for row in one["rows"]:
+        assert row["trials"] == one["luck"]["trials"]
+        if row["agent"] in alone:
+            assert row["sharpe"] == alone[row["agent"]]["sharpe"]
+            assert row["dsr"] <= alone[row["agent"]]["dsr"]
+            assert row["sharpe_low"] == alone[row["agent"]]["sharpe_low"]
+    assert json.loads((tmp_path / "board.json").read_text())[0]["rows"] == one["rows"]
+    assert (tmp_path / "board.png").read_bytes().startswith(b"\x89PNG")
+    text = (tmp_path / "board.md").read_text()
+    assert text.count("SYNTHETIC DATA, no record of performance") == 2
+    assert "| flat | 0, did not trade | 0, did not trade |" in text
+    assert place.exists()
+
+
+def test_what_cannot_be_compared_is_refused_by_name(runs: Any, tmp_path: Path) -> None:
+    place, (first, *_) = runs
+
+    def refused(other: Studied, match: str) -> None:
+        with pytest.raises(UserError, match=match):
+            write_boards([first.folder, other.folder], tmp_path / "out", "", Silent())
+
+    refused(studied(place, "momentum", env={"name": "auto", "taker_fee_bps": 1.0}), r"differ in env\.taker_fee_bps")
+    refused(studied(place, "momentum", walk_forward=3), "the bars that they were judged on")
+    refused(studied(place, "momentum", settings=1), "another label, LABEL=momentum")
+    refused(studied(tmp_path / "elsewhere", "mean_reversion"), "no ledger in common")
+    with pytest.raises(UserError, match="not the folder of a study"):
+        write_boards([tmp_path], tmp_path / "out", "", Silent())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_is_judged_by_the_rules_of_a_run() -> None:
+    row: Any = {"trades": 9, "sharpe": 1.0, "sharpe_low": 0.5, "sharpe_high": 1.5, "dsr": 0.96, "agent": "a"}
+    assert in_short({**row, "trades": 0}) == "did not trade"
+    assert in_short({**row, "sharpe": -1.0, "sharpe_high": -0.1}) == "surely loses"
+    assert in_short({**row, "sharpe": -1.0, "sharpe_high": 0.1}) == "made no money"
+    assert in_short({**row, "dsr": 0.95}, 0.99) == "may be luck"
+    assert in_short(row, 0.99) == "beats holding"
+    assert in_short(row, 0.5) == in_short(row) == "hardly luck"
+
+
+def test_strategies_are_ordered_by_their_mean_and_baselines_stand_below(runs: Any, tmp_path: Path) -> None:
+    _, (first, second, third) = runs
+    boards = write_boards([run.folder for run in (first, second, third)], tmp_path, "", Silent()).boards
+    names = order(boards)
+    assert names[-3:] == ["buy_and_hold", "random", "flat"]
+    assert set(names[:2]) == {"momentum", "mean_reversion"}
+    figure = board_figure(boards, "Noise")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["GBM/USDT, 1h", "GBM/USDT, 1h"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == names
+    dots = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert len(dots) == len(boards[1].rows)
+    assert markdown(boards[:1]).count("\n## ") == 1
+    with pytest.raises(ValueError, match="nothing to draw"):
+        board_figure([])
