@@ -11,7 +11,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, State, Task, View
+from agents._zscores import TOGETHER, measure_regime, measure_scores
+from qframe_rl.agent import Brief, Log, Runs, State, Task, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
@@ -19,7 +20,9 @@ from qframe_rl.jit import compiled, inlined
 from qframe_rl.theory import ar1_flip
 from qframe_rl.types import CLOSE, DAY, YEAR, Float, Int, Orders
 
-_MEASURED = Remembered()
+_REGIMES, _SCORES = Remembered(), Remembered()
+_BLOCK = 32
+"""Rows of which the extremes are noted, so that a search for the next crossing can leap over them."""
 
 
 class Config(Base):
@@ -70,16 +73,22 @@ class MeanReversion:
         """Enter, leave, or stay as it is."""
         if view.first:
             self.side[:] = 0.0
-        measured = self._measured(view.bars, len(view.bars) - 1)
-        target = self._walk(measured, view.times[-1:], self.side, self.since)
-        return rebalance(view, target[0], self.band)
+        now = len(view.bars) - 1
+        regime = self._regime(view.bars, now)
+        runs = self._walk(*self._scores(view.bars, now, regime[0]), *regime, view.times[-1:], self.side, self.since)
+        return rebalance(view, runs.values[0], self.band)
 
     def targets(self, bars: Float, times: Int, first: int) -> Float:
         """Walk the same states over all rows, beginning flat."""
-        n, config = bars.shape[1], self.config
-        numbers = (config.mean_bars, config.regime_bars, config.volatility_bars, config.quiet, config.wild, first)
-        measured = _MEASURED(numbers, [bars[:, :, CLOSE]], lambda: self._measured(bars, first))
-        return self._walk(measured, times[first:], np.zeros(n), np.zeros(n, dtype=np.int64))
+        return self.runs(bars, times, first).dense()
+
+    def runs(self, bars: Float, times: Int, first: int) -> Runs:
+        """Say only what changes."""
+        n, config, close = bars.shape[1], self.config, bars[:, :, CLOSE]
+        numbers = (config.regime_bars, config.volatility_bars, config.quiet, config.wild, first)
+        regime = _REGIMES(numbers, [close], lambda: self._regime(bars, first))
+        scores = _SCORES((*numbers, config.mean_bars), [close], lambda: self._scores(bars, first, regime[0]))
+        return self._walk(*scores, *regime, times[first:], np.zeros(n), np.zeros(n, dtype=np.int64))
 
     def carried(self) -> State:
         """The side of each instrument, and since when."""
@@ -89,21 +98,40 @@ class MeanReversion:
         """Take the states over."""
         self.side, self.since = np.array(memory["side"]), np.array(memory["since"])
 
-    def _walk(self, measured: Float, times: Int, side: Float, since: Int) -> Float:
-        config, out = self.config, np.empty(measured.shape[:2])
+    def _walk(
+        self, z: Float, extremes: Float, scale: Float, volatility: Float, times: Int, side: Float, since: Int
+    ) -> Runs:
+        config, n, length = self.config, len(z), len(times)
         age, aim = int(config.max_age_days * DAY), config.volatility_target / math.sqrt(self.bars_per_year)
-        _walk(measured, frozen(times), self.entry, self.leave, age, aim, self.shorting, side, since, out)
-        return out
+        coming, starts, values = np.empty(n, dtype=np.int64), np.empty(length, dtype=np.int64), np.empty((length, n))
+        count = _walk(
+            z, scale, volatility, extremes, frozen(times), self.entry, self.leave, age, aim, self.shorting, side,
+            since, coming, starts, values,
+        )  # fmt: skip
+        return Runs(length, starts[:count].copy(), values[:count].copy())
 
-    def _measured(self, bars: Float, first: int) -> Float:
-        """(T - first, A, 3) z-scores, threshold multipliers and volatilities per bar."""
-        config = self.config
-        close = np.ascontiguousarray(bars[first - self.window + 1 :, :, CLOSE].T)
-        out, work = np.empty((len(bars) - first, len(close), 3)), np.empty((3, close.shape[1]))
-        numbers = (config.mean_bars, config.regime_bars, config.volatility_bars)
+    def _regime(self, bars: Float, first: int) -> tuple[Float, Float]:
+        """(A, T - first) threshold multipliers, in whole blocks, and volatilities."""
+        config, rows = self.config, len(bars) - first
+        before = config.regime_bars + config.volatility_bars
+        close = np.ascontiguousarray(bars[first - before + 1 :, :, CLOSE].T)
+        scale, volatility = _in_blocks(len(close), rows, 1.0), np.empty((len(close), rows))
+        work, sums = np.empty((3, close.shape[1])), np.empty((5, TOGETHER))
         for a in range(len(close)):
-            _measure(close[a], self.window - 1, *numbers, config.quiet, config.wild, work, out[:, a])
-        return out
+            numbers = (config.regime_bars, config.volatility_bars, config.quiet, config.wild)
+            measure_regime(close[a], *numbers, work, sums, scale[a, :rows], volatility[a])
+        return scale, volatility
+
+    def _scores(self, bars: Float, first: int, scale: Float) -> tuple[Float, Float]:
+        """(A, T - first) z-scores, in whole blocks, and (A, blocks, 4) the extremes of them and of ``scale``."""
+        n_bars, rows = self.config.mean_bars, len(bars) - first
+        close = np.ascontiguousarray(bars[first - n_bars + 1 :, :, CLOSE].T)
+        z, sums = _in_blocks(len(close), rows, np.nan), np.empty((5, TOGETHER))
+        extremes = np.empty((len(z), z.shape[1] // _BLOCK, 4))
+        for a in range(len(close)):
+            measure_scores(close[a], n_bars, sums, z[a, :rows])
+            _note_extremes(z[a], scale[a], extremes[a])
+        return z, extremes
 
 
 class Fitted(MeanReversion):
@@ -168,99 +196,117 @@ class Fitted(MeanReversion):
         return before, after
 
 
+def _in_blocks(n: int, length: int, beyond: float) -> Float:
+    """(n, length) rounded up to whole blocks, ``beyond`` in what is too much."""
+    out = np.empty((n, -(-length // _BLOCK) * _BLOCK))
+    out[:, length:] = beyond
+    return out
+
+
 @compiled
 def _walk(
-    measured: Float, times: Int, entry: float, leave: float, age: int, aim: float, shorting: bool, side: Float,
-    since: Int, out: Float,
-) -> None:  # fmt: skip
-    """Move the states ``side`` and ``since`` (A,) over all rows and write what each asks for."""
-    n = len(side)
-    for t in range(len(measured)):
+    z: Float, scale: Float, volatility: Float, extremes: Float, times: Int, entry: float, leave: float, age: int,
+    aim: float, shorting: bool, side: Float, since: Int, coming: Int, starts: Int, values: Float,
+) -> int:  # fmt: skip
+    """Move the states ``side`` and ``since`` (A,) over all rows; write what is asked for as runs, return how many.
+
+    From row to row in which a state changes: ``coming`` (A,) is scratch for the next of each.
+    """
+    n, length = len(z), len(times)
+    for a in range(n):
+        coming[a] = _change(z[a], scale[a], extremes[a], times, side[a], since[a], entry, leave, age, shorting, 0)
+    count = t = 0
+    while t < length:
+        then = length
         for a in range(n):
-            z, scale, volatility = measured[t, a, 0], measured[t, a, 1], measured[t, a, 2]
-            old = times[t] - since[a] >= age
-            left = side[a] != 0.0 and (side[a] * z > -leave * scale or old)
-            if left:
-                side[a] = 0.0
-            out[t, a] = 0.0 if side[a] == 0.0 else np.nan
-            if side[a] == 0.0 and not left and abs(z) > entry * scale and (z < 0.0 or shorting):
-                side[a] = 1.0 if z < 0.0 else -1.0
+            if coming[a] == t and side[a] == 0.0:
+                side[a] = 1.0 if z[a, t] < 0.0 else -1.0
                 since[a] = times[t]
-                size = aim / (1e-12 if volatility <= 1e-12 else volatility)
-                out[t, a] = side[a] * (1.0 if size > 1.0 else size) / n
+                size = aim / (1e-12 if volatility[a, t] <= 1e-12 else volatility[a, t])
+                values[count, a] = side[a] * (1.0 if size > 1.0 else size) / n
+                then = t + 1
+            elif coming[a] == t:
+                side[a] = values[count, a] = 0.0
+            else:
+                values[count, a] = 0.0 if side[a] == 0.0 else np.nan
+            if coming[a] == t:
+                coming[a] = _change(
+                    z[a], scale[a], extremes[a], times, side[a], since[a], entry, leave, age, shorting, t + 1
+                )
+            then = min(then, coming[a])
+        starts[count] = t
+        count, t = count + 1, then
+    return count
+
+
+@inlined
+def _change(
+    z: Float, scale: Float, extremes: Float, times: Int, side: float, since: int, entry: float, leave: float, age: int,
+    shorting: bool, t: int,
+) -> int:  # fmt: skip
+    """First row from ``t`` on in which one instrument's state changes; the number of rows if there is none."""
+    if side == 0.0:
+        return _entrance(z, scale, extremes, len(times), entry, shorting, t)
+    return _way_out(z, scale, extremes, times, side, since, -leave, age, t)
+
+
+@inlined
+def _entrance(z: Float, scale: Float, extremes: Float, length: int, entry: float, shorting: bool, t: int) -> int:
+    """First row from ``t`` on whose score is beyond the threshold."""
+    while t < length:
+        block = t // _BLOCK
+        begin, bound = block * _BLOCK, extremes[block]
+        reach = min(entry * bound[2], entry * bound[3])
+        if -bound[0] > reach or (shorting and bound[1] > reach):
+            x, factor, first = z[begin:], scale[begin:], _BLOCK
+            for k in range(_BLOCK):
+                beyond = (abs(x[k]) > entry * factor[k]) & ((x[k] < 0.0) | shorting) & (k >= t - begin)
+                first = min(first, k if beyond else _BLOCK)
+            if first < _BLOCK:
+                return begin + first
+        t = begin + _BLOCK
+    return length
+
+
+@inlined
+def _way_out(
+    z: Float, scale: Float, extremes: Float, times: Int, side: float, since: int, leave: float, age: int, t: int
+) -> int:
+    """First row from ``t`` on whose score is back beyond ``leave`` on the account's side, or that is too late."""
+    length = len(times)
+    ages = times[length - 1] - since >= age
+    while t < length:
+        block = t // _BLOCK
+        begin, bound, first = block * _BLOCK, extremes[block], _BLOCK
+        reach = min(leave * bound[2], leave * bound[3])
+        if (bound[1] if side > 0.0 else -bound[0]) > reach:
+            x, factor = z[begin:], scale[begin:]
+            for k in range(_BLOCK):
+                back = (side * x[k] > leave * factor[k]) & (k >= t - begin)
+                first = min(first, k if back else _BLOCK)
+        if ages and times[min(begin + _BLOCK, length) - 1] - since >= age:
+            while times[t] - since < age:
+                t += 1
+            first = min(first, t - begin)
+        if first < _BLOCK:
+            return begin + first
+        t = begin + _BLOCK
+    return length
 
 
 @compiled
-def _measure(
-    close: Float, first: int, mean_bars: int, regime_bars: int, n: int, quiet: float, wild: float, work: Float,
-    out: Float,
-) -> None:  # fmt: skip
-    """Measure rows ``first``.. of (T,) closes; NaN z-scores, from bars that are missing, compare as neither."""
-    logs, moves, trailing = work[0], work[1], work[2]
-    for t in range(len(close)):
-        logs[t] = math.log(close[t])
-        moves[t] = logs[t] - logs[max(t - 1, 0)]
-    for t in range(first - regime_bars + 1, len(close)):
-        mean = (logs[t] - logs[t - n]) / n
-        trailing[t] = math.sqrt(_squares(moves[t - n + 1 : t + 1], mean) / n)
-    for t in range(first, len(close)):
-        recent = close[t - mean_bars + 1 : t + 1]
-        mean = _sum(recent) / mean_bars
-        spread = math.sqrt(_squares(recent, mean) / mean_bars)
-        out[t - first, 0] = (close[t] - mean) / (1e-12 if spread <= 1e-12 else spread)
-        out[t - first, 1] = _scale(trailing[t - regime_bars + 1 : t + 1], quiet, wild)
-        out[t - first, 2] = trailing[t]
+def _note_extremes(z: Float, scale: Float, out: Float) -> None:
+    """Write least and greatest z-score and multiplier of each block; NaN counts for nothing.
 
-
-@inlined
-def _scale(trailing: Float, quiet: float, wild: float) -> float:
-    """Multiplier while the last of (n,) volatilities is below their lower or above their upper quartile.
-
-    The last one is among them, so how many lie below it, and how many not above, say on which side of an interpolated
-    quartile it is; nothing need be sorted.
+    Rounding is monotone: what an extreme does not cross, no number of its block does.
     """
-    last, n = trailing[-1], len(trailing)
-    below = within = above = 0
-    for k in range(n):
-        below += trailing[k] < last
-        within += trailing[k] <= last
-        above += trailing[k] > last
-    if within + above < n:
-        return 1.0
-    low, high = 0.25 * (n - 1), 0.75 * (n - 1)
-    if within <= (int(low) + 1 if low > int(low) else int(low)):
-        return quiet
-    return wild if below > int(high) else 1.0
-
-
-@inlined
-def _sum(x: Float) -> float:
-    """Sum, in four strands: one alone would wait for each addition."""
-    one = two = three = four = 0.0
-    whole = len(x) // 4 * 4
-    for k in range(0, whole, 4):
-        one += x[k]
-        two += x[k + 1]
-        three += x[k + 2]
-        four += x[k + 3]
-    for k in range(whole, len(x)):
-        one += x[k]
-    return (one + two) + (three + four)
-
-
-@inlined
-def _squares(x: Float, mean: float) -> float:
-    """Sum of squared distances from ``mean``, in four strands."""
-    one = two = three = four = 0.0
-    whole = len(x) // 4 * 4
-    for k in range(0, whole, 4):
-        one += (x[k] - mean) ** 2
-        two += (x[k + 1] - mean) ** 2
-        three += (x[k + 2] - mean) ** 2
-        four += (x[k + 3] - mean) ** 2
-    for k in range(whole, len(x)):
-        one += (x[k] - mean) ** 2
-    return (one + two) + (three + four)
+    for block in range(len(out)):
+        low = least = np.inf
+        high = most = -np.inf
+        for t in range(block * _BLOCK, (block + 1) * _BLOCK):
+            low, high = min(low, z[t]) if z[t] == z[t] else low, max(high, z[t]) if z[t] == z[t] else high
+            least, most = min(least, scale[t]), max(most, scale[t])
+        out[block, 0], out[block, 1], out[block, 2], out[block, 3] = low, high, least, most
 
 
 def make(config: Config, brief: Brief) -> MeanReversion:

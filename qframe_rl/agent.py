@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -160,6 +160,34 @@ class Planner(Agent, Protocol):
             (T - first, A) target exposures; row k is decided at the close of row ``first + k`` and depends on no later
             one. NaN = leave as it is.
         """
+
+
+class Runs(NamedTuple):
+    """Targets of N decisions, as runs of equal ones."""
+
+    length: int
+    """N."""
+    starts: Int
+    """(M,) ascending: the decision that each run begins with; the first is 0."""
+    values: Float
+    """(M, A) target exposures of each run; NaN = leave as it is."""
+
+    def dense(self) -> Float:
+        """(N, A) targets of every decision."""
+        return np.repeat(self.values, np.diff(self.starts, append=self.length), axis=0)
+
+    def until(self, length: int) -> Runs:
+        """The first ``length`` decisions."""
+        count = int(np.searchsorted(self.starts, length))
+        return Runs(length, self.starts[:count], self.values[:count])
+
+
+@runtime_checkable
+class Sparse(Planner, Protocol):
+    """A planner that can state its targets as runs, so that bars in which nothing changes cost nothing."""
+
+    def runs(self, bars: Float, times: Int, first: int) -> Runs:
+        """State the same as `targets`, as runs of equal rows."""
 
 
 class Log(Protocol):

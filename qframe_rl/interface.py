@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import gymnasium
@@ -31,6 +32,7 @@ Parts = Sequence[tuple[History, Segments]]
 """Histories, and the rows of each that may be looked at."""
 _FIRST = np.zeros(1, dtype=np.int64)
 _ONE = np.ones(1, dtype=np.bool_)
+_scratch = cache(scratch)
 
 
 @dataclass(frozen=True)
@@ -371,5 +373,5 @@ def rebalance(view: View, target: Float, band: float = 0.0) -> Orders:
 def _orders(target: Float, offset: Float, view: View, band: float) -> Orders:
     account, holding, bars = _laid_out(view)
     out = np.empty((1, target.shape[1], 3))
-    target_rows(target, offset, band, account, holding, bars, _FIRST, out, scratch(target.shape[1]))
+    target_rows(target, offset, band, account, holding, bars, _FIRST, out, _scratch(target.shape[1]))
     return Orders(out[0, :, QUANTITY], out[0, :, LIMIT], out[0, :, STOP])

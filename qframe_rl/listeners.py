@@ -61,8 +61,9 @@ class Digest:
 
     def add(self, time: int, account: Account, orders: Orders, fills: Fills) -> Float:
         """Add what one bar did; return it as a row of numbers."""
-        fields = (account.position, account.mark, *orders, *fills[: len(FIELDS)])
-        row = np.concatenate([[account.cash, fills.absorbed], *(np.asarray(f, dtype=np.float64) for f in fields)])
+        money = np.array((account.cash, fills.absorbed))
+        fields: list[Float] = [money, account.position, account.mark, *orders, *fills[: len(FIELDS)]]
+        row = np.concatenate(fields, dtype=np.float64)
         self._chain = hashlib.sha256(self._chain + time.to_bytes(8, "little") + row.tobytes()).digest()
         self.n_rows += 1
         return row

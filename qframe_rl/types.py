@@ -108,6 +108,11 @@ class Account(NamedTuple):
     @property
     def equity(self) -> Float:
         """(*B,) cash plus positions at their marks, added instrument by instrument as the kernel does."""
+        if self.position.ndim == 1:  # one account: plain numbers are a tenth of the cost, and the same bits
+            worth = float(self.cash)
+            for held, mark in zip(self.position.tolist(), self.mark.tolist(), strict=True):
+                worth += held * mark if held != 0.0 else 0.0
+            return np.float64(worth)  # type: ignore[return-value]
         equity = self.cash
         for a in range(self.position.shape[-1]):
             held = self.position[..., a]

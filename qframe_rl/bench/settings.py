@@ -66,7 +66,7 @@ def _settings(market: Market, history: History, n: int) -> Work:
             yield lane(agent, history, whole, window)
 
     def do() -> float:
-        sweep(market, lanes(), lambda result: result.equity[-1])
+        sweep(market, lanes(), lambda result: result.equity[-1], curves=False)
         return float(len(grid) * len(history))
 
     return do

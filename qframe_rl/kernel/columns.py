@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.types import Bar, Bool, Float
+from qframe_rl.types import Bool, Float
 
 # Of an account, (B, 7); equity after the last bar, and before it; cash that is on its way, for so many bars.
 CASH, EQUITY, BEFORE, ABSORBED, RUINED, MOVING, LEFT = range(7)
@@ -28,11 +28,6 @@ def bars_of(values: Float, funding: Float, final: Bool) -> Float:
     bars[..., DUE] = funding
     bars[..., FINAL] = final
     return bars
-
-
-def bar_of(bar: Bar) -> Float:
-    """One bar as (1, A, 8)."""
-    return bars_of(bar.values[None], bar.funding[None], bar.final[None])
 
 
 def opened(cash: float, n_envs: int) -> Float:

@@ -8,19 +8,50 @@ at its own bar. So the bits are those of a session.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.columns import CASH, DUE, EQUITY, FINAL, MARK, POSITION, RUINED
+from qframe_rl.kernel.columns import CASH, DUE, EQUITY, FINAL, MARK, N_ACCOUNT, N_FILLS, POSITION, RUINED
 from qframe_rl.kernel.lanes import LANES
 from qframe_rl.kernel.rows import advance_rows
 from qframe_rl.kernel.rules import MAINTENANCE, OWNED
 from qframe_rl.types import CLOSE, HIGH, LOW, Bool, Float, Int
 
 
+class Seats(NamedTuple):
+    """The accounts that are under way: as many as the kernel settles at once."""
+
+    who: Int
+    """(LANES,) which of the B accounts has the seat; -1 = none."""
+    at: Int
+    """(LANES,) its next decision."""
+    run: Int
+    """(LANES,) the run of targets that its next decision lies in, or the one before."""
+    row: Int
+    account: Float
+    holding: Float
+    target: Float
+    active: Bool
+    fills: Float
+    """As in `qframe_rl.kernel.rows.advance_rows`."""
+
+
+def seats(n_instruments: int) -> Seats:
+    """Empty seats for accounts of A instruments."""
+    return Seats(
+        np.full(LANES, -1), np.zeros(LANES, dtype=np.int64), np.zeros(LANES, dtype=np.int64),
+        np.zeros(LANES, dtype=np.int64), np.zeros((LANES, N_ACCOUNT)), np.zeros((LANES, n_instruments, 2)),
+        np.zeros((LANES, n_instruments)), np.zeros(LANES, dtype=np.bool_), np.zeros((LANES, n_instruments, N_FILLS)),
+    )  # fmt: skip
+
+
 @compiled
 def walk_rows(
-    targets: Float,
+    begins: Int,
+    starts: Int,
+    values: Float,
     length: Int,
     band: float,
     account: Float,
@@ -33,19 +64,21 @@ def walk_rows(
     shorting: bool,
     equity: Float,
     sums: Float,
-    done: Int,
-    active: Bool,
-    target: Float,
+    seats: Seats,
     offset: Float,
-    fills: Float,
     work: Float,
 ) -> None:
     """Walk B accounts to the end of their targets or to their ruin.
 
+    Up to LANES of them are under way; whoever has arrived leaves his seat to the next.
+
     Parameters
     ----------
-    targets
-        (B, N, A) target exposures; those of account b count up to ``length[b]``. NaN = leave as it is.
+    begins
+        (B + 1,): the targets of account b are runs ``begins[b]`` to ``begins[b + 1]``, exclusive, of the next two.
+    starts, values
+        (S,) decision that each run begins with, counted from 0 for each account, and (S, A) target exposures in it.
+        NaN = leave as it is.
     length
         (B,) number of decisions of each account.
     band, account, holding, bars, row, table, leverage, shorting
@@ -54,105 +87,154 @@ def walk_rows(
         (T,) last close known at each row where owned coins of one kind are all that can be held, without funding and
         without a last bar; else empty. Then nothing but the mark can move an account that does not trade.
     equity
-        (B, N + 1) overwritten from column 1 on: equity after each bar. After ruin it stays what it was.
+        (B, N + 1) overwritten from column 1 on: equity after each bar. After ruin it stays what it was. Or (B, 0): then
+        it is not kept.
     sums
         (B, 3) added to: costs (fees, spread, impact, funding) and notional traded, in quote currency, and fills.
-    done, active, target, offset, fills, work
-        Scratch: (B,) zeros, (B,), (B, A), (0, A), (B, A, 9), `lanes.scratch`.
+    seats, offset, work
+        Scratch: `seats`, (0, A), `lanes.scratch`.
     """
-    spot = not shorting and leverage == 1.0
-    owned = False
+    s, spot, owned = seats, not shorting and leverage == 1.0, False
     for a in range(len(table)):
         owned = owned or table[a, OWNED] != 0.0
-    for first in range(0, len(account), LANES):
-        last = min(first + LANES, len(account))
-        busy = True
-        while busy:
-            busy = False
-            for b in range(first, last):
-                active[b] = False
-                if account[b, RUINED] == 0.0 and done[b] < length[b]:
-                    if len(marks) > 0:
-                        _pass_marks(targets[b], length[b], account[b], holding[b], marks, row, b, equity[b], done)
-                    elif not owned:
-                        _pass(targets[b], length[b], account[b], holding[b], bars, row, b, table, spot,
-                              equity[b], sums[b], done)  # fmt: skip
-                    active[b] = done[b] < length[b]
-                    if active[b]:
-                        busy = True
-                        for a in range(len(table)):
-                            target[b, a] = targets[b, done[b], a]
-            if busy:
-                advance_rows(
-                    target[first:last], offset, band, account[first:last], holding[first:last], bars, row[first:last],
-                    active[first:last], table, leverage, shorting, True, fills[first:last], work,
-                )  # fmt: skip
-                for b in range(first, last):
-                    if active[b]:
-                        done[b] += 1
-                        equity[b, done[b]] = account[b, EQUITY]
-                        count(fills[b], sums[b])
-        for b in range(first, last):
-            for k in range(done[b], length[b]):
-                equity[b, k + 1] = account[b, EQUITY]
+    taken = min(len(s.who), len(account))
+    for k in range(taken):
+        _sit(k, k, s, begins, account, holding, row)
+    coming, busy = taken, True
+    while busy:
+        busy = False
+        for k in range(taken):
+            s.active[k] = False
+            while s.who[k] >= 0 and not s.active[k]:
+                b = s.who[k]
+                if s.account[k, RUINED] == 0.0:
+                    _pass(k, s, begins[b + 1], starts, values, length[b], bars, marks, table, spot, owned, equity[b],
+                          sums[b])  # fmt: skip
+                    s.active[k] = s.at[k] < length[b]
+                if not s.active[k]:
+                    _leave(k, s, length[b], account, holding, row, equity[b])
+                    if coming < len(account):
+                        _sit(k, coming, s, begins, account, holding, row)
+                        coming += 1
+            busy = busy or s.active[k]
+        if busy:
+            _order(taken, s, values)
+            advance_rows(
+                s.target[:taken], offset, band, s.account[:taken], s.holding[:taken], bars, s.row[:taken],
+                s.active[:taken], table, leverage, shorting, True, s.fills[:taken], work,
+            )  # fmt: skip
+            _note(taken, s, equity, sums)
 
 
 @inlined
-def _pass_marks(
-    targets: Float, length: int, account: Float, holding: Float, marks: Float, row: Int, b: int, equity: Float,
-    done: Int,
-) -> None:  # fmt: skip
-    """Take one account past the bars in which it does not order and nothing but the mark can change."""
-    k, held, cash = done[b], holding[0, POSITION], account[CASH]
-    if held == 0.0:
-        while k < length and ((targets[k, 0] != targets[k, 0]) | (targets[k, 0] == 0.0)):
-            k += 1
-    else:
-        while k < length and targets[k, 0] != targets[k, 0]:
-            k += 1
-    n = np.uintp(k - done[b])
-    if n > 0:
-        path, known = equity[done[b] + 1 : k + 1], marks[row[b] + 1 : row[b] + 1 + k - done[b]]
-        if held == 0.0:
-            for i in range(n):
-                path[i] = cash
-        else:
-            for i in range(n):
-                path[i] = cash + held * known[i]
-        account[EQUITY] = equity[k]
-        row[b] += k - done[b]
-        holding[0, MARK] = marks[row[b]]
-        done[b] = k
+def _order(taken: int, s: Seats, values: Float) -> None:
+    """Write what the accounts that stopped ask for."""
+    for k in range(taken):
+        if s.active[k]:
+            for a in range(values.shape[1]):
+                s.target[k, a] = values[s.run[k], a]
+
+
+@inlined
+def _note(taken: int, s: Seats, equity: Float, sums: Float) -> None:
+    """Note what the bar that was settled did to them."""
+    for k in range(taken):
+        if s.active[k]:
+            s.at[k] += 1
+            if equity.shape[1] > 0:
+                equity[s.who[k], s.at[k]] = s.account[k, EQUITY]
+            count(s.fills[k], sums[s.who[k]])
+
+
+@inlined
+def _sit(k: int, b: int, s: Seats, begins: Int, account: Float, holding: Float, row: Int) -> None:
+    """Give seat ``k`` to account ``b``."""
+    s.who[k], s.at[k], s.run[k], s.row[k] = b, 0, begins[b], row[b]
+    for j in range(account.shape[1]):
+        s.account[k, j] = account[b, j]
+    for a in range(holding.shape[1]):
+        s.holding[k, a, POSITION], s.holding[k, a, MARK] = holding[b, a, POSITION], holding[b, a, MARK]
+
+
+@inlined
+def _leave(k: int, s: Seats, length: int, account: Float, holding: Float, row: Int, path: Float) -> None:
+    """Write back the account in seat ``k``, which is at its end."""
+    b = s.who[k]
+    row[b] = s.row[k]
+    for j in range(account.shape[1]):
+        account[b, j] = s.account[k, j]
+    for a in range(holding.shape[1]):
+        holding[b, a, POSITION], holding[b, a, MARK] = s.holding[k, a, POSITION], s.holding[k, a, MARK]
+    if len(path) > 0:
+        for i in range(s.at[k], length):
+            path[i + 1] = account[b, EQUITY]
+    s.who[k] = -1
 
 
 @inlined
 def _pass(
-    targets: Float, length: int, account: Float, holding: Float, bars: Float, row: Int, b: int, table: Float,
-    spot: bool, equity: Float, sums: Float, done: Int,
+    k: int, s: Seats, last: int, starts: Int, values: Float, length: int, bars: Float, marks: Float, table: Float,
+    spot: bool, owned: bool, path: Float, sums: Float,
 ) -> None:  # fmt: skip
-    """Take one account past the bars in which it neither orders nor is forced to trade."""
+    """Take the account in seat ``k`` to the next bar in which it orders or may be forced to trade, or to its end."""
+    account, holding = s.account[k], s.holding[k]
+    at, run, quiet = s.at[k], s.run[k], True
+    while quiet and at < length:
+        stop = starts[run + 1] if run + 1 < last else length
+        if at == stop:
+            run += 1
+        elif owned or not _holds(values[run], holding):
+            quiet = False
+        elif len(marks) > 0:
+            _pass_marks(account, holding, marks, s.row[k] + at - s.at[k], at, stop, path)
+            at = stop
+        else:
+            upto = _pass_bars(account, holding, bars, s.row[k] + at - s.at[k], at, stop, table, spot, path, sums)
+            quiet, at = upto == stop, upto
+    s.row[k] += at - s.at[k]
+    s.at[k], s.run[k] = at, run
+
+
+@inlined
+def _pass_marks(account: Float, holding: Float, marks: Float, t: int, at: int, stop: int, path: Float) -> None:
+    """Pass decisions ``at`` to ``stop``, the first made at row ``t``, where nothing but the mark can change."""
+    held, cash, n = holding[0, POSITION], account[CASH], np.uintp(stop - at)
+    if len(path) > 0:
+        part, known = path[at + 1 : stop + 1], marks[t + 1 : t + 1 + stop - at]
+        for i in range(n):
+            part[i] = cash + held * known[i] if held != 0.0 else cash
+    holding[0, MARK] = marks[t + stop - at]
+    account[EQUITY] = cash + held * holding[0, MARK] if held != 0.0 else cash
+
+
+@inlined
+def _pass_bars(
+    account: Float, holding: Float, bars: Float, t: int, at: int, stop: int, table: Float, spot: bool, path: Float,
+    sums: Float,
+) -> int:  # fmt: skip
+    """Pass decisions from ``at`` on, the first made at row ``t``; return the first that has to be settled, or ``stop``.
+
+    What is asked for in them leaves the account as it is.
+    """
     held = False
     for a in range(len(holding)):
         held = held or holding[a, POSITION] != 0.0
-    k, t = done[b], row[b]
-    start = k
     if held:
-        while k < length and _holds(targets[k], holding) and _quiet(account, holding, bars[t + 1], table, spot):
-            k, t = k + 1, t + 1
-            equity[k] = _live_through(account, holding, bars[t], sums)
-        account[EQUITY] = equity[k] if k > start else account[EQUITY]
-    else:
-        worth = account[EQUITY]
-        while k < length and _holds(targets[k], holding):
-            k += 1
-            equity[k] = worth
-        t += k - start
-        for a in range(len(holding)):
-            for u in range(t, t - (k - start), -1):
-                if bars[u, a, CLOSE] == bars[u, a, CLOSE]:
-                    holding[a, MARK] = bars[u, a, CLOSE]
-                    break
-    done[b], row[b] = k, t
+        while at < stop and _quiet(account, holding, bars[t + 1], table, spot):
+            at, t = at + 1, t + 1
+            account[EQUITY] = _live_through(account, holding, bars[t], sums)
+            if len(path) > 0:
+                path[at] = account[EQUITY]
+        return at
+    if len(path) > 0:
+        for i in range(at, stop):
+            path[i + 1] = account[EQUITY]
+    for a in range(len(holding)):
+        for u in range(t + stop - at, t, -1):
+            if bars[u, a, CLOSE] == bars[u, a, CLOSE]:
+                holding[a, MARK] = bars[u, a, CLOSE]
+                break
+    return stop
 
 
 @inlined

@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
-from qframe_rl.agent import Agent, Planner
+from qframe_rl.agent import Agent, Planner, Runs, Sparse
 from qframe_rl.config import UserError
 from qframe_rl.gym.market import Market
 from qframe_rl.jit import compiled, inlined
@@ -35,14 +35,14 @@ from qframe_rl.kernel.columns import (
 from qframe_rl.kernel.lanes import LANES, scratch
 from qframe_rl.kernel.rows import advance_rows, target_rows
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, OWNED, TAKER, VOLUME_SHARE, Rules
-from qframe_rl.kernel.walk import count, walk_rows
+from qframe_rl.kernel.walk import count, seats, walk_rows
 from qframe_rl.risk.columns import Watch, watch_for
 from qframe_rl.risk.rows import begin_rows, guarded_rows
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Int, Orders, Record, Segment
 
 T = TypeVar("T")
-_AT_ONCE = 16
-"""Lanes of a sweep that are in memory at once: few, so that their targets and curves stay in the cache."""
+_AT_ONCE = {True: 16, False: 512}
+"""Lanes of a sweep that are in memory at once: few where their curves are kept, so that those stay in the cache."""
 _TOGETHER = LANES
 """Lanes that are walked side by side: as many accounts as the kernel settles at once."""
 
@@ -54,11 +54,16 @@ class Lane:
     history: History
     first: int
     """Row of the first decision; orders settle from the next row on."""
-    targets: Float
-    """(N, A) target exposures decided at rows ``first``, ``first + 1``, ...; NaN = leave as it is."""
+    runs: Runs
+    """Target exposures of N decisions at rows ``first``, ``first + 1``, ...; NaN = leave as it is."""
     band: float
     window: int
     """Bars shown at the first decision: those from which the first marks are taken."""
+
+    @property
+    def targets(self) -> Float:
+        """(N, A) target exposures, decision by decision."""
+        return self.runs.dense()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +71,7 @@ class Result:
     """What one lane came to."""
 
     equity: Float
-    """(N + 1,) quote currency: before the first bar, and after each bar. After ruin it stays what it was."""
+    """(N + 1,) quote currency: before and after each bar, unchanged after ruin; (2,), first and last without curves."""
     costs: float
     """Fees, spread, impact and funding paid, quote currency."""
     notional: float
@@ -106,8 +111,15 @@ def lane(agent: Planner, history: History, segment: Segment, window: int, *, del
     if start < delay:
         raise UserError(f"{history.source.origin}: {delay} more bars are needed before the first decision.")
     seen = slice(start - delay, segment.stop - delay)
-    targets = agent.targets(history.values[seen], history.time[seen], window - 1)[:-1]
-    return Lane(history, first, targets, agent.band, window)
+    shown = history.values[seen], history.time[seen], window - 1
+    runs = cast(Sparse, agent).runs(*shown) if hasattr(agent, "runs") else _runs_of(agent.targets(*shown))
+    return Lane(history, first, runs.until(runs.length - 1), agent.band, window)
+
+
+def _runs_of(targets: Float) -> Runs:
+    same = (targets[1:] == targets[:-1]) | (np.isnan(targets[1:]) & np.isnan(targets[:-1]))
+    starts = np.concatenate([[0], 1 + np.flatnonzero(~same.all(axis=1))])
+    return Runs(len(targets), starts, targets[starts])
 
 
 def batch(market: Market, lanes: Sequence[Lane]) -> list[Result]:
@@ -122,7 +134,7 @@ def batch(market: Market, lanes: Sequence[Lane]) -> list[Result]:
     return [found[k] for k in range(len(lanes))]
 
 
-def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T]) -> list[T]:
+def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T], *, curves: bool = True) -> list[T]:
     """Settle any number of lanes, and keep of each no more than its score.
 
     Lanes are taken as they come, so they may be made on the way, and the memory of their curves is used again: a
@@ -133,28 +145,26 @@ def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T]) -
     market
         Rules and cash.
     lanes
-        The backtests.
+        The backtests; they must share a band.
     score
         What to keep of a result; its arrays are only good until it returns.
+    curves
+        Whether a result has its whole equity curve; else only what it began and ended with, which is faster.
     """
-    buffers: dict[int, Float] = {}
+    buffer = np.empty(0)
 
     def room(shape: tuple[int, ...]) -> Float:
+        nonlocal buffer
         size = math.prod(shape)
-        if len(buffers.get(len(shape), ())) < size:
-            buffers[len(shape)] = np.empty(size)
-        return buffers[len(shape)][:size].reshape(shape)
+        buffer = buffer if len(buffer) >= size else np.empty(size)
+        return buffer[:size].reshape(shape)
 
-    kept, coming = [], iter(lanes)
-    tape: tuple[tuple[int, ...], tuple[Float, list[int]]] = ((), (np.empty(0), []))
-    while group := list(islice(coming, _AT_ONCE)):
-        for band in dict.fromkeys(one.band for one in group):
-            if band != group[0].band:
-                raise ValueError("the lanes of a sweep must share a band")
-        names = tuple(id(one.history) for one in group)
-        if tape[0] != names:
-            tape = (names, _tape(group))
-        kept += [score(result) for result in _Walk(market, group, tape[1]).results(room)]
+    kept, coming, tape = [], iter(lanes), None
+    while group := list(islice(coming, _AT_ONCE[curves])):
+        if any(one.band != group[0].band for one in group):
+            raise ValueError("the lanes of a sweep must share a band")
+        tape = tape if tape is not None and tape.serves(group) else _Tape(market, group)
+        kept += [score(result) for result in _Walk(market, group, tape).results(room if curves else None)]
     return kept
 
 
@@ -169,7 +179,7 @@ def records(market: Market, lanes: Sequence[Lane]) -> list[Record]:
 
 def _groups(lanes: Sequence[Lane]) -> Iterator[list[int]]:
     """Indices of lanes to walk side by side: of one band, and of about the same length."""
-    order = sorted(range(len(lanes)), key=lambda k: (lanes[k].band, -len(lanes[k].targets), k))
+    order = sorted(range(len(lanes)), key=lambda k: (lanes[k].band, -lanes[k].runs.length, k))
     at = 0
     while at < len(order):
         stop = at + 1
@@ -184,69 +194,110 @@ def planner(agent: Agent) -> Planner | None:
     return agent if isinstance(agent, Planner) else None
 
 
+class _Tape:
+    """The distinct histories of lanes, end to end."""
+
+    def __init__(self, market: Market, lanes: Sequence[Lane]):
+        # Held, so that as long as the tape lives no other history can have the identity of one of these.
+        self.histories = list({id(one.history): one.history for one in lanes}.values())
+        begins = np.cumsum([0, *(len(history) for history in self.histories)]).tolist()
+        self._begins = {id(history): begin for history, begin in zip(self.histories, begins, strict=False)}
+        parts = [bars_of(history.values, history.funding, history.final) for history in self.histories]
+        self.bars = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self.marks = _marks_alone(self.bars, market.rules)
+        self._first: dict[tuple[int, int, int], Float] = {}
+
+    def serves(self, lanes: Sequence[Lane]) -> bool:
+        """Whether the bars of all these lanes are on it."""
+        return all(id(one.history) in self._begins for one in lanes)
+
+    def rows(self, lanes: Sequence[Lane]) -> Int:
+        """(B,) row of each lane's first decision."""
+        return np.array([self._begins[id(one.history)] + one.first for one in lanes])
+
+    def first_marks(self, one: Lane) -> Float:
+        """(A,) last traded close among the bars of a lane's warm-up, NaN where there is none."""
+        key = (id(one.history), one.first, one.window)
+        if key not in self._first:
+            seen = one.history.values[max(0, one.first - one.window + 1) : one.first + 1, :, CLOSE]
+            rows = np.where(np.isnan(seen), -1, np.arange(len(seen))[:, None]).max(axis=0)
+            close = seen[np.maximum(rows, 0), np.arange(seen.shape[1])]
+            self._first[key] = np.where(rows < 0, np.nan, close)
+        return self._first[key]
+
+
 class _Walk:
     """A group of lanes: accounts, the tape that they walk along, and where they are on it."""
 
-    def __init__(self, market: Market, lanes: Sequence[Lane], tape: tuple[Float, list[int]] | None = None):
+    def __init__(self, market: Market, lanes: Sequence[Lane], tape: _Tape | None = None):
         self.market, self.lanes = market, lanes
-        self.bars, offsets = tape or _tape(lanes)
+        self.tape = tape or _Tape(market, lanes)
         n, b = len(market.instruments), len(lanes)
-        self.length = np.array([len(one.targets) for one in lanes])
-        self.row = np.array([offset + one.first for offset, one in zip(offsets, lanes, strict=True)])
+        self.length = np.array([one.runs.length for one in lanes])
+        self.row = self.tape.rows(lanes)
         self.account, self.holding = opened(market.cash, b), np.zeros((b, n, 2))
-        self.holding[:, :, MARK] = np.stack([_marks(one) for one in lanes])
+        self.holding[:, :, MARK] = np.stack([self.tape.first_marks(one) for one in lanes])
         self.watch = watch_for(market.limits, market.rules.table, b)
 
-    def results(self, room: Callable[[tuple[int, ...]], Float]) -> list[Result]:
-        """What each account came to; ``room`` makes arrays."""
-        (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
-        targets, equity, sums = room((b, steps, a)), room((b, steps + 1)), np.zeros((b, 3))
-        for k, one in enumerate(self.lanes):
-            targets[k, : len(one.targets)] = one.targets
-        equity[:, 0] = self.account[:, EQUITY]
+    def results(self, room: Callable[[tuple[int, ...]], Float] | None) -> list[Result]:
+        """What each account came to; ``room`` makes the array of their curves, which are not kept without it."""
+        b, steps, before = len(self.lanes), int(self.length.max()), self.account[:, EQUITY, None].copy()
+        sums, kept = np.zeros((b, 3)), room is not None or self.watch is not None
+        curves = (room or np.empty)((b, steps + 1 if kept else 0))
+        curves[:, :1] = before
         if self.watch is not None:
-            self._guarded(self.watch, targets, equity, sums, np.empty((0, b, 0)))
+            self._guarded(self.watch, self._targets(), curves, sums, np.empty((0, b, 0)))
         else:
-            walk_rows(
-                targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars,
-                _marks_alone(self.bars, rules), self.row, rules.table, rules.leverage, rules.shorting, equity, sums,
-                np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_), np.empty((b, a)), np.empty((0, a)),
-                np.zeros((b, a, N_FILLS)), scratch(a),
-            )  # fmt: skip
+            self._free(curves, sums)
+        ends = np.hstack([before, self.account[:, EQUITY, None]])
         return [
-            Result(equity[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]))
+            Result(
+                ends[k] if room is None else curves[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2])
+            )
             for k, n in enumerate(self.length.tolist())
         ]
+
+    def _free(self, curves: Float, sums: Float) -> None:
+        """Walk without limits, from change to change of what is asked for."""
+        a, rules, runs = self.holding.shape[1], self.market.rules, [one.runs for one in self.lanes]
+        walk_rows(
+            np.cumsum([0, *(len(part.starts) for part in runs)]), np.concatenate([part.starts for part in runs]),
+            np.concatenate([part.values for part in runs]), self.length, self.lanes[0].band, self.account, self.holding,
+            self.tape.bars, self.tape.marks, self.row, rules.table, rules.leverage, rules.shorting, curves, sums,
+            seats(a), np.empty((0, a)), scratch(a),
+        )  # fmt: skip
+
+    def _targets(self) -> Float:
+        """(B, N, A) target exposures, decision by decision."""
+        out = np.full((len(self.lanes), int(self.length.max()), self.holding.shape[1]), np.nan)
+        for k, one in enumerate(self.lanes):
+            out[k, : one.runs.length] = one.targets
+        return out
 
     def records(self) -> list[Record]:
         """Journals: rows of cash, loss absorbed, positions, marks, orders and fills, chained as `Journal` chains."""
         (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
-        targets, rows = np.full((steps, b, a), np.nan), np.zeros((steps + 1, b, 2 + 14 * a))
-        for k, one in enumerate(self.lanes):
-            targets[: len(one.targets), k] = one.targets
+        targets, rows = self._targets(), np.zeros((steps + 1, b, 2 + 14 * a))
         rows[0, :, 0], rows[0, :, 2 + a : 2 + 2 * a] = self.account[:, CASH], self.holding[:, :, MARK]
         rows[0, :, 2 + 3 * a : 2 + 5 * a] = np.nan
         ends, active = np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_)
         if self.watch is not None:
-            planned = np.ascontiguousarray(np.moveaxis(targets, 0, 1))
-            ends = self._guarded(self.watch, planned, np.empty((b, steps + 1)), np.zeros((b, 3)), rows)
+            ends = self._guarded(self.watch, targets, np.empty((b, steps + 1)), np.zeros((b, 3)), rows)
         else:
             _walk(
-                targets, self.lanes[0].band, self.account, self.holding, self.bars, self.row, self.length, rules.table,
-                rules.leverage, rules.shorting, np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a),
-                np.empty((0, a)), active, ends, rows,
+                np.ascontiguousarray(np.moveaxis(targets, 0, 1)), self.lanes[0].band, self.account, self.holding,
+                self.tape.bars, self.row, self.length, rules.table, rules.leverage, rules.shorting,
+                np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a), np.empty((0, a)), active, ends, rows,
             )  # fmt: skip
         return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
 
     def _guarded(self, watch: Watch, targets: Float, equity: Float, sums: Float, rows: Float) -> Int:
         """Walk held to limits; ``rows`` of journals are written if there is room for any. Return the bars of each."""
         (b, _, a), rules, ends = targets.shape, self.market.rules, np.zeros(len(targets), dtype=np.int64)
-        time = np.concatenate(
-            [history.time for history in {id(one.history): one.history for one in self.lanes}.values()]
-        )
+        time = np.concatenate([history.time for history in self.tape.histories])
         begin_rows(np.ones(b, dtype=np.bool_), self.account, time, self.row, watch)
         _walk_guarded(
-            targets, self.length, self.lanes[0].band, self.account, self.holding, self.bars, time, self.row,
+            targets, self.length, self.lanes[0].band, self.account, self.holding, self.tape.bars, time, self.row,
             rules.table, rules.leverage, rules.shorting, watch, equity, sums, rows, ends, np.zeros(b, dtype=np.bool_),
             np.zeros((b, a)), np.empty((0, a)), np.zeros((b, a, N_FILLS)), scratch(a),
         )  # fmt: skip
@@ -331,27 +382,6 @@ def _note(account: Float, holding: Float, orders: Float, fills: Float, out: Floa
             out[2 + (2 + k) * n + a] = orders[a, k]
         for k in range(9):
             out[2 + (5 + k) * n + a] = fills[a, k]
-
-
-def _marks(one: Lane) -> Float:
-    """(A,) last traded close among the bars of the warm-up, NaN where there is none."""
-    seen = one.history.values[max(0, one.first - one.window + 1) : one.first + 1, :, CLOSE]
-    rows = np.where(np.isnan(seen), -1, np.arange(len(seen))[:, None]).max(axis=0)
-    return np.where(rows < 0, np.nan, seen[np.maximum(rows, 0), np.arange(seen.shape[1])])
-
-
-def _tape(lanes: Sequence[Lane]) -> tuple[Float, list[int]]:
-    """Lay the distinct histories of the lanes end to end, (T, A, 8); and say where each lane's begins."""
-    begins: dict[int, int] = {}
-    parts: list[Float] = []
-    total = 0
-    for one in lanes:
-        if id(one.history) not in begins:
-            begins[id(one.history)] = total
-            history = one.history
-            parts.append(bars_of(history.values, history.funding, history.final))
-            total += len(history)
-    return (parts[0] if len(parts) == 1 else np.concatenate(parts)), [begins[id(one.history)] for one in lanes]
 
 
 def with_costs(market: Market, factor: float) -> Market:

@@ -8,20 +8,22 @@ from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.kernel.columns import (
     ABSORBED,
     CASH,
+    DUE,
+    FINAL,
     LIMIT,
     MARK,
+    N_BAR,
     N_FILLS,
     POSITION,
     QUANTITY,
     RUINED,
     STOP,
-    bar_of,
     opened,
 )  # fmt: skip
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules
-from qframe_rl.types import CLOSE, Account, Bar, Fills, Orders
+from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Orders
 
 _ROW = np.zeros(1, dtype=np.int64)
 _ACTIVE = np.ones(1, dtype=np.bool_)
@@ -47,7 +49,7 @@ class SimulatedVenue:
         self._holding[0, :, MARK] = np.nan
         self._pending = np.zeros((1, n, 3))
         self._tradable = np.zeros(n, dtype=np.bool_)
-        self._work = scratch(n)
+        self._bar, self._work = np.zeros((1, n, N_BAR)), scratch(n)
 
     def carried(self) -> Plain:
         """The account between two bars, as JSON."""
@@ -72,20 +74,20 @@ class SimulatedVenue:
         ValueError
             If a quantity is not finite, or if the shapes do not fit the account.
         """
-        quantity, limit, stop = (np.asarray(field, dtype=np.float64) for field in orders)
+        quantity = np.asarray(orders.quantity, dtype=np.float64)
         if quantity.shape != self._tradable.shape or not np.isfinite(quantity).all():
             raise ValueError(f"orders must be {len(self._tradable)} finite quantities, got {quantity}")
         pending = self._pending[0]
         pending[:, QUANTITY] = np.where(self._tradable, quantity, 0.0)
-        pending[:, LIMIT] = limit
-        pending[:, STOP] = stop
+        pending[:, LIMIT] = orders.limit
+        pending[:, STOP] = orders.stop
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar: the pending orders meet it, then they are gone."""
         fills = np.empty((1, len(self._tradable), N_FILLS))
         rules, money = self.rules, self._money
         settle_rows(
-            money, self._holding, self._pending, bar_of(bar), _ROW, _ACTIVE,
+            money, self._holding, self._pending, self._laid_out(bar), _ROW, _ACTIVE,
             rules.table, rules.leverage, rules.shorting, fills, self._work,
         )  # fmt: skip
         self._pending[0, :, QUANTITY] = 0.0
@@ -93,3 +95,9 @@ class SimulatedVenue:
         self.terminated = self.terminated or bool(money[0, RUINED])
         self.account = self._stated()
         return Fills.of(fills[0], np.array(money[0, ABSORBED]))
+
+    def _laid_out(self, bar: Bar) -> Float:
+        """The bar as the kernel reads it, (1, A, 8), in memory that is used again."""
+        out = self._bar[0]
+        out[:, :5], out[:, DUE], out[:, FINAL] = bar.values[:, :5], bar.funding, bar.final
+        return self._bar

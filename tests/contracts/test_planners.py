@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from qframe_rl import catalog
-from qframe_rl.agent import Planner, View
+from qframe_rl.agent import Planner, Sparse, View
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.batch import batch, lane, records, with_costs
+from qframe_rl.runner.batch import batch, lane, records, sweep, with_costs
 from qframe_rl.types import History, Orders, Segment
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, market_for
@@ -85,6 +85,44 @@ def test_what_is_stated_ahead_does_not_look_ahead() -> None:
         for stop in np.random.default_rng(0).choice(np.arange(first + 1, len(history)), 50, replace=False):
             part = agent.targets(history.values[:stop], history.time[:stop], first)
             assert np.array_equal(part, whole[: stop - first], equal_nan=True), (name, stop)
+
+
+@pytest.mark.parametrize(("kind", "n"), [("spot", 1), ("perpetual", 3)])
+def test_runs_say_what_decisions_one_by_one_say(kind: str, n: int) -> None:
+    """Leaping from crossing to crossing finds what looking at every bar finds."""
+    history = bars(kind, n)
+    found = [agent for agent in planners(kind, n).values() if isinstance(agent, Sparse)]
+    assert found
+    for agent in found:
+        first = agent.window + 4
+        runs = agent.runs(history.values, history.time, first)
+        assert runs.length == len(history) - first
+        assert runs.starts[0] == 0
+        assert (np.diff(runs.starts) > 0).all()
+        assert np.array_equal(agent.targets(history.values, history.time, first), runs.dense(), equal_nan=True)
+        for length in (1, 7, runs.length - 1):
+            assert np.array_equal(runs.until(length).dense(), runs.dense()[:length], equal_nan=True)
+
+
+def test_a_sweep_gives_what_a_batch_gives() -> None:
+    """More lanes than seats, of two lengths, so that accounts take over the seats of others."""
+    history = bars("perpetual", 1)
+    market = market_for(history)
+    module = catalog.load("agents", "mean_reversion")
+    brief = market.brief(history.columns, 0)
+    settings = [module.Config(mean_bars=20 + k % 7, entry=0.6 + 0.02 * k, max_age_days=0.5 + k % 3) for k in range(90)]
+    lanes = [
+        lane(module.make(config, brief), history, Segment(400, 900 if k % 2 else 700), 400)
+        for k, config in enumerate(settings)
+    ]
+    batched = batch(market, lanes)
+    assert sum(result.trades for result in batched) > 0
+    swept = sweep(market, lanes, lambda r: (r.equity.copy(), r.costs, r.notional, r.trades))
+    ended = sweep(market, lanes, lambda r: (r.equity.copy(), r.costs, r.notional, r.trades), curves=False)
+    for one, kept, end in zip(batched, swept, ended, strict=True):
+        assert np.array_equal(kept[0], one.equity)
+        assert np.array_equal(end[0], one.equity[[0, -1]])
+        assert kept[1:] == end[1:] == (one.costs, one.notional, one.trades)
 
 
 class Told:
