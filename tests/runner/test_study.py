@@ -262,7 +262,7 @@ def test_a_learner_is_walked_once_for_figures_and_journal(tmp_path: Path) -> Non
     history = synthetic("gbm", 2500, seed=2)
     market = make_market(Ref(name="auto"), history.instruments, history.columns, history.bar_ns)
     bench = Bench(history, market, tmp_path, Silent(), 0, resume=False)
-    subject = bench.subject("mean_reversion", {"entry": "fitted", "regime_bars": 60, "mean_bars": 24}, 1)
+    subject = bench.subject("direct_rl", dict(catalog.load("agents", "direct_rl").QUICK), 1)
     assert subject.learns
     folds = list(Study(walk_forward=2).walk(len(history), validated=True).split(history))
     for window in bench.windows(subject, folds, "walk-forward", kept=True):
