@@ -12,13 +12,13 @@ from experiments.cli import BarScreen, Parser, console, data_settings, door, giv
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.plan import Study
+from qframe_rl.runner.study.plan import Study
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from qframe_rl.runner.evaluate import Evaluation
-    from qframe_rl.runner.study import Studied
+    from qframe_rl.runner.study.study import Studied
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 STUDY = {"data": None, "agents": None, "agent": None, "risk": None, "level": None}
@@ -110,7 +110,7 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.fan import fan_of
-        from qframe_rl.runner.study import study
+        from qframe_rl.runner.study.study import study
 
         with fan_of(given["on"]) as fan:
             screen.end("start up")

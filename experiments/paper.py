@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qframe_rl.checkpoint import Checkpoint
-    from qframe_rl.runner.open import Opened
-    from qframe_rl.runner.paper import Result
+    from qframe_rl.runner.live.open import Opened
+    from qframe_rl.runner.live.paper import Result
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 
@@ -150,8 +150,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
     from qframe_rl.runner.evaluate import limits_for
-    from qframe_rl.runner.paper import paper
-    from qframe_rl.runner.status import Line
+    from qframe_rl.runner.live.paper import paper
+    from qframe_rl.runner.live.status import Line
 
     _check_orders(given, limits)
     out = console(to_stderr=True)
@@ -183,14 +183,14 @@ def _check_orders(given: dict[str, Any], limits: Limits) -> None:
     if given["orders"] != "paper" and given["feed"] != "ccxt":
         raise UserError("--orders needs the bars of an exchange: add --feed ccxt.")
     if given["orders"] == "real":
-        from qframe_rl.runner.permit import check_real
+        from qframe_rl.runner.live.permit import check_real
 
         check_real(given["i_accept_real_money_risk"], limits, given["paper_record"])
 
 
 def _opened(given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float) -> Opened:
     """Market, agent and feed of the session."""
-    from qframe_rl.runner.open import opened_live, opened_replay
+    from qframe_rl.runner.live.open import opened_live, opened_replay
 
     if given["feed"] == "ccxt":
         return opened_live(
@@ -205,7 +205,7 @@ def _opened(given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str,
 
 def _said(result: Result, out: Console, *, as_json: bool) -> dict[str, Any] | None:
     """Say how it ended; the JSON object where one is asked for."""
-    from qframe_rl.runner.status import drift_said
+    from qframe_rl.runner.live.status import drift_said
 
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
     drift = drift_said(result.drift_bps, result.drift_fills)
@@ -238,7 +238,7 @@ def _real(opened: Any, given: dict[str, Any], limits: Limits) -> tuple[Limits, A
     UserError
         For a condition, or a key that is missing.
     """
-    from qframe_rl.runner.permit import check_period, exchange_venue
+    from qframe_rl.runner.live.permit import check_period, exchange_venue
 
     if given["orders"] == "real":
         check_period(given["paper_record"], opened.terms)

@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if given["verify"]:
         return {"events": head.seq, "head": head.hash.hex()} if given["json"] else None
     from qframe_rl.journal.ledger import Differs
-    from qframe_rl.runner.open import reopened
-    from qframe_rl.runner.paper import replay
-    from qframe_rl.runner.status import drift_said
+    from qframe_rl.runner.live.open import reopened
+    from qframe_rl.runner.live.paper import replay
+    from qframe_rl.runner.live.status import drift_said
 
     market, agent, terms = reopened(path, given["checkpoint"])
     result: dict[str, Any] = {"events": head.seq, "head": head.hash.hex(), "identical": True, "differs": None}

@@ -71,7 +71,7 @@ def _board(given: dict[str, Any]) -> dict[str, Any] | None:
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.evaluate.table import render
-        from qframe_rl.runner.board import plain, write_boards
+        from qframe_rl.runner.study.board import plain, write_boards
 
         screen.end("start up")
         done = write_boards(given["places"], given["out"] or given["places"][0], given["title"], screen)

@@ -15,7 +15,7 @@ from qframe_rl.config import UserError, build, nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from qframe_rl.runner.gates import Bench, Case, Trained, Verdict
+    from qframe_rl.runner.solve.gates import Bench, Case, Trained, Verdict
 
 CASES = Path(__file__).resolve().parent / "solve.toml"
 DEFAULT_AGENTS = ("ppo", "sb3")
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.fan import fan_of
-        from qframe_rl.runner.gates import Bench
+        from qframe_rl.runner.solve.gates import Bench
 
         cases = load_cases(given["cases"])
         plan = planned(cases, given["markets"], given["agents"])
@@ -87,7 +87,7 @@ def load_cases(path: Path) -> dict[str, Case]:
     UserError
         If it is missing or broken.
     """
-    from qframe_rl.runner.gates import Case
+    from qframe_rl.runner.solve.gates import Case
 
     return {name: build(Case, table, f"{path.name}: {name}") for name, table in _read(path).items()}
 
@@ -109,7 +109,7 @@ def planned(cases: Mapping[str, Case], markets: Sequence[str], agents: str | Non
     UserError
         For an unknown market or agent.
     """
-    from qframe_rl.runner.gates import can_solve
+    from qframe_rl.runner.solve.gates import can_solve
 
     for name in markets:
         if name not in cases:
@@ -134,8 +134,8 @@ def planned(cases: Mapping[str, Case], markets: Sequence[str], agents: str | Non
 
 def solve(bench: Bench, market: str, labels: Sequence[str], seeds: int, folder: Path) -> list[Verdict]:
     """Train and judge all agents on one market, and draw their policies."""
-    from qframe_rl.runner.gates import Cell, optimum, verdict
-    from qframe_rl.runner.portrait import policy_figure
+    from qframe_rl.runner.solve.gates import Cell, optimum, verdict
+    from qframe_rl.runner.solve.portrait import policy_figure
 
     trained: dict[str, list[Trained]] = {label: [] for label in labels}
     for one in bench.train([Cell(market, label, run) for label in labels for run in range(seeds)]):

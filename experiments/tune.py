@@ -12,12 +12,12 @@ from experiments.cli import BarScreen, Interrupted, Parser, console, door, locat
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.tune_plan import Tune
+from qframe_rl.runner.tune.plan import Tune
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from qframe_rl.runner.tune import Tuned
+    from qframe_rl.runner.tune.tune import Tuned
 
 DATA_OPTIONS = {"since": "from", "until": "to", "seed": "data-seed"}
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.fan import fan_of
-        from qframe_rl.runner.tune import tune
+        from qframe_rl.runner.tune.tune import tune
 
         with fan_of(own["on"]) as fan:
             screen.end("start up", fan.where)

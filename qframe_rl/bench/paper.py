@@ -20,9 +20,9 @@ from qframe_rl.gym.market import Market
 from qframe_rl.risk.engine import Verdict
 from qframe_rl.runner.backtest import window_of
 from qframe_rl.runner.deploy import make_agent, make_market
+from qframe_rl.runner.live.paper import Result, Terms, paper, replay
+from qframe_rl.runner.live.recorded import ReplayFeed
 from qframe_rl.runner.log import Screen
-from qframe_rl.runner.paper import Result, Terms, paper, replay
-from qframe_rl.runner.recorded import ReplayFeed
 from qframe_rl.types import History, Orders, Segment
 
 _WARM_UP = 400

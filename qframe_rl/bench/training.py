@@ -16,7 +16,7 @@ from qframe_rl.config import Ref, UserError
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.runner.log import Screen
-from qframe_rl.runner.solve import ProblemTask, scores
+from qframe_rl.runner.solve.solve import ProblemTask, scores
 
 THREADS = 2
 _BARS = 50_000

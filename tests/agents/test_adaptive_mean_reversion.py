@@ -20,8 +20,8 @@ from qframe_rl.features import frozen
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.interface import rebalance
+from qframe_rl.runner.study.windows import run_all
 from qframe_rl.runner.task import MarketTask
-from qframe_rl.runner.windows import run_all
 from qframe_rl.theory import ar1_flip
 from qframe_rl.types import CLOSE, Float, Int, Orders, Segment, parse_time
 from tests.agents.planted import switching

@@ -21,7 +21,7 @@ from qframe_rl.config import Ref, UserError, build
 from qframe_rl.gym.make import make_problem
 from qframe_rl.rllib.act import Actor, joined, part
 from qframe_rl.rllib.names import ALGORITHMS, Algorithm
-from qframe_rl.runner.solve import ProblemTask, scores
+from qframe_rl.runner.solve.solve import ProblemTask, scores
 from tests.contracts import checks
 from tests.rays import one_ray
 

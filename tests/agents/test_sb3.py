@@ -17,7 +17,7 @@ from qframe_rl.config import Ref, UserError, build
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.market import whole
 from qframe_rl.runner.deploy import make_market
-from qframe_rl.runner.solve import ProblemTask, scores
+from qframe_rl.runner.solve.solve import ProblemTask, scores
 from qframe_rl.types import History
 from tests.contracts import checks
 from tests.markets import history_of, panel

@@ -15,7 +15,7 @@ from qframe_rl import catalog
 from qframe_rl.config import Ref, UserError
 from qframe_rl.gym.make import is_problem, make_problem
 from qframe_rl.gym.problem import Problem
-from qframe_rl.runner.solve import scores
+from qframe_rl.runner.solve.solve import scores
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in catalog.problems()),

@@ -22,9 +22,9 @@ from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.faults import script_of
 from qframe_rl.rehearsal.market import Market
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.open import Opened, opened_live
-from qframe_rl.runner.paper import Result, paper
-from qframe_rl.runner.permit import exchange_venue
+from qframe_rl.runner.live.open import Opened, opened_live
+from qframe_rl.runner.live.paper import Result, paper
+from qframe_rl.runner.live.permit import exchange_venue
 from qframe_rl.types import HOUR, Orders
 from qframe_rl.venues.ccxt import ExchangeVenue
 from tests.experiments.test_rehearsed_paper import Lockstep, account, same_again

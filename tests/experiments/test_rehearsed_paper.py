@@ -28,9 +28,9 @@ from qframe_rl.rehearsal.market import Market
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.evaluate import data_for
-from qframe_rl.runner.open import Opened, opened_live, reopened
-from qframe_rl.runner.paper import paper, replay
-from qframe_rl.runner.permit import account_client, check_period, exchange_venue
+from qframe_rl.runner.live.open import Opened, opened_live, reopened
+from qframe_rl.runner.live.paper import paper, replay
+from qframe_rl.runner.live.permit import account_client, check_period, exchange_venue
 from qframe_rl.types import HOUR, Record, Segment
 from tests.markets import START, panel
 

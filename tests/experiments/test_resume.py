@@ -18,7 +18,7 @@ from experiments import control, paper, replay, train
 from experiments.cli import door
 from qframe_rl.journal.ledger import REMARKS, Ledger
 from qframe_rl.journal.store import read, verify
-from qframe_rl.runner.recorded import Recording
+from qframe_rl.runner.live.recorded import Recording
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from experiments import solve, train
 from experiments.cli import door
 from qframe_rl import catalog
-from qframe_rl.runner import gates
+from qframe_rl.runner.solve import gates
 
 CASES = """
 [fast]

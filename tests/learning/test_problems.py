@@ -10,7 +10,7 @@ from experiments.solve import CASES, load_cases
 from qframe_rl import catalog
 from qframe_rl.config import build
 from qframe_rl.gym.make import make_problem
-from qframe_rl.runner.solve import ProblemTask, measure
+from qframe_rl.runner.solve.solve import ProblemTask, measure
 from tests.contracts.checks import Quiet
 
 SHORTER = {

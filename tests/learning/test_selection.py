@@ -22,7 +22,7 @@ from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.choose import choose, validation_rows
 from qframe_rl.runner.deploy import make_market
-from qframe_rl.runner.windows import run_all
+from qframe_rl.runner.study.windows import run_all
 from qframe_rl.types import HOUR, Float, History, Int, Record, Segment
 from tests.evaluate.made import cash_record
 

@@ -12,10 +12,10 @@ from experiments import report as report_door
 from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.board import board_figure, markdown, order
 from qframe_rl.evaluate.report.verdict import in_short
-from qframe_rl.runner.board import write_boards
 from qframe_rl.runner.log import Silent
-from qframe_rl.runner.plan import Study
-from qframe_rl.runner.study import Studied, study
+from qframe_rl.runner.study.board import write_boards
+from qframe_rl.runner.study.plan import Study
+from qframe_rl.runner.study.study import Studied, study
 
 DATA = {"data": "synthetic:gbm", "bars": 3000, "seed": 3}
 

@@ -21,11 +21,11 @@ from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.fan import Cluster, Fan, Here, Mute, Notes, fan_of
 from qframe_rl.runner.log import Silent
-from qframe_rl.runner.plan import Study
-from qframe_rl.runner.study import study
+from qframe_rl.runner.study.plan import Study
+from qframe_rl.runner.study.study import study
 from qframe_rl.runner.train import train as run_train
-from qframe_rl.runner.tune import tune
-from qframe_rl.runner.tune_plan import Tune
+from qframe_rl.runner.tune.plan import Tune
+from qframe_rl.runner.tune.tune import tune
 from tests.runner import fanned
 
 TRAIN: dict[str, Any] = {

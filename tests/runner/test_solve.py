@@ -10,9 +10,9 @@ import pytest
 from qframe_rl.config import Ref
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Curve
-from qframe_rl.runner.gates import Case, Cell, Reached, Trained, verdict
-from qframe_rl.runner.portrait import policy_figure
-from qframe_rl.runner.solve import ProblemTask, measure, scores
+from qframe_rl.runner.solve.gates import Case, Cell, Reached, Trained, verdict
+from qframe_rl.runner.solve.portrait import policy_figure
+from qframe_rl.runner.solve.solve import ProblemTask, measure, scores
 
 
 class Follows:

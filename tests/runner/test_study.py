@@ -23,11 +23,11 @@ from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.deploy import make_agent, make_market
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.log import Silent
-from qframe_rl.runner.plan import Study
 from qframe_rl.runner.report import write_report
-from qframe_rl.runner.study import study
+from qframe_rl.runner.study.plan import Study
+from qframe_rl.runner.study.study import study
+from qframe_rl.runner.study.windows import Bench, grid, journals, run_all, score
 from qframe_rl.runner.train import train
-from qframe_rl.runner.windows import Bench, grid, journals, run_all, score
 from qframe_rl.types import Segment, iso
 
 SMALL: dict[str, Any] = {

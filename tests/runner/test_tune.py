@@ -20,16 +20,16 @@ from qframe_rl.config import Base, Range, UserError, build, search, searched, sp
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.trials import NAME, Trials
 from qframe_rl.feeds.load import load
-from qframe_rl.runner import tune_search
 from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.deploy import make_agent, make_market
 from qframe_rl.runner.fan import Here
 from qframe_rl.runner.log import Silent
-from qframe_rl.runner.tune import TUNED, tune
-from qframe_rl.runner.tune_plan import Budget, Tune, space
-from qframe_rl.runner.tune_score import Part, figures, parts_of
-from qframe_rl.runner.tune_search import FRONT, Tried, front
-from qframe_rl.runner.windows import score
+from qframe_rl.runner.study.windows import score
+from qframe_rl.runner.tune import search as searching
+from qframe_rl.runner.tune.plan import Budget, Tune, space
+from qframe_rl.runner.tune.score import Part, figures, parts_of
+from qframe_rl.runner.tune.search import FRONT, Tried, front
+from qframe_rl.runner.tune.tune import TUNED, tune
 from qframe_rl.types import HOUR, Segment
 
 pytest.importorskip("optuna")
@@ -249,7 +249,7 @@ def test_figures_of_an_account_that_lost_everything() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tune_search, "find_spec", lambda name: None if name == "cmaes" else name)
+    monkeypatch.setattr(searching, "find_spec", lambda name: None if name == "cmaes" else name)
     with pytest.raises(UserError, match="needs cmaes: pip install"):
         tune(made(sampler="cmaes"), tmp_path, tmp_path, Silent(), Here())
 

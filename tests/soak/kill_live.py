@@ -33,8 +33,8 @@ from qframe_rl.rehearsal.faults import script_of
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.deploy import deployed
 from qframe_rl.runner.evaluate import data_for
-from qframe_rl.runner.open import reopened
-from qframe_rl.runner.paper import replay
+from qframe_rl.runner.live.open import reopened
+from qframe_rl.runner.live.paper import replay
 from qframe_rl.types import HOUR, Segment
 from tests.experiments.test_rehearsed_paper import N_BARS, START, SYMBOLS, markets
 from tests.soak.kill_paper import child

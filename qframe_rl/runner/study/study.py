@@ -35,9 +35,9 @@ from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.fan import Fan
 from qframe_rl.runner.files import period, write_json
 from qframe_rl.runner.log import Screen
-from qframe_rl.runner.plan import BESIDE, Study
-from qframe_rl.runner.stress import Elsewhere, Link, bootstrapped, reordered, stresses
-from qframe_rl.runner.windows import Bench, Subject, Window, journals, rate_of
+from qframe_rl.runner.study.plan import BESIDE, Study
+from qframe_rl.runner.study.stress import Elsewhere, Link, bootstrapped, reordered, stresses
+from qframe_rl.runner.study.windows import Bench, Subject, Window, journals, rate_of
 from qframe_rl.types import Float, History, Record, iso
 
 _NULL_SHARE = 5

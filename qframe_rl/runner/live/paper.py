@@ -21,10 +21,10 @@ from qframe_rl.journal.store import NAME, Writer, read
 from qframe_rl.listeners import Listener
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.desk import Desk, Operator, Quotes, Told
 from qframe_rl.runner.experiment import code_fingerprint, versions
-from qframe_rl.runner.keeper import SNAPSHOT_BARS, Keeper
-from qframe_rl.runner.recorded import Live, Recording
+from qframe_rl.runner.live.desk import Desk, Operator, Quotes, Told
+from qframe_rl.runner.live.keeper import SNAPSHOT_BARS, Keeper
+from qframe_rl.runner.live.recorded import Live, Recording
 from qframe_rl.session import Session, run
 from qframe_rl.types import Instrument
 from qframe_rl.venues.book import TwinVenue

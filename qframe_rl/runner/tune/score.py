@@ -19,8 +19,8 @@ from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.batch import Result
 from qframe_rl.runner.deploy import make_agent
+from qframe_rl.runner.study.windows import run_all
 from qframe_rl.runner.task import MarketTask, seed_for
-from qframe_rl.runner.windows import run_all
 from qframe_rl.types import Float, History, Segment, Segments
 
 SURE = 0.95

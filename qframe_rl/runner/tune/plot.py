@@ -10,15 +10,14 @@ import numpy as np
 from qframe_rl.evaluate.metrics import bars_per_year, sharpe
 from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE, WARNING, equity_figure
 from qframe_rl.evaluate.provenance import MARK
-from qframe_rl.runner.tune_plan import AIMS, Objective
-from qframe_rl.runner.tune_search import front
+from qframe_rl.runner.tune.found import Searched
+from qframe_rl.runner.tune.plan import AIMS, Objective
+from qframe_rl.runner.tune.search import front
 from qframe_rl.types import History, Record, iso
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from qframe_rl.runner.tune import Searched
 
 _PER_ROW = 3
 
@@ -147,14 +146,12 @@ def _pareto(agent: str, searched: Sequence[Searched], aim: Objective) -> Figure:
 
 def _stability(agent: str, searched: Sequence[Searched], history: History, logarithmic: Set[str]) -> Figure:
     """What was chosen in each window, and the Sharpe ratio before and after the choice."""
-    from qframe_rl.runner.tune import window_rate
-
     names, at = list(searched[0].best.params), range(1, len(searched) + 1)
     figure, axes = _axes(len(names) + 1, f"{agent}: the choice of each window", 4.0, 2.9)
     per_year = bars_per_year(history.bar_ns)
     axes[0].axhline(0.0, color=INK, linewidth=0.8)
     axes[0].plot(at, [one.best.figures["sharpe"] for one in searched], "o-", color=FAINT, label="on its training bars")
-    axes[0].plot(at, [sharpe(window_rate(one.judged), per_year) for one in searched], "o-", color=PALETTE[0],
+    axes[0].plot(at, [sharpe(one.rate, per_year) for one in searched], "o-", color=PALETTE[0],
                  label="on the bars after")  # fmt: skip
     axes[0].set_ylabel("Sharpe ratio, annual", color=INK)
     _outside(figure, axes[0])

@@ -27,7 +27,7 @@ from qframe_rl.runner.deploy import make_agent
 from qframe_rl.runner.fan import Fan, Here
 from qframe_rl.runner.fan_train import Ground, Training, learn
 from qframe_rl.runner.log import RunLog, Screen
-from qframe_rl.runner.solve import read_state, write_state
+from qframe_rl.runner.solve.solve import read_state, write_state
 from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.types import Float, History, Orders, Record, Segment, Segments
 

@@ -14,7 +14,7 @@ from qframe_rl.feeds.client import client
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import read, verify
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.paper import Terms, run_id, terms_of
+from qframe_rl.runner.live.paper import Terms, run_id, terms_of
 from qframe_rl.types import DAY
 from qframe_rl.venues.ccxt import ExchangeVenue
 from qframe_rl.venues.gate import Gate

@@ -17,7 +17,7 @@ from qframe_rl.evaluate.montecarlo.trades import shuffled
 from qframe_rl.feeds.quality import without
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.batch import planner, with_costs
-from qframe_rl.runner.windows import Bench, rate_of, run_all
+from qframe_rl.runner.study.windows import Bench, rate_of, run_all
 from qframe_rl.types import Float, History, Record, Segment
 
 MISSING = 0.01

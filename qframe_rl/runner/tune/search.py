@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 
 from qframe_rl.config import Base, Range, Space, UserError
-from qframe_rl.runner.tune_plan import Objective, Sampler, whole_numbers
+from qframe_rl.runner.tune.plan import Objective, Sampler, whole_numbers
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -55,7 +55,7 @@ class Search:
     over, model
         Where to look, and the configuration that the fields belong to.
     sampler, objective, seed, batch
-        As in `qframe_rl.runner.tune_plan.Tune`.
+        As in `qframe_rl.runner.tune.plan.Tune`.
     first
         The setting that is tried first, where it lies in the ranges.
     """

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qframe_rl import catalog
 from qframe_rl.agent import Planner
@@ -34,11 +34,12 @@ from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.fan import Fan, Mute
 from qframe_rl.runner.files import period, write_json
 from qframe_rl.runner.log import Screen
+from qframe_rl.runner.study.windows import Bench, Subject, journals
 from qframe_rl.runner.task import seed_for
-from qframe_rl.runner.tune_plan import AIMS, Tune, space
-from qframe_rl.runner.tune_score import Cell, Ground, Part, figures, judge, parts_of, rate_of
-from qframe_rl.runner.tune_search import Search, Tried, require, storage_of
-from qframe_rl.runner.windows import Bench, Subject, Window, journals
+from qframe_rl.runner.tune.found import Searched
+from qframe_rl.runner.tune.plan import AIMS, Tune, space
+from qframe_rl.runner.tune.score import Cell, Ground, Part, figures, judge, parts_of, rate_of
+from qframe_rl.runner.tune.search import Search, require, storage_of
 from qframe_rl.types import History, Record, Segment, iso
 
 if TYPE_CHECKING:
@@ -49,19 +50,6 @@ TUNED, AS_ASKED = "tuned", "as asked"
 _FEWEST, _MOST = 8, 64
 _CHUNK = 16
 """Settings of a rule that are settled in one cell."""
-
-
-class Searched(NamedTuple):
-    """What one window came to."""
-
-    fold: Fold
-    best: Tried
-    tried: list[Tried]
-    importance: dict[str, float]
-    given_up: int
-    refused: int
-    judged: Window
-    """The choice on the bars that follow."""
 
 
 @dataclass
@@ -301,7 +289,7 @@ class _Work:
     def _keep(
         self, searched: list[Searched], records: Mapping[str, Record], rows: list[Row], luck: Luck, checkpoints: Path
     ) -> Tuned:
-        from qframe_rl.runner.tune_plot import pictures
+        from qframe_rl.runner.tune.plot import pictures
 
         self.screen.begin("write")
         config, name = self.config, self.config.agent
@@ -355,7 +343,7 @@ class _Work:
                     "params": one.best.params,
                     "number": one.best.number,
                     "in_sample": one.best.figures,
-                    "out_of_sample": sharpe(window_rate(one.judged), per_year),
+                    "out_of_sample": sharpe(one.rate, per_year),
                     "settings": len(one.tried) + one.given_up + one.refused,
                     "given_up": one.given_up,
                     "refused": one.refused,
@@ -397,10 +385,3 @@ class _Work:
 
 def _reason(passed: bool) -> str:
     return "what was found is deployed" if passed else "it cannot be told from luck, so holding cash is the choice"
-
-
-def window_rate(window: Window) -> Any:
-    """(N,) returns of a window's choice on its test bars."""
-    from qframe_rl.runner.windows import rate_of as rates
-
-    return rates(window.judged[window.chosen])

@@ -1,7 +1,7 @@
 """Snapshots of live sessions: a restart goes on from the last one, and runs only the bars after it again.
 
-A snapshot follows from the record: its hash is an event like any other, so `qframe_rl.runner.paper.replay`, which runs
-everything from the first bar, proves each of them. It is used by the very code and libraries that made it alone.
+A snapshot follows from the record: its hash is an event like any other, so `qframe_rl.runner.live.paper.replay`, which
+runs everything from the first bar, proves each of them. It is used by the very code and libraries that made it alone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.listeners import Returning
-from qframe_rl.runner.desk import Desk
 from qframe_rl.runner.experiment import code_fingerprint, versions
-from qframe_rl.runner.recorded import Recording
+from qframe_rl.runner.live.desk import Desk
+from qframe_rl.runner.live.recorded import Recording
 from qframe_rl.session import Session
 
 SNAPSHOT_BARS = 100

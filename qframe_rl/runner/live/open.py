@@ -16,11 +16,11 @@ from qframe_rl.gym.market import Market
 from qframe_rl.journal.store import NAME, read
 from qframe_rl.runner.backtest import window_of
 from qframe_rl.runner.deploy import deployed
-from qframe_rl.runner.desk import Quotes
 from qframe_rl.runner.evaluate import data_for, period_of
-from qframe_rl.runner.paper import Rule, Terms, terms_of
-from qframe_rl.runner.quotes import LiveQuotes
-from qframe_rl.runner.recorded import Live, ReplayFeed
+from qframe_rl.runner.live.desk import Quotes
+from qframe_rl.runner.live.paper import Rule, Terms, terms_of
+from qframe_rl.runner.live.quotes import LiveQuotes
+from qframe_rl.runner.live.recorded import Live, ReplayFeed
 from qframe_rl.types import Segment, timeframe_name
 
 DEPTH = 20
@@ -29,7 +29,7 @@ DEPTH = 20
 
 @dataclass(frozen=True)
 class Opened:
-    """What `qframe_rl.runner.paper.paper` takes."""
+    """What `qframe_rl.runner.live.paper.paper` takes."""
 
     market: Market
     agent: Agent

@@ -22,7 +22,7 @@ from qframe_rl.gym.problem import Curve, Problem
 from qframe_rl.runner.experiment import code_fingerprint
 from qframe_rl.runner.fan import Fan, Here
 from qframe_rl.runner.log import RunLog, Screen
-from qframe_rl.runner.solve import EPISODES, ProblemTask, measure, read_state, write_state
+from qframe_rl.runner.solve.solve import EPISODES, ProblemTask, measure, read_state, write_state
 
 _RESULT, _WEIGHTS, _PARTIAL = "result.json", "weights.safetensors", "partial.safetensors"
 

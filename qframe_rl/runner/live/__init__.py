@@ -1,0 +1,1 @@
+"""Sessions on bars that come as time passes: what an operator runs."""

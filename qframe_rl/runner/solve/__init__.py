@@ -1,0 +1,1 @@
+"""Learners on problems whose optimum is known."""

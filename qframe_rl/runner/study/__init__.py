@@ -1,0 +1,1 @@
+"""Strategies judged through time, taken apart, and put side by side."""

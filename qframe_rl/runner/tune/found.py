@@ -1,0 +1,28 @@
+"""What a search came to in one window."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from qframe_rl.evaluate.splits import Fold
+from qframe_rl.runner.study.windows import Window, rate_of
+from qframe_rl.runner.tune.search import Tried
+from qframe_rl.types import Float
+
+
+class Searched(NamedTuple):
+    """What one window came to."""
+
+    fold: Fold
+    best: Tried
+    tried: list[Tried]
+    importance: dict[str, float]
+    given_up: int
+    refused: int
+    judged: Window
+    """The choice on the bars that follow."""
+
+    @property
+    def rate(self) -> Float:
+        """(N,) returns of the choice on those bars."""
+        return rate_of(self.judged.judged[self.judged.chosen])
