@@ -13,8 +13,9 @@ from tests.rays import one_ray
 @pytest.fixture(autouse=True)
 def ray_where_it_is_needed(request: pytest.FixtureRequest) -> Any:
     """Trainings of the agent ``rllib`` share one Ray."""
-    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    return request.getfixturevalue("shared_ray") if "rllib" in params.values() else None
+    given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
+    asked = any(isinstance(value, str) and value == "rllib" for value in given)
+    return request.getfixturevalue("shared_ray") if asked else None
 
 
 @pytest.fixture(scope="module")

@@ -346,7 +346,7 @@ def _chained(path: Path, after: int = 0) -> Iterator[tuple[Event, bytes]]:
                 if digest != stated:
                     raise _corrupt(path, f"event {seq} is not the one that was written")
                 yield Event(seq, written, kind, payload), digest
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite quotes what it cannot read
             raise _corrupt(path, str(error)) from None
 
 

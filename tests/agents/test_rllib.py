@@ -118,22 +118,19 @@ def test_where_it_can_be_the_same_seed_gives_the_same_bits(ray_here: None, name:
 
 
 @pytest.mark.slow
-def test_runners_and_learners_of_their_own_processes(ray_here: None) -> None:
-    """Two runners give the same bits each time; two learners share the batch; too many are refused."""
+def test_learners_of_their_own_processes(ray_here: None) -> None:
+    """Two learners share the batch; more runners than there are cores are refused."""
     work = task()
-    found = []
-    for params in ({"n_runners": 2}, {"n_runners": 2}, {"n_learners": 2}):
-        found.append(agent(work.brief, **params))
-        found[-1].fit(work, checks.Quiet())
-    assert equal(found[0].state(), found[1].state())
-    assert np.isfinite(np.concatenate([value.ravel() for value in found[2].state().values()])).all()
+    found = agent(work.brief, n_learners=2)
+    found.fit(work, checks.Quiet())
+    assert np.isfinite(np.concatenate([value.ravel() for value in found.state().values()])).all()
     with pytest.raises(UserError, match="asks for 8 runners and 0 learners, and the cluster has 4 cores"):
         agent(work.brief, n_runners=8).fit(work, checks.Quiet())
 
 
 @pytest.mark.slow
 def test_a_cell_of_a_run_never_waits_for_the_cores_that_cells_hold(ray_here: None) -> None:
-    """As with ``--on ray``: a task that holds every core trains with runners of its own, to the same bits."""
+    """As with ``--on ray``: a task that holds every core trains with two runners, to the bits of two outside."""
     import ray
 
     def cell() -> dict[str, Any]:
@@ -378,8 +375,8 @@ def test_without_ray_training_is_refused_in_one_sentence(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_what_was_trained_by_ray_trades_on_paper_where_there_is_none(tmp_path: Path) -> None:
-    sets = [f"--set=agent.rllib.{name}={value}" for name, value in
-            (("total_steps", 8192), ("n_envs", 16), ("n_steps", 32), ("hidden", "16,8"))]  # fmt: skip
+    params = {"total_steps": 16_384, "n_envs": 16, "n_steps": 32, "hidden": "16,8", "learning_rate": 0.005}
+    sets = [f"--set=agent.rllib.{name}={value}" for name, value in params.items()]
     places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
     trained = python(TRAIN, ["--bars", "3000", "--agents", "rllib", *sets, "--set=resamples=100", *places, "--json"])
     assert trained.returncode == 0, trained.stderr

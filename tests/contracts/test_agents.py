@@ -34,6 +34,8 @@ def cases(name: str) -> list[History]:
         return [synthetic("ar1", 900, seed=5)]
     if name == "funding_arbitrage":
         return [replace(bars("mixed", n), columns=("funding_rate",)) for n in (2, 4)]
+    if name == "rllib":  # beginning its trainings takes seconds, and the markets are those of the others
+        return [bars("perpetual", 3)]
     if name in SEVERAL:
         return [bars("spot", 3), bars("perpetual", 3)][name == "pairs" :]
     return [bars("spot", 1), bars("perpetual", 1), bars("perpetual", 3)]

@@ -95,6 +95,14 @@ def test_a_flipped_byte_is_noticed_or_changed_nothing(
     assert list(read(path)) == events
 
 
+def test_a_schema_that_is_no_text_is_noticed(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CREATE TABLE events", b"CREATE\xceTABLE events"))
+    with pytest.raises(UserError, match="corrupt"):
+        Writer(path)
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.999])
 def test_a_torn_file_is_noticed(tmp_path: Path, kept: float) -> None:
     path = written(tmp_path)
