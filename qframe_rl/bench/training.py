@@ -23,7 +23,7 @@ _BARS = 50_000
 FLOPS = 4 * (2 * 2 * 259 * 128 + 3 * 2 * 2 * 64 * 64) + 2 * 259 * 128 + 2 * 2 * 64 * 64
 """Floating-point operations a frame of PPO with two 64 x 64 networks on 259 numbers, four epochs, all samples encoded
 one by one: one pass forward in the rollout, and four forward and back (none back into the observation)."""
-_OURS = {"n_steps": 64, "precision": "bfloat16", "threads": THREADS, "batch_size": 16384, "n_envs": 4096}
+_OURS = {"n_steps": 64, "precision": "bfloat16", "threads": THREADS, "batch_size": 65536, "n_envs": 4096}
 _GATE, _MOST = 0.98, 800_000
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any, Protocol, Self, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from qframe_rl.agent import Log
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.runner.experiment import code_fingerprint
@@ -85,6 +87,11 @@ class Fan(Protocol):
         """Give back what it holds."""
 
 
+def one_thread() -> threadpool_limits:
+    """A context in which numpy's linear algebra takes one thread: with another number it gives other last bits."""
+    return threadpool_limits(1, user_api="blas")
+
+
 class Here:
     """One by one, in this process."""
 
@@ -95,7 +102,9 @@ class Here:
     ) -> Iterator[tuple[int, R]]:
         """Work on all cells, in their order."""
         for k, cell in enumerate(cells):
-            yield k, work(shared, cell, log(k))
+            with one_thread():
+                result = work(shared, cell, log(k))
+            yield k, result
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -222,4 +231,5 @@ def _task(shared: Any, work: Callable[[Any, Any, Log], Any], cell: Any, code: st
     if code_fingerprint() != code:
         raise UserError("--on ray: a machine of the cluster has other code than this one; install the same on all.")
     notes = Notes()
-    return work(shared, cell, notes), notes.points
+    with one_thread():
+        return work(shared, cell, notes), notes.points

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qframe_rl.agent import Log
 from qframe_rl.config import UserError
 from qframe_rl.types import History
@@ -20,6 +22,12 @@ def look(history: History, cell: int, log: Log) -> tuple[int, int, bool, str, in
     while getattr(base, "base", None) is not None:
         base = base.base
     return cell, os.getpid(), history.values.flags.owndata, type(base).__name__, len(history)
+
+
+def multiply(seed: int, cell: int, log: Log) -> bytes:
+    """A product that linear algebra shares among threads, where it may."""
+    rng = np.random.default_rng(seed)
+    return np.asarray(rng.random((1200, 1200)) @ rng.random(1200)).tobytes()
 
 
 def die_once(folder: str, cell: int, log: Log) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from experiments import solve, train
 from experiments.cli import door
@@ -62,6 +63,14 @@ def test_here_cells_are_worked_on_in_their_order(tmp_path: Path) -> None:
     with fan_of(None) as fan:
         assert [k for k, _ in fan.run(fanned.look, history, [5, 6], lambda _: notes)] == [0, 1]
     assert notes.points == [("cell", 5.0, 5), ("cell", 6.0, 6)]
+
+
+def test_bits_do_not_depend_on_the_threads_of_linear_algebra() -> None:
+    """A worker has one, a process on its own as many as there are cores."""
+    with threadpool_limits(1, user_api="blas"):
+        alone = fanned.multiply(3, 0, Mute())
+    with threadpool_limits(2, user_api="blas"):
+        assert [found for _, found in Here().run(fanned.multiply, 3, [0], mute)] == [alone]
 
 
 def test_where_to_work_is_named_rightly() -> None:

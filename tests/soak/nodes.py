@@ -140,7 +140,8 @@ def main() -> None:
     if not 0 <= fell_at < n_trainings:
         raise SystemExit(f"the node died after {fell_at} of {n_trainings} trainings: not in the middle")
     assert len(here.weights) == len(there.weights) == n_trainings, "trainings were lost"
-    assert here.weights == there.weights, "weights differ"
+    differ = [name for name, digest in here.weights.items() if there.weights.get(name) != digest]
+    assert not differ, f"weights of {differ} differ"
     assert here.outcome.digest == there.outcome.digest, "journals differ"
     assert here.outcome.leaderboard == there.outcome.leaderboard, "leaderboards differ"
     print(f"trainings={n_trainings} node_killed_after={fell_at} hash={here.outcome.digest[:16]}")
