@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from threadpoolctl import threadpool_info
 
 from qframe_rl.agent import Log
 from qframe_rl.config import UserError
@@ -24,10 +24,9 @@ def look(history: History, cell: int, log: Log) -> tuple[int, int, bool, str, in
     return cell, os.getpid(), history.values.flags.owndata, type(base).__name__, len(history)
 
 
-def multiply(seed: int, cell: int, log: Log) -> bytes:
-    """A product that linear algebra shares among threads, where it may."""
-    rng = np.random.default_rng(seed)
-    return np.asarray(rng.random((1200, 1200)) @ rng.random(1200)).tobytes()
+def threads(shared: None, cell: int, log: Log) -> set[int]:
+    """How many threads numpy's linear algebra takes."""
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
 
 def die_once(folder: str, cell: int, log: Log) -> int:
