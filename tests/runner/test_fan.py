@@ -179,7 +179,7 @@ def test_what_is_learned_of_a_problem_is_the_same_to_the_bit(
 def test_a_killed_driver_goes_on_where_it_was(nodes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Killed once the first training is kept; what goes on takes it over and comes to the same hash."""
     sets = [f"--set=agent.ppo.{key}={value}" for key, value in TRAIN["agent"]["ppo"].items() if key != "total_steps"]
-    argv = ["--bars", "3000", "--agents", "ppo", "--seeds", "4", *sets, "--set=agent.ppo.total_steps=30000", "--json"]
+    argv = ["--bars", "3000", "--agents", "ppo", "--seeds", "4", *sets, "--set=agent.ppo.total_steps=15000", "--json"]
     places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
     on = ["--on", f"ray:{nodes.address}"]
     with (tmp_path / "log").open("w") as log:
