@@ -33,6 +33,10 @@ def fan(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[
         full = _timed(cluster, seconds, cells, screen)
         before = dict(cluster.run(own_memory, None, [0.1] * _SPREAD * _WORKERS, lambda _: Mute()))
         after = dict(cluster.run(own_memory, history, [0.1] * _SPREAD * _WORKERS, lambda _: Mute()))
+    with Cluster(cores=1) as single:
+        dict(single.run(wait, 0.0, list(range(_SPREAD)), lambda _: Mute()))
+        few = cells // 8
+        alone = _timed(single, seconds, few, screen)
     screen.end("fan", f"{cells} cells of {seconds} s")
     base = dict(before.values())
     grown = max(max(0.0, held - base[worker]) for worker, held in after.values() if worker in base)
@@ -40,6 +44,7 @@ def fan(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[
         Row("fan.start", _WORKERS, start, "s", "", None),
         Row("fan.cell", _WORKERS, empty / cells * 1e3, "ms/cell", "", None),
         Row("fan.cells", cells, full, "s", "ideal", full / (seconds * cells / _WORKERS)),
+        Row("fan.one", few, alone, "s", "ideal", alone / (seconds * few)),
         Row("fan.bars", _WORKERS, size, "MB", "", None),
         Row("fan.memory", _WORKERS, grown + 1e-3, "MB/worker", "fan.bars", (grown + 1e-3) / size),
     ]

@@ -18,7 +18,7 @@ def test_every_suite_runs_small() -> None:
     rows = found["results"]
     assert {
         "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "train.ppo",
-        "train.ppo_lstm", "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.memory",
+        "train.ppo_lstm", "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.one", "fan.memory",
         "paper.bars", "paper.decision", "paper.decision_p99", "paper.journal", "paper.growth", "paper.resume",
     } <= {row["name"] for row in rows}  # fmt: skip
     for row in rows:
