@@ -12,9 +12,10 @@ import numpy as np
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds import parquet
+from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.listing import Listing, base_exchange, listing
 from qframe_rl.feeds.presets import preset
-from qframe_rl.types import OHLCV, SECOND, Bool, Float, History, Int, Source, checked, iso, timeframe_name, timeframe_ns
+from qframe_rl.types import OHLCV, SECOND, Bool, Float, History, Int, Source, iso, timeframe_name, timeframe_ns
 
 if TYPE_CHECKING:
     import pyarrow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds.ccxt import CcxtFeed
+from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
@@ -16,7 +17,7 @@ from qframe_rl.feeds.files import load_file
 from qframe_rl.feeds.panel import extend
 from qframe_rl.feeds.quality import quarantine, suspects
 from qframe_rl.feeds.store import load_store
-from qframe_rl.types import History, checked, parse_time, timeframe_ns
+from qframe_rl.types import History, parse_time, timeframe_ns
 
 _EXCHANGE, _SYNTHETIC = "ccxt:", "synthetic:"
 

@@ -19,11 +19,12 @@ import numpy as np
 
 from qframe_rl.config import UserError, nearest
 from qframe_rl.feeds import parquet
+from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.panel import Leg, panel, settled
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
 from qframe_rl.feeds.presets import preset
-from qframe_rl.types import CLOSE, DAY, History, Instrument, Int, Source, checked, iso, timeframe_name, timeframe_ns
+from qframe_rl.types import CLOSE, DAY, History, Instrument, Int, Source, iso, timeframe_name, timeframe_ns
 
 Environment = Literal["production", "testnet", "unknown"]
 # Contracts trade for up to two days before their first settlement.

@@ -26,8 +26,9 @@ from qframe_rl.evaluate.montecarlo.prices import (
 )
 from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.montecarlo.trades import shuffled, trades_of
+from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.quality import quarantine
-from qframe_rl.types import CLOSE, DAY, HOUR, History, Orders, checked
+from qframe_rl.types import CLOSE, DAY, HOUR, History, Orders
 from tests.evaluate.made import START, Trader, market, random_target, returns_record, traded
 from tests.markets import panel, prices
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from qframe_rl.config import UserError
+from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.synthetic import GENERATORS, synthetic
-from qframe_rl.types import DAY, checked
+from qframe_rl.types import DAY
 
 
 @pytest.mark.parametrize("name", GENERATORS)
