@@ -33,6 +33,7 @@ _MOST_MARKS = 4000
 _MOST_STEPS = 800
 _CHARACTERS = 15.5
 _FLOOR = 1e-3
+_PER_ROW = 3
 
 
 def equity_figure(records: Mapping[str, Record], title: str = "", note: str = "") -> Figure:
@@ -130,6 +131,32 @@ def sheet(width: float, height: float) -> Figure:
 
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, hspace=0.04)
     return Figure(figsize=(width, height), dpi=120, facecolor="white", layout=layout)
+
+
+def panels(n: int, title: str, width: float, height: float, least: float, more: float) -> tuple[Figure, list[Axes]]:
+    """Make plain panels of one size, at most three beside each other, under a title.
+
+    Parameters
+    ----------
+    n
+        Number of panels.
+    title
+        Heading.
+    width, height
+        Of a panel, inches.
+    least, more
+        Least width of the figure; height besides the panels.
+    """
+    wide = min(n, _PER_ROW)
+    high = -(-n // wide)
+    figure = sheet(max(width * wide, least), height * high + more)
+    axes = list(figure.subplots(high, wide, squeeze=False).ravel())
+    for ax in axes[n:]:
+        ax.set_visible(False)
+    for ax in axes[:n]:
+        plain(ax)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
+    return figure, axes[:n]
 
 
 def plain(ax: Axes) -> None:

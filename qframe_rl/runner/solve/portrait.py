@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE
+from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE, panels
 from qframe_rl.gym.problem import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH, _HEIGHT, _PER_ROW = 4.3, 3.3, 3
+_WIDTH, _HEIGHT = 4.3, 3.3
 
 
 def policy_figure(
@@ -31,19 +31,10 @@ def policy_figure(
     note
         Line under the picture.
     """
-    from matplotlib.figure import Figure
-
-    panels = list(dict.fromkeys(curve.panel for curve in optimal))
-    wide = min(len(panels), _PER_ROW)
-    high = -(-len(panels) // _PER_ROW)
-    size = (max(_WIDTH * wide, 6.0), _HEIGHT * high + 1.2)
-    figure = Figure(figsize=size, dpi=120, facecolor="white", layout="constrained")
-    axes = figure.subplots(high, wide, squeeze=False).ravel()
-    for ax, panel in zip(axes, panels, strict=False):
+    names = list(dict.fromkeys(curve.panel for curve in optimal))
+    figure, axes = panels(len(names), title, _WIDTH, _HEIGHT, least=6.0, more=1.2)
+    for ax, panel in zip(axes, names, strict=True):
         _draw(ax, panel, optimal, learned)
-    for ax in axes[len(panels) :]:
-        ax.set_visible(False)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
     _legend(figure, learned)
     if note:
         figure.supxlabel(note, x=0.012, ha="left", fontsize=8, color=FAINT)
@@ -51,12 +42,6 @@ def policy_figure(
 
 
 def _draw(ax: Axes, panel: str, optimal: Sequence[Curve], learned: Mapping[str, Sequence[Sequence[Curve]]]) -> None:
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
-    ax.spines["bottom"].set_color(FAINT)
-    ax.grid(color=GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.tick_params(colors=FAINT, labelsize=9, length=0)
     ax.set_title(panel, loc="left", fontsize=10, color=INK)
     for k, portraits in enumerate(learned.values()):
         for curves in portraits:

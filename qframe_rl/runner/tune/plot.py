@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qframe_rl.evaluate.metrics import bars_per_year, sharpe
-from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE, WARNING, equity_figure
+from qframe_rl.evaluate.plot import FAINT, INK, PALETTE, WARNING, equity_figure, panels
 from qframe_rl.evaluate.provenance import MARK
 from qframe_rl.runner.tune.found import Searched
 from qframe_rl.runner.tune.plan import AIMS, Objective
@@ -18,8 +18,6 @@ from qframe_rl.types import History, Record, iso
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_PER_ROW = 3
 
 
 def pictures(
@@ -171,25 +169,7 @@ def _stability(agent: str, searched: Sequence[Searched], history: History, logar
 
 
 def _axes(n: int, title: str, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Panels of one size, at most `_PER_ROW` beside each other."""
-    from matplotlib.figure import Figure
-
-    wide = min(n, _PER_ROW)
-    high = -(-n // wide)
-    size = (max(width * wide, 7.0), height * high + (0.9 if n > 1 else 0.0))
-    figure = Figure(figsize=size, dpi=120, facecolor="white", layout="constrained")
-    axes = list(figure.subplots(high, wide, squeeze=False).ravel())
-    for ax in axes[n:]:
-        ax.set_visible(False)
-    for ax in axes[:n]:
-        for side in ("top", "right", "left"):
-            ax.spines[side].set_visible(False)
-        ax.spines["bottom"].set_color(FAINT)
-        ax.grid(color=GRID, linewidth=0.8)
-        ax.set_axisbelow(True)
-        ax.tick_params(colors=FAINT, labelsize=9, length=0)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
-    return figure, axes[:n]
+    return panels(n, title, width, height, least=7.0, more=0.9 if n > 1 else 0.0)
 
 
 def _upper(ax: Axes, scores: Sequence[float]) -> None:
