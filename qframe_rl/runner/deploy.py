@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Ref, UserError, build
+from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import interface_from
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import Instrument
+from qframe_rl.runner.experiment import versions
+from qframe_rl.runner.files import period
+from qframe_rl.runner.terms import Terms
+from qframe_rl.types import History, Instrument
 
 
 def make_market(
@@ -39,6 +44,62 @@ def make_agent(
     """Make a strategy for a market."""
     agent: Agent = catalog.load("agents", name).make(config, market.brief(columns, seed, theory))
     return agent
+
+
+def packed(
+    agent: Agent,
+    named: Mapping[str, Any],
+    seed: int,
+    market: Market,
+    history: History,
+    fold: Fold,
+    terms: Terms,
+    identity: str,
+    promotion: Mapping[str, Any],
+    scores: list[dict[str, Any]],
+) -> Checkpoint:
+    """Make the checkpoint of an agent: the counterpart of `deployed`.
+
+    Parameters
+    ----------
+    agent, named
+        The agent as it was trained; its ``name`` and ``params``.
+    seed
+        With which it was trained.
+    market
+        Fitted on the fold's training rows.
+    history, fold
+        The bars, and those that were trained on and judged on.
+    terms
+        Of the run.
+    identity
+        Fingerprint of the run.
+    promotion
+        How it was chosen; ``reason`` says it in words.
+    scores
+        Leaderboard rows of the run.
+    """
+    return Checkpoint(
+        agent=dict(named),
+        env={"name": market.name, "params": terms.env.params},
+        seed=seed,
+        instruments=market.instruments,
+        columns=history.columns,
+        bar_ns=history.bar_ns,
+        interface=market.interface.describe(),
+        provenance={
+            "fingerprint": identity,
+            "data": history.describe(),
+            "load": terms.data.model_dump(mode="json"),
+            "risk": terms.risk.model_dump(mode="json", exclude_defaults=True),
+            "periods": {part: period(history, getattr(fold, part)) for part in Fold._fields},
+            "choice": promotion["reason"],
+            "promotion": dict(promotion),
+            "versions": versions(),
+        },
+        scores=scores,
+        state=agent.state() if hasattr(agent, "fit") else {},  # type: ignore[attr-defined]
+    )
 
 
 def deployed(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
-from qframe_rl.feeds.data import DataConfig
-from qframe_rl.risk.limits import Limits
+from qframe_rl.runner.terms import Terms
 
 if TYPE_CHECKING:
     from qframe_rl.types import History
@@ -24,46 +22,20 @@ BASELINES = ("flat", "buy_and_hold", "random")
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-class Experiment(Base):
+class Experiment(Terms):
     """Everything that decides what a run does."""
 
-    data: DataConfig = DataConfig()
-    """The bars."""
-    env: Ref = Ref(name="auto")
-    """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
     agents: tuple[str, ...] = ("ppo", "momentum", "mean_reversion", "random", "buy_and_hold", "flat")
     """Strategies of the catalogue to train and compare."""
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the strategies' configurations, by name."""
-    risk: Limits = Limits()
-    """Limits of the risk engine in every training environment and every backtest, of validation and of test bars. The
-    checkpoint keeps them."""
     split: Ref = Ref(name="holdout")
     """How the bars are cut into training, validation and test: holdout, walk_forward, purged_kfold or cpcv."""
     seeds: int = Field(default=1, ge=1, le=100)
     """Trainings of each learning agent, with seeds of their own."""
-    seed: int = Field(default=0, ge=0)
-    """Root of all randomness."""
-    level: float = Field(default=0.9, gt=0.0, lt=1.0)
-    """Share of the bootstrap resamples inside the intervals."""
-    resamples: int = Field(default=1000, ge=100)
-    """Number of bootstrap resamples."""
     promote_anyway: str | None = None
     """Deploy this agent, or ``best`` for the one that ranks first, even if it cannot be told from luck; the checkpoint
     says so."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, values: object) -> object:
-        """Parameters of a market or split without its name are meant for the default one."""
-        if not isinstance(values, Mapping):
-            return values
-        filled = dict(values)
-        for key in ("env", "split"):
-            given = filled.get(key)
-            if isinstance(given, Mapping) and "name" not in given:
-                filled[key] = {"name": cls.model_fields[key].default.name, **given}
-        return filled
 
     def identity(self, history: History) -> str:
         """Fingerprint of configuration, data and code: equal ones give equal results."""

@@ -14,7 +14,7 @@ from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Ref, UserError
 from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure
 from qframe_rl.evaluate.provenance import source_note
-from qframe_rl.evaluate.splits import Fold, split
+from qframe_rl.evaluate.splits import split
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial
 from qframe_rl.feeds.load import load
@@ -22,11 +22,11 @@ from qframe_rl.feeds.quality import describe
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows
-from qframe_rl.runner.deploy import make_agent, make_market
-from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, roster, versions
+from qframe_rl.runner.deploy import make_agent, make_market, packed
+from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, roster
 from qframe_rl.runner.fan import Fan, Here
 from qframe_rl.runner.fan_train import Ground, Training, learn
-from qframe_rl.runner.files import period, span, write_json
+from qframe_rl.runner.files import span, write_json
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import seed_for
 from qframe_rl.types import History, Record
@@ -347,28 +347,11 @@ class Run:
                 log.close()
 
     def _checkpoint(self, cell: Cell, scores: list[dict[str, Any]], promotion: Mapping[str, object]) -> Checkpoint:
-        market, fold, history = self.markets[cell.fold], self.folds[cell.fold], self.history
-        return Checkpoint(
-            agent={"name": cell.name, "params": cell.params},
-            env=self.env.model_dump(mode="json"),
-            seed=cell.seed,
-            instruments=market.instruments,
-            columns=history.columns,
-            bar_ns=history.bar_ns,
-            interface=market.interface.describe(),
-            provenance={
-                "fingerprint": self.identity,
-                "data": history.describe(),
-                "load": self.experiment.data.model_dump(mode="json"),
-                "risk": self.experiment.risk.model_dump(mode="json", exclude_defaults=True),
-                "periods": {part: period(history, getattr(fold, part)) for part in Fold._fields},
-                "choice": promotion["reason"],
-                "promotion": dict(promotion),
-                "versions": versions(),
-            },
-            scores=scores,
-            state=cell.agent.state() if cell.learns else {},  # type: ignore[attr-defined]
-        )
+        market, fold = self.markets[cell.fold], self.folds[cell.fold]
+        return packed(
+            cell.agent, {"name": cell.name, "params": cell.params}, cell.seed, market, self.history, fold,
+            self.experiment, self.identity, promotion, scores,
+        )  # fmt: skip
 
 
 def _joined(scored: Scored, until: int | None = None) -> dict[str, list[Record]]:

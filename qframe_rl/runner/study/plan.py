@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from qframe_rl.config import Base, Ref, UserError
+from qframe_rl.config import UserError
 from qframe_rl.evaluate.splits import Cpcv, WalkForward
-from qframe_rl.feeds.data import DataConfig
-from qframe_rl.risk.limits import Limits
+from qframe_rl.runner.terms import Terms
 
 BESIDE = ("buy_and_hold", "flat")
 """Judged beside every study."""
@@ -19,20 +17,14 @@ _BESIDE = " or ".join(BESIDE)
 _LABEL = r"\w[\w.-]*"
 
 
-class Study(Base):
+class Study(Terms):
     """Everything that decides what a study does."""
 
-    data: DataConfig = DataConfig()
-    """The bars."""
-    env: Ref = Ref(name="auto")
-    """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
     agents: tuple[str, ...] = ("mean_reversion",)
     """Strategies of the catalogue; the first is taken apart, the others are judged beside it. LABEL=NAME takes one
     twice with different parameters."""
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the strategies' configurations, by name or label; a parameter given here is not searched."""
-    risk: Limits = Limits()
-    """Limits of the risk engine in every training, backtest and replay of the study; each window begins ACTIVE."""
     walk_forward: int = Field(default=8, ge=1)
     """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
     train: int | None = Field(default=None, ge=1)
@@ -49,21 +41,6 @@ class Study(Base):
     """Bars dropped from training after each test block of cross-validation."""
     settings: int = Field(default=48, ge=1)
     """Most settings that a window chooses among; 1 = no tuning."""
-    seed: int = Field(default=0, ge=0)
-    """Root of all randomness."""
-    level: float = Field(default=0.9, gt=0.0, lt=1.0)
-    """Share of the bootstrap resamples inside the intervals."""
-    resamples: int = Field(default=1000, ge=100)
-    """Number of bootstrap resamples."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, values: object) -> object:
-        """A market's parameters without its name are meant for the default one."""
-        env = values.get("env") if isinstance(values, Mapping) else None
-        if isinstance(values, Mapping) and isinstance(env, Mapping) and "name" not in env:
-            return {**values, "env": {"name": "auto", **env}}
-        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:

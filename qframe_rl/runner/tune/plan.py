@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from qframe_rl.config import Base, Range, Ref, Space, UserError, build, nearest, space_of
-from qframe_rl.feeds.data import DataConfig
-from qframe_rl.risk.limits import Limits
+from qframe_rl.config import Base, Range, Space, UserError, build, nearest, space_of
+from qframe_rl.runner.terms import Terms
 
 Sampler = Literal["tpe", "cmaes", "nsga2", "random"]
 Objective = Literal["lower", "sharpe"]
@@ -26,19 +24,13 @@ class Budget(NamedTuple):
     seconds: float | None
 
 
-class Tune(Base):
+class Tune(Terms):
     """Everything that decides what a search does."""
 
-    data: DataConfig = DataConfig()
-    """The bars."""
-    env: Ref = Ref(name="auto")
-    """Market of the catalogue with its parameters; auto = perp for perpetuals, spot for coins."""
     agent: str = "mean_reversion"
     """Strategy of the catalogue."""
     params: dict[str, Any] = Field(default={})
     """Its parameters that differ from the defaults; one given here is not searched."""
-    risk: Limits = Limits()
-    """Limits of the risk engine in every training and backtest; the checkpoint keeps them."""
     space: tuple[str, ...] = ()
     """Where to look, in place of what the strategy's file says: ``FIELD=LOW:HIGH``, ``FIELD=LOW:HIGH:log`` or
     ``FIELD=A|B|C``, separated by commas."""
@@ -67,23 +59,8 @@ class Tune(Base):
     where a setting must be trained. More fill the machine, fewer let each learn from more."""
     storage: Literal["journal", "sqlite"] = "journal"
     """File of the search in the run's folder, to be read with Optuna."""
-    seed: int = Field(default=0, ge=0)
-    """Root of all randomness."""
-    level: float = Field(default=0.9, gt=0.0, lt=1.0)
-    """Share of the bootstrap resamples inside the intervals."""
-    resamples: int = Field(default=1000, ge=100)
-    """Number of bootstrap resamples."""
     promote_anyway: bool = False
     """Deploy what was found even if it cannot be told from luck; the checkpoint says so."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, values: object) -> object:
-        """A market's parameters without its name are meant for the default one."""
-        env = values.get("env") if isinstance(values, Mapping) else None
-        if isinstance(values, Mapping) and isinstance(env, Mapping) and "name" not in env:
-            return {**values, "env": {"name": "auto", **env}}
-        return values
 
     @field_validator("budget", mode="before")
     @classmethod

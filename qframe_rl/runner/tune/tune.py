@@ -21,7 +21,7 @@ from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Range, UserError, build, fingerprint
 from qframe_rl.evaluate.metrics import bars_per_year, sharpe
 from qframe_rl.evaluate.provenance import source_note
-from qframe_rl.evaluate.splits import Fold, WalkForward
+from qframe_rl.evaluate.splits import WalkForward
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Luck, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load
@@ -29,7 +29,7 @@ from qframe_rl.feeds.quality import describe
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.choose import PROMOTED
-from qframe_rl.runner.deploy import make_market
+from qframe_rl.runner.deploy import make_market, packed
 from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.fan import Fan, Mute
 from qframe_rl.runner.files import period, write_json
@@ -357,30 +357,14 @@ class _Work:
         self, name: str, agent: Any, setting: Mapping[str, Any], scores: list[dict[str, Any]],
         promotion: Mapping[str, Any],
     ) -> Checkpoint:  # fmt: skip
-        history, fold = self.history, self.folds[-1]
-        market = self.bench.market.fit([(history, fold.train)])
+        fold = self.folds[-1]
+        market = self.bench.market.fit([(self.history, fold.train)])
         params = build(catalog.load("agents", name).Config, {**self.config.params, **setting} if setting else {}, name)
-        return Checkpoint(
-            agent={"name": name, "params": params.model_dump(mode="json")},
-            env={"name": market.name, "params": self.config.env.params},
-            seed=seed_for(self.config.seed, self.config.agent, 0, 0),
-            instruments=market.instruments,
-            columns=history.columns,
-            bar_ns=history.bar_ns,
-            interface=market.interface.describe(),
-            provenance={
-                "fingerprint": self.identity,
-                "data": history.describe(),
-                "load": self.config.data.model_dump(mode="json"),
-                "risk": self.config.risk.model_dump(mode="json", exclude_defaults=True),
-                "periods": {part: period(history, getattr(fold, part)) for part in Fold._fields},
-                "choice": promotion["reason"],
-                "promotion": dict(promotion),
-                "versions": versions(),
-            },
-            scores=scores,
-            state=agent.state() if hasattr(agent, "fit") else {},
-        )
+        return packed(
+            agent, {"name": name, "params": params.model_dump(mode="json")},
+            seed_for(self.config.seed, self.config.agent, 0, 0), market, self.history, fold, self.config, self.identity,
+            promotion, scores,
+        )  # fmt: skip
 
 
 def _reason(passed: bool) -> str:
