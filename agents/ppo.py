@@ -27,7 +27,7 @@ from torch import Tensor
 
 from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError, search
-from qframe_rl.policy import Bars, Batch, Encoder, Head, Net, Shape, Torso
+from qframe_rl.policy import Bars, Batch, Dense, Encoder, Graph, Lane, Loss, Net, Shape, Torso
 from qframe_rl.policy.returns import Spread, discount, episodes, estimate
 from qframe_rl.types import Float, Int, Orders, Single
 
@@ -64,8 +64,8 @@ class Config(Base):
     hidden: tuple[int, ...] = Field(default=(64, 64), min_length=1)
     """Units of the hidden layers of actor and critic, tanh."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's arithmetic in training. bfloat16 pays from minibatches of a few thousand samples on, on hardware
-    that has it."""
+    """Of the arithmetic in training of what looks at the bars, on a GPU of all. bfloat16 pays from a few thousand bars
+    on, on hardware that has it."""
     threads: int = Field(default=1, ge=1)
     """Threads of the network's arithmetic in training on a CPU. Another number gives other last bits."""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -170,8 +170,13 @@ def _legal(actions: Tensor, space: Any) -> NDArray[Any]:
     return rows
 
 
-_PART = 4096
-"""Samples that go through the head at a time on a CPU: their activations stay in the second cache."""
+def _lanes(config: Config, net: Net, dtype: torch.dtype) -> list[Lane]:
+    """The network on each thread of its own; on a GPU there is one."""
+    loss = Loss(config.clip_range, config.ent_coef)
+    if config.device == "cuda":
+        return [Graph(net, loss, dtype)]
+    first = Dense(net, loss)
+    return [first, *(Dense(copy.deepcopy(net), loss, first) for _ in range(config.threads - 1))]
 
 
 class Training:
@@ -197,11 +202,10 @@ class Training:
         self.net = net.to(self.device).train()
         self.dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.head = Head(self.net, self.dtype)
-        n_others = config.threads - 1 if config.device == "cpu" else 0
-        self.heads = [self.head, *(Head(copy.deepcopy(self.net), self.dtype, self.head) for _ in range(n_others))]
+        self.lanes = _lanes(config, self.net, self.dtype)
+        self.lane = self.lanes[0]
         self.pool: ThreadPoolExecutor | None = None
-        self.adam = torch.optim.Adam([self.head.flat], lr=config.learning_rate, eps=1e-5, fused=True)
+        self.rate = config.learning_rate
         self.bars = (
             None if net.encoder is None else Bars(net.encoder.shape, net.encoder.recurrent, envs.features, self.device)
         )
@@ -224,12 +228,11 @@ class Training:
         per_update = config.n_envs * config.n_steps
         n_updates = -(-config.total_steps // per_update)
         self._look(0, self.envs.reset()[0])
-        with ThreadPoolExecutor(len(self.heads)) as self.pool:
+        with ThreadPoolExecutor(len(self.lanes)) as self.pool:
             for update in range(n_updates):
                 last = self.collect()
                 advantages, returns = self.judge(last)
-                for group in self.adam.param_groups:
-                    group["lr"] = config.learning_rate * (1.0 - 0.9 * update / n_updates)
+                self.rate = config.learning_rate * (1.0 - 0.9 * update / n_updates)
                 done = min((update + 1) * per_update, config.total_steps)
                 self._tell(self.improve(advantages, returns), returns, done)
                 self.cursor[0] = self.cursor[-1]
@@ -243,7 +246,7 @@ class Training:
             self.bars.refresh(self.rewards.size, self._encode, self._each)
         noise = self.net.chance.noise(self.out.shape, self.generator)
         for t in range(self.config.n_steps):
-            self.out[t], self.values[t] = self._see(self.cursor[t], self.account[t])
+            self._see(self.cursor[t], self.account[t], self.out[t], self.values[t])
             self.actions[t] = action = self.net.chance.sample(self.out[t], noise[t])
             seen, self.rewards[t], terminated, truncated, infos = self.envs.step(
                 _legal(action, self.envs.single_action_space)
@@ -252,7 +255,7 @@ class Training:
             if truncated.any():
                 cut.append((t, np.flatnonzero(truncated), infos["final_obs"]))
             self._look(t + 1, seen)
-        self.values[-1] = self._see(self.cursor[-1], self.account[-1])[1]
+        self._see(self.cursor[-1], self.account[-1], torch.empty_like(self.out[-1]), self.values[-1])
         return self._last_values(cut)
 
     def judge(self, last: Float) -> tuple[Tensor, Tensor]:
@@ -276,49 +279,19 @@ class Training:
         facts = (advantages, returns, log_p)
         samples = torch.cat([self.account[:-1].flatten(0, 1), actions, torch.stack(facts, dim=1)], dim=1)
         told = []
-        for parts in (parts for _ in range(self.config.n_epochs) for parts in self._minibatches()):
-            n = sum(len(part.pick) for part in parts)
-            of_parts = self._each(lambda head, part, n=n: self._slopes(head, part, samples, n), self.heads, parts)
-            told.append(sum(of_parts))
-            gradient = self.head.gather(self.heads[1 : len(parts)])
-            size = torch.linalg.vector_norm(gradient)
-            gradient.mul_((0.5 / (size + 1e-6)).clamp_(max=1.0))
-            self.adam.step()
-            self.head.refresh()
+        for _ in range(self.config.n_epochs):
+            order, batch_of = self._shuffle()
+            for pick in torch.split(order, self.config.batch_size):
+
+                def learn(lane: Lane, part: Tensor, n: int = len(pick), batch_of: Any = batch_of) -> Tensor:
+                    batch = batch_of(part)
+                    encodings = None if batch.units is None else self._encode(batch.units, lane)
+                    return lane.learn(encodings, batch, samples, n)
+
+                parts = pick.chunk(len(self.lanes))
+                told.append(sum(self._each(learn, self.lanes, parts)))
+                self.lane.step(self.lanes[1 : len(parts)], self.rate)
         return torch.stack(told).mean(dim=0)
-
-    def _slopes(self, head: Head, batch: Batch, samples: Tensor, n: int) -> Tensor:
-        """Write the gradient of the loss of a part of a minibatch of ``n`` samples; return the parts of the loss."""
-        head.grad.zero_()
-        encodings = None if batch.units is None else self._encode(batch.units, head)
-        slope = torch.empty(len(batch.pick), self.net.account.out_features, dtype=self.dtype, device=self.device)
-        told = torch.zeros(5, device=self.device)
-        n_account, at_once = self.net.shape.n_account, _PART if self.device.type == "cpu" else n
-        for first in range(0, len(slope), at_once):
-            span = slice(first, first + at_once)
-            rows = samples.index_select(0, batch.pick[span])
-            shared = None if encodings is None else batch.share(encodings.detach(), span)
-            out, value, kept = head.forward(shared, rows[:, :n_account])
-            of_out, of_value, seen = self._loss(head, out, value, rows[:, n_account:], n)
-            head.backward(kept, of_out, of_value, slope[span])
-            told += seen
-        if encodings is not None:
-            torch.autograd.backward(encodings, batch.gather(slope).mul_(head.encoding_weight))
-        return told
-
-    def _loss(self, head: Head, out: Tensor, value: Tensor, facts: Tensor, n: int) -> tuple[Tensor, ...]:
-        """Slopes of the loss, of which these samples are a part of ``n``, along outputs and values; and its parts."""
-        config = self.config
-        gain, target, old = facts[:, -3:].t().contiguous()
-        actions = facts[:, :-3].to(self.actions.dtype)
-        new, entropy, back = head.net.chance.weigh(out, actions)
-        change = new - old
-        ratio = change.exp()
-        clipped = ratio.clamp(1.0 - config.clip_range, 1.0 + config.clip_range)
-        free, bound, away = gain * ratio, gain * clipped, value - target
-        of_log_p = torch.where(free <= bound, free, 0.0).mul_(-1.0 / n)
-        parts = [-torch.minimum(free, bound), away.square(), entropy, ratio - 1.0 - change, (ratio != clipped).float()]
-        return back(of_log_p, -config.ent_coef / n), away.mul_(1.0 / n), torch.stack(parts).sum(1).mul_(1.0 / n)
 
     def _look(self, t: int, seen: Any) -> None:
         """Remember what the environments show at step ``t``."""
@@ -326,27 +299,28 @@ class Training:
             self.cursor[t], seen = seen["cursor"], seen["account"]
         self.account[t] = torch.from_numpy(seen)
 
-    def _see(self, cursor: Int, account: Tensor) -> tuple[Tensor, Tensor]:
-        """The actor's outputs and (B,) values, while collecting."""
-        n, cursors = len(self.heads), torch.from_numpy(cursor).to(self.device)
-        parts = self._each(self._see_part, cursors.chunk(n), account.chunk(n))
-        outs, values = zip(*parts, strict=True)
-        return torch.cat(outs), torch.cat(values)
+    def _see(self, cursor: Int, *rows: Tensor) -> None:
+        """From what accounts see to the actor's outputs and (B,) values, while collecting."""
+        cursors, n = torch.from_numpy(cursor).to(self.device), len(self.lanes)
+        if n == 1:
+            self._see_part(self.lane, cursors, *rows)
+        else:
+            self._each(self._see_part, self.lanes, *(x.chunk(n) for x in (cursors, *rows)))
 
     @torch.no_grad()
-    def _see_part(self, cursor: Tensor, account: Tensor) -> tuple[Tensor, Tensor]:
-        encoding = None if self.bars is None else self.bars.at(cursor, self._encode)
-        return self.head.forward(encoding, account)[:2]
+    def _see_part(self, lane: Lane, cursor: Tensor, account: Tensor, outs: Tensor, values: Tensor) -> None:
+        encodings, spot = (None, None) if self.bars is None else self.bars.at(cursor, self._encode)
+        lane.see(encodings, spot, account, outs, values)
 
-    def _encode(self, units: Tensor, head: Head | None = None) -> Tensor:
+    def _encode(self, units: Tensor, lane: Lane | None = None) -> Tensor:
         """Encodings of units of bars."""
         enabled = self.dtype is not torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled, cache_enabled=False):
-            return cast(Bars, self.bars).encode(units, cast(Encoder, (head or self.head).net.encoder))
+            return cast(Bars, self.bars).encode(units, cast(Encoder, (lane or self.lane).net.encoder))
 
     def _each(self, do: Callable[..., Any], *rows: Sequence[Any]) -> list[Any]:
-        """Call ``do`` with the first of each, the second of each, ..., on as many threads as there are heads."""
-        if self.pool is None or min(len(self.heads), *map(len, rows)) == 1:
+        """Call ``do`` with the first of each, the second of each, ..., on as many threads as there are lanes."""
+        if self.pool is None or min(len(self.lanes), *map(len, rows)) == 1:
             return list(map(do, *rows))
         return list(self.pool.map(do, *rows))
 
@@ -355,16 +329,16 @@ class Training:
         for t, b, seen in cut:
             cursor = seen["cursor"][b].astype(np.int64) if self.bars is not None else b
             account = torch.from_numpy((seen["account"] if self.bars is not None else seen)[b]).to(self.device)
-            values[t, b] = self._see(cursor, account)[1].cpu().numpy()
+            n, found = len(b), torch.empty(len(b), device=self.device)
+            self._see(cursor, account, torch.empty(n, self.net.chance.n_outputs, device=self.device), found)
+            values[t, b] = found.cpu().numpy()
         return values
 
-    def _minibatches(self) -> Iterator[list[Batch]]:
-        """Minibatches in parts, one for each thread."""
-        size, n = self.config.batch_size, len(self.heads)
+    def _shuffle(self) -> tuple[Tensor, Callable[[Tensor], Batch]]:
+        """All samples in a random order, and what makes a batch of a piece of it."""
         if self.bars is not None:
-            return self.bars.minibatches(self.cursor[:-1].ravel(), size, self.generator, n)
-        picks = torch.randperm(self.rewards.size, generator=self.generator, device=self.device)
-        return ([Batch(part) for part in pick.chunk(n)] for pick in torch.split(picks, size))
+            return self.bars.shuffle(self.cursor[:-1].ravel(), self.generator)
+        return torch.randperm(self.rewards.size, generator=self.generator, device=self.device), Batch
 
     def _tell(self, means: Tensor, returns: Tensor, done: int) -> None:
         names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qframe_rl.config import UserError
-from qframe_rl.policy import Bars, Batch, Choices, Gauss, Head, Net, Shape, chance_of
+from qframe_rl.jit import fused
+from qframe_rl.policy import Bars, Batch, Choices, Dense, Gauss, Graph, Loss, Net, Shape, chance_of
 from qframe_rl.policy.bars import Encode
+from qframe_rl.policy.products import LANES, products
 
 WIDTH, ROWS, ACCOUNT = 3, 8, 2
+_ADD = products(4, 2)
+
+
+@fused
+def _multiply(
+    c: np.ndarray, a: np.ndarray, by_row: int, by_term: int, b: np.ndarray, blocks: int, terms: int
+) -> None:  # fmt: skip
+    for k in range(blocks):
+        _ADD(c, k * 8 * LANES, a, 4 * k * by_row, by_row, by_term, b, 0, terms)
+
+
 LEVELS = spaces.Discrete(3)
 
 
@@ -46,7 +60,19 @@ def each(do: Encode, units: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def shared(part: Batch, encode: Encode) -> torch.Tensor:
-    return part.share(encode(part.units), slice(None))
+    encodings = encode(part.units)
+    return encodings if part.spot is None else encodings[part.spot]
+
+
+def at(bars: Bars, cursor: torch.Tensor, encode: Encode) -> torch.Tensor:
+    encodings, spot = bars.at(cursor, encode)
+    return encodings if spot is None else encodings[spot]
+
+
+def minibatches(bars: Bars, cursor: np.ndarray, size: int, n_parts: int = 1) -> Iterator[list[Batch]]:
+    order, batch_of = bars.shuffle(cursor, torch.Generator().manual_seed(0))
+    for pick in torch.split(order, size):
+        yield [batch_of(part) for part in pick.chunk(n_parts)]
 
 
 def test_the_split_network_is_the_plain_one() -> None:
@@ -75,26 +101,14 @@ def test_shared_bars_are_encoded_as_single_ones(torso: str, n_samples: int) -> N
     cursor = np.random.default_rng(2).integers(ROWS - 1, len(features), n_samples)
     plain = one.encoder(windows(features, cursor))
     bars.refresh(n_samples, encode, each)
-    assert torch.allclose(bars.at(torch.from_numpy(cursor), encode), plain, atol=1e-6)
+    assert torch.allclose(at(bars, torch.from_numpy(cursor), encode), plain, atol=1e-6)
     seen = []
-    for parts in bars.minibatches(cursor, 64, torch.Generator().manual_seed(0), 2):
+    for parts in minibatches(bars, cursor, 64, 2):
         for part in parts:
             assert torch.allclose(shared(part, encode), plain[part.pick], atol=1e-6)
             seen.append(part.pick)
         assert sum(len(part.pick) for part in parts) in (64, n_samples % 64)
     assert sorted(torch.cat(seen).tolist()) == list(range(n_samples))
-
-
-@pytest.mark.parametrize("torso", ["mlp", "lstm"])
-def test_slopes_of_samples_are_summed_over_those_that_share_a_bar(torso: str) -> None:
-    one, features = net(torso), tape()
-    bars, encode = bars_of(one, features)
-    cursor = np.random.default_rng(2).integers(ROWS - 1, len(features), 900)
-    for (part,) in bars.minibatches(cursor, 200, torch.Generator().manual_seed(0)):
-        encodings, slopes = encode(part.units).detach().requires_grad_(), torch.randn(len(part.pick), 32)
-        plain = encodings[part.spot]
-        (found,) = torch.autograd.grad(plain, encodings, slopes)
-        assert torch.allclose(part.gather(slopes), found, atol=1e-5)
 
 
 @pytest.mark.parametrize("torso", ["lstm", "gru"])
@@ -105,11 +119,11 @@ def test_a_recurrent_encoder_over_blocks_remembers_at_least_its_window(torso: st
     bars, encode = bars_of(one, features)
     bars.refresh(1, encode, each)
     first = np.arange(bars.block, len(features), bars.block)
-    found = bars.at(torch.from_numpy(first), encode)
+    found = at(bars, torch.from_numpy(first), encode)
     assert torch.allclose(found, one.encoder(windows(features, first)), atol=1e-6)
     cursor = np.random.default_rng(2).integers(ROWS - 1, len(features), 500)
-    table = bars.at(torch.from_numpy(cursor), encode)
-    for (part,) in bars.minibatches(cursor, 100, torch.Generator().manual_seed(0)):
+    table = at(bars, torch.from_numpy(cursor), encode)
+    for (part,) in minibatches(bars, cursor, 100):
         assert torch.allclose(shared(part, encode), table[part.pick], atol=1e-6)
 
 
@@ -124,7 +138,7 @@ def test_no_encoding_looks_ahead(torso: str) -> None:
     for rows in (features, other):
         bars, encode = bars_of(one, rows)
         bars.refresh(10_000, encode, each)
-        seen.append(bars.at(cursor, encode))
+        seen.append(at(bars, cursor, encode))
     assert torch.equal(*seen)
 
 
@@ -158,48 +172,87 @@ def test_gauss_is_normal() -> None:
 SPACES = [LEVELS, spaces.MultiDiscrete([3, 3]), spaces.Box(-1.0, 1.0, (2,))]
 
 
-@pytest.mark.parametrize("space", SPACES)
-def test_what_a_distribution_says_on_the_way_back_is_its_derivative(space: spaces.Space[Any]) -> None:
-    chance, rng = chance_of(space, -0.3).double(), torch.Generator().manual_seed(0)
-    out = torch.randn(9, chance.n_outputs, generator=rng, dtype=torch.float64, requires_grad=True)
-    actions = chance.sample(out.detach().float(), chance.noise(out.shape, rng)).detach()
-    weights = torch.randn(9, generator=rng, dtype=torch.float64)
-    log_p, entropy = chance.judge(out, actions)
-    ((weights * log_p).sum() + 0.7 * entropy.sum()).backward()
-    plain = [p.grad.clone() for p in chance.parameters()]  # type: ignore[union-attr]
-    for p in chance.parameters():
-        p.grad = torch.zeros_like(p)
-    same, alike, back = chance.weigh(out.detach(), actions)
-    assert torch.allclose(same.to(log_p), log_p, atol=1e-6)
-    assert torch.allclose(alike.to(entropy), entropy, atol=1e-6)
-    assert torch.allclose(back(weights.to(same), 0.7).double(), out.grad, atol=1e-6)
-    for p, grad in zip(chance.parameters(), plain, strict=True):
-        assert torch.allclose(p.grad, grad, atol=1e-6)
+def lesson(one: Net, market: bool) -> tuple[torch.Tensor | None, Batch, torch.Tensor]:
+    """Encodings, a batch and samples, some of which have gone beyond the clipping range."""
+    rng, n = torch.Generator().manual_seed(1), 150
+    chance, n_hidden = one.chance, one.account.out_features
+    encodings = torch.randn(40, n_hidden, generator=rng) if market else None
+    spot = torch.randint(0, 40, (100,), generator=rng).sort()[0] if market else None
+    account = torch.randn(n, one.shape.n_account, generator=rng)
+    n_actions = chance.n_parts if isinstance(chance, Choices) else chance.n_outputs
+    actions = torch.randint(0, 3, (n, n_actions), generator=rng).float()
+    pick = torch.randperm(n, generator=rng)[:100]
+    seen = None if encodings is None or spot is None else encodings[spot]
+    log_p = torch.zeros(n)
+    log_p[pick] = chance.judge(one(seen, account[pick])[0], actions[pick])[0].detach()
+    facts = torch.randn(n, 3, generator=rng)
+    facts[:, 2] = log_p + 0.2 * facts[:, 2]
+    return encodings, Batch(pick, None, spot), torch.cat([account, actions, facts], dim=1)
 
 
-@pytest.mark.parametrize("hidden", [(16,), (16, 12), (16, 12, 8)])
+@pytest.mark.parametrize("space", [*SPACES, spaces.MultiDiscrete([5] * 7), spaces.Box(-1.0, 1.0, (20,))])
+@pytest.mark.parametrize("hidden", [(16,), (64, 64), (70, 12, 130)])
 @pytest.mark.parametrize("market", [True, False])
-def test_the_gradient_written_out_is_that_of_automatic_differentiation(hidden: tuple[int, ...], market: bool) -> None:
+def test_compiled_tiles_learn_what_automatic_differentiation_does(
+    space: spaces.Space[Any], hidden: tuple[int, ...], market: bool
+) -> None:
+    """Outputs, parts of the loss, gradient, slopes along encodings, and where two steps lead."""
     torch.manual_seed(0)
-    one = Net(Shape(ROWS if market else 0, WIDTH, ACCOUNT), LEVELS, "mlp", 5, hidden, -0.5)
+    one = Net(Shape(ROWS if market else 0, WIDTH, ACCOUNT), space, "mlp", 5, hidden, -0.5)
     for p in one.parameters():
-        torch.nn.init.normal_(p, std=0.5)
-    names = [name for name, _ in one.named_parameters() if not name.startswith("encoder")]
-    encoding = torch.randn(50, 32, requires_grad=True) if market else None
-    account, of_out, of_value = torch.randn(50, ACCOUNT), torch.randn(50, 3), torch.randn(50)
-    out, value = one(encoding, account)
-    wanted = [p for name, p in one.named_parameters() if name in names] + ([] if encoding is None else [encoding])
-    plain = torch.autograd.grad((out * of_out).sum() + (value * of_value).sum(), wanted)
-    head = Head(one, torch.float32)
-    found, worth, kept = head.forward(None if encoding is None else encoding.detach().clone(), account)
-    slopes = torch.empty(50, 32)
-    head.backward(kept, of_out, of_value, slopes)
-    assert torch.allclose(found, out, atol=1e-5)
-    assert torch.allclose(worth, value, atol=1e-5)
-    grads = [p.grad for name, p in one.named_parameters() if name in names]
-    for a, b in zip([*grads, slopes * head.encoding_weight], plain, strict=False):
-        assert a is not None and torch.allclose(a, b, rtol=1e-6, atol=1e-6 * float(b.abs().max()) + 1e-6)
-    assert torch.equal(head.flat.grad, torch.cat([p.grad.ravel() for p in one.parameters()]))  # type: ignore[union-attr, arg-type]
+        p.data += 0.1 * torch.randn_like(p)
+    encodings, batch, samples = lesson(one, market)
+    lanes = [Dense(copy.deepcopy(one), Loss(0.2, 0.01)), Graph(one, Loss(0.2, 0.01))]
+    found: list[list[torch.Tensor]] = []
+    for lane in lanes:
+        leaf = None if encodings is None else encodings.clone().requires_grad_()
+        seen = []
+        for _ in range(2):
+            n, told = len(samples), lane.learn(leaf, batch, samples, 130)
+            seen += [told.float(), lane.grad.clone()]
+            lane.step([], 0.01)
+            out, value = torch.empty(n, one.chance.n_outputs), torch.empty(n)
+            spot = None if encodings is None else torch.arange(n) % len(encodings)
+            lane.see(encodings, spot, samples[:, :ACCOUNT].contiguous(), out, value)
+            seen += [out, value, lane.flat.detach().clone()]
+        found.append(seen if leaf is None or leaf.grad is None else [*seen, leaf.grad])
+    for ours, plain in zip(*found, strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-3, atol=2e-4 * float(plain.abs().max()))
+    told, grad = found[1][0], found[1][1]
+    assert told[4] > 0.1, "nothing was clipped"
+    assert grad.abs().max() > 1e-3
+
+
+def test_parts_of_a_minibatch_add_up_to_it() -> None:
+    torch.manual_seed(0)
+    one = net()
+    encodings, batch, samples = lesson(one, True)
+    assert encodings is not None and batch.spot is not None
+    whole, first = Dense(copy.deepcopy(one), Loss(0.2, 0.01)), Dense(copy.deepcopy(one), Loss(0.2, 0.01))
+    second = Dense(copy.deepcopy(one), Loss(0.2, 0.01), first)
+    told = whole.learn(encodings.clone().requires_grad_(), batch, samples, 100)
+    pieces = [
+        lane.learn(encodings.clone().requires_grad_(), Batch(batch.pick[part], None, batch.spot[part]), samples, 100)
+        for lane, part in ((first, slice(0, 37)), (second, slice(37, 100)))
+    ]
+    assert torch.allclose(pieces[0] + pieces[1], told)
+    whole.step([], 0.01)
+    first.step([second], 0.01)
+    assert torch.allclose(first.flat, whole.flat, atol=1e-6)
+    assert second.flat is first.flat
+
+
+@given(rows=st.integers(1, 3), terms=st.integers(1, 9), seed=st.integers(0, 1000))
+def test_products_are_sums_of_products(rows: int, terms: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (rng.normal(size=size).astype(np.float32) for size in ((4 * rows, terms), (terms, 2 * LANES)))
+    c = rng.normal(size=(4 * rows, 2 * LANES)).astype(np.float32)
+    wanted = c.astype(np.float64) + a.astype(np.float64) @ b
+    turned = np.ascontiguousarray(a.T)
+    for one, by_row, by_term in ((a, terms, 1), (turned, 1, 4 * rows)):
+        into = c.ravel().copy()
+        _multiply(into, one.ravel(), by_row, by_term, b.ravel(), rows, terms)
+        assert np.allclose(into.reshape(c.shape), wanted, atol=1e-5)
 
 
 def test_what_cannot_be_is_refused() -> None:

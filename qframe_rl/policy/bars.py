@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from qframe_rl.jit import compiled
+from qframe_rl.jit import compiled, fused
 from qframe_rl.policy.net import Encoder, Shape
 from qframe_rl.types import Int
 
@@ -32,19 +32,6 @@ class Batch(NamedTuple):
     """What is to be encoded for them, see `Bars.encode`; None without a market."""
     spot: Tensor | None = None
     """(B,) which encoding is whose, in ascending order; None = each sample has its own."""
-    starts: Tensor | None = None
-    """First sample of each encoding; given with ``spot``."""
-
-    def share(self, encodings: Tensor, span: slice) -> Tensor:
-        """Encodings of all units to (k, n) of each of some samples, newly written."""
-        return encodings[span].clone() if self.spot is None else encodings.index_select(0, self.spot[span])
-
-    def gather(self, slopes: Tensor) -> Tensor:
-        """(B, n) slopes along the samples' encodings to those along the encodings of all units."""
-        if self.spot is None:
-            return slopes
-        every = torch.arange(len(slopes), device=slopes.device)
-        return F.embedding_bag(every, slopes, self.starts, mode="sum")  # a tenth of index_add's time
 
 
 class Bars:
@@ -102,42 +89,47 @@ class Bars:
         self._table = None
         n, at_once = len(self.units), max(1, self._CHUNK // self.block)
         if self.recurrent or n <= n_samples:
-            self._table = torch.cat(each(encode, torch.split(torch.arange(n, device=self.units.device), at_once)))
+            units = torch.split(torch.arange(n, device=self.units.device), at_once)
+            self._table = torch.cat(each(encode, units)).float()
 
-    def at(self, cursor: Tensor, encode: Encode) -> Tensor:
-        """Encodings (B, n_outputs) of the bars at (B,) cursors, after `refresh`."""
+    def at(self, cursor: Tensor, encode: Encode) -> tuple[Tensor, Tensor | None]:
+        """Encodings of bars, and which are those of (B,) cursors, None = each its own; after `refresh`."""
         cursor = cursor - self.first
-        return encode(cursor) if self._table is None else self._table.index_select(0, cursor)
+        return (encode(cursor), None) if self._table is None else (self._table, cursor)
 
-    def minibatches(
-        self, cursor: NDArray[np.int64], size: int, generator: torch.Generator, n_parts: int = 1
-    ) -> Iterator[list[Batch]]:
-        """Split samples at random into minibatches, and these into parts.
+    def shuffle(self, cursor: Int, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Batch]]:
+        """Put samples in a random order, in which they are to be learned from.
 
         Where samples share bars, those of a bar, or of a block, come together, so that it is encoded once.
+
+        Parameters
+        ----------
+        cursor
+            (n,) bars of the samples.
+        generator
+            Of the order.
+
+        Returns
+        -------
+        tuple
+            (n,) the order, and what makes a `Batch` of a piece of it, in any thread.
         """
         device, n = self.units.device, len(cursor)
         row = cursor - self.first
         if self.block == 1 and 2 * np.count_nonzero(np.bincount(row, minlength=len(self.units))) > n:
             where = torch.from_numpy(row).to(device)
-            for pick in torch.split(torch.randperm(n, generator=generator, device=device), size):
-                yield [Batch(part, where[part]) for part in pick.chunk(n_parts)]
-            return
+            return torch.randperm(n, generator=generator, device=device), lambda part: Batch(part, where[part])
         place = torch.randperm(len(self.units), generator=generator, device=device).cpu().numpy()
         order = np.empty(n, dtype=np.int64)
         _group(row, place, self.block, np.zeros(len(self.units) * self.block, dtype=np.int64), order)
-        for first in range(0, n, size):
-            parts = np.array_split(order[first : first + size], n_parts)
-            yield [self._laid_out(row, part) for part in parts if len(part)]
+        return torch.from_numpy(order), lambda part: self._laid_out(row, part.numpy())
 
     def _laid_out(self, row: Int, chosen: Int) -> Batch:
         """Samples in the order of their units and bars."""
         units, spot = np.zeros(len(chosen) + self._AT_LEAST, dtype=np.int64), np.empty_like(chosen)
         k = _lay_out(row, chosen, self.block, units, spot)
         k += -k % max(1, self._AT_LEAST // self.block)  # by units that nobody looks at
-        counts = np.bincount(spot, minlength=k * self.block)
-        rows = (chosen, units[:k], spot, counts.cumsum() - counts)
-        return Batch(*(torch.from_numpy(x).to(self.units.device) for x in rows))
+        return Batch(*(torch.from_numpy(x).to(self.units.device) for x in (chosen, units[:k], spot)))
 
 
 @compiled
@@ -154,7 +146,7 @@ def _group(row: Int, place: Int, block: int, start: Int, order: Int) -> None:
         start[p] += 1
 
 
-@compiled
+@fused
 def _lay_out(row: Int, chosen: Int, block: int, units: Int, spot: Int) -> int:
     """Write which units are seen, and where in their encodings each chosen sample's is; return how many units."""
     k, before = -1, -1

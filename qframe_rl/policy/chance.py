@@ -1,10 +1,10 @@
-"""Distributions over actions, with the gradients of what is learned from them written out."""
+"""Distributions over actions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from gymnasium import Space, spaces
@@ -12,10 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qframe_rl.config import UserError
-
-Weighed = tuple[Tensor, Tensor, Callable[[Tensor, float], Tensor]]
-"""(B,) log-probabilities of actions, (B,) entropies, and a function to be called once: from the slopes of a loss along
-each log-probability, (B,), and along the entropy of any sample, to its slopes along the outputs, (B, n_outputs)."""
 
 
 class Choices(nn.Module):
@@ -43,23 +39,8 @@ class Choices(nn.Module):
         """(B,) log-probabilities of actions and (B,) entropies."""
         options_first = out.float().view(-1, self.n_parts, self.n_options).permute(2, 0, 1).contiguous()
         log_p = F.log_softmax(options_first, dim=0)  # 2.5 times as fast along the long axes
-        chosen = log_p.gather(0, actions.unsqueeze(0)).squeeze(0)
+        chosen = log_p.gather(0, actions.long().unsqueeze(0)).squeeze(0)
         return chosen.sum(-1), -(log_p.exp() * log_p).sum((0, 2))
-
-    def weigh(self, out: Tensor, actions: Tensor) -> Weighed:
-        """What `judge` says, and the way back from it."""
-        n = len(out)
-        logits = out.view(n, self.n_parts, self.n_options).permute(2, 1, 0)
-        log_p = F.log_softmax(logits.to(torch.float32, memory_format=torch.contiguous_format), dim=0)
-        p, index = log_p.exp(), actions.t().unsqueeze(0)
-        chosen, mess = log_p.gather(0, index), -(p * log_p).sum(0)
-
-        def back(of_log_p: Tensor, of_entropy: float) -> Tensor:
-            slope = p * (log_p.add_(mess).mul_(-of_entropy).sub_(of_log_p))
-            slope.scatter_add_(0, index, of_log_p.expand_as(chosen))
-            return slope.permute(2, 1, 0).reshape(n, self.n_outputs)
-
-        return chosen.sum((0, 1)), mess.sum(0), back
 
 
 class Gauss(nn.Module):
@@ -88,23 +69,6 @@ class Gauss(nn.Module):
         constant = self.log_std.sum() + 0.5 * self.n_outputs * math.log(2.0 * math.pi)
         log_p = -0.5 * z.square().sum(-1) - constant
         return log_p, (constant + 0.5 * self.n_outputs).expand_as(log_p)
-
-    @torch.no_grad()
-    def weigh(self, out: Tensor, actions: Tensor) -> Weighed:
-        """What `judge` says, and the way back from it, which adds the slope along ``log_std`` to its ``grad``."""
-        n, narrow = len(out), torch.exp(-self.log_std)
-        z = (actions - out) * narrow
-        squares = z.square()
-        constant = self.log_std.sum() + 0.5 * self.n_outputs * math.log(2.0 * math.pi)
-        log_p = squares.sum(-1).mul_(-0.5).sub_(constant)
-
-        def back(of_log_p: Tensor, of_entropy: float) -> Tensor:
-            weight = of_log_p.unsqueeze(1)
-            slope = (squares.sub_(1.0) * weight).sum(0).add_(of_entropy * n)
-            cast(Tensor, self.log_std.grad).add_(slope)
-            return z.mul_(weight).mul_(narrow)
-
-        return log_p, (constant + 0.5 * self.n_outputs).expand_as(log_p), back
 
 
 def chance_of(space: Space[Any], log_std: float) -> Choices | Gauss:

@@ -14,7 +14,7 @@ from agents import ppo
 from qframe_rl.config import Ref, UserError
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import whole
-from qframe_rl.policy import returns
+from qframe_rl.policy import Graph, Loss, returns
 from qframe_rl.runner.deploy import make_market
 from tests.contracts.checks import Quiet
 
@@ -144,6 +144,23 @@ def test_every_network_trains_saves_and_loads_to_the_same_bits(params: dict[str,
     assert np.array_equal(one.act(rows), three.act(rows))
     with pytest.raises(ValueError, match="not of this network"):
         three.restore({**one.state(), "actor.0.weight": np.zeros((1, 1), np.float32)})
+
+
+@pytest.mark.parametrize("network", ["mlp", "lstm"])
+def test_the_way_of_a_gpu_leads_where_that_of_a_cpu_does(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one update; on the CPU, where both can run."""
+    place = task(16)
+    config = ppo.Config(**{**ppo.QUICK, "total_steps": 256, "network": network})
+
+    def learned() -> dict[str, Any]:
+        agent = ppo.make(config, place.brief)
+        agent.fit(place, Quiet())
+        return agent.state()
+
+    on_cpu, loss = learned(), Loss(config.clip_range, config.ent_coef)
+    monkeypatch.setattr(ppo, "_lanes", lambda config, net, dtype: [Graph(net, loss, dtype)])
+    for name, value in learned().items():
+        assert np.allclose(value, on_cpu[name], atol=2e-4), name
 
 
 def test_mistakes_are_named() -> None:
