@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.rays import one_ray
+
+# As many workers as cores: threads of OpenMP would wait for each other, which took three quarters of the time. Read
+# when PyTorch is imported, here and in every process that a test begins.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
