@@ -16,7 +16,7 @@ from qframe_rl.agent import Brief, Log, Runs, State, Task, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
-from qframe_rl.jit import compiled, inlined
+from qframe_rl.jit import apart, compiled, inlined
 from qframe_rl.theory import ar1_flip
 from qframe_rl.types import CLOSE, DAY, YEAR, Float, Int, Orders
 
@@ -203,7 +203,7 @@ def _in_blocks(n: int, length: int, beyond: float) -> Float:
     return out
 
 
-@compiled
+@apart
 def _walk(
     z: Float, scale: Float, volatility: Float, extremes: Float, times: Int, entry: float, leave: float, age: int,
     aim: float, shorting: bool, side: Float, since: Int, coming: Int, starts: Int, values: Float,

@@ -37,6 +37,11 @@ def inlined(function: F) -> F:
     return cast(F, numba.njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)(function))  # type: ignore[call-overload]
 
 
+def apart(function: F) -> F:
+    """Compile ``function`` with Numba, to run beside other threads."""
+    return cast(F, numba.njit(cache=True, error_model="numpy", _nrt=False, nogil=True)(function))  # type: ignore[call-overload]
+
+
 def fused(function: F) -> F:
     """Compile ``function`` with Numba for the arithmetic of networks, to run beside others in threads.
 

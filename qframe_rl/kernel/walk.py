@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.jit import compiled, inlined
+from qframe_rl.jit import apart, inlined
 from qframe_rl.kernel.columns import CASH, DUE, EQUITY, FINAL, MARK, N_ACCOUNT, N_FILLS, POSITION, RUINED
 from qframe_rl.kernel.lanes import LANES
 from qframe_rl.kernel.rows import advance_rows
@@ -47,7 +47,7 @@ def seats(n_instruments: int) -> Seats:
     )  # fmt: skip
 
 
-@compiled
+@apart
 def walk_rows(
     begins: Int,
     starts: Int,

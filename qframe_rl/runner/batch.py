@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar, cast
@@ -41,8 +43,10 @@ from qframe_rl.risk.rows import begin_rows, guarded_rows
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Int, Orders, Record, Segment
 
 T = TypeVar("T")
-_AT_ONCE = {True: 16, False: 512}
-"""Lanes of a sweep that are in memory at once: few where their curves are kept, so that those stay in the cache."""
+_AT_ONCE = {True: 16, False: 128}
+"""Lanes of a sweep that are walked in one go: few where their curves are kept, so that those stay in the cache."""
+_AHEAD = 1
+"""Groups of a sweep that may wait while another is walked."""
 _TOGETHER = LANES
 """Lanes that are walked side by side: as many accounts as the kernel settles at once."""
 
@@ -138,7 +142,8 @@ def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T], *
     """Settle any number of lanes, and keep of each no more than its score.
 
     Lanes are taken as they come, so they may be made on the way, and the memory of their curves is used again: a
-    thousand settings over a hundred thousand bars never lie in memory at once.
+    thousand settings over a hundred thousand bars never lie in memory at once. While some are walked in a thread of
+    their own, the next are made.
 
     Parameters
     ----------
@@ -147,7 +152,7 @@ def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T], *
     lanes
         The backtests; they must share a band.
     score
-        What to keep of a result; its arrays are only good until it returns.
+        What to keep of a result, asked for in that thread; its arrays are only good until it returns.
     curves
         Whether a result has its whole equity curve; else only what it began and ended with, which is faster.
     """
@@ -159,12 +164,21 @@ def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T], *
         buffer = buffer if len(buffer) >= size else np.empty(size)
         return buffer[:size].reshape(shape)
 
+    def scores(group: list[Lane], tape: _Tape) -> list[T]:
+        return [score(result) for result in _Walk(market, group, tape).results(room if curves else None)]
+
+    under_way: deque[Future[list[T]]] = deque()
     kept, coming, tape = [], iter(lanes), None
-    while group := list(islice(coming, _AT_ONCE[curves])):
-        if any(one.band != group[0].band for one in group):
-            raise ValueError("the lanes of a sweep must share a band")
-        tape = tape if tape is not None and tape.serves(group) else _Tape(market, group)
-        kept += [score(result) for result in _Walk(market, group, tape).results(room if curves else None)]
+    with ThreadPoolExecutor(1) as pool:
+        while group := list(islice(coming, _AT_ONCE[curves])):
+            if any(one.band != group[0].band for one in group):
+                raise ValueError("the lanes of a sweep must share a band")
+            tape = tape if tape is not None and tape.serves(group) else _Tape(market, group)
+            under_way.append(pool.submit(scores, group, tape))
+            while len(under_way) > _AHEAD:
+                kept += under_way.popleft().result()
+        for last in under_way:
+            kept += last.result()
     return kept
 
 
