@@ -21,6 +21,7 @@ SUITES = {
     "sweep": "1,000 settings over 100,000 bars",
     "fan": "cells on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
+    "growth": "what a step costs as accounts, windows, instruments and rules grow; --plot draws it",
     "memory": "bytes of one more environment",
     "startup": "seconds of --help, and to the first step",
 }
@@ -42,6 +43,7 @@ def parser() -> Parser:
         help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, which then take "
         "turns with ours; make peers makes one (default: none)",
     )  # fmt: skip
+    made.add_argument("--plot", type=Path, metavar="FILE", help="PNG to draw the suite growth to (default: none)")
     made.add_argument("--small", action="store_true", help="little work, to see that it runs (default: off)")
     return made
 
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
             raise UserError(f"no suite {name!r}{nearest(name, SUITES)}")
     if given.repeats < 1:
         raise UserError(f"--repeats {given.repeats}: at least one round is needed.")
+    if given.plot is not None and given.suites and "growth" not in given.suites:
+        raise UserError("--plot draws the suite growth; name it, or leave --plot out.")
     from qframe_rl.bench.measure import machine
     from qframe_rl.bench.peers import Peers
 
@@ -66,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     finally:
         if peers is not None:
             peers.close()
+    if given.plot is not None:
+        _draw(found, given.plot)
     stated = machine() | (peers.versions if peers is not None else {})
     if given.json:
         return {"results": [row._asdict() for row in found], "machine": stated}
@@ -73,12 +79,20 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     return None
 
 
+def _draw(found: list[Row], to: Path) -> None:
+    from qframe_rl.bench.growth import picture
+
+    to.parent.mkdir(parents=True, exist_ok=True)
+    picture(found).savefig(to, format="png")
+
+
 def _suite(name: str) -> Any:
-    from qframe_rl.bench import fan, paper, settings, startup, steps, training
+    from qframe_rl.bench import fan, growth, paper, settings, startup, steps, training
 
     return {
         "env": steps.env,
         "portfolio": steps.portfolio,
+        "growth": growth.growth,
         "memory": steps.memory,
         "train": training.train,
         "backtest": settings.backtest,

@@ -10,6 +10,8 @@ from qframe_rl.bench.measure import Row, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.bench.worlds import ROWS, bars, world
 from qframe_rl.gym.engine import copy_windows
+from qframe_rl.gym.market import Market
+from qframe_rl.gym.tape import Tape
 from qframe_rl.runner.log import Screen
 
 _ACTIONS = 64
@@ -21,9 +23,9 @@ def env(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[
     n_bars, steps = (20_000, 50) if small else (500_000, 2000)
     work: dict[str, Work] = {
         "rowcopy": _row_copy(n_bars, 1024, steps),
-        "window-64": _batch(n_bars, 1, 64, steps, "window"),
-        "window-1024": _batch(n_bars, 1, 1024, steps, "window"),
-        "index-1024": _batch(n_bars, 1, 1024, steps, "index"),
+        "window-64": batch(world(n_bars), 64, steps, "window"),
+        "window-1024": batch(world(n_bars), 1024, steps, "window"),
+        "index-1024": batch(world(n_bars), 1024, steps, "index"),
         "single": _single(n_bars, 5 * steps),
     }
     if peers is not None:
@@ -48,8 +50,8 @@ def portfolio(small: bool, repeats: int, peers: Peers | None, screen: Screen) ->
     """Sixteen perpetuals in one cross-margined account with funding."""
     n_bars, steps = (2000, 20) if small else (50_000, 300)
     work = {
-        "portfolio.index": _batch(n_bars, 16, 1024, steps, "index"),
-        "portfolio.window": _batch(n_bars, 16, 1024, steps // 10, "window"),
+        "portfolio.index": batch(world(n_bars, 16), 1024, steps, "index"),
+        "portfolio.window": batch(world(n_bars, 16), 1024, steps // 10, "window"),
     }
     found = rates(work, repeats, screen, "portfolio")
     return [Row(name, 1024, value, "steps/s", "", None) for name, value in found.items()]
@@ -66,8 +68,10 @@ def memory(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> li
     return [Row("memory.index", n, (held + handed) / n, "bytes", "", None)]
 
 
-def _batch(n_bars: int, n_instruments: int, n_envs: int, steps: int, observation: str) -> Work:
-    market, tape = world(n_bars, n_instruments)
+def batch(of: tuple[Market, Tape], n_envs: int, steps: int, observation: str) -> Work:
+    """Steps of a batch of environments, at random actions."""
+    market, tape = of
+    n_instruments = len(market.instruments)
     envs = market.vec(tape, n_envs, AutoresetMode.SAME_STEP, observation)
     shape = (_ACTIONS, n_envs) if n_instruments == 1 else (_ACTIONS, n_envs, n_instruments)
     actions = np.random.default_rng(0).integers(3, size=shape)

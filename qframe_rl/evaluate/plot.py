@@ -134,7 +134,7 @@ def sheet(width: float, height: float) -> Figure:
 
 
 def panels(n: int, title: str, width: float, height: float, least: float, more: float) -> tuple[Figure, list[Axes]]:
-    """Make plain panels of one size, at most three beside each other, under a title.
+    """Make plain panels of one size, at most three beside each other and four two by two, under a title.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def panels(n: int, title: str, width: float, height: float, least: float, more: 
     least, more
         Least width of the figure; height besides the panels.
     """
-    wide = min(n, _PER_ROW)
+    wide = 2 if n == 4 else min(n, _PER_ROW)
     high = -(-n // wide)
     figure = sheet(max(width * wide, least), height * high + more)
     axes = list(figure.subplots(high, wide, squeeze=False).ravel())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -11,13 +12,15 @@ from qframe_rl.config import UserError
 
 
 @pytest.mark.slow
-def test_every_suite_runs_small() -> None:
+def test_every_suite_runs_small(tmp_path: Path) -> None:
     suites = [name for name in benchmark.SUITES if name != "startup"]  # its doors are tested on their own
-    found = benchmark.main([*suites, "--small", "--repeats", "1", "--json"])
+    found = benchmark.main([*suites, "--small", "--repeats", "1", "--json", "--plot", str(tmp_path / "growth.png")])
     assert found is not None
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     rows = found["results"]
     assert {
-        "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "train.ppo",
+        "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "growth.batch.index",
+        "train.ppo",
         "train.ppo_lstm", "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.one", "fan.memory",
         "paper.bars", "paper.decision", "paper.decision_p99", "paper.journal", "paper.growth", "paper.resume",
     } <= {row["name"] for row in rows}  # fmt: skip
@@ -35,6 +38,8 @@ def test_every_suite_runs_small() -> None:
 def test_mistakes_are_said_in_a_sentence() -> None:
     with pytest.raises(UserError, match="did you mean 'train'"):
         benchmark.main(["trian"])
+    with pytest.raises(UserError, match="draws the suite growth"):
+        benchmark.main(["env", "--plot", "growth.png"])
     with pytest.raises(UserError, match="at least one round"):
         benchmark.main(["env", "--repeats", "0"])
     with pytest.raises(UserError, match="make peers"):
