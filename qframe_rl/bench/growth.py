@@ -88,7 +88,7 @@ def picture(found: Sequence[Row]) -> Figure:
     rules.set_yticks(range(len(_RULES)), _RULES, color=INK)
     rules.invert_yaxis()
     rules.grid(axis="y", visible=False)
-    rules.set_xlabel(f"Nanoseconds a step, one instrument, index, {_AT:,} accounts")
+    rules.set_xlabel(f"Nanoseconds a step, index, {_AT:,} accounts")
     return figure
 
 
