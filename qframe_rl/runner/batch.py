@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar, cast
 
@@ -36,7 +36,7 @@ from qframe_rl.kernel.columns import (
 )
 from qframe_rl.kernel.lanes import LANES, scratch
 from qframe_rl.kernel.rows import advance_rows, target_rows
-from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, OWNED, TAKER, VOLUME_SHARE, Rules
+from qframe_rl.kernel.rules import OWNED, Rules
 from qframe_rl.kernel.walk import count, seats, walk_rows
 from qframe_rl.risk.columns import Watch, watch_for
 from qframe_rl.risk.rows import begin_rows, guarded_rows
@@ -396,19 +396,3 @@ def _note(account: Float, holding: Float, orders: Float, fills: Float, out: Floa
             out[2 + (2 + k) * n + a] = orders[a, k]
         for k in range(9):
             out[2 + (5 + k) * n + a] = fills[a, k]
-
-
-def with_costs(market: Market, factor: float) -> Market:
-    """Return the market with fees, half-spread and impact times ``factor``.
-
-    Raises
-    ------
-    ValueError
-        If they could take a price to zero.
-    """
-    table = market.rules.table.copy()
-    table[:, [MAKER, TAKER, HALF_SPREAD, IMPACT]] *= factor
-    if (table[:, HALF_SPREAD] + table[:, IMPACT] * np.sqrt(table[:, VOLUME_SHARE]) >= 1.0).any():
-        raise ValueError(f"{factor} times the costs would take a price to zero")
-    table.setflags(write=False)
-    return replace(market, rules=replace(market.rules, table=table))

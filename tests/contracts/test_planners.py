@@ -13,7 +13,8 @@ from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.batch import batch, lane, records, sweep, with_costs
+from qframe_rl.runner.batch import batch, lane, records, sweep
+from qframe_rl.runner.study.stress import with_costs
 from qframe_rl.types import History, Orders, Segment
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, market_for

@@ -26,8 +26,9 @@ from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.batch import batch, lane, with_costs
+from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.deploy import make_market
+from qframe_rl.runner.study.stress import with_costs
 from qframe_rl.types import DAY, HOUR, Float, History, Orders, Record, Segment, Source
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, cases, make, market_for

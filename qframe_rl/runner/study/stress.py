@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,8 @@ from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.montecarlo.trades import shuffled
 from qframe_rl.feeds.quality import without
 from qframe_rl.gym.market import Market
-from qframe_rl.runner.batch import planner, with_costs
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
+from qframe_rl.runner.batch import planner
 from qframe_rl.runner.study.windows import Bench, rate_of, run_all
 from qframe_rl.types import Float, History, Record, Segment
 
@@ -203,3 +205,19 @@ class Elsewhere:
             bench.screen.advance(title, len(paths), n)
         bench.screen.end(title, f"{n} paths of {self.size - bench.window} bars")
         return paths.describe() | {"block": self.block, "asked": asked}
+
+
+def with_costs(market: Market, factor: float) -> Market:
+    """Return the market with fees, half-spread and impact times ``factor``.
+
+    Raises
+    ------
+    ValueError
+        If they could take a price to zero.
+    """
+    table = market.rules.table.copy()
+    table[:, [MAKER, TAKER, HALF_SPREAD, IMPACT]] *= factor
+    if (table[:, HALF_SPREAD] + table[:, IMPACT] * np.sqrt(table[:, VOLUME_SHARE]) >= 1.0).any():
+        raise ValueError(f"{factor} times the costs would take a price to zero")
+    table.setflags(write=False)
+    return replace(market, rules=replace(market.rules, table=table))
