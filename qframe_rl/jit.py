@@ -14,6 +14,7 @@ a folder named by a hash of all of them.
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,22 +25,23 @@ import numba
 F = TypeVar("F", bound=Callable[..., object])
 
 _PACKAGE = Path(__file__).resolve().parent
-_CONSTANTS = ("jit.py", "types.py", "kernel/columns.py", "kernel/rules.py")
+_OPTIONS = {"cache": True, "error_model": "numpy", "_nrt": False}
+_MARK, _IMPORT = b"qframe_rl.jit import", re.compile(rb"^from qframe_rl\.([\w.]+) import", re.MULTILINE)
 
 
 def compiled(function: F) -> F:
     """Compile ``function`` with Numba."""
-    return cast(F, numba.njit(cache=True, error_model="numpy", _nrt=False)(function))  # type: ignore[call-overload]
+    return cast(F, numba.njit(**_OPTIONS)(function))  # type: ignore[call-overload]
 
 
 def inlined(function: F) -> F:
     """Compile ``function`` with Numba as a part of the compiled functions that call it."""
-    return cast(F, numba.njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)(function))  # type: ignore[call-overload]
+    return cast(F, numba.njit(**_OPTIONS, forceinline=True)(function))  # type: ignore[call-overload]
 
 
 def apart(function: F) -> F:
     """Compile ``function`` with Numba, to run beside other threads."""
-    return cast(F, numba.njit(cache=True, error_model="numpy", _nrt=False, nogil=True)(function))  # type: ignore[call-overload]
+    return cast(F, numba.njit(**_OPTIONS, nogil=True)(function))  # type: ignore[call-overload]
 
 
 def fused(function: F) -> F:
@@ -47,18 +49,16 @@ def fused(function: F) -> F:
 
     Here, and nowhere else, a product and a sum may be rounded once instead of twice, where the machine can.
     """
-    options = {"error_model": "numpy", "_nrt": False, "nogil": True, "fastmath": {"contract"}}
-    return cast(F, numba.njit(cache=True, **options)(function))  # type: ignore[call-overload]
+    return cast(F, numba.njit(**_OPTIONS, nogil=True, fastmath={"contract"})(function))  # type: ignore[call-overload]
 
 
-def _sources() -> str:
-    """Hash of every file whose text ends up in machine code."""
-    digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        text = path.read_bytes()
-        if b"qframe_rl.jit import" in text or path.relative_to(_PACKAGE).as_posix() in _CONSTANTS:
-            digest.update(text)
-    return digest.hexdigest()[:16]
+def sources(package: Path) -> str:
+    """Hash of every file of a package that may end up in machine code: those that compile, and what they import."""
+    text = {path.relative_to(package): path.read_bytes() for path in package.rglob("*.py")}
+    compiling = {path for path in text if _MARK in text[path]}
+    imported = {Path(*name.decode().split(".")) for path in compiling for name in _IMPORT.findall(text[path])}
+    found = compiling | {path.with_suffix(".py") for path in imported} & text.keys()
+    return hashlib.sha256(b"".join(text[path] for path in sorted(found))).hexdigest()[:16]
 
 
 def _cache_folder() -> Path:
@@ -66,7 +66,7 @@ def _cache_folder() -> Path:
     beside = _PACKAGE / "__pycache__"
     writable = os.access(beside if beside.is_dir() else _PACKAGE, os.W_OK)
     root = beside if writable else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "qframe-rl"
-    folder = root / f"numba-{_sources()}"
+    folder = root / f"numba-{sources(_PACKAGE)}"
     if not folder.is_dir():
         for old in root.glob("numba-*"):
             shutil.rmtree(old, ignore_errors=True)
