@@ -205,7 +205,6 @@ class Training:
         self.lanes = _lanes(config, self.net, self.dtype)
         self.lane = self.lanes[0]
         self.pool: ThreadPoolExecutor | None = None
-        self.rate = config.learning_rate
         self.bars = (
             None if net.encoder is None else Bars(net.encoder.shape, net.encoder.recurrent, envs.features, self.device)
         )
@@ -232,9 +231,9 @@ class Training:
             for update in range(n_updates):
                 last = self.collect()
                 advantages, returns = self.judge(last)
-                self.rate = config.learning_rate * (1.0 - 0.9 * update / n_updates)
+                rate = config.learning_rate * (1.0 - 0.9 * update / n_updates)
                 done = min((update + 1) * per_update, config.total_steps)
-                self._tell(self.improve(advantages, returns), returns, done)
+                self._tell(self.improve(advantages, returns, rate), returns, done)
                 self.cursor[0] = self.cursor[-1]
                 self.account[0] = self.account[-1]
 
@@ -272,7 +271,7 @@ class Training:
         on_device = torch.from_numpy(both).to(self.device)
         return on_device[0], on_device[1]
 
-    def improve(self, advantages: Tensor, returns: Tensor) -> Tensor:
+    def improve(self, advantages: Tensor, returns: Tensor, rate: float) -> Tensor:
         """Run n_epochs passes over the samples; return means of the losses, entropy, KL and share of clipped ratios."""
         actions = self.actions.flatten(0, 1)
         log_p = self.net.chance.judge(self.out.flatten(0, 1), actions)[0].detach()
@@ -290,7 +289,7 @@ class Training:
 
                 parts = pick.chunk(len(self.lanes))
                 told.append(sum(self._each(learn, self.lanes, parts)))
-                self.lane.step(self.lanes[1 : len(parts)], self.rate)
+                self.lane.step(self.lanes[1 : len(parts)], rate)
         return torch.stack(told).mean(dim=0)
 
     def _look(self, t: int, seen: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ LONGEST = 0.5
 """Norm of the gradient, at most."""
 
 
-class Lane:
+class Lane(ABC):
     """What a training asks of a network; its arithmetic is `qframe_rl.policy.Dense`'s or `Graph`'s.
 
     All parameters, and all gradients, are made to lie in a row, so that an optimiser needs few calls.
@@ -50,13 +51,14 @@ class Lane:
             self.grad.add_(other.grad)
         return self.grad
 
+    @abstractmethod
     def step(self, others: Sequence[Lane], rate: float) -> None:
         """Take a step of Adam along the sum of this one's gradient and others', no longer than `LONGEST`.
 
         To be called of the first lane alone.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def see(self, encodings: Tensor | None, spot: Tensor | None, account: Tensor, outs: Tensor, values: Tensor) -> None:
         """Write the actor's outputs and the values.
 
@@ -71,8 +73,8 @@ class Lane:
         outs, values
             (B, n_outputs) and (B,), written.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def learn(self, encodings: Tensor | None, batch: Batch, samples: Tensor, n: int) -> Tensor:
         """Write the gradient of the loss over a part of a minibatch of ``n`` samples to `grad`.
 
@@ -90,7 +92,6 @@ class Lane:
         Tensor
             (5,) of this part the parts of the loss, divided by ``n``, see `Loss`.
         """
-        raise NotImplementedError
 
 
 class Graph(Lane):
@@ -98,14 +99,14 @@ class Graph(Lane):
 
     Parameters
     ----------
-    net, loss, first
+    net, loss
         As in `Lane`.
     dtype
         Of the products; what is not float32 is left to autocast.
     """
 
-    def __init__(self, net: Net, loss: Loss, dtype: torch.dtype = torch.float32, first: Lane | None = None):
-        super().__init__(net, loss, first)
+    def __init__(self, net: Net, loss: Loss, dtype: torch.dtype = torch.float32):
+        super().__init__(net, loss)
         self._dtype = dtype
         self._adam = torch.optim.Adam([self.flat], betas=BETAS, eps=EPSILON, fused=True)
 
