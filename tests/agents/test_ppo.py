@@ -14,7 +14,7 @@ from agents import ppo
 from qframe_rl.config import Ref, UserError
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import whole
-from qframe_rl.policy import Graph, Loss, returns
+from qframe_rl.policy import Dense, Graph, Loss, returns
 from qframe_rl.runner.deploy import make_market
 from tests.contracts.checks import Quiet
 
@@ -161,6 +161,21 @@ def test_the_way_of_a_gpu_leads_where_that_of_a_cpu_does(network: str, monkeypat
     monkeypatch.setattr(ppo, "_lanes", lambda config, net, dtype: [Graph(net, loss, dtype)])
     for name, value in learned().items():
         assert np.allclose(value, on_cpu[name], atol=2e-4), name
+
+
+def test_the_step_size_falls_linearly_to_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = Dense.step
+
+    def told(self: Dense, others: Any, rate: float) -> None:
+        rates.append(rate)
+        step(self, others, rate)
+
+    monkeypatch.setattr(Dense, "step", told)
+    config = ppo.Config(**{**ppo.QUICK, "total_steps": 2560, "n_epochs": 1, "batch_size": 256, "learning_rate": 0.01})
+    place = task()
+    ppo.make(config, place.brief).fit(place, Quiet())
+    assert rates == pytest.approx([0.01 * (1.0 - 0.09 * k) for k in range(10)])
 
 
 def test_mistakes_are_named() -> None:
