@@ -58,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         raise UserError(f"--repeats {given.repeats}: at least one round is needed.")
     if given.plot is not None and given.suites and "growth" not in given.suites:
         raise UserError("--plot draws the suite growth; name it, or leave --plot out.")
+    if given.plot is not None:
+        if given.plot.is_dir():
+            raise UserError(f"--plot {given.plot} is a folder; name a file in it.")
+        given.plot.parent.mkdir(parents=True, exist_ok=True)
     from qframe_rl.bench.measure import machine
     from qframe_rl.bench.peers import Peers
 
@@ -82,7 +86,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def _draw(found: list[Row], to: Path) -> None:
     from qframe_rl.bench.growth import picture
 
-    to.parent.mkdir(parents=True, exist_ok=True)
     picture(found).savefig(to, format="png")
 
 

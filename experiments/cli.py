@@ -231,6 +231,11 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; name a place that can be read and written.", file=sys.stderr)
+        return 2
     if result is not None:
         print(json.dumps(result, allow_nan=False))
     return code

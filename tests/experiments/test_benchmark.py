@@ -35,11 +35,13 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
     assert found["machine"]["cores"]
 
 
-def test_mistakes_are_said_in_a_sentence() -> None:
+def test_mistakes_are_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'train'"):
         benchmark.main(["trian"])
     with pytest.raises(UserError, match="draws the suite growth"):
         benchmark.main(["env", "--plot", "growth.png"])
+    with pytest.raises(UserError, match="is a folder"):
+        benchmark.main(["growth", "--plot", str(tmp_path)])
     with pytest.raises(UserError, match="at least one round"):
         benchmark.main(["env", "--repeats", "0"])
     with pytest.raises(UserError, match="make peers"):

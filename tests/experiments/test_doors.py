@@ -212,6 +212,15 @@ def test_a_mistake_gets_one_sentence_and_exit_2(
     assert not list((tmp_path / "c").glob("*"))
 
 
+def test_a_folder_that_cannot_be_made_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, out, err = run(train.main, ["--agents", "flat", "--runs", str(tmp_path / "file" / "runs")], capsys)
+    assert code == 2
+    assert f"error: {tmp_path / 'file' / 'runs'}" in err
+    assert "Traceback" not in err
+    assert not out
+
+
 def test_a_preset_with_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     preset = tmp_path / "mine.toml"
     preset.write_text("sedes = 2\n")
