@@ -10,8 +10,8 @@ import pytest
 
 from tests.rays import one_ray
 
-# As many workers as cores: threads of OpenMP would wait for each other, which took three quarters of the time. Read
-# when PyTorch is imported, here and in every process that a test begins.
+# As many workers as cores: threads of OpenMP would wait for each other; tests of deep agents took four times as long.
+# Read when PyTorch is imported, here and in every process that a test begins.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
