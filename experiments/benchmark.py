@@ -17,6 +17,7 @@ SUITES = {
     "env": "steps of one instrument, windows copied or indices handed out; ratio to a bare row copy",
     "portfolio": "steps of sixteen perpetuals with margin and funding",
     "train": "PPO end to end, two threads; ratio to the matrix products alone and to Stable-Baselines3",
+    "gradient": "one gradient step on one thread; ratio to automatic differentiation, and of products to BLAS",
     "backtest": "one setting of a rule over 100,000 bars",
     "sweep": "1,000 settings over 100,000 bars",
     "fan": "cells on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
@@ -90,7 +91,7 @@ def _draw(found: list[Row], to: Path) -> None:
 
 
 def _suite(name: str) -> Any:
-    from qframe_rl.bench import fan, growth, paper, settings, startup, steps, training
+    from qframe_rl.bench import fan, gradient, growth, paper, settings, startup, steps, training
 
     return {
         "env": steps.env,
@@ -98,6 +99,7 @@ def _suite(name: str) -> Any:
         "growth": growth.growth,
         "memory": steps.memory,
         "train": training.train,
+        "gradient": gradient.gradient,
         "backtest": settings.backtest,
         "sweep": settings.sweep_settings,
         "fan": fan.fan,

@@ -1,8 +1,8 @@
 """Products of small matrices, for compiled code.
 
-What a compiler makes of three loops keeps the sums in memory; here they stay in registers, and a core comes within a
-tenth of what its units can multiply (212 of 240 GFLOP/s in single precision on the machine of docs/performance.md,
-122 by loops, 105 by a library of products at these sizes).
+What a compiler makes of three loops keeps the sums in memory; here they stay in registers, and a core comes close to
+what its units can multiply: `python -m experiments.benchmark gradient` has products of 64 x 64 at 237 GFLOP/s in single
+precision on the machine of docs/performance.md, 2.5 times numpy's.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
     rows = found["results"]
     assert {
         "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "growth.batch.index",
-        "train.ppo",
+        "gradient.plain", "gradient.market", "gradient.products", "train.ppo",
         "train.ppo_lstm", "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.one", "fan.memory",
         "paper.bars", "paper.decision", "paper.decision_p99", "paper.journal", "paper.growth", "paper.resume",
     } <= {row["name"] for row in rows}  # fmt: skip
