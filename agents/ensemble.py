@@ -77,7 +77,7 @@ class Ensemble:
         self.weight: Float = np.full(n, 1.0 / n)
         self.paper = Account(np.zeros(n), np.zeros((n, a)), np.full((n, a), np.nan))
         self.asked = _no_orders((n, a))
-        self.fills = Fills.of(np.zeros((n, a, 9)), np.zeros(n))
+        self.fills = Fills.none(n, a)
         self.exposure: Float = np.zeros((n, a))
         self.n_settled = 0
         self.returns: deque[Float] = deque(maxlen=max(config.estimate_bars, config.reweight_bars))
@@ -147,7 +147,7 @@ class Ensemble:
         equity, mark = np.full(n, float(view.account.equity)), np.broadcast_to(view.account.mark, shape).copy()
         self.paper = Account(equity, np.zeros(shape), mark)
         self.asked = _no_orders(shape)
-        self.fills = Fills.of(np.zeros((*shape, 9)), np.zeros(n))
+        self.fills = Fills.none(*shape)
         self.weight = np.full(n, 1.0 / n)
         self.n_settled = 0
         self.returns.clear()
@@ -160,7 +160,7 @@ class Ensemble:
         """
         before = self.paper.equity
         due = np.divide(view.fills.funding, self.held, out=np.zeros_like(self.held), where=self.held != 0.0)
-        bar = Bar(view.time, view.bars[-1], due, view.fills.forced != 0.0)
+        bar = Bar(view.time, view.bars[-1], due, view.fills.forced != 0.0, view.cash_rate)
         self.paper, self.fills = settle(self.paper, self.asked, bar, self.rules)
         self.n_settled += 1
         self.returns.append(np.where(before > 0.0, self.paper.equity / np.maximum(before, 1e-300) - 1.0, 0.0))

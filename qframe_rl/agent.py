@@ -41,6 +41,8 @@ class View:
     """The data ended: nothing decided now will ever settle."""
     terminated: bool = False
     """The account was liquidated or ruined."""
+    cash_rate: float = 0.0
+    """What idle cash earned over the last bar, fraction of it."""
 
     @property
     def close(self) -> Float:

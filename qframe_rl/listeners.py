@@ -11,10 +11,7 @@ import numpy as np
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
-from qframe_rl.types import Account, Fills, Float, Instrument, Orders, Record
-
-FIELDS = Fills._fields[:-1]
-"""Those of `Fills` that there are per instrument."""
+from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, Int, Orders, Record
 
 
 class Listener(Protocol):
@@ -59,22 +56,39 @@ class Digest:
         """Take over what `carried` returned."""
         self._chain, self.n_rows = bytes.fromhex(memory["chain"]), memory["rows"]
 
-    def add(self, time: int, account: Account, orders: Orders, fills: Fills) -> Float:
+    def add(self, view: View, orders: Orders, fills: Fills) -> Float:
         """Add what one bar did; return it as a row of numbers."""
-        money = np.array((account.cash, fills.absorbed))
-        fields: list[Float] = [money, account.position, account.mark, *orders, *fills[: len(FIELDS)]]
+        account = view.account
+        money, cash = np.array((account.cash, fills.absorbed)), np.array((fills.interest, view.cash_rate))
+        fields: list[Float] = [
+            money, account.position, account.mark, *orders, *fills[: len(PER_INSTRUMENT)], cash
+        ]  # fmt: skip
         row = np.concatenate(fields, dtype=np.float64)
-        self._chain = hashlib.sha256(self._chain + time.to_bytes(8, "little") + row.tobytes()).digest()
+        self._chain = chained(self._chain, view.time, row)
         self.n_rows += 1
         return row
 
-    def begin(self, time: int, account: Account) -> Float:
+    def begin(self, view: View) -> Float:
         """Add the state before the first bar."""
-        return self.add(time, account, *_nothing(len(account.position)))
+        return self.add(view, *_nothing(len(view.account.position)))
+
+
+def chained(chain: bytes, time: int, row: Float) -> bytes:
+    """Hash of a row of a record and of all before it; a bar without a cash rate is hashed as if there were none."""
+    numbers = row if row[-1] != 0.0 else row[:-2]
+    return hashlib.sha256(chain + time.to_bytes(8, "little") + numbers.tobytes()).digest()
+
+
+def record_of(instruments: tuple[Instrument, ...], bar_ns: int, time: Int, rows: Float, digest: str) -> Record:
+    """Take the (N, 4 + 14 A) rows apart that a `Digest` made: the journal as columns."""
+    per = rows[:, 2:-2].reshape(len(rows), -1, len(instruments))
+    fills = Fills.of(np.moveaxis(per[:, 5:], 1, -1), rows[:, 1], rows[:, -2])
+    account, orders = Account(rows[:, 0], per[:, 0], per[:, 1]), Orders(per[:, 2], per[:, 3], per[:, 4])
+    return Record(instruments, bar_ns, time, account, orders, fills, rows[:, -1], digest)
 
 
 def _nothing(n: int) -> tuple[Orders, Fills]:
-    return Orders.market(np.zeros(n)), Fills.of(np.zeros((n, len(FIELDS))), np.zeros(()))
+    return Orders.market(np.zeros(n)), Fills.none(n)
 
 
 class Journal:
@@ -113,34 +127,29 @@ class Journal:
 
     def record(self) -> Record:
         """The journal as columns."""
-        n, a = len(self._rows), len(self.instruments)
-        rows = np.stack(self._rows)
-        per = rows[:, 2:].reshape(n, -1, a)
-        account = Account(rows[:, 0], per[:, 0], per[:, 1])
-        orders = Orders(per[:, 2], per[:, 3], per[:, 4])
-        fills = Fills.of(np.moveaxis(per[:, 5:], 1, -1), rows[:, 1])
-        return Record(self.instruments, self.bar_ns, np.array(self._times), account, orders, fills, self.digest)
+        return record_of(self.instruments, self.bar_ns, np.array(self._times), np.stack(self._rows), self.digest)
 
     def _append(self, view: View, orders: Orders, fills: Fills) -> None:
-        self._rows.append(self._chain.add(view.time, view.account, orders, fills))
+        self._rows.append(self._chain.add(view, orders, fills))
         self._times.append(view.time)
 
 
 def write_record(record: Record, path: Path) -> None:
     """Write a record as Parquet, one row per bar; the file appears whole or not at all.
 
-    Columns are ``time`` (close, UTC), ``equity``, ``cash``, ``absorbed``, and per instrument ``SYMBOL position`` and so
-    on: what is held, its mark, the order that met the bar and what became of it.
+    Columns are ``time`` (close, UTC), ``equity``, ``cash``, ``absorbed``, ``interest``, ``cash_rate``, and per
+    instrument ``SYMBOL position`` and so on: what is held, its mark, the order that met the bar and what became of it.
     """
     import pyarrow
     import pyarrow.parquet
 
     columns = {"time": pyarrow.array(record.time, pyarrow.timestamp("ns", "UTC"))}
     columns |= {"equity": record.account.equity, "cash": record.account.cash, "absorbed": record.fills.absorbed}
+    columns |= {"interest": record.fills.interest, "cash_rate": record.cash_rate}
     for a, instrument in enumerate(record.instruments):
         fields = {"position": record.account.position, "mark": record.account.mark}
         fields |= {f"order {name}": part for name, part in record.orders._asdict().items()}
-        fields |= {f"fill {name}": part for name, part in zip(FIELDS, record.fills, strict=False)}
+        fields |= {f"fill {name}": part for name, part in zip(PER_INSTRUMENT, record.fills, strict=False)}
         columns |= {f"{instrument.symbol} {name}": part[:, a] for name, part in fields.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.part")
@@ -159,20 +168,24 @@ def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) ->
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(path)
-    names = [*(f"order {name}" for name in Orders._fields), *(f"fill {name}" for name in FIELDS)]
+    names = [*(f"order {name}" for name in Orders._fields), *(f"fill {name}" for name in PER_INSTRUMENT)]
     wanted = [f"{i.symbol} {name}" for i in instruments for name in ("position", "mark", *names)]
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
         raise UserError(f"{path} is not the journal of these instruments: it has no column {missing[0]!r}.")
 
     def column(name: str) -> Float:
+        # Files of before there were cash rates lack their columns.
+        if name in ("interest", "cash_rate") and name not in table.column_names:
+            return np.zeros(table.num_rows)
         return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
 
     def panel(name: str) -> Float:
         return np.stack([column(f"{i.symbol} {name}") for i in instruments], axis=1)
 
     time = table.column("time").to_numpy().astype("datetime64[ns]").astype(np.int64)
-    fills = Fills.of(np.stack([panel(f"fill {name}") for name in FIELDS], axis=-1), column("absorbed"))
+    per = np.stack([panel(f"fill {name}") for name in PER_INSTRUMENT], axis=-1)
+    fills = Fills.of(per, column("absorbed"), column("interest"))
     orders = Orders(*(panel(f"order {name}") for name in Orders._fields))
     account = Account(column("cash"), panel("position"), panel("mark"))
-    return Record(instruments, bar_ns, time, account, orders, fills, "")
+    return Record(instruments, bar_ns, time, account, orders, fills, column("cash_rate"), "")

@@ -38,6 +38,7 @@ class Session:
         self._window = _Window(window, len(feed.instruments), 5 + len(feed.columns))
         self._bars: Iterator[Bar] = iter(())
         self._view: View | None = None
+        self._cash_rate = 0.0
 
     def start(self) -> View:
         """Take the bars of the warm-up and return the first view.
@@ -48,9 +49,9 @@ class Session:
             If the feed ends before the window is full.
         """
         self._bars = iter(self.feed)
-        fills = self._settle(self._awaited(0))
-        for n in range(1, self._window.n_bars):
-            fills = self._settle(self._awaited(n))
+        for n in range(self._window.n_bars):
+            # Before the first decision there is no account that could earn anything.
+            fills = self._settle(self._awaited(n)._replace(cash_rate=0.0))
         self._view = self._look(self._window.time, fills, first=True)
         for listener in self.listeners:
             listener.started(self._view)
@@ -69,6 +70,7 @@ class Session:
         self._bars = iter(self.feed)
         for bar in bars:
             self._window.append(bar)
+            self._cash_rate = bar.cash_rate
         self._view = self._look(self._window.time, fills)
         return self._view
 
@@ -105,11 +107,14 @@ class Session:
             raise ValueError(f"a bar of {bar.time} came after one of {self._window.time}")
         fills = self.venue.advance(bar)
         self._window.append(bar)
+        self._cash_rate = bar.cash_rate
         return fills
 
     def _look(self, time: int, fills: Fills, *, first: bool = False, exhausted: bool = False) -> View:
         times, bars = self._window.show()
-        return View(time, times, bars, self.venue.account, fills, first, exhausted, self.venue.terminated)
+        return View(
+            time, times, bars, self.venue.account, fills, first, exhausted, self.venue.terminated, self._cash_rate
+        )
 
 
 def run(session: Session, agent: Agent, view: View | None = None) -> View:

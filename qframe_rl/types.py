@@ -46,8 +46,10 @@ class Instrument:
     """Smallest step of a quantity, base units; 0 = any."""
     tick: float = 0.0
     """Smallest step of a price, quote currency; 0 = any."""
+    min_amount: float = 0.0
+    """Smallest quantity of an order, base units."""
     min_notional: float = 0.0
-    """Smallest value of an order, quote currency."""
+    """Smallest value of an order, quote currency; on perpetuals it does not bind what closes a position."""
     maker_fee: float = 0.0
     """Fee on resting orders, fraction of notional."""
     taker_fee: float = 0.0
@@ -93,6 +95,8 @@ class Bar(NamedTuple):
     """(*B, A) quote currency due per base unit held long: rate x mark, summed over the stamps in the bar."""
     final: Bool
     """(*B, A) whether this is the instrument's last bar: what is held is paid out at its close."""
+    cash_rate: float = 0.0
+    """What idle cash earns over this bar, fraction of it: the rate known when the bar began, actual/365."""
 
 
 class Account(NamedTuple):
@@ -146,7 +150,7 @@ class Orders(NamedTuple):
 
 
 class Fills(NamedTuple):
-    """What one bar did to the orders and the account; every field but ``absorbed`` is (*B, A)."""
+    """What one bar did to the orders and the account; every field but the last two is (*B, A)."""
 
     quantity: Float
     """Signed base units filled."""
@@ -168,6 +172,8 @@ class Fills(NamedTuple):
     """Price of the forced close; 0 where there was none."""
     absorbed: Float
     """(*B,) quote currency of loss beyond the account's equity that the venue bore."""
+    interest: Float
+    """(*B,) quote currency that idle cash earned."""
 
     @property
     def slippage(self) -> Float:
@@ -175,12 +181,22 @@ class Fills(NamedTuple):
         return self.spread + self.impact
 
     @classmethod
-    def of(cls, columns: Float, absorbed: Float) -> Fills:
+    def of(cls, columns: Float, absorbed: Float, interest: Float) -> Fills:
         """Take the fields apart that the kernel wrote side by side in (*B, A, 9)."""
         c = columns
         return cls(
-            c[..., 0], c[..., 1], c[..., 2], c[..., 3], c[..., 4], c[..., 5], c[..., 6], c[..., 7], c[..., 8], absorbed
-        )
+            c[..., 0], c[..., 1], c[..., 2], c[..., 3], c[..., 4], c[..., 5], c[..., 6], c[..., 7], c[..., 8],
+            absorbed, interest,
+        )  # fmt: skip
+
+    @classmethod
+    def none(cls, *shape: int) -> Fills:
+        """A bar in which nothing happened to accounts of ``shape`` (*B, A)."""
+        return cls.of(np.zeros((*shape, len(PER_INSTRUMENT))), np.zeros(shape[:-1]), np.zeros(shape[:-1]))
+
+
+PER_INSTRUMENT = Fills._fields[:-2]
+"""Fields of `Fills` that there are per instrument."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +213,8 @@ class Record:
     """(N, A) orders that met each bar."""
     fills: Fills
     """(N, A) what each bar did to them."""
+    cash_rate: Float
+    """(N,) what idle cash earned in each bar, fraction of it."""
     digest: str
     """SHA-256 over every number above, chained row by row."""
 
@@ -247,14 +265,18 @@ class History:
     """Whether bad prints were looked for and taken out, looked for and kept, or not looked for."""
     suspects: tuple[Suspect, ...] = ()
     """Bars that look like bad prints."""
+    cash_rate: Float = field(default_factory=lambda: np.zeros(0))
+    """(T,) as in `Bar`; empty stands for zeros."""
 
     def __post_init__(self) -> None:
         shape = (len(self.time), len(self.instruments))
+        if len(self.cash_rate) == 0:
+            object.__setattr__(self, "cash_rate", np.zeros(len(self.time)))
         if self.values.shape != (*shape, 5 + len(self.columns)):
             raise ValueError(f"values have shape {self.values.shape}, expected {(*shape, 5 + len(self.columns))}")
-        if self.funding.shape != shape or self.final.shape != shape:
-            raise ValueError("funding and final must be (T, A)")
-        for array in (self.time, self.values, self.funding, self.final):
+        if self.funding.shape != shape or self.final.shape != shape or self.cash_rate.shape != shape[:1]:
+            raise ValueError("funding and final must be (T, A), and cash_rate (T,)")
+        for array in (self.time, self.values, self.funding, self.final, self.cash_rate):
             array.setflags(write=False)
 
     def __len__(self) -> int:
@@ -274,9 +296,10 @@ class History:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (16 hex digits) over the instruments, the columns and every number."""
+        """SHA-256 (16 hex digits) over the instruments, the columns and every number; no cash rate adds nothing."""
         digest = hashlib.sha256(repr((self.instruments, self.columns, self.bar_ns)).encode())
-        for array in (self.time, self.values, self.funding, self.final):
+        rate = (self.cash_rate,) if self.cash_rate.any() else ()
+        for array in (self.time, self.values, self.funding, self.final, *rate):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
@@ -289,6 +312,7 @@ class History:
             values=self.values[part],
             funding=self.funding[part],
             final=self.final[part],
+            cash_rate=self.cash_rate[part],
         )
 
     def between(self, since: int | None, until: int | None) -> Segment:
@@ -299,7 +323,9 @@ class History:
 
     def bar(self, row: int) -> Bar:
         """One row as a `Bar`."""
-        return Bar(int(self.time[row]), self.values[row], self.funding[row], self.final[row])
+        return Bar(
+            int(self.time[row]), self.values[row], self.funding[row], self.final[row], float(self.cash_rate[row])
+        )
 
     def describe(self) -> dict[str, object]:
         """Provenance as plain data: source, symbols, span, bars, fingerprint."""
@@ -311,6 +337,7 @@ class History:
             "last": iso(int(self.time[-1])),
             "bars": len(self),
             "fingerprint": self.fingerprint,
+            "risk_free": float(self.cash_rate.sum() * YEAR / (self.time[-1] - self.time[0] + self.bar_ns)),
             "quarantine": self.quarantine,
             "suspects": [{**s._asdict(), "time": iso(s.time)} for s in self.suspects],
         }

@@ -85,6 +85,8 @@ class Metrics:
     """Lost to market impact."""
     funding: float
     """Funding paid; negative = received."""
+    interest: float
+    """Earned by idle cash; no part of the costs."""
     costs: float
     """Fees, spread, impact and funding together."""
     absorbed: float
@@ -94,7 +96,7 @@ class Metrics:
 class Ledger(NamedTuple):
     """Where the change in equity of each bar came from; quote currency, (N - 1,) or a total.
 
-    ``change = price - fees - slippage - funding + absorbed + residual``.
+    ``change = price - fees - slippage - funding + interest + absorbed + residual``.
     """
 
     change: Float
@@ -108,6 +110,8 @@ class Ledger(NamedTuple):
     """Lost to half-spread and impact."""
     funding: Float
     """Funding paid; negative = received."""
+    interest: Float
+    """Earned by idle cash."""
     absorbed: Float
     """Loss beyond equity that the venue bore."""
     residual: Float
@@ -227,8 +231,8 @@ def ledger(record: Record) -> Ledger:
     change = np.diff(record.account.equity)
     price = (moved + traded + closed).sum(axis=1)
     fees, slippage, funding = (field.sum(axis=1) for field in (fills.fee, fills.slippage, fills.funding))
-    residual = change - (price - fees - slippage - funding + fills.absorbed)
-    return Ledger(change, price, fees, slippage, funding, fills.absorbed, residual)
+    residual = change - (price - fees - slippage - funding + fills.interest + fills.absorbed)
+    return Ledger(change, price, fees, slippage, funding, fills.interest, fills.absorbed, residual)
 
 
 def unexplained(record: Record) -> float:
@@ -268,7 +272,7 @@ def metrics(record: Record) -> Metrics:
     skew, kurtosis = skew_and_kurtosis(rate)
     decided = int(np.count_nonzero(rate))
     exposure = record.account.exposure[1:]
-    fees, slippage, funding, absorbed = (float(term) for term in ledger(record).total()[2:6])
+    fees, slippage, funding, interest, absorbed = (float(term) for term in ledger(record).total()[2:7])
     return Metrics(
         bars=len(rate),
         years=years,
@@ -298,6 +302,7 @@ def metrics(record: Record) -> Metrics:
         spread=float(record.fills.spread.sum()),
         impact=float(record.fills.impact.sum()),
         funding=funding,
+        interest=interest,
         costs=fees + slippage + funding,
         absorbed=absorbed,
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from qframe_rl.config import UserError
+from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.clock import Clock, LiveClock
 from qframe_rl.feeds.download import bar_pages, rate_pages
 from qframe_rl.feeds.exchange import MS, Exchange, Note, Stopped
@@ -67,8 +68,9 @@ class CcxtFeed:
         Bars of the warm-up.
     url, sandbox
         As in `client.client`.
-    columns, root
-        Exogenous columns as in `panel.extend`, their files read again for every bar.
+    columns, risk_free, root
+        Exogenous columns as in `panel.extend` and what idle cash earns as in `cash.with_cash`; their files are read
+        again for every bar.
     patience_s
         How long a bar that should be there is asked for, seconds. A bar that the exchange then still does not have is
         NaN for that instrument, and left out if no instrument traded.
@@ -99,6 +101,7 @@ class CcxtFeed:
         url: str | None = None,
         sandbox: bool = False,
         columns: Sequence[str] = (),
+        risk_free: str = "0",
         root: Path = Path(),
         patience_s: float = _PATIENCE_S,
         clock: Clock | None = None,
@@ -123,7 +126,7 @@ class CcxtFeed:
         self._perpetuals = [line for line in self._lines if line.listing.kind == "perpetual"]
         extra = tuple(spec.partition("=")[0] for spec in columns)
         self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + extra
-        self._specs, self._root, self._timeframe = tuple(columns), root, timeframe
+        self._specs, self._risk_free, self._root, self._timeframe = tuple(columns), risk_free, root, timeframe
         # A request takes as long as it does, however fast the exchange's clock runs.
         self._patience_s = patience_s * speed
         self.streams: Streams | None = None
@@ -294,6 +297,7 @@ class CcxtFeed:
             for x in self._lines
         ]
         history = extend(panel(legs, self.bar_ns, self.source), self._specs, self._root)
+        history = with_cash(history, self._risk_free, self._root, self._closed or None)
         # An instrument that lacks a bar now may trade in the next one: whether it ended is not known.
         history = replace(history, final=np.zeros_like(history.final))
         for line in self._lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from qframe_rl.config import Base
 
@@ -30,7 +30,15 @@ class DataConfig(Base):
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
     quarantine: str = Field(default="on", pattern="^(on|off)$")
     """What to do with bad prints: ``on`` takes them out and lists them, ``off`` lists and keeps them."""
+    risk_free: str = "0"
+    """Annual rate that idle cash earns, actual/365: a number such as 0.03; a FILE in the data folder, such as
+    rates/bills.csv, with the columns timestamp (of publication) and rate; or synthetic, a made-up series that ships."""
     bars: int = Field(default=30_000, ge=100)
     """Number of bars of a synthetic market."""
     seed: int = Field(default=0, ge=0)
     """Seed of a synthetic market."""
+
+    @field_validator("risk_free", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int | float) else value

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qframe_rl.config import UserError
+from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.clock import Clock
@@ -41,7 +42,7 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     Returns
     -------
     History
-        Checked, cut to the configuration's span, with its exogenous columns.
+        Checked, cut to the configuration's span, with its exogenous columns and what idle cash earns.
 
     Raises
     ------
@@ -52,8 +53,11 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     """
     history = _load(config, report)
     if config.quarantine == "on":
-        return quarantine(history)
-    return replace(history, quarantine="off", suspects=tuple(s._replace(quarantined=False) for s in suspects(history)))
+        history = quarantine(history)
+    else:
+        listed = tuple(s._replace(quarantined=False) for s in suspects(history))
+        history = replace(history, quarantine="off", suspects=listed)
+    return with_cash(history, config.risk_free, _root(config))
 
 
 def _load(config: DataConfig, report: Report | None) -> History:
@@ -110,12 +114,16 @@ def live(
     UserError
         As in `CcxtFeed`.
     """
-    path = Path(config.data).expanduser()
-    root = path if path.is_dir() else path.parent if path.is_file() else data_root()
     return CcxtFeed(
-        _exchange(config), config.symbols, config.timeframe, window,
-        url=url, sandbox=sandbox, columns=config.columns, root=root, note=note, clock=clock, speed=speed, depth=depth,
+        _exchange(config), config.symbols, config.timeframe, window, url=url, sandbox=sandbox, columns=config.columns,
+        risk_free=config.risk_free, root=_root(config), note=note, clock=clock, speed=speed, depth=depth,
     )  # fmt: skip
+
+
+def _root(config: DataConfig) -> Path:
+    """Folder in which files that the configuration names besides its bars are looked up."""
+    path = Path(config.data).expanduser()
+    return path if path.is_dir() else path.parent if path.is_file() else data_root()
 
 
 def _exchange(config: DataConfig) -> str:

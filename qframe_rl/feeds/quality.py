@@ -117,7 +117,8 @@ def quarantine(history: History) -> History:
 def without(history: History, gone: Bool) -> History:
     """Return the history without the rows of ``gone`` (T,): nothing traded in them.
 
-    Funding that fell due in them is due in the next row, and an instrument's last bar is the last one that is left.
+    Funding that fell due in them is due in the next row, as is what cash earned, and an instrument's last bar is the
+    last one that is left.
     """
     keep = np.flatnonzero(~gone)
     if len(keep) == 0:
@@ -127,9 +128,11 @@ def without(history: History, gone: Bool) -> History:
     for a in np.flatnonzero(history.final.any(axis=0)):
         traded = np.flatnonzero(~np.isnan(history.values[keep, a, CLOSE]))
         final[traded[-1:], a] = True
+    earned = np.add.reduceat(history.cash_rate, np.concatenate([[0], keep[:-1] + 1]))
     return replace(
-        history, time=history.time[keep], values=np.ascontiguousarray(history.values[keep]), funding=due, final=final
-    )
+        history, time=history.time[keep], values=np.ascontiguousarray(history.values[keep]), funding=due, final=final,
+        cash_rate=earned,
+    )  # fmt: skip
 
 
 def describe(found: Sequence[Suspect]) -> Iterator[str]:

@@ -143,6 +143,7 @@ def market(
     liquidation_fee: float = 0.0,
     owned: tuple[bool, ...] = (),
     transfer_bars: int = 0,
+    margin_earns: bool = False,
 ) -> Market:
     """Join a configuration and the instruments' own rules into a market.
 
@@ -154,7 +155,7 @@ def market(
         Observations, actions, reward and costs.
     instruments, columns, bar_ns
         What the feed delivers.
-    leverage, shorting, liquidation_fee, owned, transfer_bars
+    leverage, shorting, liquidation_fee, owned, transfer_bars, margin_earns
         As in `qframe_rl.kernel.rules_of`.
 
     Raises
@@ -175,6 +176,7 @@ def market(
         shorting=shorting,
         owned=owned,
         transfer_bars=transfer_bars,
+        margin_earns=margin_earns,
     )
     observer = Observer(config.features, config.n_rows, len(instruments), columns)
     interface = MarketInterface(observer, config.actions.name, config.actions.params)

@@ -52,6 +52,8 @@ def bar_out(bar: Bar) -> Plain:
         plain["funding"] = numbers(bar.funding)
     if bar.final.any():
         plain["final"] = bar.final.tolist()
+    if bar.cash_rate != 0.0:
+        plain["cash_rate"] = bar.cash_rate
     return plain
 
 
@@ -61,7 +63,7 @@ def bar_in(plain: Mapping[str, Any]) -> Bar:
     n = len(values)
     funding = array(plain["funding"]) if "funding" in plain else np.zeros(n)
     final = np.array(plain["final"], dtype=np.bool_) if "final" in plain else np.zeros(n, dtype=np.bool_)
-    return Bar(int(plain["time"]), values, funding, final)
+    return Bar(int(plain["time"]), values, funding, final, float(plain.get("cash_rate", 0.0)))
 
 
 def orders_out(orders: Orders) -> Plain:
@@ -87,8 +89,7 @@ def fills_out(fills: Fills) -> Plain:
 
 def fills_in(plain: Mapping[str, Any], n: int) -> Fills:
     """What `fills_out` took apart, of ``n`` instruments."""
-    zero = Fills.of(np.zeros((n, len(Fills._fields) - 1)), np.zeros(()))
-    return zero._replace(**{name: array(field) for name, field in plain.items()})
+    return Fills.none(n)._replace(**{name: array(field) for name, field in plain.items()})
 
 
 def account_out(account: Account) -> Plain:

@@ -18,6 +18,7 @@ from qframe_rl.kernel.rules import (
     HALF_SPREAD,
     IMPACT,
     LIQUIDATION,
+    LOCKED,
     LOT,
     MAINTENANCE,
     MAKER,
@@ -32,8 +33,10 @@ from qframe_rl.types import Float
 
 LANES = 64
 # Rows of an account.
-CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT = (LANES * k for k in range(12))
-ACCOUNT = LANES * 12
+CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT, EARNED, EARNS = (
+    LANES * k for k in range(14)
+)
+ACCOUNT = LANES * 14
 # Rows of an instrument: the bar, the position, the order, its terms, what became of it.
 (
     OPEN, HIGH, LOW, CLOSE, VOLUME, DUE, FINAL, HELD, MARK, ASKED, LIMIT, STOP, SIZE, CLOSING, AT, RATE, BASE, WORTH,
@@ -157,6 +160,32 @@ def _sure(v: Float, k: int, least: float) -> float:
 
 
 @inlined
+def unlocked(held: float, mark: float, locked: float) -> float:
+    """What a contract's position adds to the cash that is idle, beside the cash it was opened for."""
+    return held * mark - abs(held) * mark * locked
+
+
+@inlined
+def earn(n: int, w: Float, table: Float, spot: bool) -> None:
+    """Write what idle cash earns in the bar: neither money on its way nor what contracts lock as margin.
+
+    Of a contract's position the value belongs to the cash that it was opened for; a coin has been paid for.
+    """
+    for k in range(LANES):
+        w[EARNED + k] = w[CASH + k] - w[MOVING + k]
+    for a in range(n):
+        if not spot and table[a, OWNED] == 0.0:
+            v, locked = w[ACCOUNT + a * INSTRUMENT :], table[a, LOCKED]
+            for k in range(LANES):
+                held = v[HELD + k]
+                term = unlocked(held, v[MARK + k], locked)
+                w[EARNED + k] += term if held != 0.0 else 0.0
+    for k in range(LANES):
+        idle = w[EARNED + k]
+        w[EARNED + k] = (idle if idle > 0.0 else 0.0) * w[EARNS + k]
+
+
+@inlined
 def need_cash(v: Float, w: Float, least: float) -> None:
     """Take the closing part off ROOM, the cash there is, and add what the opening part costs to NEED.
 
@@ -275,6 +304,13 @@ def _shrink(v: Float, w: Float, lot: float) -> None:
         fits = closing + (fits if opening > 0.0 else -fits)
         fits = fits if share <= 1.0 else size
         v[FILLED + k] = fits if opening != 0.0 else size
+
+
+@inlined
+def credit(w: Float) -> None:
+    """Add the interest to the cash: once orders have filled, as it is earned by the bar's close only."""
+    for k in range(LANES):
+        w[CASH + k] += w[EARNED + k]
 
 
 @inlined

@@ -17,7 +17,9 @@ from qframe_rl.kernel.columns import (
     BEFORE,
     CANCELLED,
     CASH,
+    CASH_RATE,
     DUE,
+    EARNED,
     EQUITY,
     FEE,
     FINAL,
@@ -57,8 +59,8 @@ def settle_rows(
 ) -> None:
     """Settle bar ``row[b]`` for every active account.
 
-    ``account`` (B, 7) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9) overwritten; ``orders`` is
-    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 12); ``work`` is `lanes.scratch`. Columns
+    ``account`` (B, 8) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9) overwritten; ``orders`` is
+    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 13); ``work`` is `lanes.scratch`. Columns
     are named in `qframe_rl.kernel.columns`.
     """
     n = holding.shape[1]
@@ -66,6 +68,7 @@ def settle_rows(
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         _take_accounts(first, count, work, account)
+        earning = _take_cash_rates(first, count, work, bars, row, 0)
         last = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
@@ -73,7 +76,7 @@ def settle_rows(
             limited = _take_orders(a, first, count, v, orders)
             last = _take_bars(a, first, count, v, bars, row, 0) or last
             _price(count, v, work, table[a], leverage, shorting, spot, limited)
-        _fill(n, count, work, table, leverage, spot, last)
+        _fill(n, count, work, table, leverage, spot, last, earning)
         _give(n, first, count, work, account, holding, active)
         _report(n, first, count, work, active, table, fills)
 
@@ -106,6 +109,7 @@ def advance_rows(
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         _take_accounts(first, count, work, account)
+        earning = _take_cash_rates(first, count, work, bars, row, 1)
         last = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
@@ -116,7 +120,7 @@ def advance_rows(
             if limited:
                 _limit(a, first, count, v, offset)
             _price(count, v, work, table[a], leverage, shorting, spot, limited)
-        _fill(n, count, work, table, leverage, spot, last)
+        _fill(n, count, work, table, leverage, spot, last, earning)
         _give(n, first, count, work, account, holding, active)
         if recorded:
             _report(n, first, count, work, active, table, fills)
@@ -148,7 +152,7 @@ def target_rows(
     band
         No order where target and exposure differ by no more than this, unless the target is exactly 0.
     account, holding
-        (B, 7) with the equity, (B, A, 2).
+        (B, 8) with the equity, (B, A, 2).
     bars
         (T, A, 8): an instrument that did not trade in the bar that just closed cannot be ordered.
     row
@@ -190,7 +194,20 @@ def _take_accounts(first: int, count: int, w: Float, account: Float) -> None:
     for k in range(LANES):
         w[lanes.ROOM + k] = w[lanes.CASH + k] - w[lanes.MOVING + k]
         w[lanes.GROSS + k] = w[lanes.NEED + k] = w[lanes.WORST + k] = w[lanes.MARGIN + k] = 0.0
-        w[lanes.ABSORBED + k] = w[lanes.RUINED + k] = 0.0
+        w[lanes.ABSORBED + k] = w[lanes.RUINED + k] = w[lanes.EARNED + k] = 0.0
+
+
+@inlined
+def _take_cash_rates(first: int, count: int, w: Float, bars: Float, row: Int, ahead: int) -> bool:
+    """Lay out what idle cash earns in the bars ``ahead`` of the accounts' rows; say whether any does."""
+    earning = False
+    for k in range(count):
+        t = np.uintp(min(row[first + k] + ahead, len(bars) - 1))
+        w[lanes.EARNS + k] = bars[t, 0, CASH_RATE]
+        earning = earning or w[lanes.EARNS + k] != 0.0
+    for k in range(count, LANES):
+        w[lanes.EARNS + k] = 0.0
+    return earning
 
 
 @inlined
@@ -280,8 +297,10 @@ def _condition(count: int, v: Float, rule: Float) -> None:
 
 
 @inlined
-def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, last: bool) -> None:
-    """Fill a block's orders, liquidate who is short of margin, mark, and pay last bars out."""
+def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, last: bool, earning: bool) -> None:
+    """Fill a block's orders, pay interest, liquidate who is short of margin, mark, and pay last bars out."""
+    if earning:
+        lanes.earn(n, w, table, spot)
     lanes.share_out(w, leverage, spot)
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
@@ -291,6 +310,8 @@ def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: boo
         elif not spot:
             lanes.endanger(v, w, table[a])
         lanes.remark(v)
+    if earning:
+        lanes.credit(w)
     if not spot and lanes.short_of_margin(w):
         _liquidate(n, count, w, table)
     if last:
@@ -325,6 +346,7 @@ def _give(n: int, first: int, count: int, w: Float, account: Float, holding: Flo
             account[b, BEFORE] = account[b, EQUITY]
             account[b, EQUITY] = w[lanes.EQUITY + k]
             account[b, ABSORBED] = w[lanes.ABSORBED + k]
+            account[b, EARNED] = w[lanes.EARNED + k]
             account[b, MOVING] = w[lanes.MOVING + k]
             account[b, LEFT] = w[lanes.LEFT + k]
             account[b, RUINED] = 1.0 if w[lanes.EQUITY + k] <= 0.0 else w[lanes.RUINED + k]

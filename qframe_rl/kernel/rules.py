@@ -12,7 +12,8 @@ from qframe_rl.types import Float, Instrument
 # Columns of a rules table (A, N_RULES).
 (
     LOT, TICK, MIN_NOTIONAL, MAKER, TAKER, HALF_SPREAD, IMPACT, VOLUME_SHARE, MAINTENANCE, LIQUIDATION, OWNED, TRANSFER,
-) = range(12)  # fmt: skip
+    LOCKED,
+) = range(13)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +21,10 @@ class Rules:
     """The market rules of an account: one row of numbers per instrument, and what holds for the whole account."""
 
     table: Float
-    """(A, 12): lot, tick, minimum notional, maker fee, taker fee, half-spread, impact coefficient, share of a bar's
+    """(A, 13): lot, tick, minimum notional, maker fee, taker fee, half-spread, impact coefficient, share of a bar's
     volume that an order may take, maintenance margin, liquidation fee, whether it is a coin that is owned beside
-    contracts, and bars until what it was sold for can serve them. Fees, spread and margin are fractions."""
+    contracts, bars until what it was sold for can serve them, and the share of a position's value that is locked as its
+    margin, which earns no interest. Fees, spread and margin are fractions."""
     leverage: float
     """Cap on gross notional over equity when a position is opened."""
     shorting: bool
@@ -40,6 +42,7 @@ def rules_of(
     shorting: bool = False,
     owned: tuple[bool, ...] = (),
     transfer_bars: int = 0,
+    margin_earns: bool = False,
 ) -> Rules:
     """Join the instruments' own rules with the cost model of the simulation.
 
@@ -65,6 +68,9 @@ def rules_of(
         without it.
     transfer_bars
         Bars until what an owned coin was sold for can serve as margin or pay for anything.
+    margin_earns
+        Whether money that is locked as margin earns the cash rate too; else what a position locks, its value over
+        ``leverage``, earns nothing.
 
     Raises
     ------
@@ -85,6 +91,7 @@ def rules_of(
             liquidation_fee,
             float(own),
             float(transfer_bars) if own else 0.0,
+            0.0 if margin_earns else 1.0 / leverage,
         )
         for i, own in zip(instruments, owned or (False,) * len(instruments), strict=True)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.kernel.columns import ABSORBED, CASH, MARK, N_ACCOUNT, N_FILLS, POSITION, bars_of
+from qframe_rl.kernel.columns import ABSORBED, CASH, EARNED, MARK, N_ACCOUNT, N_FILLS, POSITION, bars_of
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules
@@ -37,9 +37,9 @@ def settle(account: Account, orders: Orders, bar: Bar, rules: Rules) -> tuple[Ac
     money[:, CASH] = np.reshape(account.cash, count)
     holding[:, :, POSITION] = account.position.reshape(count, n)
     holding[:, :, MARK] = account.mark.reshape(count, n)
-    bars = bars_of(
-        bar.values.reshape(-1, n, bar.values.shape[-1]), bar.funding.reshape(-1, n), bar.final.reshape(-1, n)
-    )
+    values = bar.values.reshape(-1, n, bar.values.shape[-1])
+    rate = np.full(len(values), bar.cash_rate)
+    bars = bars_of(values, bar.funding.reshape(-1, n), bar.final.reshape(-1, n), rate)
     row = np.zeros(count, dtype=np.int64) if len(bars) == 1 else np.arange(count)
     asked = np.stack([np.broadcast_to(field, shape) for field in orders], axis=-1).reshape(count, n, 3)
     fills = np.empty((count, n, N_FILLS))
@@ -50,4 +50,5 @@ def settle(account: Account, orders: Orders, bar: Bar, rules: Rules) -> tuple[Ac
     after = Account(
         money[:, CASH].reshape(lead), holding[:, :, POSITION].reshape(shape), holding[:, :, MARK].reshape(shape)
     )
-    return after, Fills.of(fills.reshape(*shape, N_FILLS), money[:, ABSORBED].reshape(lead))
+    absorbed, interest = money[:, ABSORBED].reshape(lead), money[:, EARNED].reshape(lead)
+    return after, Fills.of(fills.reshape(*shape, N_FILLS), absorbed, interest)

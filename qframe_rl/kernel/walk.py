@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.jit import apart, inlined
-from qframe_rl.kernel.columns import CASH, DUE, EQUITY, FINAL, MARK, N_ACCOUNT, N_FILLS, POSITION, RUINED
-from qframe_rl.kernel.lanes import LANES
+from qframe_rl.kernel.columns import CASH, CASH_RATE, DUE, EQUITY, FINAL, MARK, N_ACCOUNT, N_FILLS, POSITION, RUINED
+from qframe_rl.kernel.lanes import LANES, unlocked
 from qframe_rl.kernel.rows import advance_rows
-from qframe_rl.kernel.rules import MAINTENANCE, OWNED
+from qframe_rl.kernel.rules import LOCKED, MAINTENANCE, OWNED
 from qframe_rl.types import CLOSE, HIGH, LOW, Bool, Float, Int
 
 
@@ -58,6 +58,7 @@ def walk_rows(
     holding: Float,
     bars: Float,
     marks: Float,
+    earning: bool,
     row: Int,
     table: Float,
     leverage: float,
@@ -86,6 +87,8 @@ def walk_rows(
     marks
         (T,) last close known at each row where owned coins of one kind are all that can be held, without funding and
         without a last bar; else empty. Then nothing but the mark can move an account that does not trade.
+    earning
+        Whether idle cash earns anything in any bar.
     equity
         (B, N + 1) overwritten from column 1 on: equity after each bar. After ruin it stays what it was. Or (B, 0): then
         it is not kept.
@@ -108,8 +111,8 @@ def walk_rows(
             while s.who[k] >= 0 and not s.active[k]:
                 b = s.who[k]
                 if s.account[k, RUINED] == 0.0:
-                    _pass(k, s, begins[b + 1], starts, values, length[b], bars, marks, table, spot, owned, equity[b],
-                          sums[b])  # fmt: skip
+                    _pass(k, s, begins[b + 1], starts, values, length[b], bars, marks, earning, table, spot, owned,
+                          equity[b], sums[b])  # fmt: skip
                     s.active[k] = s.at[k] < length[b]
                 if not s.active[k]:
                     _leave(k, s, length[b], account, holding, row, equity[b])
@@ -173,8 +176,8 @@ def _leave(k: int, s: Seats, length: int, account: Float, holding: Float, row: I
 
 @inlined
 def _pass(
-    k: int, s: Seats, last: int, starts: Int, values: Float, length: int, bars: Float, marks: Float, table: Float,
-    spot: bool, owned: bool, path: Float, sums: Float,
+    k: int, s: Seats, last: int, starts: Int, values: Float, length: int, bars: Float, marks: Float, earning: bool,
+    table: Float, spot: bool, owned: bool, path: Float, sums: Float,
 ) -> None:  # fmt: skip
     """Take the account in seat ``k`` to the next bar in which it orders or may be forced to trade, or to its end."""
     account, holding = s.account[k], s.holding[k]
@@ -189,7 +192,8 @@ def _pass(
             _pass_marks(account, holding, marks, s.row[k] + at - s.at[k], at, stop, path)
             at = stop
         else:
-            upto = _pass_bars(account, holding, bars, s.row[k] + at - s.at[k], at, stop, table, spot, path, sums)
+            t = s.row[k] + at - s.at[k]
+            upto = _pass_bars(account, holding, bars, t, at, stop, earning, table, spot, path, sums)
             quiet, at = upto == stop, upto
     s.row[k] += at - s.at[k]
     s.at[k], s.run[k] = at, run
@@ -209,8 +213,8 @@ def _pass_marks(account: Float, holding: Float, marks: Float, t: int, at: int, s
 
 @inlined
 def _pass_bars(
-    account: Float, holding: Float, bars: Float, t: int, at: int, stop: int, table: Float, spot: bool, path: Float,
-    sums: Float,
+    account: Float, holding: Float, bars: Float, t: int, at: int, stop: int, earning: bool, table: Float, spot: bool,
+    path: Float, sums: Float,
 ) -> int:  # fmt: skip
     """Pass decisions from ``at`` on, the first made at row ``t``; return the first that has to be settled, or ``stop``.
 
@@ -222,12 +226,15 @@ def _pass_bars(
     if held:
         while at < stop and _quiet(account, holding, bars[t + 1], table, spot):
             at, t = at + 1, t + 1
-            account[EQUITY] = _live_through(account, holding, bars[t], sums)
+            account[EQUITY] = _live_through(account, holding, bars[t], table, spot, sums)
             if len(path) > 0:
                 path[at] = account[EQUITY]
         return at
-    if len(path) > 0:
-        for i in range(at, stop):
+    for i in range(at, stop if earning or len(path) > 0 else at):
+        if earning:
+            account[CASH] += max(account[CASH], 0.0) * bars[t + 1 + i - at, 0, CASH_RATE]
+            account[EQUITY] = account[CASH]
+        if len(path) > 0:
             path[i + 1] = account[EQUITY]
     for a in range(len(holding)):
         for u in range(t + stop - at, t, -1):
@@ -261,16 +268,32 @@ def _quiet(account: Float, holding: Float, bar: Float, table: Float, spot: bool)
         worst += held * at if held != 0.0 else 0.0
         margin += abs(held) * at * table[a, MAINTENANCE] if held != 0.0 else 0.0
         least += held * close if held != 0.0 else 0.0
+    cash += _interest(cash, holding, bar, table, spot)
     return bool(quiet & (spot | (cash + worst >= margin)) & (cash + least > 0.0))
 
 
 @inlined
-def _live_through(account: Float, holding: Float, bar: Float, sums: Float) -> float:
-    """Pay funding and take the new marks; return the equity, its parts added in the order of the kernel."""
+def _interest(cash: float, holding: Float, bar: Float, table: Float, spot: bool) -> float:
+    """What idle cash earns in a bar, of which funding was paid; see `qframe_rl.kernel.lanes.earn`."""
+    rate, idle = bar[0, CASH_RATE], cash
+    if rate == 0.0:
+        return 0.0
+    for a in range(len(holding)):
+        held = holding[a, POSITION]
+        if not spot and held != 0.0:
+            idle += unlocked(held, holding[a, MARK], table[a, LOCKED])
+    return float(max(idle, 0.0) * rate)
+
+
+@inlined
+def _live_through(account: Float, holding: Float, bar: Float, table: Float, spot: bool, sums: Float) -> float:
+    """Pay funding and interest and take the new marks; return the equity, its parts added in the kernel's order."""
     for a in range(len(holding)):
         paid = holding[a, POSITION] * bar[a, DUE]
         account[CASH] -= paid
         sums[0] += paid
+    account[CASH] += _interest(account[CASH], holding, bar, table, spot)
+    for a in range(len(holding)):
         holding[a, MARK] = bar[a, CLOSE] if bar[a, CLOSE] == bar[a, CLOSE] else holding[a, MARK]
     worth = float(account[CASH])
     for a in range(len(holding)):

@@ -95,7 +95,8 @@ def joined(records: Sequence[Record]) -> Record:
             time=np.concatenate([first.time, after.time[1:]]),
             account=Account(*_laid(first.account, after.account, money)),
             orders=Orders(*_laid(first.orders, after.orders, (scale, 1.0, 1.0))),
-            fills=Fills(*_laid(first.fills, after.fills, (scale, 1.0, *(scale,) * 6, 1.0, scale))),
+            fills=Fills(*_laid(first.fills, after.fills, (scale, 1.0, *(scale,) * 6, 1.0, scale, scale))),
+            cash_rate=np.concatenate([first.cash_rate, after.cash_rate[1:]]),
             digest=hashlib.sha256(f"{first.digest}{after.digest}".encode()).hexdigest(),
         )
     return first

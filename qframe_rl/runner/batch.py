@@ -6,7 +6,6 @@ to the last bit; `tests/contracts` holds every such agent of the catalogue to it
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,9 @@ from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import (
     ABSORBED,
     CASH,
+    CASH_RATE,
     DUE,
+    EARNED,
     EQUITY,
     FINAL,
     MARK,
@@ -38,9 +39,10 @@ from qframe_rl.kernel.lanes import LANES, scratch
 from qframe_rl.kernel.rows import advance_rows, target_rows
 from qframe_rl.kernel.rules import OWNED, Rules
 from qframe_rl.kernel.walk import count, seats, walk_rows
+from qframe_rl.listeners import chained, record_of
 from qframe_rl.risk.columns import Watch, watch_for
 from qframe_rl.risk.rows import begin_rows, guarded_rows
-from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Int, Orders, Record, Segment
+from qframe_rl.types import CLOSE, Bool, Float, History, Int, Record, Segment
 
 T = TypeVar("T")
 _AT_ONCE = {True: 16, False: 128}
@@ -216,9 +218,10 @@ class _Tape:
         self.histories = list({id(one.history): one.history for one in lanes}.values())
         begins = np.cumsum([0, *(len(history) for history in self.histories)]).tolist()
         self._begins = {id(history): begin for history, begin in zip(self.histories, begins, strict=False)}
-        parts = [bars_of(history.values, history.funding, history.final) for history in self.histories]
+        parts = [bars_of(h.values, h.funding, h.final, h.cash_rate) for h in self.histories]
         self.bars = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        self.marks = _marks_alone(self.bars, market.rules)
+        self.earning = bool(self.bars[..., CASH_RATE].any())
+        self.marks = np.empty(0) if self.earning else _marks_alone(self.bars, market.rules)
         self._first: dict[tuple[int, int, int], Float] = {}
 
     def serves(self, lanes: Sequence[Lane]) -> bool:
@@ -277,8 +280,8 @@ class _Walk:
         walk_rows(
             np.cumsum([0, *(len(part.starts) for part in runs)]), np.concatenate([part.starts for part in runs]),
             np.concatenate([part.values for part in runs]), self.length, self.lanes[0].band, self.account, self.holding,
-            self.tape.bars, self.tape.marks, self.row, rules.table, rules.leverage, rules.shorting, curves, sums,
-            seats(a), np.empty((0, a)), scratch(a),
+            self.tape.bars, self.tape.marks, self.tape.earning, self.row, rules.table, rules.leverage, rules.shorting,
+            curves, sums, seats(a), np.empty((0, a)), scratch(a),
         )  # fmt: skip
 
     def _targets(self) -> Float:
@@ -291,7 +294,7 @@ class _Walk:
     def records(self) -> list[Record]:
         """Journals: rows of cash, loss absorbed, positions, marks, orders and fills, chained as `Journal` chains."""
         (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
-        targets, rows = self._targets(), np.zeros((steps + 1, b, 2 + 14 * a))
+        targets, rows = self._targets(), np.zeros((steps + 1, b, 4 + 14 * a))
         rows[0, :, 0], rows[0, :, 2 + a : 2 + 2 * a] = self.account[:, CASH], self.holding[:, :, MARK]
         rows[0, :, 2 + 3 * a : 2 + 5 * a] = np.nan
         ends, active = np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_)
@@ -321,13 +324,8 @@ class _Walk:
         time = one.history.time[one.first : one.first + len(rows)]
         chain = b""
         for moment, row in zip(time.tolist(), rows, strict=True):
-            chain = hashlib.sha256(chain + moment.to_bytes(8, "little") + row.tobytes()).digest()
-        per = rows[:, 2:].reshape(len(rows), -1, len(self.market.instruments))
-        return Record(
-            self.market.instruments, self.market.bar_ns, time.copy(), Account(rows[:, 0].copy(), per[:, 0], per[:, 1]),
-            Orders(per[:, 2], per[:, 3], per[:, 4]), Fills.of(np.moveaxis(per[:, 5:], 1, -1), rows[:, 1].copy()),
-            chain.hex(),
-        )  # fmt: skip
+            chain = chained(chain, moment, row)
+        return record_of(self.market.instruments, self.market.bar_ns, time.copy(), rows, chain.hex())
 
 
 def _marks_alone(bars: Float, rules: Rules) -> Float:
@@ -357,7 +355,7 @@ def _walk(
         )
         for b in range(len(row)):
             if active[b]:
-                _note(account[b], holding[b], orders[b], fills[b], rows[t + 1, b])
+                _note(account[b], holding[b], orders[b], fills[b], bars[row[b], 0, CASH_RATE], rows[t + 1, b])
 
 
 @compiled
@@ -382,14 +380,16 @@ def _walk_guarded(
             if active[b]:
                 count(fills[b], sums[b])
                 if len(rows) > 0:
-                    _note(account[b], holding[b], watch.asked[b], fills[b], rows[t + 1, b])
+                    rate = bars[row[b], 0, CASH_RATE]
+                    _note(account[b], holding[b], watch.asked[b], fills[b], rate, rows[t + 1, b])
 
 
 @inlined
-def _note(account: Float, holding: Float, orders: Float, fills: Float, out: Float) -> None:
+def _note(account: Float, holding: Float, orders: Float, fills: Float, cash_rate: float, out: Float) -> None:
     """Write one row of a journal."""
     n = len(holding)
     out[0], out[1] = account[CASH], account[ABSORBED]
+    out[2 + 14 * n], out[3 + 14 * n] = account[EARNED], cash_rate
     for a in range(n):
         out[2 + a], out[2 + n + a] = holding[a, POSITION], holding[a, MARK]
         for k in range(3):

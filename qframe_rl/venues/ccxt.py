@@ -17,7 +17,7 @@ import numpy as np
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Ledger
-from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.types import CLOSE, PER_INSTRUMENT, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.gate import Gate, Intent
 
 T = TypeVar("T")
@@ -160,7 +160,7 @@ class ExchangeVenue:
         self._time = bar.time
         if self._warms_up():
             self.account = self.account._replace(mark=mark)
-            return Fills.of(np.zeros((len(mark), len(Fills._fields) - 1)), np.zeros(()))
+            return Fills.none(len(mark))
         said = self._ledger.take("exchange", self._read)
         fills = self._fills(said["trades"], said["funding"])
         before, after = self.account.position, np.array(said["position"], dtype=np.float64)
@@ -258,7 +258,7 @@ class ExchangeVenue:
     def _fills(self, trades: list[Plain], funding: dict[str, list[Any]]) -> Fills:
         """Count new trades, each once, by instrument."""
         n = len(self._instruments)
-        columns = np.zeros((n, len(Fills._fields) - 1))
+        columns = np.zeros((n, len(PER_INSTRUMENT)))
         cost, gross = np.zeros(n), np.zeros(n)
         symbols = [i.symbol for i in self._instruments]
         for one in trades:
@@ -277,7 +277,7 @@ class ExchangeVenue:
         filled = columns[:, 0]
         columns[:, 1] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)
         columns[:, 6] = self._ordered - gross
-        return Fills.of(columns, np.zeros(()))
+        return Fills.of(columns, np.zeros(()), np.zeros(()))
 
     def _off(self, expected: Any, after: Any) -> Any:
         lots = np.array([max(i.lot, 1e-12) for i in self._instruments])

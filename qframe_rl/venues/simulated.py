@@ -8,7 +8,9 @@ from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.kernel.columns import (
     ABSORBED,
     CASH,
+    CASH_RATE,
     DUE,
+    EARNED,
     FINAL,
     LIMIT,
     MARK,
@@ -94,10 +96,11 @@ class SimulatedVenue:
         self._tradable = ~np.isnan(bar.values[:, CLOSE])
         self.terminated = self.terminated or bool(money[0, RUINED])
         self.account = self._stated()
-        return Fills.of(fills[0], np.array(money[0, ABSORBED]))
+        return Fills.of(fills[0], np.array(money[0, ABSORBED]), np.array(money[0, EARNED]))
 
     def _laid_out(self, bar: Bar) -> Float:
         """The bar as the kernel reads it, (1, A, 8), in memory that is used again."""
         out = self._bar[0]
         out[:, :5], out[:, DUE], out[:, FINAL] = bar.values[:, :5], bar.funding, bar.final
+        out[:, CASH_RATE] = bar.cash_rate
         return self._bar

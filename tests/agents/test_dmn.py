@@ -125,7 +125,7 @@ def _view(history: History, row: int, window: int, first: bool) -> View:
 
     part = slice(row + 1 - window, row + 1)
     account = Account(np.float64(1e4), np.zeros(1), history.values[row, :, 3])
-    fills = Fills.of(np.zeros((1, 9)), np.zeros(()))
+    fills = Fills.none(1)
     return View(int(history.time[row]), history.time[part], history.values[part], account, fills, first)
 
 

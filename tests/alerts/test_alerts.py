@@ -26,7 +26,7 @@ from qframe_rl.types import DAY, HOUR, SECOND, Account, Fills, Orders
 
 
 def view(time: int, equity: float, filled: float = 0.0, *, terminated: bool = False) -> View:
-    fills = Fills.of(np.zeros((1, 9)), np.zeros(()))._replace(quantity=np.array([filled]))
+    fills = Fills.none(1)._replace(quantity=np.array([filled]))
     account = Account(np.array(equity), np.zeros(1), np.ones(1))
     return View(time, np.array([time]), np.zeros((1, 1, 5)), account, fills, False, False, terminated)
 

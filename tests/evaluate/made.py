@@ -47,7 +47,8 @@ def cash_record(equity: Float, bar_ns: int = DAY) -> Record:
         START + bar_ns * np.arange(n),
         Account(equity.copy(), none, np.full((n, 1), 100.0)),
         Orders.market(none),
-        Fills.of(np.zeros((n, 1, 9)), np.zeros(n)),
+        Fills.none(n, 1),
+        np.zeros(n),
         "",
     )
 

@@ -132,12 +132,13 @@ def hand_made() -> Record:
         forced=column(0, 0, -1),
         forced_price=column(0, 0, 108),
         absorbed=np.zeros(3),
+        interest=np.zeros(3),
     )
     cash = np.array([1000.0, 1000 - 202 - 0.75, 1000 - 202 - 0.75 + 109 + 108 - 0.4 + 0.75])
     account = Account(cash, column(0, 2, 0), column(100, 104, 112))
     instruments = (Instrument("BTC/USDT:USDT", "perpetual"),)
     time = START + HOUR * np.arange(3)
-    return Record(instruments, HOUR, time, account, Orders.market(column(0, 2, -1)), fills, "")
+    return Record(instruments, HOUR, time, account, Orders.market(column(0, 2, -1)), fills, np.zeros(3), "")
 
 
 def test_money_of_a_hand_made_record() -> None:

@@ -22,7 +22,7 @@ from qframe_rl.risk.engine import Conditions, RiskEngine, State
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.rows import closing_part, judge_rows
 from qframe_rl.session import Session, run
-from qframe_rl.types import HOUR, MINUTE, SECOND, Account, Fills, History, Instrument, Orders, Segment
+from qframe_rl.types import HOUR, MINUTE, PER_INSTRUMENT, SECOND, Account, Fills, History, Instrument, Orders, Segment
 from qframe_rl.venues.guarded import GuardedVenue
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.markets import panel, prices
@@ -39,7 +39,7 @@ MAYBE = st.none() | st.floats(1.0, 1e5)
 
 def fills(quantity: list[float]) -> Fills:
     zero = np.zeros(2)
-    return Fills(np.array(quantity), *(zero for _ in Fills._fields[1:-1]), np.zeros(()))
+    return Fills(np.array(quantity), *(zero for _ in PER_INSTRUMENT[1:]), np.zeros(()), np.zeros(()))
 
 
 def account(cash: float = 10_000.0, position: tuple[float, float] = (0.0, 0.0)) -> Account:

@@ -167,7 +167,7 @@ def rebuilt(moves: Moves, rows: Int, logs: Float, name: str) -> History:
     Parameters
     ----------
     moves
-        Where volumes, funding and columns of the rows come from.
+        Where volumes, funding, cash rates and columns of the rows come from.
     rows
         (N,) rows of the moves.
     logs
@@ -189,6 +189,7 @@ def rebuilt(moves: Moves, rows: Int, logs: Float, name: str) -> History:
         values=values,
         funding=moves.due[rows] * before,
         final=np.zeros(before.shape, dtype=np.bool_),
+        cash_rate=history.cash_rate[rows],
         source=Source(history.source.exchange, "synthetic", f"{name} of {history.source.origin}"),
         theory=None,
         quarantine="not checked",

@@ -258,7 +258,7 @@ class Desk:
         """Note the state before the first decision."""
         self._view = view
         self.engine.begin(view.time, view.account)
-        self.digest.begin(view.time, view.account)
+        self.digest.begin(view)
         self._ledger.put("started", {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)})
         for listener in self.listeners:
             listener.started(view)
@@ -267,7 +267,7 @@ class Desk:
         """Note what a bar did to the orders that went out; ``orders`` are those that the agent asked for."""
         self._view = view
         self.n_bars += 1
-        self.digest.add(view.time, view.account, self._sent, view.fills)
+        self.digest.add(view, self._sent, view.fills)
         event: Plain = {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)}
         event["fills"] = fills_out(view.fills)
         if isinstance(self._venue, TwinVenue) and self._venue.other is not None:

@@ -11,6 +11,7 @@ from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.feeds.clock import Clock
+from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.store import NAME, read
@@ -138,6 +139,7 @@ def opened_live(
         "environment": feed.source.environment,
         "symbols": [i.symbol for i in feed.instruments],
         "timeframe": timeframe_name(feed.bar_ns),
+        **({} if config.risk_free == DataConfig().risk_free else {"risk_free": config.risk_free}),
     }
     terms = Terms(
         checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,
