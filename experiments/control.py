@@ -17,7 +17,7 @@ def parser() -> Parser:
     """The options of this door."""
     made = Parser(
         "control",
-        "Kill switch of a live session, and the way back. The command waits in the journal: a session that runs obeys\n"
+        "Kill switch of a live session, and the way back. The command waits in its inbox: a session that runs obeys\n"
         "within a second or at the next bar, one that does not obeys when it is started again.",
         ["halt runs/paper/1a2b3c4d5e6f7081-0badcafe", "resume runs/paper/1a2b3c4d5e6f7081-0badcafe"],
         "the same by file: touch FOLDER/HALT; by signal: kill -USR1 (halt) or -USR2 (flatten) PROCESS\n",
@@ -35,7 +35,9 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Leave a command."""
     given = vars(parser().parse_args(argv))
-    from qframe_rl.journal.store import journal_of, order, writer_of
+    from qframe_rl.journal.inbox import order
+    from qframe_rl.journal.lock import writer_of
+    from qframe_rl.journal.store import journal_of
 
     path = journal_of(given["session"])
     kill_file = path.parent / "HALT"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from experiments.cli import Parser, console, data_settings, door, given_under, program
 from qframe_rl.alerts.config import AlertConfig
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from qframe_rl.checkpoint import Checkpoint
     from qframe_rl.runner.live.open import Opened
     from qframe_rl.runner.live.paper import Result
+    from qframe_rl.runner.live.windows import Wish
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 
@@ -113,11 +115,23 @@ def _add_watching(made: Parser) -> None:
         help="serve /metrics (Prometheus) and /healthz on 127.0.0.1 (default: no)",
     )
     made.add_argument(
-        "--log", type=Path, metavar="FILE", help="append a line of JSON for each bar and decision (default: no)"
+        "--log", type=Path, metavar="FILE", help="append a line of JSON for each bar, decision and note (default: no)"
+    )
+    made.add_argument(
+        "--log-mb", type=float, default=10.0, metavar="MB",
+        help="size from which on the log goes on in a new file, the full one being FILE.1 (default: 10)",
+    )  # fmt: skip
+    made.add_argument(
+        "--log-keep", type=int, default=5, metavar="N", help="full files of the log that are kept (default: 5)"
     )
     made.add_argument(
         "--tensorboard", type=Path, metavar="FOLDER", help="write curves of the session there (default: no)"
     )
+    made.add_argument(
+        "--heartbeat", metavar="URL",
+        help="ask for this address once a minute while decisions are on time; who expects that (healthchecks.io)\n"
+        "notices when the machine is gone (default: no)",
+    )  # fmt: skip
 
 
 def speed_of(text: str) -> float:
@@ -143,39 +157,49 @@ def speed_of(text: str) -> float:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Trade on paper."""
     given = vars(parser().parse_args(argv))
+    # A terminal that is gone, or a full disk behind it, is no reason to stop trading.
+    with contextlib.redirect_stderr(cast(TextIO, Steady(sys.stderr))):
+        return _traded(given)
+
+
+def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
+    """Run the session that the options ask for."""
     speed, given_data = speed_of(given["speed"]), data_settings(given)
     if given["snapshot_bars"] < 1:
         raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
+    if given["log_mb"] < 0.001 or given["log_keep"] < 0:
+        raise UserError("--log-mb is at least 0.001, and --log-keep at least 0.")
     alerts = build(AlertConfig, given_under(given, "alerts"), "options")
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
     from qframe_rl.runner.evaluate import limits_for
     from qframe_rl.runner.live.paper import paper
     from qframe_rl.runner.live.status import Line
+    from qframe_rl.runner.live.windows import Windows
 
     _check_orders(given, limits)
-    out = console(to_stderr=True)
+    out, note = console(to_stderr=True), Notes()
     checkpoint = load_checkpoint(given["checkpoint"])
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
-    opened = _opened(given, checkpoint, given_data, speed)
+    opened = _opened(given, checkpoint, given_data, speed, note)
     venue = None
     if given["orders"] != "paper":
-        limits, venue = _real(opened, given, limits)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: opened.feed.stopped.set())
-    urls = os.environ.get("APPRISE_URLS", "").split()
+        limits, venue = _real(opened, given, limits, note)
+    wish = _wish(given, alerts, speed)
+    stop = _stopped_by(opened)
     with ExitStack() as stack:
+        windows = Windows(opened, wish, stack, note)
+        note.also = lambda text: windows.say(text)
         line = stack.enter_context(out.status("waiting for the first bar"))
-        windows = Windows(opened, given, alerts, urls, stack)
         result = paper(
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
-            quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=secrets(urls),
-            begun=windows.open, snapshot_bars=given["snapshot_bars"], note=_note,
+            quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=wish.hidden,
+            begun=windows.open, snapshot_bars=given["snapshot_bars"], note=note,
         )  # fmt: skip
-    return _said(result, out, as_json=given["json"])
+    return _said(result, out, stop, as_json=given["json"])
 
 
 def _check_orders(given: dict[str, Any], limits: Limits) -> None:
@@ -188,13 +212,15 @@ def _check_orders(given: dict[str, Any], limits: Limits) -> None:
         check_real(given["i_accept_real_money_risk"], limits, given["paper_record"])
 
 
-def _opened(given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float) -> Opened:
+def _opened(
+    given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float, note: Notes
+) -> Opened:
     """Market, agent and feed of the session."""
     from qframe_rl.runner.live.open import opened_live, opened_replay
 
     if given["feed"] == "ccxt":
         return opened_live(
-            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], _note,
+            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], note,
             orders=given["orders"], fills=given["fills"],
             latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
         )  # fmt: skip
@@ -203,20 +229,57 @@ def _opened(given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str,
     )
 
 
-def _said(result: Result, out: Console, *, as_json: bool) -> dict[str, Any] | None:
+def _wish(given: dict[str, Any], alerts: AlertConfig, speed: float) -> Wish:
+    """Who shall look on, and what must not be written."""
+    from qframe_rl.journal.secrets import secrets_of
+    from qframe_rl.runner.live.windows import Wish
+
+    urls = os.environ.get("APPRISE_URLS", "").split()
+    addresses = {f"alert URL {number}": url for number, url in enumerate(urls, start=1)}
+    if given["heartbeat"] is not None:
+        addresses["--heartbeat"] = given["heartbeat"]
+    live = given["feed"] == "ccxt"
+    return Wish(
+        alerts, urls, given["heartbeat"], given["metrics"], given["log"], round(given["log_mb"] * 1e6),
+        given["log_keep"], given["tensorboard"], live, given["url"], 1.0 if live and speed == math.inf else speed,
+        secrets_of(os.environ, addresses),
+    )  # fmt: skip
+
+
+def _stopped_by(opened: Opened) -> list[str]:
+    """Let Ctrl-C and SIGTERM end the feed; the list will hold the name of the signal that did."""
+    came: list[str] = []
+
+    def stop(number: int, frame: object) -> None:
+        came.append("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+        opened.feed.stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return came
+
+
+def _said(result: Result, out: Console, came: Sequence[str], *, as_json: bool) -> dict[str, Any] | None:
     """Say how it ended; the JSON object where one is asked for."""
     from qframe_rl.runner.live.status import drift_said
 
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
     drift = drift_said(result.drift_bps, result.drift_fills)
     drift = f"{drift}\n" if drift else ""
-    out.print(
-        f"{result.state} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
-        f"journal {result.journal}\n{drift}"
-        f"Run it again from its record: {program()} -m experiments.replay {result.journal}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    how = f"{result.state} by {came[0]}" if result.state == "stopped" and came else result.state
+    if result.awaited:
+        out.print(
+            f"{how} during the warm-up: {result.awaited} bars were still needed before the first decision, so nothing "
+            f"was traded; journal {result.journal}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    else:
+        out.print(
+            f"{how} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
+            f"journal {result.journal}\n{drift}"
+            f"Run it again from its record: {program()} -m experiments.replay {result.journal}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     if not as_json:
         return None
     return {
@@ -230,7 +293,7 @@ def _said(result: Result, out: Console, *, as_json: bool) -> dict[str, Any] | No
     }
 
 
-def _real(opened: Any, given: dict[str, Any], limits: Limits) -> tuple[Limits, Any]:
+def _real(opened: Any, given: dict[str, Any], limits: Limits, note: Notes) -> tuple[Limits, Any]:
     """Limits and venue of a session whose orders go out; it is refused where a condition does not hold.
 
     Raises
@@ -242,76 +305,42 @@ def _real(opened: Any, given: dict[str, Any], limits: Limits) -> tuple[Limits, A
 
     if given["orders"] == "real":
         check_period(given["paper_record"], opened.terms)
-    venue = exchange_venue(opened.feed, opened.terms, given["url"], _note)
+    venue = exchange_venue(opened.feed, opened.terms, given["url"], note)
     return limits.model_copy(update={"filters": True}), venue
 
 
-def _note(text: str) -> None:
-    print(text, file=sys.stderr)
+class Notes:
+    """Lines of a session: on stderr, and in its log once there is one."""
+
+    def __init__(self) -> None:
+        self.also: Callable[[str], None] = lambda text: None
+        """Takes each line as well."""
+
+    def __call__(self, text: str) -> None:
+        """Say a line."""
+        print(text, file=sys.stderr)
+        self.also(text)
 
 
-def secrets(urls: Sequence[str]) -> list[str]:
-    """What must not be written anywhere: alert URLs, and whatever the environment calls a key, secret or password."""
-    words = ("KEY", "SECRET", "PASSWORD", "TOKEN")
-    named = [value for name, value in os.environ.items() if name.upper().endswith(words) and len(value) >= 6]
-    return [*urls, *named]
+class Steady:
+    """A stream that nothing ends: what cannot be written to the one below is lost."""
 
+    def __init__(self, below: TextIO):
+        self._below = below
 
-class Windows:
-    """What is opened beside a session: kill signals, alerts, metrics, a log, curves; closed with ``stack``."""
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError, ValueError):
+            self._below.write(text)
+        return len(text)
 
-    def __init__(self, opened: Any, given: dict[str, Any], alerts: AlertConfig, urls: Sequence[str], stack: ExitStack):
-        self._opened, self._given, self._stack = opened, given, stack
-        self._alerts, self._urls = alerts, urls
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError, ValueError):
+            self._below.flush()
 
-    def open(self, desk: Any, ledger: Any, operator: Any) -> None:
-        """Open them, before the first bar."""
-        signal.signal(signal.SIGUSR1, lambda *_: setattr(operator, "signalled", "halt"))
-        signal.signal(signal.SIGUSR2, lambda *_: setattr(operator, "signalled", "flatten"))
-        terms = self._opened.terms
-        symbols = [i.symbol for i in terms.instruments]
-        silent_s = self._alerts.silent_bars * terms.bar_ns / 1e9
-        made: list[Any] = []
-        if self._urls:
-            made.append(self._alarm(desk, ledger, symbols, silent_s))
-        if self._given["metrics"] is not None:
-            made.append(self._meter(desk, symbols, silent_s))
-        if self._given["log"] is not None:
-            from qframe_rl.watch.log import JsonLog
-
-            self._given["log"].parent.mkdir(parents=True, exist_ok=True)
-            sink = self._stack.enter_context(self._given["log"].open("a", encoding="utf-8", buffering=1))
-            made.append(JsonLog(sink, lambda: desk.live, symbols))
-        desk.listeners += made
-        desk.told += made
-        if self._given["tensorboard"] is not None:
-            from qframe_rl.watch.board import Board
-
-            desk.listeners.append(Board(self._given["tensorboard"], lambda: desk.drift.mean_bps))
-
-    def _alarm(self, desk: Any, ledger: Any, symbols: Sequence[str], silent_s: float) -> Any:
-        from qframe_rl.alerts.rules import Alerts
-        from qframe_rl.alerts.sender import Sender, channels
-
-        late = desk.late_ns
-        alerts = Alerts(
-            self._alerts, self._opened.folder.name, symbols, ledger.alert, lambda: desk.drift.mean_bps, late
-        )
-        desk.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
-        live = self._given["feed"] == "ccxt"
-        sender = Sender(ledger.path, channels(self._urls), silent_s if live else None)
-        sender.start()
-        self._stack.callback(sender.stop)
-        return alerts
-
-    def _meter(self, desk: Any, symbols: Sequence[str], silent_s: float) -> Any:
-        from qframe_rl.watch.metrics import Metrics, Window
-
-        metrics = Metrics(symbols, lambda: desk.drift.mean_bps, silent_s)
-        window = Window(metrics, self._given["metrics"])
-        self._stack.callback(window.close)
-        _note(f"metrics and health: http://127.0.0.1:{window.port}/metrics and /healthz")
-        return metrics
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._below, name)
 
 
 if __name__ == "__main__":

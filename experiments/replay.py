@@ -31,11 +31,13 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Replay."""
     given = vars(parser().parse_args(argv))
+    from qframe_rl.journal.lock import writer_of
     from qframe_rl.journal.store import journal_of, verify
 
     out = console(to_stderr=False)
     path = journal_of(given["journal"])
-    head = verify(path)
+    # Pages of a live journal were checked when its writer began, and one long read would make its log grow.
+    head = verify(path, pages=writer_of(path) is None)
     out.print(f"{path}: {head.seq} events, the chain holds, head {head.hash.hex()}", highlight=False, soft_wrap=True)
     if given["verify"]:
         return {"events": head.seq, "head": head.hash.hex()} if given["json"] else None
@@ -57,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         highlight=False,
         soft_wrap=True,
     )
+    if again.foreign:
+        out.print(f"{again.foreign} snapshots were made by other code: their content was not compared", highlight=False)
     if drift := drift_said(again.drift_bps, again.drift_fills):
         out.print(drift, highlight=False)
     if not given["json"]:

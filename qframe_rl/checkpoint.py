@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class Checkpoint:
     @property
     def state_digest(self) -> str:
         """SHA-256 over what trades: agent, market, interface and every weight, without scores and provenance."""
-        made = [self.agent, self.env, self.seed, self.interface, [asdict(i) for i in self.instruments]]
+        made = [self.agent, self.env, self.seed, self.interface, [i.plain() for i in self.instruments]]
         return hashlib.sha256((canonical(made) + _weights_digest(self.state)).encode()).hexdigest()
 
     @property
@@ -72,7 +72,7 @@ class Checkpoint:
 
     def _manifest(self) -> dict[str, Any]:
         fields = {name: value for name, value in vars(self).items() if name not in ("state", "instruments")}
-        fields["instruments"] = [asdict(i) for i in self.instruments]
+        fields["instruments"] = [i.plain() for i in self.instruments]
         plain: dict[str, Any] = json.loads(canonical(fields))
         return plain
 

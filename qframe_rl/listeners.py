@@ -1,17 +1,23 @@
-"""Those who are told what a session does. They read, and can change nothing."""
+"""Those who are told what a session does. They read, can change nothing, and what they cannot do ends no session."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, Int, Orders, Record
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_HOUR_S = 3600.0
 
 
 class Listener(Protocol):
@@ -36,6 +42,56 @@ class Returning(Protocol):
 
     def carry(self, memory: Mapping[str, Any], view: View) -> None:
         """Take over what `carried` returned after ``view``."""
+
+
+class Soft:
+    """Calls what may fail. A failure is said in one sentence, again after an hour at the earliest, and so is its end.
+
+    Parameters
+    ----------
+    say
+        Takes the sentences; called from whatever thread the failure is in.
+    clock
+        Time, seconds.
+    """
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic):
+        self._say, self._clock = say, clock
+        self._lock = threading.Lock()
+        self._said: dict[str, float] = {}
+        self._failing: dict[str, int] = {}
+
+    def run(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Result of a call; None if it failed, whatever the reason: the next call tries again."""
+        try:
+            result = call(*args, **kwargs)
+        except Exception as error:
+            self.failed(name, f"{error}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
+            return None
+        self.worked(name)
+        return result
+
+    def failed(self, name: str, why: str) -> None:
+        """Say that something failed, unless it was said within the hour."""
+        now = self._clock()
+        with self._lock:
+            last = self._said.get(name)
+            if last is not None and now - last < _HOUR_S:
+                if name in self._failing:
+                    self._failing[name] += 1
+                return
+            self._said[name] = now
+            self._failing[name] = 1
+        self._say(f"{name}: {' '.join(why.split()).rstrip('.')}; the session goes on without, and it is tried again.")
+
+    def worked(self, name: str) -> None:
+        """Say that it works again, if it was said that it did not."""
+        if name not in self._failing:
+            return
+        with self._lock:
+            failures = self._failing.pop(name, None)
+        if failures is not None:
+            self._say(f"{name}: works again, after {failures} failure{'s' if failures > 1 else ''}.")
 
 
 class Digest:

@@ -16,6 +16,14 @@ from qframe_rl.venues.venue import Venue
 _CHUNK = 4096
 
 
+class Unready(UserError):
+    """The feed ended before the first decision."""
+
+    def __init__(self, n_bars: int, needed: int):
+        super().__init__(f"the feed ended after {n_bars} bars; {needed} are needed before trading.")
+        self.n_bars, self.needed = n_bars, needed
+
+
 class Session:
     """One account's walk along a feed.
 
@@ -45,7 +53,7 @@ class Session:
 
         Raises
         ------
-        UserError
+        Unready
             If the feed ends before the window is full.
         """
         self._bars = iter(self.feed)
@@ -99,7 +107,7 @@ class Session:
     def _awaited(self, n: int) -> Bar:
         bar = next(self._bars, None)
         if bar is None:
-            raise UserError(f"the feed ended after {n} bars; {self._window.n_bars} are needed before trading.")
+            raise Unready(n, self._window.n_bars)
         return bar
 
     def _settle(self, bar: Bar) -> Fills:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,14 @@ class Instrument:
     """Fee on orders that take, fraction of notional."""
     maintenance: float = 0.0
     """Maintenance margin, fraction of notional."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON; a rule of a later version is left out where it does not bind, so that old names stay."""
+        fields = asdict(self)
+        return fields if self.min_amount else {name: fields[name] for name in fields if name != "min_amount"}
+
+    def __repr__(self) -> str:
+        return f"Instrument({', '.join(f'{name}={value!r}' for name, value in self.plain().items())})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,17 @@ class AlertConfig(Base):
     """How much more real books may cost than the rule for bars says, on average, basis points."""
     stale_s: float = Field(default=60.0, gt=0.0)
     """How late after its close a bar may arrive, seconds."""
-    silent_bars: float = Field(default=3.0, gt=0.0)
-    """Bars without a decision after which it is said that there is none."""
+    late_s: float = Field(default=180.0, gt=0.0)
+    """How late the decision on the bar that closed last may be, seconds of the wall's clock, before the session counts
+    as ill: alert, /healthz 503, no heartbeat."""
+    beat_s: float = Field(default=60.0, gt=0.0)
+    """How long a feed that polls an exchange may not be heard from, seconds, before the session counts as ill."""
+    gone_bars: int = Field(default=3, ge=1)
+    """Bars that a market may lack before it is said that there are none of it."""
+    delisted_days: float = Field(default=30.0, ge=0.0)
+    """How far ahead a delisting is said, days."""
+    test: bool = True
+    """Whether a message is sent at the start of each process, so that a way that does not work is known at once."""
     repeat_s: float = Field(default=3600.0, ge=0.0)
     """The same rule speaks once in this time, seconds."""
     per_hour: int = Field(default=20, ge=1)

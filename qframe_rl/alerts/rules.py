@@ -10,9 +10,10 @@ import numpy as np
 
 from qframe_rl.agent import View
 from qframe_rl.alerts.config import AlertConfig
+from qframe_rl.alerts.delistings import NOW
 from qframe_rl.journal.store import Alert
 from qframe_rl.risk.engine import Verdict
-from qframe_rl.types import DAY, HOUR, SECOND, Orders, iso
+from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Orders, iso
 
 
 class Alerts:
@@ -34,7 +35,11 @@ class Alerts:
         Present mean drift, basis points; None while there is none.
     late
         How late the last bar arrived, ns.
+    ends
+        When markets end of which it is known, ns UTC or `NOW`.
     """
+
+    option = "alerts"
 
     def __init__(
         self,
@@ -44,9 +49,13 @@ class Alerts:
         say: Callable[[Alert], None],
         drift: Callable[[], float | None],
         late: Callable[[], int],
+        ends: Callable[[], Mapping[str, int]] = dict,
     ):
         self._config, self._name, self._symbols = config, name, symbols
-        self._say, self._drift, self._late = say, drift, late
+        self._say, self._drift, self._late, self._ends = say, drift, late, ends
+        self._lacking = [0] * len(symbols)
+        self._intents: dict[str, tuple[str, float]] = {}
+        self._time = 0
         self._peak = self._day_equity = 0.0
         self._day, self._trades, self._fees = -1, 0, 0.0
         self._said: dict[str, int] = {}
@@ -58,6 +67,7 @@ class Alerts:
         return {
             "peak": self._peak, "day": self._day, "day_equity": self._day_equity, "trades": self._trades,
             "fees": self._fees, "said": self._said, "recent": list(self._recent), "held_back": self._held_back,
+            "lacking": self._lacking,
         }  # fmt: skip
 
     def carry(self, memory: Mapping[str, Any], view: View) -> None:
@@ -65,15 +75,17 @@ class Alerts:
         self._peak, self._day, self._day_equity = memory["peak"], memory["day"], memory["day_equity"]
         self._trades, self._fees, self._held_back = memory["trades"], memory["fees"], memory["held_back"]
         self._said, self._recent = dict(memory["said"]), deque(memory["recent"])
+        self._lacking, self._time = list(memory["lacking"]), view.time
 
     def started(self, view: View) -> None:
         """Take the first equity as the highest."""
         self._peak = self._day_equity = float(view.account.equity)
-        self._day = view.time // DAY
+        self._day, self._time = view.time // DAY, view.time
 
     def settled(self, view: View, orders: Orders) -> None:
         """Apply the rules to one bar."""
         time, equity, config = view.time, float(view.account.equity), self._config
+        self._time = time
         self._peak = max(self._peak, equity)
         self._trades += int((view.fills.quantity != 0.0).sum())
         self._fees += float(view.fills.fee.sum())
@@ -89,10 +101,34 @@ class Alerts:
         drift = self._drift()
         if drift is not None and drift > config.drift_bps:
             self.tell(time, "drift", f"real books cost {drift:.1f} bps more than the backtest's rule")
+        self._markets(view)
         if view.terminated:
             self.tell(time, "liquidated", f"the account is gone: equity {equity:,.2f}")
         if time // DAY != self._day:
             self._summary(time, equity)
+
+    def recorded(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Say that an order did not go out, when its outcome is put on record: refused, or never arrived."""
+        if kind == "intent":
+            self._intents = {payload["name"]: (payload["symbol"], payload["quantity"])}
+        if kind == "outcome" and payload["status"] != "accepted":
+            symbol, quantity = self._intents.get(payload["name"], (f"name {payload['name']}", 0.0))
+            amount = f"{quantity:+g} " if quantity else ""
+            text = f"the order for {amount}{symbol} was not taken ({payload['status']}): {payload.get('why')}"
+            self.tell(self._time, f"not taken {symbol}", text)
+
+    def _markets(self, view: View) -> None:
+        """Say which markets are gone, or about to be."""
+        lacks = np.isnan(view.bars[-1, :, CLOSE])
+        self._lacking = [n + 1 if lack else 0 for n, lack in zip(self._lacking, lacks.tolist(), strict=True)]
+        for symbol, n in zip(self._symbols, self._lacking, strict=True):
+            if n >= self._config.gone_bars:
+                self.tell(view.time, f"no bars {symbol}", f"no bars of {symbol}, {n} in a row: halted, or gone", DAY)
+        for symbol, at in self._ends().items():
+            if at == NOW:
+                self.tell(view.time, f"delisting {symbol}", f"{symbol} is not traded any more, or being delisted", DAY)
+            elif at - view.time <= self._config.delisted_days * DAY:
+                self.tell(view.time, f"delisting {symbol}", f"{symbol} is delisted at {iso(at)}", DAY)
 
     def ended(self, view: View) -> None:
         """Nothing to say."""
@@ -104,10 +140,10 @@ class Alerts:
         """Say that the state of trading changed."""
         self.tell(time, f"state {state}", f"trading is {state}: {'; '.join(reasons)}")
 
-    def tell(self, time: int, rule: str, text: str) -> None:
-        """Say something at ``time`` (ns UTC), unless it was said lately or too much was said."""
+    def tell(self, time: int, rule: str, text: str, least: int = 0) -> None:
+        """Say something at ``time`` (ns UTC), unless it was said lately (``least`` ns ago) or too much was said."""
         last = self._said.get(rule)
-        if last is not None and time - last < self._config.repeat_s * SECOND:
+        if last is not None and time - last < max(least, self._config.repeat_s * SECOND):
             return
         while self._recent and self._recent[0] <= time - HOUR:
             self._recent.popleft()

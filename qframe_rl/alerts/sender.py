@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import sqlite3
 import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qframe_rl.config import UserError
+from qframe_rl.listeners import Soft
 from qframe_rl.types import SECOND
 
 Send = Callable[[str, str], bool]
@@ -19,7 +21,15 @@ Send = Callable[[str, str], bool]
 _LONGEST_S = 300.0
 
 
-def channels(urls: Sequence[str]) -> list[Send]:
+class Channel(NamedTuple):
+    """One way to a human."""
+
+    name: str
+    """What may be said of it: its number and kind, never its address."""
+    send: Send
+
+
+def channels(urls: Sequence[str]) -> list[Channel]:
     """A way to send for each Apprise URL, such as ``mailto://``, ``tgram://`` or ``json://``.
 
     Raises
@@ -34,12 +44,14 @@ def channels(urls: Sequence[str]) -> list[Send]:
             import apprise
         except ImportError:
             raise UserError("alerts need Apprise: pip install 'qframe-rl[alerts]'.") from None
-        made: list[Send] = []
+        # Its warnings would come beside ours, and may quote an address.
+        logging.getLogger("apprise").addHandler(logging.NullHandler())
+        made: list[Channel] = []
         for number, url in enumerate(urls, start=1):
             one = apprise.Apprise()
             if not one.add(url):
                 raise UserError(f"alert URL {number} ({url.partition(':')[0]}://...) is not one that Apprise knows.")
-            made.append(_through(one))
+            made.append(Channel(f"alert URL {number} ({url.partition(':')[0]}://...)", _through(one)))
     return made
 
 
@@ -50,30 +62,41 @@ def _through(one: Any) -> Send:
 class Sender:
     """Sends what waits in a journal's outbox, each message at least once to each channel, in a thread.
 
-    It also looks whether the session still decides, for a session that hangs cannot say so itself.
+    It also looks whether the session is well, for a session that hangs cannot say so itself.
 
     Parameters
     ----------
     path
         The journal.
-    sends
+    to
         The channels.
-    silent_s
-        Age of the last commit from which on a message says that there is no decision; None = it does not look.
+    soft
+        Says that a channel does not take messages, and that it takes them again.
+    ill
+        What is wrong; None while the session is well.
     retry_s
         Wait before the second attempt, seconds; it doubles with each further one, up to five minutes.
     """
 
-    def __init__(self, path: Path, sends: Sequence[Send], silent_s: float | None = None, retry_s: float = 1.0):
-        self._path, self._sends = path, list(sends)
-        self._silent_s, self._retry_s = silent_s, retry_s
+    def __init__(
+        self,
+        path: Path,
+        to: Sequence[Channel],
+        soft: Soft,
+        ill: Callable[[], str | None] = lambda: None,
+        retry_s: float = 1.0,
+    ):
+        self._path, self._to = path, list(to)
+        self._soft, self._ill, self._retry_s = soft, ill, retry_s
         self._delivered: dict[int, set[int]] = {}
-        self._said_silent = 0
+        self._was_ill = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
+        self._test: str | None = None
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, test: str | None = None) -> None:
+        """Begin, with a message that shows whether the ways work."""
+        self._test = test
         self._thread.start()
 
     def stop(self, patience_s: float = 5.0) -> None:
@@ -82,53 +105,66 @@ class Sender:
         self._thread.join(patience_s)
 
     def _work(self) -> None:
-        database = sqlite3.connect(self._path, isolation_level=None, timeout=30.0)
-        try:
-            while not self._stopped.wait(0.2):
-                self._round(database)
-            self._round(database)
-        finally:
-            database.close()
+        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=5.0)) as database:
+            # What was sent and is not noted is sent again: better than a disk that the session would wait for.
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.execute("PRAGMA wal_autocheckpoint=0")
+            last = False
+            while not last:
+                last = self._stopped.wait(0.2)
+                self._soft.run("alerts", self._round, database)
 
     def _round(self, database: sqlite3.Connection) -> None:
         """Send what is due. A failing disk is the writer's to report: this thread tries again."""
-        try:
-            self._look(database)
-            now = time.time_ns()
-            due = database.execute(
-                "SELECT id, rule, text, tries FROM outbox WHERE sent IS NULL AND due <= ? ORDER BY id LIMIT 20", (now,)
-            ).fetchall()
-            for number, rule, text, tries in due:
-                if self._deliver(number, rule, text):
-                    database.execute("UPDATE outbox SET sent = ? WHERE id = ?", (time.time_ns(), number))
-                    continue
-                wait = min(_LONGEST_S, self._retry_s * 2.0**tries)
-                database.execute(
-                    "UPDATE outbox SET tries = tries + 1, due = ? WHERE id = ?",
-                    (time.time_ns() + int(wait * SECOND), number),
-                )
-        except sqlite3.OperationalError:
-            self._stopped.wait(1.0)
+        self._look(database)
+        due = database.execute(
+            "SELECT id, rule, text, tries FROM outbox WHERE sent IS NULL AND due <= ? ORDER BY id LIMIT 20",
+            (time.time_ns(),),
+        ).fetchall()
+        for number, rule, text, tries in due:
+            self._try(database, number, rule, text, tries)
+
+    def _try(self, database: sqlite3.Connection, number: int, rule: str, text: str, tries: int) -> None:
+        if self._deliver(number, rule, text):
+            database.execute("UPDATE outbox SET sent = ? WHERE id = ?", (time.time_ns(), number))
+            return
+        wait = min(_LONGEST_S, self._retry_s * 2.0**tries)
+        database.execute(
+            "UPDATE outbox SET tries = tries + 1, due = ? WHERE id = ?", (time.time_ns() + int(wait * SECOND), number)
+        )
 
     def _deliver(self, number: int, rule: str, text: str) -> bool:
         """Whether every channel has the message by now; one that had it already is not asked again."""
         had = self._delivered.setdefault(number, set())
-        for k, send in enumerate(self._sends):
-            if k not in had and send(f"QFrame: {rule}", text):
+        for k, one in enumerate(self._to):
+            if k not in had and self._soft.run(one.name, _sent, one, f"QFrame: {rule}", text):
                 had.add(k)
-        done = len(had) == len(self._sends)
+        done = len(had) == len(self._to)
         if done:
             del self._delivered[number]
         return done
 
     def _look(self, database: sqlite3.Connection) -> None:
-        row = database.execute("SELECT time, state FROM pulse").fetchone()
-        if self._silent_s is None or row is None or row[0] == self._said_silent:
-            return
-        age = (time.time_ns() - row[0]) / SECOND
-        if age > self._silent_s:
-            self._said_silent = row[0]
-            text = f"no decision for {age:,.0f} s; the last one was on bar {json.loads(row[1]).get('bars')}"
-            database.execute(
-                "INSERT INTO outbox (time, rule, text) VALUES (?, ?, ?)", (time.time_ns(), "no decision", text)
-            )
+        """Put into the outbox what this thread itself has to say."""
+        if self._test is not None:
+            _put(database, "test", self._test)
+            self._test = None
+        ill = self._ill()
+        if ill is not None and not self._was_ill:
+            _put(database, "ill", ill)
+        self._was_ill = ill is not None
+
+
+def _sent(channel: Channel, title: str, text: str) -> bool:
+    if not channel.send(title, text):
+        raise OSError("it does not take messages; they wait")
+    return True
+
+
+def _put(database: sqlite3.Connection, rule: str, text: str) -> None:
+    """Add a message, unless the same waits already."""
+    database.execute(
+        "INSERT INTO outbox (time, rule, text) SELECT ?, ?, ? "
+        "WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE rule = ? AND text = ? AND sent IS NULL)",
+        (time.time_ns(), rule, text, rule, text),
+    )

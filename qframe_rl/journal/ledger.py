@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from qframe_rl.config import UserError, canonical
 from qframe_rl.journal.codec import Plain
+from qframe_rl.journal.secrets import MASK, agree
 from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.journal.store import Alert, Event, Writer, last_events, read
 from qframe_rl.types import iso
@@ -57,6 +58,10 @@ class Ledger:
         self._next: Event | None = None
         self.n_repeated = 0
         """Events that were taken from the record or found the same."""
+        self.n_foreign = 0
+        """Snapshots among them that other code or libraries made, of which only the time was compared."""
+        self.told: Callable[[str, Plain], None] = lambda kind, payload: None
+        """Told of every event that is appended, remarks left out."""
         self._advance()
 
     @property
@@ -82,8 +87,9 @@ class Ledger:
         text = canonical(payload)
         if self._next is None:
             self._must_write().append(kind, text)
+            self.told(kind, payload)
             return
-        if (self._next.kind, self._next.payload) != (kind, text):
+        if self._next.kind != kind or not _same(self._next.payload, text):
             raise self._differs(kind, payload)
         self._advance()
 
@@ -98,10 +104,8 @@ class Ledger:
             If the record has ended and nothing may be appended.
         """
         if self._next is None:
-            writer = self._must_write()
-            payload = source()
-            writer.append(kind, canonical(payload))
-            return payload
+            self._must_write()
+            return self._written(kind, source())
         if self._next.kind != kind:
             raise self._differs(kind, {})
         return self._repeat()
@@ -112,13 +116,14 @@ class Ledger:
         while self._next is not None and self._next.kind in kinds:
             came.append(Input(self._next.kind, self._repeat()))
         if self.writing:
-            for new in source():
-                self._must_write().append(new.kind, canonical(new.payload))
-                came.append(new)
+            came += [Input(new.kind, self._written(new.kind, new.payload)) for new in source()]
         return came
 
     def snapshot(self, time: int, made: str, state: Plain, watchers: Plain) -> None:
         """Note the hash of what the session consists of after the bar that closed at ``time``, and keep it.
+
+        What it consists of is a matter of the code: the hash of one that other code or libraries made (``made`` is
+        their fingerprint) is not compared.
 
         Raises
         ------
@@ -126,7 +131,14 @@ class Ledger:
             If the record has something else here.
         """
         text, fresh = canonical(state), self.writing
-        self.put("snapshot", {"time": time, "hash": _hash(text)})
+        if self.recorded == "snapshot":
+            assert self._next is not None
+            was = json.loads(self._next.payload)
+            if was.get("made") != made:
+                self.n_foreign += 1
+                self.put("snapshot", was | {"time": time})
+                return
+        self.put("snapshot", {"time": time, "hash": _hash(text), "made": made})
         if fresh:
             self._must_write().snapshot(made, text, canonical(watchers))
 
@@ -164,9 +176,22 @@ class Ledger:
         if self.writing:
             self._must_write().commit(None if pulse is None else canonical(pulse))
 
-    def commands(self, after: int) -> list[tuple[int, str]]:
-        """What was put into the inbox after message ``after``."""
-        return self._must_write().commands(after)
+    def left_inside(self, after: int) -> list[tuple[int, str]]:
+        """Commands after number ``after`` that an earlier version put into the journal itself."""
+        return self._must_write().left_inside(after)
+
+    def beat(self) -> None:
+        """Show that the process lives, where it writes."""
+        if self._writer is not None:
+            self._writer.beat()
+
+    def _written(self, kind: str, payload: Plain) -> Plain:
+        """Append what came from outside; return what a replay will read of it."""
+        text = canonical(payload)
+        written = self._must_write().append(kind, text)
+        payload = payload if written == text else json.loads(written)
+        self.told(kind, payload)
+        return payload
 
     def _must_write(self) -> Writer:
         if self._writer is None:
@@ -198,6 +223,11 @@ class Ledger:
         )
 
 
+def _same(was: str, now: str) -> bool:
+    """Whether an event is as it was written; a text that was masked was any text."""
+    return was == now or (MASK in was and agree(json.loads(was), json.loads(now)))
+
+
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -206,10 +236,10 @@ def _first_difference(was: Any, now: Any, place: str) -> tuple[str, str, str]:
     """Where two JSON values differ first, and how."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted({*was, *now}):
-            if was.get(key) != now.get(key):
+            if not agree(was.get(key), now.get(key)):
                 return _first_difference(was.get(key), now.get(key), f"{place}.{key}")
     if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         for n, (one, other) in enumerate(zip(was, now, strict=True)):
-            if one != other:
+            if not agree(one, other):
                 return _first_difference(one, other, f"{place}[{n}]")
     return place, json.dumps(was), json.dumps(now)

@@ -1,14 +1,13 @@
 """One journal file: SQLite in WAL mode, append-only, each event chained to the one before by its hash.
 
 Beside ``journal.db`` lies ``journal.db.head``: the writer's lock, and in it the number and hash of the last event that
-was committed, so that a journal whose tail was torn off does not pass for a shorter one.
+was committed, so that a journal whose tail was torn off does not pass for a shorter one. Only the session itself opens
+``journal.db`` for writing; commands come through `qframe_rl.journal.inbox`, readers through `qframe_rl.journal.peek`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -17,15 +16,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
+from qframe_rl.journal.lock import BEGINNING, Head, Lock, corrupt, head_path, read_head
+from qframe_rl.journal.peek import APPLICATION, FORMATS, Peek
+from qframe_rl.journal.secrets import Redactor
 from qframe_rl.journal.snapshot import Snapshot
 
-FORMAT = 1
+FORMAT = FORMATS[-1]
 NAME = "journal.db"
 """Its file name in the folder of a session."""
-_APPLICATION = 0x51465231
-_GENESIS = b"\0" * 32
+_SNAPSHOTS = """CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, made TEXT NOT NULL, state TEXT NOT NULL,
+    watchers TEXT NOT NULL)"""
 _SCHEMA = f"""
-PRAGMA application_id={_APPLICATION};
+PRAGMA application_id={APPLICATION};
 PRAGMA user_version={FORMAT};
 CREATE TABLE events (seq INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind TEXT NOT NULL, payload TEXT NOT NULL,
     hash BLOB NOT NULL);
@@ -33,11 +35,9 @@ CREATE TRIGGER no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'even
 CREATE TRIGGER no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TABLE outbox (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, rule TEXT NOT NULL, text TEXT NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0, due INTEGER NOT NULL DEFAULT 0, sent INTEGER);
-CREATE TABLE inbox (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, command TEXT NOT NULL);
 CREATE TABLE pulse (id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL, state TEXT NOT NULL);
+{_SNAPSHOTS};
 """
-_SNAPSHOTS = """CREATE TABLE IF NOT EXISTS snapshots (seq INTEGER PRIMARY KEY, made TEXT NOT NULL, state TEXT NOT NULL,
-    watchers TEXT NOT NULL)"""
 
 
 class Event(NamedTuple):
@@ -57,14 +57,6 @@ class Alert(NamedTuple):
 
     rule: str
     text: str
-
-
-class Head(NamedTuple):
-    """The last event of a journal."""
-
-    seq: int
-    hash: bytes
-    """Chained over every event, (32,) bytes."""
 
 
 def read(path: Path, after: int = 0) -> Iterator[Event]:
@@ -88,40 +80,50 @@ def read(path: Path, after: int = 0) -> Iterator[Event]:
 
 def last_events(path: Path, kind: str, seq: int, n: int) -> list[Event]:
     """The last ``n`` events of a kind up to event ``seq``, in their order; the chain is not checked."""
-    with closing(_connect(path, writable=False)) as database:
-        rows = database.execute(
-            "SELECT seq, time, kind, payload FROM events WHERE seq <= ? AND kind = ? ORDER BY seq DESC LIMIT ?",
-            (seq, kind, n),
-        )
-        return [Event(*row) for row in rows][::-1]
+    found: list[Event] = []
+    with Peek(path) as peek:
+        while len(found) < n:
+            rows = peek.rows(
+                "SELECT seq, time, kind, payload FROM events WHERE seq <= ? AND kind = ? ORDER BY seq DESC",
+                (found[-1].seq - 1 if found else seq, kind), n - len(found),
+            )  # fmt: skip
+            if not rows:
+                break
+            found += [Event(*row) for row in rows]
+    return found[::-1]
 
 
-def verify(path: Path) -> Head:
+def verify(path: Path, *, pages: bool = True) -> Head:
     """Check every event of a journal, and that none is missing at its end.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    pages
+        Whether to check every page of the file as well, in one long read; its writer does it whenever it begins.
 
     Raises
     ------
     UserError
         If it is not a journal, or is corrupt.
     """
-    head = Head(0, _GENESIS)
-    known = _read_head(path)
+    head = BEGINNING
+    known = read_head(path)
     met = known is None or known.seq == 0
     for event, digest in _chained(path):
         head = Head(event.seq, digest)
         if known is not None and event.seq == known.seq:
             if digest != known.hash:
-                raise _corrupt(path, f"event {event.seq} is not the one that was written")
+                raise corrupt(path, f"event {event.seq} is not the one that was written")
             met = True
     if known is not None and not met:
-        raise _corrupt(path, f"it ends at event {head.seq}, but event {known.seq} had been written: its tail is lost")
-    with closing(_connect(path, writable=False)) as database:
-        try:
-            (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise _corrupt(path, str(error)) from None
-    if said != "ok":
-        raise _corrupt(path, " ".join(said.split()))
+        raise corrupt(path, f"it ends at event {head.seq}, but event {known.seq} had been written: its tail is lost")
+    if pages:
+        with Peek(path) as peek:
+            ((said,),) = peek.rows("PRAGMA quick_check(1)")
+        if said != "ok":
+            raise corrupt(path, " ".join(said.split()))
     return head
 
 
@@ -136,7 +138,7 @@ class Writer:
         Whether a commit waits for the disk, so that it survives a loss of power; without, it survives the end of the
         process only.
     secrets
-        Texts that must never be written; they are replaced by three asterisks.
+        Texts that must never be written, as in `Redactor`.
 
     Raises
     ------
@@ -146,46 +148,43 @@ class Writer:
 
     def __init__(self, path: Path, *, durable: bool = True, secrets: Sequence[str] = ()):
         self.path = path
-        self._secrets = tuple(s for s in secrets if s)
+        self._redactor = Redactor(secrets)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(_head_path(path), os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise UserError(
-                f"{path} is being written by another process; stop that one, or give another --out."
-            ) from None
+        self._lock = Lock(path)
         try:
             if not path.exists():
                 _make(path)
             self.head = verify(path)
-            self._database = _connect(path, writable=True)
+            self._database = _connect(path)
             self._database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._database.execute(_SNAPSHOTS)
+            (self._form,) = self._database.execute("PRAGMA user_version").fetchone()
+            inside = self._database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'inbox'").fetchone()
+            self._lock.mark(self.head)
         except BaseException:
-            os.close(self._lock)
+            self._lock.close()
             raise
-        self._mark()
+        self._inbox_inside = bool(inside[0])
         self._events: list[tuple[int, int, str, str, bytes]] = []
         self._alerts: list[Alert] = []
         self._snapshot: Snapshot | None = None
 
-    def append(self, kind: str, payload: str) -> None:
-        """Add an event to the next commit."""
-        payload = self._clean(payload)
+    def append(self, kind: str, payload: str) -> str:
+        """Add an event, as canonical JSON, to the next commit; return what will be written of it."""
+        payload = self._redactor.json(payload)
         seq, now = self.head.seq + 1, time.time_ns()
         digest = _link(self.head.hash, seq, now, kind, payload)
         self._events.append((seq, now, kind, payload, digest))
         self.head = Head(seq, digest)
+        return payload
 
     def alert(self, alert: Alert) -> None:
         """Put a message into the outbox with the next commit."""
-        self._alerts.append(Alert(alert.rule, self._clean(alert.text)))
+        self._alerts.append(Alert(alert.rule, self._redactor.text(alert.text)))
 
     def snapshot(self, made: str, state: str, watchers: str) -> None:
         """Put the state after the last event in the place of the one before, with the next commit."""
-        self._snapshot = Snapshot(self.head.seq, made, self._clean(state), self._clean(watchers))
+        self._snapshot = Snapshot(self.head.seq, made, self._redactor.json(state), self._redactor.json(watchers))
 
     def last_snapshot(self) -> Snapshot | None:
         """The snapshot, if there is one."""
@@ -207,17 +206,9 @@ class Writer:
         """
         if not self._events and not self._alerts and pulse is None:
             return
-        now = time.time_ns()
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", self._events)
-            for alert in self._alerts:
-                self._database.execute("INSERT INTO outbox (time, rule, text) VALUES (?, ?, ?)", (now, *alert))
-            if self._snapshot is not None:
-                self._database.execute("DELETE FROM snapshots")
-                self._database.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", self._snapshot)
-            if pulse is not None:
-                self._database.execute("INSERT OR REPLACE INTO pulse VALUES (1, ?, ?)", (now, self._clean(pulse)))
+            self._write(time.time_ns(), pulse)
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
             if self._database.in_transaction:
@@ -227,39 +218,50 @@ class Writer:
                 f"{self.path} cannot be written ({error}); it ends with event {first - 1}. Mend the disk, "
                 "then start the same command again."
             ) from None
-        self._events, self._alerts, self._snapshot = [], [], None
-        self._mark()
+        self._events, self._alerts, self._snapshot, self._form = [], [], None, FORMAT
+        self._lock.mark(self.head)
 
-    def commands(self, after: int) -> list[tuple[int, str]]:
-        """What was put into the inbox after message ``after``: numbers and commands."""
+    def _write(self, now: int, pulse: str | None) -> None:
+        self._database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", self._events)
+        for alert in self._alerts:
+            self._database.execute("INSERT INTO outbox (time, rule, text) VALUES (?, ?, ?)", (now, *alert))
+        if self._snapshot is not None:
+            self._database.execute("DELETE FROM snapshots")
+            self._database.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", self._snapshot)
+        if pulse is not None:
+            pulse = self._redactor.json(pulse)
+            self._database.execute("INSERT OR REPLACE INTO pulse VALUES (1, ?, ?)", (now, pulse))
+        if self._form != FORMAT:
+            # An earlier version would go on without hearing the new inbox, and its `control` would not be heard.
+            self._database.execute(f"PRAGMA user_version={FORMAT}")
+
+    def left_inside(self, after: int) -> list[tuple[int, str]]:
+        """Commands after number ``after`` that an earlier version put into the journal itself."""
+        if not self._inbox_inside:
+            return []
         return self._database.execute("SELECT id, command FROM inbox WHERE id > ? ORDER BY id", (after,)).fetchall()
+
+    def beat(self) -> None:
+        """Show that the process lives, in `qframe_rl.journal.lock.beat_of`."""
+        self._lock.beat()
 
     def close(self) -> None:
         """Give the journal back; what was not committed is lost."""
         self._database.close()
-        os.close(self._lock)
-
-    def _clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
-    def _mark(self) -> None:
-        """Note the last event in place: a line of fixed length, so that it is there whole or not at all."""
-        os.pwrite(self._lock, f"{self.head.seq:020d} {self.head.hash.hex()} {os.getpid():010d}\n".encode(), 0)
+        self._lock.close()
 
 
 def _make(path: Path) -> None:
     """Write an empty journal; it appears whole or not at all."""
-    if _read_head(path) not in (None, Head(0, _GENESIS)):
+    if read_head(path) not in (None, BEGINNING):
         raise UserError(
-            f"{path} is gone, but {_head_path(path).name} says that it was written; restore it or remove both."
+            f"{path} is gone, but {head_path(path).name} says that it was written; restore it or remove both."
         )
     fresh = path.with_name(f".{path.name}.part")
     for rest in path.parent.glob(f"{fresh.name}*"):
         rest.unlink()
     try:
-        with closing(_connect(fresh, writable=True)) as database:
+        with closing(_connect(fresh)) as database:
             database.executescript(f"PRAGMA journal_mode=WAL; BEGIN; {_SCHEMA} COMMIT;")
     except sqlite3.Error as error:
         raise Unavailable(f"{path} cannot be written ({error}); check the disk.") from None
@@ -280,115 +282,52 @@ def journal_of(place: Path) -> Path:
     return path
 
 
-def order(path: Path, command: str) -> None:
-    """Put a command into the inbox of a journal, whether a process runs or not.
-
-    Raises
-    ------
-    UserError
-        If it is not a journal.
-    Unavailable
-        If it cannot be written.
-    """
-    _check_kind(path)
-    with closing(_connect(path, writable=True)) as database:
-        try:
-            database.execute("INSERT INTO inbox (time, command) VALUES (?, ?)", (time.time_ns(), command))
-        except sqlite3.Error as error:
-            raise Unavailable(f"{path} cannot be written ({error}).") from None
-
-
 def pulse(path: Path) -> tuple[int, str] | None:
     """When the writer last committed, ns UTC, and what it then said; None before the first time."""
-    _check_kind(path)
-    with closing(_connect(path, writable=False)) as database:
-        row: tuple[int, str] | None = database.execute("SELECT time, state FROM pulse").fetchone()
-        return row
+    with Peek(path) as peek:
+        rows = peek.rows("SELECT time, state FROM pulse")
+    return (int(rows[0][0]), str(rows[0][1])) if rows else None
 
 
 def waiting(path: Path) -> int:
     """Messages in the outbox that were not delivered yet."""
-    _check_kind(path)
-    with closing(_connect(path, writable=False)) as database:
-        (count,) = database.execute("SELECT count(*) FROM outbox WHERE sent IS NULL").fetchone()
-        return int(count)
-
-
-def writer_of(path: Path) -> int | None:
-    """Process that writes to a journal; None if there is none."""
-    head = _head_path(path)
-    if not head.exists():
-        return None
-    with head.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return int(file.read().split()[2])
-    return None
+    with Peek(path) as peek:
+        ((count,),) = peek.rows("SELECT count(*) FROM outbox WHERE sent IS NULL")
+    return int(count)
 
 
 def _chained(path: Path, after: int = 0) -> Iterator[tuple[Event, bytes]]:
-    _check_kind(path)
-    digest = _GENESIS
-    with closing(_connect(path, writable=False)) as database:
-        try:
-            if after:
-                (digest,) = database.execute("SELECT hash FROM events WHERE seq = ?", (after,)).fetchone()
-            rows = database.execute(
-                "SELECT seq, time, kind, payload, hash FROM events WHERE seq > ? ORDER BY seq", (after,)
-            )
-            for expected, (seq, written, kind, payload, stated) in enumerate(rows, start=after + 1):
-                if seq != expected:
-                    raise _corrupt(path, f"event {expected} is missing")
+    digest, last = BEGINNING.hash, after
+    with Peek(path) as peek:
+        if after:
+            digest = _hash_of(peek, after)
+        while rows := peek.rows(
+            "SELECT seq, time, kind, payload, hash FROM events WHERE seq > ? ORDER BY seq", (last,)
+        ):
+            for seq, written, kind, payload, stated in rows:
+                if seq != last + 1:
+                    raise corrupt(path, f"event {last + 1} is missing")
                 if not isinstance(kind, str) or not isinstance(payload, str) or not isinstance(written, int):
-                    raise _corrupt(path, f"event {seq} is not the one that was written")
+                    raise corrupt(path, f"event {seq} is not the one that was written")
                 digest = _link(digest, seq, written, kind, payload)
                 if digest != stated:
-                    raise _corrupt(path, f"event {seq} is not the one that was written")
+                    raise corrupt(path, f"event {seq} is not the one that was written")
+                last = seq
                 yield Event(seq, written, kind, payload), digest
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite quotes what it cannot read
-            raise _corrupt(path, str(error)) from None
 
 
-def _check_kind(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"{path} is not there; name the journal of a session (runs/paper/.../{NAME}).")
-    with closing(_connect(path, writable=False)) as database:
-        try:
-            (application,) = database.execute("PRAGMA application_id").fetchone()
-            (form,) = database.execute("PRAGMA user_version").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise _corrupt(path, str(error)) from None
-    if (application, form) != (_APPLICATION, FORMAT):
-        raise UserError(f"{path} is not a journal of format {FORMAT}, or its first page is corrupt.")
+def _hash_of(peek: Peek, seq: int) -> bytes:
+    rows = peek.rows("SELECT hash FROM events WHERE seq = ?", (seq,))
+    if not rows:
+        raise corrupt(peek.path, f"event {seq} is missing")
+    return bytes(rows[0][0])
 
 
-def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
-    mode = "rwc" if writable else "ro"
+def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=30.0, check_same_thread=False
+        f"{path.absolute().as_uri()}?mode=rwc", uri=True, isolation_level=None, timeout=30.0, check_same_thread=False
     )
 
 
 def _link(before: bytes, seq: int, written: int, kind: str, payload: str) -> bytes:
     return hashlib.sha256(before + f"{seq} {written} {kind}\n{payload}".encode()).digest()
-
-
-def _head_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.head")
-
-
-def _read_head(path: Path) -> Head | None:
-    """What the writer noted last; None where the journal was copied without it."""
-    file = _head_path(path)
-    words = file.read_text(encoding="ascii", errors="replace").split() if file.exists() else []
-    if not words:
-        return None
-    try:
-        return Head(int(words[0]), bytes.fromhex(words[1]))
-    except (ValueError, IndexError):
-        raise _corrupt(path, f"{file.name} is not readable") from None
-
-
-def _corrupt(path: Path, what: str) -> UserError:
-    return UserError(f"{path} is corrupt: {what}. Nothing was changed; put it aside or restore a copy.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
+from qframe_rl.journal.secrets import Redactor
 from qframe_rl.risk.engine import Verdict
 from qframe_rl.types import Orders, iso
 
@@ -16,25 +17,37 @@ class JsonLog:
 
     Parameters
     ----------
-    sink
-        Where to.
+    write
+        Takes each line.
     live
         Whether what happens is new; bars that are repeated from a record were logged when they were.
     symbols
         Of the A instruments.
+    redactor
+        Takes out what must not be written.
     """
 
-    def __init__(self, sink: TextIO, live: Callable[[], bool], symbols: Sequence[str]):
+    option = "--log"
+
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        live: Callable[[], bool],
+        symbols: Sequence[str],
+        redactor: Redactor | None = None,
+    ):
         try:
             import structlog
         except ImportError:
             raise UserError("the log needs structlog: pip install 'qframe-rl[watch]'.") from None
         self._live, self._symbols = live, symbols
+        cleaned = redactor or Redactor()
         self._log = structlog.wrap_logger(
-            structlog.PrintLogger(sink),
+            _Each(write),
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
+                lambda logger, method, event: cleaned.plain(event),
                 structlog.processors.JSONRenderer(),
             ],
         )
@@ -86,3 +99,10 @@ class JsonLog:
         """Log a change of state."""
         if self._live():
             self._log.warning("state", bar=iso(time), state=state, reasons=list(reasons))
+
+
+class _Each:
+    """What structlog hands its lines to, whatever their level."""
+
+    def __init__(self, write: Callable[[str], None]):
+        self.info = self.warning = write

@@ -1,8 +1,9 @@
-"""Prometheus metrics of a live session, and a health check that fails when decisions stop."""
+"""Prometheus metrics of a live session, and a health check that fails when it does not do what it should."""
 
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,13 @@ from qframe_rl.agent import View
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.risk.engine import State, Verdict
 from qframe_rl.types import SECOND, Orders
+from qframe_rl.watch.health import Health
 
 _LATENCY_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+_SILENCE_S = 5.0
+_LONGEST_S = 10.0
+_MOST = 32
+_PORTS = 65_535
 
 
 class Metrics:
@@ -26,20 +32,20 @@ class Metrics:
         Of the A instruments.
     drift
         Present mean drift, basis points; None while there is none.
-    silent_s
-        Age of the last decision from which on the session counts as ill, seconds.
+    health
+        Whether the session does what it should.
     """
 
-    def __init__(self, symbols: Sequence[str], drift: Callable[[], float | None], silent_s: float):
+    option = "--metrics"
+
+    def __init__(self, symbols: Sequence[str], drift: Callable[[], float | None], health: Health):
         try:
             import prometheus_client as prometheus
         except ImportError:
             raise UserError("metrics need prometheus-client: pip install 'qframe-rl[watch]'.") from None
         self._prometheus, self._drift, self._symbols = prometheus, drift, symbols
         self.registry = prometheus.CollectorRegistry()
-        self._made = time.time()
-        self._decided: float | None = None
-        self._silent_s = silent_s
+        self.health = health
         self._peak = self._paid = 0.0
         self._counted, self._filled, self._stated = 0, dict.fromkeys(symbols, 0), str(State.ACTIVE)
         one: dict[str, Any] = {"registry": self.registry}
@@ -60,8 +66,12 @@ class Metrics:
         self._state = prometheus.Enum("qframe_state", "State of trading", states=[str(s) for s in State], **one)
         drift_gauge = prometheus.Gauge("qframe_drift_bps", "Cost of real books over the rule for bars", **one)
         drift_gauge.set_function(lambda: float("nan") if self._drift() is None else float(self._drift() or 0.0))
-        age = prometheus.Gauge("qframe_decision_age_seconds", "Age of the last decision", **one)
-        age.set_function(self.age_s)
+        for name, about, value in (
+            ("decision_age_seconds", "Age of the last decision", lambda: health.decision_age_s),
+            ("feed_age_seconds", "Time since the feed was heard from", lambda: health.feed_age_s),
+            ("healthy", "1 while decisions are on time and the feed is heard from", lambda: float(not health.ill())),
+        ):
+            prometheus.Gauge(f"qframe_{name}", about, **one).set_function(value)
 
     def carried(self) -> dict[str, Any]:
         """What was counted, and the highest equity."""
@@ -78,15 +88,6 @@ class Metrics:
             self._fills.labels(symbol).inc(count)
         self._state.state(self._stated)
         self._set(view)
-
-    def age_s(self) -> float:
-        """Age of the last decision, seconds; of this object before the first."""
-        return time.time() - (self._decided or self._made)
-
-    @property
-    def healthy(self) -> bool:
-        """Whether decisions are being made."""
-        return self.age_s() <= self._silent_s
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -116,7 +117,6 @@ class Metrics:
 
     def decided(self, view: View, verdict: Verdict, seconds: float) -> None:
         """Count one decision."""
-        self._decided = time.time()
         self._decisions.inc()
         if verdict.reasons:
             self._cut.inc()
@@ -141,7 +141,7 @@ class Metrics:
 
 
 class Window:
-    """An HTTP server on 127.0.0.1 with ``/metrics`` and ``/healthz`` (200, or 503 when decisions stop).
+    """An HTTP server on 127.0.0.1 with ``/metrics`` and ``/healthz`` (200, or 503 with the reason).
 
     Parameters
     ----------
@@ -152,14 +152,18 @@ class Window:
 
     Raises
     ------
+    UserError
+        If there is no such port.
     Unavailable
-        If the port is taken.
+        If it is taken.
     """
 
     def __init__(self, metrics: Metrics, port: int):
+        if not 0 <= port <= _PORTS:
+            raise UserError(f"--metrics {port}: a port is a number from 1 to {_PORTS}, or 0 for a free one.")
         handler = type("Handler", (_Handler,), {"metrics": metrics})
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+            self._server = _Server(("127.0.0.1", port), handler)
         except OSError as error:
             raise Unavailable(f"--metrics {port}: {error.strerror}; take another port.") from None
         self.port: int = self._server.server_address[1]
@@ -173,17 +177,65 @@ class Window:
         self._thread.join()
 
 
+class _Server(ThreadingHTTPServer):
+    """A server that nobody can hold up: a request has a time, and there are not too many at once."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self._open: dict[socket.socket, float] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; more than there may be at once are turned away."""
+        if len(self._open) >= _MOST:
+            self.shutdown_request(request)
+            return
+        self._open[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a request that is over."""
+        self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End what takes too long; called ten times a second."""
+        for request, begun in list(self._open.items()):
+            if time.monotonic() - begun > _LONGEST_S:
+                self._open.pop(request, None)
+                _hang_up(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+def _hang_up(request: socket.socket) -> None:
+    try:
+        request.shutdown(socket.SHUT_RDWR)
+    except OSError:  # its thread was faster
+        return
+
+
 class _Handler(BaseHTTPRequestHandler):
     metrics: Metrics
+    timeout = _SILENCE_S
 
     def do_GET(self) -> None:
         """Answer."""
         if self.path == "/metrics":
             self._send(200, "text/plain; version=0.0.4; charset=utf-8", self.metrics.text())
         elif self.path == "/healthz":
-            healthy = self.metrics.healthy
-            said = {"healthy": healthy, "seconds_since_decision": round(self.metrics.age_s(), 3)}
-            self._send(200 if healthy else 503, "application/json", json.dumps(said).encode())
+            health = self.metrics.health
+            ill = health.ill()
+            said = {
+                "healthy": ill is None,
+                "ill": ill,
+                "seconds_since_decision": round(health.decision_age_s, 3),
+                "seconds_since_feed": round(health.feed_age_s, 3),
+            }
+            self._send(200 if ill is None else 503, "application/json", json.dumps(said).encode())
         else:
             self._send(404, "text/plain", b"/metrics or /healthz\n")
 

@@ -22,6 +22,7 @@ from qframe_rl.alerts.rules import Alerts
 from qframe_rl.alerts.sender import Sender, channels
 from qframe_rl.config import UserError
 from qframe_rl.journal.store import Alert, Writer, waiting
+from qframe_rl.listeners import Soft
 from qframe_rl.types import DAY, HOUR, SECOND, Account, Fills, Orders
 
 
@@ -31,6 +32,7 @@ def view(time: int, equity: float, filled: float = 0.0, *, terminated: bool = Fa
     return View(time, np.array([time]), np.zeros((1, 1, 5)), account, fills, False, False, terminated)
 
 
+QUIET = Soft(lambda text: None)
 NOTHING, BUY = Orders.market(np.zeros(1)), Orders.market(np.ones(1))
 
 
@@ -139,7 +141,7 @@ def outbox(path: Path, *texts: str) -> Writer:
 def test_what_waits_reaches_a_webhook_once(tmp_path: Path, hook: Any) -> None:
     path = tmp_path / "journal.db"
     writer = outbox(path, "one", "two")
-    sender = Sender(path, channels([hook.url]), silent_s=None)
+    sender = Sender(path, channels([hook.url]), QUIET)
     sender.start()
     until(lambda: len(hook.got) == 2)
     writer.alert(Alert("rule", "three"))
@@ -155,7 +157,7 @@ def test_an_outage_holds_up_nobody_and_loses_nothing(tmp_path: Path, hook: Any) 
     path = tmp_path / "journal.db"
     hook.down = True
     writer = outbox(path, "one")
-    first = Sender(path, channels([hook.url]), retry_s=0.05)
+    first = Sender(path, channels([hook.url]), QUIET, retry_s=0.05)
     first.start()
     begun = time.monotonic()
     for k in range(200):
@@ -167,7 +169,7 @@ def test_an_outage_holds_up_nobody_and_loses_nothing(tmp_path: Path, hook: Any) 
     assert waiting(path) == 201
     writer.close()
     hook.down = False
-    second = Sender(path, channels([hook.url]))
+    second = Sender(path, channels([hook.url]), QUIET)
     with sqlite3.connect(path) as database:
         database.execute("UPDATE outbox SET due = 0")
     second.start()
@@ -184,25 +186,30 @@ def test_a_kill_between_the_event_and_the_sending_loses_nothing(tmp_path: Path, 
         "os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)])
-    sender = Sender(path, channels([hook.url]))
+    sender = Sender(path, channels([hook.url]), QUIET)
     sender.start()
     until(lambda: hook.got)
     sender.stop()
     assert hook.got[0]["message"] == "last words"
 
 
-def test_a_session_that_hangs_is_reported_by_the_worker(tmp_path: Path, hook: Any) -> None:
+def test_a_session_that_is_not_well_is_reported_by_the_worker_once(tmp_path: Path, hook: Any) -> None:
     path = tmp_path / "journal.db"
     writer = outbox(path)
-    sender = Sender(path, channels([hook.url]), silent_s=0.3)
+    said: list[str | None] = [None]
+    sender = Sender(path, channels([hook.url]), QUIET, lambda: said[0])
     sender.start()
-    until(lambda: hook.got)
+    said[0] = "no decision for 181 s"
+    until(lambda: len(hook.got) == 1)
+    said[0] = "no decision for 182 s"
     time.sleep(0.6)
+    said[0] = None
+    time.sleep(0.6)
+    said[0] = "no decision for 200 s"
+    until(lambda: len(hook.got) == 2)
     sender.stop()
     writer.close()
-    (got,) = hook.got
-    assert got["message"].startswith("no decision for")
-    assert got["message"].endswith("the last one was on bar 7")
+    assert [got["message"] for got in hook.got] == ["no decision for 181 s", "no decision for 200 s"]
 
 
 def test_a_wrong_url_is_refused_without_its_secrets() -> None:

@@ -17,7 +17,8 @@ from experiments.cli import door
 from qframe_rl.agent import Memoryless, View
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.feeds.download import download
-from qframe_rl.journal.store import order, read
+from qframe_rl.journal.inbox import order
+from qframe_rl.journal.store import read
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.faults import script_of
 from qframe_rl.rehearsal.market import Market

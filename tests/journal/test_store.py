@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.journal.store import Alert, Writer, order, pulse, read, verify, writer_of
+from qframe_rl.journal import lock
+from qframe_rl.journal.lock import beat_of, writer_of
+from qframe_rl.journal.store import Alert, Writer, last_events, pulse, read, verify
 
 
 def written(folder: Path, n: int = 200) -> Path:
@@ -182,26 +184,57 @@ def test_a_file_that_may_not_grow_is_said(tmp_path: Path) -> None:
     assert verify(path).seq == 200
 
 
-def test_secrets_do_not_enter(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    writer = Writer(path, secrets=["hunter2", ""])
-    writer.append("note", '{"says":"key=hunter2 refused"}')
-    writer.alert(Alert("rule", "hunter2 is wrong"))
-    writer.commit('{"error":"hunter2"}')
-    writer.close()
-    assert all(b"hunter2" not in content for content in bytes_of(tmp_path).values())
-    assert "key=*** refused" in next(read(path)).payload
+def test_where_there_is_no_flock_a_session_is_refused_and_a_reader_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    monkeypatch.setattr(lock, "fcntl", None)
+    with pytest.raises(UserError, match="run it under Linux, macOS or WSL"):
+        Writer(path)
+    assert verify(path).seq == 200
+    assert writer_of(path) is None
 
 
-def test_the_inbox_takes_commands_while_another_writes(tmp_path: Path) -> None:
+def test_a_sign_of_life_is_the_time_of_the_head_file(tmp_path: Path) -> None:
     path = written(tmp_path)
     writer = Writer(path)
-    order(path, "halt")
-    order(path, "resume")
-    ((first, word), (_, other)) = writer.commands(0)
-    assert (word, other) == ("halt", "resume")
-    assert writer.commands(first) == [(first + 1, "resume")]
+    head = lock.head_path(path)
+    os.utime(head, ns=(0, 0))
+    assert beat_of(path) == 0
+    writer.beat()
+    beat = beat_of(path)
+    assert beat is not None
+    assert beat > 0
+    os.utime(head, ns=(0, 0))
+    writer.beat()
+    assert beat_of(path) == 0, "it is not written at every call"
     writer.close()
+    head.unlink()
+    assert beat_of(path) is None
+
+
+def test_a_head_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer(tmp_path / "journal.db")
+    writer.append("bar", "{}")
+
+    def full(file: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(Unavailable, match=r"journal.db.head cannot be written \(No space left on device\)"):
+        writer.commit()
+    writer.close()
+
+
+def test_the_last_events_of_a_kind_come_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    writer = Writer(path)
+    for k in range(2500):
+        writer.append("bar" if k % 2 else "note", f'{{"k":{k}}}')
+    writer.commit()
+    writer.close()
+    assert [e.seq for e in last_events(path, "bar", 2000, 3)] == [1996, 1998, 2000]
+    assert len(last_events(path, "bar", 2500, 2000)) == 1250, "more than one read of a thousand"
 
 
 def test_what_is_no_journal_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -16,8 +15,10 @@ import pytest
 
 from experiments import paper, status, train
 from experiments.cli import door
-from qframe_rl.config import Unavailable
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.journal.secrets import Redactor
 from qframe_rl.risk.engine import State, Verdict
+from qframe_rl.watch.health import Health
 from qframe_rl.watch.log import JsonLog
 from qframe_rl.watch.metrics import Metrics, Window
 from tests.alerts.test_alerts import BUY, NOTHING, view
@@ -32,33 +33,45 @@ def get(port: int, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def test_health_fails_when_decisions_stop_and_not_before() -> None:
-    metrics = Metrics(["A"], lambda: 3.5, silent_s=0.4)
+def test_metrics_and_health_are_served(clock: list[float]) -> None:
+    health = Health(60.0, 180.0, 60.0, clock=lambda: clock[0])
+    metrics = Metrics(["A"], lambda: 3.5, health)
     window = Window(metrics, 0)
     metrics.started(view(0, 100.0))
     metrics.settled(view(10**9, 95.0, 1.0), BUY)
     metrics.decided(view(10**9, 95.0), Verdict(NOTHING, State.REDUCE_ONLY, ("cut",)), 0.003)
+    health.decided()
     assert get(window.port, "/healthz")[0] == 200
+    clock[0] += 20.0
     _, page = get(window.port, "/metrics")
     for line in (
         "qframe_equity 95.0", "qframe_drawdown_ratio 0.05", 'qframe_state{qframe_state="REDUCE_ONLY"} 1.0',
         'qframe_fills_total{symbol="A"} 1.0', "qframe_decisions_cut_total 1.0", "qframe_drift_bps 3.5",
         'qframe_decision_seconds_bucket{le="0.005"} 1.0', "qframe_bar_time_seconds 1.0",
+        "qframe_decision_age_seconds 20.0", "qframe_feed_age_seconds 20.0", "qframe_healthy 1.0",
     ):  # fmt: skip
         assert line[:24] in page
         assert any(found.startswith(line[:-1]) for found in page.splitlines()), line
-    time.sleep(0.5)
+    clock[0] += 50.0
     code, said = get(window.port, "/healthz")
     assert code == 503
     assert json.loads(said)["healthy"] is False
+    assert json.loads(said)["ill"] == "the feed was not heard from for 70 s"
     assert get(window.port, "/else")[0] == 404
     with pytest.raises(Unavailable, match="take another port"):
         Window(metrics, window.port)
+    with pytest.raises(UserError, match="--metrics 70000: a port is a number"):
+        Window(metrics, 70_000)
     window.close()
 
 
+@pytest.fixture
+def clock() -> list[float]:
+    return [1000.0]
+
+
 def test_metrics_count_on_where_another_process_was() -> None:
-    metrics, later = (Metrics(["A"], lambda: None, silent_s=1.0) for _ in range(2))
+    metrics, later = (Metrics(["A"], lambda: None, Health(1.0, 1.0)) for _ in range(2))
     metrics.started(view(0, 100.0))
     last = view(10**9, 80.0, 1.0)
     metrics.settled(last, BUY)
@@ -73,8 +86,9 @@ def test_metrics_count_on_where_another_process_was() -> None:
 
 
 def test_the_log_is_lines_of_json_and_says_nothing_twice() -> None:
-    sink, live = io.StringIO(), [False]
-    log = JsonLog(sink, lambda: live[0], ["A"])
+    written: list[str] = []
+    live = [False]
+    log = JsonLog(written.append, lambda: live[0], ["A"], Redactor(["hunter2-hunter2"]))
     log.started(view(0, 100.0))
     log.settled(view(10**9, 100.0), NOTHING)
     live[0] = True
@@ -82,8 +96,10 @@ def test_the_log_is_lines_of_json_and_says_nothing_twice() -> None:
     log.decided(view(2 * 10**9, 100.0), Verdict(BUY, State.ACTIVE, ()), 0.001)
     log.changed(2 * 10**9, "HALTED", ["halt by file"])
     log.note("slow")
-    lines = [json.loads(line) for line in sink.getvalue().splitlines()]
-    assert [line["event"] for line in lines] == ["settled", "decided", "state", "note"]
+    log.note("refused: hunter2-hunter2")
+    lines = [json.loads(line) for line in written]
+    assert [line["event"] for line in lines] == ["settled", "decided", "state", "note", "note"]
+    assert lines[-1]["text"] == "***"
     assert lines[0]["fills"]["A"]["quantity"] == 2.0
     assert lines[1]["orders"] == {"A": 1.0}
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol
+from typing import ParamSpec, Protocol
 
 import numpy as np
 
 from qframe_rl.agent import View
 from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, packed, sight, unpacked
+from qframe_rl.journal.inbox import Inbox
 from qframe_rl.journal.ledger import Input, Ledger
-from qframe_rl.listeners import Digest, Listener
+from qframe_rl.listeners import Digest, Listener, Soft
 from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift, TwinVenue
 from qframe_rl.venues.ccxt import ExchangeVenue
 from qframe_rl.venues.venue import Lasting, Venue
+from qframe_rl.watch.health import Health
 
+P = ParamSpec("P")
 COMMANDS = frozenset({"command", "limits"})
 """Kinds of events that come from the operator."""
 KILL_FILE = "HALT"
@@ -34,20 +38,23 @@ class Quotes(Protocol):
 
 
 class Operator:
-    """What a human tells a running session: by a command in the journal's inbox, by a file, or by a signal.
+    """What a human tells a running session: by a command in its inbox, by a file, or by a signal.
 
     Parameters
     ----------
     ledger
-        Its inbox is read.
+        The inbox beside it is read.
     folder
         Where the kill file would lie.
     limits
         Those of this process; they become part of the record where they differ from those before.
+    soft
+        An inbox that cannot be read is said, and tried again; file and signals are heard all the same.
     """
 
-    def __init__(self, ledger: Ledger, folder: Path, limits: Limits):
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, folder: Path, limits: Limits, soft: Soft):
+        self._ledger, self._soft = ledger, soft
+        self._inbox = Inbox(ledger.path)
         self._file = folder / KILL_FILE
         self._limits = limits
         self._read = 0
@@ -59,7 +66,8 @@ class Operator:
         found = []
         if self._limits != engine.limits:
             found.append(Input("limits", self._limits.model_dump(mode="json")))
-        for number, word in self._ledger.commands(self._read):
+        left = self._ledger.left_inside(self._read)
+        for number, word in [*left, *(self._soft.run("the inbox", self._inbox.after, self._read) or ())]:
             found.append(Input("command", {"word": word, "by": "command", "number": number}))
         if self.signalled is not None:
             found.append(Input("command", {"word": self.signalled, "by": "signal"}))
@@ -106,6 +114,8 @@ class Desk:
         Whether books are part of the session.
     listeners
         Told of every bar, with the orders that went out.
+    soft
+        Calls them, and those in `told`: what one of them cannot do ends no session.
     """
 
     def __init__(
@@ -118,8 +128,12 @@ class Desk:
         quotes: Quotes | None = None,
         quoted: bool = False,
         listeners: Sequence[Listener] = (),
+        soft: Soft | None = None,
     ):
         self.engine = engine
+        self.soft = soft or Soft(lambda text: None)
+        self.health = Health(0.0, math.inf)
+        """Told of decisions, and whenever the session looks for commands: while its feed waits, every second."""
         self.digest = Digest()
         self.drift = Drift(len(instruments))
         self.conditions: Callable[[], Conditions] = Conditions
@@ -169,8 +183,9 @@ class Desk:
         live = self._ledger.writing
         self._ledger.commit(self.pulse())
         if live:
+            self.health.decided()
             for one in self.told:
-                one.decided(view, verdict, perf_counter() - self._arrived)
+                self._inform(one, one.decided, view, verdict, perf_counter() - self._arrived)
         self._sent = verdict.orders
         if isinstance(self._venue, TwinVenue):
             self._venue.quote(books)
@@ -200,6 +215,8 @@ class Desk:
 
     def heed(self) -> None:
         """Obey what the operator said since the last time; nothing before the first decision."""
+        self.soft.run("the sign of life", self._ledger.beat)
+        self.health.beat()
         if self._view is None:
             return
         poll = self._operator.poll if self._operator is not None else lambda engine: []
@@ -259,7 +276,7 @@ class Desk:
         self.digest.begin(view)
         self._ledger.put("started", {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)})
         for listener in self.listeners:
-            listener.started(view)
+            self._inform(listener, listener.started, view)
 
     def settled(self, view: View, orders: Orders) -> None:
         """Note what a bar did to the orders that went out; ``orders`` are those that the agent asked for."""
@@ -281,13 +298,13 @@ class Desk:
         if reasons:
             self._tell(view.time, reasons)
         for listener in self.listeners:
-            listener.settled(view, self._sent)
+            self._inform(listener, listener.settled, view, self._sent)
         self.snapshot(view)
 
     def ended(self, view: View) -> None:
         """Write what is left."""
         for listener in self.listeners:
-            listener.ended(view)
+            self._inform(listener, listener.ended, view)
         self._ledger.commit(self.pulse())
 
     def pulse(self) -> Plain:
@@ -340,4 +357,7 @@ class Desk:
         state = str(self.engine.state)
         self._ledger.put("state", {"time": time, "state": state, "reasons": list(reasons)})
         for one in self.told:
-            one.changed(time, state, reasons)
+            self._inform(one, one.changed, time, state, reasons)
+
+    def _inform(self, one: object, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        self.soft.run(getattr(one, "option", type(one).__name__), call, *args, **kwargs)

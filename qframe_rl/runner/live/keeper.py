@@ -37,6 +37,7 @@ class Keeper:
     """
 
     def __init__(self, ledger: Ledger, desk: Desk, recording: Recording, agent: Agent, every: int | None = None):
+        self.path = ledger.path
         self._ledger, self._desk, self._recording, self._agent = ledger, desk, recording, agent
         self._every = every
         self._made = fingerprint(code_fingerprint(), versions())
@@ -73,7 +74,7 @@ class Keeper:
         self._desk.begin_after(view)
         for name, one in self._watchers().items():
             if isinstance(one, Returning):
-                one.carry(watchers[name], view)
+                self._desk.soft.run(name, one.carry, watchers[name], view)
         return view
 
     def _obstacle(self, kept: Snapshot | None) -> str | None:
@@ -97,7 +98,10 @@ class Keeper:
         return self._agent.carried() if isinstance(self._agent, Portable) else None
 
     def _watching(self) -> Plain:
-        return {name: one.carried() for name, one in self._watchers().items() if isinstance(one, Returning)}
+        """What those remember who look on; one that cannot say so now was not there."""
+        soft = self._desk.soft
+        each = {n: soft.run(n, one.carried) for n, one in self._watchers().items() if isinstance(one, Returning)}
+        return {name: memory for name, memory in each.items() if memory is not None}
 
     def _watchers(self) -> dict[str, Any]:
         """All that look on, each once, by the names of their classes."""

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,16 +16,17 @@ from qframe_rl.config import UserError
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
+from qframe_rl.journal.secrets import Redactor
 from qframe_rl.journal.snapshot import Snapshot
-from qframe_rl.journal.store import NAME, Writer, read
-from qframe_rl.listeners import Listener
+from qframe_rl.journal.store import NAME, Writer, last_events, read
+from qframe_rl.listeners import Listener, Soft
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.live.desk import Desk, Operator, Quotes, Told
 from qframe_rl.runner.live.keeper import SNAPSHOT_BARS, Keeper
 from qframe_rl.runner.live.recorded import Live, Recording
-from qframe_rl.session import Session, run
+from qframe_rl.session import Session, Unready, run
 from qframe_rl.types import Instrument
 from qframe_rl.venues.book import TwinVenue
 from qframe_rl.venues.ccxt import ExchangeVenue
@@ -34,6 +35,8 @@ from qframe_rl.venues.simulated import SimulatedVenue
 from qframe_rl.venues.venue import Venue
 
 Rule = Literal["bar", "book"]
+_LAST = 2**62
+"""After every event."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Result:
     """How much more real books cost than the rule for bars, mean by notional; None where nothing filled by both."""
     drift_fills: int
     """Fills by both."""
+    awaited: int = 0
+    """Bars that were still lacking before the first decision when it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Terms:
 
     def plain(self) -> Plain:
         """As JSON."""
-        return asdict(self) | {"instruments": [asdict(i) for i in self.instruments], "columns": list(self.columns)}
+        return asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
 
 
 def terms_of(path: Path) -> Terms | None:
@@ -135,7 +140,7 @@ def paper(
     desks: Sequence[Told] = (),
     process: Plain | None = None,
     durable: bool = True,
-    hidden: Sequence[str] = (),
+    hidden: Mapping[str, str] | None = None,
     begun: Callable[[Desk, Ledger, Operator], None] | None = None,
     venue: Callable[[Ledger], Venue] | None = None,
     snapshot_bars: int = SNAPSHOT_BARS,
@@ -161,8 +166,10 @@ def paper(
         Told of each bar; told of each decision and change of state.
     process
         What to note about this process.
-    durable, hidden
-        As ``durable`` and ``secrets`` of `qframe_rl.journal.store.Writer`.
+    durable
+        As in `qframe_rl.journal.store.Writer`.
+    hidden
+        Texts that must never be written, by where they come from, as `secrets_of` finds them.
     begun
         Called with the desk, the ledger and the operator before the first bar.
     venue
@@ -170,24 +177,26 @@ def paper(
     snapshot_bars
         Bars between two snapshots; a session resumes from the last one.
     note
-        Told in one line where it cannot.
+        Told in one line where it cannot, and of every failure of who looks on.
 
     Raises
     ------
     UserError
         If the journal is corrupt, is written by another process, was begun on other terms, or if what it records is not
-        what the session arrives at now.
+        what the session arrives at now; if its own terms hold a text that must not be written.
     Unavailable
         If the journal cannot be written.
     """
     path = folder / NAME
-    writer = Writer(path, durable=durable, secrets=hidden)
+    hidden, soft = hidden or {}, Soft(note)
+    _check_hidden(hidden, terms, limits or Limits())
+    writer = Writer(path, durable=durable, secrets=tuple(hidden.values()))
     try:
         ledger = Ledger(path, writer)
-        operator = Operator(ledger, folder, limits or Limits())
+        operator = Operator(ledger, folder, limits or Limits(), soft)
         desk = Desk(
             venue(ledger) if venue else simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger,
-            market.instruments, operator, quotes, terms.quoted, listeners,
+            market.instruments, operator, quotes, terms.quoted, listeners, soft,
         )  # fmt: skip
         desk.told.extend(desks)
         if begun is not None:
@@ -197,27 +206,81 @@ def paper(
         about = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
 
         def goes_on() -> None:
+            if _codes(path)[-1:] not in ([], [about["code"]]):
+                note(f"{path}: other code wrote it last; what that did was run again, and came out the same.")
             ledger.remark("process", {"says": "begins", **about})
             if desk.n_bars:
-                desk.resumed(desk.pulse()["time"])
+                soft.run("alerts", desk.resumed, desk.pulse()["time"])
 
         recording.began = goes_on
         keeper = Keeper(ledger, desk, recording, agent, snapshot_bars)
-        view = walk(desk, recording, agent, terms.window, keeper, keeper.found(note))
-        state: Literal["finished", "stopped", "liquidated"] = "finished"
-        if view.terminated:
-            state = "liquidated"
-        elif feed.stopped.is_set():
-            state = "stopped"
-        if ledger.writing:
-            ledger.remark("process", {"says": state, "pid": os.getpid(), "bar": view.time})
-        ledger.commit(desk.pulse())
-        drift = desk.drift.mean_bps, desk.drift.n_fills
-        return Result(
-            state, float(view.account.equity), desk.n_bars, path, str(desk.digest), recording.n_repeated, *drift
-        )
+        view, awaited = _walked(desk, recording, agent, terms.window, keeper, keeper.found(note), feed)
+        return _ended(desk, recording, ledger, feed, view, awaited)
     finally:
         writer.close()
+
+
+def _check_hidden(hidden: Mapping[str, str], terms: Terms, limits: Limits) -> None:
+    """Refuse a session whose own terms hold what must not be written: its record could not be read again."""
+    public = terms.plain() | {"limits": limits.model_dump(mode="json")}
+    for name, secret in hidden.items():
+        if Redactor([secret]).plain(public) != Redactor().plain(public):
+            raise UserError(
+                f"{name} holds a word of the session's own terms (strategy, symbols, exchange, limits), and what it "
+                "holds must not be written; unset it for this command, or give it another name."
+            )
+
+
+def _walked(
+    desk: Desk,
+    recording: Recording,
+    agent: Agent,
+    window: int,
+    keeper: Keeper,
+    kept: Snapshot | None,
+    feed: Live,
+) -> tuple[View | None, int]:
+    """Let the agent trade to the end: the last view, or None and the bars that lacked when it was stopped before."""
+    try:
+        return walk(desk, recording, agent, window, keeper, kept), 0
+    except Unready as error:
+        if not feed.stopped.is_set():
+            raise
+        return None, error.needed - error.n_bars
+    except Differs as error:
+        raise _by_other_code(error, keeper.path) from None
+
+
+def _codes(path: Path) -> list[str]:
+    """Fingerprints of the code of all processes that wrote a journal, in their order."""
+    begun = (json.loads(event.payload) for event in last_events(path, "process", _LAST, _LAST))
+    return [said["code"] for said in begun if "code" in said]
+
+
+def _by_other_code(error: Differs, path: Path) -> Differs:
+    """Say what to do where part of the record was made by other code than runs now."""
+    if set(_codes(path)) <= {code_fingerprint()}:
+        return error
+    return Differs(
+        f"{error} Part of the record was made by other code, whose rules may have been others: end the session with "
+        "that version (control flatten, then stop it), and begin anew with another --out; see docs/upgrade.md."
+    )
+
+
+def _ended(desk: Desk, recording: Recording, ledger: Ledger, feed: Live, view: View | None, awaited: int) -> Result:
+    """Put the end on record, and say how it was."""
+    state: Literal["finished", "stopped", "liquidated"] = "finished"
+    if view is not None and view.terminated:
+        state = "liquidated"
+    elif feed.stopped.is_set():
+        state = "stopped"
+    if ledger.writing:
+        ledger.remark("process", {"says": state, "pid": os.getpid(), "bar": None if view is None else view.time})
+    ledger.commit(None if view is None else desk.pulse())
+    return Result(
+        state, float(desk.account.equity), desk.n_bars, ledger.path, str(desk.digest), recording.n_repeated,
+        desk.drift.mean_bps, desk.drift.n_fills, awaited,
+    )  # fmt: skip
 
 
 def walk(
@@ -253,6 +316,8 @@ class Replay:
     drift_bps: float | None
     """As in `Result`."""
     drift_fills: int
+    foreign: int
+    """Snapshots that other code or libraries made, whose content could not be compared."""
 
 
 def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
@@ -274,7 +339,12 @@ def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
     ledger.put("session", terms.plain())
     recording = Recording(ledger, None, market.instruments, terms.columns, terms.bar_ns)
     # A record may end between a bar and its decision: the rest of that bar was never acted upon.
-    with contextlib.suppress(RecordEnds):
-        walk(desk, recording, agent, terms.window, Keeper(ledger, desk, recording, agent))
+    try:
+        with contextlib.suppress(RecordEnds):
+            walk(desk, recording, agent, terms.window, Keeper(ledger, desk, recording, agent))
+    except Differs as error:
+        raise _by_other_code(error, path) from None
     equity, drift = float(desk.account.equity), desk.drift
-    return Replay(ledger.n_repeated, desk.n_bars, equity, str(desk.digest), drift.mean_bps, drift.n_fills)
+    return Replay(
+        ledger.n_repeated, desk.n_bars, equity, str(desk.digest), drift.mean_bps, drift.n_fills, ledger.n_foreign
+    )

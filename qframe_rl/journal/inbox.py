@@ -1,0 +1,123 @@
+"""Commands for a session, in a file of their own: whoever holds its lock, or is stopped with it, holds up no trading.
+
+``inbox.db`` lies beside ``journal.db``. Those who command write it; the session reads it without waiting, and looks
+again a moment later where it is busy. Numbers rise with time, also over an inbox that was removed and began anew, so
+the number of the last command that was obeyed, which is in the journal, says which ones are still to be.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from qframe_rl.config import Unavailable
+from qframe_rl.journal.peek import Peek
+
+NAME = "inbox.db"
+"""Its file name in the folder of a session."""
+_SCHEMA = "CREATE TABLE IF NOT EXISTS commands (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, word TEXT NOT NULL)"
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def order(journal: Path, word: str, patience_s: float = 10.0) -> None:
+    """Put a command into the inbox of a session, whether a process runs or not.
+
+    Parameters
+    ----------
+    journal
+        The session's.
+    word
+        The command.
+    patience_s
+        How long to wait for another process that holds the inbox, seconds.
+
+    Raises
+    ------
+    UserError
+        If it is not a journal.
+    Unavailable
+        If the inbox is held, or cannot be written.
+    """
+    Peek(journal).close()
+    inbox, now = journal.with_name(NAME), time.time_ns()
+    try:
+        with closing(_connect(inbox, "rwc", patience_s)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(_SCHEMA)
+            database.execute(
+                "INSERT INTO commands SELECT max(?, coalesce(max(number), 0) + 1), ?, ? FROM commands", (now, now, word)
+            )
+            database.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise Unavailable(
+            f"{inbox} cannot be written ({error}); the file HALT in the same folder and the signals are heard all the "
+            "same."
+        ) from None
+
+
+class Inbox:
+    """The session's side: reads commands and never waits.
+
+    Parameters
+    ----------
+    journal
+        The session's.
+    """
+
+    def __init__(self, journal: Path):
+        self.path = journal.with_name(NAME)
+        self._database: sqlite3.Connection | None = None
+        self._inode = -1
+
+    def after(self, number: int) -> list[tuple[int, str]]:
+        """Commands after the one of this number, in their order; none while another process holds the inbox.
+
+        Raises
+        ------
+        Unavailable
+            If it is corrupt or cannot be read; it is opened anew the next time.
+        """
+        try:
+            database = self._opened()
+            if database is None:
+                return []
+            return database.execute(
+                "SELECT number, word FROM commands WHERE number > ? ORDER BY number", (number,)
+            ).fetchall()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY:
+                return []
+            self.close()
+            raise Unavailable(f"{self.path} cannot be read ({error}); remove it and give the command again") from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _opened(self) -> sqlite3.Connection | None:
+        """The inbox as it lies there now; None while there is none with a command in it."""
+        try:
+            inode = self.path.stat().st_ino
+        except FileNotFoundError:
+            self.close()
+            return None
+        if self._database is None or inode != self._inode:
+            self.close()
+            self._inode = inode
+            database = _connect(self.path, "rw", 0.0)
+            if not database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'commands'").fetchone()[0]:
+                database.close()
+                return None
+            self._database = database
+        return self._database
+
+
+def _connect(path: Path, mode: str, timeout_s: float) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=timeout_s,
+        check_same_thread=False,
+    )  # fmt: skip

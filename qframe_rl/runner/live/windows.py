@@ -1,0 +1,154 @@
+"""What is opened beside a live session: kill signals, alerts, metrics, a log, curves, a sign of life."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qframe_rl.alerts.config import AlertConfig
+from qframe_rl.alerts.delistings import Delistings
+from qframe_rl.alerts.heartbeat import Heartbeat
+from qframe_rl.alerts.rules import Alerts
+from qframe_rl.alerts.sender import Channel, Sender, channels
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.secrets import Redactor
+from qframe_rl.listeners import Soft
+from qframe_rl.runner.live.desk import Desk, Operator
+from qframe_rl.runner.live.open import Opened
+from qframe_rl.types import SECOND
+from qframe_rl.watch.health import Health
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Who shall look on."""
+
+    alerts: AlertConfig = field(default_factory=AlertConfig)
+    urls: Sequence[str] = ()
+    """Where alerts go."""
+    heartbeat: str | None = None
+    """Asked for once a minute while the session is well."""
+    metrics: int | None = None
+    """Port on 127.0.0.1."""
+    log: Path | None = None
+    log_bytes: int = 10_000_000
+    """Size from which on the log goes on in a new file."""
+    log_keep: int = 5
+    """Full files of the log that are kept."""
+    tensorboard: Path | None = None
+    polls: bool = False
+    """Whether the feed polls an exchange, so that its silence means something."""
+    url: str | None = None
+    """Where every request goes instead of the exchange."""
+    speed: float = 1.0
+    """How many times faster than ours the clock of the bars runs; infinite where nobody waits."""
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    """Texts that must never be written."""
+
+
+class Windows:
+    """Opens what was wished for, and closes it with ``stack``; nothing of it can end the session.
+
+    Parameters
+    ----------
+    opened
+        The session.
+    wish
+        Who shall look on.
+    stack
+        Closes it all.
+    note
+        Told in one line of failures, and where the metrics are.
+
+    Raises
+    ------
+    UserError
+        For a place or an address that cannot be.
+    """
+
+    def __init__(self, opened: Opened, wish: Wish, stack: ExitStack, note: Callable[[str], None]):
+        self._opened, self._wish, self._stack, self._note = opened, wish, stack, note
+        self._symbols = [i.symbol for i in opened.terms.instruments]
+        # A wrong address is refused before anything is begun.
+        self._channels: list[Channel] = channels(wish.urls) if wish.urls else []
+        self.say: Callable[[str], None] = lambda text: None
+        """Takes the session's notes, for the log."""
+
+    def open(self, desk: Desk, ledger: Ledger, operator: Operator) -> None:
+        """Open them, before the first bar."""
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(operator, "signalled", "halt"))
+        signal.signal(signal.SIGUSR2, lambda *_: setattr(operator, "signalled", "flatten"))
+        health = desk.health = self._health(desk)
+        made: list[Any] = []
+        if self._channels:
+            made.append(self._alarm(desk, ledger, health))
+        if self._wish.metrics is not None:
+            made.append(self._meter(desk, health, self._wish.metrics))
+        if self._wish.log is not None:
+            made.append(self._logged(desk, self._wish.log))
+        desk.listeners += made
+        desk.told += made
+        if self._wish.tensorboard is not None:
+            from qframe_rl.watch.board import Board
+
+            desk.listeners.append(Board(self._wish.tensorboard, lambda: desk.drift.mean_bps))
+        if self._wish.heartbeat is not None:
+            beat = Heartbeat(self._wish.heartbeat, health.ill, desk.soft)
+            beat.start()
+            self._stack.callback(beat.stop)
+
+    def _health(self, desk: Desk) -> Health:
+        wish = self._wish
+        return Health(
+            self._opened.terms.bar_ns / SECOND / wish.speed, wish.alerts.late_s,
+            wish.alerts.beat_s if wish.polls else math.inf, lambda: desk.late_ns() / wish.speed,
+        )  # fmt: skip
+
+    def _alarm(self, desk: Desk, ledger: Ledger, health: Health) -> Alerts:
+        name, wish = self._opened.folder.name, self._wish
+        ends = self._delistings(desk.soft) if wish.polls else dict
+
+        def ill() -> str | None:
+            said = health.ill()
+            return None if said is None else f"{name}: {said}"
+
+        alerts = Alerts(wish.alerts, name, self._symbols, ledger.alert, lambda: desk.drift.mean_bps, desk.late_ns, ends)
+        desk.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
+        ledger.told = lambda kind, payload: desk.soft.run(alerts.option, alerts.recorded, kind, payload)
+        sender = Sender(ledger.path, self._channels, desk.soft, ill)
+        sender.start(f"{name}: a process begins; alerts of this session arrive here" if wish.alerts.test else None)
+        self._stack.callback(sender.stop)
+        return alerts
+
+    def _delistings(self, soft: Soft) -> Callable[[], Mapping[str, int]]:
+        source = self._opened.terms.source
+        looks = Delistings(
+            source["exchange"], source["symbols"], self._wish.url, source["environment"] == "testnet", soft
+        )
+        looks.start()
+        self._stack.callback(looks.stop)
+        return lambda: looks.ends
+
+    def _meter(self, desk: Desk, health: Health, port: int) -> Any:
+        from qframe_rl.watch.metrics import Metrics, Window
+
+        metrics = Metrics(self._symbols, lambda: desk.drift.mean_bps, health)
+        window = Window(metrics, port)
+        self._stack.callback(window.close)
+        self._note(f"metrics and health: http://127.0.0.1:{window.port}/metrics and /healthz")
+        return metrics
+
+    def _logged(self, desk: Desk, path: Path) -> Any:
+        from qframe_rl.watch.log import JsonLog
+        from qframe_rl.watch.rotate import Lines
+
+        lines = Lines(path, self._wish.log_bytes, self._wish.log_keep)
+        self._stack.callback(lines.close)
+        log = JsonLog(lines.write, lambda: desk.live, self._symbols, Redactor(self._wish.hidden.values()))
+        self.say = lambda text: desk.soft.run(log.option, log.note, text)
+        return log
