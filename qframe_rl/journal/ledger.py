@@ -111,11 +111,14 @@ class Ledger:
         return self._repeat()
 
     def inputs(self, kinds: frozenset[str], source: Callable[[], Sequence[Input]]) -> list[Input]:
-        """Whatever came from outside at this point: any number of events of some kinds, perhaps none."""
+        """Whatever came from outside at this point: any number of events of some kinds, perhaps none.
+
+        Where the record has some, the world is asked the next time: it cannot know yet that these were taken.
+        """
         came = []
         while self._next is not None and self._next.kind in kinds:
             came.append(Input(self._next.kind, self._repeat()))
-        if self.writing:
+        if self.writing and not came:
             came += [Input(new.kind, self._written(new.kind, new.payload)) for new in source()]
         return came
 

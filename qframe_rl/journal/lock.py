@@ -19,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _BEAT_S = 5.0
+_PROBED_S = 1.0
 
 
 class Head(NamedTuple):
@@ -56,13 +57,9 @@ class Lock:
         self._path = path
         self._file = os.open(head_path(path), os.O_RDWR | os.O_CREAT, 0o644)
         self._beaten = 0.0
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _taken(self._file):
             os.close(self._file)
-            raise UserError(
-                f"{path} is being written by another process; stop that one, or give another --out."
-            ) from None
+            raise UserError(f"{path} is being written by another process; stop that one, or give another --out.")
 
     def mark(self, head: Head) -> None:
         """Note the last event in place: a line of fixed length, so that it is there whole or not at all.
@@ -90,6 +87,20 @@ class Lock:
     def close(self) -> None:
         """Give it back."""
         os.close(self._file)
+
+
+def _taken(file: int) -> bool:
+    """Whether the lock could be taken; those who only look whether it is, as `writer_of`, hold it for an instant."""
+    until = time.monotonic() + _PROBED_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def head_path(path: Path) -> Path:

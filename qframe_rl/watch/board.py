@@ -59,6 +59,10 @@ class Board:
 
     def ended(self, view: View) -> None:
         """Nothing is left to write."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         self._file.close()
 
     def _write(self, view: View) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from qframe_rl.agent import View
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.alerts.rules import Alerts
-from qframe_rl.alerts.sender import Sender, channels
+from qframe_rl.alerts.sender import Channel, Sender, channels
 from qframe_rl.config import UserError
 from qframe_rl.journal.store import Alert, Writer, waiting
 from qframe_rl.listeners import Soft
@@ -41,7 +42,11 @@ class Told:
         self.said: list[Alert] = []
         self.drift: float | None = None
         self.late = 0
-        self.alerts = Alerts(AlertConfig(**config), "s", ["A"], self.said.append, lambda: self.drift, lambda: self.late)
+        self.ends: dict[str, int] = {}
+        self.alerts = Alerts(
+            AlertConfig(**config), "s", ["A"], self.said.append, lambda: self.drift, lambda: self.late,
+            lambda: self.ends,
+        )  # fmt: skip
         self.alerts.started(view(0, 100.0))
 
     @property
@@ -67,6 +72,58 @@ def test_each_rule_speaks() -> None:
     expected = ["drawdown", "rejected", "stale", "drift", "daily summary", "liquidated", "state HALTED"]
     assert told.rules == expected
     assert "equity 102.00 (+2.00%), 1 fills" in told.said[4].text
+
+
+def lacking(time: int) -> View:
+    whole = view(time, 100.0)
+    return replace(whole, bars=np.full((1, 1, 5), np.nan))
+
+
+def test_a_market_that_is_gone_is_named_once_a_day() -> None:
+    told = Told(gone_bars=3)
+    for hour in (1, 2):
+        told.alerts.settled(lacking(hour * HOUR), NOTHING)
+    told.alerts.settled(view(3 * HOUR, 100.0), NOTHING)
+    assert told.said == [], "it came again"
+    for hour in range(4, 23):
+        told.alerts.settled(lacking(hour * HOUR), NOTHING)
+    assert told.rules == ["no bars A"]
+    assert told.said[0].text.endswith("no bars of A, 3 in a row: halted, or gone")
+    later = Told(gone_bars=3)
+    later.alerts.carry(json.loads(json.dumps(told.alerts.carried())), lacking(22 * HOUR))
+    for hour in range(23, 50):
+        later.alerts.settled(lacking(hour * HOUR), NOTHING)
+    assert [rule for rule in later.rules if rule == "no bars A"] == ["no bars A"]
+    assert "no bars of A, 27 in a row" in next(a.text for a in later.said if a.rule == "no bars A")
+
+
+def test_a_delisting_is_said_ahead_and_when_it_came() -> None:
+    told = Told(delisted_days=30.0)
+    told.ends = {"A": 40 * DAY}
+    told.alerts.settled(view(9 * DAY, 100.0), NOTHING)
+    assert "delisting A" not in told.rules
+    told.alerts.settled(view(10 * DAY, 100.0), NOTHING)
+    told.alerts.settled(view(10 * DAY + 20 * HOUR, 100.0), NOTHING)
+    told.ends = {"A": 0}
+    told.alerts.settled(view(41 * DAY, 100.0), NOTHING)
+    said = [alert.text for alert in told.said if alert.rule == "delisting A"]
+    assert len(said) == 2
+    assert said[0].endswith("A is delisted at 1970-02-10 00:00:00")
+    assert said[1].endswith("A is not traded any more, or being delisted")
+
+
+def test_an_order_that_was_not_taken_is_said_with_the_reason() -> None:
+    told = Told(repeat_s=0.0)
+    told.alerts.settled(view(HOUR, 100.0), NOTHING)
+    for name, status in (("a", "accepted"), ("b", "refused"), ("c", "never")):
+        told.alerts.recorded("intent", {"name": name, "symbol": "A", "quantity": -0.5})
+        told.alerts.recorded("outcome", {"name": name, "status": status, "why": "MarketClosed: it is closed"})
+    told.alerts.recorded("outcome", {"name": "d", "status": "refused", "why": "InvalidOrder"})
+    assert [alert.text.partition(": ")[2] for alert in told.said] == [
+        "the order for -0.5 A was not taken (refused): MarketClosed: it is closed",
+        "the order for -0.5 A was not taken (never): MarketClosed: it is closed",
+        "the order for name d was not taken (refused): InvalidOrder",
+    ]
 
 
 def test_another_process_remembers_what_was_said_and_the_highest_equity() -> None:
@@ -176,6 +233,66 @@ def test_an_outage_holds_up_nobody_and_loses_nothing(tmp_path: Path, hook: Any) 
     until(lambda: waiting(path) == 0, 60.0)
     second.stop()
     assert [got["message"] for got in hook.got] == ["one", *map(str, range(200))]
+
+
+def test_the_first_failure_and_the_end_of_it_are_said_without_the_address(tmp_path: Path, hook: Any) -> None:
+    path, said = tmp_path / "journal.db", list[str]()
+    hook.down = True
+    writer = outbox(path, "one", "two", "three")
+    sender = Sender(path, channels([hook.url]), Soft(said.append), retry_s=0.01)
+    sender.start()
+    until(lambda: said)
+    time.sleep(0.5)
+    hook.down = False
+    until(lambda: waiting(path) == 0, 30.0)
+    sender.stop()
+    writer.close()
+    assert len(said) == 2, said
+    assert said[0].startswith("alert URL 1 (json://...): it does not take messages; they wait;")
+    assert said[1].startswith("alert URL 1 (json://...): works again, after ")
+    assert "127.0.0.1" not in " ".join(said)
+
+
+def test_a_channel_that_raises_ends_no_worker(tmp_path: Path) -> None:
+    path, said = tmp_path / "journal.db", list[str]()
+    got: list[str] = []
+
+    def broken(title: str, text: str) -> bool:
+        raise TypeError("a plugin's mistake")
+
+    def works(title: str, text: str) -> bool:
+        got.append(text)
+        return True
+
+    writer = outbox(path, "one")
+    sender = Sender(path, [Channel("first", broken), Channel("second", works)], Soft(said.append), retry_s=60.0)
+    sender.start()
+    until(lambda: got and said)
+    writer.alert(Alert("rule", "two"))
+    writer.commit()
+    until(lambda: got == ["one", "two"])
+    sender.stop()
+    writer.close()
+    assert said == ["first: TypeError: a plugin's mistake; the session goes on without, and it is tried again."]
+    assert waiting(path) == 2, "the first channel has none of them"
+
+
+def test_a_message_at_the_start_shows_whether_the_way_works(tmp_path: Path, hook: Any) -> None:
+    path = tmp_path / "journal.db"
+    writer = outbox(path)
+    hook.down = True
+    for _ in range(3):
+        sender = Sender(path, channels([hook.url]), QUIET, retry_s=0.01)
+        sender.start("s: a process begins")
+        until(lambda: waiting(path) == 1)
+        sender.stop()
+    hook.down = False
+    sender = Sender(path, channels([hook.url]), QUIET)
+    sender.start()
+    until(lambda: waiting(path) == 0, 30.0)
+    sender.stop()
+    writer.close()
+    assert [(got["title"], got["message"]) for got in hook.got] == [("QFrame: test", "s: a process begins")]
 
 
 def test_a_kill_between_the_event_and_the_sending_loses_nothing(tmp_path: Path, hook: Any) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from experiments import control, paper, replay, train
 from experiments.cli import door
 from qframe_rl.journal.ledger import REMARKS, Ledger
 from qframe_rl.journal.store import read, verify
-from qframe_rl.runner.live.recorded import Recording
+from qframe_rl.runner.live.recorded import Recording, ReplayFeed
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,12 @@ def run(capsys: pytest.CaptureFixture[str], main: Any, *argv: object) -> tuple[i
     return code, json.loads(last) if last.startswith("{") else {}, " ".join(err.split())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kills_at_random_instants_change_nothing(checkpoint: Path) -> None:
-    command = [sys.executable, "-m", "tests.soak.kill_paper", str(checkpoint), "--kills", "6", "--longest", "0.5"]
-    done = subprocess.run([*command, "--speed", "2000000x"], capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-m", "tests.soak.kill_paper", str(checkpoint), "--kills", "6", "--commands"]
+    period = ["--from", "2020-04-20", "--to", "2020-04-25", "--speed", "36000x"]
+    done = subprocess.run([*command, *period, "--longest", "0.5", "--every", "0.3"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("kills=6 ")
     assert done.stdout.strip().endswith("identical")
@@ -265,12 +271,152 @@ def test_a_second_process_is_refused(checkpoint: Path, tmp_path: Path, capsys: p
 
 
 def test_no_secret_of_the_environment_is_written(checkpoint: Path, tmp_path: Path) -> None:
-    secret = "sk-4f1d9a0b77"
-    env = {**os.environ, "BINANCE_SECRET": secret, "APPRISE_URLS": f"json://127.0.0.1:1/{secret}"}
+    secret, token, ping = "sk-4f1d9a0b77", "bot-9f8e7d6c5b", "uuid-5a4b3c2d1e"
+    env = {**os.environ, "BINANCE_SECRET": secret, "APPRISE_URLS": f"json://127.0.0.1:1/{token}"}
     command = [sys.executable, "-m", "experiments.paper", str(checkpoint), "--out", str(tmp_path)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    more = ["--heartbeat", f"http://127.0.0.1:1/{ping}", "--log", str(tmp_path / "log")]
+    done = subprocess.run([*command, *more], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(secret.encode() not in p.read_bytes() for p in tmp_path.iterdir())
+    for word in (secret, token, ping):
+        assert all(word.encode() not in p.read_bytes() for p in tmp_path.iterdir())
+    assert "alert URL 1 (json://...)" in done.stderr, "undelivered messages are said"
+    assert "--heartbeat (http://127.0.0.1/...)" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["equity", "position", "positions are closed", "quantity", "12345678"])
+def test_a_word_of_the_record_in_the_environment_changes_no_session(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    argv = (checkpoint, "--max-drawdown", "0.02", "--snapshot-bars", "40")
+    code, whole, _ = run(capsys, paper.main, *argv, "--out", tmp_path / "whole")
+    assert code == 0
+    monkeypatch.setenv("SORT_KEY", word)
+    code, said, err = run(capsys, paper.main, *argv, "--out", tmp_path / "with")
+    assert (code, said["journal_hash"]) == (0, whole["journal_hash"]), err
+    reasons = [r for k, p in kinds(tmp_path / "with") if k == "state" for r in p["reasons"]]
+    assert reasons, "nothing was said that could hold the word"
+    assert run(capsys, replay.main, tmp_path / "with")[1]["identical"]
+    monkeypatch.delenv("SORT_KEY")
+    assert run(capsys, replay.main, tmp_path / "with")[1]["identical"]
+    for folder, env in (("with", ""), ("whole", word)):
+        last = sum(kind == "settled" for kind, _ in kinds(tmp_path / folder)) - 30
+        cut(tmp_path / folder, last)
+        monkeypatch.setenv("SORT_KEY", env)
+        code, again, err = run(capsys, paper.main, *argv, "--out", tmp_path / folder)
+        assert (code, again["journal_hash"]) == (0, whole["journal_hash"]), err
+
+
+def test_a_secret_that_is_a_word_of_the_session_itself_is_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SORT_KEY", "momentum")
+    code, _, err = run(capsys, paper.main, checkpoint, "--out", tmp_path / "session")
+    assert code == 2
+    assert "the environment variable SORT_KEY holds a word of the session's own terms" in err
+    assert not (tmp_path / "session").exists()
+
+
+HELD = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN EXCLUSIVE")
+database.execute("INSERT INTO commands SELECT max(number) + 1, 0, 'halt' FROM commands")
+print("held", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+database.execute("COMMIT")
+"""
+
+
+def test_a_stopped_control_holds_up_no_decision_and_is_obeyed_when_it_goes_on(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-m", "experiments.paper", str(checkpoint), "--speed", "72000x", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "journal.db"
+    wait_for(process, lambda: journal.exists() and any(kind == "decision" for kind, _ in kinds(tmp_path)))
+    assert run(capsys, control.main, "reduce", tmp_path)[0] == 0
+    wait_for(process, lambda: states(tmp_path) == ["REDUCE_ONLY"])
+    stopped = subprocess.Popen(
+        [sys.executable, "-c", HELD, str(tmp_path / "inbox.db")], stdout=subprocess.PIPE, text=True
+    )
+    assert stopped.stdout is not None
+    assert stopped.stdout.readline() == "held\n"
+    n = decisions(tmp_path)
+    wait_for(process, lambda: decisions(tmp_path) >= n + 60)
+    assert states(tmp_path) == ["REDUCE_ONLY"], "what is not there yet is not obeyed"
+    stopped.send_signal(signal.SIGCONT)
+    assert stopped.wait() == 0
+    stopped.stdout.close()
+    wait_for(process, lambda: states(tmp_path) == ["REDUCE_ONLY", "HALTED"])
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "stopped by SIGTERM after" in " ".join(err.split())
+    words = [p["word"] for k, p in kinds(tmp_path) if k == "command"]
+    assert words == ["reduce", "halt"]
+
+
+def test_commands_put_while_nobody_runs_are_obeyed_once_at_the_start(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = (checkpoint, "--out", tmp_path)
+    code, whole, _ = run(capsys, paper.main, *argv)
+    assert code == 0
+    cut(tmp_path, 200)
+    for word in ("resume", "reduce", "resume", "halt"):
+        assert run(capsys, control.main, word, tmp_path)[0] == 0
+    for _ in range(2):
+        code, said, _ = run(capsys, paper.main, *argv)
+        assert code == 0
+        assert said["journal_hash"] != whole["journal_hash"]
+        assert [p["word"] for k, p in kinds(tmp_path) if k == "command"] == ["resume", "reduce", "resume", "halt"]
+    assert states(tmp_path) == ["REDUCE_ONLY", "ACTIVE", "HALTED"]
+    assert run(capsys, replay.main, tmp_path)[1]["identical"]
+
+
+def test_an_inbox_that_is_no_database_is_said_and_the_session_goes_on(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, whole, _ = run(capsys, paper.main, checkpoint, "--out", tmp_path / "whole")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "inbox.db").write_bytes(b"no database " * 999)
+    code, said, err = run(capsys, paper.main, checkpoint, "--out", tmp_path / "other")
+    assert (code, said["journal_hash"]) == (0, whole["journal_hash"])
+    assert err.count("the inbox: Unavailable:") == 1
+    code, _, err = run(capsys, control.main, "halt", tmp_path / "other")
+    assert code == 1
+    assert "the file HALT in the same folder and the signals are heard all the same" in err
+
+
+def test_sigterm_in_the_warm_up_says_what_it_was_and_the_session_goes_on_from_there(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, whole, _ = run(capsys, paper.main, checkpoint, "--out", tmp_path / "whole")
+    bars = ReplayFeed.__iter__
+
+    def interrupted(self: ReplayFeed) -> Iterator[Any]:
+        for n, bar in enumerate(bars(self)):
+            if n == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield bar
+
+    monkeypatch.setattr(ReplayFeed, "__iter__", interrupted)
+    code, said, err = run(capsys, paper.main, checkpoint, "--out", tmp_path / "cut")
+    assert code == 0, err
+    assert (said["state"], said["bars"]) == ("stopped", 0)
+    assert re.search(r"stopped by SIGTERM during the warm-up: \d+ bars were still needed before the first", err)
+    monkeypatch.undo()
+    code, again, _ = run(capsys, paper.main, checkpoint, "--out", tmp_path / "cut")
+    assert (code, again["journal_hash"]) == (0, whole["journal_hash"])
+    assert run(capsys, replay.main, tmp_path / "cut")[1]["identical"]
+
+
+def states(folder: Path) -> list[str]:
+    return [p["state"] for k, p in kinds(folder) if k == "state"]
+
+
+def decisions(folder: Path) -> int:
+    return sum(k == "decision" for k, _ in kinds(folder))
 
 
 def wait_for(process: subprocess.Popen[str], done: Any) -> None:

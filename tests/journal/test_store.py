@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal import lock
 from qframe_rl.journal.lock import beat_of, writer_of
-from qframe_rl.journal.store import Alert, Writer, last_events, pulse, read, verify
+from qframe_rl.journal.store import Writer, last_events, pulse, read, verify
 
 
 def written(folder: Path, n: int = 200) -> Path:

@@ -14,6 +14,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -27,6 +29,7 @@ from experiments.cli import door
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.load import load
+from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import read, verify
 from qframe_rl.rehearsal import RehearsalConfig, serve
 from qframe_rl.rehearsal.faults import script_of
@@ -37,7 +40,8 @@ from qframe_rl.runner.live.open import reopened
 from qframe_rl.runner.live.paper import replay
 from qframe_rl.types import HOUR, Segment
 from tests.experiments.test_rehearsed_paper import N_BARS, START, SYMBOLS, markets
-from tests.soak.kill_paper import child
+from tests.soak.children import Child, started
+from tests.soak.kill_paper import settled_bars
 
 FIRST = 250
 
@@ -54,57 +58,52 @@ def made(folder: Path) -> Path:
     return next((folder / "runs").glob("*/agents/momentum-0-0"))
 
 
-def served(speed: str, faults: str, seed: int) -> tuple[int, str]:
-    """The exchange in a process of its own: its id and address."""
-    ready, told = os.pipe()
-    pid = os.fork()
-    if not pid:
-        start = (START + FIRST * HOUR) // 1_000_000
-        config = RehearsalConfig(prints=4, seed=seed, cash=100_000.0)
-        with serve(markets(), config, speed=speed, start_ms=start, faults=script_of(faults)) as running:
-            os.write(told, running.url.encode() + b"\n")
-            signal.pause()
-    return pid, os.read(ready, 200).decode().strip()
+def exchange(speed: str, faults: str, seed: int) -> None:
+    """Serve the exchange for ever; its address is the first line of stdout."""
+    start = (START + FIRST * HOUR) // 1_000_000
+    config = RehearsalConfig(prints=4, seed=seed, cash=100_000.0)
+    with serve(markets(), config, speed=speed, start_ms=start, faults=script_of(faults)) as running:
+        print(running.url, flush=True)
+        signal.pause()
+
+
+def served(speed: str, faults: str, seed: int) -> tuple[Child, str]:
+    """The exchange in a process of its own, and its address."""
+    code = f"from tests.soak.kill_live import exchange; exchange({speed!r}, {faults!r}, {seed})"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    return child, child.stdout.readline().decode().strip()
 
 
 def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int, longest_s: float) -> tuple[int, int, int]:
     """Start and kill until there were ``kills``, then run to bar ``ended``; return kills, starts and failures."""
     rng = random.Random(seed)
     done = starts = failed = 0
+    said = journal.parent.with_name("said.txt")
     while True:
         starts += 1
         last = verify(journal).seq if journal.exists() else 0
-        pid = child(argv, said=journal.parent.with_name("said.txt"))
-        until = time.monotonic() + rng.uniform(0.2, longest_s)
-        status = None
-        while status is None and (done >= kills or time.monotonic() < until):
-            got, code = os.waitpid(pid, os.WNOHANG)
-            status = code if got else None
+        child = started("experiments.paper", argv, said)
+        until = None
+        while child.poll() is None and (done >= kills or until is None or time.monotonic() < until):
+            if until is None and journal.exists() and writer_of(journal) == child.pid:
+                until = time.monotonic() + rng.uniform(0.0, longest_s)
             time.sleep(0.005)
             if done >= kills and journal.exists() and settled_bars(journal) >= ended:
-                os.kill(pid, signal.SIGTERM)
-                os.waitpid(pid, 0)
+                child.terminate()
+                child.wait()
                 return done, starts, failed
-        if status is None:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        if child.poll() is None:
+            child.kill()
+            child.wait()
             done += 1
         else:
             failed += 1
-            if os.waitstatus_to_exitcode(status) != 1:
-                words = journal.parent.with_name("said.txt").read_text().splitlines()
-                raise SystemExit(f"the command ended with {os.waitstatus_to_exitcode(status)}: {words[-3:]}")
+            if child.returncode != 1:
+                raise SystemExit(f"the command ended with {child.returncode}: {said.read_text().splitlines()[-3:]}")
         if journal.exists():
             head = verify(journal)
             assert head.seq >= last, f"events were lost: {head.seq} after {last}"
-
-
-def settled_bars(journal: Path) -> int:
-    """Bars settled so far, as the writer said last."""
-    from qframe_rl.journal.store import pulse
-
-    said = pulse(journal)
-    return 0 if said is None else int(json.loads(said[1])["bars"])
 
 
 def checked(journal: Path, place: Path) -> dict[str, object]:
@@ -172,7 +171,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         place = made(folder)
-        exchange, url = served(given.speed, given.faults, given.seed)
+        server, url = served(given.speed, given.faults, given.seed)
         journal = folder / "session" / "journal.db"
         argv = [str(place), "--feed", "ccxt", "--url", url, "--speed", given.speed, "--out", str(journal.parent)]
         argv += ["--snapshot-bars", given.snapshot_bars, "--orders", given.orders]
@@ -182,8 +181,8 @@ def main() -> None:
             kills, starts, failed = lives(argv, given.kills, given.seed, journal, given.bars, given.longest)
             truth = truth_of(url)
         finally:
-            os.kill(exchange, signal.SIGKILL)
-            os.waitpid(exchange, 0)
+            server.kill()
+            server.wait()
         paper = given.orders == "paper"
         said = checked(journal, place) if paper else checked_orders(journal, place, truth)
     took = round(time.monotonic() - begun)

@@ -6,19 +6,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 from agents.sb3 import Algorithm
-from experiments import paper, train
+from experiments import paper
 from experiments.cli import door
+from tests.soak.children import Child, started
 from tests.soak.kill_paper import events
 
 STEERERS = ("sac", "td3", "tqc")
@@ -47,28 +46,9 @@ def arguments(algorithm: str, steps: int, bars: int, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def begun(argv: list[str], said: Path) -> int:
-    """Begin a training in a process of its own, forked so that it need not import anything; return its id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    try:
-        code = door(train.main, argv)
-    except BaseException:
-        # It must not go on as its parent would.
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    os._exit(code)
-
-
-def code_of(pid: int, said: Path) -> int:
+def code_of(child: Child, said: Path) -> int:
     """Wait for a process; it must have ended well or by Ctrl-C."""
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = child.wait()
     if code not in (0, 130):
         raise SystemExit(f"a training ended with {code}: {said.read_text()[-2000:]}")
     return code
@@ -77,22 +57,20 @@ def code_of(pid: int, said: Path) -> int:
 def stopped(argv: list[str], folder: Path, rng: random.Random, longest_s: float) -> bool:
     """Train, press Ctrl-C at a random instant after something was kept; return whether it came before the end."""
     said = folder / "said.txt"
-    pid = begun(argv, said)
+    child = started("experiments.train", argv, said)
     known = {path: path.stat().st_mtime_ns for path in folder.rglob("partial/*.safetensors")}
     limit = time.monotonic() + 600.0
     while time.monotonic() < limit:
         fresh = [path for path in folder.rglob("partial/*.safetensors") if known.get(path) != path.stat().st_mtime_ns]
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            if status:
-                raise SystemExit(f"a training failed: {said.read_text()[-2000:]}")
+        if child.poll() is not None:
+            code_of(child, said)
             return False
         if fresh:
             break
         time.sleep(0.01)
     time.sleep(rng.uniform(0.0, longest_s))
-    os.kill(pid, signal.SIGINT)
-    return code_of(pid, said) == 130
+    child.send_signal(signal.SIGINT)
+    return code_of(child, said) == 130
 
 
 def checkpoint(folder: Path) -> Path:
@@ -115,12 +93,14 @@ def compared(algorithm: str, given: argparse.Namespace, folder: Path) -> Row:
     for place in (whole, cut):
         place.mkdir(parents=True)
     start = time.monotonic()
-    code_of(begun(arguments(algorithm, given.steps, given.bars, whole), whole / "said.txt"), whole / "said.txt")
+    said = whole / "said.txt"
+    code_of(started("experiments.train", arguments(algorithm, given.steps, given.bars, whole), said), said)
     seconds = time.monotonic() - start
     rng, argv, stops = random.Random(given.seed), arguments(algorithm, given.steps, given.bars, cut), 0
     while stops < given.stops and stopped([*argv, *["--resume"] * (stops > 0)], cut, rng, given.longest):
         stops += 1
-    code_of(begun([*argv, *["--resume"] * (stops > 0)], cut / "said.txt"), cut / "said.txt")
+    said = cut / "said.txt"
+    code_of(started("experiments.train", [*argv, *["--resume"] * (stops > 0)], said), said)
     weights = [(checkpoint(place) / "weights.safetensors").read_bytes() for place in (whole, cut)]
     assert weights[0] == weights[1], f"{algorithm}: a resumed training came to other weights"
     expected = traded(whole, "paper")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,11 +19,12 @@ from experiments import paper, status, train
 from experiments.cli import door
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.secrets import Redactor
+from qframe_rl.journal.store import Writer
 from qframe_rl.risk.engine import State, Verdict
 from qframe_rl.watch.health import Health
 from qframe_rl.watch.log import JsonLog
 from qframe_rl.watch.metrics import Metrics, Window
-from tests.alerts.test_alerts import BUY, NOTHING, view
+from tests.alerts.test_alerts import BUY, NOTHING, until, view
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -68,6 +71,48 @@ def test_metrics_and_health_are_served(clock: list[float]) -> None:
 @pytest.fixture
 def clock() -> list[float]:
     return [1000.0]
+
+
+def silent(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port))
+    client.settimeout(30.0)
+    return client
+
+
+def test_a_client_that_says_nothing_or_little_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qframe_rl.watch.metrics._LONGEST_S", 0.3)
+    monkeypatch.setattr("qframe_rl.watch.metrics._MOST", 3)
+    window = Window(Metrics(["A"], lambda: None, Health(60.0, 180.0)), 0)
+    clients = [silent(window.port) for _ in range(3)]
+    clients[0].sendall(b"GET /healthz HTTP/1.0\r\nX: ")
+    assert [client.recv(1) for client in clients] == [b"", b"", b""], "each was ended"
+    for client in clients:
+        client.close()
+    assert get(window.port, "/healthz")[0] == 200
+    window.close()
+
+
+def test_too_many_clients_are_turned_away_and_the_next_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qframe_rl.watch.metrics._MOST", 2)
+    window = Window(Metrics(["A"], lambda: None, Health(60.0, 180.0)), 0)
+    held = [silent(window.port) for _ in range(2)]
+    for client in held:
+        client.sendall(b"GET /metrics HTTP/1.0\r\n")
+    until(lambda: len(window._server._open) == 2)
+    late = silent(window.port)
+    assert late.recv(1) == b""
+    late.close()
+    for client in held:
+        client.close()
+    until(lambda: not window._server._open)
+    assert get(window.port, "/metrics")[0] == 200
+    window.close()
+
+
+def test_a_request_is_given_five_seconds_for_each_piece() -> None:
+    from qframe_rl.watch.metrics import _Handler
+
+    assert _Handler.timeout == 5.0
 
 
 def test_metrics_count_on_where_another_process_was() -> None:
@@ -135,6 +180,49 @@ def test_status_shows_what_the_journal_says(
     curve_is_whole(tmp_path / "board", result)
 
 
+def test_status_shows_the_others_and_says_which_one_is_broken(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, torn, gone = tmp_path / "good", tmp_path / "torn", tmp_path / "gone"
+    assert door(paper.main, [str(checkpoint), "--out", str(good)]) == 0
+    torn.mkdir()
+    (torn / "journal.db").write_bytes((good / "journal.db").read_bytes()[:5000])
+    capsys.readouterr()
+    assert door(status.main, [str(torn), str(good), str(gone), "--json"]) == 2
+    out, err = capsys.readouterr()
+    broken, shown, lacking = json.loads(out.splitlines()[-1])["sessions"]
+    assert (shown["state"], shown["ill"]) == ("ACTIVE", None)
+    assert "corrupt" in broken["broken"]
+    assert "is not there" in lacking["broken"]
+    assert err.startswith("error: 2 of 3 sessions cannot be read: ")
+    assert str(torn) in err
+    assert str(gone) in err
+    assert door(status.main, [str(torn), str(good)]) == 2
+    printed = capsys.readouterr().out
+    assert "BROKEN" in printed
+    assert "ACTIVE" in printed
+
+
+@pytest.mark.parametrize(
+    ("beat_s", "bar_s", "ill"),
+    [(1.0, 60.0, None), (61.0, 60.0, "silent for 61 s"), (1.0, 3600.0, None), (1.0, 3800.0, "3.3 min late")],
+)
+def test_status_judges_a_session_on_an_exchange_by_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat_s: float, bar_s: float, ill: str | None
+) -> None:
+    path = tmp_path / "journal.db"
+    writer = Writer(path)
+    source = {"feed": "ccxt", "environment": "production"}
+    writer.append("session", json.dumps({"source": source, "bar_ns": 3600 * 10**9}))
+    now = time.time_ns()
+    writer.commit(json.dumps({"time": now - int(bar_s * 1e9)}))
+    os.utime(tmp_path / "journal.db.head", ns=(now, now - int(beat_s * 1e9)))
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    assert status.look(path)["ill"] == ill
+    writer.close()
+    assert status.look(path)["ill"] is None, "nobody runs it"
+
+
 def curve_is_whole(board: Path, result: dict[str, Any]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -146,8 +234,6 @@ def curve_is_whole(board: Path, result: dict[str, Any]) -> None:
 
 
 def test_a_running_session_serves_its_metrics_and_health(checkpoint: Path, tmp_path: Path) -> None:
-    import socket
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

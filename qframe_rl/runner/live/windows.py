@@ -96,7 +96,9 @@ class Windows:
         if self._wish.tensorboard is not None:
             from qframe_rl.watch.board import Board
 
-            desk.listeners.append(Board(self._wish.tensorboard, lambda: desk.drift.mean_bps))
+            board = Board(self._wish.tensorboard, lambda: desk.drift.mean_bps)
+            self._stack.callback(board.close)
+            desk.listeners.append(board)
         if self._wish.heartbeat is not None:
             beat = Heartbeat(self._wish.heartbeat, health.ill, desk.soft)
             beat.start()
