@@ -24,8 +24,9 @@ class DataConfig(Base):
     until: str | None = None
     """Last moment, ISO 8601 UTC; none = all there is."""
     columns: tuple[str, ...] = ()
-    """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY], joined as of their timestamp plus DELAY
-    (such as 1d): the time at which they were published."""
+    """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY], joined once they were known: bars when they
+    have closed, other files from a column published, or DELAY (such as 1d) after their timestamps; 0s if these are the
+    times of publication."""
     funding: str = Field(default="require", pattern="^(require|zero)$")
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
     quarantine: str = Field(default="on", pattern="^(on|off)$")

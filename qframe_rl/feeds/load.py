@@ -11,11 +11,11 @@ from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.clock import Clock
+from qframe_rl.feeds.columns import extend
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.files import load_file
-from qframe_rl.feeds.panel import extend
 from qframe_rl.feeds.quality import quarantine, suspects
 from qframe_rl.feeds.store import load_store
 from qframe_rl.types import History, parse_time, timeframe_ns

@@ -227,7 +227,7 @@ def test_the_live_feed_gives_what_the_store_gives(
     (tmp_path / "mood.csv").write_text("timestamp,mood\n2024-01-05T06:00,3\n")
     server.funding_late_ms = late_s * 1000
     names = ("BTC/USDT", "ETH/USDT:USDT")
-    mood = ("mood=mood.csv:mood",)
+    mood = ("mood=mood.csv:mood:0s",)
     live = CcxtFeed("binance", names, "1h", 10, url=server.url, clock=clock, columns=mood, root=tmp_path, patience_s=5)
     got = list(islice(unhurried(live), 40))
     clock.time += MINUTE
