@@ -87,8 +87,8 @@ def _parsed(spec: str, root: Path) -> _Column:
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise UserError(f"column {spec!r} is not NAME=FILE:COLUMN or NAME=FILE:COLUMN:DELAY (DELAY such as 1d).")
-    delay = match["delay"]
-    return _Column(match["name"], root / match["file"], match["column"], None if delay is None else _length(delay), spec)
+    delay = None if match["delay"] is None else _length(match["delay"])
+    return _Column(match["name"], root / match["file"], match["column"], delay, spec)
 
 
 def _length(delay: str) -> int:
@@ -152,7 +152,7 @@ def _timeframe(path: Path, opens: Int) -> int:
         If neither tells, or if they contradict each other.
     """
     named = _TIMEFRAME.match(path.stem)
-    steps, counts = np.unique(np.diff(opens), return_counts=True)
+    steps, counts = np.unique(np.diff(np.unique(opens)), return_counts=True)
     usual = int(steps[np.argmax(counts)]) if len(steps) and 2 * counts.max() > counts.sum() else None
     length = timeframe_ns(named[1]) if named else usual
     if length is None:
@@ -160,10 +160,11 @@ def _timeframe(path: Path, opens: Int) -> int:
             f"{path}: it holds bars, but neither its name nor their spacing tells how long they are, and so not when "
             f"they were known; name it by their length, such as 1d.parquet, or add a column {PUBLISHED!r}."
         )
-    if usual is not None and usual > length or len(steps) and int(steps[0]) < length:
-        found = usual if usual is not None and usual > length else int(steps[0])
+    near, far = min([length, *steps.tolist()]), max(length, usual or 0)
+    if near < length or far > length:
+        found = timeframe_name(near if near < length else far)
         raise UserError(
-            f"{path}: it holds bars of {timeframe_name(length)}, but they lie {timeframe_name(found)} apart; "
+            f"{path}: it holds bars of {timeframe_name(length)}, but they lie {found} apart; "
             f"name it by their length, or add a column {PUBLISHED!r}."
         )
     return length

@@ -2,8 +2,8 @@
 
 A price that leaps away between two bars and leaps back between two bars, while nothing traded, was a print and no
 market: it is taken out. Everything else that looks odd is listed and kept, for a trade may explain it: crashes and
-squeezes come back within bars as well. A judgement needs the bar that follows, so a live feed cannot make it; nothing is
-won by that, for in a bar without a trade nobody's order could have filled and no last price could have moved.
+squeezes come back within bars as well. A judgement needs the bar that follows, so a live feed cannot make it; nothing
+is won by that, for in a bar without a trade no order could have filled and no last price could have moved.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class _Series(NamedTuple):
         """
         volume = self.bars[:, VOLUME]
         stated = np.count_nonzero(volume) > 0.5 * len(volume)
-        return (volume == 0.0) & stated
+        none: Bool = (volume == 0.0) & stated
+        return none
 
 
 def suspects(history: History) -> tuple[Suspect, ...]:
