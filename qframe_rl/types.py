@@ -31,6 +31,8 @@ OHLCV = ("open", "high", "low", "close", "volume")
 SECOND = 1_000_000_000
 MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND, 604_800 * SECOND
 YEAR = 365 * DAY
+RELISTED = "#"
+"""Between a symbol and its number, where an exchange listed several instruments under one ticker: ``LUNA/USDT#2``."""
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
 
 
@@ -56,6 +58,17 @@ class Instrument:
     """Fee on orders that take, fraction of notional."""
     maintenance: float = 0.0
     """Maintenance margin, fraction of notional."""
+
+    @property
+    def pair(self) -> str:
+        """The symbol without what it is settled in: the same for a coin and its perpetual."""
+        ticker, mark, number = self.symbol.partition(RELISTED)
+        return ticker.partition(":")[0] + mark + number
+
+    @property
+    def quote(self) -> str:
+        """Currency that it is priced in; empty where the symbol names none."""
+        return self.pair.partition(RELISTED)[0].partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,10 @@ class DataConfig(Base):
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
     quarantine: str = Field(default="on", pattern="^(on|off)$")
     """What to do with bad prints: ``on`` takes them out and lists them, ``off`` lists and keeps them."""
+    relist: tuple[str, ...] = ()
+    """Coins that came back under their old ticker, each SYMBOL:RATIO (such as LUNA/USDT:20000): one new unit stands for
+    RATIO old ones, and prices before the halt are multiplied by it. Without it the coin ends at the halt and SYMBOL#2
+    begins."""
     risk_free: str = "0"
     """Annual rate that idle cash earns, actual/365: a number such as 0.03; a FILE in the data folder, such as
     rates/bills.csv, with the columns timestamp (of publication) and rate; or synthetic, a made-up series that ships."""

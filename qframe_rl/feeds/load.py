@@ -17,6 +17,7 @@ from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.files import load_file
 from qframe_rl.feeds.quality import quarantine, suspects
+from qframe_rl.feeds.relist import relisted
 from qframe_rl.feeds.store import load_store
 from qframe_rl.types import History, parse_time, timeframe_ns
 
@@ -30,6 +31,8 @@ def data_root() -> Path:
 
 def load(config: DataConfig, report: Report | None = None) -> History:
     """Bars that a configuration asks for, their bad prints taken out (or, with quarantine off, listed only).
+
+    A coin that came back as another one under its old ticker is two instruments, as in `relist.relisted`.
 
     Parameters
     ----------
@@ -57,6 +60,7 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     else:
         listed = tuple(s._replace(quarantined=False) for s in suspects(history))
         history = replace(history, quarantine="off", suspects=listed)
+    history = relisted(history, config.relist)
     return with_cash(history, config.risk_free, _root(config))
 
 

@@ -263,7 +263,7 @@ def _strays(history: History) -> Iterator[Suspect]:
     """Bars of a perpetual whose extreme is far from that of the same coin, which trades beside it."""
     index = {instrument.symbol: a for a, instrument in enumerate(history.instruments)}
     for perpetual, a in index.items():
-        coin = index.get(perpetual.partition(":")[0])
+        coin = index.get(history.instruments[a].pair)
         if history.instruments[a].kind != "perpetual" or coin is None:
             continue
         rows = np.flatnonzero(~np.isnan(history.values[:, [a, coin], CLOSE]).any(axis=1))

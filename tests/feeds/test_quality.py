@@ -1,4 +1,4 @@
-"""Prints that no trade can explain are taken out; what else looks odd is listed, and what a market did is left alone."""
+"""Prints that no trade can explain are taken out; what else looks odd is listed, and what a market did is kept."""
 
 from __future__ import annotations
 
