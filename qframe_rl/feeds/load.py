@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.files import load_file
-from qframe_rl.feeds.quality import quarantine, suspects
+from qframe_rl.feeds.presets import unknown_minimums
+from qframe_rl.feeds.quality import describe, quarantine, suspects
 from qframe_rl.feeds.relist import relisted
 from qframe_rl.feeds.store import load_store
 from qframe_rl.types import History, parse_time, timeframe_ns
@@ -88,6 +90,12 @@ def _load(config: DataConfig, report: Report | None) -> History:
     raise UserError(
         f"data {config.data!r}: no such file or folder, and neither {_SYNTHETIC}NAME nor {_EXCHANGE}EXCHANGE."
     )
+
+
+def remarks(history: History) -> Iterator[str]:
+    """One line for each thing about loaded bars that a user should hear, for a screen."""
+    yield from describe(history.suspects)
+    yield from unknown_minimums(history.instruments)
 
 
 def live(
