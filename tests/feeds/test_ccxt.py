@@ -92,6 +92,7 @@ def test_candles_and_rules_as_the_server_has_them(exchange: Exchange) -> None:
     np.testing.assert_array_equal(page(exchange), expected(20))
     rules = exchange.instrument(BTC)
     assert (rules.lot, rules.tick, rules.min_notional, rules.taker_fee) == (0.001, 0.1, 5.0, 0.001)
+    assert rules.min_amount == 0.001
     with pytest.raises(UserError, match="no spot symbol 'BTC/USDX'; did you mean 'BTC/USDT'"):
         exchange.check(listing("binance", "BTC/USDX"), "1h")
     with pytest.raises(UserError, match="no timeframe '7h'"):
