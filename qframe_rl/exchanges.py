@@ -81,6 +81,12 @@ def volume_unit(exchange: str, market: Mapping[str, Any]) -> Unit:
     return unit
 
 
+def counts_coins(exchange: str, contracts: bool) -> bool:
+    """Whether the volumes of an exchange, of its linear contracts or of its coins, are base units as they come."""
+    row = table().get(exchange, Conventions())
+    return row.spot == "base" if not contracts else row.linear in ("base", None) and row.sides == 1
+
+
 def base_volume(exchange: str, market: Mapping[str, Any], volume: Float, price: Float) -> Float:
     """(N,) volumes in base units, each trade once.
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from qframe_rl.config import UserError
+from qframe_rl.feeds import parquet
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
+from qframe_rl.feeds.parquet import PRICES
 from qframe_rl.feeds.quality import AFTER_SPIKE, PRINT, SPIKE, describe, quarantine, suspects, without
-from qframe_rl.types import HOUR, History, iso
+from qframe_rl.types import CLOSE, HOUR, OPEN, VOLUME, History, iso, timeframe_ns
 from tests.markets import panel, prices
 
 DATA = os.environ.get("QFRAME_DATA")
@@ -222,15 +224,31 @@ def test_the_load_lists_and_takes_out_unless_told_not_to(tmp_path: Path) -> None
     assert told["quarantine"] == "off" and told["suspects"][0]["rule"] == PRINT  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")
-def test_the_real_crashes_are_left_untouched() -> None:
+def test_nothing_is_taken_out_of_the_real_series_and_why_no_volume_means_zero() -> None:
     root = Path(str(DATA))
-    files = [*root.glob("events/binance/*/*.parquet"), *root.glob("ohlcv/binance/*/1h.parquet")]
-    assert len(files) >= 20
+    files = [*root.glob("events/binance/*/*.parquet"), *root.glob("ohlcv/binance*/*/*.parquet")]
+    assert len(files) == 87
+    bars, untraded, moved, leaps = 0, 0, 0, []
     for path in files:
-        frame, symbol = path.stem.split("_")[0], path.parent.name.replace("-", "/")
-        history = load(DataConfig(data=str(path), symbols=(symbol,), timeframe=frame))
-        assert not any(s.quarantined for s in history.suspects), path
+        history = real(path)
+        values, close = history.values[:, 0], np.log(history.values[:, 0, CLOSE])
+        assert not any(s.quarantined for s in suspects(history)), path
+        idle = values[:, VOLUME] == 0.0
+        bars, untraded = bars + len(history), untraded + int(idle.sum())
+        moved += int((idle & (np.diff(close, prepend=close[0]) != 0.0)).sum())
+        there, back = np.log(values[1:-1, OPEN]) - close[:-2], close[1:-1] - np.log(values[2:, OPEN])
+        leaps.append(float(np.where(there * back > 0.0, np.minimum(np.abs(there), np.abs(back)), 0.0).max()))
+    assert (bars, untraded, moved) == (2_589_614, 54, 0)
+    assert max(leaps) == pytest.approx(0.0286, abs=1e-4)
+
+
+def real(path: Path) -> History:
+    """A series of the store as a coin, whatever it is."""
+    series, length = parquet.read(path, PRICES), timeframe_ns(path.stem.split("_")[0])
+    made = prices(series.values[:, CLOSE], kind="spot")
+    return replace(made, values=series.values[:, None].copy(), time=series.time + length, bar_ns=length)
 
 
 @pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")

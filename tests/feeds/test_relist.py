@@ -20,8 +20,9 @@ from qframe_rl.feeds.parquet import PRICES, Series
 from qframe_rl.feeds.quality import describe, quarantine
 from qframe_rl.feeds.relist import relisted
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.types import CLOSE, DAY, HOUR, OPEN, VOLUME, History, Segment, iso, timeframe_ns
+from qframe_rl.types import CLOSE, DAY, HOUR, OPEN, VOLUME, History, Segment, iso
 from tests.contracts.test_agents import make
+from tests.feeds.test_quality import real
 from tests.markets import START, panel, prices
 
 DATA = os.environ.get("QFRAME_DATA")
@@ -219,17 +220,16 @@ def test_no_bar_is_lost_or_made(back: float, seed: int, halt: int) -> None:
         assert np.array_equal(rows, np.arange(rows[0], rows[-1] + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")
 def test_no_real_series_is_cut() -> None:
     root = Path(str(DATA))
     files = [*root.glob("events/binance/*/*.parquet"), *root.glob("ohlcv/binance*/*/*.parquet")]
     assert len(files) == 87
+    between = []
     for path in files:
-        frame, symbol = path.stem.split("_")[0], path.parent.name.replace("-", "/")
-        series, length = parquet.read(path, PRICES), timeframe_ns(frame)
-        made = prices(series.values[:, 3], kind="spot")
-        history = replace(
-            made, values=series.values[:, None].copy(), time=series.time + length, bar_ns=length,
-            instruments=(replace(made.instruments[0], symbol=symbol),),
-        )  # fmt: skip
-        assert relisted(quarantine(history)).symbols == (symbol,), path
+        history = real(path)
+        assert len(relisted(quarantine(history)).symbols) == 1, path
+        values = history.values[:, 0]
+        between.append(float(np.abs(np.log(values[1:, OPEN] / values[:-1, CLOSE])).max()))
+    assert max(between) == pytest.approx(np.log(1.94), abs=0.01)

@@ -6,7 +6,9 @@ class's own parser. Where a row also tells what was paid, volume times a price o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ccxt
@@ -18,7 +20,8 @@ from qframe_rl.exchanges import Conventions, amount_unit, base_volume, table, vo
 from qframe_rl.feeds import exchange as room
 from qframe_rl.feeds.exchange import Exchange
 from qframe_rl.feeds.listing import Listing
-from qframe_rl.types import HOUR
+from qframe_rl.feeds.store import store_instruments, stored_instruments
+from qframe_rl.types import HOUR, Instrument
 
 T = 1_670_608_800_000
 KLINE = [T, "41000", "41100", "40900", "41050", "22.19", T + 3_599_999, "910899.5", 40, "10.9", "0.27", "0"]
@@ -276,6 +279,25 @@ def test_steps_minimums_and_books_are_base_units(name: str, lot: float, monkeypa
     line.client.fetch_order_book = lambda symbol, depth: told
     _, bids, asks = line.book(one, 5)
     assert bids.tolist() == [[99.0, 3.0 * lot]] and asks.tolist() == [[101.0, 7.0 * lot]]
+
+
+@pytest.mark.parametrize(
+    ("folder", "refused"),
+    [("gate_um", True), ("htx_um", True), ("btse", True), ("gate", False), ("binance_um", False), ("okx_um", False)],
+)
+def test_volumes_of_two_units_never_mix(folder: str, refused: bool, tmp_path: Path) -> None:
+    """What an earlier version stored as the exchange counts it is neither read nor added to."""
+    path = tmp_path / "ohlcv" / folder / "instruments.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"environment": "production", "instruments": {}}))
+    one = Instrument("BTC/USDT:USDT" if folder.endswith("_um") else "BTC/USDT")
+    if refused:
+        with pytest.raises(UserError, match=r"its volumes are in what \w+ counts, and not in base units; download"):
+            store_instruments(tmp_path, folder, [one], "production")
+        path.unlink()
+    store_instruments(tmp_path, folder, [one], "production")
+    assert json.loads(path.read_text())["volume"] == "base"
+    assert stored_instruments(tmp_path, folder)[0] == {one.symbol: one}
 
 
 def test_the_table_refuses_what_it_does_not_know() -> None:
