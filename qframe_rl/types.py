@@ -84,7 +84,7 @@ class Source:
 
 
 class Suspect(NamedTuple):
-    """A bar that looks like a bad print."""
+    """A bar that looks like a bad print, or at which another instrument began under an old ticker."""
 
     symbol: str
     time: int

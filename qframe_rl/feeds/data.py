@@ -30,7 +30,8 @@ class DataConfig(Base):
     funding: str = Field(default="require", pattern="^(require|zero)$")
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
     quarantine: str = Field(default="on", pattern="^(on|off)$")
-    """What to do with bad prints: ``on`` takes them out and lists them, ``off`` lists and keeps them."""
+    """What to do with prints that no trade can explain: ``on`` takes them out and lists them, ``off`` keeps them. What
+    else looks odd is listed and kept in any case."""
     relist: tuple[str, ...] = ()
     """Coins that came back under their old ticker, each SYMBOL:RATIO (such as LUNA/USDT:20000): one new unit stands for
     RATIO old ones, and prices before the halt are multiplied by it. Without it the coin ends at the halt and SYMBOL#2
