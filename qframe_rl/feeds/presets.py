@@ -136,8 +136,8 @@ def opening_cash(instruments: Sequence[Instrument]) -> float:
     if quote not in _CASH:
         what = f"{instruments[0].symbol} is priced in {quote}" if quote else f"{instruments[0].symbol} names no quote"
         raise UserError(
-            f"{what}, so how much to begin with is not known; state it in that currency (cash, such as --set env.cash=10000)"
-            f"{'' if quote else ', or name the symbol (--symbols BTC/USDT)'}."
+            f"{what}, so how much to begin with is not known; state it in that currency (cash, such as --set "
+            f"env.cash=10000){'' if quote else ', or name the symbol (--symbols BTC/USDT)'}."
         )
     return _CASH[quote]
 

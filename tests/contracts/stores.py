@@ -96,8 +96,9 @@ def _around(opening: np.ndarray, close: np.ndarray, rng: np.random.Generator) ->
 def _change_bars(path: Path, now: int, length: int, rng: np.random.Generator) -> None:
     series = parquet.read(path, PRICES)
     later, opened = series.time + length > now, series.time < now
-    close = series.values[:, 3] * np.exp(0.3 * rng.standard_normal(len(later)))
-    opening = series.values[:, 0] * np.exp(0.3 * rng.standard_normal(len(later)))
+    close = np.where(later, series.values[:, 3] * np.exp(0.3 * rng.standard_normal(len(later))), series.values[:, 3])
+    # It opens where it closed, roughly: a level that shifts would make another instrument of it.
+    opening = np.concatenate([series.values[:1, 0], close[:-1]]) * np.exp(0.03 * rng.standard_normal(len(later)))
     other = _around(np.where(opened, series.values[:, 0], opening), close, rng)
     _write_bars(path, Series(series.time, np.where(later[:, None], other, series.values)))
 
