@@ -33,7 +33,7 @@ class DataConfig(Base):
     """What to do with prints that no trade can explain: ``on`` takes them out and lists them, ``off`` keeps them. What
     else looks odd is listed and kept in any case."""
     relist: tuple[str, ...] = ()
-    """Coins that came back under their old ticker, each SYMBOL:RATIO (such as LUNA/USDT:20000): one new unit stands for
+    """Coins that came back under their old ticker, each SYMBOL:RATIO (such as COIN/USDT:1000): one new unit stands for
     RATIO old ones, and prices before the halt are multiplied by it. Without it the coin ends at the halt and SYMBOL#2
     begins."""
     risk_free: str = "0"

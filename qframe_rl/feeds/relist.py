@@ -79,7 +79,7 @@ def _stated(ratios: Sequence[str], history: History) -> dict[str, tuple[float, .
         except ValueError:
             ratio = math.nan
         if not symbol or not 0.0 < ratio < math.inf:
-            raise UserError(f"relist {text!r} is not SYMBOL:RATIO (such as LUNA/USDT:20000, a number above zero).")
+            raise UserError(f"relist {text!r} is not SYMBOL:RATIO (such as COIN/USDT:1000, a number above zero).")
         if symbol not in history.symbols:
             raise UserError(f"relist {text!r}: {symbol} is not among the symbols {', '.join(history.symbols)}.")
         stated[symbol] = (*stated.get(symbol, ()), ratio)
