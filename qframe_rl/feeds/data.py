@@ -11,8 +11,8 @@ class DataConfig(Base):
     """Where bars come from and which."""
 
     data: str = "synthetic:ar1"
-    """Folder of a Parquet store, a Parquet or CSV file, ccxt:EXCHANGE, or synthetic:NAME. Timestamps in files are the
-    opens of the bars."""
+    """Folder of a Parquet store, a Parquet or CSV file, ccxt:EXCHANGE, synthetic:NAME, or settlements:FILE, a long
+    table of timestamp, symbol and settle. Timestamps in files are the opens of the bars."""
     exchange: str = "binance"
     """Exchange of a store, as CCXT spells it; USD-margined perpetuals are under EXCHANGE_um."""
     symbols: tuple[str, ...] = ()

@@ -20,10 +20,11 @@ from qframe_rl.feeds.files import load_file
 from qframe_rl.feeds.presets import unknown_minimums
 from qframe_rl.feeds.quality import describe, quarantine, suspects
 from qframe_rl.feeds.relist import relisted
+from qframe_rl.feeds.settlements import settlements
 from qframe_rl.feeds.store import load_store
 from qframe_rl.types import History, parse_time, timeframe_ns
 
-_EXCHANGE, _SYNTHETIC = "ccxt:", "synthetic:"
+_EXCHANGE, _SYNTHETIC, _SETTLEMENTS = "ccxt:", "synthetic:", "settlements:"
 
 
 def data_root() -> Path:
@@ -40,7 +41,7 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     ----------
     config
         ``synthetic:NAME`` makes them, ``ccxt:EXCHANGE`` downloads what `data_root` lacks of them and reads them from
-        there, a folder is read as a store, a file as one instrument.
+        there, a folder is read as a store, a file as one instrument, ``settlements:FILE`` as days of many contracts.
     report
         Told of a download's progress.
 
@@ -78,6 +79,10 @@ def _load(config: DataConfig, report: Report | None) -> History:
         return extend(history, config.columns, root)
     if config.data.startswith(_SYNTHETIC):
         return _cut(_synthetic(config), config, Path(), since, until)
+    if config.data.startswith(_SETTLEMENTS):
+        path = data_root() / Path(config.data.removeprefix(_SETTLEMENTS)).expanduser()
+        history = settlements(path, config.exchange, config.symbols, since, until)
+        return extend(history, config.columns, data_root())
     path = Path(config.data).expanduser()
     if path.is_dir():
         history = load_store(
@@ -88,7 +93,8 @@ def _load(config: DataConfig, report: Report | None) -> History:
         history = load_file(path, config.exchange, config.symbols, config.timeframe, config.funding)
         return _cut(history, config, path.parent, since, until)
     raise UserError(
-        f"data {config.data!r}: no such file or folder, and neither {_SYNTHETIC}NAME nor {_EXCHANGE}EXCHANGE."
+        f"data {config.data!r}: no such file or folder, and none of {_SYNTHETIC}NAME, {_EXCHANGE}EXCHANGE and "
+        f"{_SETTLEMENTS}FILE."
     )
 
 
