@@ -23,7 +23,7 @@ from qframe_rl.journal.codec import (
     orders_out,
 )
 from qframe_rl.journal.ledger import Differs, Input, Ledger, RecordEnds
-from qframe_rl.journal.store import Writer, read
+from qframe_rl.journal.store import Alert, Writer, read, waiting
 from qframe_rl.types import Account, Bar, Fills, Orders
 
 FLOATS = st.floats(min_value=-1e100, max_value=1e100) | st.just(float("nan"))
@@ -81,6 +81,68 @@ def test_the_first_difference_is_named(tmp_path: Path) -> None:
         Ledger(path, None).put("decision", {"time": 0, "orders": {"quantity": [0.0, 0.5]}})
     with pytest.raises(Differs, match="event 1 is a decision, but the session now arrives at a bar"):
         Ledger(path, None).take("bar", dict)
+
+
+def snapped(path: Path, made: str = "one", state: int = 1, time: int = 7) -> Ledger:
+    ledger = Ledger(path, None)
+    ledger.snapshot(time, made, {"state": state}, {})
+    return ledger
+
+
+def test_a_snapshot_is_compared_with_one_of_the_same_code_only(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    writer = Writer(path)
+    ledger = Ledger(path, writer)
+    ledger.snapshot(7, "one", {"state": 1}, {"watching": 2})
+    ledger.commit()
+    kept = ledger.last_snapshot()
+    assert kept is not None
+    assert (kept.seq, kept.made, kept.state, kept.watchers) == (1, "one", '{"state":1}', '{"watching":2}')
+    assert ledger.genuine(kept)
+    assert not ledger.genuine(kept._replace(state='{"state":2}'))
+    assert not ledger.genuine(kept._replace(seq=2))
+    writer.close()
+    assert snapped(path).n_foreign == 0
+    with pytest.raises(Differs, match=r"snapshot\.hash"):
+        snapped(path, state=2)
+    foreign = snapped(path, made="other", state=2)
+    assert (foreign.n_foreign, foreign.recorded) == (1, None)
+    with pytest.raises(Differs, match=r"snapshot\.time"):
+        snapped(path, made="other", state=2, time=8)
+
+
+def test_a_remark_cannot_stand_before_what_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    writer = Writer(path)
+    Ledger(path, writer).put("sum", {"total": 1})
+    writer.commit()
+    again = Ledger(path, writer)
+    with pytest.raises(RuntimeError, match="before events that are recorded"):
+        again.remark("note", {"says": "early"})
+    again.alert(Alert("rule", "said already"))
+    again.put("sum", {"total": 1})
+    again.remark("note", {"says": "now"})
+    again.alert(Alert("rule", "new"))
+    again.commit()
+    writer.close()
+    assert [e.kind for e in read(path)] == ["sum", "note", "alert"]
+    assert waiting(path) == 1
+
+
+def test_who_asked_is_told_of_each_event_that_is_new(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    writer = Writer(path)
+    told: list[str] = []
+    for _ in range(2):
+        ledger = Ledger(path, writer)
+        ledger.told = lambda kind, payload: told.append(kind)
+        ledger.put("a", {})
+        ledger.take("b", dict)
+        ledger.inputs(frozenset({"c"}), lambda: [Input("c", {})])
+        ledger.remark("note", {}) if ledger.writing else None
+        ledger.commit()
+    writer.close()
+    assert told == ["a", "b", "c"]
 
 
 def test_remarks_are_passed_over(tmp_path: Path) -> None:

@@ -105,6 +105,19 @@ def test_a_schema_that_is_no_text_is_noticed(tmp_path: Path) -> None:
         Writer(path)
 
 
+def test_a_journal_that_was_written_on_elsewhere_is_noticed(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", 3)
+    other = copied(path, tmp_path / "b")
+    for place, text in ((path, '{"k":"here"}'), (other, '{"k":"there"}')):
+        writer = Writer(place)
+        writer.append("bar", text)
+        writer.commit()
+        writer.close()
+    shutil.copy(other, path)
+    with pytest.raises(UserError, match="event 4 is not the one that was written"):
+        verify(path)
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.999])
 def test_a_torn_file_is_noticed(tmp_path: Path, kept: float) -> None:
     path = written(tmp_path)
