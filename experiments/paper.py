@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qframe_rl.checkpoint import Checkpoint
     from qframe_rl.runner.live.open import Opened
     from qframe_rl.runner.live.paper import Result
-    from qframe_rl.runner.live.windows import Wish
+    from qframe_rl.runner.live.windows import WatchConfig
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 
@@ -178,7 +178,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     from qframe_rl.runner.live.windows import Windows
 
     _check_orders(given, limits)
-    out, note = console(to_stderr=True), Notes()
+    out, note = console(to_stderr=True), SessionNotes()
     checkpoint = load_checkpoint(given["checkpoint"])
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
@@ -187,16 +187,16 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     venue = None
     if given["orders"] != "paper":
         limits, venue = _real(opened, given, limits, note)
-    wish = _wish(given, alerts, speed)
+    watching = _watching(given, alerts, speed)
     stop = _stopped_by(opened)
     with ExitStack() as stack:
-        windows = Windows(opened, wish, stack, note)
+        windows = Windows(opened, watching, stack, note)
         note.also = lambda text: windows.say(text)
         line = stack.enter_context(out.status("waiting for the first bar"))
         result = paper(
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
-            quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=wish.hidden,
+            quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=watching.hidden,
             begun=windows.open, snapshot_bars=given["snapshot_bars"], note=note,
         )  # fmt: skip
     return _said(result, out, stop, as_json=given["json"])
@@ -213,7 +213,7 @@ def _check_orders(given: dict[str, Any], limits: Limits) -> None:
 
 
 def _opened(
-    given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float, note: Notes
+    given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float, note: SessionNotes
 ) -> Opened:
     """Market, agent and feed of the session."""
     from qframe_rl.runner.live.open import opened_live, opened_replay
@@ -229,17 +229,17 @@ def _opened(
     )
 
 
-def _wish(given: dict[str, Any], alerts: AlertConfig, speed: float) -> Wish:
+def _watching(given: dict[str, Any], alerts: AlertConfig, speed: float) -> WatchConfig:
     """Who shall look on, and what must not be written."""
     from qframe_rl.journal.secrets import secrets_of
-    from qframe_rl.runner.live.windows import Wish
+    from qframe_rl.runner.live.windows import WatchConfig
 
     urls = os.environ.get("APPRISE_URLS", "").split()
     addresses = {f"alert URL {number}": url for number, url in enumerate(urls, start=1)}
     if given["heartbeat"] is not None:
         addresses["--heartbeat"] = given["heartbeat"]
     live = given["feed"] == "ccxt"
-    return Wish(
+    return WatchConfig(
         alerts, urls, given["heartbeat"], given["metrics"], given["log"], round(given["log_mb"] * 1e6),
         given["log_keep"], given["tensorboard"], live, given["url"], 1.0 if live and speed == math.inf else speed,
         secrets_of(os.environ, addresses),
@@ -293,7 +293,7 @@ def _said(result: Result, out: Console, came: Sequence[str], *, as_json: bool) -
     }
 
 
-def _real(opened: Any, given: dict[str, Any], limits: Limits, note: Notes) -> tuple[Limits, Any]:
+def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes) -> tuple[Limits, Any]:
     """Limits and venue of a session whose orders go out; it is refused where a condition does not hold.
 
     Raises
@@ -309,7 +309,7 @@ def _real(opened: Any, given: dict[str, Any], limits: Limits, note: Notes) -> tu
     return limits.model_copy(update={"filters": True}), venue
 
 
-class Notes:
+class SessionNotes:
     """Lines of a session: on stderr, and in its log once there is one."""
 
     def __init__(self) -> None:

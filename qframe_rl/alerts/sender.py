@@ -105,14 +105,15 @@ class Sender:
         self._thread.join(patience_s)
 
     def _work(self) -> None:
-        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=5.0)) as database:
+        uri = f"{self._path.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)) as database:
             # What was sent and is not noted is sent again: better than a disk that the session would wait for.
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute("PRAGMA wal_autocheckpoint=0")
             last = False
             while not last:
                 last = self._stopped.wait(0.2)
-                self._soft.run("alerts", self._round, database)
+                self._soft.run("the outbox", self._round, database)
 
     def _round(self, database: sqlite3.Connection) -> None:
         """Send what is due. A failing disk is the writer's to report: this thread tries again."""

@@ -27,7 +27,6 @@ N_ROWS = 1000
 SPAN_S = 0.25
 """Longest read transaction, seconds."""
 _TRIES = 100
-Row = tuple[Any, ...]
 
 
 class Peek:
@@ -64,7 +63,7 @@ class Peek:
     ) -> None:
         self.close()
 
-    def rows(self, query: str, parameters: Sequence[object] = (), n: int = N_ROWS) -> list[Row]:
+    def rows(self, query: str, parameters: Sequence[object] = (), n: int = N_ROWS) -> list[tuple[Any, ...]]:
         """The first rows of a query: at most ``n``, and no more than come in `SPAN_S`.
 
         Raises
@@ -136,8 +135,8 @@ def peek(path: Path) -> Peek:
     return Peek(path)
 
 
-def _read(database: sqlite3.Connection, query: str, parameters: Sequence[object], n: int) -> list[Row]:
-    found: list[Row] = []
+def _read(database: sqlite3.Connection, query: str, parameters: Sequence[object], n: int) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
     cursor = database.execute(query, parameters)
     until = time.monotonic() + SPAN_S
     try:

@@ -25,7 +25,7 @@ from qframe_rl.watch.health import Health
 
 
 @dataclass(frozen=True)
-class Wish:
+class WatchConfig:
     """Who shall look on."""
 
     alerts: AlertConfig = field(default_factory=AlertConfig)
@@ -52,13 +52,13 @@ class Wish:
 
 
 class Windows:
-    """Opens what was wished for, and closes it with ``stack``; nothing of it can end the session.
+    """Opens what is asked for, and closes it with ``stack``; nothing of it can end the session.
 
     Parameters
     ----------
     opened
         The session.
-    wish
+    config
         Who shall look on.
     stack
         Closes it all.
@@ -71,11 +71,11 @@ class Windows:
         For a place or an address that cannot be.
     """
 
-    def __init__(self, opened: Opened, wish: Wish, stack: ExitStack, note: Callable[[str], None]):
-        self._opened, self._wish, self._stack, self._note = opened, wish, stack, note
+    def __init__(self, opened: Opened, config: WatchConfig, stack: ExitStack, note: Callable[[str], None]):
+        self._opened, self._config, self._stack, self._note = opened, config, stack, note
         self._symbols = [i.symbol for i in opened.terms.instruments]
         # A wrong address is refused before anything is begun.
-        self._channels: list[Channel] = channels(wish.urls) if wish.urls else []
+        self._channels: list[Channel] = channels(config.urls) if config.urls else []
         self.say: Callable[[str], None] = lambda text: None
         """Takes the session's notes, for the log."""
 
@@ -87,53 +87,55 @@ class Windows:
         made: list[Any] = []
         if self._channels:
             made.append(self._alarm(desk, ledger, health))
-        if self._wish.metrics is not None:
-            made.append(self._meter(desk, health, self._wish.metrics))
-        if self._wish.log is not None:
-            made.append(self._logged(desk, self._wish.log))
+        if self._config.metrics is not None:
+            made.append(self._meter(desk, health, self._config.metrics))
+        if self._config.log is not None:
+            made.append(self._logged(desk, self._config.log))
         desk.listeners += made
         desk.told += made
-        if self._wish.tensorboard is not None:
+        if self._config.tensorboard is not None:
             from qframe_rl.watch.board import Board
 
-            board = Board(self._wish.tensorboard, lambda: desk.drift.mean_bps)
-            self._stack.callback(board.close)
+            board = Board(self._config.tensorboard, lambda: desk.drift.mean_bps)
+            self._stack.callback(desk.soft.run, "the end of a watcher", board.close)
             desk.listeners.append(board)
-        if self._wish.heartbeat is not None:
-            beat = Heartbeat(self._wish.heartbeat, health.ill, desk.soft)
+        if self._config.heartbeat is not None:
+            beat = Heartbeat(self._config.heartbeat, health.ill, desk.soft)
             beat.start()
-            self._stack.callback(beat.stop)
+            self._stack.callback(desk.soft.run, "the end of a watcher", beat.stop)
 
     def _health(self, desk: Desk) -> Health:
-        wish = self._wish
+        config = self._config
         return Health(
-            self._opened.terms.bar_ns / SECOND / wish.speed, wish.alerts.late_s,
-            wish.alerts.beat_s if wish.polls else math.inf, lambda: desk.late_ns() / wish.speed,
+            self._opened.terms.bar_ns / SECOND / config.speed, config.alerts.late_s,
+            config.alerts.beat_s if config.polls else math.inf, lambda: desk.late_ns() / config.speed,
         )  # fmt: skip
 
     def _alarm(self, desk: Desk, ledger: Ledger, health: Health) -> Alerts:
-        name, wish = self._opened.folder.name, self._wish
-        ends = self._delistings(desk.soft) if wish.polls else dict
+        name, config = self._opened.folder.name, self._config
+        ends = self._delistings(desk.soft) if config.polls else dict
 
         def ill() -> str | None:
             said = health.ill()
             return None if said is None else f"{name}: {said}"
 
-        alerts = Alerts(wish.alerts, name, self._symbols, ledger.alert, lambda: desk.drift.mean_bps, desk.late_ns, ends)
+        alerts = Alerts(
+            config.alerts, name, self._symbols, ledger.alert, lambda: desk.drift.mean_bps, desk.late_ns, ends
+        )
         desk.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
         ledger.told = lambda kind, payload: desk.soft.run(alerts.option, alerts.recorded, kind, payload)
         sender = Sender(ledger.path, self._channels, desk.soft, ill)
-        sender.start(f"{name}: a process begins; alerts of this session arrive here" if wish.alerts.test else None)
-        self._stack.callback(sender.stop)
+        sender.start(f"{name}: a process begins; alerts of this session arrive here" if config.alerts.test else None)
+        self._stack.callback(desk.soft.run, "the end of a watcher", sender.stop)
         return alerts
 
     def _delistings(self, soft: Soft) -> Callable[[], Mapping[str, int]]:
         source = self._opened.terms.source
         looks = Delistings(
-            source["exchange"], source["symbols"], self._wish.url, source["environment"] == "testnet", soft
+            source["exchange"], source["symbols"], self._config.url, source["environment"] == "testnet", soft
         )
         looks.start()
-        self._stack.callback(looks.stop)
+        self._stack.callback(soft.run, "the end of a watcher", looks.stop)
         return lambda: looks.ends
 
     def _meter(self, desk: Desk, health: Health, port: int) -> Any:
@@ -141,7 +143,7 @@ class Windows:
 
         metrics = Metrics(self._symbols, lambda: desk.drift.mean_bps, health)
         window = Window(metrics, port)
-        self._stack.callback(window.close)
+        self._stack.callback(desk.soft.run, "the end of a watcher", window.close)
         self._note(f"metrics and health: http://127.0.0.1:{window.port}/metrics and /healthz")
         return metrics
 
@@ -149,8 +151,8 @@ class Windows:
         from qframe_rl.watch.log import JsonLog
         from qframe_rl.watch.rotate import Lines
 
-        lines = Lines(path, self._wish.log_bytes, self._wish.log_keep)
-        self._stack.callback(lines.close)
-        log = JsonLog(lines.write, lambda: desk.live, self._symbols, Redactor(self._wish.hidden.values()))
+        lines = Lines(path, self._config.log_bytes, self._config.log_keep)
+        self._stack.callback(desk.soft.run, "the end of a watcher", lines.close)
+        log = JsonLog(lines.write, lambda: desk.live, self._symbols, Redactor(self._config.hidden.values()))
         self.say = lambda text: desk.soft.run(log.option, log.note, text)
         return log
