@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +65,53 @@ def test_closed_candles_are_traded_until_ctrl_c(checkpoint: Path, tmp_path: Path
     times = [line["time"] for line in lines]
     assert times == sorted(set(times))
     assert lines[-1]["account"]["equity"] == result["final_equity"]
+
+
+def health(port: int) -> tuple[int, dict[str, Any]]:
+    """What a session says of itself; code 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+    except OSError:
+        return 0, {}
+
+
+def until(process: subprocess.Popen[str], done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90.0
+    while not done():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+class Always(dict[int, str]):
+    """Every request for market data fails."""
+
+    def get(self, number: int, default: object = None) -> str:  # type: ignore[override]
+        return "503"
+
+
+def test_a_session_whose_exchange_fails_is_ill_though_its_bars_are_not_due(checkpoint: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["experiments.paper", str(checkpoint), "--feed", "ccxt", "--out", str(tmp_path / "paper")]
+    # Its bars last a second: without this it would be ill for a decision that does not come.
+    patience = ["--alert-beat-s", "3", "--alert-late-s", "100000", "--metrics", str(port)]
+    with loopback((time.time_ns() // 10**9 - 300) * 1000) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, *patience, "--url", server.url], stderr=subprocess.PIPE, text=True
+        )
+        until(process, lambda: health(port)[0] == 200)
+        server.faults = Always()
+        until(process, lambda: health(port)[0] == 503)
+        said = health(port)[1]
+        process.kill()
+        process.communicate()
+    assert said["ill"].startswith("the feed was not heard from for")
 
 
 def test_a_checkpoint_for_other_bars_is_refused(checkpoint: Path, tmp_path: Path) -> None:
