@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         out.print(drift, highlight=False)
     if not given["json"]:
         return None
-    result |= {"drift_bps": again.drift_bps, "drift_fills": again.drift_fills}
+    result |= {"drift_bps": again.drift_bps, "drift_fills": again.drift_fills, "snapshots_not_compared": again.foreign}
     return result | {"bars": again.bars, "final_equity": again.final_equity, "journal_hash": again.digest}
 
 
