@@ -109,6 +109,9 @@ def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int, lon
 def checked(journal: Path, place: Path) -> dict[str, object]:
     """Hold the journal against the backtest on the bars of the store, and against itself."""
     events, begun, settled = walked(journal)
+    missing = sum(any(None in row for row in p["values"]) for k, p in events if k == "bar")
+    if missing:
+        raise SystemExit(f"{missing} bars lack a candle that came too late on this machine: take a slower --speed")
     history = load(data_for(load_checkpoint(place), {}))
     market, agent = deployed(load_checkpoint(place), history.instruments, history.columns, history.bar_ns, "store")
     start, stop = (int(np.searchsorted(history.time, t, side="right")) for t in (begun, settled[-1]["time"]))
