@@ -39,7 +39,8 @@ from qframe_rl.kernel.columns import (
     STOP,
 )
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
-from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MIN_NOTIONAL, OWNED, TAKER
+from qframe_rl.kernel.resting import rest
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, OWNED, TAKER
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Bool, Float, Int
 
 
@@ -60,7 +61,7 @@ def settle_rows(
     """Settle bar ``row[b]`` for every active account.
 
     ``account`` (B, 8) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9) overwritten; ``orders`` is
-    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 13); ``work`` is `lanes.scratch`. Columns
+    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 17); ``work`` is `lanes.scratch`. Columns
     are named in `qframe_rl.kernel.columns`.
     """
     n = holding.shape[1]
@@ -69,14 +70,15 @@ def settle_rows(
         count = min(LANES, len(account) - first)
         _take_accounts(first, count, work, account)
         earning = _take_cash_rates(first, count, work, bars, row, 0)
-        last = False
+        last = limited = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             _take_holding(a, first, count, v, holding)
-            limited = _take_orders(a, first, count, v, orders)
+            priced = _take_orders(a, first, count, v, orders)
             last = _take_bars(a, first, count, v, bars, row, 0) or last
-            _price(count, v, work, table[a], leverage, shorting, spot, limited)
-        _fill(n, count, work, table, leverage, spot, last, earning)
+            _price(count, v, work, table[a], leverage, shorting, spot, priced)
+            limited = limited or priced
+        _fill(n, count, work, table, leverage, spot, limited, last, earning)
         _give(n, first, count, work, account, holding, active)
         _report(n, first, count, work, active, table, fills)
 
@@ -120,7 +122,7 @@ def advance_rows(
             if limited:
                 _limit(a, first, count, v, offset)
             _price(count, v, work, table[a], leverage, shorting, spot, limited)
-        _fill(n, count, work, table, leverage, spot, last, earning)
+        _fill(n, count, work, table, leverage, spot, limited, last, earning)
         _give(n, first, count, work, account, holding, active)
         if recorded:
             _report(n, first, count, work, active, table, fills)
@@ -283,11 +285,11 @@ def _price(
     if limited:
         _condition(count, v, rule)
     if spot:
-        lanes.need_cash(v, w, rule[MIN_NOTIONAL])
+        lanes.need_cash(v, w, rule)
     elif rule[OWNED] != 0.0:
         lanes.need_free_cash(v, w, leverage)
     else:
-        lanes.need_margin(v, w, leverage, rule[MIN_NOTIONAL])
+        lanes.need_margin(v, w, leverage, rule)
 
 
 @compiled
@@ -297,7 +299,9 @@ def _condition(count: int, v: Float, rule: Float) -> None:
 
 
 @inlined
-def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, last: bool, earning: bool) -> None:
+def _fill(
+    n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, limited: bool, last: bool, earning: bool
+) -> None:  # fmt: skip
     """Fill a block's orders, pay interest, liquidate who is short of margin, mark, and pay last bars out."""
     if earning:
         lanes.earn(n, w, table, spot)
@@ -307,7 +311,11 @@ def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: boo
         lanes.fill(v, w, table[a])
         if table[a, OWNED] != 0.0:
             lanes.move(v, w, table[a])
-        elif not spot:
+    if limited:
+        _rest(n, count, w, table, leverage, spot)
+    for a in range(n):
+        v = w[ACCOUNT + a * INSTRUMENT :]
+        if not spot and table[a, OWNED] == 0.0:
             lanes.endanger(v, w, table[a])
         lanes.remark(v)
     if earning:
@@ -317,6 +325,12 @@ def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: boo
     if last:
         _pay_out(n, count, w, table)
     lanes.value(n, w)
+
+
+@compiled
+def _rest(n: int, count: int, w: Float, table: Float, leverage: float, spot: bool) -> None:
+    for k in range(count):
+        rest(n, w, k, table, leverage, spot)
 
 
 @compiled
