@@ -1,19 +1,23 @@
 """Adaptive mean reversion on markets whose regimes are known: its share of what an oracle of them earns.
 
-``python -m tests.learning.test_reversion 40`` prints the table of docs/agents.md.
+``python -m tests.learning.test_reversion 40`` prints the tables of docs/agents.md, that of real bars where
+`QFRAME_DATA` names a folder of market data.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from qframe_rl import catalog
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.load import load
 from qframe_rl.runner.study.windows import run_all
 from qframe_rl.types import CLOSE, Float, History, Int, Segment
 from tests.agents.planted import switching, wandering
@@ -76,11 +80,13 @@ class Earned(NamedTuple):
     """Share of bars in which a position is asked for."""
 
 
-def earned(history: History, cost_bps: float) -> dict[str, Earned]:
-    """Trade every rule, at a taker fee of ``cost_bps``."""
-    market = market_of(history, taker_fee_bps=cost_bps, half_spread_bps=0.0, impact=0.0)
+def earned(
+    history: History, cost_bps: float, env: str = "perp", names: Sequence[str] = tuple(RULES)
+) -> dict[str, Earned]:
+    """Trade rules, at a taker fee of ``cost_bps``."""
+    market = market_of(history, env, taker_fee_bps=cost_bps, half_spread_bps=0.0, impact=0.0)
     module, brief = catalog.load("agents", "adaptive_mean_reversion"), market.brief(history.columns, 0)
-    rules = {name: make(lambda params: module.make(module.Config(**params), brief)) for name, make in RULES.items()}
+    rules = {name: RULES[name](lambda params: module.make(module.Config(**params), brief)) for name in names}
     jobs: list[Any] = [(rule, history, Segment(START, len(history))) for rule in rules.values()]
     found = {}
     for (name, rule), result in zip(rules.items(), run_all(market, jobs, 1_000), strict=True):
@@ -132,13 +138,25 @@ def test_it_stays_flat_on_noise() -> None:
     assert always.growth < -0.2
 
 
+def told(market: str, cost_bps: float, rule: str, mean: Earned, half: float) -> None:
+    print(
+        f"{market:15} {cost_bps:4.0f} bp  {rule:24} Sharpe {mean.sharpe:6.2f} ± {half:4.2f}  "
+        f"growth {mean.growth:+7.3f} a year  asked for on {mean.asked:6.1%} of bars",
+        flush=True,
+    )
+
+
 if __name__ == "__main__":
     n = int(sys.argv[1])
     for market, make in MARKETS.items():
         for cost_bps in (0.0, 2.0, 10.0):
             for rule, (mean, half) in means([earned(make(seed), cost_bps) for seed in range(n)]).items():
-                print(
-                    f"{market:15} {cost_bps:4.0f} bp  {rule:24} Sharpe {mean.sharpe:6.2f} ± {half:4.2f}  "
-                    f"growth {mean.growth:+7.3f} a year  asked for on {mean.asked:6.1%} of bars",
-                    flush=True,
-                )
+                told(market, cost_bps, rule, mean, half)
+    for symbol in ("BTC/USDT", "ETH/USDT") if "QFRAME_DATA" in os.environ else ():
+        data = DataConfig(data=os.environ["QFRAME_DATA"], symbols=(symbol,), since="2018-10-09", until="2025-01-01")
+        history = load(data)
+        for env, sides in (("spot", "long"), ("perp", "both")):
+            for cost_bps in (0.0, 2.0, 5.0, 11.0):
+                rows = earned(history, cost_bps, env, tuple(RULES)[:3])
+                for rule, figures in rows.items():
+                    told(f"{symbol}, {sides}", cost_bps, rule, figures, 1.645 / math.sqrt(len(history) / 8760.0))
