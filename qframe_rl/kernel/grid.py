@@ -30,27 +30,27 @@ def slack(n: float) -> float:
 @inlined
 def down(x: float, step: float, scale: float) -> float:
     """The largest number of whole steps up to ``x``, which is not negative."""
-    n = x * scale / step
+    n = x * (scale / step)
     return float(np.floor(n + slack(n)) * step / scale)
 
 
 @inlined
 def below(x: float, step: float, scale: float) -> float:
     """The largest number of whole steps that is surely no more than ``x``."""
-    return float(np.floor(x * scale / step) * step / scale)
+    return float(np.floor(x * (scale / step)) * step / scale)
 
 
 @inlined
 def up(x: float, step: float, scale: float) -> float:
     """The smallest number of whole steps from ``x`` on, which is not negative."""
-    n = x * scale / step
+    n = x * (scale / step)
     return float(np.ceil(n - slack(n)) * step / scale)
 
 
 @inlined
 def snapped(x: float, step: float, scale: float) -> float:
     """Whole steps where ``x`` counts as them, else ``x``."""
-    n = x * scale / step
+    n = x * (scale / step)
     whole = np.rint(n)
     return whole * step / scale if abs(n - whole) <= slack(n) else x
 
@@ -60,8 +60,8 @@ def reaches(price: float, level: float, side: float, step: float, scale: float) 
     """Whether a price is at a level, or beyond it to the ``side``: 1 = above, -1 = below."""
     if step <= 0.0:
         return side * (price - level) >= 0.0
-    n = level * scale / step
-    return side * (price * scale / step - n) >= -slack(n)
+    n = level * (scale / step)
+    return side * (price * (scale / step) - n) >= -slack(n)
 
 
 @inlined

@@ -38,16 +38,16 @@ from qframe_rl.types import Float
 
 LANES = 64
 # Rows of an account.
-CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT, EARNED, EARNS = (
-    LANES * k for k in range(14)
+CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT, EARNED = (
+    LANES * k for k in range(13)
 )
-ACCOUNT = LANES * 14
+ACCOUNT = LANES * 13
 # Rows of an instrument: the bar, the position, the order, its terms, what became of it, what the bar meets later.
 (
     OPEN, HIGH, LOW, CLOSE, VOLUME, DUE, FINAL, HELD, MARK, ASKED, LIMIT, STOP, SIZE, CLOSING, AT, RATE, BASE, WORTH,
-    FILLED, FEE, PAID, FORCED, FORCED_AT, RESTING, WORST_AT,
-) = (LANES * k for k in range(25))  # fmt: skip
-INSTRUMENT = LANES * 25
+    FILLED, FEE, PAID, FORCED, FORCED_AT, RESTING, WORST_AT, EARNS,
+) = (LANES * k for k in range(26))  # fmt: skip
+INSTRUMENT = LANES * 26
 # Head-room that keeps sums of products on the safe side of a bound.
 _MARGIN = 1.0 - 1e-12
 
@@ -174,12 +174,8 @@ def closing_of(size: float, held: float) -> float:
 def allowed(size: float, closing: float, at: float, rule: Float) -> float:
     """What an exchange takes of an order: all, nothing if it is too small, or the part that closes a contract."""
     enough = (abs(size) >= rule[MIN_AMOUNT]) & (abs(size) * at >= rule[MIN_NOTIONAL] * _MARGIN)
-    if rule[EXEMPT] == 0.0:
-        return size if enough else 0.0
-    lots = down(abs(closing), rule[LOT_STEP] if rule[LOT_STEP] > 0.0 else 1.0, rule[LOT_SCALE])
-    part = lots if rule[LOT_STEP] > 0.0 else abs(closing)
-    alone = part if part >= rule[MIN_AMOUNT] else 0.0
-    return size if enough else (alone if closing > 0.0 else -alone)
+    alone = (rule[EXEMPT] != 0.0) & (abs(closing) >= rule[MIN_AMOUNT])
+    return size if enough else (closing if alone else 0.0)
 
 
 @inlined
@@ -229,9 +225,10 @@ def earn(n: int, w: Float, table: Float, spot: bool) -> None:
                 held = v[HELD + k]
                 term = unlocked(held, v[MARK + k], locked)
                 w[EARNED + k] += term if held != 0.0 else 0.0
+    first = w[ACCOUNT:]
     for k in range(LANES):
         idle = w[EARNED + k]
-        w[EARNED + k] = (idle if idle > 0.0 else 0.0) * w[EARNS + k]
+        w[EARNED + k] = (idle if idle > 0.0 else 0.0) * first[EARNS + k]
 
 
 @inlined

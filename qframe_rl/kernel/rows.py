@@ -69,13 +69,13 @@ def settle_rows(
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         _take_accounts(first, count, work, account)
-        earning = _take_cash_rates(first, count, work, bars, row, 0)
-        last = limited = False
+        last = limited = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             _take_holding(a, first, count, v, holding)
             priced = _take_orders(a, first, count, v, orders)
-            last = _take_bars(a, first, count, v, bars, row, 0) or last
+            ends, earns = _take_bars(a, first, count, v, bars, row, 0)
+            last, earning = last or ends, earning or earns
             _price(count, v, work, table[a], leverage, shorting, spot, priced)
             limited = limited or priced
         _fill(n, count, work, table, leverage, spot, limited, last, earning)
@@ -111,13 +111,13 @@ def advance_rows(
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         _take_accounts(first, count, work, account)
-        earning = _take_cash_rates(first, count, work, bars, row, 1)
-        last = False
+        last = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             _take_holding(a, first, count, v, holding)
             _take_targets(a, first, count, v, target, bars, row)
-            last = _take_bars(a, first, count, v, bars, row, 1) or last
+            ends, earns = _take_bars(a, first, count, v, bars, row, 1)
+            last, earning = last or ends, earning or earns
             lanes.aim(v, work, band)
             if limited:
                 _limit(a, first, count, v, offset)
@@ -200,19 +200,6 @@ def _take_accounts(first: int, count: int, w: Float, account: Float) -> None:
 
 
 @inlined
-def _take_cash_rates(first: int, count: int, w: Float, bars: Float, row: Int, ahead: int) -> bool:
-    """Lay out what idle cash earns in the bars ``ahead`` of the accounts' rows; say whether any does."""
-    earning = False
-    for k in range(count):
-        t = np.uintp(min(row[first + k] + ahead, len(bars) - 1))
-        w[lanes.EARNS + k] = bars[t, 0, CASH_RATE]
-        earning = earning or w[lanes.EARNS + k] != 0.0
-    for k in range(count, LANES):
-        w[lanes.EARNS + k] = 0.0
-    return earning
-
-
-@inlined
 def _take_holding(a: int, first: int, count: int, v: Float, holding: Float) -> None:
     """Lay the positions in one instrument out in lanes."""
     for k in range(count):
@@ -247,9 +234,9 @@ def _take_targets(a: int, first: int, count: int, v: Float, target: Float, bars:
 
 
 @inlined
-def _take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, ahead: int) -> bool:
-    """Lay the bars ``ahead`` of the accounts' rows out in lanes; say whether any is the instrument's last."""
-    last = False
+def _take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, ahead: int) -> tuple[bool, bool]:
+    """Lay the bars ``ahead`` of the accounts' rows out; say whether one is the instrument's last, and if cash earns."""
+    last = earning = 0.0
     for k in range(count):
         t = np.uintp(min(row[first + k] + ahead, len(bars) - 1))
         v[lanes.OPEN + k] = bars[t, a, OPEN]
@@ -259,11 +246,13 @@ def _take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, 
         v[lanes.VOLUME + k] = bars[t, a, VOLUME]
         v[lanes.DUE + k] = bars[t, a, DUE]
         v[lanes.FINAL + k] = bars[t, a, FINAL]
-        last = last or v[lanes.FINAL + k] != 0.0
+        v[lanes.EARNS + k] = bars[t, a, CASH_RATE]
+        last += v[lanes.FINAL + k]
+        earning += abs(v[lanes.EARNS + k])
     for k in range(count, LANES):
         v[lanes.OPEN + k] = v[lanes.HIGH + k] = v[lanes.LOW + k] = v[lanes.CLOSE + k] = v[lanes.VOLUME + k] = 1.0
-        v[lanes.DUE + k] = 0.0
-    return last
+        v[lanes.DUE + k] = v[lanes.EARNS + k] = 0.0
+    return last != 0.0, earning != 0.0
 
 
 @inlined
