@@ -240,7 +240,10 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
             "The bars are not those that the checkpoint was made with: the data have changed since.", style="yellow"
         )
     if done.stand_in:
-        out.print("They stand in for the bars that it was made with, which do not ship: --data FOLDER has them read.")
+        out.print(
+            "These bars stand in for those that the checkpoint was made with, which --data FOLDER reads.",
+            style="yellow",
+        )
     if history.source.environment != "production":
         out.print(
             f"The data are {history.source.environment}: these figures say nothing about a real market.", style="yellow"

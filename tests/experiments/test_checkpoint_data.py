@@ -86,6 +86,14 @@ def test_a_study_of_a_checkpoint_finds_its_bars(tmp_path: Path, capsys: pytest.C
     assert json.loads(out.splitlines()[-1])["data"]["symbols"] == ["BTC/USDT"]
 
 
+def test_bars_that_stand_in_are_called_that(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(evaluate.main, [str(PLACES["adaptive_mean_reversion"]), "--json"], capsys)
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["results"][0]["bars"] == 8760
+    assert "stand in for those that the checkpoint was made with" in " ".join(err.split())
+    assert "have changed since" not in err
+
+
 def test_what_is_named_goes_before_what_the_checkpoint_knows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
