@@ -82,7 +82,7 @@ def period_of(
 def _own(given: Mapping[str, Any]) -> bool:
     """Whether no other bars are asked for than a checkpoint's own: at most where they lie and what is done to them."""
     place = Path(str(given.get("data", "."))).expanduser()
-    return given.keys() <= {"data", "funding", "quarantine", "risk_free"} and place.is_dir()
+    return given.keys() <= {"data", "funding", "quarantine", "relist", "risk_free"} and place.is_dir()
 
 
 def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
