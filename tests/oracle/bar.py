@@ -215,6 +215,7 @@ def walk(w: Work, met: list[tuple[Plan, Decimal]]) -> None:
         if w.failed:
             w.note("stop cancelled by liquidation" if plan.closing else "opening cancelled by liquidation")
             continue
+        w.note("met on the way" if s else "met at once")
         fill(w, plan, size)
         w.failed = fails(w, moment(way, s))
     w.failed = w.failed or fails(w, moment(way, Decimal(1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -17,6 +17,9 @@ TICKS = (0.0, 0.0, 0.01, 0.01, 0.1, 0.5, 0.05, 0.25, 1.0, 1e-4, 1e-5, 1e-8)
 LEVERAGES = (1.0, 2.0, 2.5, 3.0, 5.0, 10.0, 20.0, 50.0, 75.0, 125.0)
 TEMPERS = ((0.002, 0.01), (0.015, 0.05), (0.05, 0.15))
 """How far a price moves in a bar, and how often it crashes or spikes."""
+THIN = {"leverage": 125.0, "impact": 0.0, "half_spread": 0.0}
+THIN_FEE = 0.05
+"""Positions of many times the equity, which the fee of closing them can ruin."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,10 @@ def scene(seed: int, n_bars: int) -> Scene:
         instrument(r, i, cash / p[1], p[0], cash, (kind == "spot" and r.random() < 0.8) or owned[i])
         for i, p in enumerate(prices)
     ]
-    bars = drawn_bars(r, n_bars, asked, [p[1] for p in prices], cash * rules["leverage"])
+    if kind == "short" and r.random() < 0.15:
+        rules |= THIN
+        asked = [replace(one, taker_fee=THIN_FEE, maker_fee=0.0, maintenance=0.0, min_notional=0.0) for one in asked]
+    bars = drawn_bars(r, n_bars, asked, [p[1] for p in prices], cash, rules["leverage"])
     begun = opened(r, asked, bars[0], cash, rules) if r.random() < 1 / 6 else begin(cash, n)
     if np.any(begun.position):
         rules["transfer_bars"] = 0  # what is on its way is not part of an account's record
@@ -130,14 +136,20 @@ def drawn_rules(r: Random, kind: str, owned: tuple[bool, ...]) -> dict[str, Any]
     }
 
 
-def drawn_bars(r: Random, n_bars: int, asked: list[Instrument], prices: list[float], money: float) -> list[Bar]:
-    """Bars of all instruments, and the cash rates."""
-    width, wild = r.choice(TEMPERS)
+def drawn_bars(
+    r: Random, n_bars: int, asked: list[Instrument], prices: list[float], cash: float, leverage: float
+) -> list[Bar]:
+    """Bars of all instruments, and the cash rates; often a bar moves by less than what ruins at full leverage."""
+    thin = asked[0].taker_fee == THIN_FEE
+    width, wild = (
+        r.choice(TEMPERS) if r.random() < 0.4 and not thin else (r.choice((0.1, 0.2, 0.4)) / (leverage + 3.0), 0.1)
+    )
     rate = r.choice((0.0, 1e-5, 1e-3, -1e-4, 0.01))
     columns = []
     for one, price in zip(asked, prices, strict=True):
-        end = r.randint(3, n_bars) if r.random() < 0.3 else n_bars
-        columns.append(column(r, n_bars, end, one, price, width, wild, money))
+        thin = one.taker_fee == THIN_FEE
+        end = r.randint(3, 8 if thin else n_bars) if thin or r.random() < 0.3 else n_bars
+        columns.append(column(r, n_bars, end, one, price, (width, wild, leverage), cash * leverage))
     values = np.array([[row[:5] for row in rows] for rows in columns])
     due = np.array([[row[5] for row in rows] for rows in columns])
     last = np.array([[bool(row[6]) for row in rows] for rows in columns])
@@ -146,7 +158,7 @@ def drawn_bars(r: Random, n_bars: int, asked: list[Instrument], prices: list[flo
 
 
 def column(
-    r: Random, n_bars: int, end: int, one: Instrument, price: float, width: float, wild: float, money: float
+    r: Random, n_bars: int, end: int, one: Instrument, price: float, temper: tuple[float, float, float], money: float
 ) -> list[tuple[float, ...]]:
     """(open, high, low, close, volume, funding due, last) of one instrument, bar by bar; its last is ``end`` - 1."""
     rows, halted = [], 0
@@ -157,7 +169,7 @@ def column(
         if k >= end or (halted and not (last and r.random() < 0.8)):
             rows.append((*NO_PRICES, due, float(last)))
             continue
-        candle = prices_of_bar(r, price, width, wild, one.tick)
+        candle = prices_of_bar(r, price, temper, one.tick)
         price = candle[3]
         rows.append((*candle, volume(r, one, money / price), due, float(last)))
     return rows
@@ -175,15 +187,17 @@ def volume(r: Random, one: Instrument, units: float) -> float:
     return 0.0 if r.random() < 0.04 else on_grid(written(units * 10.0 ** r.uniform(-0.7, 2), 5), one.lot)
 
 
-def prices_of_bar(r: Random, before: float, width: float, wild: float, tick: float) -> tuple[float, ...]:
+def prices_of_bar(r: Random, before: float, temper: tuple[float, float, float], tick: float) -> tuple[float, ...]:
     """Open, high, low and close: on the grid nine times of ten, wild now and then."""
+    width, wild, leverage = temper
     first = before * math.exp(width * r.choice((0.0, 0.1, 0.3, 2.0)) * r.gauss(0, 1))
     final = first if r.random() < 0.06 else first * math.exp(width * r.gauss(0, 1))
     top, bottom = max(first, final), min(first, final)
     high = top * math.exp(width * r.choice((0.0, 0.3, 1.0)) * abs(r.gauss(0, 1)))
     low = bottom * math.exp(-width * r.choice((0.0, 0.3, 1.0)) * abs(r.gauss(0, 1)))
     if r.random() < wild:
-        low, high = (bottom * r.uniform(0.2, 0.95), high) if r.random() < 0.5 else (low, top * r.uniform(1.05, 3.0))
+        fall = r.uniform(0.05, 0.8) if r.random() < 0.4 else 0.8 * r.uniform(0.5, 2.0) / (leverage + 1.0)
+        low, high = (bottom * (1.0 - fall), high) if r.random() < 0.5 else (low, top / (1.0 - fall))
         final = r.choice((low, high, final, r.uniform(low, high)))
     four = [max(p, 20 * tick) for p in (first, high, low, final)]
     off = tick == 0.0 or r.random() < 0.1

@@ -151,6 +151,8 @@ def better(w: Work, i: int, limit: Decimal, taking: Decimal, side: int) -> bool:
     """Whether a limit is better than what taking would pay: in ticks where there are any."""
     tick = w.book.listings[i].tick
     if tick:
+        if steps(limit, tick) == steps(taking, tick) and w.book.half_spread:
+            w.note("limit just at what taking pays")
         return steps(limit, tick) * side < steps(taking, tick) * side
     return w.below(limit * side, taking * side, taking, "limit at what taking pays")
 
@@ -170,6 +172,8 @@ def small(w: Work, plan: Plan, size: Decimal) -> bool:
     """5. Whether a fill is below the minimum amount: in lots where there are any."""
     listing = w.book.listings[plan.i]
     if listing.lot:
+        if size == listing.min_amount:
+            w.note("just the minimum amount")
         return steps(size, listing.lot) < steps(listing.min_amount, listing.lot)
     return w.below(size, listing.min_amount, size, "minimum amount") if listing.min_amount else False
 
