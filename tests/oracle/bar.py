@@ -141,7 +141,7 @@ def fitted(w: Work, plans: list[Plan], room: Decimal, terms: Decimal, when: str)
     if need > 0 and w.below(room, need, terms + need, "room"):
         share = max(ZERO, room * SAFE) / need
         w.note(f"scaled {when}" if share else f"no room {when}")
-        noise = ROUNDING * (terms + need) / need
+        noise = ROUNDING * (terms + need) / need if share else ZERO
         sizes = [scaled(w, plan, share, noise) for plan in plans]
     return [kept(w, plan, size) for plan, size in zip(plans, sizes, strict=True)]
 

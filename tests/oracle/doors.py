@@ -9,7 +9,7 @@ import numpy as np
 
 from qframe_rl.kernel.rules import rules_of
 from qframe_rl.kernel.settle import settle as settled_by_kernel
-from qframe_rl.types import Account, Bar, Fills, Orders
+from qframe_rl.types import PER_INSTRUMENT, Account, Bar, Fills, Orders
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.oracle.bar import settle
 from tests.oracle.draws import Scene
@@ -22,9 +22,11 @@ class Door(Protocol):
 
     account: Account
 
-    def step(self, orders: Orders, bar: Bar) -> Fills: ...
+    def step(self, orders: Orders, bar: Bar) -> Fills:
+        """Settle one bar."""
 
-    def over(self, expected: bool) -> bool: ...
+    def over(self, expected: bool) -> bool:
+        """Whether the account is over; ``expected`` where the door does not say."""
 
 
 class VenueDoor:
@@ -56,6 +58,24 @@ class SettleDoor:
 
     def over(self, expected: bool) -> bool:
         return expected
+
+
+class OracleDoor:
+    """The oracle in the kernel's place: its account is in doubles between the bars."""
+
+    def __init__(self, scene: Scene):
+        self.book, self.account = rulebook(scene), scene.account
+        self.state, self.terminated = State.of(scene.account), False
+
+    def step(self, orders: Orders, bar: Bar) -> Fills:
+        outcome = outcome_of(self.book, resumed(self.account, self.state), orders, bar)
+        self.state, self.terminated = outcome.state, outcome.terminated
+        self.account = account_of(outcome.state)
+        columns = [[float(getattr(fill, name)) for name in PER_INSTRUMENT] for fill in outcome.fills]
+        return Fills.of(np.array(columns), np.array(float(outcome.absorbed)), np.array(float(outcome.interest)))
+
+    def over(self, expected: bool) -> bool:
+        return self.terminated
 
 
 def kernel_door(scene: Scene) -> Door:

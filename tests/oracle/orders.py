@@ -154,6 +154,8 @@ def better(w: Work, i: int, limit: Decimal, taking: Decimal, side: int) -> bool:
         if steps(limit, tick) == steps(taking, tick) and w.book.half_spread:
             w.note("limit just at what taking pays")
         return steps(limit, tick) * side < steps(taking, tick) * side
+    if taking == w.candles[i].open:
+        return limit * side < taking * side
     return w.below(limit * side, taking * side, taking, "limit at what taking pays")
 
 
@@ -175,6 +177,8 @@ def small(w: Work, plan: Plan, size: Decimal) -> bool:
         if size == listing.min_amount:
             w.note("just the minimum amount")
         return steps(size, listing.lot) < steps(listing.min_amount, listing.lot)
+    if size in (abs(w.orders[plan.i].quantity), reducible(w, plan.i, plan.side)):
+        return size < listing.min_amount
     return w.below(size, listing.min_amount, size, "minimum amount") if listing.min_amount else False
 
 

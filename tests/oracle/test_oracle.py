@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.oracle.coverage import tried
+from tests.oracle.floors import FLOORS
 from tests.oracle.walks import compared
 
 N_SEQUENCES, N_BLOCKS = 2000, 4
@@ -23,9 +24,6 @@ def test_kernel_and_oracle_agree(block: int) -> None:
     wrong = [walk for walk in walks if walk.found]
     assert not wrong, f"{len(wrong)} of {len(walks)} sequences differ; the first:\n{wrong[0].found}"
     assert sum(walk.flipped for walk in walks) <= EDGES * sum(walk.bars for walk in walks)
-
-
-FLOORS = Counter[str]()
 
 
 @pytest.mark.slow

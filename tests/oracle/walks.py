@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations
 from random import Random
@@ -34,14 +35,14 @@ class Walk:
     notes: Counter[str] = field(default_factory=Counter)
 
 
-def compared(seed: int, free: bool = False) -> Walk:
-    """Walk both through the sequence of a seed; ``free``: the oracle goes on from its own account.
+def compared(seed: int, free: bool = False, opened: Callable[[Scene], Door] = kernel_door) -> Walk:
+    """Walk a door and the oracle through the sequence of a seed; ``free``: the oracle goes on from its own account.
 
     The oracle begins each bar with the kernel's account (but for money on its way, which an account does not show:
     that is the oracle's own). The walk ends with the account, or at the first difference.
     """
     drawn, r, walk = scene(seed, N_BARS), Random(seed + SALT), Walk(seed)
-    book, door = rulebook(drawn), kernel_door(drawn)
+    book, door = rulebook(drawn), opened(drawn)
     state, tradable = State.of(drawn.account), ~np.isnan(drawn.account.mark)
     for bar in drawn.bars:
         orders = drawn_orders(r, drawn, door.account, tradable, bar)
@@ -52,7 +53,7 @@ def compared(seed: int, free: bool = False) -> Walk:
         walk.bars, tradable = walk.bars + 1, traded(bar)
         walk.notes += outcome.notes
         if found:
-            walk.found = described(seed, walk, drawn, before, orders, bar, found)
+            walk.found = described(walk, drawn, before, orders, bar, outcome, found)
             break
         walk.flipped += matched is not outcome
         state = matched.state
@@ -77,16 +78,18 @@ def matching(
     return outcome, found
 
 
-def described(seed: int, walk: Walk, drawn: Scene, before: State, orders: Orders, bar: Bar, found: list[str]) -> str:
+def described(
+    walk: Walk, drawn: Scene, before: State, orders: Orders, bar: Bar, outcome: Outcome, found: list[str]
+) -> str:
     """All that is needed to work the bar out by hand."""
-    return "\n".join(
-        (
-            f"seed {seed}, bar {walk.bars - 1}:",
-            *(f"  {text}" for text in found),
-            f"  rules {drawn.rules}",
-            *(f"  {one}" for one in drawn.instruments),
-            f"  before {before}",
-            f"  orders {orders}",
-            f"  bar {bar}",
-        )
+    lines = (
+        f"seed {walk.seed}, bar {walk.bars - 1}:",
+        *(f"  {text}" for text in found),
+        f"  what the oracle did: {dict(outcome.notes)}, edges {outcome.edges}",
+        f"  rules {drawn.rules}",
+        *(f"  {one}" for one in drawn.instruments),
+        f"  before {before}",
+        f"  orders {orders}",
+        f"  bar {bar}",
     )
+    return "\n".join(lines)

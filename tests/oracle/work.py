@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from tests.oracle.grids import ZERO, down, settled, tolerance
 from tests.oracle.records import Candle, Fill, Order, Rulebook, State
 
-EDGE = Decimal("1e-12")
+EDGE = Decimal("1e-13")
 """Two sums of money closer than this, relative to their terms, lie on a knife's edge."""
 ROUNDING = Decimal("4e-15")
 """What a dozen roundings of doubles can amount to, relative to the largest term."""
