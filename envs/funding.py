@@ -16,6 +16,8 @@ from qframe_rl.config import Ref, UserError
 from qframe_rl.gym.market import Market, MarketConfig, market
 from qframe_rl.types import Instrument
 
+VERSION = 1
+
 
 class Config(MarketConfig):
     """One account with two wallets."""
@@ -27,6 +29,8 @@ class Config(MarketConfig):
     """Cap on the perpetuals' gross notional over their margin when a position is opened."""
     liquidation_fee_bps: float = Field(default=50.0, ge=0.0, lt=1000.0)
     """Fee on a liquidated perpetual, basis points of notional."""
+    margin_earns: bool = False
+    """Whether money that is locked as margin earns the cash rate as idle cash does; on most venues it does not."""
     transfer_bars: int = Field(default=1, ge=0)
     """Bars until what a coin was sold for can serve as margin; a further sale makes all of it wait anew."""
     spot_fee_bps: float | None = Field(default=None, ge=0.0, lt=1000.0)
@@ -58,6 +62,7 @@ def make(config: Config, instruments: tuple[Instrument, ...], columns: tuple[str
         liquidation_fee=config.liquidation_fee_bps / 1e4,
         owned=tuple(i.kind == "spot" for i in instruments),
         transfer_bars=config.transfer_bars,
+        margin_earns=config.margin_earns,
     )
 
 

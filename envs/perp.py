@@ -8,6 +8,8 @@ from qframe_rl.config import Ref
 from qframe_rl.gym.market import Market, MarketConfig, market
 from qframe_rl.types import Instrument
 
+VERSION = 1
+
 
 class Config(MarketConfig):
     """One cross-margined account."""
@@ -18,6 +20,8 @@ class Config(MarketConfig):
     """Cap on gross notional over equity when a position is opened."""
     liquidation_fee_bps: float = Field(default=50.0, ge=0.0, lt=1000.0)
     """Fee on a liquidated position, basis points of notional."""
+    margin_earns: bool = False
+    """Whether money that is locked as margin earns the cash rate as idle cash does; on most venues it does not."""
 
 
 def make(config: Config, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int) -> Market:
@@ -31,4 +35,5 @@ def make(config: Config, instruments: tuple[Instrument, ...], columns: tuple[str
         leverage=config.leverage,
         shorting=True,
         liquidation_fee=config.liquidation_fee_bps / 1e4,
+        margin_earns=config.margin_earns,
     )

@@ -6,6 +6,8 @@ from qframe_rl.config import Ref
 from qframe_rl.gym.market import Market, MarketConfig, market
 from qframe_rl.types import Instrument
 
+VERSION = 1
+
 
 class Config(MarketConfig):
     """Long-only weights that sum to one with cash."""

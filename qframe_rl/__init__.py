@@ -1,6 +1,6 @@
 """QFrame RL: reinforcement-learning environments for crypto trading, with one path from training to paper trading.
 
-Importing the package makes the markets of the catalogue known to Gymnasium: ``gymnasium.make("QFrame/Spot-v0")``.
+Importing the package makes the markets of the catalogue known to Gymnasium: ``gymnasium.make("QFrame/Spot-v1")``.
 """
 
 import gymnasium

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.rays import one_ray
 
 # As many workers as cores: threads of OpenMP would wait for each other; tests of deep agents took four times as long.
 # Read when PyTorch is imported, here and in every process that a test begins.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes depends on the machine and on what was compiled before.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ def test_every_file_is_a_name_and_has_what_it_needs() -> None:
 
 
 def test_ids_state_the_version() -> None:
-    assert catalog.env_id("spot") == "QFrame/Spot-v0"
+    assert catalog.env_id("spot") == "QFrame/Spot-v1"
 
 
 def test_another_packages_folder_of_the_same_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

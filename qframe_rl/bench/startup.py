@@ -17,7 +17,7 @@ from qframe_rl.runner.log import Screen
 _ROOT = Path(__file__).resolve().parents[2]
 _STEP = """
 import gymnasium, qframe_rl
-envs = gymnasium.make_vec("QFrame/Perp-v0", num_envs=64)
+envs = gymnasium.make_vec("QFrame/Perp-v1", num_envs=64)
 envs.reset(seed=0)
 envs.step(envs.action_space.sample())
 """

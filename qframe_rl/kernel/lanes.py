@@ -14,18 +14,23 @@ import math
 import numpy as np
 
 from qframe_rl.jit import inlined
+from qframe_rl.kernel.grid import below, down, passes, reaches, snapped, up
 from qframe_rl.kernel.rules import (
+    EXEMPT,
     HALF_SPREAD,
     IMPACT,
     LIQUIDATION,
     LOCKED,
-    LOT,
+    LOT_SCALE,
+    LOT_STEP,
     MAINTENANCE,
     MAKER,
+    MIN_AMOUNT,
     MIN_NOTIONAL,
     OWNED,
     TAKER,
-    TICK,
+    TICK_SCALE,
+    TICK_STEP,
     TRANSFER,
     VOLUME_SHARE,
 )
@@ -33,16 +38,16 @@ from qframe_rl.types import Float
 
 LANES = 64
 # Rows of an account.
-CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT, EARNED, EARNS = (
-    LANES * k for k in range(14)
+CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT, EARNED = (
+    LANES * k for k in range(13)
 )
-ACCOUNT = LANES * 14
-# Rows of an instrument: the bar, the position, the order, its terms, what became of it.
+ACCOUNT = LANES * 13
+# Rows of an instrument: the bar, the position, the order, its terms, what became of it, what the bar meets later.
 (
     OPEN, HIGH, LOW, CLOSE, VOLUME, DUE, FINAL, HELD, MARK, ASKED, LIMIT, STOP, SIZE, CLOSING, AT, RATE, BASE, WORTH,
-    FILLED, FEE, PAID, FORCED, FORCED_AT,
-) = (LANES * k for k in range(23))  # fmt: skip
-INSTRUMENT = LANES * 23
+    FILLED, FEE, PAID, FORCED, FORCED_AT, RESTING, WORST_AT, EARNS,
+) = (LANES * k for k in range(26))  # fmt: skip
+INSTRUMENT = LANES * 26
 # Head-room that keeps sums of products on the safe side of a bound.
 _MARGIN = 1.0 - 1e-12
 
@@ -75,15 +80,15 @@ def price(v: Float, w: Float, rule: Float, shorting: bool) -> None:
     """Pay funding; write the order's size in whole lots, its closing part and its terms as a market order."""
     for k in range(LANES):
         v[PAID + k] = v[HELD + k] * v[DUE + k]
-        v[FORCED + k] = v[FORCED_AT + k] = 0.0
+        v[FORCED + k] = v[FORCED_AT + k] = v[RESTING + k] = 0.0
     for k in range(LANES):
         w[CASH + k] -= v[PAID + k]
         w[ROOM + k] -= v[PAID + k]
     for k in range(LANES):
         v[BASE + k] = v[OPEN + k] if _live(v[ASKED + k], v[OPEN + k], v[VOLUME + k]) else 0.0
-    _size(v, rule[VOLUME_SHARE], rule[LOT], shorting and rule[OWNED] == 0.0)
+    _size(v, rule[VOLUME_SHARE], rule[LOT_STEP], rule[LOT_SCALE], shorting and rule[OWNED] == 0.0)
     for k in range(LANES):
-        v[AT + k] = _taken(v[SIZE + k], v[BASE + k], v[VOLUME + k], rule[HALF_SPREAD], rule[IMPACT])
+        v[AT + k] = taken(v[SIZE + k], v[BASE + k], v[VOLUME + k], rule[HALF_SPREAD], rule[IMPACT])
         v[RATE + k] = rule[TAKER]
 
 
@@ -94,12 +99,12 @@ def _live(asked: float, opening: float, volume: float) -> bool:
 
 
 @inlined
-def _size(v: Float, volume_share: float, lot: float, shorting: bool) -> None:
-    """Cap each order at a share of the bar's volume and round it toward zero to whole lots; a full close is exact.
+def _size(v: Float, volume_share: float, step: float, scale: float, shorting: bool) -> None:
+    """Cap each order at a share of the bar's volume and round it toward zero to whole lots.
 
-    The tolerance of the rounding forgives one ulp of a product such as 3 x 0.1.
+    Without lots, what closes a position but for a rounding closes it.
     """
-    unit = lot if lot > 0.0 else 1.0
+    lotted, unit = step > 0.0, step if step > 0.0 else 1.0
     for k in range(LANES):
         side = 1.0 if v[ASKED + k] > 0.0 else -1.0
         opposite = -side * v[HELD + k]
@@ -109,16 +114,16 @@ def _size(v: Float, volume_share: float, lot: float, shorting: bool) -> None:
         size = size if size < cap else cap
         owned = size if size < opposite else opposite
         size = owned if (not shorting) & (side < 0.0) else size
-        lots = np.floor(size / unit + 1e-9) * unit
-        lots = lots if lot > 0.0 else size
-        size = lots if abs(size - opposite) > 1e-9 * opposite else opposite
+        lots = down(size, unit, scale)
+        exact = size if abs(size - opposite) > 1e-9 * opposite else opposite
+        size = lots if lotted else exact
         size = size if v[BASE + k] > 0.0 else 0.0
         v[SIZE + k] = side * size
         v[CLOSING + k] = side * (size if size < opposite else opposite)
 
 
 @inlined
-def _taken(size: float, base: float, volume: float, half_spread: float, impact: float) -> float:
+def taken(size: float, base: float, volume: float, half_spread: float, impact: float) -> float:
     """Price of taking ``size`` from the book: half the spread and square-root impact worse than ``base``."""
     side = 1.0 if size > 0.0 else -1.0
     slip = half_spread + impact * math.sqrt(abs(size) / (volume if volume > 0.0 else 1.0))
@@ -127,36 +132,76 @@ def _taken(size: float, base: float, volume: float, half_spread: float, impact: 
 
 @inlined
 def condition(v: Float, k: int, rule: Float) -> None:
-    """Replace the terms of one order by those of its limit or stop; an order that does not fill has size 0.
+    """Move an order that the open does not meet out of the way: to RESTING if the bar meets it later, else away.
 
-    A stop triggers on the bar's extreme and takes from the worse of open and stop. A limit that a market order at the
-    open would meet takes as that order does; else it rests, and fills at the limit if the bar trades through it.
+    A limit that a market order at the open would meet, and a stop that the open has reached, are orders at the open.
     """
     size, limit, stop = v[SIZE + k], v[LIMIT + k], v[STOP + k]
     if size == 0.0 or (math.isnan(limit) and math.isnan(stop)):
         return
     side = 1.0 if size > 0.0 else -1.0
-    if not math.isnan(stop):
-        touched = v[HIGH + k] >= stop if side > 0.0 else v[LOW + k] <= stop
-        fills = touched and math.isnan(limit)
-        v[BASE + k] = max(v[BASE + k], stop) if side > 0.0 else min(v[BASE + k], stop)
-        v[AT + k] = _taken(size, v[BASE + k], v[VOLUME + k], rule[HALF_SPREAD], rule[IMPACT])
-    else:
-        tick = rule[TICK]
-        if tick > 0.0:
-            limit = (np.floor(limit / tick + 1e-9) if side > 0.0 else np.ceil(limit / tick - 1e-9)) * tick
-        fills = True
-        if side * (limit - v[AT + k]) < 0.0:
-            fills = v[LOW + k] < limit if side > 0.0 else v[HIGH + k] > limit
-            v[AT + k], v[RATE + k], v[BASE + k] = limit, rule[MAKER], 0.0
-    if not fills:
-        v[SIZE + k] = v[CLOSING + k] = 0.0
+    step, scale = rule[TICK_STEP], rule[TICK_SCALE]
+    met = False
+    if math.isnan(limit):
+        # A stop takes, from where it is triggered.
+        if step > 0.0:
+            stop = up(stop, step, scale) if side > 0.0 else down(stop, step, scale)
+        if reaches(v[OPEN + k], stop, side, step, scale):
+            return
+        met = reaches(v[HIGH + k] if side > 0.0 else v[LOW + k], stop, side, step, scale)
+        v[AT + k], v[BASE + k] = taken(size, stop, v[VOLUME + k], rule[HALF_SPREAD], rule[IMPACT]), stop
+    elif math.isnan(stop):
+        if step > 0.0:
+            limit = down(limit, step, scale) if side > 0.0 else up(limit, step, scale)
+        if side * (limit - v[AT + k]) >= 0.0:
+            return
+        met = passes(v[LOW + k] if side > 0.0 else v[HIGH + k], limit, -side, step, scale)
+        v[AT + k], v[RATE + k], v[BASE + k] = limit, rule[MAKER], 0.0
+    v[RESTING + k] = size if met else 0.0
+    v[SIZE + k] = v[CLOSING + k] = 0.0
 
 
 @inlined
-def _sure(v: Float, k: int, least: float) -> float:
-    """Closing part of an order that will not be dropped for being worth less than ``least``."""
-    return v[CLOSING + k] if abs(v[SIZE + k]) * v[AT + k] >= least else 0.0
+def closing_of(size: float, held: float) -> float:
+    """Part of an order that reduces its position, signed."""
+    side = 1.0 if size > 0.0 else -1.0
+    opposite = -side * held
+    least = abs(size) if abs(size) < opposite else opposite
+    return side * least if opposite > 0.0 else 0.0
+
+
+@inlined
+def allowed(size: float, closing: float, at: float, rule: Float) -> float:
+    """What an exchange takes of an order: all, nothing if it is too small, or the part that closes a contract."""
+    enough = (abs(size) >= rule[MIN_AMOUNT]) & (abs(size) * at >= rule[MIN_NOTIONAL] * _MARGIN)
+    alone = (rule[EXEMPT] != 0.0) & (abs(closing) >= rule[MIN_AMOUNT])
+    return size if enough else (closing if alone else 0.0)
+
+
+@inlined
+def _sure(v: Float, k: int, rule: Float) -> float:
+    """Closing part of an order that will not be dropped for being too small."""
+    closing = v[CLOSING + k]
+    return closing if allowed(v[SIZE + k], closing, v[AT + k], rule) != 0.0 else 0.0
+
+
+@inlined
+def loss_of(closing: float, at: float, worth: float, rate: float) -> float:
+    """Cost of a closing part: its fee, and what its price is worse by than what the position is worth."""
+    worse = closing * (at - worth)
+    return (worse if worse > 0.0 else 0.0) + abs(closing) * at * rate
+
+
+@inlined
+def need_of(opening: float, at: float, worth: float, rate: float, leverage: float) -> float:
+    """What an opening part of a contract takes of the room: its value, and its costs at full leverage.
+
+    No credit is given for a price that is better than what the position will be worth.
+    """
+    worse = opening * (at - worth)
+    dearer = at if at > worth else worth
+    notional = abs(opening) * (worth if worse >= 0.0 else dearer)
+    return notional + leverage * ((worse if worse > 0.0 else 0.0) + abs(opening) * at * rate)
 
 
 @inlined
@@ -180,30 +225,30 @@ def earn(n: int, w: Float, table: Float, spot: bool) -> None:
                 held = v[HELD + k]
                 term = unlocked(held, v[MARK + k], locked)
                 w[EARNED + k] += term if held != 0.0 else 0.0
+    first = w[ACCOUNT:]
     for k in range(LANES):
         idle = w[EARNED + k]
-        w[EARNED + k] = (idle if idle > 0.0 else 0.0) * w[EARNS + k]
+        w[EARNED + k] = (idle if idle > 0.0 else 0.0) * first[EARNS + k]
 
 
 @inlined
-def need_cash(v: Float, w: Float, least: float) -> None:
+def need_cash(v: Float, w: Float, rule: Float) -> None:
     """Take the closing part off ROOM, the cash there is, and add what the opening part costs to NEED.
 
-    ``least`` is the minimum notional: what an order that is dropped would bring pays for nothing.
+    What an order that is dropped would bring pays for nothing.
     """
     for k in range(LANES):
-        closing = _sure(v, k, least)
+        closing = _sure(v, k, rule)
         w[ROOM + k] -= closing * v[AT + k] + abs(closing) * v[AT + k] * v[RATE + k]
     for k in range(LANES):
         w[NEED + k] += (v[SIZE + k] - v[CLOSING + k]) * v[AT + k] * (1.0 + v[RATE + k])
 
 
 @inlined
-def need_margin(v: Float, w: Float, leverage: float, least: float) -> None:
+def need_margin(v: Float, w: Float, leverage: float, rule: Float) -> None:
     """Add the position to ROOM, the equity at the open less costs, what is kept of it to GROSS, the opening to NEED.
 
-    No credit is given for a limit that is better than the open, nor for a close that is dropped as it is worth less
-    than ``least``.
+    No credit is given for a close that is dropped as it is too small.
     """
     for k in range(LANES):
         v[WORTH + k] = v[OPEN + k] if v[OPEN + k] == v[OPEN + k] else v[MARK + k]
@@ -213,21 +258,15 @@ def need_margin(v: Float, w: Float, leverage: float, least: float) -> None:
         w[ROOM + k] += term if held != 0.0 else 0.0
     for k in range(LANES):
         held = v[HELD + k]
-        term = abs(held + _sure(v, k, least)) * v[WORTH + k]
+        term = abs(held + _sure(v, k, rule)) * v[WORTH + k]
         w[GROSS + k] += term if held != 0.0 else 0.0
     for k in range(LANES):
         closing = v[CLOSING + k]
-        worse = closing * (v[AT + k] - v[WORTH + k])
-        term = (worse if worse > 0.0 else 0.0) + abs(closing) * v[AT + k] * v[RATE + k]
+        term = loss_of(closing, v[AT + k], v[WORTH + k], v[RATE + k])
         w[ROOM + k] -= term if closing != 0.0 else 0.0
     for k in range(LANES):
         opening = v[SIZE + k] - v[CLOSING + k]
-        at = v[AT + k]
-        worth = v[WORTH + k]
-        worse = opening * (at - worth)
-        dearer = at if at > worth else worth
-        notional = abs(opening) * (worth if worse >= 0.0 else dearer)
-        term = notional + leverage * ((worse if worse > 0.0 else 0.0) + abs(opening) * at * v[RATE + k])
+        term = need_of(opening, v[AT + k], v[WORTH + k], v[RATE + k], leverage)
         w[NEED + k] += term if opening != 0.0 else 0.0
 
 
@@ -255,55 +294,71 @@ def move(v: Float, w: Float, rule: Float) -> None:
 
 
 @inlined
+def share_of(need: float, room: float) -> float:
+    """Share of opening parts that fits: 2 where all of it does."""
+    over = need > room * _MARGIN
+    share = room / (need if over else 1.0)
+    share = share if share > 0.0 else 0.0
+    return share * _MARGIN if over else 2.0
+
+
+@inlined
 def share_out(w: Float, leverage: float, spot: bool) -> None:
-    """Share of the opening parts that fits: 2 where all of it does."""
+    """Write the share of the opening parts that fits."""
     for k in range(LANES):
         room = w[ROOM + k] if spot else leverage * w[ROOM + k] - w[GROSS + k]
-        need = w[NEED + k]
-        over = need > room * _MARGIN
-        share = room / (need if over else 1.0)
-        share = share if share > 0.0 else 0.0
-        w[SHARE + k] = share * _MARGIN if over else 2.0
+        w[SHARE + k] = share_of(w[NEED + k], room)
+
+
+@inlined
+def shrunk(size: float, closing: float, share: float, step: float, scale: float) -> float:
+    """The closing part, and the share of the opening part, down to whole lots."""
+    opening = size - closing
+    fits = abs(opening) * share
+    lots = below(fits, step if step > 0.0 else 1.0, scale)
+    fits = lots if step > 0.0 else fits
+    fits = closing + (fits if opening > 0.0 else -fits)
+    return (fits if share <= 1.0 else size) if opening != 0.0 else size
 
 
 @inlined
 def fill(v: Float, w: Float, rule: Float) -> None:
-    """Fill the closing part and the share of the opening part that fits, at the price of the final size.
-
-    What is worth less than the minimum notional is dropped.
-    """
-    _shrink(v, w, rule[LOT])
+    """Fill the closing part and the share of the opening part that fits, at the price of the final size."""
+    step, scale = rule[LOT_STEP], rule[LOT_SCALE]
     for k in range(LANES):
-        again = _taken(v[FILLED + k], v[BASE + k], v[VOLUME + k], rule[HALF_SPREAD], rule[IMPACT])
-        v[AT + k] = again if v[BASE + k] > 0.0 else v[AT + k]
+        v[FILLED + k] = shrunk(v[SIZE + k], v[CLOSING + k], w[SHARE + k], step, scale)
+    _price_again(v, rule)
+    changed = 0
     for k in range(LANES):
-        notional = abs(v[FILLED + k]) * v[AT + k]
-        enough = notional >= rule[MIN_NOTIONAL]
-        v[FEE + k] = notional * v[RATE + k] if enough else 0.0
-        v[FILLED + k] = v[FILLED + k] if enough else 0.0
+        size = v[FILLED + k]
+        takes = allowed(size, v[CLOSING + k], v[AT + k], rule)
+        changed += 1 if (takes != size) & (takes != 0.0) else 0
+        v[FILLED + k] = takes
+    if changed > 0:
+        _price_again(v, rule)
+    for k in range(LANES):
+        v[FEE + k] = abs(v[FILLED + k]) * v[AT + k] * v[RATE + k]
     for k in range(LANES):
         w[CASH + k] -= v[FILLED + k] * v[AT + k] + v[FEE + k]
     for k in range(LANES):
-        held = v[HELD + k] + v[FILLED + k]
-        held = 0.0 if abs(held) < 0.5 * rule[LOT] else held
+        held = after(v[HELD + k], v[FILLED + k], step, scale)
         v[HELD + k] = held if v[FILLED + k] != 0.0 else v[HELD + k]
 
 
 @inlined
-def _shrink(v: Float, w: Float, lot: float) -> None:
-    """Write the size to fill: the closing part, and the share of the opening part, down to whole lots."""
-    unit = lot if lot > 0.0 else 1.0
+def _price_again(v: Float, rule: Float) -> None:
+    """Write the prices of what fills by taking; those of orders that rest stay as they are."""
     for k in range(LANES):
-        share = w[SHARE + k]
-        size = v[SIZE + k]
-        closing = v[CLOSING + k]
-        opening = size - closing
-        fits = abs(opening) * share
-        lots = np.floor(fits / unit) * unit
-        fits = lots if lot > 0.0 else fits
-        fits = closing + (fits if opening > 0.0 else -fits)
-        fits = fits if share <= 1.0 else size
-        v[FILLED + k] = fits if opening != 0.0 else size
+        again = taken(v[FILLED + k], v[BASE + k], v[VOLUME + k], rule[HALF_SPREAD], rule[IMPACT])
+        v[AT + k] = again if (v[BASE + k] > 0.0) & (v[FILLED + k] != 0.0) else v[AT + k]
+
+
+@inlined
+def after(held: float, filled: float, step: float, scale: float) -> float:
+    """Position after a fill: whole lots where it counts as them."""
+    held = held + filled
+    lots = snapped(held, step if step > 0.0 else 1.0, scale)
+    return lots if step > 0.0 else held
 
 
 @inlined
@@ -344,14 +399,21 @@ def liquidate(n: int, w: Float, k: int, table: Float) -> None:
 
     Coins that are owned, and what they were sold for as long as it is on its way, are out of the venue's reach.
     """
-    if w[CASH + k] - w[MOVING + k] + w[WORST + k] >= w[MARGIN + k]:
-        return
+    if w[CASH + k] - w[MOVING + k] + w[WORST + k] < w[MARGIN + k]:
+        close_out(n, w, k, table)
+
+
+@inlined
+def close_out(n: int, w: Float, k: int, table: Float) -> None:
+    """Close the contracts of lane ``k`` at the prices in WORTH, with the liquidation fee."""
+    closed = False
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         if v[HELD + k] != 0.0 and table[a, OWNED] == 0.0:
-            w[RUINED + k] = 1.0
+            closed = True
             force(v, w, k, v[WORTH + k], table[a, LIQUIDATION])
-    if w[RUINED + k] > 0.0:
+    if closed:
+        w[RUINED + k] = 1.0
         _absorb(w, k)
 
 

@@ -39,7 +39,8 @@ from qframe_rl.kernel.columns import (
     STOP,
 )
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
-from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MIN_NOTIONAL, OWNED, TAKER
+from qframe_rl.kernel.resting import rest
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, OWNED, TAKER
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Bool, Float, Int
 
 
@@ -60,7 +61,7 @@ def settle_rows(
     """Settle bar ``row[b]`` for every active account.
 
     ``account`` (B, 8) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9) overwritten; ``orders`` is
-    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 13); ``work`` is `lanes.scratch`. Columns
+    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 17); ``work`` is `lanes.scratch`. Columns
     are named in `qframe_rl.kernel.columns`.
     """
     n = holding.shape[1]
@@ -68,15 +69,16 @@ def settle_rows(
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         _take_accounts(first, count, work, account)
-        earning = _take_cash_rates(first, count, work, bars, row, 0)
-        last = False
+        last = limited = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             _take_holding(a, first, count, v, holding)
-            limited = _take_orders(a, first, count, v, orders)
-            last = _take_bars(a, first, count, v, bars, row, 0) or last
-            _price(count, v, work, table[a], leverage, shorting, spot, limited)
-        _fill(n, count, work, table, leverage, spot, last, earning)
+            priced = _take_orders(a, first, count, v, orders)
+            ends, earns = _take_bars(a, first, count, v, bars, row, 0)
+            last, earning = last or ends, earning or earns
+            _price(count, v, work, table[a], leverage, shorting, spot, priced)
+            limited = limited or priced
+        _fill(n, count, work, table, leverage, spot, limited, last, earning)
         _give(n, first, count, work, account, holding, active)
         _report(n, first, count, work, active, table, fills)
 
@@ -109,18 +111,18 @@ def advance_rows(
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         _take_accounts(first, count, work, account)
-        earning = _take_cash_rates(first, count, work, bars, row, 1)
-        last = False
+        last = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             _take_holding(a, first, count, v, holding)
             _take_targets(a, first, count, v, target, bars, row)
-            last = _take_bars(a, first, count, v, bars, row, 1) or last
+            ends, earns = _take_bars(a, first, count, v, bars, row, 1)
+            last, earning = last or ends, earning or earns
             lanes.aim(v, work, band)
             if limited:
                 _limit(a, first, count, v, offset)
             _price(count, v, work, table[a], leverage, shorting, spot, limited)
-        _fill(n, count, work, table, leverage, spot, last, earning)
+        _fill(n, count, work, table, leverage, spot, limited, last, earning)
         _give(n, first, count, work, account, holding, active)
         if recorded:
             _report(n, first, count, work, active, table, fills)
@@ -198,19 +200,6 @@ def _take_accounts(first: int, count: int, w: Float, account: Float) -> None:
 
 
 @inlined
-def _take_cash_rates(first: int, count: int, w: Float, bars: Float, row: Int, ahead: int) -> bool:
-    """Lay out what idle cash earns in the bars ``ahead`` of the accounts' rows; say whether any does."""
-    earning = False
-    for k in range(count):
-        t = np.uintp(min(row[first + k] + ahead, len(bars) - 1))
-        w[lanes.EARNS + k] = bars[t, 0, CASH_RATE]
-        earning = earning or w[lanes.EARNS + k] != 0.0
-    for k in range(count, LANES):
-        w[lanes.EARNS + k] = 0.0
-    return earning
-
-
-@inlined
 def _take_holding(a: int, first: int, count: int, v: Float, holding: Float) -> None:
     """Lay the positions in one instrument out in lanes."""
     for k in range(count):
@@ -245,9 +234,9 @@ def _take_targets(a: int, first: int, count: int, v: Float, target: Float, bars:
 
 
 @inlined
-def _take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, ahead: int) -> bool:
-    """Lay the bars ``ahead`` of the accounts' rows out in lanes; say whether any is the instrument's last."""
-    last = False
+def _take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, ahead: int) -> tuple[bool, bool]:
+    """Lay the bars ``ahead`` of the accounts' rows out; say whether one is the instrument's last, and if cash earns."""
+    last = earning = 0.0
     for k in range(count):
         t = np.uintp(min(row[first + k] + ahead, len(bars) - 1))
         v[lanes.OPEN + k] = bars[t, a, OPEN]
@@ -257,11 +246,13 @@ def _take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, 
         v[lanes.VOLUME + k] = bars[t, a, VOLUME]
         v[lanes.DUE + k] = bars[t, a, DUE]
         v[lanes.FINAL + k] = bars[t, a, FINAL]
-        last = last or v[lanes.FINAL + k] != 0.0
+        v[lanes.EARNS + k] = bars[t, a, CASH_RATE]
+        last += v[lanes.FINAL + k]
+        earning += abs(v[lanes.EARNS + k])
     for k in range(count, LANES):
         v[lanes.OPEN + k] = v[lanes.HIGH + k] = v[lanes.LOW + k] = v[lanes.CLOSE + k] = v[lanes.VOLUME + k] = 1.0
-        v[lanes.DUE + k] = 0.0
-    return last
+        v[lanes.DUE + k] = v[lanes.EARNS + k] = 0.0
+    return last != 0.0, earning != 0.0
 
 
 @inlined
@@ -283,11 +274,11 @@ def _price(
     if limited:
         _condition(count, v, rule)
     if spot:
-        lanes.need_cash(v, w, rule[MIN_NOTIONAL])
+        lanes.need_cash(v, w, rule)
     elif rule[OWNED] != 0.0:
         lanes.need_free_cash(v, w, leverage)
     else:
-        lanes.need_margin(v, w, leverage, rule[MIN_NOTIONAL])
+        lanes.need_margin(v, w, leverage, rule)
 
 
 @compiled
@@ -297,7 +288,9 @@ def _condition(count: int, v: Float, rule: Float) -> None:
 
 
 @inlined
-def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, last: bool, earning: bool) -> None:
+def _fill(
+    n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, limited: bool, last: bool, earning: bool
+) -> None:  # fmt: skip
     """Fill a block's orders, pay interest, liquidate who is short of margin, mark, and pay last bars out."""
     if earning:
         lanes.earn(n, w, table, spot)
@@ -307,7 +300,11 @@ def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: boo
         lanes.fill(v, w, table[a])
         if table[a, OWNED] != 0.0:
             lanes.move(v, w, table[a])
-        elif not spot:
+    if limited:
+        _rest(n, count, w, table, leverage, spot)
+    for a in range(n):
+        v = w[ACCOUNT + a * INSTRUMENT :]
+        if not spot and table[a, OWNED] == 0.0:
             lanes.endanger(v, w, table[a])
         lanes.remark(v)
     if earning:
@@ -317,6 +314,12 @@ def _fill(n: int, count: int, w: Float, table: Float, leverage: float, spot: boo
     if last:
         _pay_out(n, count, w, table)
     lanes.value(n, w)
+
+
+@compiled
+def _rest(n: int, count: int, w: Float, table: Float, leverage: float, spot: bool) -> None:
+    for k in range(count):
+        rest(n, w, k, table, leverage, spot)
 
 
 @compiled

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qframe_rl.kernel.grid import step_of
 from qframe_rl.types import Float, Instrument
 
 # Columns of a rules table (A, N_RULES).
 (
-    LOT, TICK, MIN_NOTIONAL, MAKER, TAKER, HALF_SPREAD, IMPACT, VOLUME_SHARE, MAINTENANCE, LIQUIDATION, OWNED, TRANSFER,
-    LOCKED,
-) = range(13)  # fmt: skip
+    LOT_STEP, LOT_SCALE, TICK_STEP, TICK_SCALE, MIN_AMOUNT, MIN_NOTIONAL, EXEMPT, MAKER, TAKER, HALF_SPREAD, IMPACT,
+    VOLUME_SHARE, MAINTENANCE, LIQUIDATION, OWNED, TRANSFER, LOCKED,
+) = range(17)  # fmt: skip
+
+
+N_SIZES = EXEMPT + 1
+"""The first columns say which sizes and prices an exchange takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,14 +26,24 @@ class Rules:
     """The market rules of an account: one row of numbers per instrument, and what holds for the whole account."""
 
     table: Float
-    """(A, 13): lot, tick, minimum notional, maker fee, taker fee, half-spread, impact coefficient, share of a bar's
-    volume that an order may take, maintenance margin, liquidation fee, whether it is a coin that is owned beside
-    contracts, bars until what it was sold for can serve them, and the share of a position's value that is locked as its
-    margin, which earns no interest. Fees, spread and margin are fractions."""
+    """(A, 17): lot and tick as numerator and power of ten (`qframe_rl.kernel.grid`), minimum amount and notional,
+    whether what closes a position is exempt from the latter, maker fee, taker fee, half-spread, impact coefficient,
+    share of a bar's volume that an order may take, maintenance margin, liquidation fee, whether it is a coin that is
+    owned beside contracts, bars until what it was sold for can serve them, and the share of a position's value that is
+    locked as its margin, which earns no interest. Fees, spread and margin are fractions."""
     leverage: float
     """Cap on gross notional over equity when a position is opened."""
     shorting: bool
     """Whether positions may be negative."""
+
+
+def sizes_of(instruments: tuple[Instrument, ...]) -> Float:
+    """(A, 7) the first columns of A instruments."""
+    rows = [
+        (*step_of(i.lot), *step_of(i.tick), i.min_amount, i.min_notional, float(i.kind == "perpetual"))
+        for i in instruments
+    ]
+    return np.array(rows, dtype=np.float64)
 
 
 def rules_of(
@@ -49,7 +64,7 @@ def rules_of(
     Parameters
     ----------
     instruments
-        The A instruments, with lot, tick, minimum notional, fees and maintenance margin.
+        The A instruments, with lot, tick, minimum amount and notional, fees and maintenance margin.
     half_spread
         Half of the bid-ask spread that market and stop orders pay, fraction of the price.
     impact
@@ -79,9 +94,6 @@ def rules_of(
     """
     rows = [
         (
-            i.lot,
-            i.tick,
-            i.min_notional,
             i.maker_fee,
             i.taker_fee,
             half_spread,
@@ -95,7 +107,7 @@ def rules_of(
         )
         for i, own in zip(instruments, owned or (False,) * len(instruments), strict=True)
     ]
-    table = np.array(rows, dtype=np.float64)
+    table = np.hstack([sizes_of(instruments), np.array(rows, dtype=np.float64)])
     table.setflags(write=False)
     if np.delete(table, MAKER, axis=1).min() < 0.0 or not 0.0 < volume_share <= 1.0 or leverage < 1.0:
         raise ValueError("rates must not be negative, volume_share must lie in (0, 1] and leverage must be at least 1")

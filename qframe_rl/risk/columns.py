@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.kernel.rules import LOT, MIN_NOTIONAL, TICK
+from qframe_rl.kernel.rules import N_SIZES
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import Float, Instrument, Int
+from qframe_rl.types import Float, Int
 
 # Of the limits, (N_TERMS,); what does not bind is infinite.
 (
@@ -41,7 +41,7 @@ class Watch(NamedTuple):
     terms: Float
     """(N_TERMS,) the limits."""
     sizes: Float
-    """(A, 4) lot, tick, minimum notional, and that of an order that closes a position."""
+    """(A, 7) the first columns of market rules: steps and minimums of orders."""
     state: Float
     """(B, N_STATE)."""
     sent: Int
@@ -74,11 +74,6 @@ def terms_of(limits: Limits) -> Float:
     return terms
 
 
-def sizes_of(instruments: tuple[Instrument, ...]) -> Float:
-    """(A, 4) lot, tick, minimum notional, and that of an order that closes a position, of instruments."""
-    return np.array([(i.lot, i.tick, i.min_notional, i.min_notional) for i in instruments], dtype=np.float64)
-
-
 def watch_of(limits: Limits, sizes: Float, n_accounts: int, capacity: int | None = None) -> Watch:
     """Make the memory of B accounts.
 
@@ -87,7 +82,7 @@ def watch_of(limits: Limits, sizes: Float, n_accounts: int, capacity: int | None
     limits
         What binds.
     sizes
-        (A, 4) lot, tick, minimum notional, and that of an order that closes a position.
+        (A, 7) the first columns of market rules.
     n_accounts
         B.
     capacity
@@ -113,7 +108,7 @@ def watch_of(limits: Limits, sizes: Float, n_accounts: int, capacity: int | None
 
 
 def watch_for(limits: Limits, table: Float, n_accounts: int) -> Watch | None:
-    """Make the memory of B accounts under the market rules ``table`` (A, 12); None where no limit binds."""
+    """Make the memory of B accounts under the market rules ``table`` (A, 17); None where no limit binds."""
     if not limits.binding:
         return None
-    return watch_of(limits, table[:, [LOT, TICK, MIN_NOTIONAL, MIN_NOTIONAL]], n_accounts)
+    return watch_of(limits, table[:, :N_SIZES], n_accounts)

@@ -14,6 +14,7 @@ import numpy as np
 
 from qframe_rl.config import UserError
 from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, POSITION, QUANTITY, STOP, opened
+from qframe_rl.kernel.rules import sizes_of
 from qframe_rl.risk.columns import (
     COLLARED,
     DAY_START,
@@ -37,7 +38,6 @@ from qframe_rl.risk.columns import (
     TOO_MUCH,
     WHEN,
     Watch,
-    sizes_of,
     terms_of,
     watch_of,
 )
@@ -125,10 +125,6 @@ class RiskEngine:
     def limits(self, limits: Limits) -> None:
         self._limits = limits
         self._watch.terms[:] = terms_of(limits)
-
-    def close_any(self) -> None:
-        """Count contracts as closable whatever they are worth: an exchange asks nothing of orders that only reduce."""
-        self._watch.sizes[[i.kind == "perpetual" for i in self.instruments], -1] = 0.0
 
     @property
     def state(self) -> State:

@@ -11,7 +11,10 @@ import numpy as np
 
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, POSITION, QUANTITY, STOP
+from qframe_rl.kernel.grid import down, up
+from qframe_rl.kernel.lanes import allowed
 from qframe_rl.kernel.rows import settle_rows, target_rows
+from qframe_rl.kernel.rules import LOT_SCALE, LOT_STEP, TICK_SCALE, TICK_STEP
 from qframe_rl.risk.columns import (
     COLLAR,
     COLLARED,
@@ -52,10 +55,6 @@ from qframe_rl.risk.columns import (
     Watch,
 )
 from qframe_rl.types import CLOSE, DAY, HOUR, Bool, Float, Int
-
-_ULP = 1e-9
-"""Share of a lot that a product such as 3 x 0.1 may miss by; as in the kernel."""
-_LOT, _TICK, _LEAST, _CLOSES = range(4)
 
 
 @compiled
@@ -119,7 +118,7 @@ def judge_rows(
     asked
         (B, A, 3) orders; what is left of them is written to ``watch.orders``, and what cut them to ``watch.cuts``.
     account, holding
-        (B, 7) with the equity, (B, A, 2).
+        (B, 8) with the equity, (B, A, 2).
     time, row
         (T,) closes, ns UTC, and (B,) which of them.
     active
@@ -250,22 +249,19 @@ def _gross(orders: Float, cuts: Int, holding: Float, most: float) -> None:
 
 @inlined
 def _filter(orders: Float, cuts: Int, a: int, holding: Float, size: Float) -> None:
-    """Round to lots and ticks, toward less, and drop what is under the minimum notional.
-
-    An order that closes a position to the last unit keeps its size, as in the kernel.
-    """
-    lot, tick, least = size[_LOT], size[_TICK], size[_LEAST]
-    quantity, limit, position = orders[a, QUANTITY], orders[a, LIMIT], holding[POSITION]
-    buys, whole = quantity > 0.0, abs(quantity + position) <= _ULP * abs(position)
-    if lot > 0.0 and not whole:
-        lots = np.floor(abs(quantity) / lot + _ULP) * lot
+    """Round to lots and ticks, toward less, and drop what is too small, as the kernel does."""
+    quantity, limit, stop = orders[a, QUANTITY], orders[a, LIMIT], orders[a, STOP]
+    buys, step, scale = quantity > 0.0, size[TICK_STEP], size[TICK_SCALE]
+    if size[LOT_STEP] > 0.0:
+        lots = down(abs(quantity), size[LOT_STEP], size[LOT_SCALE])
         quantity = lots if buys else -lots
-    if tick > 0.0:
-        limit = (np.floor(limit / tick + _ULP) if buys else np.ceil(limit / tick - _ULP)) * tick
+    if step > 0.0:
+        limit = down(limit, step, scale) if buys else up(limit, step, scale)
+        stop = up(stop, step, scale) if buys else down(stop, step, scale)
     mark = holding[MARK] if holding[MARK] == holding[MARK] else 0.0
     price = limit if limit == limit else mark
-    orders[a, LIMIT] = limit
-    _cut(orders, cuts, a, 0.0 if abs(quantity) * price < least else quantity, FILTERED)
+    orders[a, LIMIT], orders[a, STOP] = limit, stop
+    _cut(orders, cuts, a, allowed(quantity, closing_part(quantity, holding[POSITION]), price, size), FILTERED)
 
 
 @inlined
@@ -298,8 +294,9 @@ def _note(orders: Float, now: int, watch: Watch, b: int) -> None:
 
 @inlined
 def _closable(size: float, mark: float, sizes: Float) -> bool:
-    """Whether an order can close a position of a size: at least a lot, and worth what is asked for."""
-    return bool((size > 0.0) & (size >= sizes[_LOT]) & (not size * mark < sizes[_CLOSES]))
+    """Whether an order can close a position of a size: at least a lot, and what an exchange takes."""
+    lots = down(size, sizes[LOT_STEP], sizes[LOT_SCALE]) if sizes[LOT_STEP] > 0.0 else size
+    return bool((lots > 0.0) & (allowed(lots, lots, mark, sizes) > 0.0))
 
 
 @compiled

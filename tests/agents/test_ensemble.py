@@ -38,7 +38,7 @@ def covariances() -> st.SearchStrategy[np.ndarray]:
     return st.builds(build, st.integers(0, 10_000), st.integers(2, 8))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(covariances())
 def test_risk_parity_gives_equal_contributions(covariance: np.ndarray) -> None:
     weight = allocation.risk_parity(covariance)
@@ -47,7 +47,7 @@ def test_risk_parity_gives_equal_contributions(covariance: np.ndarray) -> None:
     assert (weight > 0.0).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(covariances())
 def test_every_method_by_risk_sums_to_one_and_is_inverse_to_scale(covariance: np.ndarray) -> None:
     scale = np.diag(np.linspace(1.0, 3.0, len(covariance)))
@@ -59,7 +59,7 @@ def test_every_method_by_risk_sums_to_one_and_is_inverse_to_scale(covariance: np
     assert other * np.diag(scale) / (other @ np.diag(scale)) == pytest.approx(one, rel=1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(2, 9))
 def test_the_tree_has_scipys_leaves(seed: int, n: int) -> None:
     points = np.random.default_rng(seed).standard_normal((n, 4))
@@ -128,7 +128,7 @@ def test_mean_variance_of_two_is_the_closed_form(aversion: float) -> None:
     assert allocation.mean_variance(rows, aversion) == pytest.approx([first, 1.0 - first], abs=1e-9)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.5, 50.0))
 def test_mean_variance_beats_every_portfolio_of_a_grid(seed: int, aversion: float) -> None:
     rng = np.random.default_rng(seed)
@@ -180,7 +180,7 @@ def test_what_never_moved_does_not_stop_a_method() -> None:
     assert allocation.mean_variance(np.full((50, 1), 0.01), 5.0).tolist() == [1.0]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 12), st.integers(10, 400))
 def test_hedge_keeps_its_promise(seed: int, n: int, steps: int) -> None:
     rng = np.random.default_rng(seed)

@@ -132,7 +132,7 @@ def test_inputs_follow_a_break_through_the_window() -> None:
     assert np.abs(21 * after[:, -1] - where).max() <= 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), cut=st.integers(150, 249))
 def test_a_live_window_gives_the_bits_of_the_matrix(seed: int, cut: int) -> None:
     """And bars after a row change nothing in it."""

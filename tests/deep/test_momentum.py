@@ -48,7 +48,7 @@ def test_a_bad_print_is_winsorised() -> None:
     assert SMALL._replace(winsor_deviations=1.0).rows(values, 299)[1] < 0.2 * wild
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000), cut=st.integers(SMALL.lookback, 249))
 def test_a_live_window_gives_the_bits_of_the_matrix(seed: int, cut: int) -> None:
     bars = panel(250, 3, seed=seed).values

@@ -125,7 +125,7 @@ def test_figures_of_a_resample_are_those_of_its_path() -> None:
         assert min(abs(fall - known) for known in falls) < 1e-12
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rate=st.lists(st.sampled_from([0.0, 0.0, 0.01, -0.02, -1.0, 0.5]), max_size=12), seed=st.integers(0, 99))
 def test_every_end_is_finite_and_in_order(rate: list[float], seed: int) -> None:
     drawn = bootstrap(np.array(rate), 8760.0, n_resamples=50, seed=seed)

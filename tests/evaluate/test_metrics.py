@@ -172,7 +172,7 @@ def limits(seed: int) -> Trader:
     return Trader(decide)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     n=st.integers(1, 3),

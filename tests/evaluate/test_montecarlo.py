@@ -66,7 +66,7 @@ def test_rebuilt_bars_are_bars_and_their_returns_are_those_that_were() -> None:
     assert np.array_equal(np.isnan(path.values[:, :, CLOSE]), np.isnan(history.values[rows][:, :, CLOSE]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_no_price_row_is_ever_put_elsewhere(seed: int) -> None:
     """A rebuilt path has no move that the bars did not make: resampled price rows would leap at every joint."""

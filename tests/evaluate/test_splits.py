@@ -137,7 +137,7 @@ def after(train: np.ndarray, test: Segments, horizon: int, embargo: int) -> bool
     return any(((train >= s.stop) & (train < s.stop + horizon + embargo)).any() for s in test)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     n_bars=st.integers(150, 400),
     n_groups=st.integers(2, 6),
@@ -172,7 +172,7 @@ def test_no_label_is_shared(
                 assert train.max() < held.min()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(n_bars=st.integers(500, 900), gap=st.integers(0, 12), embargo=st.integers(0, 6), n_folds=st.integers(1, 5))
 def test_time_order_holds(n_bars: int, gap: int, embargo: int, n_folds: int) -> None:
     for kind in (Holdout(gap=gap, embargo=embargo), WalkForward(n_folds=n_folds, gap=gap, embargo=embargo)):

@@ -73,7 +73,7 @@ def test_events_cannot_be_changed_or_removed(tmp_path: Path) -> None:
         verify(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_flipped_byte_is_noticed_or_changed_nothing(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qframe_rl.kernel.rules import rules_of
+from qframe_rl.kernel.rules import LOT_SCALE, LOT_STEP, MAKER, MIN_NOTIONAL, TAKER, VOLUME_SHARE, rules_of
 from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 
@@ -47,6 +47,7 @@ def cases(draw: st.DrawFn, *, spot: bool | None = None) -> tuple[Account, Orders
             "spot" if spot else "perpetual",
             lot=draw(st.sampled_from([0.0, 1e-5, 1e-3, 0.1])) / mark[a] * 100,
             tick=draw(st.sampled_from([0.0, 1e-3])) * known[a],
+            min_amount=draw(st.sampled_from([0.0, 1.0])) / mark[a],
             min_notional=draw(st.sampled_from([0.0, 5.0])),
             maker_fee=draw(rate),
             taker_fee=draw(rate),
@@ -73,7 +74,7 @@ def worth(account: Account, mark: np.ndarray) -> float:
     return float(account.cash + (account.position * mark).sum())
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(cases())
 def test_change_in_equity_is_price_moves_less_costs(case: tuple[Account, Orders, Bar, object]) -> None:
     account, orders, bar, rules = case
@@ -96,18 +97,21 @@ def test_change_in_equity_is_price_moves_less_costs(case: tuple[Account, Orders,
     assert abs(change - explained) <= 1e-9 * (scale + 1.0)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(cases())
 def test_position_is_the_sum_of_fills(case: tuple[Account, Orders, Bar, object]) -> None:
     account, orders, bar, rules = case
     after, fills = settle(account, orders, bar, rules)
     expected = account.position + fills.quantity + fills.forced
-    lots = rules.table[:, 0]
-    assert (np.abs(after.position - expected) <= 1e-9 * np.abs(account.position) + 0.5 * lots + 1e-12).all()
-    assert np.allclose(fills.quantity + fills.cancelled, np.where(orders.quantity == 0, 0, orders.quantity), rtol=1e-12)
+    # What counts as whole lots becomes them; beyond that rounding nothing appears or vanishes.
+    lots = rules.table[:, LOT_STEP] / rules.table[:, LOT_SCALE]
+    sizes = np.abs(account.position) + np.abs(fills.quantity) + np.abs(fills.forced)
+    assert (np.abs(after.position - expected) <= 2e-9 * lots + 1e-13 * sizes).all()
+    asked = np.where(orders.quantity == 0, 0, orders.quantity)
+    assert (np.abs(fills.quantity + fills.cancelled - asked) <= 1e-12 * np.abs(asked)).all()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(cases())
 def test_costs_are_costs(case: tuple[Account, Orders, Bar, object]) -> None:
     account, orders, bar, rules = case
@@ -117,19 +121,19 @@ def test_costs_are_costs(case: tuple[Account, Orders, Bar, object]) -> None:
     assert (np.abs(fills.quantity) <= np.abs(orders.quantity) * (1 + 1e-9)).all()
     assert float(fills.absorbed) >= 0.0
     volume = np.nan_to_num(bar.values[:, 4])
-    assert (np.abs(fills.quantity) <= rules.table[:, 7] * volume * (1 + 1e-9)).all()
+    assert (np.abs(fills.quantity) <= rules.table[:, VOLUME_SHARE] * volume * (1 + 1e-9)).all()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(cases(spot=True))
 def test_spot_owns_what_it_sells_and_pays_with_what_it_has(case: tuple[Account, Orders, Bar, object]) -> None:
     account, orders, bar, rules = case
     after, _ = settle(account, orders, bar, rules)
-    assert after.cash >= 0.0
+    assert after.cash >= -1e-300  # a share of a subnormal amount is rounded to a whole one
     assert (after.position >= 0.0).all()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(cases(spot=False))
 def test_leverage_is_capped_and_equity_is_not_negative(case: tuple[Account, Orders, Bar, object]) -> None:
     account, orders, bar, rules = case
@@ -144,7 +148,7 @@ def test_leverage_is_capped_and_equity_is_not_negative(case: tuple[Account, Orde
         assert gross <= rules.leverage * equity * (1 + 1e-6) + 1e-6
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases(), st.integers(2, 5))
 def test_a_batch_gives_the_bits_of_one(case: tuple[Account, Orders, Bar, object], copies: int) -> None:
     account, orders, bar, rules = case
@@ -158,16 +162,16 @@ def test_a_batch_gives_the_bits_of_one(case: tuple[Account, Orders, Bar, object]
     assert isinstance(fills, Fills)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases(), st.floats(1.0, 3.0))
 def test_higher_fees_never_pay(case: tuple[Account, Orders, Bar, object], factor: float) -> None:
     account, orders, bar, rules = case
     table = rules.table.copy()
-    table[:, 0] = table[:, 2] = 0.0  # lots and minima could turn a smaller fill into a luckier one
+    # Lots and minima could turn a smaller fill into a luckier one.
+    table[:, [LOT_STEP, MIN_NOTIONAL]] = 0.0
     cheap = type(rules)(table, rules.leverage, rules.shorting)
     table = table.copy()
-    table[:, 4] *= factor
-    table[:, 3] *= factor
+    table[:, [MAKER, TAKER]] *= factor
     dear = type(rules)(table, rules.leverage, rules.shorting)
     a, fills_a = settle(account, orders, bar, cheap)
     b, fills_b = settle(account, orders, bar, dear)

@@ -152,7 +152,7 @@ class Floor:
             assert reserved == sum((o.held for o in resting if o.buys == side), ZERO) >= 0
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(shapes, st.lists(actions, min_size=1, max_size=25))
 def test_no_money_is_made_or_lost(config: RehearsalConfig, todo: list[Any]) -> None:
     floor = Floor(config)
@@ -161,7 +161,7 @@ def test_no_money_is_made_or_lost(config: RehearsalConfig, todo: list[Any]) -> N
         floor.check()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shapes, st.lists(actions, min_size=1, max_size=15))
 def test_the_same_orders_at_the_same_times_make_the_same_world(config: RehearsalConfig, todo: list[Any]) -> None:
     def digest() -> str:
@@ -173,7 +173,7 @@ def test_the_same_orders_at_the_same_times_make_the_same_world(config: Rehearsal
     assert digest() == digest()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 299), st.integers(4, 200), st.integers(0, 1))
 def test_trades_tell_the_recorded_bar_to_the_bit(row: int, n: int, which: int) -> None:
     market = markets()[which]
@@ -186,7 +186,7 @@ def test_trades_tell_the_recorded_bar_to_the_bit(row: int, n: int, which: int) -
     assert min(p.quantity for p in told) >= 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.decimals("0.5", "60", places=3), st.sampled_from(["BUY", "SELL"]))
 def test_taking_from_the_book_costs_what_the_kernel_says(size: Decimal, side: str) -> None:
     floor = Floor(RehearsalConfig(leverage=125))

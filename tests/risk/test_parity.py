@@ -192,10 +192,10 @@ def test_a_batch_is_what_sessions_give(name: str, kind: str, n: int) -> None:
 
 def test_gymnasium_takes_limits_by_name() -> None:
     history = panel(400, 1, seed=3)
-    held = gymnasium.make_vec("QFrame/Perp-v0", 2, history=history, risk={"max_leverage": 0.25})
+    held = gymnasium.make_vec("QFrame/Perp-v1", 2, history=history, risk={"max_leverage": 0.25})
     assert held.unwrapped.engine.watch is not None  # type: ignore[attr-defined]
-    assert gymnasium.make("QFrame/Perp-v0", history=history).unwrapped.engine.watch is None  # type: ignore[attr-defined]
+    assert gymnasium.make("QFrame/Perp-v1", history=history).unwrapped.engine.watch is None  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="max_levrage"):
-        gymnasium.make("QFrame/Perp-v0", history=history, risk={"max_levrage": 1.0})
+        gymnasium.make("QFrame/Perp-v1", history=history, risk={"max_levrage": 1.0})
     with pytest.raises(UserError, match="takes no risk"):
         gymnasium.make("QFrame/Kelly-v0", risk={"max_leverage": 1.0})

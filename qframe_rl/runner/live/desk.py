@@ -132,8 +132,6 @@ class Desk:
         self.n_bars = 0
         self._heard = 0
         self._venue = venue
-        if isinstance(venue, ExchangeVenue):
-            engine.close_any()
         self._ledger = ledger
         self._symbols = [i.symbol for i in instruments]
         self._operator = operator
