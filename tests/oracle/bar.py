@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Context, Decimal, localcontext
 
-from tests.oracle.grids import ZERO, down
+from tests.oracle.grids import ZERO
 from tests.oracle.orders import Plan, fee_rate, planned, price, slip, small, surviving
 from tests.oracle.records import Candle, Order, Outcome, Rulebook, State
 from tests.oracle.work import EDGE, ROUNDING, Work
@@ -36,7 +36,7 @@ def settle(
         liquidate(w)
         mark(w)
         close_last(w)
-        settle_debts(w)
+        end(w)
         for fill, order in zip(w.fills, orders, strict=True):
             fill.cancelled = order.quantity - fill.quantity
     return Outcome(w.state, w.fills, w.interest, w.absorbed, w.terminated, tuple(w.edges), w.notes)
@@ -95,8 +95,8 @@ def room_at_open(w: Work, plans: list[Plan]) -> tuple[Decimal, Decimal]:
 
 
 def surely_closed(w: Work, plan: Plan) -> Decimal:
-    """6. The closing part that fills even if nothing is left of the opening part."""
-    return surviving(w, plan, down(plan.closing, w.book.listings[plan.i].lot))
+    """6. The closing part that is sure to fill by rule 5 at the size of rule 3."""
+    return min(plan.closing, surviving(w, plan, plan.size))
 
 
 def room_on_margin(w: Work, plans: list[Plan], position: Sequence[Decimal]) -> tuple[Decimal, Decimal]:
@@ -147,11 +147,9 @@ def fitted(w: Work, plans: list[Plan], room: Decimal, terms: Decimal, when: str)
 
 
 def scaled(w: Work, plan: Plan, share: Decimal, noise: Decimal) -> Decimal:
-    """6. Closing parts always fit; the opening part is scaled, and the whole is rounded down to whole lots."""
-    lot = w.book.listings[plan.i].lot
-    if not plan.opening:
-        return plan.size
-    return w.down(plan.closing + plan.opening * share, lot, plan.opening * noise, "lots of a scaled order")
+    """6. Closing parts always fit; the opening part is scaled and rounded down to whole lots."""
+    lot, opening = w.book.listings[plan.i].lot, plan.opening
+    return plan.closing + (w.down(opening * share, lot, opening * noise, "lots of a scaled order") if opening else ZERO)
 
 
 def kept(w: Work, plan: Plan, size: Decimal) -> Decimal:
@@ -178,6 +176,8 @@ def fill(w: Work, plan: Plan, size: Decimal) -> None:
         record.impact = size * plan.base * slip(w, plan.i, size)
     before = w.state.position[plan.i]
     w.move(plan.i, plan.side * size, paid, fee)
+    if plan.side < 0 and w.book.listings[plan.i].owned and not w.book.spot:
+        w.send(size * paid - fee)
     note_fill(w, plan, size, before)
 
 
@@ -202,7 +202,7 @@ def fill_resting(w: Work, plans: list[Plan]) -> None:
     if w.book.spot:
         for plan, size in met:
             fill(w, plan, size)
-    else:
+    elif met:
         walk(w, met)
 
 
@@ -291,6 +291,7 @@ def liquidate(w: Work) -> None:
     w.terminated = True
     for i, at in prices.items():
         force(w, i, at, w.book.liquidation_fee)
+    absorb_debts(w)
 
 
 def force(w: Work, i: int, at: Decimal, rate: Decimal) -> None:
@@ -317,17 +318,22 @@ def close_last(w: Work) -> None:
             force(w, i, w.state.mark[i] or ZERO, w.book.listings[i].taker_fee)
     if not w.failed and w.below(w.state.equity, ZERO, w.size + w.state.size, "worth less than nothing"):
         w.note("worth less than nothing")
-        w.terminated = w.failed = True
+        w.terminated = True
         for i in w.contracts:
             force(w, i, w.state.mark[i] or ZERO, ZERO)
+        absorb_debts(w)
 
 
-def settle_debts(w: Work) -> None:
-    """12. What steps 9 or 11 leave below the money on its way is the venue's loss; equity must stay above zero."""
-    if w.failed and w.money() < 0:
+def absorb_debts(w: Work) -> None:
+    """12. What steps 9 or 11 leave below the money on its way is the venue's loss."""
+    if w.money() < 0:
         w.note("loss absorbed")
         w.absorbed = -w.money()
         w.state.cash = w.state.on_way
+
+
+def end(w: Work) -> None:
+    """12. An account whose equity is not above zero is terminated."""
     if not w.terminated and not w.below(ZERO, w.state.equity, w.size, "equity above nothing"):
         w.note("nothing left")
         w.terminated = True

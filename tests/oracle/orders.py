@@ -8,6 +8,9 @@ from decimal import Decimal
 from tests.oracle.grids import MISS, ZERO, counted, down, steps, up
 from tests.oracle.work import Work
 
+ENOUGH = 1 - Decimal("1e-12")
+"""The share of the minimum notional that is enough."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -164,7 +167,7 @@ def surviving(w: Work, plan: Plan, size: Decimal) -> Decimal:
     if size and not small(w, plan, size) and not cheap(w, plan, size):
         return size
     listing = w.book.listings[plan.i]
-    closing = min(size, down(plan.closing, listing.lot))
+    closing = min(size, plan.closing)
     if closing and listing.perpetual and not small(w, plan, closing):
         return closing
     return ZERO
@@ -183,6 +186,6 @@ def small(w: Work, plan: Plan, size: Decimal) -> bool:
 
 
 def cheap(w: Work, plan: Plan, size: Decimal) -> bool:
-    """5. Whether a fill is worth less than the minimum notional at its price."""
+    """5. Whether a fill is worth less than the minimum notional at its price, by more than 1e-12 of it."""
     floor = w.book.listings[plan.i].min_notional
-    return w.below(size * price(w, plan, size), floor, floor, "minimum notional") if floor else False
+    return w.below(size * price(w, plan, size), floor * ENOUGH, floor, "minimum notional") if floor else False

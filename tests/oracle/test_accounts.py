@@ -28,10 +28,17 @@ def test_what_just_fits_is_not_scaled() -> None:
     assert run(spot(listing(lot="1")), 1000, [order(10)], [CALM]).state.cash == 0
 
 
+def test_what_would_just_fit_after_scaling_does_not() -> None:
+    # 15 are asked for, 10 would take all of 1000: room is taken for 1 - 1e-12 of itself, which is 9.99999999999 lots.
+    assert run(spot(listing(lot="1")), 1000, [order(15)], [CALM]).state.position == [9]
+    # A millionth more is enough.
+    assert run(spot(listing(lot="1")), "1000.000001", [order(15)], [CALM]).state.position == [10]
+
+
 def test_the_fee_needs_room_too() -> None:
-    # 10 % fee: 1100 / 110 = 10 lots.
+    # 10 % fee: 1101 / 110 = 10.01 lots, 1099 / 110 = 9.99.
     book = spot(listing(lot="1", taker_fee="0.1"))
-    assert run(book, 1100, [order(20)], [CALM]).state.position == [10]
+    assert run(book, 1101, [order(20)], [CALM]).state.position == [10]
     assert run(book, 1099, [order(20)], [CALM]).state.position == [9]
 
 
@@ -59,10 +66,10 @@ def test_a_sale_that_is_too_small_pays_for_nothing() -> None:
 
 
 def test_leverage_bounds_what_is_opened() -> None:
-    # L = 10, equity 1000: 10000 / 100 = 100 lots; asked are 300.
+    # L = 10, equity 1001: 10010 / 100 = 100.1 lots; asked are 300.
     lots = listing(lot="1")
-    assert run(margin(lots), 1000, [order(300)], [CALM]).state.position == [100]
-    assert run(margin(lots), 1000, [order(-300)], [CALM]).state.position == [-100]
+    assert run(margin(lots), 1001, [order(300)], [CALM]).state.position == [100]
+    assert run(margin(lots), 1001, [order(-300)], [CALM]).state.position == [-100]
 
 
 def test_costs_of_opening_count_times_leverage() -> None:
@@ -72,13 +79,14 @@ def test_costs_of_opening_count_times_leverage() -> None:
 
 
 def test_a_closing_part_always_fits_and_frees_its_gross() -> None:
-    # Equity -9000 + 10000 = 1000, gross 10000: no room. Selling 250 closes 100; then gross 0, room 10000: 100 short.
-    out = run(margin(listing(lot="1")), -9000, [order(-250)], [CALM], held=[100])
+    # Equity -8999 + 10000 = 1001, gross 10000: hardly any room. Selling 250 closes 100; then gross is 0 and room 10010:
+    # 100 short.
+    out = run(margin(listing(lot="1")), -8999, [order(-250)], [CALM], held=[100])
     assert out.state.position == [-100]
-    # With all room taken a purchase of another does nothing, and closing in the same bar makes room for it.
+    # With room for 0.1 of a lot a purchase of another does nothing; closing 5 in the same bar makes room for 5.1.
     book = margin(listing(lot="1"), listing(lot="1"))
-    assert run(book, -9000, [NOTHING, order(5)], [CALM, CALM], held=[100, 0]).state.position == [100, 0]
-    assert run(book, -9000, [order(-5), order(9)], [CALM, CALM], held=[100, 0]).state.position == [95, 5]
+    assert run(book, -8999, [NOTHING, order(5)], [CALM, CALM], held=[100, 0]).state.position == [100, 0]
+    assert run(book, -8999, [order(-5), order(9)], [CALM, CALM], held=[100, 0]).state.position == [95, 5]
 
 
 def test_costs_of_closing_come_off_equity() -> None:
@@ -96,10 +104,25 @@ def test_a_close_that_may_not_happen_frees_nothing() -> None:
     assert out.state.position == [d("0.04"), 9]
 
 
+def test_a_close_that_fills_with_the_whole_order_is_sure() -> None:
+    # 0.04 are held, the minimum amount is 1; a sale of 5.04 passes it. Equity 496.5 + 4 = 500.5, L = 1: with the 0.04
+    # closed room is 500.5, enough for the 5; with gross 4 it would be 496.5.
+    book = margin(listing(min_amount="1"), leverage="1")
+    assert run(book, "496.5", [order("-5.04")], [CALM], held=["0.04"]).state.position == [-5]
+
+
+def test_a_closing_part_fits_in_full_and_the_opening_part_in_whole_lots() -> None:
+    # 0.25 are held, no whole number of lots of 0.1. A sale of 0.6 closes them; 0.35 would open and need 35 of 29.5
+    # (4.5 + 25, L = 1): 0.295, two lots.
+    out = run(margin(listing(lot="0.1"), leverage="1"), "4.5", [order("-0.6")], [CALM], held=["0.25"])
+    assert out.fills[0].quantity == d("-0.45")
+    assert out.state.position == [d("-0.2")]
+
+
 def test_worth_is_the_mark_where_an_instrument_does_not_trade() -> None:
-    # 10 halted at mark 120: equity -1000 + 1200 = 200, L = 10: room 2000 - 1200 = 800, 8 lots.
+    # 10 halted at mark 120: equity -999 + 1200 = 201, L = 10: room 2010 - 1200 = 810, 8 lots.
     book = margin(PLAIN, listing(lot="1"))
-    out = run(book, -1000, [NOTHING, order(50)], [halted(), CALM], held=[10, 0], marks=[120, 100])
+    out = run(book, -999, [NOTHING, order(50)], [halted(), CALM], held=[10, 0], marks=[120, 100])
     assert out.state.position == [10, 8]
 
 
@@ -111,20 +134,26 @@ def test_an_owned_coin_is_paid_in_full_from_what_margin_leaves() -> None:
     assert out.state.position == [9, 2]
 
 
+def test_the_fee_of_an_owned_coin_counts_times_leverage() -> None:
+    # A coin needs 10 x (100 + 1): room 10 x 1000 = 10000, 9.9: 9 lots.
+    book = margin(listing(owned=True, lot="1", taker_fee="0.01"))
+    assert run(book, 1000, [order(50)], [CALM]).state.position == [9]
+
+
 def test_an_owned_coin_is_no_collateral_and_cannot_be_short() -> None:
-    # 100 coins worth 10000 give no room: equity is the cash of 10, room 100, one lot.
-    out = run(margin(OWNED, listing(lot="1")), 10, [NOTHING, order(5)], [CALM, CALM], held=[100, 0])
+    # 100 coins worth 10000 give no room: equity is the cash of 11, room 110, one lot.
+    out = run(margin(OWNED, listing(lot="1")), 11, [NOTHING, order(5)], [CALM, CALM], held=[100, 0])
     assert out.state.position == [100, 1]
     assert run(margin(OWNED), 10, [order(-5)], [CALM], held=[2]).state.position == [0]
 
 
 def test_what_an_owned_coin_is_sold_for_pays_for_nothing_in_the_bar() -> None:
-    # Without any wait: 10 coins bring 1000, but the contract finds room for the 10 of cash only.
+    # Without any wait: 10 coins bring 1000, but the contract finds room for the 11 of cash only.
     book = margin(OWNED, listing(lot="1"))
-    out = run(book, 10, [order(-10), order(5)], [CALM, CALM], held=[10, 0])
+    out = run(book, 11, [order(-10), order(5)], [CALM, CALM], held=[10, 0])
     assert out.state.position == [0, 1]
-    # Neither for what rests: limit at 99.5, needs 99.5 x 1 and is better than the open, 100: room 100, one lot.
-    out = run(book, 10, [order(-10), order(5, limit="99.5")], [CALM, CALM], held=[10, 0])
+    # Neither for what rests: a limit at 99.5 is better than the open and needs 100: room 110, one lot.
+    out = run(book, 11, [order(-10), order(5, limit="99.5")], [CALM, CALM], held=[10, 0])
     assert out.state.position == [0, 1]
 
 
@@ -141,12 +170,12 @@ def test_a_resting_sale_pays_for_no_purchase_in_a_spot_account() -> None:
 
 
 def test_resting_orders_share_what_the_open_left() -> None:
-    # 1000: the market order takes 400; two limits at 50 and 20 need 20 x 50 + 10 x 20 = 1200 of 600: half, 10 and 5
-    # (lots of 1, less 1e-12, counts).
+    # 1001: the market order takes 400; two limits at 50 and 20 need 20 x 50 + 10 x 20 = 1200 of 601: a little more than
+    # half, 10 and 5 lots of 1.
     lot = listing(lot="1")
     candles = [CALM, candle("51 52 49 50"), candle("21 22 19 20")]
     orders = [order(4), order(20, limit="50"), order(10, limit="20")]
-    assert run(spot(lot, lot, lot), 1000, orders, candles).state.position == [4, 10, 5]
+    assert run(spot(lot, lot, lot), 1001, orders, candles).state.position == [4, 10, 5]
 
 
 def test_an_order_that_rests_takes_no_room_from_the_open() -> None:
@@ -157,9 +186,9 @@ def test_an_order_that_rests_takes_no_room_from_the_open() -> None:
 
 
 def test_a_limit_better_than_the_open_earns_no_credit() -> None:
-    # A sale at 100.5 opens a short: it needs the dearer of price and worth, 100.5; 1005 / 100.5 = 10.
+    # A sale at 100.5 opens a short: it needs the dearer of price and worth, 100.5: 1006 / 100.5 = 10.01.
     book = margin(listing(lot="1"), leverage="1")
-    assert run(book, 1005, [order(-20, limit="100.5")], [CALM]).state.position == [-10]
+    assert run(book, 1006, [order(-20, limit="100.5")], [CALM]).state.position == [-10]
     assert run(book, 1004, [order(-20, limit="100.5")], [CALM]).state.position == [-9]
     # A purchase at 99.5 needs 100, what it is worth: 995 / 100.
     assert run(book, 995, [order(20, limit="99.5")], [CALM]).state.position == [9]
@@ -229,6 +258,23 @@ def test_an_order_that_opens_on_the_way_can_be_what_ruins() -> None:
     assert out.fills[0].quantity == 50
     assert out.fills[0].forced == -150
     assert out.terminated
+
+
+def test_what_was_opened_on_the_way_is_liquidated_with_the_rest() -> None:
+    # At 89 the 100 alone are lost (1000 - 1100). The limit at 96 is met before (s = 4/11), so all 150 are closed at 89.
+    out = run(TWENTY, -9000, [order(50, limit="96")], [candle("100 100.5 89 92")], held=[100])
+    assert (out.fills[0].quantity, out.fills[0].forced, out.fills[0].forced_price) == (50, -150, 89)
+
+
+def test_what_is_not_held_walks_to_where_it_is_bought() -> None:
+    # The second has lost 1000 at s = 0.8 of its way from 100 to 87.5. The limit of the first at 91 lies at s = 0.9 of
+    # its way to 90: it is cancelled. One at 93 (s = 0.7, 125 are left) is met.
+    book = margin(PLAIN, PLAIN, leverage="20")
+    candles = [CRASH, candle("100 100 87.5 90")]
+    for limit, filled in (("91", 0), ("93", 1)):
+        out = run(book, -9000, [order(1, limit=limit), NOTHING], candles, held=[0, 100])
+        assert out.terminated
+        assert out.fills[0].quantity == filled
 
 
 def test_a_stop_on_the_other_side_is_met_first() -> None:
@@ -320,6 +366,37 @@ def test_interest_comes_too_late_on_the_way_and_in_time_for_the_debts() -> None:
     assert out.absorbed == 680
 
 
+def test_interest_comes_in_time_where_no_order_was_met() -> None:
+    # At 94.9 equity is -20; margin earns, idle 1000 at 5 % are 50, credited before the test. With an order that is met
+    # there is a way, and a test at its end, before them.
+    book = margin(PLAIN, leverage="20", margin_earns=True)
+    dip = candle("100 100.5 94.9 96")
+    assert not run(book, -19000, [NOTHING], [dip], rate="0.05", **LONG).terminated
+    assert run(book, -19000, [order(-200, limit="100.2")], [dip], rate="0.05", **LONG).terminated
+
+
+def test_a_close_at_the_open_can_leave_a_debt() -> None:
+    # Opens at 90: 200 are sold for 18000, cash -1000. There is no contract left: -1000 is below nothing.
+    out = run(TWENTY, -19000, [order(-200)], [candle("90 91 89 90")], **LONG)
+    assert out.terminated
+    assert (out.fills[0].quantity, out.fills[0].forced) == (-200, 0)
+    assert (out.absorbed, out.state.cash) == (1000, 0)
+
+
+def test_an_account_of_coins_is_liquidated_when_its_cash_is_below_nothing() -> None:
+    # Funding of 6 leaves -1 and no contract: the account is over, its coins stay.
+    out = run(margin(OWNED), 5, [NOTHING], [candle("100 101 99 100", due=6)], held=[1])
+    assert out.terminated
+    assert (out.absorbed, out.state.cash, out.state.position) == (1, 0, [1])
+
+
+def test_debts_of_contracts_are_not_paid_by_a_coin_in_its_last_bar() -> None:
+    # The contracts leave -19000 + 18000 = -1000, which the venue bears; then the coin pays 100.
+    book = margin(OWNED, PLAIN, leverage="20")
+    out = run(book, -19000, [NOTHING] * 2, [candle("100 101 99 100", last=True), CRASH], held=[1, 200])
+    assert (out.absorbed, out.state.cash) == (1000, 100)
+
+
 def test_what_does_not_trade_is_liquidated_at_its_mark() -> None:
     # The second is halted at mark 50: it is sold there. 100 at 90 = 9000 and 100 at 50 = 5000, cash -14001.
     book = margin(PLAIN, PLAIN, leverage="20")
@@ -386,6 +463,17 @@ def test_money_on_its_way_waits_and_arrives() -> None:
     assert (third.state.position, third.state.on_way) == ([0, 10], 0)
 
 
+def test_what_is_paid_out_in_a_last_bar_is_not_on_its_way() -> None:
+    out = run(margin(OWNED, transfer_bars=3), 500, [NOTHING], [candle("100 101 99 100", last=True)], held=[5])
+    assert (out.state.cash, out.state.on_way) == (1000, 0)
+
+
+def test_money_on_its_way_is_what_was_left_after_the_fee() -> None:
+    # 2 at 100 less 1 %.
+    book = margin(listing(owned=True, taker_fee="0.01"), transfer_bars=1)
+    assert run(book, 500, [order(-2)], [CALM], held=[5]).state.on_way == 198
+
+
 def test_a_further_sale_makes_all_of_it_wait_anew() -> None:
     book = margin(OWNED, transfer_bars=3)
     out = run(book, 500, [order(-1)], [CALM], held=[5], on_way=500, wait=2)
@@ -404,5 +492,5 @@ def test_money_on_its_way_neither_earns_nor_serves_as_margin() -> None:
 
 
 def test_a_margin_account_of_leverage_one_that_may_be_short() -> None:
-    # Not a spot account: it shorts 10 lots of 100 with 1000.
-    assert run(rules(listing(lot="1"), short=True), 1000, [order(-20)], [CALM]).state.position == [-10]
+    # Not a spot account: it shorts 10 lots of 100 with 1001.
+    assert run(rules(listing(lot="1"), short=True), 1001, [order(-20)], [CALM]).state.position == [-10]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.oracle.cases import NOTHING, candle, d, halted, listing, margin, order, run, spot
+from tests.oracle.cases import NOTHING, candle, d, halted, listing, margin, order, rules, run, spot
 
 PLAIN = listing()
 CALM = candle("100 101 99 100")
@@ -41,8 +41,8 @@ def test_cash_of_a_spot_account_earns_before_it_is_spent() -> None:
 
 
 def test_interest_pays_for_nothing_in_its_bar() -> None:
-    # 11 units cost 1100; there are 1000, and the 100 of interest come too late: 10 lots.
-    assert run(spot(listing(lot="1")), 1000, [order(11)], [CALM], rate="0.1").fills[0].quantity == 10
+    # 11 units cost 1100; there are 1050, and the 105 of interest come too late: 10 lots.
+    assert run(spot(listing(lot="1")), 1050, [order(11)], [CALM], rate="0.1").fills[0].quantity == 10
 
 
 def test_margin_is_locked_out_of_interest() -> None:
@@ -83,8 +83,6 @@ def test_a_sale_in_a_spot_account_is_of_what_is_held() -> None:
 
 
 def test_a_margin_account_that_may_not_be_short_sells_what_it_holds() -> None:
-    from tests.oracle.cases import rules
-
     out = run(rules(PLAIN, leverage="3"), 1000, [order(-5)], [CALM], held=[2])
     assert out.fills[0].quantity == -2
 
@@ -220,6 +218,9 @@ def test_a_fill_worth_less_than_the_minimum_notional_does_not_happen() -> None:
     book = spot(listing(min_notional="5"))
     assert run(book, 1000, [order("0.05")], [CALM]).fills[0].quantity == d("0.05")
     assert run(book, 1000, [order("0.049")], [CALM]).fills[0].quantity == 0
+    # Short of it by 4e-13 of it is enough as well; by 4e-12 it is not.
+    assert run(book, 1000, [order("0.04999999999998")], [CALM]).fills[0].quantity > 0
+    assert run(book, 1000, [order("0.0499999999998")], [CALM]).fills[0].quantity == 0
     assert run(book, 1000, [order("0.05", limit="99")], [candle("100 101 98 100")]).fills[0].quantity == 0
 
 
@@ -241,6 +242,9 @@ def test_of_a_perpetual_order_that_is_too_small_the_closing_part_fills() -> None
     book = margin(listing(min_notional="5", perpetual=True))
     out = run(book, 1000, [order("-0.045")], [CALM], held=["0.04"])
     assert (out.fills[0].quantity, out.state.position) == (d("-0.04"), [0])
+    # In a spot account a perpetual closes as well.
+    book = spot(listing(min_notional="5", perpetual=True))
+    assert run(book, 0, [order("-0.04")], [CALM], held=["0.04"]).state.position == [0]
     # Of another contract nothing fills.
     out = run(margin(listing(min_notional="5")), 1000, [order("-0.045")], [CALM], held=["0.04"])
     assert out.fills[0].quantity == 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
-from tests.oracle.grids import ZERO, down, settled, tolerance
+from tests.oracle.grids import ZERO, settled
 from tests.oracle.records import Candle, Fill, Order, Rulebook, State
 
 EDGE = Decimal("1e-13")
@@ -60,15 +60,14 @@ class Work:
         return self.edge(a < b, what) if abs(a - b) <= EDGE * scale else a < b
 
     def down(self, value: Decimal, step: Decimal, noise: Decimal, what: str) -> Decimal:
-        """``value`` rounded down to whole steps, where a double may miss it by ``noise``."""
+        """``value`` rounded down to whole steps without any allowance, where a double may miss it by ``noise``."""
         if not step:
             return value
         n = value / step
         whole = n.to_integral_value(ROUND_HALF_EVEN)
-        line = whole - tolerance(whole)
-        if abs(n - line) > noise / step:
-            return down(value, step)
-        return max(ZERO, whole if self.edge(n >= line, what) else whole - 1) * step
+        if abs(n - whole) > noise / step:
+            return n.to_integral_value(ROUND_FLOOR) * step
+        return max(ZERO, whole if self.edge(n >= whole, what) else whole - 1) * step
 
     def worth(self, i: int) -> Decimal:
         """The open, or the mark where the instrument does not trade; 0 for what never traded."""
@@ -94,10 +93,8 @@ class Work:
         state = self.state
         state.cash -= quantity * price + fee
         state.position[i] = settled(state.position[i] + quantity, self.book.listings[i].lot)
-        if self.book.listings[i].owned and not self.book.spot and quantity < 0:
-            self._send(-quantity * price - fee)
 
-    def _send(self, proceeds: Decimal) -> None:
+    def send(self, proceeds: Decimal) -> None:
         """What an owned coin was sold for goes on its way, and all of it waits anew."""
         if self.book.transfer_bars == 0:
             self.sold += proceeds
