@@ -141,15 +141,17 @@ def fitted(w: Work, plans: list[Plan], room: Decimal, terms: Decimal, when: str)
     if need > 0 and w.below(room, need, terms + need, "room"):
         share = max(ZERO, room * SAFE) / need
         w.note(f"scaled {when}" if share else f"no room {when}")
-        noise = ROUNDING * (terms + need) / need if share else ZERO
+        noise = ROUNDING * (terms + need) / need
         sizes = [scaled(w, plan, share, noise) for plan in plans]
     return [kept(w, plan, size) for plan, size in zip(plans, sizes, strict=True)]
 
 
 def scaled(w: Work, plan: Plan, share: Decimal, noise: Decimal) -> Decimal:
     """6. Closing parts always fit; the opening part is scaled and rounded down to whole lots."""
-    lot, opening = w.book.listings[plan.i].lot, plan.opening
-    return plan.closing + (w.down(opening * share, lot, opening * noise, "lots of a scaled order") if opening else ZERO)
+    opening = plan.opening * share
+    if not opening:
+        return plan.closing
+    return plan.closing + w.down(opening, w.book.listings[plan.i].lot, plan.opening * noise, "lots of a scaled order")
 
 
 def kept(w: Work, plan: Plan, size: Decimal) -> Decimal:
