@@ -75,3 +75,11 @@ def run(
 def near(a: Decimal, b: Number, within: Number = "1e-9") -> bool:
     """Whether two numbers are as good as equal: sums that were taken on the safe side of a bound."""
     return abs(a - d(b)) <= d(within) * max(1, abs(d(b)))
+
+
+PLAIN, OWNED = listing(), listing(owned=True)
+CALM = candle("100 101 99 100")
+CRASH = candle("100 100.5 90 91")
+TWENTY = margin(PLAIN, leverage="20", liquidation_fee="0.01")
+LONG = {"held": [200], "marks": [100]}
+"""200 at 100, with cash of -19000 an equity of 1000: at 95 all is lost."""

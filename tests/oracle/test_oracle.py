@@ -22,7 +22,8 @@ EDGES = 1e-3
 def test_kernel_and_oracle_agree(block: int) -> None:
     walks = [compared(seed, free=seed % FREE == 0) for seed in range(block, N_SEQUENCES, N_BLOCKS)]
     wrong = [walk for walk in walks if walk.found]
-    assert not wrong, f"{len(wrong)} of {len(walks)} sequences differ; the first:\n{wrong[0].found}"
+    first = "\n".join(walk.found for walk in wrong[:3])
+    assert not wrong, f"{len(wrong)} of {len(walks)} sequences differ; the first:\n{first}"
     assert sum(walk.flipped for walk in walks) <= EDGES * sum(walk.bars for walk in walks)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from tests.oracle.cases import NOTHING, candle, d, halted, listing, margin, order, rules, run, spot
-
-PLAIN = listing()
-CALM = candle("100 101 99 100")
-
+from tests.oracle.cases import CALM, NOTHING, PLAIN, candle, d, halted, listing, margin, order, rules, run, spot
 
 # 1. Funding
 
