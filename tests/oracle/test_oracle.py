@@ -13,7 +13,7 @@ from tests.oracle.walks import compared
 N_SEQUENCES, N_BLOCKS = 2000, 4
 FREE = 10
 """One sequence of so many runs free."""
-EDGES = 1e-3
+EDGES = 5e-4
 """Largest share of bars in which the kernel may decide differently on a knife's edge."""
 
 
