@@ -139,6 +139,11 @@ def test_money_on_its_way_is_what_was_left_after_the_fee() -> None:
     assert run(book, 500, [order(-2)], [CALM], held=[5]).state.on_way == 198
 
 
+def test_what_a_contract_is_sold_for_is_not_on_its_way() -> None:
+    out = run(margin(OWNED, PLAIN, transfer_bars=2), 500, [NOTHING, order(-2)], [CALM, CALM], held=[0, 2])
+    assert (out.state.cash, out.state.on_way) == (700, 0)
+
+
 def test_a_further_sale_makes_all_of_it_wait_anew() -> None:
     book = margin(OWNED, transfer_bars=3)
     out = run(book, 500, [order(-1)], [CALM], held=[5], on_way=500, wait=2)
