@@ -130,7 +130,7 @@ def _legs(brief: Brief) -> Int:
     UserError
         If there is no such pair, or the market has no shorts.
     """
-    rows = {(i.kind, i.symbol.partition(":")[0]): k for k, i in enumerate(brief.instruments)}
+    rows = {(i.kind, i.pair): k for k, i in enumerate(brief.instruments)}
     pairs = [(k, rows["perpetual", pair]) for (kind, pair), k in rows.items()
              if kind == "spot" and ("perpetual", pair) in rows]  # fmt: skip
     if not pairs or not brief.shorting:

@@ -33,7 +33,7 @@ def parser() -> Parser:
         [
             "",
             "--symbols BTC/USDT --timeframe 1h --agents ppo,momentum,mean_reversion",
-            "--data prices.csv --agents ppo --seeds 5 --set agent.ppo.total_steps=2000000",
+            "--data prices.csv --symbols BTC/USDT --agents ppo --seeds 5 --set agent.ppo.total_steps=2000000",
             "--preset quick --set env.half_spread_bps=2 --set split.gap=48",
             "--describe ppo",
         ],

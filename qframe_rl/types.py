@@ -31,6 +31,8 @@ OHLCV = ("open", "high", "low", "close", "volume")
 SECOND = 1_000_000_000
 MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND, 604_800 * SECOND
 YEAR = 365 * DAY
+RELISTED = "#"
+"""Between a symbol and its number, where an exchange listed several instruments under one ticker: ``LUNA/USDT#2``."""
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
 
 
@@ -57,6 +59,17 @@ class Instrument:
     maintenance: float = 0.0
     """Maintenance margin, fraction of notional."""
 
+    @property
+    def pair(self) -> str:
+        """The symbol without what it is settled in: the same for a coin and its perpetual."""
+        ticker, mark, number = self.symbol.partition(RELISTED)
+        return ticker.partition(":")[0] + mark + number
+
+    @property
+    def quote(self) -> str:
+        """Currency that it is priced in; empty where the symbol names none."""
+        return self.pair.partition(RELISTED)[0].partition("/")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -71,7 +84,7 @@ class Source:
 
 
 class Suspect(NamedTuple):
-    """A bar that looks like a bad print."""
+    """A bar that looks like a bad print, or at which another instrument began under an old ticker."""
 
     symbol: str
     time: int

@@ -194,7 +194,7 @@ def _style(k: int) -> dict[str, Any]:
 
 def _quote(record: Record) -> str:
     """Currency that a record is kept in."""
-    return record.instruments[0].symbol.partition("/")[2].partition(":")[0]
+    return record.instruments[0].quote
 
 
 def _draw_equity(ax: Axes, records: Mapping[str, Record]) -> None:

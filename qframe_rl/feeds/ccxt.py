@@ -15,10 +15,11 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.clock import Clock, LiveClock
+from qframe_rl.feeds.columns import extend
 from qframe_rl.feeds.download import bar_pages, rate_pages
 from qframe_rl.feeds.exchange import MS, Exchange, Note, Stopped
 from qframe_rl.feeds.listing import Listing, listings
-from qframe_rl.feeds.panel import FUNDING_RATE, Leg, extend, panel, settled
+from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel, settled
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.stream import Streams
 from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Float, Instrument, Int, Source, timeframe_ns
@@ -69,7 +70,7 @@ class CcxtFeed:
     url, sandbox
         As in `client.client`.
     columns, risk_free, root
-        Exogenous columns as in `panel.extend` and what idle cash earns as in `cash.with_cash`; their files are read
+        Exogenous columns as in `columns.extend` and what idle cash earns as in `cash.with_cash`; their files are read
         again for every bar.
     patience_s
         How long a bar that should be there is asked for, seconds. A bar that the exchange then still does not have is

@@ -11,8 +11,8 @@ class DataConfig(Base):
     """Where bars come from and which."""
 
     data: str = "synthetic:ar1"
-    """Folder of a Parquet store, a Parquet or CSV file, ccxt:EXCHANGE, or synthetic:NAME. Timestamps in files are the
-    opens of the bars."""
+    """Folder of a Parquet store, a Parquet or CSV file, ccxt:EXCHANGE, synthetic:NAME, or settlements:FILE, a long
+    table of timestamp, symbol and settle. Timestamps in files are the opens of the bars."""
     exchange: str = "binance"
     """Exchange of a store, as CCXT spells it; USD-margined perpetuals are under EXCHANGE_um."""
     symbols: tuple[str, ...] = ()
@@ -24,12 +24,18 @@ class DataConfig(Base):
     until: str | None = None
     """Last moment, ISO 8601 UTC; none = all there is."""
     columns: tuple[str, ...] = ()
-    """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY], joined as of their timestamp plus DELAY
-    (such as 1d): the time at which they were published."""
+    """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY], joined once they were known: bars when they
+    have closed, other files from a column published, or DELAY (such as 1d) after their timestamps; 0s if these are the
+    times of publication."""
     funding: str = Field(default="require", pattern="^(require|zero)$")
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
     quarantine: str = Field(default="on", pattern="^(on|off)$")
-    """What to do with bad prints: ``on`` takes them out and lists them, ``off`` lists and keeps them."""
+    """What to do with prints that no trade can explain: ``on`` takes them out and lists them, ``off`` keeps them. What
+    else looks odd is listed and kept in any case."""
+    relist: tuple[str, ...] = ()
+    """Coins that came back under their old ticker, each SYMBOL:RATIO (such as COIN/USDT:1000): one new unit stands for
+    RATIO old ones, and prices before the halt are multiplied by it. Without it the coin ends at the halt and SYMBOL#2
+    begins."""
     risk_free: str = "0"
     """Annual rate that idle cash earns, actual/365: a number such as 0.03; a FILE in the data folder, such as
     rates/bills.csv, with the columns timestamp (of publication) and rate; or synthetic, a made-up series that ships."""

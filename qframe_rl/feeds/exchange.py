@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from qframe_rl.config import Unavailable, UserError, nearest
+from qframe_rl.exchanges import amount_unit, base_volume, volume_unit
 from qframe_rl.feeds.client import Kind, client
 from qframe_rl.feeds.listing import Listing, base_exchange
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.presets import preset
 from qframe_rl.feeds.store import Environment
-from qframe_rl.types import MINUTE, Float, Instrument, iso
+from qframe_rl.types import CLOSE, HIGH, LOW, MINUTE, VOLUME, Float, Instrument, iso
 
 T = TypeVar("T")
 Note = Callable[[str], None]
@@ -164,7 +165,7 @@ class Exchange:
         Raises
         ------
         UserError
-            For an unknown symbol, with the nearest one, or an unknown timeframe.
+            For an unknown symbol, with the nearest one, an unknown timeframe, or volumes of an unknown unit.
         """
         if listing.symbol not in self.client.markets:
             known = self.symbols()
@@ -173,6 +174,7 @@ class Exchange:
             raise UserError(f"{self.name} has no {listing.kind} symbol {listing.symbol!r}{hint}")
         if timeframe not in self.client.timeframes:
             raise UserError(f"{self.name} has no timeframe {timeframe!r}{nearest(timeframe, self.client.timeframes)}")
+        volume_unit(self.client.id, self.client.markets[listing.symbol])
 
     def symbols(self) -> list[str]:
         """Symbols of `kind` that can be downloaded."""
@@ -184,12 +186,13 @@ class Exchange:
         """Rules of a market as the exchange states them; what it does not state of fees and margins is a preset."""
         market = self.client.markets[listing.symbol]
         precision, cost = market["precision"], market["limits"].get("cost") or {}
-        usual = preset(listing)
+        usual, unit = preset(listing), amount_unit(self.client.id, market)
         return Instrument(
             symbol=listing.symbol,
             kind=listing.kind,
-            lot=self._step(precision.get("amount")) * float(market.get("contractSize") or 1.0),
+            lot=self._step(precision.get("amount")) * unit,
             tick=self._step(precision.get("price")),
+            min_amount=float((market["limits"].get("amount") or {}).get("min") or 0.0) * unit,
             min_notional=float(cost.get("min") or 0.0),
             maker_fee=float(usual.maker_fee if market.get("maker") is None else market["maker"]),
             taker_fee=float(usual.taker_fee if market.get("taker") is None else market["taker"]),
@@ -234,16 +237,24 @@ class Exchange:
         Returns
         -------
         Series
-            (N, 5) open, high, low, close, volume at each open, ns UTC; checked row by row.
+            (N, 5) open, high, low, close, volume in base units at each open, ns UTC; checked row by row. Where the
+            exchange counts money, it is divided by the middle of high, low and close.
         """
         fetch = self.client.fetch_mark_ohlcv if mark else self.client.fetch_ohlcv
         size = limit or self.page_size(mark)
 
         def request() -> Series:
             rows = fetch(listing.symbol, timeframe, since // MS, size)
-            return _candles(rows, step_ns, mark)
+            page = _candles(rows, step_ns, mark)
+            return page if mark else self._in_base_units(listing, page)
 
         return _from(self._insisted(request), since)
+
+    def _in_base_units(self, listing: Listing, page: Series) -> Series:
+        values, market = page.values.copy(), self.client.markets[listing.symbol]
+        price = values[:, [HIGH, LOW, CLOSE]].mean(axis=1)
+        values[:, VOLUME] = base_volume(self.client.id, market, values[:, VOLUME], price)
+        return Series(page.time, values)
 
     def _insisted(self, request: Callable[[], Series]) -> Series:
         """Answer of ``request``; an empty one is believed the third time, for it may be a failure in disguise."""
@@ -270,6 +281,8 @@ class Exchange:
             bids, asks = (_numbers([row[:2] for row in told[side][:depth]], 2) for side in ("bids", "asks"))
         except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
             raise Unavailable(f"{self.name} gives no order book of {listing.symbol}: {_short(error)}.") from None
+        unit = amount_unit(self.client.id, self.client.markets[listing.symbol])
+        bids[:, 1], asks[:, 1] = bids[:, 1] * unit, asks[:, 1] * unit
         return int(told.get("timestamp") or 0) * MS, bids[::-1], asks
 
     def rates(self, listing: Listing, since: int) -> Series:

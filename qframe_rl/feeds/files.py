@@ -147,8 +147,8 @@ def numeric(columns: pyarrow.Table, wanted: str, path: Path) -> Float:
     return parquet.numbers(pyarrow.array([None if v is None else float(v) for v in values]), name, path)
 
 
-def times(column: Any, path: Path) -> Int:
-    """Nanoseconds UTC of a column of timestamps, ISO texts or epoch numbers.
+def times(column: Any, path: Path, name: str = "timestamp") -> Int:
+    """Nanoseconds UTC of the column ``name``: timestamps, ISO texts or epoch numbers.
 
     Raises
     ------
@@ -159,13 +159,13 @@ def times(column: Any, path: Path) -> Int:
 
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
-        raise UserError(f"{path}: column 'timestamp' has no value in row {row + 1}.")
+        raise UserError(f"{path}: column {name!r} has no value in row {row + 1}.")
     if pyarrow.types.is_date(column.type):
         column = column.cast(pyarrow.timestamp("s"))
     if pyarrow.types.is_timestamp(column.type):
-        return parquet.stamps(column, path)
+        return parquet.stamps(column, path, name)
     if not _is_text(column):
-        return _epochs(parquet.numbers(column, "timestamp", path), column, path)
+        return _epochs(parquet.numbers(column, name, path), column, path)
     texts = [text.strip() for text in column.to_pylist()]
     return np.array([_moment(text, row, path) for row, text in enumerate(texts)], dtype=np.int64)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from qframe_rl.config import UserError
+from qframe_rl.types import RELISTED
 
 _SYMBOL = re.compile(r"(?P<base>[^/:\s-]+)/(?P<quote>[^/:\s-]+)(:(?P<settle>[^/:\s-]+))?(?P<dated>-\S+)?")
 _USD_MARGINED = "_um"
@@ -67,6 +68,11 @@ def listing(exchange: str, symbol: str) -> Listing:
         For another spelling, an inverse contract, or a dated future or option.
     """
     name, perpetuals = base_exchange(exchange)
+    if RELISTED in symbol:
+        ticker = symbol.partition(RELISTED)[0]
+        raise UserError(
+            f"{symbol} is one of several coins that {name} listed as {ticker}; ask for {ticker} and bars of its time."
+        )
     match = _SYMBOL.fullmatch(symbol)
     if match is None:
         raise UserError(

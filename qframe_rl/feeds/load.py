@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.clock import Clock
+from qframe_rl.feeds.columns import extend
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.files import load_file
-from qframe_rl.feeds.panel import extend
-from qframe_rl.feeds.quality import quarantine, suspects
+from qframe_rl.feeds.presets import unknown_minimums
+from qframe_rl.feeds.quality import describe, quarantine, suspects
+from qframe_rl.feeds.relist import relisted
+from qframe_rl.feeds.settlements import settlements
 from qframe_rl.feeds.store import load_store
 from qframe_rl.types import History, parse_time, timeframe_ns
 
-_EXCHANGE, _SYNTHETIC = "ccxt:", "synthetic:"
+_EXCHANGE, _SYNTHETIC, _SETTLEMENTS = "ccxt:", "synthetic:", "settlements:"
 
 
 def data_root() -> Path:
@@ -31,11 +35,13 @@ def data_root() -> Path:
 def load(config: DataConfig, report: Report | None = None) -> History:
     """Bars that a configuration asks for, their bad prints taken out (or, with quarantine off, listed only).
 
+    A coin that came back as another one under its old ticker is two instruments, as in `relist.relisted`.
+
     Parameters
     ----------
     config
         ``synthetic:NAME`` makes them, ``ccxt:EXCHANGE`` downloads what `data_root` lacks of them and reads them from
-        there, a folder is read as a store, a file as one instrument.
+        there, a folder is read as a store, a file as one instrument, ``settlements:FILE`` as days of many contracts.
     report
         Told of a download's progress.
 
@@ -57,6 +63,7 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     else:
         listed = tuple(s._replace(quarantined=False) for s in suspects(history))
         history = replace(history, quarantine="off", suspects=listed)
+    history = relisted(history, config.relist)
     return with_cash(history, config.risk_free, _root(config))
 
 
@@ -72,6 +79,10 @@ def _load(config: DataConfig, report: Report | None) -> History:
         return extend(history, config.columns, root)
     if config.data.startswith(_SYNTHETIC):
         return _cut(_synthetic(config), config, Path(), since, until)
+    if config.data.startswith(_SETTLEMENTS):
+        path = data_root() / Path(config.data.removeprefix(_SETTLEMENTS)).expanduser()
+        history = settlements(path, config.exchange, config.symbols, since, until)
+        return extend(history, config.columns, data_root())
     path = Path(config.data).expanduser()
     if path.is_dir():
         history = load_store(
@@ -82,8 +93,15 @@ def _load(config: DataConfig, report: Report | None) -> History:
         history = load_file(path, config.exchange, config.symbols, config.timeframe, config.funding)
         return _cut(history, config, path.parent, since, until)
     raise UserError(
-        f"data {config.data!r}: no such file or folder, and neither {_SYNTHETIC}NAME nor {_EXCHANGE}EXCHANGE."
+        f"data {config.data!r}: no such file or folder, and none of {_SYNTHETIC}NAME, {_EXCHANGE}EXCHANGE and "
+        f"{_SETTLEMENTS}FILE."
     )
+
+
+def remarks(history: History) -> Iterator[str]:
+    """One line for each thing about loaded bars that a user should hear, for a screen."""
+    yield from describe(history.suspects)
+    yield from unknown_minimums(history.instruments)
 
 
 def live(

@@ -1,22 +1,16 @@
-"""Aligning the series of several instruments into one `History`: bars, funding, and what had been published."""
+"""Aligning the series of several instruments into one `History`: bars and the funding that falls due."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.config import UserError
-from qframe_rl.feeds import files
 from qframe_rl.feeds.parquet import Series
-from qframe_rl.types import CLOSE, OPEN, SECOND, Bool, Float, History, Instrument, Int, Source, iso, timeframe_ns
+from qframe_rl.types import CLOSE, OPEN, SECOND, Bool, Float, History, Instrument, Int, Source
 
 FUNDING_RATE = "funding_rate"
-_COLUMN = re.compile(r"(?P<name>\w+)=(?P<file>.+?):(?P<column>[^:]+?)(?::(?P<delay>\d+[smhdw]))?")
 
 
 class Leg(NamedTuple):
@@ -118,59 +112,3 @@ def _marks_at(leg: Leg, stamps: Int, rows: Int, values: Float) -> Float:
     candle = np.searchsorted(leg.marks.time, stamps, side="right") - 1
     inside = (candle >= 0) & (stamps - leg.marks.time[candle] < leg.mark_ns)
     return np.where(inside, leg.marks.values[candle, OPEN], price)
-
-
-def extend(history: History, specs: Sequence[str], root: Path) -> History:
-    """Add exogenous columns, joined as of the time at which they were published.
-
-    Parameters
-    ----------
-    history
-        The bars.
-    specs
-        ``NAME=FILE:COLUMN[:DELAY]`` each. FILE (CSV or Parquet, relative to ``root`` or absolute) has a column
-        ``timestamp``; a value is known from its timestamp plus DELAY on, and stays until the next one. Of equal
-        timestamps the last row counts.
-
-    Returns
-    -------
-    History
-        With (T, A, C + len(specs)) values: the same for every instrument that traded in the row, NaN before the first.
-
-    Raises
-    ------
-    UserError
-        For another spelling, a name that is taken, a missing file or column, unsorted timestamps or a missing value.
-    """
-    if not specs:
-        return history
-    names = list(history.columns)
-    parts = [history.values]
-    absent = np.isnan(history.values[:, :, CLOSE])
-    for spec in specs:
-        match = _COLUMN.fullmatch(spec)
-        if match is None:
-            raise UserError(f"column {spec!r} is not NAME=FILE:COLUMN or NAME=FILE:COLUMN:DELAY (DELAY such as 1d).")
-        if match["name"] in names:
-            raise UserError(f"column {spec!r}: the name {match['name']!r} is taken.")
-        names.append(match["name"])
-        delay_ns = timeframe_ns(match["delay"]) if match["delay"] else 0
-        known = _as_of(root / match["file"], match["column"], delay_ns, history.time)
-        parts.append(np.where(absent, np.nan, known[:, None])[:, :, None])
-    return replace(history, values=np.concatenate(parts, axis=2), columns=tuple(names))
-
-
-def _as_of(path: Path, name: str, delay_ns: int, close: Int) -> Float:
-    """(T,) last value that was published by each close."""
-    columns = files.open_columns(path)
-    time = files.times(columns.column(files.column_of(columns.column_names, "timestamp", path)), path)
-    value = files.numeric(columns, name, path)
-    if (np.diff(time) < 0).any():
-        row = int(np.argmax(np.diff(time) < 0)) + 1
-        raise UserError(f"{path}: timestamps are not sorted at {iso(int(time[row]))}.")
-    if not np.isfinite(value).all():
-        row = int(np.argmin(np.isfinite(value)))
-        raise UserError(f"{path}: column {name!r} has no finite value at {iso(int(time[row]))}; drop the row.")
-    published = time + delay_ns
-    known: Float = np.append(value, np.nan)[np.searchsorted(published, close, side="right") - 1]
-    return known

@@ -105,8 +105,8 @@ def read(path: Path, names: Sequence[str]) -> Series:
     return Series(time, values)
 
 
-def stamps(column: Any, path: Path) -> Int:
-    """Nanoseconds UTC of an Arrow column of timestamps.
+def stamps(column: Any, path: Path, name: str = "timestamp") -> Int:
+    """Nanoseconds UTC of an Arrow column of timestamps, which is called ``name``.
 
     Raises
     ------
@@ -116,9 +116,9 @@ def stamps(column: Any, path: Path) -> Int:
     import pyarrow
 
     if not pyarrow.types.is_timestamp(column.type):
-        raise UserError(f"{path}: column 'timestamp' holds {column.type}, not timestamps.")
+        raise UserError(f"{path}: column {name!r} holds {column.type}, not timestamps.")
     if column.null_count:
-        raise UserError(f"{path}: column 'timestamp' has a missing value.")
+        raise UserError(f"{path}: column {name!r} has a missing value.")
     whole = column.cast(pyarrow.timestamp("ns", column.type.tz)).cast(pyarrow.int64())
     return np.array(whole.to_numpy(), dtype=np.int64)
 

@@ -3,7 +3,7 @@
 ``ohlcv/{exchange}/{BASE}-{QUOTE}/{timeframe}.parquet`` and ``mark/...`` hold ``timestamp`` (the bar's OPEN, UTC), open,
 high, low, close and volume; ``funding/{exchange}/{BASE}-{QUOTE}.parquet`` holds ``timestamp`` (the settlement, UTC) and
 rate. USD-margined perpetuals are under ``{exchange}_um``. ``ohlcv/{exchange}/instruments.json`` has the rules of the
-markets as the exchange stated them, and the time at which it was asked.
+markets as the exchange stated them, the time at which it was asked, and that volumes are base units.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from qframe_rl.config import UserError, nearest
+from qframe_rl.exchanges import counts_coins
 from qframe_rl.feeds import parquet
 from qframe_rl.feeds.check import checked
-from qframe_rl.feeds.listing import Listing, listings
+from qframe_rl.feeds.listing import Listing, base_exchange, listings
 from qframe_rl.feeds.panel import Leg, panel, settled
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
 from qframe_rl.feeds.presets import preset
@@ -129,7 +130,8 @@ def stored_instruments(root: Path, folder: str) -> tuple[dict[str, Instrument], 
     Raises
     ------
     UserError
-        If the file is damaged.
+        If the file is damaged, or if volumes were stored beside it as the exchange counts them, which is not in base
+        units.
     """
     path = root / "ohlcv" / folder / "instruments.json"
     if not path.exists():
@@ -144,6 +146,11 @@ def stored_instruments(root: Path, folder: str) -> tuple[dict[str, Instrument], 
         environment: Environment = stated["environment"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({error}); delete it and download again.") from None
+    if stated.get("volume") != "base" and not counts_coins(*base_exchange(folder)):
+        raise UserError(
+            f"{path.parent}: its volumes are in what {base_exchange(folder)[0]} counts, and not in base units; "
+            "download them into another folder, or delete this one first."
+        )
     return rules, environment
 
 
@@ -166,7 +173,7 @@ def store_instruments(root: Path, folder: str, instruments: Sequence[Instrument]
         entries = json.loads(path.read_text(encoding="utf-8"))["instruments"] if path.exists() else {}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entries |= {one.symbol: {**asdict(one), "read": now} for one in instruments}
-        stated = {"environment": environment, "instruments": dict(sorted(entries.items()))}
+        stated = {"environment": environment, "volume": "base", "instruments": dict(sorted(entries.items()))}
         with parquet.replacing(path) as temporary:
             temporary.write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
 

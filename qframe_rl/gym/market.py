@@ -10,6 +10,7 @@ from pydantic import Field
 
 from qframe_rl.agent import Brief
 from qframe_rl.config import Base, Ref, UserError
+from qframe_rl.feeds.presets import one_quote, opening_cash
 from qframe_rl.gym.engine import Engine
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.reward import Reward, reward
@@ -55,8 +56,8 @@ class MarketConfig(Base):
     """Reward: log_growth, differential_sharpe or drawdown, with its parameters."""
     episode_bars: int | None = Field(default=720, ge=1)
     """Length of a training episode in bars, begun at a random bar; null = the whole training period."""
-    cash: float = Field(default=10_000.0, gt=0.0)
-    """Quote currency at the start."""
+    cash: float | None = Field(default=None, gt=0.0)
+    """Quote currency at the start; null = by currency: 10,000 dollars or euros, 1 BTC, 10 ETH, 100 BNB."""
     taker_fee_bps: float | None = Field(default=None, ge=0.0, lt=1000.0)
     """Fee on orders that take, basis points of notional; null = the instrument's own."""
     maker_fee_bps: float | None = Field(default=None, gt=-100.0, lt=1000.0)
@@ -161,7 +162,8 @@ def market(
     Raises
     ------
     UserError
-        For an unknown feature, scheme or reward, or costs that could take a price to zero.
+        For an unknown feature, scheme or reward, costs that could take a price to zero, instruments that are priced in
+        several currencies, or no cash for one whose worth is not known.
     """
     priced = tuple(_with_fees(instrument, config) for instrument in instruments)
     if config.half_spread_bps / 1e4 + config.impact * config.volume_share**0.5 >= 1.0:
@@ -180,7 +182,9 @@ def market(
     )
     observer = Observer(config.features, config.n_rows, len(instruments), columns)
     interface = MarketInterface(observer, config.actions.name, config.actions.params)
-    return Market(name, priced, bar_ns, rules, interface, reward(config.reward), config.cash, config.episode_bars)
+    one_quote(instruments)
+    cash = opening_cash(instruments) if config.cash is None else config.cash
+    return Market(name, priced, bar_ns, rules, interface, reward(config.reward), cash, config.episode_bars)
 
 
 def _with_fees(instrument: Instrument, config: MarketConfig) -> Instrument:

@@ -14,7 +14,7 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.rehearsal.decimals import exact, places
-from qframe_rl.types import CLOSE, OPEN, VOLUME, Float, History, Instrument, Int
+from qframe_rl.types import CLOSE, OPEN, RELISTED, VOLUME, Float, History, Instrument, Int
 
 MS = 1_000_000
 HOUR_MS = 3_600_000
@@ -137,6 +137,11 @@ def joined(panels: Sequence[tuple[Market, ...]]) -> tuple[Market, ...]:
 def _market(
     history: History, a: int, instrument: Instrument, rates: Series | None, marks: tuple[Series, int] | None
 ) -> Market:
+    if RELISTED in instrument.symbol:
+        raise UserError(
+            f"{instrument.symbol} came back under an old ticker, by which one exchange lists one coin; take bars of "
+            "its time alone, or join both with relist."
+        )
     base, slash, rest = instrument.symbol.partition("/")
     quote, _, settle = rest.partition(":")
     if not slash or not base or not quote or (instrument.kind == "perpetual") != (settle == quote):

@@ -17,8 +17,7 @@ from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import split
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial
-from qframe_rl.feeds.load import load
-from qframe_rl.feeds.quality import describe
+from qframe_rl.feeds.load import load, remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows
@@ -109,7 +108,7 @@ class Run:
             raise UserError(f"split {experiment.split.name!r}: a run trains and judges by {' or '.join(_SPLITS)}.")
         screen.begin("load data")
         self.history = load(experiment.data)
-        for line in describe(self.history.suspects):
+        for line in remarks(self.history):
             screen.say(f"data check: {line}")
         self.trials = Trials(runs / NAME)
         self.names = roster(experiment, self.history)

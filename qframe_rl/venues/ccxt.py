@@ -344,7 +344,7 @@ def _trade(one: Any) -> Plain:
 
 
 def _one_quote(instruments: tuple[Instrument, ...]) -> str:
-    quotes = {i.symbol.partition("/")[2].partition(":")[0] for i in instruments}
+    quotes = {i.quote for i in instruments}
     if len(quotes) != 1 or len({i.kind for i in instruments}) != 1:
         raise UserError("real orders need instruments of one kind and one quote currency; take another checkpoint.")
     return quotes.pop()

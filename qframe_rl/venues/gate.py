@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Literal
 
 from qframe_rl.config import Unavailable
+from qframe_rl.exchanges import amount_unit
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
 
@@ -135,8 +136,7 @@ class Gate:
             params["stopPrice"] = intent.stop
         if intent.reduce_only:
             params["reduceOnly"] = True
-        market = self._client.market(intent.symbol)
-        amount = abs(intent.quantity) / float(market.get("contractSize") or 1.0)
+        amount = abs(intent.quantity) / amount_unit(self._client.id, self._client.market(intent.symbol))
         side = "buy" if intent.quantity > 0.0 else "sell"
         try:
             order = self._client.create_order(intent.symbol, kind, side, amount, intent.limit, params)

@@ -92,6 +92,7 @@ def test_candles_and_rules_as_the_server_has_them(exchange: Exchange) -> None:
     np.testing.assert_array_equal(page(exchange), expected(20))
     rules = exchange.instrument(BTC)
     assert (rules.lot, rules.tick, rules.min_notional, rules.taker_fee) == (0.001, 0.1, 5.0, 0.001)
+    assert rules.min_amount == 0.001
     with pytest.raises(UserError, match="no spot symbol 'BTC/USDX'; did you mean 'BTC/USDT'"):
         exchange.check(listing("binance", "BTC/USDX"), "1h")
     with pytest.raises(UserError, match="no timeframe '7h'"):
@@ -227,7 +228,7 @@ def test_the_live_feed_gives_what_the_store_gives(
     (tmp_path / "mood.csv").write_text("timestamp,mood\n2024-01-05T06:00,3\n")
     server.funding_late_ms = late_s * 1000
     names = ("BTC/USDT", "ETH/USDT:USDT")
-    mood = ("mood=mood.csv:mood",)
+    mood = ("mood=mood.csv:mood:0s",)
     live = CcxtFeed("binance", names, "1h", 10, url=server.url, clock=clock, columns=mood, root=tmp_path, patience_s=5)
     got = list(islice(unhurried(live), 40))
     clock.time += MINUTE

@@ -140,6 +140,7 @@ def test_a_perpetual_brings_funding_and_marks(server: Loopback, tmp_path: Path) 
     due = [rate(int(t)) * candle("ETHUSDT", "1h", int(t))[1] for t in stamps[3:]]
     assert history.funding[history.funding != 0.0].tolist() == due
     assert not np.isnan(history.values).any() and history.instruments[0].min_notional == 100.0
+    assert history.instruments[0].min_amount == 0.001
     assert fetch(server, tmp_path, 200, since=START + 72 * HOUR, symbol="ETH/USDT:USDT")[2].added == 0
 
 

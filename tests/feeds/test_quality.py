@@ -1,4 +1,4 @@
-"""Bad prints are taken out and listed; what a market did is left alone."""
+"""Prints that no trade can explain are taken out; what else looks odd is listed, and what a market did is kept."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from qframe_rl.config import UserError
+from qframe_rl.feeds import parquet
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
-from qframe_rl.feeds.quality import describe, quarantine, suspects, without
-from qframe_rl.types import HOUR, History, iso
+from qframe_rl.feeds.parquet import PRICES
+from qframe_rl.feeds.quality import AFTER_SPIKE, PRINT, SPIKE, describe, quarantine, suspects, without
+from qframe_rl.types import CLOSE, HOUR, OPEN, VOLUME, History, iso, timeframe_ns
 from tests.markets import panel, prices
 
 DATA = os.environ.get("QFRAME_DATA")
@@ -40,27 +42,75 @@ def chained(close: np.ndarray) -> History:
     return replace(history, values=values)
 
 
-@pytest.mark.parametrize("row", [0, 1, 37, 500, 998, 999])
+def printed(history: History, row: int, factor: float, length: int = 1) -> History:
+    """The same with bars that lie apart although nothing traded in them."""
+    values = history.values.copy()
+    values[row : row + length, 0, :4] *= factor
+    values[row : row + length, 0, 4] = 0.0
+    return replace(history, values=values)
+
+
+@pytest.mark.parametrize("row", [4, 37, 500, 994])
 @pytest.mark.parametrize("factor", [1.95, 1 / 1.95])
-def test_one_bar_in_a_thousand_is_caught_wherever_it_stands(row: int, factor: float) -> None:
-    history = with_bar(chained(quiet()), row, factor)
-    (found,) = suspects(history)
-    assert found.quarantined and found.time == history.time[row]
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_print_without_a_trade_is_taken_out_wherever_it_stands(row: int, factor: float, length: int) -> None:
+    history = printed(chained(quiet()), row, factor, length)
+    found = suspects(history)
+    gone = list(history.time[row : row + length])
+    assert [s.time for s in found] == gone and {s.rule for s in found} == {PRINT}
+    assert all(s.quarantined for s in found)
     clean = quarantine(history)
-    assert len(clean) == 999 and found.time not in clean.time
-    assert clean.suspects == (found,) and clean.quarantine == "on"
-    (line,) = describe(clean.suspects)
+    assert len(clean) == 1000 - length and not np.isin(gone, clean.time).any()
+    assert clean.suspects == found and clean.quarantine == "on"
+    line, *_ = describe(clean.suspects)
     assert "taken out" in line and "C0/USDT:USDT" in line
 
 
+@pytest.mark.parametrize("row", [0, 1, 37, 500, 998, 999])
+@pytest.mark.parametrize("factor", [1.95, 1 / 1.95])
+def test_the_same_with_a_volume_is_listed_and_kept(row: int, factor: float) -> None:
+    history = with_bar(chained(quiet()), row, factor)
+    (found,) = suspects(history)
+    assert found.time == history.time[row] and not found.quarantined
+    assert np.array_equal(quarantine(history).values, history.values)
+
+
+def test_a_crash_that_comes_back_within_two_hours_is_lived_through() -> None:
+    """100, 64, 101: the opens join, and thrice the usual volume traded."""
+    close = np.where(np.arange(400) == 200, 64.0, np.where(np.arange(400) < 200, 100.0, 101.0)) * np.exp(
+        0.001 * np.random.default_rng(0).standard_normal(400)
+    )
+    history = prices(close)
+    values = history.values.copy()
+    values[200:202, 0, 4] *= 3.0
+    history = replace(history, values=values)
+    found = suspects(history)
+    assert [s.rule for s in found] == [SPIKE, AFTER_SPIKE] and not any(s.quarantined for s in found)
+    clean = quarantine(history)
+    assert np.array_equal(clean.values, history.values) and len(clean) == 400
+
+
+def test_without_volume_a_gap_one_way_is_a_market_whose_volume_is_not_told() -> None:
+    close = quiet()
+    close[500:] *= 0.5
+    history = prices(close)
+    values = history.values.copy()
+    values[500, 0, 0] = close[500]  # it opens there, and stays
+    values[500, 0, 1] = close[500]
+    values[500, 0, 4] = 0.0
+    assert not any(s.quarantined for s in suspects(replace(history, values=values)))
+    joined = prices(np.where(np.arange(1000) == 500, 0.6, 1.0) * quiet())
+    values = joined.values.copy()
+    values[500, 0, 4] = 0.0  # it trades its way there and back, as its opens show
+    assert not any(s.quarantined for s in suspects(replace(joined, values=values)))
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_a_bad_close_is_caught_and_so_is_the_open_that_follows_it(seed: int) -> None:
+def test_a_bad_close_is_listed_and_so_is_the_open_that_follows_it(seed: int) -> None:
     close = quiet(seed=seed)
     close[400] *= 1.95
-    history = chained(close)
-    found = suspects(history)
-    assert [s.rule for s in found] == ["spike that reverts", "opens at a spike"]
-    assert quarantine(history).values[:, 0, :4].max() < 1.5 * np.median(close)
+    found = suspects(chained(close))
+    assert [s.rule for s in found] == [SPIKE, AFTER_SPIKE] and not any(s.quarantined for s in found)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
@@ -84,6 +134,7 @@ def test_an_open_market_in_two_instruments_keeps_the_row() -> None:
     history = panel(500, 2, ragged=False, volatility=0.004)
     values = history.values.copy()
     values[200, 1, :4] *= 3.0
+    values[200, 1, 4] = 0.0
     clean = quarantine(replace(history, values=values))
     assert len(clean) == 500
     assert np.isnan(clean.values[200, 1]).all() and not np.isnan(clean.values[200, 0]).any()
@@ -132,6 +183,7 @@ def test_moves_without_volume_and_feeds_that_stand_still() -> None:
     values[601:604, 0] = values[600, 0]
     found = suspects(replace(history, values=values))
     assert [s.rule for s in found] == ["moves without volume", *["repeats the bar before"] * 3]
+    assert not any(s.quarantined for s in found)
     mute = history.values.copy()
     mute[:, 0, 4] = 0.0
     assert not suspects(replace(history, values=mute))
@@ -156,7 +208,7 @@ def test_a_broken_file_is_refused() -> None:
 
 
 def test_the_load_lists_and_takes_out_unless_told_not_to(tmp_path: Path) -> None:
-    history = with_bar(chained(quiet()), 500, 1.95)
+    history = printed(chained(quiet()), 500, 1.95)
     rows = ["timestamp,open,high,low,close,volume"]
     rows += [",".join(map(repr, [int(t - HOUR) // 10**9, *bar[0, :5].tolist()])) for t, bar in
              zip(history.time, history.values, strict=True)]  # fmt: skip
@@ -169,18 +221,34 @@ def test_the_load_lists_and_takes_out_unless_told_not_to(tmp_path: Path) -> None
     (suspect,) = kept.suspects
     assert not suspect.quarantined
     told = kept.describe()
-    assert told["quarantine"] == "off" and told["suspects"][0]["rule"] == "spike that reverts"  # type: ignore[index]
+    assert told["quarantine"] == "off" and told["suspects"][0]["rule"] == PRINT  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")
-def test_the_real_crashes_are_left_untouched() -> None:
+def test_nothing_is_taken_out_of_the_real_series_and_why_no_volume_means_zero() -> None:
     root = Path(str(DATA))
-    files = [*root.glob("events/binance/*/*.parquet"), *root.glob("ohlcv/binance/*/1h.parquet")]
-    assert len(files) >= 20
+    files = [*root.glob("events/binance/*/*.parquet"), *root.glob("ohlcv/binance*/*/*.parquet")]
+    assert len(files) == 87
+    bars, untraded, moved, leaps = 0, 0, 0, []
     for path in files:
-        frame, symbol = path.stem.split("_")[0], path.parent.name.replace("-", "/")
-        history = load(DataConfig(data=str(path), symbols=(symbol,), timeframe=frame))
-        assert not any(s.quarantined for s in history.suspects), path
+        history = real(path)
+        values, close = history.values[:, 0], np.log(history.values[:, 0, CLOSE])
+        assert not any(s.quarantined for s in suspects(history)), path
+        idle = values[:, VOLUME] == 0.0
+        bars, untraded = bars + len(history), untraded + int(idle.sum())
+        moved += int((idle & (np.diff(close, prepend=close[0]) != 0.0)).sum())
+        there, back = np.log(values[1:-1, OPEN]) - close[:-2], close[1:-1] - np.log(values[2:, OPEN])
+        leaps.append(float(np.where(there * back > 0.0, np.minimum(np.abs(there), np.abs(back)), 0.0).max()))
+    assert (bars, untraded, moved) == (2_589_614, 54, 0)
+    assert max(leaps) == pytest.approx(0.0286, abs=1e-4)
+
+
+def real(path: Path) -> History:
+    """A series of the store as a coin, whatever it is."""
+    series, length = parquet.read(path, PRICES), timeframe_ns(path.stem.split("_")[0])
+    made = prices(series.values[:, CLOSE], kind="spot")
+    return replace(made, values=series.values[:, None].copy(), time=series.time + length, bar_ns=length)
 
 
 @pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")

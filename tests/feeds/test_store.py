@@ -14,7 +14,6 @@ from qframe_rl.feeds import parquet, store
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.listing import listing
 from qframe_rl.feeds.load import load
-from qframe_rl.feeds.panel import extend
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
 from qframe_rl.feeds.presets import preset
 from qframe_rl.feeds.store import gaps, load_store
@@ -267,44 +266,11 @@ def test_presets() -> None:
     assert preset(listing("binance", "ETH/USDT:USDT")).maintenance == 0.004
 
 
-def test_columns_are_known_from_their_publication_on(tmp_path: Path) -> None:
-    save(tmp_path, "binance", "BTC/USDT", bars(hours(*range(6))))
-    save(tmp_path, "binance", "ETH/USDT", bars(hours(3, 4)))
-    (tmp_path / "mood.csv").write_text("Timestamp,Mood\n2024-01-01T01:30:00,3\n2024-01-01T03:00:00,5\n")
-    history = load_store(tmp_path, "binance", ("BTC/USDT", "ETH/USDT"), "1h")
-    got = extend(history, ("mood=mood.csv:Mood", "late=mood.csv:mood:2h"), tmp_path)
-    assert got.columns == ("mood", "late")
-    np.testing.assert_array_equal(got.values[:, 0, 5], [np.nan, 3, 5, 5, 5, 5])
-    np.testing.assert_array_equal(got.values[:, 0, 6], [np.nan, np.nan, np.nan, 3, 5, 5])
-    np.testing.assert_array_equal(got.values[:, 1, 5], [np.nan, np.nan, np.nan, 5, 5, np.nan])
-
-
-@pytest.mark.parametrize(
-    ("spec", "text"),
-    [
-        ("mood", "is not NAME=FILE:COLUMN"),
-        ("mood=absent.csv:Mood", "no such file"),
-        ("mood=mood.csv:Other", "no column 'Other'; it has Timestamp, Mood"),
-        ("mood=unsorted.csv:Mood", "not sorted at 2024-01-01 01:30:00"),
-        ("mood=hole.csv:Mood", "no finite value at 2024-01-01 03:00:00"),
-        ("funding_rate=mood.csv:Mood", "taken"),
-    ],
-)
-def test_bad_columns_are_one_sentence(tmp_path: Path, spec: str, text: str) -> None:
-    (tmp_path / "mood.csv").write_text("Timestamp,Mood\n2024-01-01T01:30:00,3\n2024-01-01T03:00:00,5\n")
-    (tmp_path / "unsorted.csv").write_text("timestamp,Mood\n2024-01-01T03:00:00,3\n2024-01-01T01:30:00,5\n")
-    (tmp_path / "hole.csv").write_text("timestamp,Mood\n2024-01-01T01:00:00,3\n2024-01-01T03:00:00,\n")
-    save(tmp_path, "binance", "BTC/USDT:USDT", bars(hours(*range(6))))
-    history = load_store(tmp_path, "binance", ("BTC/USDT:USDT",), "1h", funding="zero")
-    with pytest.raises(UserError, match=text):
-        extend(history, (spec,), tmp_path)
-
-
 def test_load_finds_the_door(tmp_path: Path) -> None:
     save(tmp_path, "binance", "BTC/USDT", bars(hours(*range(30))))
     (tmp_path / "mood.csv").write_text("timestamp,mood\n2023-12-31,3\n")
     config = DataConfig(data=str(tmp_path), symbols=("BTC/USDT",), since="2024-01-01T02:00", until="2024-01-02",
-                        columns=("mood=mood.csv:mood",))  # fmt: skip
+                        columns=("mood=mood.csv:mood:0s",))  # fmt: skip
     history = load(config)
     assert len(history) == 22 and history.columns == ("mood",) and iso(int(history.time[-1])) == "2024-01-02 00:00:00"
     one = load(DataConfig(data=str(store.bars_path(tmp_path, listing("binance", "BTC/USDT"), "1h"))))

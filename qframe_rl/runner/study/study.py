@@ -26,8 +26,7 @@ from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
-from qframe_rl.feeds.load import load
-from qframe_rl.feeds.quality import describe
+from qframe_rl.feeds.load import load, remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market
@@ -99,7 +98,7 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     """
     screen.begin("load data")
     history = load(config.data)
-    for line in describe(history.suspects):
+    for line in remarks(history):
         screen.say(f"data check: {line}")
     identity = fingerprint(config.model_dump(mode="json"), history.fingerprint, code_fingerprint())
     folder = runs / identity

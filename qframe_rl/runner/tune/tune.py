@@ -24,8 +24,7 @@ from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import WalkForward
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Luck, Trial, Trials, trial_of
-from qframe_rl.feeds.load import load
-from qframe_rl.feeds.quality import describe
+from qframe_rl.feeds.load import load, remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.choose import PROMOTED
@@ -93,7 +92,7 @@ def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, 
     require(config.sampler)
     screen.begin("load data")
     history = load(config.data)
-    for line in describe(history.suspects):
+    for line in remarks(history):
         screen.say(f"data check: {line}")
     identity = fingerprint(config.model_dump(mode="json"), history.fingerprint, code_fingerprint())
     screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
