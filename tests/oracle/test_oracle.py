@@ -10,7 +10,7 @@ from tests.oracle.coverage import tried
 from tests.oracle.floors import FLOORS
 from tests.oracle.walks import compared
 
-N_SEQUENCES, N_BLOCKS = 2000, 4
+N_SEQUENCES, N_BLOCKS = 2000, 8
 FREE = 10
 """One sequence of so many runs free."""
 EDGES = 5e-4
