@@ -152,6 +152,12 @@ def test_a_stop_that_the_open_is_at_or_past_is_an_order_at_the_open() -> None:
         assert run(spot(PLAIN), 1000, [order(1, stop=stop)], [CALM]).fills[0].price == 100
 
 
+def test_a_stop_at_the_open_pays_for_an_order_at_the_open() -> None:
+    # It is an order at the open itself, so the 100 that it brings buy the other.
+    out = run(spot(PLAIN, listing(lot="1")), 0, [order(-1, stop="100"), order(1)], [CALM, CALM], held=[1, 0])
+    assert out.state.position == [0, 1]
+
+
 def test_a_limit_fills_at_its_price_when_the_bar_trades_through() -> None:
     # Bought at 99.5 with the maker fee 1 %, no half-spread: 99.5 + 0.995.
     book = spot(listing(taker_fee="0.5", maker_fee="0.01"), half_spread="0.001")
@@ -188,6 +194,15 @@ def test_a_limit_at_what_taking_would_pay_takes() -> None:
         assert (out.fills[0].price, out.fills[0].fee) == (d("100.1"), d("1.001"))
 
 
+def test_what_taking_pays_is_compared_in_ticks_where_there_are_any() -> None:
+    # 100.1 again, on a grid of 0.1 and without any costs but the fee at the open itself.
+    book = spot(listing(tick="0.1", taker_fee="0.01"), half_spread="0.001")
+    assert run(book, 1000, [order(1, limit="100.1")], [CALM]).fills[0].fee == d("1.001")
+    for tick in ("0.1", "0"):
+        book = spot(listing(tick=tick, taker_fee="0.01"))
+        assert run(book, 1000, [order(1, limit="100")], [CALM]).fills[0].fee == 1
+
+
 def test_a_limit_between_the_open_and_what_taking_pays_rests() -> None:
     # 100.05 is below 100.1; the bar trades below it: filled there, as a maker.
     book = spot(listing(taker_fee="0.01"), half_spread="0.001")
@@ -205,6 +220,9 @@ def test_an_order_with_limit_and_stop_does_nothing() -> None:
 def test_a_fill_below_the_minimum_amount_does_not_happen() -> None:
     book = spot(listing(lot="0.1", min_amount="0.3"))
     assert run(book, 1000, [order("0.2")], [CALM]).fills[0].quantity == 0
+    # Without lots as well.
+    assert run(spot(listing(min_amount="0.3")), 1000, [order("0.3")], [CALM]).fills[0].quantity == d("0.3")
+    assert run(spot(listing(min_amount="0.3")), 1000, [order("0.29")], [CALM]).fills[0].quantity == 0
     # Three lots are the minimum, whatever their double.
     assert run(book, 1000, [order("0.30000000000000004")], [CALM]).fills[0].quantity == d("0.3")
 
