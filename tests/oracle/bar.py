@@ -31,8 +31,8 @@ def settle(
         count_interest(w)
         plans = [plan for i in range(len(orders)) if (plan := planned(w, i))]
         fill_at_open(w, [plan for plan in plans if plan.at_open])
-        fill_resting(w, [plan for plan in plans if not plan.at_open])
         credit_interest(w)
+        fill_resting(w, [plan for plan in plans if not plan.at_open])
         liquidate(w)
         mark(w)
         close_last(w)
@@ -99,11 +99,13 @@ def surely_closed(w: Work, plan: Plan) -> Decimal:
     return min(plan.closing, surviving(w, plan, plan.size))
 
 
-def room_on_margin(w: Work, plans: list[Plan], position: Sequence[Decimal]) -> tuple[Decimal, Decimal]:
-    """6. and 7. L times equity less gross: closings cost equity, ``position`` is what counts as gross."""
+def room_on_margin(
+    w: Work, plans: list[Plan], position: Sequence[Decimal], interest: Decimal = ZERO
+) -> tuple[Decimal, Decimal]:
+    """6. and 8. L times equity less gross: closings cost equity, ``position`` is what counts as gross."""
     values = [w.state.position[i] * w.worth(i) for i in w.contracts]
     costs = sum((lost_by_closing(w, plan) for plan in plans if w.book.contract(plan.i)), ZERO)
-    equity = w.money() - w.sold + sum(values, ZERO) - costs
+    equity = w.money() - w.sold - interest + sum(values, ZERO) - costs
     gross = sum((abs(position[i]) * w.worth(i) for i in w.contracts), ZERO)
     terms = abs(w.state.cash) + w.state.on_way + w.sold + sum(map(abs, values), ZERO) + costs
     return w.book.leverage * equity - gross, w.book.leverage * terms + gross
@@ -197,8 +199,9 @@ def note_fill(w: Work, plan: Plan, size: Decimal, before: Decimal) -> None:
 
 
 def fill_resting(w: Work, plans: list[Plan]) -> None:
-    """7. Orders that rest and are met in the bar come after, and pay for nothing in it."""
-    room, terms = (w.state.cash, abs(w.state.cash)) if w.book.spot else room_on_margin(w, plans, w.state.position)
+    """8. Orders that rest and are met in the bar come after, and pay for nothing in it; no more does the interest."""
+    room = w.state.cash - w.interest, abs(w.state.cash)
+    room, terms = room if w.book.spot else room_on_margin(w, plans, w.state.position, w.interest)
     sizes = zip(plans, fitted(w, plans, room, terms, "in the bar"), strict=True)
     met = [(plan, size) for plan, size in sizes if size]
     if w.book.spot:
@@ -209,7 +212,7 @@ def fill_resting(w: Work, plans: list[Plan]) -> None:
 
 
 def walk(w: Work, met: list[tuple[Plan, Decimal]]) -> None:
-    """7. In a margin account resting orders are met in the order that is worst for it."""
+    """8. In a margin account resting orders are met in the order that is worst for it."""
     way = {i: worst_way(w, i, met) for i in w.contracts}
     waiting = [(plan, size) for plan, size in met if gains(w, plan)]
     for s, plan, size in in_order(w, [(share(w, p, way), p, size) for p, size in met if not gains(w, p)]):
@@ -231,23 +234,23 @@ def walk(w: Work, met: list[tuple[Plan, Decimal]]) -> None:
 
 
 def worst_way(w: Work, i: int, met: list[tuple[Plan, Decimal]]) -> tuple[Decimal, Decimal]:
-    """7. A contract moves from its worth to the worst price of what is held, or else of what is to be traded."""
+    """8. A contract moves from its worth to the worst price of what is held, or else of what is to be traded."""
     side = w.state.position[i] or sum((plan.side for plan, _ in met if plan.i == i), ZERO)
     return w.worth(i), w.worst(i, side) if side else w.worth(i)
 
 
 def moment(way: dict[int, tuple[Decimal, Decimal]], s: Decimal) -> dict[int, Decimal]:
-    """7. All contracts have covered the same share of their way at the same time."""
+    """8. All contracts have covered the same share of their way at the same time."""
     return {i: start + s * (end - start) for i, (start, end) in way.items()}
 
 
 def gains(w: Work, plan: Plan) -> bool:
-    """7. Gains wait: limits with a closing part, and sales of owned coins."""
+    """8. Gains wait: limits with a closing part, and sales of owned coins."""
     return (plan.limit and plan.closing > 0) or (not w.book.contract(plan.i) and plan.side < 0)
 
 
 def share(w: Work, plan: Plan, way: dict[int, tuple[Decimal, Decimal]]) -> Decimal:
-    """7. The share of the way at which an order's price lies; 0 on the other side, and for owned coins."""
+    """8. The share of the way at which an order's price lies; 0 on the other side, and for owned coins."""
     if not w.book.contract(plan.i):
         return ZERO
     start, end = way[plan.i]
@@ -255,7 +258,7 @@ def share(w: Work, plan: Plan, way: dict[int, tuple[Decimal, Decimal]]) -> Decim
 
 
 def in_order(w: Work, moves: list[tuple[Decimal, Plan, Decimal]]) -> list[tuple[Decimal, Plan, Decimal]]:
-    """7. By share, and those of the same share in the order of the instruments."""
+    """8. By share, and those of the same share in the order of the instruments."""
     moves = sorted(moves, key=lambda move: (move[0], move[1].i))
     for k in range(len(moves) - 1):
         s, t = moves[k][0], moves[k + 1][0]
@@ -275,7 +278,7 @@ def fails(w: Work, prices: dict[int, Decimal]) -> bool:
 
 
 def credit_interest(w: Work) -> None:
-    """8. Interest is credited."""
+    """7. Interest is credited."""
     w.state.cash += w.interest
 
 

@@ -1,4 +1,4 @@
-"""Steps 8 to 12 and money on its way: cases worked by hand."""
+"""Steps 7 and 9 to 12, and money on its way: cases worked by hand."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.oracle.cases import (
 )
 
 
-def test_interest_comes_too_late_on_the_way_and_in_time_for_the_debts() -> None:
-    # Cash -19000, long 200 at 100, low 90, L = 20, margin earns: idle 1000, 50 % of it are 500. Ruined on the way;
+def test_interest_is_there_for_the_debts() -> None:
+    # Cash -19000, long 200 at 100, low 90, L = 20, margin earns: idle 1000, 50 % of it are 500. Ruined, and
     # closed at 90 with 180 of fee: -1180 + 500.
     book = margin(PLAIN, leverage="20", liquidation_fee="0.01", margin_earns=True)
     out = run(book, -19000, [NOTHING], [CRASH], rate="0.5", **LONG)
@@ -31,13 +31,20 @@ def test_interest_comes_too_late_on_the_way_and_in_time_for_the_debts() -> None:
     assert out.absorbed == 680
 
 
-def test_interest_comes_in_time_where_no_order_was_met() -> None:
-    # At 94.9 equity is -20; margin earns, idle 1000 at 5 % are 50, credited before the test. With an order that is met
-    # there is a way, and a test at its end, before them.
+def test_interest_comes_in_time_for_the_margin() -> None:
+    # At 94.9 equity is -20; margin earns, idle 1000 at 5 % are 50, credited before the way is gone.
     book = margin(PLAIN, leverage="20", margin_earns=True)
     dip = candle("100 100.5 94.9 96")
     assert not run(book, -19000, [NOTHING], [dip], rate="0.05", **LONG).terminated
-    assert run(book, -19000, [order(-200, limit="100.2")], [dip], rate="0.05", **LONG).terminated
+    assert not run(book, -19000, [order(-200, limit="100.2")], [dip], rate="0.05", **LONG).terminated
+    assert run(book, -19000, [order(-200, limit="100.2")], [dip], **LONG).terminated
+
+
+def test_nothing_spends_the_interest_in_its_bar() -> None:
+    # 100 of cash earn 50. A limit for 150 at 1 that is met buys what 100 pay for.
+    out = run(spot(PLAIN), 100, [order(150, limit="1")], [candle("2 2 0.5 1")], rate="0.5")
+    assert abs(out.fills[0].quantity - 100) < d("1e-9")
+    assert out.interest == 50
 
 
 def test_a_close_at_the_open_can_leave_a_debt() -> None:

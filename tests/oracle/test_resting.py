@@ -1,4 +1,4 @@
-"""Step 7, orders that rest: cases worked by hand."""
+"""Step 8, orders that rest: cases worked by hand."""
 
 from __future__ import annotations
 
