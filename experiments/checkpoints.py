@@ -153,7 +153,7 @@ def card(shipped: Shipped, checkpoint: Checkpoint, outcome: Outcome, experiment:
         "",
         "## Use",
         "",
-        *_use(shipped, checkpoint),
+        *_use(shipped),
     ]
     return "\n".join(lines) + "\n"
 
@@ -188,19 +188,15 @@ def _counted(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def _use(shipped: Shipped, checkpoint: Checkpoint) -> list[str]:
-    trained = checkpoint.provenance["trained"]
-    since = checkpoint.provenance["periods"]["test"][-1][0][:10]
+def _use(shipped: Shipped) -> list[str]:
     return [
         "```",
         f"python -m experiments.paper checkpoints/{shipped.name}",
-        f"python -m experiments.evaluate checkpoints/{shipped.name} --data $QFRAME_DATA --timeframe "
-        f"{trained['timeframe']} --from {since} \\",
-        f"    --symbols {','.join(trained['symbols'])}",
+        f"python -m experiments.evaluate checkpoints/{shipped.name} --data $QFRAME_DATA",
         "```",
         "",
         "The first trades synthetic bars of the same shape, for the repository holds no market data: it shows that the "
-        "agent runs, not what it earns.",
+        "agent runs, not what it earns. The second scores it on the test bars of the last fold.",
     ]
 
 

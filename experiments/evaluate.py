@@ -29,7 +29,8 @@ def parser() -> Parser:
     made = Parser(
         "evaluate",
         "Score one checkpoint, or several side by side, through the same session and kernel as paper trading. Without\n"
-        "further options on the bars of the first checkpoint's own test period.\n\n"
+        "further options on the bars of the first checkpoint's own test period; --data FOLDER alone says where they\n"
+        "lie.\n\n"
         "With --walk-forward, --cpcv or --monte-carlo, study strategies instead: names of the catalogue, or the\n"
         "strategy of a checkpoint with its parameters. It is fitted and tuned anew in every window, judged on what\n"
         "follows, and the first one named is taken apart. experiments.report makes pages of the run's folder.",
@@ -104,8 +105,8 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
         if given[key] is not None:
             tree["data"][name] = given[key]
     tree["risk"] = {**_mapping(tree.get("risk")), **given_under(given, "risk")}
-    tree["agents"] = tuple(_named(text, tree) for text in given["what"])
     locate_data(tree)
+    tree["agents"] = tuple(_named(text, tree) for text in given["what"])
     config = build(Study, tree, "settings")
     with BarScreen() as screen:
         screen.begin("start up")
@@ -139,13 +140,16 @@ def _named(text: str, tree: dict[str, Any]) -> str:
     if "/" not in text and not Path(text).is_dir():
         return text
     from qframe_rl.checkpoint import load_checkpoint
+    from qframe_rl.runner.deploy import config_of
+    from qframe_rl.runner.evaluate import data_for
 
     found = load_checkpoint(Path(text))
+    config_of(found)
     name = str(found.agent["name"])
     agent = tree.setdefault("agent", {})
     agent[name] = {**found.agent["params"], **agent.get(name, {})}
     tree.setdefault("env", found.env)
-    tree["data"] = {**found.provenance["load"], **tree["data"]}
+    tree["data"] = data_for(found, tree["data"]).model_dump(mode="json")
     # Checkpoints written before there were limits in backtests do not name any.
     tree["risk"] = {**found.provenance.get("risk", {}), **tree["risk"]}
     return name
@@ -234,6 +238,11 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     if done.changed:
         out.print(
             "The bars are not those that the checkpoint was made with: the data have changed since.", style="yellow"
+        )
+    if done.stand_in:
+        out.print(
+            "These bars stand in for those that the checkpoint was made with, which --data FOLDER reads.",
+            style="yellow",
         )
     if history.source.environment != "production":
         out.print(

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import BarScreen, Parser, console, door, program
+from experiments.cli import BarScreen, Parser, console, data_settings, door, program
+from qframe_rl.config import UserError
+from qframe_rl.feeds.data import DataConfig
+
+OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 
 
 def parser() -> Parser:
@@ -35,20 +39,24 @@ def parser() -> Parser:
     made.add_argument(
         "--runs", type=Path, default=Path("runs"), help="where the runs of checkpoints are looked up (default: runs)"
     )
+    made.add_fields("data of checkpoints, each instead of their own", DataConfig, "data", OPTIONS, defaults=False)
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Report."""
     given = vars(parser().parse_args(argv))
+    data = data_settings(given)
     if given["board"]:
+        if data:
+            raise UserError("--board puts finished studies side by side; --data and its like are for checkpoints.")
         return _board(given)
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.report import write_report
 
         screen.end("start up")
-        done = write_report(given["places"], given["runs"], given["out"], screen)
+        done = write_report(given["places"], given["runs"], given["out"], screen, data)
     out = console(to_stderr=given["json"])
     for one in done.reports:
         out.print(f"[bold]{one.title}[/bold]: {one.headline}", highlight=False)

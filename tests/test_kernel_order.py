@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qframe_rl.kernel.grid import below, down, passes, reaches, snapped, step_of, up
+from qframe_rl.kernel.grid import down, passes, reaches, snapped, step_of, together, up
 from qframe_rl.kernel.rules import rules_of
 from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Instrument, Orders
@@ -53,15 +53,16 @@ def test_whole_steps_are_the_doubles_nearest_to_their_decimals(n: int, size: flo
     from decimal import Decimal
 
     exact = float(n * Decimal(repr(size)))
-    for found in (down(exact, *step_of(size)), up(exact, *step_of(size)), snapped(exact, *step_of(size))):
+    for found in (down(exact, *step_of(size)), up(exact, *step_of(size)), snapped(exact, exact, *step_of(size))):
         assert found == exact
     assert reaches(exact, exact, 1.0, *step_of(size))
     assert not passes(exact, exact, 1.0, *step_of(size))
-    assert below(exact, *step_of(size)) <= exact
+    assert together(0.0, exact, *step_of(size)) <= exact
+    assert together(exact, 1.5 * size, *step_of(size)) == float((n + 1) * Decimal(repr(size)))
 
 
 def test_what_is_no_whole_step_stays_and_is_rounded_to_the_side_that_was_asked_for() -> None:
-    assert snapped(0.37, 1.0, 10.0) == 0.37
+    assert snapped(0.37, 0.37, 1.0, 10.0) == 0.37
     assert (down(0.37, 1.0, 10.0), up(0.37, 1.0, 10.0)) == (0.3, 0.4)
     assert (down(3 * 0.1, 1.0, 10.0), up(3 * 0.1, 1.0, 10.0)) == (0.3, 0.3)
 

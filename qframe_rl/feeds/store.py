@@ -218,9 +218,14 @@ def _absent(root: Path, market: Listing, timeframe: str) -> str:
         return f"{root}: nothing of exchange {market.folder!r}{nearest(market.folder, exchanges)}"
     pairs = sorted(folder.name for folder in (root / "ohlcv" / market.folder).glob("*") if folder.is_dir())
     if market.pair not in pairs:
-        return f"{root}: {market.folder} has no {market.symbol} ({market.pair}){nearest(market.pair, pairs)}"
+        known = nearest(market.pair, pairs)
+        return f"{root}: {market.folder} has no {market.symbol} ({market.pair}): experiments.download fetches it{known}"
     lengths = sorted(file.stem for file in bars_path(root, market, timeframe).parent.glob("*.parquet"))
-    return f"{root}: {market.symbol} of {market.folder} has no {timeframe} bars; it has {', '.join(lengths) or 'none'}."
+    there = ", ".join(lengths) or "none"
+    return (
+        f"{root}: {market.symbol} of {market.folder} has no {timeframe} bars; it has {there}, and experiments.download "
+        "fetches others."
+    )
 
 
 def _environment(root: Path, markets: Sequence[Listing]) -> Environment:

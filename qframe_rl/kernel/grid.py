@@ -35,9 +35,12 @@ def down(x: float, step: float, scale: float) -> float:
 
 
 @inlined
-def below(x: float, step: float, scale: float) -> float:
-    """The largest number of whole steps that is surely no more than ``x``."""
-    return float(np.floor(x * (scale / step)) * step / scale)
+def together(x: float, more: float, step: float, scale: float) -> float:
+    """``x`` and the largest number of whole steps that is surely no more than ``more``."""
+    n = x * (scale / step)
+    whole = np.rint(n)
+    n = whole if abs(n - whole) <= slack(n) else n
+    return float((n + np.floor(more * (scale / step))) * step / scale)
 
 
 @inlined
@@ -48,11 +51,11 @@ def up(x: float, step: float, scale: float) -> float:
 
 
 @inlined
-def snapped(x: float, step: float, scale: float) -> float:
-    """Whole steps where ``x`` counts as them, else ``x``."""
+def snapped(x: float, of: float, step: float, scale: float) -> float:
+    """Whole steps where ``x`` counts as them, else ``x``; it came about by adding numbers of size ``of``."""
     n = x * (scale / step)
     whole = np.rint(n)
-    return whole * step / scale if abs(n - whole) <= slack(n) else x
+    return whole * step / scale if abs(n - whole) <= slack(of * (scale / step)) else x
 
 
 @inlined

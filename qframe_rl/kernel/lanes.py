@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from qframe_rl.jit import inlined
-from qframe_rl.kernel.grid import below, down, passes, reaches, snapped, up
+from qframe_rl.kernel.grid import down, passes, reaches, snapped, together, up
 from qframe_rl.kernel.rules import (
     EXEMPT,
     HALF_SPREAD,
@@ -315,9 +315,9 @@ def shrunk(size: float, closing: float, share: float, step: float, scale: float)
     """The closing part, and the share of the opening part, down to whole lots."""
     opening = size - closing
     fits = abs(opening) * share
-    lots = below(fits, step if step > 0.0 else 1.0, scale)
-    fits = lots if step > 0.0 else fits
-    fits = closing + (fits if opening > 0.0 else -fits)
+    lots = together(abs(closing), fits, step if step > 0.0 else 1.0, scale)
+    fits = lots if step > 0.0 else abs(closing) + fits
+    fits = fits if size > 0.0 else -fits
     return (fits if share <= 1.0 else size) if opening != 0.0 else size
 
 
@@ -356,14 +356,14 @@ def _price_again(v: Float, rule: Float) -> None:
 @inlined
 def after(held: float, filled: float, step: float, scale: float) -> float:
     """Position after a fill: whole lots where it counts as them."""
-    held = held + filled
-    lots = snapped(held, step if step > 0.0 else 1.0, scale)
-    return lots if step > 0.0 else held
+    now, larger = held + filled, abs(held) if abs(held) > abs(filled) else abs(filled)
+    lots = snapped(now, larger, step if step > 0.0 else 1.0, scale)
+    return lots if step > 0.0 else now
 
 
 @inlined
 def credit(w: Float) -> None:
-    """Add the interest to the cash: once orders have filled, as it is earned by the bar's close only."""
+    """Add the interest to the cash: after the orders at the open, as it is earned by the bar's close only."""
     for k in range(LANES):
         w[CASH + k] += w[EARNED + k]
 
@@ -395,7 +395,7 @@ def short_of_margin(w: Float) -> bool:
 
 @inlined
 def liquidate(n: int, w: Float, k: int, table: Float) -> None:
-    """Close the book of lane ``k`` at the bar's worst prices, if it holds anything and is short of its margin.
+    """Close the book of lane ``k`` at the bar's worst prices, if it is short of its margin.
 
     Coins that are owned, and what they were sold for as long as it is on its way, are out of the venue's reach.
     """
@@ -405,16 +405,13 @@ def liquidate(n: int, w: Float, k: int, table: Float) -> None:
 
 @inlined
 def close_out(n: int, w: Float, k: int, table: Float) -> None:
-    """Close the contracts of lane ``k`` at the prices in WORTH, with the liquidation fee."""
-    closed = False
+    """Close the contracts of lane ``k`` at the prices in WORTH, with the liquidation fee; there may be only debts."""
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         if v[HELD + k] != 0.0 and table[a, OWNED] == 0.0:
-            closed = True
             force(v, w, k, v[WORTH + k], table[a, LIQUIDATION])
-    if closed:
-        w[RUINED + k] = 1.0
-        _absorb(w, k)
+    w[RUINED + k] = 1.0
+    _absorb(w, k)
 
 
 @inlined

@@ -11,6 +11,7 @@ from qframe_rl.kernel.lanes import (
     AT,
     BASE,
     CASH,
+    EARNED,
     FEE,
     FILLED,
     HELD,
@@ -61,10 +62,15 @@ def rest(n: int, w: Float, k: int, table: Float, leverage: float, spot: bool) ->
 
 @inlined
 def _share(n: int, w: Float, k: int, table: Float, leverage: float, spot: bool) -> float:
-    """Share of their opening parts for which the orders at the open left room; what closes brings nothing yet."""
-    room, gross, need = w[CASH + k] - w[MOVING + k], 0.0, 0.0
+    """Share of their opening parts for which the orders at the open left room; what closes brings nothing yet.
+
+    Neither does the bar's interest, nor what an owned coin was sold for at the open.
+    """
+    room, gross, need = w[CASH + k] - w[MOVING + k] - w[EARNED + k], 0.0, 0.0
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
+        if table[a, OWNED] != 0.0 and v[FILLED + k] < 0.0 and table[a, TRANSFER] == 0.0:
+            room += v[FILLED + k] * v[AT + k] + v[FEE + k]
         closing = closing_of(v[RESTING + k], v[HELD + k])
         opening, at, rate = v[RESTING + k] - closing, v[AT + k], v[RATE + k]
         if spot or table[a, OWNED] != 0.0:

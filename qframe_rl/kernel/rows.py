@@ -300,6 +300,8 @@ def _fill(
         lanes.fill(v, w, table[a])
         if table[a, OWNED] != 0.0:
             lanes.move(v, w, table[a])
+    if earning:
+        lanes.credit(w)
     if limited:
         _rest(n, count, w, table, leverage, spot)
     for a in range(n):
@@ -307,8 +309,6 @@ def _fill(
         if not spot and table[a, OWNED] == 0.0:
             lanes.endanger(v, w, table[a])
         lanes.remark(v)
-    if earning:
-        lanes.credit(w)
     if not spot and lanes.short_of_margin(w):
         _liquidate(n, count, w, table)
     if last:

@@ -102,6 +102,27 @@ def packed(
     )
 
 
+def config_of(checkpoint: Checkpoint) -> Base:
+    """Configuration of a checkpoint's agent.
+
+    Raises
+    ------
+    UserError
+        If the agent of that name has no such parameters, or lies outside the catalogue.
+    """
+    name = checkpoint.agent["name"]
+    if "." in name:
+        raise UserError(f"the checkpoint's agent {name!r} lies outside the catalogue and is not imported.")
+    model: type[Base] = catalog.load("agents", name).Config
+    try:
+        return build(model, checkpoint.agent["params"], f"checkpoint of agent {name}")
+    except UserError as error:
+        raise UserError(
+            f"{str(error).rstrip('.')}: it was made by another version of {name}; train it again with "
+            f"experiments.train --agents {name}, or take one that ships with this version."
+        ) from None
+
+
 def deployed(
     checkpoint: Checkpoint,
     instruments: tuple[Instrument, ...],
@@ -128,14 +149,15 @@ def deployed(
     UserError
         If the data do not fit, if a name is not in the catalogue, or if the weights do not fit the agent.
     """
-    for kind, ref in (("agent", checkpoint.agent), ("env", checkpoint.env)):
-        if "." in ref["name"]:
-            raise UserError(f"the checkpoint's {kind} {ref['name']!r} lies outside the catalogue and is not imported.")
+    config = config_of(checkpoint)
+    if "." in checkpoint.env["name"]:
+        raise UserError(
+            f"the checkpoint's env {checkpoint.env['name']!r} lies outside the catalogue and is not imported."
+        )
     checkpoint.check_fits(instruments, columns, bar_ns, origin)
     market = make_market(Ref(**checkpoint.env), instruments, columns, bar_ns)
     market = replace(market, interface=interface_from(checkpoint.interface))
     name = checkpoint.agent["name"]
-    config = build(catalog.load("agents", name).Config, checkpoint.agent["params"], f"checkpoint of agent {name}")
     agent = make_agent(name, config, market, columns, checkpoint.seed, theory)
     if hasattr(agent, "restore"):
         try:

@@ -23,7 +23,7 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.deploy import deployed, make_agent
 from qframe_rl.runner.log import Screen
-from qframe_rl.types import History, Record, Segment, parse_time
+from qframe_rl.types import History, Record, Segment, iso, parse_time
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,14 @@ class Evaluation:
     """Of the risk engine in front of every entry, the baselines too."""
     changed: bool
     """Whether the bars differ from those that the first checkpoint was made with, although the same were asked for."""
+    stand_in: bool
+    """Whether they stand in for those that the first checkpoint was made with, which do not ship with it."""
 
 
-def period_of(checkpoint: Checkpoint, history: History, since: str | None, until: str | None) -> Segment:
-    """Rows to score on: those asked for, else the checkpoint's last test period, else everything.
+def period_of(
+    checkpoint: Checkpoint, history: History, given: Mapping[str, Any], since: str | None, until: str | None
+) -> Segment:
+    """Rows to score on: those asked for; else the checkpoint's last test period; of other bars than its own, all.
 
     Raises
     ------
@@ -61,19 +65,56 @@ def period_of(checkpoint: Checkpoint, history: History, since: str | None, until
         If there is no bar in it.
     """
     if since is None and until is None:
+        if not _own(given):
+            return Segment(0, len(history))
         since, until = checkpoint.provenance["periods"]["test"][-1]
     bounds = [None if text is None else parse_time(text) for text in (since, until)]
     segment = history.between(bounds[0], bounds[1])
     if segment.n_bars == 0:
         raise UserError(
-            f"{history.source.origin}: there is no bar from {since or 'the start'} to {until or 'the end'}."
+            f"{history.source.origin}: there is no bar from {since or 'the start'} to {until or 'the end'}; it has "
+            f"{iso(int(history.time[0]) - history.bar_ns)} to {iso(int(history.time[-1]))}: say which with --from and "
+            "--to."
         )
     return segment
 
 
+def _own(given: Mapping[str, Any]) -> bool:
+    """Whether no other bars are asked for than a checkpoint's own: at most where they lie and what is done to them."""
+    place = Path(str(given.get("data", "."))).expanduser()
+    return given.keys() <= {"data", "funding", "quarantine", "relist", "risk_free"} and place.is_dir()
+
+
 def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
-    """Data settings of a checkpoint, with what the user asks for in their place."""
-    return DataConfig(**{**checkpoint.provenance["load"], **given})
+    """Data settings of a checkpoint, with what the user asks for in their place.
+
+    Where a place is named, the instruments, bars and columns that are looked up there are those that it was trained on;
+    a synthetic market has its own.
+
+    Raises
+    ------
+    UserError
+        For a value that does not fit.
+    """
+    own, place = checkpoint.provenance["load"], str(given.get("data", ""))
+    if place.startswith("synthetic:"):
+        own = {key: value for key, value in own.items() if key not in ("symbols", "columns", "since", "until")}
+    elif place:
+        own = known_data(checkpoint)
+        if Path(place).is_file() and len(checkpoint.instruments) > 1:
+            own = {**own, "symbols": ()}
+        if place.startswith("ccxt:") and own["since"] is None:
+            own = {**own, "since": checkpoint.provenance["data"]["first"]}
+    return build(DataConfig, {**own, **given}, "options")
+
+
+def known_data(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Data settings that a checkpoint was trained with, its instruments among them.
+
+    One that ships is loaded with synthetic bars, and remembers what it was trained with beside.
+    """
+    found = checkpoint.provenance.get("trained", checkpoint.provenance["load"])
+    return {**found, "symbols": tuple(found["symbols"]) or tuple(i.symbol for i in checkpoint.instruments)}
 
 
 def limits_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Limits:
@@ -110,7 +151,7 @@ def evaluate(
     given
         Data settings that replace those of the first checkpoint.
     since, until
-        Period, ISO 8601 UTC; the first checkpoint's test period where neither they nor other data are given.
+        Period, ISO 8601 UTC; the first checkpoint's test period where neither they nor other bars are given.
     baselines
         Strategies of the catalogue to run beside them.
     folder
@@ -132,8 +173,7 @@ def evaluate(
     limits = limits_for(first, risk or {})
     screen.begin("load data")
     history = load(data_for(first, given))
-    whole = given and since is None and until is None
-    segment = Segment(0, len(history)) if whole else period_of(first, history, since, until)
+    segment = period_of(first, history, given, since, until)
     screen.end("load data", f"{history.source.origin}: {segment.n_bars} bars")
     pairs = {
         name: (replace(market, limits=limits), agent, place)
@@ -153,8 +193,9 @@ def evaluate(
         write_record(record, journal)
         scored.append(Scored(name, pairs[name][2], record, rows[name], journal))
     equity_figure(records, "Evaluation", source_note(history)).savefig(folder / "equity.png")
-    changed = not given and history.fingerprint != first.provenance["data"]["fingerprint"]
-    return Evaluation(folder, history, segment, scored, limits, changed)
+    stand_in = "trained" in first.provenance and "data" not in given
+    changed = _own(given) and not stand_in and history.fingerprint != first.provenance["data"]["fingerprint"]
+    return Evaluation(folder, history, segment, scored, limits, changed, stand_in)
 
 
 def _entries(

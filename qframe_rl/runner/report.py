@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,9 @@ class Written(NamedTuple):
     reports: list[Report]
 
 
-def write_report(places: Sequence[Path], runs: Path, out: Path | None, screen: Screen) -> Written:
+def write_report(
+    places: Sequence[Path], runs: Path, out: Path | None, screen: Screen, given: Mapping[str, Any] | None = None
+) -> Written:
     """Make one page and one PDF of runs and checkpoints, and show their charts in TensorBoard.
 
     Parameters
@@ -49,17 +51,19 @@ def write_report(places: Sequence[Path], runs: Path, out: Path | None, screen: S
         Folder to write to; None = the first run's own.
     screen
         Told of the progress.
+    given
+        Data settings that replace those of checkpoints, which are then scored anew.
 
     Raises
     ------
     UserError
-        If a folder is neither a run nor a checkpoint.
+        If a folder is neither a run nor a checkpoint, or a run and other data are given.
     """
     reports, folder = [], out
     for place in places:
         title = f"read {place}"
         screen.begin(title)
-        home, material = _material(place, runs, screen)
+        home, material = _material(place, runs, screen, given or {})
         folder = folder or home
         reports.append(report(material))
         screen.end(title, reports[-1].headline)
@@ -83,9 +87,11 @@ def _show(reports: Sequence[Report], folder: Path, screen: Screen) -> None:
     log.close()
 
 
-def _material(place: Path, runs: Path, screen: Screen) -> tuple[Path, Material]:
+def _material(place: Path, runs: Path, screen: Screen, given: Mapping[str, Any]) -> tuple[Path, Material]:
     if (place / "checkpoint.json").is_file():
-        return _of_checkpoint(place, runs, screen)
+        return _of_checkpoint(place, runs, screen, given)
+    if given and any((place / f"{name}.json").is_file() for name in ("study", "choice")):
+        raise UserError(f"{place} is a run, and is reported on the bars that it had; leave --data and its like out.")
     if (place / "study.json").is_file():
         return place, _of_study(place)
     if (place / "choice.json").is_file():
@@ -119,13 +125,13 @@ def _of_training(place: Path) -> Material:
     return Material(facts, records)
 
 
-def _of_checkpoint(place: Path, runs: Path, screen: Screen) -> tuple[Path, Material]:
+def _of_checkpoint(place: Path, runs: Path, screen: Screen, given: Mapping[str, Any]) -> tuple[Path, Material]:
     found = load_checkpoint(place)
     run = runs / str(found.provenance["fingerprint"])
-    if (run / "choice.json").is_file():
+    if not given and (run / "choice.json").is_file():
         return run, _of_training(run)
     folder = runs / "evaluate" / place.name
-    done = evaluate([place], {}, None, None, ["buy_and_hold", "flat"], folder, screen)
+    done = evaluate([place], given, None, None, ["buy_and_hold", "flat"], folder, screen)
     records = {one.name: one.record for one in done.scored}
     promotion = found.provenance.get("promotion", {})
     luck = Luck(promotion.get("trials", 1), promotion.get("trials", 1), promotion.get("effective_trials"))

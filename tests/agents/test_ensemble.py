@@ -268,8 +268,8 @@ def test_what_earns_gets_more_with_hedge() -> None:
 
 
 def test_learners_among_members_are_trained_and_restored() -> None:
-    members = ("momentum", "adaptive_mean_reversion")
-    quick = {"adaptive_mean_reversion": {"memory_days": 4.0, "ratio_bars": 60, "n_iterations": 3}}
+    members = ("momentum", "mean_reversion")
+    quick = {"mean_reversion": {"entry": "fitted", "regime_bars": 60}}
     agent: Any = trained(ensemble(members=members, member=quick), MARKET, HISTORY, 600)
     again: Any = ensemble(members=members, member=quick)
     again.restore(agent.state())

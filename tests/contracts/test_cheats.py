@@ -145,10 +145,13 @@ def test_a_strategy_that_differs_from_run_to_run(history: History) -> None:
         checks.agent_is_deterministic(market_for(history), Forgetful(), history)
 
 
+RULES = ("ensemble", "adaptive_mean_reversion")
+
+
 @pytest.mark.parametrize(
     "name",
-    # An ensemble of rules that need no training has nothing to learn from rows it should not have.
-    [n for n in catalog.names("agents") if hasattr(catalog.load("agents", n), "QUICK") and n != "ensemble"],
+    # A rule, or an ensemble of rules that need no training, has nothing to learn from rows it should not have.
+    [n for n in catalog.names("agents") if hasattr(catalog.load("agents", n), "QUICK") and n not in RULES],
 )
 def test_a_task_that_hands_out_test_rows(name: str, monkeypatch: pytest.MonkeyPatch, history: History) -> None:
     def make(bars: History) -> tuple[Market, Agent]:

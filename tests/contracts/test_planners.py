@@ -21,7 +21,6 @@ from tests.contracts.test_agents import bars, market_for
 from tests.markets import panel
 
 LEARNERS = {
-    "adaptive_mean_reversion": ({}, {"regime": "variance_ratio"}, {"sizing": "kelly"}),
     "mean_reversion": ({"entry": "fitted", "regime_bars": 60},),
 }
 """Rules that are fitted in no time, with settings to try them in."""
@@ -50,7 +49,7 @@ def planners(kind: str, n: int) -> dict[str, Planner]:
 
 
 def test_the_shipped_rules_are_planners() -> None:
-    rules = {"flat", "buy_and_hold", "random", "momentum", "mean_reversion", "adaptive_mean_reversion_legacy"}
+    rules = {"flat", "buy_and_hold", "random", "momentum", "mean_reversion", "adaptive_mean_reversion"}
     assert rules <= set(planners("spot", 1))
 
 

@@ -102,7 +102,7 @@ def test_ranges_stand_beside_the_fields() -> None:
         ({"space": ("mean_bars=9:8",)}, "low must be less"),
         ({"space": ("mean_bars=9:18:lin",)}, "low must be less"),
         ({"space": ("regime_bars=9:18",)}, "also given a value"),
-        ({"space": ("windows=1|2",), "agent": "adaptive_mean_reversion", "params": {}}, "single values"),
+        ({"space": ("windows=10|20",), "agent": "adaptive_mean_reversion", "params": {}}, "single values"),
         ({"agent": "flat", "params": {}, "space": ()}, "says of no field where to look"),
     ],
 )

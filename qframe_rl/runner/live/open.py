@@ -17,12 +17,12 @@ from qframe_rl.gym.market import Market
 from qframe_rl.journal.store import NAME, read
 from qframe_rl.runner.backtest import window_of
 from qframe_rl.runner.deploy import deployed
-from qframe_rl.runner.evaluate import data_for, period_of
+from qframe_rl.runner.evaluate import data_for, known_data, period_of
 from qframe_rl.runner.live.desk import Quotes
 from qframe_rl.runner.live.paper import Rule, Terms, terms_of
 from qframe_rl.runner.live.quotes import LiveQuotes
 from qframe_rl.runner.live.recorded import Live, ReplayFeed
-from qframe_rl.types import Segment, timeframe_name
+from qframe_rl.types import timeframe_name
 
 DEPTH = 20
 """Levels of each side of the order books that are recorded."""
@@ -58,7 +58,7 @@ def opened_replay(
     given
         Data settings instead of the checkpoint's.
     since, until
-        The period; the checkpoint's test period where neither they nor other data are given.
+        The period; the checkpoint's test period where neither they nor other bars are given.
     folder
         Where the journal is; None = a folder of its own under ``runs/paper``.
     speed
@@ -73,8 +73,7 @@ def opened_replay(
     market, agent = deployed(
         checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory
     )
-    whole = given and since is None and until is None
-    segment = Segment(0, len(history)) if whole else period_of(checkpoint, history, since, until)
+    segment = period_of(checkpoint, history, given, since, until)
     window = window_of(market, agent)
     terms = Terms(
         checkpoint.agent["name"],
@@ -127,7 +126,8 @@ def opened_live(
     Unavailable
         If the exchange cannot be reached.
     """
-    config = data_for(checkpoint, {"symbols": tuple(i.symbol for i in checkpoint.instruments)} | dict(given))
+    known = {key: known_data(checkpoint)[key] for key in ("symbols", "columns")}
+    config = data_for(checkpoint, known | dict(given))
     market, agent = deployed(
         checkpoint, checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns, "the checkpoint itself"
     )
