@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_AGES = {"bar_age_s": 0.0, "decision_age_s": 0.0}
+
+
 def parser() -> Parser:
     """The options of this door."""
     made = Parser(
@@ -76,10 +79,23 @@ def _looked(place: Path) -> dict[str, Any]:
     found["beat_age_s"] = None if beat is None else (now - beat) / 1e9
     if said is None:
         return found | {"state": "no decision yet"}
-    written, text = said
-    state: dict[str, Any] = json.loads(text)
+    written, state = said[0], _state(path, said[1])
     ages = {"bar_age_s": (now - state["time"]) / 1e9, "decision_age_s": (now - written) / 1e9}
     return found | state | ages | {"ill": _ill(path, found, ages["bar_age_s"])}
+
+
+def _state(path: Path, text: str) -> dict[str, Any]:
+    """What the writer said last; it lies outside the chain of hashes, so it is looked at closely."""
+    from qframe_rl.journal.lock import corrupt
+
+    try:
+        state: dict[str, Any] = json.loads(text)
+        _row({"session": "", "process": None, "ill": None, "alerts_waiting": 0, **state, **_AGES})
+    except (ValueError, TypeError, KeyError) as error:
+        raise corrupt(path, f"what its writer said last is not readable ({type(error).__name__})") from None
+    if not isinstance(state["time"], int):
+        raise corrupt(path, "what its writer said last has no time")
+    return state
 
 
 def _ill(path: Path, found: dict[str, Any], bar_age_s: float) -> str | None:

@@ -136,7 +136,7 @@ def writer_of(path: Path) -> int | None:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             words = file.read().split()
-            return int(words[2]) if len(words) == 3 else None
+            return int(words[2]) if len(words) == 3 and words[2].isdigit() else None
     return None
 
 

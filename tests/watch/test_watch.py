@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from experiments import paper, status, train
 from experiments.cli import door
@@ -203,6 +205,27 @@ def test_status_shows_the_others_and_says_which_one_is_broken(
     assert "ACTIVE" in printed
 
 
+@settings(max_examples=150)
+@given(st.data())
+def test_status_of_a_journal_with_a_flipped_byte_is_a_row_or_a_sentence(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    whole = tmp_path_factory.getbasetemp() / "whole"
+    if not whole.exists():
+        assert (
+            door(paper.main, [str(checkpoint), "--out", str(whole), "--from", "2020-04-15", "--to", "2020-04-16"]) == 0
+        )
+    content = bytearray((whole / "journal.db").read_bytes())
+    pulse = content.rindex(b'"bars":')
+    where = data.draw(st.integers(0, len(content) - 1) | st.integers(pulse - 100, pulse + 400))
+    content[where] ^= data.draw(st.integers(1, 255))
+    folder = tmp_path_factory.mktemp("flipped")
+    (folder / "journal.db").write_bytes(bytes(content))
+    shown = status.look(folder)
+    assert "broken" in shown or shown["bars"] is not None
+    assert status.table([shown]).row_count == 1
+
+
 @pytest.mark.parametrize(
     ("beat_s", "bar_s", "ill"),
     [(1.0, 60.0, None), (61.0, 60.0, "silent for 61 s"), (1.0, 3600.0, None), (1.0, 3800.0, "3.3 min late")],
@@ -215,7 +238,9 @@ def test_status_judges_a_session_on_an_exchange_by_the_clock(
     source = {"feed": "ccxt", "environment": "production"}
     writer.append("session", json.dumps({"source": source, "bar_ns": 3600 * 10**9}))
     now = time.time_ns()
-    writer.commit(json.dumps({"time": now - int(bar_s * 1e9)}))
+    account = {"equity": 100.0, "position": [0.0]}
+    said = {"bars": 1, "state": "ACTIVE", "account": account, "symbols": ["A"], "peak": 100.0, "drift_bps": None}
+    writer.commit(json.dumps(said | {"time": now - int(bar_s * 1e9)}))
     os.utime(tmp_path / "journal.db.head", ns=(now, now - int(beat_s * 1e9)))
     monkeypatch.setattr(time, "time_ns", lambda: now)
     assert status.look(path)["ill"] == ill
