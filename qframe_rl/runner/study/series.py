@@ -18,7 +18,7 @@ from qframe_rl.runner.study.plan import Study
 Tree = dict[str, Any]
 
 
-class Part(Base):
+class BoardPart(Base):
     """Strategies that are studied together."""
 
     agents: tuple[str, ...]
@@ -27,18 +27,18 @@ class Part(Base):
     """Settings of this study alone, such as the actions of its environment."""
 
 
-class Section(Base):
+class BoardMarket(Base):
     """One market, and all that is studied on it."""
 
     name: str
     """A word for the command line."""
     study: Tree = Field(default={})
     """Settings of the studies of this market."""
-    parts: tuple[Part, ...] = Field(min_length=1)
+    parts: tuple[BoardPart, ...] = Field(min_length=1)
     """Studied one after the other."""
 
 
-class Series(Base):
+class BoardPlan(Base):
     """Everything that decides what a series of studies does."""
 
     title: str
@@ -47,7 +47,7 @@ class Series(Base):
     """Settings of every study."""
     agent: dict[str, Tree] = Field(default={})
     """Parameters of strategies, by name or label, wherever they are studied."""
-    sections: tuple[Section, ...] = Field(min_length=1)
+    markets: tuple[BoardMarket, ...] = Field(min_length=1)
     """The markets."""
 
     def studies(self, only: tuple[str, ...] = (), changed: Mapping[str, Any] | None = None) -> Iterator[Study]:
@@ -56,27 +56,27 @@ class Series(Base):
         Parameters
         ----------
         only
-            Names of sections; all without one.
+            Names of markets; all without one.
         changed
             Settings that go before those of the file, in every study.
 
         Raises
         ------
         UserError
-            For a section that is not there, or settings that do not fit a study.
+            For a market that is not there, or settings that do not fit a study.
         """
-        known = [section.name for section in self.sections]
+        known = [one.name for one in self.markets]
         for name in only:
             if name not in known:
                 raise UserError(f"--only {name}: there is no such market{nearest(name, known)}")
-        for section in self.sections:
-            if not only or section.name in only:
-                for number, part in enumerate(section.parts, start=1):
+        for one in self.markets:
+            if not only or one.name in only:
+                for number, part in enumerate(one.parts, start=1):
                     labels = [text.partition("=")[0] for text in part.agents]
                     own = {label: self.agent[label] for label in labels if label in self.agent}
-                    layers = [self.study, section.study, {"agent": own}, part.study, changed or {}]
+                    layers = [self.study, one.study, {"agent": own}, part.study, changed or {}]
                     tree = merged(*layers, {"agents": part.agents})
-                    yield build(Study, tree, f"{section.name}, part {number}")
+                    yield build(Study, tree, f"{one.name}, part {number}")
 
 
 def merged(*layers: Mapping[str, Any]) -> Tree:
