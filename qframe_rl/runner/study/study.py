@@ -27,6 +27,7 @@ from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
+from qframe_rl.kernel.dust import dust_of
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market
@@ -145,6 +146,7 @@ class _Work:
             "versions": versions(),
             "subject": first.subject.title,
             "agents": list(records),
+            "dust": {n: [str(one) for one in dust_of(r)] for n, r in records.items() if dust_of(r)},
             "luck": luck._asdict(),
             "leaderboard": [dict(row) for row in rows],
             "significance": self._significance(first, luck.benchmark(len(first.rate)), luck.trials),
