@@ -32,7 +32,7 @@ from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.fan import Fan
-from qframe_rl.runner.files import period, write_json
+from qframe_rl.runner.files import period, read_json, write_json
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.study.plan import BESIDE, Study
 from qframe_rl.runner.study.stress import Elsewhere, Link, bootstrapped, reordered, stresses
@@ -87,7 +87,7 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     screen
         Told of the progress.
     resume
-        Take finished trainings of an interrupted study of the same configuration, data and code over.
+        Take over what was finished of a study of the same configuration, data and code: all of it, or its trainings.
     fan
         Where trainings are done; the same bits come of all.
 
@@ -105,6 +105,9 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
+    elif (folder / "study.json").is_file():
+        facts = read_json(folder / "study.json")
+        return Studied(folder, history, facts["leaderboard"], facts)
     folder.mkdir(parents=True, exist_ok=True)
     market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
     return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume, fan), identity)(runs)
