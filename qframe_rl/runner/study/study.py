@@ -166,7 +166,7 @@ class _Work:
         return self._keep(records, rows, facts)
 
     def _walk(self, subject: Subject) -> Judged:
-        bench, walk = self.bench, self.config.walk(len(self.history), validated=subject.learns)
+        bench, walk = self.bench, self.config.walk(len(self.history))
         windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
         title = f"record of {subject.title}"
         self.screen.begin(title)
@@ -337,8 +337,6 @@ class _Work:
 
     def _cross(self, one: Judged) -> dict[str, Any]:
         cpcv = self.config.cross()
-        if one.subject.learns:
-            cpcv = cpcv.model_copy(update={"validation": 0.2})
         folds: list[Fold] = list(cpcv.split(self.history))
         windows = self.bench.windows(one.subject, folds, "cross-validation")
         pieces = []
