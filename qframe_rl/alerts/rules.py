@@ -54,7 +54,7 @@ class Alerts:
         self._config, self._name, self._symbols = config, name, symbols
         self._say, self._drift, self._late, self._ends = say, drift, late, ends
         self._lacking = [0] * len(symbols)
-        self._intents: dict[str, tuple[str, float]] = {}
+        self._intents: dict[str, tuple[str, str]] = {}
         self._time = 0
         self._peak = self._day_equity = 0.0
         self._day, self._trades, self._fees = -1, 0, 0.0
