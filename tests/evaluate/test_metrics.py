@@ -32,7 +32,8 @@ U6 = np.array([0.01, -0.02, 0.03, 0.005, -0.01, 0.02, -0.005, 0.015])
 
 
 def test_bars_of_a_year() -> None:
-    assert (bars_per_year(DAY), bars_per_year(HOUR), bars_per_year(15 * MINUTE)) == (365.0, 8760.0, 35040.0)
+    found = [bars_per_year(cash_record([1.0] * 9, bar_ns)) for bar_ns in (DAY, HOUR, 15 * MINUTE)]
+    assert found == [365.0, 8760.0, 35040.0]
 
 
 def test_published_vector() -> None:

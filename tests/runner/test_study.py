@@ -79,7 +79,7 @@ def test_each_window_chooses_on_its_own_past_and_is_judged_on_what_follows(done:
     for fold in facts["folds"]:
         stop = 4000 - (3 - fold["fold"]) * size - 24
         results = [batch(market, [lane(agent, history, Segment(0, stop), window)]) for agent in agents]
-        scores = [score(one, history.bar_ns) for one in results]
+        scores = [score(one) for one in results]
         best = int(np.argmax(scores))
         assert fold["params"] == {"lookback_bars": settings[best].lookback_bars}  # type: ignore[attr-defined]
         assert fold["in_sample"] == pytest.approx(scores[best])
