@@ -33,6 +33,9 @@ class Conventions(Base):
     """How often a trade counts in the volume of a contract: 2 = for its buyer and for its seller."""
     amounts: Literal["contracts", "base"] = "contracts"
     """Unit of the amounts of a contract: order sizes, their steps and minimums, order books."""
+    stops_apart: bool = False
+    """Whether conditional orders of contracts are kept apart from the others: listed, looked up and cancelled by
+    requests of their own (CCXT's parameter ``trigger``), and under another id once they are triggered."""
     like: str | None = None
     """Another exchange that counts the same way."""
     why: str = ""
@@ -112,6 +115,11 @@ def base_volume(exchange: str, market: Mapping[str, Any], volume: Float, price: 
         volume = volume * _size(exchange, market)
         unit = "quote" if market.get("inverse") else "base"
     return volume / price if unit == "quote" else volume
+
+
+def stops_apart(exchange: str, market: Mapping[str, Any]) -> bool:
+    """Whether an exchange keeps conditional orders of a market apart from its other orders."""
+    return bool(market.get("contract")) and table().get(exchange, Conventions()).stops_apart
 
 
 def amount_unit(exchange: str, market: Mapping[str, Any]) -> float:

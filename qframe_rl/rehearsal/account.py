@@ -70,6 +70,7 @@ class Account:
                 "funding": short(self.margin.funding_paid),
             },
             "orders": {wire: [_order(o) for o in orders.values()] for wire, orders in self.orders.items()},
+            "algos": [_algo(a) for a in self.algos.values()],
             "trades": {wire: [_trade(t) for t in trades] for wire, trades in self.trades.items()},
         }
 
@@ -87,6 +88,10 @@ def _order(order: Order) -> dict[str, Any]:
         "paid": short(order.paid),
         "created": order.created,
     }
+
+
+def _algo(algo: Algo) -> dict[str, Any]:
+    return {"id": algo.id, "client": algo.client_id, "symbol": algo.order.market.id, "status": algo.status}
 
 
 def _trade(trade: Trade) -> dict[str, Any]:

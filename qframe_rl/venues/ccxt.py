@@ -19,6 +19,7 @@ from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.types import CLOSE, PER_INSTRUMENT, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.gate import Gate, Intent
+from qframe_rl.venues.resting import call_off, fired, resting
 
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
@@ -82,6 +83,8 @@ class ExchangeVenue:
         """What the last reading could not explain."""
         self._n_orders = 0
         self._names: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+        """Ids of conditional orders that an exchange keeps apart, as long as it is not known what became of them."""
         self._ordered = np.zeros(n)
         self._seen: dict[str, None] = {}
         self._since_ms = 0
@@ -93,7 +96,7 @@ class ExchangeVenue:
         return {
             "account": [packed(field) for field in self.account], "terminated": self.terminated,
             "trouble": list(self.trouble), "orders": self._n_orders,
-            "names": list(self._names.items()), "seen": list(self._seen),
+            "names": list(self._names.items()), "waiting": list(self._waiting.items()), "seen": list(self._seen),
             "since_ms": self._since_ms, "time": self._time, "began": self._began,
         }  # fmt: skip
 
@@ -102,6 +105,7 @@ class ExchangeVenue:
         self.account, self.terminated = Account(*map(unpacked, memory["account"])), memory["terminated"]
         self.trouble, self._n_orders = tuple(memory["trouble"]), memory["orders"]
         self._names, self._seen = dict(memory["names"]), dict.fromkeys(memory["seen"])
+        self._waiting = dict(memory["waiting"])
         self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
 
     def submit(self, orders: Orders) -> None:
@@ -131,7 +135,7 @@ class ExchangeVenue:
             self._n_orders += 1
             if outcome["status"] == "accepted":
                 self._ordered[a] += quantity
-                self._names[outcome["order"]] = a
+                (self._waiting if outcome.get("apart") else self._names)[outcome["order"]] = a
                 if (limit, stop) != (None, None) and self._ledger.writing:
                     self._arm(instrument.symbol)
 
@@ -162,6 +166,7 @@ class ExchangeVenue:
             self.account = self.account._replace(mark=mark)
             return Fills.none(len(mark))
         said = self._ledger.take("exchange", self._read)
+        self._learn(said.get("fired", {}))
         fills = self._fills(said["trades"], said["funding"])
         before, after = self.account.position, np.array(said["position"], dtype=np.float64)
         if self._began:
@@ -193,6 +198,8 @@ class ExchangeVenue:
     def _read(self) -> Plain:
         """What the exchange says: trades since the last reading, funding, wallet and positions."""
         self._cancel_all()
+        became = {number: self._asked(partial(fired, self._client, number, self._instruments[a].symbol))
+                  for number, a in self._waiting.items()}  # fmt: skip
         trades: list[Plain] = []
         funding: dict[str, list[Any]] = {}
         for instrument in self._instruments if self._began else ():
@@ -205,7 +212,17 @@ class ExchangeVenue:
                 new = [one for one in paid if str(one["id"]) not in self._seen]
                 funding |= {str(one["id"]): [symbol, -float(one["amount"])] for one in new}
         cash, position = self._agreed()
-        return {"trades": trades, "funding": funding, "cash": cash, "position": position}
+        said = {"trades": trades, "funding": funding, "cash": cash, "position": position}
+        return said | ({"fired": became} if became else {})
+
+    def _learn(self, became: dict[str, str | None]) -> None:
+        """Take over under which ids conditional orders went on, and forget those that never will."""
+        for number, order in became.items():
+            if order is None:
+                continue
+            a = self._waiting.pop(number)
+            if order:
+                self._names[order] = a
 
     def _agreed(self) -> tuple[float, list[float]]:
         """Cash and positions, once two readings in a row are the same."""
@@ -235,25 +252,15 @@ class ExchangeVenue:
 
     def _cancel_all(self) -> Plain:
         """Cancel the orders of ours that rest."""
-        import ccxt
-
-        cancelled = []
-        for instrument in self._instruments:
-            symbol = instrument.symbol
-            for order in self._asked(partial(self._client.fetch_open_orders, symbol)):
-                if str(order["id"]) not in self._names:
-                    continue
-
-                def cancel(order: Any = order, symbol: str = symbol) -> None:
-                    try:
-                        self._client.cancel_order(order["id"], symbol)
-                    except ccxt.OrderNotFound:
-                        # Filled, or cancelled by a request that was sent twice: the trades say which.
-                        return
-
-                self._asked(cancel)
-                cancelled.append(str(order["id"]))
-        return {"orders": cancelled}
+        ours = [
+            order
+            for instrument in self._instruments
+            for order in self._asked(partial(resting, self._client, instrument.symbol))
+            if order.id in (self._waiting if order.apart else self._names)
+        ]
+        for order in ours:
+            self._asked(partial(call_off, self._client, order))
+        return {"orders": [order.id for order in ours]}
 
     def _fills(self, trades: list[Plain], funding: dict[str, list[Any]]) -> Fills:
         """Count new trades, each once, by instrument."""

@@ -19,6 +19,7 @@ from qframe_rl.config import Unavailable
 from qframe_rl.exchanges import amount_unit
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
+from qframe_rl.venues.resting import place_of
 
 Status = Literal["accepted", "refused", "never"]
 """``accepted``: it is on the exchange. ``refused``: the exchange said no. ``never``: it did not arrive, and cannot."""
@@ -146,7 +147,7 @@ class Gate:
             self._note(f"order {name}: {_why(error)}; looking for it")
             return self._resolve(name, intent)
         found = _order_id(order, name)
-        return self._resolve(name, intent) if found is None else {"status": "accepted", "name": name, "order": found}
+        return self._resolve(name, intent) if found is None else self._accepted(name, intent, found)
 
     def _resolve(self, name: str, intent: Intent) -> Plain:
         """Look for an order of which it is not known whether it arrived."""
@@ -155,10 +156,10 @@ class Gate:
         while time.monotonic() - begun < self._patience_s:
             # What was sent was signed before this moment, so its recvWindow ends within the wait.
             certain = time.monotonic() - begun > self._wait_s
-            found = self._looked_up(name, intent.symbol)
+            found = self._looked_up(name, intent)
             if found is not None and found != "":
-                return {"status": "accepted", "name": name, "order": found}
-            if found == "" and certain and self._unlisted(name, intent.symbol):
+                return self._accepted(name, intent, found)
+            if found == "" and certain and self._unlisted(name, intent):
                 return {"status": "never", "name": name, "why": "not found after its recvWindow"}
             time.sleep(pause)
             pause = min(_LONGEST_PAUSE_S, pause * 1.5)
@@ -167,23 +168,31 @@ class Gate:
             "Start the same command again when the exchange answers."
         )
 
-    def _looked_up(self, name: str, symbol: str) -> str | None:
+    def _accepted(self, name: str, intent: Intent, order: str) -> Plain:
+        apart = {"apart": True} if self._where(intent) else {}
+        return {"status": "accepted", "name": name, "order": order, **apart}
+
+    def _where(self, intent: Intent) -> dict[str, Any]:
+        return place_of(self._client, intent.symbol, intent.stop is not None)
+
+    def _looked_up(self, name: str, intent: Intent) -> str | None:
         """The exchange's id of an order; empty if it says that there is none; None if it does not say."""
         import ccxt
 
         try:
-            return _order_id(self._client.fetch_order(None, symbol, {"clientOrderId": name}), name)
+            params = {"clientOrderId": name, **self._where(intent)}
+            return _order_id(self._client.fetch_order(None, intent.symbol, params), name)
         except ccxt.OrderNotFound:
             return ""
         except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError):
             return None
 
-    def _unlisted(self, name: str, symbol: str) -> bool:
+    def _unlisted(self, name: str, intent: Intent) -> bool:
         """Whether the list of recent orders, another way to ask, lacks it as well."""
         import ccxt
 
         try:
-            orders = self._client.fetch_orders(symbol, None, 500)
+            orders = self._client.fetch_orders(intent.symbol, None, 500, self._where(intent))
         except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError):
             return False
         return isinstance(orders, list) and all(order.get("clientOrderId") != name for order in orders)

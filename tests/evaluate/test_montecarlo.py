@@ -28,7 +28,7 @@ from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.montecarlo.trades import shuffled, trades_of
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.quality import quarantine
-from qframe_rl.types import CLOSE, DAY, History, Orders
+from qframe_rl.types import CLOSE, DAY, VOLUME, History, Orders
 from tests.evaluate.made import START, Trader, market, random_target, returns_record, traded
 from tests.markets import panel, prices
 
@@ -182,7 +182,7 @@ def test_the_claim_of_56_percent_is_one_bad_bar_and_is_reported_as_such() -> Non
     """ALGORITHMS 0: one bar times 1.95 in a thousand made "56.5 % return, Sharpe 2.254".
 
     Resampling price rows makes that figure from a flat market; our Monte Carlo names the bar and says that the result
-    rests on it, and the data check takes it out before anything is traded.
+    rests on it, and the data check lists it before anything is traded.
     """
     close, bad = claim(row=999)
     rng = np.random.default_rng(0)
@@ -202,12 +202,24 @@ def test_the_claim_of_56_percent_is_one_bad_bar_and_is_reported_as_such() -> Non
     assert not any(one.decides for one in influences(np.diff(close) / close[:-1], 8760.0))
 
 
-@pytest.mark.parametrize("row", [0, 3, 500, 998, 999])
-def test_a_quarantined_bar_moves_no_statistic_by_more_than_its_error(row: int) -> None:
-    """U8: the bar is taken out, and what is reported is what the clean market gives."""
+@pytest.mark.parametrize("row", [0, 999])
+def test_a_bad_print_at_an_edge_is_listed_and_kept(row: int) -> None:
+    """U8: it may be a market that moved before the data begin or after they end, so nothing is taken out."""
     clean = prices(claim()[0], kind="spot")
     values = clean.values.copy()
     values[row, :, :4] *= 1.95
+    kept = quarantine(replace(clean, values=values))
+    assert [(s.time, s.quarantined) for s in kept.suspects] == [(clean.time[row], False)]
+    assert np.array_equal(kept.values, values)
+
+
+@pytest.mark.parametrize("row", [3, 500, 998])
+def test_a_quarantined_bar_moves_no_statistic_by_more_than_its_error(row: int) -> None:
+    """U8: a print without a trade is taken out, and what is reported is what the clean market gives."""
+    clean = prices(claim()[0], kind="spot")
+    values = clean.values.copy()
+    values[row, :, :4] *= 1.95
+    values[row, :, VOLUME] = 0.0
     mended = quarantine(replace(clean, values=values))
     assert [s.time for s in mended.suspects if s.quarantined] == [clean.time[row]]
     rates = [np.diff(h.values[:, 0, CLOSE]) / h.values[:-1, 0, CLOSE] for h in (clean, quarantine(clean), mended)]

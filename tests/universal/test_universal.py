@@ -29,7 +29,7 @@ from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.study.stress import with_costs
-from qframe_rl.types import HOUR, Float, History, Orders, Record, Segment, Source
+from qframe_rl.types import HOUR, VOLUME, Float, History, Orders, Record, Segment, Source
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, cases, make, market_for
 from tests.evaluate.made import Trader
@@ -179,6 +179,7 @@ def test_u8_a_bad_bar_is_taken_out_and_moves_nothing_by_more_than_its_error(name
     clean = prices(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.003, 1000))), kind="spot", lot=1e-6)
     values = clean.values.copy()
     values[777, :, :4] *= 1.95
+    values[777, :, VOLUME] = 0.0
     mended = quarantine(replace(clean, values=values))
     assert [s.time for s in mended.suspects if s.quarantined] == [clean.time[777]]
     figures = []

@@ -18,9 +18,8 @@ from qframe_rl.listeners import Digest, Listener, Soft
 from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
-from qframe_rl.venues.book import Book, Drift, TwinVenue
-from qframe_rl.venues.ccxt import ExchangeVenue
-from qframe_rl.venues.venue import Lasting, Venue
+from qframe_rl.venues.book import Book, Drift
+from qframe_rl.venues.venue import Lasting, Outgoing, Quoted, Venue
 from qframe_rl.watch.health import Health
 
 P = ParamSpec("P")
@@ -146,6 +145,9 @@ class Desk:
         self.n_bars = 0
         self._heard = 0
         self._venue = venue
+        self._met = venue if isinstance(venue, Quoted) else None
+        self._outgoing = venue if isinstance(venue, Outgoing) else None
+        self._lasting = venue if isinstance(venue, Lasting) else None
         self._ledger = ledger
         self._symbols = [i.symbol for i in instruments]
         self._operator = operator
@@ -187,10 +189,10 @@ class Desk:
             for one in self.told:
                 self._inform(one, one.decided, view, verdict, perf_counter() - self._arrived)
         self._sent = verdict.orders
-        if isinstance(self._venue, TwinVenue):
-            self._venue.quote(books)
-        if isinstance(self._venue, ExchangeVenue) and verdict.state == "FLATTEN":
-            self._venue.close(verdict.orders, self.account.position)
+        if self._met is not None:
+            self._met.quote(books)
+        if self._outgoing is not None and verdict.state == "FLATTEN":
+            self._outgoing.close(verdict.orders, self.account.position)
         else:
             self._venue.submit(verdict.orders)
 
@@ -211,7 +213,7 @@ class Desk:
     @property
     def lasting(self) -> bool:
         """Whether another process can go on with the venue."""
-        return isinstance(self._venue, Lasting)
+        return self._lasting is not None
 
     def heed(self) -> None:
         """Obey what the operator said since the last time; nothing before the first decision."""
@@ -234,18 +236,18 @@ class Desk:
 
     def carried(self) -> Plain | None:
         """All that desk, engine and venue remember between two bars, as JSON; None if the venue cannot say."""
-        if not isinstance(self._venue, Lasting):
+        if self._lasting is None:
             return None
         return {
             "bars": self.n_bars, "heard": self._heard, "fills": [packed(field) for field in self._seen().fills],
             "engine": self.engine.carried(), "digest": self.digest.carried(), "drift": self.drift.carried(),
-            "venue": self._venue.carried(),
+            "venue": self._lasting.carried(),
         }  # fmt: skip
 
     def carry(self, memory: Plain) -> Fills:
         """Take over what `carried` returned, before `begin_after`; return what the last bar did."""
-        assert isinstance(self._venue, Lasting)
-        self._venue.carry(memory["venue"])
+        assert self._lasting is not None
+        self._lasting.carry(memory["venue"])
         self.engine.carry(memory["engine"])
         self.digest.carry(memory["digest"])
         self.drift.carry(memory["drift"])
@@ -260,14 +262,15 @@ class Desk:
 
     def _act(self, view: View) -> None:
         """Where orders are real, do at once what a kill switch is for; paper waits for its next bar."""
-        if not isinstance(self._venue, ExchangeVenue) or self.engine.state not in ("HALTED", "FLATTEN"):
+        venue = self._outgoing
+        if venue is None or self.engine.state not in ("HALTED", "FLATTEN"):
             return
         self._ledger.commit()
-        self._venue.cancel()
+        venue.cancel()
         if self.engine.state == "FLATTEN":
             # What was ordered since the last bar may have filled: what is held now is closed.
-            now = self.account._replace(position=self._venue.held())
-            self._venue.close(self.engine.check(view.time, self._sent, now, Conditions()).orders, now.position)
+            now = self.account._replace(position=venue.held())
+            venue.close(self.engine.check(view.time, self._sent, now, Conditions()).orders, now.position)
 
     def started(self, view: View) -> None:
         """Note the state before the first decision."""
@@ -285,16 +288,16 @@ class Desk:
         self.digest.add(view, self._sent, view.fills)
         event: Plain = {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)}
         event["fills"] = fills_out(view.fills)
-        if isinstance(self._venue, TwinVenue) and self._venue.other is not None:
-            other = self._venue.other
-            self.drift.add(*self._venue.sides(view.fills))
+        if self._met is not None and self._met.other is not None:
+            other = self._met.other
+            self.drift.add(*self._met.sides(view.fills))
             event["other"] = {"quantity": numbers(other.quantity), "price": numbers(other.price)}
         if view.terminated:
             event["terminated"] = True
         self._ledger.put("settled", event)
         reasons = self.engine.settled(view.time, view.account, self._sent, view.fills)
-        if isinstance(self._venue, ExchangeVenue) and self._venue.trouble:
-            reasons += self.engine.trip(self._venue.trouble)
+        if self._outgoing is not None and self._outgoing.trouble:
+            reasons += self.engine.trip(self._outgoing.trouble)
         if reasons:
             self._tell(view.time, reasons)
         for listener in self.listeners:

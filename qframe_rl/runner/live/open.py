@@ -126,7 +126,8 @@ def opened_live(
     Unavailable
         If the exchange cannot be reached.
     """
-    known = {key: known_data(checkpoint)[key] for key in ("symbols", "columns")}
+    # Not the symbols that were asked for: one of them may have been several instruments, of which none trades now.
+    known = {"symbols": tuple(i.symbol for i in checkpoint.instruments), "columns": known_data(checkpoint)["columns"]}
     config = data_for(checkpoint, known | dict(given))
     market, agent = deployed(
         checkpoint, checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns, "the checkpoint itself"
