@@ -122,6 +122,7 @@ def test_a_result_that_rests_on_one_bar_is_said_to(done: Any) -> None:
     facts["influence"] = [{**facts["influence"][0], "decides": True, "rate": 0.95, "total_without": -0.01}]
     facts["data"] = {**facts["data"], "environment": "production"}
     facts["significance"]["sharpe"]["estimate"] = 2.254
+    facts["significance"]["figures"]["final_equity"] = 15_650.0
     found = verdict(facts)
     assert "cannot be told from luck" in found.headline
     assert "rests on one bar" in found.reasons[0]

@@ -228,7 +228,7 @@ def _rolling(record: Record) -> Chart:
     mean = (total[stop] - total[start]) / n
     variance = np.maximum((squares[stop] - squares[start]) / n - mean**2, 0.0)
     ratio = np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 1e-20)
-    ratio *= np.sqrt(n * YEAR / np.maximum(time[stop] - time[start], 1))
+    ratio *= np.sqrt(n / (np.maximum(time[stop] - time[start], 1) / YEAR))
     rows, values = thinned(ratio, POINTS)
     days = span / DAY
     return Chart(
