@@ -119,7 +119,7 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
     UserError
         For a missing or broken preset, an unknown environment variable or a malformed assignment.
     """
-    tree: Tree = {} if preset is None else _read_preset(preset)
+    tree: Tree = {} if preset is None else read_preset(preset)
     for name, text in sorted(os.environ.items()):
         if name.startswith("QFRAME_") and name != "QFRAME_DATA":
             keys = name.removeprefix("QFRAME_").lower().split("__")
@@ -142,7 +142,8 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
     return tree
 
 
-def _read_preset(preset: str) -> Tree:
+def read_preset(preset: str) -> Tree:
+    """Settings of a preset; raises UserError where it is missing or broken."""
     path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{preset}.toml"
     if not path.is_file():
         known = [p.stem for p in PRESETS.glob("*.toml")]

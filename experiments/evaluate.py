@@ -8,16 +8,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Parser, console, data_settings, door, given_under, locate_data, program, settings
+from experiments.cli import (
+    BarScreen,
+    Parser,
+    console,
+    data_settings,
+    door,
+    given_under,
+    locate_data,
+    program,
+    read_preset,
+    settings,
+)  # fmt: skip
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.study.plan import Study
+from qframe_rl.runner.study.series import BoardPlan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from qframe_rl.runner.evaluate import Evaluation
+    from qframe_rl.runner.study.board import Boards
     from qframe_rl.runner.study.study import Studied
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
@@ -33,16 +46,33 @@ def parser() -> Parser:
         "lie.\n\n"
         "With --walk-forward, --cpcv or --monte-carlo, study strategies instead: names of the catalogue, or the\n"
         "strategy of a checkpoint with its parameters. It is fitted and tuned anew in every window, judged on what\n"
-        "follows, and the first one named is taken apart. experiments.report makes pages of the run's folder.",
+        "follows, and the first one named is taken apart. experiments.report makes pages of the run's folder.\n\n"
+        "With --preset board, run the studies of a plan, every strategy on every market that it can trade, and put\n"
+        "them side by side: one table for each market and one picture. It takes hours; --resume goes on where it\n"
+        "stopped.",
         [
             "checkpoints/1a2b3c4d5e6f7081",
             "checkpoints/1a2b3c4d5e6f7081 checkpoints/8091a2b3c4d5e6f7 --symbols ETH/USDT --from 2023-01-01",
             "mean_reversion --symbols BTC/USDT --from 2019-01-01 --walk-forward 8 --cpcv 6,2 --monte-carlo 1000",
             "ppo momentum --symbols ETH/USDT --walk-forward 8 --set agent.ppo.total_steps=400000",
+            "--preset board --only ETH,days --out compared --resume",
         ],
     )
     made.add_argument(
-        "what", nargs="+", metavar="AGENT|CHECKPOINT", help="name of a strategy, or folder of a checkpoint"
+        "what", nargs="*", metavar="AGENT|CHECKPOINT", help="name of a strategy, or folder of a checkpoint"
+    )
+    plan = made.add_argument_group("plan of studies")
+    plan.add_argument(
+        "--preset", metavar="NAME", help="the plan: experiments/presets/NAME.toml, or a .toml file (such as: board)"
+    )
+    plan.add_argument(
+        "--only", default="", metavar="MARKETS", help="names of the plan's markets to study (default: all)"
+    )
+    plan.add_argument(
+        "--document",
+        type=Path,
+        metavar="FILE",
+        help="Markdown file whose tables, between <!-- board --> and <!-- end -->, and picture are written anew",
     )
     made.add_argument("--from", dest="since", metavar="TIME", help="start of the period, ISO 8601 UTC")
     made.add_argument("--to", dest="until", metavar="TIME", help="end of the period, ISO 8601 UTC")
@@ -75,13 +105,20 @@ def parser() -> Parser:
     )
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
     made.add_on()
-    made.add_argument("--resume", action="store_true", help="take finished trainings of an interrupted study over")
+    made.add_argument("--resume", action="store_true", help="take over what an interrupted study finished")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Evaluate."""
     given = vars(parser().parse_args(argv))
+    if given["preset"] is not None:
+        return _series(given)
+    for name in ("only", "document"):
+        if given[name]:
+            raise UserError(f"--{name} is for a plan of studies: add --preset, such as --preset board.")
+    if not given["what"]:
+        raise UserError("nothing to evaluate: name strategies or checkpoints, or give --preset board; see --help.")
     if any(given[f"study.{name}"] is not None for name in ("walk_forward", "cpcv", "monte_carlo")):
         return _study(given)
     return _score([_folder(text) for text in given["what"]], given)
@@ -128,6 +165,56 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     return {"run": str(done.folder), "leaderboard": done.facts["leaderboard"], "seconds": round(seconds, 3), **facts}
 
 
+def _series(given: dict[str, Any]) -> dict[str, Any] | None:
+    began = time.monotonic()
+    if given["what"]:
+        raise UserError(f"the plan {given['preset']} names its strategies itself; leave {given['what'][0]} out.")
+    if given["since"] is not None or given["until"] is not None:
+        raise UserError("a plan says from when to when each of its markets is studied; leave --from and --to out.")
+    only = tuple(name for name in given["only"].split(",") if name)
+    if only and given["document"] is not None:
+        raise UserError("--document takes the tables of all markets; leave --only out.")
+    plan = build(BoardPlan, read_preset(given["preset"]), f"preset {given['preset']}")
+    options = {key.removeprefix("study."): value for key, value in given.items() if key.startswith("study.")}
+    changed = settings(Study, None, given["assignments"], options)
+    changed["data"] = {**_mapping(changed.get("data")), **given_under(given, "data")}
+    changed["risk"] = {**_mapping(changed.get("risk")), **given_under(given, "risk")}
+    asked = list(plan.studies(only, changed, locate_data))
+    with BarScreen() as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.fan import fan_of
+        from qframe_rl.runner.study.board import run_series
+
+        with fan_of(given["on"]) as fan:
+            screen.end("start up")
+            try:
+                done = run_series(
+                    asked, plan.title, given["runs"], given["out"] or given["runs"] / "board", screen,
+                    resume=given["resume"], fan=fan, document=given["document"],
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                screen.say("What is finished is kept; the same command with --resume goes on from there.")
+                raise
+    return tell_boards(done, time.monotonic() - began, as_json=given["json"])
+
+
+def tell_boards(done: Boards, seconds: float, *, as_json: bool) -> dict[str, Any] | None:
+    """Print the boards and where they are; the JSON object where one is asked for."""
+    from qframe_rl.evaluate.table import render
+    from qframe_rl.runner.study.board import plain
+
+    out = console(to_stderr=as_json)
+    for board in done.boards:
+        out.print(render(board.rows, f"{board.market}. {board.span}"))
+    for what, path in (("tables", done.text), ("picture", done.picture), ("figures", done.facts)):
+        out.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
+    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+    if not as_json:
+        return None
+    boards = [plain(board) for board in done.boards]
+    return {"text": str(done.text), "picture": str(done.picture), "boards": boards}
+
+
 def _mapping(value: object) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) else {} if value is None else {"data": value}
 
@@ -164,6 +251,8 @@ def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
     title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
     _tell_limits(out, config.risk)
+    for name, left in done.facts["dust"].items():
+        out.print(f"{name} ends with {len(left)} position(s) that it cannot sell: {'; '.join(left)}", highlight=False)
     found = verdict(done.facts)
     out.print(f"[bold]{found.headline}[/bold]", highlight=False)
     for line in found.reasons:
@@ -206,8 +295,11 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _result(one: Any) -> dict[str, Any]:
+    from qframe_rl.kernel.dust import dust_of
+
     return {
         **one.row,
+        "dust": [left._asdict() for left in dust_of(one.record)],
         "checkpoint": None if one.checkpoint is None else str(one.checkpoint),
         "bars": len(one.record) - 1,
         "journal": str(one.journal),
@@ -219,6 +311,7 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     """Print the table and all figures of each checkpoint."""
     from qframe_rl.evaluate.metrics import metrics
     from qframe_rl.evaluate.table import cash_line, render
+    from qframe_rl.kernel.dust import dust_of
     from qframe_rl.types import iso
 
     out = console(to_stderr=to_stderr)
@@ -235,6 +328,8 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
             for name in figures.__slots__:
                 value = getattr(figures, name)
                 out.print(f"  {name:20} {value:,.6g}" if isinstance(value, float) else f"  {name:20} {value}")
+            for left in dust_of(one.record):
+                out.print(f"  {left}", highlight=False)
     _tell_limits(out, done.limits)
     if done.changed:
         out.print(

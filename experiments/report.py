@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.cli import BarScreen, Parser, console, data_settings, door, program
+from experiments.evaluate import tell_boards
 from qframe_rl.config import UserError
 from qframe_rl.feeds.data import DataConfig
 
@@ -76,23 +78,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 
 def _board(given: dict[str, Any]) -> dict[str, Any] | None:
+    began = time.monotonic()
     with BarScreen() as screen:
         screen.begin("start up")
-        from qframe_rl.evaluate.table import render
-        from qframe_rl.runner.study.board import plain, write_boards
+        from qframe_rl.runner.study.board import write_boards
 
         screen.end("start up")
         done = write_boards(given["places"], given["out"] or given["places"][0], given["title"], screen)
-    out = console(to_stderr=given["json"])
-    for board in done.boards:
-        out.print(render(board.rows, f"{board.market}. {board.span}"))
-    for what, path in (("tables", done.text), ("picture", done.picture), ("figures", done.facts)):
-        out.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
-    if not given["json"]:
-        return None
-    return {
-        "text": str(done.text), "picture": str(done.picture), "boards": [plain(board) for board in done.boards],
-    }  # fmt: skip
+    return tell_boards(done, time.monotonic() - began, as_json=given["json"])
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import LEVEL
 from qframe_rl.evaluate.plot import FAINT, INK, PALETTE, footer, plain, sheet
 from qframe_rl.evaluate.provenance import mark_of
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 BASELINES = ("buy_and_hold", "random", "flat")
 """Stand below the strategies."""
+_PLACE = re.compile(r"(?P<head><!-- board(?:: (?P<name>[^>]+?))? -->).*?<!-- end -->", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,47 @@ def markdown(boards: Sequence[Board], level: float = LEVEL) -> str:
     level
         Level of the rows' intervals.
     """
+    parts = [_overview(boards)]
+    parts += [f"## {board.market}\n\n{_table(board, level)}" for board in boards]
+    return "\n\n".join(parts) + "\n"
+
+
+def written_into(text: str, boards: Sequence[Board], level: float = LEVEL) -> str:
+    """Write the boards into a Markdown document, between the comments that mark their places.
+
+    ``<!-- board -->`` begins the place of strategies against markets, ``<!-- board: BTC/USDT, 1h -->`` that of the
+    table of one market, and ``<!-- end -->`` ends each; what stands outside of them is left alone.
+
+    Raises
+    ------
+    UserError
+        If a place is missing, without an end, or for a market that there is no board of.
+    """
+    names = [board.market for board in boards]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"two boards are called {twice[0]}, so a document cannot tell them apart.")
+    made = {"": _overview(boards), **{board.market: _table(board, level) for board in boards}}
+    found: list[str] = []
+
+    def place(match: re.Match[str]) -> str:
+        name = match["name"] or ""
+        if name not in made:
+            raise UserError(f"<!-- board: {name} -->: there is no board of that market, but of {', '.join(made)[2:]}.")
+        found.append(name)
+        return f"{match['head']}\n\n{made[name]}\n\n<!-- end -->"
+
+    filled = _PLACE.sub(place, text)
+    for name in made:
+        if name not in found:
+            mark = f"board: {name}" if name else "board"
+            raise UserError(f"the document has no place for a table: put <!-- {mark} --> and <!-- end --> into it.")
+    return filled
+
+
+def _overview(boards: Sequence[Board]) -> str:
     lines = [f"| strategy | {' | '.join(board.market for board in boards)} |", "|---" * (1 + len(boards)) + "|"]
     lines += [f"| {name} | {' | '.join(_cell(board, name) for board in boards)} |" for name in order(boards)]
-    for board in boards:
-        lines += ["", *_table(board, level)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _cell(board: Board, name: str) -> str:
@@ -95,15 +134,13 @@ def _interval(row: Row) -> str:
     return f"{row['sharpe']:+.2f} ({row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f})"
 
 
-def _table(board: Board, level: float) -> list[str]:
+def _table(board: Board, level: float) -> str:
     mark = mark_of(board.environment)
     bar = board.luck.benchmark(board.n_bars) * np.sqrt(board.bars_per_year)
     effective = "" if board.luck.effective is None else f", worth {board.luck.effective:.1f} independent ones"
     heads = ["strategy", "final equity", f"Sharpe ({level:.0%})", "excess", "PSR", "DSR", "max drawdown", "exposure",
              "turnover / year", "better than holding", "verdict"]  # fmt: skip
     lines = [
-        f"## {board.market}",
-        "",
         f"{mark + '. ' if mark else ''}{board.span}. {board.luck.trials} trials on the ledger{effective}: luck alone "
         f"is expected to show a Sharpe ratio of {bar:.2f}. That the best strategy beats cash: SPA "
         f"p = {board.beats['cash']:.3f}; that it beats holding: p = {board.beats['holding']:.3f}. Idle cash earned "
@@ -128,7 +165,7 @@ def _table(board: Board, level: float) -> list[str]:
             board.verdict(row),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    return "\n".join(lines)
 
 
 def board_figure(boards: Sequence[Board], title: str = "", note: str = "", level: float = LEVEL) -> Figure:

@@ -7,17 +7,33 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from qframe_rl.config import UserError
 from qframe_rl.types import History, Segments, iso
 
 
 def write_json(path: Path, value: object) -> None:
     """Write plain data; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, default=_plain, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text; the file appears whole or not at all."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    text = json.dumps(value, indent=1, sort_keys=True, default=_plain, allow_nan=False)
-    fresh.write_text(text + "\n", encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run; raises UserError where there is none, or it is damaged."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the run did not finish; run it again.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); run it again.") from None
 
 
 def _plain(value: object) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from qframe_rl.evaluate.trials import Luck
 from qframe_rl.listeners import read_record
 from qframe_rl.runner.evaluate import evaluate
 from qframe_rl.runner.experiment import versions
+from qframe_rl.runner.files import read_json
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.types import Instrument, Record, timeframe_ns
 
@@ -183,10 +183,3 @@ def read_journal(path: Path, data: dict[str, Any]) -> Record:
     if not path.is_file():
         raise UserError(f"{path} is missing: the run did not finish; run it again.")
     return read_record(path, tuple(Instrument(symbol) for symbol in data["symbols"]), timeframe_ns(data["timeframe"]))
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of a run; raises UserError where there is none."""
-    if not path.is_file():
-        raise UserError(f"{path} is missing: the run did not finish; run it again.")
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from experiments import evaluate as evaluate_door
 from experiments import report as report_door
+from experiments.cli import door, read_preset
 from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.board import board_figure, markdown, order
 from qframe_rl.evaluate.report.verdict import in_short
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.study.board import write_boards
 from qframe_rl.runner.study.plan import Study
+from qframe_rl.runner.study.series import BoardPlan
 from qframe_rl.runner.study.study import Studied, study
 
 DATA = {"data": "synthetic:gbm", "bars": 3000, "seed": 3}
@@ -105,3 +108,129 @@ def test_strategies_are_ordered_by_their_mean_and_baselines_stand_below(runs: An
     assert markdown(boards[:1]).count("\n## ") == 1
     with pytest.raises(ValueError, match="nothing to draw"):
         board_figure([])
+
+
+PLAN = """
+title = "Noise against noise"
+[study]
+walk_forward = 2
+resamples = 100
+settings = 1
+[agent.fast]
+lookback_bars = 24
+[[markets]]
+name = "first"
+study = {data = {data = "synthetic:gbm", bars = 3000, seed = 3}}
+[[markets.parts]]
+agents = ["fast=momentum", "random"]
+[[markets.parts]]
+agents = ["mean_reversion"]
+study = {env = {actions = {name = "exposure"}}}
+[[markets]]
+name = "second"
+study = {data = {data = "synthetic:gbm", bars = 2500, seed = 4, timeframe = "4h"}}
+[[markets.parts]]
+agents = ["fast=momentum"]
+"""
+PLACES = """# Mine
+
+before
+<!-- board -->
+old
+<!-- end -->
+between
+
+<!-- board: GBM/USDT, 1h -->
+<!-- end -->
+
+<!-- board: GBM/USDT, 4h -->
+
+older
+<!-- end -->
+after
+"""
+
+
+def test_a_plan_is_one_command_that_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    document = tmp_path / "docs" / "mine.md"
+    document.parent.mkdir()
+    document.write_text(PLACES)
+    command = ["--preset", str(tmp_path / "plan.toml"), "--runs", str(tmp_path / "runs"), "--json"]
+
+    began = []
+
+    def stopped(config: Study, *_: Any, **more: Any) -> Studied:
+        began.append(config)
+        if len(began) == 3:
+            raise KeyboardInterrupt
+        return study(config, *_, **more)
+
+    monkeypatch.setattr("qframe_rl.runner.study.board.study", stopped)
+    assert door(evaluate_door.main, [*command, "--document", str(document)]) == 130
+    assert "--resume" in capsys.readouterr().err and document.read_text() == PLACES
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("*/study.json")}
+    assert len(kept) == 2
+
+    monkeypatch.undo()
+    made = evaluate_door.main([*command, "--document", str(document), "--resume"])
+    assert made is not None
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    one, other = made["boards"]
+    assert {row["agent"] for row in one["rows"]} == {"fast", "random", "mean_reversion", "buy_and_hold", "flat"}
+    assert {row["agent"] for row in other["rows"]} == {"fast", "buy_and_hold", "flat"}
+    text = document.read_text()
+    assert text.startswith("# Mine\n\nbefore\n<!-- board -->\n\n| strategy | GBM/USDT, 1h | GBM/USDT, 4h |")
+    assert text.endswith("<!-- end -->\nafter\n") and "old" not in text.replace("hold", "")
+    assert text.count("| buy_and_hold |") == 3
+    assert (document.parent / "images" / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+    assert evaluate_door.main([*command, "--only", "second", "--resume", "--out", str(tmp_path / "one")])
+    assert "GBM/USDT, 1h" not in (tmp_path / "one" / "board.md").read_text()
+    document.write_text(PLACES.replace("GBM/USDT, 4h", "GBM/USDT, 8h"))
+    with pytest.raises(UserError, match="no board of that market"):
+        evaluate_door.main([*command, "--document", str(document), "--resume"])
+    document.write_text("nothing")
+    with pytest.raises(UserError, match=r"put <!-- board --> and <!-- end -->"):
+        evaluate_door.main([*command, "--document", str(document), "--resume"])
+    assert document.read_text() == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (["momentum"], "leave momentum out"),
+        (["--from", "2020-01-01"], "leave --from and --to out"),
+        (["--only", "third"], "there is no such market"),
+        (["--document", "nowhere.md"], "nowhere.md is not there"),
+        (["--only", "first", "--document", "nowhere.md"], "leave --only out"),
+        (["--set", "agent.unknown.x=1"], "strategy that is not studied"),
+    ],
+)
+def test_what_a_plan_cannot_do_is_said(more: list[str], match: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    with pytest.raises(UserError, match=match):
+        evaluate_door.main(["--preset", str(tmp_path / "plan.toml"), "--runs", str(tmp_path / "runs"), *more])
+
+
+def test_the_shipped_plan_is_whole(tmp_path: Path) -> None:
+    """Every study of it can be built; each market has the strategies that docs/leaderboard.md compares."""
+    plan = build(BoardPlan, read_preset("board"), "board")
+    asked = list(plan.studies())
+    assert len(asked) == sum(len(market.parts) for market in plan.markets)
+    titles = [title for title, _ in asked]
+    assert len(set(titles)) == len(titles)
+    for market in plan.markets:
+        of = [
+            name.partition("=")[0] for title, one in asked if title.startswith(f"{market.name},") for name in one.agents
+        ]
+        assert len(set(of)) == len(of)
+
+
+def test_a_plan_needs_its_own_option(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="add --preset"):
+        evaluate_door.main(["momentum", "--only", "BTC"])
+    with pytest.raises(UserError, match="nothing to evaluate"):
+        evaluate_door.main([])

@@ -7,6 +7,7 @@ costs, and ranked anew with what the ledger says of luck now.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.config import UserError
-from qframe_rl.evaluate.board import BASELINES, Board, board_figure, markdown
+from qframe_rl.evaluate.board import BASELINES, Board, board_figure, markdown, written_into
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import superiority
 from qframe_rl.evaluate.metrics import bars_per_year, by_day, excess, metrics
 from qframe_rl.evaluate.table import FORM, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trials, dataset_named, luck
-from qframe_rl.runner.files import write_json
+from qframe_rl.runner.fan import Fan
+from qframe_rl.runner.files import read_json, write_json, write_text
 from qframe_rl.runner.log import Screen
-from qframe_rl.runner.report import read_journal, read_json
+from qframe_rl.runner.report import read_journal
+from qframe_rl.runner.study.plan import Study
+from qframe_rl.runner.study.study import study
 from qframe_rl.types import Record, iso
 
 _OWN = ("actions", "features", "n_rows", "reward", "episode_bars")
@@ -45,7 +49,40 @@ class _Run(NamedTuple):
     records: dict[str, Record]
 
 
-def write_boards(places: Sequence[Path], out: Path, title: str, screen: Screen) -> Boards:
+def run_series(
+    asked: Sequence[tuple[str, Study]], title: str, runs: Path, out: Path, screen: Screen, *,
+    resume: bool = False, fan: Fan | None = None, document: Path | None = None,
+) -> Boards:  # fmt: skip
+    """Run studies and put them side by side.
+
+    Parameters
+    ----------
+    asked
+        Studies, each with what it is called.
+    title, out, document
+        As in `write_boards`.
+    runs
+        Folder of runs, one for each study.
+    screen
+        Told of the progress.
+    resume, fan
+        As in `study`.
+
+    Raises
+    ------
+    UserError
+        As `study` and `write_boards`; if the document is missing, before anything is studied.
+    """
+    if document is not None and not document.is_file():
+        raise UserError(f"{document} is not there; name a Markdown file that has places for the tables.")
+    folders = []
+    for name, config in asked:
+        screen.say(f"{name}: {', '.join(config.agents)}")
+        folders.append(study(config, runs, screen, resume=resume, fan=fan).folder)
+    return write_boards(folders, out, title, screen, document)
+
+
+def write_boards(places: Sequence[Path], out: Path, title: str, screen: Screen, document: Path | None = None) -> Boards:
     """Gather studies by what was traded, and write ``board.md``, ``board.png`` and ``board.json``.
 
     Parameters
@@ -58,12 +95,15 @@ def write_boards(places: Sequence[Path], out: Path, title: str, screen: Screen) 
         Heading of the picture.
     screen
         Told of the progress.
+    document
+        A Markdown file whose tables are written anew as well, as in `written_into`; its picture is
+        ``images/NAME.png`` beside it.
 
     Raises
     ------
     UserError
         If a folder is not that of a study, or two of one data set differ in bars, costs or ledger, or judged different
-        strategies under one name.
+        strategies under one name; if the document lacks a place for a table.
     """
     groups: dict[str, list[_Run]] = {}
     for place in places:
@@ -79,13 +119,17 @@ def write_boards(places: Sequence[Path], out: Path, title: str, screen: Screen) 
     out.mkdir(parents=True, exist_ok=True)
     made = Boards(boards, out / "board.md", out / "board.png", out / "board.json")
     level = float(next(iter(groups.values()))[0].facts["config"]["level"])
-    fresh = out / ".board.md"
-    fresh.write_text(markdown(boards, level), encoding="utf-8")
-    fresh.replace(made.text)
+    write_text(made.text, markdown(boards, level))
     fresh = out / ".board.png"
     board_figure(boards, title, level=level).savefig(fresh)
     fresh.replace(made.picture)
     write_json(made.facts, [plain(board) for board in boards])
+    if document is not None:
+        write_text(document, written_into(document.read_text(encoding="utf-8"), boards, level))
+        picture = document.parent / "images" / f"{document.stem}.png"
+        picture.parent.mkdir(exist_ok=True)
+        shutil.copyfile(made.picture, fresh)
+        fresh.replace(picture)
     return made
 
 

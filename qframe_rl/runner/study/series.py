@@ -7,7 +7,7 @@ bars, costs and the ledger. A finished part is taken over when the series is run
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -50,8 +50,11 @@ class BoardPlan(Base):
     markets: tuple[BoardMarket, ...] = Field(min_length=1)
     """The markets."""
 
-    def studies(self, only: tuple[str, ...] = (), changed: Mapping[str, Any] | None = None) -> Iterator[Study]:
-        """Studies in their order.
+    def studies(
+        self, only: tuple[str, ...] = (), changed: Mapping[str, Any] | None = None,
+        completed: Callable[[Tree], None] = lambda tree: None,
+    ) -> Iterator[tuple[str, Study]]:  # fmt: skip
+        """Studies in their order, each with what it is called.
 
         Parameters
         ----------
@@ -59,6 +62,8 @@ class BoardPlan(Base):
             Names of markets; all without one.
         changed
             Settings that go before those of the file, in every study.
+        completed
+            Puts into the settings of a study what the plan leaves to the machine, such as where data lie.
 
         Raises
         ------
@@ -76,7 +81,9 @@ class BoardPlan(Base):
                     own = {label: self.agent[label] for label in labels if label in self.agent}
                     layers = [self.study, one.study, {"agent": own}, part.study, changed or {}]
                     tree = merged(*layers, {"agents": part.agents})
-                    yield build(Study, tree, f"{one.name}, part {number}")
+                    completed(tree)
+                    title = f"{one.name}, part {number} of {len(one.parts)}"
+                    yield title, build(Study, tree, title)
 
 
 def merged(*layers: Mapping[str, Any]) -> Tree:

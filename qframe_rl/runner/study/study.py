@@ -28,12 +28,13 @@ from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
+from qframe_rl.kernel.dust import dust_of
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.fan import Fan
-from qframe_rl.runner.files import period, write_json
+from qframe_rl.runner.files import period, read_json, write_json
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.study.plan import BESIDE, Study
 from qframe_rl.runner.study.stress import Elsewhere, Link, bootstrapped, reordered, stresses
@@ -93,7 +94,7 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     screen
         Told of the progress.
     resume
-        Take finished trainings of an interrupted study of the same configuration, data and code over.
+        Take over what was finished of a study of the same configuration, data and code: all of it, or its trainings.
     fan
         Where trainings are done; the same bits come of all.
 
@@ -111,6 +112,9 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
+    elif (folder / "study.json").is_file():
+        facts = read_json(folder / "study.json")
+        return Studied(folder, history, facts["leaderboard"], facts)
     folder.mkdir(parents=True, exist_ok=True)
     market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
     return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume, fan), identity)(runs)
@@ -148,6 +152,7 @@ class _Work:
             "versions": versions(),
             "subject": first.subject.title,
             "agents": list(records),
+            "dust": {n: [str(one) for one in dust_of(r)] for n, r in records.items() if dust_of(r)},
             "luck": luck._asdict(),
             "leaderboard": [dict(row) for row in rows],
             "significance": significance(
@@ -169,7 +174,7 @@ class _Work:
         return self._keep(records, rows, facts)
 
     def _walk(self, subject: Subject) -> Judged:
-        bench, walk = self.bench, self.config.walk(len(self.history), validated=subject.learns)
+        bench, walk = self.bench, self.config.walk(len(self.history))
         windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
         title = f"record of {subject.title}"
         self.screen.begin(title)
@@ -315,8 +320,6 @@ class _Work:
 
     def _cross(self, one: Judged) -> dict[str, Any]:
         cpcv = self.config.cross()
-        if one.subject.learns:
-            cpcv = cpcv.model_copy(update={"validation": 0.2})
         folds: list[Fold] = list(cpcv.split(self.history))
         windows = self.bench.windows(one.subject, folds, "cross-validation")
         judged = [window.judged[0 if one.subject.learns else window.chosen] for window in windows]
