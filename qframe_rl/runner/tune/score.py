@@ -14,14 +14,14 @@ from qframe_rl import catalog
 from qframe_rl.agent import Agent, Log
 from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.inference.sharpe import lower_sharpe, moments
-from qframe_rl.evaluate.metrics import bars_per_year, drawdown, returns, sharpe
+from qframe_rl.evaluate.metrics import drawdown, per_year, returns, sharpe, years_between
 from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.batch import Result
 from qframe_rl.runner.deploy import make_agent
 from qframe_rl.runner.study.windows import run_all
 from qframe_rl.runner.task import MarketTask, seed_for
-from qframe_rl.types import Float, History, Segment, Segments
+from qframe_rl.types import Float, History, Segment
 
 SURE = 0.95
 """Probability with which the true Sharpe ratio is to lie above its lower bound."""
@@ -76,6 +76,10 @@ class Part(NamedTuple):
 
     rate: Float
     """(N,) returns per bar, net of costs."""
+    cash: Float
+    """(N,) what idle cash earned in each."""
+    years: float
+    """Time that they cover."""
     traded: float
     """Notional over mean equity before each bar."""
     trades: int
@@ -104,19 +108,24 @@ def judge(ground: Ground, cell: Cell, log: Log) -> list[Part | str]:
 
 def _part(result: Result) -> Part:
     mean = float(result.equity[:-1].mean())
-    return Part(returns(result.equity), result.notional / mean if mean > 0.0 else 0.0, result.trades)
+    years = years_between(int(result.time[0]), int(result.time[-1]))
+    traded = result.notional / mean if mean > 0.0 else 0.0
+    return Part(returns(result.equity), result.cash, years, traded, result.trades)
 
 
-def figures(parts: Sequence[Part], bar_ns: int) -> dict[str, float]:
-    """What a setting came to over its parts, laid end to end: plain numbers, annual and net of costs."""
-    rate, per_year = rate_of(parts), bars_per_year(bar_ns)
+def figures(parts: Sequence[Part]) -> dict[str, float]:
+    """What a setting came to over its parts, laid end to end: plain numbers, annual and net of costs.
+
+    Sharpe ratios are those in excess of cash: what never trades would have the best one otherwise.
+    """
+    rate, above, years = rate_of(parts), excess_of(parts), sum(part.years for part in parts)
+    frequency = per_year(len(rate), years)
     curve = np.concatenate([[1.0], np.cumprod(1.0 + rate)])
-    years = len(rate) / per_year
     growth = float(np.log(curve[-1]) / years) if curve[-1] > 0.0 else -np.inf
     trades = sum(part.trades for part in parts)
     return {
-        "sharpe": sharpe(rate, per_year),
-        "lower": lower_sharpe(moments(rate), trades // 2, SURE) * math.sqrt(per_year),
+        "sharpe": sharpe(above, frequency),
+        "lower": lower_sharpe(moments(above), trades // 2, SURE) * math.sqrt(frequency),
         "annual_return": float(np.expm1(min(growth, np.log(1e6)))),
         "max_drawdown": float(drawdown(curve).min()),
         "turnover": sum(part.traded for part in parts) / years,
@@ -128,6 +137,11 @@ def figures(parts: Sequence[Part], bar_ns: int) -> dict[str, float]:
 def rate_of(parts: Sequence[Part]) -> Float:
     """(N,) returns of consecutive parts."""
     return np.concatenate([part.rate for part in parts])
+
+
+def excess_of(parts: Sequence[Part]) -> Float:
+    """(N,) returns of consecutive parts less what idle cash earned."""
+    return np.concatenate([part.rate - part.cash for part in parts])
 
 
 def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, gap: int) -> tuple[Fold, ...]:
@@ -153,8 +167,7 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
     UserError
         If there are too few bars.
     """
-    segments: Segments = (*fold.train, *fold.validation)
-    begin, end = segments[0].start, segments[-1].stop
+    begin, end = fold.train[0].start, fold.train[-1].stop
     n_bars, early = end - begin, max(0, window - begin)
     size = (n_bars - early) // n
     if size < 2:
@@ -166,7 +179,8 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
         edges = np.linspace(begin + early, end, n + 1).astype(int).tolist()
         return tuple(Fold((), (), (Segment(a, b),)) for a, b in pairwise(edges))
     size = min(size, n_bars // (n + 1))
-    inner = WalkForward(train=max(n_bars - n * size - gap, 1), test=size, gap=gap).split(history.rows(begin, end))
+    walk = WalkForward(train=max(n_bars - n * size - gap, 1), test=size, gap=gap, validation=0)
+    inner = walk.split(history.rows(begin, end))
     return tuple(Fold(*(tuple(_moved(s, begin) for s in part) for part in one)) for one in inner)
 
 
