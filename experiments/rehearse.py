@@ -52,6 +52,7 @@ def parser() -> Parser:
             "--symbols BTC/USDT:USDT --speed step --tls --ca rehearsal-ca.pem",
         ],
         f"{_WAYS}\nkinds of faults, for --faults:\n{kinds}\n",
+        first="--data --symbols --from --to --start --speed --faults --port",
     )
     add = made.add_argument
     add(
