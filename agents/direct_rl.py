@@ -48,7 +48,7 @@ class Config(Base):
     epochs: int = Field(default=60, ge=1)
     """Passes over the training bars at most."""
     patience: int = Field(default=20, ge=1)
-    """Passes without a better validation Sharpe ratio after which it stops; the best weights are kept."""
+    """Passes without a better Sharpe ratio on the tail of training after which it stops; the best weights are kept."""
     warm_up: int = Field(default=10, ge=0)
     """Passes over which the cost in the loss rises from nothing: met at once, it teaches not to trade at all."""
     band: float = Field(default=0.05, ge=0.0)
@@ -85,11 +85,10 @@ class DirectRl(Memoryless):
 
     def fit(self, task: Task, log: Log) -> None:
         """Train from scratch, from what was restored, or from where an interrupted training came to."""
-        from qframe_rl.deep.training import Loop, Schedule, own_randomness, parts_of
+        from qframe_rl.deep.training import Loop, Schedule, own_randomness
 
         config = self.config
-        train, judged = parts_of(task)
-        learn, stop = ([(self._piece(h), segments) for h, segments in parts] for parts in (train, judged))
+        learn, stop = ([(self._piece(h), segments) for h, segments in parts] for parts in (task.train, task.validation))
         n = config.sequence_bars
         starts = [
             (p, s)

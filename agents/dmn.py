@@ -82,7 +82,7 @@ class Config(Base):
     epochs: int = Field(default=100, ge=1)
     """Passes over the training bars at most."""
     patience: int = Field(default=25, ge=1)
-    """Passes without a better validation Sharpe ratio after which it stops; the best weights are kept."""
+    """Passes without a better Sharpe ratio on the tail of training after which it stops; the best weights are kept."""
     band: float = Field(default=0.1, ge=0.0)
     """No trade while an exposure is within this share of a full position of its target."""
 
@@ -155,12 +155,11 @@ class Dmn:
 
     def fit(self, task: Task, log: Log) -> None:
         """Train from scratch, from what was restored, or from where an interrupted training came to."""
-        from qframe_rl.deep.training import Loop, Schedule, own_randomness, parts_of
+        from qframe_rl.deep.training import Loop, Schedule, own_randomness
 
         config = self.config
-        train, judged = parts_of(task)
-        learn = [(self._piece(history), segments) for history, segments in train]
-        stop = [(self._piece(history), segments) for history, segments in judged]
+        learn = [(self._piece(history), segments) for history, segments in task.train]
+        stop = [(self._piece(history), segments) for history, segments in task.validation]
         starts = _starts([(_held(piece), segments) for piece, segments in learn], config.sequence_bars)
         n_bars = sum(int(_held(piece).sum()) for piece, _ in learn)
         note = "" if n_bars >= _ENOUGH else f"; only {n_bars:,} bars to learn from: expect little"

@@ -52,7 +52,7 @@ class Config(Base):
     epochs: int = Field(default=60, ge=1)
     """Passes at most."""
     patience: int = Field(default=15, ge=1)
-    """Passes without better validation growth after which it stops; the best weights are kept."""
+    """Passes without better growth over the training part's tail after which it stops; the best weights are kept."""
     band: float = Field(default=0.01, ge=0.0)
     """No trade while a weight is within this of its target."""
 
@@ -82,20 +82,19 @@ class Eiie(Memoryless):
 
     def fit(self, task: Task, log: Log) -> None:
         """Train from scratch, from what was restored, or from where an interrupted training came to."""
-        from qframe_rl.deep.training import Loop, Schedule, own_randomness, parts_of
+        from qframe_rl.deep.training import Loop, Schedule, own_randomness
 
         config = self.config
-        train, judged = parts_of(task)
         starts = [
             (p, s)
-            for p, (_, segments) in enumerate(train)
+            for p, (_, segments) in enumerate(task.train)
             for segment in segments
             for s in range(max(segment.start, config.n_bars), segment.stop - config.batch_bars)
         ]
-        if not starts or min(len(history) for history, _ in judged) < config.n_bars:
+        if not starts or min(len(history) for history, _ in task.validation) < config.n_bars:
             need = config.n_bars + config.batch_bars
             raise UserError(f"agent 'eiie' needs periods of more than its n_bars and batch_bars, {need}, together.")
-        learn, stop = ([(self._piece(h), segments) for h, segments in parts] for parts in (train, judged))
+        learn, stop = ([(self._piece(h), segments) for h, segments in parts] for parts in (task.train, task.validation))
         with own_randomness(self.brief.seed):
             self._net = self._net or self._network()
             schedule = Schedule(

@@ -85,8 +85,7 @@ class Config(Base):
     scale_rewards: bool = True
     """Whether rewards are divided by the standard deviation of returns under random actions."""
     evaluations: int = Field(default=0, ge=0)
-    """Times that the validation period is scored during training; the best policy is kept. 0 = never: the validation
-    score of a run then owes nothing to having been chosen by."""
+    """Times that the tail of the training part is scored during training; the best policy is kept. 0 = never."""
     patience: int = Field(default=0, ge=0)
     """Evaluations in a row that are no better than the best, after which training stops; 0 = never."""
     clone_epochs: int = Field(default=0, ge=0)

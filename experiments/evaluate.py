@@ -251,6 +251,8 @@ def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
     title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
     _tell_limits(out, config.risk)
+    for name, left in done.facts["dust"].items():
+        out.print(f"{name} ends with {len(left)} position(s) that it cannot sell: {'; '.join(left)}", highlight=False)
     found = verdict(done.facts)
     out.print(f"[bold]{found.headline}[/bold]", highlight=False)
     for line in found.reasons:
@@ -293,8 +295,11 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _result(one: Any) -> dict[str, Any]:
+    from qframe_rl.kernel.dust import dust_of
+
     return {
         **one.row,
+        "dust": [left._asdict() for left in dust_of(one.record)],
         "checkpoint": None if one.checkpoint is None else str(one.checkpoint),
         "bars": len(one.record) - 1,
         "journal": str(one.journal),
@@ -306,6 +311,7 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     """Print the table and all figures of each checkpoint."""
     from qframe_rl.evaluate.metrics import metrics
     from qframe_rl.evaluate.table import render
+    from qframe_rl.kernel.dust import dust_of
     from qframe_rl.types import iso
 
     out = console(to_stderr=to_stderr)
@@ -321,6 +327,8 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
             for name in figures.__slots__:
                 value = getattr(figures, name)
                 out.print(f"  {name:20} {value:,.6g}" if isinstance(value, float) else f"  {name:20} {value}")
+            for left in dust_of(one.record):
+                out.print(f"  {left}", highlight=False)
     _tell_limits(out, done.limits)
     if done.changed:
         out.print(

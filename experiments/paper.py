@@ -280,9 +280,12 @@ def _said(result: Result, out: Console, came: Sequence[str], *, as_json: bool) -
             f"Run it again from its record: {program()} -m experiments.replay {result.journal}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+    for one in result.dust:
+        out.print(str(one), highlight=False)
     if not as_json:
         return None
     return {
+        "dust": [one._asdict() for one in result.dust],
         "final_equity": result.final_equity,
         "bars": result.bars,
         "journal": str(result.journal),

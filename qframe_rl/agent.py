@@ -212,13 +212,13 @@ class Indexed(Protocol):
 
 
 class Task(Protocol):
-    """What a learner is trained on. It holds no row of the test period."""
+    """What a learner is trained on. It holds no row that the learner is judged on."""
 
     brief: Brief
     train: Sequence[tuple[History, Segments]]
     """Pieces of history to learn from, and the rows of each to learn on; the rest of a piece is warm-up."""
     validation: Sequence[tuple[History, Segments]]
-    """Pieces to stop and choose by."""
+    """Pieces to stop and choose by: the tail of the training part, after a gap."""
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
         """Training environments with autoreset mode SAME_STEP, over the training segments.
@@ -228,7 +228,7 @@ class Task(Protocol):
         """
 
     def validate(self, agent: Agent) -> float:
-        """Sharpe ratio (annual, net of costs) of ``agent`` over the validation period."""
+        """Sharpe ratio (annual, net of costs) of ``agent`` over the pieces of ``validation``."""
 
 
 @runtime_checkable

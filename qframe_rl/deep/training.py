@@ -1,9 +1,9 @@
-"""The training loop of the deep agents: Adam, early stopping on a validation score, and going on where it stopped."""
+"""The training loop of the deep agents: Adam, early stopping by a score, and going on where it stopped."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -12,14 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from qframe_rl.agent import Log, Resumable, State, Task
-from qframe_rl.types import History, Segment, Segments
 
 Losses = Callable[[int, np.random.Generator], Iterable[torch.Tensor]]
 """Given an epoch's number, from 1, and its generator: the loss of each of its minibatches, computed when asked for."""
-
-
-Parts = Sequence[tuple[History, Segments]]
-"""Pieces of history, and the rows of each that count."""
 
 
 class Schedule(NamedTuple):
@@ -139,17 +134,6 @@ class Loop:
                 moment: torch.from_numpy(np.array(state[f"{moment}/{name}"]))
                 for moment in ("step", "exp_avg", "exp_avg_sq")
             }
-
-
-def parts_of(task: Task) -> tuple[Parts, Parts]:
-    """Pieces to learn on and to stop by; without validation bars, the last tenth of the training ones."""
-    if any(segments for _, segments in task.validation):
-        return task.train, task.validation
-    *before, (history, segments) = task.train
-    last = segments[-1]
-    cut = last.stop - max(2, last.n_bars // 10)
-    kept = (*segments[:-1], Segment(last.start, cut))
-    return [*before, (history.rows(0, cut), kept)], [(history, (Segment(cut, last.stop),))]
 
 
 def arrays(net: torch.nn.Module) -> State:

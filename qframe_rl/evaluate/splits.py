@@ -20,6 +20,8 @@ from qframe_rl.types import Bool, Float, History, Int, Segment, Segments, iso, p
 
 _MOST_SPLITS = 10_000
 _DEFAULT_FOLDS = 5
+TAIL = 0.2
+"""Share of a fold's training bars, its last ones, that a learner stops and chooses by."""
 
 
 class Fold(NamedTuple):
@@ -38,6 +40,40 @@ class Split(Protocol):
 
     def split(self, history: History) -> Iterator[Fold]:
         """Folds of ``history``; `UserError` where it is too short."""
+
+
+def tail(fold: Fold) -> tuple[Segments, Segments]:
+    """Cut a fold's training bars into those to learn on and, later, those to stop and choose by.
+
+    No bar that judges the fold is among either. The two are as far apart as the split keeps training bars from those
+    that judge: what it purges, and its embargo.
+
+    Raises
+    ------
+    UserError
+        If one of the two would have no bar.
+    """
+    rows = np.concatenate([np.arange(*segment) for segment in fold.train])
+    cut = len(rows) - math.floor(len(rows) * TAIL)
+    kept, apart = np.zeros(rows[-1] + 1, dtype=np.bool_), _apart(fold)
+    kept[rows] = True
+    if cut == len(rows) or not kept[: max(0, rows[cut] - apart)].any():
+        raise UserError(
+            f"a training part of {len(rows)} bars is too short: its last {len(rows) - cut} are to stop by and {apart} "
+            "before them are left out; take more bars, fewer parts or a smaller gap."
+        )
+    stopping = kept.copy()
+    kept[max(0, rows[cut] - apart) :] = False
+    stopping[: rows[cut]] = False
+    return _segments(kept), _segments(stopping)
+
+
+def _apart(fold: Fold) -> int:
+    """Fewest bars between a training part and a later one that judges it; earlier ones count where there is none."""
+    judged = (*fold.validation, *fold.test)
+    after = [j.start - t.stop for t in fold.train for j in judged if j.start >= t.stop]
+    before = [t.start - j.stop for t in fold.train for j in judged if t.start >= j.stop]
+    return min(after or before, default=0)
 
 
 class Holdout(Base):

@@ -1,9 +1,10 @@
-"""What a learner is handed: training bars, a way to make environments of them, and a validation score."""
+"""What a learner is handed: bars to learn on, a way to make environments of them, and a score to stop by."""
 
 from __future__ import annotations
 
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from qframe_rl.agent import Agent, State
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
-from qframe_rl.evaluate.splits import Fold
+from qframe_rl.evaluate.splits import Fold, tail
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import Parts
 from qframe_rl.runner.backtest import backtest, window_of
@@ -20,7 +21,10 @@ from qframe_rl.types import History, Segment, Segments
 
 
 class MarketTask:
-    """The `Task` of one fold: it holds no row of the fold's test bars.
+    """The `Task` of one fold: it holds no row that judges the fold, neither of its validation nor of its test bars.
+
+    What a learner stops and chooses by is the tail of its training part, see `qframe_rl.evaluate.splits.tail`: a score
+    that was looked at while learning says nothing about skill.
 
     Parameters
     ----------
@@ -29,7 +33,7 @@ class MarketTask:
     history
         All bars.
     fold
-        Which of them to learn on and to choose on.
+        Which of them to learn on, and which not to show.
     seed
         Root of the learner's randomness.
     snapshot
@@ -40,8 +44,10 @@ class MarketTask:
         self.market = market
         self.snapshot = snapshot
         self.brief = market.brief(history.columns, seed, history.theory)
-        self.train = pieces(history, fold.train, fold.test, 0)
-        self.validation = pieces(history, fold.validation, fold.test, len(history))
+        learning, stopping = tail(fold)
+        hidden = (*fold.validation, *fold.test)
+        self.train = pieces(history, learning, hidden, 0)
+        self.validation = pieces(history, stopping, hidden, len(history))
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
         """Training environments with autoreset mode SAME_STEP, seeded."""
@@ -51,7 +57,7 @@ class MarketTask:
         return envs
 
     def validate(self, agent: Agent) -> float:
-        """Annual Sharpe ratio, net of costs, over the validation bars; their mean if they are in several pieces."""
+        """Annual Sharpe ratio, net of costs, over the training part's tail; the mean if it is in several pieces."""
         window = window_of(self.market, agent)
         scores = []
         for piece, segments in self.validation:
@@ -91,13 +97,21 @@ class MarketTask:
 
 
 def pieces(history: History, segments: Segments, hidden: Segments, warm_up: int) -> Parts:
-    """Cut the segments out of a history, each with up to ``warm_up`` bars before it but none of ``hidden``."""
+    """Copy the segments out of a history, each with up to ``warm_up`` bars before it but none of ``hidden``."""
     cut = []
     for segment in segments:
         floor = max((h.stop for h in hidden if h.stop <= segment.start), default=0)
         start = max(floor, segment.start - warm_up)
-        cut.append((history.rows(start, segment.stop), (Segment(segment.start - start, segment.stop - start),)))
+        cut.append((_copied(history, start, segment.stop), (Segment(segment.start - start, segment.stop - start),)))
     return cut
+
+
+def _copied(history: History, start: int, stop: int) -> History:
+    """Rows of a history in memory of their own: from a slice, all other rows could be reached."""
+    part = history.rows(start, stop)
+    arrays = {name: getattr(part, name).copy() for name in ("time", "values", "funding", "final", "cash_rate")}
+    known = tuple(suspect for suspect in part.suspects if suspect.time <= part.time[-1])
+    return replace(part, **arrays, suspects=known)
 
 
 def seed_for(root: int, agent: str, fold: int, run: int) -> int:

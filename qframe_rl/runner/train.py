@@ -14,7 +14,7 @@ from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Ref, UserError
 from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure
 from qframe_rl.evaluate.provenance import source_note
-from qframe_rl.evaluate.splits import split
+from qframe_rl.evaluate.splits import split, tail
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial
 from qframe_rl.feeds.load import load, remarks
@@ -199,6 +199,9 @@ class Run:
                             f"{self.history.source.origin}: the {part} period of {segment.n_bars} bars is too short: "
                             f"the agents look back over {self.window} bars; take more data or other split sizes."
                         )
+        if any(cell.learns for cell in self.cells):
+            for fold in self.folds:
+                tail(fold)
         market, fold = self.markets[0], self.folds[0]
         market.tape([(self.history.rows(0, fold.train[-1].stop), fold.train)])
 

@@ -33,9 +33,7 @@ def made(name: str, market: Market, history: History, **params: Any) -> Agent:
 def trained(agent: Any, market: Market, history: History, stop: int) -> Agent:
     """The agent after it learned on rows before ``stop``, if it learns."""
     if hasattr(agent, "fit"):
-        fold = Fold(
-            (Segment(0, stop - stop // 10),), (Segment(stop - stop // 10, stop),), (Segment(stop, len(history)),)
-        )
+        fold = Fold((Segment(0, stop),), (), (Segment(stop, len(history)),))
         agent.fit(MarketTask(market, history, fold, 0), Quiet())
     trader: Agent = agent
     return trader

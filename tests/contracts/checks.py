@@ -167,17 +167,13 @@ def env_observations_do_not_alias(make: MakeEnv, history: History) -> None:
 
 
 def setup(name: str, market: Market, history: History, params: dict[str, Any], seed: int = 3) -> Agent:
-    """Make an agent of the catalogue and train it, if it learns, on the first half of the history alone.
-
-    The half's last quarter is what it may stop by.
-    """
+    """Make an agent of the catalogue and train it, if it learns, on the first half of the history alone."""
     module = catalog.load("agents", name)
     half = len(history) // 2
     config: Base = build(module.Config, getattr(module, "QUICK", {}) | params, name)
     agent: Agent = module.make(config, market.brief(history.columns, seed, history.theory))
     if hasattr(agent, "fit"):
-        cut = half * 3 // 4
-        fold = Fold((Segment(0, cut),), (Segment(cut, half),), (Segment(half, len(history)),))
+        fold = Fold((Segment(0, half),), (), (Segment(half, len(history)),))
         agent.fit(MarketTask(market, history, fold, seed), Quiet())
     return agent
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from qframe_rl.deep.training import Loop, Schedule, arrays, load, own_randomness, parts_of
-from qframe_rl.types import Segment
+from qframe_rl.deep.training import Loop, Schedule, arrays, load, own_randomness
 from tests.contracts.checks import Quiet
-from tests.markets import panel
 
 SCHEDULE = Schedule(epochs=30, patience=4, learning_rate=0.1, max_gradient=1.0, seed=3)
 
@@ -56,14 +53,6 @@ def test_it_stops_when_patience_ends_and_keeps_the_best() -> None:
     assert log.progressed == list(range(1, 8))
     assert log.points == [(name, k) for k in range(1, 8) for name in ("train/loss", "validation/score")]
     assert not net.training
-
-
-def test_without_validation_bars_the_last_tenth_of_training_is_taken() -> None:
-    task = SimpleNamespace(train=[(panel(200, 1), (Segment(0, 200),))], validation=[])
-    train, judged = parts_of(task)  # type: ignore[arg-type]
-    assert train[0][1] == (Segment(0, 180),)
-    assert len(train[0][0]) == 180
-    assert judged[0][1] == (Segment(180, 200),)
 
 
 def test_randomness_and_threads_are_given_back() -> None:

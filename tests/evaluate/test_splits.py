@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qframe_rl.config import Ref, UserError
-from qframe_rl.evaluate.splits import SPLITS, Cpcv, Fold, Holdout, PurgedKFold, WalkForward, split
+from qframe_rl.evaluate.splits import SPLITS, Cpcv, Fold, Holdout, PurgedKFold, WalkForward, split, tail
 from qframe_rl.types import HOUR, Segment, Segments
 
 from .made import empty_history
@@ -266,3 +266,30 @@ def test_cpcv_paths_use_every_piece_once(n: int, k: int) -> None:
     assert all(g in tested[s] for path in cpcv.paths() for g, s in enumerate(path))
     with pytest.raises(ValueError, match="pieces"):
         cpcv.reconstruct(pieces[1:])
+
+
+@given(
+    name=st.sampled_from(["holdout", "walk_forward", "purged_kfold", "cpcv"]),
+    n_bars=st.integers(1000, 3000),
+    gap=st.integers(0, 30),
+    embargo=st.integers(0, 10),
+)
+def test_the_tail_of_a_training_part_is_as_far_from_its_head_as_what_judges(
+    name: str, n_bars: int, gap: int, embargo: int
+) -> None:
+    far = {"horizon" if name in ("purged_kfold", "cpcv") else "gap": gap, "embargo": embargo}
+    for fold in split(Ref(name=name, params=far)).split(empty_history(n_bars)):
+        learned, stopped = (rows(part) for part in tail(fold))
+        assert {*learned.tolist(), *stopped.tolist()} <= {*rows(fold.train).tolist()}
+        assert stopped.tolist() == rows(fold.train)[-len(stopped) :].tolist()
+        assert len(stopped) == len(rows(fold.train)) // 5
+        assert stopped[0] - learned[-1] > gap
+        judged = {*rows(fold.validation).tolist(), *rows(fold.test).tolist()}
+        assert not judged & {*learned.tolist(), *stopped.tolist()}
+
+
+def test_a_training_part_without_room_for_a_tail_is_refused() -> None:
+    with pytest.raises(UserError, match="a training part of 4 bars is too short"):
+        tail(Fold((Segment(0, 4),), (), (Segment(4, 8),)))
+    with pytest.raises(UserError, match="24 before them are left out"):
+        tail(Fold((Segment(0, 25),), (), (Segment(49, 80),)))

@@ -218,7 +218,9 @@ def test_the_shipped_plan_is_whole(tmp_path: Path) -> None:
     titles = [title for title, _ in asked]
     assert len(set(titles)) == len(titles)
     for market in plan.markets:
-        of = [name.partition("=")[0] for title, one in asked if title.startswith(market.name) for name in one.agents]
+        of = [
+            name.partition("=")[0] for title, one in asked if title.startswith(f"{market.name},") for name in one.agents
+        ]
         assert len(set(of)) == len(of)
 
 

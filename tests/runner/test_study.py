@@ -264,7 +264,7 @@ def test_a_learner_is_walked_once_for_figures_and_journal(tmp_path: Path) -> Non
     bench = Bench(history, market, tmp_path, Silent(), 0, resume=False)
     subject = bench.subject("direct_rl", dict(catalog.load("agents", "direct_rl").QUICK), 1)
     assert subject.learns
-    folds = list(Study(walk_forward=2).walk(len(history), validated=True).split(history))
+    folds = list(Study(walk_forward=2).walk(len(history)).split(history))
     for window in bench.windows(subject, folds, "walk-forward", kept=True):
         (again,) = journals(market, [(window.agent, history, window.fold.test[0])], bench.window)
         assert np.array_equal(window.records[0].account.equity, again.account.equity)

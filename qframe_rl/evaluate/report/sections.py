@@ -41,7 +41,7 @@ def report(material: Material) -> Report:
     sections = [
         _leaderboard(facts),
         Section("Equity and drawdown", charts=tuple(_curves(material.records))),
-        _positions(facts["subject"], own),
+        _positions(facts["subject"], own, facts.get("dust", {}).get(facts["subject"], ())),
         _returns(facts["subject"], own),
         _costs(material.records),
         *beneath(facts),
@@ -139,7 +139,7 @@ def _curves(records: Mapping[str, Record]) -> Iterator[Chart]:
     yield Chart("Drawdown", tuple(falls), y="percent", y_label="below the highest equity", height=0.8)
 
 
-def _positions(name: str, record: Record) -> Section:
+def _positions(name: str, record: Record, left: Sequence[str]) -> Section:
     charts = []
     if len(record.instruments) == 1:
         charts.append(_trades(record))
@@ -151,7 +151,8 @@ def _positions(name: str, record: Record) -> Section:
             y_label="of equity", height=0.7,
         )
     )  # fmt: skip
-    return Section("Positions and trades", charts=tuple(charts), tables=(_trade_table(record),))
+    said = (f"At the end {'; '.join(left)}.",) if left else ()
+    return Section("Positions and trades", said, tuple(charts), (_trade_table(record),))
 
 
 def _trades(record: Record) -> Chart:

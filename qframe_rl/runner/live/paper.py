@@ -19,6 +19,7 @@ from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
 from qframe_rl.journal.secrets import Redactor
 from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.journal.store import NAME, Writer, last_events, read
+from qframe_rl.kernel.dust import Dust, dust
 from qframe_rl.listeners import Listener, Soft
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
@@ -58,6 +59,8 @@ class Result:
     """Fills by both."""
     awaited: int = 0
     """Bars that were still lacking before the first decision when it was stopped."""
+    dust: tuple[Dust, ...] = ()
+    """What is held and no order can sell."""
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,7 @@ def _ended(desk: Desk, recording: Recording, ledger: Ledger, feed: Live, view: V
     return Result(
         state, float(desk.account.equity), desk.n_bars, ledger.path, str(desk.digest), recording.n_repeated,
         desk.drift.mean_bps, desk.drift.n_fills, awaited,
+        dust(feed.instruments, desk.account.position, desk.account.mark),
     )  # fmt: skip
 
 

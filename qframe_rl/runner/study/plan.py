@@ -56,17 +56,17 @@ class Study(Terms):
                 raise ValueError(f"agents: {text!r}: a label is of letters, digits, _, . and -, and not {_BESIDE}")
         return self
 
-    def walk(self, n_bars: int, *, validated: bool) -> WalkForward:
-        """Make the split of the walk-forward test; ``validated`` keeps the end of training parts for a learner.
+    def walk(self, n_bars: int) -> WalkForward:
+        """Make the split of the walk-forward test.
 
         Raises
         ------
         UserError
             If the first training part leaves nothing to judge.
         """
-        held_out, number = None if validated else 0, self.walk_forward
+        number = self.walk_forward
         if self.train is None:
-            return WalkForward(n_folds=number, anchored=self.anchored, gap=self.gap, validation=held_out)
+            return WalkForward(n_folds=number, anchored=self.anchored, gap=self.gap, validation=0)
         size = (n_bars - self.train - self.gap) // number
         if size < 1:
             raise UserError(
@@ -74,7 +74,7 @@ class Study(Terms):
                 "or fewer to train on."
             )
         first = n_bars - self.gap - number * size
-        return WalkForward(train=first, test=size, anchored=self.anchored, gap=self.gap, validation=held_out)
+        return WalkForward(train=first, test=size, anchored=self.anchored, gap=self.gap, validation=0)
 
     def cross(self) -> Cpcv:
         """Make the split of the cross-validation."""

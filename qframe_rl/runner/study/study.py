@@ -27,6 +27,7 @@ from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
+from qframe_rl.kernel.dust import dust_of
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market
@@ -145,6 +146,7 @@ class _Work:
             "versions": versions(),
             "subject": first.subject.title,
             "agents": list(records),
+            "dust": {n: [str(one) for one in dust_of(r)] for n, r in records.items() if dust_of(r)},
             "luck": luck._asdict(),
             "leaderboard": [dict(row) for row in rows],
             "significance": self._significance(first, luck.benchmark(len(first.rate)), luck.trials),
@@ -164,7 +166,7 @@ class _Work:
         return self._keep(records, rows, facts)
 
     def _walk(self, subject: Subject) -> Judged:
-        bench, walk = self.bench, self.config.walk(len(self.history), validated=subject.learns)
+        bench, walk = self.bench, self.config.walk(len(self.history))
         windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
         title = f"record of {subject.title}"
         self.screen.begin(title)
@@ -335,8 +337,6 @@ class _Work:
 
     def _cross(self, one: Judged) -> dict[str, Any]:
         cpcv = self.config.cross()
-        if one.subject.learns:
-            cpcv = cpcv.model_copy(update={"validation": 0.2})
         folds: list[Fold] = list(cpcv.split(self.history))
         windows = self.bench.windows(one.subject, folds, "cross-validation")
         pieces = []

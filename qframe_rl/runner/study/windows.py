@@ -150,8 +150,8 @@ class Bench:
         return found
 
     def _tuned_on(self, fold: Fold) -> Segments:
-        """Training and validation bars that are long enough to trade on."""
-        kept = tuple(s for s in (*fold.train, *fold.validation) if s.stop - max(0, s.start - self.window) > self.window)
+        """Training bars that are long enough to trade on."""
+        kept = tuple(s for s in fold.train if s.stop - max(0, s.start - self.window) > self.window)
         if not kept:
             raise UserError(
                 f"{self.history.source.origin}: no training period is longer than the {self.window} bars that the "

@@ -21,7 +21,7 @@ from qframe_rl.runner.batch import Result
 from qframe_rl.runner.deploy import make_agent
 from qframe_rl.runner.study.windows import run_all
 from qframe_rl.runner.task import MarketTask, seed_for
-from qframe_rl.types import Float, History, Segment, Segments
+from qframe_rl.types import Float, History, Segment
 
 SURE = 0.95
 """Probability with which the true Sharpe ratio is to lie above its lower bound."""
@@ -153,8 +153,7 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
     UserError
         If there are too few bars.
     """
-    segments: Segments = (*fold.train, *fold.validation)
-    begin, end = segments[0].start, segments[-1].stop
+    begin, end = fold.train[0].start, fold.train[-1].stop
     n_bars, early = end - begin, max(0, window - begin)
     size = (n_bars - early) // n
     if size < 2:
@@ -166,7 +165,8 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
         edges = np.linspace(begin + early, end, n + 1).astype(int).tolist()
         return tuple(Fold((), (), (Segment(a, b),)) for a, b in pairwise(edges))
     size = min(size, n_bars // (n + 1))
-    inner = WalkForward(train=max(n_bars - n * size - gap, 1), test=size, gap=gap).split(history.rows(begin, end))
+    walk = WalkForward(train=max(n_bars - n * size - gap, 1), test=size, gap=gap, validation=0)
+    inner = walk.split(history.rows(begin, end))
     return tuple(Fold(*(tuple(_moved(s, begin) for s in part) for part in one)) for one in inner)
 
 

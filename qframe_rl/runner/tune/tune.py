@@ -117,8 +117,7 @@ class _Work:
         self.learns = hasattr(first, "fit")
         self.chunk = _CHUNK if isinstance(first, Planner) and not self.learns else 1
         bench.window = max(bench.window, *(bench.make(config.agent, one).window for one in self._corners()))
-        held_out = None if self.learns else 0
-        walk = WalkForward(n_folds=config.walk_forward, anchored=config.anchored, gap=config.gap, validation=held_out)
+        walk = WalkForward(n_folds=config.walk_forward, anchored=config.anchored, gap=config.gap, validation=0)
         self.folds = list(walk.split(history))
         parts = tuple(
             parts_of(history, fold, config.blocks, bench.window, self.learns, config.gap) for fold in self.folds
@@ -337,7 +336,7 @@ class _Work:
             "promotion": dict(promotion),
             "windows": [
                 {
-                    "train": period(self.history, (*one.fold.train, *one.fold.validation)),
+                    "train": period(self.history, one.fold.train),
                     "test": period(self.history, one.fold.test),
                     "params": one.best.params,
                     "number": one.best.number,
