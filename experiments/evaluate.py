@@ -310,7 +310,7 @@ def _result(one: Any) -> dict[str, Any]:
 def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     """Print the table and all figures of each checkpoint."""
     from qframe_rl.evaluate.metrics import metrics
-    from qframe_rl.evaluate.table import render
+    from qframe_rl.evaluate.table import cash_line, render
     from qframe_rl.kernel.dust import dust_of
     from qframe_rl.types import iso
 
@@ -320,6 +320,7 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     last = iso(int(history.time[segment.stop - 1]))[:16]
     title = f"{', '.join(history.symbols)} from {history.source.origin}, {first} to {last}"
     out.print(render([one.row for one in done.scored], title, level))
+    out.print(cash_line(done.scored[0].record), highlight=False)
     for one in done.scored:
         if one.checkpoint is not None:
             out.print(f"[bold]{one.name}[/bold]", highlight=False)

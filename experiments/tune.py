@@ -44,7 +44,7 @@ def parser() -> Parser:
     made.add_argument("--env", metavar="VALUE", help="market of the catalogue (default: auto)")
     made.add_argument(
         "--promote-anyway", action="store_true", default=None,
-        help="deploy what was found even if it cannot be told from luck; the checkpoint says so (default: off)",
+        help="deploy what was found even if it fails the test for it; the checkpoint says so (default: off)",
     )  # fmt: skip
     made.add_argument(
         "--set",
@@ -108,7 +108,7 @@ def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
         "these data.", highlight=False,
     )  # fmt: skip
     if done.facts["promotion"]["forced"]:
-        out.print(f"Warning: {done.deployed} is deployed although it cannot be told from luck.", style="yellow")
+        out.print(f"Warning: {done.deployed} is deployed although it failed the test for it.", style="yellow")
     out.print()
     for what, text in (
         ("run", done.folder),

@@ -70,8 +70,8 @@ class Checkpoint:
         if not promotion.get("forced"):
             return None
         return (
-            f"{self.agent['name']!r} cannot be told from luck (DSR {promotion['dsr']:.3f}, {promotion['threshold']} is "
-            "asked for) and was deployed only because --promote-anyway said so."
+            f"{self.agent['name']!r} failed the test for deployment and was deployed only because --promote-anyway "
+            f"said so: {promotion['reason']}."
         )
 
     def check_names(self) -> None:

@@ -70,15 +70,14 @@ class Promotion(Strict):
     model_config = ConfigDict(extra="allow")
 
     forced: bool = False
-    dsr: float | None = None
-    threshold: float | None = None
+    reason: str = ""
     trials: int = Field(default=1, ge=0, le=10**12)
     effective_trials: float | None = Field(default=None, ge=0.0, le=1e12)
 
     @model_validator(mode="after")
     def _told(self) -> Self:
-        if self.forced and (self.dsr is None or self.threshold is None):
-            raise ValueError("it was forced, but dsr or threshold is missing")
+        if self.forced and not self.reason:
+            raise ValueError("it was forced, but no reason is given")
         return self
 
 

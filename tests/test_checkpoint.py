@@ -59,7 +59,7 @@ def test_the_seal_of_these_tests_is_the_one_that_counts(tmp_path: Path) -> None:
         (put("provenance", "fingerprint", value="../../etc"), "provenance.fingerprint"),
         (put("provenance", "load", value={}), None),
         (put("provenance", "periods", "test", 0, value=["2020-01-01"]), "provenance.periods.test.0"),
-        (put("provenance", "promotion", value={"forced": True}), "dsr or threshold"),
+        (put("provenance", "promotion", value={"forced": True}), "no reason is given"),
         (put("seed", value=True), "seed"),
         (put("scores", value=None), "scores"),
         (lambda manifest: manifest.pop("interface"), "interface"),

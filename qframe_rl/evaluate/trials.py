@@ -20,7 +20,7 @@ import numpy as np
 
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.inference.sharpe import deflated_benchmark, effective_trials
-from qframe_rl.evaluate.metrics import returns, skew_and_kurtosis
+from qframe_rl.evaluate.metrics import excess, skew_and_kurtosis
 from qframe_rl.types import Float, History, Record, iso
 
 NAME = "trials.db"
@@ -71,7 +71,7 @@ class Trial:
     fold: int
     bars: int
     mean: float
-    """Of validation returns per bar, net of costs."""
+    """Of validation returns per bar in excess of cash, net of costs."""
     deviation: float
     """Standard deviation of them; the Sharpe ratio per bar is mean over deviation."""
     skew: float
@@ -135,7 +135,7 @@ def trial(
     """
     span = iso(int(record.time[0])), iso(int(record.time[-1]))
     return trial_of(
-        returns(record.account.equity), span, history, kind=kind, run=run, agent=agent, params=params, config=config,
+        excess(record), span, history, kind=kind, run=run, agent=agent, params=params, config=config,
         seed=seed, fold=fold,
     )  # fmt: skip
 
@@ -144,7 +144,7 @@ def trial_of(
     rate: Float, span: tuple[str, str], history: History, *, kind: str, run: str, agent: str, params: object,
     config: object, seed: int, fold: int,
 ) -> Trial:  # fmt: skip
-    """Make the row from (n,) returns per bar and the time that they cover; the rest as in `trial`."""
+    """Make the row from (n,) returns per bar in excess of cash and the time that they cover; the rest as in `trial`."""
     skew, kurtosis = skew_and_kurtosis(rate)
     return Trial(
         kind=kind, run=run, dataset=dataset_of(history), fingerprint=history.fingerprint, since=span[0], until=span[1],

@@ -18,7 +18,7 @@ from qframe_rl.config import UserError
 from qframe_rl.evaluate.board import BASELINES, Board, board_figure, markdown, written_into
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import superiority
-from qframe_rl.evaluate.metrics import bars_per_year, by_day, returns
+from qframe_rl.evaluate.metrics import bars_per_year, by_day, excess, metrics
 from qframe_rl.evaluate.table import FORM, leaderboard
 from qframe_rl.evaluate.trials import NAME, Trials, dataset_named, luck
 from qframe_rl.runner.fan import Fan
@@ -154,9 +154,9 @@ def _board(runs: Sequence[_Run]) -> Board:
     first, records = runs[0], _gathered(runs)
     config, data, held = first.facts["config"], first.facts["data"], records["buy_and_hold"]
     found = luck(Trials(first.place.parent / NAME).of(dataset_named(data)))
-    per_year, draw = bars_per_year(held.bar_ns), {"n_resamples": config["resamples"], "seed": config["seed"]}
+    frequency, draw = bars_per_year(held), {"n_resamples": config["resamples"], "seed": config["seed"]}
     rows = leaderboard(records, "walk-forward", level=config["level"], luck=found, **draw)
-    rates = {name: returns(record.account.equity) for name, record in records.items()}
+    rates = {name: excess(record) for name, record in records.items()}
     better = {
         name: probabilistic_sharpe(moments(rate - rates["buy_and_hold"]), 0.0, FORM)
         for name, rate in rates.items()
@@ -171,7 +171,7 @@ def _board(runs: Sequence[_Run]) -> Board:
     }
     return Board(
         _called(data), _span(held, config["walk_forward"]), data["environment"], tuple(rows), better, found, beats,
-        per_year, len(held) - 1,
+        frequency, len(held) - 1, metrics(held).cash_rate,
     )  # fmt: skip
 
 
