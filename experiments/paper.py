@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from experiments.cli import Parser, console, data_settings, door, given_under, program
+from experiments.cli import Parser, called, checkpoint_place, console, data_settings, door, given_under, shipped
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -43,8 +43,12 @@ def parser() -> Parser:
         "alerts go to the Apprise URLs in the environment variable APPRISE_URLS, separated by spaces\n"
         "with --orders testnet or real these limits hold unless others are given: --filters true --stale-s 60\n"
         "--max-skew-s 5 --max-rejects 20 --collar 0.1, and --max-order 10000 dollars (1 BTC, 10 ETH, 100 BNB)\n",
+        first="--feed --exchange --symbols --orders --speed --daily-loss --max-drawdown --metrics --out",
     )
-    made.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder of a checkpoint")
+    made.add_argument(
+        "checkpoint", type=checkpoint_place, metavar="CHECKPOINT",
+        help=f"folder of a checkpoint, or one that ships: {', '.join(shipped())}",
+    )  # fmt: skip
     made.add_argument(
         "--feed",
         choices=("replay", "ccxt"),
@@ -279,7 +283,7 @@ def _said(result: Result, out: Console, came: Sequence[str], *, as_json: bool) -
         out.print(
             f"{how} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
             f"journal {result.journal}\n{drift}"
-            f"Run it again from its record: {program()} -m experiments.replay {result.journal}",
+            f"Run it again from its record: {called('replay')} {result.journal}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     for one in result.dust:
