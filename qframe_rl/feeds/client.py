@@ -27,6 +27,16 @@ ROUTES = {
 }
 
 
+def bybit_routes(url: str) -> dict[str, Any]:
+    """Bybit's own address scheme behind a base address, by CCXT's names."""
+    base = url.rstrip("/")
+    sockets = base.replace("http", "ws", 1)
+    public = {name: f"{sockets}/v5/public/{name}" for name in ("spot", "linear", "inverse", "option")}
+    private = {"spot": {"unified": f"{sockets}/v5/private"}, "contract": f"{sockets}/v5/private"}
+    hosts = dict.fromkeys(("spot", "futures", "v2", "public", "private"), base)
+    return {**hosts, "ws": {"public": public, "private": {**private, "trade": f"{sockets}/v5/trade"}}}
+
+
 def client(
     exchange: str,
     kind: Kind = "spot",
