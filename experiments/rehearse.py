@@ -55,6 +55,7 @@ def parser() -> Parser:
             "--symbols BTC/USDT --start 2024-03-01 --now",
         ],
         f"{_WAYS}\nkinds of faults, for --faults:\n{kinds}\n",
+        first="--data --symbols --from --to --start --speed --faults --port",
     )
     add = made.add_argument
     add(
