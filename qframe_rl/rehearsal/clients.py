@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from qframe_rl.feeds.client import ROUTES, bybit_routes
+from qframe_rl.exchanges import behind, conventions
 
-_PATHS = ROUTES | {
+_PATHS = conventions("binance").routes | {
     "dapiPublic": "dapi/v1",
     "dapiPrivate": "dapi/v1",
     "dapiPrivateV2": "dapi/v2",
@@ -36,7 +36,7 @@ def addresses(url: str, exchange: str = "binance") -> dict[str, Any]:
         ``binance`` or ``bybit``.
     """
     if exchange == "bybit":
-        return bybit_routes(url)
+        return behind("bybit", url)
     base = url.rstrip("/")
     sockets = base.replace("http", "ws", 1)
     # CCXT takes a spot socket for one by "/stream" in its address, and puts its own paths in where "/ws" ends another.

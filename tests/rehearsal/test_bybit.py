@@ -416,10 +416,12 @@ class TestFaults:
             async with pro(by) as made:
 
                 async def next_trades() -> Any:
+                    # What is still on its way from before must not be taken for news.
+                    await asyncio.sleep(0.2)
                     waiting = asyncio.ensure_future(made.watch_trades(PERP))
                     while not waiting.done():
                         await asyncio.sleep(0.05)
-                        await by.step(HOUR // 30)
+                        await by.step(HOUR // 60)
                     return waiting.result()
 
                 assert (await next_trades())[-1]["price"] > 0.0
