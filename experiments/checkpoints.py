@@ -207,12 +207,14 @@ def verdict(outcome: Outcome, agent: str) -> str:
     own, held, choice = rows[outcome.judged], rows["buy_and_hold"], outcome.choice
     came = "it passed the test for deployment"
     if choice.forced:
-        came = "it cannot be told from luck, and ships as an example of the method, not as advice to trade"
+        came = "it failed the test for deployment, and ships as an example of the method, not as advice to trade"
     sure = "does not lie above 0"
     if own["sharpe_low"] > 0.0:
         sure = "lies above 0"
     elif own["sharpe_high"] < 0.0:
-        sure = "lies below 0: it surely loses"
+        sure = "lies below 0"
+    if own["final_equity"] < own["initial_equity"]:
+        sure += "; it lost money"
     side = "above" if own["sharpe"] > held["sharpe"] else "not above"
     return (
         f"On the validation bars its DSR is {choice.dsr:.3f} after {choice.luck.trials} trials: {came}. On the test "
@@ -223,12 +225,15 @@ def verdict(outcome: Outcome, agent: str) -> str:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     heading = [
-        "| agent | Sharpe | interval | final equity | drawdown | turnover a year | costs | PSR | DSR |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| agent | Sharpe | excess | interval | final equity | drawdown | exposure | turnover a year | costs | PSR "
+        "| DSR |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     return heading + [
-        f"| {row['agent']} | {row['sharpe']:+.2f} | {row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f} | "
-        f"{row['final_equity']:,.0f} | {row['max_drawdown']:.1%} | {row['turnover']:.1f} | {row['costs']:,.0f} | "
+        f"| {row['agent']} | {row['sharpe']:+.2f} | {row['excess_sharpe']:+.2f} | "
+        f"{row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f} | "
+        f"{row['final_equity']:,.0f} | {row['max_drawdown']:.1%} | {row['exposure']:.0%} | "
+        f"{row['turnover']:.1f} | {row['costs']:,.0f} | "
         f"{row['psr']:.3f} | {row['dsr']:.3f} |"
         for row in rows
     ]

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli import (
     BarScreen,
     Parser,
+    called,
+    checkpoint_place,
     console,
     data_settings,
     door,
     given_under,
     locate_data,
-    program,
     read_preset,
     settings,
 )  # fmt: skip
@@ -57,6 +58,7 @@ def parser() -> Parser:
             "ppo momentum --symbols ETH/USDT --walk-forward 8 --set agent.ppo.total_steps=400000",
             "--preset board --only ETH,days --out compared --resume",
         ],
+        first="--data --symbols --from --to --walk-forward --monte-carlo --preset --set --resume --out",
     )
     made.add_argument(
         "what", nargs="*", metavar="AGENT|CHECKPOINT", help="name of a strategy, or folder of a checkpoint"
@@ -126,12 +128,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 
 def _folder(text: str) -> Path:
-    if not Path(text).is_dir() and "/" not in text:
+    place = checkpoint_place(text)
+    if not place.is_dir() and "/" not in text:
         raise UserError(
             f"{text!r} is not a folder: give checkpoints to score, or --walk-forward, --cpcv or --monte-carlo to study "
             "a strategy by name."
         )
-    return Path(text)
+    return place
 
 
 def _study(given: dict[str, Any]) -> dict[str, Any] | None:
@@ -252,12 +255,14 @@ def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
     title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
     _tell_limits(out, config.risk)
+    for name, left in done.facts["dust"].items():
+        out.print(f"{name} ends with {len(left)} position(s) that it cannot sell: {'; '.join(left)}", highlight=False)
     found = verdict(done.facts)
     out.print(f"[bold]{found.headline}[/bold]", highlight=False)
     for line in found.reasons:
         out.print(f"  - {line}", highlight=False)
     out.print(f"\nrun     {done.folder}", highlight=False, soft_wrap=True)
-    out.print(f"report  {program()} -m experiments.report {done.folder}", highlight=False, soft_wrap=True)
+    out.print(f"report  {called('report')} {done.folder}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
 
 
@@ -296,8 +301,11 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _result(one: Any) -> dict[str, Any]:
+    from qframe_rl.kernel.dust import dust_of
+
     return {
         **one.row,
+        "dust": [left._asdict() for left in dust_of(one.record)],
         "checkpoint": None if one.checkpoint is None else str(one.checkpoint),
         "bars": len(one.record) - 1,
         "journal": str(one.journal),
@@ -308,7 +316,8 @@ def _result(one: Any) -> dict[str, Any]:
 def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     """Print the table and all figures of each checkpoint."""
     from qframe_rl.evaluate.metrics import metrics
-    from qframe_rl.evaluate.table import render
+    from qframe_rl.evaluate.table import cash_line, render
+    from qframe_rl.kernel.dust import dust_of
     from qframe_rl.types import iso
 
     out = console(to_stderr=to_stderr)
@@ -317,6 +326,7 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     last = iso(int(history.time[segment.stop - 1]))[:16]
     title = f"{', '.join(history.symbols)} from {history.source.origin}, {first} to {last}"
     out.print(render([one.row for one in done.scored], title, level))
+    out.print(cash_line(done.scored[0].record), highlight=False)
     for one in done.scored:
         if one.checkpoint is not None:
             out.print(f"[bold]{one.name}[/bold]", highlight=False)
@@ -324,6 +334,8 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
             for name in figures.__slots__:
                 value = getattr(figures, name)
                 out.print(f"  {name:20} {value:,.6g}" if isinstance(value, float) else f"  {name:20} {value}")
+            for left in dust_of(one.record):
+                out.print(f"  {left}", highlight=False)
     _tell_limits(out, done.limits)
     if done.changed:
         out.print(

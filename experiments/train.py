@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import PRESETS, BarScreen, Parser, console, door, locate_data, program, settings, shown
+from experiments.cli import PRESETS, BarScreen, Parser, called, console, door, locate_data, program, settings, shown
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -38,6 +38,7 @@ def parser() -> Parser:
             "--describe ppo",
         ],
         _known(),
+        first="--preset --data --symbols --timeframe --from --to --agents --env --seeds --set",
     )
     made.add_argument(
         "--describe", metavar="NAME", help="print the parameters of an agent or market of the catalogue, and stop"
@@ -59,7 +60,7 @@ def parser() -> Parser:
         nargs="?",
         const="best",
         metavar="AGENT",
-        help="deploy AGENT, or without a name the one that ranks first, even if it cannot be told from luck; the "
+        help="deploy AGENT, or without a name the one that ranks first, even if it fails the test for it; the "
         "checkpoint says so (default: off)",
     )
     made.add_on()
@@ -150,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None:
     """Print the leaderboards, what was chosen and why, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
-    from qframe_rl.evaluate.table import FORM, render
+    from qframe_rl.evaluate.table import FORM, cash_line, render
 
     rows, chosen = outcome.leaderboard, outcome.choice.agent
     mark = marked(outcome.history)
@@ -161,8 +162,9 @@ def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None
     worth = "" if luck.effective is None else f", worth {luck.effective:.1f} independent ones"
     counted = f"{luck.trials} trials ({luck.trainings} trainings) were ever scored on these data{worth}"
     out.print(f"Luck: {counted}; DSR and PSR are of the form of {FORM}.", highlight=False)
+    out.print(cash_line(outcome.records[outcome.judged]), highlight=False)
     if outcome.choice.forced:
-        out.print(f"Warning: {chosen} is deployed although it cannot be told from luck.", style="yellow")
+        out.print(f"Warning: {chosen} is deployed although it failed the test for it.", style="yellow")
     share = next(row["share_of_optimal"] for row in rows if row["agent"] == outcome.judged and row["split"] == "test")
     if share is not None:
         out.print(f"On the test bars it reached {share:.1%} of the optimal policy's growth.", highlight=False)
@@ -175,8 +177,8 @@ def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None
         ("checkpoint", outcome.checkpoint),
         ("all agents", outcome.folder / "agents"),
         ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
-        ("evaluate", f"{program()} -m experiments.evaluate {outcome.checkpoint}"),
-        ("paper", f"{program()} -m experiments.paper {outcome.checkpoint} --feed replay --speed max"),
+        ("evaluate", f"{called('evaluate')} {outcome.checkpoint}"),
+        ("paper", f"{called('paper')} {outcome.checkpoint} --feed replay --speed max"),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)

@@ -18,6 +18,8 @@ from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, I
 P = ParamSpec("P")
 T = TypeVar("T")
 _HOUR_S = 3600.0
+_SKIPPED = "qframe_rl.skipped"
+"""Key of `Record.skipped` in a file; files of before there was one have gone without."""
 
 
 class Listener(Protocol):
@@ -209,7 +211,8 @@ def write_record(record: Record, path: Path) -> None:
         columns |= {f"{instrument.symbol} {name}": part[:, a] for name, part in fields.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.part")
-    pyarrow.parquet.write_table(pyarrow.table(columns), fresh, compression="zstd")
+    table = pyarrow.table(columns).replace_schema_metadata({_SKIPPED: str(record.skipped)})
+    pyarrow.parquet.write_table(table, fresh, compression="zstd")
     fresh.replace(path)
 
 
@@ -244,4 +247,5 @@ def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) ->
     fills = Fills.of(per, column("absorbed"), column("interest"))
     orders = Orders(*(panel(f"order {name}") for name in Orders._fields))
     account = Account(column("cash"), panel("position"), panel("mark"))
-    return Record(instruments, bar_ns, time, account, orders, fills, column("cash_rate"), "")
+    skipped = int((table.schema.metadata or {}).get(_SKIPPED.encode(), 0))
+    return Record(instruments, bar_ns, time, account, orders, fills, column("cash_rate"), "", skipped)

@@ -238,9 +238,17 @@ class Record:
     """(N,) what idle cash earned in each bar, fraction of it."""
     digest: str
     """SHA-256 over every number above, chained row by row."""
+    skipped: int = 0
+    """Time between its first and last close that no bar covers, ns: where pieces were laid end to end that do not
+    touch; negative where they overlap."""
 
     def __len__(self) -> int:
         return len(self.time)
+
+    @property
+    def years(self) -> float:
+        """Time from the first close to the last, years of 365 days, whatever bars there were in it."""
+        return float(int(self.time[-1]) - int(self.time[0]) - self.skipped) / YEAR
 
 
 class Segment(NamedTuple):

@@ -37,7 +37,7 @@ class Board:
     environment: str
     """Kind of data, as in `qframe_rl.types.Source`."""
     rows: tuple[Row, ...]
-    """Highest Sharpe ratio first."""
+    """Highest excess Sharpe ratio first."""
     better: Mapping[str, float]
     """Probability that a strategy's mean return is above that of buying and holding, taken alone."""
     luck: Luck
@@ -47,6 +47,8 @@ class Board:
     bars_per_year: float
     n_bars: int
     """Judged bars."""
+    cash_rate: float
+    """What idle cash earned, compound, per year."""
 
     def verdict(self, row: Row) -> str:
         """Verdict on one row, in a few words."""
@@ -136,12 +138,13 @@ def _table(board: Board, level: float) -> str:
     mark = mark_of(board.environment)
     bar = board.luck.benchmark(board.n_bars) * np.sqrt(board.bars_per_year)
     effective = "" if board.luck.effective is None else f", worth {board.luck.effective:.1f} independent ones"
-    heads = ["strategy", "final equity", f"Sharpe ({level:.0%})", "PSR", "DSR", "max drawdown", "turnover / year",
-             "better than holding", "verdict"]  # fmt: skip
+    heads = ["strategy", "final equity", f"Sharpe ({level:.0%})", "excess", "PSR", "DSR", "max drawdown", "exposure",
+             "turnover / year", "better than holding", "verdict"]  # fmt: skip
     lines = [
         f"{mark + '. ' if mark else ''}{board.span}. {board.luck.trials} trials on the ledger{effective}: luck alone "
         f"is expected to show a Sharpe ratio of {bar:.2f}. That the best strategy beats cash: SPA "
-        f"p = {board.beats['cash']:.3f}; that it beats holding: p = {board.beats['holding']:.3f}.",
+        f"p = {board.beats['cash']:.3f}; that it beats holding: p = {board.beats['holding']:.3f}. Idle cash earned "
+        f"{f'{board.cash_rate:.2%} a year' if board.cash_rate else 'nothing (rate 0)'}.",
         "",
         f"| {' | '.join(heads)} |",
         "|---" * len(heads) + "|",
@@ -152,9 +155,11 @@ def _table(board: Board, level: float) -> str:
             row["agent"],
             f"{row['final_equity']:,.0f}",
             _interval(row) if row["trades"] else "0",
+            f"{row['excess_sharpe']:+.2f}" if row["trades"] else "0",
             f"{row['psr']:.3f}",
             f"{row['dsr']:.3f}",
             f"{row['max_drawdown']:.0%}",
+            f"{row['exposure']:.0%}",
             f"{row['turnover']:,.1f}" if row["turnover"] < 10.0 else f"{row['turnover']:,.0f}",
             "-" if better is None else f"{better:.3f}",
             board.verdict(row),

@@ -1,8 +1,9 @@
 """What a record earned, risked, traded and paid.
 
 Everything is computed from a `Record` alone. Its row 0 is the state before the first bar, so N rows hold N - 1 bars.
-Statistics of returns are those of simple returns per bar with a risk-free rate of zero, and become annual through
-`bars_per_year`, the one place that knows how long a year is.
+Statistics of returns are those of simple returns per bar. Those of the excess are of what a bar returned above what
+idle cash earned in it, which is the same where cash earns nothing. They become annual by the calendar: `per_year`
+counts the bars that there were in the time from the first close to the last, for data have gaps and some markets close.
 
 A ratio whose denominator is zero is 0, and so every number here is finite: a flat record has Sharpe, Sortino, Calmar
 and tail ratio 0, and the moments of a normal distribution (skew 0, kurtosis 3).
@@ -31,7 +32,7 @@ class Metrics:
     bars: int
     """Number of bars traded."""
     years: float
-    """Their length in years of 365 days."""
+    """Time from the first close to the last in years of 365 days."""
     initial_equity: float
     """Equity before the first bar, quote currency."""
     final_equity: float
@@ -44,6 +45,12 @@ class Metrics:
     """Standard deviation (n - 1) of returns, annual."""
     sharpe: float
     """Mean over standard deviation of returns, annual."""
+    excess_sharpe: float
+    """The same of returns in excess of what idle cash earned."""
+    cash_rate: float
+    """What idle cash earned, compound, per year."""
+    cash_equity: float
+    """Final equity if all had been left in cash, quote currency."""
     sortino: float
     """Mean return over the root mean square of the negative ones (over all bars), annual."""
     calmar: float
@@ -52,6 +59,8 @@ class Metrics:
     """Deepest fall of equity below its highest value so far, fraction of that value; zero or negative."""
     max_drawdown_bars: int
     """Bars from the peak before the deepest fall until equity was back at it, or until the end."""
+    max_drawdown_days: float
+    """Time from the close of that peak until then, days."""
     tail_ratio: float
     """Size of the 95th over size of the 5th percentile of returns."""
     skew: float
@@ -122,9 +131,19 @@ class Ledger(NamedTuple):
         return Ledger(*(np.sum(term, axis=0) for term in self))
 
 
-def bars_per_year(bar_ns: int) -> float:
-    """Bars of ``bar_ns`` ns in a year of 365 days, since crypto markets never close: 8760 for hourly bars."""
-    return YEAR / bar_ns
+def per_year(n_bars: int, years: float) -> float:
+    """Bars in a year of 365 days, of ``n_bars`` in ``years``: 8760 for hours without a gap; 1 where there is none."""
+    return n_bars / years if n_bars else 1.0
+
+
+def bars_per_year(record: Record) -> float:
+    """Bars in a year at the density of a record."""
+    return per_year(len(record) - 1, record.years)
+
+
+def years_between(first: int, last: int) -> float:
+    """Years of 365 days between two times, ns."""
+    return (last - first) / YEAR
 
 
 def returns(equity: Float) -> Float:
@@ -142,6 +161,16 @@ def returns(equity: Float) -> Float:
     """
     before = equity[:-1]
     return np.divide(np.diff(equity), before, out=np.zeros(len(before)), where=before > 0.0)
+
+
+def excess(record: Record) -> Float:
+    """(N - 1,) returns less what idle cash earned in the same bars."""
+    return returns(record.account.equity) - record.cash_rate[1:]
+
+
+def cash_of(record: Record) -> Float | None:
+    """(N - 1,) what idle cash earned in each bar; None where it earned nothing."""
+    return record.cash_rate[1:] if record.cash_rate[1:].any() else None
 
 
 def by_day(rates: Float, time: Int) -> Float:
@@ -171,7 +200,7 @@ def sharpe(rate: Float, per_year: float) -> float:
     rate
         (n,) returns per bar.
     per_year
-        Bars in a year; 1 gives the ratio per bar.
+        Bars in a year, as from `per_year`; 1 gives the ratio per bar.
 
     Returns
     -------
@@ -265,10 +294,10 @@ def metrics(record: Record) -> Metrics:
     """
     equity = record.account.equity
     rate = returns(equity)
-    per_year = bars_per_year(record.bar_ns)
-    years = len(rate) / per_year
+    years, frequency = record.years, bars_per_year(record)
     annual = float(compound(np.array(log_growth(equity)), years))
-    depth, length = _deepest(drawdown(equity))
+    depth, peak, back = _deepest(drawdown(equity))
+    cash = float(np.log1p(record.cash_rate[1:]).sum())
     skew, kurtosis = skew_and_kurtosis(rate)
     decided = int(np.count_nonzero(rate))
     exposure = record.account.exposure[1:]
@@ -280,12 +309,16 @@ def metrics(record: Record) -> Metrics:
         final_equity=float(equity[-1]),
         total_return=float(equity[-1] / equity[0] - 1.0) if equity[0] > 0.0 else 0.0,
         annual_return=annual,
-        volatility=volatility(rate) * math.sqrt(per_year),
-        sharpe=sharpe(rate, per_year),
-        sortino=sortino(rate, per_year),
+        volatility=volatility(rate) * math.sqrt(frequency),
+        sharpe=sharpe(rate, frequency),
+        excess_sharpe=sharpe(excess(record), frequency),
+        cash_rate=float(compound(np.array(cash), years)),
+        cash_equity=float(equity[0]) * math.exp(cash),
+        sortino=sortino(rate, frequency),
         calmar=annual / -depth if depth < 0.0 else 0.0,
         max_drawdown=depth,
-        max_drawdown_bars=length,
+        max_drawdown_bars=back - peak,
+        max_drawdown_days=float(record.time[back] - record.time[peak]) / DAY,
         tail_ratio=tail_ratio(rate),
         skew=skew,
         kurtosis=kurtosis,
@@ -315,14 +348,14 @@ def log_growth(equity: Float) -> float:
     return math.log(equity[-1] / equity[0]) if equity[-1] > 0.0 else -math.inf
 
 
-def _deepest(falls: Float) -> tuple[float, int]:
-    """Deepest of (N,) falls, and the bars from its peak until equity was back there, or until the end."""
+def _deepest(falls: Float) -> tuple[float, int, int]:
+    """Deepest of (N,) falls, and the rows of its peak and of when equity was back there, or of the end."""
     trough = int(np.argmin(falls))
     if falls[trough] > -ROUNDING:
-        return 0.0, 0
+        return 0.0, 0, 0
     peak = int(np.flatnonzero(falls[: trough + 1] == 0.0)[-1])
     back = np.flatnonzero(falls[trough:] == 0.0)
-    return float(falls[trough]), (trough + int(back[0]) if len(back) else len(falls) - 1) - peak
+    return float(falls[trough]), peak, trough + int(back[0]) if len(back) else len(falls) - 1
 
 
 def _turnover(record: Record, equity: Float, years: float) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypedDict
 
-from qframe_rl.evaluate.inference.bootstrap import LEVEL, RESAMPLES, bootstrap
+from qframe_rl.evaluate.inference.bootstrap import LEVEL, RESAMPLES, Bootstrap, bootstrap
 from qframe_rl.evaluate.inference.sharpe import Form, moments, probabilistic_sharpe
-from qframe_rl.evaluate.metrics import bars_per_year, log_growth, metrics, returns
+from qframe_rl.evaluate.metrics import bars_per_year, cash_of, excess, log_growth, metrics, returns
 from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import Record
 
@@ -26,18 +26,30 @@ class Row(TypedDict):
     agent: str
     split: str
     """Part of the data, such as ``test``."""
+    initial_equity: float
+    """Quote currency."""
     final_equity: float
     """Quote currency."""
+    cash_equity: float
+    """What the final equity would be if all had been left in cash."""
     sharpe: float
     """Annual, net of costs."""
+    excess_sharpe: float
+    """The same of returns in excess of what idle cash earned."""
     sharpe_low: float
-    """Lower end of the bootstrap interval."""
+    """Lower end of the bootstrap interval of ``sharpe``."""
     sharpe_high: float
-    """Upper end of the bootstrap interval."""
+    """Upper end of it."""
+    growth: float
+    """Log growth of equity per year in excess of that of cash."""
+    growth_low: float
+    """Lower end of the bootstrap interval of ``growth``."""
     max_drawdown: float
     """Fraction of the highest equity so far; zero or negative."""
     turnover: float
     """Notional traded per year over mean equity."""
+    exposure: float
+    """Mean over bars of the sum of the sizes of the positions over equity."""
     costs: float
     """Fees, slippage and funding paid, quote currency."""
     share_of_optimal: float | None
@@ -46,7 +58,7 @@ class Row(TypedDict):
     trades: int
     """Fills."""
     psr: float
-    """Probability that the true Sharpe ratio is above zero, if this were the only trial (form `FORM`)."""
+    """Probability that the true excess Sharpe ratio is above zero, if this were the only trial (form `FORM`)."""
     dsr: float
     """Probability that it is above what the best of all trials on the data set shows by luck (form `FORM`)."""
     trials: int
@@ -81,27 +93,31 @@ def leaderboard(
     Returns
     -------
     list[Row]
-        Highest Sharpe ratio first, then by name.
+        Highest excess Sharpe ratio first, then by name.
     """
     best = log_growth(records[OPTIMAL].account.equity) if OPTIMAL in records else 0.0
     luck = luck or Luck()
     rows = []
     for agent, record in records.items():
         figures, equity = metrics(record), record.account.equity
-        of = moments(returns(equity))
-        drawn = bootstrap(
-            returns(equity), bars_per_year(record.bar_ns), level=level, n_resamples=n_resamples, seed=seed
-        )
+        of = moments(excess(record))
+        drawn, above = intervals(record, level=level, n_resamples=n_resamples, seed=seed)
         rows.append(
             Row(
                 agent=agent,
                 split=split,
+                initial_equity=figures.initial_equity,
                 final_equity=figures.final_equity,
+                cash_equity=figures.cash_equity,
                 sharpe=figures.sharpe,
+                excess_sharpe=figures.excess_sharpe,
                 sharpe_low=drawn.sharpe.low,
                 sharpe_high=drawn.sharpe.high,
+                growth=above.growth.estimate,
+                growth_low=above.growth.low,
                 max_drawdown=figures.max_drawdown,
                 turnover=figures.turnover,
+                exposure=figures.exposure,
                 costs=figures.costs,
                 share_of_optimal=log_growth(equity) / best if best > 0.0 and equity[-1] > 0.0 else None,
                 trades=figures.trades,
@@ -111,7 +127,26 @@ def leaderboard(
                 effective_trials=luck.effective,
             )
         )
-    return sorted(rows, key=lambda row: (-row["sharpe"], row["agent"]))
+    return sorted(rows, key=lambda row: (-row["excess_sharpe"], row["agent"]))
+
+
+def intervals(
+    record: Record, *, level: float = LEVEL, n_resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Bootstrap, Bootstrap]:
+    """Intervals of a record's figures, and of those in excess of cash: the same where cash earned nothing."""
+    rate, frequency, cash = returns(record.account.equity), bars_per_year(record), cash_of(record)
+    drawn = bootstrap(rate, frequency, level=level, n_resamples=n_resamples, seed=seed)
+    if cash is None:
+        return drawn, drawn
+    return drawn, bootstrap(rate, frequency, cash=cash, level=level, n_resamples=n_resamples, seed=seed)
+
+
+def cash_line(record: Record) -> str:
+    """Say what idle cash earned over a record, in one sentence."""
+    rate = metrics(record).cash_rate
+    if rate == 0.0:
+        return "Idle cash earns nothing (rate 0, see --risk-free): excess Sharpe ratios are the Sharpe ratios."
+    return f"Idle cash earned {rate:.2%} a year; excess Sharpe ratios are of what was earned above it."
 
 
 def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Table:
@@ -142,7 +177,7 @@ def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Table:
     table.add_column("agent", overflow="fold")
     if len(splits) > 1:
         table.add_column("split", no_wrap=True)
-    headings = ["equity", "Sharpe", f"{level:.0%} interval", "DSR", "trials", "max DD", "turn./y", "costs"]
+    headings = ["equity", "Sharpe", "excess", f"{level:.0%} interval", "DSR", "max DD", "exp.", "turn./y", "costs"]
     for heading in headings + ["of opt."] * optimal:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
@@ -155,10 +190,11 @@ def _cells(row: Row, optimal: bool) -> list[str]:
     return [
         _money(row["final_equity"]),
         f"{row['sharpe']:+.2f}",
+        f"{row['excess_sharpe']:+.2f}",
         f"{_wide(row['sharpe_low'])} … {_wide(row['sharpe_high'])}",
         f"{row['dsr']:.3f}",
-        str(row["trials"]),
         f"{row['max_drawdown']:.1%}",
+        f"{row['exposure']:.0%}",
         f"{row['turnover']:,.1f}" if row["turnover"] < 1000.0 else f"{row['turnover']:,.0f}",
         _money(row["costs"]),
         *(["-" if share is None else f"{share:.1%}"] * optimal),

@@ -26,7 +26,7 @@ from platformdirs import user_state_path
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.closes import Closes, closes_of, overlap
 from qframe_rl.evaluate.inference.sharpe import deflated_benchmark, effective_trials
-from qframe_rl.evaluate.metrics import returns, skew_and_kurtosis
+from qframe_rl.evaluate.metrics import excess, skew_and_kurtosis
 from qframe_rl.types import Float, History, Record, iso
 
 NAME = "trials.db"
@@ -85,7 +85,7 @@ class Trial:
     fold: int
     bars: int
     mean: float
-    """Of returns per bar, net of costs."""
+    """Of returns per bar in excess of cash, net of costs."""
     deviation: float
     """Standard deviation of them; the Sharpe ratio per bar is mean over deviation."""
     skew: float
@@ -182,8 +182,8 @@ def trial(
     """
     span = iso(int(record.time[0])), iso(int(record.time[-1]))
     return trial_of(
-        returns(record.account.equity), span, history, kind=kind, run=run, agent=agent, params=params, config=config,
-        seed=seed, fold=fold, code=code,
+        excess(record), span, history, kind=kind, run=run, agent=agent, params=params, config=config, seed=seed,
+        fold=fold, code=code,
     )  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def trial_of(
     rate: Float, span: tuple[str, str], history: History, *, kind: str, run: str, agent: str, params: object,
     config: object, seed: int, fold: int, code: Coded = _UNCODED,
 ) -> Trial:  # fmt: skip
-    """Make the row from (n,) returns per bar and the time that they cover; the rest as in `trial`."""
+    """Make the row from (n,) returns per bar in excess of cash and the time that they cover; the rest as in `trial`."""
     skew, kurtosis = skew_and_kurtosis(rate)
     return Trial(
         kind=kind, run=run, dataset=dataset_of(history), fingerprint=history.fingerprint, since=span[0], until=span[1],

@@ -97,6 +97,7 @@ def joined(records: Sequence[Record]) -> Record:
             orders=Orders(*_laid(first.orders, after.orders, (scale, 1.0, 1.0))),
             fills=Fills(*_laid(first.fills, after.fills, (scale, 1.0, *(scale,) * 6, 1.0, scale, scale))),
             cash_rate=np.concatenate([first.cash_rate, after.cash_rate[1:]]),
+            skipped=first.skipped + after.skipped + int(after.time[0]) - int(first.time[-1]),
             digest=hashlib.sha256(f"{first.digest}{after.digest}".encode()).hexdigest(),
         )
     return first

@@ -84,6 +84,10 @@ class Result:
     """Traded, forced closes included, quote currency."""
     trades: int
     """Fills."""
+    time: Int
+    """(N + 1,) closes, before and after each bar, ns UTC."""
+    cash: Float
+    """(N,) what idle cash earned in each bar, fraction of it."""
 
 
 def lane(agent: Planner, history: History, segment: Segment, window: int, *, delay: int = 0) -> Lane:
@@ -269,10 +273,12 @@ class _Walk:
         ends = np.hstack([before, self.account[:, EQUITY, None]])
         return [
             Result(
-                ends[k] if room is None else curves[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2])
+                ends[k] if room is None else curves[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]),
+                one.history.time[one.first : one.first + n + 1],
+                one.history.cash_rate[one.first + 1 : one.first + n + 1],
             )
-            for k, n in enumerate(self.length.tolist())
-        ]
+            for k, (n, one) in enumerate(zip(self.length.tolist(), self.lanes, strict=True))
+        ]  # fmt: skip
 
     def _free(self, curves: Float, sums: Float) -> None:
         """Walk without limits, from change to change of what is asked for."""

@@ -1,7 +1,8 @@
 """Choosing what to deploy, on validation bars alone: by what is surely there, not by what was luckiest.
 
-Flat and buying and holding are always among the candidates. The test is a probabilistic Sharpe ratio (form `FORM`)
-against a benchmark that grows with the number of trials ever run on the data set: the deflated Sharpe ratio.
+Flat and buying and holding are always among the candidates. The test is that of `qframe_rl.evaluate.promotion`: a
+probabilistic Sharpe ratio (form `FORM`) against a benchmark that grows with the number of trials ever run on the data
+set, the deflated Sharpe ratio; growth that is surely there; and more money at the end than cash would have given.
 """
 
 from __future__ import annotations
@@ -13,24 +14,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.config import UserError, nearest
-from qframe_rl.evaluate.inference.bootstrap import Interval, block_length, resample, widening
+from qframe_rl.evaluate.inference.bootstrap import Interval, block_length, log_returns, resample, widening
 from qframe_rl.evaluate.inference.seeds import iqm
 from qframe_rl.evaluate.inference.sharpe import Moments, moments, probabilistic_sharpe, sharpe_score
-from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
+from qframe_rl.evaluate.metrics import bars_per_year, cash_of, excess, metrics, returns, sharpe
+from qframe_rl.evaluate.promotion import PROMOTED, Standing
 from qframe_rl.evaluate.table import FORM, Row, leaderboard
 from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import Float, Record
 
-_SHARPE = 0
+_SHARPE, _GROWTH = range(2)
 NEVER_CHOSEN = ("optimal", "random")
 """Run for comparison only: one knows the market's constants, the other knows nothing."""
 NO_CANDIDATES = (*NEVER_CHOSEN, "flat")
 """Not ranked, and no trials: flat is what is left where none of the others passes."""
 
-
-PROMOTED = 0.95
-"""An agent is deployed only if its DSR on the validation bars is above this: if, net of costs, its true Sharpe ratio
-lies above flat's (0) and above what the best of all trials shows by luck, with at least this probability."""
 TIE = 0.1
 """Standard errors within which two agents count as equally good; then the one that trades less is taken."""
 BEST = "best"
@@ -49,7 +47,7 @@ class Choice(NamedTuple):
     forced: bool = False
     """Whether it is deployed although it failed."""
     psr: float = 0.5
-    """Probability that its true Sharpe ratio on the validation bars is above flat's."""
+    """Probability that its true Sharpe ratio on the validation bars, in excess of cash, is above flat's."""
     dsr: float = 0.5
     """Probability that it is above flat's and above what luck gives the best of all trials."""
     luck: Luck = Luck()
@@ -88,7 +86,7 @@ def validation_rows(
             for record in runs
         ]
         row = each[0].copy()
-        for key in ("final_equity", "max_drawdown", "turnover", "costs"):
+        for key in ("initial_equity", "final_equity", "cash_equity", "max_drawdown", "turnover", "exposure", "costs"):
             row[key] = _middle([one[key] for one in each])
         row["trades"] = round(_middle([one["trades"] for one in each]))
         of = typical(runs)
@@ -98,34 +96,47 @@ def validation_rows(
         shares = [one["share_of_optimal"] for one in each]
         known = [share for share in shares if share is not None]
         row["share_of_optimal"] = _middle(known) if len(known) == len(shares) else None
-        interval = sharpe_over_runs(runs, level, n_resamples, seed)
+        row["excess_sharpe"] = _middle([one["excess_sharpe"] for one in each])
+        interval, growth = over_runs(runs, level, n_resamples, seed)
         row["sharpe"], row["sharpe_low"], row["sharpe_high"] = interval.estimate, interval.low, interval.high
+        row["growth"], row["growth_low"] = growth.estimate, growth.low
         rows.append(row)
-    return sorted(rows, key=lambda row: (-row["dsr"], -row["sharpe"], row["agent"]))
+    return sorted(rows, key=lambda row: (-row["dsr"], -row["excess_sharpe"], row["agent"]))
 
 
-def sharpe_over_runs(runs: Sequence[Record], level: float, n_resamples: int, seed: int) -> Interval:
-    """Interval of the interquartile mean of annual Sharpe ratios: bars and trainings are both resampled.
+def over_runs(runs: Sequence[Record], level: float, n_resamples: int, seed: int) -> tuple[Interval, Interval]:
+    """Intervals of the interquartile means of Sharpe ratios and of log growth in excess of cash, both annual.
 
-    The bars are resampled in blocks, alike for all trainings; the trainings with replacement (Agarwal et al., 2021).
+    Bars and trainings are both resampled: the bars in blocks, alike for all trainings; the trainings with replacement
+    (Agarwal et al., 2021).
     """
-    per_year = bars_per_year(runs[0].bar_ns)
+    frequency = bars_per_year(runs[0])
     rates = [returns(run.account.equity) for run in runs]
-    block = max(block_length(rate) for rate in rates)
-    drawn = np.stack([_resampled(rate, block, per_year, n_resamples, seed) for rate in rates], axis=1)
-    rng = np.random.default_rng(seed)
-    picked = rng.integers(0, len(runs), drawn.shape)
-    scores = np.take_along_axis(drawn, picked, axis=1)[:, :, None]
-    low, high = np.quantile(iqm(scores), [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    estimate = _middle([sharpe(rate, per_year) for rate in rates])
-    return Interval(estimate, float(low), float(high), level)
+    cash = [cash_of(run) for run in runs]
+    block = max(block_length(excess(run)) for run in runs)
+    drawn = [resample(rate, block, n_resamples, seed) for rate in rates]
+    above = [
+        one if c is None else resample(rate, block, n_resamples, seed, c)
+        for one, rate, c in zip(drawn, rates, cash, strict=True)
+    ]
+    picked = np.random.default_rng(seed).integers(0, len(runs), (n_resamples, len(runs)))
 
+    def interval(columns: Sequence[Float], centres: Sequence[float]) -> Interval:
+        wider = [widening(len(rate), block) for rate in rates]
+        spread = [c + (column - c) * w for column, c, w in zip(columns, centres, wider, strict=True)]
+        scores = np.take_along_axis(np.stack(spread, axis=1), picked, axis=1)[:, :, None]
+        low, high = np.quantile(iqm(scores), [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+        return Interval(_middle(centres), float(low), float(high), level)
 
-def _resampled(rate: Float, block: float, per_year: float, n_resamples: int, seed: int) -> Float:
-    """(R,) annual Sharpe ratios of one training's resampled bars."""
-    centre = sharpe(rate, per_year)
-    drawn = resample(rate, block, n_resamples, seed)[:, _SHARPE] * math.sqrt(per_year)
-    return centre + (drawn - centre) * widening(len(rate), block)
+    ratios = interval(
+        [one[:, _SHARPE] * math.sqrt(frequency) for one in drawn], [sharpe(rate, frequency) for rate in rates]
+    )
+    years = [run.years for run in runs]
+    growth = interval(
+        [one[:, _GROWTH] / n for one, n in zip(above, years, strict=True)],
+        [float(log_returns(rate, c).sum()) / n for rate, c, n in zip(rates, cash, years, strict=True)],
+    )
+    return ratios, growth
 
 
 def choose(
@@ -134,11 +145,11 @@ def choose(
     luck: Luck | None = None,
     promote: str | None = None,
 ) -> Choice:
-    """Rank by Sharpe ratio less what luck gives, in standard errors; deploy the first, if it is surely there.
+    """Rank by excess Sharpe ratio less what luck gives, in standard errors; deploy the first that is surely good.
 
     The rank is that of the DSR. Agents within `TIE` standard errors of the first are tied, and of these the one with
-    the fewest fills is taken. If its DSR is not above `PROMOTED`, it may well not beat holding cash, and flat is
-    deployed.
+    the fewest fills is taken. One that fails the test of `qframe_rl.evaluate.promotion` is passed over; where all do,
+    flat is deployed.
 
     Parameters
     ----------
@@ -158,17 +169,34 @@ def choose(
     """
     luck = luck or Luck()
     ranked = ranking(rows, records, luck)
-    first = ranked[0] if ranked else None
     if promote is not None:
         return _forced(promote, ranked, rows, records, luck)
-    if first is None or first["dsr"] <= PROMOTED:
-        why = "no other agent ran" if first is None else f"the best other agent, {first['agent']}, has {_odds(first)}"
-        reason = f"{why}: it cannot be told from luck, so holding cash is the choice" if first else why
-        return Choice("flat", 0, reason, luck=luck)
-    reason = f"it has {_odds(first)} on the validation bars, the best of all candidates"
-    return Choice(
-        first["agent"], _best_run(records[first["agent"]]), reason, True, False, first["psr"], first["dsr"], luck
-    )
+    if not ranked:
+        return Choice("flat", 0, "no other agent ran", luck=luck)
+    better: list[tuple[str, str]] = []
+    for row in ranked:
+        name, why = row["agent"], failures(row, records[row["agent"]])
+        if not why:
+            over = "".join(f"; {other} ranks higher, but {reason}" for other, reason in better)
+            first = "the best" if not better else "the first that passes"
+            reason = f"it has {_odds(row)} on the validation bars, {first} of all candidates{over}"
+            return Choice(name, _best_run(records[name]), reason, True, False, row["psr"], row["dsr"], luck)
+        better.append((name, "; ".join(why)))
+    name, reason = better[0]
+    return Choice("flat", 0, f"of the best other agent, {name}: {reason}; so holding cash is the choice", luck=luck)
+
+
+def failures(row: Row, runs: Sequence[Record]) -> tuple[str, ...]:
+    """Why an agent is not promoted: as `Standing.failures` of its row, and of the training that would be deployed."""
+    found = Standing.of(row).failures()
+    own = runs[_best_run(runs)]
+    ends = Standing.of({**row, **_ends(own)})
+    return found if ends.rich or len(runs) == 1 else (*found, f"of the training that would be deployed: {ends.ended()}")
+
+
+def _ends(run: Record) -> Any:
+    figures = metrics(run)
+    return {name: getattr(figures, name) for name in ("initial_equity", "final_equity", "cash_equity")}
 
 
 def ranking(rows: Sequence[Row], records: Mapping[str, Sequence[Record]], luck: Luck) -> list[Row]:
@@ -196,8 +224,9 @@ def _forced(
             raise UserError(f"--promote-anyway {promote}: it is not among the agents that ran{nearest(promote, known)}")
         row = found[0]
     name = row["agent"]
-    passed = name == "flat" or row["dsr"] > PROMOTED
-    reason = f"it was asked for; it has {_odds(row)} on the validation bars"
+    why = () if name == "flat" else failures(row, records[name])
+    passed = not why
+    reason = f"it was asked for; it has {_odds(row)} on the validation bars{''.join(f'; {one}' for one in why)}"
     return Choice(name, _best_run(records[name]), reason, passed, not passed, row["psr"], row["dsr"], luck)
 
 
@@ -207,7 +236,7 @@ def _odds(row: Row) -> str:
 
 
 def _best_run(runs: Sequence[Record]) -> int:
-    return int(np.argmax([sharpe(returns(run.account.equity), bars_per_year(run.bar_ns)) for run in runs]))
+    return int(np.argmax([sharpe(excess(run), bars_per_year(run)) for run in runs]))
 
 
 def _score(row: Row, runs: Sequence[Record], luck: Luck) -> float:
@@ -216,8 +245,8 @@ def _score(row: Row, runs: Sequence[Record], luck: Luck) -> float:
 
 
 def typical(runs: Sequence[Record]) -> Moments:
-    """Interquartile means of the moments of several trainings over the same bars."""
-    each = [moments(returns(run.account.equity)) for run in runs]
+    """Interquartile means of the moments of several trainings' excess returns over the same bars."""
+    each = [moments(excess(run)) for run in runs]
     return Moments(*(_middle([getattr(of, name) for of in each]) for name in Moments._fields))
 
 

@@ -43,7 +43,7 @@ class Experiment(Terms):
     seeds: int = Field(default=1, ge=1, le=100)
     """Trainings of each learning agent, with seeds of their own."""
     promote_anyway: str | None = None
-    """Deploy this agent, or ``best`` for the one that ranks first, even if it cannot be told from luck; the checkpoint
+    """Deploy this agent, or ``best`` for the one that ranks first, even if it fails the test for it; the checkpoint
     says so."""
 
 

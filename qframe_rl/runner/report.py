@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
-from qframe_rl.evaluate.inference.sharpe import min_backtest_years, min_track_record, moments, probabilistic_sharpe
-from qframe_rl.evaluate.metrics import bars_per_year, metrics, returns
+from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
+from qframe_rl.evaluate.metrics import bars_per_year, excess, returns
 from qframe_rl.evaluate.montecarlo import influence, periods
 from qframe_rl.evaluate.report.chart import Report
 from qframe_rl.evaluate.report.page import write_html
 from qframe_rl.evaluate.report.paint import chart_figure, write_pdf
 from qframe_rl.evaluate.report.sections import Material, report
-from qframe_rl.evaluate.table import FORM
+from qframe_rl.evaluate.significance import significance
+from qframe_rl.evaluate.table import FORM, Row
 from qframe_rl.evaluate.trials import Luck, Trials, larger, luck
 from qframe_rl.listeners import read_record
 from qframe_rl.runner.evaluate import evaluate
@@ -26,6 +25,9 @@ from qframe_rl.runner.experiment import versions
 from qframe_rl.runner.files import read_json
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.types import Instrument, Record, timeframe_ns
+
+_OF_LUCK = ("dsr", "benchmark", "min_track_record_years", "min_backtest_years")
+"""What of a record's significance depends on how much was tried."""
 
 
 class Written(NamedTuple):
@@ -110,13 +112,15 @@ def _material(
 
 def _of_study(place: Path, trials: Trials) -> Material:
     facts = read_json(place / "study.json")
+    refuse_old(place, facts["leaderboard"])
     names = [facts["subject"], *(name for name in facts["agents"] if name != facts["subject"])]
     records = {name: read_journal(place / "journals" / f"{name}.parquet", facts["data"]) for name in names}
     by_now = luck(trials.known(facts["data"]))
     if by_now.trials > facts["luck"]["trials"]:
         known = larger(by_now, Luck(**facts["luck"]))
         facts["luck"] = known._asdict()
-        facts["significance"] |= _deflated(records[facts["subject"]], known)
+        anew = significance(records[facts["subject"]], known)
+        facts["significance"] |= {name: anew[name] for name in _OF_LUCK}
         for row in facts["leaderboard"]:
             _recount(row, records[row["agent"]], known)
     return Material({**facts, "judged_on": "Test bars of all windows"}, records)
@@ -124,6 +128,7 @@ def _of_study(place: Path, trials: Trials) -> Material:
 
 def _of_training(place: Path, trials: Trials) -> Material:
     choice, data, rows = (read_json(place / f"{name}.json") for name in ("choice", "data", "leaderboard"))
+    refuse_old(place, rows)
     tested = [row for row in rows if row["split"] == "test"]
     names = [choice["judged"], *(row["agent"] for row in tested if row["agent"] != choice["judged"])]
     records = {name: read_journal(place / "journals" / f"test-{name}.parquet", data) for name in names}
@@ -162,54 +167,42 @@ def _facts(
 ) -> dict[str, Any]:
     """What can be said of records alone."""
     own = records[subject]
-    rate, per_year = returns(own.account.equity), bars_per_year(own.bar_ns)
-    of = moments(rate)
-    drawn = bootstrap(rate, per_year)
+    rate, times = returns(own.account.equity), bars_per_year(own)
     against = {}
     for other, record in records.items():
         if other != subject and len(record) == len(own):
             difference = rate - returns(record.account.equity)
             against[other] = {
-                "mean": float(difference.mean() * per_year),
-                "information_ratio": bootstrap(difference, per_year).sharpe._asdict(),
+                "mean": float(difference.mean() * times),
+                "information_ratio": bootstrap(difference, times).sharpe._asdict(),
                 "probability": probabilistic_sharpe(moments(difference)),
             }
     return {
         "kind": "training", "id": name, "data": data, "versions": versions(), "subject": subject,
         "agents": list(records), "luck": known._asdict(), "leaderboard": rows, "against": against,
-        "significance": {
-            "sharpe": drawn.sharpe._asdict(),
-            "psr": {form: probabilistic_sharpe(of, 0.0, form) for form in ("2012", "2025")},
-            "years": len(rate) / per_year,
-            **_deflated(own, known),
-            "figures": asdict(metrics(own)),
-        },
+        "significance": significance(own, known),
         "periods": {
             "years": periods.describe(periods.by_year(own)), "crises": periods.describe(periods.by_crisis(own)),
             "regimes": [],
         },
-        "influence": influence.describe(influence.influences(rate, own.bar_ns), own.time[1:]),
+        "influence": influence.describe(influence.influences(rate, times), own.time[1:]),
     }  # fmt: skip
-
-
-def _deflated(record: Record, known: Luck) -> dict[str, Any]:
-    """What of a record's significance depends on how much was tried."""
-    of, per_year = moments(returns(record.account.equity)), bars_per_year(record.bar_ns)
-    benchmark = known.benchmark(of.n_bars)
-    needed, annual = min_track_record(of, benchmark), of.sharpe * math.sqrt(per_year)
-    return {
-        "dsr": {form: probabilistic_sharpe(of, benchmark, form) for form in ("2012", "2025")},
-        "benchmark": benchmark * math.sqrt(per_year),
-        "min_track_record_years": needed / per_year if math.isfinite(needed) else None,
-        "min_backtest_years": min_backtest_years(max(known.trials, 1), annual) if annual > 0.0 else None,
-    }
 
 
 def _recount(row: dict[str, Any], record: Record, known: Luck) -> None:
     """Bring a row up to what was tried by now."""
-    of = moments(returns(record.account.equity))
+    of = moments(excess(record))
     row["dsr"] = probabilistic_sharpe(of, known.benchmark(of.n_bars), FORM)
     row["trials"], row["effective_trials"] = known.trials, known.effective
+
+
+def refuse_old(place: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse tables that an earlier version wrote; raises UserError."""
+    missing = [name for name in Row.__annotations__ for row in rows[:1] if name not in row]
+    if missing:
+        raise UserError(
+            f"{place} was written by an earlier version, and its tables lack {missing[0]!r}: run its command again."
+        )
 
 
 def read_journal(path: Path, data: dict[str, Any]) -> Record:

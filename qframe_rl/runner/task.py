@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from qframe_rl.agent import Agent, State
 from qframe_rl.config import UserError
-from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
+from qframe_rl.evaluate.metrics import bars_per_year, excess, sharpe
 from qframe_rl.evaluate.splits import Fold, tail
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import Parts
@@ -57,13 +57,13 @@ class MarketTask:
         return envs
 
     def validate(self, agent: Agent) -> float:
-        """Annual Sharpe ratio, net of costs, over the training part's tail; the mean if it is in several pieces."""
+        """Annual Sharpe ratio in excess of cash, net of costs, over the training part's tail; the mean of pieces."""
         window = window_of(self.market, agent)
         scores = []
         for piece, segments in self.validation:
             for segment in segments:
                 record = backtest(self.market, agent, piece, segment, window)
-                scores.append(sharpe(returns(record.account.equity), bars_per_year(record.bar_ns)))
+                scores.append(sharpe(excess(record), bars_per_year(record)))
         return sum(scores) / len(scores)
 
     def remember(self, state: State) -> None:

@@ -1,6 +1,7 @@
 """Records and histories made by hand or by a session over generated bars."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -56,6 +57,11 @@ def cash_record(equity: Float, bar_ns: int = DAY) -> Record:
 def returns_record(rate: Float, bar_ns: int = DAY, start: float = 10_000.0) -> Record:
     """A record with the given returns per bar."""
     return cash_record(start * np.concatenate([[1.0], np.cumprod(1.0 + np.asarray(rate))]), bar_ns)
+
+
+def with_cash_rate(record: Record, rate: Float) -> Record:
+    """The record, with (N,) what idle cash would have earned beside it."""
+    return replace(record, cash_rate=rate)
 
 
 def market(

@@ -24,6 +24,7 @@ from qframe_rl.evaluate.metrics import (
     unexplained,
 )
 from qframe_rl.kernel.rules import rules_of
+from qframe_rl.runner.backtest import joined
 from qframe_rl.types import DAY, HOUR, MINUTE, Account, Fills, Float, Instrument, Orders, Record
 
 from .made import START, Trader, cash_record, market, random_target, returns_record, traded
@@ -32,7 +33,42 @@ U6 = np.array([0.01, -0.02, 0.03, 0.005, -0.01, 0.02, -0.005, 0.015])
 
 
 def test_bars_of_a_year() -> None:
-    assert (bars_per_year(DAY), bars_per_year(HOUR), bars_per_year(15 * MINUTE)) == (365.0, 8760.0, 35040.0)
+    found = [bars_per_year(cash_record([1.0] * 9, bar_ns)) for bar_ns in (DAY, HOUR, 15 * MINUTE)]
+    assert found == [365.0, 8760.0, 35040.0]
+
+
+def thinned(rate: Float, keep: Float, bar_ns: int) -> Record:
+    """A record of which only some bars traded: the returns of the others are part of the next one's."""
+    whole = returns_record(rate, bar_ns)
+    rows = np.flatnonzero(np.concatenate([[True], keep[:-1], [True]]))
+    record = cash_record(whole.account.equity[rows], bar_ns)
+    return replace(record, time=whole.time[rows])
+
+
+@pytest.mark.parametrize("n_days", [1, 5])
+def test_a_year_is_a_year_of_the_calendar(n_days: int) -> None:
+    """T6: where one minute of five traded, or five days of seven, a year was counted in rows."""
+    rng = np.random.default_rng(3)
+    n, bar_ns, keep = (
+        (200_000, MINUTE, np.arange(200_000) % 5 == 4) if n_days == 1 else (3650, DAY, np.arange(3650) % 7 < 5)
+    )
+    scale = np.sqrt(bar_ns / (365.0 * DAY))
+    rate = 0.6 * scale * rng.standard_normal(n) + 1.2 * scale**2
+    whole, some = metrics(returns_record(rate, bar_ns)), metrics(thinned(rate, keep, bar_ns))
+    assert some.bars < 0.8 * whole.bars and some.years == whole.years == pytest.approx(n * bar_ns / (365.0 * DAY))
+    assert some.annual_return == pytest.approx(whole.annual_return, rel=1e-12)
+    assert some.sharpe == pytest.approx(whole.sharpe, rel=0.03)
+    assert some.volatility == pytest.approx(whole.volatility, rel=0.03)
+    assert some.max_drawdown_days == pytest.approx(whole.max_drawdown_days, rel=0.2)
+
+
+def test_time_between_pieces_is_no_part_of_their_years() -> None:
+    one = returns_record(U6)
+    late = replace(one, time=one.time + 100 * DAY)
+    whole = joined([one, late])
+    assert whole.years == pytest.approx(16 / 365) and bars_per_year(whole) == pytest.approx(365.0)
+    assert metrics(whole).sharpe == pytest.approx(sharpe(np.tile(U6, 2), 365.0))
+    assert joined([whole, one]).years == pytest.approx(24 / 365), "pieces may overlap"
 
 
 def test_published_vector() -> None:

@@ -28,7 +28,7 @@ from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.montecarlo.trades import shuffled, trades_of
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.quality import quarantine
-from qframe_rl.types import CLOSE, DAY, HOUR, VOLUME, History, Orders
+from qframe_rl.types import CLOSE, DAY, VOLUME, History, Orders
 from tests.evaluate.made import START, Trader, market, random_target, returns_record, traded
 from tests.markets import panel, prices
 
@@ -155,7 +155,7 @@ def test_paths_are_summed_up_and_held_against_the_record() -> None:
     rng = np.random.default_rng(0)
     rates = rng.normal(1e-4, 0.01, (200, 500))
     real = curve_of(rates[0])
-    paths = Paths(HOUR, real).add_all(curve_of(rate) for rate in rates)
+    paths = Paths(8760.0, real).add_all(curve_of(rate) for rate in rates)
     spread = paths.spread("sharpe")
     assert spread.real == pytest.approx(sharpe(rates[0], 8760.0))
     assert spread.low < spread.median < spread.high
@@ -192,14 +192,14 @@ def test_the_claim_of_56_percent_is_one_bad_bar_and_is_reported_as_such() -> Non
     assert made.std() > 0.35
 
     rate = np.diff(bad) / bad[:-1]
-    (first, *rest) = influences(rate, HOUR)
+    (first, *rest) = influences(rate, 8760.0)
     assert first.row == 998
     assert first.decides
     assert not any(one.decides for one in rest)
     assert np.prod(1.0 + rate) - 1.0 > 0.9
     assert first.total_without == pytest.approx(close[998] / close[0] - 1.0, abs=1e-12)
     assert abs(first.total_without) < 0.05
-    assert not any(one.decides for one in influences(np.diff(close) / close[:-1], HOUR))
+    assert not any(one.decides for one in influences(np.diff(close) / close[:-1], 8760.0))
 
 
 @pytest.mark.parametrize("row", [0, 999])

@@ -79,10 +79,15 @@ def test_what_cannot_be_compared_is_refused_by_name(runs: Any, tmp_path: Path) -
 
 
 def test_a_row_is_judged_by_the_rules_of_a_run() -> None:
-    row: Any = {"trades": 9, "sharpe": 1.0, "sharpe_low": 0.5, "sharpe_high": 1.5, "dsr": 0.96, "agent": "a"}
+    row: Any = {
+        "trades": 9, "sharpe_high": 1.5, "dsr": 0.96, "psr": 0.99, "agent": "a", "growth_low": 0.01, "trials": 2,
+        "initial_equity": 100.0, "final_equity": 120.0, "cash_equity": 104.0,
+    }  # fmt: skip
     assert in_short({**row, "trades": 0}) == "did not trade"
-    assert in_short({**row, "sharpe": -1.0, "sharpe_high": -0.1}) == "surely loses"
-    assert in_short({**row, "sharpe": -1.0, "sharpe_high": 0.1}) == "made no money"
+    assert in_short({**row, "final_equity": 99.0, "sharpe_high": -0.1}) == "surely lost money"
+    assert in_short({**row, "final_equity": 99.0}) == "lost money"
+    assert in_short({**row, "final_equity": 103.0}) == "no better than cash"
+    assert in_short({**row, "growth_low": 0.0}) == "may not grow"
     assert in_short({**row, "dsr": 0.95}, 0.99) == "may be luck"
     assert in_short(row, 0.99) == "beats holding"
     assert in_short(row, 0.5) == in_short(row) == "hardly luck"
@@ -217,7 +222,9 @@ def test_the_shipped_plan_is_whole(tmp_path: Path) -> None:
     titles = [title for title, _ in asked]
     assert len(set(titles)) == len(titles)
     for market in plan.markets:
-        of = [name.partition("=")[0] for title, one in asked if title.startswith(market.name) for name in one.agents]
+        of = [
+            name.partition("=")[0] for title, one in asked if title.startswith(f"{market.name},") for name in one.agents
+        ]
         assert len(set(of)) == len(of)
 
 

@@ -14,9 +14,10 @@ from qframe_rl.config import Ref, UserError
 from qframe_rl.evaluate.metrics import returns, unexplained
 from qframe_rl.evaluate.splits import Fold, split
 from qframe_rl.evaluate.table import leaderboard
+from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.backtest import backtest, joined
-from qframe_rl.runner.choose import choose, sharpe_over_runs, validation_rows
+from qframe_rl.runner.choose import choose, over_runs, validation_rows
 from qframe_rl.runner.deploy import deployed, make_market
 from qframe_rl.runner.task import MarketTask, pieces, seed_for
 from qframe_rl.types import Record, Segment
@@ -104,11 +105,12 @@ def test_one_lucky_training_does_not_carry_an_agent() -> None:
     }
     rows = {row["agent"]: row for row in validation_rows(records, 0.9, 500, 0)}
     assert rows["steady"]["sharpe_low"] > rows["lucky"]["sharpe_low"]
-    single = sharpe_over_runs([walk(1, 0.001)], 0.9, 1000, 0)
+    single, growth = over_runs([walk(1, 0.001)], 0.9, 1000, 0)
     row = leaderboard({"one": walk(1, 0.001)}, "validation")[0]
     assert (single.estimate, single.low, single.high) == pytest.approx(
         (row["sharpe"], row["sharpe_low"], row["sharpe_high"])
     )
+    assert (growth.estimate, growth.low) == pytest.approx((row["growth"], row["growth_low"]))
 
 
 def test_joined_folds_multiply_their_growth_and_balance_their_books() -> None:
@@ -142,7 +144,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         columns=history.columns,
         bar_ns=history.bar_ns,
         interface=market.interface.describe(),
-        provenance={},
+        provenance={
+            "fingerprint": "0" * 16,
+            "data": {"fingerprint": "0" * 16, "first": "2020-01-01 00:00:00"},
+            "load": DataConfig().model_dump(mode="json"),
+            "periods": {"test": [["2020-01-01", "2020-02-01"]]},
+        },
         scores=[],
         state=agent.state(),
     )

@@ -79,7 +79,7 @@ def test_each_window_chooses_on_its_own_past_and_is_judged_on_what_follows(done:
     for fold in facts["folds"]:
         stop = 4000 - (3 - fold["fold"]) * size - 24
         results = [batch(market, [lane(agent, history, Segment(0, stop), window)]) for agent in agents]
-        scores = [score(one, history.bar_ns) for one in results]
+        scores = [score(one) for one in results]
         best = int(np.argmax(scores))
         assert fold["params"] == {"lookback_bars": settings[best].lookback_bars}  # type: ignore[attr-defined]
         assert fold["in_sample"] == pytest.approx(scores[best])
@@ -122,6 +122,7 @@ def test_a_result_that_rests_on_one_bar_is_said_to(done: Any) -> None:
     facts["influence"] = [{**facts["influence"][0], "decides": True, "rate": 0.95, "total_without": -0.01}]
     facts["data"] = {**facts["data"], "environment": "production"}
     facts["significance"]["sharpe"]["estimate"] = 2.254
+    facts["significance"]["figures"]["final_equity"] = 15_650.0
     found = verdict(facts)
     assert "cannot be told from luck" in found.headline
     assert "rests on one bar" in found.reasons[0]

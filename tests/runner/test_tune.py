@@ -30,7 +30,7 @@ from qframe_rl.runner.tune.plan import Budget, Tune, space
 from qframe_rl.runner.tune.score import Part, figures, parts_of
 from qframe_rl.runner.tune.search import FRONT, Tried, front
 from qframe_rl.runner.tune.tune import TUNED, tune
-from qframe_rl.types import HOUR, Segment
+from qframe_rl.types import Float, Segment
 
 pytest.importorskip("optuna")
 
@@ -137,7 +137,7 @@ def test_each_window_chooses_the_best_of_its_own_past(done: Any) -> None:
             batch(market, [lane(agent, history, Segment(int(a), int(b)), window)])[0]  # type: ignore[arg-type]
             for a, b in pairwise(edges)
         ]
-        assert score(parts, history.bar_ns) == pytest.approx(one.best.figures["sharpe"])
+        assert score(parts) == pytest.approx(one.best.figures["sharpe"])
         assert sum(part.trades for part in parts) == one.best.figures["trades"]
 
 
@@ -179,17 +179,22 @@ def test_the_objective_is_what_is_looked_for(done: Any, tmp_path: Path) -> None:
         assert one.best.figures["sharpe"] == max(tried.figures["sharpe"] for tried in one.tried)
 
 
+def part(rate: Float, trades: int) -> Part:
+    """Hours without a gap, in which idle cash earned nothing."""
+    return Part(rate, np.zeros(len(rate)), len(rate) / 8760.0, 1.0, trades)
+
+
 def test_few_bets_make_the_lower_bound_low() -> None:
     rng = np.random.default_rng(0)
     busy = 0.0005 + 0.01 * rng.standard_normal(8760)
     idle = np.zeros(8760)
     idle[[100, 5000]] = 0.05, 0.04
-    found = {name: figures([Part(rate, 1.0, n)], HOUR) for name, rate, n in (("busy", busy, 600), ("idle", idle, 4))}
-    idle_again = figures([Part(idle, 1.0, 600)], HOUR)
+    found = {name: figures([part(rate, n)]) for name, rate, n in (("busy", busy, 600), ("idle", idle, 4))}
+    idle_again = figures([part(idle, 600)])
     assert found["busy"]["lower"] == pytest.approx(found["busy"]["sharpe"] - 1.65, abs=0.02)
     assert found["idle"]["lower"] == pytest.approx(found["idle"]["sharpe"] - 6.31, abs=0.02)
     assert idle_again["lower"] == pytest.approx(found["idle"]["sharpe"] - 1.65, abs=0.02)
-    assert figures([Part(np.zeros(8760), 0.0, 0)], HOUR)["lower"] == pytest.approx(-6.31, abs=0.02)
+    assert figures([part(np.zeros(8760), 0)])["lower"] == pytest.approx(-6.31, abs=0.02)
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "nsga2", "random"])
@@ -241,7 +246,7 @@ def test_a_front_is_what_nothing_beats(rows: list[tuple[int, ...]]) -> None:
 
 def test_figures_of_an_account_that_lost_everything() -> None:
     rate = np.array([0.1, -1.0, 0.0, 0.0])
-    found = figures([Part(rate, 2.0, 3)], HOUR)
+    found = figures([part(rate, 3)])
     assert found["annual_return"] == -1.0
     assert found["max_drawdown"] == -1.0
     assert all(np.isfinite(value) for value in found.values())

@@ -15,7 +15,7 @@ from qframe_rl import catalog
 from qframe_rl.agent import Agent, Planner, View
 from qframe_rl.config import Ref, build
 from qframe_rl.evaluate.inference.sharpe import moments
-from qframe_rl.evaluate.metrics import bars_per_year, drawdown, returns, sharpe, sortino, unexplained
+from qframe_rl.evaluate.metrics import drawdown, per_year, returns, sharpe, sortino, unexplained
 from qframe_rl.evaluate.montecarlo.influence import standard_error
 from qframe_rl.evaluate.provenance import MARK, source_note
 from qframe_rl.evaluate.report.sections import note
@@ -29,7 +29,7 @@ from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.study.stress import with_costs
-from qframe_rl.types import DAY, HOUR, VOLUME, Float, History, Orders, Record, Segment, Source
+from qframe_rl.types import HOUR, VOLUME, Float, History, Orders, Record, Segment, Source
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, cases, make, market_for
 from tests.evaluate.made import Trader
@@ -155,8 +155,7 @@ def test_u5_pnl_is_affine_in_the_fee_for_the_same_trades(name: str) -> None:
 
 
 def test_u6_a_year_has_365_days() -> None:
-    assert bars_per_year(DAY) == 365.0
-    assert bars_per_year(HOUR) == 8760.0
+    assert per_year(730, 2.0) == per_year(1, 1.0 / 365.0) == 365.0
     rate = np.array([0.01, -0.02, 0.03, 0.005, -0.01, 0.02, -0.005, 0.015])
     assert sharpe(rate, 365.0) == pytest.approx(6.485678, abs=5e-7)
     assert sortino(rate, 365.0) == pytest.approx(13.265826, abs=5e-7)

@@ -48,6 +48,8 @@ class Bootstrap(NamedTuple):
     """Annual Sharpe ratio."""
     annual_return: Interval
     """Compound return per year."""
+    growth: Interval
+    """Log growth per year."""
     max_drawdown: Interval
     """Deepest fall below the highest equity so far; zero or negative."""
     block: float
@@ -111,6 +113,7 @@ def bootstrap(
     rate: Float,
     per_year: float,
     *,
+    cash: Float | None = None,
     level: float = LEVEL,
     n_resamples: int = RESAMPLES,
     block: float | None = None,
@@ -129,6 +132,9 @@ def bootstrap(
         (n,) simple returns per bar, net of costs.
     per_year
         Bars in a year.
+    cash
+        (n,) what idle cash earned in each bar; the figures are then those of the excess over it: of differences in
+        returns, and of equity counted in units of money left in cash.
     level
         Share of the resamples inside each interval, in (0, 1).
     n_resamples
@@ -150,16 +156,21 @@ def bootstrap(
     """
     if not 0.0 < level < 1.0 or n_resamples < 1 or (block is not None and block < 1.0):
         raise ValueError("level must lie in (0, 1), n_resamples and block must be at least 1")
-    length = block_length(rate) if block is None else block
-    drawn = resample(rate, length, n_resamples, seed)
+    above = rate if cash is None else rate - cash
+    length = block_length(above) if block is None else block
+    drawn = resample(rate, length, n_resamples, seed, cash)
     years, wider = len(rate) / per_year, widening(len(rate), length)
-    ratio, growth = sharpe(rate, per_year), _logs(rate).sum()
+    logs = log_returns(rate, cash)
+    ratio, growth = sharpe(above, per_year), logs.sum()
     drawn[:, _SHARPE] = ratio + (drawn[:, _SHARPE] * math.sqrt(per_year) - ratio) * wider
-    drawn[:, _GROWTH] = compound(growth + (drawn[:, _GROWTH] - growth) * wider, years)
+    grown = growth + (drawn[:, _GROWTH] - growth) * wider
     equity = np.concatenate([[1.0], np.cumprod(np.maximum(1.0 + rate, 0.0))])
+    if cash is not None:
+        equity[1:] /= np.cumprod(1.0 + cash)
     return Bootstrap(
         _interval(ratio, drawn[:, _SHARPE], level),
-        _interval(float(compound(growth, years)), drawn[:, _GROWTH], level),
+        _interval(float(compound(growth, years)), compound(grown, years), level),
+        _interval(float(growth) / max(years, _NOTHING), grown / max(years, _NOTHING), level),
         _interval(float(drawdown(equity).min()), drawn[:, _DRAWDOWN], level),
         length,
         n_resamples,
@@ -171,7 +182,7 @@ def sharpe_interval(rate: Float, per_year: float, *, level: float = LEVEL, seed:
     return bootstrap(rate, per_year, level=level, seed=seed).sharpe
 
 
-def resample(rate: Float, block: float, n_resamples: int, seed: int) -> Float:
+def resample(rate: Float, block: float, n_resamples: int, seed: int, cash: Float | None = None) -> Float:
     """Figures of stationary-bootstrap resamples.
 
     Parameters
@@ -184,6 +195,8 @@ def resample(rate: Float, block: float, n_resamples: int, seed: int) -> Float:
         Number R of resamples.
     seed
         Root of the resampling; resample r is the same whatever R is.
+    cash
+        As in `bootstrap`.
 
     Returns
     -------
@@ -193,9 +206,10 @@ def resample(rate: Float, block: float, n_resamples: int, seed: int) -> Float:
     out = np.zeros((n_resamples, 3))
     if len(rate) == 0:
         return out
-    mean = float(rate.mean())
+    above = rate if cash is None else rate - cash
+    mean = float(above.mean())
     key = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-    _resample_rows(np.ascontiguousarray(rate - mean), _logs(rate), mean, float(block), key, ROUNDING, out)
+    _resample_rows(np.ascontiguousarray(above - mean), log_returns(rate, cash), mean, float(block), key, ROUNDING, out)
     return out
 
 
@@ -226,9 +240,10 @@ def blocks(n_bars: int, size: int, block: float, seed: int, path: int) -> Int:
     return out
 
 
-def _logs(rate: Float) -> Float:
-    """Log growth of each bar; a loss of everything is finite, and leaves nothing within rounding."""
-    return np.log(np.maximum(1.0 + rate, _NOTHING))
+def log_returns(rate: Float, cash: Float | None = None) -> Float:
+    """Log growth of each bar above that of cash; a loss of everything is finite, and leaves nothing within rounding."""
+    logs: Float = np.log(np.maximum(1.0 + rate, _NOTHING))
+    return logs if cash is None else logs - np.log1p(cash)
 
 
 def widening(n_bars: int, block: float) -> float:

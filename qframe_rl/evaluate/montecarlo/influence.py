@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.evaluate.inference.sharpe import Moments, moments
-from qframe_rl.evaluate.metrics import bars_per_year, sharpe
+from qframe_rl.evaluate.metrics import sharpe
 from qframe_rl.types import Float, Int, iso
 
 MOST = 10
@@ -38,15 +38,15 @@ class Influence(NamedTuple):
     """Whether the result rests on it: ``errors`` is above 1."""
 
 
-def influences(rate: Float, bar_ns: int, most: int = MOST) -> list[Influence]:
+def influences(rate: Float, frequency: float, most: int = MOST) -> list[Influence]:
     """Rank bars by what they do to a result.
 
     Parameters
     ----------
     rate
         (n,) returns per bar; the joint influence of several is not looked at.
-    bar_ns
-        Length of a bar.
+    frequency
+        Bars in a year.
     most
         How many to return.
 
@@ -57,15 +57,14 @@ def influences(rate: Float, bar_ns: int, most: int = MOST) -> list[Influence]:
     """
     if len(rate) < 3:
         return []
-    per_year = bars_per_year(bar_ns)
     growth = np.log(np.maximum(1.0 + rate, _NOTHING))
-    whole, total = sharpe(rate, per_year), float(growth.sum())
+    whole, total = sharpe(rate, frequency), float(growth.sum())
     suspects = np.argsort(-np.abs(rate - np.median(rate)), kind="stable")[:most]
     found = []
     for row in suspects:
         others = np.delete(rate, row)
-        without = sharpe(others, per_year)
-        error = standard_error(moments(others)) * math.sqrt(per_year)
+        without = sharpe(others, frequency)
+        error = standard_error(moments(others)) * math.sqrt(frequency)
         scale = float(np.std(np.delete(growth, row))) * math.sqrt(len(rate))
         moved = (abs(whole - without), error), (abs(float(growth[row])), scale)
         errors = max(change / usual if usual > 0.0 else 0.0 for change, usual in moved)

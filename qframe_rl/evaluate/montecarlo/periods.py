@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.evaluate.inference.sharpe import moments
-from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
+from qframe_rl.evaluate.metrics import per_year, returns, sharpe
 from qframe_rl.evaluate.montecarlo.influence import standard_error
-from qframe_rl.types import DAY, Bool, Float, History, Int, Record, iso, parse_time
+from qframe_rl.types import DAY, YEAR, Bool, Float, History, Int, Record, iso, parse_time
 
 CRISES = {
     "2020-03 corona crash": ("2020-03-07", "2020-03-21"),
@@ -95,14 +95,16 @@ def _state(history: History) -> tuple[Float, Float]:
     """(T,) return over `TREND_DAYS` and volatility over `VOLATILITY_DAYS` of an equal-weighted market; NaN at first."""
     move = _market(history.marks)
     level = np.cumsum(np.log1p(move))
-    n, m = TREND_DAYS * DAY // history.bar_ns, VOLATILITY_DAYS * DAY // history.bar_ns
-    trend, turmoil = np.full(len(level), np.nan), np.full(len(level), np.nan)
-    if n < len(level):
-        trend[n:] = level[n:] - level[:-n]
-    squares = np.cumsum(move**2)
-    if m < len(level):
-        turmoil[m:] = np.sqrt(np.maximum(squares[m:] - squares[:-m], 0.0) / m)
+    squares, usual = np.cumsum(move**2), VOLATILITY_DAYS * DAY // history.bar_ns
+    trend = _over(level, history.time, TREND_DAYS)
+    turmoil = np.sqrt(np.maximum(_over(squares, history.time, VOLATILITY_DAYS), 0.0) / usual)
     return trend, turmoil
+
+
+def _over(sums: Float, time: Int, days: int) -> Float:
+    """(T,) change of cumulative sums over the days before each row; NaN where the bars do not reach back so far."""
+    before = np.searchsorted(time, time - days * DAY, side="right") - 1
+    return np.where(before >= 0, sums - sums[np.maximum(before, 0)], np.nan)
 
 
 def _market(mark: Float) -> Float:
@@ -119,14 +121,18 @@ def _table(record: Record, cells: Sequence[tuple[str, Bool]]) -> list[Cell]:
 
     rate, held = returns(record.account.equity), _market(record.account.mark)[1:]
     bar = NormalDist().inv_cdf(1.0 - LEVEL / 2.0 / max(1, len(cells)))
-    return [_cell(name, rate[mask], held[mask], record.time[1:][mask], record.bar_ns, bar) for name, mask in cells]
+    passed = np.diff(record.time)
+    return [
+        _cell(name, rate[mask], held[mask], record.time[1:][mask], float(passed[mask].sum()) / YEAR, bar)
+        for name, mask in cells
+    ]
 
 
-def _cell(name: str, rate: Float, held: Float, time: Int, bar_ns: int, bar: float) -> Cell:
-    per_year = bars_per_year(bar_ns)
+def _cell(name: str, rate: Float, held: Float, time: Int, years: float, bar: float) -> Cell:
+    frequency = per_year(len(rate), years)
     if len(rate) < 2:
         return Cell(name, len(rate), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, False)
-    ratio, error = sharpe(rate, per_year), standard_error(moments(rate)) * math.sqrt(per_year)
+    ratio, error = sharpe(rate, frequency), standard_error(moments(rate)) * math.sqrt(frequency)
     day = _days(rate, time)
     decided = int(np.count_nonzero(day))
     total, market = (float(np.expm1(np.log1p(np.maximum(x, -1.0 + 1e-12)).sum())) for x in (rate, held))

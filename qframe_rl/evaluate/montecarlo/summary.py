@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qframe_rl.evaluate.metrics import bars_per_year, compound, drawdown, log_growth, returns, sharpe
+from qframe_rl.evaluate.metrics import compound, drawdown, log_growth, returns, sharpe
 from qframe_rl.types import Float
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -56,14 +56,14 @@ class Paths:
 
     Parameters
     ----------
-    bar_ns
-        Length of a bar.
+    frequency
+        Bars in a year.
     real
         (N + 1,) equity of the record that the paths are held against; None = there is none.
     """
 
-    def __init__(self, bar_ns: int, real: Float | None = None):
-        self.per_year = bars_per_year(bar_ns)
+    def __init__(self, frequency: float, real: Float | None = None):
+        self.frequency = frequency
         self.real = real
         self._figures: list[tuple[float, ...]] = []
         self._curves: list[Float] = []
@@ -125,9 +125,9 @@ class Paths:
     def _of(self, equity: Float) -> tuple[float, ...]:
         rate = returns(equity)
         growth = log_growth(equity)
-        annual = float(compound(np.array(growth), len(rate) / self.per_year))
+        annual = float(compound(np.array(growth), len(rate) / self.frequency))
         total = float(np.expm1(growth))
-        return sharpe(rate, self.per_year), annual, total, float(drawdown(equity).min())
+        return sharpe(rate, self.frequency), annual, total, float(drawdown(equity).min())
 
 
 def curve_of(rate: Float, start: float = 1.0) -> Float:

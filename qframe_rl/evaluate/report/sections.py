@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from qframe_rl.evaluate.metrics import bars_per_year, drawdown, metrics, returns
+from qframe_rl.evaluate.metrics import drawdown, metrics, returns
 from qframe_rl.evaluate.montecarlo.trades import trades_of
 from qframe_rl.evaluate.provenance import mark_of
 from qframe_rl.evaluate.report.chart import Chart, Report, Section, Series, Table, plain, thinned
 from qframe_rl.evaluate.report.others import beneath
 from qframe_rl.evaluate.report.verdict import verdict
-from qframe_rl.types import DAY, SECOND, Float, Int, Record, iso
+from qframe_rl.types import DAY, SECOND, YEAR, Float, Int, Record, iso
 
 POINTS = 1200
 ROLLING_DAYS = 90
@@ -41,7 +41,7 @@ def report(material: Material) -> Report:
     sections = [
         _leaderboard(facts),
         Section("Equity and drawdown", charts=tuple(_curves(material.records))),
-        _positions(facts["subject"], own),
+        _positions(facts["subject"], own, facts.get("dust", {}).get(facts["subject"], ())),
         _returns(facts["subject"], own),
         _costs(material.records),
         *beneath(facts),
@@ -78,14 +78,21 @@ def _leaderboard(facts: Mapping[str, Any]) -> Section:
     worth = "" if luck["effective"] is None else f", worth {luck['effective']:.1f} independent ones"
     text = (
         f"{luck['trials']} configurations were ever scored on these data ({luck['trainings']} trainings{worth}). The "
-        "deflated Sharpe ratio (DSR, form of 2012) is the probability that the true ratio lies above what the best of "
-        "so many shows by luck.",
+        "deflated Sharpe ratio (DSR, form of 2012) is the probability that the true ratio in excess of cash lies above "
+        f"what the best of so many shows by luck. {_cash(facts)}",
     )
     return Section("Leaderboard", text, tuple(charts), tuple(tables))
 
 
+def _cash(facts: Mapping[str, Any]) -> str:
+    rate = facts["significance"]["figures"]["cash_rate"]
+    if rate == 0.0:
+        return "Idle cash earns nothing here (rate 0): the excess Sharpe ratio is the Sharpe ratio."
+    return f"Idle cash earned {rate:.2%} a year; the excess Sharpe ratio is of what was earned above it."
+
+
 def _intervals(rows: Sequence[Mapping[str, Any]], title: str) -> Chart:
-    ranked = sorted(rows, key=lambda row: -row["sharpe"])
+    ranked = sorted(rows, key=lambda row: -row["excess_sharpe"])
     names = [row["agent"] for row in ranked]
     low, high, middle = (plain([row[k] for row in ranked]) for k in ("sharpe_low", "sharpe_high", "sharpe"))
     return Chart(
@@ -100,10 +107,12 @@ def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
         "strategy",
         "final equity",
         "Sharpe",
+        "excess",
         "interval",
         "PSR",
         "DSR",
         "max drawdown",
+        "exposure",
         "turnover / year",
         "costs",
         "fills",
@@ -111,8 +120,10 @@ def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     body = tuple(
         (
             row["agent"], f"{row['final_equity']:,.0f}", f"{row['sharpe']:+.2f}",
-            f"{row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f}", f"{row['psr']:.3f}", f"{row['dsr']:.3f}",
-            f"{row['max_drawdown']:.1%}", f"{row['turnover']:,.1f}", f"{row['costs']:,.0f}", f"{row['trades']:,}",
+            f"{row['excess_sharpe']:+.2f}", f"{row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f}",
+            f"{row['psr']:.3f}", f"{row['dsr']:.3f}",
+            f"{row['max_drawdown']:.1%}", f"{row['exposure']:.0%}",
+            f"{row['turnover']:,.1f}", f"{row['costs']:,.0f}", f"{row['trades']:,}",
         )
         for row in rows
     )  # fmt: skip
@@ -139,7 +150,7 @@ def _curves(records: Mapping[str, Record]) -> Iterator[Chart]:
     yield Chart("Drawdown", tuple(falls), y="percent", y_label="below the highest equity", height=0.8)
 
 
-def _positions(name: str, record: Record) -> Section:
+def _positions(name: str, record: Record, left: Sequence[str]) -> Section:
     charts = []
     if len(record.instruments) == 1:
         charts.append(_trades(record))
@@ -151,7 +162,8 @@ def _positions(name: str, record: Record) -> Section:
             y_label="of equity", height=0.7,
         )
     )  # fmt: skip
-    return Section("Positions and trades", charts=tuple(charts), tables=(_trade_table(record),))
+    said = (f"At the end {'; '.join(left)}.",) if left else ()
+    return Section("Positions and trades", said, tuple(charts), (_trade_table(record),))
 
 
 def _trades(record: Record) -> Chart:
@@ -178,17 +190,16 @@ def _trade_table(record: Record) -> Table:
     parts = trades_of(record)
     rate, held = parts.rate, parts.held.astype(bool)
     won, lost = rate[held & (rate > 0.0)], rate[held & (rate < 0.0)]
-    bars = (parts.stop - parts.start)[held]
+    days = (record.time[parts.stop] - record.time[parts.start])[held] / DAY
     rows = [("trades", f"{held.sum():,}")]
     if held.any():
-        days = record.bar_ns / DAY
         profit = float(won.sum()) / -float(lost.sum()) if len(lost) else math.inf
         rows += [
             ("share that gained", f"{len(won) / held.sum():.1%}"),
             ("mean gain", f"{won.mean():+.2%}" if len(won) else "-"),
             ("mean loss", f"{lost.mean():+.2%}" if len(lost) else "-"),
             ("gains over losses", f"{profit:.2f}" if math.isfinite(profit) else "-"),
-            ("mean length, days", f"{bars.mean() * days:,.2f}"),
+            ("mean length, days", f"{days.mean():,.2f}"),
             ("best, worst", f"{rate[held].max():+.1%}, {rate[held].min():+.1%}"),
         ]
     return Table("Round trips, net of costs", ("", ""), tuple(rows))
@@ -209,16 +220,20 @@ def _daily(record: Record) -> tuple[Float, Int]:
 
 
 def _rolling(record: Record) -> Chart:
-    rate, per_year = returns(record.account.equity), bars_per_year(record.bar_ns)
-    n = min(ROLLING_DAYS * DAY // record.bar_ns, len(rate) // 2)
+    rate, time = returns(record.account.equity), record.time
+    span = min(ROLLING_DAYS * DAY, int(time[-1] - time[0]) // 2)
+    stop = np.arange(int(np.searchsorted(time, time[0] + span)), len(time))
+    start = np.searchsorted(time, time[stop] - span)
     total, squares = (np.concatenate([[0.0], np.cumsum(x)]) for x in (rate, rate**2))
-    mean = (total[n:] - total[:-n]) / n
-    variance = np.maximum((squares[n:] - squares[:-n]) / n - mean**2, 0.0)
-    ratio = np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 1e-20) * math.sqrt(per_year)
+    n = np.maximum(stop - start, 1)
+    mean = (total[stop] - total[start]) / n
+    variance = np.maximum((squares[stop] - squares[start]) / n - mean**2, 0.0)
+    ratio = np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 1e-20)
+    ratio *= np.sqrt(n / (np.maximum(time[stop] - time[start], 1) / YEAR))
     rows, values = thinned(ratio, POINTS)
-    days = n * record.bar_ns / DAY
+    days = span / DAY
     return Chart(
-        f"Rolling Sharpe ratio over {days:,.0f} days", (Series("", _seconds(record.time[n:][rows]), plain(values)),),
+        f"Rolling Sharpe ratio over {days:,.0f} days", (Series("", _seconds(time[stop][rows]), plain(values)),),
         y_label="a year", height=0.8, lines=((0.0, ""),),
     )  # fmt: skip
 
@@ -270,7 +285,7 @@ def _figures(record: Record) -> Table:
         ("Calmar", f"{of.calmar:+.2f}", "kurtosis", f"{of.kurtosis:.1f}"),
         (
             "longest drawdown, days",
-            f"{of.max_drawdown_bars * record.bar_ns / DAY:,.0f}",
+            f"{of.max_drawdown_days:,.0f}",
             "best bar",
             f"{of.best_bar:+.2%}",
         ),

@@ -1,6 +1,7 @@
 """What the figures come to, in plain words.
 
-One question decides the headline: can the result be told from luck, after costs and after all that was tried?
+Two questions decide the headline: is there more money than there was, and than cash would have given; and can the
+result be told from luck, after costs and after all that was tried? They are those of `qframe_rl.evaluate.promotion`.
 Everything else is a reason, for or against, and each names its figure.
 """
 
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from qframe_rl.evaluate.promotion import PROMOTED, Standing, amount
 from qframe_rl.evaluate.provenance import mark_of
 from qframe_rl.evaluate.table import Row
 
-SURE = 0.95
+SURE = PROMOTED
 """Probability above which something is said to be so."""
 HALF = 0.5
 """Probability of backtest overfitting from which the choice of settings is called overfitted."""
@@ -41,20 +43,31 @@ def verdict(facts: Mapping[str, Any]) -> Verdict:
 
 
 def _headline(name: str, found: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[str, Colour]:
-    ratio, dsr = found["sharpe"]["estimate"], found["dsr"]["2012"]
-    if ratio <= 0.0 and found["sharpe"]["high"] < 0.0:
-        return f"{name} loses money after costs, and not by chance: Sharpe {_interval(found['sharpe'])}.", "bad"
-    if ratio <= 0.0:
-        return f"{name} made no money after costs: Sharpe {_interval(found['sharpe'])}.", "bad"
-    if dsr <= SURE:
-        return (
-            f"{name} cannot be told from luck: deflated Sharpe ratio {dsr:.3f}, more than {SURE} is asked for.",
-            "open",
-        )
+    standing, ratio = standing_of(found), _interval(found["sharpe"])
+    if standing.lost:
+        chance = ", and not by chance" if found["sharpe"]["high"] < 0.0 else ""
+        left = f"{amount(standing.final)} of {amount(standing.initial)} is left"
+        return f"{name} lost money after costs{chance}: {left}, Sharpe {ratio}.", "bad"
+    if not standing.rich:
+        return f"{name} made no more than cash after costs: {standing.ended()}, Sharpe {ratio}.", "bad"
+    if standing.dsr <= SURE:
+        asked = f"deflated Sharpe ratio {standing.dsr:.3f}, more than {SURE} is asked for"
+        return f"{name} cannot be told from luck: {asked}.", "open"
+    if not standing.passed:
+        return f"Of {name} {'; '.join(standing.failures())}.", "open"
     against = facts.get("against", {}).get("buy_and_hold")
     if against is not None and against["probability"] > SURE:
         return f"{name} beats buying and holding after costs, and it is hardly luck.", "good"
     return f"{name} made money after costs that is hardly luck; that it beats buying and holding is not shown.", "good"
+
+
+def standing_of(found: Mapping[str, Any]) -> Standing:
+    """Figures that the rule of promotion asks for, of what `qframe_rl.evaluate.significance` found."""
+    figures = found["figures"]
+    return Standing(
+        figures["initial_equity"], figures["final_equity"], figures["cash_equity"], found["growth"]["low"],
+        found["dsr"]["2012"],
+    )  # fmt: skip
 
 
 def in_short(row: Row, better: float | None = None) -> str:
@@ -69,10 +82,13 @@ def in_short(row: Row, better: float | None = None) -> str:
     """
     if row["trades"] == 0:
         return "did not trade"
-    if row["sharpe"] <= 0.0:
-        return "surely loses" if row["sharpe_high"] < 0.0 else "made no money"
-    if row["dsr"] <= SURE:
-        return "may be luck"
+    standing = Standing.of(row)
+    if standing.lost:
+        return "surely lost money" if row["sharpe_high"] < 0.0 else "lost money"
+    if not standing.rich:
+        return "no better than cash"
+    if not standing.passed:
+        return "may be luck" if standing.dsr <= SURE else "may not grow"
     return "beats holding" if better is not None and better > SURE else "hardly luck"
 
 
@@ -92,8 +108,24 @@ def _warnings(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "It was deployed although it failed the test, because --promote-anyway said so."
 
 
+def _of_cash(found: Mapping[str, Any]) -> Iterator[str]:
+    figures, excess, growth = found["figures"], found["excess_sharpe"], found["growth"]
+    if figures["cash_rate"] == 0.0:
+        yield "Idle cash earned nothing (rate 0), and excess is over 0."
+    else:
+        yield (
+            f"Idle cash earned {figures['cash_rate']:.2%} a year: {amount(figures['initial_equity'])} would have "
+            f"become {amount(figures['cash_equity'])}. In excess of it the Sharpe ratio is {_interval(excess)}."
+        )
+    yield (
+        f"Log growth a year in excess of cash {growth['estimate']:+.3f} ({growth['low']:+.3f} to "
+        f"{growth['high']:+.3f}); a lower end above 0 is asked for."
+    )
+
+
 def _reasons(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_luck(found, facts)
+    yield from _of_cash(found)
     yield from _of_holding(facts)
     yield from _of_tuning(facts)
     yield from _of_other_histories(facts)
@@ -104,7 +136,7 @@ def _of_luck(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str
     ratio, trials = found["sharpe"], facts["luck"]["trials"]
     yield (
         f"Sharpe ratio {_interval(ratio)} a year over {found['years']:.1f} years, after costs; probability that it is "
-        f"above zero {found['psr']['2012']:.3f} (PSR, form of 2012; {found['psr']['2025']:.3f} in that of 2025)."
+        f"above cash's {found['psr']['2012']:.3f} (PSR, form of 2012; {found['psr']['2025']:.3f} in that of 2025)."
     )
     tried = "1 configuration was" if trials == 1 else f"{trials} configurations were"
     yield (
@@ -112,7 +144,7 @@ def _of_luck(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str
         f"{found['benchmark']:.2f}; above that with probability {found['dsr']['2012']:.3f} (DSR)."
     )
     needed = found["min_track_record_years"]
-    if ratio["estimate"] > 0.0 and found["dsr"]["2012"] <= SURE and needed is not None:
+    if found["excess_sharpe"]["estimate"] > 0.0 and found["dsr"]["2012"] <= SURE and needed is not None:
         yield f"At this ratio {needed:.1f} years would be needed to tell it from luck; there are {found['years']:.1f}."
     spa = facts.get("superiority")
     if spa:

@@ -18,7 +18,7 @@ from qframe_rl.config import UserError
 from qframe_rl.evaluate.board import BASELINES, Board, board_figure, markdown, written_into
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import superiority
-from qframe_rl.evaluate.metrics import bars_per_year, by_day, returns
+from qframe_rl.evaluate.metrics import bars_per_year, by_day, excess, metrics
 from qframe_rl.evaluate.table import FORM, leaderboard
 from qframe_rl.evaluate.trials import NAME, Luck, Trials, dataset_named, larger, luck, user_ledger
 from qframe_rl.runner.fan import Fan
@@ -161,9 +161,9 @@ def _board(runs: Sequence[_Run], trials: Trials) -> Board:
     for run in runs:
         trials.read_in(run.place.parent / NAME)
     found = larger(luck(trials.known(data)), *(Luck(**run.facts["luck"]) for run in runs))
-    per_year, draw = bars_per_year(held.bar_ns), {"n_resamples": config["resamples"], "seed": config["seed"]}
+    frequency, draw = bars_per_year(held), {"n_resamples": config["resamples"], "seed": config["seed"]}
     rows = leaderboard(records, "walk-forward", level=config["level"], luck=found, **draw)
-    rates = {name: returns(record.account.equity) for name, record in records.items()}
+    rates = {name: excess(record) for name, record in records.items()}
     better = {
         name: probabilistic_sharpe(moments(rate - rates["buy_and_hold"]), 0.0, FORM)
         for name, rate in rates.items()
@@ -178,7 +178,7 @@ def _board(runs: Sequence[_Run], trials: Trials) -> Board:
     }
     return Board(
         _called(data), _span(held, config["walk_forward"]), data["environment"], tuple(rows), better, found, beats,
-        per_year, len(held) - 1,
+        frequency, len(held) - 1, metrics(held).cash_rate,
     )  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from qframe_rl.evaluate.montecarlo.trades import shuffled
 from qframe_rl.feeds.quality import without
 from qframe_rl.gym.market import Market
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
-from qframe_rl.runner.batch import planner
-from qframe_rl.runner.study.windows import Bench, rate_of, run_all
+from qframe_rl.runner.batch import Result, planner
+from qframe_rl.runner.study.windows import Bench, frequency, rate_of, run_all
 from qframe_rl.types import Float, History, Record, Segment
 
 MISSING = 0.01
@@ -44,10 +44,10 @@ Chain = Sequence[Link]
 Make = Callable[[Base], Agent]
 
 
-def chain_rate(market: Market, chain: Chain, history: History, window: int, *, delay: int = 0) -> Float:
-    """(N,) returns of a chain, its stretches laid end to end."""
+def walked(market: Market, chain: Chain, history: History, window: int, *, delay: int = 0) -> list[Result]:
+    """What each stretch of a chain came to."""
     jobs = [(link.agent, history, link.segment) for link in chain]
-    return rate_of(run_all(market, jobs, window, delay=delay))
+    return run_all(market, jobs, window, delay=delay)
 
 
 def stresses(bench: Bench, chain: Chain, make: Make | None) -> list[dict[str, Any]]:
@@ -69,16 +69,16 @@ def stresses(bench: Bench, chain: Chain, make: Make | None) -> list[dict[str, An
         ``name``, ``group``, ``sharpe``, ``total_return``, ``max_drawdown``; the first is the chain as it was.
     """
     market, history, window = bench.market, bench.history, bench.window
-    rows = [_row("as it was", "base", history, chain_rate(market, chain, history, window))]
+    rows = [_row("as it was", "base", walked(market, chain, history, window))]
     for factor in (0.0, 2.0, 3.0):
         name = "no costs" if factor == 0.0 else f"costs x {factor:g}"
-        rows.append(_row(name, "costs", history, chain_rate(with_costs(market, factor), chain, history, window)))
-    rows.append(_row("one bar late", "delay", history, chain_rate(market, chain, history, window, delay=1)))
+        rows.append(_row(name, "costs", walked(with_costs(market, factor), chain, history, window)))
+    rows.append(_row("one bar late", "delay", walked(market, chain, history, window, delay=1)))
     others = [*_dropped(bench, chain), *(_jittered(bench, chain, make) if make is not None else ())]
     longest = max(window, *(link.agent.window for one in others for link in one.chain))
     jobs = [(link.agent, one.history, link.segment) for one in others for link in one.chain]
     results = iter(run_all(market, jobs, longest))
-    return rows + [_row(one.name, one.group, history, rate_of([next(results) for _ in one.chain])) for one in others]
+    return rows + [_row(one.name, one.group, [next(results) for _ in one.chain]) for one in others]
 
 
 class _Other(NamedTuple):
@@ -131,12 +131,13 @@ def _changes(chain: Chain) -> Iterator[tuple[str, float, list[Base]]]:
                 yield field, share, configs
 
 
-def _row(name: str, group: str, history: History, rate: Float) -> dict[str, Any]:
+def _row(name: str, group: str, parts: Sequence[Result]) -> dict[str, Any]:
+    rate = rate_of(parts)
     curve = curve_of(rate)
     return {
         "name": name,
         "group": group,
-        "sharpe": sharpe(rate, bars_per_year(history.bar_ns)),
+        "sharpe": sharpe(rate, frequency(parts)),
         "total_return": float(curve[-1] - 1.0),
         "max_drawdown": float(drawdown(curve).min()),
     }
@@ -144,7 +145,7 @@ def _row(name: str, group: str, history: History, rate: Float) -> dict[str, Any]
 
 def bootstrapped(record: Record, rate: Float, n_paths: int, seed: int) -> dict[str, Any]:
     """Resample a record's own returns in blocks: how much of its result is the order and choice of its bars."""
-    paths = Paths(record.bar_ns, record.account.equity)
+    paths = Paths(bars_per_year(record), record.account.equity)
     block = block_length(rate)
     for path in range(n_paths):
         paths.add(curve_of(rate[blocks(len(rate), len(rate), block, seed, path)]))
@@ -153,7 +154,7 @@ def bootstrapped(record: Record, rate: Float, n_paths: int, seed: int) -> dict[s
 
 def reordered(record: Record, n_paths: int, seed: int) -> dict[str, Any]:
     """Put a record's trades in other orders: what of its drawdown is chance."""
-    return Paths(record.bar_ns, record.account.equity).add_all(shuffled(record, n_paths, seed)).describe()
+    return Paths(bars_per_year(record), record.account.equity).add_all(shuffled(record, n_paths, seed)).describe()
 
 
 class Elsewhere:
@@ -196,7 +197,7 @@ class Elsewhere:
 
     def _walked(self, title: str, make: MakePath, asked: int) -> dict[str, Any]:
         bench, n = self.bench, self.count(asked)
-        paths = Paths(self.record.bar_ns, self.record.account.equity)
+        paths = Paths(bars_per_year(self.record), self.record.account.equity)
         bench.screen.begin(title)
         for at in range(0, n, _CHUNK):
             made = [make(p) for p in range(at, min(at + _CHUNK, n))]

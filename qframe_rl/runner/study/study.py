@@ -17,16 +17,18 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.overfitting import overfitting
-from qframe_rl.evaluate.inference.sharpe import min_backtest_years, min_track_record, moments, probabilistic_sharpe
+from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import confidence_set, superiority
-from qframe_rl.evaluate.metrics import bars_per_year, by_day, metrics, returns, sharpe
+from qframe_rl.evaluate.metrics import bars_per_year, by_day, excess, returns
 from qframe_rl.evaluate.montecarlo import influence, periods
 from qframe_rl.evaluate.montecarlo.prices import NULLS
 from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
+from qframe_rl.evaluate.significance import significance
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import Row, leaderboard
 from qframe_rl.evaluate.trials import Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
+from qframe_rl.kernel.dust import dust_of
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market
@@ -37,7 +39,7 @@ from qframe_rl.runner.identity import Code, code_of, run_identity
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.study.plan import BESIDE, Study
 from qframe_rl.runner.study.stress import Elsewhere, Link, bootstrapped, reordered, stresses
-from qframe_rl.runner.study.windows import Bench, Subject, Window, journals, rate_of
+from qframe_rl.runner.study.windows import Bench, Subject, Window, excess_of, frequency, journals, rate_of, score
 from qframe_rl.types import Float, History, Record, iso
 
 _NULL_SHARE = 5
@@ -58,6 +60,11 @@ class Judged:
     def rate(self) -> Float:
         """(N,) returns of the record."""
         return returns(self.record.account.equity)
+
+    @property
+    def above(self) -> Float:
+        """(N,) returns less what idle cash earned."""
+        return excess(self.record)
 
     @property
     def chain(self) -> list[Link]:
@@ -153,9 +160,12 @@ class _Work:
             "versions": versions(),
             "subject": first.subject.title,
             "agents": list(records),
+            "dust": {n: [str(one) for one in dust_of(r)] for n, r in records.items() if dust_of(r)},
             "luck": luck._asdict(),
             "leaderboard": [dict(row) for row in rows],
-            "significance": self._significance(first, luck.benchmark(len(first.rate)), luck.trials),
+            "significance": significance(
+                first.record, luck, level=config.level, n_resamples=config.resamples, seed=config.seed
+            ),
             "folds": self._folds(first),
             "settings": self._settings(first),
             "overfitting": self._overfitting(first),
@@ -163,7 +173,7 @@ class _Work:
             "against": {n: self._against(first, records[n]) for n in records if n != first.subject.title},
             "periods": self._periods(first.record),
             "influence": influence.describe(
-                influence.influences(first.rate, self.history.bar_ns), first.record.time[1:]
+                influence.influences(first.rate, bars_per_year(first.record)), first.record.time[1:]
             ),
         }
         facts["cpcv"] = self._cross(first) if config.cpcv else None
@@ -195,7 +205,7 @@ class _Work:
             names = range(len(one.subject.settings)) if not one.subject.learns else [window.chosen]
             for k, parts in zip(names, window.judged, strict=True):
                 params = one.subject.settings[k].model_dump(mode="json")
-                rate = rate_of(parts)
+                rate = excess_of(parts)
                 stop = segment.start + len(rate)
                 span = iso(int(self.history.time[segment.start])), iso(int(self.history.time[stop - 1]))
                 rows.append(
@@ -207,36 +217,12 @@ class _Work:
                 )  # fmt: skip
         return rows
 
-    def _significance(self, one: Judged, benchmark: float, trials: int) -> dict[str, Any]:
-        per_year = bars_per_year(self.history.bar_ns)
-        of = moments(one.rate)
-        drawn = bootstrap(
-            one.rate, per_year, level=self.config.level, n_resamples=self.config.resamples, seed=self.config.seed
-        )
-        needed = min_track_record(of, benchmark)
-        annual = of.sharpe * np.sqrt(per_year)
-        return {
-            "sharpe": drawn.sharpe._asdict(),
-            "annual_return": drawn.annual_return._asdict(),
-            "max_drawdown": drawn.max_drawdown._asdict(),
-            "block": drawn.block,
-            "skew": of.skew,
-            "kurtosis": of.kurtosis,
-            "psr": {form: probabilistic_sharpe(of, 0.0, form) for form in ("2012", "2025")},
-            "dsr": {form: probabilistic_sharpe(of, benchmark, form) for form in ("2012", "2025")},
-            "benchmark": benchmark * np.sqrt(per_year),
-            "years": len(one.rate) / per_year,
-            "min_track_record_years": needed / per_year if np.isfinite(needed) else None,
-            "min_backtest_years": min_backtest_years(max(trials, 1), annual) if annual > 0.0 else None,
-            "figures": {name: getattr(metrics(one.record), name) for name in metrics(one.record).__slots__},
-        }
-
     def _folds(self, one: Judged) -> list[dict[str, Any]]:
-        per_year, found = bars_per_year(self.history.bar_ns), []
+        found = []
         for number, window in enumerate(one.windows):
             parts = window.judged[0 if one.subject.learns else window.chosen]
             rate = rate_of(parts)
-            inside, outside = window.scores[window.chosen], sharpe(rate, per_year)
+            inside, outside = window.scores[window.chosen], score(parts)
             found.append(
                 {
                     "fold": number,
@@ -260,21 +246,20 @@ class _Work:
         """What every setting did on the test block of every window; of a learner, nothing."""
         if one.subject.learns or len(one.subject.settings) < 2:
             return []
-        per_year = bars_per_year(self.history.bar_ns)
         return [
             {
                 "params": self._tuned(one.subject, k),
                 "chosen": sum(window.chosen == k for window in one.windows),
-                "sharpe": sharpe(np.concatenate([rate_of(w.judged[k]) for w in one.windows]), per_year),
-                "folds": [sharpe(rate_of(w.judged[k]), per_year) for w in one.windows],
+                "sharpe": score([part for w in one.windows for part in w.judged[k]]),
+                "folds": [score(w.judged[k]) for w in one.windows],
             }
             for k in range(len(one.subject.settings))
         ]
 
     def _rates(self, one: Judged) -> Float:
-        """(N, settings) returns of all settings over all test blocks."""
+        """(N, settings) returns in excess of cash of all settings over all test blocks."""
         n = len(one.windows[0].judged)
-        return np.stack([np.concatenate([rate_of(w.judged[k]) for w in one.windows]) for k in range(n)], axis=1)
+        return np.stack([np.concatenate([excess_of(w.judged[k]) for w in one.windows]) for k in range(n)], axis=1)
 
     def _overfitting(self, one: Judged) -> dict[str, Any] | None:
         rates = self._rates(one)
@@ -282,7 +267,7 @@ class _Work:
             return None
         found = overfitting(rates, _BLOCKS)
         counts, edges = np.histogram(found.logits, bins=30)
-        years = np.sqrt(bars_per_year(self.history.bar_ns))
+        years = np.sqrt(bars_per_year(one.record))
         return {
             "probability": found.probability,
             "loss": found.loss,
@@ -302,12 +287,12 @@ class _Work:
         time = judged[0].record.time[1:]
         own = {one.subject.title: one for one in judged}
         tried = [one for one in judged if one.subject.title not in BESIDE]
-        columns = [self._rates(one).T if not one.subject.learns else one.rate[None] for one in tried or judged[:1]]
+        columns = [self._rates(one).T if not one.subject.learns else one.above[None] for one in tried or judged[:1]]
         days = by_day(np.concatenate(columns).T, time)
-        held = by_day(own["buy_and_hold"].rate[:, None], time)[:, 0]
+        held = by_day(own["buy_and_hold"].above[:, None], time)[:, 0]
         draw = {"n_resamples": self.config.resamples, "seed": self.config.seed}
         named = [one for one in judged if one.subject.name != "flat"]
-        together = by_day(np.stack([one.rate for one in named], axis=1), time)
+        together = by_day(np.stack([one.above for one in named], axis=1), time)
         best = confidence_set(together, **draw) if len(named) > 1 else None
         return {
             "cash": superiority(days, np.zeros(len(days)), **draw)._asdict(),
@@ -325,11 +310,11 @@ class _Work:
     def _against(self, one: Judged, other: Record) -> dict[str, Any]:
         """Interval of the annual mean and Sharpe ratio of the difference in returns, bar by bar."""
         difference = one.rate - returns(other.account.equity)
-        per_year = bars_per_year(self.history.bar_ns)
-        drawn = bootstrap(difference, per_year, level=self.config.level, n_resamples=self.config.resamples)
+        times = bars_per_year(one.record)
+        drawn = bootstrap(difference, times, level=self.config.level, n_resamples=self.config.resamples)
         of = moments(difference)
         return {
-            "mean": float(difference.mean() * per_year),
+            "mean": float(difference.mean() * times),
             "information_ratio": drawn.sharpe._asdict(),
             "probability": probabilistic_sharpe(of, 0.0, "2012"),
         }
@@ -345,13 +330,11 @@ class _Work:
         cpcv = self.config.cross()
         folds: list[Fold] = list(cpcv.split(self.history))
         windows = self.bench.windows(one.subject, folds, "cross-validation")
-        pieces = []
-        for window in windows:
-            parts = window.judged[0 if one.subject.learns else window.chosen]
-            pieces.append([returns(part.equity) for part in parts])
+        judged = [window.judged[0 if one.subject.learns else window.chosen] for window in windows]
+        pieces = [[returns(part.equity) for part in parts] for parts in judged]
         rates = cpcv.reconstruct(pieces)
         curves = [curve_of(rate) for rate in rates]
-        paths = Paths(self.history.bar_ns).add_all(curves)
+        paths = Paths(frequency([part for parts in judged for part in parts])).add_all(curves)
         chosen = [self._tuned(one.subject, window.chosen) for window in windows]
         return {
             "groups": cpcv.n_groups,

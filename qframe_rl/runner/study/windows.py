@@ -18,7 +18,7 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, View
 from qframe_rl.config import Base, UserError, build, searched
-from qframe_rl.evaluate.metrics import bars_per_year, metrics, notional, returns, sharpe
+from qframe_rl.evaluate.metrics import metrics, notional, per_year, returns, sharpe, years_between
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.backtest import OnBar, backtest, window_of
@@ -59,7 +59,8 @@ class Window(NamedTuple):
     chosen: int
     """Setting with the best score on the window's own bars."""
     scores: tuple[float, ...]
-    """Annual Sharpe ratio of every setting there; of the chosen one alone where there is nothing to choose."""
+    """Annual Sharpe ratio in excess of cash of every setting there; of the chosen one alone where there is nothing to
+    choose."""
     agent: Agent
     """The chosen setting, trained."""
     judged: list[list[Result]]
@@ -143,7 +144,7 @@ class Bench:
             inside = [
                 [results[keys[k, s]] for s in self._tuned_on(fold)] if tune else judged[k] for k in range(len(agents))
             ]
-            scores = tuple(score(parts, self.history.bar_ns) if tune else 0.0 for parts in inside)
+            scores = tuple(score(parts) if tune else 0.0 for parts in inside)
             trades = [sum(part.trades for part in parts) for parts in inside]
             chosen = max(range(len(agents)), key=lambda k: (scores[k], -trades[k], -k))
             found.append(Window(fold, chosen, scores, agents[chosen], judged))
@@ -299,9 +300,20 @@ def rate_of(parts: Sequence[Result]) -> Float:
     return np.concatenate([returns(part.equity) for part in parts])
 
 
-def score(parts: Sequence[Result], bar_ns: int) -> float:
-    """Annual Sharpe ratio, net of costs, over segments laid end to end."""
-    return sharpe(rate_of(parts), bars_per_year(bar_ns))
+def excess_of(parts: Sequence[Result]) -> Float:
+    """(N,) returns less what idle cash earned, laid end to end."""
+    return np.concatenate([returns(part.equity) - part.cash for part in parts])
+
+
+def frequency(parts: Sequence[Result]) -> float:
+    """Bars in a year at the density of the segments."""
+    years = sum(years_between(int(part.time[0]), int(part.time[-1])) for part in parts)
+    return per_year(sum(len(part.cash) for part in parts), years)
+
+
+def score(parts: Sequence[Result]) -> float:
+    """Annual Sharpe ratio in excess of cash, net of costs, over segments laid end to end."""
+    return sharpe(excess_of(parts), frequency(parts))
 
 
 def walk(market: Market, agent: Agent, history: History, segment: Segment, window: int) -> Record:
@@ -312,4 +324,7 @@ def walk(market: Market, agent: Agent, history: History, segment: Segment, windo
 def result_of(record: Record) -> Result:
     """Sum a record up."""
     figures = metrics(record)
-    return Result(record.account.equity, figures.costs, float(notional(record).sum()), figures.trades)
+    return Result(
+        record.account.equity, figures.costs, float(notional(record).sum()), figures.trades, record.time,
+        record.cash_rate[1:],
+    )  # fmt: skip

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from qframe_rl.evaluate.splits import Fold
-from qframe_rl.runner.study.windows import Window, rate_of
+from qframe_rl.runner.study.windows import Window, score
 from qframe_rl.runner.tune.search import Tried
-from qframe_rl.types import Float
 
 
 class Searched(NamedTuple):
@@ -23,6 +22,6 @@ class Searched(NamedTuple):
     """The choice on the bars that follow."""
 
     @property
-    def rate(self) -> Float:
-        """(N,) returns of the choice on those bars."""
-        return rate_of(self.judged.judged[self.judged.chosen])
+    def ratio(self) -> float:
+        """Annual Sharpe ratio of the choice in excess of cash, on those bars."""
+        return score(self.judged.judged[self.judged.chosen])

@@ -60,7 +60,7 @@ class Tune(Terms):
     storage: Literal["journal", "sqlite"] = "journal"
     """File of the search in the run's folder, to be read with Optuna."""
     promote_anyway: bool = False
-    """Deploy what was found even if it cannot be told from luck; the checkpoint says so."""
+    """Deploy what was found even if it fails the test for it; the checkpoint says so."""
 
     @field_validator("budget", mode="before")
     @classmethod

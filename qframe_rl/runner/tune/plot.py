@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qframe_rl.evaluate.metrics import bars_per_year, sharpe
 from qframe_rl.evaluate.plot import FAINT, INK, PALETTE, WARNING, equity_figure, panels
 from qframe_rl.evaluate.provenance import MARK
 from qframe_rl.runner.tune.found import Searched
@@ -146,12 +145,11 @@ def _stability(agent: str, searched: Sequence[Searched], history: History, logar
     """What was chosen in each window, and the Sharpe ratio before and after the choice."""
     names, at = list(searched[0].best.params), range(1, len(searched) + 1)
     figure, axes = _axes(len(names) + 1, f"{agent}: the choice of each window", 4.0, 2.9)
-    per_year = bars_per_year(history.bar_ns)
     axes[0].axhline(0.0, color=INK, linewidth=0.8)
     axes[0].plot(at, [one.best.figures["sharpe"] for one in searched], "o-", color=FAINT, label="on its training bars")
-    axes[0].plot(at, [sharpe(one.rate, per_year) for one in searched], "o-", color=PALETTE[0],
+    axes[0].plot(at, [one.ratio for one in searched], "o-", color=PALETTE[0],
                  label="on the bars after")  # fmt: skip
-    axes[0].set_ylabel("Sharpe ratio, annual", color=INK)
+    axes[0].set_ylabel("Sharpe ratio in excess of cash, annual", color=INK)
     _outside(figure, axes[0])
     for ax, name in zip(axes[1:], names, strict=False):
         ax.plot(at, [one.best.params[name] for one in searched], "o-", color=PALETTE[1], linewidth=1.4)

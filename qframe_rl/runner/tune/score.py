@@ -14,7 +14,7 @@ from qframe_rl import catalog
 from qframe_rl.agent import Agent, Log
 from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.inference.sharpe import lower_sharpe, moments
-from qframe_rl.evaluate.metrics import bars_per_year, drawdown, returns, sharpe
+from qframe_rl.evaluate.metrics import drawdown, per_year, returns, sharpe, years_between
 from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.batch import Result
@@ -76,6 +76,10 @@ class Part(NamedTuple):
 
     rate: Float
     """(N,) returns per bar, net of costs."""
+    cash: Float
+    """(N,) what idle cash earned in each."""
+    years: float
+    """Time that they cover."""
     traded: float
     """Notional over mean equity before each bar."""
     trades: int
@@ -104,19 +108,24 @@ def judge(ground: Ground, cell: Cell, log: Log) -> list[Part | str]:
 
 def _part(result: Result) -> Part:
     mean = float(result.equity[:-1].mean())
-    return Part(returns(result.equity), result.notional / mean if mean > 0.0 else 0.0, result.trades)
+    years = years_between(int(result.time[0]), int(result.time[-1]))
+    traded = result.notional / mean if mean > 0.0 else 0.0
+    return Part(returns(result.equity), result.cash, years, traded, result.trades)
 
 
-def figures(parts: Sequence[Part], bar_ns: int) -> dict[str, float]:
-    """What a setting came to over its parts, laid end to end: plain numbers, annual and net of costs."""
-    rate, per_year = rate_of(parts), bars_per_year(bar_ns)
+def figures(parts: Sequence[Part]) -> dict[str, float]:
+    """What a setting came to over its parts, laid end to end: plain numbers, annual and net of costs.
+
+    Sharpe ratios are those in excess of cash: what never trades would have the best one otherwise.
+    """
+    rate, above, years = rate_of(parts), excess_of(parts), sum(part.years for part in parts)
+    frequency = per_year(len(rate), years)
     curve = np.concatenate([[1.0], np.cumprod(1.0 + rate)])
-    years = len(rate) / per_year
     growth = float(np.log(curve[-1]) / years) if curve[-1] > 0.0 else -np.inf
     trades = sum(part.trades for part in parts)
     return {
-        "sharpe": sharpe(rate, per_year),
-        "lower": lower_sharpe(moments(rate), trades // 2, SURE) * math.sqrt(per_year),
+        "sharpe": sharpe(above, frequency),
+        "lower": lower_sharpe(moments(above), trades // 2, SURE) * math.sqrt(frequency),
         "annual_return": float(np.expm1(min(growth, np.log(1e6)))),
         "max_drawdown": float(drawdown(curve).min()),
         "turnover": sum(part.traded for part in parts) / years,
@@ -128,6 +137,11 @@ def figures(parts: Sequence[Part], bar_ns: int) -> dict[str, float]:
 def rate_of(parts: Sequence[Part]) -> Float:
     """(N,) returns of consecutive parts."""
     return np.concatenate([part.rate for part in parts])
+
+
+def excess_of(parts: Sequence[Part]) -> Float:
+    """(N,) returns of consecutive parts less what idle cash earned."""
+    return np.concatenate([part.rate - part.cash for part in parts])
 
 
 def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, gap: int) -> tuple[Fold, ...]:

@@ -19,7 +19,7 @@ from qframe_rl import catalog
 from qframe_rl.agent import Planner
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Range, UserError, build, fingerprint
-from qframe_rl.evaluate.metrics import bars_per_year, sharpe
+from qframe_rl.evaluate.promotion import PROMOTED, Standing
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import WalkForward
 from qframe_rl.evaluate.table import Row, leaderboard
@@ -27,7 +27,6 @@ from qframe_rl.evaluate.trials import Luck, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
-from qframe_rl.runner.choose import PROMOTED
 from qframe_rl.runner.deploy import make_market, packed
 from qframe_rl.runner.experiment import versions
 from qframe_rl.runner.fan import Fan, Mute
@@ -38,7 +37,7 @@ from qframe_rl.runner.study.windows import Bench, Subject, journals
 from qframe_rl.runner.task import seed_for
 from qframe_rl.runner.tune.found import Searched
 from qframe_rl.runner.tune.plan import AIMS, Tune, space
-from qframe_rl.runner.tune.score import Cell, Ground, Part, figures, judge, parts_of, rate_of
+from qframe_rl.runner.tune.score import Cell, Ground, Part, excess_of, figures, judge, parts_of
 from qframe_rl.runner.tune.search import Search, require, storage_of
 from qframe_rl.types import History, Record, Segment, iso
 
@@ -59,7 +58,7 @@ class Tuned:
     folder: Path
     checkpoint: Path
     deployed: str
-    """Name of the agent in the checkpoint: ``flat`` where what was found cannot be told from luck."""
+    """Name of the agent in the checkpoint: ``flat`` where what was found failed the test for it."""
     reason: str
     rows: list[Row]
     windows: list[Searched]
@@ -227,7 +226,7 @@ class _Work:
         for part in range(n):
             live = {k: trial for k, trial in asked.items() if k not in reasons and k not in poor}
             reasons |= self._score(live, number, part, parts)
-            scores = {k: self._figures(parts[k])[self.config.objective] for k in live if k not in reasons}
+            scores = {k: figures(parts[k])[self.config.objective] for k in live if k not in reasons}
             for k, score in scores.items():
                 search.report(asked[k], score, part)
             if self.config.prune and not self.config.many and scores and part < n - 1:
@@ -239,7 +238,7 @@ class _Work:
             elif k in poor:
                 search.give_up(trial)
             else:
-                search.tell(trial, self._figures(parts[k]))
+                search.tell(trial, figures(parts[k]))
 
     def _score(
         self, live: Mapping[int, optuna.Trial], number: int, part: int, parts: Mapping[int, list[Part]]
@@ -256,9 +255,6 @@ class _Work:
                     parts[k].append(one)
         return reasons
 
-    def _figures(self, parts: Sequence[Part]) -> dict[str, float]:
-        return figures(parts, self.history.bar_ns)
-
     def _trial(self, params: Mapping[str, Any], parts: Sequence[Part], number: int) -> Trial:
         """Row of the ledger for a setting, as far as it was scored."""
         config, history, scored = self.config, self.history, self.ground.parts[number][: len(parts)]
@@ -268,7 +264,7 @@ class _Work:
         shared = [config.agent, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.blocks]
         shared += [config.risk.model_dump(mode="json")] if config.risk.binding else []
         return trial_of(
-            rate_of(parts), span, history, kind="tune", run=self.identity, agent=config.agent, params=setting,
+            excess_of(parts), span, history, kind="tune", run=self.identity, agent=config.agent, params=setting,
             config=[*shared, config.seed, setting], seed=config.seed, fold=number, code=self._code(setting).coded,
         )  # fmt: skip
 
@@ -305,10 +301,14 @@ class _Work:
         self.screen.begin("write")
         config, name = self.config, self.config.agent
         row = next(row for row in rows if row["agent"] == TUNED)
-        passed = row["dsr"] > PROMOTED
+        standing = Standing.of(row)
+        passed = standing.passed
         deployed = name if passed or config.promote_anyway else "flat"
         odds = f"DSR {row['dsr']:.3f} over all windows (more than {PROMOTED} is asked for)"
-        reason = f"{odds}: {'it was asked for' if config.promote_anyway and not passed else _reason(passed)}"
+        why = "; ".join(standing.failures())
+        reason = f"{odds}: what was found is deployed" if passed else f"over all windows {why}"
+        if not passed:
+            reason += "; it was asked for" if config.promote_anyway else "; so holding cash is the choice"
         promotion = {
             "agent": deployed, "promoted": passed or deployed == "flat", "forced": deployed != "flat" and not passed,
             "psr": row["psr"], "dsr": row["dsr"], "threshold": PROMOTED, "trials": luck.trials,
@@ -337,7 +337,6 @@ class _Work:
     def _facts(
         self, searched: Sequence[Searched], rows: Sequence[Row], luck: Luck, promotion: Mapping[str, Any]
     ) -> dict[str, Any]:
-        per_year = bars_per_year(self.history.bar_ns)
         return {
             "kind": "tune",
             "id": self.identity,
@@ -354,7 +353,7 @@ class _Work:
                     "params": one.best.params,
                     "number": one.best.number,
                     "in_sample": one.best.figures,
-                    "out_of_sample": sharpe(one.rate, per_year),
+                    "out_of_sample": one.ratio,
                     "settings": len(one.tried) + one.given_up + one.refused,
                     "given_up": one.given_up,
                     "refused": one.refused,
@@ -377,7 +376,3 @@ class _Work:
             seed_for(self.config.seed, self.config.agent, 0, 0), market, self.history, fold, self.config, self.identity,
             promotion, scores, self._code(whole, name),
         )  # fmt: skip
-
-
-def _reason(passed: bool) -> str:
-    return "what was found is deployed" if passed else "it cannot be told from luck, so holding cash is the choice"
