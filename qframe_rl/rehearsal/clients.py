@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from qframe_rl.feeds.client import ROUTES
+from qframe_rl.exchanges import conventions
 
-_PATHS = ROUTES | {
+_PATHS = conventions("binance").routes | {
     "dapiPublic": "dapi/v1",
     "dapiPrivate": "dapi/v1",
     "dapiPrivateV2": "dapi/v2",

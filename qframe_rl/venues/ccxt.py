@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qframe_rl.exchanges import conventions
 from qframe_rl.feeds.task import Task
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
@@ -310,12 +311,12 @@ class ExchangeVenue:
     def _arm(self, symbol: str) -> None:
         """Set the exchange's dead man's switch, where CCXT has one: what rests is cancelled if we do not come back."""
         countdown_ms = 2 * self._bar_ns // _MS
+        dead_man, market = conventions(self._client.id).dead_man, self._client.market(symbol)
         try:
             if self._client.has.get("cancelAllOrdersAfter"):
                 self._client.cancel_all_orders_after(countdown_ms)
-            elif self._client.id == "binanceusdm":
-                market = self._client.market(symbol)["id"]
-                self._client.fapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": countdown_ms})
+            elif dead_man is not None and market.get("contract"):
+                getattr(self._client, dead_man)({"symbol": market["id"], "countdownTime": countdown_ms})
         except unclear() as error:
             self._note(f"the dead man's switch of {symbol} could not be set: {type(error).__name__}")
 

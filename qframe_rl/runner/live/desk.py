@@ -366,8 +366,15 @@ class Desk:
         """Put a change of state on record."""
         state = str(self.engine.state)
         self._ledger.put("state", {"time": time, "state": state, "reasons": list(reasons)})
+        if state == "HALTED" and self.account.position.any():
+            reasons = [*reasons, f"{self._holdings()} stays open: nothing closes it but `control flatten`"]
         for one in self.told:
             self._inform(one, one.changed, time, state, reasons)
+
+    def _holdings(self) -> str:
+        """What is held, in words."""
+        held = zip(self._symbols, self.account.position.tolist(), strict=True)
+        return ", ".join(f"{quantity:+g} {symbol}" for symbol, quantity in held if quantity)
 
     def _inform(self, one: object, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         self.soft.run(getattr(one, "option", type(one).__name__), call, *args, **kwargs)

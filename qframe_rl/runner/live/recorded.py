@@ -106,7 +106,7 @@ class Recording:
 
     def __iter__(self) -> Iterator[Bar]:
         while self._ledger.recorded is not None:
-            self.heed()
+            self._heard()
             if self._ledger.recorded is None:
                 break
             bar = self._looked_at(self._ledger.take("bar", dict))
@@ -125,6 +125,14 @@ class Recording:
             self._ledger.put("bar", bar_out(new) | self._moment)
             self.n_bars += 1
             yield new
+
+    def _heard(self) -> None:
+        """Take all that the record has before its next bar: it came at several times while that was waited for."""
+        while True:
+            n = self._ledger.n_repeated
+            self.heed()
+            if self._ledger.recorded in (None, "bar") or self._ledger.n_repeated == n:
+                return
 
     def _idle(self) -> None:
         self.heed()
