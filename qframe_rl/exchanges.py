@@ -47,8 +47,8 @@ class Conventions(Base):
     """Which of CCXT's two ways leads to its test environment."""
     routes: dict[str, str] = Field(default_factory=dict)
     """Paths behind each of the addresses of its class, with which all requests can be sent to a rehearsal of it."""
-    sockets: dict[str, str] = Field(default_factory=dict)
-    """The same of its websockets."""
+    sockets: dict[str, Any] = Field(default_factory=dict)
+    """The same of its websockets, nested as its class nests them."""
     steps: bool = False
     """Whether the usual steps of `qframe_rl.feeds.presets` are its own."""
     window_option: str | None = None
@@ -91,6 +91,25 @@ def table() -> Mapping[str, Conventions]:
 def conventions(exchange: str) -> Conventions:
     """Conventions of one exchange; where nothing is known of it, the usual ones."""
     return table().get(exchange, Conventions())
+
+
+def behind(exchange: str, url: str) -> dict[str, Any]:
+    """Addresses of an exchange's CCXT class behind a base address: all that are known, and no other.
+
+    Parameters
+    ----------
+    exchange
+        Id of the CCXT class.
+    url
+        Base address, such as ``http://127.0.0.1:8000``.
+    """
+    row, base = conventions(exchange), url.rstrip("/")
+    routes = {name: f"{base}/{path}".rstrip("/") for name, path in row.routes.items()}
+    return routes | {"ws": _under(base.replace("http", "ws", 1), row.sockets)}
+
+
+def _under(base: str, paths: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: f"{base}/{p}" if isinstance(p, str) else _under(base, p) for name, p in paths.items()}
 
 
 def owner_of(name: str) -> str | None:

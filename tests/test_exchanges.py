@@ -55,7 +55,8 @@ def test_contracts_are_served_by_the_class_that_the_table_names() -> None:
 
 def test_an_exchange_whose_addresses_are_not_known_takes_no_url() -> None:
     with pytest.raises(
-        UserError, match="--url works for binance and binanceusdm, whose addresses are known, not for kraken"
+        UserError,
+        match="--url works for binance, binanceusdm, bybit, bybitid, whose addresses are known, not for kraken",
     ):
         client("kraken", url="http://127.0.0.1:1")
     assert conventions("kraken").routes == {}

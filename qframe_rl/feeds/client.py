@@ -8,7 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from qframe_rl.config import UserError
-from qframe_rl.exchanges import conventions, table
+from qframe_rl.exchanges import behind, conventions, table
 from qframe_rl.feeds.listing import Listing, base_exchange
 
 Kind = Literal["spot", "perpetual"]
@@ -90,7 +90,7 @@ def _enter_sandbox(made: Any, name: str) -> None:
 def _redirect(made: Any, name: str, url: str) -> None:
     row = conventions(name)
     if not row.routes:
-        able = " and ".join(exchange for exchange, one in table().items() if one.routes)
+        able = ", ".join(exchange for exchange, one in table().items() if one.routes)
         raise UserError(f"--url works for {able}, whose addresses are known, not for {name}.")
     if not url.startswith(("http://", "https://")):
         raise UserError(f"--url {url!r} does not begin with http:// or https://.")
@@ -99,9 +99,7 @@ def _redirect(made: Any, name: str, url: str) -> None:
     if urlsplit(base).hostname in ("127.0.0.1", "localhost"):
         # A test exchange on this machine, perhaps on a clock a thousand times faster, asks for no patience.
         made.enableRateLimit = False
-    sockets = base.replace("http", "ws", 1)
-    made.urls["api"] = {key: f"{base}/{path}" for key, path in row.routes.items()}
-    made.urls["api"]["ws"] = {key: f"{sockets}/{path}" for key, path in row.sockets.items()}
+    made.urls["api"] = behind(name, base)
     if made.id == row.contracts:
         # The error codes of the futures market are found by the real host's name alone.
         linear = made.exceptions.get("linear", {})
