@@ -51,7 +51,7 @@ MUTANTS = (
         "            if self._next is not None:\n                raise RuntimeError(",
         "            if False:\n                raise RuntimeError(",
         JOURNAL,
-    ),  # noqa: E501
+    ),
     Mutant("journal/store.py", 'if said != "ok":', "if False:", JOURNAL),
     Mutant("risk/rows.py", "watch.sent[b, at, WHEN] <= now - HOUR", "watch.sent[b, at, WHEN] < now - HOUR", ENGINE),
     Mutant(
@@ -59,7 +59,7 @@ MUTANTS = (
         "if orders[a, QUANTITY] != 0.0:\n            count += 1",
         "if True:\n            count += 1",
         ENGINE,
-    ),  # noqa: E501
+    ),
     Mutant("risk/rows.py", "state[REJECTS] >= terms[MAX_REJECTS]", "state[REJECTS] > terms[MAX_REJECTS]", ENGINE),
     # Others over venues, risk, journal and feeds.
     Mutant("venues/gate.py", "and not isinstance(error, ccxt.PermissionDenied)", "", VENUES),
@@ -69,7 +69,7 @@ MUTANTS = (
         "found.append(way(name, intent))\n            if found[-1]:",
         "found.append(way(name, intent))\n            if False:",
         VENUES,
-    ),  # noqa: E501
+    ),
     Mutant("venues/gate.py", "now - ended > self.wait_s", "now - ended > 0.5 * self.wait_s", VENUES),
     Mutant("venues/gate.py", "(one.post is None or one.post.done) and", "", VENUES),
     Mutant("venues/gate.py", "goes = self._ledger.writing and valid()", "goes = self._ledger.writing", VENUES),
@@ -82,20 +82,20 @@ MUTANTS = (
         "            raise error from None\n    return request()",
         "            raise error from None\n    raise ccxt.InvalidNonce()",
         VENUES,
-    ),  # noqa: E501
+    ),
     Mutant(
         "venues/timely.py",
         "            client.load_time_difference()\n        except unclear():\n            raise error",
         "            pass\n        except unclear():\n            raise error",
         VENUES,
-    ),  # noqa: E501
+    ),
     Mutant("venues/resting.py", "return dict(_APART) if stop and", "return {} if stop and", VENUES),
     Mutant(
         "venues/resting.py",
         "        yield dict(_APART)",
         "        yield {}",
         "tests/experiments/test_exchange_stops.py",
-    ),  # noqa: E501
+    ),
     Mutant("venues/resting.py", "self.quantity * held < 0.0", "self.quantity * held > 0.0", VENUES),
     Mutant("venues/resting.py", "(self.apart if order.apart else self.numbers)", "order.id or self.numbers", VENUES),
     Mutant("venues/reading.py", "self.clear(instrument.symbol, known.ours, asked)", "pass", VENUES),
@@ -108,27 +108,27 @@ MUTANTS = (
         "self._send(orders, self.account.position, self._in_time, ~doubtful)",
         "self._send(orders, self.account.position, self._in_time, doubtful | True)",
         VENUES,
-    ),  # noqa: E501
+    ),
     Mutant(
         "venues/ccxt.py",
         "np.array([s not in closing for s in self._symbols])",
         "np.array([True for s in self._symbols])",
         VENUES,
-    ),  # noqa: E501
+    ),
     Mutant("venues/ccxt.py", "for reducing in (True, False)", "for reducing in (False, True)", VENUES),
     Mutant("venues/ccxt.py", 'in ("refused", "never") for said', "in () for said", VENUES),
     Mutant("venues/ccxt.py", 'one["id"] in self._seen or', "", VENUES),
     Mutant("venues/ccxt.py", "np.where(doubtful, 0.0, self._owed)", "np.where(doubtful, 0.0, 0.0)", VENUES),
     Mutant(
         "venues/ccxt.py", "off = self._off(expected, after) & ~doubtful", "off = self._off(expected, after)", VENUES
-    ),  # noqa: E501
+    ),
     Mutant("venues/ccxt.py", "self._ordered - gross", "self._ordered", VENUES),
     Mutant(
         "venues/ccxt.py",
         "            if order:\n                self._names[order] = a",
         "            if False:\n                self._names[order] = a",
         VENUES,
-    ),  # noqa: E501
+    ),
     Mutant("venues/sweep.py", "if self._again.due(symbol):", "if False:", VENUES),
     Mutant("venues/book.py", "levels[levels[:, 0] <= limit]", "levels[levels[:, 0] < limit]", BOOK),
     Mutant("risk/rows.py", "REDUCES if watch.state[b, STATE] == REDUCE_ONLY else 0", "0", ENGINE),
@@ -138,7 +138,7 @@ MUTANTS = (
     Mutant("risk/rows.py", "min(terms[MAX_GROSS], most)", "max(terms[MAX_GROSS], most)", ENGINE),
     Mutant(
         "risk/engine.py", "now.late_ns > limits.stale_s * SECOND", "now.late_ns > 2 * limits.stale_s * SECOND", ENGINE
-    ),  # noqa: E501
+    ),
     Mutant("risk/engine.py", "abs(now.skew_ns)", "now.skew_ns", ENGINE),
     Mutant("risk/engine.py", 'elif word != "reduce" or self.state is State.ACTIVE:', "else:", ENGINE),
     Mutant("journal/store.py", "if digest != stated:", "if False:", JOURNAL),
@@ -153,7 +153,7 @@ MUTANTS = (
         "return _from(self._insisted(request), since)\n\n    def _in_base",
         "return self._insisted(request)\n\n    def _in_base",
         FEED,
-    ),  # noqa: E501
+    ),
 )
 
 

@@ -104,8 +104,8 @@ def opened_live(
 ) -> Opened:
     """Open a session on the candles of an exchange as they close.
 
-    Market and strategy know the rules of the instruments that the exchange stated when the session began; what it states
-    since is on record as it changes, see `qframe_rl.feeds.stated`.
+    Market and strategy know the rules of the instruments that the exchange stated when the session began; changes since
+    are on record as they come, see `qframe_rl.feeds.stated`.
 
     Parameters
     ----------
