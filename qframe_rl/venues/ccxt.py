@@ -133,6 +133,10 @@ class ExchangeVenue:
         self._gate.carry(memory["unknown"])
         self._owed, (self._unfinished, self._unseen) = unpacked(memory["owed"]), memory["unfinished"]
 
+    def rule(self, instruments: tuple[Instrument, ...]) -> None:
+        """Judge what is held by what the exchange now states of the instruments."""
+        self._instruments = instruments
+
     def submit(self, orders: Orders) -> None:
         """Send orders; each is on record before it is sent, and its outcome after.
 

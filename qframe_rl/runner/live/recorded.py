@@ -31,6 +31,9 @@ class Live(Feed, Protocol):
     def resume(self, time: int, memory: Plain) -> None:
         """Begin with the bar after the one that closed at ``time``, ns UTC, when `moment` said ``memory``."""
 
+    def rules(self) -> tuple[Instrument, ...]:
+        """What the exchange states of the instruments, as far as is known now; it does not wait."""
+
     def moment(self, bar: Bar) -> Plain:
         """What is to be recorded with a bar besides itself: ``late_ns``, ``skew_ns``, ``memory``; each may lack."""
 
@@ -49,6 +52,10 @@ class ReplayFeed(HistoryFeed):
         """Begin with the bar after ``time``."""
         self.start = int(np.searchsorted(self.history.time, time, side="right"))
         self.window = 0
+
+    def rules(self) -> tuple[Instrument, ...]:
+        """Rules of the past do not change."""
+        return self.instruments
 
     def moment(self, bar: Bar) -> Plain:
         """Bars of the past are never late."""
