@@ -155,7 +155,9 @@ def _board(runs: Sequence[_Run]) -> Board:
     config, data, held = first.facts["config"], first.facts["data"], records["buy_and_hold"]
     found = luck(Trials(first.place.parent / NAME).of(dataset_named(data)))
     frequency, draw = bars_per_year(held), {"n_resamples": config["resamples"], "seed": config["seed"]}
-    rows = leaderboard(records, "walk-forward", level=config["level"], luck=found, **draw)
+    rows = leaderboard(
+        records, "walk-forward", level=config["level"], luck=found, windows=config["walk_forward"], **draw
+    )
     rates = {name: excess(record) for name, record in records.items()}
     better = {
         name: probabilistic_sharpe(moments(rate - rates["buy_and_hold"]), 0.0, FORM)
