@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PRESETS = Path(__file__).resolve().parent / "presets"
+SHIPPED = next(
+    place
+    for place in (PRESETS.parent / "shipped", PRESETS.parent.parent / "checkpoints")
+    if place.is_dir() or place.name == "checkpoints"
+)
+"""Where the checkpoints that ship lie: in the package, or in the checkout."""
 Tree = dict[str, Any]
 
 
@@ -31,21 +37,62 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-class Parser(argparse.ArgumentParser):
-    """Argument parser whose options are the fields of configuration records."""
+def called(door: str) -> str:
+    """How the user calls a door: by the one command where that was used, else as a module."""
+    name = _named(door)
+    return name if name.startswith("qframe") else name.replace("python", program(), 1)
 
-    def __init__(self, door: str, description: str, examples: Sequence[str] = (), more: str = ""):
-        lines = "\n".join(f"  python -m experiments.{door} {example}" for example in examples)
+
+def _named(door: str) -> str:
+    return f"qframe {door}" if Path(sys.argv[0]).stem == "qframe" else f"python -m experiments.{door}"
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser whose options are the fields of configuration records.
+
+    Parameters
+    ----------
+    door
+        Name of the module in ``experiments``.
+    description
+        What it does.
+    examples
+        Arguments that are worth showing.
+    more
+        Lines at the end of the help.
+    first
+        Options that matter most, in their order, with spaces between: they head the help, wherever they are added.
+    """
+
+    def __init__(self, door: str, description: str, examples: Sequence[str] = (), more: str = "", first: str = ""):
+        name = _named(door)
+        lines = "\n".join(f"  {name} {example}".rstrip() for example in examples)
         super().__init__(
-            prog=f"python -m experiments.{door}",
+            prog=name,
             description=description,
             epilog=f"examples:\n{lines}\n{more}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.first = first.split()
+        self._foremost = self.add_argument_group("what matters most") if first else None
         self.add_argument(
             "--json", action="store_true", help="end stdout with one line of JSON, see docs/cli.md (default: off)"
         )
+
+    def format_help(self) -> str:
+        """Write the help, the foremost options first and not all of them in a line of usage."""
+        if self._foremost is not None:
+            known = {option: action for action in self._actions for option in action.option_strings}
+            foremost = [known[option] for option in self.first]
+            for group in self._action_groups:
+                group._group_actions = [action for action in group._group_actions if action not in foremost]
+            self._foremost._group_actions = foremost
+            self._action_groups.remove(self._foremost)
+            self._action_groups.insert(0, self._foremost)
+            places = [f"{action.metavar or action.dest}" for action in self._get_positional_actions()]
+            self.usage = " ".join(["%(prog)s", *places, "[options]"])
+        return super().format_help()
 
     def add_on(self) -> None:
         """Add the option that says where the cells of a run are worked on."""
@@ -257,6 +304,17 @@ def program(name: str = "python") -> str:
     if found is not None and Path(found).parent == own.parent:
         return name
     return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+
+
+def checkpoint_place(text: str) -> Path:
+    """Folder that a text means where a checkpoint is asked for: a folder, or the name of one that ships."""
+    place = Path(text)
+    return SHIPPED / text if not place.exists() and text in shipped() else place
+
+
+def shipped() -> list[str]:
+    """Names of the checkpoints that ship."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/checkpoint.json"))
 
 
 def data_settings(options: Mapping[str, Any]) -> Tree:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli import (
     BarScreen,
     Parser,
+    called,
+    checkpoint_place,
     console,
     data_settings,
     door,
     given_under,
     locate_data,
-    program,
     read_preset,
     settings,
 )  # fmt: skip
@@ -57,6 +58,7 @@ def parser() -> Parser:
             "ppo momentum --symbols ETH/USDT --walk-forward 8 --set agent.ppo.total_steps=400000",
             "--preset board --only ETH,days --out compared --resume",
         ],
+        first="--data --symbols --from --to --walk-forward --monte-carlo --preset --set --resume --out",
     )
     made.add_argument(
         "what", nargs="*", metavar="AGENT|CHECKPOINT", help="name of a strategy, or folder of a checkpoint"
@@ -125,12 +127,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 
 def _folder(text: str) -> Path:
-    if not Path(text).is_dir() and "/" not in text:
+    place = checkpoint_place(text)
+    if not place.is_dir() and "/" not in text:
         raise UserError(
             f"{text!r} is not a folder: give checkpoints to score, or --walk-forward, --cpcv or --monte-carlo to study "
             "a strategy by name."
         )
-    return Path(text)
+    return place
 
 
 def _study(given: dict[str, Any]) -> dict[str, Any] | None:
@@ -260,7 +263,7 @@ def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
     for line in found.reasons:
         out.print(f"  - {line}", highlight=False)
     out.print(f"\nrun     {done.folder}", highlight=False, soft_wrap=True)
-    out.print(f"report  {program()} -m experiments.report {done.folder}", highlight=False, soft_wrap=True)
+    out.print(f"report  {called('report')} {done.folder}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
 
 

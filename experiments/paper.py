@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from experiments.cli import Parser, console, data_settings, door, given_under, program
+from experiments.cli import Parser, called, checkpoint_place, console, data_settings, door, given_under, shipped
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -41,8 +41,12 @@ def parser() -> Parser:
             "checkpoints/1a2b3c4d5e6f7081 --feed ccxt --exchange binance --symbols BTC/USDT --daily-loss 0.05",
         ],
         "alerts go to the Apprise URLs in the environment variable APPRISE_URLS, separated by spaces\n",
+        first="--feed --exchange --symbols --orders --speed --daily-loss --max-drawdown --metrics --out",
     )
-    made.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder of a checkpoint")
+    made.add_argument(
+        "checkpoint", type=checkpoint_place, metavar="CHECKPOINT",
+        help=f"folder of a checkpoint, or one that ships: {', '.join(shipped())}",
+    )  # fmt: skip
     made.add_argument(
         "--feed",
         choices=("replay", "ccxt"),
@@ -277,7 +281,7 @@ def _said(result: Result, out: Console, came: Sequence[str], *, as_json: bool) -
         out.print(
             f"{how} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
             f"journal {result.journal}\n{drift}"
-            f"Run it again from its record: {program()} -m experiments.replay {result.journal}",
+            f"Run it again from its record: {called('replay')} {result.journal}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     for one in result.dust:

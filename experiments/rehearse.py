@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from qframe_rl.rehearsal.faults import KINDS, PRESETS, script_of
 from qframe_rl.types import iso, parse_time
 
 if TYPE_CHECKING:
+    from qframe_rl.rehearsal.market import Market
     from qframe_rl.rehearsal.serve import Rehearsal
 
 DATA = {"since": None, "until": None, "seed": "data-seed", "columns": None}
@@ -50,8 +52,10 @@ def parser() -> Parser:
             "--data synthetic:regimes --speed 3600x",
             "--symbols BTC/USDT,BTC/USDT:USDT --from 2024-01-01 --start 2024-02-01 --speed 3600x --faults storm",
             "--symbols BTC/USDT:USDT --speed step --tls --ca rehearsal-ca.pem",
+            "--symbols BTC/USDT --start 2024-03-01 --now",
         ],
         f"{_WAYS}\nkinds of faults, for --faults:\n{kinds}\n",
+        first="--data --symbols --from --to --start --speed --faults --port",
     )
     add = made.add_argument
     add(
@@ -75,6 +79,12 @@ def parser() -> Parser:
         metavar="TIME",
         help="virtual time at the start, ISO 8601 UTC; what lies before it is history (default: the first bar)",
     )
+    add(
+        "--now",
+        action="store_true",
+        help="shift the tape by whole days so that its start, or a moment within a day after it, is the present, and "
+        "go on at 1x: for programs that trust their own clock (default: off)",
+    )
     add("--port", type=int, default=8765, metavar="PORT", help="port of plain HTTP; 0 = any free one (default: 8765)")
     add("--tls", action="store_true", help="serve over TLS as well, with a throw-away authority (default: off)")
     add("--tls-port", type=int, default=8766, metavar="PORT", help="port of TLS; 0 = any free one (default: 8766)")
@@ -94,7 +104,8 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Serve until stopped."""
     given = vars(parser().parse_args(argv))
-    speed_of(given["speed"])
+    if speed_of(given["speed"]) != 1.0 and given["now"]:
+        raise UserError(f"--now is the present at --speed 1x alone, not at {given['speed']}.")
     faults = script_of(given["faults"])
     exchange = {k.removeprefix("exchange."): v for k, v in given.items() if k.startswith("exchange.") and v is not None}
     config = build(RehearsalConfig, exchange, "options")
@@ -105,6 +116,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     with out.status("loading markets"):
         markets = markets_of(build(DataConfig, _data(given), "options"))
     start = None if given["start"] is None else parse_time(given["start"]) // MS
+    if given["now"]:
+        markets, start = _now(markets, start)
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -128,6 +141,14 @@ def _data(given: Mapping[str, Any]) -> dict[str, Any]:
     if not tree:
         raise UserError("no market is named; give --symbols, or --data synthetic:regimes.")
     return tree | {"since": given["since"], "until": given["until"]}
+
+
+def _now(markets: tuple[Market, ...], start: int | None) -> tuple[tuple[Market, ...], int]:
+    """Markets whose tape is at the present, and the present."""
+    from qframe_rl.rehearsal.market import present
+
+    now = time.time_ns() // MS
+    return present(markets, min(m.first_ms for m in markets) if start is None else start, now), now
 
 
 def _greet(out: Any, running: Rehearsal, given: Mapping[str, Any]) -> None:

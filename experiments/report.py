@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import BarScreen, Parser, console, data_settings, door, program
+from experiments.cli import BarScreen, Parser, checkpoint_place, console, data_settings, door, program
 from experiments.evaluate import tell_boards
 from qframe_rl.config import UserError
 from qframe_rl.feeds.data import DataConfig
@@ -30,7 +30,9 @@ def parser() -> Parser:
             "runs/1a2b3c4d5e6f7081 runs/8091a2b3c4d5e6f7 --coverage",
         ],
     )
-    made.add_argument("places", nargs="+", type=Path, metavar="RUN|CHECKPOINT", help="folder of a run or a checkpoint")
+    made.add_argument(
+        "places", nargs="+", type=checkpoint_place, metavar="RUN|CHECKPOINT", help="folder of a run or a checkpoint"
+    )
     made.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write to (default: the first run's own)")
     made.add_argument(
         "--board",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import PRESETS, BarScreen, Parser, console, door, locate_data, program, settings, shown
+from experiments.cli import PRESETS, BarScreen, Parser, called, console, door, locate_data, program, settings, shown
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -38,6 +38,7 @@ def parser() -> Parser:
             "--describe ppo",
         ],
         _known(),
+        first="--preset --data --symbols --timeframe --from --to --agents --env --seeds --set",
     )
     made.add_argument(
         "--describe", metavar="NAME", help="print the parameters of an agent or market of the catalogue, and stop"
@@ -172,8 +173,8 @@ def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None
         ("checkpoint", outcome.checkpoint),
         ("all agents", outcome.folder / "agents"),
         ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
-        ("evaluate", f"{program()} -m experiments.evaluate {outcome.checkpoint}"),
-        ("paper", f"{program()} -m experiments.paper {outcome.checkpoint} --feed replay --speed max"),
+        ("evaluate", f"{called('evaluate')} {outcome.checkpoint}"),
+        ("paper", f"{called('paper')} {outcome.checkpoint} --feed replay --speed max"),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)

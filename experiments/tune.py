@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Interrupted, Parser, console, door, locate_data, program, settings
+from experiments.cli import BarScreen, Interrupted, Parser, called, console, door, locate_data, settings
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
@@ -35,6 +35,7 @@ def parser() -> Parser:
             "--agent ppo --set params.total_steps=100000 --budget 30m --on ray",
             "--agent momentum --sampler nsga2 --walk-forward 4",
         ],
+        first="--agent --space --budget --sampler --data --symbols --from --walk-forward --env --set",
     )
     made.add_fields("data", DataConfig, "data", DATA_OPTIONS)
     made.add_fields(
@@ -115,7 +116,7 @@ def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
         ("run", done.folder),
         ("pictures", ", ".join(sorted(path.name for path in done.folder.glob("*.png")))),
         ("checkpoint", done.checkpoint),
-        ("evaluate", f"{program()} -m experiments.evaluate {done.checkpoint}"),
+        ("evaluate", f"{called('evaluate')} {done.checkpoint}"),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)

@@ -43,13 +43,8 @@ def load(kind: Kind, name: str) -> Any:
         return _complete(_import(name, kind), name)
     if name not in names(kind):
         raise UserError(f"unknown {kind[:-1]} {name!r}{nearest(name, names(kind))}")
-    module = importlib.import_module(f"{kind}.{name}")
-    if Path(str(module.__file__)).resolve().parent != _ROOT / kind:
-        raise UserError(
-            f"the package {kind!r} at {Path(str(module.__file__)).parent} is not QFrame RL's; "
-            f"uninstall it or put {_ROOT} first on PYTHONPATH."
-        )
-    return _complete(module, name)
+    _refuse_foreign(kind)
+    return _complete(importlib.import_module(f"{kind}.{name}"), name)
 
 
 def env_id(name: str) -> str:
@@ -67,6 +62,17 @@ def problems() -> tuple[str, ...]:
     """
     texts = {name: (_ROOT / "envs" / f"{name}.py").read_text(encoding="utf-8") for name in names("envs")}
     return tuple(name for name, text in texts.items() if "class Config(ProblemConfig):" in text)
+
+
+def _refuse_foreign(kind: Kind) -> None:
+    """Refuse a package of the same name that stands in front of ours, such as one in the current folder."""
+    found = importlib.import_module(kind)
+    places = [Path(place).resolve() for place in getattr(found, "__path__", None) or [str(found.__file__)]]
+    if _ROOT / kind not in places:
+        raise UserError(
+            f"the package {kind!r} at {places[0]} is not QFrame RL's and stands in front of it; "
+            "begin from another folder, rename that one, or use the command qframe."
+        )
 
 
 def _import(name: str, kind: Kind) -> ModuleType:

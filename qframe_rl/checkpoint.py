@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.agent import State
-from qframe_rl.config import UserError, canonical
+from qframe_rl.config import UserError, build, canonical
+from qframe_rl.manifest import Manifest, check_names
 from qframe_rl.types import Instrument, timeframe_name
 
 FORMAT = 1
 _MANIFEST, _WEIGHTS = "checkpoint.json", "weights.safetensors"
+_MANIFEST_BYTES = 64 << 20
+_KINDS = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+_AGAIN = "take the checkpoint from its source again"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Checkpoint:
     @property
     def digest(self) -> str:
         """SHA-256 over the manifest and every weight."""
-        return _digest(self._manifest(), _weights_digest(self.state))
+        return _digest(canonical(self._manifest()), _weights_digest(self.state))
 
     @property
     def state_digest(self) -> str:
@@ -70,6 +74,10 @@ class Checkpoint:
             f"said so: {promotion['reason']}."
         )
 
+    def check_names(self) -> None:
+        """Refuse an agent or a market outside the catalogue, at any depth; raises UserError."""
+        check_names(self.agent, self.env)
+
     def _manifest(self) -> dict[str, Any]:
         fields = {name: value for name, value in vars(self).items() if name not in ("state", "instruments")}
         fields["instruments"] = [i.plain() for i in self.instruments]
@@ -77,9 +85,16 @@ class Checkpoint:
         return plain
 
     def save(self, folder: Path) -> None:
-        """Write the folder in one stroke; one that is there already is replaced."""
+        """Write the folder in one stroke; one that is there already is replaced.
+
+        Raises
+        ------
+        UserError
+            If a weight is not finite.
+        """
         from safetensors.numpy import save_file
 
+        check_finite(self.state, f"agent {self.agent['name']}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -126,36 +141,67 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises
     ------
     UserError
-        If there is none, or if it is truncated, corrupt or of another format.
+        If there is none, or if it is truncated, corrupt, of another format, or says what no checkpoint can.
     """
     path = folder / _MANIFEST
     if not path.is_file():
         raise UserError(f"{folder} is not a checkpoint: it has no {_MANIFEST}.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path} is corrupt: it is not JSON; take the checkpoint from its source again.") from None
+    manifest = _read_manifest(path)
     if not isinstance(manifest, dict) or manifest.pop("format", None) != FORMAT:
         raise UserError(f"{path} is not a checkpoint of format {FORMAT}.")
     sealed = manifest.pop("sha256", None)
     state = _read_weights(folder / _WEIGHTS)
-    if sealed != _digest(manifest, _weights_digest(state)):
+    try:
+        text = canonical(manifest)
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is corrupt: it has a number that is not finite; {_AGAIN}.") from None
+    if sealed != _digest(text, _weights_digest(state)):
         raise UserError(f"{folder} is corrupt: its content does not match its SHA-256; take it from its source again.")
+    build(Manifest, manifest, str(path))
     instruments = tuple(Instrument(**i) for i in manifest.pop("instruments"))
     manifest["columns"] = tuple(manifest["columns"])
     return Checkpoint(**manifest, instruments=instruments, state=state)
 
 
+def _read_manifest(path: Path) -> Any:
+    if path.stat().st_size > _MANIFEST_BYTES:
+        raise UserError(f"{path} is larger than any checkpoint's ({_MANIFEST_BYTES >> 20} MiB); {_AGAIN}.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is corrupt: it is not JSON; take the checkpoint from its source again.") from None
+
+
 def _read_weights(path: Path) -> State:
     if not path.exists():
         return {}
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
+    state: State = {}
     try:
-        return dict(load_file(path))
-    except SafetensorError:
-        raise UserError(f"{path} is corrupt or truncated; take the checkpoint from its source again.") from None
+        with safe_open(path, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118
+                kind = file.get_slice(name).get_dtype()
+                if kind not in _KINDS:
+                    raise UserError(f"{path}: weight {name!r} is of type {kind}, which no agent has; {_AGAIN}.")
+                state[name] = file.get_tensor(name)
+    except (SafetensorError, OSError):
+        raise UserError(f"{path} is corrupt or truncated; {_AGAIN}.") from None
+    check_finite(state, str(path))
+    return state
+
+
+def check_finite(state: Mapping[str, NDArray[Any]], where: str) -> None:
+    """Refuse weights with a NaN or an infinity: a policy of such ones asks for nothing, and says nothing.
+
+    Raises
+    ------
+    UserError
+        Naming the first such array.
+    """
+    for name in sorted(state):
+        if state[name].dtype.kind == "f" and not np.isfinite(state[name]).all():
+            raise UserError(f"{where}: weight {name!r} has a number that is not finite; train the agent again.")
 
 
 def _weights_digest(state: Mapping[str, NDArray[Any]]) -> str:
@@ -167,5 +213,5 @@ def _weights_digest(state: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _digest(manifest: Mapping[str, Any], weights: str) -> str:
-    return hashlib.sha256((canonical(manifest) + weights).encode()).hexdigest()
+def _digest(manifest: str, weights: str) -> str:
+    return hashlib.sha256((manifest + weights).encode()).hexdigest()

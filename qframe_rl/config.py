@@ -10,6 +10,9 @@ from typing import Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
+_QUOTED = 200
+"""Most characters of a wrong value that a sentence quotes."""
+
 
 class UserError(ValueError):
     """A mistake that the user can mend: its text is one sentence that names the place and the mend."""
@@ -153,7 +156,16 @@ def _sentence(error: ValidationError, model: type[Base], where: str) -> str:
         unknown = str(first["loc"][-1])
         known = _fields_at(model, first["loc"][:-1])
         return f"{where}: unknown key {field!r}{nearest(unknown, known)}"
-    return f"{where}: {field + ': ' if field else ''}{first['msg']} (got {first['input']!r})."
+    return f"{where}: {field + ': ' if field else ''}{first['msg']} (got {shortened(first['input'])})."
+
+
+def shortened(value: object) -> str:
+    """How a value is quoted in a sentence: a long one by its beginning alone."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of too many digits"
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."
 
 
 def _fields_at(model: type[Base], path: tuple[int | str, ...]) -> list[str]:

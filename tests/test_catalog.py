@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -24,11 +25,17 @@ def test_ids_state_the_version() -> None:
     assert catalog.env_id("spot") == "QFrame/Spot-v1"
 
 
-def test_another_packages_folder_of_the_same_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    stranger = types.ModuleType("agents.flat")
-    stranger.__file__ = "/elsewhere/agents/flat.py"
-    monkeypatch.setitem(sys.modules, "agents.flat", stranger)
-    with pytest.raises(UserError, match="is not QFrame RL's"):
+@pytest.mark.parametrize("package", [True, False])
+def test_another_package_of_the_same_name_is_refused(
+    package: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = types.ModuleType("agents")
+    if package:
+        stranger.__path__ = [str(tmp_path)]
+    else:
+        stranger.__file__ = str(tmp_path / "agents.py")
+    monkeypatch.setitem(sys.modules, "agents", stranger)
+    with pytest.raises(UserError, match=f"at {tmp_path}.* is not QFrame RL's"):
         catalog.load("agents", "flat")
 
 

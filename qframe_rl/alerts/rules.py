@@ -54,7 +54,7 @@ class Alerts:
         self._config, self._name, self._symbols = config, name, symbols
         self._say, self._drift, self._late, self._ends = say, drift, late, ends
         self._lacking = [0] * len(symbols)
-        self._intents: dict[str, tuple[str, float]] = {}
+        self._intents: dict[str, tuple[str, str]] = {}
         self._time = 0
         self._peak = self._day_equity = 0.0
         self._day, self._trades, self._fees = -1, 0, 0.0
@@ -108,14 +108,34 @@ class Alerts:
             self._summary(time, equity)
 
     def recorded(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Say that an order did not go out, when its outcome is put on record: refused, or never arrived."""
+        """Say, when it is put on record, that an order did not go out, and what an exchange does not answer."""
         if kind == "intent":
-            self._intents = {payload["name"]: (payload["symbol"], payload["quantity"])}
-        if kind == "outcome" and payload["status"] != "accepted":
-            symbol, quantity = self._intents.get(payload["name"], (f"name {payload['name']}", 0.0))
-            amount = f"{quantity:+g} " if quantity else ""
-            text = f"the order for {amount}{symbol} was not taken ({payload['status']}): {payload.get('why')}"
-            self.tell(self._time, f"not taken {symbol}", text)
+            amount = f"{payload['quantity']:+g} {payload['symbol']}"
+            self._intents[payload["name"]] = payload["symbol"], f"the order for {amount}"
+        if kind in ("outcome", "resolved"):
+            self._outcome(payload)
+        if kind == "cancelled" and payload.get("left"):
+            left = ", ".join(payload["left"])
+            self.tell(self._time, "not cancelled", f"orders of {left} are not cancelled yet; they are tried again")
+        if kind == "held" and payload["position"] is None:
+            why = f"what is held is not shown ({payload['why']}); what was known is closed, and the rest when it is"
+            self.tell(self._time, "not shown", why)
+        if kind == "lost":
+            why = f"the account is not shown ({payload['why']}); no bar is settled until it is, commands are obeyed"
+            self.tell(self._time, "not shown", why)
+
+    def _outcome(self, said: Mapping[str, Any]) -> None:
+        name, status = said["name"], said["status"]
+        symbol, order = self._intents.get(name, (f"name {name}", f"the order for name {name}"))
+        if status == "unknown":
+            text = (
+                f"it is not known whether {order} arrived ({said.get('why')}); it is looked for, and all else goes on"
+            )
+            self.tell(self._time, f"unknown {symbol}", text)
+            return
+        self._intents.pop(name, None)
+        if status != "accepted":
+            self.tell(self._time, f"not taken {symbol}", f"{order} was not taken ({status}): {said.get('why')}")
 
     def _markets(self, view: View) -> None:
         """Say which markets are gone, or about to be."""

@@ -141,7 +141,9 @@ class CcxtFeed:
         self._closed = 0
         self._resumed = False
         self.idle: Callable[[], None] = lambda: None
-        """Called every second while the feed waits."""
+        """Called twice a second while the feed waits for its next bar."""
+        self.hear: Callable[[], None] = lambda: None
+        """Called several times a second while it waits for an answer."""
 
     def _wake(self) -> threading.Event | None:
         return self.streams.wake if self.streams is not None else None
@@ -191,6 +193,8 @@ class CcxtFeed:
     def __iter__(self) -> Iterator[Bar]:
         if self.streams is not None:
             self.streams.start()
+        for line in self._lines:
+            line.exchange.hear = lambda: self.hear()
         try:
             yield from self._missed() if self._resumed else self._warm_up()
             for line in self._lines:

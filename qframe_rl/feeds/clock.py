@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from qframe_rl.feeds.exchange import Exchange, Stopped
-from qframe_rl.types import SECOND
+from qframe_rl.feeds.task import Reckoned
 
-_LOOK_S = 1.0
-"""Longest time between two looks at whether the feed is stopped."""
+_LOOK_S = 0.5
+"""Longest time between two looks at whether the feed is stopped, and at what its operator says."""
 
 
 class Clock(Protocol):
@@ -36,7 +36,7 @@ class LiveClock:
     wake
         Ends a wait early.
     idle
-        Called every second of a wait.
+        Called twice a second of a wait.
     """
 
     def __init__(
@@ -48,14 +48,11 @@ class LiveClock:
     ):
         self._exchange, self._speed, self._idle = exchange, speed, idle
         self._wake = wake or threading.Event()
-        self._set: tuple[int, int] | None = None
+        self._clock = Reckoned(exchange.measured, exchange.glanced, max(1.0, 600.0 / speed), speed)
 
     def now(self) -> int:
         """Exchange time, ns UTC."""
-        ticks = time.monotonic_ns()
-        if self._set is None or ticks - self._set[0] > max(SECOND, int(600 * SECOND / self._speed)):
-            self._set = self._exchange.measured()
-        return self._set[1] + int((time.monotonic_ns() - self._set[0]) * self._speed)
+        return self._clock.now()
 
     def wait(self, seconds: float) -> None:
         """Wait for so much exchange time, or until woken; raise `Stopped` as soon as the feed is stopped."""

@@ -17,7 +17,8 @@ from qframe_rl.feeds.listing import Listing, base_exchange
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.presets import preset
 from qframe_rl.feeds.store import Environment
-from qframe_rl.types import CLOSE, HIGH, LOW, MINUTE, VOLUME, Float, Instrument, iso
+from qframe_rl.feeds.task import LOOK_S, Reckoned, answered
+from qframe_rl.types import CLOSE, HIGH, LOW, VOLUME, Float, Instrument, iso
 
 T = TypeVar("T")
 Note = Callable[[str], None]
@@ -74,7 +75,9 @@ class Exchange:
         self.stopped = stopped or threading.Event()
         self._pause_s = pause_s
         self.note: Note = note or (lambda text: None)
-        self._clock: tuple[int, int] | None = None
+        self.hear: Callable[[], None] | None = None
+        """Called several times a second while an answer, or the next attempt, is waited for; None = nobody listens."""
+        self._clock = Reckoned(self.measured, self.glanced, 600.0)
         self.retry(self._load_markets)
 
     def _load_markets(self) -> None:
@@ -98,7 +101,7 @@ class Exchange:
         failures = 0
         while True:
             try:
-                return request()
+                return request() if self.hear is None else answered(request, self._hear)
             except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
                 # The last three are what CCXT's parsers raise on well-formed JSON of another shape.
                 failures += 1
@@ -122,30 +125,49 @@ class Exchange:
 
     def wait(self, seconds: float) -> None:
         """Wait, or raise `Stopped` as soon as the user wants to stop."""
-        if self.stopped.wait(max(0.0, seconds)):
+        end = time.monotonic() + seconds
+        while True:
+            left = max(0.0, end - time.monotonic())
+            if self.stopped.wait(left if self.hear is None else min(left, LOOK_S)):
+                raise Stopped
+            if self.hear is not None:
+                self.hear()
+            if time.monotonic() >= end:
+                return
+
+    def _hear(self) -> None:
+        if self.stopped.is_set():
             raise Stopped
+        if self.hear is not None:
+            self.hear()
 
     def now(self) -> int:
         """Time by the exchange's clock, ns UTC; by the local one if it has none to ask."""
-        ticks = time.monotonic_ns()
-        if self._clock is None or ticks - self._clock[0] > 10 * MINUTE:
-            self._clock = self.measured()
-        return self._clock[1] + time.monotonic_ns() - self._clock[0]
+        return self._clock.now()
 
     def measured(self) -> tuple[int, int]:
-        """Monotonic and exchange time of one instant."""
+        """Monotonic and exchange time of one instant, asked for until there is an answer."""
+        return self.retry(self._measure)
+
+    def glanced(self) -> tuple[int, int] | None:
+        """The same, asked for once; None if there is no answer."""
+        import ccxt
+
+        try:
+            return self._measure()
+        except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
+            self.note(f"{self.name}: its clock was not told, {_short(error)}")
+            return None
+
+    def _measure(self) -> tuple[int, int]:
         if not self.client.has.get("fetchTime"):
             return time.monotonic_ns(), time.time_ns()
-
-        def request() -> tuple[int, int]:
-            stated = self.client.fetch_time()
-            if not isinstance(stated, int) or stated <= 0:
-                raise _bad("no time")
-            # Paired with the moment of arrival, the clock lags by the way back and never runs ahead: an open candle
-            # must not look closed.
-            return time.monotonic_ns(), stated * MS
-
-        return self.retry(request)
+        stated = self.client.fetch_time()
+        if not isinstance(stated, int) or stated <= 0:
+            raise _bad("no time")
+        # Paired with the moment of arrival, the clock lags by the way back and never runs ahead: an open candle must
+        # not look closed.
+        return time.monotonic_ns(), stated * MS
 
     def _wait_after(self, error: Exception, failures: int) -> None:
         import ccxt

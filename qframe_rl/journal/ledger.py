@@ -110,6 +110,39 @@ class Ledger:
             raise self._differs(kind, {})
         return self._repeat()
 
+    def awaited(self, kind: str, attempt: Callable[[], Plain | None], hear: Callable[[], None]) -> Plain:
+        """What came from outside after a wait, in which other things may have come: they are on record before it.
+
+        Parameters
+        ----------
+        kind
+            Of the event.
+        attempt
+            Waits a moment for it; None if it is not there yet.
+        hear
+            Takes what else comes, from the record or from the world, and does what follows from it.
+
+        Raises
+        ------
+        Differs
+            If the record has something here that ``hear`` does not take either.
+        RecordEnds
+            If the record has ended and nothing may be appended.
+        """
+        while self._next is not None:
+            if self._next.kind == kind:
+                return self._repeat()
+            here = self._next.seq
+            hear()
+            if self._next is not None and self._next.seq == here:
+                raise self._differs(kind, {})
+        self._must_write()
+        while True:
+            said = attempt()
+            if said is not None:
+                return self._written(kind, said)
+            hear()
+
     def inputs(self, kinds: frozenset[str], source: Callable[[], Sequence[Input]]) -> list[Input]:
         """Whatever came from outside at this point: any number of events of some kinds, perhaps none.
 

@@ -8,7 +8,7 @@ from typing import Any
 from qframe_rl.rehearsal.decimals import short
 from qframe_rl.rehearsal.margin import MarginWallet
 from qframe_rl.rehearsal.market import SPOT
-from qframe_rl.rehearsal.order import Algo, Order, Trade
+from qframe_rl.rehearsal.order import Algo, Order, Pair, Trade
 from qframe_rl.rehearsal.spot import SpotWallet
 
 
@@ -30,6 +30,7 @@ class Account:
         self.orders: dict[str, dict[int, Order]] = {"spot": {}, "usdm": {}}
         self.trades: dict[str, list[Trade]] = {"spot": [], "usdm": []}
         self.algos: dict[int, Algo] = {}
+        self.pairs: dict[int, Pair] = {}
         self._open: dict[str, dict[int, Order]] = {"spot": {}, "usdm": {}}
         self._by_client: dict[tuple[str, str, str], Order] = {}
 
@@ -43,6 +44,11 @@ class Account:
         self.orders[wire][order.id] = order
         self._open[wire][order.id] = order
         self._by_client[wire, order.market.id, order.client_id] = order
+
+    def rename(self, order: Order, client_id: str) -> None:
+        """Let an order go on under another client order id; it is still found by the old one."""
+        order.client_id = client_id
+        self._by_client[order.market.wire, order.market.id, client_id] = order
 
     def settle(self, order: Order) -> None:
         """Forget that an order was open."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from qframe_rl.rehearsal.market import SPOT
 
 
@@ -14,11 +17,18 @@ class Refused(Exception):
         As on the wire.
     status
         HTTP status.
+    data
+        What the answer says beside them.
     """
 
-    def __init__(self, code: int, message: str, status: int = 400):
+    def __init__(self, code: int, message: str, status: int = 400, data: Mapping[str, Any] | None = None):
         super().__init__(f"{code} {message}")
-        self.code, self.message, self.status = code, message, status
+        self.code, self.message, self.status, self.data = code, message, status, data
+
+    def body(self) -> dict[str, Any]:
+        """The answer."""
+        plain: dict[str, Any] = {"code": self.code, "msg": self.message}
+        return plain if self.data is None else plain | {"data": self.data}
 
 
 def malformed(name: str) -> Refused:

@@ -136,13 +136,17 @@ class MarginWallet:
         asset = order.market.quote
         if more > 0 and more + money(size * order.market.taker) > self.available(asset):
             raise insufficient(USDM)
-        if order.limit is not None:
-            self._reserve(order, money(order.quantity * order.limit))
+        self.keep(order)
+
+    def keep(self, order: Order) -> None:
+        """Count the rest of an order with a price for the initial margin."""
+        if order.limit is not None and not order.reduce_only:
+            self._reserve(order, money(order.remaining * order.limit))
 
     def _value(self, order: Order, taking: Sequence[Level]) -> Decimal:
         """Quote currency that an order is worth: a market order what it takes, a limit order its limit."""
         if order.limit is not None:
-            return money(order.quantity * order.limit)
+            return money(order.remaining * order.limit)
         return sum((money(level.price * level.quantity) for level in taking), ZERO)
 
     def _reserve(self, order: Order, amount: Decimal) -> None:

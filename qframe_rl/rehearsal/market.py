@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TypedDict
@@ -18,6 +18,7 @@ from qframe_rl.types import CLOSE, OPEN, RELISTED, VOLUME, Float, History, Instr
 
 MS = 1_000_000
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 FUNDING_MS = 8 * HOUR_MS
 Wire = str
 SPOT, USDM = "spot", "usdm"
@@ -132,6 +133,20 @@ def joined(panels: Sequence[tuple[Market, ...]]) -> tuple[Market, ...]:
             raise UserError(f"{market.symbol} is listed twice; one exchange has one {market.id} on {market.wire}.")
         names.add((market.wire, market.id))
     return markets
+
+
+def present(markets: Sequence[Market], start_ms: int, now_ms: int) -> tuple[Market, ...]:
+    """Markets whose tape is shifted so that what was at ``start_ms``, or less than a day later, is at ``now_ms``.
+
+    It is shifted by whole days, of bars that are longer by whole bars, so that candles and settlements stay where they
+    are in the day.
+    """
+    step = max(DAY_MS, *(market.bar_ms for market in markets))
+    by = (now_ms - start_ms) // step * step
+    return tuple(
+        replace(market, opens=market.opens + by, stamps=market.stamps + by, mark_opens=market.mark_opens + by)
+        for market in markets
+    )
 
 
 def _market(

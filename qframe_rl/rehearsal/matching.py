@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
-from qframe_rl.rehearsal import errors
+from qframe_rl.rehearsal import errors, pairs
 from qframe_rl.rehearsal.book import BUY, SELL, Level, Terms, levels
 from qframe_rl.rehearsal.config import RehearsalConfig
 from qframe_rl.rehearsal.decimals import ZERO, exact, floored, money
@@ -99,7 +99,7 @@ class Engine:
         if self.row < 0 or self.halted:
             raise errors.closed(self.market.wire)
         wallet = order.account.wallet(self.market.wire)
-        taking = list(self._matches(order))
+        taking = list(self.matches(order))
         if order.quantity <= 0:
             raise errors.Refused(-1013, "Filter failure: LOT_SIZE")
         if order.post_only and taking:
@@ -112,12 +112,13 @@ class Engine:
             )
         wallet.admit(order, [Level(o.price, o.quantity) for o in taking])
         self.accept(order)
-        self._execute(order, taking)
+        self.execute(order, taking)
 
     def accept(self, order: Order) -> None:
         """Give an order its number and tell of it."""
         order.id = self.register.order_number()
         order.created = order.updated = self.register.now
+        order.turn = order.id
         order.account.add(order)
         self.register.tell(NEW, order.account, self.market, order)
 
@@ -150,17 +151,19 @@ class Engine:
 
     def fire(self, order: Order) -> None:
         """Match an order of the spot wire whose trigger price was met."""
+        if not pairs.goes_on(self, order):
+            return
         wallet = order.account.wallet(self.market.wire)
         wallet.release(order)
         order.stop = None
-        taking = list(self._matches(order))
+        taking = list(self.matches(order))
         try:
             wallet.admit(order, [Level(o.price, o.quantity) for o in taking])
         except errors.Refused:
             self.close(order, EXPIRED)
             return
         self.register.tell(NEW, order.account, self.market, order)
-        self._execute(order, taking)
+        self.execute(order, taking)
 
     def cancel(self, order: Order) -> None:
         """Take an order out.
@@ -184,6 +187,7 @@ class Engine:
         order.account.wallet(self.market.wire).release(order)
         order.account.settle(order)
         self.register.tell(what or status, order.account, self.market, order)
+        pairs.ended(self, order)
 
     def offers(self, side: str) -> list[Level]:
         """Depth that an order of ``side`` meets: the synthetic book and the resting orders, the best first."""
@@ -259,7 +263,7 @@ class Engine:
             return order.remaining
         return min(order.remaining, max(floored(order.quantity * self.ration, self.market.lot), self.market.lot))
 
-    def _execute(self, order: Order, taking: list[Offer]) -> None:
+    def execute(self, order: Order, taking: list[Offer]) -> None:
         """Fill an accepted order with what it takes; let the rest rest or expire."""
         whole = order.tif != "FOK" or _sum(taking) >= order.quantity
         for offer in taking if whole else ():
@@ -280,9 +284,13 @@ class Engine:
         if order.limit is None or order.tif in ("IOC", "FOK"):
             self.close(order, EXPIRED)
         else:
-            insort(self.sides[order.side], order, key=_rank)
+            self.rest(order)
 
-    def _matches(self, order: Order) -> Iterator[Offer]:
+    def rest(self, order: Order) -> None:
+        """Let an order wait for the price, behind those of its price that were there before."""
+        insort(self.sides[order.side], order, key=_rank)
+
+    def matches(self, order: Order) -> Iterator[Offer]:
         """What an order would take, the best first; its own account's orders are met with quantity 0."""
         left = self._wanted(order)
         for offer in self._line(order, left):
@@ -344,6 +352,8 @@ class Engine:
 
     def _fill(self, order: Order, price: Decimal, quantity: Decimal, maker: bool) -> None:
         """Fill a part of an order and tell of it."""
+        if not pairs.goes_on(self, order):
+            return
         if order.reduce_only:
             quantity = min(quantity, abs(order.account.margin.position(self.market).amount))
             if quantity <= 0:
@@ -357,6 +367,8 @@ class Engine:
         trade = Trade(number, order, self.register.now, price, quantity, quote, fee, asset, maker, realized)
         self._book(order, trade)
         self.register.tell("TRADE", order.account, self.market, order, trade)
+        if not order.is_open:
+            pairs.ended(self, order)
 
     def _book(self, order: Order, trade: Trade) -> None:
         """Write a fill into its order."""
@@ -375,7 +387,7 @@ class Engine:
 
 def _rank(order: Order) -> tuple[Decimal, int]:
     assert order.limit is not None
-    return (-order.limit if order.buys else order.limit, order.id)
+    return (-order.limit if order.buys else order.limit, order.turn)
 
 
 def _sum(offers: list[Offer]) -> Decimal:

@@ -66,7 +66,11 @@ class Order:
     reduce_only: bool = False
     close_position: bool = False
     original_type: str = ""
+    pair: Pair | None = None
+    """The other order that goes as soon as one of the two fills."""
     id: int = 0
+    turn: int = 0
+    """Place among the orders of its price; the lower is older."""
     status: str = NEW
     created: int = 0
     updated: int = 0
@@ -76,6 +80,7 @@ class Order:
     held: Decimal = ZERO
     """What a wallet keeps back for it: quote currency of a buy, coins of a sale; spot only."""
     trades: list[Trade] = field(default_factory=list)
+    amendments: list[Amendment] = field(default_factory=list)
 
     @property
     def remaining(self) -> Decimal:
@@ -105,6 +110,37 @@ class Order:
 
 
 @dataclass(eq=False, slots=True)
+class Pair:
+    """Two orders of which one cancels the other."""
+
+    orders: tuple[Order, Order]
+    id: int
+    client_id: str
+    created: int
+    begun: Order | None = None
+    """The one that fills, or waits for it alone."""
+    updated: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether one of them can still fill."""
+        return any(order.is_open for order in self.orders)
+
+
+class Amendment(NamedTuple):
+    """A change of an order that went on."""
+
+    id: int
+    time: int
+    price: tuple[Decimal, Decimal]
+    """Before and after."""
+    quantity: tuple[Decimal, Decimal]
+    """Before and after."""
+    names: tuple[str, str]
+    """Client order id before and after."""
+
+
+@dataclass(eq=False, slots=True)
 class Algo:
     """A conditional order of the futures wire: it becomes an `Order` once its trigger price is met."""
 
@@ -126,13 +162,14 @@ class Happening(NamedTuple):
     number: int
     time: int
     what: str
-    """``NEW``, ``TRADE``, ``CANCELED``, ``EXPIRED``, ``TRADE_PREVENTION``, ``ALGO``, ``FUNDING``,
-    ``LEVERAGE``, ``LIQUIDATION`` or ``DELISTED``."""
+    """``NEW``, ``TRADE``, ``CANCELED``, ``EXPIRED``, ``TRADE_PREVENTION``, ``AMENDED``, ``PAIR``, ``ALGO``,
+    ``FUNDING``, ``LEVERAGE``, ``LIQUIDATION`` or ``DELISTED``."""
     account: Account
     market: Market
     order: Order | None = None
     trade: Trade | None = None
     algo: Algo | None = None
+    pair: Pair | None = None
     amount: Decimal = ZERO
 
 
@@ -174,10 +211,11 @@ class Register:
         order: Order | None = None,
         trade: Trade | None = None,
         algo: Algo | None = None,
+        pair: Pair | None = None,
         amount: Decimal = ZERO,
     ) -> None:
         """Write a line and tell the listeners."""
-        happening = Happening(len(self.log) + 1, self.now, what, account, market, order, trade, algo, amount)
+        happening = Happening(len(self.log) + 1, self.now, what, account, market, order, trade, algo, pair, amount)
         line = _line(happening)
         self.log.append(line)
         self._digest.update(json.dumps(line).encode())
@@ -204,6 +242,8 @@ def _line(happening: Happening) -> dict[str, Any]:
         line |= {"fee": short(trade.fee), "fee_asset": trade.fee_asset, "realized": short(trade.realized)}
     if algo is not None:
         line |= {"algo": algo.id, "algo_status": algo.status}
+    if happening.pair is not None:
+        line |= {"pair": happening.pair.id, "open": happening.pair.is_open}
     if happening.amount:
         line["amount"] = short(happening.amount)
     return line

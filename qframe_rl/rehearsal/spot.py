@@ -38,17 +38,25 @@ class SpotWallet:
         """
         asset = order.market.quote if order.buys else order.market.base
         at = order.limit if order.limit is not None else order.stop
-        if not order.buys:
-            need = order.quantity
-        elif at is not None:
-            need = money(order.quantity * at)
-        else:
+        if order.buys and at is None:
             need = sum((money(level.price * level.quantity) for level in taking), ZERO)
+        else:
+            need = self.need(order)
         if self.free[asset] < need:
             raise insufficient(SPOT)
         order.held = need
         self.free[asset] -= need
         self.locked[asset] += need
+
+    def need(self, order: Order) -> Decimal:
+        """What the rest of an order with a price takes: quote currency of a purchase, coins of a sale."""
+        at = order.limit if order.limit is not None else order.stop
+        return order.remaining if not order.buys else money(order.remaining * (at or ZERO))
+
+    def lessen(self, order: Order) -> None:
+        """Give back what an order that was made smaller needs no more."""
+        asset = order.market.quote if order.buys else order.market.base
+        self._free(order, asset, order.held - self.need(order))
 
     def fill(self, order: Order, price: Decimal, quantity: Decimal, rate: Decimal) -> tuple[Decimal, str, Decimal]:
         """Exchange coins; return the fee, its asset and the realised profit, which spot has not."""

@@ -108,11 +108,11 @@ def config_of(checkpoint: Checkpoint) -> Base:
     Raises
     ------
     UserError
-        If the agent of that name has no such parameters, or lies outside the catalogue.
+        If the agent of that name has no such parameters, or if it, its market, or what they are made of lies outside
+        the catalogue.
     """
+    checkpoint.check_names()
     name = checkpoint.agent["name"]
-    if "." in name:
-        raise UserError(f"the checkpoint's agent {name!r} lies outside the catalogue and is not imported.")
     model: type[Base] = catalog.load("agents", name).Config
     try:
         return build(model, checkpoint.agent["params"], f"checkpoint of agent {name}")
@@ -150,10 +150,6 @@ def deployed(
         If the data do not fit, if a name is not in the catalogue, or if the weights do not fit the agent.
     """
     config = config_of(checkpoint)
-    if "." in checkpoint.env["name"]:
-        raise UserError(
-            f"the checkpoint's env {checkpoint.env['name']!r} lies outside the catalogue and is not imported."
-        )
     checkpoint.check_fits(instruments, columns, bar_ns, origin)
     market = make_market(Ref(**checkpoint.env), instruments, columns, bar_ns)
     market = replace(market, interface=interface_from(checkpoint.interface))

@@ -3,6 +3,9 @@
 Nothing is settled here. After each bar what still rests is cancelled, new trades are read and counted by their id, and
 wallet and positions are read until two readings in a row agree: an answer that is empty by mistake looks like a flat
 account. Positions that the trades do not explain are trouble, which halts trading.
+
+Requests run in threads of their own. Whatever is waited for, `ExchangeVenue.hear` is called meanwhile, and what the
+operator then asks for is begun at once: for every market that answers, whatever the others do.
 """
 
 from __future__ import annotations
@@ -10,26 +13,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from qframe_rl.config import Unavailable, UserError
+from qframe_rl.feeds.task import Task
 from qframe_rl.journal.codec import Plain, packed, unpacked
-from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.types import CLOSE, PER_INSTRUMENT, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.gate import Gate, Intent
-from qframe_rl.venues.resting import call_off, fired, resting
+from qframe_rl.venues.reading import Known, Reader
+from qframe_rl.venues.resting import Ours
+from qframe_rl.venues.sweep import AT_ONCE_S, FAILURES, Again, Sweeper
+from qframe_rl.venues.timely import Asking, Timekeeper, unclear
 
-T = TypeVar("T")
-_LONGEST_PAUSE_S = 30.0
 _MS = 1_000_000
-_SPAN_MS = 6 * 86_400_000
-"""One request for trades reaches no further: Binance lists seven days at a time."""
 _OVERLAP_MS = 600_000
 _KEPT = 5000
 """Orders, and trades, that are remembered: many times those of the time that is read again."""
 _ULP = 1e-9
+_LOOK_S = 0.05
+"""How long the account is waited for before the operator is heard again, seconds."""
+_LOST_S = 3.0
+"""How long the account is not shown before that is said, seconds."""
 
 
 class ExchangeVenue:
@@ -48,7 +54,7 @@ class ExchangeVenue:
     bar_ns
         An order that could not be sent within half a bar after its decision is not sent at all.
     now
-        The exchange's clock, ns UTC.
+        The exchange's clock, ns UTC; it must not wait.
     patience_s
         How long the account is asked for before giving up, seconds.
     note
@@ -72,24 +78,39 @@ class ExchangeVenue:
         patience_s: float = 3600.0,
         note: Callable[[str], None] = lambda text: None,
     ):
-        self._quote = _one_quote(instruments)
+        self._reader = Reader(client, instruments, now)
         self._client, self._gate, self._ledger = client, gate, ledger
         self._instruments, self._bar_ns, self._now = instruments, bar_ns, now
+        self._symbols = [i.symbol for i in instruments]
         self._patience_s, self._note = patience_s, note
+        self._time_kept = Timekeeper(client, note=note)
         n = len(instruments)
         self.account = Account(np.zeros(()), np.zeros(n), np.full(n, np.nan))
         self.terminated = False
         self.trouble: tuple[str, ...] = ()
         """What the last reading could not explain."""
+        self.hear: Callable[[], None] = lambda: None
         self._n_orders = 0
         self._names: dict[str, int] = {}
         self._waiting: dict[str, int] = {}
         """Ids of conditional orders that an exchange keeps apart, as long as it is not known what became of them."""
         self._ordered = np.zeros(n)
+        self._owed = np.zeros(n)
+        """Base units that came while an order was unknown, and whose trades are still to be counted."""
         self._seen: dict[str, None] = {}
         self._since_ms = 0
         self._time = -1
         self._began = False
+        self._left: dict[str, bool] = {}
+        """Markets whose orders could not be cancelled; whether those that only reduce may stay."""
+        self._unfinished = self._unseen = False
+        """Whether part of a close did not go out; whether it went by what we know, not by what the exchange says."""
+        # The rest belongs to this process alone.
+        self._sweeper, self._again = Sweeper(self._clearing, note), Again()
+        self._acts = 0
+        """How often anything was sent or cancelled: an account that was read meanwhile is read again."""
+        self._reading: _Reading | None = None
+        self._lost_since = 0.0
 
     def carried(self) -> Plain:
         """What is known of account, orders and trades between two bars, as JSON."""
@@ -97,7 +118,8 @@ class ExchangeVenue:
             "account": [packed(field) for field in self.account], "terminated": self.terminated,
             "trouble": list(self.trouble), "orders": self._n_orders,
             "names": list(self._names.items()), "waiting": list(self._waiting.items()), "seen": list(self._seen),
-            "since_ms": self._since_ms, "time": self._time, "began": self._began,
+            "since_ms": self._since_ms, "time": self._time, "began": self._began, "unknown": self._gate.carried(),
+            "owed": packed(self._owed), "left": self._left, "unfinished": [self._unfinished, self._unseen],
         }  # fmt: skip
 
     def carry(self, memory: Plain) -> None:
@@ -105,57 +127,89 @@ class ExchangeVenue:
         self.account, self.terminated = Account(*map(unpacked, memory["account"])), memory["terminated"]
         self.trouble, self._n_orders = tuple(memory["trouble"]), memory["orders"]
         self._names, self._seen = dict(memory["names"]), dict.fromkeys(memory["seen"])
-        self._waiting = dict(memory["waiting"])
+        self._waiting, self._left = dict(memory["waiting"]), dict(memory["left"])
         self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
+        self._gate.carry(memory["unknown"])
+        self._owed, (self._unfinished, self._unseen) = unpacked(memory["owed"]), memory["unfinished"]
 
     def submit(self, orders: Orders) -> None:
-        """Send orders, one after the other; each is on record before it is sent, and its outcome after."""
-        self._send(orders, self.account.position, self._in_time)
+        """Send orders; each is on record before it is sent, and its outcome after.
+
+        Nothing is sent for a market in which it is not known what became of an earlier order.
+        """
+        doubtful = self._doubtful()
+        if self._ledger.writing and orders.quantity[doubtful].any():
+            held_up = ", ".join(s for s, doubt in zip(self._symbols, doubtful, strict=True) if doubt)
+            self._note(f"{held_up}: no order goes out until it is known what became of the last one")
+        self._send(orders, self.account.position, self._in_time, ~doubtful)
 
     def close(self, orders: Orders, position: Float) -> None:
-        """Send orders that close ``position``, (A,) base units: for these it is never too late."""
-        self._send(orders, position, lambda: True)
+        """Send orders that close ``position``, (A,) base units: for these it is never too late.
+
+        One that closes already, though its answer was lost, is not followed by another before that is found out.
+        """
+        unknown = [one.intent for one in self._gate.unknown.values()]
+        closing = {one.symbol for one in unknown if one.quantity * position[self._symbols.index(one.symbol)] < 0.0}
+        outcomes = self._send(orders, position, lambda: True, np.array([s not in closing for s in self._symbols]))
+        self._unfinished = self._unseen or any(said["status"] in ("refused", "never") for said in outcomes)
+        self._unseen = False
+        if not self._unfinished:
+            self._again.done("close")
+
+    def cancel(self, opening: bool = False) -> None:
+        """Cancel every order of ours that rests, or, of ``opening``, every one that may open a position.
+
+        Where that is not done at once it is tried again, until it is: see `news`.
+        """
+        self._acts += 1
+
+        def source() -> Plain:
+            gone, left = self._sweeper.begin(dict.fromkeys(self._symbols, opening))
+            return {"orders": gone} | ({"left": left} if left else {})
+
+        said = self._ledger.take("cancelled", source)
+        self._left = dict.fromkeys(said.get("left", ()), opening)
 
     def held(self) -> Float:
-        """(A,) base units that the exchange says are held now."""
-        said = self._ledger.take("held", lambda: {"position": self._agreed()[1]})
-        return np.array(said["position"], dtype=np.float64)
+        """(A,) base units that the exchange says are held now; where it does not say, those that we know of."""
+        position = self._ledger.take("held", self._held_now)["position"]
+        self._unseen = position is None
+        return self.account.position + self._ordered if position is None else np.array(position, dtype=np.float64)
 
-    def _send(self, orders: Orders, position: Float, valid: Callable[[], bool]) -> None:
-        self._began = True
-        for a, instrument in enumerate(self._instruments):
-            quantity = float(orders.quantity[a])
-            if quantity == 0.0:
-                continue
-            held = float(position[a])
-            closes = instrument.kind == "perpetual" and quantity * held < 0.0 and abs(quantity) <= abs(held)
-            limit, stop = (None if np.isnan(p[a]) else float(p[a]) for p in (orders.limit, orders.stop))
-            intent = Intent(instrument.symbol, quantity, limit, stop, closes)
-            outcome = self._gate.place(self._n_orders, intent, valid=valid)
-            self._n_orders += 1
-            if outcome["status"] == "accepted":
-                self._ordered[a] += quantity
-                (self._waiting if outcome.get("apart") else self._names)[outcome["order"]] = a
-                if (limit, stop) != (None, None) and self._ledger.writing:
-                    self._arm(instrument.symbol)
-
-    def _arm(self, symbol: str) -> None:
-        """Set the exchange's dead man's switch, where CCXT has one: what rests is cancelled if we do not come back."""
-        import ccxt
-
-        countdown_ms = 2 * self._bar_ns // _MS
+    def _held_now(self) -> Plain:
+        task = Task(partial(self._reader.agreed, Asking(self._client, 0.0, self._note)))
+        if not task.wait(AT_ONCE_S):
+            return {"position": None, "why": "no answer"}
         try:
-            if self._client.has.get("cancelAllOrdersAfter"):
-                self._client.cancel_all_orders_after(countdown_ms)
-            elif self._client.id == "binanceusdm":
-                market = self._client.market(symbol)["id"]
-                self._client.fapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": countdown_ms})
-        except (ccxt.BaseError, LookupError, TypeError) as error:
-            self._note(f"the dead man's switch of {symbol} could not be set: {type(error).__name__}")
+            return {"position": task.result()[1]}
+        except FAILURES as error:
+            return {"position": None, "why": str(error)}
 
-    def cancel(self) -> None:
-        """Cancel every order of ours that rests: the first thing that a kill switch does."""
-        self._ledger.take("cancelled", self._cancel_all)
+    def news(self) -> list[Input]:
+        """What became clear of orders, and what of a kill switch is done, or due again; nobody is waited for."""
+        self._time_kept.look()
+        found = [Input("resolved", said) for said in self._gate.look()]
+        for symbol, opening in self._left.items():
+            gone = self._sweeper.go_on(symbol, opening)
+            if gone is not None:
+                found.append(Input("swept", {"orders": gone, "market": symbol}))
+        if self._unfinished and self._again.due("close"):
+            found.append(Input("again", {"why": "something was not closed"}))
+        if self._reading is not None and 0.0 < self._lost_since < time.monotonic() - _LOST_S:
+            self._lost_since = 0.0
+            found.append(Input("lost", {"why": self._reading.asking.why or "no answer"}))
+        return found
+
+    def learn(self, kind: str, payload: Plain) -> bool:
+        """Take over what `news` said; return whether a kill switch has to act again."""
+        if kind == "resolved":
+            intent = self._gate.learn(payload)
+            if payload["status"] == "accepted":
+                self._accepted(self._symbols.index(intent.symbol), intent.quantity, payload)
+            return True
+        if kind == "swept":
+            self._left.pop(payload["market"], None)
+        return kind == "again"
 
     def advance(self, bar: Bar) -> Fills:
         """Read what became of the orders, and the account."""
@@ -165,17 +219,24 @@ class ExchangeVenue:
         if self._warms_up():
             self.account = self.account._replace(mark=mark)
             return Fills.none(len(mark))
-        said = self._ledger.take("exchange", self._read)
-        self._learn(said.get("fired", {}))
+        self._lost_since = time.monotonic()
+        said = self._ledger.awaited("exchange", self._read, self.hear)
+        self._reading, self._left = None, {}
+        self._fire(said.get("fired", {}))
+        doubtful = self._doubtful()
         fills = self._fills(said["trades"], said["funding"])
         before, after = self.account.position, np.array(said["position"], dtype=np.float64)
         if self._began:
-            self.trouble = self._unexplained(before + fills.quantity, after, said)
-            forced = np.where(self._off(before + fills.quantity, after), after - before - fills.quantity, 0.0)
+            expected = before + fills.quantity - np.where(doubtful, 0.0, self._owed)
+            self._owed = np.where(doubtful, self._owed + after - expected, 0.0)
+            off = self._off(expected, after) & ~doubtful
+            self.trouble = self._unexplained(expected, after, off, self._strange(said["trades"], doubtful))
+            forced = np.where(off, after - expected, 0.0)
             fills = fills._replace(forced=forced, forced_price=np.where(forced == 0.0, 0.0, mark))
         cash = np.array(said["cash"], dtype=np.float64)
-        # Read again a little of what was read before: a trade may be listed late, and counts once by its id.
-        self._since_ms = max(self._since_ms, bar.time // _MS - _OVERLAP_MS)
+        if not doubtful.any():
+            # Read again a little of what was read before: a trade may be listed late, and counts once by its id.
+            self._since_ms = max(self._since_ms, bar.time // _MS - _OVERLAP_MS)
         self.account = Account(cash, after, mark)
         self.terminated = self._began and float(self.account.equity) <= 0.0
         self._ordered = np.zeros_like(self._ordered)
@@ -195,27 +256,78 @@ class ExchangeVenue:
     def _in_time(self) -> bool:
         return self._now() - self._time <= self._bar_ns // 2
 
-    def _read(self) -> Plain:
-        """What the exchange says: trades since the last reading, funding, wallet and positions."""
-        self._cancel_all()
-        became = {number: self._asked(partial(fired, self._client, number, self._instruments[a].symbol))
-                  for number, a in self._waiting.items()}  # fmt: skip
-        trades: list[Plain] = []
-        funding: dict[str, list[Any]] = {}
-        for instrument in self._instruments if self._began else ():
-            symbol = instrument.symbol
-            for since in range(self._since_ms, self._now() // _MS, _SPAN_MS):
-                found = self._asked(partial(self._client.fetch_my_trades, symbol, since, 1000))
-                trades += [_trade(one) for one in found if str(one["id"]) not in self._seen]
-            if instrument.kind == "perpetual" and self._client.has.get("fetchFundingHistory"):
-                paid = self._asked(partial(self._client.fetch_funding_history, symbol, self._since_ms, 100))
-                new = [one for one in paid if str(one["id"]) not in self._seen]
-                funding |= {str(one["id"]): [symbol, -float(one["amount"])] for one in new}
-        cash, position = self._agreed()
-        said = {"trades": trades, "funding": funding, "cash": cash, "position": position}
-        return said | ({"fired": became} if became else {})
+    def _doubtful(self) -> Any:
+        """(A,) in which instruments it is not known what became of an order."""
+        symbols = {one.intent.symbol for one in self._gate.unknown.values()}
+        return np.array([symbol in symbols for symbol in self._symbols])
 
-    def _learn(self, became: dict[str, str | None]) -> None:
+    def _read(self) -> Plain | None:
+        """Read the account, in a thread; None while that goes on, or while an order is about to be found."""
+        if self._gate.young():
+            time.sleep(_LOOK_S)
+            return None
+        if self._reading is None or self._reading.acts != self._acts:
+            if self._reading is not None:
+                self._reading.asking.abandoned.set()
+            asking = Asking(self._client, self._patience_s, self._note)
+            known = Known(self._ours(), dict(self._waiting), frozenset(self._seen), self._since_ms, self._began)
+            self._reading = _Reading(self._acts, asking, Task(partial(self._reader.read, known, asking)))
+        return self._reading.task.result() if self._reading.task.wait(_LOOK_S) else None
+
+    def _send(self, orders: Orders, position: Float, valid: Callable[[], bool], where: Any) -> list[Plain]:
+        """Send orders where they may go: those that reduce first, for they bring the money for the others."""
+        self._began = True
+        self._acts += 1
+        outcomes: list[Plain] = []
+        for reducing in (True, False):
+            sent: dict[int, tuple[int, Intent]] = {}
+            for a in np.flatnonzero((orders.quantity != 0.0) & where).tolist():
+                intent = self._intent(a, orders, float(position[a]))
+                if (intent.quantity * position[a] < 0.0) == reducing:
+                    sent[self._n_orders] = a, intent
+                    self._n_orders += 1
+            if not sent:
+                continue
+            for number, outcome in self._gate.send({n: intent for n, (_, intent) in sent.items()}, valid).items():
+                a, intent = sent[number]
+                outcomes.append(outcome)
+                if outcome["status"] == "accepted":
+                    self._accepted(a, intent.quantity, outcome)
+                    if (intent.limit, intent.stop) != (None, None) and self._ledger.writing:
+                        Task(partial(self._arm, intent.symbol))
+        return outcomes
+
+    def _intent(self, a: int, orders: Orders, held: float) -> Intent:
+        quantity = float(orders.quantity[a])
+        closes = self._instruments[a].kind == "perpetual" and quantity * held < 0.0 and abs(quantity) <= abs(held)
+        limit, stop = (None if np.isnan(p[a]) else float(p[a]) for p in (orders.limit, orders.stop))
+        return Intent(self._symbols[a], quantity, limit, stop, closes)
+
+    def _accepted(self, a: int, quantity: float, outcome: Plain) -> None:
+        self._ordered[a] += quantity
+        (self._waiting if outcome.get("apart") else self._names)[outcome["order"]] = a
+
+    def _arm(self, symbol: str) -> None:
+        """Set the exchange's dead man's switch, where CCXT has one: what rests is cancelled if we do not come back."""
+        countdown_ms = 2 * self._bar_ns // _MS
+        try:
+            if self._client.has.get("cancelAllOrdersAfter"):
+                self._client.cancel_all_orders_after(countdown_ms)
+            elif self._client.id == "binanceusdm":
+                market = self._client.market(symbol)["id"]
+                self._client.fapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": countdown_ms})
+        except unclear() as error:
+            self._note(f"the dead man's switch of {symbol} could not be set: {type(error).__name__}")
+
+    def _ours(self) -> Ours:
+        return Ours(frozenset(self._names), frozenset(self._waiting), frozenset(self._gate.unknown))
+
+    def _clearing(self, symbol: str, opening: bool) -> Callable[[], list[str]]:
+        """How to cancel the orders of a market."""
+        held = float(self.account.position[self._symbols.index(symbol)]) if opening else None
+        return partial(self._reader.clear, symbol, self._ours(), Asking(self._client, 0.0, self._note), held)
+
+    def _fire(self, became: dict[str, str | None]) -> None:
         """Take over under which ids conditional orders went on, and forget those that never will."""
         for number, order in became.items():
             if order is None:
@@ -224,55 +336,16 @@ class ExchangeVenue:
             if order:
                 self._names[order] = a
 
-    def _agreed(self) -> tuple[float, list[float]]:
-        """Cash and positions, once two readings in a row are the same."""
-        last = self._asked(self._holdings)
-        while True:
-            time.sleep(0.05)
-            again = self._asked(self._holdings)
-            if again == last:
-                return again
-            last = again
-
-    def _holdings(self) -> tuple[float, list[float]]:
-        """Cash, and base units held; cash is such that with positions at their marks it comes to the equity."""
-        balance = self._client.fetch_balance()
-        wallet = _wallet(balance, self._quote)
-        if self._instruments[0].kind == "spot":
-            coins = (i.symbol.partition("/")[0] for i in self._instruments)
-            return wallet, [float((balance.get(coin) or {}).get("total") or 0.0) for coin in coins]
-        symbols = [i.symbol for i in self._instruments]
-        held = dict.fromkeys(symbols, 0.0)
-        for one in self._client.fetch_positions(symbols):
-            size = float(one["contracts"] or 0.0) * float(one["contractSize"] or 1.0)
-            size = -size if one["side"] == "short" else size
-            held[one["symbol"]] += size
-            wallet -= size * float(one["entryPrice"] or 0.0)
-        return wallet, [held[symbol] for symbol in symbols]
-
-    def _cancel_all(self) -> Plain:
-        """Cancel the orders of ours that rest."""
-        ours = [
-            order
-            for instrument in self._instruments
-            for order in self._asked(partial(resting, self._client, instrument.symbol))
-            if order.id in (self._waiting if order.apart else self._names)
-        ]
-        for order in ours:
-            self._asked(partial(call_off, self._client, order))
-        return {"orders": [order.id for order in ours]}
-
     def _fills(self, trades: list[Plain], funding: dict[str, list[Any]]) -> Fills:
         """Count new trades, each once, by instrument."""
         n = len(self._instruments)
         columns = np.zeros((n, len(PER_INSTRUMENT)))
         cost, gross = np.zeros(n), np.zeros(n)
-        symbols = [i.symbol for i in self._instruments]
         for one in trades:
             if one["id"] in self._seen or one["order"] not in self._names:
                 continue
             self._seen[one["id"]] = None
-            a = symbols.index(one["symbol"])
+            a = self._symbols.index(one["symbol"])
             columns[a, 0] += one["quantity"] - one["fee_base"]
             gross[a] += one["quantity"]
             # A fee in the coin is no part of the price: less of the coin came in.
@@ -280,7 +353,7 @@ class ExchangeVenue:
             columns[a, 2] += one["fee"]
         for number, (symbol, paid) in funding.items():
             self._seen[number] = None
-            columns[symbols.index(symbol), 5] += paid
+            columns[self._symbols.index(symbol), 5] += paid
         filled = columns[:, 0]
         columns[:, 1] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)
         columns[:, 6] = self._ordered - gross
@@ -290,68 +363,24 @@ class ExchangeVenue:
         lots = np.array([max(i.lot, 1e-12) for i in self._instruments])
         return np.abs(expected - after) > 0.5 * lots + _ULP * np.abs(after)
 
-    def _unexplained(self, expected: Any, after: Any, said: Plain) -> tuple[str, ...]:
+    def _unexplained(self, expected: Any, after: Any, off: Any, strange: int) -> tuple[str, ...]:
         found = [
-            f"{i.symbol}: the exchange holds {a:g}, our trades say {e:g}"
-            for i, e, a, off in zip(self._instruments, expected, after, self._off(expected, after), strict=True)
-            if off
+            f"{symbol}: the exchange holds {after[a]:g}, our trades say {expected[a]:g}"
+            for a, symbol in enumerate(self._symbols)
+            if off[a]
         ]
-        strange = sum(one["order"] not in self._names for one in said["trades"])
-        if strange:
-            found.append(f"{strange} trades of orders that are not ours")
-        return tuple(found)
+        return (*found, f"{strange} trades of orders that are not ours") if strange else tuple(found)
 
-    def _asked(self, request: Callable[[], T]) -> T:
-        """Answer of a request that changes nothing when it is sent twice."""
-        import ccxt
-
-        begun, pause = time.monotonic(), 0.2
-        while True:
-            try:
-                return request()
-            except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError) as error:
-                if isinstance(error, ccxt.AuthenticationError) and not isinstance(error, ccxt.PermissionDenied):
-                    raise UserError(f"the exchange refuses the key: {type(error).__name__}.") from None
-                if time.monotonic() - begun > self._patience_s:
-                    raise Unavailable(f"the exchange does not show the account: {type(error).__name__}.") from error
-                self._note(f"account: {type(error).__name__}; next attempt in {pause:.1f} s")
-                time.sleep(pause)
-                pause = min(_LONGEST_PAUSE_S, 2.0 * pause)
+    def _strange(self, trades: list[Plain], doubtful: Any) -> int:
+        """Trades of orders that are not ours; where one of ours is unknown, nobody can tell."""
+        return sum(
+            one["order"] not in self._names and not doubtful[self._symbols.index(one["symbol"])] for one in trades
+        )
 
 
-def _wallet(balance: Any, quote: str) -> float:
-    """Money of an account without what is not realised yet, which moves with every price.
+class _Reading(NamedTuple):
+    """A reading of the account that is under way."""
 
-    CCXT's total holds it for Binance's contracts, so the exchange's own answer is looked into.
-    """
-    info = balance.get("info")
-    rows = info.get("assets", []) if isinstance(info, dict) else info if isinstance(info, list) else []
-    for row in rows:
-        if row.get("asset") == quote and row.get("walletBalance") is not None:
-            return float(row["walletBalance"])
-    return float(balance[quote]["total"])
-
-
-def _trade(one: Any) -> Plain:
-    side = 1.0 if one["side"] == "buy" else -1.0
-    quantity, price = float(one["amount"]), float(one["price"])
-    fee = one.get("fee") or {}
-    paid = float(fee.get("cost") or 0.0)
-    in_base = fee.get("currency") == one["symbol"].partition("/")[0]
-    return {
-        "id": str(one["id"]),
-        "order": str(one["order"]),
-        "symbol": one["symbol"],
-        "time": int(one["timestamp"]),
-        "quantity": side * quantity,
-        "price": price,
-        "fee": paid * price if in_base else paid,
-        "fee_base": paid if in_base else 0.0,
-    }
-
-
-def _one_quote(instruments: tuple[Instrument, ...]) -> str:
-    quotes = {i.quote for i in instruments}
-    if len(quotes) != 1 or len({i.kind for i in instruments}) != 1:
-        raise UserError("real orders need instruments of one kind and one quote currency; take another checkpoint.")
-    return quotes.pop()
+    acts: int
+    asking: Asking
+    task: Task[Plain]

@@ -4,25 +4,31 @@ An answer that is not a clear yes or no leaves an order *unknown*: a timeout, a 
 read. It is looked up by the id that we gave it, and "not found" is believed only once no exchange may accept the
 request any more: Binance refuses a signed request that is older than its recvWindow, on arrival and again before its
 matching engine (API documentation, "Timing security"). Until then it may still appear.
+
+Nobody waits for an unknown order: it is looked for while everything else goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from qframe_rl.config import Unavailable
 from qframe_rl.exchanges import amount_unit
+from qframe_rl.feeds.task import Task
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.venues.resting import place_of
+from qframe_rl.venues.timely import timely, unclear
 
-Status = Literal["accepted", "refused", "never"]
-"""``accepted``: it is on the exchange. ``refused``: the exchange said no. ``never``: it did not arrive, and cannot."""
+Status = Literal["accepted", "refused", "never", "unknown"]
+"""``accepted``: it is on the exchange. ``refused``: the exchange said no. ``never``: it did not arrive, and cannot.
+``unknown``: one of the three, and it is being found out which."""
+ANSWER_S = 1.0
+"""How long orders that are sent together are waited for, seconds; what has no answer then is unknown."""
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
@@ -37,6 +43,21 @@ class Intent:
     limit: float | None = None
     stop: float | None = None
     reduce_only: bool = False
+
+
+@dataclass
+class Unknown:
+    """An order of which it is not known what became of it."""
+
+    intent: Intent
+    post: Task[Plain] | None
+    """The request that sent it, if this process did."""
+    since: float
+    """From then on it is looked for, by the monotonic clock."""
+    look: Task[Plain | None] | None = None
+    due: float = 0.0
+    """When to look next."""
+    pause_s: float = _PAUSE_S
 
 
 class Gate:
@@ -54,8 +75,6 @@ class Gate:
         How old a request may be when the exchange gets it.
     margin_ms
         What is waited beyond that: error of the clocks, and the way of an answer.
-    patience_s
-        How long an unknown order is looked up before giving up, seconds.
     note
         Told in one line of every unknown order.
     """
@@ -68,69 +87,110 @@ class Gate:
         *,
         recv_window_ms: int = 3000,
         margin_ms: int = 1500,
-        patience_s: float = 3600.0,
         note: Callable[[str], None] = lambda text: None,
     ):
-        self._client, self._ledger, self._run = client, ledger, run
-        self._wait_s = (recv_window_ms + margin_ms) / 1e3
-        self._patience_s, self._note = patience_s, note
+        self._client, self._ledger, self._run, self._note = client, ledger, run, note
+        self.wait_s = (recv_window_ms + margin_ms) / 1e3
+        """From then on an order that nobody finds is believed not to exist."""
+        self.unknown: dict[str, Unknown] = {}
+        """Orders of which it is not known what became of them, by their names."""
         if client is not None:
             client.options["recvWindow"] = recv_window_ms
             # CCXT would send a lost order again: one call, two orders.
             client.options["maxRetriesOnFailure"] = 0
 
-    def name(self, number: int, attempt: int) -> str:
-        """Id of an order, at most 32 letters and digits: every exchange that CCXT knows takes that."""
-        return hashlib.sha256(f"{self._run}/{number}/{attempt}".encode()).hexdigest()[:28]
+    def name(self, number: int) -> str:
+        """Id of an order, 28 letters and digits: every exchange that CCXT knows takes that."""
+        return hashlib.sha256(f"{self._run}/{number}/0".encode()).hexdigest()[:28]
 
-    def place(self, number: int, intent: Intent, attempts: int = 1, valid: Callable[[], bool] = lambda: True) -> Plain:
-        """Send an order, once.
+    def carried(self) -> list[Any]:
+        """The unknown orders, as JSON."""
+        return [[name, vars(one.intent)] for name, one in self.unknown.items()]
+
+    def carry(self, memory: Sequence[Any]) -> None:
+        """Take over what `carried` returned."""
+        self.unknown = {name: Unknown(Intent(**intent), None, time.monotonic()) for name, intent in memory}
+
+    def send(self, orders: Mapping[int, Intent], valid: Callable[[], bool] = lambda: True) -> dict[int, Plain]:
+        """Send orders, each once and all at the same time, and wait `ANSWER_S` for the answers.
 
         Parameters
         ----------
-        number
-            Of the order in the session; the same number is the same order.
-        intent
-            What to send.
-        attempts
-            How often to try where it is certain that nothing arrived.
+        orders
+            What to send, by numbers in the session; the same number is the same order.
         valid
-            Whether it is not too late to send it.
+            Whether it is not too late to send them.
 
         Returns
         -------
-        Plain
-            ``status`` (see `Status`), ``name`` and, if accepted, ``order`` (the exchange's id); ``why`` if not.
-
-        Raises
-        ------
-        Unavailable
-            If the exchange does not say for `patience_s` what became of it. The intent stays on record as unknown, and
-            is looked up again at the next start.
+        dict[int, Plain]
+            By number ``status`` (see `Status`), ``name`` and, if accepted, ``order`` (the exchange's id) and ``apart``
+            (whether that is one of its conditional orders); ``why`` if not.
         """
-        outcome: Plain = {}
-        for attempt in range(attempts):
-            name = self.name(number, attempt)
-            fresh = self._ledger.writing
-            self._ledger.put("intent", {"number": number, "name": name, **vars(intent)})
-            self._ledger.commit()
-            outcome = self._ledger.take("outcome", partial(self._outcome, name, intent, fresh, valid))
-            self._ledger.commit()
-            if outcome["status"] != "never":
-                break
-        return outcome
+        fresh = {}
+        for number, intent in orders.items():
+            fresh[number] = self._ledger.writing
+            self._ledger.put("intent", {"number": number, "name": self.name(number), **vars(intent)})
+        self._ledger.commit()
+        # An intent that was on record before may have been sent by a process that ended.
+        goes = self._ledger.writing and valid()
+        posts = {n: Task(partial(self._sent, self.name(n), orders[n])) for n in orders if goes and fresh[n]}
+        until = time.monotonic() + ANSWER_S
+        said = {}
+        for number, intent in orders.items():
+            source = partial(self._outcome, self.name(number), posts.get(number), until, fresh[number])
+            said[number] = self._ledger.take("outcome", source)
+            if said[number]["status"] == "unknown":
+                self.unknown[self.name(number)] = Unknown(intent, posts.get(number), time.monotonic())
+        self._ledger.commit()
+        return said
 
-    def _outcome(self, name: str, intent: Intent, fresh: bool, valid: Callable[[], bool]) -> Plain:
-        """What becomes of an order; one whose intent was on record before may have been sent."""
+    def look(self) -> list[Plain]:
+        """Outcomes of unknown orders that are clear by now; nobody is waited for."""
+        found = [self._progress(name, one) for name, one in self.unknown.items()]
+        return [said for said in found if said is not None]
+
+    def learn(self, said: Plain) -> Intent:
+        """Take over what became of an unknown order; return what it was."""
+        return self.unknown.pop(said["name"]).intent
+
+    def young(self) -> bool:
+        """Whether an unknown order may soon be found: it is worth a moment."""
+        now = time.monotonic()
+        return any(now - one.since < 2.0 * self.wait_s for one in self.unknown.values())
+
+    def _outcome(self, name: str, post: Task[Plain] | None, until: float, fresh: bool) -> Plain:
         if not fresh:
-            return self._resolve(name, intent)
-        if not valid():
+            return {"status": "unknown", "name": name, "why": "a process ended before it had an answer"}
+        if post is None:
             return {"status": "never", "name": name, "why": "too late to be sent"}
-        return self._send(name, intent)
+        if not post.wait(until - time.monotonic()):
+            self._note(f"order {name}: no answer within {ANSWER_S:g} s; looking for it")
+            return {"status": "unknown", "name": name, "why": f"no answer within {ANSWER_S:g} s"}
+        return post.result()
 
-    def _send(self, name: str, intent: Intent) -> Plain:
+    def _sent(self, name: str, intent: Intent) -> Plain:
+        """Send an order; where the answer is unclear, look once whether it is there."""
         import ccxt
 
+        try:
+            order = timely(self._client, partial(self._posted, name, intent))
+        except unclear() as error:
+            if isinstance(error, ccxt.InvalidNonce):
+                # Its clock refused the request before anything else looked at it.
+                return {"status": "never", "name": name, "why": _why(error)}
+            if _refused(error):
+                return {"status": "refused", "name": name, "why": _why(error)}
+            self._note(f"order {name}: {_why(error)}; looking for it")
+            return self._looked(name, intent, certain=False) or {
+                "status": "unknown", "name": name, "why": _why(error)
+            }  # fmt: skip
+        number = _order_id(order, name)
+        if number is not None:
+            return self._accepted(name, intent, number)
+        return {"status": "unknown", "name": name, "why": "the answer does not name it"}
+
+    def _posted(self, name: str, intent: Intent) -> Any:
         kind = "market" if intent.limit is None else "limit"
         params: dict[str, Any] = {"clientOrderId": name}
         if intent.stop is not None:
@@ -139,34 +199,36 @@ class Gate:
             params["reduceOnly"] = True
         amount = abs(intent.quantity) / amount_unit(self._client.id, self._client.market(intent.symbol))
         side = "buy" if intent.quantity > 0.0 else "sell"
-        try:
-            order = self._client.create_order(intent.symbol, kind, side, amount, intent.limit, params)
-        except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError) as error:
-            if _refused(error):
-                return {"status": "refused", "name": name, "why": _why(error)}
-            self._note(f"order {name}: {_why(error)}; looking for it")
-            return self._resolve(name, intent)
-        found = _order_id(order, name)
-        return self._resolve(name, intent) if found is None else self._accepted(name, intent, found)
+        return self._client.create_order(intent.symbol, kind, side, amount, intent.limit, params)
 
-    def _resolve(self, name: str, intent: Intent) -> Plain:
-        """Look for an order of which it is not known whether it arrived."""
-        begun = time.monotonic()
-        pause = _PAUSE_S
-        while time.monotonic() - begun < self._patience_s:
-            # What was sent was signed before this moment, so its recvWindow ends within the wait.
-            certain = time.monotonic() - begun > self._wait_s
-            found = self._looked_up(name, intent)
-            if found is not None and found != "":
-                return self._accepted(name, intent, found)
-            if found == "" and certain and self._unlisted(name, intent):
-                return {"status": "never", "name": name, "why": "not found after its recvWindow"}
-            time.sleep(pause)
-            pause = min(_LONGEST_PAUSE_S, pause * 1.5)
-        raise Unavailable(
-            f"the exchange does not say what became of order {name}; it stays on record as unknown. "
-            "Start the same command again when the exchange answers."
-        )
+    def _progress(self, name: str, one: Unknown) -> Plain | None:
+        """Go on looking for an order; return what became of it once that is clear."""
+        now = time.monotonic()
+        if one.post is not None and one.post.done and one.post.result()["status"] != "unknown":
+            return one.post.result()
+        if one.look is not None and one.look.done:
+            said, one.look = one.look.result(), None
+            one.due, one.pause_s = now + one.pause_s, min(_LONGEST_PAUSE_S, one.pause_s * 1.5)
+            if said is not None:
+                return said
+        if one.look is None and now >= one.due:
+            # What was sent was signed before its request ended, so its recvWindow ends within the wait.
+            ended = one.since if one.post is None else max(one.since, one.post.ended)
+            certain = (one.post is None or one.post.done) and now - ended > self.wait_s
+            one.look = Task(partial(self._looked, name, one.intent, certain))
+        return None
+
+    def _looked(self, name: str, intent: Intent, certain: bool) -> Plain | None:
+        """Ask for an order by its name in two ways; None if that settles nothing."""
+        ways = (self._by_name, self._in_list)
+        found = []
+        for way in ways:
+            found.append(way(name, intent))
+            if found[-1]:
+                return self._accepted(name, intent, found[-1])
+        if certain and found == ["", ""]:
+            return {"status": "never", "name": name, "why": "not found after its recvWindow"}
+        return None
 
     def _accepted(self, name: str, intent: Intent, order: str) -> Plain:
         apart = {"apart": True} if self._where(intent) else {}
@@ -175,27 +237,28 @@ class Gate:
     def _where(self, intent: Intent) -> dict[str, Any]:
         return place_of(self._client, intent.symbol, intent.stop is not None)
 
-    def _looked_up(self, name: str, intent: Intent) -> str | None:
+    def _by_name(self, name: str, intent: Intent) -> str | None:
         """The exchange's id of an order; empty if it says that there is none; None if it does not say."""
         import ccxt
 
+        params = {"clientOrderId": name, **self._where(intent)}
         try:
-            params = {"clientOrderId": name, **self._where(intent)}
-            return _order_id(self._client.fetch_order(None, intent.symbol, params), name)
+            return _order_id(timely(self._client, partial(self._client.fetch_order, None, intent.symbol, params)), name)
         except ccxt.OrderNotFound:
             return ""
-        except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError):
+        except unclear():
             return None
 
-    def _unlisted(self, name: str, intent: Intent) -> bool:
-        """Whether the list of recent orders, another way to ask, lacks it as well."""
-        import ccxt
-
+    def _in_list(self, name: str, intent: Intent) -> str | None:
+        """The same from the list of recent orders."""
+        listed = partial(self._client.fetch_orders, intent.symbol, None, 500, self._where(intent))
         try:
-            orders = self._client.fetch_orders(intent.symbol, None, 500, self._where(intent))
-        except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError):
-            return False
-        return isinstance(orders, list) and all(order.get("clientOrderId") != name for order in orders)
+            orders = timely(self._client, listed)
+            if not isinstance(orders, list):
+                return None
+            return next((str(one["id"]) for one in orders if one["clientOrderId"] == name), "")
+        except unclear():
+            return None
 
 
 def _order_id(order: Any, name: str) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from qframe_rl.exchanges import stops_apart
+from qframe_rl.exchanges import amount_unit, stops_apart
 
 _APART = {"trigger": True}
 GONE = ("canceled", "expired", "rejected")
@@ -22,7 +22,27 @@ class Resting(NamedTuple):
     apart: bool
     """Whether it is on the list of conditional orders, which has ids of its own."""
     quantity: float
-    """Signed; in what the exchange counts amounts."""
+    """What is left of it; signed, base units."""
+    reduce_only: bool
+
+    def reduces(self, held: float) -> bool:
+        """Whether it can only make a position of ``held`` base units smaller."""
+        return self.reduce_only or (self.quantity * held < 0.0 and abs(self.quantity) <= abs(held))
+
+
+class Ours(NamedTuple):
+    """Which orders are ours."""
+
+    numbers: Collection[str]
+    """Ids of the exchange."""
+    apart: Collection[str]
+    """Those of conditional orders that it keeps apart."""
+    names: Collection[str]
+    """Names of orders of which no id is known yet."""
+
+    def has(self, order: Resting) -> bool:
+        """Whether an order is ours."""
+        return order.id in (self.apart if order.apart else self.numbers) or order.name in self.names
 
 
 def place_of(client: Any, symbol: str, stop: bool) -> dict[str, Any]:
@@ -40,16 +60,18 @@ def lists(client: Any, symbol: str) -> Iterator[dict[str, Any]]:
 def resting(client: Any, symbol: str) -> list[Resting]:
     """All orders of a market that rest."""
     return [
-        _resting(order, symbol, bool(params))
+        _resting(order, symbol, bool(params), amount_unit(client.id, client.market(symbol)))
         for params in lists(client, symbol)
         for order in client.fetch_open_orders(symbol, None, None, params)
     ]
 
 
-def _resting(order: Mapping[str, Any], symbol: str, apart: bool) -> Resting:
-    sign = 1.0 if order["side"] == "buy" else -1.0
-    left = order.get("remaining") or order.get("amount") or 0.0
-    return Resting(str(order["id"]), str(order.get("clientOrderId")), symbol, apart, sign * float(left))
+def _resting(order: Mapping[str, Any], symbol: str, apart: bool, unit: float) -> Resting:
+    left = float(order.get("remaining") or order.get("amount") or 0.0) * unit
+    return Resting(
+        str(order["id"]), str(order.get("clientOrderId")), symbol, apart, left if order["side"] == "buy" else -left,
+        bool(order.get("reduceOnly")),
+    )  # fmt: skip
 
 
 def call_off(client: Any, order: Resting) -> None:

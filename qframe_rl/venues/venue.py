@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from qframe_rl.journal.ledger import Input
 from qframe_rl.types import Account, Bar, Fills, Float, Orders
 from qframe_rl.venues.book import Book
+
+NEWS = frozenset({"resolved", "swept", "again", "lost"})
+"""Kinds of events that come from an exchange between two bars: an order that was unknown is known; a market is clear of
+orders that could not be cancelled at once; what could not be closed is due again; the account is not shown."""
 
 
 @runtime_checkable
@@ -54,16 +59,24 @@ class Quoted(Protocol):
 
 @runtime_checkable
 class Outgoing(Protocol):
-    """A venue whose orders go to an exchange: they may rest there, and they act between two bars."""
+    """A venue whose orders go to an exchange: they may rest there, act between two bars, and get no answer."""
 
     trouble: tuple[str, ...]
     """What the last reading of the account could not explain."""
+    hear: Callable[[], None]
+    """Called several times a second whenever the venue waits; it may call `cancel`, `held` and `close`."""
 
-    def cancel(self) -> None:
-        """Cancel every order of ours that rests."""
+    def cancel(self, opening: bool = False) -> None:
+        """Cancel every order of ours that rests, or, of ``opening``, every one that may open a position."""
 
     def held(self) -> Float:
         """(A,) base units that the exchange says are held now."""
 
     def close(self, orders: Orders, position: Float) -> None:
         """Send orders that close ``position``, (A,) base units: for these it is never too late."""
+
+    def news(self) -> list[Input]:
+        """What became clear since the last time, of kinds in `NEWS`; nobody is waited for."""
+
+    def learn(self, kind: str, payload: dict[str, Any]) -> bool:
+        """Take over what `news` said; return whether a kill switch has to act again."""

@@ -112,6 +112,26 @@ def test_a_delisting_is_said_ahead_and_when_it_came() -> None:
     assert said[1].endswith("A is not traded any more, or being delisted")
 
 
+def test_what_an_exchange_does_not_answer_is_named() -> None:
+    told = Told()
+    told.alerts.recorded("intent", {"name": "a", "symbol": "A", "quantity": 2.0})
+    told.alerts.recorded("outcome", {"name": "a", "status": "unknown", "why": "no answer within 1 s"})
+    assert told.rules == ["unknown A"]
+    assert "it is not known whether the order for +2 A arrived (no answer within 1 s)" in told.said[0].text
+    told.alerts.recorded("resolved", {"name": "a", "status": "never", "why": "not found after its recvWindow"})
+    assert told.rules == ["unknown A", "not taken A"]
+    told.alerts.recorded("cancelled", {"orders": [], "left": ["A"]})
+    assert "orders of A are not cancelled yet" in told.said[-1].text
+    told.alerts.recorded("held", {"position": None, "why": "no answer"})
+    assert told.rules[-1] == "not shown"
+
+
+def test_an_account_that_is_not_shown_is_said() -> None:
+    told = Told()
+    told.alerts.recorded("lost", {"why": "RequestTimeout"})
+    assert "the account is not shown (RequestTimeout)" in told.said[0].text
+
+
 def test_an_order_that_was_not_taken_is_said_with_the_reason() -> None:
     told = Told(repeat_s=0.0)
     told.alerts.settled(view(HOUR, 100.0), NOTHING)

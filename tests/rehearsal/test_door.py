@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,16 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import ccxt
+import numpy as np
 import pytest
 
 from experiments.cli import door
 from experiments.rehearse import main
 from qframe_rl.config import UserError
+from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import Fault, Rehearsal, script_of, serve
 from qframe_rl.rehearsal.clients import point
+from qframe_rl.types import parse_time
 from tests.rehearsal.conftest import HOUR, PERP, markets
 
 DOOR = [sys.executable, "-m", "experiments.rehearse"]
@@ -69,6 +73,26 @@ def test_a_client_of_another_process_trades_and_steers_it() -> None:
     assert "1  429 at usdm.positionRisk" in err
 
 
+def test_the_tape_is_shifted_to_the_present() -> None:
+    with started("--data", "synthetic:regimes", "--bars", "500", "--start", "2020-01-12", "--now", "--json") as (
+        _,
+        url,
+    ):
+        client = point(ccxt.binanceusdm(), url)
+        client.options["fetchMarkets"] = {"types": ["linear"]}
+        wall = time.time() * 1000
+        assert abs(client.fetch_time() - wall) < 2_000
+        rows = client.fetch_ohlcv(PERP, "1h", limit=200)
+        client.session.close()
+    assert rows[-1][0] == int(wall) // HOUR * HOUR
+    # Less than a day beyond the start, and the recorded bars at the same hours of the day.
+    recorded = synthetic("regimes", n_bars=500)
+    back = int(wall) // HOUR * HOUR // HOUR % 24
+    start = parse_time("2020-01-12") // 1_000_000 // HOUR + back
+    first = int(np.searchsorted(recorded.time // 1_000_000, (start - 199 + 1) * HOUR))
+    assert [row[4] for row in rows[:-1]] == recorded.values[first : first + 199, 0, 3].tolist()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -77,6 +101,10 @@ def test_a_client_of_another_process_trades_and_steers_it() -> None:
         (["--faults", "strom"], "did you mean 'storm'?"),
         (["--data", "synthetic:gbm", "--start", "2010-01-01"], "lies outside of the bars there are"),
         (["--data", "synthetic:gbm", "--prints", "1"], "options: prints: Input should be greater than or equal to 4"),
+        (
+            ["--data", "synthetic:gbm", "--now", "--speed", "60x"],
+            "--now is the present at --speed 1x alone, not at 60x.",
+        ),
         (["--data", "synthetic:gbm", "--port", "70000"], "port 70000 cannot be listened on"),
     ],
 )

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qframe_rl.feeds.synthetic import synthetic
-from qframe_rl.rehearsal import RehearsalConfig, joined, listed
+from qframe_rl.rehearsal import RehearsalConfig, amend, joined, listed, pairs
 from qframe_rl.rehearsal.account import Account
 from qframe_rl.rehearsal.clock import Clock
 from qframe_rl.rehearsal.decimals import nearest
 from qframe_rl.rehearsal.errors import Refused
 from qframe_rl.rehearsal.market import SPOT, USDM, Market
-from qframe_rl.rehearsal.order import OPEN, Order
+from qframe_rl.rehearsal.order import OPEN, Order, Pair
 from qframe_rl.rehearsal.path import prints
 from qframe_rl.rehearsal.world import Place, World
 
@@ -42,6 +42,23 @@ actions = st.one_of(
         st.sampled_from(["GTC", "IOC", "FOK", "GTX", "reduce"]),
     ),
     st.tuples(st.just("cancel"), st.sampled_from([SPOT, USDM]), st.integers(0, 1), st.integers(0, 5)),
+    st.tuples(
+        st.just("pair"),
+        st.integers(0, 1),
+        st.sampled_from(["BUY", "SELL"]),
+        st.decimals("0.1", "40", places=3),
+        st.decimals("1.001", "1.02", places=4),
+        st.decimals("0.98", "0.999", places=4),
+        st.one_of(st.none(), st.decimals("0.98", "1.02", places=4)),
+    ),
+    st.tuples(st.just("lessen"), st.integers(0, 1), st.integers(0, 5), st.decimals("0.01", "0.99", places=2)),
+    st.tuples(
+        st.just("modify"),
+        st.integers(0, 1),
+        st.integers(0, 5),
+        st.decimals("0.1", "40", places=3),
+        st.decimals("0.97", "1.03", places=4),
+    ),
     st.tuples(st.just("advance"), st.integers(1, 12 * HOUR)),
     st.tuples(st.just("ration"), st.sampled_from([SPOT, USDM]), st.sampled_from([None, Decimal("0.3")])),
 )
@@ -91,6 +108,48 @@ class Floor:
             place.engine.cancel(found[n % len(found)])
             self.world.touched(place)
 
+    def pair(self, who: int, side: str, size: Decimal, above: Decimal, below: Decimal, limit: Decimal | None) -> None:
+        place, self.serial = self.place(SPOT), self.serial + 2
+        price, tick = place.engine.price, place.market.tick
+        high, low = nearest(price * above, tick), nearest(price * below, tick)
+        take, stop = (high, low) if side == "SELL" else (low, high)
+        first = Order(
+            self.accounts[who], place.market, side, "LIMIT_MAKER", size, take, "GTC", f"n{self.serial}", post_only=True
+        )
+        second = Order(
+            self.accounts[who], place.market, side, "STOP_LOSS", size,
+            None if limit is None else nearest(price * limit, tick), "GTC", f"n{self.serial + 1}",
+            stop=stop, stop_price=stop, rises=side == "BUY",
+        )  # fmt: skip
+        pair = Pair((first, second), self.world.register.order_number(), f"p{self.serial}", self.world.now)
+        try:
+            pairs.place(place.engine, pair)
+        except Refused:
+            assert first.id == second.id == 0
+        self.world.touched(place)
+
+    def lessen(self, who: int, n: int, share: Decimal) -> None:
+        place = self.place(SPOT)
+        found = [o for o in self.accounts[who].open_orders(SPOT) if o.limit is not None and o.pair is None]
+        if found:
+            order = found[n % len(found)]
+            quantity = order.filled + nearest(order.remaining * share, place.market.lot)
+            if order.filled < quantity < order.quantity:
+                amend.lessen(place.engine, order, quantity, f"{order.client_id}a")
+                self.world.touched(place)
+
+    def modify(self, who: int, n: int, size: Decimal, at: Decimal) -> None:
+        place = self.place(USDM)
+        found = [o for o in self.accounts[who].open_orders(USDM) if o.limit is not None]
+        if found:
+            order = found[n % len(found)]
+            before = (order.limit, order.quantity, order.held)
+            try:
+                amend.modify(place.engine, order, nearest(place.engine.price * at, place.market.tick), size)
+            except Refused:
+                assert (order.limit, order.quantity, order.held) == before
+            self.world.touched(place)
+
     def advance(self, by_ms: int) -> None:
         self.clock.set(self.world.now + by_ms)
         assert self.world.advance()
@@ -115,8 +174,13 @@ class Floor:
                 assert order.status != "FILLED" or order.filled == order.quantity
                 for trade in order.trades:
                     assert trade.fee >= 0 and trade.quantity > 0
-                    assert order.fits(trade.price)
-                    assert not trade.maker or trade.price == order.limit
+                    if not order.amendments:
+                        assert order.fits(trade.price)
+                        assert not trade.maker or trade.price == order.limit
+        for pair in account.pairs.values():
+            first, second = pair.orders
+            assert not (first.filled and second.filled)
+            assert pair.begun is not None or (first.is_open and second.is_open)
 
     def check_spot(self, account: Account) -> None:
         wallet, coins, cash = account.spot, self.coins[account.key], CASH

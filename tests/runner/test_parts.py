@@ -14,6 +14,7 @@ from qframe_rl.config import Ref, UserError
 from qframe_rl.evaluate.metrics import returns, unexplained
 from qframe_rl.evaluate.splits import Fold, split
 from qframe_rl.evaluate.table import leaderboard
+from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import choose, over_runs, validation_rows
@@ -143,7 +144,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         columns=history.columns,
         bar_ns=history.bar_ns,
         interface=market.interface.describe(),
-        provenance={},
+        provenance={
+            "fingerprint": "0" * 16,
+            "data": {"fingerprint": "0" * 16, "first": "2020-01-01 00:00:00"},
+            "load": DataConfig().model_dump(mode="json"),
+            "periods": {"test": [["2020-01-01", "2020-02-01"]]},
+        },
         scores=[],
         state=agent.state(),
     )

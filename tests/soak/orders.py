@@ -23,6 +23,7 @@ from qframe_rl.journal.store import Writer
 from qframe_rl.rehearsal import RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.faults import script_of
 from qframe_rl.venues.gate import Gate, Intent
+from tests.venues.placing import placed
 
 LOT = 0.01
 
@@ -34,11 +35,14 @@ def trade(path: Path, url: str, keys: dict[str, str], symbol: str, n: int, recv_
     account.load_markets()
     account.load_time_difference()
     writer = Writer(path)
-    gate = Gate(account, Ledger(path, writer), "soak", recv_window_ms=recv_window_ms, margin_ms=500, patience_s=120.0)
-    for number in range(n):
-        outcome = gate.place(number, Intent(symbol, LOT), attempts=50)
-        if outcome["status"] != "accepted":
+    ledger = Ledger(path, writer)
+    gate = Gate(account, ledger, "soak", recv_window_ms=recv_window_ms, margin_ms=500)
+    number = bought = 0
+    while bought < n:
+        outcome = placed(gate, ledger, number, Intent(symbol, LOT))
+        if outcome["status"] == "refused":
             raise Unavailable(f"order {number}: {outcome}")
+        number, bought = number + 1, bought + (outcome["status"] == "accepted")
     writer.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -30,6 +30,11 @@ class Call:
     account: Account | None = None
     freshness: Freshness | None = None
     """By what the exchange's clock reads; None = by virtual time itself."""
+
+    def with_params(self, params: Mapping[str, str]) -> Call:
+        """The same request with other, or further, parameters; an empty text takes one out."""
+        joined = {name: value for name, value in {**self.params, **params}.items() if value != ""}
+        return replace(self, params=joined)
 
     @property
     def user(self) -> Account:

@@ -6,17 +6,20 @@ from collections.abc import Iterator
 
 from qframe_rl.rehearsal.decimals import ZERO, short, text
 from qframe_rl.rehearsal.market import SPOT
-from qframe_rl.rehearsal.order import Algo, Happening, Order, Trade
+from qframe_rl.rehearsal.order import Algo, Happening, Order, Pair, Trade
 from qframe_rl.rehearsal.wire.call import Json
 from qframe_rl.rehearsal.wire.usdm_orders import MODE
 
-_REPORTS = ("NEW", "TRADE", "CANCELED", "EXPIRED", "TRADE_PREVENTION", "LIQUIDATION", "DELISTED")
+_EXECUTIONS = {"AMENDED": "REPLACED"}
+_REPORTS = ("NEW", "TRADE", "CANCELED", "EXPIRED", "TRADE_PREVENTION", "AMENDED", "LIQUIDATION", "DELISTED")
 _REASONS = {"FUNDING": "FUNDING_FEE", "LIQUIDATION": "ORDER", "DELISTED": "ORDER"}
 
 
 def events_of(happening: Happening) -> Iterator[Json]:
     """What the account's listeners hear of something that happened, in order."""
     if happening.market.wire == SPOT:
+        if happening.pair is not None:
+            yield _pair(happening, happening.pair)
         if happening.order is not None:
             yield _execution(happening, happening.order)
             yield _balances(happening)
@@ -46,9 +49,9 @@ def _execution(happening: Happening, order: Order) -> Json:
         "p": text(order.limit or ZERO),
         "P": text(order.stop_price),
         "F": text(ZERO),
-        "g": -1,
+        "g": -1 if order.pair is None else order.pair.id,
         "C": order.client_id if cancelled else "",
-        "x": happening.what,
+        "x": _EXECUTIONS.get(happening.what, happening.what),
         "X": order.status,
         "r": "NONE",
         "i": order.id,
@@ -70,6 +73,13 @@ def _execution(happening: Happening, order: Order) -> Json:
         "W": order.created,
         "V": MODE,
     }
+
+
+def _pair(happening: Happening, pair: Pair) -> Json:
+    kind, status = ("EXEC_STARTED", "EXECUTING") if pair.is_open else ("ALL_DONE", "ALL_DONE")
+    orders = [{"s": happening.market.id, "i": order.id, "c": order.client_id} for order in pair.orders]
+    head = {"e": "listStatus", "E": happening.time, "s": happening.market.id, "g": pair.id, "c": "OCO"}
+    return {**head, "l": kind, "L": status, "r": "NONE", "C": pair.client_id, "T": happening.time, "O": orders}
 
 
 def _balances(happening: Happening) -> Json:
@@ -107,7 +117,8 @@ def _leverage(happening: Happening) -> Json:
 def _order(happening: Happening, order: Order) -> Json:
     trade, market = happening.trade, order.market
     price, size = market.price_digits, market.quantity_digits
-    what = happening.what if happening.what in _REPORTS[:5] else "CALCULATED"
+    what = "AMENDMENT" if happening.what == "AMENDED" else happening.what
+    what = "CALCULATED" if what in ("LIQUIDATION", "DELISTED") else what
     row = {
         "s": market.id,
         "c": order.client_id,

@@ -102,7 +102,7 @@ class Rest:
             auth.admit(call, route.security, request.headers.get("X-MBX-APIKEY"), auth.payload_of(query, body))
             answer: Json = route.answer(call)
         except errors.Refused as refusal:
-            return refusal.status, dumps({"code": refusal.code, "msg": refusal.message})
+            return refusal.status, dumps(refusal.body())
         finally:
             exchange.nudge()
         return 200, dumps(answer)

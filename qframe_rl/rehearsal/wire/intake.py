@@ -8,7 +8,7 @@ from typing import TypeVar
 from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.book import BUY, SELL
 from qframe_rl.rehearsal.order import Order, Trade
-from qframe_rl.rehearsal.wire.call import Call
+from qframe_rl.rehearsal.wire.call import Call, Json
 from qframe_rl.rehearsal.world import Place
 
 T = TypeVar("T")
@@ -80,6 +80,27 @@ def fills(call: Call, market_id: str | None) -> list[Trade]:
         return [t for t in trades if t.id >= call.whole("fromId")][:limit]
     trades = _within(call, trades, lambda t: t.time)
     return trades[:limit] if "startTime" in call.params else trades[-limit:]
+
+
+RATES = {"spot": (("SECOND", 10, 100), ("DAY", 1, 200_000)), "usdm": (("SECOND", 10, 300), ("MINUTE", 1, 1200))}
+"""Orders that an account may place in some time: as they are stated; nobody is refused for placing more."""
+_LENGTHS = {"SECOND": 1_000, "MINUTE": 60_000, "DAY": 86_400_000}
+
+
+def rates(wire: str) -> list[dict[str, Json]]:
+    """Limits of orders as both wires state them."""
+    return [
+        {"rateLimitType": "ORDERS", "interval": unit, "intervalNum": n, "limit": most} for unit, n, most in RATES[wire]
+    ]
+
+
+def counts(call: Call) -> Json:
+    """Orders that an account placed in each of those times."""
+    times = [order.created for order in call.user.orders[call.wire].values()]
+    return [
+        row | {"count": sum(t > call.now - row["intervalNum"] * _LENGTHS[row["interval"]] for t in times)}
+        for row in rates(call.wire)
+    ]
 
 
 def _within(call: Call, rows: list[T], time_of: Callable[[T], int]) -> list[T]:

@@ -16,6 +16,7 @@ MARKET, USER, API = "market", "user", "api"
 _CLOSE, _RESET = object(), object()
 
 
+Message = Mapping[str, Json] | list[Json]
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -68,7 +69,7 @@ class Link:
         """Messages that wait."""
         return len(self._outbox)
 
-    def tell(self, name: str, message: Mapping[str, Json], written: str | None = None) -> None:
+    def tell(self, name: str, message: Message, written: str | None = None) -> None:
         """Send a message of a stream, or what a fault makes of it.
 
         Parameters
@@ -104,7 +105,7 @@ class Link:
         """Close the socket, or reset the connection."""
         self.put(_RESET if reset else _CLOSE)
 
-    def _spoil(self, fault: Fault, message: Mapping[str, Json], text: str) -> None:
+    def _spoil(self, fault: Fault, message: Message, text: str) -> None:
         kind = fault.kind
         if kind in ("close", "reset"):
             self.end(reset=kind == "reset")
@@ -158,8 +159,10 @@ _EXTRAS = {
 }
 
 
-def hollow(message: Mapping[str, Json]) -> dict[str, Json]:
+def hollow(message: Message) -> Json:
     """A message whose inner objects are null; a flat one keeps its name, time and market alone."""
+    if isinstance(message, list):
+        return [hollow(one) for one in message]
     inner = message.get("event") or message.get("data")
     if isinstance(inner, Mapping):
         return {k: hollow(v) if v is inner else v for k, v in message.items()}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from qframe_rl.rehearsal.decimals import places
+from qframe_rl.rehearsal.errors import malformed
 from qframe_rl.rehearsal.market import SPOT, USDM
 from qframe_rl.rehearsal.wire.call import Call, Json
 from qframe_rl.rehearsal.wire.filters import filters
+from qframe_rl.rehearsal.wire.intake import rates
 from qframe_rl.rehearsal.world import Place
 
 _FOR_EVER_MS = 4_133_404_800_000
@@ -15,8 +19,7 @@ _USDM_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PR
 
 def spot_info(call: Call) -> Json:
     """Listing of the spot wire."""
-    wanted = call.params.get("symbol")
-    listed = [call.place()] if wanted else call.world.all(SPOT)
+    listed = named_places(call)[0]
     return {
         "timezone": "UTC",
         "serverTime": call.clock_reads(),
@@ -24,6 +27,19 @@ def spot_info(call: Call) -> Json:
         "exchangeFilters": [],
         "symbols": [_spot(place, call.now) for place in listed],
     }
+
+
+def named_places(call: Call) -> tuple[list[Place], bool]:
+    """Markets that a request is about, and whether it named a single one."""
+    if call.params.get("symbol"):
+        return [call.place()], True
+    if call.params.get("symbols"):
+        try:
+            names = json.loads(call.params["symbols"])
+        except ValueError:
+            raise malformed("symbols") from None
+        return [call.world.place(call.wire, str(name)) for name in names], False
+    return list(call.world.all(call.wire)), False
 
 
 def usdm_info(call: Call) -> Json:
@@ -58,7 +74,7 @@ def _limits(call: Call) -> Json:
     most = call.world.config.weight_limit or 6000
     return [
         {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": most},
-        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
+        *rates(call.wire),
     ]
 
 
@@ -84,12 +100,12 @@ def _spot(place: Place, now_ms: int) -> Json:
         "quoteCommissionPrecision": 8,
         "orderTypes": _SPOT_TYPES,
         "icebergAllowed": True,
-        "ocoAllowed": False,
+        "ocoAllowed": True,
         "otoAllowed": False,
         "quoteOrderQtyMarketAllowed": True,
         "allowTrailingStop": False,
-        "cancelReplaceAllowed": False,
-        "amendAllowed": False,
+        "cancelReplaceAllowed": True,
+        "amendAllowed": True,
         "isSpotTradingAllowed": True,
         "isMarginTradingAllowed": False,
         "filters": filters(market),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -52,45 +53,96 @@ def quote_volume(candle: Candle) -> float:
     return candle.volume * (candle.open + candle.high + candle.low + candle.close) / 4.0
 
 
-class Day(NamedTuple):
-    """Figures of the last 24 hours."""
+class Span(NamedTuple):
+    """Figures of some time up to now, counted from its trades."""
 
     open: float
     high: float
     low: float
     close: float
     before: float
-    """Close before them."""
+    """Last price before it."""
     volume: float
     quote: float
     since_ms: int
     first_id: int
+    """-1 where nothing was traded."""
     last: Print
+    """The last trade there was."""
     trades: int
 
 
-def day(place: Place, now_ms: int) -> Day:
-    """Count the last 24 hours, whole bars and the open one."""
+def day(place: Place, now_ms: int) -> Span:
+    """The last 24 hours."""
+    return span(place, now_ms - DAY_MS, now_ms)
+
+
+def span(place: Place, since_ms: int, now_ms: int) -> Span:
+    """Count what was traded from a moment on: trades of the bars that are cut, and the bars between them."""
     tape, market = place.tape, place.market
     row, n = tape.last(now_ms)
-    told = tape.prints(row)[: n + 1]
-    first = max(0, int(np.searchsorted(market.opens, now_ms - DAY_MS)))
-    whole = market.values[min(first, row) : row]
-    price = [float(p.price) for p in told]
-    high, low = max(price), min(price)
-    volume = float(sum(p.quantity for p in told))
+    last = tape.prints(row)[n]
+    first = int(np.searchsorted(market.opens, since_ms))
+    cut = tape.prints(first - 1) if 0 < first <= row else ()
+    head = [p for p in cut if p.time >= since_ms]
+    tail = [p for p in tape.prints(row)[: n + 1] if p.time >= since_ms]
+    whole = market.values[first:row]
+    before = _before(place, first, since_ms)
+    if not head and not tail and not len(whole):
+        price = float(last.price)
+        return Span(price, price, price, price, before, 0.0, 0.0, since_ms, -1, last, 0)
+    told = head + tail
+    prices = [float(p.price) for p in told]
+    high = max([*prices, *whole[:, HIGH].tolist()])
+    low = min([*prices, *whole[:, LOW].tolist()])
+    volume = round(float(sum(p.quantity for p in told)) + float(whole[:, VOLUME].sum()), 8)
     quote = float(sum(p.quantity * p.price for p in told))
-    if len(whole):
-        high, low = max(high, float(whole[:, HIGH].max())), min(low, float(whole[:, LOW].min()))
-        volume = round(volume + float(whole[:, VOLUME].sum()), 8)
-        quote += float((whole[:, VOLUME] * whole[:, OPEN : CLOSE + 1].mean(axis=1)).sum())
-    head = min(first, row)
-    opening = float(market.values[head, OPEN])
-    before = float(market.values[head - 1, CLOSE]) if head else opening
-    count = (row - head) * tape.n_prints + len(told)
-    return Day(
-        opening, high, low, price[-1], before, volume, quote, now_ms - DAY_MS, head * tape.n_prints + 1, told[-1], count
-    )
+    quote += float((whole[:, VOLUME] * whole[:, OPEN : CLOSE + 1].mean(axis=1)).sum())
+    opening = float(head[0].price if head else whole[0, OPEN] if len(whole) else tail[0].price)
+    number = head[0].id if head else first * tape.n_prints + 1 if len(whole) else tail[0].id
+    count = len(told) + len(whole) * tape.n_prints
+    return Span(opening, high, low, float(last.price), before, volume, quote, since_ms, number, last, count)
+
+
+def _before(place: Place, first: int, since_ms: int) -> float:
+    """Last price before a moment, at or after which bar ``first`` opens; the first price there is where it is none."""
+    if first == 0:
+        return float(place.market.values[0, OPEN])
+    told = [p for p in place.tape.prints(first - 1) if p.time < since_ms]
+    if told:
+        return float(told[-1].price)
+    return float(place.market.values[max(0, first - 2), CLOSE])
+
+
+_WINDOW = re.compile(r"^([1-9][0-9]?)([mhd])$")
+_UNITS = {"m": (60_000, 59), "h": (3_600_000, 23), "d": (DAY_MS, 7)}
+
+
+def window_of(call: Call) -> int:
+    """Length of a rolling window, ms."""
+    found = _WINDOW.match(call.text("windowSize", "1d"))
+    if found is not None:
+        length, most = _UNITS[found[2]]
+        if int(found[1]) <= most:
+            return length * int(found[1])
+    raise errors.illegal("windowSize", "1m-59m, 1h-23h, 1d-7d")
+
+
+def midnight_of(call: Call) -> int:
+    """Begin of the day of a time zone such as ``-3`` or ``5:45``, ms."""
+    zone = call.text("timeZone", "0")
+    found = re.match(r"^([+-]?)([0-9]{1,2})(?::([0-9]{2}))?$", zone)
+    if found is None or int(found[2]) > 14:
+        raise errors.illegal("timeZone", "[-12:00,+14:00]")
+    offset = (int(found[2]) * 60 + int(found[3] or 0)) * 60_000 * (-1 if found[1] == "-" else 1)
+    return (call.now + offset) // DAY_MS * DAY_MS - offset
+
+
+def historical(call: Call, tape: Tape) -> list[Print]:
+    """Trades from a number on, or the last ones."""
+    if "fromId" not in call.params:
+        return last_trades(call, tape)
+    return list(islice(by_number(tape, call.whole("fromId"), call.now), call.limit(500, 1000)))
 
 
 def recent(tape: Tape, now_ms: int) -> Iterator[Print]:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from qframe_rl.rehearsal.wire import algos, spot_market, spot_orders, usdm_account, usdm_market, usdm_orders
+from qframe_rl.rehearsal.wire import (
+    algos,
+    spot_changes,
+    spot_market,
+    spot_orders,
+    spot_pairs,
+    usdm_account,
+    usdm_market,
+    usdm_orders,
+)
 from qframe_rl.rehearsal.wire.call import Route
 
 ROUTES: dict[tuple[str, str], Route] = {
     **spot_market.ROUTES,
     **spot_orders.ROUTES,
+    **spot_changes.ROUTES,
+    **spot_pairs.ROUTES,
     **usdm_market.ROUTES,
     **usdm_orders.ROUTES,
     **usdm_account.ROUTES,
@@ -20,13 +31,27 @@ _SPOT = {
     "depth": "GET depth",
     "trades.recent": "GET trades",
     "trades.aggregate": "GET aggTrades",
+    "trades.historical": "GET historicalTrades",
     "klines": "GET klines",
+    "uiKlines": "GET uiKlines",
     "avgPrice": "GET avgPrice",
     "ticker.24hr": "GET ticker/24hr",
     "ticker.price": "GET ticker/price",
     "ticker.book": "GET ticker/bookTicker",
+    "ticker": "GET ticker",
+    "ticker.tradingDay": "GET ticker/tradingDay",
     "order.place": "POST order",
     "order.test": "POST order/test",
+    "order.cancelReplace": "POST order/cancelReplace",
+    "order.amend.keepPriority": "PUT order/amend/keepPriority",
+    "order.amendments": "GET order/amendments",
+    "orderList.place": "POST order/oco",
+    "orderList.place.oco": "POST orderList/oco",
+    "orderList.status": "GET orderList",
+    "orderList.cancel": "DELETE orderList",
+    "openOrderLists.status": "GET openOrderList",
+    "allOrderLists": "GET allOrderList",
+    "account.rateLimits.orders": "GET rateLimit/order",
     "order.status": "GET order",
     "order.cancel": "DELETE order",
     "openOrders.status": "GET openOrders",
@@ -42,6 +67,7 @@ _USDM = {
     "ticker.book": "GET v1/ticker/bookTicker",
     "order.place": "POST v1/order",
     "order.status": "GET v1/order",
+    "order.modify": "PUT v1/order",
     "order.cancel": "DELETE v1/order",
     "algoOrder.place": "POST v1/algoOrder",
     "algoOrder.cancel": "DELETE v1/algoOrder",

@@ -66,7 +66,7 @@ class Sockets:
         tail = request.path.rpartition("/")[2]
         named = request.query.get("streams") or unquote(tail)
         for stream in named.split("/"):
-            if "@" in stream:
+            if "@" in stream or stream.startswith("!"):
                 self.exchange.hub.subscribe(link, stream)
         account = self.exchange.world.listen_keys.get(request.query.get("listenKey", tail))
         if account is not None:
@@ -174,8 +174,7 @@ class Sockets:
 
 
 def _refused(request: Message, refusal: errors.Refused) -> Json:
-    error = {"code": refusal.code, "msg": refusal.message}
-    return {"id": request.get("id"), "status": refusal.status, "error": error, "rateLimits": []}
+    return {"id": request.get("id"), "status": refusal.status, "error": refusal.body(), "rateLimits": []}
 
 
 def _spoil(link: Link, request: Message, fault: Fault) -> None:

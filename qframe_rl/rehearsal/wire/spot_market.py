@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
+from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.decimals import float_text, text
-from qframe_rl.rehearsal.errors import malformed
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import NONE, Call, Json, Route
-from qframe_rl.rehearsal.wire.listing import spot_info
+from qframe_rl.rehearsal.wire.listing import named_places, spot_info
 from qframe_rl.rehearsal.world import Place
 
 _API = "/api/v3"
@@ -45,64 +43,97 @@ def _agg_trades(call: Call) -> Json:
     return [quotes.agg_trade(place.market, one) for one in quotes.wanted_trades(call, place.tape)]
 
 
-def _places(call: Call) -> tuple[list[Place], bool]:
-    """Markets that a request is about, and whether it named a single one."""
-    if call.params.get("symbol"):
-        return [call.place()], True
-    if call.params.get("symbols"):
-        try:
-            names = json.loads(call.params["symbols"])
-        except ValueError:
-            raise malformed("symbols") from None
-        return [call.world.place(SPOT, str(name)) for name in names], False
-    return list(call.world.all(SPOT)), False
+_MINI = (
+    "symbol", "openPrice", "highPrice", "lowPrice", "lastPrice", "volume", "quoteVolume", "openTime", "closeTime",
+    "firstId", "lastId", "count",
+)  # fmt: skip
+_FULL = ("symbol", "priceChange", "priceChangePercent", "weightedAvgPrice", *_MINI[1:])
+
+
+def _kinds(call: Call, full: tuple[str, ...] | None, rows: list[dict[str, Json]]) -> list[dict[str, Json]]:
+    """Rows with the fields of the ``type`` that is asked for."""
+    kind = call.text("type", "FULL")
+    if kind not in ("FULL", "MINI"):
+        raise errors.illegal("type", "FULL|MINI")
+    kept = _MINI if kind == "MINI" else full
+    return rows if kept is None else [{key: row[key] for key in kept} for row in rows]
 
 
 def _day(call: Call) -> Json:
-    found, one = _places(call)
-    rows = [day_row(place, call.now) for place in found]
+    found, one = named_places(call)
+    rows = _kinds(call, None, [day_row(place, call.now) for place in found])
     return rows[0] if one else rows
 
 
-def day_row(place: Place, now_ms: int) -> Json:
+def _since(call: Call, since_ms: int, until_ms: int) -> Json:
+    """Figures from a moment on, of markets that must be named."""
+    if not call.params.get("symbol") and not call.params.get("symbols"):
+        raise errors.Refused(-1102, "Either 'symbol' or 'symbols' must be sent.")
+    found, one = named_places(call)
+    rows = _kinds(call, _FULL, [span_row(p, quotes.span(p, since_ms, call.now), until_ms) for p in found])
+    return rows[0] if one else rows
+
+
+def _rolling(call: Call) -> Json:
+    return _since(call, call.now - quotes.window_of(call), call.now)
+
+
+def _trading_day(call: Call) -> Json:
+    midnight = quotes.midnight_of(call)
+    return _since(call, midnight, midnight + quotes.DAY_MS - 1)
+
+
+def _historical(call: Call) -> Json:
+    place = call.place()
+    return [quotes.trade(place.market, one) for one in quotes.historical(call, place.tape)]
+
+
+def day_row(place: Place, now_ms: int) -> dict[str, Json]:
     """Figures of the last 24 hours as REST writes them."""
     market, day = place.market, quotes.day(place, now_ms)
     both = place.sides()
-    change = day.close - day.open
     bid, ask = quotes.best(market, both.bids), quotes.best(market, both.asks)
     return {
-        "symbol": market.id,
-        "priceChange": f"{change:.8f}",
-        "priceChangePercent": f"{100.0 * change / day.open:.3f}",
-        "weightedAvgPrice": f"{day.quote / day.volume if day.volume else day.close:.8f}",
+        **span_row(place, day, now_ms),
         "prevClosePrice": float_text(day.before),
-        "lastPrice": float_text(day.close),
         "lastQty": f"{day.last.quantity:.8f}",
         "bidPrice": bid[0],
         "bidQty": bid[1],
         "askPrice": ask[0],
         "askQty": ask[1],
-        "openPrice": float_text(day.open),
-        "highPrice": float_text(day.high),
-        "lowPrice": float_text(day.low),
-        "volume": f"{day.volume:.8f}",
-        "quoteVolume": f"{day.quote:.8f}",
-        "openTime": day.since_ms,
-        "closeTime": now_ms,
-        "firstId": day.first_id,
-        "lastId": day.last.id,
-        "count": day.trades,
+    }
+
+
+def span_row(place: Place, span: quotes.Span, until_ms: int) -> dict[str, Json]:
+    """Figures of some time."""
+    change = span.close - span.open
+    return {
+        "symbol": place.market.id,
+        "priceChange": f"{change:.8f}",
+        "priceChangePercent": f"{100.0 * change / span.open:.3f}",
+        "weightedAvgPrice": f"{span.quote / span.volume if span.volume else span.close:.8f}",
+        "lastPrice": float_text(span.close),
+        "openPrice": float_text(span.open),
+        "highPrice": float_text(span.high),
+        "lowPrice": float_text(span.low),
+        "volume": f"{span.volume:.8f}",
+        "quoteVolume": f"{span.quote:.8f}",
+        "openTime": span.since_ms,
+        "closeTime": until_ms,
+        "firstId": span.first_id,
+        "lastId": span.last.id if span.trades else -1,
+        "count": span.trades,
     }
 
 
 def _price(call: Call) -> Json:
-    found, one = _places(call)
+    found, one = named_places(call)
     rows = [{"symbol": p.market.id, "price": text(p.engine.price)} for p in found]
     return rows[0] if one else rows
 
 
 def _best(call: Call) -> Json:
-    found, one = _places(call)
+    found, one = named_places(call)
     rows = []
     for place in found:
         both = place.sides()
@@ -149,8 +180,11 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", f"{_API}/uiKlines"): Route("spot.klines", _klines, weight=2),
     ("GET", f"{_API}/depth"): Route("spot.depth", _depth, weight=5),
     ("GET", f"{_API}/trades"): Route("spot.trades", _trades, weight=25),
+    ("GET", f"{_API}/historicalTrades"): Route("spot.historicalTrades", _historical, weight=25),
     ("GET", f"{_API}/aggTrades"): Route("spot.aggTrades", _agg_trades, weight=4),
     ("GET", f"{_API}/ticker/24hr"): Route("spot.ticker", _day, weight=2),
+    ("GET", f"{_API}/ticker"): Route("spot.rolling", _rolling, weight=4),
+    ("GET", f"{_API}/ticker/tradingDay"): Route("spot.tradingDay", _trading_day, weight=4),
     ("GET", f"{_API}/ticker/price"): Route("spot.price", _price, weight=2),
     ("GET", f"{_API}/ticker/bookTicker"): Route("spot.bookTicker", _best, weight=2),
     ("GET", f"{_API}/avgPrice"): Route("spot.avgPrice", _average, weight=2),

@@ -10,7 +10,7 @@ from qframe_rl.rehearsal.decimals import ZERO, exact, text
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.order import Order, Trade
 from qframe_rl.rehearsal.wire import intake
-from qframe_rl.rehearsal.wire.call import SIGNED, Call, Json, Route
+from qframe_rl.rehearsal.wire.call import KEY, SIGNED, Call, Json, Route
 from qframe_rl.rehearsal.wire.filters import check
 from qframe_rl.rehearsal.world import Place
 
@@ -19,7 +19,12 @@ _STOPS = ("STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
 _LIMITS = ("LIMIT", "LIMIT_MAKER", "STOP_LOSS_LIMIT", "TAKE_PROFIT_LIMIT")
 
 
-def _made(call: Call, place: Place) -> Order:
+def list_id(order: Order) -> int:
+    """Id of the pair that an order is one of; -1 for none."""
+    return -1 if order.pair is None else order.pair.id
+
+
+def made(call: Call, place: Place) -> Order:
     """The order that a request states, before it is accepted."""
     kind, side = call.text("type"), intake.side_of(call)
     if kind not in (*_STOPS, *_LIMITS, "MARKET"):
@@ -46,9 +51,10 @@ def _made(call: Call, place: Place) -> Order:
     return order
 
 
-def _place(call: Call) -> Json:
+def place_one(call: Call) -> Json:
+    """Place the order that a request states."""
     place = call.place()
-    order = _made(call, place)
+    order = made(call, place)
     check(place, order)
     if order.stop is None:
         place.engine.place(order)
@@ -56,20 +62,21 @@ def _place(call: Call) -> Json:
         place.engine.place_stop(order)
     call.world.touched(place)
     usual = "FULL" if order.type in ("MARKET", "LIMIT") else "ACK"
-    return _answer(order, call.text("newOrderRespType", usual))
+    return answer(order, call.text("newOrderRespType", usual))
 
 
 def _test(call: Call) -> Json:
     place = call.place()
-    check(place, _made(call, place))
+    check(place, made(call, place))
     return {}
 
 
-def _answer(order: Order, detail: str) -> Json:
+def answer(order: Order, detail: str) -> Json:
+    """What the answer to a new order says of it."""
     row = {
         "symbol": order.market.id,
         "orderId": order.id,
-        "orderListId": -1,
+        "orderListId": list_id(order),
         "clientOrderId": order.client_id,
         "transactTime": order.updated,
     }
@@ -110,7 +117,7 @@ def order_row(order: Order) -> Json:
     head = {
         "symbol": order.market.id,
         "orderId": order.id,
-        "orderListId": -1,
+        "orderListId": list_id(order),
         "clientOrderId": order.client_id,
     }
     return {
@@ -130,15 +137,16 @@ def _query(call: Call) -> Json:
     return order_row(intake.found(call, call.place(), errors.no_order()))
 
 
-def _cancelled(call: Call, place: Place, order: Order) -> Json:
+def cancelled(call: Call, place: Place, order: Order) -> Json:
+    """Cancel an order; what the answer says of it."""
     place.engine.cancel(order)
     call.world.touched(place)
     row = {
         "symbol": order.market.id,
         "origClientOrderId": order.client_id,
         "orderId": order.id,
-        "orderListId": -1,
-        "clientOrderId": call.client_id(),
+        "orderListId": list_id(order),
+        "clientOrderId": call.client_id("newClientOrderId"),
         "transactTime": order.updated,
     }
     return row | _figures(order) | {"selfTradePreventionMode": "EXPIRE_MAKER"}
@@ -146,7 +154,7 @@ def _cancelled(call: Call, place: Place, order: Order) -> Json:
 
 def _cancel(call: Call) -> Json:
     place = call.place()
-    return _cancelled(call, place, intake.found(call, place, errors.unknown_order()))
+    return cancelled(call, place, intake.found(call, place, errors.unknown_order()))
 
 
 def _cancel_all(call: Call) -> Json:
@@ -154,7 +162,7 @@ def _cancel_all(call: Call) -> Json:
     orders = list(call.user.open_orders(SPOT, place.market.id))
     if not orders:
         raise errors.unknown_order()
-    return [_cancelled(call, place, order) for order in orders]
+    return [cancelled(call, place, order) for order in orders if order.is_open]
 
 
 def _open(call: Call) -> Json:
@@ -175,7 +183,7 @@ def _fill(trade: Trade) -> Json:
         "symbol": trade.order.market.id,
         "id": trade.id,
         "orderId": trade.order.id,
-        "orderListId": -1,
+        "orderListId": list_id(trade.order),
         "price": text(trade.price),
         "qty": text(trade.quantity),
         "quoteQty": text(trade.quote),
@@ -249,8 +257,24 @@ def _commission(call: Call) -> Json:
     }
 
 
+def _listen(call: Call) -> Json:
+    return {"listenKey": call.world.listen_key(call.user)}
+
+
+def _keep(call: Call) -> Json:
+    if call.text("listenKey") not in call.world.listen_keys:
+        raise errors.Refused(-1125, "This listenKey does not exist.")
+    return {}
+
+
+def _unlisten(call: Call) -> Json:
+    _keep(call)
+    call.world.forget_listen_key(call.user)
+    return {}
+
+
 ROUTES: dict[tuple[str, str], Route] = {
-    ("POST", f"{_API}/order"): Route("spot.order.post", _place, SIGNED),
+    ("POST", f"{_API}/order"): Route("spot.order.post", place_one, SIGNED),
     ("POST", f"{_API}/order/test"): Route("spot.order.test", _test, SIGNED),
     ("GET", f"{_API}/order"): Route("spot.order.get", _query, SIGNED, weight=4),
     ("DELETE", f"{_API}/order"): Route("spot.order.delete", _cancel, SIGNED),
@@ -260,5 +284,9 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", f"{_API}/myTrades"): Route("spot.myTrades", _fills, SIGNED, weight=20),
     ("GET", f"{_API}/account"): Route("spot.account", _account, SIGNED, weight=20),
     ("GET", f"{_API}/account/commission"): Route("spot.commission", _commission, SIGNED, weight=20),
+    ("GET", f"{_API}/rateLimit/order"): Route("spot.rateLimit", intake.counts, SIGNED, weight=40),
+    ("POST", f"{_API}/userDataStream"): Route("spot.listenKey.post", _listen, KEY),
+    ("PUT", f"{_API}/userDataStream"): Route("spot.listenKey.put", _keep, KEY),
+    ("DELETE", f"{_API}/userDataStream"): Route("spot.listenKey.delete", _unlisten, KEY),
     ("GET", "/sapi/v1/asset/tradeFee"): Route("spot.tradeFee", _fees, SIGNED),
 }

@@ -18,8 +18,10 @@ from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import Json
 from qframe_rl.rehearsal.wire.events import events_of
 from qframe_rl.rehearsal.wire.link import Link, dumps
+from qframe_rl.rehearsal.wire.overview import Overview
 from qframe_rl.rehearsal.world import Place, World
 
+_CONTINUOUS, _PERPETUAL = "continuousKline_", "_perpetual"
 Wrap = Callable[[Json], Json]
 _MOST = 1000
 
@@ -39,7 +41,8 @@ class Hub:
         self._listeners: dict[tuple[str, str], dict[str, set[Link]]] = defaultdict(lambda: defaultdict(set))
         self._users: dict[tuple[str, str], dict[Link, Wrap]] = defaultdict(dict)
         self._told: dict[tuple[str, str, str], int] = {}
-        """Open of the candle that is told now, by wire, market and interval."""
+        """Open of the candle that is told now, by wire, market and kind of stream."""
+        self._overview = Overview(world, self._told_one)
         self._running: dict[tuple[str, str, str], tuple[Candle, Decimal]] = {}
         """The candle that is open, with its exact volume."""
         world.watchers.append(self)
@@ -47,29 +50,33 @@ class Hub:
 
     def subscribe(self, link: Link, stream: str) -> None:
         """Let a client listen to a stream such as ``btcusdt@kline_1h``; unknown ones stay silent, as on the venue."""
-        name, _, kind = stream.partition("@")
-        key = (link.wire, name.upper())
         link.streams.add(stream)
+        if stream.startswith("!"):
+            self._overview.subscribe(link, stream)
+            return
+        key, kind = _named(link.wire, stream)
         self._listeners[key][kind].add(link)
         place = self.world.places.get(key)
         if place is None:
             return
         self.world.wake(place)
-        interval = kind.removeprefix("kline_")
+        interval = _interval(kind)
         if interval in INTERVALS:
-            self._told.setdefault((*key, interval), start_of(interval, self.world.now))
+            self._told.setdefault((*key, kind), start_of(interval, self.world.now))
 
     def unsubscribe(self, link: Link, stream: str) -> None:
         """Let a client listen no more."""
-        name, _, kind = stream.partition("@")
-        key = (link.wire, name.upper())
         link.streams.discard(stream)
+        if stream.startswith("!"):
+            self._overview.unsubscribe(link, stream)
+            return
+        key, kind = _named(link.wire, stream)
         listeners = self._listeners[key]
         listeners[kind].discard(link)
         if not listeners[kind]:
             del listeners[kind]
-            self._told.pop((*key, kind.removeprefix("kline_")), None)
-            self._running.pop((*key, kind.removeprefix("kline_")), None)
+            self._told.pop((*key, kind), None)
+            self._running.pop((*key, kind), None)
         if not listeners:
             del self._listeners[key]
 
@@ -96,9 +103,9 @@ class Hub:
             return
         for kind in list(listeners):
             base = kind.partition("@")[0]
-            if base.startswith("kline_"):
-                self._roll(place, kind.removeprefix("kline_"), print_.time)
-                self._candle(place, kind.removeprefix("kline_"), print_)
+            if _interval(kind):
+                self._roll(place, kind, print_.time)
+                self._candle(place, kind, print_)
             elif base in _COMPOSED:
                 self._tell(place, kind, base, _COMPOSED[base](place, print_, self.world.now))
         self._show(place)
@@ -106,8 +113,8 @@ class Hub:
     def closed(self, place: Place, close_ms: int) -> None:
         """Tell the candles that end with a bar."""
         for kind in list(self._listeners.get((place.market.wire, place.market.id), ())):
-            if kind.startswith("kline_"):
-                self._roll(place, kind.removeprefix("kline_"), close_ms)
+            if _interval(kind):
+                self._roll(place, kind, close_ms)
 
     def booked(self, place: Place, change: Change) -> None:
         """Tell what changed in the book."""
@@ -131,31 +138,36 @@ class Hub:
     def _tell(self, place: Place, kind: str, name: str, message: Json) -> None:
         market = place.market
         written = dumps(message)
+        stream = f"{market.id.lower()}{_PERPETUAL if kind.startswith(_CONTINUOUS) else ''}@{kind}"
         for link in list(self._listeners[market.wire, market.id].get(kind, ())):
             if link.combined:
-                link.tell(name, {"stream": f"{market.id.lower()}@{kind}", "data": message})
+                link.tell(name, {"stream": stream, "data": message})
             else:
                 link.tell(name, message, written)
 
-    def _roll(self, place: Place, interval: str, now_ms: int) -> None:
+    def _told_one(self, place: Place, kind: str) -> Json:
+        """One market's message of a kind, as streams of all markets join them."""
+        row, n = place.tape.last(self.world.now)
+        return _COMPOSED[kind](place, place.tape.prints(row)[n], self.world.now)
+
+    def _roll(self, place: Place, kind: str, now_ms: int) -> None:
         """Tell the candles that ended by now."""
-        key = (place.market.wire, place.market.id, interval)
+        key, interval = (place.market.wire, place.market.id, kind), _interval(kind)
         since = self._told.get(key)
         if since is None or now_ms < end_of(interval, since):
             return
         for candle in candles(place.tape, interval, since, now_ms - 1, _MOST, now_ms):
             if candle.end_ms <= now_ms:
                 last = candle.first_id + candle.trades - 1
-                self._tell(
-                    place, f"kline_{interval}", "kline", kline(place, interval, candle, last, True, self.world.now)
-                )
+                self._tell(place, kind, "kline", kline(place, kind, candle, last, True, self.world.now))
         self._told[key] = start_of(interval, now_ms)
 
-    def _candle(self, place: Place, interval: str, print_: Print) -> None:
+    def _candle(self, place: Place, kind: str, print_: Print) -> None:
         """Tell the open candle."""
+        interval = _interval(kind)
         if interval not in INTERVALS:
             return
-        key = (place.market.wire, place.market.id, interval)
+        key = (place.market.wire, place.market.id, kind)
         open_ms, running = start_of(interval, print_.time), self._running.get(key)
         if running is None or running[0].open_ms != open_ms:
             found = candles(place.tape, interval, open_ms, open_ms, 1, print_.time)
@@ -165,8 +177,7 @@ class Hub:
         else:
             running = _grown(running, print_)
         self._running[key] = running
-        message = kline(place, interval, running[0], print_.id, False, self.world.now)
-        self._tell(place, f"kline_{interval}", "kline", message)
+        self._tell(place, kind, "kline", kline(place, kind, running[0], print_.id, False, self.world.now))
 
     def _happened(self, happening: Happening) -> None:
         """Tell an account's listeners."""
@@ -176,6 +187,20 @@ class Hub:
         for event in events_of(happening):
             for link, wrap in list(listeners.items()):
                 link.tell("user", wrap(event))
+
+
+def _named(wire: str, stream: str) -> tuple[tuple[str, str], str]:
+    """Wire and market of a stream, and its kind."""
+    name, _, kind = stream.partition("@")
+    if kind.startswith(_CONTINUOUS):
+        name = name.removesuffix(_PERPETUAL)
+    return (wire, name.upper()), kind
+
+
+def _interval(kind: str) -> str:
+    """Length of the candles of a stream of candles; empty for another one."""
+    head, _, interval = kind.partition("_")
+    return interval if head in ("kline", "continuousKline") else ""
 
 
 def _grown(running: tuple[Candle, Decimal], print_: Print) -> tuple[Candle, Decimal]:
@@ -195,9 +220,9 @@ def _grown(running: tuple[Candle, Decimal], print_: Print) -> tuple[Candle, Deci
 _PARTIAL = {"depth5": 5, "depth10": 10, "depth20": 20}
 
 
-def kline(place: Place, interval: str, candle: Candle, last_id: int, done: bool, now_ms: int) -> Json:
-    """A candle as streams tell it."""
-    market = place.market
+def kline(place: Place, kind: str, candle: Candle, last_id: int, done: bool, now_ms: int) -> Json:
+    """A candle as a stream of some kind tells it."""
+    market, interval = place.market, _interval(kind)
     row = quotes.kline_row(market, candle)
     body = {
         "t": candle.open_ms,
@@ -218,6 +243,9 @@ def kline(place: Place, interval: str, candle: Candle, last_id: int, done: bool,
         "Q": row[10],
         "B": "0",
     }
+    if kind.startswith(_CONTINUOUS):
+        del body["s"]
+        return {"e": "continuous_kline", "E": now_ms, "ps": market.id, "ct": "PERPETUAL", "k": body}
     return {"e": "kline", "E": now_ms, "s": market.id, "k": body}
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 
-from qframe_rl.rehearsal import errors
+from qframe_rl.rehearsal import amend, errors
 from qframe_rl.rehearsal.decimals import ZERO, short, text
 from qframe_rl.rehearsal.market import USDM
 from qframe_rl.rehearsal.order import Order, Trade
@@ -16,6 +18,7 @@ from qframe_rl.rehearsal.world import Place
 _API = "/fapi/v1"
 _CONDITIONAL = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET")
 MODE = "EXPIRE_MAKER"
+_LISTS = ("orderIdList", "origClientOrderIdList")
 
 
 def made(call: Call, place: Place) -> Order:
@@ -130,6 +133,44 @@ def _cancel(call: Call) -> Json:
     return order_row(order, timed=False)
 
 
+def _modify(call: Call) -> Json:
+    """Give a resting order another price and quantity."""
+    place = call.place()
+    order = intake.found(call, place, errors.no_order())
+    if not order.is_open or order.limit is None:
+        raise errors.no_order()
+    if intake.side_of(call) != order.side:
+        raise errors.Refused(-1117, "Invalid side.")
+    price, quantity = call.number("price"), call.number("quantity")
+    if (price, quantity) == (order.limit, order.quantity):
+        raise errors.Refused(-5027, "No need to modify the order.")
+    check(place, replace(order, limit=price, quantity=quantity))
+    amend.modify(place.engine, order, price, quantity)
+    call.world.touched(place)
+    return order_row(order, timed=False)
+
+
+def _amendments(call: Call) -> Json:
+    order = intake.found(call, call.place(), errors.no_order())
+    price, size = order.market.price_digits, order.market.quantity_digits
+    return [
+        {
+            "amendmentId": change.id,
+            "symbol": order.market.id,
+            "pair": order.market.id,
+            "orderId": order.id,
+            "clientOrderId": order.client_id,
+            "time": change.time,
+            "amendment": {
+                "price": {"before": text(change.price[0], price), "after": text(change.price[1], price)},
+                "origQty": {"before": text(change.quantity[0], size), "after": text(change.quantity[1], size)},
+                "count": change.id,
+            },
+        }
+        for change in reversed(order.amendments)
+    ][: call.limit(50, 100)]
+
+
 def _cancel_all(call: Call) -> Json:
     cancel_all(call, call.place())
     return {"code": 200, "msg": "The operation of cancel all open order is done."}
@@ -157,19 +198,31 @@ def _countdown(call: Call) -> Json:
     return {"symbol": place.market.id, "countdownTime": str(span)}
 
 
-def _batch(call: Call) -> Json:
+def _batch(call: Call, act: Callable[[Call], Json]) -> Json:
     try:
         parts = json.loads(call.text("batchOrders"))
     except ValueError:
         raise errors.malformed("batchOrders") from None
-    return [_one(call, {k: str(v) for k, v in part.items()}) for part in parts[:5]]
+    return [_one(call, {k: str(v) for k, v in part.items()}, act) for part in parts[:5]]
 
 
-def _one(call: Call, params: dict[str, str]) -> Json:
+def _batch_cancel(call: Call) -> Json:
+    # CCXT spells names in small letters here, which the venue takes as well.
+    call = call.with_params({name: call.params.get(name.lower(), call.params.get(name, "")) for name in _LISTS})
+    name = next((name for name in _LISTS if call.params.get(name)), _LISTS[0])
     try:
-        return _place(Call(call.world, call.wire, params, call.account, call.freshness))
+        ids = json.loads(call.text(name))
+    except ValueError:
+        raise errors.malformed(name) from None
+    one = name.removesuffix("List")
+    return [_one(call, {"symbol": call.text("symbol"), one: str(value)}, _cancel) for value in ids[:10]]
+
+
+def _one(call: Call, params: dict[str, str], act: Callable[[Call], Json]) -> Json:
+    try:
+        return act(Call(call.world, call.wire, params, call.account, call.freshness))
     except errors.Refused as refusal:
-        return {"code": refusal.code, "msg": refusal.message}
+        return refusal.body()
 
 
 def _open(call: Call) -> Json:
@@ -211,7 +264,14 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", f"{_API}/order/test"): Route("usdm.order.test", _test, SIGNED),
     ("GET", f"{_API}/order"): Route("usdm.order.get", _query, SIGNED),
     ("DELETE", f"{_API}/order"): Route("usdm.order.delete", _cancel, SIGNED),
-    ("POST", f"{_API}/batchOrders"): Route("usdm.batchOrders.post", _batch, SIGNED, weight=5),
+    ("POST", f"{_API}/batchOrders"): Route(
+        "usdm.batchOrders.post", lambda call: _batch(call, _place), SIGNED, weight=5
+    ),
+    ("PUT", f"{_API}/batchOrders"): Route("usdm.batchOrders.put", lambda call: _batch(call, _modify), SIGNED, weight=5),
+    ("DELETE", f"{_API}/batchOrders"): Route("usdm.batchOrders.delete", _batch_cancel, SIGNED),
+    ("PUT", f"{_API}/order"): Route("usdm.order.put", _modify, SIGNED),
+    ("GET", f"{_API}/orderAmendment"): Route("usdm.orderAmendment", _amendments, SIGNED),
+    ("GET", f"{_API}/rateLimit/order"): Route("usdm.rateLimit", intake.counts, SIGNED),
     ("GET", f"{_API}/openOrder"): Route("usdm.openOrder", _query_open, SIGNED),
     ("GET", f"{_API}/openOrders"): Route("usdm.openOrders.get", _open, SIGNED),
     ("DELETE", f"{_API}/allOpenOrders"): Route("usdm.openOrders.delete", _cancel_all, SIGNED),

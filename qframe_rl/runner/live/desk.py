@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from time import perf_counter
+from functools import partial
+from time import monotonic, perf_counter
 from typing import ParamSpec, Protocol
 
 import numpy as np
 
 from qframe_rl.agent import View
+from qframe_rl.feeds.exchange import Stopped
+from qframe_rl.feeds.task import LOOK_S, Task
 from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, packed, sight, unpacked
-from qframe_rl.journal.inbox import Inbox
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Digest, Listener, Soft
 from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
 from qframe_rl.risk.limits import Limits
+from qframe_rl.runner.live.operator import Operator
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift
-from qframe_rl.venues.venue import Lasting, Outgoing, Quoted, Venue
+from qframe_rl.venues.venue import NEWS, Lasting, Outgoing, Quoted, Venue
 from qframe_rl.watch.health import Health
 
 P = ParamSpec("P")
-COMMANDS = frozenset({"command", "limits"})
-"""Kinds of events that come from the operator."""
-KILL_FILE = "HALT"
-"""A file of this name in the session's folder halts trading as long as it is there."""
+HEARD = frozenset({"command", "limits"}) | NEWS
+"""Kinds of events that come between two bars: from the operator, and from an exchange that has orders of ours."""
+_STOP_S = 1.0
+"""How long a bar that waits for an exchange goes on after the session was told to stop, seconds."""
 
 
 class Quotes(Protocol):
@@ -34,50 +36,6 @@ class Quotes(Protocol):
 
     def books(self, symbols: Sequence[str]) -> Sequence[Book | None]:
         """The books now, None where there is none that is fresh."""
-
-
-class Operator:
-    """What a human tells a running session: by a command in its inbox, by a file, or by a signal.
-
-    Parameters
-    ----------
-    ledger
-        The inbox beside it is read.
-    folder
-        Where the kill file would lie.
-    limits
-        Those of this process; they become part of the record where they differ from those before.
-    soft
-        An inbox that cannot be read is said, and tried again; file and signals are heard all the same.
-    """
-
-    def __init__(self, ledger: Ledger, folder: Path, limits: Limits, soft: Soft):
-        self._ledger, self._soft = ledger, soft
-        self._inbox = Inbox(ledger.path)
-        self._file = folder / KILL_FILE
-        self._limits = limits
-        self._read = 0
-        self.signalled: str | None = None
-        """A command that a signal handler left here."""
-
-    def poll(self, engine: RiskEngine) -> list[Input]:
-        """What is new."""
-        found = []
-        if self._limits != engine.limits:
-            found.append(Input("limits", self._limits.model_dump(mode="json")))
-        left = self._ledger.left_inside(self._read)
-        for number, word in [*left, *(self._soft.run("the inbox", self._inbox.after, self._read) or ())]:
-            found.append(Input("command", {"word": word, "by": "command", "number": number}))
-        if self.signalled is not None:
-            found.append(Input("command", {"word": self.signalled, "by": "signal"}))
-            self.signalled = None
-        if self._file.exists() and engine.state != "HALTED":
-            found.append(Input("command", {"word": "halt", "by": "file"}))
-        return found
-
-    def noted(self, number: int) -> None:
-        """Remember how far the inbox was read."""
-        self._read = number
 
 
 class Told(Protocol):
@@ -140,6 +98,8 @@ class Desk:
         self.told: list[Told] = []
         self.resumed: Callable[[int], None] = lambda time: None
         """Told once, with the last bar's close, when a session that was on record goes on."""
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether the session was told to stop."""
         self.snapshot: Callable[[View], None] = lambda view: None
         """Called last of all for each bar that is settled."""
         self.n_bars = 0
@@ -148,6 +108,9 @@ class Desk:
         self._met = venue if isinstance(venue, Quoted) else None
         self._outgoing = venue if isinstance(venue, Outgoing) else None
         self._lasting = venue if isinstance(venue, Lasting) else None
+        if self._outgoing is not None:
+            self._outgoing.hear = self._hear
+        self._stop_seen: float | None = None
         self._ledger = ledger
         self._symbols = [i.symbol for i in instruments]
         self._operator = operator
@@ -216,16 +179,28 @@ class Desk:
         return self._lasting is not None
 
     def heed(self) -> None:
-        """Obey what the operator said since the last time; nothing before the first decision."""
-        self.soft.run("the sign of life", self._ledger.beat)
+        """Obey what was said since the last time; nothing before the first decision. The feed is well."""
         self.health.beat()
+        self.listen()
+
+    def listen(self) -> None:
+        """Obey what was said since the last time, while somebody is waited for who may not be well."""
+        self.soft.run("the sign of life", self._ledger.beat)
         if self._view is None:
             return
-        poll = self._operator.poll if self._operator is not None else lambda engine: []
-        for kind, payload in self._ledger.inputs(COMMANDS, lambda: poll(self.engine)):
-            if kind == "limits":
-                self.engine.limits = Limits(**payload)
-                continue
+        for kind, payload in self._ledger.inputs(HEARD, self._news):
+            self._obey(kind, payload)
+
+    def _news(self) -> list[Input]:
+        """What operator and exchange say now."""
+        said = [] if self._operator is None else self._operator.poll(self.engine)
+        return said if self._outgoing is None else [*said, *self._outgoing.news()]
+
+    def _obey(self, kind: str, payload: Plain) -> None:
+        """Do what follows from something that came between two bars."""
+        if kind == "limits":
+            self.engine.limits = Limits(**payload)
+        elif kind == "command":
             self._heard = max(self._heard, payload.get("number", 0))
             if self._operator is not None:
                 self._operator.noted(self._heard)
@@ -233,6 +208,25 @@ class Desk:
             if self.engine.command(payload["word"]) is not before:
                 self._tell(self._seen().time, (f"{payload['word']} by {payload['by']}",))
                 self._act(self._seen())
+        elif self._outgoing is not None and self._outgoing.learn(kind, payload):
+            self._act(self._seen())
+
+    def _hear(self) -> None:
+        """Listen while something is waited for; end the session if it is told to stop and the wait goes on.
+
+        Raises
+        ------
+        Stopped
+            If that was a second ago. The bar under way is on record, and settled when the session is started again.
+        """
+        self.listen()
+        self._ledger.commit()
+        if not self.stopping():
+            self._stop_seen = None
+        elif self._stop_seen is None:
+            self._stop_seen = monotonic()
+        elif monotonic() - self._stop_seen > _STOP_S:
+            raise Stopped
 
     def carried(self) -> Plain | None:
         """All that desk, engine and venue remember between two bars, as JSON; None if the venue cannot say."""
@@ -262,15 +256,16 @@ class Desk:
 
     def _act(self, view: View) -> None:
         """Where orders are real, do at once what a kill switch is for; paper waits for its next bar."""
-        venue = self._outgoing
-        if venue is None or self.engine.state not in ("HALTED", "FLATTEN"):
+        venue, state = self._outgoing, self.engine.state
+        if venue is None or state == "ACTIVE":
             return
         self._ledger.commit()
-        venue.cancel()
-        if self.engine.state == "FLATTEN":
+        venue.cancel(opening=state == "REDUCE_ONLY")
+        if state == "FLATTEN":
             # What was ordered since the last bar may have filled: what is held now is closed.
             now = self.account._replace(position=venue.held())
             venue.close(self.engine.check(view.time, self._sent, now, Conditions()).orders, now.position)
+        self._ledger.commit()
 
     def started(self, view: View) -> None:
         """Note the state before the first decision."""
@@ -303,6 +298,12 @@ class Desk:
         for listener in self.listeners:
             self._inform(listener, listener.settled, view, self._sent)
         self.snapshot(view)
+
+    def left(self) -> View | None:
+        """End in the midst of a bar, which is settled when the session goes on; return the last view there was."""
+        if self._view is not None:
+            self.ended(self._view)
+        return self._view
 
     def ended(self, view: View) -> None:
         """Write what is left."""
@@ -341,16 +342,22 @@ class Desk:
             return books
         rows = np.flatnonzero(wanted)
 
-        def source() -> Plain:
+        task: list[Task[Sequence[Book | None]]] = []
+
+        def source() -> Plain | None:
             assert self._quotes is not None
-            found = self._quotes.books([self._symbols[a] for a in rows])
+            if not task:
+                task.append(Task(partial(self._quotes.books, [self._symbols[a] for a in rows])))
+            if not task[0].wait(LOOK_S):
+                return None
+            found = task[0].result()
             return {
                 self._symbols[a]: {"time": book.time, "bids": numbers(book.bids), "asks": numbers(book.asks)}
                 for a, book in zip(rows, found, strict=True)
                 if book is not None
             }
 
-        for symbol, plain in self._ledger.take("quotes", source).items():
+        for symbol, plain in self._ledger.awaited("quotes", source, self._hear).items():
             sides = (np.array(plain[side], dtype=np.float64).reshape(-1, 2) for side in ("bids", "asks"))
             books[self._symbols.index(symbol)] = Book(plain["time"], *sides)
         return books

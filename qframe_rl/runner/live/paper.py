@@ -13,6 +13,7 @@ from typing import Literal
 
 from qframe_rl.agent import Agent, View
 from qframe_rl.config import UserError
+from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
@@ -24,8 +25,9 @@ from qframe_rl.listeners import Listener, Soft
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import code_fingerprint, versions
-from qframe_rl.runner.live.desk import Desk, Operator, Quotes, Told
+from qframe_rl.runner.live.desk import Desk, Quotes, Told
 from qframe_rl.runner.live.keeper import SNAPSHOT_BARS, Keeper
+from qframe_rl.runner.live.operator import Operator
 from qframe_rl.runner.live.recorded import Live, Recording
 from qframe_rl.session import Session, Unready, run
 from qframe_rl.types import Instrument
@@ -205,6 +207,7 @@ def paper(
         if begun is not None:
             begun(desk, ledger, operator)
         _agree(ledger, terms, path)
+        desk.stopping = feed.stopped.is_set
         recording = Recording(ledger, feed, market.instruments, terms.columns, terms.bar_ns)
         about = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
 
@@ -250,6 +253,8 @@ def _walked(
         if not feed.stopped.is_set():
             raise
         return None, error.needed - error.n_bars
+    except Stopped:
+        return desk.left(), 0
     except Differs as error:
         raise _by_other_code(error, keeper.path) from None
 
@@ -291,7 +296,7 @@ def walk(
     desk: Desk, recording: Recording, agent: Agent, window: int, keeper: Keeper, kept: Snapshot | None = None
 ) -> View:
     """Let ``agent`` trade at a desk until the bars or the account end; return the last view."""
-    recording.heed = desk.heed
+    recording.heed, recording.listen = desk.heed, desk.listen
     desk.conditions = recording.conditions
     desk.snapshot = keeper
     session = Session(recording, desk, window, desk)

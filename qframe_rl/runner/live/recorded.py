@@ -24,7 +24,9 @@ class Live(Feed, Protocol):
     stopped: Event
     """Set it to end the feed after the bar under way."""
     idle: Callable[[], None]
-    """Called now and then while the feed waits."""
+    """Called now and then while the feed waits for its next bar."""
+    hear: Callable[[], None]
+    """Called several times a second while it waits for an answer."""
 
     def resume(self, time: int, memory: Plain) -> None:
         """Begin with the bar after the one that closed at ``time``, ns UTC, when `moment` said ``memory``."""
@@ -41,6 +43,7 @@ class ReplayFeed(HistoryFeed):
     """A `HistoryFeed` that a session can resume."""
 
     idle: Callable[[], None] = staticmethod(_nothing)
+    hear: Callable[[], None] = staticmethod(_nothing)
 
     def resume(self, time: int, memory: Plain) -> None:
         """Begin with the bar after ``time``."""
@@ -76,6 +79,8 @@ class Recording:
         self.instruments, self.columns, self.bar_ns = instruments, columns, bar_ns
         self.heed: Callable[[], None] = _nothing
         """Takes what came from the operator before the next bar."""
+        self.listen: Callable[[], None] = _nothing
+        """The same while an exchange is waited for that may not answer."""
         self.began: Callable[[], None] = _nothing
         """Called where the record ends and new bars begin."""
         self.n_repeated = 0
@@ -113,7 +118,7 @@ class Recording:
         self.began()
         if self._last is not None:
             self._live.resume(self._last, self._moment.get("memory", {}))
-        self._live.idle = self._idle
+        self._live.idle, self._live.hear = self._idle, self._hear
         for new in self._live:
             self.heed()
             self._moment = self._live.moment(new)
@@ -123,6 +128,10 @@ class Recording:
 
     def _idle(self) -> None:
         self.heed()
+        self._ledger.commit()
+
+    def _hear(self) -> None:
+        self.listen()
         self._ledger.commit()
 
     def _looked_at(self, payload: Plain) -> Bar:

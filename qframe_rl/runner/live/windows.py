@@ -18,8 +18,9 @@ from qframe_rl.alerts.sender import Channel, Sender, channels
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.secrets import Redactor
 from qframe_rl.listeners import Soft
-from qframe_rl.runner.live.desk import Desk, Operator
+from qframe_rl.runner.live.desk import Desk
 from qframe_rl.runner.live.open import Opened
+from qframe_rl.runner.live.operator import Operator
 from qframe_rl.types import SECOND
 from qframe_rl.watch.health import Health
 

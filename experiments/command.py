@@ -1,0 +1,110 @@
+"""One command for every door: ``qframe train``, ``qframe paper`` and so on; ``qframe`` alone lists them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+from experiments.cli import door
+from qframe_rl.config import nearest
+
+NAME = "qframe"
+DOORS = {
+    "every day": {
+        "train": "train strategies, compare them, choose one and judge it once",
+        "evaluate": "score checkpoints, or study strategies through time",
+        "report": "one page and one PDF of runs and checkpoints",
+        "download": "fetch candles and funding rates into a store",
+    },
+    "live": {
+        "paper": "let a checkpoint trade, on paper, a testnet or an account",
+        "status": "show live sessions",
+        "control": "halt, flatten, reduce or resume a live session",
+        "replay": "run a session again from its journal",
+        "rehearse": "serve an exchange to rehearse against",
+    },
+    "research": {
+        "tune": "search for the parameters of a strategy",
+        "solve": "train agents on problems whose optimum is known",
+    },
+    "of the house": {
+        "new": "begin a strategy or a market of your own",
+        "benchmark": "how fast it is, beside the machine's limits and peers",
+        "checkpoints": "train the agents that ship anew",
+        "completion": "print what a shell needs to complete these commands",
+    },
+}
+"""Commands by group, each with what it does."""
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first word names; return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    known = [name for group in DOORS.values() for name in group]
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"{NAME} {version('qframe-rl')}")
+        return 0
+    if words[0] not in known:
+        print(f"error: {NAME} {words[0]}: no such command{nearest(words[0], known)}", file=sys.stderr)
+        return 2
+    _see_own_modules()
+    if words[0] == "completion":
+        return _completion(words[1:])
+    return door(importlib.import_module(f"experiments.{words[0]}").main, words[1:])
+
+
+def entry() -> NoReturn:
+    """Begin from the console."""
+    sys.exit(main())
+
+
+def overview() -> str:
+    """What stands on the screen without a command."""
+    lines = [f"usage: {NAME} COMMAND [options]; {NAME} COMMAND --help says which", ""]
+    for title, doors in DOORS.items():
+        lines += [f"{title}:", *(f"  {name:12} {what}" for name, what in doors.items()), ""]
+    return "\n".join([*lines, f"first steps: {NAME} train --preset quick, then {NAME} paper ppo"])
+
+
+def _see_own_modules() -> None:
+    """Find strategies and markets of the current folder by dotted path, but no package there in place of ours."""
+    importlib.import_module("agents")
+    importlib.import_module("envs")
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109
+        sys.path.append(here)
+
+
+def _completion(words: Sequence[str]) -> int:
+    made = argparse.ArgumentParser(
+        f"{NAME} completion",
+        description="Print what a shell needs to complete commands and options.",
+        epilog=f"for bash: {NAME} completion bash > ~/.local/share/bash-completion/completions/{NAME}",
+    )
+    made.add_argument("shell", choices=SHELLS, help="the shell")
+    shell = made.parse_args(words).shell
+    import shtab
+
+    root = argparse.ArgumentParser(NAME)
+    below = root.add_subparsers()
+    for group in DOORS.values():
+        for name, what in group.items():
+            if name == "completion":
+                below.add_parser(name, help=what).add_argument("shell", choices=SHELLS)
+                continue
+            parser = importlib.import_module(f"experiments.{name}").parser()
+            below.add_parser(name, help=what, parents=[parser], add_help=False)
+    print(shtab.complete(root, shell))
+    return 0
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,167 @@
+"""What a checkpoint's manifest may say: types and bounds of all that is read of it, and which names it may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from qframe_rl.config import Base, UserError
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.risk.limits import Limits
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Params = dict[str, Any]
+N_INSTRUMENTS = 1000
+_FEATURES = "env.params.features"
+"""The one parameter whose texts are looked up in a closed list alone; a column's name in it may have a dot."""
+
+
+class Strict(Base):
+    """A record that a machine wrote: no ``"3"`` stands for 3."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Named(Strict):
+    """A thing of a catalogue; its parameters are checked by its own ``Config``."""
+
+    name: Text
+    params: Params = Field(default={})
+
+
+class Rules(Strict):
+    """An instrument as a file states it."""
+
+    symbol: Text
+    kind: Literal["spot", "perpetual"] = "spot"
+    lot: float = Field(default=0.0, ge=0.0, le=1e12)
+    tick: float = Field(default=0.0, ge=0.0, le=1e12)
+    min_amount: float = Field(default=0.0, ge=0.0, le=1e12)
+    min_notional: float = Field(default=0.0, ge=0.0, le=1e12)
+    maker_fee: float = Field(default=0.0, gt=-0.01, lt=0.1)
+    taker_fee: float = Field(default=0.0, ge=0.0, lt=0.1)
+    maintenance: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+class Face(Strict):
+    """An interface as `qframe_rl.interface.MarketInterface.describe` has it."""
+
+    features: list[Text] = Field(min_length=1, max_length=1000)
+    n_rows: int = Field(ge=1, le=100_000)
+    n_instruments: int = Field(ge=1, le=N_INSTRUMENTS)
+    columns: list[Text] = Field(max_length=1000)
+    mean: list[float]
+    scale: list[Annotated[float, Field(gt=0.0)]]
+    scheme: Text
+    params: Params
+
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        if not len(self.features) == len(self.mean) == len(self.scale):
+            raise ValueError("features, mean and scale differ in length")
+        return self
+
+
+class Promotion(Strict):
+    """How it was chosen, as far as it is read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    forced: bool = False
+    reason: str = ""
+    trials: int = Field(default=1, ge=0, le=10**12)
+    effective_trials: float | None = Field(default=None, ge=0.0, le=1e12)
+
+    @model_validator(mode="after")
+    def _told(self) -> Self:
+        if self.forced and not self.reason:
+            raise ValueError("it was forced, but no reason is given")
+        return self
+
+
+class Bars(Strict):
+    """Description of the bars, as far as it is read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    fingerprint: Text
+    first: Text
+
+
+class Provenance(Strict):
+    """How it came about, as far as it is read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    fingerprint: str = Field(pattern="^[0-9a-f]{1,64}$")
+    data: Bars
+    load: DataConfig
+    trained: DataConfig | None = None
+    risk: Limits = Limits()
+    periods: dict[str, list[Annotated[list[Text], Field(min_length=2, max_length=2)]]]
+    promotion: Promotion = Promotion()
+
+
+class Manifest(Strict):
+    """All of it but the format and the seal."""
+
+    agent: Named
+    env: Named
+    seed: int = Field(ge=0, lt=2**64)
+    instruments: list[Rules] = Field(min_length=1, max_length=N_INSTRUMENTS)
+    columns: list[Text] = Field(max_length=1000)
+    bar_ns: int = Field(ge=1_000_000_000, le=366 * 86_400 * 1_000_000_000)
+    interface: Face
+    provenance: Provenance
+    scores: list[Params]
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.interface.n_instruments != len(self.instruments) or self.interface.columns != self.columns:
+            raise ValueError("the interface has other instruments or columns than the checkpoint")
+        return self
+
+
+def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:
+    """Refuse an agent or a market that names anything outside the catalogue, at any depth of its parameters.
+
+    What is outside is named by a dotted path and imported, which runs its code. So no text with a dot may stand among
+    the parameters, unless it is a number or the name of a feature.
+
+    Raises
+    ------
+    UserError
+        Naming the first such text and where it stands.
+    """
+    for kind, named in (("agent", agent), ("env", env)):
+        for place, text in _texts(kind, named):
+            if "." in text and not _is_number(text):
+                raise UserError(
+                    f"the checkpoint's {place} {text!r} lies outside the catalogue and is not imported; name it in a "
+                    "configuration of your own if you trust it."
+                )
+
+
+def _texts(place: str, value: object) -> Iterator[tuple[str, str]]:
+    """All texts in plain data with where they stand."""
+    waiting = [(place, value)]
+    while waiting:
+        where, one = waiting.pop()
+        if where == _FEATURES:
+            continue
+        if isinstance(one, str):
+            yield where, one
+        elif isinstance(one, Mapping):
+            waiting += [(f"{where}.{key}", below) for key, below in one.items()]
+        elif isinstance(one, list | tuple):
+            waiting += [(f"{where}[{k}]", below) for k, below in enumerate(one)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""Who commands a live session, and how that is heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qframe_rl.journal.inbox import Inbox
+from qframe_rl.journal.ledger import Input, Ledger
+from qframe_rl.listeners import Soft
+from qframe_rl.risk.engine import RiskEngine
+from qframe_rl.risk.limits import Limits
+
+KILL_FILE = "HALT"
+"""A file of this name in the session's folder halts trading as long as it is there."""
+
+
+class Operator:
+    """What a human tells a running session: by a command in its inbox, by a file, or by a signal.
+
+    Parameters
+    ----------
+    ledger
+        The inbox beside it is read.
+    folder
+        Where the kill file would lie.
+    limits
+        Those of this process; they become part of the record where they differ from those before.
+    soft
+        An inbox that cannot be read is said, and tried again; file and signals are heard all the same.
+    """
+
+    def __init__(self, ledger: Ledger, folder: Path, limits: Limits, soft: Soft):
+        self._ledger, self._soft = ledger, soft
+        self._inbox = Inbox(ledger.path)
+        self._file = folder / KILL_FILE
+        self._limits = limits
+        self._read = 0
+        self.signalled: str | None = None
+        """A command that a signal handler left here."""
+
+    def poll(self, engine: RiskEngine) -> list[Input]:
+        """What is new."""
+        found = []
+        if self._limits != engine.limits:
+            found.append(Input("limits", self._limits.model_dump(mode="json")))
+        left = self._ledger.left_inside(self._read)
+        for number, word in [*left, *(self._soft.run("the inbox", self._inbox.after, self._read) or ())]:
+            found.append(Input("command", {"word": word, "by": "command", "number": number}))
+        if self.signalled is not None:
+            found.append(Input("command", {"word": self.signalled, "by": "signal"}))
+            self.signalled = None
+        if self._file.exists() and engine.state != "HALTED":
+            found.append(Input("command", {"word": "halt", "by": "file"}))
+        return found
+
+    def noted(self, number: int) -> None:
+        """Remember how far the inbox was read."""
+        self._read = number

@@ -1,0 +1,161 @@
+"""What an exchange says of an account between two bars: trades, funding, wallet and positions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from qframe_rl.config import UserError
+from qframe_rl.journal.codec import Plain
+from qframe_rl.types import Instrument
+from qframe_rl.venues.resting import Ours, call_off, fired, resting
+from qframe_rl.venues.timely import Asking
+
+_SPAN_MS = 6 * 86_400_000
+"""One request for trades reaches no further: Binance lists seven days at a time."""
+
+
+class Known(NamedTuple):
+    """What was known of an account when a reading began: copies, for it goes on in a thread of its own."""
+
+    ours: Ours
+    waiting: Mapping[str, int]
+    """Instruments of conditional orders that an exchange keeps apart, by their ids."""
+    seen: Collection[str]
+    """Ids of trades and payments that were counted."""
+    since_ms: int
+    began: bool
+    """Whether anything was ever ordered."""
+
+
+class Reader:
+    """Reads one account of one exchange.
+
+    Parameters
+    ----------
+    client
+        Of CCXT, with keys and markets; None in a replay.
+    instruments
+        The A instruments, all of one kind and one quote currency.
+    now
+        The exchange's clock, ns UTC.
+
+    Raises
+    ------
+    UserError
+        For instruments of two kinds or quote currencies.
+    """
+
+    def __init__(self, client: Any, instruments: tuple[Instrument, ...], now: Callable[[], int]):
+        self._quote = _one_quote(instruments)
+        self._client, self._instruments, self._now = client, instruments, now
+
+    def read(self, known: Known, asked: Asking) -> Plain:
+        """Cancel what rests, then read all that is new."""
+        for instrument in self._instruments:
+            self.clear(instrument.symbol, known.ours, asked)
+        became = {
+            number: asked(partial(fired, self._client, number, self._instruments[a].symbol))
+            for number, a in known.waiting.items()
+        }
+        trades: list[Plain] = []
+        funding: dict[str, list[Any]] = {}
+        for instrument in self._instruments if known.began else ():
+            symbol = instrument.symbol
+            for since in range(known.since_ms, self._now() // 1_000_000, _SPAN_MS):
+                found = asked(partial(self._client.fetch_my_trades, symbol, since, 1000))
+                trades += [_trade(one) for one in found if str(one["id"]) not in known.seen]
+            if instrument.kind == "perpetual" and self._client.has.get("fetchFundingHistory"):
+                paid = asked(partial(self._client.fetch_funding_history, symbol, known.since_ms, 100))
+                new = [one for one in paid if str(one["id"]) not in known.seen]
+                funding |= {str(one["id"]): [symbol, -float(one["amount"])] for one in new}
+        cash, position = self.agreed(asked)
+        said = {"trades": trades, "funding": funding, "cash": cash, "position": position}
+        return said | ({"fired": became} if became else {})
+
+    def clear(self, symbol: str, ours: Ours, asked: Asking, held: float | None = None) -> list[str]:
+        """Cancel orders of ours that rest in a market; return their ids.
+
+        Parameters
+        ----------
+        symbol
+            The market.
+        ours
+            Which orders are ours.
+        asked
+            Puts the requests.
+        held
+            Where it is given, orders that only reduce this position, base units, are left.
+        """
+        gone = []
+        for order in asked(partial(resting, self._client, symbol)):
+            if ours.has(order) and (held is None or not order.reduces(held)):
+                asked(partial(call_off, self._client, order))
+                gone.append(order.id)
+        return gone
+
+    def agreed(self, asked: Asking) -> tuple[float, list[float]]:
+        """Cash and positions, once two readings in a row are the same."""
+        last = asked(self._holdings)
+        while True:
+            time.sleep(0.05)
+            again = asked(self._holdings)
+            if again == last:
+                return again
+            last = again
+
+    def _holdings(self) -> tuple[float, list[float]]:
+        """Cash, and base units held; cash is such that with positions at their marks it comes to the equity."""
+        balance = self._client.fetch_balance()
+        wallet = _wallet(balance, self._quote)
+        if self._instruments[0].kind == "spot":
+            coins = (i.symbol.partition("/")[0] for i in self._instruments)
+            return wallet, [float((balance.get(coin) or {}).get("total") or 0.0) for coin in coins]
+        symbols = [i.symbol for i in self._instruments]
+        held = dict.fromkeys(symbols, 0.0)
+        for one in self._client.fetch_positions(symbols):
+            size = float(one["contracts"] or 0.0) * float(one["contractSize"] or 1.0)
+            size = -size if one["side"] == "short" else size
+            held[one["symbol"]] += size
+            wallet -= size * float(one["entryPrice"] or 0.0)
+        return wallet, [held[symbol] for symbol in symbols]
+
+
+def _wallet(balance: Any, quote: str) -> float:
+    """Money of an account without what is not realised yet, which moves with every price.
+
+    CCXT's total holds it for Binance's contracts, so the exchange's own answer is looked into.
+    """
+    info = balance.get("info")
+    rows = info.get("assets", []) if isinstance(info, dict) else info if isinstance(info, list) else []
+    for row in rows:
+        if row.get("asset") == quote and row.get("walletBalance") is not None:
+            return float(row["walletBalance"])
+    return float(balance[quote]["total"])
+
+
+def _trade(one: Any) -> Plain:
+    side = 1.0 if one["side"] == "buy" else -1.0
+    quantity, price = float(one["amount"]), float(one["price"])
+    fee = one.get("fee") or {}
+    paid = float(fee.get("cost") or 0.0)
+    in_base = fee.get("currency") == one["symbol"].partition("/")[0]
+    return {
+        "id": str(one["id"]),
+        "order": str(one["order"]),
+        "symbol": one["symbol"],
+        "time": int(one["timestamp"]),
+        "quantity": side * quantity,
+        "price": price,
+        "fee": paid * price if in_base else paid,
+        "fee_base": paid if in_base else 0.0,
+    }
+
+
+def _one_quote(instruments: tuple[Instrument, ...]) -> str:
+    quotes = {i.quote for i in instruments}
+    if len(quotes) != 1 or len({i.kind for i in instruments}) != 1:
+        raise UserError("real orders need instruments of one kind and one quote currency; take another checkpoint.")
+    return quotes.pop()

@@ -1,0 +1,141 @@
+"""Below a checkpoint only names of the catalogue: no text of its parameters, at any depth, is imported."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qframe_rl import catalog
+from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.config import UserError
+from qframe_rl.runner.deploy import config_of, deployed
+
+PAYLOAD = "planted_in_a_checkpoint.payload"
+SHIPPED = Path("checkpoints/funding_arbitrage")
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module that can be imported, and must not be."""
+    package = tmp_path / "planted_in_a_checkpoint"
+    package.mkdir()
+    for name in ("__init__", "payload"):
+        (package / f"{name}.py").write_text("from agents.flat import Config, make\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    assert not [name for name in sys.modules if name.startswith("planted_in_a_checkpoint")], "its code ran"
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where a text stands in plain data, or could: every text, every end of a list, a fresh key of every table."""
+    if isinstance(value, str):
+        yield path
+    elif isinstance(value, dict):
+        yield (*path, "planted")
+        for key, below in value.items():
+            yield from places(below, (*path, key))
+    elif isinstance(value, list):
+        yield (*path, len(value))
+        for k, below in enumerate(value):
+            yield from places(below, (*path, k))
+
+
+def written(value: Any, path: tuple[Any, ...], leaf: Any) -> Any:
+    """The same plain data with a leaf in one place."""
+    made = deepcopy(value)
+    below = made
+    for key in path[:-1]:
+        below = below[key]
+    if isinstance(below, list) and path[-1] == len(below):
+        below.append(leaf)
+    else:
+        below[path[-1]] = leaf
+    return made
+
+
+def named(name: str, params: Any, path: tuple[Any, ...], leaf: Any) -> dict[str, Any]:
+    """A reference with a leaf among its parameters, or a planted one."""
+    return {"name": name, "params": written(params, path, leaf)} if path else {"name": PAYLOAD, "params": params}
+
+
+def plain(kind: str, name: str) -> dict[str, Any]:
+    config = catalog.load(kind, name).Config()  # type: ignore[arg-type]
+    made: dict[str, Any] = json.loads(config.model_dump_json())
+    return made
+
+
+def refused(checkpoint: Checkpoint) -> None:
+    for use in (config_of, lambda one: deployed(one, one.instruments, one.columns, one.bar_ns, "test")):
+        with pytest.raises(UserError):
+            use(checkpoint)
+
+
+LEAVES = (
+    PAYLOAD,
+    f"label={PAYLOAD}",
+    {"name": PAYLOAD},
+    {"type": PAYLOAD, "params": {}},
+    [PAYLOAD],
+    [[{"a": PAYLOAD}]],
+)
+
+
+@pytest.mark.usefixtures("planted")
+@pytest.mark.parametrize("name", catalog.names("agents"))
+def test_no_field_of_an_agent_imports_what_it_names(name: str) -> None:
+    checkpoint = load_checkpoint(SHIPPED)
+    params = plain("agents", name)
+    for path in ((), *places(params)):
+        for leaf in LEAVES:
+            evil = named(name, params, path, leaf)
+            refused(replace(checkpoint, agent=evil))
+
+
+@pytest.mark.usefixtures("planted")
+@pytest.mark.parametrize("name", [n for n in catalog.names("envs") if n not in catalog.problems()])
+def test_no_field_of_a_market_imports_what_it_names(name: str) -> None:
+    checkpoint = load_checkpoint(SHIPPED)
+    params = plain("envs", name)
+    for path in ((), *places(params)):
+        for leaf in LEAVES:
+            evil = named(name, params, path, leaf)
+            with pytest.raises(UserError):
+                one = replace(checkpoint, env=evil)
+                deployed(one, one.instruments, one.columns, one.bar_ns, "test")
+
+
+@pytest.mark.usefixtures("planted")
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_no_member_of_an_ensemble_at_any_depth_does(depth: int) -> None:
+    params: dict[str, Any] = {"members": ["flat", PAYLOAD]}
+    for _ in range(depth - 1):
+        params = {"members": ["flat", "ensemble"], "member": {"ensemble": params}}
+    refused(replace(load_checkpoint(SHIPPED), agent={"name": "ensemble", "params": params}))
+
+
+@pytest.mark.usefixtures("planted")
+@pytest.mark.parametrize("kind", ["agent", "env"])
+def test_nor_does_a_study_of_a_checkpoint(kind: str, tmp_path: Path) -> None:
+    from experiments.evaluate import _named
+
+    evil = {"agent": {"name": "ensemble", "params": {"members": [PAYLOAD]}}, "env": {"name": PAYLOAD, "params": {}}}
+    replace(load_checkpoint(SHIPPED), **{kind: evil[kind]}).save(tmp_path / "evil")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="outside the catalogue"):
+        _named(f"{tmp_path}/evil", {"data": {}, "risk": {}})
+
+
+def test_a_dotted_path_in_a_configuration_of_ones_own_is_imported() -> None:
+    made = catalog.load("agents", "tests.agents.loser")
+    assert made.make
+
+
+def test_a_column_whose_name_has_a_dot_is_no_path() -> None:
+    made = load_checkpoint(SHIPPED)
+    replace(made, env={"name": "funding", "params": {"features": ["column:a.b", "log_return:1"]}}).check_names()

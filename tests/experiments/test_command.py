@@ -1,0 +1,137 @@
+"""The one command: every door behind it, what a shell needs, files to begin from, and strangers' folders in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import command, new
+from experiments.cli import SHIPPED, checkpoint_place, shipped
+from qframe_rl.config import UserError
+
+ROOT = Path(command.__file__).resolve().parents[1]
+NO_DOORS = {"__init__", "cli", "command"}
+
+
+def run(argv: list[str], where: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder that does not know ours by itself."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **more}
+    return subprocess.run([sys.executable, *argv], cwd=where, env=env, capture_output=True, text=True)
+
+
+def test_every_door_is_behind_it() -> None:
+    doors = {path.stem for path in (ROOT / "experiments").glob("*.py")} - NO_DOORS
+    listed = [name for group in command.DOORS.values() for name in group]
+    assert len(set(listed)) == len(listed) and set(listed) - {"completion"} == doors
+    for name in listed:
+        assert f"  {name} " in command.overview()
+
+
+def test_what_is_no_command_is_said_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["trian"]) == 2
+    assert capsys.readouterr().err == "error: qframe trian: no such command; did you mean 'train'?\n"
+    assert command.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("qframe 0.")
+    assert command.main([]) == 0
+    assert capsys.readouterr().out.startswith("usage: qframe COMMAND")
+
+
+@pytest.mark.parametrize("name", [name for group in command.DOORS.values() for name in group])
+def test_the_help_of_each_names_the_command_and_what_matters_first(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/qframe"])
+    with pytest.raises(SystemExit) as ended:
+        command.main([name, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: qframe {name}") and "python -m" not in text.partition("examples:")[0]
+    if name in ("train", "evaluate", "paper", "tune", "rehearse"):
+        head = text.partition("what matters most:\n")[2].partition("\n\n")[0]
+        options = [line.split()[0] for line in head.splitlines() if line.startswith("  -")]
+        assert 8 <= len(options) <= 10 and len(text.partition("\n\n")[0].splitlines()) == 1
+
+
+def test_a_door_by_itself_is_called_as_a_module(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.importlib.import_module("experiments.status").main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: python -m experiments.status")
+
+
+@pytest.mark.slow
+def test_a_shell_can_complete_it(tmp_path: Path) -> None:
+    made = run(["-m", "experiments.command", "completion", "bash"], tmp_path)
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "qframe.sh").write_text(made.stdout)
+    assert subprocess.run(["bash", "-n", "qframe.sh"], cwd=tmp_path).returncode == 0
+    for word in ("train", "--symbols", "--walk-forward", "--daily-loss"):
+        assert word in made.stdout
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_checkpoint_that_ships_is_known_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint_place(name) == SHIPPED / name and (SHIPPED / name / "checkpoint.json").is_file()
+    (tmp_path / name).mkdir()
+    assert checkpoint_place(name) == Path(name)  # what the user has there goes before
+    assert checkpoint_place("nowhere") == Path("nowhere")
+
+
+def test_a_new_file_is_refused_where_one_is(tmp_path: Path) -> None:
+    for name, match in (("My-Idea", "cannot be the name"), ("momentum", "an agent 'momentum' already")):
+        with pytest.raises(UserError, match=match):
+            new.written("agent", name, tmp_path)
+    path, spelled = new.written("agent", "my_idea", tmp_path)
+    assert spelled == "strategies.my_idea" and path == tmp_path / "strategies" / "my_idea.py"
+    with pytest.raises(UserError, match="there already"):
+        new.written("agent", "my_idea", tmp_path)
+    assert new.written("env", "my_market", tmp_path)[1] == "markets.my_market"
+
+
+@pytest.mark.slow
+def test_new_files_work_where_they_are(tmp_path: Path) -> None:
+    """Outside of a checkout, by their dotted paths, and with a stranger's folders beside them."""
+    for kind, name in (("agent", "my_idea"), ("env", "my_market")):
+        made = run(["-m", "experiments.command", "new", kind, name], tmp_path)
+        assert made.returncode == 0, made.stderr
+    for name in ("agents", "envs", "experiments"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    quick = ["--agents", "strategies.my_idea,flat", "--env", "markets.my_market", "--bars", "2000", "--json"]
+    begun = "import sys; del sys.path[0]; sys.argv[0] = 'qframe'; from experiments.command import entry; entry()"
+    made = run(["-c", begun, "train", *quick], tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "my_idea" in made.stdout
+
+
+def test_a_strangers_catalogue_gets_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "__init__.py").touch()
+    made = run(["-m", "experiments.train", "--describe", "momentum"], tmp_path)
+    assert made.returncode == 2
+    assert made.stderr.startswith("error: the package 'agents' at ") and len(made.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_new_file_in_a_checkout_passes_the_checks_and_the_contracts(tmp_path: Path) -> None:
+    kept = shutil.ignore_patterns(".*", "runs", "docs", "checkpoints", "__pycache__", "*.egg-info")
+    shutil.copytree(ROOT, tmp_path / "house", ignore=kept)
+    here = tmp_path / "house"
+    for kind, name in (("agent", "my_idea"), ("env", "my_market")):
+        made = run(["-m", "experiments.command", "new", kind, name], here, PYTHONPATH=str(here))
+        assert made.returncode == 0, made.stderr
+    files = ["agents/my_idea.py", "envs/my_market.py"]
+    bin = Path(sys.executable).parent
+    for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+        done = subprocess.run([bin / check[0], *check[1:], *files], cwd=here, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    tests = ["tests/contracts/test_agents.py", "tests/contracts/test_envs.py", "tests/contracts/test_planners.py"]
+    done = run(["-m", "pytest", "-q", *tests, "-k", "my_idea or my_market"], here, PYTHONPATH=str(here))
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-3000:]
