@@ -58,8 +58,9 @@ class BuyAndHold:
         asked = np.abs(fills.quantity) + np.abs(fills.cancelled)
         filled = (asked > 0.0) & (np.abs(fills.cancelled) <= _REST * asked)
         self.left[filled | (self.left <= _REST * self.share) | (fills.forced != 0.0)] = 0.0
-        wanted = tradable & (self.left > 0.0)
-        return np.divide(self.left, view.close[-1], out=np.zeros(len(self.left)), where=wanted)
+        quantity = np.zeros(len(self.left))
+        np.divide(self.left, view.close[-1], out=quantity, where=tradable & (self.left > 0.0))
+        return quantity
 
 
 def _shares(bar: Float) -> Float:

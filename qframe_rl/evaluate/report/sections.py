@@ -83,8 +83,8 @@ def _leaderboard(facts: Mapping[str, Any]) -> Section:
         f"what the best of so many shows by luck. {_cash(facts)}",
         AHEAD,
     )
-    text += tuple(unfilled([*facts["leaderboard"], *(facts.get("validation") or [])]))
-    return Section("Leaderboard", text, tuple(charts), tuple(tables))
+    partly = unfilled([*facts["leaderboard"], *(facts.get("validation") or [])])
+    return Section("Leaderboard", (*text, *partly), tuple(charts), tuple(tables))
 
 
 def _cash(facts: Mapping[str, Any]) -> str:

@@ -114,7 +114,7 @@ def coverage(places: Sequence[Path], screen: Screen, level: float = LEVEL) -> Co
         idle += len(records) - len(trading)
         worth = _independent(list(trading.values())) / max(len(trading), 1)
         for name, record in trading.items():
-            pairs, left = _pairs(market, name, record, spans, level, worth)
+            pairs, left = pairs_of(market, name, record, spans, level, worth)
             found += pairs
             pauses += left
     if not found:
@@ -157,10 +157,24 @@ def _independent(records: Sequence[Record]) -> float:
     )
 
 
-def _pairs(
+def pairs_of(
     market: str, name: str, record: Record, spans: Sequence[tuple[int, int]], level: float, worth: float
 ) -> tuple[list[Pair], int]:
-    """Pairs of one strategy, and how many were left out."""
+    """Pairs of one strategy, and how many were left out.
+
+    Parameters
+    ----------
+    market, name
+        What they are called by.
+    record
+        Of all windows.
+    spans
+        Of each window, from the open of its first bar to the close of its last, ns.
+    level
+        Of the intervals.
+    worth
+        Independent pairs that each stands for.
+    """
     rate, time = returns(record.account.equity), record.time[1:]
     parts = [rate[(time > begin) & (time <= end)] for begin, end in spans]
     found, left = [], 0
