@@ -277,6 +277,18 @@ def _members(config: Config, brief: Brief) -> dict[str, Agent]:
     return made
 
 
+def parts(config: Config) -> tuple[str, ...]:
+    """Names of the strategies that it is made of, members of members too: their code is part of what it is."""
+    names: list[str] = []
+    for text in config.members:
+        label, _, name = text.rpartition("=")
+        module, where = catalog.load("agents", name), f"agent ensemble, member {label or name}"
+        names.append(name)
+        if hasattr(module, "parts"):
+            names += module.parts(build(module.Config, config.member.get(label or name, {}), where))
+    return tuple(dict.fromkeys(names))
+
+
 def _paper_rules(brief: Brief) -> Rules:
     """The market's rules as far as a strategy may know them: fees, lots, leverage and spread, without impact."""
     taker = max(instrument.taker_fee for instrument in brief.instruments)

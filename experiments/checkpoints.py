@@ -68,6 +68,7 @@ def parser() -> Parser:
     made.add_argument(
         "--checkpoints", type=Path, default=Path("checkpoints"), help="where to put them (default: checkpoints)"
     )
+    made.add_ledger()
     return made
 
 
@@ -81,12 +82,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     written = []
     with BarScreen() as screen:
         for name in given["names"] or by_name:
-            written.append(rebuild(by_name[name], given["runs"], given["checkpoints"], screen))
+            written.append(rebuild(by_name[name], given["runs"], given["checkpoints"], screen, given["ledger"]))
             screen.say(f"wrote {written[-1]}")
     return {"checkpoints": [str(place) for place in written]} if given["json"] else None
 
 
-def rebuild(shipped: Shipped, runs: Path, checkpoints: Path, screen: BarScreen) -> Path:
+def rebuild(shipped: Shipped, runs: Path, checkpoints: Path, screen: BarScreen, ledger: Path | None = None) -> Path:
     """Train one, and write its checkpoint and card; trainings of an interrupted run are taken over.
 
     Returns
@@ -105,7 +106,7 @@ def rebuild(shipped: Shipped, runs: Path, checkpoints: Path, screen: BarScreen) 
     tree = settings(Experiment, shipped.preset, [], {"promote_anyway": shipped.agent})
     locate_data(tree)
     experiment = build(Experiment, tree, f"preset {shipped.preset}")
-    outcome = train(experiment, runs, runs / "chosen", screen, resume=True)
+    outcome = train(experiment, runs, runs / "chosen", screen, resume=True, ledger=ledger)
     checkpoint = movable(load_checkpoint(outcome.checkpoint), shipped)
     place = checkpoints / shipped.name
     checkpoint.save(place)

@@ -102,6 +102,14 @@ class Parser(argparse.ArgumentParser):
             "results are the same, see docs/scaling.md (default: in this process)",
         )  # fmt: skip
 
+    def add_ledger(self) -> None:
+        """Add the option that says where all that was ever tried is counted."""
+        self.add_argument(
+            "--ledger", type=Path, metavar="FILE",
+            help="file in which all trials are counted, see docs/evaluation.md (default: the user's, "
+            "qframe-rl/trials.db below XDG_STATE_HOME or where the platform keeps the state of programs)",
+        )  # fmt: skip
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line."""
         self.exit(2, f"error: {message}; see --help.\n")

@@ -107,6 +107,7 @@ def parser() -> Parser:
     )
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
     made.add_on()
+    made.add_ledger()
     made.add_argument("--resume", action="store_true", help="take over what an interrupted study finished")
     return made
 
@@ -156,7 +157,7 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
         with fan_of(given["on"]) as fan:
             screen.end("start up")
             try:
-                done = study(config, given["runs"], screen, resume=given["resume"], fan=fan)
+                done = study(config, given["runs"], screen, resume=given["resume"], fan=fan, ledger=given["ledger"])
             except KeyboardInterrupt:
                 screen.say("Finished trainings are kept; the same command with --resume takes them over.")
                 raise
@@ -193,7 +194,7 @@ def _series(given: dict[str, Any]) -> dict[str, Any] | None:
             try:
                 done = run_series(
                     asked, plan.title, given["runs"], given["out"] or given["runs"] / "board", screen,
-                    resume=given["resume"], fan=fan, document=given["document"],
+                    resume=given["resume"], fan=fan, document=given["document"], ledger=given["ledger"],
                 )  # fmt: skip
             except KeyboardInterrupt:
                 screen.say("What is finished is kept; the same command with --resume goes on from there.")
@@ -279,6 +280,7 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
     folder = given["out"] or Path("runs") / "evaluate" / "+".join(place.name for place in places)
     with BarScreen() as screen:
         screen.begin("start up")
+        from qframe_rl.evaluate.trials import Trials
         from qframe_rl.runner.evaluate import evaluate
 
         screen.end("start up")
@@ -292,6 +294,7 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
             screen,
             risk=given_under(given, "risk"),
             level=given["level"],
+            ledger=Trials.opened(given["ledger"], given["runs"]),
         )
     report(done, given["level"], to_stderr=given["json"])
     if not given["json"]:

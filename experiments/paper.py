@@ -40,7 +40,9 @@ def parser() -> Parser:
             "checkpoints/1a2b3c4d5e6f7081 --feed replay --speed max",
             "checkpoints/1a2b3c4d5e6f7081 --feed ccxt --exchange binance --symbols BTC/USDT --daily-loss 0.05",
         ],
-        "alerts go to the Apprise URLs in the environment variable APPRISE_URLS, separated by spaces\n",
+        "alerts go to the Apprise URLs in the environment variable APPRISE_URLS, separated by spaces\n"
+        "with --orders testnet or real these limits hold unless others are given: --filters true --stale-s 60\n"
+        "--max-skew-s 5 --max-rejects 20 --collar 0.1, and --max-order 10000 dollars (1 BTC, 10 ETH, 100 BNB)\n",
         first="--feed --exchange --symbols --orders --speed --daily-loss --max-drawdown --metrics --out",
     )
     made.add_argument(
@@ -190,7 +192,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     opened = _opened(given, checkpoint, given_data, speed, note)
     venue = None
     if given["orders"] != "paper":
-        limits, venue = _real(opened, given, limits, note)
+        limits, venue = _real(opened, given, limits, note, speed)
     watching = _watching(given, alerts, speed)
     stop = _stopped_by(opened)
     with ExitStack() as stack:
@@ -300,7 +302,7 @@ def _said(result: Result, out: Console, came: Sequence[str], *, as_json: bool) -
     }
 
 
-def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes) -> tuple[Limits, Any]:
+def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes, speed: float) -> tuple[Limits, Any]:
     """Limits and venue of a session whose orders go out; it is refused where a condition does not hold.
 
     Raises
@@ -308,12 +310,12 @@ def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes
     UserError
         For a condition, or a key that is missing.
     """
-    from qframe_rl.runner.live.permit import check_period, exchange_venue
+    from qframe_rl.runner.live.permit import check_period, exchange_venue, safe_limits
 
     if given["orders"] == "real":
         check_period(given["paper_record"], opened.terms)
     venue = exchange_venue(opened.feed, opened.terms, given["url"], note)
-    return limits.model_copy(update={"filters": True}), venue
+    return safe_limits(limits, opened.terms.instruments, 1.0 if speed == math.inf else speed), venue
 
 
 class SessionNotes:

@@ -45,7 +45,7 @@ def parser() -> Parser:
     kinds = "\n".join(f"  {kind:18} {text}" for kind, text in KINDS.items())
     made = Parser(
         "rehearse",
-        "Serve recorded or made markets over Binance's wire protocol on 127.0.0.1: spot and USD-margined perpetuals,\n"
+        "Serve recorded or made markets over the wire protocol of Binance or Bybit on 127.0.0.1: spot and perpetuals,\n"
         "REST and websockets, with accounts, a matching engine, funding, and faults on demand. Any CCXT program can\n"
         "be rehearsed against it, at any speed. Ctrl-C stops it.",
         [

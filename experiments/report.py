@@ -50,6 +50,7 @@ def parser() -> Parser:
     made.add_argument(
         "--runs", type=Path, default=Path("runs"), help="where the runs of checkpoints are looked up (default: runs)"
     )
+    made.add_ledger()
     made.add_fields("data of checkpoints, each instead of their own", DataConfig, "data", OPTIONS, defaults=False)
     return made
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         from qframe_rl.runner.report import write_report
 
         screen.end("start up")
-        done = write_report(given["places"], given["runs"], given["out"], screen, data)
+        done = write_report(given["places"], given["runs"], given["out"], screen, data, ledger=given["ledger"])
     out = console(to_stderr=given["json"])
     for one in done.reports:
         out.print(f"[bold]{one.title}[/bold]: {one.headline}", highlight=False)
@@ -93,7 +94,8 @@ def _board(given: dict[str, Any]) -> dict[str, Any] | None:
         from qframe_rl.runner.study.board import write_boards
 
         screen.end("start up")
-        done = write_boards(given["places"], given["out"] or given["places"][0], given["title"], screen)
+        out, ledger = given["out"] or given["places"][0], given["ledger"]
+        done = write_boards(given["places"], out, given["title"], screen, ledger=ledger)
     return tell_boards(done, time.monotonic() - began, as_json=given["json"])
 
 

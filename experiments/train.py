@@ -64,6 +64,7 @@ def parser() -> Parser:
         "checkpoint says so (default: off)",
     )
     made.add_on()
+    made.add_ledger()
     places = made.add_argument_group("places")
     places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     places.add_argument(
@@ -107,7 +108,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if name is not None:
         describe(name)
         return None
-    own = {name: given.pop(name) for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on")}
+    own = {
+        name: given.pop(name)
+        for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on", "ledger")
+    }
     tree = settings(Experiment, own["preset"], own["assignments"], given)
     locate_data(tree)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
@@ -121,7 +125,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         with fan_of(own["on"]) as fan:
             screen.end("start up")
             try:
-                outcome = train(experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], fan=fan)
+                outcome = train(
+                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], fan=fan,
+                    ledger=own["ledger"],
+                )  # fmt: skip
             except KeyboardInterrupt:
                 screen.say("Finished trainings are kept; the same command with --resume takes them over.")
                 raise

@@ -59,7 +59,7 @@ class Choice(NamedTuple):
         return {
             "agent": self.agent, "promoted": self.promoted, "forced": self.forced, "psr": self.psr, "dsr": self.dsr,
             "form": FORM, "threshold": PROMOTED, "trials": self.luck.trials, "effective_trials": self.luck.effective,
-            "reason": self.reason,
+            "trainings": self.luck.trainings, "spread": self.luck.spread, "reason": self.reason,
         }  # fmt: skip
 
 

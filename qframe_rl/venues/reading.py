@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from qframe_rl.config import UserError
+from qframe_rl.exchanges import conventions
 from qframe_rl.journal.codec import Plain
 from qframe_rl.types import Instrument
 from qframe_rl.venues.resting import Ours, call_off, fired, resting
 from qframe_rl.venues.timely import Asking
 
-_SPAN_MS = 6 * 86_400_000
-"""One request for trades reaches no further: Binance lists seven days at a time."""
+_DAY_MS = 86_400_000
 
 
 class Known(NamedTuple):
@@ -61,11 +61,12 @@ class Reader:
             for number, a in known.waiting.items()
         }
         trades: list[Plain] = []
+        row = conventions(self._client.id)
         funding: dict[str, list[Any]] = {}
         for instrument in self._instruments if known.began else ():
             symbol = instrument.symbol
-            for since in range(known.since_ms, self._now() // 1_000_000, _SPAN_MS):
-                found = asked(partial(self._client.fetch_my_trades, symbol, since, 1000))
+            for since in range(known.since_ms, self._now() // 1_000_000, (row.trades_days - 1) * _DAY_MS):
+                found = asked(partial(self._client.fetch_my_trades, symbol, since, row.trades_page))
                 trades += [_trade(one) for one in found if str(one["id"]) not in known.seen]
             if instrument.kind == "perpetual" and self._client.has.get("fetchFundingHistory"):
                 paid = asked(partial(self._client.fetch_funding_history, symbol, known.since_ms, 100))

@@ -56,6 +56,11 @@ class Study(Terms):
                 raise ValueError(f"agents: {text!r}: a label is of letters, digits, _, . and -, and not {_BESIDE}")
         return self
 
+    def named(self) -> dict[str, str]:
+        """Names of what was asked for, and of what is judged beside it, by label."""
+        parts = [text.rpartition("=") for text in (*self.agents, *BESIDE)]
+        return {label or name: name for label, _, name in parts}
+
     def walk(self, n_bars: int) -> WalkForward:
         """Make the split of the walk-forward test.
 
