@@ -26,7 +26,7 @@ from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, ros
 from qframe_rl.runner.fan import Fan, Here
 from qframe_rl.runner.fan_train import Ground, Training, learn
 from qframe_rl.runner.files import span, write_json
-from qframe_rl.runner.identity import code_of, run_identity
+from qframe_rl.runner.identity import code_of, own_code, run_identity
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import seed_for
 from qframe_rl.types import History, Record
@@ -219,7 +219,7 @@ class Run:
         ground = Ground(self.history, tuple(self.folds), tuple(self.markets))
         partials = [(self.folder / "partial" / f"{cell.title}.safetensors").absolute() for cell in todo]
         cells = [
-            Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, partial)
+            Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, own_code(cell.name), partial)
             for cell, partial in zip(todo, partials, strict=True)
         ]
         logs: dict[int, RunLog] = {}
