@@ -73,6 +73,8 @@ class Promotion(Strict):
     reason: str = ""
     trials: int = Field(default=1, ge=0, le=10**12)
     effective_trials: float | None = Field(default=None, ge=0.0, le=1e12)
+    trainings: int = Field(default=1, ge=0, le=10**12)
+    spread: float = Field(default=1.0, ge=0.0, le=1e12)
 
     @model_validator(mode="after")
     def _told(self) -> Self:
@@ -90,6 +92,14 @@ class Bars(Strict):
     first: Text
 
 
+class Coded(Strict):
+    """The code that the agent consisted of, as far as it is read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    digest: str = Field(default="", pattern="^[0-9a-f]{0,64}$")
+
+
 class Provenance(Strict):
     """How it came about, as far as it is read."""
 
@@ -102,6 +112,8 @@ class Provenance(Strict):
     risk: Limits = Limits()
     periods: dict[str, list[Annotated[list[Text], Field(min_length=2, max_length=2)]]]
     promotion: Promotion = Promotion()
+    code: Coded = Coded()
+    trial: str | None = Field(default=None, pattern="^[0-9a-f]{1,64}$")
 
 
 class Manifest(Strict):

@@ -77,6 +77,19 @@ def code_of(agent: str, config: Base, env: Ref, market: str) -> Code:
     return code(*(dotted("agents", name) for name in (agent, *parts)), dotted("envs", market))
 
 
+def own_code(agent: str) -> str:
+    """Digest of a strategy's code alone, without its market."""
+    return code(dotted("agents", agent)).digest
+
+
+def refuse_other_code(agent: str, digest: str) -> None:
+    """Refuse to work where a strategy is another one than where the work was asked for; raises UserError."""
+    if own_code(agent) != digest:
+        raise UserError(
+            f"--on ray: a machine of the cluster has other code of {agent} than this one; install the same."
+        )
+
+
 def code(*roots: str) -> Code:
     """Code of modules and of all that they import, see this module's docstring.
 

@@ -26,7 +26,7 @@ from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, ros
 from qframe_rl.runner.fan import Fan, Here
 from qframe_rl.runner.fan_train import Ground, Training, learn
 from qframe_rl.runner.files import span, write_json
-from qframe_rl.runner.identity import code_of, run_identity
+from qframe_rl.runner.identity import code_of, own_code, run_identity
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import seed_for
 from qframe_rl.types import History, Record
@@ -152,18 +152,18 @@ class Run:
         self.tried = {title: row.config for title, row in rows_of.items()}
         self.luck = self.trials.luck(self.history)
         validation = _joined(scored)
-        rows = self._rows(validation)
+        rows = self._rows(validation, len(self.folds))
         choice = self._choose(rows, validation)
         test, judged = self._judge(choice, scored)
         rows += leaderboard(
             test, "test", level=self.experiment.level, n_resamples=self.experiment.resamples,
-            seed=self.experiment.seed, luck=self.luck,
+            seed=self.experiment.seed, luck=self.luck, windows=len(self.folds),
         )  # fmt: skip
         return self._keep(choice, judged, rows, validation, test)
 
-    def _rows(self, validation: Mapping[str, list[Record]]) -> list[Row]:
+    def _rows(self, validation: Mapping[str, list[Record]], folds: int) -> list[Row]:
         own = self.experiment
-        return validation_rows(validation, own.level, own.resamples, own.seed, self.luck)
+        return validation_rows(validation, own.level, own.resamples, own.seed, self.luck, folds)
 
     def _choose(self, rows: list[Row], validation: Mapping[str, list[Record]]) -> Choice:
         return choose(rows, validation, self.luck, self.experiment.promote_anyway)
@@ -177,7 +177,7 @@ class Run:
         choices = [choice]
         for fold in range(len(self.folds) - 1):
             seen = _joined(scored, fold)
-            choices.insert(fold, self._choose(self._rows(seen), seen))
+            choices.insert(fold, self._choose(self._rows(seen, fold + 1), seen))
         chosen = {(c.agent, fold, c.run) for fold, c in enumerate(choices)}
         name = choice.agent if len({c.agent for c in choices}) == 1 else CHOSEN
         always = (*BASELINES, *(["optimal"] if "optimal" in self.names else []))
@@ -219,7 +219,7 @@ class Run:
         ground = Ground(self.history, tuple(self.folds), tuple(self.markets))
         partials = [(self.folder / "partial" / f"{cell.title}.safetensors").absolute() for cell in todo]
         cells = [
-            Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, partial)
+            Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, own_code(cell.name), partial)
             for cell, partial in zip(todo, partials, strict=True)
         ]
         logs: dict[int, RunLog] = {}

@@ -42,6 +42,8 @@ FREE = {
 }
 HIDDEN, HIDDEN_BARS = 60, 3000
 """Tries of an agent that shows one of them, and bars of each of its markets."""
+_MIX = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], dtype=np.uint64)
+"""Of SplitMix64 (Steele et al., 2014): the coins of two numbers have nothing in common."""
 PLANTED = 2.0
 """Annual Sharpe ratio of the planted edge."""
 
@@ -70,9 +72,11 @@ class Coin:
         return rebalance(view, self.targets(view.bars, view.times, len(view.bars) - 1)[-1], self.band)
 
     def targets(self, bars: Float, times: Int, first: int) -> Float:
-        days = (times[first:] // DAY).astype(np.uint64)
-        tossed = (days * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(self.number * 0xBF58476D1CE4E5B9 % (1 << 64))) >> 33
-        return np.repeat(np.where(tossed % 2 == 0, 1.0, -1.0)[:, None], bars.shape[1], axis=1)
+        mixed = (times[first:] // DAY).astype(np.uint64) * _MIX[0] + np.uint64(self.number * int(_MIX[1]) % (1 << 64))
+        for shift, factor in zip((30, 27), _MIX[1:], strict=True):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * factor
+        side = np.where((mixed >> np.uint64(40)) % np.uint64(2) == 0, 1.0, -1.0)
+        return np.repeat(side[:, None], bars.shape[1], axis=1)
 
 
 class Hiding(Coin):

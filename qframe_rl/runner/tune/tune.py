@@ -31,7 +31,7 @@ from qframe_rl.runner.deploy import make_market, packed
 from qframe_rl.runner.experiment import versions
 from qframe_rl.runner.fan import Fan, Mute
 from qframe_rl.runner.files import period, write_json
-from qframe_rl.runner.identity import Code, code_of, run_identity
+from qframe_rl.runner.identity import Code, code_of, own_code, run_identity
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.study.windows import Bench, Subject, journals
 from qframe_rl.runner.task import seed_for
@@ -135,7 +135,15 @@ class _Work:
             for window in parts
         )
         self.ground = Ground(
-            history, bench.market, markets, config.agent, config.params, bench.window, config.seed, parts
+            history,
+            bench.market,
+            markets,
+            config.agent,
+            own_code(config.agent),
+            config.params,
+            bench.window,
+            config.seed,
+            parts,
         )
 
     def _corners(self) -> Iterator[Base]:
@@ -157,8 +165,9 @@ class _Work:
         luck = self.trials.luck(self.history)
         config = self.config
         rows = leaderboard(
-            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck
-        )
+            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck,
+            windows=len(self.folds),
+        )  # fmt: skip
         return self._keep(searched, records, rows, luck, checkpoints)
 
     def _window(self, storage: optuna.storages.BaseStorage, number: int, began: float) -> Searched:
