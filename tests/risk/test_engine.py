@@ -320,3 +320,12 @@ def test_a_session_has_its_engine_compiled_before_a_kill_switch_needs_it(monkeyp
         monkeypatch.setattr(engine_module, name, lambda *given, n=name, f=whole: ran.append(n) or f(*given))
     ready((Instrument("A/USDT"), Instrument("B/USDT")))
     assert ran == ["begin_rows", "judge_rows", "watch_rows"]
+
+
+@pytest.mark.parametrize(("later", "sent"), [(HOUR, 1.0), (HOUR - 1, 0.0)])
+def test_an_order_counts_for_an_hour_and_no_longer(later: int, sent: float) -> None:
+    engine = RiskEngine(Limits(max_orders_per_hour=1), (Instrument("A/USDT"),))
+    account, orders = Account(np.array(1e4), np.zeros(1), np.ones(1)), Orders.market(np.ones(1))
+    engine.begin(0, account)
+    engine.check(0, orders, account, Conditions())
+    assert engine.check(later, orders, account, Conditions()).orders.quantity[0] == sent
