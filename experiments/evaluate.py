@@ -20,6 +20,7 @@ from experiments.cli import (
     locate_data,
     read_preset,
     settings,
+    within,
 )  # fmt: skip
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -84,7 +85,12 @@ def parser() -> Parser:
         metavar="NAMES",
         help="strategies that need no training to run beside (default: buy_and_hold,flat)",
     )
-    made.add_argument("--level", type=float, default=0.9, help="share of resamples inside the intervals (default: 0.9)")
+    made.add_argument(
+        "--level",
+        type=within(float, 1e-6, 1.0 - 1e-6),
+        default=0.9,
+        help="share of resamples inside the intervals (default: 0.9)",
+    )
     made.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder for journals and picture (default: runs/evaluate/CHECKPOINT)"
     )
@@ -250,10 +256,12 @@ def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
     """Print the leaderboard, the verdict, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
     from qframe_rl.evaluate.report.verdict import verdict
-    from qframe_rl.evaluate.table import render
+    from qframe_rl.evaluate.table import render, unfilled
 
     title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
+    for line in unfilled(done.rows):
+        out.print(line, style="yellow", highlight=False)
     _tell_limits(out, config.risk)
     for name, left in done.facts["dust"].items():
         out.print(f"{name} ends with {len(left)} position(s) that it cannot sell: {'; '.join(left)}", highlight=False)
@@ -316,7 +324,7 @@ def _result(one: Any) -> dict[str, Any]:
 def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     """Print the table and all figures of each checkpoint."""
     from qframe_rl.evaluate.metrics import metrics
-    from qframe_rl.evaluate.table import cash_line, render
+    from qframe_rl.evaluate.table import AHEAD, cash_line, render, unfilled
     from qframe_rl.kernel.dust import dust_of
     from qframe_rl.types import iso
 
@@ -327,6 +335,9 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     title = f"{', '.join(history.symbols)} from {history.source.origin}, {first} to {last}"
     out.print(render([one.row for one in done.scored], title, level))
     out.print(cash_line(done.scored[0].record), highlight=False)
+    out.print(AHEAD, highlight=False)
+    for line in unfilled(one.row for one in done.scored):
+        out.print(line, style="yellow", highlight=False)
     for one in done.scored:
         if one.checkpoint is not None:
             out.print(f"[bold]{one.name}[/bold]", highlight=False)

@@ -27,6 +27,7 @@ def parser() -> Parser:
             "runs/1a2b3c4d5e6f7081",
             "checkpoints/1a2b3c4d5e6f7081 checkpoints/8091a2b3c4d5e6f7 --out compared",
             "runs/1a2b3c4d5e6f7081 runs/8091a2b3c4d5e6f7 --board --out compared",
+            "runs/1a2b3c4d5e6f7081 runs/8091a2b3c4d5e6f7 --coverage",
         ],
     )
     made.add_argument(
@@ -38,6 +39,12 @@ def parser() -> Parser:
         action="store_true",
         help="instead, put the strategies of several studies side by side: one table for each market and one picture, "
         "ranked with all trials that the ledger has by now (default: off)",
+    )
+    made.add_argument(
+        "--coverage",
+        action="store_true",
+        help="instead, count over all windows of several studies how often the next one's Sharpe ratio lay in its "
+        "forecast, and in the interval of the past's mean (default: off)",
     )
     made.add_argument("--title", default="", metavar="TEXT", help="heading of the board's picture (default: none)")
     made.add_argument(
@@ -52,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Report."""
     given = vars(parser().parse_args(argv))
     data = data_settings(given)
-    if given["board"]:
+    if given["board"] or given["coverage"]:
         if data:
-            raise UserError("--board puts finished studies side by side; --data and its like are for checkpoints.")
-        return _board(given)
+            raise UserError("--board and --coverage read finished studies; --data and its like are for checkpoints.")
+        return _coverage(given) if given["coverage"] else _board(given)
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.report import write_report
@@ -90,6 +97,26 @@ def _board(given: dict[str, Any]) -> dict[str, Any] | None:
         out, ledger = given["out"] or given["places"][0], given["ledger"]
         done = write_boards(given["places"], out, given["title"], screen, ledger=ledger)
     return tell_boards(done, time.monotonic() - began, as_json=given["json"])
+
+
+def _coverage(given: dict[str, Any]) -> dict[str, Any] | None:
+    with BarScreen() as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.study.coverage import coverage
+
+        screen.end("start up")
+        done = coverage(given["places"], screen)
+    out = console(to_stderr=given["json"])
+    out.print(done.markdown(), highlight=False, soft_wrap=True)
+    out.print(
+        f"Left out: {done.idle} records that never traded, and {done.pauses} pairs in which nothing moved in the "
+        "windows so far or in the next one.",
+        highlight=False,
+    )
+    if not given["json"]:
+        return None
+    shares = [one._asdict() for one in done.shares]
+    return {"level": done.level, "shares": shares, "idle": done.idle, "pauses": done.pauses}
 
 
 if __name__ == "__main__":

@@ -151,18 +151,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None:
     """Print the leaderboards, what was chosen and why, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
-    from qframe_rl.evaluate.table import FORM, cash_line, render
+    from qframe_rl.evaluate.table import AHEAD, FORM, cash_line, render, unfilled
 
     rows, chosen = outcome.leaderboard, outcome.choice.agent
     mark = marked(outcome.history)
     for part, title in (("validation", "Validation: all agents"), ("test", "Test: what was chosen, and the baselines")):
         out.print(render([row for row in rows if row["split"] == part], f"{mark}{title}", level))
+    for line in unfilled(rows):
+        out.print(line, style="yellow", highlight=False)
     out.print(f"Chosen: [bold]{chosen}[/bold]; {outcome.choice.reason}.", highlight=False)
     luck = outcome.choice.luck
     worth = "" if luck.effective is None else f", worth {luck.effective:.1f} independent ones"
     counted = f"{luck.trials} trials ({luck.trainings} trainings) were ever scored on these data{worth}"
     out.print(f"Luck: {counted}; DSR and PSR are of the form of {FORM}.", highlight=False)
     out.print(cash_line(outcome.records[outcome.judged]), highlight=False)
+    out.print(AHEAD, highlight=False)
     if outcome.choice.forced:
         out.print(f"Warning: {chosen} is deployed although it failed the test for it.", style="yellow")
     share = next(row["share_of_optimal"] for row in rows if row["agent"] == outcome.judged and row["split"] == "test")

@@ -99,11 +99,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
     """Print what each window chose, how the choices did, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
-    from qframe_rl.evaluate.table import render
+    from qframe_rl.evaluate.table import AHEAD, render
 
     out.print(_windows(done, config))
     title = f"{marked(done.history)}Test bars of all {len(done.windows)} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
+    out.print(AHEAD, highlight=False)
     out.print(f"Deployed: [bold]{done.deployed}[/bold]; {done.reason}.", highlight=False)
     tried = sum(one["settings"] for one in done.facts["windows"])
     lost = sum(one["given_up"] for one in done.facts["windows"])

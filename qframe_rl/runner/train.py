@@ -152,18 +152,18 @@ class Run:
         self.tried = {title: row.config for title, row in rows_of.items()}
         self.luck = self.trials.luck(self.history)
         validation = _joined(scored)
-        rows = self._rows(validation)
+        rows = self._rows(validation, len(self.folds))
         choice = self._choose(rows, validation)
         test, judged = self._judge(choice, scored)
         rows += leaderboard(
             test, "test", level=self.experiment.level, n_resamples=self.experiment.resamples,
-            seed=self.experiment.seed, luck=self.luck,
+            seed=self.experiment.seed, luck=self.luck, windows=len(self.folds),
         )  # fmt: skip
         return self._keep(choice, judged, rows, validation, test)
 
-    def _rows(self, validation: Mapping[str, list[Record]]) -> list[Row]:
+    def _rows(self, validation: Mapping[str, list[Record]], folds: int) -> list[Row]:
         own = self.experiment
-        return validation_rows(validation, own.level, own.resamples, own.seed, self.luck)
+        return validation_rows(validation, own.level, own.resamples, own.seed, self.luck, folds)
 
     def _choose(self, rows: list[Row], validation: Mapping[str, list[Record]]) -> Choice:
         return choose(rows, validation, self.luck, self.experiment.promote_anyway)
@@ -177,7 +177,7 @@ class Run:
         choices = [choice]
         for fold in range(len(self.folds) - 1):
             seen = _joined(scored, fold)
-            choices.insert(fold, self._choose(self._rows(seen), seen))
+            choices.insert(fold, self._choose(self._rows(seen, fold + 1), seen))
         chosen = {(c.agent, fold, c.run) for fold, c in enumerate(choices)}
         name = choice.agent if len({c.agent for c in choices}) == 1 else CHOSEN
         always = (*BASELINES, *(["optimal"] if "optimal" in self.names else []))

@@ -246,7 +246,7 @@ def test_a_long_time_is_read_in_pieces(made: Traded) -> None:
 
 
 def test_positions_are_read_until_two_readings_agree(made: Traded) -> None:
-    made.hold([0.0, 2.0, 2.0])
+    made.hold([2.0, 0.0, 2.0, 2.0])
     assert made.venue.account.position[0] == 2.0
 
 

@@ -162,7 +162,9 @@ def _board(runs: Sequence[_Run], trials: Trials) -> Board:
         trials.read_in(run.place.parent / NAME)
     found = larger(luck(trials.known(data)), *(Luck(**run.facts["luck"]) for run in runs))
     frequency, draw = bars_per_year(held), {"n_resamples": config["resamples"], "seed": config["seed"]}
-    rows = leaderboard(records, "walk-forward", level=config["level"], luck=found, **draw)
+    rows = leaderboard(
+        records, "walk-forward", level=config["level"], luck=found, windows=config["walk_forward"], **draw
+    )
     rates = {name: excess(record) for name, record in records.items()}
     better = {
         name: probabilistic_sharpe(moments(rate - rates["buy_and_hold"]), 0.0, FORM)

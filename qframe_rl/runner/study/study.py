@@ -150,8 +150,9 @@ class _Work:
         luck = trials.luck(self.history)
         records = {one.subject.title: one.record for one in judged}
         rows = leaderboard(
-            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck
-        )
+            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck,
+            windows=config.walk_forward,
+        )  # fmt: skip
         facts: dict[str, Any] = {
             "kind": "study",
             "id": self.identity,
@@ -164,7 +165,12 @@ class _Work:
             "luck": luck._asdict(),
             "leaderboard": [dict(row) for row in rows],
             "significance": significance(
-                first.record, luck, level=config.level, n_resamples=config.resamples, seed=config.seed
+                first.record,
+                luck,
+                level=config.level,
+                n_resamples=config.resamples,
+                seed=config.seed,
+                windows=config.walk_forward,
             ),
             "folds": self._folds(first),
             "settings": self._settings(first),

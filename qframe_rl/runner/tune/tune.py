@@ -165,8 +165,9 @@ class _Work:
         luck = self.trials.luck(self.history)
         config = self.config
         rows = leaderboard(
-            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck
-        )
+            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck,
+            windows=len(self.folds),
+        )  # fmt: skip
         return self._keep(searched, records, rows, luck, checkpoints)
 
     def _window(self, storage: optuna.storages.BaseStorage, number: int, began: float) -> Searched:
