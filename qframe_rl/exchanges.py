@@ -63,7 +63,23 @@ class Conventions(Base):
     trades_days: int = Field(default=7, ge=2)
     """Days of trades that one request reaches over."""
     dead_man: str | None = None
-    """CCXT's request that has all orders of a market of contracts cancelled if it is not repeated in time."""
+    """CCXT's request that has all orders of a market of contracts cancelled if it is not repeated in time; empty =
+    none, whatever CCXT has under that name."""
+    name_list: str | None = None
+    """Parameter by which its lists of open and of done orders find one by our id; None = a request for a single order
+    does, with CCXT's ``clientOrderId``."""
+    pages: bool = False
+    """Whether its lists of orders and trades come in pages by a cursor, which CCXT follows when it is told to."""
+    stop_direction: bool = False
+    """Whether a stop on a contract must say from which side its price is met."""
+    spot_stops_apart: bool = False
+    """Whether conditional orders of coins, listed with the others, are cancelled by requests of their own."""
+    positions_each: bool = False
+    """Whether positions are asked for one market at a time."""
+    funding_costs: bool = False
+    """Whether funding is told as what it cost, and not as what it brought."""
+    book_depths: tuple[int, ...] = ()
+    """Depths of the books that it streams; any where nothing is said."""
     same_again: tuple[str, ...] = ()
     """What stands in the error for an order whose id is there already: it was sent before."""
     rehearsed: bool = False
@@ -110,6 +126,17 @@ def behind(exchange: str, url: str) -> dict[str, Any]:
 
 def _under(base: str, paths: Mapping[str, Any]) -> dict[str, Any]:
     return {name: f"{base}/{p}" if isinstance(p, str) else _under(base, p) for name, p in paths.items()}
+
+
+def paged(exchange: str) -> dict[str, Any]:
+    """Parameters with which CCXT follows a list to its end."""
+    return {"paginate": True, "paginationCalls": 100} if conventions(exchange).pages else {}
+
+
+def depth_of(exchange: str, depth: int) -> int:
+    """The least depth of a streamed book that has ``depth`` levels, or the deepest that there is."""
+    depths = conventions(exchange).book_depths
+    return next((d for d in sorted(depths) if d >= depth), max(depths)) if depths else depth
 
 
 def owner_of(name: str) -> str | None:

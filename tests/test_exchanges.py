@@ -12,7 +12,7 @@ from qframe_rl.feeds.listing import listing
 from qframe_rl.venues.gate import NAME_LENGTH
 
 
-@pytest.mark.parametrize("exchange", ["binance", "binanceusdm"])
+@pytest.mark.parametrize("exchange", ["binance", "binanceusdm", "bybit"])
 def test_real_orders_may_go_where_the_proof_was_rehearsed(exchange: str) -> None:
     check_orders(exchange, NAME_LENGTH, real=True)
 
@@ -22,7 +22,6 @@ def test_real_orders_may_go_where_the_proof_was_rehearsed(exchange: str) -> None
     [
         ("kraken", False, "kraken: no rule is known after which a request that was lost can no longer arrive"),
         ("okx", True, "trade on paper, or on binance"),
-        ("bybit", True, "its wire was never rehearsed"),
     ],
 )
 def test_orders_are_refused_where_the_proof_does_not_hold(exchange: str, real: bool, says: str) -> None:
@@ -30,8 +29,12 @@ def test_orders_are_refused_where_the_proof_does_not_hold(exchange: str, real: b
         check_orders(exchange, NAME_LENGTH, real=real)
 
 
-def test_orders_to_a_test_environment_need_the_rule_but_no_rehearsal() -> None:
+def test_orders_to_a_test_environment_need_the_rule_but_no_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = {**table(), "bybit": table()["bybit"].model_copy(update={"rehearsed": False})}
+    monkeypatch.setattr("qframe_rl.exchanges.table", lambda: never)
     check_orders("bybit", NAME_LENGTH, real=False)
+    with pytest.raises(UserError, match="its wire was never rehearsed"):
+        check_orders("bybit", NAME_LENGTH, real=True)
 
 
 def test_an_id_that_is_too_long_for_an_exchange_is_refused() -> None:

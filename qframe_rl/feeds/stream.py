@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qframe_rl.exchanges import amount_unit
+from qframe_rl.exchanges import amount_unit, depth_of
 from qframe_rl.feeds.client import Kind, pro
 from qframe_rl.feeds.exchange import MS, Note
 from qframe_rl.feeds.listing import Listing
@@ -160,7 +160,7 @@ class Streams:
             self.wake.set()
 
     async def _book(self, client: Any, symbol: str) -> None:
-        told = await client.watch_order_book(symbol, self._depth)
+        told = await client.watch_order_book(symbol, depth_of(client.id, self._depth))
         unit = amount_unit(client.id, client.markets[symbol])
         try:
             bids, asks = (side * (1.0, unit) for side in sides(told, self._depth))

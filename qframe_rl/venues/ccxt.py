@@ -317,6 +317,8 @@ class ExchangeVenue:
         countdown_ms = 2 * self._bar_ns // _MS
         dead_man, market = conventions(self._client.id).dead_man, self._client.market(symbol)
         try:
+            if dead_man == "":
+                return
             if self._client.has.get("cancelAllOrdersAfter"):
                 self._client.cancel_all_orders_after(countdown_ms)
             elif dead_man is not None and market.get("contract"):

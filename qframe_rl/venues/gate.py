@@ -201,11 +201,14 @@ class Gate:
     def _posted(self, name: str, intent: Intent) -> Any:
         kind = "market" if intent.limit is None else "limit"
         params: dict[str, Any] = {"clientOrderId": name}
+        market = self._client.market(intent.symbol)
         if intent.stop is not None:
             params["stopPrice"] = intent.stop
+            if market.get("contract") and conventions(self._client.id).stop_direction:
+                params["triggerDirection"] = "above" if intent.quantity > 0.0 else "below"
         if intent.reduce_only:
             params["reduceOnly"] = True
-        amount = abs(intent.quantity) / amount_unit(self._client.id, self._client.market(intent.symbol))
+        amount = abs(intent.quantity) / amount_unit(self._client.id, market)
         side = "buy" if intent.quantity > 0.0 else "sell"
         return self._client.create_order(intent.symbol, kind, side, amount, intent.limit, params)
 
@@ -250,6 +253,8 @@ class Gate:
         import ccxt
 
         params = {"clientOrderId": name, **self._where(intent)}
+        if conventions(self._client.id).name_list is not None:
+            return self._listed(name, self._client.fetch_open_orders, intent)
         try:
             return _order_id(timely(self._client, partial(self._client.fetch_order, None, intent.symbol, params)), name)
         except ccxt.OrderNotFound:
@@ -259,10 +264,24 @@ class Gate:
 
     def _in_list(self, name: str, intent: Intent) -> str | None:
         """The same from the list of recent orders."""
+        if conventions(self._client.id).name_list is not None:
+            return self._listed(name, self._client.fetch_canceled_and_closed_orders, intent)
         page = conventions(self._client.id).orders_page
         listed = partial(self._client.fetch_orders, intent.symbol, None, page, self._where(intent))
         try:
             orders = timely(self._client, listed)
+            if not isinstance(orders, list):
+                return None
+            return next((str(one["id"]) for one in orders if one["clientOrderId"] == name), "")
+        except unclear():
+            return None
+
+    def _listed(self, name: str, listing: Callable[..., Any], intent: Intent) -> str | None:
+        """The same from a list that is asked for this name alone."""
+        row = conventions(self._client.id)
+        asked = partial(listing, intent.symbol, None, row.orders_page, {row.name_list: name, **self._where(intent)})
+        try:
+            orders = timely(self._client, asked)
             if not isinstance(orders, list):
                 return None
             return next((str(one["id"]) for one in orders if one["clientOrderId"] == name), "")

@@ -96,12 +96,13 @@ def session(
     until_ms: int,
     between: Callable[[int], None] = lambda now: None,
     agent: Any = None,
+    name: str = "binance",
     **options: Any,
 ) -> Result:
     """Run a session with orders until a moment, or go on with it."""
     clock = Watched(exchange, until_ms, between)
     opened: Opened = opened_live(
-        place, load_checkpoint(place), {"exchange": "binance", "symbols": SYMBOLS[kind]}, folder, exchange.url,
+        place, load_checkpoint(place), {"exchange": name, "symbols": SYMBOLS[kind]}, folder, exchange.url,
         lambda text: None, orders="testnet", clock=clock,
     )  # fmt: skip
     clock.feed = opened.feed
