@@ -1,36 +1,66 @@
-"""Buys at the first open and holds to the end: the market itself, after the cost of one purchase."""
+"""Puts equal shares of equity into what trades at the first decision and holds: the market itself, after one purchase.
+
+What a bar's volume did not let it buy it goes on buying, until each share is spent.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
-from qframe_rl.agent import Brief, Memoryless, View
+import numpy as np
+from numpy.typing import NDArray
+
+from qframe_rl.agent import Brief, State, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
-from qframe_rl.types import CLOSE, Float, Int, Orders
+from qframe_rl.types import CLOSE, Float, Orders
+
+_REST = 0.01
+"""Share of an order, or of what is to be spent, that is not asked for again: rounding, costs and gaps leave as much."""
 
 
 class Config(Base):
     """Nothing to choose."""
 
 
-class BuyAndHold(Memoryless):
-    """Puts an equal share of equity into each instrument that trades at the first decision, and never trades again."""
+class BuyAndHold:
+    """Buys until it holds, and never trades again."""
 
     window = 1
-    band = 0.0
+
+    def __init__(self, n: int):
+        self.share, self.left = np.zeros(n), np.zeros(n)
 
     def decide(self, view: View) -> Orders:
-        """Buy once."""
-        if not view.first:
-            return Orders.market(np.zeros(len(view.account.position)))
-        return rebalance(view, _shares(view.bars[-1]))
+        """Buy, or go on buying."""
+        if view.first:
+            shares = _shares(view.bars[-1])
+            self.share = shares * view.account.equity
+            self.left = self.share.copy()
+            return rebalance(view, shares)
+        if not self.left.any():
+            return Orders.market(np.zeros(len(self.left)))
+        return Orders.market(self._rest(view))
 
-    def targets(self, bars: Float, times: Int, first: int) -> Float:
-        """Equal shares at the first decision, then nothing."""
-        target = np.full((len(bars) - first, bars.shape[1]), np.nan)
-        target[0] = _shares(bars[first])
-        return target
+    def carried(self) -> State:
+        """What each instrument's share was, and what of it is still to be spent."""
+        return {"share": self.share.copy(), "left": self.left.copy()}
+
+    def carry(self, memory: Mapping[str, NDArray[Any]]) -> None:
+        """Take both over."""
+        self.share, self.left = np.array(memory["share"]), np.array(memory["left"])
+
+    def _rest(self, view: View) -> Float:
+        """(A,) base units still to buy."""
+        fills, tradable = view.fills, view.tradable
+        self.left -= fills.quantity * fills.price + fills.fee
+        asked = np.abs(fills.quantity) + np.abs(fills.cancelled)
+        filled = (asked > 0.0) & (np.abs(fills.cancelled) <= _REST * asked)
+        self.left[filled | (self.left <= _REST * self.share) | (fills.forced != 0.0)] = 0.0
+        quantity = np.zeros(len(self.left))
+        np.divide(self.left, view.close[-1], out=quantity, where=tradable & (self.left > 0.0))
+        return quantity
 
 
 def _shares(bar: Float) -> Float:
@@ -41,4 +71,4 @@ def _shares(bar: Float) -> Float:
 
 def make(config: Config, brief: Brief) -> BuyAndHold:
     """Make the agent."""
-    return BuyAndHold()
+    return BuyAndHold(len(brief.instruments))

@@ -68,6 +68,7 @@ def parser() -> Parser:
     made.add_argument(
         "--checkpoints", type=Path, default=Path("checkpoints"), help="where to put them (default: checkpoints)"
     )
+    made.add_ledger()
     return made
 
 
@@ -81,12 +82,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     written = []
     with BarScreen() as screen:
         for name in given["names"] or by_name:
-            written.append(rebuild(by_name[name], given["runs"], given["checkpoints"], screen))
+            written.append(rebuild(by_name[name], given["runs"], given["checkpoints"], screen, given["ledger"]))
             screen.say(f"wrote {written[-1]}")
     return {"checkpoints": [str(place) for place in written]} if given["json"] else None
 
 
-def rebuild(shipped: Shipped, runs: Path, checkpoints: Path, screen: BarScreen) -> Path:
+def rebuild(shipped: Shipped, runs: Path, checkpoints: Path, screen: BarScreen, ledger: Path | None = None) -> Path:
     """Train one, and write its checkpoint and card; trainings of an interrupted run are taken over.
 
     Returns
@@ -105,7 +106,7 @@ def rebuild(shipped: Shipped, runs: Path, checkpoints: Path, screen: BarScreen) 
     tree = settings(Experiment, shipped.preset, [], {"promote_anyway": shipped.agent})
     locate_data(tree)
     experiment = build(Experiment, tree, f"preset {shipped.preset}")
-    outcome = train(experiment, runs, runs / "chosen", screen, resume=True)
+    outcome = train(experiment, runs, runs / "chosen", screen, resume=True, ledger=ledger)
     checkpoint = movable(load_checkpoint(outcome.checkpoint), shipped)
     place = checkpoints / shipped.name
     checkpoint.save(place)
@@ -127,6 +128,8 @@ def movable(checkpoint: Checkpoint, shipped: Shipped) -> Checkpoint:
 
 def card(shipped: Shipped, checkpoint: Checkpoint, outcome: Outcome, experiment: Experiment) -> str:
     """The model card, in Markdown: what it is, what it was made of, what it is worth."""
+    from qframe_rl.evaluate.table import AHEAD, cash_line
+
     of = {part: [row for row in outcome.leaderboard if row["split"] == part] for part in ("validation", "test")}
     first, last = _tested(outcome)
     lines = [
@@ -148,6 +151,8 @@ def card(shipped: Shipped, checkpoint: Checkpoint, outcome: Outcome, experiment:
         f"Test bars, {first} to {last}, each fold traded by what was chosen before it:",
         "",
         *_table(of["test"]),
+        "",
+        f"{AHEAD} {cash_line(outcome.records[outcome.judged])}",
         "",
         f"**Verdict.** {verdict(outcome, shipped.agent)}",
         "",
@@ -224,14 +229,15 @@ def verdict(outcome: Outcome, agent: str) -> str:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     heading = [
-        "| agent | Sharpe | excess | interval | final equity | drawdown | exposure | turnover a year | costs | PSR "
-        "| DSR |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| agent | Sharpe | excess | interval | next window | final equity | drawdown | exposure | filled "
+        "| turnover a year | costs | PSR | DSR |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     return heading + [
         f"| {row['agent']} | {row['sharpe']:+.2f} | {row['excess_sharpe']:+.2f} | "
         f"{row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f} | "
-        f"{row['final_equity']:,.0f} | {row['max_drawdown']:.1%} | {row['exposure']:.0%} | "
+        f"{row['next_low']:+.2f} to {row['next_high']:+.2f} | "
+        f"{row['final_equity']:,.0f} | {row['max_drawdown']:.1%} | {row['exposure']:.0%} | {row['filled']:.0%} | "
         f"{row['turnover']:.1f} | {row['costs']:,.0f} | "
         f"{row['psr']:.3f} | {row['dsr']:.3f} |"
         for row in rows

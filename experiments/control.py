@@ -32,6 +32,19 @@ def parser() -> Parser:
     return made
 
 
+def _left_open(journal: Path) -> str:
+    """What a halt leaves open, as the session said last; empty if nothing."""
+    import json
+
+    from qframe_rl.journal.store import pulse
+
+    said = pulse(journal)
+    state = {} if said is None else json.loads(said[1])
+    held = zip(state.get("symbols", ()), state.get("account", {}).get("position", ()), strict=True)
+    open_now = ", ".join(f"{quantity:+g} {symbol}" for symbol, quantity in held if quantity)
+    return f"; it leaves open what is held ({open_now}): flatten closes it" if open_now else ""
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Leave a command."""
     given = vars(parser().parse_args(argv))
@@ -46,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     order(path, given["command"])
     process = writer_of(path)
     when = f"process {process} is told" if process else "no process runs; it holds from the next start on"
-    console(to_stderr=True).print(f"{given['command']}: {when}", highlight=False)
+    left = _left_open(path) if given["command"] == "halt" else ""
+    console(to_stderr=True).print(f"{given['command']}: {when}{left}", highlight=False, soft_wrap=True)
     return {"command": given["command"], "process": process} if given["json"] else None
 
 

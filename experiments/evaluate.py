@@ -20,6 +20,7 @@ from experiments.cli import (
     locate_data,
     read_preset,
     settings,
+    within,
 )  # fmt: skip
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -84,7 +85,12 @@ def parser() -> Parser:
         metavar="NAMES",
         help="strategies that need no training to run beside (default: buy_and_hold,flat)",
     )
-    made.add_argument("--level", type=float, default=0.9, help="share of resamples inside the intervals (default: 0.9)")
+    made.add_argument(
+        "--level",
+        type=within(float, 1e-6, 1.0 - 1e-6),
+        default=0.9,
+        help="share of resamples inside the intervals (default: 0.9)",
+    )
     made.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder for journals and picture (default: runs/evaluate/CHECKPOINT)"
     )
@@ -107,6 +113,7 @@ def parser() -> Parser:
     )
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
     made.add_on()
+    made.add_ledger()
     made.add_argument("--resume", action="store_true", help="take over what an interrupted study finished")
     return made
 
@@ -156,7 +163,7 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
         with fan_of(given["on"]) as fan:
             screen.end("start up")
             try:
-                done = study(config, given["runs"], screen, resume=given["resume"], fan=fan)
+                done = study(config, given["runs"], screen, resume=given["resume"], fan=fan, ledger=given["ledger"])
             except KeyboardInterrupt:
                 screen.say("Finished trainings are kept; the same command with --resume takes them over.")
                 raise
@@ -193,7 +200,7 @@ def _series(given: dict[str, Any]) -> dict[str, Any] | None:
             try:
                 done = run_series(
                     asked, plan.title, given["runs"], given["out"] or given["runs"] / "board", screen,
-                    resume=given["resume"], fan=fan, document=given["document"],
+                    resume=given["resume"], fan=fan, document=given["document"], ledger=given["ledger"],
                 )  # fmt: skip
             except KeyboardInterrupt:
                 screen.say("What is finished is kept; the same command with --resume goes on from there.")
@@ -249,10 +256,12 @@ def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
     """Print the leaderboard, the verdict, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
     from qframe_rl.evaluate.report.verdict import verdict
-    from qframe_rl.evaluate.table import render
+    from qframe_rl.evaluate.table import render, unfilled
 
     title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
+    for line in unfilled(done.rows):
+        out.print(line, style="yellow", highlight=False)
     _tell_limits(out, config.risk)
     for name, left in done.facts["dust"].items():
         out.print(f"{name} ends with {len(left)} position(s) that it cannot sell: {'; '.join(left)}", highlight=False)
@@ -277,6 +286,7 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
     folder = given["out"] or Path("runs") / "evaluate" / "+".join(place.name for place in places)
     with BarScreen() as screen:
         screen.begin("start up")
+        from qframe_rl.evaluate.trials import Trials
         from qframe_rl.runner.evaluate import evaluate
 
         screen.end("start up")
@@ -290,6 +300,7 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
             screen,
             risk=given_under(given, "risk"),
             level=given["level"],
+            ledger=Trials.opened(given["ledger"], given["runs"]),
         )
     report(done, given["level"], to_stderr=given["json"])
     if not given["json"]:
@@ -313,7 +324,7 @@ def _result(one: Any) -> dict[str, Any]:
 def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     """Print the table and all figures of each checkpoint."""
     from qframe_rl.evaluate.metrics import metrics
-    from qframe_rl.evaluate.table import cash_line, render
+    from qframe_rl.evaluate.table import AHEAD, cash_line, render, unfilled
     from qframe_rl.kernel.dust import dust_of
     from qframe_rl.types import iso
 
@@ -324,6 +335,9 @@ def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     title = f"{', '.join(history.symbols)} from {history.source.origin}, {first} to {last}"
     out.print(render([one.row for one in done.scored], title, level))
     out.print(cash_line(done.scored[0].record), highlight=False)
+    out.print(AHEAD, highlight=False)
+    for line in unfilled(one.row for one in done.scored):
+        out.print(line, style="yellow", highlight=False)
     for one in done.scored:
         if one.checkpoint is not None:
             out.print(f"[bold]{one.name}[/bold]", highlight=False)

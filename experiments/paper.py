@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from experiments.cli import Parser, called, checkpoint_place, console, data_settings, door, given_under, shipped
+from experiments.cli import Parser, called, checkpoint_place, console, data_settings, door, given_under, shipped, within
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -40,7 +40,9 @@ def parser() -> Parser:
             "checkpoints/1a2b3c4d5e6f7081 --feed replay --speed max",
             "checkpoints/1a2b3c4d5e6f7081 --feed ccxt --exchange binance --symbols BTC/USDT --daily-loss 0.05",
         ],
-        "alerts go to the Apprise URLs in the environment variable APPRISE_URLS, separated by spaces\n",
+        "alerts go to the Apprise URLs in the environment variable APPRISE_URLS, separated by spaces\n"
+        "with --orders testnet or real these limits hold unless others are given: --filters true --stale-s 60\n"
+        "--max-skew-s 5 --max-rejects 20 --collar 0.1, and --max-order 10000 dollars (1 BTC, 10 ETH, 100 BNB)\n",
         first="--feed --exchange --symbols --orders --speed --daily-loss --max-drawdown --metrics --out",
     )
     made.add_argument(
@@ -93,8 +95,9 @@ def _add_live(made: Parser) -> None:
         "decision is made; both prices are recorded (default: bar)",
     )
     made.add_argument(
-        "--latency-ms", type=float, default=100.0, metavar="MS", help="time before the book is looked at (default: 100)"
-    )
+        "--latency-ms", type=within(float, 0.0, 1e6), default=100.0, metavar="MS",
+        help="time before the book is looked at (default: 100)",
+    )  # fmt: skip
     made.add_argument(
         "--orders",
         choices=("paper", "testnet", "real"),
@@ -190,7 +193,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     opened = _opened(given, checkpoint, given_data, speed, note)
     venue = None
     if given["orders"] != "paper":
-        limits, venue = _real(opened, given, limits, note)
+        limits, venue = _real(opened, given, limits, note, speed)
     watching = _watching(given, alerts, speed)
     stop = _stopped_by(opened)
     with ExitStack() as stack:
@@ -300,7 +303,7 @@ def _said(result: Result, out: Console, came: Sequence[str], *, as_json: bool) -
     }
 
 
-def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes) -> tuple[Limits, Any]:
+def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes, speed: float) -> tuple[Limits, Any]:
     """Limits and venue of a session whose orders go out; it is refused where a condition does not hold.
 
     Raises
@@ -308,12 +311,12 @@ def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes
     UserError
         For a condition, or a key that is missing.
     """
-    from qframe_rl.runner.live.permit import check_period, exchange_venue
+    from qframe_rl.runner.live.permit import check_period, exchange_venue, safe_limits
 
     if given["orders"] == "real":
         check_period(given["paper_record"], opened.terms)
     venue = exchange_venue(opened.feed, opened.terms, given["url"], note)
-    return limits.model_copy(update={"filters": True}), venue
+    return safe_limits(limits, opened.terms.instruments, 1.0 if speed == math.inf else speed), venue
 
 
 class SessionNotes:

@@ -27,6 +27,7 @@ def parser() -> Parser:
             "runs/1a2b3c4d5e6f7081",
             "checkpoints/1a2b3c4d5e6f7081 checkpoints/8091a2b3c4d5e6f7 --out compared",
             "runs/1a2b3c4d5e6f7081 runs/8091a2b3c4d5e6f7 --board --out compared",
+            "runs/1a2b3c4d5e6f7081 runs/8091a2b3c4d5e6f7 --coverage",
         ],
     )
     made.add_argument(
@@ -39,10 +40,17 @@ def parser() -> Parser:
         help="instead, put the strategies of several studies side by side: one table for each market and one picture, "
         "ranked with all trials that the ledger has by now (default: off)",
     )
+    made.add_argument(
+        "--coverage",
+        action="store_true",
+        help="instead, count over all windows of several studies how often the next one's Sharpe ratio lay in its "
+        "forecast, and in the interval of the past's mean (default: off)",
+    )
     made.add_argument("--title", default="", metavar="TEXT", help="heading of the board's picture (default: none)")
     made.add_argument(
         "--runs", type=Path, default=Path("runs"), help="where the runs of checkpoints are looked up (default: runs)"
     )
+    made.add_ledger()
     made.add_fields("data of checkpoints, each instead of their own", DataConfig, "data", OPTIONS, defaults=False)
     return made
 
@@ -51,16 +59,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Report."""
     given = vars(parser().parse_args(argv))
     data = data_settings(given)
-    if given["board"]:
+    if given["board"] or given["coverage"]:
         if data:
-            raise UserError("--board puts finished studies side by side; --data and its like are for checkpoints.")
-        return _board(given)
+            raise UserError("--board and --coverage read finished studies; --data and its like are for checkpoints.")
+        return _coverage(given) if given["coverage"] else _board(given)
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.runner.report import write_report
 
         screen.end("start up")
-        done = write_report(given["places"], given["runs"], given["out"], screen, data)
+        done = write_report(given["places"], given["runs"], given["out"], screen, data, ledger=given["ledger"])
     out = console(to_stderr=given["json"])
     for one in done.reports:
         out.print(f"[bold]{one.title}[/bold]: {one.headline}", highlight=False)
@@ -86,8 +94,29 @@ def _board(given: dict[str, Any]) -> dict[str, Any] | None:
         from qframe_rl.runner.study.board import write_boards
 
         screen.end("start up")
-        done = write_boards(given["places"], given["out"] or given["places"][0], given["title"], screen)
+        out, ledger = given["out"] or given["places"][0], given["ledger"]
+        done = write_boards(given["places"], out, given["title"], screen, ledger=ledger)
     return tell_boards(done, time.monotonic() - began, as_json=given["json"])
+
+
+def _coverage(given: dict[str, Any]) -> dict[str, Any] | None:
+    with BarScreen() as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.study.coverage import coverage
+
+        screen.end("start up")
+        done = coverage(given["places"], screen)
+    out = console(to_stderr=given["json"])
+    out.print(done.markdown(), highlight=False, soft_wrap=True)
+    out.print(
+        f"Left out: {done.idle} records that never traded, and {done.pauses} pairs in which nothing moved in the "
+        "windows so far or in the next one.",
+        highlight=False,
+    )
+    if not given["json"]:
+        return None
+    shares = [one._asdict() for one in done.shares]
+    return {"level": done.level, "shares": shares, "idle": done.idle, "pauses": done.pauses}
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def parser() -> Parser:
         "checkpoint says so (default: off)",
     )
     made.add_on()
+    made.add_ledger()
     places = made.add_argument_group("places")
     places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     places.add_argument(
@@ -107,7 +108,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if name is not None:
         describe(name)
         return None
-    own = {name: given.pop(name) for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on")}
+    own = {
+        name: given.pop(name)
+        for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on", "ledger")
+    }
     tree = settings(Experiment, own["preset"], own["assignments"], given)
     locate_data(tree)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
@@ -121,7 +125,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         with fan_of(own["on"]) as fan:
             screen.end("start up")
             try:
-                outcome = train(experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], fan=fan)
+                outcome = train(
+                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], fan=fan,
+                    ledger=own["ledger"],
+                )  # fmt: skip
             except KeyboardInterrupt:
                 screen.say("Finished trainings are kept; the same command with --resume takes them over.")
                 raise
@@ -144,18 +151,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None:
     """Print the leaderboards, what was chosen and why, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
-    from qframe_rl.evaluate.table import FORM, cash_line, render
+    from qframe_rl.evaluate.table import AHEAD, FORM, cash_line, render, unfilled
 
     rows, chosen = outcome.leaderboard, outcome.choice.agent
     mark = marked(outcome.history)
     for part, title in (("validation", "Validation: all agents"), ("test", "Test: what was chosen, and the baselines")):
         out.print(render([row for row in rows if row["split"] == part], f"{mark}{title}", level))
+    for line in unfilled(rows):
+        out.print(line, style="yellow", highlight=False)
     out.print(f"Chosen: [bold]{chosen}[/bold]; {outcome.choice.reason}.", highlight=False)
     luck = outcome.choice.luck
     worth = "" if luck.effective is None else f", worth {luck.effective:.1f} independent ones"
     counted = f"{luck.trials} trials ({luck.trainings} trainings) were ever scored on these data{worth}"
     out.print(f"Luck: {counted}; DSR and PSR are of the form of {FORM}.", highlight=False)
     out.print(cash_line(outcome.records[outcome.judged]), highlight=False)
+    out.print(AHEAD, highlight=False)
     if outcome.choice.forced:
         out.print(f"Warning: {chosen} is deployed although it failed the test for it.", style="yellow")
     share = next(row["share_of_optimal"] for row in rows if row["agent"] == outcome.judged and row["split"] == "test")

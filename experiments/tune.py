@@ -56,6 +56,7 @@ def parser() -> Parser:
         help="any setting by its dotted key: env.*, params.*, data.*, risk.* (repeatable)",
     )
     made.add_on()
+    made.add_ledger()
     places = made.add_argument_group("places")
     places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     places.add_argument(
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Tune."""
     given = vars(parser().parse_args(argv))
     began = time.monotonic()
-    own = {name: given.pop(name) for name in ("json", "assignments", "runs", "checkpoints", "resume", "on")}
+    own = {name: given.pop(name) for name in ("json", "assignments", "runs", "checkpoints", "resume", "on", "ledger")}
     tree = settings(Tune, None, own["assignments"], given)
     locate_data(tree)
     config = build(Tune, tree, "settings")
@@ -81,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         with fan_of(own["on"]) as fan:
             screen.end("start up", fan.where)
             try:
-                done = tune(config, own["runs"], own["checkpoints"], screen, fan, resume=own["resume"])
+                done = tune(
+                    config, own["runs"], own["checkpoints"], screen, fan, resume=own["resume"], ledger=own["ledger"]
+                )
             except KeyboardInterrupt:
                 screen.say("Settings that were scored are kept; the same command with --resume goes on.")
                 raise Interrupted(None) from None
@@ -96,11 +99,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
     """Print what each window chose, how the choices did, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
-    from qframe_rl.evaluate.table import render
+    from qframe_rl.evaluate.table import AHEAD, render
 
     out.print(_windows(done, config))
     title = f"{marked(done.history)}Test bars of all {len(done.windows)} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
+    out.print(AHEAD, highlight=False)
     out.print(f"Deployed: [bold]{done.deployed}[/bold]; {done.reason}.", highlight=False)
     tried = sum(one["settings"] for one in done.facts["windows"])
     lost = sum(one["given_up"] for one in done.facts["windows"])

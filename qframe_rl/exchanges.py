@@ -1,6 +1,7 @@
 """What differs between exchanges, as data: the table `exchanges.toml`, by the ids of CCXT's classes.
 
-CCXT unifies names and shapes, but not what a volume or an amount of a contract is counted in.
+CCXT unifies names and shapes, but not what a volume or an amount of a contract is counted in, nor what must hold for an
+order to be sent exactly once. Whatever depends on which exchange it is asks here.
 """
 
 from __future__ import annotations
@@ -36,6 +37,53 @@ class Conventions(Base):
     stops_apart: bool = False
     """Whether conditional orders of contracts are kept apart from the others: listed, looked up and cancelled by
     requests of their own (CCXT's parameter ``trigger``), and under another id once they are triggered."""
+    contracts: str | None = None
+    """CCXT's class for its contracts that are settled in their quote currency, where that is another one."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options that CCXT's class is made with."""
+    market_types: dict[Literal["spot", "perpetual"], str] = Field(default_factory=dict)
+    """What CCXT is to load of its markets for coins and for contracts; all of it where nothing is said."""
+    sandbox: Literal["test", "demo"] = "test"
+    """Which of CCXT's two ways leads to its test environment."""
+    routes: dict[str, str] = Field(default_factory=dict)
+    """Paths behind each of the addresses of its class, with which all requests can be sent to a rehearsal of it."""
+    sockets: dict[str, Any] = Field(default_factory=dict)
+    """The same of its websockets, nested as its class nests them."""
+    steps: bool = False
+    """Whether the usual steps of `qframe_rl.feeds.presets` are its own."""
+    window_option: str | None = None
+    """CCXT's option for how old a signed request may be when the exchange acts on it: it proves that an order that is
+    not found never will be. None = there is no such rule, or nobody has found out."""
+    name_length: int = 0
+    """Longest id of an order that we may give; letters and digits. 0 = an order cannot be looked up by one."""
+    orders_page: int = Field(default=500, ge=1)
+    """Most recent orders that one request lists."""
+    trades_page: int = Field(default=1000, ge=1)
+    """Trades that one request lists at most."""
+    trades_days: int = Field(default=7, ge=2)
+    """Days of trades that one request reaches over."""
+    dead_man: str | None = None
+    """CCXT's request that has all orders of a market of contracts cancelled if it is not repeated in time; empty =
+    none, whatever CCXT has under that name."""
+    name_list: str | None = None
+    """Parameter by which its lists of open and of done orders find one by our id; None = a request for a single order
+    does, with CCXT's ``clientOrderId``."""
+    pages: bool = False
+    """Whether its lists of orders and trades come in pages by a cursor, which CCXT follows when it is told to."""
+    stop_direction: bool = False
+    """Whether a stop on a contract must say from which side its price is met."""
+    spot_stops_apart: bool = False
+    """Whether conditional orders of coins, listed with the others, are cancelled by requests of their own."""
+    positions_each: bool = False
+    """Whether positions are asked for one market at a time."""
+    funding_costs: bool = False
+    """Whether funding is told as what it cost, and not as what it brought."""
+    book_depths: tuple[int, ...] = ()
+    """Depths of the books that it streams; any where nothing is said."""
+    same_again: tuple[str, ...] = ()
+    """What stands in the error for an order whose id is there already: it was sent before."""
+    rehearsed: bool = False
+    """Whether tests hold all this against a rehearsal of its wire."""
     like: str | None = None
     """Another exchange that counts the same way."""
     why: str = ""
@@ -44,7 +92,7 @@ class Conventions(Base):
 
 @cache
 def table() -> Mapping[str, Conventions]:
-    """Conventions of all exchanges that are known to trade contracts.
+    """Conventions of all exchanges of which any are known.
 
     Raises
     ------
@@ -54,6 +102,79 @@ def table() -> Mapping[str, Conventions]:
     found = tomllib.loads(_TABLE.read_text(encoding="utf-8"))
     rows = {name: build(Conventions, row, f"{_TABLE.name} [{name}]") for name, row in found.items()}
     return {name: row if row.like is None else rows[row.like] for name, row in rows.items()}
+
+
+def conventions(exchange: str) -> Conventions:
+    """Conventions of one exchange; where nothing is known of it, the usual ones."""
+    return table().get(exchange, Conventions())
+
+
+def behind(exchange: str, url: str) -> dict[str, Any]:
+    """Addresses of an exchange's CCXT class behind a base address: all that are known, and no other.
+
+    Parameters
+    ----------
+    exchange
+        Id of the CCXT class.
+    url
+        Base address, such as ``http://127.0.0.1:8000``.
+    """
+    row, base = conventions(exchange), url.rstrip("/")
+    routes = {name: f"{base}/{path}".rstrip("/") for name, path in row.routes.items()}
+    return routes | {"ws": _under(base.replace("http", "ws", 1), row.sockets)}
+
+
+def _under(base: str, paths: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: f"{base}/{p}" if isinstance(p, str) else _under(base, p) for name, p in paths.items()}
+
+
+def paged(exchange: str) -> dict[str, Any]:
+    """Parameters with which CCXT follows a list to its end."""
+    return {"paginate": True, "paginationCalls": 100} if conventions(exchange).pages else {}
+
+
+def depth_of(exchange: str, depth: int) -> int:
+    """The least depth of a streamed book that has ``depth`` levels, or the deepest that there is."""
+    depths = conventions(exchange).book_depths
+    return next((d for d in sorted(depths) if d >= depth), max(depths)) if depths else depth
+
+
+def owner_of(name: str) -> str | None:
+    """The exchange of which a class of CCXT serves the contracts alone; None if it is no such class."""
+    return next((exchange for exchange, row in table().items() if row.contracts == name != exchange), None)
+
+
+def check_orders(exchange: str, name_length: int, *, real: bool) -> None:
+    """Refuse to send orders to an exchange where it cannot be proven that each is sent once.
+
+    Parameters
+    ----------
+    exchange
+        Id of the CCXT class.
+    name_length
+        Length of the ids that orders are given.
+    real
+        Whether with real money.
+
+    Raises
+    ------
+    UserError
+        Naming what is not known of the exchange.
+    """
+    row, lacking = conventions(exchange), None
+    if row.window_option is None:
+        lacking = "no rule is known after which a request that was lost can no longer arrive"
+    elif row.name_length < name_length:
+        lacking = f"orders cannot be looked up by an id of {name_length} characters"
+    elif real and not row.rehearsed:
+        lacking = "its wire was never rehearsed"
+    if lacking is not None:
+        able = [name for name, one in table().items() if one.window_option and (one.rehearsed or not real)]
+        able = [name for name in able if owner_of(name) is None]
+        raise UserError(
+            f"{exchange}: {lacking}, so no order could be proven to be sent exactly once; trade on paper, or on "
+            f"{', '.join(able)}."
+        )
 
 
 def volume_unit(exchange: str, market: Mapping[str, Any]) -> Unit:
@@ -71,7 +192,7 @@ def volume_unit(exchange: str, market: Mapping[str, Any]) -> Unit:
     UserError
         If it is not known.
     """
-    row = table().get(exchange, Conventions())
+    row = conventions(exchange)
     if not market.get("contract"):
         return row.spot
     unit = row.inverse if market.get("inverse") else row.linear
@@ -86,7 +207,7 @@ def volume_unit(exchange: str, market: Mapping[str, Any]) -> Unit:
 
 def counts_coins(exchange: str, contracts: bool) -> bool:
     """Whether the volumes of an exchange, of its linear contracts or of its coins, are base units as they come."""
-    row = table().get(exchange, Conventions())
+    row = conventions(exchange)
     return row.spot == "base" if not contracts else row.linear in ("base", None) and row.sides == 1
 
 
@@ -119,7 +240,7 @@ def base_volume(exchange: str, market: Mapping[str, Any], volume: Float, price: 
 
 def stops_apart(exchange: str, market: Mapping[str, Any]) -> bool:
     """Whether an exchange keeps conditional orders of a market apart from its other orders."""
-    return bool(market.get("contract")) and table().get(exchange, Conventions()).stops_apart
+    return bool(market.get("contract")) and conventions(exchange).stops_apart
 
 
 def amount_unit(exchange: str, market: Mapping[str, Any]) -> float:
@@ -130,7 +251,7 @@ def amount_unit(exchange: str, market: Mapping[str, Any]) -> float:
     UserError
         If it counts contracts that have no size.
     """
-    counted = table().get(exchange, Conventions()).amounts
+    counted = conventions(exchange).amounts
     return _size(exchange, market) if market.get("contract") and counted == "contracts" else 1.0
 
 

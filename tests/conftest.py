@@ -20,6 +20,14 @@ settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each file of tests counts its trials anew, and none of them in the user's ledger."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def ray_where_it_is_needed(request: pytest.FixtureRequest) -> Any:
     """Trainings of the agent ``rllib`` share one Ray."""

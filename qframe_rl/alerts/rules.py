@@ -120,6 +120,13 @@ class Alerts:
         if kind == "held" and payload["position"] is None:
             why = f"what is held is not shown ({payload['why']}); what was known is closed, and the rest when it is"
             self.tell(self._time, "not shown", why)
+        if kind == "rules":
+            stated = "; ".join(
+                f"{i['symbol']} lot {i['lot']:g}, tick {i['tick']:g}, least value {i['min_notional']:g}, "
+                f"fees {i['maker_fee']:g} and {i['taker_fee']:g}"
+                for i in payload["instruments"]
+            )
+            self.tell(self._time, "rules", f"the exchange changed its rules; now {stated}")
         if kind == "lost":
             why = f"the account is not shown ({payload['why']}); no bar is settled until it is, commands are obeyed"
             self.tell(self._time, "not shown", why)

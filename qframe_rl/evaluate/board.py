@@ -14,7 +14,7 @@ from qframe_rl.evaluate.inference.bootstrap import LEVEL
 from qframe_rl.evaluate.plot import FAINT, INK, PALETTE, footer, plain, sheet
 from qframe_rl.evaluate.provenance import mark_of
 from qframe_rl.evaluate.report.verdict import in_short
-from qframe_rl.evaluate.table import Row
+from qframe_rl.evaluate.table import AHEAD, Row, unfilled
 from qframe_rl.evaluate.trials import Luck
 
 if TYPE_CHECKING:
@@ -56,15 +56,15 @@ class Board:
 
 
 def order(boards: Sequence[Board]) -> list[str]:
-    """Names of all rows: strategies by what their Sharpe ratio is above holding's, highest first, then `BASELINES`.
+    """Names of all rows: strategies by what their excess Sharpe ratio has over holding's, then `BASELINES`.
 
     It is the mean over the markets that a strategy was studied on: that one of them rose is no merit of its.
     """
     found: dict[str, list[float]] = {}
     for board in boards:
-        held = next(row["sharpe"] for row in board.rows if row["agent"] == "buy_and_hold")
+        held = next(row["excess_sharpe"] for row in board.rows if row["agent"] == "buy_and_hold")
         for row in board.rows:
-            found.setdefault(row["agent"], []).append(row["sharpe"] - held)
+            found.setdefault(row["agent"], []).append(row["excess_sharpe"] - held)
     ranked = sorted(found, key=lambda name: (-float(np.mean(found[name])), name))
     return [n for n in ranked if n not in BASELINES] + [n for n in BASELINES if n in found]
 
@@ -119,7 +119,7 @@ def written_into(text: str, boards: Sequence[Board], level: float = LEVEL) -> st
 def _overview(boards: Sequence[Board]) -> str:
     lines = [f"| strategy | {' | '.join(board.market for board in boards)} |", "|---" * (1 + len(boards)) + "|"]
     lines += [f"| {name} | {' | '.join(_cell(board, name) for board in boards)} |" for name in order(boards)]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", AHEAD])
 
 
 def _cell(board: Board, name: str) -> str:
@@ -138,8 +138,8 @@ def _table(board: Board, level: float) -> str:
     mark = mark_of(board.environment)
     bar = board.luck.benchmark(board.n_bars) * np.sqrt(board.bars_per_year)
     effective = "" if board.luck.effective is None else f", worth {board.luck.effective:.1f} independent ones"
-    heads = ["strategy", "final equity", f"Sharpe ({level:.0%})", "excess", "PSR", "DSR", "max drawdown", "exposure",
-             "turnover / year", "better than holding", "verdict"]  # fmt: skip
+    heads = ["strategy", "final equity", f"Sharpe ({level:.0%})", "next window", "excess", "PSR", "DSR", "max drawdown",
+             "exposure", "filled", "turnover / year", "better than holding", "verdict"]  # fmt: skip
     lines = [
         f"{mark + '. ' if mark else ''}{board.span}. {board.luck.trials} trials on the ledger{effective}: luck alone "
         f"is expected to show a Sharpe ratio of {bar:.2f}. That the best strategy beats cash: SPA "
@@ -155,16 +155,20 @@ def _table(board: Board, level: float) -> str:
             row["agent"],
             f"{row['final_equity']:,.0f}",
             _interval(row) if row["trades"] else "0",
+            f"{row['next_low']:+.2f} to {row['next_high']:+.2f}" if row["trades"] else "0",
             f"{row['excess_sharpe']:+.2f}" if row["trades"] else "0",
             f"{row['psr']:.3f}",
             f"{row['dsr']:.3f}",
             f"{row['max_drawdown']:.0%}",
             f"{row['exposure']:.0%}",
+            f"{row['filled']:.0%}",
             f"{row['turnover']:,.1f}" if row["turnover"] < 10.0 else f"{row['turnover']:,.0f}",
             "-" if better is None else f"{better:.3f}",
             board.verdict(row),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    for line in unfilled(board.rows):
+        lines += ["", line]
     return "\n".join(lines)
 
 

@@ -82,6 +82,9 @@ class Metrics:
     """Mean over bars of net exposure at the close: signed sum of the positions over equity."""
     time_in_market: float
     """Share of bars that closed with a position."""
+    filled: float
+    """Share of what was asked for that filled, by value; 1 where nothing was asked. An order that repeats what the bar
+    before left unfilled asks for no more."""
     trades: int
     """Number of fills: orders that were filled at least in part, counted per bar and instrument."""
     forced_closes: int
@@ -329,6 +332,7 @@ def metrics(record: Record) -> Metrics:
         exposure=_mean(np.abs(exposure).sum(axis=1)),
         net_exposure=_mean(exposure.sum(axis=1)),
         time_in_market=_mean((record.account.position[1:] != 0.0).any(axis=1).astype(np.float64)),
+        filled=_filled(record),
         trades=int(np.count_nonzero(record.fills.quantity[1:])),
         forced_closes=int(np.count_nonzero(record.fills.forced[1:])),
         fees=fees,
@@ -356,6 +360,18 @@ def _deepest(falls: Float) -> tuple[float, int, int]:
     peak = int(np.flatnonzero(falls[: trough + 1] == 0.0)[-1])
     back = np.flatnonzero(falls[trough:] == 0.0)
     return float(falls[trough]), peak, trough + int(back[0]) if len(back) else len(falls) - 1
+
+
+def _filled(record: Record) -> float:
+    """Share of what was asked for that filled; each instrument's units are worth its mean mark."""
+    asked, got, mark = record.orders.quantity[1:], record.fills.quantity[1:], record.account.mark
+    known = np.isfinite(mark)
+    worth = np.where(known, mark, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    size, left = np.abs(asked), asked - got
+    open_before = np.zeros_like(asked)
+    open_before[1:] = np.where(np.sign(left[:-1]) == np.sign(asked[1:]), np.abs(left[:-1]), 0.0)
+    total = float(np.maximum(size - open_before, 0.0).sum(axis=0) @ worth)
+    return min(float(np.abs(got).sum(axis=0) @ worth) / total, 1.0) if total > 0.0 else 1.0
 
 
 def _turnover(record: Record, equity: Float, years: float) -> float:

@@ -9,13 +9,19 @@ from typing import Any
 from qframe_rl.evaluate.inference.bootstrap import LEVEL, RESAMPLES
 from qframe_rl.evaluate.inference.sharpe import min_backtest_years, min_track_record, moments, probabilistic_sharpe
 from qframe_rl.evaluate.metrics import bars_per_year, excess, metrics
-from qframe_rl.evaluate.table import intervals
+from qframe_rl.evaluate.table import intervals, next_window
 from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import Record
 
 
 def significance(
-    record: Record, luck: Luck, *, level: float = LEVEL, n_resamples: int = RESAMPLES, seed: int = 0
+    record: Record,
+    luck: Luck,
+    *,
+    level: float = LEVEL,
+    n_resamples: int = RESAMPLES,
+    seed: int = 0,
+    windows: int = 1,
 ) -> dict[str, Any]:
     """Say it as plain data.
 
@@ -27,6 +33,8 @@ def significance(
         What all trials on the data set say about luck.
     level, n_resamples, seed
         Of the intervals.
+    windows
+        Windows of equal length that the record is made of.
     """
     frequency, of = bars_per_year(record), moments(excess(record))
     drawn, above = intervals(record, level=level, n_resamples=n_resamples, seed=seed)
@@ -34,6 +42,7 @@ def significance(
     needed, annual = min_track_record(of, benchmark), of.sharpe * math.sqrt(frequency)
     return {
         "sharpe": drawn.sharpe._asdict(),
+        "next_window": next_window(record, windows).interval(frequency, level)._asdict(),
         "excess_sharpe": above.sharpe._asdict(),
         "growth": above.growth._asdict(),
         "annual_return": drawn.annual_return._asdict(),

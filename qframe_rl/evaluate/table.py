@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
+import numpy as np
+
 from qframe_rl.evaluate.inference.bootstrap import LEVEL, RESAMPLES, Bootstrap, bootstrap
+from qframe_rl.evaluate.inference.prediction import Forecast, forecast
 from qframe_rl.evaluate.inference.sharpe import Form, moments, probabilistic_sharpe
 from qframe_rl.evaluate.metrics import bars_per_year, cash_of, excess, log_growth, metrics, returns
 from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import Record
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
+_HALF = 0.5
+AHEAD = (
+    "The interval is of the past's mean: where the true Sharpe ratio of these bars lies. What will be measured over "
+    "the next window, as long as one of these, lies farther off: in the interval beside it, which adds the error of "
+    "the next window's own figure and what windows have differed by."
+)
+"""The difference between the two intervals of a row."""
 FORM: Form = "2012"
 """Form of the PSR and DSR in every output."""
 OPTIMAL = "optimal"
@@ -40,6 +52,10 @@ class Row(TypedDict):
     """Lower end of the bootstrap interval of ``sharpe``."""
     sharpe_high: float
     """Upper end of it."""
+    next_low: float
+    """Lower end of the interval in which ``sharpe``, measured over the next window, will lie: a forecast."""
+    next_high: float
+    """Upper end of it."""
     growth: float
     """Log growth of equity per year in excess of that of cash."""
     growth_low: float
@@ -50,6 +66,8 @@ class Row(TypedDict):
     """Notional traded per year over mean equity."""
     exposure: float
     """Mean over bars of the sum of the sizes of the positions over equity."""
+    filled: float
+    """Share of what was asked for that filled, by value."""
     costs: float
     """Fees, slippage and funding paid, quote currency."""
     share_of_optimal: float | None
@@ -75,6 +93,7 @@ def leaderboard(
     n_resamples: int = RESAMPLES,
     seed: int = 0,
     luck: Luck | None = None,
+    windows: int = 1,
 ) -> list[Row]:
     """Compare agents on the same bars.
 
@@ -89,6 +108,8 @@ def leaderboard(
         so that records of the same length are resampled alike.
     luck
         What all trials on the data set say about luck; None = these records are the first trial.
+    windows
+        How many windows of equal length the records are made of; the next one that is forecast is as long.
 
     Returns
     -------
@@ -101,6 +122,7 @@ def leaderboard(
     for agent, record in records.items():
         figures, equity = metrics(record), record.account.equity
         of = moments(excess(record))
+        ahead = next_window(record, windows).interval(bars_per_year(record), level)
         drawn, above = intervals(record, level=level, n_resamples=n_resamples, seed=seed)
         rows.append(
             Row(
@@ -113,11 +135,14 @@ def leaderboard(
                 excess_sharpe=figures.excess_sharpe,
                 sharpe_low=drawn.sharpe.low,
                 sharpe_high=drawn.sharpe.high,
+                next_low=ahead.low,
+                next_high=ahead.high,
                 growth=above.growth.estimate,
                 growth_low=above.growth.low,
                 max_drawdown=figures.max_drawdown,
                 turnover=figures.turnover,
                 exposure=figures.exposure,
+                filled=figures.filled,
                 costs=figures.costs,
                 share_of_optimal=log_growth(equity) / best if best > 0.0 and equity[-1] > 0.0 else None,
                 trades=figures.trades,
@@ -128,6 +153,12 @@ def leaderboard(
             )
         )
     return sorted(rows, key=lambda row: (-row["excess_sharpe"], row["agent"]))
+
+
+def next_window(record: Record, windows: int = 1) -> Forecast:
+    """Forecast the Sharpe ratio of the next window from a record of some windows of equal length."""
+    parts = [part for part in np.array_split(returns(record.account.equity), windows) if len(part)]
+    return forecast(parts, max(len(part) for part in parts)) if parts else Forecast(0.0, 0.0, math.inf)
 
 
 def intervals(
@@ -141,6 +172,16 @@ def intervals(
     return drawn, bootstrap(rate, frequency, cash=cash, level=level, n_resamples=n_resamples, seed=seed)
 
 
+def unfilled(rows: Iterable[Row]) -> list[str]:
+    """Say in a sentence each who was filled less than half of what it asked for."""
+    return [
+        f"{row['agent']} ({row['split']}) was filled {row['filled']:.0%} of what it asked for: its figures are those "
+        "of smaller positions than it wanted."
+        for row in rows
+        if row["filled"] < _HALF
+    ]
+
+
 def cash_line(record: Record) -> str:
     """Say what idle cash earned over a record, in one sentence."""
     rate = metrics(record).cash_rate
@@ -149,8 +190,8 @@ def cash_line(record: Record) -> str:
     return f"Idle cash earned {rate:.2%} a year; excess Sharpe ratios are of what was earned above it."
 
 
-def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Table:
-    """Lay rows out for a screen of 100 columns, in their order.
+def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Group:
+    """Lay rows out for a screen of 100 columns, in their order: what they came to, and under it how they traded.
 
     The column of splits is left out where all rows share one: say it in the title.
 
@@ -159,45 +200,62 @@ def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Table:
     rows
         The leaderboard.
     title
-        Line above the table.
+        Line above the tables.
     level
         Level of the rows' intervals, for the heading.
     """
+    from rich.console import Group
+
+    rows = list(rows)
+    optimal = any(row["share_of_optimal"] is not None for row in rows)
+    results = ["equity", "Sharpe", "excess", f"{level:.0%} interval", "next window", "DSR", *["of opt."] * optimal]
+    trading = ["max DD", "exposure", "filled", "turn./y", "costs", "fills"]
+    return Group(
+        _laid(rows, title, results, lambda row: _result(row, optimal)), _laid(rows, "", trading, _trading)
+    )  # fmt: skip
+
+
+def _laid(rows: Sequence[Row], title: str, headings: Sequence[str], cells: Callable[[Row], list[str]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    rows = list(rows)
-    splits = {row["split"] for row in rows}
-    optimal = any(row["share_of_optimal"] is not None for row in rows)
+    several = len({row["split"] for row in rows}) > 1
     table = Table(
         title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-        padding=(0, 1, 0, 0) if len(splits) == 1 else 0,
+        padding=0 if several else (0, 1, 0, 0),
     )  # fmt: skip
     # Names alone may be folded onto a second line; numbers never are.
     table.add_column("agent", overflow="fold")
-    if len(splits) > 1:
+    if several:
         table.add_column("split", no_wrap=True)
-    headings = ["equity", "Sharpe", "excess", f"{level:.0%} interval", "DSR", "max DD", "exp.", "turn./y", "costs"]
-    for heading in headings + ["of opt."] * optimal:
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row["agent"], *[row["split"]] * (len(splits) > 1), *_cells(row, optimal))
+        table.add_row(row["agent"], *[row["split"]] * several, *cells(row))
     return table
 
 
-def _cells(row: Row, optimal: bool) -> list[str]:
+def _result(row: Row, optimal: bool) -> list[str]:
     share = row["share_of_optimal"]
     return [
         _money(row["final_equity"]),
         f"{row['sharpe']:+.2f}",
         f"{row['excess_sharpe']:+.2f}",
         f"{_wide(row['sharpe_low'])} … {_wide(row['sharpe_high'])}",
+        f"{_wide(row['next_low'])} … {_wide(row['next_high'])}",
         f"{row['dsr']:.3f}",
+        *(["-" if share is None else f"{share:.1%}"] * optimal),
+    ]
+
+
+def _trading(row: Row) -> list[str]:
+    return [
         f"{row['max_drawdown']:.1%}",
         f"{row['exposure']:.0%}",
+        f"{row['filled']:.0%}",
         f"{row['turnover']:,.1f}" if row["turnover"] < 1000.0 else f"{row['turnover']:,.0f}",
         _money(row["costs"]),
-        *(["-" if share is None else f"{share:.1%}"] * optimal),
+        f"{row['trades']:,}",
     ]
 
 

@@ -21,6 +21,7 @@ from qframe_rl.feeds.exchange import MS, Exchange, Note, Stopped
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel, settled
 from qframe_rl.feeds.parquet import Series
+from qframe_rl.feeds.stated import Stated
 from qframe_rl.feeds.stream import Streams
 from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Float, Instrument, Int, Source, timeframe_ns
 
@@ -124,6 +125,7 @@ class CcxtFeed:
         first = self._lines[0].exchange
         self.source = Source(first.name, first.environment, url or first.name)
         self.instruments = tuple(line.instrument for line in self._lines)
+        self._stated = Stated(exchange, markets, self.instruments, url, sandbox, note)
         self._perpetuals = [line for line in self._lines if line.listing.kind == "perpetual"]
         extra = tuple(spec.partition("=")[0] for spec in columns)
         self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + extra
@@ -168,6 +170,10 @@ class CcxtFeed:
         now = self._clock.now()
         lines = [[paid, None if np.isnan(last) else last] for paid, last in (line.told for line in self._lines)]
         return {"late_ns": max(0, now - bar.time), "skew_ns": self.skew_ns(), "memory": {"lines": lines}}
+
+    def rules(self) -> tuple[Instrument, ...]:
+        """What the exchange states of the instruments: read at the start, and again every day in the background."""
+        return self._stated.now()
 
     def now(self) -> int:
         """Time by the exchange's clock, ns UTC."""

@@ -8,23 +8,11 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from qframe_rl.config import UserError
+from qframe_rl.exchanges import behind, conventions, table
 from qframe_rl.feeds.listing import Listing, base_exchange
 
 Kind = Literal["spot", "perpetual"]
 _BANNED = (403, 451)
-# Binance's own address scheme, and what stands behind each of its names in CCXT.
-ROUTES = {
-    "public": "api/v3",
-    "private": "api/v3",
-    "v1": "api/v1",
-    "fapiPublic": "fapi/v1",
-    "fapiPublicV2": "fapi/v2",
-    "fapiPublicV3": "fapi/v3",
-    "fapiPrivate": "fapi/v1",
-    "fapiPrivateV2": "fapi/v2",
-    "fapiPrivateV3": "fapi/v3",
-    "fapiData": "futures/data",
-}
 
 
 def client(
@@ -75,9 +63,10 @@ def _made(flavour: Any, exchange: str, kind: Kind, url: str | None, sandbox: boo
         raise UserError(f"unknown exchange {exchange!r}{f'; did you mean {close[0]!r}?' if close else ', see --list.'}")
     perpetual = perpetuals or kind == "perpetual"
     options: dict[str, Any] = {"defaultType": "swap" if perpetual else "spot"}
-    if name == "binance":
-        options |= {"fetchMarkets": {"types": ["linear" if perpetual else "spot"]}, "fetchMargins": False}
-        options["fetchCurrencies"] = False
+    row = conventions(name)
+    options |= row.options
+    if row.market_types:
+        options["fetchMarkets"] = {"types": [row.market_types["perpetual" if perpetual else "spot"]]}
     made = getattr(flavour, Listing(name, "/:" if perpetual else "/").client)(
         {"enableRateLimit": True, "options": options, **keys}
     )
@@ -90,7 +79,7 @@ def _made(flavour: Any, exchange: str, kind: Kind, url: str | None, sandbox: boo
 
 
 def _enter_sandbox(made: Any, name: str) -> None:
-    if name == "binance":
+    if conventions(name).sandbox == "demo":
         made.enable_demo_trading(True)
     elif made.urls.get("test"):
         made.set_sandbox_mode(True)
@@ -99,8 +88,10 @@ def _enter_sandbox(made: Any, name: str) -> None:
 
 
 def _redirect(made: Any, name: str, url: str) -> None:
-    if name != "binance":
-        raise UserError(f"--url works for binance and binanceusdm, whose addresses are known, not for {name}.")
+    row = conventions(name)
+    if not row.routes:
+        able = ", ".join(exchange for exchange, one in table().items() if one.routes)
+        raise UserError(f"--url works for {able}, whose addresses are known, not for {name}.")
     if not url.startswith(("http://", "https://")):
         raise UserError(f"--url {url!r} does not begin with http:// or https://.")
     # Replaced, not merged: an address that is not listed must fail rather than reach the real exchange.
@@ -108,11 +99,8 @@ def _redirect(made: Any, name: str, url: str) -> None:
     if urlsplit(base).hostname in ("127.0.0.1", "localhost"):
         # A test exchange on this machine, perhaps on a clock a thousand times faster, asks for no patience.
         made.enableRateLimit = False
-    sockets = base.replace("http", "ws", 1)
-    made.urls["api"] = {key: f"{base}/{path}" for key, path in ROUTES.items()}
-    # CCXT takes a spot socket for one by "/stream" in its address, and puts its own paths in where "/ws" ends another.
-    made.urls["api"]["ws"] = {"spot": f"{sockets}/stream/ws", "linear": f"{sockets}/ws"}
-    if made.id == "binanceusdm":
+    made.urls["api"] = behind(name, base)
+    if made.id == row.contracts:
         # The error codes of the futures market are found by the real host's name alone.
         linear = made.exceptions.get("linear", {})
         merged = {part: {**made.exceptions.get(part, {}), **linear.get(part, {})} for part in ("exact", "broad")}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from qframe_rl.config import UserError
+from qframe_rl.exchanges import conventions, owner_of
 from qframe_rl.types import RELISTED
 
 _SYMBOL = re.compile(r"(?P<base>[^/:\s-]+)/(?P<quote>[^/:\s-]+)(:(?P<settle>[^/:\s-]+))?(?P<dated>-\S+)?")
@@ -38,8 +39,8 @@ class Listing(NamedTuple):
 
     @property
     def client(self) -> str:
-        """CCXT class that serves it: Binance has one of its own for USD-margined contracts."""
-        return "binanceusdm" if (self.exchange, self.kind) == ("binance", "perpetual") else self.exchange
+        """CCXT class that serves it: some exchanges have one of its own for contracts."""
+        return conventions(self.exchange).contracts or self.exchange if self.kind == "perpetual" else self.exchange
 
 
 def base_exchange(exchange: str) -> tuple[str, bool]:
@@ -47,8 +48,9 @@ def base_exchange(exchange: str) -> tuple[str, bool]:
 
     ``binanceusdm`` is an alias of ``binance_um``.
     """
-    if exchange == "binanceusdm":
-        return "binance", True
+    owner = owner_of(exchange)
+    if owner is not None:
+        return owner, True
     return exchange.removesuffix(_USD_MARGINED), exchange.endswith(_USD_MARGINED)
 
 

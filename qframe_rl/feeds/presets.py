@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from qframe_rl.config import UserError
+from qframe_rl.exchanges import conventions
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.types import Instrument
 
@@ -100,7 +101,7 @@ def preset(listing: Listing) -> Instrument:
     """
     base, _, quote = listing.pair.partition("-")
     perpetual = listing.kind == "perpetual"
-    known = (_PERPETUAL if perpetual else _SPOT) if quote == "USDT" and listing.exchange == "binance" else {}
+    known = (_PERPETUAL if perpetual else _SPOT) if quote == "USDT" and conventions(listing.exchange).steps else {}
     lot, tick = known.get(base, (0.0, 0.0))
     least = _MIN_NOTIONAL.get(quote, 0.0)
     return Instrument(

@@ -1,8 +1,8 @@
 """Websockets of an exchange through ccxt.pro, in a thread: order books, and a wake-up whenever a candle closed.
 
 A candle of a stream is a hint, not a bar: a frame may be lost, cut or sent twice, and CCXT does not say which update
-was the last. The bar itself is asked for over REST, see `qframe_rl.feeds.ccxt`. Each stream has a supervisor: silence
-beyond the stale limit, whatever its cause, drops the connection and subscribes again.
+was the last. The bar itself is asked for over REST, see `qframe_rl.feeds.ccxt`. Each stream has a connection of its own
+and a supervisor: silence beyond the stale limit, whatever its cause, drops that connection alone and subscribes again.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qframe_rl.exchanges import amount_unit
+from qframe_rl.exchanges import amount_unit, depth_of
 from qframe_rl.feeds.client import Kind, pro
 from qframe_rl.feeds.exchange import MS, Note
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.types import Float
 
 _CLOSE_S = 1.0
+_LOAD_S = 30.0
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -77,6 +78,8 @@ class Streams:
         self._client: Callable[[Kind], Any] = lambda kind: pro(exchange, kind, url, sandbox)
         self._markets, self._timeframe, self._depth = tuple(markets), timeframe, depth
         self._note: Note = note or (lambda text: None)
+        self._known: dict[Kind, Any] = {}
+        self._asking: dict[Kind, asyncio.Lock] = {market.kind: asyncio.Lock() for market in self._markets}
         self._opened: dict[str, int] = {}
         self._quotes: dict[str, Quote] = {}
         self._stopped = threading.Event()
@@ -98,29 +101,38 @@ class Streams:
         return found if found is not None and time.monotonic() - found.arrived <= self.stale_s else None
 
     async def _main(self) -> None:
-        clients = {kind: self._client(kind) for kind in dict.fromkeys(m.kind for m in self._markets)}
-        tasks = []
+        wanted = [("candles", self._candles), *([("book", self._book)] if self._depth else [])]
+        clients, tasks = [], []
         for market in self._markets:
-            client = clients[market.kind]
-            tasks.append(self._follow(client, market.symbol, "candles", self._candles))
-            if self._depth:
-                tasks.append(self._follow(client, market.symbol, "book", self._book))
+            for what, once in wanted:
+                clients.append(self._client(market.kind))
+                tasks.append(self._follow(clients[-1], market, what, once))
         running = [asyncio.create_task(task) for task in tasks]
         while not self._stopped.is_set():
             await asyncio.sleep(0.05)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        for client in clients.values():
-            await _closed(client.close())
+        await asyncio.gather(*(_closed(client.close()) for client in clients))
 
-    async def _follow(self, client: Any, symbol: str, what: str, once: Callable[[Any, str], Awaitable[None]]) -> None:
+    async def _ready(self, client: Any, kind: Kind) -> None:
+        """Let a client know the markets: of each kind they are asked for once."""
+        async with self._asking[kind]:
+            if self._known.get(kind) is None:
+                self._known[kind] = await client.load_markets()
+            elif not client.markets:
+                client.set_markets(self._known[kind])
+
+    async def _follow(
+        self, client: Any, market: Listing, what: str, once: Callable[[Any, str], Awaitable[None]]
+    ) -> None:
         """Take one update after the other, for ever."""
         import ccxt
 
-        failures = 0
+        failures, symbol = 0, market.symbol
         while True:
             try:
+                await asyncio.wait_for(self._ready(client, market.kind), self.stale_s + _LOAD_S)
                 await asyncio.wait_for(once(client, symbol), self.stale_s)
                 failures = 0
                 continue
@@ -148,7 +160,7 @@ class Streams:
             self.wake.set()
 
     async def _book(self, client: Any, symbol: str) -> None:
-        told = await client.watch_order_book(symbol, self._depth)
+        told = await client.watch_order_book(symbol, depth_of(client.id, self._depth))
         unit = amount_unit(client.id, client.markets[symbol])
         try:
             bids, asks = (side * (1.0, unit) for side in sides(told, self._depth))

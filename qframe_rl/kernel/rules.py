@@ -114,3 +114,13 @@ def rules_of(
     if half_spread + impact * math.sqrt(volume_share) >= 1.0:
         raise ValueError("half_spread + impact * sqrt(volume_share) must stay below 1: a price cannot fall to zero")
     return Rules(table, float(leverage), shorting)
+
+
+def changed(rules: Rules, instruments: tuple[Instrument, ...]) -> Rules:
+    """The same rules, with what the exchange now states of sizes, prices, fees and margins of its A instruments."""
+    table = rules.table.copy()
+    table[:, :N_SIZES] = sizes_of(instruments)
+    for column, name in ((MAKER, "maker_fee"), (TAKER, "taker_fee"), (MAINTENANCE, "maintenance")):
+        table[:, column] = [getattr(i, name) for i in instruments]
+    table.setflags(write=False)
+    return Rules(table, rules.leverage, rules.shorting)

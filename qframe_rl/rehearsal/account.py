@@ -27,6 +27,8 @@ class Account:
         self.key, self.secret = key, secret
         self.spot, self.margin = spot, margin
         self.revoked = False
+        self.cancels_after_s: int | None = None
+        """Wall seconds after which a lost private websocket cancels every order, where the protocol has that."""
         self.orders: dict[str, dict[int, Order]] = {"spot": {}, "usdm": {}}
         self.trades: dict[str, list[Trade]] = {"spot": [], "usdm": []}
         self.algos: dict[int, Algo] = {}

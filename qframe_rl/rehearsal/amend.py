@@ -34,19 +34,19 @@ def lessen(engine: Engine, order: Order, quantity: Decimal, name: str) -> Amendm
 
 
 def modify(engine: Engine, order: Order, price: Decimal, quantity: Decimal) -> None:
-    """Give a resting futures order another price and quantity.
+    """Give a resting order another price and quantity.
 
     It ends where the quantity is filled already, or where it must not take and would.
 
     Raises
     ------
     Refused
-        If the market is closed or the margin does not carry it; the order stays as it was.
+        If the market is closed or the wallet does not carry it; the order stays as it was.
     """
     if engine.row < 0 or engine.halted:
         raise errors.closed(engine.market.wire)
     before = order.limit or ZERO, order.quantity
-    wallet = order.account.margin
+    wallet = order.account.wallet(engine.market.wire)
     if quantity <= order.filled:
         engine.cancel(order)
         return
@@ -70,6 +70,30 @@ def modify(engine: Engine, order: Order, price: Decimal, quantity: Decimal) -> N
     order.turn = engine.register.order_number()
     engine.register.tell("AMENDED", order.account, engine.market, order)
     engine.execute(order, taking)
+
+
+def restate(engine: Engine, order: Order, price: Decimal, quantity: Decimal, trigger: Decimal) -> None:
+    """Give an order that waits for its trigger another price, quantity and trigger.
+
+    Raises
+    ------
+    Refused
+        If the wallet does not carry it; the order stays as it was.
+    """
+    before = order.limit, order.quantity, order.stop
+    wallet, kept = order.account.wallet(engine.market.wire), order.held
+    wallet.release(order)
+    order.limit = None if order.limit is None else price
+    order.quantity, order.stop = quantity, trigger
+    if kept:
+        try:
+            wallet.admit(order, [])
+        except errors.Refused:
+            order.limit, order.quantity, order.stop = before
+            wallet.keep(order)
+            raise
+    order.stop_price, order.updated = trigger, engine.register.now
+    engine.register.tell("AMENDED", order.account, engine.market, order)
 
 
 def _written(engine: Engine, order: Order, price: Decimal, quantity: Decimal, name: str) -> Amendment:

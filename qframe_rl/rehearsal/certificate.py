@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from qframe_rl.config import UserError
 
-HOSTS = ("localhost", "*.binance.com", "*.binance.vision", "*.testnet.binance.vision", "*.binancefuture.com")
+HOSTS = (
+    "localhost",
+    "*.binance.com",
+    "*.binance.vision",
+    "*.testnet.binance.vision",
+    "*.binancefuture.com",
+    "*.bybit.com",
+)
 _LIFE = datetime.timedelta(days=7)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from qframe_rl.feeds.client import ROUTES
+from qframe_rl.exchanges import behind, conventions
 
-_PATHS = ROUTES | {
+_PATHS = conventions("binance").routes | {
     "dapiPublic": "dapi/v1",
     "dapiPrivate": "dapi/v1",
     "dapiPrivateV2": "dapi/v2",
@@ -21,18 +21,22 @@ _PATHS = ROUTES | {
     "sapiV3": "sapi/v3",
     "sapiV4": "sapi/v4",
 }
-PLAYED = (".binance.com", ".binance.vision", ".binancefuture.com")
+PLAYED = (".binance.com", ".binance.vision", ".binancefuture.com", ".bybit.com")
 """Ends of the names of the hosts that the exchange plays."""
 
 
-def addresses(url: str) -> dict[str, Any]:
+def addresses(url: str, exchange: str = "binance") -> dict[str, Any]:
     """What ``client.urls["api"]`` becomes: every address of CCXT's that this exchange answers, and no other.
 
     Parameters
     ----------
     url
         Base address, such as ``http://127.0.0.1:8000``.
+    exchange
+        ``binance`` or ``bybit``.
     """
+    if exchange == "bybit":
+        return behind("bybit", url)
     base = url.rstrip("/")
     sockets = base.replace("http", "ws", 1)
     # CCXT takes a spot socket for one by "/stream" in its address, and puts its own paths in where "/ws" ends another.
@@ -43,11 +47,14 @@ def addresses(url: str) -> dict[str, Any]:
 
 
 def point(client: Any, url: str) -> Any:
-    """Send a CCXT client of Binance, of any flavour, to an address (the first route); return it.
+    """Send a CCXT client of Binance or Bybit, of any flavour, to an address (the first route); return it.
 
     All of its addresses are replaced, so one that the exchange does not play raises instead of reaching the venue. The
     error codes of the futures market are put in by hand: CCXT finds them by the real host's name alone.
     """
+    if client.id == "bybit":
+        client.urls["api"] = client.urls["demotrading"] = addresses(url, "bybit")
+        return client
     client.urls["api"] = addresses(url)
     linear = client.exceptions.get("linear", {})
     if client.id == "binanceusdm" or client.options.get("defaultType") in ("swap", "future"):

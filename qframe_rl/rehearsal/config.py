@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +16,8 @@ from qframe_rl.rehearsal.path import MIN_PRINTS
 class RehearsalConfig(Base):
     """The exchange beside its markets."""
 
+    protocol: Literal["binance", "bybit"] = "binance"
+    """Whose wire protocol is spoken: binance keeps a wallet of coins and one of contracts, bybit one for both."""
     half_spread_bps: float = Field(default=1.0, ge=0.0, lt=1000.0)
     """Half of the spread between the best prices, basis points of the price."""
     impact: float = Field(default=0.01, ge=0.0)
@@ -31,7 +34,7 @@ class RehearsalConfig(Base):
     touch_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of a trade at exactly a resting order's price that fills it; 0 = only trades through the price fill."""
     cash: float = Field(default=10_000.0, ge=0.0)
-    """Quote currency in each wallet at the start: one of spot, one of futures."""
+    """Quote currency in each wallet at the start: one of spot, one of futures; or in the one for both."""
     leverage: int = Field(default=20, ge=1, le=125)
     """Leverage of each perpetual until it is changed."""
     liquidation_fee: float = Field(default=0.0125, ge=0.0, lt=1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
@@ -117,10 +116,11 @@ class Control:
         self._owner(key).revoked = revoked
 
     def deposit(self, key: str, asset: str, amount: float) -> None:
-        """Add to, or take from, both wallets of an account without telling anybody."""
+        """Add to, or take from, each wallet of an account without telling anybody."""
         account, change = self._owner(key), exact(amount)
         account.spot.free[asset] += change
-        account.margin.wallet[asset] += Decimal(change)
+        if account.margin.wallet is not account.spot.free:
+            account.margin.wallet[asset] += change
 
     def _owner(self, key: str) -> Account:
         accounts = self.exchange.world.accounts

@@ -7,18 +7,39 @@ import contextlib
 import math
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 from qframe_rl.rehearsal.clock import Clock
 from qframe_rl.rehearsal.config import RehearsalConfig
 from qframe_rl.rehearsal.faults import Fault, Script
 from qframe_rl.rehearsal.market import Market
 from qframe_rl.rehearsal.wire.freshness import Freshness
-from qframe_rl.rehearsal.wire.streams import Hub
+from qframe_rl.rehearsal.wire.link import Link
 from qframe_rl.rehearsal.world import World
 
 _SLICE_S = 0.01
 _MOST_UNSENT = 2_000
 _MINUTE_S = 60.0
+
+
+class Listeners(Protocol):
+    """Everybody who listens over websockets."""
+
+    links: set[Link]
+
+    def leave(self, link: Link) -> None:
+        """Forget a client."""
+
+
+class Nobody:
+    """Nobody listens."""
+
+    def __init__(self) -> None:
+        self.links: set[Link] = set()
+
+    def leave(self, link: Link) -> None:
+        """Forget a client."""
+        self.links.discard(link)
 
 
 class Exchange:
@@ -37,7 +58,8 @@ class Exchange:
         self.world = World(markets, config, clock)
         self.freshness = Freshness(lambda: clock.speed)
         self.script = Script(faults, config.seed)
-        self.hub = Hub(self.world)
+        self.hub: Listeners = Nobody()
+        """Who listens; the protocol that is served puts its own here."""
         self.down = False
         """Maintenance: every request is refused, and no websocket opens."""
         self.requests = 0

@@ -77,6 +77,8 @@ class Order:
     filled: Decimal = ZERO
     paid: Decimal = ZERO
     """Quote currency that changed hands."""
+    reason: str = ""
+    """Why the exchange ended it at once, where its protocol says so."""
     held: Decimal = ZERO
     """What a wallet keeps back for it: quote currency of a buy, coins of a sale; spot only."""
     trades: list[Trade] = field(default_factory=list)

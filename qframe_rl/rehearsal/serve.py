@@ -15,14 +15,20 @@ from aiohttp import web
 
 from qframe_rl.config import UserError
 from qframe_rl.rehearsal import certificate, clients
+from qframe_rl.rehearsal.bybit.rest import BybitRest
+from qframe_rl.rehearsal.bybit.sockets import BybitSockets
+from qframe_rl.rehearsal.bybit.streams import Topics
 from qframe_rl.rehearsal.clock import Clock
 from qframe_rl.rehearsal.config import RehearsalConfig, speed_of
 from qframe_rl.rehearsal.control import PREFIX, Board, Control
 from qframe_rl.rehearsal.exchange import Exchange
 from qframe_rl.rehearsal.faults import Fault
 from qframe_rl.rehearsal.market import MS, Market, listed
+from qframe_rl.rehearsal.wire.dial import Dial
 from qframe_rl.rehearsal.wire.http import Cut, Rest
+from qframe_rl.rehearsal.wire.rest import BinanceRest
 from qframe_rl.rehearsal.wire.sockets import Sockets
+from qframe_rl.rehearsal.wire.streams import Hub
 from qframe_rl.types import History, iso
 
 T = TypeVar("T")
@@ -192,6 +198,17 @@ def clock_of(markets: Sequence[Market], start_ms: int | None, speed: float) -> C
     return Clock(start, last, speed)
 
 
+def _spoken(exchange: Exchange) -> tuple[Rest, Dial]:
+    """What answers requests and serves websockets, in the protocol that is configured."""
+    if exchange.config.protocol == "bybit":
+        topics = Topics(exchange.world)
+        exchange.hub = topics
+        return Rest(exchange, BybitRest(exchange)), BybitSockets(exchange, topics)
+    hub = Hub(exchange.world)
+    exchange.hub = hub
+    return Rest(exchange, BinanceRest(exchange)), Sockets(exchange, hub)
+
+
 class _Server:
     """Sockets, pump and shutdown of one exchange."""
 
@@ -199,7 +216,7 @@ class _Server:
         self.exchange, self.loop, self._paper = exchange, loop, paper
         self.leave = asyncio.Event()
         self.handle = Rehearsal(exchange, loop, paper)
-        self._rest, self._sockets = Rest(exchange), Sockets(exchange)
+        self._rest, self._sockets = _spoken(exchange)
         self._board = Board(Control(exchange), paper.ca_pem if paper else None)
         self._runner: web.ServerRunner | None = None
 

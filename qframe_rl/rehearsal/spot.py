@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from qframe_rl.rehearsal.book import Level
@@ -18,6 +18,8 @@ class SpotWallet:
 
     def __init__(self, balances: Mapping[str, Decimal]):
         self.free: dict[str, Decimal] = defaultdict(lambda: ZERO, balances)
+        self.spendable: Callable[[str], Decimal] = lambda asset: self.free[asset]
+        """What may be kept back of an asset: in a wallet that carries contracts as well, less than is free."""
         self.locked: dict[str, Decimal] = defaultdict(lambda: ZERO)
         self.updated = 0
 
@@ -42,11 +44,18 @@ class SpotWallet:
             need = sum((money(level.price * level.quantity) for level in taking), ZERO)
         else:
             need = self.need(order)
-        if self.free[asset] < need:
+        if self.spendable(asset) < need:
             raise insufficient(SPOT)
-        order.held = need
-        self.free[asset] -= need
-        self.locked[asset] += need
+        self._hold(order, asset, need)
+
+    def keep(self, order: Order) -> None:
+        """Keep back for an order with a price that was admitted before."""
+        self._hold(order, order.market.quote if order.buys else order.market.base, self.need(order))
+
+    def _hold(self, order: Order, asset: str, amount: Decimal) -> None:
+        order.held = amount
+        self.free[asset] -= amount
+        self.locked[asset] += amount
 
     def need(self, order: Order) -> Decimal:
         """What the rest of an order with a price takes: quote currency of a purchase, coins of a sale."""

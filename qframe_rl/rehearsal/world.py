@@ -109,7 +109,13 @@ class World:
             named = balances if balances is not None else self._cash(wire)
             held |= {asset: exact(float(amount)) for asset, amount in named.items()}
         margin = MarginWallet(quotes[USDM], self.config.leverage, self.mark)
-        account = Account(key, secret, SpotWallet(quotes[SPOT]), margin)
+        spot = SpotWallet(quotes[SPOT])
+        if self.config.protocol == "bybit":
+            # One wallet: what is free of it pays for coins and carries contracts.
+            margin.wallet |= {a: x for a, x in spot.free.items() if a not in margin.wallet}
+            spot.free = margin.wallet
+            spot.spendable = lambda asset: min(spot.free[asset], margin.available(asset))
+        account = Account(key, secret, spot, margin)
         self.accounts[key] = account
         return account
 

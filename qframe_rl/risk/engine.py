@@ -126,6 +126,11 @@ class RiskEngine:
         self._limits = limits
         self._watch.terms[:] = terms_of(limits)
 
+    def rule(self, instruments: tuple[Instrument, ...]) -> None:
+        """Round and refuse by what the exchange now states of the instruments."""
+        self.instruments = instruments
+        self._watch.sizes[:] = sizes_of(instruments)
+
     @property
     def state(self) -> State:
         """How free trading is."""

@@ -15,11 +15,12 @@ import numpy as np
 
 from qframe_rl.config import UserError, nearest
 from qframe_rl.evaluate.inference.bootstrap import Interval, block_length, log_returns, resample, widening
+from qframe_rl.evaluate.inference.prediction import pooled
 from qframe_rl.evaluate.inference.seeds import iqm
 from qframe_rl.evaluate.inference.sharpe import Moments, moments, probabilistic_sharpe, sharpe_score
 from qframe_rl.evaluate.metrics import bars_per_year, cash_of, excess, metrics, returns, sharpe
 from qframe_rl.evaluate.promotion import PROMOTED, Standing
-from qframe_rl.evaluate.table import FORM, Row, leaderboard
+from qframe_rl.evaluate.table import FORM, Row, leaderboard, next_window
 from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import Float, Record
 
@@ -58,12 +59,17 @@ class Choice(NamedTuple):
         return {
             "agent": self.agent, "promoted": self.promoted, "forced": self.forced, "psr": self.psr, "dsr": self.dsr,
             "form": FORM, "threshold": PROMOTED, "trials": self.luck.trials, "effective_trials": self.luck.effective,
-            "reason": self.reason,
+            "trainings": self.luck.trainings, "spread": self.luck.spread, "reason": self.reason,
         }  # fmt: skip
 
 
 def validation_rows(
-    records: Mapping[str, Sequence[Record]], level: float, n_resamples: int, seed: int, luck: Luck | None = None
+    records: Mapping[str, Sequence[Record]],
+    level: float,
+    n_resamples: int,
+    seed: int,
+    luck: Luck | None = None,
+    windows: int = 1,
 ) -> list[Row]:
     """One row per agent over all its trainings: interquartile means, and a Sharpe interval over bars and trainings.
 
@@ -75,6 +81,8 @@ def validation_rows(
         Of the interval.
     luck
         What all trials on the data set say about luck.
+    windows
+        Windows of equal length that the records are made of.
     """
     luck = luck or Luck()
     drawn: dict[str, Any] = {"n_resamples": n_resamples, "seed": seed}
@@ -86,7 +94,16 @@ def validation_rows(
             for record in runs
         ]
         row = each[0].copy()
-        for key in ("initial_equity", "final_equity", "cash_equity", "max_drawdown", "turnover", "exposure", "costs"):
+        for key in (
+            "initial_equity",
+            "final_equity",
+            "cash_equity",
+            "max_drawdown",
+            "turnover",
+            "exposure",
+            "costs",
+            "filled",
+        ):
             row[key] = _middle([one[key] for one in each])
         row["trades"] = round(_middle([one["trades"] for one in each]))
         of = typical(runs)
@@ -99,6 +116,8 @@ def validation_rows(
         row["excess_sharpe"] = _middle([one["excess_sharpe"] for one in each])
         interval, growth = over_runs(runs, level, n_resamples, seed)
         row["sharpe"], row["sharpe_low"], row["sharpe_high"] = interval.estimate, interval.low, interval.high
+        ahead = pooled([next_window(run, windows) for run in runs]).interval(bars_per_year(runs[0]), level)
+        row["next_low"], row["next_high"] = ahead.low, ahead.high
         row["growth"], row["growth_low"] = growth.estimate, growth.low
         rows.append(row)
     return sorted(rows, key=lambda row: (-row["dsr"], -row["excess_sharpe"], row["agent"]))

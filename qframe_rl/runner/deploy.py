@@ -16,6 +16,7 @@ from qframe_rl.interface import interface_from
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import versions
 from qframe_rl.runner.files import period
+from qframe_rl.runner.identity import Code
 from qframe_rl.runner.terms import Terms
 from qframe_rl.types import History, Instrument
 
@@ -57,6 +58,8 @@ def packed(
     identity: str,
     promotion: Mapping[str, Any],
     scores: list[dict[str, Any]],
+    code: Code,
+    tried: str | None = None,
 ) -> Checkpoint:
     """Make the checkpoint of an agent: the counterpart of `deployed`.
 
@@ -78,6 +81,10 @@ def packed(
         How it was chosen; ``reason`` says it in words.
     scores
         Leaderboard rows of the run.
+    code
+        That the agent consists of.
+    tried
+        By what the ledger knows it, if it was scored there.
     """
     return Checkpoint(
         agent=dict(named),
@@ -95,6 +102,8 @@ def packed(
             "periods": {part: period(history, getattr(fold, part)) for part in Fold._fields},
             "choice": promotion["reason"],
             "promotion": dict(promotion),
+            "code": code.describe(),
+            "trial": tried,
             "versions": versions(),
         },
         scores=scores,

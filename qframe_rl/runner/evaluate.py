@@ -11,19 +11,25 @@ from typing import Any
 from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
-from qframe_rl.config import UserError, build
+from qframe_rl.config import Ref, UserError, build
 from qframe_rl.evaluate.plot import equity_figure
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.trials import Luck, Trial, Trials, larger, trial, user_ledger
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import write_record
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.deploy import deployed, make_agent
+from qframe_rl.runner.deploy import config_of, deployed, make_agent
+from qframe_rl.runner.experiment import BASELINES
+from qframe_rl.runner.identity import code_of
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import History, Record, Segment, iso, parse_time
+
+_EVALUATED = -1
+"""Number of the fold of what is scored here, beside those of the run that made it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Evaluation:
     """Whether the bars differ from those that the first checkpoint was made with, although the same were asked for."""
     stand_in: bool
     """Whether they stand in for those that the first checkpoint was made with, which do not ship with it."""
+    luck: Luck
+    """What all that was tried on these bars says about luck, or the checkpoints say, whichever is more."""
 
 
 def period_of(
@@ -67,7 +75,10 @@ def period_of(
     if since is None and until is None:
         if not _own(given):
             return Segment(0, len(history))
-        since, until = checkpoint.provenance["periods"]["test"][-1]
+        tested = checkpoint.provenance["periods"].get("test")
+        if not tested:
+            raise UserError("the checkpoint does not say on which bars it was tested: say which with --from and --to.")
+        since, until = tested[-1]
     bounds = [None if text is None else parse_time(text) for text in (since, until)]
     segment = history.between(bounds[0], bounds[1])
     if segment.n_bars == 0:
@@ -141,6 +152,7 @@ def evaluate(
     risk: Mapping[str, Any] | None = None,
     level: float = 0.9,
     n_resamples: int = 1000,
+    ledger: Trials | None = None,
 ) -> Evaluation:
     """Score checkpoints and baselines on the same bars, and write journals and a picture.
 
@@ -162,6 +174,8 @@ def evaluate(
         Limits of the risk engine, each instead of the first checkpoint's.
     level, n_resamples
         Of the Sharpe intervals.
+    ledger
+        Of trials, each checkpoint being one more on these bars; None = the user's.
 
     Raises
     ------
@@ -186,7 +200,13 @@ def evaluate(
         screen.begin(title)
         records[name] = backtest(market, agent, history, segment, window, partial(screen.advance, title))
         screen.end(title, f"{len(records[name]) - 1} bars")
-    rows = {row["agent"]: row for row in leaderboard(records, "evaluation", level=level, n_resamples=n_resamples)}
+    ledger = ledger or Trials(user_ledger())
+    own = _own(given) and since is None and until is None
+    ledger.add(_trials(places, loaded, pairs, records, history, own=own), history)
+    carried = [Luck.carried(checkpoint.provenance.get("promotion", {})) for checkpoint in loaded]
+    luck = larger(ledger.luck(history), *carried)
+    board = leaderboard(records, "evaluation", level=level, n_resamples=n_resamples, luck=luck)
+    rows = {row["agent"]: row for row in board}
     scored = []
     for name, record in records.items():
         journal = folder / f"{name.replace(' ', '-')}.parquet"
@@ -195,7 +215,37 @@ def evaluate(
     equity_figure(records, "Evaluation", source_note(history)).savefig(folder / "equity.png")
     stand_in = "trained" in first.provenance and "data" not in given
     changed = _own(given) and not stand_in and history.fingerprint != first.provenance["data"]["fingerprint"]
-    return Evaluation(folder, history, segment, scored, limits, changed, stand_in)
+    return Evaluation(folder, history, segment, scored, limits, changed, stand_in, luck)
+
+
+def _trials(
+    places: Sequence[Path], loaded: Sequence[Checkpoint], pairs: Mapping[str, tuple[Market, Agent, Path | None]],
+    records: Mapping[str, Record], history: History, *, own: bool,
+) -> list[Trial]:  # fmt: skip
+    """Rows of the ledger: a checkpoint on its own test bars is the trial that it came from, on other bars another one.
+
+    So are strategies that were named beside them, but for those that stand beside everything.
+    """
+    rows, by_place = [], dict(zip(places, loaded, strict=True))
+    for title, (market, _, place) in pairs.items():
+        record, known, of = records[title], None, {}
+        if place is None:
+            if title in (*BASELINES, "optimal"):
+                continue
+            name, config, env, seed = title, catalog.load("agents", title).Config(), Ref(name=market.name), 0
+            what: list[object] = [name, env.model_dump(mode="json")]
+        else:
+            found = by_place[place]
+            name, config, env, seed = found.agent["name"], config_of(found), Ref(**found.env), found.seed
+            what, known, of = [found.state_digest], found.provenance.get("trial"), found.provenance.get("code", {})
+        code = code_of(name, config, env, market.name)
+        span = [] if own else [iso(int(record.time[0])), iso(int(record.time[-1]))]
+        row = trial(
+            record, history, kind="evaluate", run="" if place is None else place.name, agent=name,
+            params=config.model_dump(mode="json"), config=[*what, *span], seed=seed, fold=_EVALUATED, code=code.coded,
+        )  # fmt: skip
+        rows.append(replace(row, config=known) if known and own and of.get("digest") == code.digest else row)
+    return rows
 
 
 def _entries(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
 
 from qframe_rl import catalog
-from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
+from qframe_rl.config import Base, Ref, UserError, build, nearest
 from qframe_rl.runner.terms import Terms
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 BASELINES = ("flat", "buy_and_hold", "random")
 """Always scored beside the others; `flat` and `buy_and_hold` are always among the candidates."""
 _ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Asked(Protocol):
+    """What names parameters of strategies."""
+
+    @property
+    def agent(self) -> Mapping[str, dict[str, Any]]:
+        """By name or label."""
 
 
 class Experiment(Terms):
@@ -36,10 +45,6 @@ class Experiment(Terms):
     promote_anyway: str | None = None
     """Deploy this agent, or ``best`` for the one that ranks first, even if it fails the test for it; the checkpoint
     says so."""
-
-    def identity(self, history: History) -> str:
-        """Fingerprint of configuration, data and code: equal ones give equal results."""
-        return fingerprint(self.model_dump(mode="json"), history.fingerprint, code_fingerprint())
 
 
 @cache
@@ -65,10 +70,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def agent_config(experiment: Experiment, name: str) -> Base:
-    """Configuration of one strategy, with the experiment's parameters for it."""
-    module = catalog.load("agents", name)
-    config: Base = build(module.Config, experiment.agent.get(name, {}), f"agent {name}")
+def agent_config(asked: Asked, name: str, label: str = "") -> Base:
+    """Configuration of one strategy, with the parameters that were asked for under its name, or its label."""
+    module, label = catalog.load("agents", name), label or name
+    config: Base = build(module.Config, asked.agent.get(label, {}), f"agent {label}")
     return config
 
 

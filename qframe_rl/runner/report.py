@@ -10,21 +10,24 @@ from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
-from qframe_rl.evaluate.metrics import bars_per_year, returns
+from qframe_rl.evaluate.metrics import bars_per_year, excess, returns
 from qframe_rl.evaluate.montecarlo import influence, periods
 from qframe_rl.evaluate.report.chart import Report
 from qframe_rl.evaluate.report.page import write_html
 from qframe_rl.evaluate.report.paint import chart_figure, write_pdf
 from qframe_rl.evaluate.report.sections import Material, report
 from qframe_rl.evaluate.significance import significance
-from qframe_rl.evaluate.table import Row
-from qframe_rl.evaluate.trials import Luck
+from qframe_rl.evaluate.table import FORM, Row
+from qframe_rl.evaluate.trials import Luck, Trials, larger, luck
 from qframe_rl.listeners import read_record
 from qframe_rl.runner.evaluate import evaluate
 from qframe_rl.runner.experiment import versions
 from qframe_rl.runner.files import read_json
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.types import Instrument, Record, timeframe_ns
+
+_OF_LUCK = ("dsr", "benchmark", "min_track_record_years", "min_backtest_years")
+"""What of a record's significance depends on how much was tried."""
 
 
 class Written(NamedTuple):
@@ -37,8 +40,9 @@ class Written(NamedTuple):
 
 
 def write_report(
-    places: Sequence[Path], runs: Path, out: Path | None, screen: Screen, given: Mapping[str, Any] | None = None
-) -> Written:
+    places: Sequence[Path], runs: Path, out: Path | None, screen: Screen, given: Mapping[str, Any] | None = None, *,
+    ledger: Path | None = None,
+) -> Written:  # fmt: skip
     """Make one page and one PDF of runs and checkpoints, and show their charts in TensorBoard.
 
     Parameters
@@ -53,17 +57,19 @@ def write_report(
         Told of the progress.
     given
         Data settings that replace those of checkpoints, which are then scored anew.
+    ledger
+        File of the ledger of trials; None = the user's.
 
     Raises
     ------
     UserError
         If a folder is neither a run nor a checkpoint, or a run and other data are given.
     """
-    reports, folder = [], out
+    reports, folder, trials = [], out, Trials.opened(ledger, runs)
     for place in places:
         title = f"read {place}"
         screen.begin(title)
-        home, material = _material(place, runs, screen, given or {})
+        home, material = _material(place, runs, screen, given or {}, trials)
         folder = folder or home
         reports.append(report(material))
         screen.end(title, reports[-1].headline)
@@ -87,39 +93,52 @@ def _show(reports: Sequence[Report], folder: Path, screen: Screen) -> None:
     log.close()
 
 
-def _material(place: Path, runs: Path, screen: Screen, given: Mapping[str, Any]) -> tuple[Path, Material]:
+def _material(
+    place: Path, runs: Path, screen: Screen, given: Mapping[str, Any], trials: Trials
+) -> tuple[Path, Material]:
     if (place / "checkpoint.json").is_file():
-        return _of_checkpoint(place, runs, screen, given)
+        return _of_checkpoint(place, runs, screen, given, trials)
     if given and any((place / f"{name}.json").is_file() for name in ("study", "choice")):
         raise UserError(f"{place} is a run, and is reported on the bars that it had; leave --data and its like out.")
     if (place / "study.json").is_file():
-        return place, _of_study(place)
+        return place, _of_study(place, trials)
     if (place / "choice.json").is_file():
-        return place, _of_training(place)
+        return place, _of_training(place, trials)
     raise UserError(
         f"{place} is neither a run nor a checkpoint: it has no study.json, choice.json or checkpoint.json; give a "
         "folder that experiments.train or experiments.evaluate wrote."
     )
 
 
-def _of_study(place: Path) -> Material:
+def _of_study(place: Path, trials: Trials) -> Material:
     facts = read_json(place / "study.json")
     refuse_old(place, facts["leaderboard"])
     names = [facts["subject"], *(name for name in facts["agents"] if name != facts["subject"])]
     records = {name: read_journal(place / "journals" / f"{name}.parquet", facts["data"]) for name in names}
+    by_now = luck(trials.known(facts["data"]))
+    if by_now.trials > facts["luck"]["trials"]:
+        known = larger(by_now, Luck(**facts["luck"]))
+        facts["luck"] = known._asdict()
+        anew = significance(records[facts["subject"]], known)
+        facts["significance"] |= {name: anew[name] for name in _OF_LUCK}
+        for row in facts["leaderboard"]:
+            _recount(row, records[row["agent"]], known)
     return Material({**facts, "judged_on": "Test bars of all windows"}, records)
 
 
-def _of_training(place: Path) -> Material:
+def _of_training(place: Path, trials: Trials) -> Material:
     choice, data, rows = (read_json(place / f"{name}.json") for name in ("choice", "data", "leaderboard"))
     refuse_old(place, rows)
     tested = [row for row in rows if row["split"] == "test"]
     names = [choice["judged"], *(row["agent"] for row in tested if row["agent"] != choice["judged"])]
     records = {name: read_journal(place / "journals" / f"test-{name}.parquet", data) for name in names}
-    luck = Luck(choice["trials"], choice["trials"], choice["effective_trials"])
-    facts = _facts(names[0], records, luck, tested, place.name, data)
-    own = next(row for row in tested if row["agent"] == names[0])
-    facts["significance"]["dsr"]["2012"] = own["dsr"]
+    then, by_now = Luck.carried(choice), luck(trials.known(data))
+    facts = _facts(names[0], records, larger(then, by_now), tested, place.name, data)
+    if by_now.trials > then.trials:
+        for row in tested:
+            _recount(row, records[row["agent"]], larger(then, by_now))
+    else:
+        facts["significance"]["dsr"]["2012"] = next(row["dsr"] for row in tested if row["agent"] == names[0])
     facts |= {
         "validation": [row for row in rows if row["split"] == "validation"], "judged_on": "Test bars",
         "promotion": choice,
@@ -127,23 +146,24 @@ def _of_training(place: Path) -> Material:
     return Material(facts, records)
 
 
-def _of_checkpoint(place: Path, runs: Path, screen: Screen, given: Mapping[str, Any]) -> tuple[Path, Material]:
+def _of_checkpoint(
+    place: Path, runs: Path, screen: Screen, given: Mapping[str, Any], trials: Trials
+) -> tuple[Path, Material]:
     found = load_checkpoint(place)
     run = runs / str(found.provenance["fingerprint"])
     if not given and (run / "choice.json").is_file():
-        return run, _of_training(run)
+        return run, _of_training(run, trials)
     folder = runs / "evaluate" / place.name
-    done = evaluate([place], given, None, None, ["buy_and_hold", "flat"], folder, screen)
+    done = evaluate([place], given, None, None, ["buy_and_hold", "flat"], folder, screen, ledger=trials)
     records = {one.name: one.record for one in done.scored}
     promotion = found.provenance.get("promotion", {})
-    luck = Luck(promotion.get("trials", 1), promotion.get("trials", 1), promotion.get("effective_trials"))
     rows = [dict(one.row) for one in done.scored]
-    facts = _facts(done.scored[0].name, records, luck, rows, place.name, done.history.describe())
+    facts = _facts(done.scored[0].name, records, done.luck, rows, place.name, done.history.describe())
     return folder, Material({**facts, "promotion": promotion, "judged_on": "The checkpoint's test bars"}, records)
 
 
 def _facts(
-    subject: str, records: dict[str, Record], luck: Luck, rows: list[dict[str, Any]], name: str, data: dict[str, Any]
+    subject: str, records: dict[str, Record], known: Luck, rows: list[dict[str, Any]], name: str, data: dict[str, Any]
 ) -> dict[str, Any]:
     """What can be said of records alone."""
     own = records[subject]
@@ -159,14 +179,21 @@ def _facts(
             }
     return {
         "kind": "training", "id": name, "data": data, "versions": versions(), "subject": subject,
-        "agents": list(records), "luck": luck._asdict(), "leaderboard": rows, "against": against,
-        "significance": significance(own, luck),
+        "agents": list(records), "luck": known._asdict(), "leaderboard": rows, "against": against,
+        "significance": significance(own, known),
         "periods": {
             "years": periods.describe(periods.by_year(own)), "crises": periods.describe(periods.by_crisis(own)),
             "regimes": [],
         },
         "influence": influence.describe(influence.influences(rate, times), own.time[1:]),
     }  # fmt: skip
+
+
+def _recount(row: dict[str, Any], record: Record, known: Luck) -> None:
+    """Bring a row up to what was tried by now."""
+    of = moments(excess(record))
+    row["dsr"] = probabilistic_sharpe(of, known.benchmark(of.n_bars), FORM)
+    row["trials"], row["effective_trials"] = known.trials, known.effective
 
 
 def refuse_old(place: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import split, tail
 from qframe_rl.evaluate.table import Row, leaderboard
-from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial
+from qframe_rl.evaluate.trials import Trial, Trials, trial
 from qframe_rl.feeds.load import load, remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import backtest, joined
@@ -26,6 +26,7 @@ from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, ros
 from qframe_rl.runner.fan import Fan, Here
 from qframe_rl.runner.fan_train import Ground, Training, learn
 from qframe_rl.runner.files import span, write_json
+from qframe_rl.runner.identity import code_of, own_code, run_identity
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import seed_for
 from qframe_rl.types import History, Record
@@ -96,11 +97,13 @@ class Run:
         Take trainings over that an earlier, interrupted run of the same experiment finished.
     fan
         Where trainings are done; the same bits come of all.
+    ledger
+        File of the ledger of trials; None = the user's.
     """
 
     def __init__(
         self, experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
-        fan: Fan | None = None,
+        fan: Fan | None = None, ledger: Path | None = None,
     ):  # fmt: skip
         self.experiment, self.checkpoints, self.screen, self.resume = experiment, checkpoints, screen, resume
         self.fan = fan or Here()
@@ -110,7 +113,7 @@ class Run:
         self.history = load(experiment.data)
         for line in remarks(self.history):
             screen.say(f"data check: {line}")
-        self.trials = Trials(runs / NAME)
+        self.trials = Trials.opened(ledger, runs)
         self.names = roster(experiment, self.history)
         self.configs = {name: agent_config(experiment, name) for name in self.names}
         history = self.history
@@ -120,8 +123,11 @@ class Run:
         self.env = Ref(name=market.name, params=experiment.env.params)
         self.folds = list(split(experiment.split).split(history))
         self.markets = [market.fit([(history, fold.train)]) for fold in self.folds]
-        self.identity = experiment.identity(history)
+        env, configs = experiment.env, self.configs
+        self.codes = {name: code_of(name, config, env, market.name) for name, config in configs.items()}
+        self.identity = run_identity(experiment, history, self.codes.values())
         self.folder = runs / self.identity
+        self.tried: dict[str, str] = {}
         self.cells = [
             self._cell(name, fold, run)
             for fold in range(len(self.folds))
@@ -141,21 +147,23 @@ class Run:
         write_json(self.folder / "data.json", self.history.describe())
         self._train()
         scored = self._scored("validation", self.cells)
-        self.trials.add(self._trials(scored))
+        rows_of = self._trials(scored)
+        self.trials.add(rows_of.values(), self.history)
+        self.tried = {title: row.config for title, row in rows_of.items()}
         self.luck = self.trials.luck(self.history)
         validation = _joined(scored)
-        rows = self._rows(validation)
+        rows = self._rows(validation, len(self.folds))
         choice = self._choose(rows, validation)
         test, judged = self._judge(choice, scored)
         rows += leaderboard(
             test, "test", level=self.experiment.level, n_resamples=self.experiment.resamples,
-            seed=self.experiment.seed, luck=self.luck,
+            seed=self.experiment.seed, luck=self.luck, windows=len(self.folds),
         )  # fmt: skip
         return self._keep(choice, judged, rows, validation, test)
 
-    def _rows(self, validation: Mapping[str, list[Record]]) -> list[Row]:
+    def _rows(self, validation: Mapping[str, list[Record]], folds: int) -> list[Row]:
         own = self.experiment
-        return validation_rows(validation, own.level, own.resamples, own.seed, self.luck)
+        return validation_rows(validation, own.level, own.resamples, own.seed, self.luck, folds)
 
     def _choose(self, rows: list[Row], validation: Mapping[str, list[Record]]) -> Choice:
         return choose(rows, validation, self.luck, self.experiment.promote_anyway)
@@ -169,7 +177,7 @@ class Run:
         choices = [choice]
         for fold in range(len(self.folds) - 1):
             seen = _joined(scored, fold)
-            choices.insert(fold, self._choose(self._rows(seen), seen))
+            choices.insert(fold, self._choose(self._rows(seen, fold + 1), seen))
         chosen = {(c.agent, fold, c.run) for fold, c in enumerate(choices)}
         name = choice.agent if len({c.agent for c in choices}) == 1 else CHOSEN
         always = (*BASELINES, *(["optimal"] if "optimal" in self.names else []))
@@ -211,7 +219,7 @@ class Run:
         ground = Ground(self.history, tuple(self.folds), tuple(self.markets))
         partials = [(self.folder / "partial" / f"{cell.title}.safetensors").absolute() for cell in todo]
         cells = [
-            Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, partial)
+            Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, own_code(cell.name), partial)
             for cell, partial in zip(todo, partials, strict=True)
         ]
         logs: dict[int, RunLog] = {}
@@ -261,9 +269,9 @@ class Run:
         self.screen.end(title, span(self.history, [getattr(f, part) for f in self.folds]))
         return dict(sorted(runs.items(), key=lambda item: (self.names.index(item[0][0]), item[0][1])))
 
-    def _trials(self, scored: Scored) -> list[Trial]:
-        """Rows of the ledger: all that could have been chosen."""
-        rows = []
+    def _trials(self, scored: Scored) -> dict[str, Trial]:
+        """Rows of the ledger by the titles of cells: all that could have been chosen."""
+        rows = {}
         for cell in self.cells:
             if cell.name in NO_CANDIDATES:
                 continue
@@ -278,11 +286,9 @@ class Run:
             ]
             for fold, record in scored[cell.name, cell.run]:
                 if fold == cell.fold:
-                    rows.append(
-                        trial(
-                            record, self.history, kind="train", run=self.identity, agent=cell.name, params=cell.params,
-                            config=[*config, cell.run], seed=cell.seed, fold=fold,
-                        )
+                    rows[cell.title] = trial(
+                        record, self.history, kind="train", run=self.identity, agent=cell.name, params=cell.params,
+                        config=[*config, cell.run], seed=cell.seed, fold=fold, code=self.codes[cell.name].coded,
                     )  # fmt: skip
         return rows
 
@@ -352,7 +358,7 @@ class Run:
         market, fold = self.markets[cell.fold], self.folds[cell.fold]
         return packed(
             cell.agent, {"name": cell.name, "params": cell.params}, cell.seed, market, self.history, fold,
-            self.experiment, self.identity, promotion, scores,
+            self.experiment, self.identity, promotion, scores, self.codes[cell.name], self.tried.get(cell.title),
         )  # fmt: skip
 
 
@@ -367,7 +373,7 @@ def _joined(scored: Scored, until: int | None = None) -> dict[str, list[Record]]
 
 def train(
     experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
-    fan: Fan | None = None,
+    fan: Fan | None = None, ledger: Path | None = None,
 ) -> Outcome:  # fmt: skip
     """Run an experiment from data to checkpoint; parameters as in `Run`.
 
@@ -376,4 +382,4 @@ def train(
     UserError
         For anything in the experiment that the user can mend.
     """
-    return Run(experiment, runs, checkpoints, screen, resume=resume, fan=fan)()
+    return Run(experiment, runs, checkpoints, screen, resume=resume, fan=fan, ledger=ledger)()

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.journal.codec import Plain, array, numbers, packed, unpacked
-from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, VOLUME_SHARE, Rules
+from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, VOLUME_SHARE, Rules, changed
 from qframe_rl.kernel.settle import settle
-from qframe_rl.types import CLOSE, OPEN, VOLUME, Account, Bar, Fills, Float, Orders
+from qframe_rl.types import CLOSE, OPEN, VOLUME, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.simulated import SimulatedVenue
 
 
@@ -103,6 +103,11 @@ class TwinVenue:
         """Take over what `carried` returned."""
         self._venue.carry(memory["venue"])
         self._tradable = unpacked(memory["tradable"])
+
+    def rule(self, instruments: tuple[Instrument, ...]) -> None:
+        """Fill by what the exchange now states of the instruments."""
+        self._venue.rule(instruments)
+        self._other_rules = changed(self._other_rules, instruments)
 
     def quote(self, books: Sequence[Book | None]) -> None:
         """Set the books that the next orders meet; None where there is none."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qframe_rl.exchanges import conventions
 from qframe_rl.feeds.task import Task
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
@@ -131,6 +132,10 @@ class ExchangeVenue:
         self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
         self._gate.carry(memory["unknown"])
         self._owed, (self._unfinished, self._unseen) = unpacked(memory["owed"]), memory["unfinished"]
+
+    def rule(self, instruments: tuple[Instrument, ...]) -> None:
+        """Judge what is held by what the exchange now states of the instruments."""
+        self._instruments = instruments
 
     def submit(self, orders: Orders) -> None:
         """Send orders; each is on record before it is sent, and its outcome after.
@@ -310,12 +315,14 @@ class ExchangeVenue:
     def _arm(self, symbol: str) -> None:
         """Set the exchange's dead man's switch, where CCXT has one: what rests is cancelled if we do not come back."""
         countdown_ms = 2 * self._bar_ns // _MS
+        dead_man, market = conventions(self._client.id).dead_man, self._client.market(symbol)
         try:
+            if dead_man == "":
+                return
             if self._client.has.get("cancelAllOrdersAfter"):
                 self._client.cancel_all_orders_after(countdown_ms)
-            elif self._client.id == "binanceusdm":
-                market = self._client.market(symbol)["id"]
-                self._client.fapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": countdown_ms})
+            elif dead_man is not None and market.get("contract"):
+                getattr(self._client, dead_man)({"symbol": market["id"], "countdownTime": countdown_ms})
         except unclear() as error:
             self._note(f"the dead man's switch of {symbol} could not be set: {type(error).__name__}")
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from qframe_rl.exchanges import amount_unit
+from qframe_rl.config import UserError
+from qframe_rl.exchanges import amount_unit, conventions
 from qframe_rl.feeds.task import Task
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
@@ -27,6 +28,8 @@ from qframe_rl.venues.timely import timely, unclear
 Status = Literal["accepted", "refused", "never", "unknown"]
 """``accepted``: it is on the exchange. ``refused``: the exchange said no. ``never``: it did not arrive, and cannot.
 ``unknown``: one of the three, and it is being found out which."""
+NAME_LENGTH = 28
+"""Of the ids that orders are given."""
 ANSWER_S = 1.0
 """How long orders that are sent together are waited for, seconds; what has no answer then is unknown."""
 _PAUSE_S = 0.2
@@ -92,16 +95,21 @@ class Gate:
         self._client, self._ledger, self._run, self._note = client, ledger, run, note
         self.wait_s = (recv_window_ms + margin_ms) / 1e3
         """From then on an order that nobody finds is believed not to exist."""
+        self._same_again: tuple[str, ...] = ()
         self.unknown: dict[str, Unknown] = {}
         """Orders of which it is not known what became of them, by their names."""
         if client is not None:
-            client.options["recvWindow"] = recv_window_ms
+            option = conventions(client.id).window_option
+            if option is None:
+                raise UserError(f"{client.id}: a lost order could arrive at any time; trade on paper there.")
+            client.options[option] = recv_window_ms
+            self._same_again = conventions(client.id).same_again
             # CCXT would send a lost order again: one call, two orders.
             client.options["maxRetriesOnFailure"] = 0
 
     def name(self, number: int) -> str:
-        """Id of an order, 28 letters and digits: every exchange that CCXT knows takes that."""
-        return hashlib.sha256(f"{self._run}/{number}/0".encode()).hexdigest()[:28]
+        """Id of an order, `NAME_LENGTH` letters and digits."""
+        return hashlib.sha256(f"{self._run}/{number}/0".encode()).hexdigest()[:NAME_LENGTH]
 
     def carried(self) -> list[Any]:
         """The unknown orders, as JSON."""
@@ -179,7 +187,7 @@ class Gate:
             if isinstance(error, ccxt.InvalidNonce):
                 # Its clock refused the request before anything else looked at it.
                 return {"status": "never", "name": name, "why": _why(error)}
-            if _refused(error):
+            if _refused(error, self._same_again):
                 return {"status": "refused", "name": name, "why": _why(error)}
             self._note(f"order {name}: {_why(error)}; looking for it")
             return self._looked(name, intent, certain=False) or {
@@ -193,11 +201,14 @@ class Gate:
     def _posted(self, name: str, intent: Intent) -> Any:
         kind = "market" if intent.limit is None else "limit"
         params: dict[str, Any] = {"clientOrderId": name}
+        market = self._client.market(intent.symbol)
         if intent.stop is not None:
             params["stopPrice"] = intent.stop
+            if market.get("contract") and conventions(self._client.id).stop_direction:
+                params["triggerDirection"] = "above" if intent.quantity > 0.0 else "below"
         if intent.reduce_only:
             params["reduceOnly"] = True
-        amount = abs(intent.quantity) / amount_unit(self._client.id, self._client.market(intent.symbol))
+        amount = abs(intent.quantity) / amount_unit(self._client.id, market)
         side = "buy" if intent.quantity > 0.0 else "sell"
         return self._client.create_order(intent.symbol, kind, side, amount, intent.limit, params)
 
@@ -242,6 +253,8 @@ class Gate:
         import ccxt
 
         params = {"clientOrderId": name, **self._where(intent)}
+        if conventions(self._client.id).name_list is not None:
+            return self._listed(name, self._client.fetch_open_orders, intent)
         try:
             return _order_id(timely(self._client, partial(self._client.fetch_order, None, intent.symbol, params)), name)
         except ccxt.OrderNotFound:
@@ -251,9 +264,24 @@ class Gate:
 
     def _in_list(self, name: str, intent: Intent) -> str | None:
         """The same from the list of recent orders."""
-        listed = partial(self._client.fetch_orders, intent.symbol, None, 500, self._where(intent))
+        if conventions(self._client.id).name_list is not None:
+            return self._listed(name, self._client.fetch_canceled_and_closed_orders, intent)
+        page = conventions(self._client.id).orders_page
+        listed = partial(self._client.fetch_orders, intent.symbol, None, page, self._where(intent))
         try:
             orders = timely(self._client, listed)
+            if not isinstance(orders, list):
+                return None
+            return next((str(one["id"]) for one in orders if one["clientOrderId"] == name), "")
+        except unclear():
+            return None
+
+    def _listed(self, name: str, listing: Callable[..., Any], intent: Intent) -> str | None:
+        """The same from a list that is asked for this name alone."""
+        row = conventions(self._client.id)
+        asked = partial(listing, intent.symbol, None, row.orders_page, {row.name_list: name, **self._where(intent)})
+        try:
+            orders = timely(self._client, asked)
             if not isinstance(orders, list):
                 return None
             return next((str(one["id"]) for one in orders if one["clientOrderId"] == name), "")
@@ -268,11 +296,11 @@ def _order_id(order: Any, name: str) -> str | None:
     return str(order["id"])
 
 
-def _refused(error: Exception) -> bool:
+def _refused(error: Exception, same_again: Sequence[str]) -> bool:
     """Whether an error proves that the order did not take effect."""
     import ccxt
 
-    if isinstance(error, ccxt.DuplicateOrderId) or "uplicate" in str(error) or "-4116" in str(error):
+    if isinstance(error, ccxt.DuplicateOrderId) or any(text in str(error) for text in same_again):
         # It is there already: this very order, sent before.
         return False
     kinds = (ccxt.InsufficientFunds, ccxt.InvalidOrder, ccxt.BadSymbol, ccxt.AuthenticationError, ccxt.BadRequest)

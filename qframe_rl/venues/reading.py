@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from qframe_rl.config import UserError
+from qframe_rl.exchanges import conventions, paged
 from qframe_rl.journal.codec import Plain
 from qframe_rl.types import Instrument
 from qframe_rl.venues.resting import Ours, call_off, fired, resting
 from qframe_rl.venues.timely import Asking
 
-_SPAN_MS = 6 * 86_400_000
-"""One request for trades reaches no further: Binance lists seven days at a time."""
+_DAY_MS = 86_400_000
 
 
 class Known(NamedTuple):
@@ -61,16 +61,20 @@ class Reader:
             for number, a in known.waiting.items()
         }
         trades: list[Plain] = []
+        row = conventions(self._client.id)
         funding: dict[str, list[Any]] = {}
         for instrument in self._instruments if known.began else ():
             symbol = instrument.symbol
-            for since in range(known.since_ms, self._now() // 1_000_000, _SPAN_MS):
-                found = asked(partial(self._client.fetch_my_trades, symbol, since, 1000))
+            for since in range(known.since_ms, self._now() // 1_000_000, (row.trades_days - 1) * _DAY_MS):
+                found = asked(
+                    partial(self._client.fetch_my_trades, symbol, since, row.trades_page, paged(self._client.id))
+                )
                 trades += [_trade(one) for one in found if str(one["id"]) not in known.seen]
             if instrument.kind == "perpetual" and self._client.has.get("fetchFundingHistory"):
                 paid = asked(partial(self._client.fetch_funding_history, symbol, known.since_ms, 100))
                 new = [one for one in paid if str(one["id"]) not in known.seen]
-                funding |= {str(one["id"]): [symbol, -float(one["amount"])] for one in new}
+                sign = 1.0 if row.funding_costs else -1.0
+                funding |= {str(one["id"]): [symbol, sign * float(one["amount"])] for one in new}
         cash, position = self.agreed(asked)
         said = {"trades": trades, "funding": funding, "cash": cash, "position": position}
         return said | ({"fired": became} if became else {})
@@ -115,12 +119,16 @@ class Reader:
             return wallet, [float((balance.get(coin) or {}).get("total") or 0.0) for coin in coins]
         symbols = [i.symbol for i in self._instruments]
         held = dict.fromkeys(symbols, 0.0)
-        for one in self._client.fetch_positions(symbols):
+        each = conventions(self._client.id).positions_each
+        for one in (p for part in ([[s] for s in symbols] if each else [symbols]) for p in self._positions(part)):
             size = float(one["contracts"] or 0.0) * float(one["contractSize"] or 1.0)
             size = -size if one["side"] == "short" else size
             held[one["symbol"]] += size
             wallet -= size * float(one["entryPrice"] or 0.0)
         return wallet, [held[symbol] for symbol in symbols]
+
+    def _positions(self, symbols: list[str]) -> Any:
+        return self._client.fetch_positions(symbols)
 
 
 def _wallet(balance: Any, quote: str) -> float:

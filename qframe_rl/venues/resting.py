@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from qframe_rl.exchanges import amount_unit, stops_apart
+from qframe_rl.exchanges import amount_unit, conventions, paged, stops_apart
 
 _APART = {"trigger": True}
 GONE = ("canceled", "expired", "rejected")
@@ -24,6 +24,8 @@ class Resting(NamedTuple):
     quantity: float
     """What is left of it; signed, base units."""
     reduce_only: bool
+    conditional: bool = False
+    """Whether it waits for a price, on whichever list it is."""
 
     def reduces(self, held: float) -> bool:
         """Whether it can only make a position of ``held`` base units smaller."""
@@ -62,7 +64,7 @@ def resting(client: Any, symbol: str) -> list[Resting]:
     return [
         _resting(order, symbol, bool(params), amount_unit(client.id, client.market(symbol)))
         for params in lists(client, symbol)
-        for order in client.fetch_open_orders(symbol, None, None, params)
+        for order in client.fetch_open_orders(symbol, None, None, {**params, **paged(client.id)})
     ]
 
 
@@ -70,7 +72,7 @@ def _resting(order: Mapping[str, Any], symbol: str, apart: bool, unit: float) ->
     left = float(order.get("remaining") or order.get("amount") or 0.0) * unit
     return Resting(
         str(order["id"]), str(order.get("clientOrderId")), symbol, apart, left if order["side"] == "buy" else -left,
-        bool(order.get("reduceOnly")),
+        bool(order.get("reduceOnly")), bool(order.get("triggerPrice")),
     )  # fmt: skip
 
 
@@ -78,8 +80,10 @@ def call_off(client: Any, order: Resting) -> None:
     """Cancel an order; one that is there no more was filled or cancelled: its trades say which."""
     import ccxt
 
+    coins = not client.market(order.symbol).get("contract")
+    named = order.conditional and coins and conventions(client.id).spot_stops_apart
     try:
-        client.cancel_order(order.id, order.symbol, dict(_APART) if order.apart else {})
+        client.cancel_order(order.id, order.symbol, dict(_APART) if order.apart or named else {})
     except ccxt.OrderNotFound:
         return
 

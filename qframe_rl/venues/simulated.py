@@ -24,8 +24,8 @@ from qframe_rl.kernel.columns import (
 )  # fmt: skip
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
-from qframe_rl.kernel.rules import Rules
-from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Orders
+from qframe_rl.kernel.rules import Rules, changed
+from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
 
 _ROW = np.zeros(1, dtype=np.int64)
 _ACTIVE = np.ones(1, dtype=np.bool_)
@@ -63,6 +63,10 @@ class SimulatedVenue:
         self._money, self._holding = unpacked(memory["money"]), unpacked(memory["holding"])
         self._tradable, self.terminated = unpacked(memory["tradable"]), memory["terminated"]
         self.account = self._stated()
+
+    def rule(self, instruments: tuple[Instrument, ...]) -> None:
+        """Settle by what the exchange now states of the instruments."""
+        self.rules = changed(self.rules, instruments)
 
     def _stated(self) -> Account:
         position, mark = self._holding[0, :, POSITION].copy(), self._holding[0, :, MARK].copy()

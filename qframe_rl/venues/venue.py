@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from qframe_rl.journal.ledger import Input
-from qframe_rl.types import Account, Bar, Fills, Float, Orders
+from qframe_rl.types import Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.book import Book
 
 NEWS = frozenset({"resolved", "swept", "again", "lost"})
@@ -41,6 +41,14 @@ class Venue(Protocol):
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar."""
+
+
+@runtime_checkable
+class Ruled(Protocol):
+    """A venue that goes on when its exchange changes the rules of its instruments."""
+
+    def rule(self, instruments: tuple[Instrument, ...]) -> None:
+        """Take over what the exchange now states of the A instruments."""
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from qframe_rl.journal.codec import packed, unpacked
 from qframe_rl.runner.backtest import backtest, window_of
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History, Orders, Record, Segment
+from tests.contracts.denied import Watched, denied
 
 MakeEnv = Callable[[History], TradingEnv]
 Setup = tuple[Market, Agent]
@@ -174,13 +176,17 @@ def setup(name: str, market: Market, history: History, params: dict[str, Any], s
     agent: Agent = module.make(config, market.brief(history.columns, seed, history.theory))
     if hasattr(agent, "fit"):
         fold = Fold((Segment(0, half),), (), (Segment(half, len(history)),))
-        agent.fit(MarketTask(market, history, fold, seed), Quiet())
+        task = MarketTask(market, history, fold, seed)
+        # Ray, in which RLlib trains, is processes that talk over sockets.
+        with nullcontext() if name == "rllib" else denied():
+            agent.fit(task, Quiet())
     return agent
 
 
 def trade(market: Market, agent: Agent, history: History) -> Record:
+    """Trade the second half; what is not in the view is denied to the agent."""
     segment = Segment(len(history) // 2, len(history))
-    return backtest(market, agent, history, segment, window_of(market, agent))
+    return backtest(market, Watched(agent), history, segment, window_of(market, agent))
 
 
 def agent_is_deterministic(market: Market, agent: Agent, history: History) -> None:

@@ -49,7 +49,7 @@ def planners(kind: str, n: int) -> dict[str, Planner]:
 
 
 def test_the_shipped_rules_are_planners() -> None:
-    rules = {"flat", "buy_and_hold", "random", "momentum", "mean_reversion", "adaptive_mean_reversion"}
+    rules = {"flat", "random", "momentum", "mean_reversion", "adaptive_mean_reversion"}
     assert rules <= set(planners("spot", 1))
 
 

@@ -27,11 +27,14 @@ KEYS = [
     "excess_sharpe",
     "sharpe_low",
     "sharpe_high",
+    "next_low",
+    "next_high",
     "growth",
     "growth_low",
     "max_drawdown",
     "turnover",
     "exposure",
+    "filled",
     "costs",
     "share_of_optimal",
     "trades",
@@ -109,7 +112,7 @@ def test_table_fits_a_hundred_columns_and_keeps_every_number() -> None:
     assert lines[0].startswith("Both periods")
     for number in ("54,322", "1,234,568", " -142 …", "100.0%", "10,000.00"):
         assert number in text
-    assert text.count("…") == len(rows), "nothing but the intervals has an ellipsis"
+    assert text.count("…") == 2 * len(rows), "nothing but the intervals has an ellipsis"
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:

@@ -52,8 +52,8 @@ def test_train_prints_documented_json_and_the_commands_that_follow(trained: dict
     assert {"checkpoint", "leaderboard", "hash", "seconds"} <= set(trained)
     keys = [
         "agent", "split", "initial_equity", "final_equity", "cash_equity", "sharpe", "excess_sharpe", "sharpe_low",
-        "sharpe_high", "growth", "growth_low", "max_drawdown", "turnover", "exposure", "costs", "share_of_optimal",
-        "trades", "psr", "dsr", "trials", "effective_trials",
+        "sharpe_high", "next_low", "next_high", "growth", "growth_low", "max_drawdown", "turnover", "exposure",
+        "filled", "costs", "share_of_optimal", "trades", "psr", "dsr", "trials", "effective_trials",
     ]  # fmt: skip
     assert all(list(row) == keys for row in trained["leaderboard"])
     validation = {row["agent"] for row in trained["leaderboard"] if row["split"] == "validation"}

@@ -96,12 +96,13 @@ def session(
     until_ms: int,
     between: Callable[[int], None] = lambda now: None,
     agent: Any = None,
+    name: str = "binance",
     **options: Any,
 ) -> Result:
     """Run a session with orders until a moment, or go on with it."""
     clock = Watched(exchange, until_ms, between)
     opened: Opened = opened_live(
-        place, load_checkpoint(place), {"exchange": "binance", "symbols": SYMBOLS[kind]}, folder, exchange.url,
+        place, load_checkpoint(place), {"exchange": name, "symbols": SYMBOLS[kind]}, folder, exchange.url,
         lambda text: None, orders="testnet", clock=clock,
     )  # fmt: skip
     clock.feed = opened.feed
@@ -242,9 +243,10 @@ def flat(held: dict[str, float]) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_halt_cancels_what_rests_and_keeps_what_is_held(
-    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_halt_cancels_what_rests_keeps_what_is_held_and_says_so(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     place, when = checkpoints[kind], FIRST + 6 * HOUR_MS + 600_000
     seen: dict[int, tuple[dict[str, float], list[Any]]] = {}
     with serve(markets(kind), RehearsalConfig(prints=4, cash=100_000.0), start_ms=FIRST + 5_000) as exchange:
@@ -265,6 +267,32 @@ def test_halt_cancels_what_rests_and_keeps_what_is_held(
     assert not [one for one in at_once[1] if one["status"] in ("NEW", "PARTIALLY_FILLED")]
     assert len(last[1]) == len(before[1])
     assert any(one["status"] == "CANCELED" for one in at_once[1])
+    assert door(control.main, ["halt", str(tmp_path)]) == 0
+    held = ", ".join(f"{float(before[0][f'C{a}']):+g} {symbol}" for a, symbol in enumerate(SYMBOLS[kind]))
+    assert f"it leaves open what is held ({held}): flatten closes it" in capsys.readouterr().err
+
+
+def test_several_commands_between_two_bars_replay_as_they_came(
+    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = checkpoints["perpetual"]
+    words = ["halt", "resume", "reduce", "resume", "flatten", "resume"]
+    given: list[str] = []
+    with serve(markets("perpetual"), RehearsalConfig(prints=4, cash=100_000.0), start_ms=FIRST + 5_000) as exchange:
+        account(exchange, monkeypatch)
+
+        def between(now: int) -> None:
+            if now >= FIRST + 3 * HOUR_MS + 600_000 and len(given) < len(words):
+                given.append(words[len(given)])
+                order(tmp_path / "journal.db", given[-1])
+
+        for hours in (5, 8):
+            result = session(place, "perpetual", exchange, tmp_path, FIRST + hours * HOUR_MS + 10_000, between)
+    assert [p["word"] for k, p in recorded(tmp_path) if k == "command"] == words
+    assert [p["state"] for k, p in recorded(tmp_path) if k == "state"] == [
+        "HALTED", "ACTIVE", "REDUCE_ONLY", "ACTIVE", "FLATTEN", "ACTIVE"
+    ]  # fmt: skip
+    same_again(tmp_path, place, result.digest)
 
 
 def test_a_loss_limit_flattens_and_halts(

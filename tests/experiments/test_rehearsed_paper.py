@@ -31,7 +31,7 @@ from qframe_rl.runner.evaluate import data_for
 from qframe_rl.runner.live.open import Opened, opened_live, reopened
 from qframe_rl.runner.live.paper import paper, replay
 from qframe_rl.runner.live.permit import account_client, check_period, exchange_venue
-from qframe_rl.types import HOUR, Record, Segment
+from qframe_rl.types import HOUR, Instrument, Record, Segment
 from tests.markets import START, panel
 
 MS = 1_000_000
@@ -77,8 +77,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
     yield next((folder / "runs").glob("*/agents/momentum-0-0")), root
 
 
-def expected(place: Path, window: int) -> Record:
+def expected(place: Path, window: int, instruments: tuple[Instrument, ...] | None = None) -> Record:
     history = load(data_for(load_checkpoint(place), {}))
+    history = history if instruments is None else replace(history, instruments=instruments)
     from qframe_rl.runner.deploy import deployed
 
     market, agent = deployed(
@@ -88,10 +89,12 @@ def expected(place: Path, window: int) -> Record:
     return backtest(market, agent, history, Segment(start, stop), window)
 
 
-def live(place: Path, exchange: Rehearsal, folder: Path, until_ms: int, **options: Any) -> Opened:
+def live(
+    place: Path, exchange: Rehearsal, folder: Path, until_ms: int, name: str = "binance", **options: Any
+) -> Opened:
     notes: list[str] = []
     return opened_live(
-        place, load_checkpoint(place), {"exchange": "binance", "symbols": SYMBOLS}, folder, exchange.url, notes.append,
+        place, load_checkpoint(place), {"exchange": name, "symbols": SYMBOLS}, folder, exchange.url, notes.append,
         clock=Lockstep(exchange, until_ms), **options,
     )  # fmt: skip
 
@@ -173,8 +176,9 @@ def test_a_session_that_was_away_catches_up_to_the_same_bits(checkpoint: tuple[P
 
 
 def account(exchange: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BINANCE_API_KEY", exchange.config.api_key)
-    monkeypatch.setenv("BINANCE_SECRET", exchange.config.secret)
+    for name in ("BINANCE", "BYBIT"):
+        monkeypatch.setenv(f"{name}_API_KEY", exchange.config.api_key)
+        monkeypatch.setenv(f"{name}_SECRET", exchange.config.secret)
 
 
 @pytest.mark.parametrize("faults", ["none", "orders"])

@@ -65,7 +65,7 @@ def expected(n: int, interval: str = "1h", step_ms: int = 3_600_000) -> np.ndarr
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown exchange 'binanec'; did you mean 'binance'"):
         client("binanec")
-    with pytest.raises(UserError, match="works for binance and binanceusdm"):
+    with pytest.raises(UserError, match="works for binance, binanceusdm, bybit"):
         client("kraken", url="http://127.0.0.1:1")
     with pytest.raises(UserError, match="does not begin with http"):
         client("binance", url="127.0.0.1:1")

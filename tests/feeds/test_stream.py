@@ -73,6 +73,17 @@ def test_a_broken_stream_is_there_again(exchange: Rehearsal, streams: Streams, k
         until(lambda: (quote := streams.quote(SYMBOL)) is not None and quote.arrived > hit + 0.5, STALE_S + 4.0)
 
 
+@pytest.mark.parametrize(("lost", "other"), [("usdm.kline", "book"), ("usdm.depth", "candles")])
+def test_a_silent_stream_leaves_the_others_alone(
+    exchange: Rehearsal, streams: Streams, lost: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(streams, "_note", notes.append)
+    exchange.inject(Fault(kind="lost", at=lost, times=None))
+    until(lambda: len(notes) >= 2, 10.0)
+    assert not [note for note in notes if other in note]
+
+
 def test_a_book_with_a_missing_price_is_refused() -> None:
     with pytest.raises(ValueError, match="missing price"):
         levels([[1.0, 2.0], [None, 1.0]], 5)  # type: ignore[list-item]

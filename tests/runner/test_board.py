@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experiments import evaluate as evaluate_door
@@ -16,9 +17,11 @@ from qframe_rl.evaluate.board import board_figure, markdown, order
 from qframe_rl.evaluate.report.verdict import in_short
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.study.board import write_boards
+from qframe_rl.runner.study.coverage import pairs_of
 from qframe_rl.runner.study.plan import Study
 from qframe_rl.runner.study.series import BoardPlan
 from qframe_rl.runner.study.study import Studied, study
+from tests.evaluate.made import returns_record
 
 DATA = {"data": "synthetic:gbm", "bars": 3000, "seed": 3}
 
@@ -73,7 +76,6 @@ def test_what_cannot_be_compared_is_refused_by_name(runs: Any, tmp_path: Path) -
     refused(studied(place, "momentum", env={"name": "auto", "taker_fee_bps": 1.0}), r"differ in env\.taker_fee_bps")
     refused(studied(place, "momentum", walk_forward=3), "the bars that they were judged on")
     refused(studied(place, "momentum", settings=1), "another label, LABEL=momentum")
-    refused(studied(tmp_path / "elsewhere", "mean_reversion"), "no ledger in common")
     with pytest.raises(UserError, match="not the folder of a study"):
         write_boards([tmp_path], tmp_path / "out", "", Silent())
     assert not (tmp_path / "out").exists()
@@ -234,3 +236,30 @@ def test_a_plan_needs_its_own_option(tmp_path: Path) -> None:
         evaluate_door.main(["momentum", "--only", "BTC"])
     with pytest.raises(UserError, match="nothing to evaluate"):
         evaluate_door.main([])
+
+
+def test_forecasts_of_all_windows_are_counted_once_each(runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    _, (first, second, third) = runs
+    done = report_door.main([*(str(run.folder) for run in (first, second, third)), "--coverage", "--json"])
+    assert done is not None
+    shares = {one["name"]: one for one in done["shares"]}
+    assert list(shares)[:2] == ["all", "1 window so far"]
+    assert shares["all"]["pairs"] == 4 + 2, "holding is in two studies of the same bars, and flat never trades"
+    assert done["idle"] == 2 and done["pauses"] == 0
+    assert 2.0 <= shares["all"]["effective"] <= 6.0
+    assert shares["all"]["mean_held"] <= shares["all"]["held"] <= 1.0
+    table = capsys.readouterr().err
+    assert "| nominal 90% | pairs | worth | in the forecast | in the interval of the mean |" in table
+    with pytest.raises(UserError, match="not the folder of a study"):
+        report_door.main([str(first.folder.parent), "--coverage"])
+
+
+def test_a_forecast_is_made_of_the_windows_before_alone() -> None:
+    rng = np.random.default_rng(0)
+    calm = 0.01 * rng.standard_normal(300)
+    record = returns_record(np.concatenate([calm, np.zeros(100), np.full(100, 0.01) + 0.001 * calm[:100]]))
+    spans = [(int(record.time[a]), int(record.time[b])) for a, b in ((0, 100), (100, 300), (300, 400), (400, 500))]
+    pairs, left = pairs_of("m", "s", record, spans, 0.9, 0.5)
+    assert [pair.windows for pair in pairs] == [1, 3] and left == 1, "a window in which nothing moved is left out"
+    assert not pairs[1].held and not pairs[1].mean_held, "the last window has a Sharpe ratio that nothing promised"
+    assert [pair.worth for pair in pairs] == [0.5, 0.5]

@@ -15,7 +15,7 @@ from experiments import report as report_door
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, build, search, searched
 from qframe_rl.evaluate.report.verdict import verdict
-from qframe_rl.evaluate.trials import NAME, Trials
+from qframe_rl.evaluate.trials import Trials, user_ledger
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.synthetic import synthetic
@@ -87,7 +87,7 @@ def test_each_window_chooses_on_its_own_past_and_is_judged_on_what_follows(done:
 
 def test_the_ledger_holds_every_setting_of_every_window(done: Any) -> None:
     found, place, config = done
-    rows = Trials(place / NAME).of(f"synthetic synthetic GBM/USDT 1h {load(config.data).fingerprint}")
+    rows = [row for row in Trials(user_ledger()).on(load(config.data)) if row.run == found.folder.name]
     settings = {"momentum": 5, "mean_reversion": 6, "buy_and_hold": 1}
     assert len(rows) == 3 * sum(settings.values())
     assert {row.kind for row in rows} == {"tune", "train"}
@@ -154,13 +154,14 @@ def test_one_strategy_is_studied_under_two_labels(tmp_path: Path) -> None:
         "agents": ("slow=momentum", "fast=momentum"),
         "agent": {name: {"lookback_bars": n, "band": 0.1} for name, n in {"slow": 336, "fast": 24}.items()},
     }
-    found = study(build(Study, tree, "test"), tmp_path, Silent())
+    ledger = tmp_path / "trials.db"
+    found = study(build(Study, tree, "test"), tmp_path, Silent(), ledger=ledger)
     rows = {row["agent"]: row for row in found.rows}
     assert set(rows) == {"slow", "fast", "buy_and_hold", "flat"}
     assert found.facts["subject"] == "slow"
     assert (found.folder / "journals" / "fast.parquet").is_file()
     plain = {**tree, "agents": ("momentum",), "agent": {"momentum": tree["agent"]["fast"]}}  # type: ignore[index]
-    alone = study(build(Study, plain, "test"), tmp_path, Silent())
+    alone = study(build(Study, plain, "test"), tmp_path, Silent(), ledger=ledger)
     (own,) = (row for row in alone.rows if row["agent"] == "momentum")
     assert own["sharpe"] == rows["fast"]["sharpe"]
     assert alone.facts["luck"]["trials"] == found.facts["luck"]["trials"] == 3

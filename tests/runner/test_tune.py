@@ -18,7 +18,7 @@ from qframe_rl import catalog
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Base, Range, UserError, build, search, searched, space_of
 from qframe_rl.evaluate.splits import Fold
-from qframe_rl.evaluate.trials import NAME, Trials
+from qframe_rl.evaluate.trials import Trials, user_ledger
 from qframe_rl.feeds.load import load
 from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.deploy import make_agent, make_market
@@ -142,7 +142,7 @@ def test_each_window_chooses_the_best_of_its_own_past(done: Any) -> None:
 
 
 def test_what_is_left_behind(done: Any) -> None:
-    tuned, place = done
+    tuned, _ = done
     facts = json.loads((tuned.folder / "tune.json").read_text())
     assert [one["settings"] for one in facts["windows"]] == [24, 24]
     assert {row["agent"] for row in facts["leaderboard"]} == {TUNED, "as asked", "buy_and_hold", "flat"}
@@ -151,7 +151,7 @@ def test_what_is_left_behind(done: Any) -> None:
     assert found.agent["name"] == tuned.deployed == "flat"
     kept = load_checkpoint(tuned.folder / "agents" / "mean_reversion")
     assert {name: kept.agent["params"][name] for name in tuned.windows[-1].best.params} == tuned.windows[-1].best.params
-    rows = Trials(place / NAME).of("synthetic synthetic GBM/USDT 1h " + tuned.history.fingerprint)
+    rows = Trials(user_ledger()).on(tuned.history)
     assert tuned.luck.trainings == len(rows) == 48
     assert {row.kind for row in rows} == {"tune"}
 

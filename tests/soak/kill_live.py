@@ -5,6 +5,8 @@ session ends as the backtest on the same bars does, to the bit.
 
 ``python -m tests.soak.kill_live --orders testnet --kills 30 --faults orders --speed 720x``: with orders that go out,
 the exchange has those that the journal calls accepted, each once, and no others; a replay comes to the same.
+With ``--commands`` the kill switch is thrown at random too, and at last: each command is obeyed once, in order, and the
+session ends flat, halted, and with nothing resting.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from experiments.cli import door
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.load import load
+from qframe_rl.journal.inbox import Inbox, order
 from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import read, verify
 from qframe_rl.rehearsal import RehearsalConfig, serve
@@ -41,9 +44,11 @@ from qframe_rl.runner.live.paper import replay
 from qframe_rl.types import HOUR, Segment
 from tests.experiments.test_rehearsed_paper import N_BARS, START, SYMBOLS, markets
 from tests.soak.children import Child, started
-from tests.soak.kill_paper import settled_bars
+from tests.soak.kill_paper import Thrower, settled_bars
 
 FIRST = 250
+WORDS = ("halt", "flatten", "reduce", *["resume"] * 6)
+"""Trading is free most of the time, so that there are orders."""
 
 
 def made(folder: Path) -> Path:
@@ -75,7 +80,9 @@ def served(speed: str, faults: str, seed: int) -> tuple[Child, str]:
     return child, child.stdout.readline().decode().strip()
 
 
-def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int, longest_s: float) -> tuple[int, int, int]:
+def lives(
+    argv: list[str], kills: int, seed: int, journal: Path, ended: int, longest_s: float, throw: Thrower | None
+) -> tuple[int, int, int]:
     """Start and kill until there were ``kills``, then run to bar ``ended``; return kills, starts and failures."""
     rng = random.Random(seed)
     done = starts = failed = 0
@@ -89,7 +96,12 @@ def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int, lon
             if until is None and journal.exists() and writer_of(journal) == child.pid:
                 until = time.monotonic() + rng.uniform(0.0, longest_s)
             time.sleep(0.005)
+            if throw is not None and done < kills:
+                throw()
             if done >= kills and journal.exists() and settled_bars(journal) >= ended:
+                if throw is not None and not last_word(journal):
+                    time.sleep(0.3)
+                    continue
                 child.terminate()
                 child.wait()
                 return done, starts, failed
@@ -104,6 +116,20 @@ def lives(argv: list[str], kills: int, seed: int, journal: Path, ended: int, lon
         if journal.exists():
             head = verify(journal)
             assert head.seq >= last, f"events were lost: {head.seq} after {last}"
+
+
+def last_word(journal: Path) -> bool:
+    """Flatten at last, once; whether that was obeyed, and its bar settled."""
+    events = [(e.kind, json.loads(e.payload)) for e in read(journal)]
+    words = [p["word"] for k, p in events if k == "command"]
+    inbox = [word for _, word in Inbox(journal).after(0)]
+    if not inbox or inbox[-1] != "flatten" or (len(words) == len(inbox) and words[-1] != "flatten"):
+        order(journal, "flatten")
+        return False
+    if words != inbox:
+        return False
+    at = max(n for n, (k, _) in enumerate(events) if k == "command")
+    return sum(k == "settled" for k, _ in events[at:]) >= 2
 
 
 def checked(journal: Path, place: Path) -> dict[str, object]:
@@ -123,16 +149,34 @@ def checked(journal: Path, place: Path) -> dict[str, object]:
     return {"bars": len(settled), "snapshots": snapshots, "fills": int((record.fills.quantity != 0.0).sum())}
 
 
-def checked_orders(journal: Path, place: Path, truth: dict[str, Any]) -> dict[str, object]:
+def checked_paper(journal: Path, place: Path, commanded: bool) -> dict[str, object]:
+    """Hold the journal of a session without orders against the backtest, or, after commands, against its last one."""
+    if not commanded:
+        return checked(journal, place)
+    events, _, settled = walked(journal)
+    market, agent, terms = reopened(journal, place)
+    assert replay(market, agent, terms, journal).digest == settled[-1]["hash"]
+    assert not any(settled[-1]["account"]["position"]), "something is held though trading was to be flattened"
+    assert [p["state"] for k, p in events if k == "state"][-1] in ("HALTED", "FLATTEN")
+    return {"bars": len(settled)}
+
+
+def checked_orders(journal: Path, place: Path, truth: dict[str, Any], commanded: bool) -> dict[str, object]:
     """Hold the orders of the journal against those that the exchange has."""
     events, _, settled = walked(journal)
-    said = [p for k, p in events if k == "outcome"]
+    said = [p for k, p in events if k in ("outcome", "resolved") and p["status"] != "unknown"]
+    assert {p["name"] for k, p in events if k == "intent"} == {p["name"] for p in said}, "an order is still unknown"
     accepted = {p["name"]: p["order"] for p in said if p["status"] == "accepted"}
     account = truth["accounts"]["rehearsal"]
     orders = account["orders"]["usdm"]
     assert {one["client"]: str(one["id"]) for one in orders} == accepted, "the exchange has other orders"
     assert len(orders) == len(accepted), "an order went out twice"
-    assert not [p for k, p in events if k == "state"], "trading was halted"
+    assert commanded or not [p for k, p in events if k == "state"], "trading was halted"
+    rests = [one for one in orders if one["status"] in ("NEW", "PARTIALLY_FILLED")]
+    assert not commanded or not rests, "an order rests though trading was halted"
+    if commanded and [p["word"] for k, p in events if k == "command"][-1] == "flatten":
+        held = {name: q for name, q in account["usdm"]["positions"].items() if float(q)}
+        assert not held, f"{held} is held though trading was to be flattened"
     market, agent, terms = reopened(journal, place)
     assert replay(market, agent, terms, journal).digest == settled[-1]["hash"]
     never = sum(p["status"] != "accepted" for p in said)
@@ -168,6 +212,8 @@ def main() -> None:
     parser.add_argument("--bars", type=int, default=60, help="bars to settle at least")
     parser.add_argument("--longest", type=float, default=4.0, help="longest life of a process, seconds")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commands", action="store_true", help="throw commands at random, dead or alive")
+    parser.add_argument("--every", type=float, default=3.0, help="mean time between two commands, seconds")
     parser.add_argument("--snapshot-bars", default="7", help="bars between snapshots")
     given = parser.parse_args()
     begun = time.monotonic()
@@ -180,19 +226,31 @@ def main() -> None:
         argv += ["--snapshot-bars", given.snapshot_bars, "--orders", given.orders]
         keys = RehearsalConfig()
         os.environ |= {"BINANCE_API_KEY": keys.api_key, "BINANCE_SECRET": keys.secret}
+        throw = None
+        if given.commands:
+            throw = Thrower(journal, 10**9, random.Random(given.seed + 1), given.every, WORDS)
         try:
-            kills, starts, failed = lives(argv, given.kills, given.seed, journal, given.bars, given.longest)
+            kills, starts, failed = lives(argv, given.kills, given.seed, journal, given.bars, given.longest, throw)
             truth = truth_of(url)
         finally:
             server.kill()
             server.wait()
         paper = given.orders == "paper"
-        said = checked(journal, place) if paper else checked_orders(journal, place, truth)
+        said = checked_paper(journal, place, given.commands) if paper else {}
+        if not paper:
+            said = checked_orders(journal, place, truth, given.commands)
+        if throw is not None:
+            said["commands"] = throw.check()
     took = round(time.monotonic() - begun)
     print(f"kills={kills} starts={starts} gave_up={failed}", *(f"{k}={v}" for k, v in said.items()), f"seconds={took}")
-    print(
-        "identical to the backtest and to its replay" if paper else "exactly the orders of the journal, and its replay"
-    )
+    print(*how(given.orders == "paper", given.commands))
+
+
+def how(paper: bool, commanded: bool) -> list[str]:
+    """What was shown, in words."""
+    orders = ["identical to the backtest,"] if paper and not commanded else ["exactly the orders of the journal,"]
+    orders = [] if paper and commanded else orders
+    return [*orders, *(["flat and halted,"] if commanded else []), "and its replay the same"]
 
 
 if __name__ == "__main__":

@@ -40,10 +40,13 @@ class Thrower:
         How many bars it will settle.
     mean_s
         Mean time between two commands, seconds.
+    words
+        What to say.
     """
 
-    def __init__(self, journal: Path, bars: int, rng: random.Random, mean_s: float):
+    def __init__(self, journal: Path, bars: int, rng: random.Random, mean_s: float, words: tuple[str, ...] = WORDS):
         self._journal, self._until, self._rng, self._mean_s = journal, 0.8 * bars, rng, mean_s
+        self._words = words
         self._next = time.monotonic()
 
     def __call__(self) -> None:
@@ -52,7 +55,7 @@ class Thrower:
             return
         self._next = time.monotonic() + self._rng.expovariate(1.0 / self._mean_s)
         if self._journal.exists() and settled_bars(self._journal) < self._until:
-            order(self._journal, self._rng.choice(WORDS))
+            order(self._journal, self._rng.choice(self._words))
 
     def check(self) -> int:
         """Hold the record against the inbox: each command once, in order; return how many there were."""

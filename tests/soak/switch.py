@@ -48,8 +48,8 @@ from tests.markets import START, panel
 N_BARS = 900
 SYMBOLS = ("C0/USDT:USDT", "C1/USDT:USDT")
 FIRST = (START + (N_BARS - 100) * HOUR) // 1_000_000
-SPEED = 720.0
-"""Bars of an hour last five seconds."""
+SPEED = 240.0
+"""Bars of an hour last fifteen seconds, in half of which an order must have gone out, on a busy machine too."""
 PLACES: dict[str, tuple[str, ...]] = {
     "order": ("usdm.order.get", "usdm.allOrders"),
     "account": ("usdm.positionRisk", "usdm.account", "usdm.balance", "usdm.userTrades"),
@@ -189,7 +189,7 @@ def running(place: Path, folder: Path, seed: int = 0) -> Iterator[Running]:
         thread.start()
         try:
             made.until(lambda: made.journal.exists() and pulse(made.journal) is not None, 60.0, "the first decision")
-            made.until(lambda: len(made.held()) == 2, 30.0, "two positions")
+            made.until(lambda: len(made.held()) == 2, 90.0, "two positions")
             yield made
         finally:
             exchange.calm()
@@ -208,16 +208,16 @@ def spoiled(session: Running, kind: str, where: str) -> None:
         faults += [Fault(kind=kind, at=at, times=None, seconds=30.0) for at in PLACES[where]]
         session.exchange.inject(*faults)
         session.until(
-            lambda: session.exchange.hits().get((kind, "usdm.order.post"), 0) > 0, 30.0, "an order that is hit"
+            lambda: session.exchange.hits().get((kind, "usdm.order.post"), 0) > 0, 90.0, "an order that is hit"
         )
         time.sleep(0.3)
         return
-    session.until(lambda: session.rests() == 2, 30.0, "two resting orders")
+    session.until(lambda: session.rests() == 2, 90.0, "two resting orders")
     names = PLACES.get(where, ("*.dial.*",) if kind in DIALS else ("usdm.kline", "usdm.depth", "usdm.user"))
     session.exchange.inject(*(Fault(kind=kind, at=at, times=None, seconds=30.0) for at in names))
     if where == "account":
         n = session.bars()
-        session.until(lambda: session.bars() > n, 30.0, "a bar that is not settled")
+        session.until(lambda: session.bars() > n, 90.0, "a bar that is not settled")
     time.sleep(0.3)
 
 

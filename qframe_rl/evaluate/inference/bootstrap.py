@@ -98,7 +98,7 @@ def politis_white(rate: Float) -> float:
     if n < 9 or np.sqrt(np.mean(excess**2)) <= ROUNDING:
         return 1.0
     quiet = max(5, math.ceil(math.sqrt(math.log10(n))))
-    covariance = _autocovariance(excess, min(math.ceil(math.sqrt(n)) + quiet, n - 1))
+    covariance = autocovariance(excess, min(math.ceil(math.sqrt(n)) + quiet, n - 1))
     reach = min(2 * max(_last_lag(covariance / covariance[0], n, quiet), 1), len(covariance) - 1)
     lag = np.arange(1, reach + 1)
     weight = np.minimum(1.0, 2.0 * (1.0 - lag / reach)) * covariance[1 : reach + 1]
@@ -265,7 +265,7 @@ def _interval(estimate: float, drawn: Float, level: float) -> Interval:
     return Interval(estimate, float(low), float(high), level)
 
 
-def _autocovariance(excess: Float, n_lags: int) -> Float:
+def autocovariance(excess: Float, n_lags: int) -> Float:
     """(n_lags + 1,) autocovariances of (n,) numbers of mean zero, each a sum over n.
 
     By Fourier transform: its bits, unlike those of a dot product, do not depend on the number of processors.

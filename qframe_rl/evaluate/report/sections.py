@@ -15,6 +15,7 @@ from qframe_rl.evaluate.provenance import mark_of
 from qframe_rl.evaluate.report.chart import Chart, Report, Section, Series, Table, plain, thinned
 from qframe_rl.evaluate.report.others import beneath
 from qframe_rl.evaluate.report.verdict import verdict
+from qframe_rl.evaluate.table import AHEAD, unfilled
 from qframe_rl.types import DAY, SECOND, YEAR, Float, Int, Record, iso
 
 POINTS = 1200
@@ -80,8 +81,10 @@ def _leaderboard(facts: Mapping[str, Any]) -> Section:
         f"{luck['trials']} configurations were ever scored on these data ({luck['trainings']} trainings{worth}). The "
         "deflated Sharpe ratio (DSR, form of 2012) is the probability that the true ratio in excess of cash lies above "
         f"what the best of so many shows by luck. {_cash(facts)}",
+        AHEAD,
     )
-    return Section("Leaderboard", text, tuple(charts), tuple(tables))
+    partly = unfilled([*facts["leaderboard"], *(facts.get("validation") or [])])
+    return Section("Leaderboard", (*text, *partly), tuple(charts), tuple(tables))
 
 
 def _cash(facts: Mapping[str, Any]) -> str:
@@ -109,10 +112,12 @@ def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
         "Sharpe",
         "excess",
         "interval",
+        "next window",
         "PSR",
         "DSR",
         "max drawdown",
         "exposure",
+        "filled",
         "turnover / year",
         "costs",
         "fills",
@@ -121,8 +126,9 @@ def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
         (
             row["agent"], f"{row['final_equity']:,.0f}", f"{row['sharpe']:+.2f}",
             f"{row['excess_sharpe']:+.2f}", f"{row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f}",
-            f"{row['psr']:.3f}", f"{row['dsr']:.3f}",
+            f"{row['next_low']:+.2f} to {row['next_high']:+.2f}", f"{row['psr']:.3f}", f"{row['dsr']:.3f}",
             f"{row['max_drawdown']:.1%}", f"{row['exposure']:.0%}",
+            f"{row['filled']:.0%}",
             f"{row['turnover']:,.1f}", f"{row['costs']:,.0f}", f"{row['trades']:,}",
         )
         for row in rows

@@ -138,6 +138,11 @@ def _of_luck(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str
         f"Sharpe ratio {_interval(ratio)} a year over {found['years']:.1f} years, after costs; probability that it is "
         f"above cash's {found['psr']['2012']:.3f} (PSR, form of 2012; {found['psr']['2025']:.3f} in that of 2025)."
     )
+    yield (
+        f"Over a next window as long as one of these the Sharpe ratio is forecast to be measured between "
+        f"{found['next_window']['low']:+.2f} and {found['next_window']['high']:+.2f} ({ratio['level']:.0%}): the "
+        "interval before is of the past's mean, and the next figure has an error of its own."
+    )
     tried = "1 configuration was" if trials == 1 else f"{trials} configurations were"
     yield (
         f"{tried} ever scored on these data, so luck alone is expected to show a Sharpe ratio of "

@@ -40,6 +40,10 @@ class Link:
         Faults.
     combined
         Whether messages are wrapped with the name of their stream.
+    named
+        How faults call the wire; None = by its name.
+    extras
+        What faults put before a message, by their kinds.
     """
 
     def __init__(
@@ -50,9 +54,13 @@ class Link:
         transport: asyncio.Transport,
         script: Script,
         combined: bool = False,
+        named: str | None = None,
+        extras: Mapping[str, str] | None = None,
     ):
         self.wire, self.role, self.combined = wire, role, combined
         self.socket, self._transport, self._script = socket, transport, script
+        self._named = named or wire
+        self._extras = {**_EXTRAS, **(extras or {})}
         self.streams: set[str] = set()
         self.silent = False
         """Nothing more is sent."""
@@ -84,7 +92,7 @@ class Link:
         if self.silent:
             return
         text = dumps(message) if written is None else written
-        fault = self._script.draw(f"{self.wire}.{name}", STREAMS) if self._script.lines else None
+        fault = self._script.draw(f"{self._named}.{name}", STREAMS) if self._script.lines else None
         if fault is None:
             self.put(text)
         else:
@@ -121,7 +129,7 @@ class Link:
             self.put(text)
             self.put(text)
         elif kind != "lost":
-            self.put(_EXTRAS[kind])
+            self.put(self._extras[kind])
             self.put(text)
 
     async def write(self) -> None:

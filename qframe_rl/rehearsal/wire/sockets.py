@@ -7,16 +7,18 @@ import json
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.exchange import Exchange
-from qframe_rl.rehearsal.faults import AFTER, BEFORE, DIALS, Fault
+from qframe_rl.rehearsal.faults import AFTER, BEFORE, Fault
 from qframe_rl.rehearsal.market import SPOT, USDM
 from qframe_rl.rehearsal.wire import auth
 from qframe_rl.rehearsal.wire.call import KEY, NONE, SIGNED, Call, Json
+from qframe_rl.rehearsal.wire.dial import Dial
 from qframe_rl.rehearsal.wire.link import API, MARKET, USER, Link
 from qframe_rl.rehearsal.wire.routes import API as METHODS
+from qframe_rl.rehearsal.wire.streams import Hub
 
 _FUTURES = ("/market/", "/public/", "/private/", "/ws-fapi/", "/fapi/")
 _HITS = {**BEFORE, **AFTER}
@@ -24,67 +26,41 @@ Message = Mapping[str, Json]
 Act = Callable[[Call], Json]
 
 
-class Sockets:
-    """Opens and serves websockets.
+class Sockets(Dial):
+    """Binance's websockets."""
 
-    Parameters
-    ----------
-    exchange
-        What is listened to.
-    """
+    def __init__(self, exchange: Exchange, hub: Hub):
+        super().__init__(exchange)
+        self.hub = hub
 
-    def __init__(self, exchange: Exchange):
-        self.exchange = exchange
+    def link(self, request: web.BaseRequest, socket: web.WebSocketResponse, transport: asyncio.Transport) -> Link:
+        """The link of a websocket that opens."""
+        wire, role = self.named(request)
+        return Link(wire, role, socket, transport, self.exchange.script, request.path.endswith("/stream"))
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Serve one websocket until it ends."""
-        wire, role = _wire(request), _role(request)
-        fault = self.exchange.script.draw(f"{wire}.dial.{role}", DIALS) if self.exchange.script.lines else None
-        if self.exchange.down or (fault is not None and fault.kind == "503-dial"):
-            return web.Response(status=503, text="Service Unavailable")
-        transport = request.transport
-        if transport is None or fault is not None:
-            if transport is not None:
-                transport.abort()
-            raise ConnectionResetError
-        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=2**20)
-        await socket.prepare(request)
-        link = Link(wire, role, socket, transport, self.exchange.script, request.path == "/stream")
-        self.exchange.hub.links.add(link)
-        writer = asyncio.ensure_future(link.write())
-        try:
-            self._open(link, request)
-            await self._read(link)
-        finally:
-            writer.cancel()
-            link.gone()
-            self.exchange.hub.leave(link)
-        return socket
+    def named(self, request: web.BaseRequest) -> tuple[str, str]:
+        """Wire and role of a request, by its address."""
+        return _wire(request), _role(request)
 
-    def _open(self, link: Link, request: web.BaseRequest) -> None:
+    def open(self, link: Link, request: web.BaseRequest) -> None:
         """Subscribe what the address itself names: streams, or a listen key."""
         tail = request.path.rpartition("/")[2]
         named = request.query.get("streams") or unquote(tail)
-        for stream in named.split("/"):
-            if "@" in stream or stream.startswith("!"):
-                self.exchange.hub.subscribe(link, stream)
-        account = self.exchange.world.listen_keys.get(request.query.get("listenKey", tail))
-        if account is not None:
-            self.exchange.hub.listen(link, account, lambda event: event)
+        for stream in (*named.split("/"), request.query.get("listenKey", "")):
+            self._subscribed(link, stream)
         self.exchange.nudge()
 
-    async def _read(self, link: Link) -> None:
-        async for message in link.socket:
-            if link.stalled:
-                continue
-            if message.type == WSMsgType.PING:
-                await link.socket.pong(message.data)
-            elif message.type == WSMsgType.TEXT:
-                await self._request(link, message.data)
-            elif message.type == WSMsgType.ERROR:
-                return
+    def _subscribed(self, link: Link, stream: str) -> None:
+        """Let a client listen to a stream, or to an account by its listen key."""
+        account = self.exchange.world.listen_keys.get(stream)
+        if account is not None:
+            combined = link.combined
+            self.hub.listen(link, account, lambda event: {"stream": stream, "data": event} if combined else event)
+        elif "@" in stream or stream.startswith("!"):
+            self.hub.subscribe(link, stream)
 
-    async def _request(self, link: Link, text: str) -> None:
+    async def request(self, link: Link, text: str) -> None:
+        """Do what a client says."""
         try:
             request = json.loads(text)
         except ValueError:
@@ -107,8 +83,10 @@ class Sockets:
             return
         link.answer({"result": None, "id": number})
         for stream in params:
-            change = self.exchange.hub.subscribe if method == "SUBSCRIBE" else self.exchange.hub.unsubscribe
-            change(link, str(stream))
+            if method == "SUBSCRIBE":
+                self._subscribed(link, str(stream))
+            else:
+                self.hub.unsubscribe(link, str(stream))
 
     async def _call(self, link: Link, request: Message) -> None:
         """Answer a request of the websocket API."""
@@ -147,7 +125,7 @@ class Sockets:
 
     def _user_stream(self, link: Link, method: str, request: Message) -> Json:
         """Begin or end to tell an account's events on this socket."""
-        hub = self.exchange.hub
+        hub = self.hub
         number = len(hub.links)
 
         def subscribe(call: Call) -> Json:

@@ -21,12 +21,12 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.live.operator import Operator
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift
-from qframe_rl.venues.venue import NEWS, Lasting, Outgoing, Quoted, Venue
+from qframe_rl.venues.venue import NEWS, Lasting, Outgoing, Quoted, Ruled, Venue
 from qframe_rl.watch.health import Health
 
 P = ParamSpec("P")
-HEARD = frozenset({"command", "limits"}) | NEWS
-"""Kinds of events that come between two bars: from the operator, and from an exchange that has orders of ours."""
+HEARD = frozenset({"command", "limits", "rules"}) | NEWS
+"""Kinds of events that come between two bars: from the operator, and from an exchange."""
 _STOP_S = 1.0
 """How long a bar that waits for an exchange goes on after the session was told to stop, seconds."""
 
@@ -98,6 +98,9 @@ class Desk:
         self.told: list[Told] = []
         self.resumed: Callable[[int], None] = lambda time: None
         """Told once, with the last bar's close, when a session that was on record goes on."""
+        self.rules: Callable[[], tuple[Instrument, ...]] = lambda: self.instruments
+        """What the exchange states of the instruments now; it does not wait."""
+        self.instruments = instruments
         self.stopping: Callable[[], bool] = lambda: False
         """Whether the session was told to stop."""
         self.snapshot: Callable[[View], None] = lambda view: None
@@ -194,12 +197,17 @@ class Desk:
     def _news(self) -> list[Input]:
         """What operator and exchange say now."""
         said = [] if self._operator is None else self._operator.poll(self.engine)
+        rules = self.rules()
+        if rules != self.instruments:
+            said.append(Input("rules", {"instruments": [i.plain() for i in rules]}))
         return said if self._outgoing is None else [*said, *self._outgoing.news()]
 
     def _obey(self, kind: str, payload: Plain) -> None:
         """Do what follows from something that came between two bars."""
         if kind == "limits":
             self.engine.limits = Limits(**payload)
+        elif kind == "rules":
+            self._rule(payload["instruments"])
         elif kind == "command":
             self._heard = max(self._heard, payload.get("number", 0))
             if self._operator is not None:
@@ -210,6 +218,13 @@ class Desk:
                 self._act(self._seen())
         elif self._outgoing is not None and self._outgoing.learn(kind, payload):
             self._act(self._seen())
+
+    def _rule(self, instruments: Sequence[Plain]) -> None:
+        """Go on by other rules of the instruments."""
+        self.instruments = tuple(Instrument(**i) for i in instruments)
+        self.engine.rule(self.instruments)
+        if isinstance(self._venue, Ruled):
+            self._venue.rule(self.instruments)
 
     def _hear(self) -> None:
         """Listen while something is waited for; end the session if it is told to stop and the wait goes on.
@@ -235,12 +250,13 @@ class Desk:
         return {
             "bars": self.n_bars, "heard": self._heard, "fills": [packed(field) for field in self._seen().fills],
             "engine": self.engine.carried(), "digest": self.digest.carried(), "drift": self.drift.carried(),
-            "venue": self._lasting.carried(),
+            "venue": self._lasting.carried(), "instruments": [i.plain() for i in self.instruments],
         }  # fmt: skip
 
     def carry(self, memory: Plain) -> Fills:
         """Take over what `carried` returned, before `begin_after`; return what the last bar did."""
         assert self._lasting is not None
+        self._rule(memory["instruments"])
         self._lasting.carry(memory["venue"])
         self.engine.carry(memory["engine"])
         self.digest.carry(memory["digest"])
@@ -366,8 +382,15 @@ class Desk:
         """Put a change of state on record."""
         state = str(self.engine.state)
         self._ledger.put("state", {"time": time, "state": state, "reasons": list(reasons)})
+        if state == "HALTED" and self.account.position.any():
+            reasons = [*reasons, f"{self._holdings()} stays open: nothing closes it but `control flatten`"]
         for one in self.told:
             self._inform(one, one.changed, time, state, reasons)
+
+    def _holdings(self) -> str:
+        """What is held, in words."""
+        held = zip(self._symbols, self.account.position.tolist(), strict=True)
+        return ", ".join(f"{quantity:+g} {symbol}" for symbol, quantity in held if quantity)
 
     def _inform(self, one: object, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         self.soft.run(getattr(one, "option", type(one).__name__), call, *args, **kwargs)

@@ -104,7 +104,8 @@ def opened_live(
 ) -> Opened:
     """Open a session on the candles of an exchange as they close.
 
-    The rules of its instruments are those that the exchange stated when the session began.
+    Market and strategy know the rules of the instruments that the exchange stated when the session began; changes since
+    are on record as they come, see `qframe_rl.feeds.stated`.
 
     Parameters
     ----------

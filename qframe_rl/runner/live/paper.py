@@ -207,7 +207,7 @@ def paper(
         if begun is not None:
             begun(desk, ledger, operator)
         _agree(ledger, terms, path)
-        desk.stopping = feed.stopped.is_set
+        desk.stopping, desk.rules = feed.stopped.is_set, feed.rules
         recording = Recording(ledger, feed, market.instruments, terms.columns, terms.bar_ns)
         about = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from qframe_rl.config import Unavailable, UserError
+from qframe_rl.exchanges import check_orders
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.client import client
+from qframe_rl.feeds.presets import opening_cash
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import read, verify
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.live.paper import Terms, run_id, terms_of
-from qframe_rl.types import DAY
+from qframe_rl.types import DAY, Instrument
 from qframe_rl.venues.ccxt import ExchangeVenue
-from qframe_rl.venues.gate import Gate
+from qframe_rl.venues.gate import NAME_LENGTH, Gate
 
 PAPER_DAYS = 30
 """Length of the paper period that real orders ask for, days."""
+SAFE = Limits(filters=True, stale_s=60.0, max_skew_s=5.0, max_rejects=20, collar=0.1)
+"""Limits of a session whose orders go out, where no other ones are given; and `Limits.max_order` is what an account
+usually begins with, such as 10,000 dollars."""
 
 
 def check_real(accepted: bool, limits: Limits, record: Path | None) -> Path:
@@ -50,6 +55,24 @@ def check_real(accepted: bool, limits: Limits, record: Path | None) -> Path:
             "--paper-record."
         )
     return record
+
+
+def safe_limits(limits: Limits, instruments: Sequence[Instrument], speed: float = 1.0) -> Limits:
+    """Limits of a session whose orders go out: those that are given, and `SAFE` ones for the others.
+
+    Parameters
+    ----------
+    limits
+        What is given; what does not bind is taken for not given. A limit that shall not bind is given a large value.
+    instruments
+        The A instruments.
+    speed
+        How many times faster than ours the exchange's clock runs: bars are late by its clock.
+    """
+    safe = SAFE.model_dump() | {"max_order": opening_cash(instruments), "stale_s": (SAFE.stale_s or 0.0) * speed}
+    given = limits.model_dump()
+    missing = {name: value for name, value in safe.items() if given[name] in (None, False) and value is not None}
+    return limits.model_copy(update=missing)
 
 
 def check_period(record: Path, terms: Terms) -> None:
@@ -115,10 +138,11 @@ def exchange_venue(
     Raises
     ------
     UserError
-        If there is no key.
+        If there is no key, or if orders to the exchange cannot be proven to be sent once.
     Unavailable
         If the exchange cannot be reached.
     """
+    check_orders(terms.source["exchange"], NAME_LENGTH, real=terms.orders == "real")
     made = account_client(terms, url)
 
     def venue(ledger: Ledger) -> ExchangeVenue:

@@ -31,6 +31,9 @@ class Live(Feed, Protocol):
     def resume(self, time: int, memory: Plain) -> None:
         """Begin with the bar after the one that closed at ``time``, ns UTC, when `moment` said ``memory``."""
 
+    def rules(self) -> tuple[Instrument, ...]:
+        """What the exchange states of the instruments, as far as is known now; it does not wait."""
+
     def moment(self, bar: Bar) -> Plain:
         """What is to be recorded with a bar besides itself: ``late_ns``, ``skew_ns``, ``memory``; each may lack."""
 
@@ -49,6 +52,10 @@ class ReplayFeed(HistoryFeed):
         """Begin with the bar after ``time``."""
         self.start = int(np.searchsorted(self.history.time, time, side="right"))
         self.window = 0
+
+    def rules(self) -> tuple[Instrument, ...]:
+        """Rules of the past do not change."""
+        return self.instruments
 
     def moment(self, bar: Bar) -> Plain:
         """Bars of the past are never late."""
@@ -106,7 +113,7 @@ class Recording:
 
     def __iter__(self) -> Iterator[Bar]:
         while self._ledger.recorded is not None:
-            self.heed()
+            self._heard()
             if self._ledger.recorded is None:
                 break
             bar = self._looked_at(self._ledger.take("bar", dict))
@@ -125,6 +132,14 @@ class Recording:
             self._ledger.put("bar", bar_out(new) | self._moment)
             self.n_bars += 1
             yield new
+
+    def _heard(self) -> None:
+        """Take all that the record has before its next bar: it came at several times while that was waited for."""
+        while True:
+            n = self._ledger.n_repeated
+            self.heed()
+            if self._ledger.recorded in (None, "bar") or self._ledger.n_repeated == n:
+                return
 
     def _idle(self) -> None:
         self.heed()

@@ -21,6 +21,7 @@ from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Curve, Problem
 from qframe_rl.runner.experiment import code_fingerprint
 from qframe_rl.runner.fan import Fan, Here
+from qframe_rl.runner.identity import code, dotted
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.solve.solve import EPISODES, ProblemTask, measure, read_state, write_state
 
@@ -273,5 +274,6 @@ def _made(problem: Problem, contender: Contender, gamma: float | None, seed: int
 
 def _identity(cell: Cell, case: Case, agent: str, params: dict[str, Any], seed: int, n_episodes: int) -> str:
     env = case.env.model_dump(mode="json")
-    print_of = fingerprint(env, agent, params, seed, n_episodes, code_fingerprint())
+    own = code(dotted("agents", agent), dotted("envs", case.env.name)).digest
+    print_of = fingerprint(env, agent, params, seed, n_episodes, code_fingerprint(), own)
     return f"{cell.market}-{cell.label.replace(':', '-')}-{cell.run}-{print_of}"

@@ -1,7 +1,7 @@
 """Boards from folders of studies: strategies that were judged in several runs, put back side by side.
 
 A study of everything at once takes long, and strategies differ in the actions that they take. So a market may be
-studied in several runs that share a ledger: here their records are gathered, checked to be of the same bars at the same
+studied in several runs: here their records are gathered, checked to be of the same bars at the same
 costs, and ranked anew with what the ledger says of luck now.
 """
 
@@ -20,7 +20,7 @@ from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import superiority
 from qframe_rl.evaluate.metrics import bars_per_year, by_day, excess, metrics
 from qframe_rl.evaluate.table import FORM, leaderboard
-from qframe_rl.evaluate.trials import NAME, Trials, dataset_named, luck
+from qframe_rl.evaluate.trials import NAME, Luck, Trials, dataset_named, larger, luck, user_ledger
 from qframe_rl.runner.fan import Fan
 from qframe_rl.runner.files import read_json, write_json, write_text
 from qframe_rl.runner.log import Screen
@@ -51,7 +51,7 @@ class _Run(NamedTuple):
 
 def run_series(
     asked: Sequence[tuple[str, Study]], title: str, runs: Path, out: Path, screen: Screen, *,
-    resume: bool = False, fan: Fan | None = None, document: Path | None = None,
+    resume: bool = False, fan: Fan | None = None, document: Path | None = None, ledger: Path | None = None,
 ) -> Boards:  # fmt: skip
     """Run studies and put them side by side.
 
@@ -65,7 +65,7 @@ def run_series(
         Folder of runs, one for each study.
     screen
         Told of the progress.
-    resume, fan
+    resume, fan, ledger
         As in `study`.
 
     Raises
@@ -78,11 +78,14 @@ def run_series(
     folders = []
     for name, config in asked:
         screen.say(f"{name}: {', '.join(config.agents)}")
-        folders.append(study(config, runs, screen, resume=resume, fan=fan).folder)
-    return write_boards(folders, out, title, screen, document)
+        folders.append(study(config, runs, screen, resume=resume, fan=fan, ledger=ledger).folder)
+    return write_boards(folders, out, title, screen, document, ledger=ledger)
 
 
-def write_boards(places: Sequence[Path], out: Path, title: str, screen: Screen, document: Path | None = None) -> Boards:
+def write_boards(
+    places: Sequence[Path], out: Path, title: str, screen: Screen, document: Path | None = None, *,
+    ledger: Path | None = None,
+) -> Boards:  # fmt: skip
     """Gather studies by what was traded, and write ``board.md``, ``board.png`` and ``board.json``.
 
     Parameters
@@ -98,14 +101,16 @@ def write_boards(places: Sequence[Path], out: Path, title: str, screen: Screen, 
     document
         A Markdown file whose tables are written anew as well, as in `written_into`; its picture is
         ``images/NAME.png`` beside it.
+    ledger
+        File of the ledger of trials; None = the user's.
 
     Raises
     ------
     UserError
-        If a folder is not that of a study, or two of one data set differ in bars, costs or ledger, or judged different
+        If a folder is not that of a study, or two of one data set differ in bars or costs, or judged different
         strategies under one name; if the document lacks a place for a table.
     """
-    groups: dict[str, list[_Run]] = {}
+    groups, trials = dict[str, list[_Run]](), Trials(ledger or user_ledger())
     for place in places:
         screen.begin(f"read {place}")
         run = _read(place)
@@ -114,7 +119,7 @@ def write_boards(places: Sequence[Path], out: Path, title: str, screen: Screen, 
     boards = []
     for name, runs in groups.items():
         screen.begin(f"rank {name[:60]}")
-        boards.append(_board(runs))
+        boards.append(_board(runs, trials))
         screen.end(f"rank {name[:60]}", f"{len(boards[-1].rows)} strategies")
     out.mkdir(parents=True, exist_ok=True)
     made = Boards(boards, out / "board.md", out / "board.png", out / "board.json")
@@ -150,12 +155,16 @@ def _read(place: Path) -> _Run:
     return _Run(place, facts, records)
 
 
-def _board(runs: Sequence[_Run]) -> Board:
+def _board(runs: Sequence[_Run], trials: Trials) -> Board:
     first, records = runs[0], _gathered(runs)
     config, data, held = first.facts["config"], first.facts["data"], records["buy_and_hold"]
-    found = luck(Trials(first.place.parent / NAME).of(dataset_named(data)))
+    for run in runs:
+        trials.read_in(run.place.parent / NAME)
+    found = larger(luck(trials.known(data)), *(Luck(**run.facts["luck"]) for run in runs))
     frequency, draw = bars_per_year(held), {"n_resamples": config["resamples"], "seed": config["seed"]}
-    rows = leaderboard(records, "walk-forward", level=config["level"], luck=found, **draw)
+    rows = leaderboard(
+        records, "walk-forward", level=config["level"], luck=found, windows=config["walk_forward"], **draw
+    )
     rates = {name: excess(record) for name, record in records.items()}
     better = {
         name: probabilistic_sharpe(moments(rate - rates["buy_and_hold"]), 0.0, FORM)
@@ -179,8 +188,6 @@ def _gathered(runs: Sequence[_Run]) -> dict[str, Record]:
     """Gather the records of all runs by name, once it is sure that they can be compared."""
     first, records = runs[0], dict(runs[0].records)
     for run in runs[1:]:
-        if run.place.parent.resolve() != first.place.parent.resolve():
-            raise UserError(f"{run.place} and {first.place} have no ledger in common: put their studies in one folder.")
         differs = _difference(first, run)
         if differs:
             raise UserError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qframe_rl.config import UserError, fingerprint
+from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.overfitting import overfitting
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
@@ -26,15 +26,16 @@ from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.significance import significance
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import Row, leaderboard
-from qframe_rl.evaluate.trials import NAME, Trial, Trials, trial_of
+from qframe_rl.evaluate.trials import Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
 from qframe_rl.kernel.dust import dust_of
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market
-from qframe_rl.runner.experiment import code_fingerprint, versions
+from qframe_rl.runner.experiment import agent_config, versions
 from qframe_rl.runner.fan import Fan
 from qframe_rl.runner.files import period, read_json, write_json
+from qframe_rl.runner.identity import Code, code_of, run_identity
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.study.plan import BESIDE, Study
 from qframe_rl.runner.study.stress import Elsewhere, Link, bootstrapped, reordered, stresses
@@ -82,7 +83,10 @@ class Studied:
     """What ``study.json`` holds."""
 
 
-def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fan: Fan | None = None) -> Studied:
+def study(
+    config: Study, runs: Path, screen: Screen, *, resume: bool = False, fan: Fan | None = None,
+    ledger: Path | None = None,
+) -> Studied:  # fmt: skip
     """Run a study and write its folder.
 
     Parameters
@@ -90,13 +94,15 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     config
         What to do.
     runs
-        Folder of runs; the ledger of trials lies in it.
+        Folder of runs.
     screen
         Told of the progress.
     resume
         Take over what was finished of a study of the same configuration, data and code: all of it, or its trainings.
     fan
         Where trainings are done; the same bits come of all.
+    ledger
+        File of the ledger of trials; None = the user's.
 
     Raises
     ------
@@ -107,7 +113,10 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
     history = load(config.data)
     for line in remarks(history):
         screen.say(f"data check: {line}")
-    identity = fingerprint(config.model_dump(mode="json"), history.fingerprint, code_fingerprint())
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
+    named = config.named().items()
+    codes = {label: code_of(n, agent_config(config, n, label), config.env, market.name) for label, n in named}
+    identity = run_identity(config, history, codes.values())
     folder = runs / identity
     screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
     if not resume:
@@ -116,34 +125,34 @@ def study(config: Study, runs: Path, screen: Screen, *, resume: bool = False, fa
         facts = read_json(folder / "study.json")
         return Studied(folder, history, facts["leaderboard"], facts)
     folder.mkdir(parents=True, exist_ok=True)
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
-    return _Work(config, history, Bench(history, market, folder, screen, config.seed, resume, fan), identity)(runs)
+    bench, trials = Bench(history, market, folder, screen, config.seed, resume, fan), Trials.opened(ledger, runs)
+    return _Work(config, history, bench, identity, codes)(trials)
 
 
 class _Work:
     """One study under way."""
 
-    def __init__(self, config: Study, history: History, bench: Bench, identity: str):
+    def __init__(self, config: Study, history: History, bench: Bench, identity: str, codes: Mapping[str, Code]):
         self.config, self.history, self.bench, self.identity = config, history, bench, identity
-        self.screen, self.folder = bench.screen, bench.folder
+        self.screen, self.folder, self.codes = bench.screen, bench.folder, codes
         asked = {text.partition("=")[0]: text for text in (*config.agents, *BESIDE)}
         self.subjects = [bench.subject(t, config.agent.get(name, {}), config.settings) for name, t in asked.items()]
         for name in config.agent:
             if name not in asked:
                 raise UserError(f"agent.{name}: there are parameters for a strategy that is not studied.")
 
-    def __call__(self, runs: Path) -> Studied:
+    def __call__(self, trials: Trials) -> Studied:
         """Do it."""
         config = self.config
         judged = [self._walk(subject) for subject in self.subjects]
         first = judged[0]
-        trials = Trials(runs / NAME)
-        trials.add([row for one in judged for row in self._trials(one)])
+        trials.add([row for one in judged for row in self._trials(one)], self.history)
         luck = trials.luck(self.history)
         records = {one.subject.title: one.record for one in judged}
         rows = leaderboard(
-            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck
-        )
+            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck,
+            windows=config.walk_forward,
+        )  # fmt: skip
         facts: dict[str, Any] = {
             "kind": "study",
             "id": self.identity,
@@ -156,7 +165,12 @@ class _Work:
             "luck": luck._asdict(),
             "leaderboard": [dict(row) for row in rows],
             "significance": significance(
-                first.record, luck, level=config.level, n_resamples=config.resamples, seed=config.seed
+                first.record,
+                luck,
+                level=config.level,
+                n_resamples=config.resamples,
+                seed=config.seed,
+                windows=config.walk_forward,
             ),
             "folds": self._folds(first),
             "settings": self._settings(first),
@@ -204,7 +218,7 @@ class _Work:
                     trial_of(
                         rate, span, self.history, kind="tune" if len(one.subject.settings) > 1 else "train",
                         run=self.identity, agent=one.subject.name, params=params, config=[*shared, params],
-                        seed=config.seed, fold=number,
+                        seed=config.seed, fold=number, code=self.codes[one.subject.title].coded,
                     )
                 )  # fmt: skip
         return rows

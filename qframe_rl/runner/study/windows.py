@@ -26,6 +26,7 @@ from qframe_rl.runner.batch import Result, batch, lane, planner, records
 from qframe_rl.runner.deploy import make_agent
 from qframe_rl.runner.fan import Fan, Here
 from qframe_rl.runner.fan_train import Ground, Training, learn
+from qframe_rl.runner.identity import own_code
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.solve.solve import read_state, write_state
 from qframe_rl.runner.task import MarketTask, seed_for
@@ -162,9 +163,9 @@ class Bench:
 
     def _learned(self, subject: Subject, folds: Sequence[Fold], what: str, title: str, kept: bool) -> list[Window]:
         markets = tuple(self._fitted(fold.train) for fold in folds)
-        ground = Ground(self.history, tuple(folds), markets)
+        ground, own = Ground(self.history, tuple(folds), markets), own_code(subject.name)
         cells = {
-            (number, k): Training(subject.name, config, number, seed_for(self.seed, subject.name, number, k))
+            (number, k): Training(subject.name, config, number, seed_for(self.seed, subject.name, number, k), own)
             for number in range(len(folds))
             for k, config in enumerate(subject.settings)
         }

@@ -19,6 +19,7 @@ from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.batch import Result
 from qframe_rl.runner.deploy import make_agent
+from qframe_rl.runner.identity import refuse_other_code
 from qframe_rl.runner.study.windows import run_all
 from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.types import Float, History, Segment
@@ -39,6 +40,8 @@ class Ground:
     planners, which look at bars alone."""
     agent: str
     """Name in the catalogue."""
+    code: str
+    """`own_code` of it, which must be that of the machine that scores it."""
     params: Mapping[str, Any]
     """Parameters that are not searched."""
     window: int
@@ -87,6 +90,7 @@ class Part(NamedTuple):
 
 def judge(ground: Ground, cell: Cell, log: Log) -> list[Part | str]:
     """Score the settings of a cell, training first those that learn; of one that cannot be trained, say why."""
+    refuse_other_code(ground.agent, ground.code)
     fold = ground.parts[cell.window][cell.part]
     (segment,) = fold.test
     market, agents, reasons = ground.markets[cell.window][cell.part], dict[int, Any](), dict[int, str]()

@@ -23,14 +23,15 @@ from qframe_rl.evaluate.promotion import PROMOTED, Standing
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import WalkForward
 from qframe_rl.evaluate.table import Row, leaderboard
-from qframe_rl.evaluate.trials import NAME, Luck, Trial, Trials, trial_of
+from qframe_rl.evaluate.trials import Luck, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.deploy import make_market, packed
-from qframe_rl.runner.experiment import code_fingerprint, versions
+from qframe_rl.runner.experiment import versions
 from qframe_rl.runner.fan import Fan, Mute
 from qframe_rl.runner.files import period, write_json
+from qframe_rl.runner.identity import Code, code_of, own_code, run_identity
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.study.windows import Bench, Subject, journals
 from qframe_rl.runner.task import seed_for
@@ -67,7 +68,10 @@ class Tuned:
     """What ``tune.json`` holds."""
 
 
-def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, *, resume: bool = False) -> Tuned:
+def tune(
+    config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, *, resume: bool = False,
+    ledger: Path | None = None,
+) -> Tuned:  # fmt: skip
     """Search, judge and write.
 
     Parameters
@@ -75,13 +79,15 @@ def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, 
     config
         What to do.
     runs, checkpoints
-        Folders in which the run's folder, with the ledger of trials beside it, and the chosen checkpoint are put.
+        Folders in which the run's folder and the chosen checkpoint are put.
     screen
         Told of the progress.
     fan
         Where settings are scored.
     resume
         Go on with an interrupted search of the same configuration, data and code.
+    ledger
+        File of the ledger of trials; None = the user's.
 
     Raises
     ------
@@ -93,14 +99,15 @@ def tune(config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, 
     history = load(config.data)
     for line in remarks(history):
         screen.say(f"data check: {line}")
-    identity = fingerprint(config.model_dump(mode="json"), history.fingerprint, code_fingerprint())
+    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
+    asked = build(catalog.load("agents", config.agent).Config, config.params, f"agent {config.agent}")
+    identity = run_identity(config, history, [code_of(config.agent, asked, config.env, market.name)])
     screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
     if not resume:
         shutil.rmtree(runs / identity, ignore_errors=True)
     (runs / identity).mkdir(parents=True, exist_ok=True)
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
     bench = Bench(history, market, runs / identity, screen, config.seed, resume, fan)
-    return _Work(config, history, bench, identity, Trials(runs / NAME), fan)(checkpoints)
+    return _Work(config, history, bench, identity, Trials.opened(ledger, runs), fan)(checkpoints)
 
 
 class _Work:
@@ -128,7 +135,15 @@ class _Work:
             for window in parts
         )
         self.ground = Ground(
-            history, bench.market, markets, config.agent, config.params, bench.window, config.seed, parts
+            history,
+            bench.market,
+            markets,
+            config.agent,
+            own_code(config.agent),
+            config.params,
+            bench.window,
+            config.seed,
+            parts,
         )
 
     def _corners(self) -> Iterator[Base]:
@@ -150,8 +165,9 @@ class _Work:
         luck = self.trials.luck(self.history)
         config = self.config
         rows = leaderboard(
-            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck
-        )
+            records, "walk-forward", level=config.level, n_resamples=config.resamples, seed=config.seed, luck=luck,
+            windows=len(self.folds),
+        )  # fmt: skip
         return self._keep(searched, records, rows, luck, checkpoints)
 
     def _window(self, storage: optuna.storages.BaseStorage, number: int, began: float) -> Searched:
@@ -224,7 +240,7 @@ class _Work:
                 search.report(asked[k], score, part)
             if self.config.prune and not self.config.many and scores and part < n - 1:
                 poor |= search.poor(scores, part)
-        self.trials.add([self._trial(asked[k].params, parts[k], number) for k in asked if parts[k]])
+        self.trials.add([self._trial(asked[k].params, parts[k], number) for k in asked if parts[k]], self.history)
         for k, trial in asked.items():
             if k in reasons:
                 search.refuse(trial, reasons[k])
@@ -258,8 +274,14 @@ class _Work:
         shared += [config.risk.model_dump(mode="json")] if config.risk.binding else []
         return trial_of(
             excess_of(parts), span, history, kind="tune", run=self.identity, agent=config.agent, params=setting,
-            config=[*shared, config.seed, setting], seed=config.seed, fold=number,
+            config=[*shared, config.seed, setting], seed=config.seed, fold=number, code=self._code(setting).coded,
         )  # fmt: skip
+
+    def _code(self, setting: Mapping[str, Any], name: str | None = None) -> Code:
+        """Code of a setting of the strategy, or of another one."""
+        agent = name or self.config.agent
+        made = build(catalog.load("agents", agent).Config, setting, f"agent {agent}")
+        return code_of(agent, made, self.config.env, self.bench.market.name)
 
     def _records(self, searched: Sequence[Searched]) -> dict[str, Record]:
         """What the choices did on their test bars, end to end, and what stands beside them."""
@@ -299,7 +321,7 @@ class _Work:
         promotion = {
             "agent": deployed, "promoted": passed or deployed == "flat", "forced": deployed != "flat" and not passed,
             "psr": row["psr"], "dsr": row["dsr"], "threshold": PROMOTED, "trials": luck.trials,
-            "effective_trials": luck.effective, "reason": reason,
+            "effective_trials": luck.effective, "trainings": luck.trainings, "spread": luck.spread, "reason": reason,
         }  # fmt: skip
         last, scores = searched[-1].judged, [dict(one) for one in rows]
         found = self._checkpoint(name, last.agent, searched[-1].best.params, scores, promotion)
@@ -356,9 +378,10 @@ class _Work:
     ) -> Checkpoint:  # fmt: skip
         fold = self.folds[-1]
         market = self.bench.market.fit([(self.history, fold.train)])
-        params = build(catalog.load("agents", name).Config, {**self.config.params, **setting} if setting else {}, name)
+        whole = {**self.config.params, **setting} if setting else {}
+        params = build(catalog.load("agents", name).Config, whole, name)
         return packed(
             agent, {"name": name, "params": params.model_dump(mode="json")},
             seed_for(self.config.seed, self.config.agent, 0, 0), market, self.history, fold, self.config, self.identity,
-            promotion, scores,
+            promotion, scores, self._code(whole, name),
         )  # fmt: skip
