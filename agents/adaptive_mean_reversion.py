@@ -27,21 +27,23 @@ _MEASURED = Remembered(4)
 class Config(Base):
     """What is measured, what must have been earned, and how large a position is."""
 
-    windows: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(10, 20, 50), min_length=1)
+    windows: tuple[Annotated[int, Field(ge=2, le=1_000_000)], ...] = Field(
+        default=(10, 20, 50), min_length=1, max_length=100
+    )
     """Bars of the means that the price is measured by; each counts alike. Longer ones trade less."""
-    z_scale: float = Field(default=1.8, gt=0.0, json_schema_extra=search(low=0.5, high=4.0, log=True))
+    z_scale: float = Field(default=1.8, gt=0.0, le=1000.0, json_schema_extra=search(low=0.5, high=4.0, log=True))
     """Standard deviations at which a signal saturates (tanh of 1). Smaller bets more on small deviations."""
-    paper_bars: int = Field(default=200, ge=20, json_schema_extra=search(low=50, high=1000, log=True))
+    paper_bars: int = Field(default=200, ge=20, le=1_000_000, json_schema_extra=search(low=50, high=1000, log=True))
     """Bars over which bets on paper must have earned. More tell luck from reversion better, and both turns later."""
-    least_t: float = Field(default=1.0, json_schema_extra=search(low=0.0, high=3.0))
+    least_t: float = Field(default=1.0, ge=-100.0, le=100.0, json_schema_extra=search(low=0.0, high=3.0))
     """t-statistic of what they earned a bar, net of costs, above which bets are made. Larger trades less on noise."""
-    volatility_span: int = Field(default=60, ge=2)
+    volatility_span: int = Field(default=60, ge=2, le=1_000_000)
     """Span of the exponential mean of squared returns, in bars."""
-    volatility_target: float = Field(default=0.15, gt=0.0)
+    volatility_target: float = Field(default=0.15, gt=0.0, le=1000.0)
     """Standard deviation a year that a signal of one aims at."""
-    max_exposure: float = Field(default=1.0, gt=0.0)
+    max_exposure: float = Field(default=1.0, gt=0.0, le=1e6)
     """Largest share of equity in all; each of A instruments gets at most 1 / A of it."""
-    band: float = Field(default=0.1, ge=0.0, json_schema_extra=search(low=0.0, high=0.5))
+    band: float = Field(default=0.1, ge=0.0, le=1000.0, json_schema_extra=search(low=0.0, high=0.5))
     """No trade while an instrument's exposure is within this share of its part of the largest exposure. With linear
     cost a band is optimal: it grows as the cube root of the cost (de Lataillade et al., 2012)."""
 

@@ -24,18 +24,18 @@ class Config(Base):
 
     score: Literal["momentum", "carry"] = "momentum"
     """``momentum`` ranks by past return; ``carry`` by funding received: it needs perpetuals with funding rates."""
-    lookback_bars: int = Field(default=168, ge=1)
+    lookback_bars: int = Field(default=168, ge=1, le=1_000_000)
     """Bars of the past return, or of the mean funding rate. The default is a week of hours; on days 21 to 63 are
     usual."""
-    skip_bars: int = Field(default=0, ge=0)
+    skip_bars: int = Field(default=0, ge=0, le=1_000_000)
     """Newest bars left out of the past return, because the last ones tend to be given back (``momentum``)."""
     scaled: bool = True
     """Whether a past return is divided by its own volatility, so that wild coins do not take all outer ranks."""
-    hold_bars: int = Field(default=24, ge=1)
+    hold_bars: int = Field(default=24, ge=1, le=1_000_000)
     """Ranks are taken anew each so many bars (counted from 1970). Longer trades less and follows less closely."""
-    gross: float = Field(default=1.0, gt=0.0)
+    gross: float = Field(default=1.0, gt=0.0, le=1e6)
     """Sum of absolute exposures; half of it long and half short. Without shorting all of it is the long half."""
-    band: float = Field(default=0.0, ge=0.0)
+    band: float = Field(default=0.0, ge=0.0, le=1000.0)
     """No trade while an exposure is within this of its target."""
 
 

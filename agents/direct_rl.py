@@ -31,27 +31,27 @@ class Config(Base):
     """sharpe: of a minibatch's returns. differential_sharpe: its online form. log_growth: of equity."""
     eta: float = Field(default=0.01, gt=0.0, lt=1.0)
     """Weight of the newest return in the moments of the differential Sharpe ratio."""
-    exposure: float = Field(default=1.0, gt=0.0)
+    exposure: float = Field(default=1.0, gt=0.0, le=1e6)
     """Share of equity that positions of 1 in all instruments come to; the leverage caps it."""
-    hidden: int = Field(default=0, ge=0)
+    hidden: int = Field(default=0, ge=0, le=4096)
     """Width of a tanh layer before the position; 0 = none, as in the paper, which overfits least."""
-    sequence_bars: int = Field(default=128, ge=2)
+    sequence_bars: int = Field(default=128, ge=2, le=1_000_000)
     """Bars that gradients flow back through; more sees longer holding periods."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=10_000_000)
     """Stretches of bars in a minibatch."""
-    learning_rate: float = Field(default=0.02, gt=0.0)
+    learning_rate: float = Field(default=0.02, gt=0.0, le=100.0)
     """Step size of Adam."""
-    max_gradient: float = Field(default=1.0, gt=0.0)
+    max_gradient: float = Field(default=1.0, gt=0.0, le=1e6)
     """Norm that gradients are cut to."""
-    decay: float = Field(default=1e-4, ge=0.0)
+    decay: float = Field(default=1e-4, ge=0.0, le=1e6)
     """Weight of the squared weights in the loss."""
-    epochs: int = Field(default=60, ge=1)
+    epochs: int = Field(default=60, ge=1, le=1_000_000)
     """Passes over the training bars at most."""
-    patience: int = Field(default=20, ge=1)
+    patience: int = Field(default=20, ge=1, le=1_000_000)
     """Passes without a better Sharpe ratio on the tail of training after which it stops; the best weights are kept."""
-    warm_up: int = Field(default=10, ge=0)
+    warm_up: int = Field(default=10, ge=0, le=1_000_000)
     """Passes over which the cost in the loss rises from nothing: met at once, it teaches not to trade at all."""
-    band: float = Field(default=0.05, ge=0.0)
+    band: float = Field(default=0.05, ge=0.0, le=1000.0)
     """No trade while an exposure is within this share of a full position of its target."""
 
 

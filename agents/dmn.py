@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,50 +40,52 @@ class Config(Base):
     (ALGORITHMS, 4.3). Below 100,000 bars in all, the progress says so.
     """
 
-    horizons: tuple[int, ...] = (1, 21, 63, 126, 252)
+    horizons: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(
+        default=(1, 21, 63, 126, 252), min_length=1, max_length=100
+    )
     """Bars of each normalised return; the default is a day to a year of daily bars."""
-    macd: tuple[str, ...] = ("8:24", "16:48", "32:96")
+    macd: tuple[str, ...] = Field(default=("8:24", "16:48", "32:96"), max_length=100)
     """Short and long time scale of each MACD, bars."""
-    price_bars: int = Field(default=63, ge=2)
+    price_bars: int = Field(default=63, ge=2, le=1_000_000)
     """Bars of the standard deviation of the price, which a MACD is divided by."""
-    macd_bars: int = Field(default=252, ge=20)
+    macd_bars: int = Field(default=252, ge=20, le=1_000_000)
     """Bars of the standard deviation of a MACD, which it is divided by then."""
-    volatility_bars: int = Field(default=60, ge=2)
+    volatility_bars: int = Field(default=60, ge=2, le=1_000_000)
     """Span of the exponentially weighted volatility; a younger instrument is not traded."""
-    winsor_bars: int = Field(default=252, ge=1)
+    winsor_bars: int = Field(default=252, ge=1, le=1_000_000)
     """Half-life of the exponential mean and deviation by which closes are winsorised before the inputs are computed."""
-    winsor_deviations: float = Field(default=5.0, gt=0.0)
+    winsor_deviations: float = Field(default=5.0, gt=0.0, le=1e6)
     """Closes are moved to within this many deviations of their mean; profit and loss are never winsorised."""
-    changepoint_bars: tuple[int, ...] = ()
+    changepoint_bars: tuple[Annotated[int, Field(ge=10, le=100_000)], ...] = Field(default=(), max_length=100)
     """Look-backs, each of which adds two inputs: how likely the trend broke within it, and where (Wood et al., 2021,
     take one of 10, 21, 63, 126 or 252). Empty = none."""
-    volatility_target: float = Field(default=0.15, gt=0.0)
+    volatility_target: float = Field(default=0.15, gt=0.0, le=1000.0)
     """Standard deviation a year that a position of 1 in each instrument aims at; exposures stay within the leverage."""
     network: Literal["lstm", "mlp", "transformer"] = "lstm"
     """lstm remembers; mlp sees the last bar's inputs alone; transformer (one decoder block, 4 heads) attends to the
     inputs of the last sequence_bars bars."""
-    hidden: int = Field(default=20, ge=1)
+    hidden: int = Field(default=20, ge=1, le=4096)
     """Width of the network; a multiple of 4 for the transformer."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of activations dropped in training; more resists overfitting."""
-    sequence_bars: int = Field(default=63, ge=2)
+    sequence_bars: int = Field(default=63, ge=2, le=1_000_000)
     """Length of a training sequence, and of the warm-up before the first decision."""
     loss: Literal["sharpe", "mse"] = "sharpe"
     """sharpe: of all positions in a minibatch, after costs. mse: forecast of the next bar's normalised return, of which
     the sign is held; for comparison."""
-    cost_multiplier: float = Field(default=1.0, ge=0.0)
+    cost_multiplier: float = Field(default=1.0, ge=0.0, le=1e6)
     """Cost of turnover in the loss, in units of the market's taker fee plus half-spread; more trades less."""
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=10_000_000)
     """Sequences of a minibatch."""
-    learning_rate: float = Field(default=0.01, gt=0.0)
+    learning_rate: float = Field(default=0.01, gt=0.0, le=100.0)
     """Step size of Adam."""
-    max_gradient: float = Field(default=1.0, gt=0.0)
+    max_gradient: float = Field(default=1.0, gt=0.0, le=1e6)
     """Norm that gradients are cut to."""
-    epochs: int = Field(default=100, ge=1)
+    epochs: int = Field(default=100, ge=1, le=1_000_000)
     """Passes over the training bars at most."""
-    patience: int = Field(default=25, ge=1)
+    patience: int = Field(default=25, ge=1, le=1_000_000)
     """Passes without a better Sharpe ratio on the tail of training after which it stops; the best weights are kept."""
-    band: float = Field(default=0.1, ge=0.0)
+    band: float = Field(default=0.1, ge=0.0, le=1000.0)
     """No trade while an exposure is within this share of a full position of its target."""
 
     @field_validator("macd")
@@ -91,23 +93,14 @@ class Config(Base):
     def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             short, colon, long = text.partition(":")
-            if not (colon and short.isdigit() and long.isdigit() and 1 <= int(short) < int(long)):
+            if not (colon and _whole(short) and _whole(long) and 1 <= int(short) < int(long)):
                 raise ValueError("each is SHORT:LONG, whole numbers of bars, such as 8:24")
         return value
 
-    @field_validator("horizons")
-    @classmethod
-    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or min(value) < 1:
-            raise ValueError("give at least one whole number of bars above 0")
-        return value
 
-    @field_validator("changepoint_bars")
-    @classmethod
-    def _long_enough(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if value and min(value) < 10:
-            raise ValueError("each is a whole number of bars, 10 or more")
-        return value
+def _whole(text: str) -> bool:
+    """Whether a text is a number of bars."""
+    return text.isascii() and text.isdigit() and len(text) < 7
 
 
 QUICK = {

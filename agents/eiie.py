@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 class Config(Base):
     """Network and training; the paper's numbers, but for a step size and a length that fit one core."""
 
-    n_bars: int = Field(default=50, ge=4)
+    n_bars: int = Field(default=50, ge=4, le=1_000_000)
     """Bars of each coin that the network sees."""
-    first: int = Field(default=2, ge=1)
+    first: int = Field(default=2, ge=1, le=4096)
     """Channels after the first convolution, over 3 bars."""
-    second: int = Field(default=20, ge=1)
+    second: int = Field(default=20, ge=1, le=4096)
     """Channels after the second, over all bars that are left."""
-    batch_bars: int = Field(default=50, ge=2)
+    batch_bars: int = Field(default=50, ge=2, le=1_000_000)
     """Successive bars of a minibatch."""
-    batches: int = Field(default=60, ge=1)
+    batches: int = Field(default=60, ge=1, le=10_000_000)
     """Minibatches of a pass."""
     recency: float = Field(default=5e-5, ge=0.0, lt=1.0)
     """A stretch that begins k bars before the last one is drawn with weight (1 - recency)^k."""
-    learning_rate: float = Field(default=1e-3, gt=0.0)
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=100.0)
     """Step size of Adam; the paper takes 3e-5 and two million steps."""
-    max_gradient: float = Field(default=1.0, gt=0.0)
+    max_gradient: float = Field(default=1.0, gt=0.0, le=1e6)
     """Norm that gradients are cut to."""
-    decay: float = Field(default=1e-6, ge=0.0)
+    decay: float = Field(default=1e-6, ge=0.0, le=1e6)
     """Weight of the squared weights in the loss."""
-    epochs: int = Field(default=60, ge=1)
+    epochs: int = Field(default=60, ge=1, le=1_000_000)
     """Passes at most."""
-    patience: int = Field(default=15, ge=1)
+    patience: int = Field(default=15, ge=1, le=1_000_000)
     """Passes without better growth over the training part's tail after which it stops; the best weights are kept."""
-    band: float = Field(default=0.01, ge=0.0)
+    band: float = Field(default=0.01, ge=0.0, le=1000.0)
     """No trade while a weight is within this of its target."""
 
 

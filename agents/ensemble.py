@@ -44,20 +44,20 @@ class Config(Base):
     risk down a tree of clusters; ``mean_variance`` by shrunk means and covariances; ``best`` puts all on the best
     Sharpe ratio so far; ``hedge`` and ``eg`` shift to what earned most, a little each time; ``stacking`` regresses
     returns on the members' exposures. Choosing among methods is a trial like any other."""
-    estimate_bars: int = Field(default=720, ge=20)
+    estimate_bars: int = Field(default=720, ge=20, le=1_000_000)
     """Bars of paper returns that weights are estimated from (all but ``equal``, ``hedge`` and ``eg``). Until a tenth of
     them have passed, parts are equal."""
-    reweight_bars: int = Field(default=24, ge=1)
+    reweight_bars: int = Field(default=24, ge=1, le=1_000_000)
     """Bars between two reckonings of the weights."""
-    rate: float = Field(default=0.05, gt=0.0)
+    rate: float = Field(default=0.05, gt=0.0, le=1e6)
     """Learning rate of ``hedge`` and ``eg``. For ``hedge`` over T reckonings the best is sqrt(8 ln M / T)."""
-    loss_scale: float = Field(default=0.05, gt=0.0)
+    loss_scale: float = Field(default=0.05, gt=0.0, le=1e6)
     """Return between two reckonings that counts as a loss of 0 (gained) or 1 (lost); beyond it is cut (``hedge``)."""
-    aversion: float = Field(default=5.0, gt=0.0)
+    aversion: float = Field(default=5.0, gt=0.0, le=1e6)
     """Aversion to variance of ``mean_variance``; 1 wants the largest expected log growth, more is more careful."""
-    ridge: float = Field(default=0.1, ge=0.0)
+    ridge: float = Field(default=0.1, ge=0.0, le=1e6)
     """Penalty on squared weights, in units of the exposures' mean square (``stacking``)."""
-    band: float = Field(default=0.02, ge=0.0)
+    band: float = Field(default=0.02, ge=0.0, le=1000.0)
     """No trade while an exposure is within this of the weighted one, unless a member trades the instrument."""
 
 

@@ -26,9 +26,9 @@ class Config(Base):
     predictor: Literal["mean", "last", "always"] = "mean"
     """Rate that is expected to go on: the ``mean`` of the last days, the ``last`` one, or ``always``: the carry is held
     whatever the rates. A predictor that does not beat ``always`` after fees is of no use."""
-    memory_days: float = Field(default=3.0, gt=0.0)
+    memory_days: float = Field(default=3.0, gt=0.0, le=1e6)
     """Days of that mean. Rates persist: their autocorrelation is 0.8 after one settlement, 0.4 after a week."""
-    hold_days: float = Field(default=30.0, gt=0.0)
+    hold_days: float = Field(default=30.0, gt=0.0, le=1e6)
     """The carry is begun when the expected rate would earn a round trip of both legs within so many days, and ended
     when it would lose as much. Longer trades less."""
     short_leverage: float = Field(default=2.0, gt=0.0, le=20.0)
@@ -36,10 +36,10 @@ class Config(Base):
     and is liquidated by a rise of about 1 / leverage."""
     reserve: float = Field(default=0.02, ge=0.0, lt=1.0)
     """Share of equity that is never used: fees come out of it."""
-    drift: float = Field(default=0.15, gt=0.0)
+    drift: float = Field(default=0.15, gt=0.0, le=1e6)
     """Both legs are set anew when the coin's share of equity is this far, relative, from where it should be. Smaller
     keeps farther from liquidation and trades more."""
-    tolerance: float = Field(default=0.01, gt=0.0)
+    tolerance: float = Field(default=0.01, gt=0.0, le=1e6)
     """Largest difference between the legs, relative; beyond it the larger one is cut down to the smaller."""
 
 

@@ -28,27 +28,31 @@ _BLOCK = 32
 class Config(Base):
     """When it enters and leaves, and how large."""
 
-    mean_bars: int = Field(default=50, ge=3, json_schema_extra=search(24, 50, 100, 200, low=10, high=400, log=True))
+    mean_bars: int = Field(
+        default=50, ge=3, le=1_000_000, json_schema_extra=search(24, 50, 100, 200, low=10, high=400, log=True)
+    )
     """Bars of the mean and deviation that a price is measured by."""
-    entry: Annotated[float, Field(gt=0.0)] | Literal["fitted"] = Field(
+    entry: Annotated[float, Field(gt=0.0, le=1e6)] | Literal["fitted"] = Field(
         default=2.0, json_schema_extra=search(1.5, 2.0, 3.0, low=0.5, high=5.0)
     )
     """Enter beyond this many standard deviations. A reversion of that size must exceed the cost of a round trip.
     ``fitted`` = the optimum for a price that reverts as training rows do, at this market's costs, held from one side to
     the other."""
-    exit: float = Field(default=0.5, ge=0.0, json_schema_extra=search(0.0, 0.5, low=0.0, high=2.0))
+    exit: float = Field(default=0.5, ge=0.0, le=1e6, json_schema_extra=search(0.0, 0.5, low=0.0, high=2.0))
     """Leave within this many standard deviations, or on the other side of the mean; not used with a fitted entry."""
-    max_age_days: float = Field(default=5.0, gt=0.0, json_schema_extra=search(low=0.5, high=30.0, log=True))
+    max_age_days: float = Field(default=5.0, gt=0.0, le=1e6, json_schema_extra=search(low=0.5, high=30.0, log=True))
     """Leave after this time whatever the price."""
-    quiet: float = Field(default=0.7, gt=0.0)
+    quiet: float = Field(default=0.7, gt=0.0, le=1e6)
     """Multiplier of both thresholds while volatility is in the lowest quarter of its recent range."""
-    wild: float = Field(default=1.5, gt=0.0)
+    wild: float = Field(default=1.5, gt=0.0, le=1e6)
     """Multiplier of both thresholds while volatility is in the highest quarter of its recent range."""
-    regime_bars: int = Field(default=252, ge=20)
+    regime_bars: int = Field(default=252, ge=20, le=1_000_000)
     """Bars of that recent range."""
-    volatility_bars: int = Field(default=20, ge=2)
+    volatility_bars: int = Field(default=20, ge=2, le=1_000_000)
     """Bars from which volatility is estimated."""
-    volatility_target: float = Field(default=0.4, gt=0.0, json_schema_extra=search(low=0.1, high=1.0, log=True))
+    volatility_target: float = Field(
+        default=0.4, gt=0.0, le=1000.0, json_schema_extra=search(low=0.1, high=1.0, log=True)
+    )
     """Standard deviation a year that each position aims at; exposure is capped at one share of equity in all."""
 
 

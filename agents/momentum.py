@@ -7,7 +7,7 @@ Rules: ``sign`` is Moskowitz, Ooi & Pedersen (2012); with a second lookback it i
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +23,9 @@ _MEMORY = 5
 """Slow half-lives of bars after which an exponential mean is cut: what lies before weighs 0.7 %."""
 
 
+Bars = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
 class Config(Base):
     """What is followed, and how large."""
 
@@ -30,25 +33,27 @@ class Config(Base):
     """``sign`` follows the direction of past returns, ``macd`` the distance between fast and slow means, which also
     shrinks when a trend has gone very far. On daily bars of futures the two are alike (Wood et al., table 1)."""
     lookback_bars: int = Field(
-        default=168, ge=2, json_schema_extra=search(24, 72, 168, 336, 720, low=6, high=1440, log=True)
+        default=168, ge=2, le=1_000_000, json_schema_extra=search(24, 72, 168, 336, 720, low=6, high=1440, log=True)
     )
     """Bars whose return is followed; the default is a week of hours, Moskowitz et al. take a year of days (252).
     Shorter reacts sooner and trades more."""
-    fast_bars: int = Field(default=21, ge=2)
+    fast_bars: int = Field(default=21, ge=2, le=1_000_000)
     """Bars of a second, faster return (Lim et al.: a month of days); it counts only with a weight."""
     fast_weight: float = Field(default=0.0, ge=0.0, le=1.0, json_schema_extra=search(low=0.0, high=1.0))
     """Weight of the faster sign; 0 = the slow one alone, 0.5 and 1 are the other two baselines of Lim et al."""
-    speeds: tuple[tuple[int, int], ...] = ((8, 24), (16, 48), (32, 96))
+    speeds: tuple[tuple[Bars, Bars], ...] = Field(default=((8, 24), (16, 48), (32, 96)), max_length=100)
     """Pairs of time scales of ``macd``, in bars: means with decay 1 - 1 / S; the crossovers are averaged."""
-    price_bars: int = Field(default=63, ge=3)
+    price_bars: int = Field(default=63, ge=3, le=1_000_000)
     """Bars of the price's standard deviation that a crossover is measured in (``macd``)."""
-    signal_bars: int = Field(default=252, ge=3)
+    signal_bars: int = Field(default=252, ge=3, le=1_000_000)
     """Bars of the crossover's own standard deviation that it is then divided by (``macd``)."""
-    volatility_bars: int = Field(default=72, ge=2, json_schema_extra=search(low=12, high=336, log=True))
+    volatility_bars: int = Field(default=72, ge=2, le=1_000_000, json_schema_extra=search(low=12, high=336, log=True))
     """Bars from which volatility is estimated."""
-    volatility_target: float = Field(default=0.4, gt=0.0, json_schema_extra=search(low=0.1, high=1.0, log=True))
+    volatility_target: float = Field(
+        default=0.4, gt=0.0, le=1000.0, json_schema_extra=search(low=0.1, high=1.0, log=True)
+    )
     """Standard deviation a year that each position aims at; exposure is capped at one share of equity in all."""
-    band: float = Field(default=0.1, ge=0.0, json_schema_extra=search(0.1, 0.3, low=0.0, high=0.6))
+    band: float = Field(default=0.1, ge=0.0, le=1000.0, json_schema_extra=search(0.1, 0.3, low=0.0, high=0.6))
     """No trade while exposure is within this of its target, as a share of an instrument's part: of A instruments each
     has 1 / A of equity at most. Wider costs less and follows less closely."""
 

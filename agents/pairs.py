@@ -30,19 +30,19 @@ class Config(Base):
     """Share of the chosen pairs that may be false on average. Larger takes more pairs, and more that fall apart."""
     lags: int = Field(default=1, ge=0, le=20)
     """Lagged changes in the test regression; more where the spread's changes are autocorrelated."""
-    max_pairs: int = Field(default=10, ge=1)
+    max_pairs: int = Field(default=10, ge=1, le=100_000)
     """Most pairs held, those with the smallest p-values first."""
-    half_life_low: float = Field(default=2.0, gt=0.0)
+    half_life_low: float = Field(default=2.0, gt=0.0, le=1e6)
     """Least half-life of a spread, in bars: below, what returns is the bounce between bid and ask."""
-    half_life_high: float = Field(default=500.0, gt=0.0)
+    half_life_high: float = Field(default=500.0, gt=0.0, le=1e6)
     """Longest half-life of a spread, in bars."""
-    threshold: float | None = Field(default=None, gt=0.0)
+    threshold: float | None = Field(default=None, gt=0.0, le=1e6)
     """Enter beyond this many stationary deviations, and leave on the other side; none = Bertram's optimum at the cost
     of a round trip."""
-    stop: float = Field(default=5.0, gt=0.0)
+    stop: float = Field(default=5.0, gt=0.0, le=1e6)
     """Beyond this many stationary deviations the pair counts as broken: it is closed until the spread is back within
     the threshold."""
-    gross: float = Field(default=1.0, gt=0.0)
+    gross: float = Field(default=1.0, gt=0.0, le=1e6)
     """Sum of absolute exposures when every pair is held; each pair has an equal part."""
 
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -35,38 +35,40 @@ from qframe_rl.types import Float, Int, Orders, Single
 class Config(Base):
     """Hyper-parameters; the defaults learn the default market and are mild on real data."""
 
-    total_steps: int = Field(default=800_000, ge=1)
+    total_steps: int = Field(default=800_000, ge=1, le=10**12)
     """Environment steps to train for. A bar of history is seen total_steps / (bars of training) times."""
-    n_envs: int = Field(default=64, ge=1)
+    n_envs: int = Field(default=64, ge=1, le=1_000_000)
     """Environments stepped as one batch."""
-    n_steps: int = Field(default=128, ge=2)
+    n_steps: int = Field(default=128, ge=2, le=1_000_000)
     """Steps of each environment between two updates."""
-    batch_size: int = Field(default=2048, ge=2)
+    batch_size: int = Field(default=2048, ge=2, le=10_000_000)
     """Samples of a minibatch."""
-    n_epochs: int = Field(default=4, ge=1)
+    n_epochs: int = Field(default=4, ge=1, le=1_000_000)
     """Passes over the samples of an update."""
-    learning_rate: float = Field(default=1e-3, gt=0.0, json_schema_extra=search(low=1e-4, high=3e-3, log=True))
+    learning_rate: float = Field(
+        default=1e-3, gt=0.0, le=100.0, json_schema_extra=search(low=1e-4, high=3e-3, log=True)
+    )
     """Step size of Adam at the start; it falls linearly to a tenth."""
     gamma: float = Field(default=0.98, gt=0.0, le=1.0, json_schema_extra=search(low=0.8, high=0.999))
     """Discount per bar: 1 / (1 - gamma) bars are looked ahead."""
     gae_lambda: float = Field(default=0.9, ge=0.0, le=1.0)
     """Weight of longer returns in the advantage."""
-    clip_range: float = Field(default=0.2, gt=0.0)
+    clip_range: float = Field(default=0.2, gt=0.0, le=1e6)
     """Largest change of an action's probability ratio that is rewarded."""
-    ent_coef: float = Field(default=0.003, ge=0.0, json_schema_extra=search(low=1e-4, high=0.03, log=True))
+    ent_coef: float = Field(default=0.003, ge=0.0, le=1e6, json_schema_extra=search(low=1e-4, high=0.03, log=True))
     """Weight of the entropy bonus."""
-    log_std: float = -0.5
+    log_std: float = Field(default=-0.5, ge=-20.0, le=10.0)
     """Logarithm of the standard deviation that continuous actions begin with, on the scale of [-1, 1]."""
     network: Torso = "mlp"
     """What looks at the bars: mlp, cnn, lstm or gru. All but mlp want env.n_rows of 32 or so: it is their memory."""
-    units: int = Field(default=64, ge=1)
+    units: int = Field(default=64, ge=1, le=4096)
     """Channels of a cnn, lstm or gru."""
-    hidden: tuple[int, ...] = Field(default=(64, 64), min_length=1)
+    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(default=(64, 64), min_length=1, max_length=16)
     """Units of the hidden layers of actor and critic, tanh."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the arithmetic in training of what looks at the bars, on a GPU of all. bfloat16 pays from a few thousand bars
     on, on hardware that has it."""
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1024)
     """Threads of the network's arithmetic in training on a CPU. Another number gives other last bits."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the network is trained. It acts on the CPU."""
@@ -130,11 +132,12 @@ class Ppo(Memoryless):
         ValueError
             If they are not those of this network.
         """
-        net = self._new()
-        shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+        with torch.device("meta"):  # a network that other weights belong to takes no memory
+            shapes = {name: tuple(value.shape) for name, value in self._new().state_dict().items()}
         for name in sorted(shapes.keys() | state.keys()):
             if name not in shapes or name not in state or shapes[name] != state[name].shape:
                 raise ValueError(f"{name} is not of this network, or has another shape")
+        net = self._new()
         net.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
         self._net = net.eval()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from gymnasium import spaces
@@ -52,23 +52,23 @@ class Config(Base):
 
     algorithm: Algorithm = "ppo"
     """ppo, appo, impala: any actions; sac: continuous ones; dqn: one discrete choice."""
-    total_steps: int | None = Field(default=None, ge=1)
+    total_steps: int | None = Field(default=None, ge=1, le=10**12)
     """Environment steps to train for; null = 800,000 (dqn 300,000; sac 60,000)."""
-    n_envs: int | None = Field(default=None, ge=1)
+    n_envs: int | None = Field(default=None, ge=1, le=1_000_000)
     """Environments of all runners together; null = 64 (dqn 16; sac 8)."""
-    n_steps: int | None = Field(default=None, ge=1)
+    n_steps: int | None = Field(default=None, ge=1, le=1_000_000)
     """Steps of each environment between two updates; null = 128 (appo, impala 32; dqn, sac 1)."""
-    n_runners: int = Field(default=0, ge=0)
+    n_runners: int = Field(default=0, ge=0, le=10_000)
     """Processes that step the environments, each a share of them; 0 = this one."""
-    n_learners: int = Field(default=0, ge=0)
+    n_learners: int = Field(default=0, ge=0, le=10_000)
     """Processes that update the networks, each on a share of every batch; 0 = this one."""
-    learning_rate: float = Field(default=1e-3, gt=0.0)
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=100.0)
     """Step size at the start; it falls linearly to a tenth."""
     gamma: float = Field(default=0.98, gt=0.0, le=1.0)
     """Discount per step: 1 / (1 - gamma) steps are looked ahead; 1 where episodes end by themselves."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(default=(64, 64), max_length=16)
     """Units of the hidden layers, tanh (dqn, sac: ReLU); actor and critic share none."""
-    log_std_init: float = -1.0
+    log_std_init: float = Field(default=-1.0, ge=-20.0, le=10.0)
     """ppo, appo, impala: log standard deviation of a continuous action at the start; its range is [-1, 1]."""
     scale_rewards: bool = True
     """Whether rewards are divided by the standard deviation of returns under random actions."""

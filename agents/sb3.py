@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -62,33 +64,33 @@ class Config(Base):
     algorithm: Algorithm = "ppo"
     """ppo, a2c, recurrent_ppo: any actions; maskable_ppo: discrete ones, some of them forbidden; dqn, qr_dqn: one
     discrete choice; sac, td3, tqc: continuous actions."""
-    total_steps: int | None = Field(default=None, ge=1)
+    total_steps: int | None = Field(default=None, ge=1, le=10**12)
     """Environment steps to train for; null = 800,000 (recurrent_ppo 500,000; dqn, qr_dqn 300,000; sac, td3, tqc
     60,000)."""
-    n_envs: int | None = Field(default=None, ge=1)
+    n_envs: int | None = Field(default=None, ge=1, le=1_000_000)
     """Environments stepped as one batch; null = 64 (dqn, qr_dqn 16; sac, td3, tqc 8)."""
-    learning_rate: float | None = Field(default=None, gt=0.0)
+    learning_rate: float | None = Field(default=None, gt=0.0, le=100.0)
     """Step size at the start; it falls linearly to a tenth. null = 0.001."""
     gamma: float = Field(default=0.98, gt=0.0, le=1.0)
     """Discount per step: 1 / (1 - gamma) steps are looked ahead; 1 where episodes end by themselves."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(default=(64, 64), max_length=16)
     """Units of the hidden layers of actor and critic, tanh."""
     extractor: Literal["mlp", "cnn", "lstm"] = "mlp"
     """What reads the window of bars before the hidden layers; cnn and lstm need env.n_rows of 2 or more."""
-    lstm_units: int = Field(default=32, ge=1)
+    lstm_units: int = Field(default=32, ge=1, le=4096)
     """recurrent_ppo: units of the memory that lasts an episode."""
-    log_std_init: float = -1.0
+    log_std_init: float = Field(default=-1.0, ge=-20.0, le=10.0)
     """ppo, a2c, recurrent_ppo: log standard deviation of a continuous action at the start; its range is [-1, 1]."""
-    action_noise: float = Field(default=0.1, ge=0.0)
+    action_noise: float = Field(default=0.1, ge=0.0, le=1e6)
     """td3: standard deviation of the noise on actions in training, on their range of [-1, 1]; it has no other way to
     explore (0.1 in Fujimoto et al., 2018)."""
     scale_rewards: bool = True
     """Whether rewards are divided by the standard deviation of returns under random actions."""
-    evaluations: int = Field(default=0, ge=0)
+    evaluations: int = Field(default=0, ge=0, le=1_000_000)
     """Times that the tail of the training part is scored during training; the best policy is kept. 0 = never."""
-    patience: int = Field(default=0, ge=0)
+    patience: int = Field(default=0, ge=0, le=1_000_000)
     """Evaluations in a row that are no better than the best, after which training stops; 0 = never."""
-    clone_epochs: int = Field(default=0, ge=0)
+    clone_epochs: int = Field(default=0, ge=0, le=1_000_000)
     """ppo, a2c, maskable_ppo: passes over the training bars in which the actor first learns to do what hindsight would
     have done; 0 = begin untaught."""
     options: dict[str, Any] = Field(default={})
@@ -194,19 +196,32 @@ class Sb3:
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what `state` returned; raises ValueError where it is of another shape."""
-        from qframe_rl.sb3.weights import policy_weights
+        from qframe_rl.sb3.weights import check_shapes, policy_weights
 
-        made = self._class().policy_aliases[self._policy_name()]
+        weights = policy_weights(state)
+        if self._n_weights() > sum(value.numel() for value in weights.values()):  # before it takes memory
+            raise ValueError(f"hidden {self.config.hidden} wants more numbers than there are")
         with _own_randomness():
-            policy = made(
-                self.interface.observation_space, self.interface.action_space, lambda _: 0.0, **self._policy_options()
-            )
-        try:
-            policy.load_state_dict(policy_weights(state))
-        except RuntimeError as error:
-            raise ValueError(" ".join(str(error).split())) from None
+            policy = self._new_policy()
+        check_shapes(policy, weights)
+        policy.load_state_dict(weights)
         policy.set_training_mode(False)
         self._policy, self._state = policy, dict(state)
+
+    def _n_weights(self) -> int:
+        """Numbers that the hidden layers have at least, whatever the algorithm adds."""
+        c = self.config
+        seen = math.prod(self.interface.observation_space.shape or ()) if c.extractor == "mlp" else 1
+        memory = c.lstm_units * (4 * (seen + c.lstm_units)) if c.algorithm == "recurrent_ppo" else 0
+        sizes = (c.lstm_units if memory else seen, *c.hidden)
+        return memory + sum(n * m for n, m in pairwise(sizes))
+
+    def _new_policy(self) -> BasePolicy:
+        made = self._class().policy_aliases[self._policy_name()]
+        policy: BasePolicy = made(
+            self.interface.observation_space, self.interface.action_space, lambda _: 0.0, **self._policy_options()
+        )
+        return policy
 
     def _class(self) -> Any:
         import sb3_contrib

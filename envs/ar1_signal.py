@@ -24,11 +24,11 @@ class Config(ProblemConfig):
 
     phi: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Autocorrelation of the signal from step to step, in [0, 1); its standard deviation is 1."""
-    cost: float = Field(default=2.0, ge=0.0)
+    cost: float = Field(default=2.0, ge=0.0, le=1e6)
     """Cost of one unit of turnover, in expected returns at a signal of one, 0 or more."""
-    noise: float = Field(default=2.0, ge=0.0)
+    noise: float = Field(default=2.0, ge=0.0, le=1e6)
     """Standard deviation of a return around its expectation, where rewards are sampled, in the same unit."""
-    episode_steps: int = Field(default=200, ge=1)
+    episode_steps: int = Field(default=200, ge=1, le=10_000_000)
     """Steps after which an episode is cut off."""
 
 

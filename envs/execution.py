@@ -18,20 +18,20 @@ from qframe_rl.types import Bool, Float, Single
 class Config(ProblemConfig):
     """Constants of the model; the defaults are those of the paper (section 4) and of docs/solvable.md."""
 
-    shares: float = Field(default=1e6, gt=0.0)
+    shares: float = Field(default=1e6, gt=0.0, le=1e15)
     """Shares to sell, above 0."""
-    days: float = Field(default=5.0, gt=0.0)
+    days: float = Field(default=5.0, gt=0.0, le=1e6)
     """Days to the deadline, above 0."""
-    n_steps: int = Field(default=5, ge=1)
+    n_steps: int = Field(default=5, ge=1, le=10_000)
     """Trades, equally spaced; the last one sells what is left."""
-    volatility: float = Field(default=0.95, ge=0.0)
+    volatility: float = Field(default=0.95, ge=0.0, le=1e6)
     """Standard deviation of the price, quote currency per share and square root of a day."""
-    temporary: float = Field(default=2.5e-6, gt=0.0)
+    temporary: float = Field(default=2.5e-6, gt=0.0, le=1e6)
     """Temporary impact, quote currency per share for each share a day, above 0 (eta)."""
-    permanent: float = Field(default=2.5e-7, ge=0.0)
+    permanent: float = Field(default=2.5e-7, ge=0.0, le=1e6)
     """Permanent impact, quote currency per share for each share sold, 0 or more (gamma). It costs the same however the
     shares are sold, but what it gives back within a step lowers the temporary impact."""
-    aversion: float = Field(default=1e-6, ge=0.0)
+    aversion: float = Field(default=1e-6, ge=0.0, le=1e6)
     """Weight of the variance of the cost, per unit of quote currency, 0 or more (lambda)."""
 
     @property

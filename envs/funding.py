@@ -31,7 +31,7 @@ class Config(MarketConfig):
     """Fee on a liquidated perpetual, basis points of notional."""
     margin_earns: bool = False
     """Whether money that is locked as margin earns the cash rate as idle cash does; on most venues it does not."""
-    transfer_bars: int = Field(default=1, ge=0)
+    transfer_bars: int = Field(default=1, ge=0, le=1_000_000)
     """Bars until what a coin was sold for can serve as margin; a further sale makes all of it wait anew."""
     spot_fee_bps: float | None = Field(default=None, ge=0.0, lt=1000.0)
     """Taker fee on coins, basis points of notional; null = the instrument's own. ``taker_fee_bps`` overrules it."""

@@ -21,23 +21,23 @@ BOUND = 10.0
 class Config(ProblemConfig):
     """Constants of the paper's model for one asset and one signal; the defaults are those of docs/solvable.md."""
 
-    variance: float = Field(default=1.0, gt=0.0)
+    variance: float = Field(default=1.0, gt=0.0, le=1e6)
     """Variance of the asset's price change a step, above 0 (the paper's Sigma)."""
-    slope: float = Field(default=1.0, gt=0.0)
+    slope: float = Field(default=1.0, gt=0.0, le=1e6)
     """Expected price change of a step at a signal of one, above 0 (beta)."""
     decay: float = Field(default=0.1, gt=0.0, le=1.0)
     """Share of the signal that is gone after a step, in (0, 1] (phi)."""
-    deviation: float = Field(default=0.25, gt=0.0)
+    deviation: float = Field(default=0.25, gt=0.0, le=1e6)
     """Stationary standard deviation of the signal, above 0."""
-    aversion: float = Field(default=1.0, gt=0.0)
+    aversion: float = Field(default=1.0, gt=0.0, le=1e6)
     """Risk aversion, per unit of money, above 0 (gamma)."""
-    cost: float = Field(default=5.0, gt=0.0)
+    cost: float = Field(default=5.0, gt=0.0, le=1e6)
     """Cost of trading in units of the variance, above 0 (lambda): a trade of x costs cost x variance x x² / 2."""
     rho: float = Field(default=0.01, gt=0.0, lt=1.0)
     """Discount rate a step, in (0, 1)."""
-    max_position: float = Field(default=3.0, gt=0.0)
+    max_position: float = Field(default=3.0, gt=0.0, le=1e15)
     """Position that an action of ±1 means, in standard deviations of the costless optimum."""
-    episode_steps: int = Field(default=200, ge=1)
+    episode_steps: int = Field(default=200, ge=1, le=10_000_000)
     """Steps after which an episode is cut off."""
 
     @property

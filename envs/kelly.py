@@ -25,18 +25,18 @@ class Config(ProblemConfig):
     """coin: a bet that is won or lost; gbm: an asset that follows geometric Brownian motion."""
     p: float = Field(default=0.6, gt=0.0, lt=1.0)
     """coin: probability of winning, in (0, 1)."""
-    odds: float = Field(default=1.0, gt=0.0)
+    odds: float = Field(default=1.0, gt=0.0, le=1e6)
     """coin: gain per unit of stake, above 0; the stake is lost otherwise."""
-    mu: float = 0.4
+    mu: float = Field(default=0.4, ge=-1000.0, le=1000.0)
     """gbm: drift a year; the expected price grows with exp(mu t)."""
-    sigma: float = Field(default=0.8, gt=0.0)
+    sigma: float = Field(default=0.8, gt=0.0, le=1e6)
     """gbm: volatility a year, above 0."""
-    steps_per_year: float = Field(default=365.0, gt=0.0)
+    steps_per_year: float = Field(default=365.0, gt=0.0, le=1e6)
     """gbm: times a year that wealth is put back to the fraction chosen; growth is per year."""
-    max_fraction: float | None = Field(default=None, gt=0.0)
+    max_fraction: float | None = Field(default=None, gt=0.0, le=1e6)
     """Share of wealth that an action of 1 means, an action of -1 is none; null = 0.9 for coin, 1.5 for gbm. It must be
     so small that no return ruins."""
-    episode_steps: int = Field(default=100, ge=1)
+    episode_steps: int = Field(default=100, ge=1, le=10_000_000)
     """Bets in an episode."""
 
     @property

@@ -21,28 +21,28 @@ from qframe_rl.types import Bool, Float, Single
 class Config(ProblemConfig):
     """Constants of the model in steps of time; the defaults are those of docs/solvable.md."""
 
-    intensity: float = Field(default=140.0, gt=0.0)
+    intensity: float = Field(default=140.0, gt=0.0, le=1e6)
     """Market orders on each side per unit of time, above 0 (lambda)."""
-    decay: float = Field(default=1.5, gt=0.0)
+    decay: float = Field(default=1.5, gt=0.0, le=1e6)
     """How fast fills thin out with the distance of a quote, per unit of price, above 0 (kappa)."""
-    horizon: float = Field(default=1.0, gt=0.0)
+    horizon: float = Field(default=1.0, gt=0.0, le=1e6)
     """Length of an episode in units of time, above 0."""
-    n_steps: int = Field(default=200, ge=1)
+    n_steps: int = Field(default=200, ge=1, le=10_000)
     """Quotes are renewed so many times in an episode."""
-    running: float = Field(default=0.2, ge=0.0)
+    running: float = Field(default=0.2, ge=0.0, le=1e6)
     """Penalty on the square of the inventory per unit of time, 0 or more (phi)."""
-    terminal: float = Field(default=0.001, ge=0.0)
+    terminal: float = Field(default=0.001, ge=0.0, le=1e6)
     """Penalty on the square of the final inventory, 0 or more (alpha)."""
-    limit: int = Field(default=10, ge=1)
+    limit: int = Field(default=10, ge=1, le=1000)
     """Largest inventory, units; a side that would exceed it is not quoted."""
     fill_model: Literal["poisson", "linear"] = "poisson"
     """Probability of a fill in a step of length dt: poisson, 1 - exp(-rate dt), or linear, rate dt, as in the
     simulation of Avellaneda & Stoikov (2008), which earns more."""
-    nearest: float = -0.5
+    nearest: float = Field(default=-0.5, ge=-1e6, le=1e6)
     """Distance of a quote from the mid price that an action of -1 means."""
-    farthest: float = 2.5
+    farthest: float = Field(default=2.5, ge=-1e6, le=1e6)
     """Distance that an action of 1 means."""
-    volatility: float = Field(default=2.0, ge=0.0)
+    volatility: float = Field(default=2.0, ge=0.0, le=1e6)
     """Standard deviation of the mid price per square root of time, where rewards are sampled."""
 
     @property

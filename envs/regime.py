@@ -28,14 +28,14 @@ class Config(ProblemConfig):
     """Whether a policy sees the last return instead of the regime."""
     stay: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Probability that the regime stays for another step, in (0.5, 1)."""
-    drift: float | None = Field(default=None, gt=0.0)
+    drift: float | None = Field(default=None, gt=0.0, le=1e6)
     """Expected return in the up regime, above 0; null = 1, or 0.5 where the regime is hidden."""
-    noise: float = Field(default=1.0, gt=0.0)
+    noise: float = Field(default=1.0, gt=0.0, le=1e6)
     """Standard deviation of a return around its expectation, above 0. Where the regime is seen it matters to sampled
     rewards alone."""
-    cost: float | None = Field(default=None, ge=0.0)
+    cost: float | None = Field(default=None, ge=0.0, le=1e6)
     """Cost of one unit of turnover, in the unit of returns, 0 or more; null = 2, or 0.5 where the regime is hidden."""
-    episode_steps: int | None = Field(default=None, ge=1)
+    episode_steps: int | None = Field(default=None, ge=1, le=10_000_000)
     """Steps after which an episode is cut off; null = 100, or 200 where the regime is hidden."""
 
     @property

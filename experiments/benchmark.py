@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Parser, console, door
+from experiments.cli import BarScreen, Parser, console, door, within
 from qframe_rl.config import UserError, nearest
 
 if TYPE_CHECKING:
@@ -38,7 +38,13 @@ def parser() -> Parser:
         more,
     )
     made.add_argument("suites", nargs="*", metavar="SUITE", help="what to measure (default: all)")
-    made.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds in which all take turns (default: 5)")
+    made.add_argument(
+        "--repeats",
+        type=within(int, 1, 1e6),
+        default=5,
+        metavar="N",
+        help="rounds in which all take turns (default: 5)",
+    )
     made.add_argument(
         "--peers", type=Path, metavar="PYTHON",
         help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, which then take "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from qframe_rl.config import Base, Unavailable, UserError, build, nearest
+from qframe_rl.config import Base, Unavailable, UserError, build, nearest, shortened
 from qframe_rl.feeds.data import DataConfig
 
 if TYPE_CHECKING:
@@ -146,6 +147,22 @@ class Parser(argparse.ArgumentParser):
             )
 
 
+def within(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """Type of an option that is a number between two others, both included."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{shortened(text)} is not {what} from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
 def shown(default: object) -> str:
     """A default as it is written on the command line."""
     if isinstance(default, tuple):
@@ -205,8 +222,10 @@ def read_preset(preset: str) -> Tree:
         raise UserError(f"no preset {preset!r}{nearest(preset, known)}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"preset {path} is not TOML: {error}.") from None
+    except RecursionError:
+        raise UserError(f"preset {path}: tables or lists lie too deep in one another.") from None
 
 
 def _put(tree: Tree, keys: Sequence[str], value: Any) -> None:
@@ -215,6 +234,8 @@ def _put(tree: Tree, keys: Sequence[str], value: Any) -> None:
     for key in path:
         below = tree.get(key, {})
         tree[key] = below = {"name": below} if isinstance(below, str) else below
+        if not isinstance(below, dict):
+            raise UserError(f"{'.'.join(keys)}: {key!r} is {shortened(below)}, and nothing can be set in it.")
         tree = below
     there = tree.get(last)
     if isinstance(there, dict) and isinstance(value, str) and len(keys) == 1:
@@ -227,7 +248,7 @@ def _keys(text: str) -> list[str]:
     """Parts of a dotted key as in TOML: a name that has a dot itself stands in quotes."""
     try:
         below: Any = tomllib.loads(f"{text} = 0")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         raise UserError(f"--set: {text!r} is not a dotted key (such as agent.ppo.total_steps).") from None
     keys = []
     while isinstance(below, dict):
@@ -241,6 +262,8 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError):
+        raise UserError(f"--set: {shortened(text)} has too many digits, or lies too deep in brackets.") from None
 
 
 def locate_data(tree: Tree) -> None:

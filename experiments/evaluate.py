@@ -20,6 +20,7 @@ from experiments.cli import (
     locate_data,
     read_preset,
     settings,
+    within,
 )  # fmt: skip
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -84,7 +85,12 @@ def parser() -> Parser:
         metavar="NAMES",
         help="strategies that need no training to run beside (default: buy_and_hold,flat)",
     )
-    made.add_argument("--level", type=float, default=0.9, help="share of resamples inside the intervals (default: 0.9)")
+    made.add_argument(
+        "--level",
+        type=within(float, 1e-6, 1.0 - 1e-6),
+        default=0.9,
+        help="share of resamples inside the intervals (default: 0.9)",
+    )
     made.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder for journals and picture (default: runs/evaluate/CHECKPOINT)"
     )

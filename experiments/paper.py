@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from experiments.cli import Parser, called, checkpoint_place, console, data_settings, door, given_under, shipped
+from experiments.cli import Parser, called, checkpoint_place, console, data_settings, door, given_under, shipped, within
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -95,8 +95,9 @@ def _add_live(made: Parser) -> None:
         "decision is made; both prices are recorded (default: bar)",
     )
     made.add_argument(
-        "--latency-ms", type=float, default=100.0, metavar="MS", help="time before the book is looked at (default: 100)"
-    )
+        "--latency-ms", type=within(float, 0.0, 1e6), default=100.0, metavar="MS",
+        help="time before the book is looked at (default: 100)",
+    )  # fmt: skip
     made.add_argument(
         "--orders",
         choices=("paper", "testnet", "real"),

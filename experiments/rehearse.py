@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Parser, console, data_settings, door
+from experiments.cli import Parser, console, data_settings, door, within
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.rehearsal.config import RehearsalConfig, speed_of
@@ -85,9 +85,21 @@ def parser() -> Parser:
         help="shift the tape by whole days so that its start, or a moment within a day after it, is the present, and "
         "go on at 1x: for programs that trust their own clock (default: off)",
     )
-    add("--port", type=int, default=8765, metavar="PORT", help="port of plain HTTP; 0 = any free one (default: 8765)")
+    add(
+        "--port",
+        type=within(int, 0, 65535),
+        default=8765,
+        metavar="PORT",
+        help="port of plain HTTP; 0 = any free one (default: 8765)",
+    )
     add("--tls", action="store_true", help="serve over TLS as well, with a throw-away authority (default: off)")
-    add("--tls-port", type=int, default=8766, metavar="PORT", help="port of TLS; 0 = any free one (default: 8766)")
+    add(
+        "--tls-port",
+        type=within(int, 0, 65535),
+        default=8766,
+        metavar="PORT",
+        help="port of TLS; 0 = any free one (default: 8766)",
+    )
     add(
         "--ca",
         type=Path,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Interrupted, Parser, console, door
+from experiments.cli import BarScreen, Interrupted, Parser, console, door, within
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build, nearest
 
@@ -37,10 +37,18 @@ def parser() -> Parser:
         metavar="NAMES",
         help="agents of the catalogue, or their variants in the file of cases (default: those of ppo and sb3 that can)",
     )
-    made.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings of each agent (default: 1)")
-    made.add_argument("--seed", type=int, default=0, metavar="N", help="root of all seeds (default: 0)")
     made.add_argument(
-        "--episodes", type=int, default=2000, metavar="N", help="episodes that a policy is measured on (default: 2000)"
+        "--seeds", type=within(int, 1, 1000), default=1, metavar="N", help="trainings of each agent (default: 1)"
+    )
+    made.add_argument(
+        "--seed", type=within(int, 0, 2**63 - 1), default=0, metavar="N", help="root of all seeds (default: 0)"
+    )
+    made.add_argument(
+        "--episodes",
+        type=within(int, 1, 1e7),
+        default=2000,
+        metavar="N",
+        help="episodes that a policy is measured on (default: 2000)",
     )
     made.add_on()
     made.add_argument("--cases", type=Path, default=CASES, metavar="FILE", help="TOML of cases (default: the house's)")
@@ -97,7 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not TOML: {error}.") from None
 
 

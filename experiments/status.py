@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Parser, console, door
+from experiments.cli import Parser, console, door, within
 from qframe_rl.config import Unavailable, UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def parser() -> Parser:
     )
     made.add_argument("sessions", nargs="+", type=Path, metavar="FOLDER", help="folder of a session, or its journal.db")
     made.add_argument(
-        "--every", type=float, metavar="SECONDS", help="show again and again until Ctrl-C (default: once)"
+        "--every",
+        type=within(float, 0.1, 1e6),
+        metavar="SECONDS",
+        help="show again and again until Ctrl-C (default: once)",
     )
     return made
 

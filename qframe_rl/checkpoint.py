@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from qframe_rl.agent import State
 from qframe_rl.config import UserError, build, canonical
+from qframe_rl.instruments import instrument_of
 from qframe_rl.manifest import Manifest, check_names
 from qframe_rl.types import Instrument, timeframe_name
 
@@ -158,7 +159,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if sealed != _digest(text, _weights_digest(state)):
         raise UserError(f"{folder} is corrupt: its content does not match its SHA-256; take it from its source again.")
     build(Manifest, manifest, str(path))
-    instruments = tuple(Instrument(**i) for i in manifest.pop("instruments"))
+    instruments = tuple(instrument_of(i, str(path)) for i in manifest.pop("instruments"))
     manifest["columns"] = tuple(manifest["columns"])
     return Checkpoint(**manifest, instruments=instruments, state=state)
 

@@ -10,16 +10,31 @@ from typing import Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
-_QUOTED = 200
-"""Most characters of a wrong value that a sentence quotes."""
+_QUOTED, _SAID = 200, 1500
+"""Most characters of a wrong value that a sentence quotes, and of a sentence."""
+
+
+def one_line(text: str) -> str:
+    """Text of a message, whatever it quotes: without line breaks and control characters, a long one without its middle.
+
+    What is quoted comes from files that anybody may have written.
+    """
+    plain = "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+    return plain if len(plain) <= _SAID else f"{plain[: _SAID // 2]} ... {plain[-_SAID // 3 :]}"
 
 
 class UserError(ValueError):
     """A mistake that the user can mend: its text is one sentence that names the place and the mend."""
 
+    def __init__(self, text: str):
+        super().__init__(one_line(text))
+
 
 class Unavailable(RuntimeError):
     """Something outside failed for longer than patience lasts; its text is one sentence."""
+
+    def __init__(self, text: str):
+        super().__init__(one_line(text))
 
 
 class Base(BaseModel):
@@ -34,6 +49,12 @@ class Base(BaseModel):
         if isinstance(value, str) and get_origin(annotation) is tuple:
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+
+class Strict(Base):
+    """A record that a machine wrote: no ``"3"`` stands for 3."""
+
+    model_config = ConfigDict(strict=True)
 
 
 B = TypeVar("B", bound=Base)
@@ -143,8 +164,12 @@ def build(model: type[B], values: Mapping[str, Any], where: str) -> B:
     UserError
         On the first unknown key, wrong type or value out of range, naming ``where`` and the field.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}: a table of keys and values is needed (got {shortened(values)}).")
     try:
         return model.model_validate(dict(values))
+    except RecursionError:
+        raise UserError(f"{where}: tables or lists lie too deep in one another.") from None
     except ValidationError as error:
         raise UserError(_sentence(error, model, where)) from None
 

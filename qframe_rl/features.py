@@ -17,10 +17,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.config import UserError, nearest
+from qframe_rl.config import UserError, nearest, shortened
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.types import CLOSE, DAY, HIGH, LOW, VOLUME, WEEK, Float, Int
 
+N_BARS = 1_000_000
+"""Most bars that a feature counts in."""
 D = TypeVar("D", bound=np.generic)
 R = TypeVar("R")
 Kernel = Callable[[Float, Int, int, int, Float, Float], None]
@@ -300,10 +302,12 @@ def _feature(spec: str, columns: tuple[str, ...]) -> Feature:
     if name not in _KINDS:
         raise UserError(f"unknown feature {spec!r}{nearest(name, [*_KINDS, *_CYCLES, 'column', 'columns'])}")
     kind = _KINDS[name]
-    if len(arguments) != len(kind.minimum) or not all(a.isdigit() for a in arguments):
+    if len(arguments) != len(kind.minimum) or not all(a.isascii() and a.isdigit() for a in arguments):
         raise UserError(
             f"feature {spec!r} needs {len(kind.minimum)} whole number(s) after its name, such as {name}:24."
         )
+    if any(len(a.lstrip("0")) > len(str(N_BARS)) or int(a) > N_BARS for a in arguments):
+        raise UserError(f"feature {shortened(spec)}: no number may be above {N_BARS:,}.")
     values = [int(a) for a in arguments]
     if any(v < least for v, least in zip(values, kind.minimum, strict=True)):
         raise UserError(f"feature {spec!r}: the least numbers are {kind.minimum}.")

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from pydantic import Field
 
 from qframe_rl.agent import View
 from qframe_rl.config import Base, UserError, build, nearest
@@ -28,6 +29,10 @@ from qframe_rl.types import CLOSE, Bool, Float, History, Int, Orders, Segments, 
 
 BOUND = 10.0
 """Every number that a policy sees lies in [-BOUND, BOUND]."""
+N_NUMBERS = 4_000_000
+"""Most numbers of an observation."""
+Share = Annotated[float, Field(ge=-1000.0, le=1000.0)]
+"""Share of equity."""
 Parts = Sequence[tuple[History, Segments]]
 """Histories, and the rows of each that may be looked at."""
 _FIRST = np.zeros(1, dtype=np.int64)
@@ -90,6 +95,11 @@ class Observer:
         self.lookback = max(feature.lookback for feature in self.features)
         self.window = self.lookback + n_rows - 1
         self.n_numbers = n_rows * n_instruments * len(self.features) + 2 * n_instruments
+        if self.n_numbers > N_NUMBERS:
+            raise UserError(
+                f"an observation of {n_rows:,} bars, {n_instruments:,} instruments, {len(self.features):,} features "
+                f"has {self.n_numbers:,} numbers, more than {N_NUMBERS:,}; lower n_rows or drop features."
+            )
         self.space = spaces.Box(-BOUND, BOUND, (self.n_numbers,), np.float32)
 
     def raw(self, bars: Float, times: Int, first: int = 0) -> Float:
@@ -169,40 +179,40 @@ class Scheme(Protocol):
 class LevelsConfig(Base):
     """One of a few exposures for each instrument."""
 
-    levels: tuple[float, ...] = (0.0, 1.0)
+    levels: tuple[Share, ...] = Field(default=(0.0, 1.0), min_length=1, max_length=1000)
     """Exposures to choose from, shares of equity."""
-    band: float = 0.05
+    band: float = Field(default=0.05, ge=0.0, le=1000.0)
     """No order while exposure is within this of the target: drift alone does not trade."""
 
 
 class ExposureConfig(Base):
     """Any exposure between two bounds for each instrument."""
 
-    low: float = 0.0
+    low: Share = 0.0
     """Smallest exposure, share of equity."""
-    high: float = 1.0
+    high: Share = 1.0
     """Largest exposure, share of equity."""
-    band: float = 0.02
+    band: float = Field(default=0.02, ge=0.0, le=1000.0)
     """No order while exposure is within this of the target."""
 
 
 class WeightsConfig(Base):
     """A share of equity for each instrument and for cash."""
 
-    band: float = 0.0
+    band: float = Field(default=0.0, ge=0.0, le=1000.0)
     """No order while exposure is within this of the target."""
 
 
 class LimitConfig(Base):
     """An exposure for each instrument, and how far from the mark to wait for it."""
 
-    low: float = 0.0
+    low: Share = 0.0
     """Smallest exposure, share of equity."""
-    high: float = 1.0
+    high: Share = 1.0
     """Largest exposure, share of equity."""
-    max_offset: float = 0.01
+    max_offset: float = Field(default=0.01, ge=0.0, lt=1.0)
     """Farthest limit price from the mark, fraction of it; an offset of 0 or less is a market order."""
-    band: float = 0.02
+    band: float = Field(default=0.02, ge=0.0, le=1000.0)
     """No order while exposure is within this of the target."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
+from qframe_rl.feeds import parquet
 from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, Int, Orders, Record
 
 P = ParamSpec("P")
@@ -222,13 +223,12 @@ def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) ->
     Raises
     ------
     UserError
-        If the file does not hold these instruments.
+        If the file cannot be read, does not hold these instruments, or holds anything but numbers.
     """
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(path)
+    table = parquet.table(path)
     names = [*(f"order {name}" for name in Orders._fields), *(f"fill {name}" for name in PER_INSTRUMENT)]
     wanted = [f"{i.symbol} {name}" for i in instruments for name in ("position", "mark", *names)]
+    wanted += ["time", "cash", "absorbed"]
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
         raise UserError(f"{path} is not the journal of these instruments: it has no column {missing[0]!r}.")
@@ -237,15 +237,18 @@ def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) ->
         # Files of before there were cash rates lack their columns.
         if name in ("interest", "cash_rate") and name not in table.column_names:
             return np.zeros(table.num_rows)
-        return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
+        return parquet.numbers(table.column(name), name, path)
 
     def panel(name: str) -> Float:
         return np.stack([column(f"{i.symbol} {name}") for i in instruments], axis=1)
 
-    time = table.column("time").to_numpy().astype("datetime64[ns]").astype(np.int64)
+    time = parquet.stamps(table.column("time"), path, "time")
     per = np.stack([panel(f"fill {name}") for name in PER_INSTRUMENT], axis=-1)
     fills = Fills.of(per, column("absorbed"), column("interest"))
     orders = Orders(*(panel(f"order {name}") for name in Orders._fields))
     account = Account(column("cash"), panel("position"), panel("mark"))
-    skipped = int((table.schema.metadata or {}).get(_SKIPPED.encode(), 0))
+    try:
+        skipped = int((table.schema.metadata or {}).get(_SKIPPED.encode(), 0))
+    except ValueError:
+        raise UserError(f"{path}: its note {_SKIPPED!r} is not a number; run it again.") from None
     return Record(instruments, bar_ns, time, account, orders, fills, column("cash_rate"), "", skipped)

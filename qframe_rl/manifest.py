@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from qframe_rl.config import Base, UserError
+from qframe_rl.config import Strict, UserError
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.instruments import Stated
 from qframe_rl.risk.limits import Limits
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -18,31 +19,11 @@ _FEATURES = "env.params.features"
 """The one parameter whose texts are looked up in a closed list alone; a column's name in it may have a dot."""
 
 
-class Strict(Base):
-    """A record that a machine wrote: no ``"3"`` stands for 3."""
-
-    model_config = ConfigDict(strict=True)
-
-
 class Named(Strict):
     """A thing of a catalogue; its parameters are checked by its own ``Config``."""
 
     name: Text
-    params: Params = Field(default={})
-
-
-class Rules(Strict):
-    """An instrument as a file states it."""
-
-    symbol: Text
-    kind: Literal["spot", "perpetual"] = "spot"
-    lot: float = Field(default=0.0, ge=0.0, le=1e12)
-    tick: float = Field(default=0.0, ge=0.0, le=1e12)
-    min_amount: float = Field(default=0.0, ge=0.0, le=1e12)
-    min_notional: float = Field(default=0.0, ge=0.0, le=1e12)
-    maker_fee: float = Field(default=0.0, gt=-0.01, lt=0.1)
-    taker_fee: float = Field(default=0.0, ge=0.0, lt=0.1)
-    maintenance: float = Field(default=0.0, ge=0.0, lt=1.0)
+    params: Params
 
 
 class Face(Strict):
@@ -108,7 +89,7 @@ class Provenance(Strict):
     fingerprint: str = Field(pattern="^[0-9a-f]{1,64}$")
     data: Bars
     load: DataConfig
-    trained: DataConfig | None = None
+    trained: DataConfig = DataConfig()
     risk: Limits = Limits()
     periods: dict[str, list[Annotated[list[Text], Field(min_length=2, max_length=2)]]]
     promotion: Promotion = Promotion()
@@ -122,7 +103,7 @@ class Manifest(Strict):
     agent: Named
     env: Named
     seed: int = Field(ge=0, lt=2**64)
-    instruments: list[Rules] = Field(min_length=1, max_length=N_INSTRUMENTS)
+    instruments: list[Stated] = Field(min_length=1, max_length=N_INSTRUMENTS)
     columns: list[Text] = Field(max_length=1000)
     bar_ns: int = Field(ge=1_000_000_000, le=366 * 86_400 * 1_000_000_000)
     interface: Face

@@ -31,6 +31,8 @@ OHLCV = ("open", "high", "low", "close", "volume")
 SECOND = 1_000_000_000
 MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND, 604_800 * SECOND
 YEAR = 365 * DAY
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""Years of times that anybody states; int64 nanoseconds end in 2262."""
 RELISTED = "#"
 """Between a symbol and its number, where an exchange listed several instruments under one ticker: ``LUNA/USDT#2``."""
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
@@ -405,12 +407,14 @@ def parse_time(text: str) -> int:
     Raises
     ------
     UserError
-        If it is not ISO 8601.
+        If it is not ISO 8601, or not between 1970 and 2200.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UserError(f"time {text!r} is not ISO 8601 (such as 2024-01-31 or 2024-01-31T08:00).") from None
+    if not FIRST_YEAR <= moment.year < LAST_YEAR:
+        raise UserError(f"time {text!r} is not between {FIRST_YEAR} and {LAST_YEAR}.")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return round(moment.timestamp()) * SECOND

@@ -149,15 +149,24 @@ def load(net: torch.nn.Module, state: Mapping[str, NDArray[Any]]) -> None:
     ValueError
         If a name is missing or a shape differs.
     """
-    for name, value in net.state_dict().items():
-        if name not in state or state[name].shape != tuple(value.shape):
-            raise ValueError(f"weight {name!r} is missing or not of shape {tuple(value.shape)}")
+    _check_shapes(net, state)
     net.load_state_dict({name: torch.from_numpy(np.array(state[name])) for name in net.state_dict()})
 
 
+def _check_shapes(net: torch.nn.Module, state: Mapping[str, NDArray[Any]]) -> None:
+    for name, value in net.state_dict().items():
+        if name not in state or state[name].shape != tuple(value.shape):
+            raise ValueError(f"weight {name!r} is missing or not of shape {tuple(value.shape)}")
+
+
 def restored(make: Callable[[], torch.nn.Module], state: Mapping[str, NDArray[Any]]) -> Any:
-    """Make a network and write weights into it, without touching anybody's random numbers; raises as `load` does."""
+    """Make a network and write weights into it, without touching anybody's random numbers; raises as `load` does.
+
+    A network that other weights than these belong to takes no memory: its shapes are looked at first.
+    """
     with own_randomness(0):
+        with torch.device("meta"):
+            _check_shapes(make(), state)
         net = make()
     load(net, state)
     return net.eval()

@@ -91,9 +91,9 @@ class Holdout(Base):
     """Start of the test period, ISO 8601 UTC."""
     test_to: str | None = None
     """End of the test period, ISO 8601 UTC; null = the end of the data."""
-    gap: int = Field(default=24, ge=0)
+    gap: int = Field(default=24, ge=0, le=10**9)
     """Bars purged from the end of train and of validation, whose labels reach into the part that follows."""
-    embargo: int = Field(default=0, ge=0)
+    embargo: int = Field(default=0, ge=0, le=10**9)
     """Further bars dropped from the start of validation and of test, whose features reach back."""
 
     @model_validator(mode="after")
@@ -147,20 +147,20 @@ class WalkForward(Base):
     than ``test`` is left over at the end.
     """
 
-    n_folds: int | None = Field(default=None, ge=1)
+    n_folds: int | None = Field(default=None, ge=1, le=100_000)
     """Number of equal test blocks, the first training part being about as long as one; null = 5, or, with train and
     test, as many as fit."""
-    train: int | None = Field(default=None, ge=1)
+    train: int | None = Field(default=None, ge=1, le=10**9)
     """Bars of the first training part, its validation included; needs test."""
-    validation: int | None = Field(default=None, ge=0)
+    validation: int | None = Field(default=None, ge=0, le=10**9)
     """Bars at the end of each training part that are its validation; 0 = none, null = a fifth of the part."""
-    test: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=1, le=10**9)
     """Bars of a test block; needs train."""
     anchored: bool = True
     """Whether each training part starts at the first bar; else all are as long as the first and roll along."""
-    gap: int = Field(default=24, ge=0)
+    gap: int = Field(default=24, ge=0, le=10**9)
     """Bars purged between train, validation and test, at the end of the earlier part."""
-    embargo: int = Field(default=0, ge=0)
+    embargo: int = Field(default=0, ge=0, le=10**9)
     """Further bars dropped from the start of each validation and test block."""
 
     @model_validator(mode="after")
@@ -215,11 +215,11 @@ class PurgedKFold(Base):
     a bar with the label of any test bar, on either side; then ``embargo`` bars more after each test block.
     """
 
-    n_folds: int = Field(default=5, ge=2)
+    n_folds: int = Field(default=5, ge=2, le=100_000)
     """Number of blocks, of equal length up to one bar."""
-    horizon: int = Field(default=24, ge=0)
+    horizon: int = Field(default=24, ge=0, le=10**9)
     """Bars that a label reaches past its own bar."""
-    embargo: int = Field(default=24, ge=0)
+    embargo: int = Field(default=24, ge=0, le=10**9)
     """Bars dropped from train after each test block, once its labels have ended."""
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of each fold's training bars, its last ones, to choose on; 0 = none."""
@@ -243,13 +243,13 @@ class Cpcv(Base):
     from them: C(N, k) k / N. Purging and embargo are those of `PurgedKFold`.
     """
 
-    n_groups: int = Field(default=6, ge=2)
+    n_groups: int = Field(default=6, ge=2, le=100_000)
     """Number N of blocks, of equal length up to one bar."""
-    n_test: int = Field(default=2, ge=1)
+    n_test: int = Field(default=2, ge=1, le=100_000)
     """Number k of blocks that each split tests."""
-    horizon: int = Field(default=24, ge=0)
+    horizon: int = Field(default=24, ge=0, le=10**9)
     """Bars that a label reaches past its own bar."""
-    embargo: int = Field(default=24, ge=0)
+    embargo: int = Field(default=24, ge=0, le=10**9)
     """Bars dropped from train after each test block, once its labels have ended."""
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of each split's training bars, its last ones, to choose on; 0 = none."""

@@ -39,9 +39,9 @@ class DataConfig(Base):
     risk_free: str = "0"
     """Annual rate that idle cash earns, actual/365: a number such as 0.03; a FILE in the data folder, such as
     rates/bills.csv, with the columns timestamp (of publication) and rate; or synthetic, a made-up series that ships."""
-    bars: int = Field(default=30_000, ge=100)
+    bars: int = Field(default=30_000, ge=100, le=100_000_000)
     """Number of bars of a synthetic market."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     """Seed of a synthetic market."""
 
     @field_validator("risk_free", mode="before")

@@ -15,7 +15,20 @@ from qframe_rl.feeds import parquet
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.listing import Listing, base_exchange, listing
 from qframe_rl.feeds.presets import preset
-from qframe_rl.types import OHLCV, SECOND, Bool, Float, History, Int, Source, iso, timeframe_name, timeframe_ns
+from qframe_rl.types import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    OHLCV,
+    SECOND,
+    Bool,
+    Float,
+    History,
+    Int,
+    Source,
+    iso,
+    timeframe_name,
+    timeframe_ns,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import pyarrow
@@ -23,7 +36,8 @@ if TYPE_CHECKING:
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".txt", ".gz")
 # Epoch numbers tell their unit by their size: each unit's range begins where the finer one would mean 1973.
 _EPOCHS = ((1e8, SECOND), (1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
-_EPOCH_END = 1e20
+_EPOCH_END = 7_258_118_400 * SECOND
+"""The year 2200, ns."""
 
 
 def load_file(
@@ -105,8 +119,12 @@ def _csv(path: Path) -> pyarrow.Table:
     from pyarrow import csv
 
     try:
-        return csv.read_csv(path)
-    except (pyarrow.ArrowInvalid, UnicodeDecodeError, OSError) as error:
+        table = csv.read_csv(path)
+        # Names are decoded when they are looked at.
+        if not table.column_names:
+            raise UserError(f"{path}: the file has no columns.")
+        return table
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not a readable CSV file ({parquet.reason(error)}).") from None
 
 
@@ -182,7 +200,7 @@ def _epochs(values: Float, column: Any, path: Path) -> Int:
     if len(values) == 0:
         return np.empty(0, dtype=np.int64)
     units = [unit for start, unit in _EPOCHS if (values >= start).all()]
-    if not units or not (values < _EPOCH_END).all():
+    if not units or not (values * units[-1] < _EPOCH_END).all():
         row = int(np.argmin(values)) if not units else int(np.argmax(values))
         raise UserError(f"{path}: timestamp {values[row]:g} in row {row + 1} is not an epoch time in s, ms, us or ns.")
     unit = units[-1]
@@ -199,6 +217,8 @@ def _moment(text: str, row: int, path: Path) -> int:
         raise UserError(
             f"{path}: timestamp {text!r} in row {row + 1} is neither ISO 8601 nor an epoch number."
         ) from None
+    if not FIRST_YEAR <= moment.year < LAST_YEAR:
+        raise UserError(f"{path}: timestamp {text!r} in row {row + 1} is not between {FIRST_YEAR} and {LAST_YEAR}.")
     moment = moment.replace(tzinfo=moment.tzinfo or UTC)
     return int(moment.timestamp()) * SECOND + moment.microsecond * 1_000
 

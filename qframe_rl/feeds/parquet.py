@@ -57,7 +57,7 @@ def table(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table:
     Raises
     ------
     UserError
-        If there is none, it is not Parquet, or lacks one of ``columns``.
+        If there is none, it is not Parquet, lacks one of ``columns``, or has one twice.
     """
     import pyarrow
     from pyarrow import parquet
@@ -67,11 +67,13 @@ def table(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table:
     try:
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            for column in columns or ():
+            for column in names if columns is None else columns:
+                if names.count(column) > 1:
+                    raise UserError(f"{path}: two columns are named {column!r}; rename one.")
                 if column not in names:
                     raise UserError(f"{path}: no column {column!r}; it has {', '.join(names) or 'none'}.")
             return file.read(columns=None if columns is None else list(columns))
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({reason(error)}).") from None
 
 
@@ -111,7 +113,7 @@ def stamps(column: Any, path: Path, name: str = "timestamp") -> Int:
     Raises
     ------
     UserError
-        If it holds anything else, or a missing value.
+        If it holds anything else, a missing value, or a time beyond the years that nanoseconds can count.
     """
     import pyarrow
 
@@ -119,7 +121,10 @@ def stamps(column: Any, path: Path, name: str = "timestamp") -> Int:
         raise UserError(f"{path}: column {name!r} holds {column.type}, not timestamps.")
     if column.null_count:
         raise UserError(f"{path}: column {name!r} has a missing value.")
-    whole = column.cast(pyarrow.timestamp("ns", column.type.tz)).cast(pyarrow.int64())
+    try:
+        whole = column.cast(pyarrow.timestamp("ns", column.type.tz)).cast(pyarrow.int64())
+    except pyarrow.ArrowInvalid as error:
+        raise UserError(f"{path}: column {name!r} has a time that is too far away ({reason(error)}).") from None
     return np.array(whole.to_numpy(), dtype=np.int64)
 
 

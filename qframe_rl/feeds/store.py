@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from qframe_rl.config import UserError, nearest
+from qframe_rl.config import UserError, nearest, shortened
 from qframe_rl.exchanges import counts_coins
 from qframe_rl.feeds import parquet
 from qframe_rl.feeds.check import checked
@@ -25,6 +25,7 @@ from qframe_rl.feeds.listing import Listing, base_exchange, listings
 from qframe_rl.feeds.panel import Leg, panel, settled
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
 from qframe_rl.feeds.presets import preset
+from qframe_rl.instruments import instrument_of
 from qframe_rl.types import CLOSE, DAY, History, Instrument, Int, Source, iso, timeframe_name, timeframe_ns
 
 Environment = Literal["production", "testnet", "unknown"]
@@ -140,11 +141,13 @@ def stored_instruments(root: Path, folder: str) -> tuple[dict[str, Instrument], 
         stated = json.loads(path.read_text(encoding="utf-8"))
         known = {field.name for field in fields(Instrument)}
         rules = {
-            symbol: Instrument(**{key: value for key, value in entry.items() if key in known})
+            symbol: instrument_of({key: value for key, value in entry.items() if key in known}, str(path))
             for symbol, entry in stated["instruments"].items()
         }
         environment: Environment = stated["environment"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if environment not in get_args(Environment):
+            raise ValueError(f"its environment is {shortened(environment)}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: damaged ({error}); delete it and download again.") from None
     if stated.get("volume") != "base" and not counts_coins(*base_exchange(folder)):
         raise UserError(

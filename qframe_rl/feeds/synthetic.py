@@ -30,11 +30,11 @@ class Ar1Config(Base):
 
     phi: float = Field(default=0.95, ge=0.0, lt=1.0)
     """Autocorrelation of the signal from bar to bar."""
-    edge_bps: float = Field(default=10.0, gt=0.0)
+    edge_bps: float = Field(default=10.0, gt=0.0, le=1e9)
     """Expected log return of the next bar at a signal of one, basis points."""
-    noise_bps: float = Field(default=20.0, gt=0.0)
+    noise_bps: float = Field(default=20.0, gt=0.0, le=1e9)
     """Standard deviation of the unpredictable part of a bar's log return, basis points."""
-    taker_fee_bps: float = Field(default=9.0, ge=0.0)
+    taker_fee_bps: float = Field(default=9.0, ge=0.0, le=1e9)
     """Fee on notional, basis points; with a half-spread of 1 the cost of one unit of turnover is 10 bp."""
 
 
@@ -43,16 +43,16 @@ class GbmConfig(Base):
 
     drift: float = 0.0
     """Expected log return a year."""
-    volatility: float = Field(default=0.8, gt=0.0)
+    volatility: float = Field(default=0.8, gt=0.0, le=1e6)
     """Standard deviation of the log return a year."""
 
 
 class OuConfig(Base):
     """``ou``: the log price is pulled back to a constant (Ornstein-Uhlenbeck); mean reversion pays."""
 
-    half_life_bars: float = Field(default=24.0, gt=0.0)
+    half_life_bars: float = Field(default=24.0, gt=0.0, le=1e6)
     """Bars in which half of a deviation is gone."""
-    deviation: float = Field(default=0.02, gt=0.0)
+    deviation: float = Field(default=0.02, gt=0.0, le=1e6)
     """Stationary standard deviation of the log price."""
 
 
@@ -67,13 +67,13 @@ class RegimesConfig(Base):
     """Number of perpetuals; they share the regime, and their shocks are correlated."""
     correlation: float = Field(default=0.6, ge=0.0, lt=1.0)
     """Correlation of the instruments' shocks."""
-    volatility: float = Field(default=0.6, gt=0.0)
+    volatility: float = Field(default=0.6, gt=0.0, le=1e6)
     """Standard deviation of the log return a year in the calm regime."""
     stay: float = Field(default=0.998, gt=0.0, lt=1.0)
     """Probability of staying in a regime for another bar."""
-    jumps_per_year: float = Field(default=12.0, ge=0.0)
+    jumps_per_year: float = Field(default=12.0, ge=0.0, le=1e6)
     """Expected number of jumps."""
-    jump_size: float = Field(default=0.06, ge=0.0)
+    jump_size: float = Field(default=0.06, ge=0.0, le=1e6)
     """Standard deviation of a jump's log return."""
 
 
@@ -84,7 +84,7 @@ class CorrelatedConfig(Base):
     """Number of coins."""
     correlation: float = Field(default=0.5, ge=0.0, lt=1.0)
     """Correlation of their log returns."""
-    volatility: float = Field(default=0.8, gt=0.0)
+    volatility: float = Field(default=0.8, gt=0.0, le=1e6)
     """Standard deviation of each log return a year."""
     drift: float = 0.2
     """Expected log return of each a year."""
@@ -101,13 +101,13 @@ class CarryConfig(Base):
     """Number of coins, each with its perpetual behind it."""
     correlation: float = Field(default=0.6, ge=0.0, lt=1.0)
     """Correlation of the coins' log returns."""
-    volatility: float = Field(default=0.6, gt=0.0)
+    volatility: float = Field(default=0.6, gt=0.0, le=1e6)
     """Standard deviation of each coin's log return a year."""
     premium_bps: float = 2.0
     """Mean premium of a perpetual over its coin, basis points."""
-    deviation_bps: float = Field(default=7.0, gt=0.0)
+    deviation_bps: float = Field(default=7.0, gt=0.0, le=1e9)
     """Stationary standard deviation of the premium, basis points."""
-    half_life_bars: float = Field(default=72.0, gt=0.0)
+    half_life_bars: float = Field(default=72.0, gt=0.0, le=1e6)
     """Bars in which half of a premium's deviation is gone."""
 
 

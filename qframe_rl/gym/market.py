@@ -45,18 +45,18 @@ FEATURES = (
 class MarketConfig(Base):
     """What every market has."""
 
-    features: tuple[str, ...] = FEATURES
+    features: tuple[str, ...] = Field(default=FEATURES, max_length=1000)
     """Features that a policy sees of each instrument; `qframe_rl.features.known` lists them."""
-    n_rows: int = Field(default=1, ge=1)
+    n_rows: int = Field(default=1, ge=1, le=10_000)
     """Bars whose features are shown at once. The features look back by themselves, so one is enough for a policy
     without memory."""
     actions: Ref = Ref(name="levels")
     """Action scheme: levels, exposure, weights or limit, with its parameters."""
     reward: Ref = Ref(name="log_growth")
     """Reward: log_growth, differential_sharpe or drawdown, with its parameters."""
-    episode_bars: int | None = Field(default=720, ge=1)
+    episode_bars: int | None = Field(default=720, ge=1, le=1_000_000)
     """Length of a training episode in bars, begun at a random bar; null = the whole training period."""
-    cash: float | None = Field(default=None, gt=0.0)
+    cash: float | None = Field(default=None, gt=0.0, le=1e15)
     """Quote currency at the start; null = by currency: 10,000 dollars or euros, 1 BTC, 10 ETH, 100 BNB."""
     taker_fee_bps: float | None = Field(default=None, ge=0.0, lt=1000.0)
     """Fee on orders that take, basis points of notional; null = the instrument's own."""

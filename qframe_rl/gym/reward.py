@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from qframe_rl.config import Base, Ref, UserError, build, nearest
 from qframe_rl.jit import compiled, inlined
@@ -34,23 +35,23 @@ class Reward(NamedTuple):
 class LogGrowthConfig(Base):
     """Log growth of equity per bar; its sum over an episode is the log of final over initial equity."""
 
-    scale: float = 100.0
+    scale: float = Field(default=100.0, gt=0.0, le=1e9)
     """Multiplier: 100 = in percent, so that a bar's reward is of order one."""
 
 
 class DifferentialSharpeConfig(Base):
     """Differential Sharpe ratio (Moody & Saffell, 2001, eq. 8)."""
 
-    eta: float = 0.01
+    eta: float = Field(default=0.01, gt=0.0, lt=1.0)
     """Weight of the newest return in the moving moments, in (0, 1). The reward is 0 for the first 1 / eta bars."""
 
 
 class DrawdownConfig(Base):
     """Log growth, less a penalty on every further fall below the peak of equity."""
 
-    penalty: float = 1.0
+    penalty: float = Field(default=1.0, ge=0.0, le=1e6)
     """Weight of the increase in drawdown."""
-    scale: float = 100.0
+    scale: float = Field(default=100.0, gt=0.0, le=1e9)
     """Multiplier of the whole."""
 
 

@@ -147,7 +147,7 @@ def _read(path: Path) -> tuple[Fault, ...]:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not TOML: {error}.") from None
     tables = tree.get("fault")
     if not isinstance(tables, list) or set(tree) != {"fault"}:

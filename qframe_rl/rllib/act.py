@@ -55,7 +55,8 @@ class Actor:
     def __init__(self, algorithm: Algorithm, n_inputs: int, space: spaces.Space[Any], hidden: tuple[int, ...]):
         self.algorithm, self.space = algorithm, space
         sizes = [n_inputs, *hidden, n_outputs(algorithm, space)]
-        self.layers = [nn.Linear(*pair) for pair in pairwise(sizes)]
+        self.sizes = list(pairwise(sizes))
+        self.layers: list[nn.Linear] = []
         self.bend = torch.tanh if ACTIVATION[algorithm] == "tanh" else torch.relu
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -89,12 +90,15 @@ class Actor:
             If a layer is missing, or has another shape.
         """
         names = self._names(state)
+        for (n, m), name in zip(self.sizes, names, strict=True):  # before a layer takes memory
+            for kind, shape in (("weight", (m, n)), ("bias", (m,))):
+                value = state.get(f"{name}.{kind}")
+                if value is None or value.shape != shape:
+                    raise ValueError(f"{name}.{kind} is not of this network, or has another shape")
+        self.layers = [nn.Linear(*pair) for pair in self.sizes]
         for layer, name in zip(self.layers, names, strict=True):
             for kind, into in (("weight", layer.weight), ("bias", layer.bias)):
-                value = state.get(f"{name}.{kind}")
-                if value is None or value.shape != tuple(into.shape):
-                    raise ValueError(f"{name}.{kind} is not of this network, or has another shape")
-                into.data.copy_(torch.from_numpy(np.array(value)))
+                into.data.copy_(torch.from_numpy(np.array(state[f"{name}.{kind}"])))
 
     def _names(self, state: Mapping[str, NDArray[Any]]) -> list[str]:
         """Names of the layers in their order; torch counts activations too."""
@@ -103,8 +107,8 @@ class Actor:
                                 if name.startswith(f"{prefix}.") and name.endswith(".weight"))
                  for prefix in (body, head)}  # fmt: skip
         names = [f"{prefix}.{k}" for prefix in (body, head) for k in found[prefix]]
-        if len(names) != len(self.layers):
-            raise ValueError(f"the arrays have {len(names)} layers under {body} and {head}, not {len(self.layers)}")
+        if len(names) != len(self.sizes):
+            raise ValueError(f"the arrays have {len(names)} layers under {body} and {head}, not {len(self.sizes)}")
         return names
 
 

@@ -75,7 +75,10 @@ def period_of(
     if since is None and until is None:
         if not _own(given):
             return Segment(0, len(history))
-        since, until = checkpoint.provenance["periods"]["test"][-1]
+        tested = checkpoint.provenance["periods"].get("test")
+        if not tested:
+            raise UserError("the checkpoint does not say on which bars it was tested: say which with --from and --to.")
+        since, until = tested[-1]
     bounds = [None if text is None else parse_time(text) for text in (since, until)]
     segment = history.between(bounds[0], bounds[1])
     if segment.n_bars == 0:

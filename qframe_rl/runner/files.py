@@ -32,7 +32,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing: the run did not finish; run it again.")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); run it again.") from None
 
 

@@ -21,11 +21,11 @@ class Terms(Base):
     risk: Limits = Limits()
     """Limits of the risk engine in every training, backtest and replay, each of which begins ACTIVE; a checkpoint keeps
     them."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     """Root of all randomness."""
     level: float = Field(default=0.9, gt=0.0, lt=1.0)
     """Share of the bootstrap resamples inside the intervals."""
-    resamples: int = Field(default=1000, ge=100)
+    resamples: int = Field(default=1000, ge=100, le=1_000_000)
     """Number of bootstrap resamples."""
 
     @model_validator(mode="before")

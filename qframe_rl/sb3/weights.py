@@ -48,6 +48,14 @@ def policy_weights(state: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]
     }
 
 
+def check_shapes(policy: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise ValueError where weights are not those of a policy of this shape."""
+    shapes = {name: tuple(value.shape) for name, value in policy.state_dict().items()}
+    for name in sorted(shapes.keys() | weights.keys()):
+        if name not in shapes or name not in weights or shapes[name] != tuple(weights[name].shape):
+            raise ValueError(f"{POLICY}{name} is not of this policy, or has another shape")
+
+
 def _entries(state: Mapping[str, NDArray[Any]], prefix: str) -> dict[int, dict[str, torch.Tensor]]:
     """State of an optimiser by the number of its parameter."""
     found: dict[int, dict[str, torch.Tensor]] = {}

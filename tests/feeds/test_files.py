@@ -167,3 +167,18 @@ def test_what_is_no_file_of_data(tmp_path: Path) -> None:
         load_file(binary, "binance")
     with pytest.raises(UserError, match="one file holds one symbol"):
         load_file(write(tmp_path, HEADER, *GOOD), "binance", ("BTC/USDT", "ETH/USDT"))
+
+
+@pytest.mark.parametrize("stamp", ["6024-01-01", "0999-01-01", "99000000000", "1e300", "nan", "99999999999999999999"])
+def test_a_time_beyond_all_reason_is_refused(tmp_path: Path, stamp: str) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_text(f"{HEADER}\n{stamp},1,2,1,1,0\n")
+    with pytest.raises(UserError, match="timestamp"):
+        load_file(path, "binance", ("AAA/USDT",))
+
+
+def test_a_header_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_bytes(b"timestamp,op\xffen,high,low,close,volume\n1577836800,1,2,1,1,0\n")
+    with pytest.raises(UserError, match="not a readable CSV"):
+        load_file(path, "binance", ("AAA/USDT",))

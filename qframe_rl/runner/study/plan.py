@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -25,21 +25,21 @@ class Study(Terms):
     twice with different parameters."""
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the strategies' configurations, by name or label; a parameter given here is not searched."""
-    walk_forward: int = Field(default=8, ge=1)
+    walk_forward: int = Field(default=8, ge=1, le=100_000)
     """Windows of the walk-forward test; in each the strategy is fitted and tuned anew on what came before."""
-    train: int | None = Field(default=None, ge=1)
+    train: int | None = Field(default=None, ge=1, le=10**9)
     """Bars of the first training part, at least; the windows share what follows. null = as many as a window judges."""
     anchored: bool = True
     """Whether training parts begin at the first bar; else they roll along."""
-    cpcv: tuple[int, ...] = ()
+    cpcv: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(default=(), max_length=2)
     """Groups and test groups of combinatorial purged cross-validation, such as 6,2; none = leave it out."""
-    monte_carlo: int = Field(default=0, ge=0)
+    monte_carlo: int = Field(default=0, ge=0, le=100_000)
     """Paths of each Monte Carlo test; each null model has a fifth of them, at least 100. 0 = leave it out."""
-    gap: int = Field(default=24, ge=0)
+    gap: int = Field(default=24, ge=0, le=10**9)
     """Bars purged between training and test; the reach of a label in cross-validation."""
-    embargo: int = Field(default=24, ge=0)
+    embargo: int = Field(default=24, ge=0, le=10**9)
     """Bars dropped from training after each test block of cross-validation."""
-    settings: int = Field(default=48, ge=1)
+    settings: int = Field(default=48, ge=1, le=100_000)
     """Most settings that a window chooses among; 1 = no tuning."""
 
     @model_validator(mode="after")

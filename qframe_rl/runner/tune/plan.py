@@ -42,19 +42,19 @@ class Tune(Terms):
     low, or sharpe = the ratio itself. Of nsga2's front, the member with the highest is taken."""
     budget: str = "256"
     """Settings tried in all windows together, or minutes: ``1000`` or ``30m``. Each window gets an equal part."""
-    walk_forward: int = Field(default=5, ge=1)
+    walk_forward: int = Field(default=5, ge=1, le=100_000)
     """Windows; in each the search begins anew on what came before, and its choice is judged on what follows."""
     anchored: bool = True
     """Whether training parts begin at the first bar; else they roll along."""
-    gap: int = Field(default=24, ge=0)
+    gap: int = Field(default=24, ge=0, le=10**9)
     """Bars purged between training and test."""
-    blocks: int = Field(default=4, ge=1)
+    blocks: int = Field(default=4, ge=1, le=100_000)
     """Parts of a window's training bars that a setting is scored on one after the other. What learns is trained on
     those before each part."""
     prune: bool = True
     """Whether a setting is given up once its objective over the parts so far lies below the median of the settings
     before its batch; nsga2 gives none up."""
-    batch: int = Field(default=0, ge=0)
+    batch: int = Field(default=0, ge=0, le=100_000)
     """Settings asked for at once, whatever the number of workers; 0 = an eighth of a window's, from 8 to 64, and 8
     where a setting must be trained. More fill the machine, fewer let each learn from more."""
     storage: Literal["journal", "sqlite"] = "journal"

@@ -1,0 +1,78 @@
+"""What a case runs under: a limit of memory, a limit of time, and a watch for code that a file must not run."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.mutate import PAYLOAD
+
+MORE_BYTES = 1 << 30
+"""Address space that the cases of a process may take beyond what it had before the first."""
+CASE_S = 20.0
+_FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect")
+_OWN = ("numba.", "copyreg", "builtins object")
+"""What the cache of compiled functions is made of, which is our own file and no stranger's."""
+
+
+class Ran(BaseException):
+    """A file made something run that it must not."""
+
+
+class Hung(BaseException):
+    """A case took longer than its time."""
+
+
+class Watch:
+    """Notes events that a file must not cause, while it is on. An audit hook cannot be taken away again."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.seen: list[str] = []
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self.on:
+            return
+        root = PAYLOAD.partition(".")[0]
+        pickled = event == "pickle.find_class" and not " ".join(map(str, args)).startswith(_OWN)
+        planted = event == "import" and str(args[0]).partition(".")[0] == root
+        if event in _FORBIDDEN or pickled or planted:
+            self.seen.append(f"{event} {str(args)[:200]}")
+
+
+def plant(folder: Path) -> None:
+    """Put the module that must not be imported where it would be found."""
+    package = folder / PAYLOAD.partition(".")[0]
+    package.mkdir()
+    for name in ("__init__", "payload"):
+        (package / f"{name}.py").write_text("from agents.flat import Config, make\n")
+    sys.path.insert(0, str(folder))
+
+
+def limit_memory(more: int = MORE_BYTES) -> None:
+    """Let this process have so many bytes more than it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+@contextlib.contextmanager
+def limit_time(seconds: float = CASE_S) -> Iterator[None]:
+    """Interrupt the body after so long."""
+
+    def late(number: int, frame: object) -> None:
+        raise Hung(f"more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
