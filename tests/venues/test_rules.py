@@ -85,6 +85,12 @@ def test_an_amount_is_counted_in_contracts(tmp_path: Path) -> None:
     assert made.sent()[0]["amount"] == 4.0
 
 
+def test_a_position_is_counted_in_contracts(tmp_path: Path) -> None:
+    made = Traded(tmp_path / "journal.db", size=0.5)
+    made.hold(4.0)
+    assert made.venue.account.position[0] == 2.0
+
+
 def test_an_intent_is_on_disk_before_it_is_sent(made: Traded, tmp_path: Path) -> None:
     seen: list[str] = []
     send = made.fake.create_order
