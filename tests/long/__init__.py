@@ -1,1 +1,0 @@
-"""What takes too long for every change: commands of `make long`."""
