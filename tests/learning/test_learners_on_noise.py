@@ -51,7 +51,7 @@ def judged(name: str, seed: int) -> float:
     agent = module.make(module.Config(**(module.QUICK | LEARNERS[name])), task.brief)
     agent.fit(task, Quiet())
     record = backtest(market, agent, history, fold.validation[0], window_of(market, agent))
-    return sharpe(returns(record.account.equity), bars_per_year(history.bar_ns))
+    return sharpe(returns(record.account.equity), bars_per_year(record))
 
 
 def ratios(name: str, n: int) -> Float:

@@ -117,7 +117,7 @@ def selected(history: History, market: Market, agents: dict[str, Agent], segment
         if name != "flat"
     ]
     chance = luck(ledger)
-    rows = validation_rows(records, 0.9, 10, 0, chance)
+    rows = validation_rows(records, 0.9, 200, 0, chance)
     first = next(iter(records))
     ratio = sharpe(returns(records[first][0].account.equity), 8760.0)
     return Tried(choose(rows, records, chance).agent, ratio)

@@ -110,9 +110,15 @@ def test_what_is_not_found_in_time_never_arrived(made: Traded) -> None:
 
 
 def test_not_found_is_not_believed_before_its_window_ends(made: Traded) -> None:
-    begun = time.monotonic()
+    made.gate.wait_s, begun = 0.6, time.monotonic()
     outcome(made, fails={"create_order": [LOST]})
     assert time.monotonic() - begun > made.gate.wait_s
+
+
+def test_not_found_is_not_believed_while_the_request_is_under_way(made: Traded) -> None:
+    send = made.fake.create_order
+    made.fake.create_order = lambda *given: time.sleep(2.0) or send(*given)  # type: ignore[func-returns-value, method-assign]
+    assert outcome(made, fails={}) == "accepted"
 
 
 def test_not_found_is_not_believed_of_one_way_to_ask_alone(made: Traded) -> None:
@@ -139,7 +145,8 @@ def test_a_refused_timestamp_sets_the_clock_and_sends_once_more(made: Traded) ->
 
 
 def test_a_timestamp_that_stays_refused_did_nothing(made: Traded) -> None:
-    assert outcome(made, fails={"create_order": [STALE, STALE]}) == "never"
+    made.fake.fails = {"create_order": [STALE, STALE]}
+    assert made.gate.send({0: Intent(SYMBOL, 1.0)})[0]["status"] == "never"
 
 
 def test_a_clock_that_cannot_be_set_did_nothing_either(made: Traded) -> None:

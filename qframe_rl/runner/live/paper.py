@@ -22,7 +22,7 @@ from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.journal.store import NAME, Writer, last_events, read
 from qframe_rl.kernel.dust import Dust, dust
 from qframe_rl.listeners import Listener, Soft
-from qframe_rl.risk.engine import RiskEngine
+from qframe_rl.risk.engine import RiskEngine, ready
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.live.desk import Desk, Quotes, Told
@@ -193,6 +193,7 @@ def paper(
         If the journal cannot be written.
     """
     path = folder / NAME
+    ready(market.instruments)
     hidden, soft = hidden or {}, Soft(note)
     _check_hidden(hidden, terms, limits or Limits())
     writer = Writer(path, durable=durable, secrets=tuple(hidden.values()))
