@@ -17,6 +17,7 @@ from qframe_rl.feeds.listing import Listing, base_exchange, listing
 from qframe_rl.feeds.presets import preset
 from qframe_rl.types import (
     FIRST_YEAR,
+    LAST_NS,
     LAST_YEAR,
     OHLCV,
     SECOND,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 _PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".txt", ".gz")
 # Epoch numbers tell their unit by their size: each unit's range begins where the finer one would mean 1973.
 _EPOCHS = ((1e8, SECOND), (1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
-_EPOCH_END = 7_258_118_400 * SECOND
-"""The year 2200, ns."""
 
 
 def load_file(
@@ -200,7 +199,7 @@ def _epochs(values: Float, column: Any, path: Path) -> Int:
     if len(values) == 0:
         return np.empty(0, dtype=np.int64)
     units = [unit for start, unit in _EPOCHS if (values >= start).all()]
-    if not units or not (values * units[-1] < _EPOCH_END).all():
+    if not units or not (values * units[-1] < LAST_NS).all():
         row = int(np.argmin(values)) if not units else int(np.argmax(values))
         raise UserError(f"{path}: timestamp {values[row]:g} in row {row + 1} is not an epoch time in s, ms, us or ns.")
     unit = units[-1]
