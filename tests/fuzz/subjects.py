@@ -465,6 +465,16 @@ def spoil_toml(folder: Path, rng: Random) -> None:
     (folder / "set").write_bytes((f"{key}={value}" if rng.random() < 0.2 else "seed=1").encode("utf-8", "replace"))
 
 
+def warm_toml(folder: Path) -> None:
+    for door in ("train", "study", "tune", "solve"):
+        for tree in _presets():
+            (folder / "door").write_text(door)
+            (folder / "set").write_text("seed=1")
+            (folder / "preset.toml").write_text(toml(tree))
+            with contextlib.suppress(UserError):
+                open_toml(folder)
+
+
 def open_toml(folder: Path) -> object:
     """As `train`, `evaluate`, `tune` and `solve` do before they work."""
     from experiments.cli import settings
@@ -502,5 +512,5 @@ KINDS = {
     "journal": Kind(spoil_journal, open_journal),
     "csv": Kind(spoil_csv_file, open_csv_file),
     "parquet": Kind(spoil_parquet, open_parquet),
-    "toml": Kind(spoil_toml, open_toml),
+    "toml": Kind(spoil_toml, open_toml, warm_toml),
 }
