@@ -352,6 +352,7 @@ def open_csv_file(folder: Path) -> object:
 
 
 def spoil_parquet(folder: Path, rng: Random) -> None:
+    import pyarrow
     from pyarrow import parquet
 
     from qframe_rl.types import iso
@@ -381,8 +382,14 @@ def spoil_parquet(folder: Path, rng: Random) -> None:
     elif how < 0.45:
         path.write_bytes(spoil_bytes(path.read_bytes(), rng))
     else:
-        made = spoil_table(parquet.read_table(path), rng)
-        parquet.write_table(made, path, compression=rng.choice(("none", "zstd", "snappy", "gzip")))
+        sound, whole = parquet.read_table(path), path.read_bytes()
+        for _ in range(20):  # not every table can be written
+            try:
+                parquet.write_table(spoil_table(sound, rng), path, compression=rng.choice(("none", "zstd", "gzip")))
+            except pyarrow.ArrowException:
+                path.write_bytes(whole)
+            else:
+                break
 
 
 def _store(path: Path, time: Any, values: dict[str, Any]) -> None:
