@@ -12,15 +12,13 @@ import numpy as np
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds import parquet
-from qframe_rl.types import FIRST_YEAR, LAST_YEAR, SECOND, Float, Int
+from qframe_rl.types import FIRST_YEAR, LAST_NS, LAST_YEAR, SECOND, Float, Int
 
 if TYPE_CHECKING:
     import pyarrow
 
 # Epoch numbers tell their unit by their size: each unit's range begins where the finer one would mean 1973.
 _EPOCHS = ((1e8, SECOND), (1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
-_EPOCH_END = 7_258_118_400 * SECOND
-"""The year 2200, ns."""
 _SPELLINGS = (
     "%Y%m%d %H:%M",
     "%Y.%m.%d %H:%M",
@@ -145,7 +143,7 @@ def _epochs(values: Float, column: Any, path: Path, name: str) -> Int:
     begins = np.array([start for start, _ in _EPOCHS])
     which = np.searchsorted(begins, values, side="right") - 1
     units = np.array([unit for _, unit in _EPOCHS], dtype=np.float64)
-    bad = (which < 0) | ~(values * units[which] < _EPOCH_END)
+    bad = (which < 0) | ~(values * units[which] < LAST_NS)
     if bad.any():
         row = int(np.argmax(bad))
         raise UserError(
