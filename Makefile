@@ -50,9 +50,11 @@ peers: .venv-peers/.done
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps gym-trading-env
 	@touch $@
 
-# What takes long or needs the registries of pip and npm: genuine clients of other houses against the rehearsal exchange.
+# What takes long: two thousand spoiled files of each kind; genuine clients of other houses, which need the registries of pip
+# and npm, against the rehearsal exchange. `make long LONG='"-m tests.fuzz"'` runs one of them.
+LONG := "-m tests.fuzz --count 2000" "-m tests.conformance $(ARGS)"
 long: dev
-	@$(PY) -m tests.conformance $(ARGS)
+	@set -e; for command in $(LONG); do echo "python $$command"; $(PY) $$command; done
 
 clean:
 	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
