@@ -266,8 +266,10 @@ def _value(text: str) -> Any:
         raise UserError(f"--set: {shortened(text)} has too many digits, or lies too deep in brackets.") from None
 
 
-def locate_data(tree: Tree) -> None:
+def locate_data(tree: Tree, *, live: bool = False) -> None:
     """Where symbols are named but no data: look in ``$QFRAME_DATA``, or in ``./data``.
+
+    Bars of a ``live`` feed come from the exchange: no folder need be there, and to name the exchange is enough.
 
     Raises
     ------
@@ -277,10 +279,10 @@ def locate_data(tree: Tree) -> None:
     data = tree.setdefault("data", {})
     if not isinstance(data, dict):
         data = tree["data"] = {"data": data}
-    if "data" in data or not data.get("symbols"):
+    if "data" in data or not (data.get("symbols") or (live and data.get("exchange"))):
         return
     folder = os.environ.get("QFRAME_DATA", "data")
-    if not Path(folder).is_dir():
+    if not live and not Path(folder).is_dir():
         where = f"$QFRAME_DATA ({folder})" if "QFRAME_DATA" in os.environ else "./data"
         raise UserError(f"{where} is not a folder of data; set QFRAME_DATA, give --data, or run experiments.download.")
     data["data"] = folder
@@ -348,12 +350,15 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob("*/checkpoint.json"))
 
 
-def data_settings(options: Mapping[str, Any]) -> Tree:
-    """What options say about data: ``data.*`` of parsed arguments that were given, checked and typed."""
+def data_settings(options: Mapping[str, Any], *, live: bool = False) -> Tree:
+    """What options say about data: ``data.*`` of parsed arguments that were given, checked and typed.
+
+    ``live`` as in `locate_data`.
+    """
     tree: Tree = {"data": given_under(options, "data")}
     if not tree["data"]:
         return {}
-    locate_data(tree)
+    locate_data(tree, live=live)
     return build(DataConfig, tree["data"], "options").model_dump(include=set(tree["data"]))
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from experiments.cli import Interrupted, Parser, console, door
 
@@ -197,14 +197,28 @@ def _show(saved: Sequence[Saved], options: argparse.Namespace) -> None:
     for file in saved:
         if file.first is None or file.last is None:
             print(f"{file.path}: the exchange has nothing in this span.", file=out)
+            _show_odd(file, out)
             continue
         missing = sum(n for _, n in file.gaps)
         new = "" if file.added is None else f", {file.added:,} new"
         print(f"{file.path}: {file.rows:,} rows, {iso(file.first)} to {iso(file.last)}{new}", file=out)
+        for asked, given in file.short:
+            print(f"  asked from {iso(asked)}, the exchange gives from {iso(given)}", file=out)
+        _show_odd(file, out)
         for start, n in file.gaps[:_SHOWN_GAPS]:
             print(f"  gap: {n:,} missing from {iso(start)}", file=out)
         if len(file.gaps) > _SHOWN_GAPS:
             print(f"  and more: {len(file.gaps):,} gaps with {missing:,} missing bars in all", file=out)
+
+
+def _show_odd(file: Saved, out: TextIO) -> None:
+    """Print which rows of this run are left out."""
+    from qframe_rl.types import iso
+
+    for at, why in file.odd[:_SHOWN_GAPS]:
+        print(f"  left out: the row of {iso(at)}, it has {why}" if at else f"  left out: a row with {why}", file=out)
+    if len(file.odd) > _SHOWN_GAPS:
+        print(f"  and more: {len(file.odd):,} rows are left out in all", file=out)
 
 
 def _plain(file: Saved) -> dict[str, object]:
@@ -216,6 +230,8 @@ def _plain(file: Saved) -> dict[str, object]:
         "first": None if file.first is None else iso(file.first),
         "last": None if file.last is None else iso(file.last),
         "gaps": [[iso(start), n] for start, n in file.gaps],
+        "short": [[iso(asked), iso(given)] for asked, given in file.short],
+        "odd": [[iso(at) if at else None, why] for at, why in file.odd],
     }
 
 

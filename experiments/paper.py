@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     """Run the session that the options ask for."""
-    speed, given_data = speed_of(given["speed"]), data_settings(given)
+    speed, given_data = speed_of(given["speed"]), data_settings(given, live=given["feed"] == "ccxt")
     if given["snapshot_bars"] < 1:
         raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
     if given["log_mb"] < 0.001 or given["log_keep"] < 0:

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-_AGES = {"bar_age_s": 0.0, "decision_age_s": 0.0}
-
-
 def parser() -> Parser:
     """The options of this door."""
     made = Parser(
@@ -89,26 +86,22 @@ def _looked(place: Path) -> dict[str, Any]:
 
 def _state(path: Path, text: str) -> dict[str, Any]:
     """What the writer said last; it lies outside the chain of hashes, so it is looked at closely."""
-    from qframe_rl.journal.lock import corrupt
+    from qframe_rl.journal.shapes import said_last
 
-    try:
-        state: dict[str, Any] = json.loads(text)
-        _row({"session": "", "process": None, "ill": None, "alerts_waiting": 0, **state, **_AGES})
-    except (ValueError, TypeError, KeyError) as error:
-        raise corrupt(path, f"what its writer said last is not readable ({type(error).__name__})") from None
-    if not isinstance(state["time"], int):
-        raise corrupt(path, "what its writer said last has no time")
-    return state
+    return said_last(path, text)
 
 
 def _ill(path: Path, found: dict[str, Any], bar_age_s: float) -> str | None:
     """What is wrong with a session that runs on an exchange's bars, by the defaults of `paper`; else None."""
     from qframe_rl.alerts.config import AlertConfig
-    from qframe_rl.journal.peek import Peek
+    from qframe_rl.journal.lock import corrupt
+    from qframe_rl.journal.shapes import parsed
+    from qframe_rl.journal.store import read
 
-    with Peek(path) as peek:
-        ((begun,),) = peek.rows("SELECT payload FROM events WHERE kind = 'session' ORDER BY seq", n=1)
-    terms, limits = json.loads(begun), AlertConfig()
+    begun = next((event for event in read(path) if event.kind == "session"), None)
+    if begun is None:
+        raise corrupt(path, "it does not say what the session is")
+    terms, limits = parsed(path, begun.seq, begun.kind, begun.payload), AlertConfig()
     if found["process"] is None or terms["source"].get("environment") not in ("production", "testnet"):
         return None
     late_s = bar_age_s - terms["bar_ns"] / 1e9

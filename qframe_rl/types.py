@@ -33,6 +33,8 @@ MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND, 604_800 *
 YEAR = 365 * DAY
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """Years of times that anybody states; int64 nanoseconds end in 2262."""
+LAST_NS = 7_258_118_400 * SECOND
+"""The end of them, ns UTC."""
 RELISTED = "#"
 """Between a symbol and its number, where an exchange listed several instruments under one ticker: ``LUNA/USDT#2``."""
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
@@ -296,6 +298,8 @@ class History:
     """Whether bad prints were looked for and taken out, looked for and kept, or not looked for."""
     suspects: tuple[Suspect, ...] = ()
     """Bars that look like bad prints."""
+    notes: tuple[str, ...] = ()
+    """What loading has to say of them, a line each: what they were taken for, and what is not there."""
     cash_rate: Float = field(default_factory=lambda: np.zeros(0))
     """(T,) as in `Bar`; empty stands for zeros."""
 

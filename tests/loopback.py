@@ -52,6 +52,10 @@ class Loopback:
         """Candles that the exchange does not have: symbol and open, ms."""
         self.hidden: Callable[[str, int, int], bool] = lambda symbol, open_ms, now_ms: False
         """Candles that are not listed yet at a time."""
+        self.spoiled: dict[tuple[str, int], list[Any]] = {}
+        """What candles are listed as instead: symbol and open, ms, and a row of open, high, low, close and volume."""
+        self.spoiled_rates: dict[int, Any] = {}
+        """What funding rates are listed as instead, by their time, ms."""
         self.funding_step_ms = 8 * _HOUR_MS
         self.funding_late_ms = 0
         """How long after its settlement a rate is listed."""
@@ -78,14 +82,20 @@ class Loopback:
         start = max(int(query.get("startTime", now - limit * step)), self.listed_ms)
         opens = range(-(-start // step) * step, now + 1, step)
         there = (t for t in opens if (symbol, t) not in self.missing and not self.hidden(symbol, t, now))
-        return [_kline(symbol, interval, t, step, now, mark) for t, _ in zip(there, range(limit), strict=False)]
+        rows = [_kline(symbol, interval, t, step, now, mark) for t, _ in zip(there, range(limit), strict=False)]
+        return [[row[0], *self.spoiled.get((symbol, row[0]), row[1:6]), *row[6:]] for row in rows]
 
     def _rates(self, query: dict[str, str]) -> list[dict[str, Any]]:
         step, now = self.funding_step_ms, self.now_ms()
         start = max(int(query.get("startTime", now - 100 * step)), self.listed_ms)
         stamps = range(-(-start // step) * step, now - self.funding_late_ms + 1, step)
         return [
-            {"symbol": query["symbol"], "fundingTime": t, "fundingRate": f"{rate(t):.8f}", "markPrice": ""}
+            {
+                "symbol": query["symbol"],
+                "fundingTime": t,
+                "fundingRate": self.spoiled_rates.get(t, f"{rate(t):.8f}"),
+                "markPrice": "",
+            }
             for t in stamps[: int(query.get("limit", 100))]
         ]
 

@@ -17,10 +17,11 @@ from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.clock import Clock, LiveClock
 from qframe_rl.feeds.columns import extend
 from qframe_rl.feeds.download import bar_pages, rate_pages
-from qframe_rl.feeds.exchange import MS, Exchange, Note, Stopped
+from qframe_rl.feeds.exchange import Exchange, Note, Stopped
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel, settled
 from qframe_rl.feeds.parquet import Series
+from qframe_rl.feeds.rows import MS
 from qframe_rl.feeds.stated import Stated
 from qframe_rl.feeds.stream import Streams
 from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Float, Instrument, Int, Source, timeframe_ns
@@ -46,7 +47,7 @@ class _Line:
     seen: Series = field(default_factory=lambda: Series.empty(5))
     """Candles since the last bar that was delivered."""
     ahead: bool = False
-    """Whether the exchange lists a candle after the first of them."""
+    """Whether the exchange lists a candle after the first of them, which it would mend no more."""
     rates: Series = field(default_factory=lambda: Series.empty(1))
     marks: Series = field(default_factory=lambda: Series.empty(5))
     paid: int = 0
@@ -74,8 +75,8 @@ class CcxtFeed:
         Exogenous columns as in `columns.extend` and what idle cash earns as in `cash.with_cash`; their files are read
         again for every bar.
     patience_s
-        How long a bar that should be there is asked for, seconds. A bar that the exchange then still does not have is
-        NaN for that instrument, and left out if no instrument traded.
+        How long a bar that should be there is asked for, seconds. A bar that the exchange then still does not have, or
+        that cannot be true, is NaN for that instrument, and left out if no instrument traded.
     clock
         Time and waiting; the exchange's own clock by default.
     speed
@@ -329,27 +330,27 @@ class CcxtFeed:
         exchange = line.exchange
 
         def page(start: int) -> Series:
-            return exchange.candles(line.listing, self._timeframe, start, self.bar_ns)
+            return exchange.candles(line.listing, self._timeframe, start, self.bar_ns, now=now)
 
         pages = [page(since)] if since == self._closed else [*bar_pages(page, since, now, self.bar_ns, _unknown)]
         got = Series.joined([Series.empty(5), *pages])
-        line.ahead = bool((got.time > since).any())
+        line.ahead = bool((got.time > since).any()) and not np.isnan(got.values[got.time == since]).any()
         close = got.time + self.bar_ns
         followed = np.append(np.ones(max(0, len(close) - 1), dtype=np.bool_), False)[: len(close)]
         final = (close <= now) & (followed | (close + int(_GRACE_S * SECOND) <= now))
-        return Series(got.time[final], got.values[final])
+        return Series(got.time[final], got.values[final]).whole()
 
     def _take_rates(self, line: _Line, new: Series) -> None:
         """Add new settlements, and the mark prices of those that will be charged."""
-        line.rates = Series.joined([line.rates, new])
+        line.rates = Series.joined([line.rates, new.whole()])
         charged = self._unmarked(line)
         if len(charged) and line.exchange.client.has.get("fetchMarkOHLCV"):
             start, stop = int(charged[0]) // HOUR * HOUR, int(charged[-1]) + 1
 
             def page(at: int) -> Series:
-                return line.exchange.candles(line.listing, _MARK_TIMEFRAME, at, HOUR, mark=True)
+                return line.exchange.candles(line.listing, _MARK_TIMEFRAME, at, HOUR, mark=True, now=self._clock.now())
 
-            line.marks = Series.joined([line.marks, *bar_pages(page, start, stop, HOUR, _unknown)])
+            line.marks = Series.joined([line.marks, *bar_pages(page, start, stop, HOUR, _unknown)]).whole()
 
     def _unmarked(self, line: _Line) -> Int:
         """Settlements that are still to be charged and of which no mark price is known yet."""

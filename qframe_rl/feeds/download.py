@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qframe_rl.feeds import parquet, store
-from qframe_rl.feeds.exchange import Exchange
+from qframe_rl.feeds.exchange import MARKS, Exchange
+from qframe_rl.feeds.exchange import RATES as FUNDING
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
 from qframe_rl.types import DAY, SECOND, timeframe_ns
@@ -54,6 +55,11 @@ class Saved(NamedTuple):
     last: int | None
     gaps: tuple[tuple[int, int], ...]
     """First missing open (ns UTC) and number of missing bars of every gap; none for funding."""
+    odd: tuple[tuple[int, str], ...] = ()
+    """Time (ns UTC; 0 if unknown) and fault of every row of this run that could not be true: it is left out."""
+    short: tuple[tuple[int, int], ...] = ()
+    """Where this run asked for rows from one time on and the exchange gave them from a later one: the two times. Where
+    it gave none at all, the second is the end of what was asked for."""
 
 
 Report = Callable[[Progress], None]
@@ -217,6 +223,7 @@ class _Job:
         closed = line.now() - _SETTLING
         self.until = closed if until is None else min(until, closed)
         self._at = Progress(market.symbol, "candles", 0.0, 0)
+        self._given: list[tuple[int, int]] = []
         line.note = lambda text: _tell_note(tell, self._at, text)
 
     def run(self) -> Iterator[Saved]:
@@ -239,16 +246,22 @@ class _Job:
 
             return bar_pages(page, since, until, step, lambda: self._listed(since, until, step, mark))
 
-        added = self._fill(path, PRICES, "mark prices" if mark else "candles", pages, step, self.until - step + 1)
-        return _saved(path, _read(path, PRICES), added, step)
+        added = self._fill(path, PRICES, MARKS if mark else "candles", pages, step, self.until - step + 1)
+        return self._told(_saved(path, _read(path, PRICES), added, step), MARKS if mark else timeframe, step)
 
     def _rates(self) -> Saved:
         def pages(since: int, until: int) -> Iterator[Series]:
             return rate_pages(lambda start: self.line.rates(self.market, start), since, until)
 
         path = store.rates_path(self.root, self.market)
-        added = self._fill(path, RATES, "funding", pages, 1_000_000, self.until)
-        return _saved(path, _read(path, RATES), added, 0)
+        added = self._fill(path, RATES, FUNDING, pages, 1_000_000, self.until)
+        return self._told(_saved(path, _read(path, RATES), added, 0), FUNDING, DAY)
+
+    def _told(self, saved: Saved, what: str, usual_ns: int) -> Saved:
+        """With what the exchange could not give; a first row is late that comes ``usual_ns`` after it was asked for."""
+        odd = self.line.odd.get((self.market.symbol, what), {})
+        short = tuple((asked, given) for asked, given in self._given if given >= asked + usual_ns)
+        return saved._replace(odd=tuple(sorted(odd.items())), short=short)
 
     def _listed(self, since: int, until: int, step: int, mark: bool) -> int | None:
         """Day of the first candle, for exchanges that answer an early ``since`` with nothing."""
@@ -264,7 +277,7 @@ class _Job:
 
     def _fill(self, path: Path, names: tuple[str, ...], what: str, pages: Pages, step: int, until: int) -> int:
         """Add what a file lacks before its first row and after its last; return the number of rows."""
-        before = _read(path, names)
+        before, self._given = _read(path, names), []
         if len(before.time) == 0:
             return self._pull(path, names, what, pages(self.since, until), self.since, until)
         added, first = 0, int(before.time[0])
@@ -307,13 +320,14 @@ class _Job:
         ``before`` rows of the same file came earlier in this run.
         """
         held: list[Series] = []
-        rows, save_at = 0, time.monotonic() + _SAVE_EVERY_S
+        rows, save_at, first = 0, time.monotonic() + _SAVE_EVERY_S, until
         self._at = Progress(self.market.symbol, what, 0.0, before)
         self.tell(self._at)
         try:
             for page in pages:
-                held.append(page)
-                rows += len(page.time)
+                first = min(first, int(page.time[0]))
+                held.append(page.whole())
+                rows += len(held[-1].time)
                 share = (int(page.time[-1]) - since) / max(1, until - since)
                 self._at = Progress(self.market.symbol, what, min(1.0, share), before + rows)
                 self.tell(self._at)
@@ -326,6 +340,8 @@ class _Job:
         finally:
             if held:
                 parquet.merge(path, names, Series.joined(held))
+        if since < until:
+            self._given.append((since, first))
         self.tell(Progress(self.market.symbol, what, 1.0, before + rows))
         return rows
 

@@ -6,25 +6,29 @@ import difflib
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from qframe_rl.config import Unavailable, UserError, nearest
 from qframe_rl.exchanges import amount_unit, base_volume, volume_unit
+from qframe_rl.feeds import rows
 from qframe_rl.feeds.client import Kind, client
 from qframe_rl.feeds.listing import Listing, base_exchange
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.presets import preset
+from qframe_rl.feeds.rows import MS, UNPLACED, Page
 from qframe_rl.feeds.store import Environment
 from qframe_rl.feeds.task import LOOK_S, Reckoned, answered
 from qframe_rl.types import CLOSE, HIGH, LOW, VOLUME, Float, Instrument, iso
 
 T = TypeVar("T")
 Note = Callable[[str], None]
-MS = 1_000_000
+MARKS, RATES = "mark prices", "funding"
 _MAX_WAIT_S = 60.0
 _BANNED_TRIES = 3
+# How often an answer with a row that cannot be true is asked for again.
+_DOUBTS = 2
 _MAX_RETRY_AFTER_S = 900.0
 
 
@@ -77,6 +81,9 @@ class Exchange:
         self.note: Note = note or (lambda text: None)
         self.hear: Callable[[], None] | None = None
         """Called several times a second while an answer, or the next attempt, is waited for; None = nobody listens."""
+        self.odd: dict[tuple[str, str], dict[int, str]] = {}
+        """What was wrong with rows that were left out, by their times (ns UTC), for each symbol and what was asked of
+        it: a timeframe, `MARKS` or `RATES`."""
         self._clock = Reckoned(self.measured, self.glanced, 600.0)
         self.retry(self._load_markets)
 
@@ -237,7 +244,14 @@ class Exchange:
         return int(limit) if limit else None
 
     def candles(
-        self, listing: Listing, timeframe: str, since: int, step_ns: int, mark: bool = False, limit: int | None = None
+        self,
+        listing: Listing,
+        timeframe: str,
+        since: int,
+        step_ns: int,
+        mark: bool = False,
+        limit: int | None = None,
+        now: int | None = None,
     ) -> Series:
         """One page of candles at and after ``since``, the open one among them.
 
@@ -255,30 +269,56 @@ class Exchange:
             Of the mark price, with a volume of 0.
         limit
             Most candles; None = as many as a page has.
+        now
+            Time, ns UTC; None = by the exchange's clock. Nothing is said of candles that are open then.
 
         Returns
         -------
         Series
-            (N, 5) open, high, low, close, volume in base units at each open, ns UTC; checked row by row. Where the
-            exchange counts money, it is divided by the middle of high, low and close.
+            (N, 5) open, high, low, close, volume in base units at each open, ns UTC. Where the exchange counts money,
+            it is divided by the middle of high, low and close. A row that cannot be true is NaN: see `odd`.
         """
         fetch = self.client.fetch_mark_ohlcv if mark else self.client.fetch_ohlcv
         size = limit or self.page_size(mark)
 
-        def request() -> Series:
-            rows = fetch(listing.symbol, timeframe, since // MS, size)
-            page = _candles(rows, step_ns, mark)
+        def request() -> Page:
+            page = rows.candles(fetch(listing.symbol, timeframe, since // MS, size), step_ns, mark)
             return page if mark else self._in_base_units(listing, page)
 
-        return _from(self._insisted(request), since)
+        def closed(open_ns: int) -> bool:
+            return open_ns + step_ns <= (self.now() if now is None else now)
 
-    def _in_base_units(self, listing: Listing, page: Series) -> Series:
+        return _from(self._believed((listing.symbol, MARKS if mark else timeframe), request, closed), since)
+
+    def _in_base_units(self, listing: Listing, page: Page) -> Page:
         values, market = page.values.copy(), self.client.markets[listing.symbol]
         price = values[:, [HIGH, LOW, CLOSE]].mean(axis=1)
         values[:, VOLUME] = base_volume(self.client.id, market, values[:, VOLUME], price)
-        return Series(page.time, values)
+        return page._replace(values=values)
 
-    def _insisted(self, request: Callable[[], Series]) -> Series:
+    def _believed(self, what: tuple[str, str], request: Callable[[], Page], told: Callable[[int], bool]) -> Series:
+        """Answer of ``request``; rows that cannot be true are NaN, once they have come three times.
+
+        They are noted once, where their time is one that is ``told``.
+        """
+        page = self._insisted(request)
+        for failures in range(1, _DOUBTS + 1):
+            found = self._unheard(what, page, told)
+            if not found:
+                break
+            self._wait_after(_bad(_stated(*next(iter(found.items())))), failures)
+            page = self._insisted(request)
+        for at, why in self._unheard(what, page, told).items():
+            self.odd.setdefault(what, {})[at] = why
+            self.note(f"{self.name}: {' '.join(what)}, {_stated(at, why)}; left out unless the exchange mends it")
+        return Series(page.time, page.values)
+
+    def _unheard(self, what: tuple[str, str], page: Page, told: Callable[[int], bool]) -> dict[int, str]:
+        """Odd rows that nobody has been told of."""
+        known = self.odd.get(what, {})
+        return {at: why for at, why in page.odd.items() if at not in known and told(at)}
+
+    def _insisted(self, request: Callable[[], Page]) -> Page:
         """Answer of ``request``; an empty one is believed the third time, for it may be a failure in disguise."""
         for _ in range(2):
             page = self.retry(request)
@@ -300,24 +340,20 @@ class Exchange:
 
         try:
             told = self.client.fetch_order_book(listing.symbol, depth)
-            bids, asks = (_numbers([row[:2] for row in told[side][:depth]], 2) for side in ("bids", "asks"))
-        except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
+            bids, asks = (rows.levels(told[side][:depth]) for side in ("bids", "asks"))
+        except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError) as error:
             raise Unavailable(f"{self.name} gives no order book of {listing.symbol}: {_short(error)}.") from None
         unit = amount_unit(self.client.id, self.client.markets[listing.symbol])
         bids[:, 1], asks[:, 1] = bids[:, 1] * unit, asks[:, 1] * unit
         return int(told.get("timestamp") or 0) * MS, bids[::-1], asks
 
     def rates(self, listing: Listing, since: int) -> Series:
-        """One page of funding settlements at and after ``since``: (N, 1) rates at their times, ns UTC."""
+        """One page of funding settlements at and after ``since``: (N, 1) rates at their times, ns UTC; NaN if odd."""
 
-        def request() -> Series:
-            rows = self.client.fetch_funding_rate_history(listing.symbol, since // MS, None)
-            table = _numbers([[row.get("timestamp"), row.get("fundingRate")] for row in rows], 2)
-            if (np.abs(table[:, 1]) >= 1.0).any():
-                raise _bad("a funding rate of 100 % or more")
-            return Series(_times(table, 1), table[:, 1:])
+        def request() -> Page:
+            return rows.rates(self.client.fetch_funding_rate_history(listing.symbol, since // MS, None))
 
-        return _from(self._insisted(request), since)
+        return _from(self._believed((listing.symbol, RATES), request, lambda at: True), since)
 
 
 def symbols(exchange: str, url: str | None = None, sandbox: bool = False) -> list[str]:
@@ -338,41 +374,16 @@ def _from(page: Series, since: int) -> Series:
     return Series(page.time[start:], page.values[start:])
 
 
+def _stated(at: int, why: str) -> str:
+    """Say in words what is wrong with a row."""
+    return f"a row with {why}" if at == UNPLACED else f"the row of {iso(at)} with {why}"
+
+
 def _bad(what: str) -> Exception:
     import ccxt
 
     error: Exception = ccxt.BadResponse(f"an answer with {what}")
     return error
-
-
-def _numbers(rows: list[list[Any]], width: int) -> Float:
-    """(N, width) finite numbers, sorted and each once."""
-    try:
-        table = np.array(rows, dtype=np.float64).reshape(len(rows), width)
-    except (TypeError, ValueError):
-        raise _bad("a row of another length, or of text") from None
-    if not np.isfinite(table).all():
-        raise _bad("a missing value")
-    return np.unique(table, axis=0)
-
-
-def _times(table: Float, least_ms: int) -> Any:
-    stamps = table[:, 0].astype(np.int64)
-    if (np.diff(stamps) < least_ms).any():
-        row = int(np.argmax(np.diff(stamps) < least_ms)) + 1
-        raise _bad(f"two rows for one time, {iso(int(stamps[row]) * MS)}")
-    return stamps * MS
-
-
-def _candles(rows: list[list[Any]], step_ns: int, mark: bool) -> Series:
-    if mark:
-        rows = [[*row[:5], 0.0] for row in rows]
-    table = _numbers(rows, 6)
-    o, h, low, c, v = (table[:, k] for k in range(1, 6))
-    wrong = (low <= 0.0) | (np.minimum(o, c) < low) | (np.maximum(o, c) > h) | (v < 0.0)
-    if wrong.any():
-        raise _bad(f"impossible prices at {iso(int(table[wrong][0, 0]) * MS)}")
-    return Series(_times(table, step_ns // MS), table[:, 1:])
 
 
 def _short(error: Exception) -> str:

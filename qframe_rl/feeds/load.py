@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from qframe_rl.config import UserError
 from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.ccxt import CcxtFeed
@@ -21,8 +23,8 @@ from qframe_rl.feeds.presets import unknown_minimums
 from qframe_rl.feeds.quality import describe, quarantine, suspects
 from qframe_rl.feeds.relist import relisted
 from qframe_rl.feeds.settlements import settlements
-from qframe_rl.feeds.store import load_store
-from qframe_rl.types import History, parse_time, timeframe_ns
+from qframe_rl.feeds.store import holes, load_store
+from qframe_rl.types import CLOSE, History, iso, parse_time, timeframe_ns
 
 _EXCHANGE, _SYNTHETIC, _SETTLEMENTS = "ccxt:", "synthetic:", "settlements:"
 
@@ -63,6 +65,7 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     else:
         listed = tuple(s._replace(quarantined=False) for s in suspects(history))
         history = replace(history, quarantine="off", suspects=listed)
+    history = replace(history, notes=(*history.notes, *_lacks(history, config)))
     history = relisted(history, config.relist)
     return with_cash(history, config.risk_free, _root(config))
 
@@ -90,7 +93,7 @@ def _load(config: DataConfig, report: Report | None) -> History:
         )
         return extend(history, config.columns, path)
     if path.is_file():
-        history = load_file(path, config.exchange, config.symbols, config.timeframe, config.funding)
+        history = load_file(path, config.exchange, config.symbols, config.timeframe, config.funding, config.map)
         return _cut(history, config, path.parent, since, until)
     raise UserError(
         f"data {config.data!r}: no such file or folder, and none of {_SYNTHETIC}NAME, {_EXCHANGE}EXCHANGE and "
@@ -98,8 +101,26 @@ def _load(config: DataConfig, report: Report | None) -> History:
     )
 
 
+def _lacks(history: History, config: DataConfig) -> Iterator[str]:
+    """Where bars begin after what was asked for, and how many are missing between an instrument's first and last."""
+    asked = None if config.since is None else parse_time(config.since)
+    for a, symbol in enumerate(history.symbols):
+        opens = history.time[~np.isnan(history.values[:, a, CLOSE])] - history.bar_ns
+        if asked is not None and len(opens) and opens[0] >= asked + history.bar_ns:
+            yield f"{symbol}: asked from {iso(asked)[:16]}, its bars begin at {iso(int(opens[0]))[:16]}"
+        missing = holes(opens, history.bar_ns)
+        # Contracts that settle on working days lack nothing.
+        if missing and not config.data.startswith(_SETTLEMENTS):
+            start, most = max(missing, key=lambda hole: hole[1])
+            yield (
+                f"{symbol}: {sum(n for _, n in missing):,} bars are missing between its first and its last, at most "
+                f"{most:,} in a row (from {iso(start)[:16]})"
+            )
+
+
 def remarks(history: History) -> Iterator[str]:
     """One line for each thing about loaded bars that a user should hear, for a screen."""
+    yield from history.notes
     yield from describe(history.suspects)
     yield from unknown_minimums(history.instruments)
 

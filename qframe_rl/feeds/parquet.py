@@ -45,6 +45,11 @@ class Series(NamedTuple):
         last = np.append(time[1:] != time[:-1], True)
         return cls(time[last], values[order][last]) if len(time) else cls(time, values)
 
+    def whole(self) -> Series:
+        """Rows without a NaN."""
+        known = ~np.isnan(self.values).any(axis=1)
+        return self if known.all() else Series(self.time[known], self.values[known])
+
     def between(self, since: int, until: int) -> Series:
         """Rows with since <= time < until."""
         start, stop = (int(k) for k in np.searchsorted(self.time, (since, until)))

@@ -17,8 +17,9 @@ import numpy as np
 
 from qframe_rl.exchanges import amount_unit, depth_of
 from qframe_rl.feeds.client import Kind, pro
-from qframe_rl.feeds.exchange import MS, Note
+from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.listing import Listing
+from qframe_rl.feeds.rows import MS
 from qframe_rl.types import Float
 
 _CLOSE_S = 1.0

@@ -189,6 +189,8 @@ class Writer:
     def last_snapshot(self) -> Snapshot | None:
         """The snapshot, if there is one."""
         row = self._database.execute("SELECT seq, made, state, watchers FROM snapshots").fetchone()
+        if row is not None and not all(isinstance(part, str) for part in row[1:]):
+            raise corrupt(self.path, "its last snapshot is not readable")
         return None if row is None else Snapshot(*row)
 
     def commit(self, pulse: str | None = None) -> None:
@@ -286,7 +288,12 @@ def pulse(path: Path) -> tuple[int, str] | None:
     """When the writer last committed, ns UTC, and what it then said; None before the first time."""
     with Peek(path) as peek:
         rows = peek.rows("SELECT time, state FROM pulse")
-    return (int(rows[0][0]), str(rows[0][1])) if rows else None
+    if not rows:
+        return None
+    written, state = rows[0]
+    if not isinstance(written, int) or not isinstance(state, str):
+        raise corrupt(path, "what its writer said last is not readable")
+    return written, state
 
 
 def waiting(path: Path) -> int:

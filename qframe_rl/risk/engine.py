@@ -290,3 +290,13 @@ class RiskEngine:
             rest = ", but for what is too small to be sold" if account.position.any() else ""
             reasons.append(f"FLATTEN: every position is closed{rest}")
         return tuple(reasons)
+
+
+def ready(instruments: tuple[Instrument, ...]) -> None:
+    """Have all that an engine runs compiled: the first use of a kill switch is no moment to wait for that."""
+    n = len(instruments)
+    engine, orders = RiskEngine(Limits(), instruments), Orders.market(np.zeros(n))
+    account = Account(np.zeros(()), np.zeros(n), np.full(n, np.nan))
+    engine.begin(0, account)
+    engine.check(0, orders, account, Conditions())
+    engine.settled(0, account, orders, Fills.none(n))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -114,9 +115,14 @@ def test_a_session_whose_exchange_fails_is_ill_though_its_bars_are_not_due(check
     assert said["ill"].startswith("the feed was not heard from for")
 
 
-def test_a_checkpoint_for_other_bars_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--exchange", "binance", "--symbols", "BTC/USDT"]])
+def test_a_checkpoint_for_other_bars_is_refused(checkpoint: Path, tmp_path: Path, more: list[str]) -> None:
+    """Bars of an exchange need no folder of data."""
     with loopback((time.time_ns() // 10**9 - 300) * 1000) as server:
         command = ["experiments.paper", str(checkpoint), "--feed", "ccxt", "--url", server.url, "--timeframe", "1m"]
-        done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=None)
+        done = subprocess.run(
+            [sys.executable, "-m", *command, *more], capture_output=True, text=True,
+            env={**os.environ, "QFRAME_DATA": str(tmp_path / "absent")},
+        )  # fmt: skip
     assert done.returncode == 2
     assert "timeframe 1m, trained with 1s" in " ".join(done.stderr.split())

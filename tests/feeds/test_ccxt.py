@@ -210,6 +210,67 @@ def test_a_bar_that_nobody_has_is_left_out(server: Loopback, clock: FakeClock) -
     assert not np.isnan(values(got)).any()
 
 
+ODD = {
+    "a null": ["1", "2", "1", "1", None],
+    "a close above its high": ["10.0", "10.0", "9.0", "10.01", "1"],
+    "text": ["1", "2", "1", "n/a", "1"],
+    "not a number": ["1", "2", "1", "NaN", "1"],
+    "a negative volume": ["1", "2", "1", "1", "-1"],
+    "no price": ["0", "0", "0", "0", "0"],
+}
+
+
+@pytest.mark.parametrize("row", ODD.values(), ids=list(ODD))
+def test_an_odd_candle_is_missing_for_its_instrument_and_said_once(
+    server: Loopback, clock: FakeClock, row: list[str | None]
+) -> None:
+    notes: list[str] = []
+    server.spoiled = {("ETHUSDT", START_MS + 3_600_000 * k): row for k in (95, 102)}
+    names = ("BTC/USDT", "ETH/USDT")
+    live = unhurried(CcxtFeed("binance", names, "1h", 10, url=server.url, clock=clock, note=notes.append))
+    for line in live._lines:
+        line.exchange._pause_s = 0.001
+    got = list(islice(live, 14))
+    assert (np.diff([bar.time for bar in got]) == HOUR).all()
+    absent = np.isnan(values(got)).any(axis=2)
+    assert np.argwhere(absent).tolist() == [[5, 1], [12, 1]]
+    said = [note for note in notes if "left out" in note]
+    assert len(said) == 2 and "binance: ETH/USDT 1h, the row of 2024-01-05 06:00:00 with" in said[1]
+
+
+def test_an_odd_candle_that_is_mended_in_time_is_taken(server: Loopback, clock: FakeClock) -> None:
+    live = feed(server, clock, "BTC/USDT", "ETH/USDT")
+    for line in live._lines:
+        line.exchange._pause_s = 0.001
+    bars = iter(live)
+    for _ in range(10):
+        next(bars)
+    key, mended = ("ETHUSDT", START_MS + 3_600_000 * 100), START + 101 * HOUR + 40 * SECOND
+    server.spoiled = {key: ODD["a null"]}
+    wait = clock.wait
+
+    def waited(seconds: float) -> None:
+        wait(seconds)
+        if clock.time > mended:
+            server.spoiled.clear()
+
+    clock.wait = waited  # type: ignore[method-assign]
+    bar = next(bars)
+    assert bar.time == START + 101 * HOUR and not np.isnan(bar.values).any()
+    assert mended < clock.time < mended + 10 * SECOND
+
+
+def test_an_odd_funding_rate_is_left_out(server: Loopback, clock: FakeClock) -> None:
+    server.spoiled_rates = {START_MS + 3_600_000 * 104: None}
+    notes: list[str] = []
+    live = unhurried(CcxtFeed("binance", ("ETH/USDT:USDT",), "1h", 10, url=server.url, clock=clock, note=notes.append))
+    live._lines[0].exchange._pause_s = 0.001
+    got = list(islice(live, 24))
+    assert (np.diff([bar.time for bar in got]) == HOUR).all()
+    paid = {int((bar.time - START) // HOUR): float(bar.funding[0]) for bar in got if bar.funding[0] != 0.0}
+    assert sorted(paid) == [97, 113] and sum("left out" in note for note in notes) == 1
+
+
 def test_a_sleeper_catches_up_without_a_gap(server: Loopback, clock: FakeClock) -> None:
     bars = iter(feed(server, clock, "BTC/USDT"))
     got = [next(bars) for _ in range(11)]

@@ -120,6 +120,44 @@ def test_gaps_are_reported_and_stay(server: Loopback, tmp_path: Path) -> None:
     assert inventory(tmp_path, "binance", ("BTC/USDT",), "1h")[0].gaps == saved.gaps
 
 
+def test_odd_rows_are_skipped_listed_and_asked_for_no_more(server: Loopback, tmp_path: Path) -> None:
+    odd = {0: [None] * 5, 10: ["1", "2", "1", "2.01", "1"], 11: ["1", "2", "1", "x", "1"], 1_400: ["0"] * 5}
+    odd |= {k: [None] * 5 for k in range(1_000, 1_300)}
+    server.spoiled = {("BTCUSDT", START_MS + HOUR_MS * k): row for k, row in odd.items()}
+    (saved,) = fetch(server, tmp_path, 1_500)
+    np.testing.assert_array_equal(stored(tmp_path), there(*(k for k in range(1_500) if k not in odd)))
+    assert saved.rows == saved.added == 1_500 - len(odd)
+    assert [at for at, _ in saved.odd] == [START + HOUR * k for k in sorted(odd)]
+    why = dict(saved.odd)
+    assert why[START] == why[START + 11 * HOUR] == "a missing value"
+    assert why[START + 10 * HOUR] == "its open or close outside of low to high"
+    assert why[START + 1_400 * HOUR] == "a price that is not above zero"
+    assert saved.gaps == ((START + 10 * HOUR, 2), (START + 1_000 * HOUR, 300), (START + 1_400 * HOUR, 1))
+    assert server.data_requests == 6
+
+
+def test_what_an_exchange_does_not_give_is_said(
+    server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that keeps only its last candles, as Kraken does, leaves a hole between two runs, and says so."""
+    server.hidden = lambda symbol, open_ms, now_ms: open_ms < START_MS + 70 * HOUR_MS
+    (saved,) = fetch(server, tmp_path, 100)
+    assert saved.short == ((START, START + 70 * HOUR),)
+    server.hidden = lambda symbol, open_ms, now_ms: open_ms < START_MS + 150 * HOUR_MS
+    (saved,) = fetch(server, tmp_path, 200, since=START + 70 * HOUR)
+    assert saved.short == ((START + 100 * HOUR, START + 150 * HOUR),) and saved.gaps == ((START + 100 * HOUR, 50),)
+    assert main(command(server, tmp_path, "--until", "2020-01-09", "--json")) == 0
+    told = capsys.readouterr()
+    assert "asked from 2020-01-01 00:00:00, the exchange gives from 2020-01-03 22:00:00" in told.err
+    assert json.loads(told.out)["files"][0]["short"] == [["2020-01-01 00:00:00", "2020-01-03 22:00:00"]]
+    monkeypatch.setenv("QFRAME_DATA", str(tmp_path))
+    config = DataConfig(data=str(tmp_path), symbols=("BTC/USDT",), since="2020-01-01")
+    assert list(loading.remarks(loading.load(config)))[:2] == [
+        "BTC/USDT: asked from 2020-01-01 00:00, its bars begin at 2020-01-03 22:00",
+        "BTC/USDT: 50 bars are missing between its first and its last, at most 50 in a row (from 2020-01-05 04:00)",
+    ]
+
+
 def test_a_market_that_began_later_starts_there(server: Loopback, tmp_path: Path) -> None:
     (saved,) = fetch(server, tmp_path, 48, since=START - 4_000 * DAY)
     assert (saved.first, saved.rows) == (START, 48)

@@ -126,7 +126,7 @@ class Told:
             self.obeyed.append(one.payload["word"])
 
     def poll(self) -> list[Input]:
-        return [Input("command", {"number": n, "word": word}) for n, word in self.inbox.after(self.heard)]
+        return [Input("command", {"number": n, "word": word, "by": "test"}) for n, word in self.inbox.after(self.heard)]
 
     def end(self) -> None:
         self.writer.close()

@@ -33,7 +33,7 @@ def steps(ledger: Ledger, n: int, commands: dict[int, str], outside: int = 0) ->
     """A made-up session: takes a number, adds it up, listens to commands."""
     total, heard = 0, []
     for k in range(n):
-        said = [Input("command", {"word": commands[k]})] if k in commands else []
+        said = [Input("command", {"word": commands[k], "by": "test"})] if k in commands else []
         heard += [one.payload["word"] for one in ledger.inputs(frozenset({"command"}), lambda said=said: said)]
         total += ledger.take("bar", lambda k=k: {"x": k + outside})["x"]
         ledger.put("sum", {"time": k, "total": total, "heard": heard})

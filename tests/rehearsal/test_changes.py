@@ -270,7 +270,10 @@ class TestStreams:
         url = ex.url.replace("http", "ws")
 
         async def main() -> list[Any]:
-            async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws/{key}") as socket:
+            async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws") as socket:
+                # Official clients subscribe the key like any other stream.
+                await socket.send_json({"method": "SUBSCRIBE", "params": [key], "id": 1})
+                assert (await socket.receive_json(timeout=5.0))["result"] is None
                 await asyncio.to_thread(
                     pair, spot, "BUY", {"Type": "STOP_LOSS", "StopPrice": "190"},
                     {"Type": "LIMIT_MAKER", "Price": "50"},

@@ -69,6 +69,7 @@ shapes = st.builds(
     fills=st.sampled_from(["book", "bar"]),
     impact=st.sampled_from([0.0, 0.01]),
     leverage=st.sampled_from([1, 20, 125]),
+    protocol=st.sampled_from(["binance", "bybit"]),
 )
 
 
@@ -160,8 +161,8 @@ class Floor:
     def check(self) -> None:
         for account in self.accounts:
             self.check_orders(account)
-            self.check_spot(account)
-            self.check_margin(account)
+            moved = self.check_spot(account)
+            self.check_margin(account, moved)
 
     def check_orders(self, account: Account) -> None:
         for wire in (SPOT, USDM):
@@ -182,8 +183,14 @@ class Floor:
             assert not (first.filled and second.filled)
             assert pair.begun is not None or (first.is_open and second.is_open)
 
-    def check_spot(self, account: Account) -> None:
-        wallet, coins, cash = account.spot, self.coins[account.key], CASH
+    @property
+    def unified(self) -> bool:
+        """Whether there is one wallet for coins and contracts."""
+        return self.world.config.protocol == "bybit"
+
+    def check_spot(self, account: Account) -> Decimal:
+        """Money that trades in coins moved; coins and what is kept back are held against the trades."""
+        wallet, coins, cash = account.spot, self.coins[account.key], ZERO
         for trade in account.trades[SPOT]:
             if trade.order.buys:
                 coins, cash = coins + trade.quantity - trade.fee, cash - trade.quote
@@ -193,13 +200,17 @@ class Floor:
         for order in account.open_orders(SPOT):
             held["USDT" if order.buys else "GBM"] += order.held
         assert wallet.free["GBM"] + wallet.locked["GBM"] == coins
-        assert wallet.free["USDT"] + wallet.locked["USDT"] == cash
+        if not self.unified:
+            assert wallet.free["USDT"] + wallet.locked["USDT"] == CASH + cash
+            assert wallet.free["USDT"] >= 0
+        assert wallet.free["GBM"] >= 0
         for asset in ("GBM", "USDT"):
-            assert wallet.free[asset] >= 0
             assert wallet.locked[asset] == held[asset] >= 0
+        return cash - wallet.locked["USDT"] if self.unified else ZERO
 
-    def check_margin(self, account: Account) -> None:
-        wallet, amount, cash = account.margin, ZERO, CASH
+    def check_margin(self, account: Account, moved: Decimal) -> None:
+        """Hold wallet and position against the trades in contracts, and ``moved`` by coins in the same wallet."""
+        wallet, amount, cash = account.margin, ZERO, CASH + moved
         for trade in account.trades[USDM]:
             sign = 1 if trade.order.buys else -1
             amount += sign * trade.quantity
@@ -209,7 +220,7 @@ class Floor:
         assert position.amount == amount
         # What was paid and not closed is the position's cost; the rest of the cash is in the wallet.
         assert wallet.wallet["USDT"] == cash + position.cost - wallet.funding_paid + wallet.absorbed
-        assert wallet.wallet["USDT"] == CASH + sum((line.amount for line in wallet.incomes), ZERO)
+        assert wallet.wallet["USDT"] == CASH + moved + sum((line.amount for line in wallet.incomes), ZERO)
         assert position.amount != 0 or position.cost == 0
         resting = [o for o in account.open_orders(USDM) if o.limit is not None and not o.reduce_only]
         for reserved, side in ((position.bids, True), (position.asks, False)):

@@ -18,8 +18,9 @@ from qframe_rl.interface import rebalance
 from qframe_rl.kernel.columns import EQUITY, MARK, POSITION, QUANTITY, opened
 from qframe_rl.kernel.rules import rules_of, sizes_of
 from qframe_rl.listeners import Journal
+from qframe_rl.risk import engine as engine_module
 from qframe_rl.risk.columns import watch_of
-from qframe_rl.risk.engine import Conditions, RiskEngine, State
+from qframe_rl.risk.engine import Conditions, RiskEngine, State, ready
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.rows import closing_part, judge_rows
 from qframe_rl.session import Session, run
@@ -310,3 +311,21 @@ def test_a_falling_market_is_left_at_the_drawdown_limit() -> None:
     assert venue.engine.state is State.HALTED
     assert [state for _, state, _ in venue.trips] == ["FLATTEN", "HALTED"]
     assert not venue.account.position.any()
+
+
+def test_a_session_has_its_engine_compiled_before_a_kill_switch_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    for name in ("begin_rows", "judge_rows", "watch_rows"):
+        whole = getattr(engine_module, name)
+        monkeypatch.setattr(engine_module, name, lambda *given, n=name, f=whole: ran.append(n) or f(*given))
+    ready((Instrument("A/USDT"), Instrument("B/USDT")))
+    assert ran == ["begin_rows", "judge_rows", "watch_rows"]
+
+
+@pytest.mark.parametrize(("later", "sent"), [(HOUR, 1.0), (HOUR - 1, 0.0)])
+def test_an_order_counts_for_an_hour_and_no_longer(later: int, sent: float) -> None:
+    engine = RiskEngine(Limits(max_orders_per_hour=1), (Instrument("A/USDT"),))
+    account, orders = Account(np.array(1e4), np.zeros(1), np.ones(1)), Orders.market(np.ones(1))
+    engine.begin(0, account)
+    engine.check(0, orders, account, Conditions())
+    assert engine.check(later, orders, account, Conditions()).orders.quantity[0] == sent

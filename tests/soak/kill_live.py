@@ -205,6 +205,7 @@ def truth_of(url: str) -> dict[str, Any]:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--place", type=Path, help="a checkpoint of `made`, beside its store (default: made anew)")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--faults", default="storm")
     parser.add_argument("--speed", default="7200x")
@@ -219,7 +220,7 @@ def main() -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        place = made(folder)
+        place = given.place or made(folder)
         server, url = served(given.speed, given.faults, given.seed)
         journal = folder / "session" / "journal.db"
         argv = [str(place), "--feed", "ccxt", "--url", url, "--speed", given.speed, "--out", str(journal.parent)]

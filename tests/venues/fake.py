@@ -58,7 +58,7 @@ class Fake:
         self._called("cancel_order", number)
         self.orders[number]["status"] = "canceled"
 
-    def fetch_my_trades(self, symbol: str, since: int, limit: int) -> Any:
+    def fetch_my_trades(self, symbol: str, since: int, limit: int, params: Any) -> Any:
         self._called("fetch_my_trades", since)
         return self.trades
 

@@ -85,6 +85,12 @@ def test_an_amount_is_counted_in_contracts(tmp_path: Path) -> None:
     assert made.sent()[0]["amount"] == 4.0
 
 
+def test_a_position_is_counted_in_contracts(tmp_path: Path) -> None:
+    made = Traded(tmp_path / "journal.db", size=0.5)
+    made.hold(4.0)
+    assert made.venue.account.position[0] == 2.0
+
+
 def test_an_intent_is_on_disk_before_it_is_sent(made: Traded, tmp_path: Path) -> None:
     seen: list[str] = []
     send = made.fake.create_order
@@ -110,9 +116,15 @@ def test_what_is_not_found_in_time_never_arrived(made: Traded) -> None:
 
 
 def test_not_found_is_not_believed_before_its_window_ends(made: Traded) -> None:
-    begun = time.monotonic()
+    made.gate.wait_s, begun = 2.0, time.monotonic()
     outcome(made, fails={"create_order": [LOST]})
     assert time.monotonic() - begun > made.gate.wait_s
+
+
+def test_not_found_is_not_believed_while_the_request_is_under_way(made: Traded) -> None:
+    send = made.fake.create_order
+    made.fake.create_order = lambda *given: time.sleep(2.0) or send(*given)  # type: ignore[func-returns-value, method-assign]
+    assert outcome(made, fails={}) == "accepted"
 
 
 def test_not_found_is_not_believed_of_one_way_to_ask_alone(made: Traded) -> None:
@@ -139,7 +151,8 @@ def test_a_refused_timestamp_sets_the_clock_and_sends_once_more(made: Traded) ->
 
 
 def test_a_timestamp_that_stays_refused_did_nothing(made: Traded) -> None:
-    assert outcome(made, fails={"create_order": [STALE, STALE]}) == "never"
+    made.fake.fails = {"create_order": [STALE, STALE]}
+    assert made.gate.send({0: Intent(SYMBOL, 1.0)})[0]["status"] == "never"
 
 
 def test_a_clock_that_cannot_be_set_did_nothing_either(made: Traded) -> None:
@@ -229,6 +242,14 @@ def test_a_trade_counts_once(made: Traded) -> None:
     made.trade("t", "1", 1.0)
     made.fake.contracts = 1.0
     assert [float(made.bar().quantity[0]) for _ in range(2)] == [1.0, 0.0]
+
+
+def test_a_trade_that_two_pages_list_counts_once(made: Traded) -> None:
+    made.order(1.0)
+    for _ in range(2):
+        made.trade("t", "1", 1.0)
+    made.fake.contracts = 1.0
+    assert made.bar().quantity[0] == 1.0
 
 
 def test_trades_are_read_again_for_ten_minutes(made: Traded) -> None:

@@ -36,7 +36,7 @@ class Sockets(Dial):
     def link(self, request: web.BaseRequest, socket: web.WebSocketResponse, transport: asyncio.Transport) -> Link:
         """The link of a websocket that opens."""
         wire, role = self.named(request)
-        return Link(wire, role, socket, transport, self.exchange.script, request.path == "/stream")
+        return Link(wire, role, socket, transport, self.exchange.script, request.path.endswith("/stream"))
 
     def named(self, request: web.BaseRequest) -> tuple[str, str]:
         """Wire and role of a request, by its address."""
@@ -46,13 +46,18 @@ class Sockets(Dial):
         """Subscribe what the address itself names: streams, or a listen key."""
         tail = request.path.rpartition("/")[2]
         named = request.query.get("streams") or unquote(tail)
-        for stream in named.split("/"):
-            if "@" in stream or stream.startswith("!"):
-                self.hub.subscribe(link, stream)
-        account = self.exchange.world.listen_keys.get(request.query.get("listenKey", tail))
-        if account is not None:
-            self.hub.listen(link, account, lambda event: event)
+        for stream in (*named.split("/"), request.query.get("listenKey", "")):
+            self._subscribed(link, stream)
         self.exchange.nudge()
+
+    def _subscribed(self, link: Link, stream: str) -> None:
+        """Let a client listen to a stream, or to an account by its listen key."""
+        account = self.exchange.world.listen_keys.get(stream)
+        if account is not None:
+            combined = link.combined
+            self.hub.listen(link, account, lambda event: {"stream": stream, "data": event} if combined else event)
+        elif "@" in stream or stream.startswith("!"):
+            self.hub.subscribe(link, stream)
 
     async def request(self, link: Link, text: str) -> None:
         """Do what a client says."""
@@ -78,8 +83,10 @@ class Sockets(Dial):
             return
         link.answer({"result": None, "id": number})
         for stream in params:
-            change = self.hub.subscribe if method == "SUBSCRIBE" else self.hub.unsubscribe
-            change(link, str(stream))
+            if method == "SUBSCRIBE":
+                self._subscribed(link, str(stream))
+            else:
+                self.hub.unsubscribe(link, str(stream))
 
     async def _call(self, link: Link, request: Message) -> None:
         """Answer a request of the websocket API."""

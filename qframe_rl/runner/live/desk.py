@@ -11,6 +11,7 @@ from typing import ParamSpec, Protocol
 import numpy as np
 
 from qframe_rl.agent import View
+from qframe_rl.config import build
 from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.feeds.task import LOOK_S, Task
 from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, packed, sight, unpacked
@@ -205,7 +206,7 @@ class Desk:
     def _obey(self, kind: str, payload: Plain) -> None:
         """Do what follows from something that came between two bars."""
         if kind == "limits":
-            self.engine.limits = Limits(**payload)
+            self.engine.limits = build(Limits, payload, "the record's limits")
         elif kind == "rules":
             self._rule(payload["instruments"])
         elif kind == "command":

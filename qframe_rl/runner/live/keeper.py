@@ -14,6 +14,7 @@ from qframe_rl.agent import Agent, Portable, State, View
 from qframe_rl.config import fingerprint
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.listeners import Returning
 from qframe_rl.runner.experiment import code_fingerprint, versions
@@ -23,6 +24,10 @@ from qframe_rl.session import Session
 
 SNAPSHOT_BARS = 100
 """Bars between two snapshots."""
+
+
+_UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What parts of a session raise when they are to take up what none of them wrote."""
 
 
 class Keeper:
@@ -66,11 +71,18 @@ class Keeper:
 
     def resume(self, session: Session, kept: Snapshot, window: int) -> View:
         """Put a session where it was when the snapshot was taken; return its view then."""
-        state, watchers = json.loads(kept.state), json.loads(kept.watchers)
-        fills = self._desk.carry(state["desk"])
-        if isinstance(self._agent, Portable):
-            self._agent.carry({name: unpacked(plain) for name, plain in state["agent"].items()})
-        view = session.resume(self._recording.begin_after(kept.seq, state["bars"], window), fills)
+        try:
+            state, watchers = json.loads(kept.state), json.loads(kept.watchers)
+            fills = self._desk.carry(state["desk"])
+            if isinstance(self._agent, Portable):
+                self._agent.carry({name: unpacked(plain) for name, plain in state["agent"].items()})
+            n_bars = int(state["bars"])
+        except _UNREADABLE as error:
+            # Its hash holds, so whoever wrote the journal put it there: no session did.
+            raise corrupt(
+                self.path, f"its last snapshot cannot be taken up ({type(error).__name__}: {error})"
+            ) from None
+        view = session.resume(self._recording.begin_after(kept.seq, n_bars, window), fills)
         self._desk.begin_after(view)
         for name, one in self._watchers().items():
             if isinstance(one, Returning):
@@ -89,7 +101,12 @@ class Keeper:
             return "its last snapshot is not as it was written"
         if kept.made != self._made:
             return "code or libraries have changed since its last snapshot"
-        watchers = json.loads(kept.watchers)
+        try:
+            watchers = json.loads(kept.watchers)
+        except (ValueError, RecursionError):
+            watchers = None
+        if not isinstance(watchers, dict):
+            return "what those remember who look on is not readable in its last snapshot"
         lacking = [name for name, one in self._watchers().items()
                    if name not in watchers or not isinstance(one, Returning)]  # fmt: skip
         return f"{lacking[0]} was not there at its last snapshot" if lacking else None

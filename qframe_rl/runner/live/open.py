@@ -14,6 +14,7 @@ from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
+from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME, read
 from qframe_rl.runner.backtest import window_of
 from qframe_rl.runner.deploy import deployed
@@ -182,11 +183,9 @@ def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, Terms]:
 
 
 def _place(path: Path) -> Path:
-    import json
-
     for event in read(path):
         if event.kind == "process":
-            where = json.loads(event.payload).get("checkpoint")
+            where = parsed(path, event.seq, event.kind, event.payload).get("checkpoint")
             if where is not None:
                 return Path(where)
     raise UserError(f"{path} does not say where its checkpoint is; name it with --checkpoint.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -11,18 +10,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from qframe_rl.agent import Agent, View
-from qframe_rl.config import UserError
+from qframe_rl.config import Strict, UserError, build
 from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.gym.market import Market
+from qframe_rl.instruments import instrument_of
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
+from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.secrets import Redactor
+from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.journal.store import NAME, Writer, last_events, read
 from qframe_rl.kernel.dust import Dust, dust
 from qframe_rl.listeners import Listener, Soft
-from qframe_rl.risk.engine import RiskEngine
+from qframe_rl.risk.engine import RiskEngine, ready
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import code_fingerprint, versions
 from qframe_rl.runner.live.desk import Desk, Quotes, Told
@@ -30,7 +34,7 @@ from qframe_rl.runner.live.keeper import SNAPSHOT_BARS, Keeper
 from qframe_rl.runner.live.operator import Operator
 from qframe_rl.runner.live.recorded import Live, Recording
 from qframe_rl.session import Session, Unready, run
-from qframe_rl.types import Instrument
+from qframe_rl.types import DAY, SECOND, YEAR, Instrument
 from qframe_rl.venues.book import TwinVenue
 from qframe_rl.venues.ccxt import ExchangeVenue
 from qframe_rl.venues.gate import Gate
@@ -94,6 +98,22 @@ class Terms:
         return asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
 
 
+class StatedTerms(Strict):
+    """Terms as a journal has them."""
+
+    name: str
+    model: str
+    source: Plain
+    instruments: list[Plain] = Field(min_length=1, max_length=1000)
+    columns: list[str] = Field(max_length=1000)
+    bar_ns: int = Field(ge=SECOND, le=YEAR + DAY)
+    window: int = Field(ge=1, le=10_000_000)
+    fills: Rule = "bar"
+    quoted: bool = False
+    orders: Literal["paper", "testnet", "real"] = "paper"
+    theory: dict[str, float] | None = None
+
+
 def terms_of(path: Path) -> Terms | None:
     """Terms of a journal; None where there is none yet, or nothing in it.
 
@@ -107,10 +127,13 @@ def terms_of(path: Path) -> Terms | None:
     first = next((event for event in read(path) if event.kind == "session"), None)
     if first is None:
         return None
-    plain = json.loads(first.payload)
-    plain["instruments"] = tuple(Instrument(**i) for i in plain["instruments"])
-    plain["columns"] = tuple(plain["columns"])
-    return Terms(**plain)
+    plain = parsed(path, first.seq, first.kind, first.payload)
+    try:
+        build(StatedTerms, plain, f"event {first.seq}, its terms")
+        instruments = tuple(instrument_of(i, "its terms") for i in plain["instruments"])
+    except UserError as error:
+        raise corrupt(path, str(error).rstrip(".")) from None
+    return Terms(**{**plain, "instruments": instruments, "columns": tuple(plain["columns"])})
 
 
 def simulated(market: Market, terms: Terms) -> Venue:
@@ -193,6 +216,7 @@ def paper(
         If the journal cannot be written.
     """
     path = folder / NAME
+    ready(market.instruments)
     hidden, soft = hidden or {}, Soft(note)
     _check_hidden(hidden, terms, limits or Limits())
     writer = Writer(path, durable=durable, secrets=tuple(hidden.values()))
@@ -261,7 +285,7 @@ def _walked(
 
 def _codes(path: Path) -> list[str]:
     """Fingerprints of the code of all processes that wrote a journal, in their order."""
-    begun = (json.loads(event.payload) for event in last_events(path, "process", _LAST, _LAST))
+    begun = (parsed(path, e.seq, e.kind, e.payload) for e in last_events(path, "process", _LAST, _LAST))
     return [said["code"] for said in begun if "code" in said]
 
 

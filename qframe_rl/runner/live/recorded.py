@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Protocol
@@ -13,6 +12,8 @@ from qframe_rl.feeds.feed import Feed
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.journal.codec import Plain, bar_in, bar_out
 from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.lock import corrupt
+from qframe_rl.journal.shapes import check_bar, parsed
 from qframe_rl.journal.store import last_events
 from qframe_rl.risk.engine import Conditions
 from qframe_rl.types import Bar, Instrument
@@ -104,7 +105,8 @@ class Recording:
         self._ledger.begin_after(seq)
         self.n_bars = self.n_repeated = n_bars
         return [
-            self._looked_at(json.loads(event.payload)) for event in last_events(self._ledger.path, "bar", seq, window)
+            self._looked_at(parsed(self._ledger.path, event.seq, event.kind, event.payload))
+            for event in last_events(self._ledger.path, "bar", seq, window)
         ]
 
     def conditions(self) -> Conditions:
@@ -151,7 +153,10 @@ class Recording:
 
     def _looked_at(self, payload: Plain) -> Bar:
         """A bar of the record; the moment at which it came is now."""
+        check_bar(self._ledger.path, payload, len(self.instruments), 5 + len(self.columns))
         self._moment = {key: payload[key] for key in ("late_ns", "skew_ns", "memory") if key in payload}
         bar = bar_in(payload)
+        if self._last is not None and bar.time <= self._last:
+            raise corrupt(self._ledger.path, "its bars are not in the order of time")
         self._last = bar.time
         return bar

@@ -1,0 +1,211 @@
+"""What events look like that a session takes from its record: types and bounds of all that it reads of them.
+
+The chain of hashes tells whether an event is as it was written, not whether a session wrote it: whoever can write the
+file can chain it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from qframe_rl.config import Base, Strict, UserError, build
+from qframe_rl.journal.codec import Plain
+from qframe_rl.journal.lock import corrupt
+
+Number = float | None
+Stamp = Annotated[int, Field(ge=0, lt=2**62)]
+Lateness = Annotated[int, Field(gt=-(2**62), lt=2**62)]
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class Shape(Strict):
+    """An event; what is not read of it may be anything."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class BarShape(Shape):
+    """A closed bar, and the moment at which it came."""
+
+    time: Stamp
+    values: list[list[Number]] = Field(min_length=1)
+    funding: list[Number] = Field(default=[])
+    final: list[bool] = Field(default=[])
+    cash_rate: float = Field(default=0.0, gt=-1.0, lt=1.0)
+    late_ns: Lateness = 0
+    skew_ns: Lateness = 0
+    memory: Plain = Field(default={})
+
+
+class BookShape(Shape):
+    """An order book."""
+
+    time: Stamp
+    bids: list[Pair]
+    asks: list[Pair]
+
+
+class CommandShape(Shape):
+    """What the operator said."""
+
+    word: str
+    by: str
+    number: int = Field(default=0, ge=0, lt=2**63)
+
+
+class OutcomeShape(Shape):
+    """What became of an order."""
+
+    status: str
+    name: str
+
+
+class ExchangeShape(Shape):
+    """What an exchange said of trades, funding and the account."""
+
+    trades: list[Plain]
+    funding: list[Any] | Plain
+    position: list[float]
+    cash: float
+    fired: Plain = Field(default={})
+
+
+class HeldShape(Shape):
+    """What an exchange said is held."""
+
+    position: list[float] | None
+
+
+class CancelledShape(Shape):
+    """Which orders are gone."""
+
+    left: list[str] = Field(default=[])
+
+
+class SweptShape(Shape):
+    """Which orders of a market are gone."""
+
+    market: str
+
+
+class RunShape(Shape):
+    """Name of the session in the ids of its orders."""
+
+    id: str = Field(pattern="^[0-9a-f]{1,64}$")
+
+
+class SnapshotShape(Shape):
+    """That a snapshot was taken."""
+
+    time: Stamp
+    hash: str
+    made: str = ""
+
+
+class ProcessShape(Shape):
+    """A process that begins or ends."""
+
+    code: str = ""
+    checkpoint: str | None = None
+
+
+class SessionShape(Shape):
+    """What the session is, as far as everybody reads it."""
+
+    source: Plain
+    bar_ns: int = Field(ge=10**9, le=366 * 86_400 * 10**9)
+
+
+class HoldingShape(Shape):
+    """An account."""
+
+    equity: float
+    position: list[float]
+
+
+class PulseShape(Shape):
+    """What the writer of a journal says of itself with each commit."""
+
+    time: Stamp
+    bars: int = Field(ge=0, lt=2**62)
+    state: str
+    account: HoldingShape
+    symbols: list[str]
+    peak: float
+    drift_bps: Number
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if len(self.symbols) != len(self.account.position):
+            raise ValueError("symbols and position differ in length")
+        return self
+
+
+SHAPES: dict[str, type[Base]] = {
+    "command": CommandShape, "outcome": OutcomeShape, "resolved": OutcomeShape,
+    "exchange": ExchangeShape, "held": HeldShape, "cancelled": CancelledShape, "swept": SweptShape, "run": RunShape,
+    "snapshot": SnapshotShape, "process": ProcessShape, "session": SessionShape,
+}  # fmt: skip
+"""Of the kinds that have one; any other is a table, and `quotes` a table of books. Bars: `check_bar`."""
+
+
+def check_bar(path: Path, plain: Plain, n_instruments: int, n_channels: int) -> None:
+    """Refuse a recorded bar that is not one of so many instruments and channels.
+
+    Raises
+    ------
+    UserError
+        If it is not what a session writes.
+    """
+    try:
+        build(BarShape, plain, "it")
+    except UserError as error:
+        raise corrupt(path, f"a bar is not what a session writes ({str(error).rstrip('.')})") from None
+    widths = {len(row) for row in plain["values"]}
+    lengths = {len(plain[name]) for name in ("values", "funding", "final") if name in plain}
+    if widths != {n_channels} or lengths != {n_instruments}:
+        raise corrupt(path, f"a bar has not {n_channels} values of {n_instruments} instruments")
+
+
+def said_last(path: Path, text: str) -> Plain:
+    """What the writer of a journal said last; it lies outside the chain of hashes.
+
+    Raises
+    ------
+    UserError
+        If it is not what a session writes.
+    """
+    try:
+        plain = json.loads(text)
+        build(PulseShape, plain, "it")
+    except (ValueError, RecursionError) as error:
+        said = f" ({str(error).rstrip('.')})" if isinstance(error, UserError) else ""
+        raise corrupt(path, f"what its writer said last is not readable{said}") from None
+    return dict(plain)
+
+
+def parsed(path: Path, seq: int, kind: str, payload: str) -> Plain:
+    """Payload of an event of a journal.
+
+    Raises
+    ------
+    UserError
+        If it is not what a session writes.
+    """
+    try:
+        plain = json.loads(payload)
+        if not isinstance(plain, dict):
+            raise UserError("it is no table")
+        if kind in SHAPES:
+            build(SHAPES[kind], plain, "it")
+        if kind == "quotes":
+            for symbol, book in plain.items():
+                build(BookShape, book, symbol)
+    except (ValueError, RecursionError) as error:
+        said = f" ({str(error).rstrip('.')})" if isinstance(error, UserError) else ""
+        raise corrupt(path, f"event {seq}, a {kind}, is not what a session writes{said}") from None
+    return plain
