@@ -40,6 +40,8 @@ def load(kind: Kind, name: str) -> Any:
         ``envs`` stands in front of ours.
     """
     if "." in name:
+        if not all(name.split(".")):
+            raise UserError(f"{kind[:-1]} {name!r} is not in the catalogue, nor a module path such as my.module.")
         return _complete(_import(name, kind), name)
     if name not in names(kind):
         raise UserError(f"unknown {kind[:-1]} {name!r}{nearest(name, names(kind))}")

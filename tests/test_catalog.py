@@ -39,6 +39,12 @@ def test_another_package_of_the_same_name_is_refused(
         catalog.load("agents", "flat")
 
 
+@pytest.mark.parametrize("name", ["..", ".flat", "agents.", "a..b"])
+def test_a_path_with_a_part_missing_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="nor a module path"):
+        catalog.load("agents", name)
+
+
 def test_a_module_without_the_parts_is_named() -> None:
     with pytest.raises(UserError, match="has no Config and no make"):
         catalog.load("agents", "json.decoder")

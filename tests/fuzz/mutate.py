@@ -48,7 +48,7 @@ def nasty(rng: Random, was: Any, *, deep: int = 2_000) -> Any:
             made = [made] if rng.random() < 0.5 else {"name": made}
         return made
     if isinstance(was, int) and roll < 0.6:
-        return rng.choice((was + 1, was - 1, -was, was * 10**6, was * 10**18, float(was), str(was)))
+        return rng.choice((was + 1, was - 1, -was, was * 10**6, was * 10**18, float(min(was, 10**30)), str(was)))
     if isinstance(was, float) and roll < 0.6:
         return rng.choice((-was, was * 1e6, was * 1e-6, was * 1e200, was + 1.0, str(was)))
     if isinstance(was, int | float):

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from qframe_rl import catalog
 from qframe_rl.config import Unavailable, UserError
 from tests.fuzz.guard import Hung, Watch, limit_memory, limit_time, plant
 from tests.fuzz.subjects import KINDS, ROOT
@@ -85,12 +86,18 @@ def main() -> None:
         # What is imported and compiled for any file is no cost of a spoiled one.
         with tempfile.TemporaryDirectory() as sound, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            for catalogue in ("agents", "envs"):
+                for name in catalog.names(catalogue):
+                    catalog.load(catalogue, name)
             KINDS[kind].warm(Path(sound))
         for case in range(10):
             one(kind, -1, case)
         limit_memory()
         for case in range(first, first + count):
-            print(json.dumps(one(kind, seed, case, watch=watch)), flush=True)
+            outcome = one(kind, seed, case, watch=watch)
+            print(json.dumps(outcome), flush=True)
+            if outcome.what in ("hung", "memory"):
+                break  # whoever began this process begins another
 
 
 if __name__ == "__main__":

@@ -352,6 +352,7 @@ def open_csv_file(folder: Path) -> object:
 
 
 def spoil_parquet(folder: Path, rng: Random) -> None:
+    import pyarrow
     from pyarrow import parquet
 
     from qframe_rl.types import iso
@@ -381,8 +382,14 @@ def spoil_parquet(folder: Path, rng: Random) -> None:
     elif how < 0.45:
         path.write_bytes(spoil_bytes(path.read_bytes(), rng))
     else:
-        made = spoil_table(parquet.read_table(path), rng)
-        parquet.write_table(made, path, compression=rng.choice(("none", "zstd", "snappy", "gzip")))
+        sound, whole = parquet.read_table(path), path.read_bytes()
+        for _ in range(20):  # not every table can be written
+            try:
+                parquet.write_table(spoil_table(sound, rng), path, compression=rng.choice(("none", "zstd", "gzip")))
+            except pyarrow.ArrowException:
+                path.write_bytes(whole)
+            else:
+                break
 
 
 def _store(path: Path, time: Any, values: dict[str, Any]) -> None:
@@ -465,6 +472,16 @@ def spoil_toml(folder: Path, rng: Random) -> None:
     (folder / "set").write_bytes((f"{key}={value}" if rng.random() < 0.2 else "seed=1").encode("utf-8", "replace"))
 
 
+def warm_toml(folder: Path) -> None:
+    for door in ("train", "study", "tune", "solve"):
+        for tree in _presets():
+            (folder / "door").write_text(door)
+            (folder / "set").write_text("seed=1")
+            (folder / "preset.toml").write_text(toml(tree))
+            with contextlib.suppress(UserError):
+                open_toml(folder)
+
+
 def open_toml(folder: Path) -> object:
     """As `train`, `evaluate`, `tune` and `solve` do before they work."""
     from experiments.cli import settings
@@ -502,5 +519,5 @@ KINDS = {
     "journal": Kind(spoil_journal, open_journal),
     "csv": Kind(spoil_csv_file, open_csv_file),
     "parquet": Kind(spoil_parquet, open_parquet),
-    "toml": Kind(spoil_toml, open_toml),
+    "toml": Kind(spoil_toml, open_toml, warm_toml),
 }

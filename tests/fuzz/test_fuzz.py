@@ -46,5 +46,5 @@ def test_what_must_not_be_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     watch.on = False
     assert [said.split()[0] for said in watch.seen][:1] == ["import"]
     assert any(said.startswith("pickle.find_class") for said in watch.seen)
-    with pytest.raises(Hung), limit_time(0.05):
+    with pytest.raises(Hung), limit_time(wall_s=0.05):
         time.sleep(5)
