@@ -298,8 +298,8 @@ class History:
     """Whether bad prints were looked for and taken out, looked for and kept, or not looked for."""
     suspects: tuple[Suspect, ...] = ()
     """Bars that look like bad prints."""
-    lacks: tuple[str, ...] = ()
-    """What was asked for and is not there, a line each."""
+    notes: tuple[str, ...] = ()
+    """What loading has to say of them, a line each: what they were taken for, and what is not there."""
     cash_rate: Float = field(default_factory=lambda: np.zeros(0))
     """(T,) as in `Bar`; empty stands for zeros."""
 

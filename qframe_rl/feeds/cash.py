@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from qframe_rl.config import UserError
-from qframe_rl.feeds import files
+from qframe_rl.feeds import fields
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.types import YEAR, Float, History, iso
 
@@ -72,9 +72,9 @@ def published(rate: str, root: Path) -> Series:
 
 
 def _read(path: Path) -> Series:
-    columns = files.open_columns(path)
-    time = files.times(columns.column(files.column_of(columns.column_names, "timestamp", path)), path)
-    return _sound(Series(time, files.numeric(columns, "rate", path)[:, None]), str(path))
+    columns = fields.open_columns(path)
+    time = fields.times(columns.column(fields.column_of(columns.column_names, "timestamp", path)), path)
+    return _sound(Series(time, fields.numeric(columns, "rate", path)[:, None]), str(path))
 
 
 def _sound(series: Series, where: str) -> Series:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from qframe_rl.config import UserError
-from qframe_rl.feeds import files
+from qframe_rl.feeds import fields
 from qframe_rl.types import CLOSE, OHLCV, Float, History, Int, iso, timeframe_name, timeframe_ns
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _length(delay: str) -> int:
 
 def _as_of(column: _Column, close: Int) -> Float:
     """(T,) last value that was known by each close."""
-    table = files.open_columns(column.path)
-    value = files.numeric(table, column.column, column.path)
+    table = fields.open_columns(column.path)
+    value = fields.numeric(table, column.column, column.path)
     time = _known_from(column, table)
     if (np.diff(time) < 0).any():
         row = int(np.argmax(np.diff(time) < 0)) + 1
@@ -118,7 +118,7 @@ def _known_from(column: _Column, table: pyarrow.Table) -> Int:
     path, names = column.path, {name.strip().lower() for name in table.column_names}
     if PUBLISHED in names:
         return _stated(column, table) + (column.delay or 0)
-    time = files.times(table.column(files.column_of(table.column_names, "timestamp", path)), path)
+    time = fields.times(table.column(fields.column_of(table.column_names, "timestamp", path)), path)
     if set(OHLCV[:4]) <= names:
         return time + _timeframe(path, time) + (column.delay or 0)
     if column.delay is None:
@@ -132,9 +132,9 @@ def _known_from(column: _Column, table: pyarrow.Table) -> Int:
 def _stated(column: _Column, table: pyarrow.Table) -> Int:
     """(N,) times of publication, which a row's own timestamp, where there is one, never follows."""
     path, names = column.path, table.column_names
-    published = files.times(table.column(files.column_of(names, PUBLISHED, path)), path, PUBLISHED)
+    published = fields.times(table.column(fields.column_of(names, PUBLISHED, path)), path, PUBLISHED)
     if "timestamp" in {name.strip().lower() for name in names}:
-        stamped = files.times(table.column(files.column_of(names, "timestamp", path)), path)
+        stamped = fields.times(table.column(fields.column_of(names, "timestamp", path)), path)
         if (published < stamped).any():
             row = int(np.argmax(published < stamped))
             raise UserError(

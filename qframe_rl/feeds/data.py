@@ -11,7 +11,7 @@ class DataConfig(Base):
     """Where bars come from and which."""
 
     data: str = "synthetic:ar1"
-    """Folder of a Parquet store, a Parquet or CSV file, ccxt:EXCHANGE, synthetic:NAME, or settlements:FILE, a long
+    """Folder of a Parquet store, a file of candles, ccxt:EXCHANGE, synthetic:NAME, or settlements:FILE, a long
     table of timestamp, symbol and settle. Timestamps in files are the opens of the bars."""
     exchange: str = "binance"
     """Exchange of a store, as CCXT spells it; USD-margined perpetuals are under EXCHANGE_um."""
@@ -29,6 +29,9 @@ class DataConfig(Base):
     times of publication."""
     funding: str = Field(default="require", pattern="^(require|zero)$")
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
+    map: tuple[str, ...] = ()
+    """Which column of a file is what, where that cannot be told, each ROLE=COLUMN (such as close=Last, time=Date): time
+    or close_time, open, high, low, close, and volume or quote_volume, which counts money."""
     quarantine: str = Field(default="on", pattern="^(on|off)$")
     """What to do with prints that no trade can explain: ``on`` takes them out and lists them, ``off`` keeps them. What
     else looks odd is listed and kept in any case."""

@@ -1,54 +1,37 @@
-"""One CSV or Parquet file as market data, and every way in which it may be wrong."""
+"""One file of candles as market data, and every way in which it may be wrong."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qframe_rl.config import UserError
-from qframe_rl.feeds import parquet
 from qframe_rl.feeds.check import checked
+from qframe_rl.feeds.imported import imported, pair_in
 from qframe_rl.feeds.listing import Listing, base_exchange, listing
 from qframe_rl.feeds.presets import preset
-from qframe_rl.types import (
-    FIRST_YEAR,
-    LAST_NS,
-    LAST_YEAR,
-    OHLCV,
-    SECOND,
-    Bool,
-    Float,
-    History,
-    Int,
-    Source,
-    iso,
-    timeframe_name,
-    timeframe_ns,
-)  # fmt: skip
-
-if TYPE_CHECKING:
-    import pyarrow
-
-_PARQUET, _CSV = (".parquet", ".pq"), (".csv", ".txt", ".gz")
-# Epoch numbers tell their unit by their size: each unit's range begins where the finer one would mean 1973.
-_EPOCHS = ((1e8, SECOND), (1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
+from qframe_rl.types import VOLUME, Bool, History, Source, iso, timeframe_name, timeframe_ns
 
 
 def load_file(
-    path: Path, exchange: str, symbols: Sequence[str] = (), timeframe: str = "1h", funding: str = "require"
+    path: Path,
+    exchange: str,
+    symbols: Sequence[str] = (),
+    timeframe: str = "1h",
+    funding: str = "require",
+    stated: Sequence[str] = (),
 ) -> History:
     """Bars of one instrument from a file.
 
     Parameters
     ----------
     path
-        CSV or Parquet with the columns timestamp, open, high, low, close and volume, in any case and order; others are
-        ignored. The timestamp is the bar's open, UTC: ISO 8601 text or epoch s, ms, us or ns.
+        Candles as an exporter wrote them, see `qframe_rl.feeds.imported`; its columns in any case and order, others
+        are ignored.
     exchange
         Exchange whose preset rules (fees, lots) the instrument gets.
     symbols
@@ -57,11 +40,13 @@ def load_file(
         Length of a bar.
     funding
         ``zero`` trades a perpetual without funding; anything else refuses one, as a file carries no funding rates.
+    stated
+        Which column is what, where it cannot be told: texts ``ROLE=COLUMN`` as in `formats.stated_roles`.
 
     Returns
     -------
     History
-        (T, 1, 5), or (T, 1, 6) with a `funding_rate` of 0 for a perpetual.
+        (T, 1, 5), or (T, 1, 6) with a `funding_rate` of 0 for a perpetual; its notes say what the file was taken for.
 
     Raises
     ------
@@ -72,13 +57,12 @@ def load_file(
     if len(symbols) > 1:
         raise UserError(f"{path}: one file holds one symbol, but {len(symbols)} are named: {', '.join(symbols)}.")
     bar_ns = timeframe_ns(timeframe)
-    columns = open_columns(path)
-    time = times(columns.column(column_of(columns.column_names, "timestamp", path)), path) + bar_ns
-    bars = np.column_stack([numeric(columns, name, path) for name in OHLCV])[:, None, :]
+    found = imported(path, bar_ns, stated)
+    time, bars = found.opens + bar_ns, found.bars[:, None, :]
     absent = np.isnan(bars).all(axis=(1, 2))
     if absent.any():
         raise UserError(f"{path}: the bar of {iso(int(time[absent][0]) - bar_ns)} has no values; drop the row.")
-    market = _market(path, exchange, symbols)
+    market = _market(path, exchange, symbols, found.symbol)
     names: tuple[str, ...] = ()
     if market.kind == "perpetual":
         if funding != "zero":
@@ -89,146 +73,19 @@ def load_file(
     none: Bool = np.zeros((len(time), 1), dtype=np.bool_)
     source = Source(market.exchange, "unknown", str(path))
     history = History((preset(market),), bar_ns, time, bars, np.zeros((len(time), 1)), none, source, names)
-    return _in_step(checked(history))
+    history = _in_step(checked(history))
+    if not history.values[:, 0, VOLUME].any():
+        raise UserError(f"{path}: all volumes are 0, so no order could fill; name another column by --map volume=NAME.")
+    return replace(history, notes=(found.said,) if found.said else ())
 
 
-def open_columns(path: Path) -> pyarrow.Table:
-    """Columns of a CSV or Parquet file, as it stands.
-
-    Raises
-    ------
-    UserError
-        If there is no such file, or it cannot be read as what its suffix says.
-    """
-    if path.is_dir():
-        raise UserError(f"{path}: a folder where a file is needed.")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: the file is empty.")
-    if path.suffix.lower() in _PARQUET:
-        return parquet.table(path)
-    if path.suffix.lower() in _CSV:
-        return _csv(path)
-    raise UserError(f"{path}: neither .csv nor .parquet.")
-
-
-def _csv(path: Path) -> pyarrow.Table:
-    import pyarrow
-    from pyarrow import csv
-
-    try:
-        table = csv.read_csv(path)
-        # Names are decoded when they are looked at.
-        if not table.column_names:
-            raise UserError(f"{path}: the file has no columns.")
-        return table
-    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: not a readable CSV file ({parquet.reason(error)}).") from None
-
-
-def column_of(names: Sequence[str], wanted: str, path: Path) -> str:
-    """Return the name of a column whatever its case.
-
-    Raises
-    ------
-    UserError
-        If there is none, or two differ in case only.
-    """
-    found = [name for name in names if name.strip().lower() == wanted.lower()]
-    if len(found) > 1:
-        raise UserError(f"{path}: two columns are named {wanted!r}; rename one.")
-    if not found:
-        raise UserError(f"{path}: no column {wanted!r}; it has {', '.join(names) or 'none'}.")
-    return found[0]
-
-
-def numeric(columns: pyarrow.Table, wanted: str, path: Path) -> Float:
-    """Numbers of one column; NaN where it has none.
-
-    Raises
-    ------
-    UserError
-        If there is no such column, or a value of it is not a number, naming the first such row.
-    """
-    import pyarrow
-
-    name = column_of(columns.column_names, wanted, path)
-    column = columns.column(name)
-    if not _is_text(column):
-        return parquet.numbers(column, name, path)
-    values = column.to_pylist()
-    for row, value in enumerate(values):
-        if value is not None and not re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", value):
-            raise UserError(f"{path}: column {name!r} has {value!r} in row {row + 1}, which is not a number.")
-    return parquet.numbers(pyarrow.array([None if v is None else float(v) for v in values]), name, path)
-
-
-def times(column: Any, path: Path, name: str = "timestamp") -> Int:
-    """Nanoseconds UTC of the column ``name``: timestamps, ISO texts or epoch numbers.
-
-    Raises
-    ------
-    UserError
-        Naming the first row whose value is none of these.
-    """
-    import pyarrow
-
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise UserError(f"{path}: column {name!r} has no value in row {row + 1}.")
-    if pyarrow.types.is_date(column.type):
-        column = column.cast(pyarrow.timestamp("s"))
-    if pyarrow.types.is_timestamp(column.type):
-        return parquet.stamps(column, path, name)
-    if not _is_text(column):
-        return _epochs(parquet.numbers(column, name, path), column, path)
-    texts = [text.strip() for text in column.to_pylist()]
-    return np.array([_moment(text, row, path) for row, text in enumerate(texts)], dtype=np.int64)
-
-
-def _is_text(column: Any) -> bool:
-    import pyarrow
-
-    return bool(pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type))
-
-
-def _epochs(values: Float, column: Any, path: Path) -> Int:
-    import pyarrow
-
-    if len(values) == 0:
-        return np.empty(0, dtype=np.int64)
-    units = [unit for start, unit in _EPOCHS if (values >= start).all()]
-    if not units or not (values * units[-1] < LAST_NS).all():
-        row = int(np.argmin(values)) if not units else int(np.argmax(values))
-        raise UserError(f"{path}: timestamp {values[row]:g} in row {row + 1} is not an epoch time in s, ms, us or ns.")
-    unit = units[-1]
-    if pyarrow.types.is_integer(column.type):
-        return np.array(column.to_numpy(), dtype=np.int64) * unit
-    milli = max(unit // 1_000_000, 1)
-    return np.round(values * milli).astype(np.int64) * (unit // milli)
-
-
-def _moment(text: str, row: int, path: Path) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UserError(
-            f"{path}: timestamp {text!r} in row {row + 1} is neither ISO 8601 nor an epoch number."
-        ) from None
-    if not FIRST_YEAR <= moment.year < LAST_YEAR:
-        raise UserError(f"{path}: timestamp {text!r} in row {row + 1} is not between {FIRST_YEAR} and {LAST_YEAR}.")
-    moment = moment.replace(tzinfo=moment.tzinfo or UTC)
-    return int(moment.timestamp()) * SECOND + moment.microsecond * 1_000
-
-
-def _market(path: Path, exchange: str, symbols: Sequence[str]) -> Listing:
-    if symbols:
-        return listing(exchange, symbols[0])
+def _market(path: Path, exchange: str, symbols: Sequence[str], told: str) -> Listing:
+    if symbols or told:
+        return listing(exchange, (*symbols, told)[0])
     name = path.name.split(".")[0]
     # A file of a store is named by its timeframe and lies in its symbol's folder.
     name = path.parent.name if re.fullmatch(r"\d+[smhdw]", name) else name
-    pair = re.fullmatch(r"([A-Za-z0-9]+)[-_]([A-Za-z]+)", name)
+    pair = re.fullmatch(r"([A-Za-z0-9]+)[-_]([A-Za-z]+)(-\d+[smhdw])?", name) or pair_in(name)
     return listing(exchange, f"{pair[1]}/{pair[2]}".upper()) if pair else Listing(base_exchange(exchange)[0], name)
 
 

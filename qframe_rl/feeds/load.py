@@ -65,7 +65,7 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     else:
         listed = tuple(s._replace(quarantined=False) for s in suspects(history))
         history = replace(history, quarantine="off", suspects=listed)
-    history = replace(history, lacks=tuple(_lacks(history, config)))
+    history = replace(history, notes=(*history.notes, *_lacks(history, config)))
     history = relisted(history, config.relist)
     return with_cash(history, config.risk_free, _root(config))
 
@@ -93,7 +93,7 @@ def _load(config: DataConfig, report: Report | None) -> History:
         )
         return extend(history, config.columns, path)
     if path.is_file():
-        history = load_file(path, config.exchange, config.symbols, config.timeframe, config.funding)
+        history = load_file(path, config.exchange, config.symbols, config.timeframe, config.funding, config.map)
         return _cut(history, config, path.parent, since, until)
     raise UserError(
         f"data {config.data!r}: no such file or folder, and none of {_SYNTHETIC}NAME, {_EXCHANGE}EXCHANGE and "
@@ -120,7 +120,7 @@ def _lacks(history: History, config: DataConfig) -> Iterator[str]:
 
 def remarks(history: History) -> Iterator[str]:
     """One line for each thing about loaded bars that a user should hear, for a screen."""
-    yield from history.lacks
+    yield from history.notes
     yield from describe(history.suspects)
     yield from unknown_minimums(history.instruments)
 

@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qframe_rl.types import Bool, Float, Int
+from qframe_rl.types import LAST_NS, Bool, Float, Int
 
 MS = 1_000_000
-_LAST_MS = 7_258_118_400_000
-"""The year 2200, ms."""
 UNPLACED = 0
 """Stands for the time of rows that have none."""
 
@@ -76,7 +74,7 @@ def _placed(rows: Sequence[Sequence[Any]], width: int) -> tuple[Float, dict[int,
     except (TypeError, ValueError):
         table = np.array([_row(row, width) for row in rows]).reshape(-1, width)
     with np.errstate(invalid="ignore"):
-        placed = (table[:, 0] > 0.0) & (table[:, 0] < _LAST_MS)
+        placed = (table[:, 0] > 0.0) & (table[:, 0] < LAST_NS // MS)
     if len(table) and not placed.any():
         raise ccxt.BadResponse("an answer with no time in any row")
     odd = {} if placed.all() else {UNPLACED: "no time"}

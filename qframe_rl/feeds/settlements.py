@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from qframe_rl.config import UserError, nearest
-from qframe_rl.feeds import files
+from qframe_rl.feeds import fields
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.listing import listings
 from qframe_rl.feeds.panel import Leg, panel
@@ -60,10 +60,10 @@ def settlements(path: Path, exchange: str, symbols: Sequence[str], since: int | 
 
 def _table(path: Path, names: Sequence[str]) -> tuple[Int, Float]:
     """(D,) days, ns UTC, and (D, A) settlements, NaN where there is none."""
-    table = files.open_columns(path)
-    time = files.times(table.column(files.column_of(table.column_names, "timestamp", path)), path)
-    ticker = np.array(table.column(files.column_of(table.column_names, "symbol", path)).to_pylist())
-    price = files.numeric(table, "settle", path)
+    table = fields.open_columns(path)
+    time = fields.times(table.column(fields.column_of(table.column_names, "timestamp", path)), path)
+    ticker = np.array(table.column(fields.column_of(table.column_names, "symbol", path)).to_pylist())
+    price = fields.numeric(table, "settle", path)
     known = {text.replace("_", ""): text for text in np.unique(ticker).tolist()}
     days = np.unique(time)
     settle = np.full((len(days), len(names)), np.nan)

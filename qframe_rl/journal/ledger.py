@@ -224,9 +224,8 @@ class Ledger:
 
     def _written(self, kind: str, payload: Plain) -> Plain:
         """Append what came from outside; return what a replay will read of it."""
-        text = canonical(payload)
-        written = self._must_write().append(kind, text)
-        payload = payload if written == text else json.loads(written)
+        # Read back: keys in the order of the record, and lists for tuples, or a replay would go through them otherwise.
+        payload = json.loads(self._must_write().append(kind, canonical(payload)))
         self.told(kind, payload)
         return payload
 

@@ -23,7 +23,7 @@ from tests.agents.test_mean_reversion import FOUND, PHI, SHOCK, reverting
 from tests.markets import prices
 
 DATA = os.environ.get("QFRAME_DATA")
-ALWAYS = {"least_t": -1e3}
+ALWAYS = {"least_t": -1e2}
 
 
 def bets_of(close: Float, aim: float) -> Float:

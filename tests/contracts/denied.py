@@ -17,12 +17,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import numba
+
 from qframe_rl.agent import Agent, View
 from qframe_rl.types import Orders
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CODE = (".py", ".pyc", ".pyi", ".so", ".nbi", ".nbc")
-"""What may be read in this folder: modules, and what Numba compiled of them."""
+"""What may be read in this folder: modules, and what Numba compiled of them; in its cache, all that it keeps there."""
 _PREFIXES = tuple(
     str(Path(place).resolve()) + os.sep
     for place in {sys.prefix, sys.base_prefix, sysconfig.get_paths()["stdlib"], *site.getsitepackages()}
@@ -90,7 +92,8 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 def _refuse(place: str) -> None:
     path = os.path.realpath(place)
-    if path.startswith((*_PREFIXES, *_SYSTEM)) or path.endswith(CODE):
+    compiled = os.path.realpath(numba.config.CACHE_DIR) + os.sep
+    if path.startswith((*_PREFIXES, *_SYSTEM, compiled)) or path.endswith(CODE):
         return
     _deny(f"it opened {path}")
 

@@ -1,5 +1,6 @@
 """One file: what is read, and one clear sentence for everything that may be wrong with it."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_iso_times_in_utc(tmp_path: Path, shape: str) -> None:
 def test_other_time_zones_are_converted_and_days_are_read(tmp_path: Path) -> None:
     lines = [line.replace(",", "+02:00,", 1) for line in GOOD]
     assert load_file(write(tmp_path, HEADER, *lines), "binance").time[0] == START - HOUR
-    days = [f"2024-01-0{d},1,2,1,1,0" for d in range(1, 6)]
+    days = [f"2024-01-0{d},1,2,1,1,1" for d in range(1, 6)]
     assert load_file(write(tmp_path, HEADER, *days), "binance", timeframe="1d").time[0] == START + 24 * HOUR
 
 
@@ -100,8 +101,8 @@ def test_a_perpetual_needs_a_word_about_funding(tmp_path: Path) -> None:
     [
         (["timestamp,open,high,low,close", *GOOD], "no column 'volume'|not a readable CSV"),
         (
-            ["time,open,high,low,close,volume", *GOOD],
-            "no column 'timestamp'; it has time, open, high, low, close, volume",
+            ["when,open,high,low,last,volume", *GOOD],
+            "no column for time, close among when, open, high, low, last, volume; add --map time=NAME --map close=NAME",
         ),
         ([HEADER + ",Close", *(line + ",1" for line in GOOD)], "two columns are named 'close'"),
         ([HEADER, GOOD[1], GOOD[0], *GOOD[2:]], "not sorted at 2024-01-01 00:00:00"),
@@ -155,12 +156,20 @@ def test_what_is_no_file_of_data(tmp_path: Path) -> None:
     empty.touch()
     with pytest.raises(UserError, match="is empty"):
         load_file(empty, "binance")
-    other = write(tmp_path, HEADER, *GOOD, name="prices.xlsx")
-    with pytest.raises(UserError, match=r"neither \.csv nor \.parquet"):
-        load_file(other, "binance")
+    sheet = tmp_path / "prices.xlsx"
+    with zipfile.ZipFile(sheet, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(UserError, match="0 files of candles in one archive"):
+        load_file(sheet, "binance")
     text = write(tmp_path, HEADER, *GOOD, name="prices.parquet")
     with pytest.raises(UserError, match="not a readable Parquet file"):
         load_file(text, "binance")
+    silent = write(tmp_path, HEADER, *(line.rpartition(",")[0] + ",0" for line in GOOD))
+    with pytest.raises(UserError, match="all volumes are 0, so no order could fill"):
+        load_file(silent, "binance")
+    nameless = write(tmp_path, *(line.rpartition(",")[0] for line in GOOD), name="five.csv")
+    with pytest.raises(UserError, match="5 columns without names"):
+        load_file(nameless, "binance")
     binary = tmp_path / "binary.csv"
     binary.write_bytes(bytes(range(256)) * 20)
     with pytest.raises(UserError, match=r"binary\.csv"):

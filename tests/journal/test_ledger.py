@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,6 +68,23 @@ def test_inputs_come_from_the_record_and_not_from_outside(tmp_path: Path) -> Non
         again.take("bar", dict)
     with pytest.raises(RecordEnds):
         again.put("sum", {})
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers() | st.tuples(st.integers()), min_size=2, max_size=5))
+def test_a_session_acts_on_what_its_replay_will_read(tmp_path_factory: pytest.TempPathFactory, said: Any) -> None:
+    """In its order too: ids were kept as an exchange listed them, and a replay went through them sorted."""
+    path = tmp_path_factory.mktemp("journal") / "journal.db"
+
+    def all_three(ledger: Ledger) -> list[Any]:
+        taken = [ledger.take("bar", lambda: said), ledger.awaited("bar", lambda: said, lambda: None)]
+        taken += [one.payload for one in ledger.inputs(frozenset({"bar"}), lambda: [Input("bar", said)])]
+        ledger.commit()
+        return [list(one.items()) for one in taken]
+
+    writer = Writer(path)
+    lived = all_three(Ledger(path, writer))
+    writer.close()
+    assert all_three(Ledger(path, None)) == lived
 
 
 def test_the_first_difference_is_named(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ SETS = 20
 LEARNERS: dict[str, dict[str, Any]] = {
     "direct_rl": {"epochs": 40},
     "dmn": {"epochs": 20},
-    "eiie": {"epochs": 20, "batches": 20},
+    "eiie": {"epochs": 12, "batches": 12},
     "ppo": {"total_steps": 16_384},
-    "sb3": {"total_steps": 8192, "evaluations": 16},
+    "sb3": {"total_steps": 4096, "evaluations": 8},
     "rllib": {},
 }
 """Parameters besides QUICK: enough passes for those that stop by a score to choose by it."""

@@ -62,10 +62,10 @@ def variance_ratio(bars: Float, first: int, n: int = 150, horizon: int = 10) -> 
 
 
 RULES: dict[str, Callable[[Any], Any]] = {
-    "always": lambda rule: rule({"least_t": -1e3}),
-    "variance ratio": lambda rule: Gated(rule({"least_t": -1e3}), variance_ratio, 151),
+    "always": lambda rule: rule({"least_t": -1e2}),
+    "variance ratio": lambda rule: Gated(rule({"least_t": -1e2}), variance_ratio, 151),
     "adaptive_mean_reversion": lambda rule: rule({}),
-    "told the regime": lambda rule: Gated(rule({"least_t": -1e3}), reverting, 1),
+    "told the regime": lambda rule: Gated(rule({"least_t": -1e2}), reverting, 1),
 }
 
 
