@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 BASELINES = ("buy_and_hold", "random", "flat")
 """Stand below the strategies."""
+_TITLE = 24
+"""Letters in a line above a panel."""
 _PLACE = re.compile(r"(?P<head><!-- board(?:: (?P<name>[^>]+?))? -->).*?<!-- end -->", re.DOTALL)
 
 
@@ -205,7 +208,7 @@ def board_figure(boards: Sequence[Board], title: str = "", note: str = "", level
         f"Sharpe ratio, annual, after costs, with its {level:.0%} interval. Blue: above zero, orange: below, grey: "
     )
     legend += "zero lies inside. Dashed: what luck alone shows after all trials. -: not studied."
-    marks = [f"{mark_of(board.environment)}." for board in boards if mark_of(board.environment)]
+    marks = [f"{board.market}: {mark_of(board.environment)}." for board in boards if mark_of(board.environment)]
     footer(figure, " ".join([legend, *marks, note]).strip())
     return figure
 
@@ -227,4 +230,4 @@ def _panel(ax: Axes, board: Board, names: Sequence[str]) -> None:
         ax.plot(row["sharpe"], y, "o", color=color, markersize=6.0, markeredgecolor="white", markeredgewidth=0.9)
     below = sum(name in BASELINES for name in names)
     ax.axhline(len(names) - below - 0.5, color=FAINT, linewidth=0.6, zorder=1)
-    ax.set_title(board.market, fontsize=10.5, color=INK, loc="left")
+    ax.set_title(fill(board.market, _TITLE), fontsize=10.5, color=INK, loc="left")
