@@ -127,6 +127,8 @@ def _text(data: bytes, name: str, path: Path) -> Raw:
 
     lines = data[:_HEAD].decode("utf-8-sig", "replace").splitlines()
     lines = lines[:-1] if len(data) > _HEAD and len(lines) > 1 else lines
+    if not lines:  # a mark of the byte order, and nothing after it
+        raise UserError(f"{path}: the file is empty.")
     delimiter = next((d for d in ";\t|," if lines[-1].count(d) >= _FEWEST), ",")
     begin = next((k for k, line in enumerate(lines) if line.count(delimiter) >= _FEWEST), 0)
     fields = [field.strip().strip('"') for field in lines[begin].split(delimiter)]

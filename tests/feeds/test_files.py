@@ -191,3 +191,10 @@ def test_a_header_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"timestamp,op\xffen,high,low,close,volume\n1577836800,1,2,1,1,0\n")
     with pytest.raises(UserError, match="not a readable CSV"):
         load_file(path, "binance", ("AAA/USDT",))
+
+
+def test_a_mark_of_the_byte_order_alone_is_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(UserError, match="the file is empty"):
+        load_file(path, "binance", ("AAA/USDT",))

@@ -21,8 +21,7 @@ _OWN = ("numba.", "copyreg", "builtins object")
 """What the cache of compiled functions is made of, which is our own file and no stranger's."""
 
 
-class Ran(BaseException):
-    """A file made something run that it must not."""
+_ROOT = PAYLOAD.partition(".")[0]
 
 
 class Hung(BaseException):
@@ -34,22 +33,24 @@ class Watch:
 
     def __init__(self) -> None:
         self.on = False
+        self.named = False
+        """Whether a file is a configuration of the user's own, which may name a module."""
         self.seen: list[str] = []
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
         if not self.on:
             return
-        root = PAYLOAD.partition(".")[0]
         pickled = event == "pickle.find_class" and not " ".join(map(str, args)).startswith(_OWN)
-        planted = event == "import" and str(args[0]).partition(".")[0] == root
-        if event in _FORBIDDEN or pickled or planted:
+        # The event "import" is not told of what importlib imports; that its code is run is.
+        planted = event == "exec" and _ROOT in str(getattr(args[0], "co_filename", ""))
+        if event in _FORBIDDEN or pickled or (planted and not self.named):
             self.seen.append(f"{event} {str(args)[:200]}")
 
 
 def plant(folder: Path) -> None:
     """Put the module that must not be imported where it would be found."""
-    package = folder / PAYLOAD.partition(".")[0]
+    package = folder / _ROOT
     package.mkdir()
     for name in ("__init__", "payload"):
         (package / f"{name}.py").write_text("from agents.flat import Config, make\n")

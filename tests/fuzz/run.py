@@ -37,9 +37,10 @@ def one(kind: str, seed: int, case: int, keep: Path | None = None, watch: Watch 
     rng = Random(f"{kind} {seed} {case}")
     with tempfile.TemporaryDirectory(prefix="fuzz-") as made, contextlib.chdir(made):
         folder = Path(made)
+        usual = sys.getrecursionlimit()
         sys.setrecursionlimit(50_000)  # what lies deep is to be written
         KINDS[kind].spoil(folder, rng)
-        sys.setrecursionlimit(1000)
+        sys.setrecursionlimit(usual)
         if keep is not None:
             os.system(f"cp -r {folder}/. {keep}")
         what, said = _opened(kind, folder, watch)
@@ -83,6 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stderr(sys.stderr):
         plant(Path(place))
         watch = Watch()
+        watch.named = kind == "toml"
         # What is imported and compiled for any file is no cost of a spoiled one.
         with tempfile.TemporaryDirectory() as sound, warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -383,7 +383,8 @@ def spoil_parquet(folder: Path, rng: Random) -> None:
         start - 8 * HOUR + 8 * HOUR * np.arange(n // 8 + 2),
         rates,
     )
-    told = {"environment": "production", "instruments": [Instrument("AAA/USDT", lot=0.1, tick=0.01).plain()]}
+    rules = {"AAA/USDT": Instrument("AAA/USDT", lot=0.1, tick=0.01).plain()}
+    told = {"environment": "production", "volume": "base", "instruments": rules}
     listing = folder / "store" / "ohlcv" / "binance" / "instruments.json"
     listing.write_text(json.dumps(told))
     (folder / "since").write_text(iso(start))
@@ -422,6 +423,7 @@ def open_parquet(folder: Path) -> object:
     from qframe_rl.runner.report import read_journal
 
     said: list[object] = []
+    refused: list[UserError] = []
     store, single = folder / "store", folder / "store" / "ohlcv" / "binance" / "AAA-USDT" / "1h.parquet"
     data = {"symbols": ["AAA/USDT"], "timeframe": "1h"}
     for more in (
@@ -434,11 +436,11 @@ def open_parquet(folder: Path) -> object:
             history = load(build(DataConfig, more, "options"))
             said.append((history.describe(), list(remarks(history))))
         except UserError as error:
-            said.append(str(error))
-    try:
+            refused.append(error)
+    with contextlib.suppress(UserError):  # bars are no journal
         said.append(len(read_journal(single, {"symbols": ["AAA/USDT"], "timeframe": "1h"})))
-    except UserError as error:
-        said.append(str(error))
+    if refused:
+        raise refused[0]
     return said
 
 

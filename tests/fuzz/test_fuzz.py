@@ -28,7 +28,7 @@ def test_a_case_follows_from_its_number(tmp_path: Path) -> None:
     assert repr(spoil_tree(tree, Random(3))) == repr(spoil_tree(tree, Random(3)))
     assert tree == {"a": [1, 2.0, "three", {"b": None}], "c": {"d": "e"}}
     assert spoil_bytes(b"some bytes", Random(5)) == spoil_bytes(b"some bytes", Random(5))
-    assert one("toml", 0, 3) == one("toml", 0, 3)
+    assert one("csv", 0, 3).what == one("csv", 0, 3).what  # what it says names a folder that is new each time
 
 
 def test_what_must_not_be_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_what_must_not_be_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     importlib.import_module(PAYLOAD)
     pickle.loads(pickle.dumps(Random))
     watch.on = False
-    assert [said.split()[0] for said in watch.seen][:1] == ["import"]
+    assert any(said.startswith("exec") and "payload" in said for said in watch.seen)
     assert any(said.startswith("pickle.find_class") for said in watch.seen)
     with pytest.raises(Hung), limit_time(wall_s=0.05):
         time.sleep(5)
