@@ -216,6 +216,19 @@ def spoil_journal(folder: Path, rng: Random) -> None:
     (folder / "how").write_text(rng.choice(("look", "replay", "replay", "resume")))
 
 
+def warm_journal(folder: Path) -> None:
+    for session in ("finished", "halfway"):
+        for how in ("look", "replay", "resume"):
+            place = folder / f"{session}-{how}"
+            place.mkdir()
+            shutil.copytree(V0 / session, place / "session")
+            shutil.copytree(V0 / "checkpoint", place / "checkpoint")
+            shutil.copy(V0 / "bars.csv", place)
+            (place / "how").write_text(how)
+            with contextlib.suppress(UserError):
+                open_journal(place)
+
+
 def _inbox(folder: Path, rng: Random) -> bytes:
     path = folder / "inbox.part"
     with closing(sqlite3.connect(path)) as database:
@@ -516,7 +529,7 @@ def open_toml(folder: Path) -> object:
 
 KINDS = {
     "checkpoint": Kind(spoil_checkpoint, open_checkpoint, warm_checkpoint),
-    "journal": Kind(spoil_journal, open_journal),
+    "journal": Kind(spoil_journal, open_journal, warm_journal),
     "csv": Kind(spoil_csv_file, open_csv_file),
     "parquet": Kind(spoil_parquet, open_parquet),
     "toml": Kind(spoil_toml, open_toml, warm_toml),
