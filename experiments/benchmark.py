@@ -61,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     for name in given.suites:
         if name not in SUITES:
             raise UserError(f"no suite {name!r}{nearest(name, SUITES)}")
-    if given.repeats < 1:
-        raise UserError(f"--repeats {given.repeats}: at least one round is needed.")
     if given.plot is not None and given.suites and "growth" not in given.suites:
         raise UserError("--plot draws the suite growth; name it, or leave --plot out.")
     if given.plot is not None:

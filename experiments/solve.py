@@ -62,9 +62,6 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Solve."""
     given = vars(parser().parse_args(argv))
-    for name in ("seeds", "episodes"):
-        if given[name] < 1:
-            raise UserError(f"--{name} {given[name]}: at least 1.")
     results: list[Verdict] = []
     with BarScreen() as screen:
         screen.begin("start up")

@@ -109,7 +109,6 @@ def test_ctrl_c_keeps_what_was_learned_and_goes_on(
         (["fasst"], "unknown market 'fasst'; did you mean 'fast'"),
         (["--agents", "sb33"], "unknown agent 'sb33'; did you mean 'sb3'"),
         (["--agents", "momentum", "fast"], "cannot be trained on a problem"),
-        (["--seeds", "0"], "--seeds 0: at least 1"),
     ],
 )
 def test_mistakes_are_named(
@@ -119,6 +118,12 @@ def test_mistakes_are_named(
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_count_out_of_bounds_is_named(places: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["--seeds", "0", *places], capsys)
+    assert ended.value.code == 2 and "--seeds: '0' is not a whole number from 1 to" in capsys.readouterr().err
 
 
 def test_broken_cases_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
