@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from qframe_rl.config import Base, Strict, UserError, build
+from qframe_rl.config import Base, Strict, UserError, build, canonical
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.lock import corrupt
 
@@ -200,6 +200,7 @@ def parsed(path: Path, seq: int, kind: str, payload: str) -> Plain:
         plain = json.loads(payload)
         if not isinstance(plain, dict):
             raise UserError("it is no table")
+        canonical(plain)  # which takes no number that is not finite, as JSON itself does
         if kind in SHAPES:
             build(SHAPES[kind], plain, "it")
         if kind == "quotes":

@@ -51,6 +51,7 @@ def forged(folder: Path, kind: str, change: dict[str, Any] | str) -> Path:
         ("session", {"window": 10**18}), ("session", {"more": 1}), ("session", "[]"), ("session", "[" * 100_000),
         ("bar", {"values": [[1.0]]}), ("bar", {"time": 10**30}), ("bar", {"values": [[{}] * 5]}),
         ("bar", {"final": [1]}),
+        ("decision", {"asked": {"quantity": [float("nan")]}}), ("session", {"source": {"feed": float("inf")}}),
         ("limits", {"max_drawdown": []}), ("limits", "3"), ("decision", {"time": 10**17 * 5}),
         ("snapshot", {"time": "now"}),
     ],
