@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Parser, console, door, within
+from experiments.cli import Parser, console, door, within
+from experiments.screen import BarScreen
 from qframe_rl.config import UserError, nearest
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.cli import BarScreen, Parser, door, locate_data, settings
+from experiments.cli import Parser, door, locate_data, settings
+from experiments.screen import BarScreen
 from qframe_rl.config import UserError, build, nearest
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.runner.experiment import Experiment

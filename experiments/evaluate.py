@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import (
-    BarScreen,
     Parser,
     called,
     checkpoint_place,
@@ -22,6 +21,7 @@ from experiments.cli import (
     settings,
     within,
 )  # fmt: skip
+from experiments.screen import BarScreen
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import BarScreen, Parser, checkpoint_place, console, data_settings, door, program
+from experiments.cli import Parser, checkpoint_place, console, data_settings, door, program
 from experiments.evaluate import tell_boards
+from experiments.screen import BarScreen
 from qframe_rl.config import UserError
 from qframe_rl.feeds.data import DataConfig
 

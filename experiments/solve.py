@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Interrupted, Parser, console, door, within
+from experiments.cli import Interrupted, Parser, console, door, within
+from experiments.screen import BarScreen
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build, nearest
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import PRESETS, BarScreen, Parser, called, console, door, locate_data, program, settings, shown
+from experiments.cli import PRESETS, Parser, called, console, door, locate_data, program, settings, shown
+from experiments.screen import BarScreen
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import BarScreen, Interrupted, Parser, called, console, door, locate_data, settings
+from experiments.cli import Interrupted, Parser, called, console, door, locate_data, settings
+from experiments.screen import BarScreen
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits

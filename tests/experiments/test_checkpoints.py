@@ -10,7 +10,7 @@ import pytest
 
 from experiments import checkpoints, paper
 from experiments.checkpoints import SHIPPED, Shipped
-from experiments.cli import BarScreen
+from experiments.screen import BarScreen
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import UserError
 from qframe_rl.types import iso, parse_time

@@ -1,0 +1,55 @@
+"""Progress on a terminal: what a run is doing, as bars and lines."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from experiments.cli import console
+
+
+class BarScreen:
+    """Progress bars on stderr: one line per piece of work under way."""
+
+    def __init__(self, *, enabled: bool = True):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.console = console(to_stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=not enabled,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(text, highlight=False)
+
+    def begin(self, task: str) -> None:
+        """Show a new line."""
+        self._tasks[task] = self._progress.add_task(task, total=None, note="")
+
+    def advance(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Move its bar."""
+        self._progress.update(self._tasks[task], completed=done, total=total, note=note)
+
+    def end(self, task: str, note: str = "") -> None:
+        """Take its bar away and leave a line of what came of it."""
+        self._progress.remove_task(self._tasks.pop(task))
+        self.console.print(f"[green]✓[/green] {task}  [dim]{note}[/dim]", highlight=False)
