@@ -37,6 +37,25 @@ if TYPE_CHECKING:
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 STUDY = {"data": None, "agents": None, "agent": None, "risk": None, "level": None}
+BASELINES, LEVEL = "buy_and_hold,flat", 0.9
+BEGIN = ("study.walk_forward", "study.cpcv", "study.monte_carlo")
+"""Options that make a study of it."""
+WAYS = {
+    "plan": "a plan of studies: add --preset, such as --preset board",
+    "study": "studies: add --walk-forward, --cpcv or --monte-carlo",
+    "score": "checkpoints",
+}
+STUDIED = ("plan", "study")
+READERS = {
+    "only": ("plan",),
+    "document": ("plan",),
+    "baselines": ("score",),
+    "out": ("plan", "score"),
+    "assignments": STUDIED,
+    "resume": STUDIED,
+    "on": STUDIED,
+}
+"""Options that not every way of evaluating reads, and which do."""
 
 
 def parser() -> Parser:
@@ -64,32 +83,18 @@ def parser() -> Parser:
     made.add_argument(
         "what", nargs="*", metavar="AGENT|CHECKPOINT", help="name of a strategy, or folder of a checkpoint"
     )
-    plan = made.add_argument_group("plan of studies")
-    plan.add_argument(
-        "--preset", metavar="NAME", help="the plan: experiments/presets/NAME.toml, or a .toml file (such as: board)"
-    )
-    plan.add_argument(
-        "--only", default="", metavar="MARKETS", help="names of the plan's markets to study (default: all)"
-    )
-    plan.add_argument(
-        "--document",
-        type=Path,
-        metavar="FILE",
-        help="Markdown file whose tables, between <!-- board --> and <!-- end -->, and picture are written anew",
-    )
+    _add_plan(made)
     made.add_argument("--from", dest="since", metavar="TIME", help="start of the period, ISO 8601 UTC")
     made.add_argument("--to", dest="until", metavar="TIME", help="end of the period, ISO 8601 UTC")
     made.add_argument(
         "--baselines",
-        default="buy_and_hold,flat",
         metavar="NAMES",
-        help="strategies that need no training to run beside (default: buy_and_hold,flat)",
+        help=f"strategies that need no training to run beside (default: {BASELINES})",
     )
     made.add_argument(
         "--level",
         type=within(float, 1e-6, 1.0 - 1e-6),
-        default=0.9,
-        help="share of resamples inside the intervals (default: 0.9)",
+        help=f"share of resamples inside the intervals (default: {LEVEL}, or the plan's)",
     )
     made.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder for journals and picture (default: runs/evaluate/CHECKPOINT)"
@@ -118,19 +123,43 @@ def parser() -> Parser:
     return made
 
 
+def _add_plan(made: Parser) -> None:
+    plan = made.add_argument_group("plan of studies")
+    plan.add_argument(
+        "--preset", metavar="NAME", help="the plan: experiments/presets/NAME.toml, or a .toml file (such as: board)"
+    )
+    plan.add_argument(
+        "--only", default="", metavar="MARKETS", help="names of the plan's markets to study (default: all)"
+    )
+    plan.add_argument(
+        "--document",
+        type=Path,
+        metavar="FILE",
+        help="Markdown file whose tables, between <!-- board --> and <!-- end -->, and picture are written anew",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Evaluate."""
     given = vars(parser().parse_args(argv))
-    if given["preset"] is not None:
+    way = (
+        "plan" if given["preset"] is not None else "study" if any(given[key] is not None for key in BEGIN) else "score"
+    )
+    _refuse_unread(given, way)
+    if way == "plan":
         return _series(given)
-    for name in ("only", "document"):
-        if given[name]:
-            raise UserError(f"--{name} is for a plan of studies: add --preset, such as --preset board.")
     if not given["what"]:
         raise UserError("nothing to evaluate: name strategies or checkpoints, or give --preset board; see --help.")
-    if any(given[f"study.{name}"] is not None for name in ("walk_forward", "cpcv", "monte_carlo")):
-        return _study(given)
-    return _score([_folder(text) for text in given["what"]], given)
+    return _study(given) if way == "study" else _score([_folder(text) for text in given["what"]], given)
+
+
+def _refuse_unread(given: dict[str, Any], way: str) -> None:
+    """Refuse options that this way does not read: who gives one expects something of it."""
+    readers = READERS | {key: STUDIED for key in given if key.startswith("study.")}
+    for name, ways in readers.items():
+        if given[name] not in (None, "", [], False) and way not in ways:
+            option = {"assignments": "set"}.get(name, name.removeprefix("study.").replace("_", "-"))
+            raise UserError(f"--{option} is for {', or '.join(WAYS[one] for one in ways)}.")
 
 
 def _folder(text: str) -> Path:
@@ -187,6 +216,8 @@ def _series(given: dict[str, Any]) -> dict[str, Any] | None:
     plan = build(BoardPlan, read_preset(given["preset"]), f"preset {given['preset']}")
     options = {key.removeprefix("study."): value for key, value in given.items() if key.startswith("study.")}
     changed = settings(Study, None, given["assignments"], options)
+    if given["level"] is not None:
+        changed["level"] = given["level"]
     changed["data"] = {**_mapping(changed.get("data")), **given_under(given, "data")}
     changed["risk"] = {**_mapping(changed.get("risk")), **given_under(given, "risk")}
     asked = list(plan.studies(only, changed, locate_data))
@@ -282,7 +313,9 @@ def _tell_limits(out: Console, limits: Limits) -> None:
 
 def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
     given_data = data_settings(given)
-    baselines = [name for name in given["baselines"].split(",") if name]
+    named = BASELINES if given["baselines"] is None else given["baselines"]
+    baselines = [name for name in named.split(",") if name]
+    level = LEVEL if given["level"] is None else given["level"]
     folder = given["out"] or Path("runs") / "evaluate" / "+".join(place.name for place in places)
     with BarScreen() as screen:
         screen.begin("start up")
@@ -299,10 +332,10 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
             folder,
             screen,
             risk=given_under(given, "risk"),
-            level=given["level"],
+            level=level,
             ledger=Trials.opened(given["ledger"], given["runs"]),
         )
-    report(done, given["level"], to_stderr=given["json"])
+    report(done, level, to_stderr=given["json"])
     if not given["json"]:
         return None
     return {"results": [_result(one) for one in done.scored]}

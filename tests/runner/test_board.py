@@ -200,10 +200,24 @@ def test_a_plan_is_one_command_that_goes_on_where_it_stopped(
     assert document.read_text() == "nothing"
 
 
+def test_the_level_of_intervals_reaches_every_study(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    command = ["--preset", str(tmp_path / "plan.toml"), "--runs", str(tmp_path / "runs"), "--only", "second", "--json"]
+    widths = []
+    for level in ([], ["--level", "0.5"]):
+        made = evaluate_door.main([*command, *level])
+        assert made is not None
+        row = next(row for row in made["boards"][0]["rows"] if row["agent"] == "buy_and_hold")
+        widths.append(row["sharpe_high"] - row["sharpe_low"])
+    assert widths[1] < 0.7 * widths[0]
+    assert "(50%)" in (tmp_path / "runs" / "board" / "board.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("more", "match"),
     [
         (["momentum"], "leave momentum out"),
+        (["--baselines", "flat"], "--baselines is for checkpoints"),
         (["--from", "2020-01-01"], "leave --from and --to out"),
         (["--only", "third"], "there is no such market"),
         (["--document", "nowhere.md"], "nowhere.md is not there"),
