@@ -56,8 +56,7 @@ def judged(name: str, seed: int) -> float:
 
 def ratios(name: str, n: int) -> Float:
     """(n,) of as many markets."""
-    with one_ray() if name == "rllib" else nullcontext():
-        return np.array([judged(name, 100 + seed) for seed in range(n)])
+    return np.array([judged(name, 100 + seed) for seed in range(n)])
 
 
 @pytest.mark.slow
@@ -71,6 +70,7 @@ def test_on_noise_it_is_judged_as_noise(name: str) -> None:
 if __name__ == "__main__":
     n, *names = sys.argv[1:]
     for each in names or LEARNERS:
-        found = ratios(each, int(n))
+        with one_ray() if each == "rllib" else nullcontext():
+            found = ratios(each, int(n))
         error = found.std(ddof=1) / math.sqrt(len(found))
         print(f"{each}: judged Sharpe ratio {found.mean():+.2f} ± {error:.2f} on {n} noise sets", flush=True)

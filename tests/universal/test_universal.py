@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from qframe_rl.evaluate.metrics import drawdown, per_year, returns, sharpe, sort
 from qframe_rl.evaluate.montecarlo.influence import standard_error
 from qframe_rl.evaluate.provenance import MARK, source_note
 from qframe_rl.evaluate.report.sections import note
-from qframe_rl.evaluate.trials import Trials
 from qframe_rl.features import features, known
 from qframe_rl.feeds.quality import quarantine
 from qframe_rl.feeds.synthetic import synthetic
@@ -214,4 +212,3 @@ def test_every_agent_and_market_of_the_catalogue_is_under_test() -> None:
     for name in AGENTS:
         module = catalog.load("agents", name)
         assert build(module.Config, getattr(module, "QUICK", {}), name)
-    assert Trials(Path("nowhere.db")).of("x") == []
