@@ -12,9 +12,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from agents._zscores import TOGETHER, measure_scores
-from qframe_rl.agent import Brief, Memoryless, View
+from qframe_rl.agent import MarketSpec, Memoryless, View
 from qframe_rl.config import Base, search
+from qframe_rl.estimate.zscores import TOGETHER, measure_scores
 from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
 from qframe_rl.jit import compiled
@@ -55,14 +55,14 @@ QUICK = {"paper_bars": 60, "volatility_span": 20}
 class AdaptiveMeanReversion(Memoryless):
     """Sells what rose and buys what fell, while that pays."""
 
-    def __init__(self, config: Config, brief: Brief):
+    def __init__(self, config: Config, spec: MarketSpec):
         self.config = config
         self.cut = 4 * config.volatility_span
         self.window = config.paper_bars + 2 + max(self.cut, max(config.windows) - 1)
-        self.cost = brief.cost_rate
-        self.low = -1.0 if brief.shorting else 0.0
-        self.aim = config.volatility_target / math.sqrt(YEAR / brief.bar_ns)
-        self.cap = config.max_exposure / len(brief.instruments)
+        self.cost = spec.cost_rate
+        self.low = -1.0 if spec.shorting else 0.0
+        self.aim = config.volatility_target / math.sqrt(YEAR / spec.bar_ns)
+        self.cap = config.max_exposure / len(spec.instruments)
         self.band = config.band * self.cap
 
     def decide(self, view: View) -> Orders:
@@ -150,6 +150,6 @@ def _stake(bets: Float, earned: Float, n: int, least: float, low: float, cap: fl
         out[t] = bet * cap if pays and not math.isnan(bet) else 0.0
 
 
-def make(config: Config, brief: Brief) -> AdaptiveMeanReversion:
+def make(config: Config, spec: MarketSpec) -> AdaptiveMeanReversion:
     """Make the agent."""
-    return AdaptiveMeanReversion(config, brief)
+    return AdaptiveMeanReversion(config, spec)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.agent import Brief, State, View
+from qframe_rl.agent import MarketSpec, State, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
 from qframe_rl.types import CLOSE, Float, Orders
@@ -69,6 +69,6 @@ def _shares(bar: Float) -> Float:
     return np.where(traded, 1.0 / max(1, traded.sum()), 0.0)
 
 
-def make(config: Config, brief: Brief) -> BuyAndHold:
+def make(config: Config, spec: MarketSpec) -> BuyAndHold:
     """Make the agent."""
-    return BuyAndHold(len(brief.instruments))
+    return BuyAndHold(len(spec.instruments))

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Memoryless, View
+from qframe_rl.agent import MarketSpec, Memoryless, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
 from qframe_rl.types import Float, Orders
@@ -42,17 +42,17 @@ class Config(Base):
 class CrossSectional(Memoryless):
     """Dollar-neutral where shorts are allowed, else the better half alone."""
 
-    def __init__(self, config: Config, brief: Brief):
-        if len(brief.instruments) < 2:
+    def __init__(self, config: Config, spec: MarketSpec):
+        if len(spec.instruments) < 2:
             raise UserError("agent cross_sectional ranks coins against each other; give it at least two symbols.")
-        if config.score == "carry" and _RATE not in brief.columns:
+        if config.score == "carry" and _RATE not in spec.columns:
             raise UserError(
                 "agent cross_sectional: score=carry needs perpetuals with funding rates; the data have none."
             )
         self.config = config
-        self.shorting = brief.shorting
-        self.bar_ns = brief.bar_ns
-        self.channel = 5 + brief.columns.index(_RATE) if config.score == "carry" else 0
+        self.shorting = spec.shorting
+        self.bar_ns = spec.bar_ns
+        self.channel = 5 + spec.columns.index(_RATE) if config.score == "carry" else 0
         self.window = config.lookback_bars + 1 + (config.skip_bars if config.score == "momentum" else 0)
 
     def decide(self, view: View) -> Orders:
@@ -91,6 +91,6 @@ class CrossSectional(Memoryless):
         return np.where(view.tradable, rise, np.nan)
 
 
-def make(config: Config, brief: Brief) -> CrossSectional:
+def make(config: Config, spec: MarketSpec) -> CrossSectional:
     """Make the agent."""
-    return CrossSectional(config, brief)
+    return CrossSectional(config, spec)

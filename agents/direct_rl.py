@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
+from qframe_rl.agent import Log, MarketSpec, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import MarketInterface, rebalance
 from qframe_rl.types import YEAR, History, Orders
@@ -67,20 +67,20 @@ class _Piece(NamedTuple):
     tradable: torch.Tensor
     """(T, A)."""
     gap: torch.Tensor
-    """(T, A) `Moves` of the bar after each row."""
+    """(T, A) `UnitReturns` of the bar after each row."""
     body: torch.Tensor
 
 
 class DirectRl(Memoryless):
     """One trader for all instruments; what it holds is read from the account."""
 
-    def __init__(self, config: Config, brief: Brief):
-        if not isinstance(brief.interface, MarketInterface):
+    def __init__(self, config: Config, spec: MarketSpec):
+        if not isinstance(spec.interface, MarketInterface):
             raise UserError("agent 'direct_rl' needs a market whose interface observes features.")
-        self.config, self.brief = config, brief
-        self.observer = brief.interface.observer
+        self.config, self.spec = config, spec
+        self.observer = spec.interface.observer
         self.window = self.observer.lookback
-        self.full = min(config.exposure, brief.leverage) / len(brief.instruments)
+        self.full = min(config.exposure, spec.leverage) / len(spec.instruments)
         self._net: Any = None
 
     def fit(self, task: Task, log: Log) -> None:
@@ -98,10 +98,10 @@ class DirectRl(Memoryless):
         ]
         if not starts:
             raise UserError(f"agent 'direct_rl' needs training periods of more than its sequence_bars, {n}.")
-        with own_randomness(self.brief.seed):
+        with own_randomness(self.spec.seed):
             self._net = self._net or self._network()
             schedule = Schedule(
-                config.epochs, config.patience, config.learning_rate, config.max_gradient, self.brief.seed
+                config.epochs, config.patience, config.learning_rate, config.max_gradient, self.spec.seed
             )
             pieces = [piece for piece, _ in learn]
             Loop(self._net, schedule, task, log)(
@@ -137,7 +137,7 @@ class DirectRl(Memoryless):
     def _network(self) -> Any:
         from qframe_rl.deep.policies import Trader
 
-        return Trader(len(self.observer.features), self.config.hidden, self.brief.shorting)
+        return Trader(len(self.observer.features), self.config.hidden, self.spec.shorting)
 
     def _piece(self, history: History) -> _Piece:
         import torch
@@ -151,7 +151,7 @@ class DirectRl(Memoryless):
 
     def _cost(self, epoch: int) -> float:
         """Cost of a unit of turnover in the loss of an epoch, numbered from 1."""
-        return self.brief.cost_rate * min(1.0, (epoch - 1) / max(1, self.config.warm_up))
+        return self.spec.cost_rate * min(1.0, (epoch - 1) / max(1, self.config.warm_up))
 
     def _returns(self, piece: _Piece, held: torch.Tensor, cost: float) -> torch.Tensor:
         """(B, T) net returns of walks that begin with (B, A) positions; the fields of ``piece`` have a batch axis."""
@@ -171,7 +171,7 @@ class DirectRl(Memoryless):
         import torch
 
         n, size = self.config.sequence_bars, self.config.batch_size
-        shift, low = int(rng.integers(0, n)), -1.0 if self.brief.shorting else 0.0
+        shift, low = int(rng.integers(0, n)), -1.0 if self.spec.shorting else 0.0
         order = rng.permutation(len(starts))
         for k in range(0, len(order), size):
             cut = []
@@ -190,7 +190,7 @@ class DirectRl(Memoryless):
 
         from qframe_rl.deep.book import differential_sharpe, sharpe
 
-        per_year = YEAR / self.brief.bar_ns
+        per_year = YEAR / self.spec.bar_ns
         if self.config.objective == "log_growth":
             growth: torch.Tensor = torch.log1p(returns.clamp(min=-0.99)).mean() * per_year
             return growth
@@ -212,11 +212,11 @@ class DirectRl(Memoryless):
             for segment in segments:
                 rows = slice(max(0, segment.start - 1), segment.stop - 1)
                 batch = _Piece(*(field[rows][None] for field in piece))
-                found.append(self._returns(batch, torch.zeros_like(batch.gap[:, 0]), self.brief.cost_rate)[0])
+                found.append(self._returns(batch, torch.zeros_like(batch.gap[:, 0]), self.spec.cost_rate)[0])
         returns = torch.cat(found)
-        return float(sharpe(returns / (returns.std() + 1e-9), YEAR / self.brief.bar_ns))
+        return float(sharpe(returns / (returns.std() + 1e-9), YEAR / self.spec.bar_ns))
 
 
-def make(config: Config, brief: Brief) -> DirectRl:
+def make(config: Config, spec: MarketSpec) -> DirectRl:
     """Make the agent."""
-    return DirectRl(config, brief)
+    return DirectRl(config, spec)

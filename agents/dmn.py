@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.agent import Log, MarketSpec, State, Task, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
 from qframe_rl.types import YEAR, Bool, Float, History, Orders, Segments
@@ -118,7 +118,7 @@ class _Piece(NamedTuple):
     size: torch.Tensor
     """Exposure of a position of 1, the mean over the instruments not taken; 0 where nothing can be held."""
     gap: torch.Tensor
-    """`Moves` of the bar after each row."""
+    """`UnitReturns` of the bar after each row."""
     body: torch.Tensor
     sigma: torch.Tensor
     """Standard deviation of a bar's return, 1 where it is not known."""
@@ -129,19 +129,19 @@ class _Piece(NamedTuple):
 class Dmn:
     """One network for all instruments, and what it remembers of each."""
 
-    def __init__(self, config: Config, brief: Brief):
+    def __init__(self, config: Config, spec: MarketSpec):
         from qframe_rl.deep.changepoint import Changepoints
-        from qframe_rl.deep.momentum import Momentum
+        from qframe_rl.deep.momentum import MomentumInputs
 
-        self.config, self.brief = config, brief
+        self.config, self.spec = config, spec
         pairs = [text.split(":") for text in config.macd]
-        momentum = Momentum(
+        momentum = MomentumInputs(
             config.horizons, tuple((int(s), int(n)) for s, n in pairs), config.price_bars, config.macd_bars,
             config.volatility_bars, config.winsor_bars, config.winsor_deviations,
         )  # fmt: skip
         self.inputs = Changepoints(momentum, config.changepoint_bars) if config.changepoint_bars else momentum
         self.window = self.inputs.lookback + config.sequence_bars - 1
-        self.per_year = YEAR / brief.bar_ns
+        self.per_year = YEAR / spec.bar_ns
         self._net: Any = None
         self._memory: Memory = ()
         self._seen = -1
@@ -156,10 +156,10 @@ class Dmn:
         starts = _starts([(_held(piece), segments) for piece, segments in learn], config.sequence_bars)
         n_bars = sum(int(_held(piece).sum()) for piece, _ in learn)
         note = "" if n_bars >= _ENOUGH else f"; only {n_bars:,} bars to learn from: expect little"
-        with own_randomness(self.brief.seed):
+        with own_randomness(self.spec.seed):
             self._net = (self._net or self._network()).eval()
             schedule = Schedule(
-                config.epochs, config.patience, config.learning_rate, config.max_gradient, self.brief.seed
+                config.epochs, config.patience, config.learning_rate, config.max_gradient, self.spec.seed
             )
             if not starts:
                 log.progress(config.epochs, config.epochs, "no tradable bars to learn from: left untrained")
@@ -219,9 +219,9 @@ class Dmn:
     def _size(self, sigma: Float, valid: Bool) -> Float:
         """Exposure of a position of 1 at each volatility, before the mean over the instruments is taken."""
         yearly = sigma * math.sqrt(self.per_year)
-        most = np.full_like(sigma, self.brief.leverage)
+        most = np.full_like(sigma, self.spec.leverage)
         size = np.divide(self.config.volatility_target, yearly, out=most, where=valid)
-        return np.where(valid, np.minimum(size, self.brief.leverage), 0.0)
+        return np.where(valid, np.minimum(size, self.spec.leverage), 0.0)
 
     def _piece(self, history: History) -> _Piece:
         import torch
@@ -243,8 +243,8 @@ class Dmn:
 
     def _positions(self, score: torch.Tensor) -> torch.Tensor:
         if self.config.loss == "mse":
-            return score.sign() if self.brief.shorting else (score > 0.0).to(score.dtype)
-        return score.tanh() if self.brief.shorting else score.sigmoid()
+            return score.sign() if self.spec.shorting else (score > 0.0).to(score.dtype)
+        return score.tanh() if self.spec.shorting else score.sigmoid()
 
     def _losses(
         self, pieces: list[_Piece], starts: list[tuple[int, int, int]], rng: np.random.Generator
@@ -279,7 +279,7 @@ class Dmn:
             return (error**2).mean()
         exposure = self._positions(score) * size
         before = torch.cat([exposure[:, :1], exposure[:, :-1]], 1)
-        cost = self.brief.cost_rate * self.config.cost_multiplier
+        cost = self.spec.cost_rate * self.config.cost_multiplier
         return -sharpe(net_returns(exposure, before, gap, body, cost)[held], self.per_year)
 
     def _score(self, parts: list[tuple[_Piece, Segments]]) -> float:
@@ -295,7 +295,7 @@ class Dmn:
                 rows = slice(begin, segment.stop - 1)
                 exposure = self._positions(self._net(piece.inputs[:, rows])) * piece.size[:, rows] / piece.n[rows]
                 before = torch.cat([torch.zeros_like(exposure[:, :1]), exposure[:, :-1]], 1)
-                net = net_returns(exposure, before, piece.gap[:, rows], piece.body[:, rows], self.brief.cost_rate)
+                net = net_returns(exposure, before, piece.gap[:, rows], piece.body[:, rows], self.spec.cost_rate)
                 found.append(net.sum(0)[first - begin :])
         return float(sharpe(torch.cat(found) / self.config.volatility_target, self.per_year))
 
@@ -317,6 +317,6 @@ def _starts(parts: list[tuple[NDArray[np.bool_], Segments]], n: int) -> list[tup
     ]
 
 
-def make(config: Config, brief: Brief) -> Dmn:
+def make(config: Config, spec: MarketSpec) -> Dmn:
     """Make the agent."""
-    return Dmn(config, brief)
+    return Dmn(config, spec)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
+from qframe_rl.agent import Log, MarketSpec, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
 from qframe_rl.types import CLOSE, HIGH, LOW, YEAR, Bool, Float, History, Orders, Segments
@@ -75,8 +75,8 @@ class _Piece(NamedTuple):
 class Eiie(Memoryless):
     """One evaluator for all coins; what it holds is read from the account."""
 
-    def __init__(self, config: Config, brief: Brief):
-        self.config, self.brief = config, brief
+    def __init__(self, config: Config, spec: MarketSpec):
+        self.config, self.spec = config, spec
         self.window = config.n_bars
         self._net: Any = None
 
@@ -95,10 +95,10 @@ class Eiie(Memoryless):
             need = config.n_bars + config.batch_bars
             raise UserError(f"agent 'eiie' needs periods of more than its n_bars and batch_bars, {need}, together.")
         learn, stop = ([(self._piece(h), segments) for h, segments in parts] for parts in (task.train, task.validation))
-        with own_randomness(self.brief.seed):
+        with own_randomness(self.spec.seed):
             self._net = self._net or self._network()
             schedule = Schedule(
-                config.epochs, config.patience, config.learning_rate, config.max_gradient, self.brief.seed
+                config.epochs, config.patience, config.learning_rate, config.max_gradient, self.spec.seed
             )
             pieces = [piece for piece, _ in learn]
             Loop(self._net, schedule, task, log)(
@@ -186,7 +186,7 @@ class Eiie(Memoryless):
 
         from qframe_rl.deep.book import remainder
 
-        kept = remainder(before, held, self.brief.cost_rate, steps=3)
+        kept = remainder(before, held, self.spec.cost_rate, steps=3)
         growth: torch.Tensor = torch.log(kept * (held * rise).sum(-1))
         return growth
 
@@ -203,7 +203,7 @@ class Eiie(Memoryless):
                     before = self._drifted(held, piece.rise[t : t + 1])
                     held = self._net(piece.prices[t : t + 1], before[:, 1:], piece.tradable[t : t + 1])
                     found.append(self._growth(before, held, piece.rise[t + 1 : t + 2]))
-        return float(torch.cat(found).mean()) * YEAR / self.brief.bar_ns
+        return float(torch.cat(found).mean()) * YEAR / self.spec.bar_ns
 
 
 def _shown(bars: Float, n: int) -> tuple[NDArray[np.float32], Bool]:
@@ -223,6 +223,6 @@ def _shown(bars: Float, n: int) -> tuple[NDArray[np.float32], Bool]:
     return np.ascontiguousarray(shown), known[n - 1 :] & (2 * count >= n)
 
 
-def make(config: Config, brief: Brief) -> Eiie:
+def make(config: Config, spec: MarketSpec) -> Eiie:
     """Make the agent."""
-    return Eiie(config, brief)
+    return Eiie(config, spec)

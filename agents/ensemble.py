@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from agents import _allocation as allocation
 from qframe_rl import catalog
-from qframe_rl.agent import Agent, Brief, Log, Portable, State, Task, View
+from qframe_rl.agent import Agent, Log, MarketSpec, Portable, State, Task, View
 from qframe_rl.config import Base, UserError, build
+from qframe_rl.estimate import allocation
 from qframe_rl.interface import rebalance
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.kernel.settle import settle
@@ -68,12 +68,12 @@ QUICK = {"estimate_bars": 60, "method": "risk_parity", "member": {"mean_reversio
 class Ensemble:
     """Does what the weighted members want together; what they want against each other is not traded."""
 
-    def __init__(self, config: Config, brief: Brief):
+    def __init__(self, config: Config, spec: MarketSpec):
         self.config = config
-        self.members = _members(config, brief)
+        self.members = _members(config, spec)
         self.window = max(agent.window for agent in self.members.values())
-        self.rules = _paper_rules(brief)
-        n, a = len(self.members), len(brief.instruments)
+        self.rules = _paper_rules(spec)
+        n, a = len(self.members), len(spec.instruments)
         self.weight: Float = np.full(n, 1.0 / n)
         self.paper = Account(np.zeros(n), np.zeros((n, a)), np.full((n, a), np.nan))
         self.asked = _no_orders((n, a))
@@ -258,7 +258,7 @@ def _no_orders(shape: tuple[int, ...]) -> Orders:
     return Orders(np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan))
 
 
-def _members(config: Config, brief: Brief) -> dict[str, Agent]:
+def _members(config: Config, spec: MarketSpec) -> dict[str, Agent]:
     """Make the members; each learner has randomness of its own."""
     made: dict[str, Agent] = {}
     for k, text in enumerate(config.members):
@@ -268,7 +268,7 @@ def _members(config: Config, brief: Brief) -> dict[str, Agent]:
             raise UserError(f"agent ensemble: members names {label!r} twice; write LABEL=NAME to tell them apart.")
         module = catalog.load("agents", name)
         settings = build(module.Config, config.member.get(label, {}), f"agent ensemble, member {label}")
-        made[label] = module.make(settings, replace(brief, seed=brief.seed + k))
+        made[label] = module.make(settings, replace(spec, seed=spec.seed + k))
     if not made:
         raise UserError("agent ensemble: members is empty; name at least one strategy.")
     for label in config.member:
@@ -289,21 +289,21 @@ def parts(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _paper_rules(brief: Brief) -> Rules:
+def _paper_rules(spec: MarketSpec) -> Rules:
     """The market's rules as far as a strategy may know them: fees, lots, leverage and spread, without impact."""
-    taker = max(instrument.taker_fee for instrument in brief.instruments)
+    taker = max(instrument.taker_fee for instrument in spec.instruments)
     return rules_of(
-        brief.instruments,
-        half_spread=max(0.0, brief.cost_rate - taker),
+        spec.instruments,
+        half_spread=max(0.0, spec.cost_rate - taker),
         volume_share=1.0,
-        leverage=brief.leverage,
-        shorting=brief.shorting,
+        leverage=spec.leverage,
+        shorting=spec.shorting,
     )
 
 
-def make(config: Config, brief: Brief) -> Ensemble:
+def make(config: Config, spec: MarketSpec) -> Ensemble:
     """Make the agent; it is trained only if a member is."""
-    plain = Ensemble(config, brief)
+    plain = Ensemble(config, spec)
     if not any(hasattr(agent, "fit") for agent in plain.members.values()):
         return plain
-    return LearningEnsemble(config, brief)
+    return LearningEnsemble(config, spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.agent import Brief, Memoryless, View
+from qframe_rl.agent import MarketSpec, Memoryless, View
 from qframe_rl.config import Base
 from qframe_rl.types import Float, Int, Orders
 
@@ -28,6 +28,6 @@ class Flat(Memoryless):
         return np.full((len(bars) - first, bars.shape[1]), np.nan)
 
 
-def make(config: Config, brief: Brief) -> Flat:
+def make(config: Config, spec: MarketSpec) -> Flat:
     """Make the agent."""
     return Flat()

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, State, View
+from qframe_rl.agent import MarketSpec, State, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.types import DAY, HOUR, Bool, Float, Int, Orders
 
@@ -46,17 +46,17 @@ class Config(Base):
 class FundingArbitrage:
     """In or out for each coin that has a perpetual; equal parts."""
 
-    def __init__(self, config: Config, brief: Brief):
+    def __init__(self, config: Config, spec: MarketSpec):
         self.config = config
-        self.legs = _legs(brief)
-        self.bar_ns = brief.bar_ns
-        self.window = max(2, round(max(config.memory_days, 1.0) * DAY / brief.bar_ns)) + 1
-        if config.predictor != "always" and _RATE not in brief.columns:
+        self.legs = _legs(spec)
+        self.bar_ns = spec.bar_ns
+        self.window = max(2, round(max(config.memory_days, 1.0) * DAY / spec.bar_ns)) + 1
+        if config.predictor != "always" and _RATE not in spec.columns:
             raise UserError("agent funding_arbitrage: the data have no funding rates; predictor=always needs none.")
-        self.channel = 5 + brief.columns.index(_RATE) if _RATE in brief.columns else 0
-        fee = np.array([instrument.taker_fee for instrument in brief.instruments])
-        lot = np.array([instrument.lot for instrument in brief.instruments])
-        self.round_trip: Float = 2.0 * (fee + brief.cost_rate - fee.max())[self.legs].sum(axis=1)
+        self.channel = 5 + spec.columns.index(_RATE) if _RATE in spec.columns else 0
+        fee = np.array([instrument.taker_fee for instrument in spec.instruments])
+        lot = np.array([instrument.lot for instrument in spec.instruments])
+        self.round_trip: Float = 2.0 * (fee + spec.cost_rate - fee.max())[self.legs].sum(axis=1)
         self.lot: Float = lot[self.legs].max(axis=1)
         self.share = (1.0 - config.reserve) / (1.0 + 1.0 / config.short_leverage) / len(self.legs)
         self.inside: Bool = np.zeros(len(self.legs), dtype=np.bool_)
@@ -122,7 +122,7 @@ class FundingArbitrage:
         return min(held, sold) if uneven else None
 
 
-def _legs(brief: Brief) -> Int:
+def _legs(spec: MarketSpec) -> Int:
     """(P, 2) rows of each coin and its perpetual.
 
     Raises
@@ -130,10 +130,10 @@ def _legs(brief: Brief) -> Int:
     UserError
         If there is no such pair, or the market has no shorts.
     """
-    rows = {(i.kind, i.pair): k for k, i in enumerate(brief.instruments)}
+    rows = {(i.kind, i.pair): k for k, i in enumerate(spec.instruments)}
     pairs = [(k, rows["perpetual", pair]) for (kind, pair), k in rows.items()
              if kind == "spot" and ("perpetual", pair) in rows]  # fmt: skip
-    if not pairs or not brief.shorting:
+    if not pairs or not spec.shorting:
         raise UserError(
             "agent funding_arbitrage holds a coin against its perpetual: take --env funding and both symbols, such as "
             "--symbols BTC/USDT,BTC/USDT:USDT."
@@ -141,6 +141,6 @@ def _legs(brief: Brief) -> Int:
     return np.array(pairs, dtype=np.int64)
 
 
-def make(config: Config, brief: Brief) -> FundingArbitrage:
+def make(config: Config, spec: MarketSpec) -> FundingArbitrage:
     """Make the agent."""
-    return FundingArbitrage(config, brief)
+    return FundingArbitrage(config, spec)

@@ -11,9 +11,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import Field
 
-from agents._zscores import TOGETHER, measure_regime, measure_scores
-from qframe_rl.agent import Brief, Log, Runs, State, Task, View
+from qframe_rl.agent import Log, MarketSpec, Runs, State, Task, View
 from qframe_rl.config import Base, UserError, search
+from qframe_rl.estimate.zscores import TOGETHER, measure_regime, measure_scores
 from qframe_rl.features import Remembered, frozen
 from qframe_rl.interface import rebalance
 from qframe_rl.jit import apart, compiled, inlined
@@ -59,16 +59,16 @@ class Config(Base):
 class MeanReversion:
     """A state machine per instrument: flat, long or short, since when (ALGORITHMS, card 4.2)."""
 
-    def __init__(self, config: Config, brief: Brief):
-        n = len(brief.instruments)
+    def __init__(self, config: Config, spec: MarketSpec):
+        n = len(spec.instruments)
         self.config = config
         self.band = 0.0
         self.entry = math.inf if config.entry == "fitted" else config.entry
         self.leave = config.exit
         self.window = max(config.mean_bars, config.regime_bars + config.volatility_bars)
-        self.shorting = brief.shorting
-        self.bars_per_year = YEAR / brief.bar_ns
-        self.cost = brief.cost_rate
+        self.shorting = spec.shorting
+        self.bars_per_year = YEAR / spec.bar_ns
+        self.cost = spec.cost_rate
         self.fitted = False
         self.side = np.zeros(n)
         self.since: Int = np.zeros(n, dtype=np.int64)
@@ -138,7 +138,7 @@ class MeanReversion:
         return z, extremes
 
 
-class Fitted(MeanReversion):
+class FittedMeanReversion(MeanReversion):
     """The same with the thresholds that are optimal for the reversion that training rows show.
 
     A price that reverts is a signal of its own returns: with autocorrelation phi of its distance x from the mean, the
@@ -313,6 +313,6 @@ def _note_extremes(z: Float, scale: Float, out: Float) -> None:
         out[block, 0], out[block, 1], out[block, 2], out[block, 3] = low, high, least, most
 
 
-def make(config: Config, brief: Brief) -> MeanReversion:
+def make(config: Config, spec: MarketSpec) -> MeanReversion:
     """Make the agent; it is trained only if it is to find its thresholds."""
-    return (Fitted if config.entry == "fitted" else MeanReversion)(config, brief)
+    return (FittedMeanReversion if config.entry == "fitted" else MeanReversion)(config, spec)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Memoryless, View
+from qframe_rl.agent import MarketSpec, Memoryless, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.features import frozen
 from qframe_rl.interface import rebalance
@@ -61,9 +61,9 @@ class Config(Base):
 class Momentum(Memoryless):
     """Long what rose, short (where that is allowed) what fell (ALGORITHMS, card 4.3, baselines)."""
 
-    def __init__(self, config: Config, brief: Brief):
+    def __init__(self, config: Config, spec: MarketSpec):
         self.config = config
-        self.band = config.band / len(brief.instruments)
+        self.band = config.band / len(spec.instruments)
         bars = max(config.lookback_bars, config.volatility_bars, config.fast_bars if config.fast_weight > 0.0 else 0)
         if config.rule == "macd":
             if any(not 1 <= fast < slow for fast, slow in config.speeds) or not config.speeds:
@@ -71,8 +71,8 @@ class Momentum(Memoryless):
             slowest = max(slow for _, slow in config.speeds)
             bars = max(config.volatility_bars, _MEMORY * slowest + config.price_bars + config.signal_bars)
         self.window = bars + 1
-        self.low = -1.0 if brief.shorting else 0.0
-        self.bars_per_year = YEAR / brief.bar_ns
+        self.low = -1.0 if spec.shorting else 0.0
+        self.bars_per_year = YEAR / spec.bar_ns
 
     def decide(self, view: View) -> Orders:
         """Target the trend times target over current volatility."""
@@ -173,6 +173,6 @@ def crossover(close: Float, fast: int, slow: int, price_bars: int, scratch: Floa
         out[a] = q / spread if spread > 0.0 else math.nan
 
 
-def make(config: Config, brief: Brief) -> Momentum:
+def make(config: Config, spec: MarketSpec) -> Momentum:
     """Make the agent."""
-    return Momentum(config, brief)
+    return Momentum(config, spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.agent import Brief, Memoryless, View
+from qframe_rl.agent import MarketSpec, Memoryless, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
 from qframe_rl.theory.ar1 import ar1_flip
@@ -20,11 +20,11 @@ class Optimal(Memoryless):
 
     window = 1
 
-    def __init__(self, brief: Brief):
-        if brief.theory is None or "signal" not in brief.columns:
+    def __init__(self, spec: MarketSpec):
+        if spec.theory is None or "signal" not in spec.columns:
             raise UserError("agent 'optimal' needs a market whose optimum is known; take --data synthetic:ar1.")
-        self.channel = 5 + brief.columns.index("signal")
-        self.threshold = ar1_flip(brief.theory["phi"], brief.cost_rate / brief.theory["edge"]).threshold
+        self.channel = 5 + spec.columns.index("signal")
+        self.threshold = ar1_flip(spec.theory["phi"], spec.cost_rate / spec.theory["edge"]).threshold
 
     def decide(self, view: View) -> Orders:
         """Flip, or leave it as it is; drift alone does not trade."""
@@ -35,6 +35,6 @@ class Optimal(Memoryless):
         return rebalance(view, np.where(side == held, np.nan, side))
 
 
-def make(config: Config, brief: Brief) -> Optimal:
+def make(config: Config, spec: MarketSpec) -> Optimal:
     """Make the agent."""
-    return Optimal(brief)
+    return Optimal(spec)

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from agents._cointegration import Fit, discoveries, engle_granger
-from qframe_rl.agent import Brief, Log, State, Task, View
+from qframe_rl.agent import Log, MarketSpec, State, Task, View
 from qframe_rl.config import Base, UserError
+from qframe_rl.estimate.cointegration import Fit, discoveries, engle_granger
 from qframe_rl.interface import rebalance
-from qframe_rl.theory.bertram import Spread, best_return
+from qframe_rl.theory.bertram import BertramParams, best_return
 from qframe_rl.types import CLOSE, Bool, Float, Int, Orders
 
 
@@ -51,13 +51,13 @@ class Pairs:
 
     window = 1
 
-    def __init__(self, config: Config, brief: Brief):
-        if len(brief.instruments) < 2 or not brief.shorting:
+    def __init__(self, config: Config, spec: MarketSpec):
+        if len(spec.instruments) < 2 or not spec.shorting:
             raise UserError("agent pairs holds one coin against another; give it two or more symbols and a market with "
                             "shorts, such as --env perp.")  # fmt: skip
         self.config = config
-        self.n = len(brief.instruments)
-        self.cost = brief.cost_rate
+        self.n = len(spec.instruments)
+        self.cost = spec.cost_rate
         self.legs: Int = np.empty((0, 2), dtype=np.int64)
         self.spreads: Float = np.empty((0, 4))
         self.side: Float = np.empty(0)
@@ -160,9 +160,9 @@ class Pairs:
         self._forget()
         self.fitted = True
 
-    def _spread(self, fit: Fit) -> Spread:
+    def _spread(self, fit: Fit) -> BertramParams:
         """The process per bar, with the cost of getting in and out of both legs."""
-        return Spread(fit.reversion, fit.volatility, 2.0 * self.cost * (1.0 + fit.ratio))
+        return BertramParams(fit.reversion, fit.volatility, 2.0 * self.cost * (1.0 + fit.ratio))
 
 
 def _logs(close: Float, a: int, b: int) -> tuple[Float, Float]:
@@ -171,6 +171,6 @@ def _logs(close: Float, a: int, b: int) -> tuple[Float, Float]:
     return np.log(close[both, a]), np.log(close[both, b])
 
 
-def make(config: Config, brief: Brief) -> Pairs:
+def make(config: Config, spec: MarketSpec) -> Pairs:
     """Make the agent."""
-    return Pairs(config, brief)
+    return Pairs(config, spec)

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
+from qframe_rl.agent import Log, MarketSpec, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError, search
-from qframe_rl.policy import Bars, Batch, Dense, Encoder, Graph, Lane, Loss, Net, Shape, Torso
-from qframe_rl.policy.returns import Spread, discount, episodes, estimate
+from qframe_rl.policy import Dense, EncodedBars, Encoder, Graph, InputShape, Loss, Minibatch, Net, NetworkBackend, Torso
+from qframe_rl.policy.returns import RunningDeviation, discount, episodes, estimate
 from qframe_rl.types import Float, Int, Orders, Single
 
 
@@ -81,11 +81,11 @@ QUICK = {"total_steps": 2048, "n_envs": 8, "n_steps": 32, "batch_size": 128, "n_
 class Ppo(Memoryless):
     """A policy behind the market's interface."""
 
-    def __init__(self, config: Config, brief: Brief):
+    def __init__(self, config: Config, spec: MarketSpec):
         self.config = config
-        self.seed = brief.seed
-        self.interface = brief.interface
-        self.window = brief.interface.window
+        self.seed = spec.seed
+        self.interface = spec.interface
+        self.window = spec.interface.window
         self._net: Net | None = None
 
     def fit(self, task: Task, log: Log) -> None:
@@ -95,7 +95,7 @@ class Ppo(Memoryless):
         envs = task.envs(self.config.n_envs, indexed=True)
         with _threads():
             self._net = self._new()
-            Training(self.config, self._net, envs, self.seed, log)()
+            PpoTraining(self.config, self._net, envs, self.seed, log)()
         self._net.cpu().eval()
 
     def decide(self, view: View) -> Orders:
@@ -148,7 +148,7 @@ class Ppo(Memoryless):
         n_account = math.prod(interface.observation_space.shape or ()) - n_rows * width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            shape = Shape(n_rows, width, n_account)
+            shape = InputShape(n_rows, width, n_account)
             return Net(shape, interface.action_space, config.network, config.units, config.hidden, config.log_std)
 
 
@@ -173,7 +173,7 @@ def _legal(actions: Tensor, space: Any) -> NDArray[Any]:
     return rows
 
 
-def _lanes(config: Config, net: Net, dtype: torch.dtype) -> list[Lane]:
+def _lanes(config: Config, net: Net, dtype: torch.dtype) -> list[NetworkBackend]:
     """The network on each thread of its own; on a GPU there is one."""
     loss = Loss(config.clip_range, config.ent_coef)
     if config.device == "cuda":
@@ -182,7 +182,7 @@ def _lanes(config: Config, net: Net, dtype: torch.dtype) -> list[Lane]:
     return [first, *(Dense(copy.deepcopy(net), loss, first) for _ in range(config.threads - 1))]
 
 
-class Training:
+class PpoTraining:
     """One training under way.
 
     Parameters
@@ -209,9 +209,11 @@ class Training:
         self.lane = self.lanes[0]
         self.pool: ThreadPoolExecutor | None = None
         self.bars = (
-            None if net.encoder is None else Bars(net.encoder.shape, net.encoder.recurrent, envs.features, self.device)
+            None
+            if net.encoder is None
+            else EncodedBars(net.encoder.shape, net.encoder.recurrent, envs.features, self.device)
         )
-        self.spread = Spread()
+        self.spread = RunningDeviation()
         n, b, space = config.n_steps, config.n_envs, envs.single_action_space
         box = isinstance(space, spaces.Box)
         self.cursor = np.zeros((n + 1, b), dtype=np.int64)
@@ -285,7 +287,7 @@ class Training:
             order, batch_of = self._shuffle()
             for pick in torch.split(order, self.config.batch_size):
 
-                def learn(lane: Lane, part: Tensor, n: int = len(pick), batch_of: Any = batch_of) -> Tensor:
+                def learn(lane: NetworkBackend, part: Tensor, n: int = len(pick), batch_of: Any = batch_of) -> Tensor:
                     batch = batch_of(part)
                     encodings = None if batch.units is None else self._encode(batch.units, lane)
                     return lane.learn(encodings, batch, samples, n)
@@ -310,15 +312,15 @@ class Training:
             self._each(self._see_part, self.lanes, *(x.chunk(n) for x in (cursors, *rows)))
 
     @torch.no_grad()
-    def _see_part(self, lane: Lane, cursor: Tensor, account: Tensor, outs: Tensor, values: Tensor) -> None:
+    def _see_part(self, lane: NetworkBackend, cursor: Tensor, account: Tensor, outs: Tensor, values: Tensor) -> None:
         encodings, spot = (None, None) if self.bars is None else self.bars.at(cursor, self._encode)
         lane.see(encodings, spot, account, outs, values)
 
-    def _encode(self, units: Tensor, lane: Lane | None = None) -> Tensor:
+    def _encode(self, units: Tensor, lane: NetworkBackend | None = None) -> Tensor:
         """Encodings of units of bars."""
         enabled = self.dtype is not torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled, cache_enabled=False):
-            return cast(Bars, self.bars).encode(units, cast(Encoder, (lane or self.lane).net.encoder))
+            return cast(EncodedBars, self.bars).encode(units, cast(Encoder, (lane or self.lane).net.encoder))
 
     def _each(self, do: Callable[..., Any], *rows: Sequence[Any]) -> list[Any]:
         """Call ``do`` with the first of each, the second of each, ..., on as many threads as there are lanes."""
@@ -336,11 +338,11 @@ class Training:
             values[t, b] = found.cpu().numpy()
         return values
 
-    def _shuffle(self) -> tuple[Tensor, Callable[[Tensor], Batch]]:
+    def _shuffle(self) -> tuple[Tensor, Callable[[Tensor], Minibatch]]:
         """All samples in a random order, and what makes a batch of a piece of it."""
         if self.bars is not None:
             return self.bars.shuffle(self.cursor[:-1].ravel(), self.generator)
-        return torch.randperm(self.rewards.size, generator=self.generator, device=self.device), Batch
+        return torch.randperm(self.rewards.size, generator=self.generator, device=self.device), Minibatch
 
     def _tell(self, means: Tensor, returns: Tensor, done: int) -> None:
         names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
@@ -356,6 +358,6 @@ class Training:
         self.log.progress(done, self.config.total_steps, note)
 
 
-def make(config: Config, brief: Brief) -> Ppo:
+def make(config: Config, spec: MarketSpec) -> Ppo:
     """Make the agent."""
-    return Ppo(config, brief)
+    return Ppo(config, spec)

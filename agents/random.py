@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.agent import Brief, State, View
+from qframe_rl.agent import MarketSpec, State, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
 from qframe_rl.types import Float, Int, Orders
@@ -24,10 +24,10 @@ class Random:
     window = 1
     band = 0.0
 
-    def __init__(self, config: Config, brief: Brief):
+    def __init__(self, config: Config, spec: MarketSpec):
         self.config = config
-        self.seed = brief.seed
-        self.low = -1.0 if brief.shorting else 0.0
+        self.seed = spec.seed
+        self.low = -1.0 if spec.shorting else 0.0
         self.rng = np.random.default_rng(self.seed)
 
     def decide(self, view: View) -> Orders:
@@ -58,6 +58,6 @@ class Random:
         return np.where(rng.random(n) < self.config.trade_probability, target, np.nan)
 
 
-def make(config: Config, brief: Brief) -> Random:
+def make(config: Config, spec: MarketSpec) -> Random:
     """Make the agent."""
-    return Random(config, brief)
+    return Random(config, spec)

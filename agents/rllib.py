@@ -12,7 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, Memoryless, State, Task, View
+from qframe_rl.agent import Log, MarketSpec, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError
 from qframe_rl.rllib.names import ALGORITHMS, REPLAYS, Algorithm
 from qframe_rl.types import Orders, Single
@@ -96,7 +96,7 @@ class Rllib(Memoryless):
     ----------
     config
         Hyper-parameters.
-    brief
+    spec
         Spaces, bars and seed.
 
     Raises
@@ -105,9 +105,9 @@ class Rllib(Memoryless):
         If the algorithm cannot take the actions, or environments cannot be shared among the runners.
     """
 
-    def __init__(self, config: Config, brief: Brief):
-        self.config, self.interface, self.seed = config, brief.interface, brief.seed
-        self.window = brief.interface.window
+    def __init__(self, config: Config, spec: MarketSpec):
+        self.config, self.interface, self.seed = config, spec.interface, spec.seed
+        self.window = spec.interface.window
         total, n_envs, n_steps = _SIZES[config.algorithm]
         self.total_steps = config.total_steps or total
         self.n_envs, self.n_steps = config.n_envs or n_envs, config.n_steps or n_steps
@@ -257,6 +257,6 @@ def _own_randomness() -> Iterator[None]:
             np.random.set_state(numpy)  # noqa: NPY002
 
 
-def make(config: Config, brief: Brief) -> Rllib:
+def make(config: Config, spec: MarketSpec) -> Rllib:
     """Make the agent."""
-    return Rllib(config, brief)
+    return Rllib(config, spec)

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.agent import Brief, Log, Resumable, State, Task, View
+from qframe_rl.agent import Log, MarketSpec, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, nearest
 from qframe_rl.types import Orders, Single
 
@@ -110,7 +110,7 @@ class Sb3:
     ----------
     config
         Hyper-parameters.
-    brief
+    spec
         Spaces, bars and seed.
 
     Raises
@@ -119,9 +119,9 @@ class Sb3:
         If the algorithm cannot take the actions, the extractor the observations, or an option is unknown.
     """
 
-    def __init__(self, config: Config, brief: Brief):
-        self.config, self.interface, self.seed = config, brief.interface, brief.seed
-        self.window = brief.interface.window
+    def __init__(self, config: Config, spec: MarketSpec):
+        self.config, self.interface, self.seed = config, spec.interface, spec.seed
+        self.window = spec.interface.window
         self.defaults = dict(_DEFAULTS[config.algorithm])
         given = {name: getattr(config, name) for name in ("total_steps", "n_envs", "learning_rate")}
         self.defaults |= {name: value for name, value in given.items() if value is not None}
@@ -231,13 +231,13 @@ class Sb3:
         return getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name)
 
     def _model(self, task: Task, scale: float, done: int) -> BaseAlgorithm:
-        from qframe_rl.sb3.batch import Batch
+        from qframe_rl.sb3.batch import BatchVecEnv
 
         options = self.defaults | self._exploration() | self.config.options
         rate = options.pop("learning_rate")
         model: BaseAlgorithm = self._class()(
             self._policy_name(),
-            Batch(task.envs(self.n_envs), scale, self._masks),
+            BatchVecEnv(task.envs(self.n_envs), scale, self._masks),
             learning_rate=lambda left: rate * (0.1 + 0.9 * left),
             gamma=self.config.gamma,
             policy_kwargs=self._policy_options(),
@@ -401,6 +401,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def make(config: Config, brief: Brief) -> Sb3:
+def make(config: Config, spec: MarketSpec) -> Sb3:
     """Make the agent."""
-    return Sb3(config, brief)
+    return Sb3(config, spec)

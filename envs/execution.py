@@ -11,7 +11,7 @@ from pydantic import Field
 from qframe_rl.gym.chance import normal
 from qframe_rl.gym.problem import Act, Curve, Problem, ProblemConfig, Theory
 from qframe_rl.jit import compiled
-from qframe_rl.theory.execution import Terms, cost, schedule
+from qframe_rl.theory.execution import ExecutionParams, cost, schedule
 from qframe_rl.types import Bool, Float, Single
 
 
@@ -35,9 +35,9 @@ class Config(ProblemConfig):
     """Weight of the variance of the cost, per unit of quote currency, 0 or more (lambda)."""
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> ExecutionParams:
         """The constants as the theory takes them; the half-spread costs the same for every schedule and is left out."""
-        return Terms(
+        return ExecutionParams(
             self.shares, self.days, self.n_steps, self.volatility, self.temporary, self.permanent, 0.0, self.aversion
         )
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from qframe_rl.gym.chance import normal
 from qframe_rl.gym.problem import Act, Curve, Problem, ProblemConfig, Theory
 from qframe_rl.jit import compiled
-from qframe_rl.theory.garleanu_pedersen import Rule, Terms, solve, worth
+from qframe_rl.theory.garleanu_pedersen import GarleanuPedersenParams, Rule, solve, worth
 from qframe_rl.types import Bool, Float, Single
 
 BOUND = 10.0
@@ -41,9 +41,11 @@ class Config(ProblemConfig):
     """Steps after which an episode is cut off."""
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> GarleanuPedersenParams:
         """The constants as the theory takes them."""
-        return Terms(self.variance, self.slope, self.decay, self.deviation, self.aversion, self.cost, self.rho)
+        return GarleanuPedersenParams(
+            self.variance, self.slope, self.decay, self.deviation, self.aversion, self.cost, self.rho
+        )
 
     @property
     def unit(self) -> float:

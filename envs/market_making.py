@@ -14,7 +14,7 @@ from qframe_rl.config import UserError
 from qframe_rl.gym.chance import normal
 from qframe_rl.gym.problem import Act, Curve, Problem, ProblemConfig, Theory
 from qframe_rl.jit import compiled
-from qframe_rl.theory.quoting import Quotes, Terms, discrete, fill_probability
+from qframe_rl.theory.quoting import Quotes, QuotingParams, discrete, fill_probability
 from qframe_rl.types import Bool, Float, Single
 
 
@@ -46,10 +46,10 @@ class Config(ProblemConfig):
     """Standard deviation of the mid price per square root of time, where rewards are sampled."""
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> QuotingParams:
         """The constants as the theory takes them."""
         c = self
-        return Terms(
+        return QuotingParams(
             c.intensity, c.decay, c.horizon, c.n_steps, c.running, c.terminal, c.limit, fill_model=c.fill_model
         )
 

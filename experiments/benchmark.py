@@ -12,7 +12,7 @@ from experiments.screen import BarScreen
 from qframe_rl.config import UserError, nearest
 
 if TYPE_CHECKING:
-    from qframe_rl.bench.measure import Row
+    from qframe_rl.bench.measure import BenchmarkRow
 
 SUITES = {
     "env": "steps of one instrument, windows copied or indices handed out; ratio to a bare row copy",
@@ -21,7 +21,7 @@ SUITES = {
     "gradient": "one gradient step on one thread; ratio to automatic differentiation, and of products to BLAS",
     "backtest": "one setting of a rule over 100,000 bars",
     "sweep": "1,000 settings over 100,000 bars",
-    "fan": "cells on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
+    "fan": "jobs on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
     "growth": "what a step costs as accounts, windows, instruments and rules grow; --plot draws it",
     "memory": "bytes of one more environment",
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.bench.peers import Peers
 
     peers = Peers(given.peers) if given.peers is not None else None
-    found: list[Row] = []
+    found: list[BenchmarkRow] = []
     try:
         with BarScreen() as screen:
             for name in given.suites or SUITES:
@@ -89,14 +89,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     return None
 
 
-def _draw(found: list[Row], to: Path) -> None:
+def _draw(found: list[BenchmarkRow], to: Path) -> None:
     from qframe_rl.bench.growth import picture
 
     picture(found).savefig(to, format="png")
 
 
 def _suite(name: str) -> Any:
-    from qframe_rl.bench import fan, gradient, growth, paper, settings, startup, steps, training
+    from qframe_rl.bench import executors, gradient, growth, paper, settings, startup, steps, training
 
     return {
         "env": steps.env,
@@ -107,13 +107,13 @@ def _suite(name: str) -> Any:
         "gradient": gradient.gradient,
         "backtest": settings.backtest,
         "sweep": settings.sweep_settings,
-        "fan": fan.fan,
+        "fan": executors.fan,
         "paper": paper.session,
         "startup": startup.startup,
     }[name]
 
 
-def _print(found: list[Row], stated: dict[str, str]) -> None:
+def _print(found: list[BenchmarkRow], stated: dict[str, str]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")

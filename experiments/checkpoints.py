@@ -16,7 +16,7 @@ from qframe_rl.runner.experiment import Experiment
 
 if TYPE_CHECKING:
     from qframe_rl.checkpoint import Checkpoint
-    from qframe_rl.evaluate.table import Row
+    from qframe_rl.evaluate.table import ScoreRow
     from qframe_rl.runner.train import Outcome
 
 
@@ -228,7 +228,7 @@ def verdict(outcome: Outcome, agent: str) -> str:
     )
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def _table(rows: Sequence[ScoreRow]) -> list[str]:
     heading = [
         "| agent | Sharpe | excess | interval | next window | final equity | drawdown | exposure | filled "
         "| turnover a year | costs | PSR | DSR |",
@@ -258,10 +258,10 @@ def _spans(periods: Sequence[Sequence[str]]) -> str:
 
 def _costs(checkpoint: Checkpoint) -> str:
     from qframe_rl.config import Ref
-    from qframe_rl.runner.deploy import make_market
+    from qframe_rl.deploy import make_market
 
     market = make_market(Ref(**checkpoint.env), checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns)
-    total = market.brief(checkpoint.columns, 0).cost_rate * 1e4
+    total = market.spec(checkpoint.columns, 0).cost_rate * 1e4
     fees = {i.kind: i.taker_fee * 1e4 for i in sorted(market.instruments, key=lambda i: i.taker_fee)}
     half_spread = total - max(fees.values())
     taker = " and ".join(f"{fee:.3g} bp{f' ({kind})' if len(fees) > 1 else ''}" for kind, fee in fees.items())

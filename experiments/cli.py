@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def add_on(self) -> None:
-        """Add the option that says where the cells of a run are worked on."""
+        """Add the option that says where the jobs of a run are worked on."""
         self.add_argument(
             "--on", metavar="ray[:ADDRESS]",
             help="where the work is done: ray begins a Ray cluster on this machine, ray:ADDRESS takes one that runs; "

@@ -186,13 +186,15 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     config = build(Study, tree, "settings")
     with BarScreen() as screen:
         screen.begin("start up")
-        from qframe_rl.runner.fan import fan_of
+        from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.study.study import study
 
-        with fan_of(given["on"]) as fan:
+        with executor_of(given["on"]) as executor:
             screen.end("start up")
             try:
-                done = study(config, given["runs"], screen, resume=given["resume"], fan=fan, ledger=given["ledger"])
+                done = study(
+                    config, given["runs"], screen, resume=given["resume"], executor=executor, ledger=given["ledger"]
+                )
             except KeyboardInterrupt:
                 screen.say("Finished trainings are kept; the same command with --resume takes them over.")
                 raise
@@ -223,15 +225,15 @@ def _series(given: dict[str, Any]) -> dict[str, Any] | None:
     asked = list(plan.studies(only, changed, locate_data))
     with BarScreen() as screen:
         screen.begin("start up")
-        from qframe_rl.runner.fan import fan_of
+        from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.study.board import run_series
 
-        with fan_of(given["on"]) as fan:
+        with executor_of(given["on"]) as executor:
             screen.end("start up")
             try:
                 done = run_series(
                     asked, plan.title, given["runs"], given["out"] or given["runs"] / "board", screen,
-                    resume=given["resume"], fan=fan, document=given["document"], ledger=given["ledger"],
+                    resume=given["resume"], executor=executor, document=given["document"], ledger=given["ledger"],
                 )  # fmt: skip
             except KeyboardInterrupt:
                 screen.say("What is finished is kept; the same command with --resume goes on from there.")
@@ -268,8 +270,7 @@ def _named(text: str, tree: dict[str, Any]) -> str:
     if "/" not in text and not Path(text).is_dir():
         return text
     from qframe_rl.checkpoint import load_checkpoint
-    from qframe_rl.runner.deploy import config_of
-    from qframe_rl.runner.evaluate import data_for
+    from qframe_rl.deploy import config_of, data_for
 
     found = load_checkpoint(Path(text))
     config_of(found)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qframe_rl.checkpoint import Checkpoint
-    from qframe_rl.runner.live.open import Opened
-    from qframe_rl.runner.live.paper import Result
-    from qframe_rl.runner.live.windows import WatchConfig
+    from qframe_rl.live.open import Opened
+    from qframe_rl.live.paper import SessionResult
+    from qframe_rl.live.watching import WatchConfig
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 
@@ -179,10 +179,10 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     alerts = build(AlertConfig, given_under(given, "alerts"), "options")
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
-    from qframe_rl.runner.evaluate import limits_for
-    from qframe_rl.runner.live.paper import paper
-    from qframe_rl.runner.live.status import Line
-    from qframe_rl.runner.live.windows import Windows
+    from qframe_rl.deploy import limits_for
+    from qframe_rl.live.paper import paper
+    from qframe_rl.live.status import Line
+    from qframe_rl.live.watching import Windows
 
     _check_orders(given, limits)
     out, note = console(to_stderr=True), SessionNotes()
@@ -214,7 +214,7 @@ def _check_orders(given: dict[str, Any], limits: Limits) -> None:
     if given["orders"] != "paper" and given["feed"] != "ccxt":
         raise UserError("--orders needs the bars of an exchange: add --feed ccxt.")
     if given["orders"] == "real":
-        from qframe_rl.runner.live.permit import check_real
+        from qframe_rl.live.permit import check_real
 
         check_real(given["i_accept_real_money_risk"], limits, given["paper_record"])
 
@@ -223,7 +223,7 @@ def _opened(
     given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float, note: SessionNotes
 ) -> Opened:
     """Market, agent and feed of the session."""
-    from qframe_rl.runner.live.open import opened_live, opened_replay
+    from qframe_rl.live.open import opened_live, opened_replay
 
     if given["feed"] == "ccxt":
         return opened_live(
@@ -239,7 +239,7 @@ def _opened(
 def _watching(given: dict[str, Any], alerts: AlertConfig, speed: float) -> WatchConfig:
     """Who shall look on, and what must not be written."""
     from qframe_rl.journal.secrets import secrets_of
-    from qframe_rl.runner.live.windows import WatchConfig
+    from qframe_rl.live.watching import WatchConfig
 
     urls = os.environ.get("APPRISE_URLS", "").split()
     addresses = {f"alert URL {number}": url for number, url in enumerate(urls, start=1)}
@@ -266,9 +266,9 @@ def _stopped_by(opened: Opened) -> list[str]:
     return came
 
 
-def _said(result: Result, out: Console, came: Sequence[str], *, as_json: bool) -> dict[str, Any] | None:
+def _said(result: SessionResult, out: Console, came: Sequence[str], *, as_json: bool) -> dict[str, Any] | None:
     """Say how it ended; the JSON object where one is asked for."""
-    from qframe_rl.runner.live.status import drift_said
+    from qframe_rl.live.status import drift_said
 
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
     drift = drift_said(result.drift_bps, result.drift_fills)
@@ -311,7 +311,7 @@ def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes
     UserError
         For a condition, or a key that is missing.
     """
-    from qframe_rl.runner.live.permit import check_period, exchange_venue, safe_limits
+    from qframe_rl.live.permit import check_period, exchange_venue, safe_limits
 
     if given["orders"] == "real":
         check_period(given["paper_record"], opened.terms)

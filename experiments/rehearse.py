@@ -18,7 +18,7 @@ from qframe_rl.rehearsal.faults import KINDS, PRESETS, script_of
 from qframe_rl.types import iso, parse_time
 
 if TYPE_CHECKING:
-    from qframe_rl.rehearsal.market import Market
+    from qframe_rl.rehearsal.market import ListedMarket
     from qframe_rl.rehearsal.serve import Rehearsal
 
 DATA = {"since": None, "until": None, "seed": "data-seed", "columns": None}
@@ -155,7 +155,7 @@ def _data(given: Mapping[str, Any]) -> dict[str, Any]:
     return tree | {"since": given["since"], "until": given["until"]}
 
 
-def _now(markets: tuple[Market, ...], start: int | None) -> tuple[tuple[Market, ...], int]:
+def _now(markets: tuple[ListedMarket, ...], start: int | None) -> tuple[tuple[ListedMarket, ...], int]:
     """Markets whose tape is at the present, and the present."""
     from qframe_rl.rehearsal.market import present
 

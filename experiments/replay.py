@@ -15,7 +15,7 @@ def parser() -> Parser:
     """The options of this door."""
     made = Parser(
         "replay",
-        "Run a session again from its journal, through the same desk, kernel and agent, and say whether every\n"
+        "Run a session again from its journal, through the same order router, kernel and agent, and say whether every\n"
         "decision, fill and account comes out the same to the last bit, or where the first one does not. Nothing is\n"
         "written.",
         ["runs/paper/1a2b3c4d5e6f7081-0badcafe/journal.db", "journal.db --verify"],
@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if given["verify"]:
         return {"events": head.seq, "head": head.hash.hex()} if given["json"] else None
     from qframe_rl.journal.ledger import Differs
-    from qframe_rl.runner.live.open import reopened
-    from qframe_rl.runner.live.paper import replay
-    from qframe_rl.runner.live.status import drift_said
+    from qframe_rl.live.open import reopened
+    from qframe_rl.live.paper import replay
+    from qframe_rl.live.status import drift_said
 
     market, agent, terms = reopened(path, given["checkpoint"])
     result: dict[str, Any] = {"events": head.seq, "head": head.hash.hex(), "identical": True, "differs": None}

@@ -16,7 +16,7 @@ from qframe_rl.config import UserError, build, nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from qframe_rl.runner.solve.gates import Bench, Case, Trained, Verdict
+    from qframe_rl.runner.solve.gates import Case, GateResult, GateTrainings, Trained
 
 CASES = Path(__file__).resolve().parent / "solve.toml"
 DEFAULT_AGENTS = ("ppo", "sb3")
@@ -63,20 +63,20 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Solve."""
     given = vars(parser().parse_args(argv))
-    results: list[Verdict] = []
+    results: list[GateResult] = []
     with BarScreen() as screen:
         screen.begin("start up")
-        from qframe_rl.runner.fan import fan_of
-        from qframe_rl.runner.solve.gates import Bench
+        from qframe_rl.runner.executors import executor_of
+        from qframe_rl.runner.solve.gates import GateTrainings
 
         cases = load_cases(given["cases"])
         plan = planned(cases, given["markets"], given["agents"])
         screen.end("start up", f"{sum(map(len, plan.values())) * given['seeds']} trainings")
-        with fan_of(given["on"]) as fan:
-            bench = Bench(cases, given["out"], screen, given["seed"], given["episodes"], fan)
+        with executor_of(given["on"]) as executor:
+            trainings = GateTrainings(cases, given["out"], screen, given["seed"], given["episodes"], executor)
             try:
                 for market, labels in plan.items():
-                    results += solve(bench, market, labels, given["seeds"], given["out"])
+                    results += solve(trainings, market, labels, given["seeds"], given["out"])
             except KeyboardInterrupt:
                 screen.say("Finished trainings are kept, the interrupted one goes on: give the same command again.")
                 report(console(to_stderr=given["json"]), results, given["out"])
@@ -138,18 +138,18 @@ def planned(cases: Mapping[str, Case], markets: Sequence[str], agents: str | Non
     return plan
 
 
-def solve(bench: Bench, market: str, labels: Sequence[str], seeds: int, folder: Path) -> list[Verdict]:
+def solve(trainings: GateTrainings, market: str, labels: Sequence[str], seeds: int, folder: Path) -> list[GateResult]:
     """Train and judge all agents on one market, and draw their policies."""
-    from qframe_rl.runner.solve.gates import Cell, optimum, verdict
+    from qframe_rl.runner.solve.gates import SolveJob, optimum, verdict
     from qframe_rl.runner.solve.portrait import policy_figure
 
     trained: dict[str, list[Trained]] = {label: [] for label in labels}
-    for one in bench.train([Cell(market, label, run) for label in labels for run in range(seeds)]):
-        trained[one.cell.label].append(one)
-    found = [verdict(bench.cases[market], runs) for runs in trained.values()]
+    for one in trainings.train([SolveJob(market, label, run) for label in labels for run in range(seeds)]):
+        trained[one.job.label].append(one)
+    found = [verdict(trainings.cases[market], runs) for runs in trained.values()]
     shares = ", ".join(f"{one.agent} {one.share:.2%}" for one in found)
     portraits = {label: [one.curves for one in runs] for label, runs in trained.items()}
-    figure = policy_figure(market, optimum(bench.cases[market]), portraits, f"share of the optimum: {shares}")
+    figure = policy_figure(market, optimum(trainings.cases[market]), portraits, f"share of the optimum: {shares}")
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".{market}.png"
     figure.savefig(fresh)
@@ -157,7 +157,7 @@ def solve(bench: Bench, market: str, labels: Sequence[str], seeds: int, folder: 
     return found
 
 
-def report(out: Console, results: Sequence[Verdict], folder: Path) -> None:
+def report(out: Console, results: Sequence[GateResult], folder: Path) -> None:
     """Print the table."""
     from rich import box
     from rich.table import Table
@@ -178,7 +178,7 @@ def report(out: Console, results: Sequence[Verdict], folder: Path) -> None:
     out.print(f"pictures and trainings in {folder}", highlight=False)
 
 
-def _result(results: Sequence[Verdict]) -> dict[str, Any]:
+def _result(results: Sequence[GateResult]) -> dict[str, Any]:
     return {"results": [one._asdict() for one in results]}
 
 

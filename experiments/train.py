@@ -120,14 +120,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         raise UserError(f"env {experiment.env.name!r} has no bars; python -m experiments.solve trains on it.")
     with BarScreen() as screen:
         screen.begin("start up")
-        from qframe_rl.runner.fan import fan_of
+        from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.train import train
 
-        with fan_of(own["on"]) as fan:
+        with executor_of(own["on"]) as executor:
             screen.end("start up")
             try:
                 outcome = train(
-                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], fan=fan,
+                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor,
                     ledger=own["ledger"],
                 )  # fmt: skip
             except KeyboardInterrupt:

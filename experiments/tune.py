@@ -77,14 +77,20 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     config = build(Tune, tree, "settings")
     with BarScreen() as screen:
         screen.begin("start up")
-        from qframe_rl.runner.fan import fan_of
+        from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.tune.tune import tune
 
-        with fan_of(own["on"]) as fan:
-            screen.end("start up", fan.where)
+        with executor_of(own["on"]) as executor:
+            screen.end("start up", executor.where)
             try:
                 done = tune(
-                    config, own["runs"], own["checkpoints"], screen, fan, resume=own["resume"], ledger=own["ledger"]
+                    config,
+                    own["runs"],
+                    own["checkpoints"],
+                    screen,
+                    executor,
+                    resume=own["resume"],
+                    ledger=own["ledger"],
                 )
             except KeyboardInterrupt:
                 screen.say("Settings that were scored are kept; the same command with --resume goes on.")

@@ -1,6 +1,6 @@
 """All that the author of a strategy must know: what it sees, what it answers, and how it is trained.
 
-A strategy is a file in ``agents/`` with a ``Config`` and ``make(config, brief) -> Agent``. It sees the market through
+A strategy is a file in ``agents/`` with a ``Config`` and ``make(config, spec) -> Agent``. It sees the market through
 its `View` alone.
 """
 
@@ -78,7 +78,7 @@ class Interface(Protocol):
 
 
 @dataclass(frozen=True)
-class Brief:
+class MarketSpec:
     """What a strategy may know before the first bar."""
 
     instruments: tuple[Instrument, ...]
@@ -214,7 +214,7 @@ class Indexed(Protocol):
 class Task(Protocol):
     """What a learner is trained on. It holds no row that the learner is judged on."""
 
-    brief: Brief
+    spec: MarketSpec
     train: Sequence[tuple[History, Segments]]
     """Pieces of history to learn from, and the rows of each to learn on; the rest of a piece is warm-up."""
     validation: Sequence[tuple[History, Segments]]
@@ -258,7 +258,7 @@ class Learner(Agent, Protocol):
 class Solver(Learner, Protocol):
     """A learner that can also be trained on a problem: an environment of plain numbers whose optimum is known.
 
-    There ``task.train`` and ``task.validation`` are empty, `View` and `Orders` do not occur, and ``brief.interface``
+    There ``task.train`` and ``task.validation`` are empty, `View` and `Orders` do not occur, and ``spec.interface``
     has no more than spaces (and ``masks``, where some discrete actions are forbidden). So `fit` asks the task for no
     bars, spends the step budget of its own configuration, and leaves a policy. ``make`` in the agent's file states its
     class as the return type: that is how it is known to be a solver.

@@ -11,7 +11,7 @@ from qframe_rl.config import Strict, build
 from qframe_rl.types import Instrument
 
 
-class Stated(Strict):
+class InstrumentFields(Strict):
     """Fields of an `Instrument` in a file."""
 
     symbol: str = Field(min_length=1, max_length=200)
@@ -33,4 +33,4 @@ def instrument_of(plain: Mapping[str, Any], where: str) -> Instrument:
     UserError
         For an unknown key, a wrong type or a number out of bounds.
     """
-    return Instrument(**build(Stated, plain, where).model_dump())
+    return Instrument(**build(InstrumentFields, plain, where).model_dump())

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from qframe_rl.config import Strict, UserError
 from qframe_rl.feeds.data import DataConfig
-from qframe_rl.instruments import Stated
+from qframe_rl.instruments import InstrumentFields
 from qframe_rl.risk.limits import Limits
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -26,7 +26,7 @@ class Named(Strict):
     params: Params
 
 
-class Face(Strict):
+class InterfaceEntry(Strict):
     """An interface as `qframe_rl.interface.MarketInterface.describe` has it."""
 
     features: list[Text] = Field(min_length=1, max_length=1000)
@@ -64,7 +64,7 @@ class Promotion(Strict):
         return self
 
 
-class Bars(Strict):
+class DataEntry(Strict):
     """Description of the bars, as far as it is read."""
 
     model_config = ConfigDict(extra="allow")
@@ -73,7 +73,7 @@ class Bars(Strict):
     first: Text
 
 
-class Coded(Strict):
+class CodeEntry(Strict):
     """The code that the agent consisted of, as far as it is read."""
 
     model_config = ConfigDict(extra="allow")
@@ -87,13 +87,13 @@ class Provenance(Strict):
     model_config = ConfigDict(extra="allow")
 
     fingerprint: str = Field(pattern="^[0-9a-f]{1,64}$")
-    data: Bars
+    data: DataEntry
     load: DataConfig
     trained: DataConfig = DataConfig()
     risk: Limits = Limits()
     periods: dict[str, list[Annotated[list[Text], Field(min_length=2, max_length=2)]]]
     promotion: Promotion = Promotion()
-    code: Coded = Coded()
+    code: CodeEntry = CodeEntry()
     trial: str | None = Field(default=None, pattern="^[0-9a-f]{1,64}$")
 
 
@@ -103,10 +103,10 @@ class Manifest(Strict):
     agent: Named
     env: Named
     seed: int = Field(ge=0, lt=2**64)
-    instruments: list[Stated] = Field(min_length=1, max_length=N_INSTRUMENTS)
+    instruments: list[InstrumentFields] = Field(min_length=1, max_length=N_INSTRUMENTS)
     columns: list[Text] = Field(max_length=1000)
     bar_ns: int = Field(ge=1_000_000_000, le=366 * 86_400 * 1_000_000_000)
-    interface: Face
+    interface: InterfaceEntry
     provenance: Provenance
     scores: list[Params]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.agent import Brief, Memoryless, View
+from qframe_rl.agent import MarketSpec, Memoryless, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
 from qframe_rl.types import DAY, Orders
@@ -24,6 +24,6 @@ class Levered(Memoryless):
         return rebalance(view, np.full(len(view.account.position), 11.3 if view.time % DAY == 0 else 0.0))
 
 
-def make(config: Config, brief: Brief) -> Levered:
+def make(config: Config, spec: MarketSpec) -> Levered:
     """Make the agent."""
     return Levered()

@@ -43,10 +43,12 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     # Those that an audit found alive.
-    Mutant("venues/gate.py", "abs(intent.quantity) / amount_unit", "abs(intent.quantity) * amount_unit", VENUES),
-    Mutant("venues/gate.py", 'if certain and found == ["", ""]', 'if found == ["", ""]', VENUES),
-    Mutant("venues/gate.py", ' or order.get("clientOrderId") != name', "", VENUES),
-    Mutant("venues/gate.py", "any(text in str(error) for text in same_again)", "False", VENUES),
+    Mutant(
+        "venues/order_sender.py", "abs(intent.quantity) / amount_unit", "abs(intent.quantity) * amount_unit", VENUES
+    ),
+    Mutant("venues/order_sender.py", 'if certain and found == ["", ""]', 'if found == ["", ""]', VENUES),
+    Mutant("venues/order_sender.py", ' or order.get("clientOrderId") != name', "", VENUES),
+    Mutant("venues/order_sender.py", "any(text in str(error) for text in same_again)", "False", VENUES),
     Mutant("venues/ccxt.py", "abs(quantity) <= abs(held)", "abs(quantity) <= 2.0 * abs(held)", VENUES),
     Mutant("venues/ccxt.py", "bar.time // _MS - _OVERLAP_MS", "bar.time // _MS", VENUES),
     Mutant("venues/ccxt.py", "self._now() - self._time <= self._bar_ns // 2", "True", VENUES),
@@ -69,21 +71,28 @@ MUTANTS = (
     ),
     Mutant("risk/rows.py", "state[REJECTS] >= terms[MAX_REJECTS]", "state[REJECTS] > terms[MAX_REJECTS]", ENGINE),
     # Others over venues, risk, journal and feeds.
-    Mutant("venues/gate.py", "and not isinstance(error, ccxt.PermissionDenied)", "", VENUES),
-    Mutant("venues/gate.py", "            if isinstance(error, ccxt.InvalidNonce):", "            if False:", VENUES),
+    Mutant("venues/order_sender.py", "and not isinstance(error, ccxt.PermissionDenied)", "", VENUES),
     Mutant(
-        "venues/gate.py",
+        "venues/order_sender.py",
+        "            if isinstance(error, ccxt.InvalidNonce):",
+        "            if False:",
+        VENUES,
+    ),
+    Mutant(
+        "venues/order_sender.py",
         "found.append(way(name, intent))\n            if found[-1]:",
         "found.append(way(name, intent))\n            if False:",
         VENUES,
     ),
-    Mutant("venues/gate.py", "now - ended > self.wait_s", "now - ended > 0.5 * self.wait_s", VENUES),
-    Mutant("venues/gate.py", "(one.post is None or one.post.done) and", "", VENUES),
-    Mutant("venues/gate.py", "goes = self._ledger.writing and valid()", "goes = self._ledger.writing", VENUES),
-    Mutant("venues/gate.py", 'params["reduceOnly"] = True', "pass", VENUES),
-    Mutant("venues/gate.py", 'params["stopPrice"] = intent.stop', "pass", VENUES),
-    Mutant("venues/gate.py", "        self._ledger.commit()\n        # An intent", "        # An intent", VENUES),
-    Mutant("venues/gate.py", "if option is None:", "if False:", VENUES),
+    Mutant("venues/order_sender.py", "now - ended > self.wait_s", "now - ended > 0.5 * self.wait_s", VENUES),
+    Mutant("venues/order_sender.py", "(one.post is None or one.post.done) and", "", VENUES),
+    Mutant("venues/order_sender.py", "goes = self._ledger.writing and valid()", "goes = self._ledger.writing", VENUES),
+    Mutant("venues/order_sender.py", 'params["reduceOnly"] = True', "pass", VENUES),
+    Mutant("venues/order_sender.py", 'params["stopPrice"] = intent.stop', "pass", VENUES),
+    Mutant(
+        "venues/order_sender.py", "        self._ledger.commit()\n        # An intent", "        # An intent", VENUES
+    ),
+    Mutant("venues/order_sender.py", "if option is None:", "if False:", VENUES),
     Mutant(
         "venues/timely.py",
         "            raise error from None\n    return request()",

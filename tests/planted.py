@@ -10,13 +10,13 @@ import numpy as np
 
 from qframe_rl.agent import Agent, View
 from qframe_rl.config import Ref
-from qframe_rl.deep.momentum import Momentum
+from qframe_rl.deep.momentum import MomentumInputs
+from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.metrics import returns, sharpe
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.types import CLOSE, DAY, Float, History, Instrument, Orders, Segment, Source
 
 SIGMA, TARGET = 0.01, 0.15
@@ -75,7 +75,7 @@ def trend(n: int) -> Rule:
 
 def macd() -> Rule:
     """Baz et al. (2015): three MACDs, each squashed by y exp(-y²/4) / 0.89, averaged."""
-    inputs = Momentum((1,), ((8, 24), (16, 48), (32, 96)), 63, 252, 60, 252, 5.0)
+    inputs = MomentumInputs((1,), ((8, 24), (16, 48), (32, 96)), 63, 252, 60, 252, 5.0)
 
     def position(bars: Float) -> Float:
         y = inputs.rows(bars, len(bars) - 1)[0][0, :, 1:]

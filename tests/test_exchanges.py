@@ -9,7 +9,7 @@ from qframe_rl.config import UserError
 from qframe_rl.exchanges import check_orders, conventions, owner_of, table
 from qframe_rl.feeds.client import client
 from qframe_rl.feeds.listing import listing
-from qframe_rl.venues.gate import NAME_LENGTH
+from qframe_rl.venues.order_sender import NAME_LENGTH
 
 
 @pytest.mark.parametrize("exchange", ["binance", "binanceusdm", "bybit"])

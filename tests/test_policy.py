@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from qframe_rl.config import UserError
 from qframe_rl.jit import fused
-from qframe_rl.policy import Bars, Batch, Choices, Dense, Gauss, Graph, Loss, Net, Shape, chance_of
+from qframe_rl.policy import Choices, Dense, EncodedBars, Gauss, Graph, InputShape, Loss, Minibatch, Net, chance_of
 from qframe_rl.policy.bars import Encode
 from qframe_rl.policy.products import LANES, products
 
@@ -36,7 +36,7 @@ LEVELS = spaces.Discrete(3)
 
 def net(torso: str = "mlp", space: spaces.Space | None = None) -> Net:  # type: ignore[type-arg]
     torch.manual_seed(0)
-    return Net(Shape(ROWS, WIDTH, ACCOUNT), space or LEVELS, torso, 5, (16, 12), -0.5)  # type: ignore[arg-type]
+    return Net(InputShape(ROWS, WIDTH, ACCOUNT), space or LEVELS, torso, 5, (16, 12), -0.5)  # type: ignore[arg-type]
 
 
 def tape(n: int = 300) -> np.ndarray:
@@ -48,10 +48,10 @@ def windows(features: np.ndarray, cursor: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(rows.reshape(len(cursor), -1))
 
 
-def bars_of(one: Net, features: np.ndarray) -> tuple[Bars, Encode]:
+def bars_of(one: Net, features: np.ndarray) -> tuple[EncodedBars, Encode]:
     encoder = one.encoder
     assert encoder is not None
-    bars = Bars(encoder.shape, encoder.recurrent, features, torch.device("cpu"))
+    bars = EncodedBars(encoder.shape, encoder.recurrent, features, torch.device("cpu"))
     return bars, lambda units: bars.encode(units, encoder)
 
 
@@ -59,17 +59,17 @@ def each(do: Encode, units: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [do(u) for u in units]
 
 
-def shared(part: Batch, encode: Encode) -> torch.Tensor:
+def shared(part: Minibatch, encode: Encode) -> torch.Tensor:
     encodings = encode(part.units)
     return encodings if part.spot is None else encodings[part.spot]
 
 
-def at(bars: Bars, cursor: torch.Tensor, encode: Encode) -> torch.Tensor:
+def at(bars: EncodedBars, cursor: torch.Tensor, encode: Encode) -> torch.Tensor:
     encodings, spot = bars.at(cursor, encode)
     return encodings if spot is None else encodings[spot]
 
 
-def minibatches(bars: Bars, cursor: np.ndarray, size: int, n_parts: int = 1) -> Iterator[list[Batch]]:
+def minibatches(bars: EncodedBars, cursor: np.ndarray, size: int, n_parts: int = 1) -> Iterator[list[Minibatch]]:
     order, batch_of = bars.shuffle(cursor, torch.Generator().manual_seed(0))
     for pick in torch.split(order, size):
         yield [batch_of(part) for part in pick.chunk(n_parts)]
@@ -172,7 +172,7 @@ def test_gauss_is_normal() -> None:
 SPACES = [LEVELS, spaces.MultiDiscrete([3, 3]), spaces.Box(-1.0, 1.0, (2,))]
 
 
-def lesson(one: Net, market: bool) -> tuple[torch.Tensor | None, Batch, torch.Tensor]:
+def lesson(one: Net, market: bool) -> tuple[torch.Tensor | None, Minibatch, torch.Tensor]:
     """Encodings, a batch and samples, some of which have gone beyond the clipping range."""
     rng, n = torch.Generator().manual_seed(1), 150
     chance, n_hidden = one.chance, one.account.out_features
@@ -187,7 +187,7 @@ def lesson(one: Net, market: bool) -> tuple[torch.Tensor | None, Batch, torch.Te
     log_p[pick] = chance.judge(one(seen, account[pick])[0], actions[pick])[0].detach()
     facts = torch.randn(n, 3, generator=rng)
     facts[:, 2] = log_p + 0.2 * facts[:, 2]
-    return encodings, Batch(pick, None, spot), torch.cat([account, actions, facts], dim=1)
+    return encodings, Minibatch(pick, None, spot), torch.cat([account, actions, facts], dim=1)
 
 
 @pytest.mark.parametrize("space", [*SPACES, spaces.MultiDiscrete([5] * 7), spaces.Box(-1.0, 1.0, (20,))])
@@ -198,7 +198,7 @@ def test_compiled_tiles_learn_what_automatic_differentiation_does(
 ) -> None:
     """Outputs, parts of the loss, gradient, slopes along encodings, and where two steps lead."""
     torch.manual_seed(0)
-    one = Net(Shape(ROWS if market else 0, WIDTH, ACCOUNT), space, "mlp", 5, hidden, -0.5)
+    one = Net(InputShape(ROWS if market else 0, WIDTH, ACCOUNT), space, "mlp", 5, hidden, -0.5)
     for p in one.parameters():
         p.data += 0.1 * torch.randn_like(p)
     encodings, batch, samples = lesson(one, market)
@@ -232,7 +232,9 @@ def test_parts_of_a_minibatch_add_up_to_it() -> None:
     second = Dense(copy.deepcopy(one), Loss(0.2, 0.01), first)
     told = whole.learn(encodings.clone().requires_grad_(), batch, samples, 100)
     pieces = [
-        lane.learn(encodings.clone().requires_grad_(), Batch(batch.pick[part], None, batch.spot[part]), samples, 100)
+        lane.learn(
+            encodings.clone().requires_grad_(), Minibatch(batch.pick[part], None, batch.spot[part]), samples, 100
+        )
         for lane, part in ((first, slice(0, 37)), (second, slice(37, 100)))
     ]
     assert torch.allclose(pieces[0] + pieces[1], told)
@@ -259,6 +261,6 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="MultiDiscrete with equal parts"):
         chance_of(spaces.MultiDiscrete([2, 3]), 0.0)
     with pytest.raises(UserError, match="needs a market"):
-        Net(Shape(0, 0, 4), LEVELS, "lstm", 8, (8,), 0.0)
+        Net(InputShape(0, 0, 4), LEVELS, "lstm", 8, (8,), 0.0)
     with pytest.raises(UserError, match="n_rows"):
-        Net(Shape(1, 4, 4), LEVELS, "cnn", 8, (8,), 0.0)
+        Net(InputShape(1, 4, 4), LEVELS, "cnn", 8, (8,), 0.0)

@@ -12,7 +12,7 @@ from qframe_rl.agent import View
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.alerts.delistings import NOW
 from qframe_rl.journal.store import Alert
-from qframe_rl.risk.engine import Verdict
+from qframe_rl.risk.engine import RiskDecision
 from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Orders, iso
 
 
@@ -160,7 +160,7 @@ class Alerts:
     def ended(self, view: View) -> None:
         """Nothing to say."""
 
-    def decided(self, view: View, verdict: Verdict, seconds: float) -> None:
+    def decided(self, view: View, verdict: RiskDecision, seconds: float) -> None:
         """Decisions are ordinary."""
 
     def changed(self, time: int, state: str, reasons: Sequence[str]) -> None:

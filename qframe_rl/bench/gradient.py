@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from gymnasium import Space, spaces
 
-from qframe_rl.bench.measure import Row, Work, rates, rows
+from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.jit import fused
-from qframe_rl.policy import Batch, Choices, Dense, Graph, Lane, Loss, Net, Shape
+from qframe_rl.policy import Choices, Dense, Graph, InputShape, Loss, Minibatch, Net, NetworkBackend
 from qframe_rl.policy.products import LANES, products
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import Single
@@ -24,7 +24,7 @@ _PER_BAR = 8
 _add = products(4, _SIDE // LANES)
 
 
-def gradient(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def gradient(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Samples a second learned from, in single precision: 64 x 64 units for actor and critic, three account numbers."""
     n, work = 4 if small else 200, dict[str, Work]()
     box: Space[Any] = spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -51,10 +51,10 @@ def gradient(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> 
 def _net(space: Space[Any], *, market: bool) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Net(Shape(32 if market else 0, 8, 3), space, "mlp", 1, (_SIDE, _SIDE), -0.5)
+        return Net(InputShape(32 if market else 0, 8, 3), space, "mlp", 1, (_SIDE, _SIDE), -0.5)
 
 
-def _steps(lane: Lane, size: int, times: int) -> Work:
+def _steps(lane: NetworkBackend, size: int, times: int) -> Work:
     """Gradients of one minibatch, and steps along them; encodings of bars are given."""
     rng = torch.Generator().manual_seed(0)
     chance, market = lane.net.chance, lane.net.encoder is not None
@@ -64,7 +64,7 @@ def _steps(lane: Lane, size: int, times: int) -> Work:
     samples = torch.cat([torch.randn(size, 3, generator=rng), actions, torch.randn(size, 3, generator=rng)], dim=1)
     encodings = torch.randn(size // _PER_BAR, 2 * _SIDE, generator=rng).requires_grad_() if market else None
     spot = torch.arange(size) // _PER_BAR if market else None
-    batch = Batch(torch.randperm(size, generator=rng), None, spot)
+    batch = Minibatch(torch.randperm(size, generator=rng), None, spot)
 
     def do() -> float:
         for _ in range(times):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qframe_rl.bench.measure import Row, Work, rates
+from qframe_rl.bench.measure import BenchmarkRow, Work, rates
 from qframe_rl.bench.peers import Peers
 from qframe_rl.bench.steps import batch
 from qframe_rl.bench.worlds import EIGHT, bars, world
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.plot import INK, PALETTE, panels
 from qframe_rl.gym.market import Market, whole
-from qframe_rl.gym.tape import Tape
+from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.log import Screen
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _AT = 1024
 """Accounts, where they do not grow."""
 
 
-def growth(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def growth(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Steps a second, with everything but one thing held still."""
     n_bars, n_steps = (2000, 20_000) if small else (100_000, 2_000_000)
     one, work = world(n_bars), dict[str, Work]()
@@ -46,12 +46,12 @@ def growth(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> li
         work[f"growth.rules.{name}:{_AT}"] = batch(ruled, _AT, n_steps // _AT, "index")
     found = rates(work, repeats, screen, "growth")
     return [
-        Row(name, int(n), rate, "steps/s", "", None)
+        BenchmarkRow(name, int(n), rate, "steps/s", "", None)
         for (name, n), rate in ((key.rsplit(":", 1), rate) for key, rate in found.items())
     ]
 
 
-def _worlds(n_bars: int) -> list[tuple[Market, Tape]]:
+def _worlds(n_bars: int) -> list[tuple[Market, PackedHistory]]:
     """One instrument under more and more rules."""
     history = bars(n_bars)
     plain = {"features": EIGHT, "n_rows": 32, "actions": {"name": "levels", "params": {"levels": (0.0, 0.5, 1.0)}}}
@@ -67,7 +67,7 @@ def _worlds(n_bars: int) -> list[tuple[Market, Tape]]:
     return worlds
 
 
-def picture(found: Sequence[Row]) -> Figure:
+def picture(found: Sequence[BenchmarkRow]) -> Figure:
     """Draw what `growth` found: nanoseconds of a step over each thing that grows."""
     cost = {(row.name, row.batch): 1e9 / row.value for row in found if row.name.startswith("growth.")}
     figure, (batches, windows, instruments, rules) = panels(

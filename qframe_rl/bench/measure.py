@@ -17,7 +17,7 @@ Work = Callable[[], float]
 """Does a fixed piece of work and returns how many units it was."""
 
 
-class Row(NamedTuple):
+class BenchmarkRow(NamedTuple):
     """One line of the benchmark."""
 
     name: str
@@ -52,17 +52,17 @@ def rates(work: Mapping[str, Work], repeats: int, screen: Screen, title: str) ->
 
 def rows(
     name: str, batch: int, value: float, unit: str, others: Mapping[str, float], found: Mapping[str, float]
-) -> list[Row]:
+) -> list[BenchmarkRow]:
     """A line for each thing that ``value`` is compared with.
 
     ``others`` says what a unit of each is worth in units of ``value``.
     """
     compared = [
-        Row(name, batch, value, unit, other, value / (found[other] * worth))
+        BenchmarkRow(name, batch, value, unit, other, value / (found[other] * worth))
         for other, worth in others.items()
         if other in found
     ]
-    return compared or [Row(name, batch, value, unit, "", None)]
+    return compared or [BenchmarkRow(name, batch, value, unit, "", None)]
 
 
 def machine() -> dict[str, str]:

@@ -12,16 +12,15 @@ import numpy as np
 
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, View
-from qframe_rl.bench.measure import Row
+from qframe_rl.bench.measure import BenchmarkRow
 from qframe_rl.bench.peers import Peers
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market
-from qframe_rl.risk.engine import Verdict
-from qframe_rl.runner.backtest import window_of
-from qframe_rl.runner.deploy import make_agent, make_market
-from qframe_rl.runner.live.paper import Result, Terms, paper, replay
-from qframe_rl.runner.live.recorded import ReplayFeed
+from qframe_rl.live.paper import SessionResult, SessionSpec, paper, replay
+from qframe_rl.live.recorded import ReplayFeed
+from qframe_rl.risk.engine import RiskDecision
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import History, Orders, Segment
 
@@ -29,16 +28,16 @@ _WARM_UP = 400
 """Bars before the first decision."""
 
 
-class World(NamedTuple):
+class BenchWorld(NamedTuple):
     """A market, a strategy for it, and bars."""
 
     history: History
     market: Market
     agent: Agent
-    terms: Terms
+    terms: SessionSpec
 
 
-def session(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def session(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Figures of one session of 100,000 bars, and of one of 5,000 that waits for the disk at each bar.
 
     It is long, so it is run once, whatever ``repeats`` says; a short one before it, which is not counted, compiles.
@@ -64,36 +63,36 @@ def session(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> l
         rate = replayed.bars / (time.perf_counter() - begun)
         screen.end("paper", f"{result.bars:,} bars")
     return [
-        Row("paper.bars", 1, result.bars / took, "bars/s", "", None),
-        Row("paper.decision", 1, meter.latency_ms(50.0), "ms, median", "", None),
-        Row("paper.decision_p99", 1, meter.latency_ms(99.0), "ms, 99th percentile", "", None),
-        Row("paper.decision_on_disk", 1, other.latency_ms(50.0), "ms, median", "", None),
-        Row("paper.decision_on_disk_p99", 1, other.latency_ms(99.0), "ms, 99th percentile", "", None),
-        Row("paper.journal", 1, size, "bytes/bar", "", None),
-        Row("paper.growth", 1, meter.growth_mib(), "MiB", "", None),
-        Row("paper.resume", 1, resumed, "s", "", None),
-        Row("paper.replay", 1, rate, "bars/s", "", None),
+        BenchmarkRow("paper.bars", 1, result.bars / took, "bars/s", "", None),
+        BenchmarkRow("paper.decision", 1, meter.latency_ms(50.0), "ms, median", "", None),
+        BenchmarkRow("paper.decision_p99", 1, meter.latency_ms(99.0), "ms, 99th percentile", "", None),
+        BenchmarkRow("paper.decision_on_disk", 1, other.latency_ms(50.0), "ms, median", "", None),
+        BenchmarkRow("paper.decision_on_disk_p99", 1, other.latency_ms(99.0), "ms, 99th percentile", "", None),
+        BenchmarkRow("paper.journal", 1, size, "bytes/bar", "", None),
+        BenchmarkRow("paper.growth", 1, meter.growth_mib(), "MiB", "", None),
+        BenchmarkRow("paper.resume", 1, resumed, "s", "", None),
+        BenchmarkRow("paper.replay", 1, rate, "bars/s", "", None),
     ]
 
 
-def world(n_bars: int, agent: str = "momentum") -> World:
+def world(n_bars: int, agent: str = "momentum") -> BenchWorld:
     """A market of one instrument, and a strategy that trades now and then."""
     history = synthetic("ar1", n_bars=n_bars + _WARM_UP)
     market = make_market(Ref(name="auto"), history.instruments, history.columns, history.bar_ns)
     market = market.fit([(history, (Segment(0, _WARM_UP),))])
     made = make_agent(agent, catalog.load("agents", agent).Config(), market, history.columns, 0, None)
     window = window_of(market, made)
-    return World(
+    return BenchWorld(
         history,
         market,
         made,
-        Terms("benchmark", "", {}, history.instruments, history.columns, history.bar_ns, window),
+        SessionSpec("benchmark", "", {}, history.instruments, history.columns, history.bar_ns, window),
     )
 
 
 def run(
-    made: World, folder: Path, *, listeners: Sequence[Any] = (), desks: Sequence[Any] = (), durable: bool = False
-) -> Result:
+    made: BenchWorld, folder: Path, *, listeners: Sequence[Any] = (), desks: Sequence[Any] = (), durable: bool = False
+) -> SessionResult:
     """Run a session to its end, or go on with it."""
     feed = ReplayFeed(made.history, Segment(_WARM_UP, len(made.history)), made.terms.window)
     return paper(
@@ -132,7 +131,7 @@ class Meter:
     def ended(self, view: View) -> None:
         """Nothing more."""
 
-    def decided(self, view: View, verdict: Verdict, seconds: float) -> None:
+    def decided(self, view: View, verdict: RiskDecision, seconds: float) -> None:
         """Note the latency."""
         if self._n < self._n_bars:
             self._seconds[self._n] = seconds

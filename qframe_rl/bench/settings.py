@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 from qframe_rl import catalog
 from qframe_rl.agent import Planner
-from qframe_rl.bench.measure import Row, Work, rates, rows
+from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_market
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.backtest import backtest as session
 from qframe_rl.runner.batch import Lane, lane, sweep
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import History, Segment
 
 _PLAIN = {"exit": 0.0, "max_age_days": 10_000.0, "quiet": 1.0, "wild": 1.0}
 
 
-def backtest(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def backtest(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Bars a second of one setting: stated ahead and settled in one call, and bar by bar in a session."""
     history, market = _world(2000 if small else 100_000)
     work: dict[str, Work] = {"backtest": _settings(market, history, 1), "session": _session(market, history, small)}
@@ -34,7 +34,7 @@ def backtest(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> 
     ]
 
 
-def sweep_settings(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def sweep_settings(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Account-bars a second of 1,000 settings over 100,000 bars; a loop of sessions does one setting after another."""
     n = 20 if small else 1000
     history, market = _world(2000 if small else 100_000)
@@ -55,7 +55,7 @@ def _world(n_bars: int) -> tuple[History, Market]:
 def _settings(market: Market, history: History, n: int) -> Work:
     """Ten windows, and as many thresholds as it takes; what is kept is the equity at the end."""
     module = catalog.load("agents", "mean_reversion")
-    brief = market.brief(history.columns, 0)
+    spec = market.spec(history.columns, 0)
     per = max(1, n // 10)
     grid = [(20 + 20 * w, 1.0 + 2.0 * k / max(per - 1, 1)) for w in range(min(n, 10)) for k in range(per)]
     window = 400
@@ -63,7 +63,7 @@ def _settings(market: Market, history: History, n: int) -> Work:
 
     def lanes() -> Iterator[Lane]:
         for mean_bars, entry in grid:
-            agent: Planner = module.make(module.Config(mean_bars=mean_bars, entry=entry, **_PLAIN), brief)
+            agent: Planner = module.make(module.Config(mean_bars=mean_bars, entry=entry, **_PLAIN), spec)
             yield lane(agent, history, whole, window)
 
     def do() -> float:
@@ -75,7 +75,7 @@ def _settings(market: Market, history: History, n: int) -> Work:
 
 def _session(market: Market, history: History, small: bool) -> Work:
     module = catalog.load("agents", "mean_reversion")
-    agent = module.make(module.Config(mean_bars=50, entry=2.0, **_PLAIN), market.brief(history.columns, 0))
+    agent = module.make(module.Config(mean_bars=50, entry=2.0, **_PLAIN), market.spec(history.columns, 0))
     n = 500 if small else 5000
 
     def do() -> float:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from qframe_rl.bench.measure import Row
+from qframe_rl.bench.measure import BenchmarkRow
 from qframe_rl.bench.peers import Peers
 from qframe_rl.runner.log import Screen
 
@@ -23,7 +23,7 @@ envs.step(envs.action_space.sample())
 """
 
 
-def startup(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def startup(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Seconds of ``--help``, and from a fresh process to the first step with and without compiled code on disk."""
     screen.begin("startup")
     repeats = 1 if small else repeats
@@ -36,9 +36,9 @@ def startup(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> l
         warm = _seconds([sys.executable, "-c", _STEP], repeats, own)
     screen.end("startup", f"the slowest --help is that of {slowest}")
     return [
-        Row("startup.help", 1, helps[slowest], "s", "", None),
-        Row("startup.first_step_cold", 1, cold, "s", "", None),
-        Row("startup.first_step", 1, warm, "s", "", None),
+        BenchmarkRow("startup.help", 1, helps[slowest], "s", "", None),
+        BenchmarkRow("startup.first_step_cold", 1, cold, "s", "", None),
+        BenchmarkRow("startup.first_step", 1, warm, "s", "", None),
     ]
 
 

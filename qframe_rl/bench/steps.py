@@ -6,19 +6,19 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from qframe_rl.bench.measure import Row, Work, rates, rows
+from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.bench.worlds import ROWS, bars, world
 from qframe_rl.gym.engine import copy_windows
 from qframe_rl.gym.market import Market
-from qframe_rl.gym.tape import Tape
+from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.runner.log import Screen
 
 _ACTIONS = 64
 """Batches of random actions that are used in turn: drawing them is not part of the work."""
 
 
-def env(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def env(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """One instrument: windows of 32 bars x 8 features written, or places handed out."""
     n_bars, steps = (20_000, 50) if small else (500_000, 2000)
     work: dict[str, Work] = {
@@ -34,19 +34,19 @@ def env(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[
     peer_64 = {"gym-trading-env": found["gym-trading-env-64"]} if peers is not None else {}
     torchtrade = {"torchtrade": 1.0}
     return [
-        Row("rowcopy", 1024, found["rowcopy"], "rows/s", "", None),
+        BenchmarkRow("rowcopy", 1024, found["rowcopy"], "rows/s", "", None),
         *rows("env.window", 64, found["window-64"], "steps/s", {"gym-trading-env": 1.0}, peer_64),
         *rows("env.window", 1024, found["window-1024"], "steps/s", {"rowcopy": 1.0} | torchtrade, found),
         *rows("env.index", 1024, found["index-1024"], "steps/s", torchtrade, found),
         *rows("env.single", 1, found["single"], "steps/s", {"gym-trading-env": 1.0}, found),
-        *(Row(f"peer.{k}", b, found[k], "steps/s", "", None) for k, b in _PEERS.items() if k in found),
+        *(BenchmarkRow(f"peer.{k}", b, found[k], "steps/s", "", None) for k, b in _PEERS.items() if k in found),
     ]
 
 
 _PEERS = {"gym-trading-env": 1, "gym-trading-env-64": 64, "torchtrade": 1024}
 
 
-def portfolio(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def portfolio(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Sixteen perpetuals in one cross-margined account with funding."""
     n_bars, steps = (2000, 20) if small else (50_000, 300)
     work = {
@@ -54,10 +54,10 @@ def portfolio(small: bool, repeats: int, peers: Peers | None, screen: Screen) ->
         "portfolio.window": batch(world(n_bars, 16), 1024, steps // 10, "window"),
     }
     found = rates(work, repeats, screen, "portfolio")
-    return [Row(name, 1024, value, "steps/s", "", None) for name, value in found.items()]
+    return [BenchmarkRow(name, 1024, value, "steps/s", "", None) for name, value in found.items()]
 
 
-def memory(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def memory(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Bytes that one more environment takes, beyond the bars and features that all share."""
     market, tape = world(2000)
     n = 4096
@@ -65,10 +65,10 @@ def memory(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> li
     held = sum(value.nbytes for value in engine.snapshot().values())
     cursor, account = engine.point()
     handed = cursor.nbytes + account.nbytes
-    return [Row("memory.index", n, (held + handed) / n, "bytes", "", None)]
+    return [BenchmarkRow("memory.index", n, (held + handed) / n, "bytes", "", None)]
 
 
-def batch(of: tuple[Market, Tape], n_envs: int, steps: int, observation: str) -> Work:
+def batch(of: tuple[Market, PackedHistory], n_envs: int, steps: int, observation: str) -> Work:
     """Steps of a batch of environments, at random actions."""
     market, tape = of
     n_instruments = len(market.instruments)

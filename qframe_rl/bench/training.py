@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from qframe_rl import catalog
-from qframe_rl.bench.measure import Row, Work, rates, rows
+from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.bench.worlds import WorldTask, bars, world
 from qframe_rl.config import Ref, UserError
@@ -37,7 +37,7 @@ class Quiet:
         """Show nothing."""
 
 
-def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[Row]:
+def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Frames a second from environment to updated weights, two threads; and the time to a known optimum."""
     frames = 2048 if small else 524_288
     shape = {"n_envs": 64, "n_steps": 16, "batch_size": 512} if small else {}
@@ -63,12 +63,19 @@ def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
         *rows("train.ppo", 4096, found["train.ppo"], "frames/s", plain, found),
         *rows("train.ppo_lstm", 4096, found["train.ppo_lstm"], "frames/s", {"recurrent-ppo": 1.0}, found),
         *(
-            [Row("train.time_to_gp", 64, seconds["ppo"], "s", "sb3-tuned", seconds["ppo"] / seconds["sb3-tuned"])]
+            [
+                BenchmarkRow(
+                    "train.time_to_gp", 64, seconds["ppo"], "s", "sb3-tuned", seconds["ppo"] / seconds["sb3-tuned"]
+                )
+            ]
             if seconds
             else []
         ),
-        Row("gemm", 1, found["gemm"], "flop/s", "", None),
-        *(Row(f"peer.{k}", 1, found[k], "frames/s", "", None) for k in ("sb3-default", "sb3-tuned", "recurrent-ppo")),
+        BenchmarkRow("gemm", 1, found["gemm"], "flop/s", "", None),
+        *(
+            BenchmarkRow(f"peer.{k}", 1, found[k], "frames/s", "", None)
+            for k in ("sb3-default", "sb3-tuned", "recurrent-ppo")
+        ),
     ]
 
 
@@ -95,7 +102,7 @@ def _ours(params: dict[str, Any], frames: int) -> Work:
     config = module.Config(total_steps=frames, **params)
 
     def do() -> float:
-        module.make(config, task.brief).fit(task, Quiet())
+        module.make(config, task.spec).fit(task, Quiet())
         per_update = config.n_envs * config.n_steps
         return float(-(-frames // per_update) * per_update)
 
@@ -127,14 +134,14 @@ def _sb3_tuned(frames: int, small: bool) -> Work:
     """PPO at its best here: our batch of 1,024 with copied windows, large minibatches, four epochs."""
     from stable_baselines3 import PPO
 
-    from qframe_rl.sb3.batch import Batch
+    from qframe_rl.sb3.batch import BatchVecEnv
 
     task, n_envs = _task(), 64 if small else 1024
 
     def do() -> float:
         model = PPO(
-            "MlpPolicy", Batch(task.envs(n_envs)), n_steps=16 if small else 64, batch_size=512 if small else 16384,
-            n_epochs=4, seed=0, device="cpu",
+            "MlpPolicy", BatchVecEnv(task.envs(n_envs)), n_steps=16 if small else 64,
+            batch_size=512 if small else 16384, n_epochs=4, seed=0, device="cpu",
         )  # fmt: skip
         model.learn(frames)
         return float(model.num_timesteps)
@@ -146,7 +153,7 @@ def _recurrent(frames: int) -> Work:
     """RecurrentPPO at its best here: 64 environments that show one bar at a time."""
     from sb3_contrib import RecurrentPPO
 
-    from qframe_rl.sb3.batch import Batch
+    from qframe_rl.sb3.batch import BatchVecEnv
 
     task = _task(1)
     options = {"lstm_hidden_size": 64, "shared_lstm": True, "enable_critic_lstm": False, "net_arch": [64]}
@@ -154,7 +161,7 @@ def _recurrent(frames: int) -> Work:
 
     def do() -> float:
         model = RecurrentPPO(
-            "MlpLstmPolicy", Batch(task.envs(n_envs)), n_steps=n_steps, batch_size=batch_size, n_epochs=4,
+            "MlpLstmPolicy", BatchVecEnv(task.envs(n_envs)), n_steps=n_steps, batch_size=batch_size, n_epochs=4,
             policy_kwargs=options, seed=0, device="cpu",
         )  # fmt: skip
         model.learn(frames)
@@ -205,7 +212,7 @@ def _seconds_to_optimum(seeds: int, screen: Screen) -> dict[str, float]:
 def _ours_to_optimum(task: ProblemTask, optimum: float) -> float:
     module = catalog.load("agents", "ppo")
     agent = module.make(
-        module.Config(gamma=0.95, total_steps=_MOST, log_std=-1.5, batch_size=1024, n_epochs=8), task.brief
+        module.Config(gamma=0.95, total_steps=_MOST, log_std=-1.5, batch_size=1024, n_epochs=8), task.spec
     )
     clock = _Clock(task.problem, optimum, agent.policy)
     agent.fit(task, clock)
@@ -217,13 +224,13 @@ def _sb3_to_optimum(task: ProblemTask, optimum: float) -> float:
     from stable_baselines3.common.callbacks import BaseCallback
 
     from qframe_rl.deep.scale import return_scale
-    from qframe_rl.sb3.batch import Batch
+    from qframe_rl.sb3.batch import BatchVecEnv
 
     scale = return_scale(task.envs(64), 0.95, 200, 0)
     model = PPO(
-        "MlpPolicy", Batch(task.envs(64), scale), gamma=0.95, n_steps=128, batch_size=1024, n_epochs=8, gae_lambda=0.9,
-        learning_rate=lambda left: 1e-3 * (0.1 + 0.9 * left), ent_coef=0.003, seed=task.brief.seed, device="cpu",
-        policy_kwargs={"net_arch": [64, 64], "log_std_init": -1.5},
+        "MlpPolicy", BatchVecEnv(task.envs(64), scale), gamma=0.95, n_steps=128, batch_size=1024, n_epochs=8,
+        gae_lambda=0.9, learning_rate=lambda left: 1e-3 * (0.1 + 0.9 * left), ent_coef=0.003,
+        seed=task.spec.seed, device="cpu", policy_kwargs={"net_arch": [64, 64], "log_std_init": -1.5},
     )  # fmt: skip
     clock = _Clock(task.problem, optimum, lambda: lambda seen: model.predict(seen, deterministic=True)[0])
 

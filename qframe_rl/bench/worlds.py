@@ -7,10 +7,10 @@ from functools import cache
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_market
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market, whole
-from qframe_rl.gym.tape import Tape
-from qframe_rl.runner.deploy import make_market
+from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.types import History
 
 EIGHT = (
@@ -34,7 +34,7 @@ def bars(n_bars: int, n_instruments: int = 1) -> History:
 
 
 @cache
-def world(n_bars: int, n_instruments: int = 1, n_rows: int = ROWS) -> tuple[Market, Tape]:
+def world(n_bars: int, n_instruments: int = 1, n_rows: int = ROWS) -> tuple[Market, PackedHistory]:
     """A market with margin, funding, fees, spread, impact, lots and volume caps, and its tape."""
     history = bars(n_bars, n_instruments)
     params = {"features": EIGHT, "n_rows": n_rows}
@@ -48,12 +48,12 @@ class WorldTask:
 
     train = validation = ()
 
-    def __init__(self, market: Market, tape: Tape, columns: tuple[str, ...], seed: int):
+    def __init__(self, market: Market, tape: PackedHistory, columns: tuple[str, ...], seed: int):
         self.market, self.tape = market, tape
-        self.brief = market.brief(columns, seed)
+        self.spec = market.spec(columns, seed)
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv:  # type: ignore[type-arg]
         """Training environments with autoreset mode SAME_STEP, seeded."""
         envs = self.market.vec(self.tape, n_envs, AutoresetMode.SAME_STEP, "index" if indexed else "window")
-        envs.reset(seed=self.brief.seed)
+        envs.reset(seed=self.spec.seed)
         return envs

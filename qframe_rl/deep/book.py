@@ -16,7 +16,7 @@ import torch
 from qframe_rl.types import CLOSE, OPEN, Bool, Float, History
 
 
-class Moves(NamedTuple):
+class UnitReturns(NamedTuple):
     """What one unit of exposure earns in each bar; 0 where there is no bar."""
 
     gap: Float
@@ -27,12 +27,12 @@ class Moves(NamedTuple):
     """(T, A) whether the instrument trades in the bar."""
 
 
-def moves(history: History) -> Moves:
+def moves(history: History) -> UnitReturns:
     """Moves of every bar of a history."""
     opening, close = history.values[:, :, OPEN], history.values[:, :, CLOSE]
     last = np.concatenate([np.full((1, close.shape[1]), np.nan), history.marks[:-1]])
     gap = (opening - last - history.funding) / last
-    return Moves(np.nan_to_num(gap), np.nan_to_num(close / opening - 1.0), ~np.isnan(close))
+    return UnitReturns(np.nan_to_num(gap), np.nan_to_num(close / opening - 1.0), ~np.isnan(close))
 
 
 def net_returns(
@@ -47,7 +47,7 @@ def net_returns(
     before
         (...) exposures held until then.
     gap, body
-        (...) `Moves` of the bar that follows.
+        (...) `UnitReturns` of the bar that follows.
     cost_rate
         Cost of one unit of turnover.
     """

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.deep.momentum import Momentum, winsorised
+from qframe_rl.deep.momentum import MomentumInputs, winsorised
 from qframe_rl.features import frozen
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.types import Bool, Float, Int
@@ -54,7 +54,7 @@ class Filters(NamedTuple):
 class Changepoints(NamedTuple):
     """Momentum inputs, and severity and location of a change for each look-back after them."""
 
-    momentum: Momentum
+    momentum: MomentumInputs
     looks: tuple[int, ...]
     """Returns of each look-back, at least 2 `LEAST`."""
 
@@ -69,7 +69,7 @@ class Changepoints(NamedTuple):
         return self.momentum.n_inputs + 2 * len(self.looks)
 
     def rows(self, bars: Float, first: int = 0) -> tuple[Float, Float, Bool]:
-        """Inputs, volatility and validity of rows ``first`` to the end, as of `Momentum.rows`.
+        """Inputs, volatility and validity of rows ``first`` to the end, as of `MomentumInputs.rows`.
 
         Both numbers of a look-back are 0 where the instrument is too young for it, or did not move in it.
         """

@@ -24,7 +24,7 @@ _LEAST = 20
 """MACD values that a standard deviation needs at least."""
 
 
-class Momentum(NamedTuple):
+class MomentumInputs(NamedTuple):
     """Which inputs."""
 
     horizons: tuple[int, ...]

@@ -105,7 +105,7 @@ class Metrics:
     """Loss beyond the account's equity that the venue bore."""
 
 
-class Ledger(NamedTuple):
+class Attribution(NamedTuple):
     """Where the change in equity of each bar came from; quote currency, (N - 1,) or a total.
 
     ``change = price - fees - slippage - funding + interest + absorbed + residual``.
@@ -129,9 +129,9 @@ class Ledger(NamedTuple):
     residual: Float
     """What the other terms leave unexplained; zero up to rounding."""
 
-    def total(self) -> Ledger:
+    def total(self) -> Attribution:
         """Sum of each term over the bars."""
-        return Ledger(*(np.sum(term, axis=0) for term in self))
+        return Attribution(*(np.sum(term, axis=0) for term in self))
 
 
 def per_year(n_bars: int, years: float) -> float:
@@ -244,7 +244,7 @@ def compound(log_growth: Float, years: float) -> Float:
     return yearly
 
 
-def ledger(record: Record) -> Ledger:
+def ledger(record: Record) -> Attribution:
     """Take each bar's change in equity apart.
 
     Positions are followed through fills and forced closes and never read off cash, so the residual tests both the money
@@ -264,7 +264,7 @@ def ledger(record: Record) -> Ledger:
     price = (moved + traded + closed).sum(axis=1)
     fees, slippage, funding = (field.sum(axis=1) for field in (fills.fee, fills.slippage, fills.funding))
     residual = change - (price - fees - slippage - funding + fills.interest + fills.absorbed)
-    return Ledger(change, price, fees, slippage, funding, fills.interest, fills.absorbed, residual)
+    return Attribution(change, price, fees, slippage, funding, fills.interest, fills.absorbed, residual)
 
 
 def unexplained(record: Record) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from qframe_rl.evaluate.inference.bootstrap import LEVEL
 from qframe_rl.evaluate.metrics import drawdown
 from qframe_rl.evaluate.provenance import MARK
-from qframe_rl.evaluate.table import Row
+from qframe_rl.evaluate.table import ScoreRow
 from qframe_rl.types import Float, Record
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def equity_figure(records: Mapping[str, Record], title: str = "", note: str = ""
     return figure
 
 
-def leaderboard_figure(rows: Sequence[Row], title: str = "", note: str = "", level: float = LEVEL) -> Figure:
+def leaderboard_figure(rows: Sequence[ScoreRow], title: str = "", note: str = "", level: float = LEVEL) -> Figure:
     """Draw the Sharpe ratio of each agent with its interval, the highest on top.
 
     Parameters

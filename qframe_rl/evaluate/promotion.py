@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from qframe_rl.evaluate.table import Row
+from qframe_rl.evaluate.table import ScoreRow
 
 PROMOTED = 0.95
 """An agent is deployed only if its DSR is above this: if, net of costs, its true Sharpe ratio in excess of cash lies
@@ -32,7 +32,7 @@ class Standing(NamedTuple):
     """More about the DSR, for sentences."""
 
     @classmethod
-    def of(cls, row: Row) -> Standing:
+    def of(cls, row: ScoreRow) -> Standing:
         """Figures of a row of a leaderboard."""
         luck = f"PSR {row['psr']:.3f} before {row['trials']} trial{'s are' if row['trials'] != 1 else ' is'} counted; "
         return cls(

@@ -32,7 +32,7 @@ OPTIMAL = "optimal"
 """Name of the record that followed the known optimal policy."""
 
 
-class Row(TypedDict):
+class ScoreRow(TypedDict):
     """One agent on one part of the data; all numbers are finite."""
 
     agent: str
@@ -94,13 +94,13 @@ def leaderboard(
     seed: int = 0,
     luck: Luck | None = None,
     windows: int = 1,
-) -> list[Row]:
+) -> list[ScoreRow]:
     """Compare agents on the same bars.
 
     Parameters
     ----------
     records
-        What each agent did, by name; one named ``optimal`` is the measure of `Row.share_of_optimal`.
+        What each agent did, by name; one named ``optimal`` is the measure of `ScoreRow.share_of_optimal`.
     split
         Part of the data that they traded on.
     level, n_resamples, seed
@@ -125,7 +125,7 @@ def leaderboard(
         ahead = next_window(record, windows).interval(bars_per_year(record), level)
         drawn, above = intervals(record, level=level, n_resamples=n_resamples, seed=seed)
         rows.append(
-            Row(
+            ScoreRow(
                 agent=agent,
                 split=split,
                 initial_equity=figures.initial_equity,
@@ -172,7 +172,7 @@ def intervals(
     return drawn, bootstrap(rate, frequency, cash=cash, level=level, n_resamples=n_resamples, seed=seed)
 
 
-def unfilled(rows: Iterable[Row]) -> list[str]:
+def unfilled(rows: Iterable[ScoreRow]) -> list[str]:
     """Say in a sentence each who was filled less than half of what it asked for."""
     return [
         f"{row['agent']} ({row['split']}) was filled {row['filled']:.0%} of what it asked for: its figures are those "
@@ -190,7 +190,7 @@ def cash_line(record: Record) -> str:
     return f"Idle cash earned {rate:.2%} a year; excess Sharpe ratios are of what was earned above it."
 
 
-def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Group:
+def render(rows: Iterable[ScoreRow], title: str = "", level: float = LEVEL) -> Group:
     """Lay rows out for a screen of 100 columns, in their order: what they came to, and under it how they traded.
 
     The column of splits is left out where all rows share one: say it in the title.
@@ -215,7 +215,9 @@ def render(rows: Iterable[Row], title: str = "", level: float = LEVEL) -> Group:
     )  # fmt: skip
 
 
-def _laid(rows: Sequence[Row], title: str, headings: Sequence[str], cells: Callable[[Row], list[str]]) -> Table:
+def _laid(
+    rows: Sequence[ScoreRow], title: str, headings: Sequence[str], cells: Callable[[ScoreRow], list[str]]
+) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -235,7 +237,7 @@ def _laid(rows: Sequence[Row], title: str, headings: Sequence[str], cells: Calla
     return table
 
 
-def _result(row: Row, optimal: bool) -> list[str]:
+def _result(row: ScoreRow, optimal: bool) -> list[str]:
     share = row["share_of_optimal"]
     return [
         _money(row["final_equity"]),
@@ -248,7 +250,7 @@ def _result(row: Row, optimal: bool) -> list[str]:
     ]
 
 
-def _trading(row: Row) -> list[str]:
+def _trading(row: ScoreRow) -> list[str]:
     return [
         f"{row['max_drawdown']:.1%}",
         f"{row['exposure']:.0%}",

@@ -98,14 +98,14 @@ class Trial:
     """Installed distributions that it imports and their versions, as JSON; for the record."""
 
 
-class Coded(NamedTuple):
+class CodeIdentity(NamedTuple):
     """The code of a strategy, see `qframe_rl.runner.identity`."""
 
     digest: str
     packages: Mapping[str, str]
 
 
-_UNCODED = Coded("", {})
+_UNCODED = CodeIdentity("", {})
 _COLUMNS = [field.name for field in fields(Trial)]
 
 
@@ -163,7 +163,7 @@ def dataset_named(data: Mapping[str, Any]) -> str:
 
 def trial(
     record: Record, history: History, *, kind: str, run: str, agent: str, params: object, config: object, seed: int,
-    fold: int, code: Coded = _UNCODED,
+    fold: int, code: CodeIdentity = _UNCODED,
 ) -> Trial:  # fmt: skip
     """Make the row of one scoring from its record.
 
@@ -189,7 +189,7 @@ def trial(
 
 def trial_of(
     rate: Float, span: tuple[str, str], history: History, *, kind: str, run: str, agent: str, params: object,
-    config: object, seed: int, fold: int, code: Coded = _UNCODED,
+    config: object, seed: int, fold: int, code: CodeIdentity = _UNCODED,
 ) -> Trial:  # fmt: skip
     """Make the row from (n,) returns per bar in excess of cash and the time that they cover; the rest as in `trial`."""
     skew, kurtosis = skew_and_kurtosis(rate)

@@ -17,12 +17,12 @@ from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.clock import Clock, LiveClock
 from qframe_rl.feeds.columns import extend
 from qframe_rl.feeds.download import bar_pages, rate_pages
-from qframe_rl.feeds.exchange import Exchange, Note, Stopped
+from qframe_rl.feeds.exchange import MarketDataClient, Note, Stopped
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel, settled
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.rows import MS
-from qframe_rl.feeds.stated import Stated
+from qframe_rl.feeds.stated import StatedRules
 from qframe_rl.feeds.stream import Streams
 from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Float, Instrument, Int, Source, timeframe_ns
 
@@ -41,7 +41,7 @@ _MARK_TIMEFRAME = "1h"
 class _Line:
     """One symbol: where it is asked for, and what has been seen of it."""
 
-    exchange: Exchange
+    exchange: MarketDataClient
     listing: Listing
     instrument: Instrument
     seen: Series = field(default_factory=lambda: Series.empty(5))
@@ -117,7 +117,7 @@ class CcxtFeed:
         self.stopped = threading.Event()
         markets = listings(exchange, symbols)
         exchanges = {
-            kind: Exchange(exchange, kind, url, sandbox, stopped=self.stopped, note=note)
+            kind: MarketDataClient(exchange, kind, url, sandbox, stopped=self.stopped, note=note)
             for kind in dict.fromkeys(market.kind for market in markets)
         }
         for market in markets:
@@ -126,7 +126,7 @@ class CcxtFeed:
         first = self._lines[0].exchange
         self.source = Source(first.name, first.environment, url or first.name)
         self.instruments = tuple(line.instrument for line in self._lines)
-        self._stated = Stated(exchange, markets, self.instruments, url, sandbox, note)
+        self._stated = StatedRules(exchange, markets, self.instruments, url, sandbox, note)
         self._perpetuals = [line for line in self._lines if line.listing.kind == "perpetual"]
         extra = tuple(spec.partition("=")[0] for spec in columns)
         self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + extra

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from qframe_rl.feeds.exchange import Exchange, Stopped
+from qframe_rl.feeds.exchange import MarketDataClient, Stopped
 from qframe_rl.feeds.task import Reckoned
 
 _LOOK_S = 0.5
@@ -41,7 +41,7 @@ class LiveClock:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: MarketDataClient,
         speed: float = 1.0,
         wake: threading.Event | None = None,
         idle: Callable[[], None] = lambda: None,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qframe_rl.feeds import parquet, store
-from qframe_rl.feeds.exchange import MARKS, Exchange
+from qframe_rl.feeds.exchange import MARKS, MarketDataClient
 from qframe_rl.feeds.exchange import RATES as FUNDING
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
@@ -115,12 +115,12 @@ def download(
     markets = listings(exchange, symbols)
     timeframe_ns(timeframe)
     tell = report or (lambda progress: None)
-    lines: dict[str, Exchange] = {}
+    lines: dict[str, MarketDataClient] = {}
     for market in markets:
         if market.kind not in lines:
             start = Progress(market.symbol, "candles", 0.0, 0)
             note = partial(_tell_note, tell, start)
-            lines[market.kind] = Exchange(exchange, market.kind, url, sandbox, pause_s=pause_s, note=note)
+            lines[market.kind] = MarketDataClient(exchange, market.kind, url, sandbox, pause_s=pause_s, note=note)
         lines[market.kind].check(market, timeframe)
     for kind, line in lines.items():
         chosen = [market for market in markets if market.kind == kind]
@@ -216,7 +216,14 @@ class _Job:
     """The files of one symbol."""
 
     def __init__(
-        self, line: Exchange, market: Listing, timeframe: str, since: int, until: int | None, root: Path, tell: Report
+        self,
+        line: MarketDataClient,
+        market: Listing,
+        timeframe: str,
+        since: int,
+        until: int | None,
+        root: Path,
+        tell: Report,
     ):
         self.line, self.market, self.timeframe, self.root, self.tell = line, market, timeframe, root, tell
         self.since = since

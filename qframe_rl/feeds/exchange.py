@@ -36,7 +36,7 @@ class Stopped(Exception):
     """A wait was ended because the user wants to stop."""
 
 
-class Exchange:
+class MarketDataClient:
     """Market data of one exchange, with retries.
 
     Parameters
@@ -366,7 +366,7 @@ def symbols(exchange: str, url: str | None = None, sandbox: bool = False) -> lis
     """
     name, perpetuals = base_exchange(exchange)
     kinds: tuple[Kind, ...] = ("perpetual",) if perpetuals else ("spot", "perpetual")
-    return [symbol for kind in kinds for symbol in Exchange(name, kind, url, sandbox).symbols()]
+    return [symbol for kind in kinds for symbol in MarketDataClient(name, kind, url, sandbox).symbols()]
 
 
 def _from(page: Series, since: int) -> Series:

@@ -6,16 +6,16 @@ import time
 from collections.abc import Sequence
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.feeds.exchange import Exchange, Note
+from qframe_rl.feeds.exchange import MarketDataClient, Note
 from qframe_rl.feeds.listing import Listing
-from qframe_rl.feeds.task import Task
+from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.types import Instrument
 
 EVERY_S = 86_400.0
 """Time between two readings, seconds."""
 
 
-class Stated:
+class StatedRules:
     """The rules of some markets of one exchange.
 
     Parameters
@@ -42,12 +42,12 @@ class Stated:
         self._where = exchange, url, sandbox
         self._markets, self._known, self._note = markets, known, note or (lambda text: None)
         self._read_at = time.monotonic()
-        self._task: Task[tuple[Instrument, ...] | None] | None = None
+        self._task: PendingRequest[tuple[Instrument, ...] | None] | None = None
 
     def now(self) -> tuple[Instrument, ...]:
         """The rules as they were read last; nobody is waited for."""
         if self._task is None and time.monotonic() - self._read_at >= EVERY_S:
-            self._read_at, self._task = time.monotonic(), Task(self._read)
+            self._read_at, self._task = time.monotonic(), PendingRequest(self._read)
         if self._task is not None and self._task.done:
             self._known, self._task = self._task.result() or self._known, None
         return self._known
@@ -57,7 +57,7 @@ class Stated:
         name, url, sandbox = self._where
         try:
             kinds = dict.fromkeys(market.kind for market in self._markets)
-            exchanges = {kind: Exchange(name, kind, url, sandbox, tries=3) for kind in kinds}
+            exchanges = {kind: MarketDataClient(name, kind, url, sandbox, tries=3) for kind in kinds}
             return tuple(exchanges[market.kind].instrument(market) for market in self._markets)
         except (Unavailable, UserError, LookupError) as error:
             self._note(f"the rules of the markets were not read again: {error}")

@@ -12,7 +12,7 @@ LOOK_S = 0.1
 """Longest time for which somebody who waits hears nothing, seconds."""
 
 
-class Task(Generic[T]):
+class PendingRequest(Generic[T]):
     """A request under way.
 
     Its thread ends with the process: a peer that never answers holds up nobody.
@@ -58,7 +58,7 @@ class Task(Generic[T]):
 
 def answered(request: Callable[[], T], hear: Callable[[], None]) -> T:
     """Answer of a request; ``hear`` is called several times a second until it is there."""
-    task = Task(request)
+    task = PendingRequest(request)
     while not task.wait(LOOK_S):
         hear()
     return task.result()
@@ -89,7 +89,7 @@ class Reckoned:
         self._first, self._again, self._every_ns, self._speed = first, again, int(every_s * 1e9), speed
         self._set: tuple[int, int] | None = None
         self._asked = 0
-        self._task: Task[tuple[int, int] | None] | None = None
+        self._task: PendingRequest[tuple[int, int] | None] | None = None
 
     def now(self) -> int:
         """Distant time, ns; once the clock was measured nobody is waited for."""
@@ -98,7 +98,7 @@ class Reckoned:
             self._asked = self._set[0]
         ticks = time.monotonic_ns()
         if self._task is None and ticks - self._asked > self._every_ns:
-            self._asked, self._task = ticks, Task(self._again)
+            self._asked, self._task = ticks, PendingRequest(self._again)
         if self._task is not None and self._task.done:
             self._set, self._task = self._task.result() or self._set, None
         return self._set[1] + int((time.monotonic_ns() - self._set[0]) * self._speed)

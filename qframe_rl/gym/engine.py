@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.gym.reward import N_STATE, Reward
-from qframe_rl.gym.tape import Tape
 from qframe_rl.interface import BOUND, MarketInterface, see_rows
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import BEFORE, CASH, EQUITY, LEFT, MARK, MOVING, N_FILLS, POSITION, RUINED, opened
@@ -29,7 +29,7 @@ _SMALL = 1 << 14
 """Bytes below which a fresh array is cheaper than a recycled one."""
 
 
-class Engine:
+class BatchEngine:
     """B accounts, each in an episode of its own.
 
     Parameters
@@ -56,7 +56,7 @@ class Engine:
 
     def __init__(
         self,
-        tape: Tape,
+        tape: PackedHistory,
         interface: MarketInterface,
         rules: Rules,
         reward: Reward,

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from qframe_rl.agent import View
-from qframe_rl.gym.engine import Engine
+from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.gym.render import Trace, picture
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.vector import VectorTradingEnv
@@ -40,7 +40,7 @@ class TradingEnv(Base):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
 
-    def __init__(self, engine: Engine, render_mode: str | None = None, symbols: tuple[str, ...] = ()):
+    def __init__(self, engine: BatchEngine, render_mode: str | None = None, symbols: tuple[str, ...] = ()):
         self._batch = VectorTradingEnv(engine, AutoresetMode.DISABLED)
         self.engine = engine
         self.observation_space = engine.interface.observation_space

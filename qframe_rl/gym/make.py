@@ -13,8 +13,8 @@ from qframe_rl.config import Ref, UserError, build
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.market import Market, whole
+from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.gym.problem import Problem, ProblemConfig, ProblemEnv, VectorProblemEnv
-from qframe_rl.gym.tape import Tape
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import History
@@ -101,7 +101,7 @@ def _refuse(name: str, **given: object) -> None:
             raise UserError(f"{name!r} is a problem without bars; it takes no {what}.")
 
 
-def _prepare(name: str, history: Histories, risk: Risk, params: dict[str, Any]) -> tuple[Market, Tape]:
+def _prepare(name: str, history: Histories, risk: Risk, params: dict[str, Any]) -> tuple[Market, PackedHistory]:
     if history is None:
         history = synthetic("ar1")
     histories = [history] if isinstance(history, History) else list(history)

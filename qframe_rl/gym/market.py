@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from gymnasium.vector import AutoresetMode
 from pydantic import Field
 
-from qframe_rl.agent import Brief
+from qframe_rl.agent import MarketSpec
 from qframe_rl.config import Base, Ref, UserError
 from qframe_rl.feeds.presets import one_quote, opening_cash
-from qframe_rl.gym.engine import Engine
+from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.gym.env import TradingEnv
+from qframe_rl.gym.packed import PackedHistory, tape_of
 from qframe_rl.gym.reward import Reward, reward
-from qframe_rl.gym.tape import Tape, tape_of
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface, Observer, Parts
 from qframe_rl.kernel.rules import HALF_SPREAD, TAKER, Rules, rules_of
@@ -91,24 +91,24 @@ class Market:
         """Return the same market with its scaler fitted on the rows of the parts' segments alone."""
         return replace(self, interface=self.interface.fit(parts))
 
-    def tape(self, parts: Parts) -> Tape:
+    def tape(self, parts: Parts) -> PackedHistory:
         """Bars and features of histories, to share among environments."""
         return tape_of(parts, self.interface.observer)
 
-    def engine(self, tape: Tape, n_envs: int, *, recorded: bool = False) -> Engine:
+    def engine(self, tape: PackedHistory, n_envs: int, *, recorded: bool = False) -> BatchEngine:
         """A batch of accounts; ``recorded`` keeps what became of the orders of the last bar."""
-        return Engine(
+        return BatchEngine(
             tape, self.interface, self.rules, self.reward, self.cash, self.episode_bars, n_envs, recorded=recorded,
             limits=self.limits,
         )  # fmt: skip
 
-    def env(self, tape: Tape, render_mode: str | None = None) -> TradingEnv:
+    def env(self, tape: PackedHistory, render_mode: str | None = None) -> TradingEnv:
         """One environment."""
         return TradingEnv(self.engine(tape, 1, recorded=True), render_mode, tuple(i.symbol for i in self.instruments))
 
     def vec(
         self,
-        tape: Tape,
+        tape: PackedHistory,
         n_envs: int,
         mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         observation: str = "window",
@@ -116,10 +116,10 @@ class Market:
         """A batch of environments; ``observation`` is ``window`` or ``index``."""
         return VectorTradingEnv(self.engine(tape, n_envs), mode, observation)
 
-    def brief(self, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None = None) -> Brief:
+    def spec(self, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None = None) -> MarketSpec:
         """What a strategy may know before the first bar."""
         cost = float((self.rules.table[:, TAKER] + self.rules.table[:, HALF_SPREAD]).max())
-        return Brief(
+        return MarketSpec(
             self.instruments,
             columns,
             self.bar_ns,

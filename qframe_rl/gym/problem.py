@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import MarketSpec, View
 from qframe_rl.config import Base
 from qframe_rl.gym.chance import draw
 from qframe_rl.types import Bool, Float, Orders, Single
@@ -112,10 +112,10 @@ class Problem:
         """A batch of environments."""
         return VectorProblemEnv(self, n_envs, mode)
 
-    def brief(self, seed: int) -> Brief:
+    def spec(self, seed: int) -> MarketSpec:
         """What a strategy may know: spaces and a seed. There are no instruments and no bars."""
         numbers = Numbers(self.observation_space, self.action_space, self.masks)
-        return Brief((), (), 0, leverage=1.0, shorting=True, cost_rate=0.0, interface=numbers, seed=seed)
+        return MarketSpec((), (), 0, leverage=1.0, shorting=True, cost_rate=0.0, interface=numbers, seed=seed)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest
-from qframe_rl.gym.engine import Engine
+from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.interface import BOUND
 from qframe_rl.types import Bool, Float
 
@@ -50,7 +50,7 @@ class VectorTradingEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: BatchEngine,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         observation: str = "window",
     ):

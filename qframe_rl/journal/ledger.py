@@ -19,7 +19,7 @@ from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.secrets import MASK, agree
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.snapshot import Snapshot
-from qframe_rl.journal.store import Alert, Event, Writer, last_events, read
+from qframe_rl.journal.store import Alert, JournalEvent, Writer, last_events, read
 from qframe_rl.types import LAST_NS, iso
 
 REMARKS = frozenset({"process", "note", "alert"})
@@ -55,8 +55,8 @@ class Ledger:
     def __init__(self, path: Path, writer: Writer | None):
         self.path = path
         self._writer = writer
-        self._events: Iterator[Event] = read(path)
-        self._next: Event | None = None
+        self._events: Iterator[JournalEvent] = read(path)
+        self._next: JournalEvent | None = None
         self.n_repeated = 0
         """Events that were taken from the record or found the same."""
         self.n_foreign = 0
@@ -240,7 +240,7 @@ class Ledger:
         self._advance()
         return payload
 
-    def _parsed(self, event: Event) -> Plain:
+    def _parsed(self, event: JournalEvent) -> Plain:
         return parsed(self.path, event.seq, event.kind, event.payload)
 
     def _advance(self) -> None:

@@ -22,13 +22,13 @@ Lateness = Annotated[int, Field(gt=-(2**62), lt=2**62)]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
-class Shape(Strict):
+class EventShape(Strict):
     """An event; what is not read of it may be anything."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class BarShape(Shape):
+class BarShape(EventShape):
     """A closed bar, and the moment at which it came."""
 
     time: Stamp
@@ -41,7 +41,7 @@ class BarShape(Shape):
     memory: Plain = Field(default={})
 
 
-class BookShape(Shape):
+class BookShape(EventShape):
     """An order book."""
 
     time: Stamp
@@ -49,7 +49,7 @@ class BookShape(Shape):
     asks: list[Pair]
 
 
-class CommandShape(Shape):
+class CommandShape(EventShape):
     """What the operator said."""
 
     word: str
@@ -57,14 +57,14 @@ class CommandShape(Shape):
     number: int = Field(default=0, ge=0, lt=2**63)
 
 
-class OutcomeShape(Shape):
+class OutcomeShape(EventShape):
     """What became of an order."""
 
     status: str
     name: str
 
 
-class ExchangeShape(Shape):
+class ExchangeShape(EventShape):
     """What an exchange said of trades, funding and the account."""
 
     trades: list[Plain]
@@ -74,31 +74,31 @@ class ExchangeShape(Shape):
     fired: Plain = Field(default={})
 
 
-class HeldShape(Shape):
+class HeldShape(EventShape):
     """What an exchange said is held."""
 
     position: list[float] | None
 
 
-class CancelledShape(Shape):
+class CancelledShape(EventShape):
     """Which orders are gone."""
 
     left: list[str] = Field(default=[])
 
 
-class SweptShape(Shape):
+class SweptShape(EventShape):
     """Which orders of a market are gone."""
 
     market: str
 
 
-class RunShape(Shape):
+class RunShape(EventShape):
     """Name of the session in the ids of its orders."""
 
     id: str = Field(pattern="^[0-9a-f]{1,64}$")
 
 
-class SnapshotShape(Shape):
+class SnapshotShape(EventShape):
     """That a snapshot was taken."""
 
     time: Stamp
@@ -106,28 +106,28 @@ class SnapshotShape(Shape):
     made: str = ""
 
 
-class ProcessShape(Shape):
+class ProcessShape(EventShape):
     """A process that begins or ends."""
 
     code: str = ""
     checkpoint: str | None = None
 
 
-class SessionShape(Shape):
+class SessionShape(EventShape):
     """What the session is, as far as everybody reads it."""
 
     source: Plain
     bar_ns: int = Field(ge=10**9, le=366 * 86_400 * 10**9)
 
 
-class HoldingShape(Shape):
+class HoldingShape(EventShape):
     """An account."""
 
     equity: float
     position: list[float]
 
 
-class PulseShape(Shape):
+class PulseShape(EventShape):
     """What the writer of a journal says of itself with each commit."""
 
     time: Stamp

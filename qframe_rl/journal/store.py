@@ -40,7 +40,7 @@ CREATE TABLE pulse (id INTEGER PRIMARY KEY CHECK (id = 1), time INTEGER NOT NULL
 """
 
 
-class Event(NamedTuple):
+class JournalEvent(NamedTuple):
     """One line of a journal."""
 
     seq: int
@@ -59,7 +59,7 @@ class Alert(NamedTuple):
     text: str
 
 
-def read(path: Path, after: int = 0) -> Iterator[Event]:
+def read(path: Path, after: int = 0) -> Iterator[JournalEvent]:
     """Events of a journal in their order, each checked against the chain.
 
     Parameters
@@ -78,9 +78,9 @@ def read(path: Path, after: int = 0) -> Iterator[Event]:
         yield event
 
 
-def last_events(path: Path, kind: str, seq: int, n: int) -> list[Event]:
+def last_events(path: Path, kind: str, seq: int, n: int) -> list[JournalEvent]:
     """The last ``n`` events of a kind up to event ``seq``, in their order; the chain is not checked."""
-    found: list[Event] = []
+    found: list[JournalEvent] = []
     with Peek(path) as peek:
         while len(found) < n:
             rows = peek.rows(
@@ -89,7 +89,7 @@ def last_events(path: Path, kind: str, seq: int, n: int) -> list[Event]:
             )  # fmt: skip
             if not rows:
                 break
-            found += [Event(*row) for row in rows]
+            found += [JournalEvent(*row) for row in rows]
     return found[::-1]
 
 
@@ -303,7 +303,7 @@ def waiting(path: Path) -> int:
     return int(count)
 
 
-def _chained(path: Path, after: int = 0) -> Iterator[tuple[Event, bytes]]:
+def _chained(path: Path, after: int = 0) -> Iterator[tuple[JournalEvent, bytes]]:
     digest, last = BEGINNING.hash, after
     with Peek(path) as peek:
         if after:
@@ -320,7 +320,7 @@ def _chained(path: Path, after: int = 0) -> Iterator[tuple[Event, bytes]]:
                 if digest != stated:
                     raise corrupt(path, f"event {seq} is not the one that was written")
                 last = seq
-                yield Event(seq, written, kind, payload), digest
+                yield JournalEvent(seq, written, kind, payload), digest
 
 
 def _hash_of(peek: Peek, seq: int) -> bytes:

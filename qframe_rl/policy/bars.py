@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qframe_rl.jit import compiled, fused
-from qframe_rl.policy.net import Encoder, Shape
+from qframe_rl.policy.net import Encoder, InputShape
 from qframe_rl.types import Int
 
 _BLOCK = 64
@@ -23,7 +23,7 @@ Encode = Callable[[Tensor], Tensor]
 """Units to their encodings."""
 
 
-class Batch(NamedTuple):
+class Minibatch(NamedTuple):
     """A minibatch of samples."""
 
     pick: Tensor
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     """(B,) which encoding is whose, in ascending order; None = each sample has its own."""
 
 
-class Bars:
+class EncodedBars:
     """The bars of a tape on the device, and their encodings.
 
     Parameters
@@ -54,7 +54,7 @@ class Bars:
     _AT_LEAST = 256
     """Bars of a minibatch are a multiple of this: the library of products prepares itself for each new size."""
 
-    def __init__(self, shape: Shape, recurrent: bool, features: NDArray[np.float32], device: torch.device):
+    def __init__(self, shape: InputShape, recurrent: bool, features: NDArray[np.float32], device: torch.device):
         n_rows, width, _ = shape
         rows = torch.from_numpy(features)
         self.recurrent = recurrent
@@ -97,7 +97,7 @@ class Bars:
         cursor = cursor - self.first
         return (encode(cursor), None) if self._table is None else (self._table, cursor)
 
-    def shuffle(self, cursor: Int, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Batch]]:
+    def shuffle(self, cursor: Int, generator: torch.Generator) -> tuple[Tensor, Callable[[Tensor], Minibatch]]:
         """Put samples in a random order, in which they are to be learned from.
 
         Where samples share bars, those of a bar, or of a block, come together, so that it is encoded once.
@@ -112,24 +112,24 @@ class Bars:
         Returns
         -------
         tuple
-            (n,) the order, and what makes a `Batch` of a piece of it, in any thread.
+            (n,) the order, and what makes a `Minibatch` of a piece of it, in any thread.
         """
         device, n = self.units.device, len(cursor)
         row = cursor - self.first
         if self.block == 1 and 2 * np.count_nonzero(np.bincount(row, minlength=len(self.units))) > n:
             where = torch.from_numpy(row).to(device)
-            return torch.randperm(n, generator=generator, device=device), lambda part: Batch(part, where[part])
+            return torch.randperm(n, generator=generator, device=device), lambda part: Minibatch(part, where[part])
         place = torch.randperm(len(self.units), generator=generator, device=device).cpu().numpy()
         order = np.empty(n, dtype=np.int64)
         _group(row, place, self.block, np.zeros(len(self.units) * self.block, dtype=np.int64), order)
         return torch.from_numpy(order), lambda part: self._laid_out(row, part.numpy())
 
-    def _laid_out(self, row: Int, chosen: Int) -> Batch:
+    def _laid_out(self, row: Int, chosen: Int) -> Minibatch:
         """Samples in the order of their units and bars."""
         units, spot = np.zeros(len(chosen) + self._AT_LEAST, dtype=np.int64), np.empty_like(chosen)
         k = _lay_out(row, chosen, self.block, units, spot)
         k += -k % max(1, self._AT_LEAST // self.block)  # by units that nobody looks at
-        return Batch(*(torch.from_numpy(x).to(self.units.device) for x in (chosen, units[:k], spot)))
+        return Minibatch(*(torch.from_numpy(x).to(self.units.device) for x in (chosen, units[:k], spot)))
 
 
 @compiled

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from qframe_rl.jit import fused
-from qframe_rl.policy.bars import Batch
+from qframe_rl.policy.backend import BETAS, EPSILON, LONGEST, NetworkBackend
+from qframe_rl.policy.bars import Minibatch
 from qframe_rl.policy.chance import Choices
-from qframe_rl.policy.lane import BETAS, EPSILON, LONGEST, Lane
 from qframe_rl.policy.loss import Loss
 from qframe_rl.policy.net import Net
 from qframe_rl.policy.tiles import (
@@ -252,8 +252,8 @@ def step(plans: Int, flat: Single, grad: Single, moments: Single, terms: Single,
         pack(plans[part], flat, packed)
 
 
-class Dense(Lane):
-    """The head of a network on one thread of a CPU, in single precision; see `Lane`."""
+class Dense(NetworkBackend):
+    """The head of a network on one thread of a CPU, in single precision; see `NetworkBackend`."""
 
     def __init__(self, net: Net, loss: Loss, first: Dense | None = None):
         super().__init__(net, loss, first)
@@ -269,8 +269,8 @@ class Dense(Lane):
         for plan in self._plans:
             pack(plan, self.flat.numpy(), self._packed)
 
-    def step(self, others: Sequence[Lane], rate: float) -> None:
-        """Step along the gradient, see `Lane`."""
+    def step(self, others: Sequence[NetworkBackend], rate: float) -> None:
+        """Step along the gradient, see `NetworkBackend`."""
         grad = self._gathered(others).numpy()
         self._n_steps += 1
         slow, fast = (1.0 - beta**self._n_steps for beta in BETAS)
@@ -278,12 +278,12 @@ class Dense(Lane):
         step(self._plans, self.flat.numpy(), grad, self._moments, np.array(terms, dtype=np.float32), self._packed)
 
     def see(self, encodings: Tensor | None, spot: Tensor | None, account: Tensor, outs: Tensor, values: Tensor) -> None:
-        """Write the actor's outputs and values, see `Lane`."""
+        """Write the actor's outputs and values, see `NetworkBackend`."""
         seen, where = _arrays(encodings, spot)
         see(self._plans, self._packed, self._tile, seen, where, account.numpy(), outs.numpy(), values.numpy())
 
-    def learn(self, encodings: Tensor | None, batch: Batch, samples: Tensor, n: int) -> Tensor:
-        """Write the gradient of a minibatch's part, see `Lane`."""
+    def learn(self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int) -> Tensor:
+        """Write the gradient of a minibatch's part, see `NetworkBackend`."""
         seen, where = _arrays(encodings, batch.spot)
         of_seen, told = np.zeros_like(seen), np.zeros(5)
         learn(

@@ -23,7 +23,7 @@ from qframe_rl.policy.chance import chance_of
 Torso = Literal["mlp", "cnn", "lstm", "gru"]
 
 
-class Shape(NamedTuple):
+class InputShape(NamedTuple):
     """What a network is given."""
 
     n_rows: int
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
         Width of the encoding.
     """
 
-    def __init__(self, shape: Shape, torso: Torso, units: int, n_outputs: int):
+    def __init__(self, shape: InputShape, torso: Torso, units: int, n_outputs: int):
         super().__init__()
         self.shape, self.torso = shape, torso
         if torso != "mlp" and shape.n_rows < 5:
@@ -108,7 +108,7 @@ class Net(nn.Module):
     """
 
     def __init__(
-        self, shape: Shape, space: Space[Any], torso: Torso, units: int, hidden: Sequence[int], log_std: float
+        self, shape: InputShape, space: Space[Any], torso: Torso, units: int, hidden: Sequence[int], log_std: float
     ):
         super().__init__()
         if not shape.n_rows and torso != "mlp":

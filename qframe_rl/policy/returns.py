@@ -9,7 +9,7 @@ from qframe_rl.jit import compiled
 from qframe_rl.types import Bool, Float
 
 
-class Spread:
+class RunningDeviation:
     """Running standard deviation of all numbers seen (Chan, Golub & LeVeque, 1979)."""
 
     def __init__(self) -> None:

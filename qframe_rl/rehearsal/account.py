@@ -8,11 +8,11 @@ from typing import Any
 from qframe_rl.rehearsal.decimals import short
 from qframe_rl.rehearsal.margin import MarginWallet
 from qframe_rl.rehearsal.market import SPOT
-from qframe_rl.rehearsal.order import Algo, Order, Pair, Trade
+from qframe_rl.rehearsal.order import Algo, OcoPair, Order, Trade
 from qframe_rl.rehearsal.spot import SpotWallet
 
 
-class Account:
+class ExchangeAccount:
     """Everything that belongs to one API key.
 
     Parameters
@@ -32,7 +32,7 @@ class Account:
         self.orders: dict[str, dict[int, Order]] = {"spot": {}, "usdm": {}}
         self.trades: dict[str, list[Trade]] = {"spot": [], "usdm": []}
         self.algos: dict[int, Algo] = {}
-        self.pairs: dict[int, Pair] = {}
+        self.pairs: dict[int, OcoPair] = {}
         self._open: dict[str, dict[int, Order]] = {"spot": {}, "usdm": {}}
         self._by_client: dict[tuple[str, str, str], Order] = {}
 

@@ -7,11 +7,11 @@ from decimal import Decimal
 from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.book import Level
 from qframe_rl.rehearsal.decimals import ZERO
-from qframe_rl.rehearsal.matching import Engine
+from qframe_rl.rehearsal.matching import MatchingEngine
 from qframe_rl.rehearsal.order import CANCELED, Amendment, Order
 
 
-def lessen(engine: Engine, order: Order, quantity: Decimal, name: str) -> Amendment:
+def lessen(engine: MatchingEngine, order: Order, quantity: Decimal, name: str) -> Amendment:
     """Make a spot order smaller, perhaps under another client order id.
 
     Parameters
@@ -33,7 +33,7 @@ def lessen(engine: Engine, order: Order, quantity: Decimal, name: str) -> Amendm
     return change
 
 
-def modify(engine: Engine, order: Order, price: Decimal, quantity: Decimal) -> None:
+def modify(engine: MatchingEngine, order: Order, price: Decimal, quantity: Decimal) -> None:
     """Give a resting order another price and quantity.
 
     It ends where the quantity is filled already, or where it must not take and would.
@@ -72,7 +72,7 @@ def modify(engine: Engine, order: Order, price: Decimal, quantity: Decimal) -> N
     engine.execute(order, taking)
 
 
-def restate(engine: Engine, order: Order, price: Decimal, quantity: Decimal, trigger: Decimal) -> None:
+def restate(engine: MatchingEngine, order: Order, price: Decimal, quantity: Decimal, trigger: Decimal) -> None:
     """Give an order that waits for its trigger another price, quantity and trigger.
 
     Raises
@@ -96,7 +96,7 @@ def restate(engine: Engine, order: Order, price: Decimal, quantity: Decimal, tri
     engine.register.tell("AMENDED", order.account, engine.market, order)
 
 
-def _written(engine: Engine, order: Order, price: Decimal, quantity: Decimal, name: str) -> Amendment:
+def _written(engine: MatchingEngine, order: Order, price: Decimal, quantity: Decimal, name: str) -> Amendment:
     number = len(order.amendments) + 1
     was = order.limit or ZERO
     change = Amendment(number, engine.register.now, (was, price), (order.quantity, quantity), (order.client_id, name))

@@ -19,7 +19,7 @@ BUY, SELL = "BUY", "SELL"
 
 
 @dataclass(frozen=True)
-class Shape:
+class BookDepth:
     """How deep the book is."""
 
     half_spread: float
@@ -39,7 +39,7 @@ class Level(NamedTuple):
     quantity: Decimal
 
 
-class Terms(NamedTuple):
+class BookInputs(NamedTuple):
     """What the book is made from at one instant."""
 
     price: float
@@ -50,7 +50,7 @@ class Terms(NamedTuple):
     lot: Decimal
 
 
-def levels(shape: Shape, terms: Terms, side: str, taken: Decimal = ZERO) -> list[Level]:
+def levels(shape: BookDepth, terms: BookInputs, side: str, taken: Decimal = ZERO) -> list[Level]:
     """Offers that an order of ``side`` meets, the best first.
 
     Parameters
@@ -81,7 +81,7 @@ def levels(shape: Shape, terms: Terms, side: str, taken: Decimal = ZERO) -> list
     return made
 
 
-def _marginal(shape: Shape, terms: Terms, sign: float, begin: float, end: float, n: int) -> float:
+def _marginal(shape: BookDepth, terms: BookInputs, sign: float, begin: float, end: float, n: int) -> float:
     """Average price of the quantity between ``begin`` and ``end``."""
     slip = shape.half_spread
     if shape.impact > 0.0 and end > begin:
@@ -95,7 +95,7 @@ def _rounded(price: float, tick: Decimal, sign: float) -> Decimal:
     return raised(exact(price), tick) if sign > 0.0 else floored(exact(price), tick)
 
 
-def _apart(price: Decimal, last: Decimal | None, terms: Terms, sign: float) -> Decimal:
+def _apart(price: Decimal, last: Decimal | None, terms: BookInputs, sign: float) -> Decimal:
     """Keep levels a tick apart, and the best ask above the best bid."""
     step = terms.tick if sign > 0.0 else -terms.tick
     if last is None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.rehearsal.path import Print
-from qframe_rl.rehearsal.tape import Tape
+from qframe_rl.rehearsal.tape import MarketTape
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Float, Int
 
 _MINUTE, _HOUR, _DAY = 60_000, 3_600_000, 86_400_000
@@ -51,7 +51,7 @@ def end_of(interval: str, open_ms: int) -> int:
     return start_of(interval, open_ms + 32 * _DAY) if interval == "1M" else open_ms + INTERVALS[interval]
 
 
-def candles(tape: Tape, interval: str, since_ms: int, until_ms: int, limit: int, now_ms: int) -> list[Candle]:
+def candles(tape: MarketTape, interval: str, since_ms: int, until_ms: int, limit: int, now_ms: int) -> list[Candle]:
     """Candles that open in a span, the first ``limit`` of them.
 
     Parameters
@@ -78,7 +78,7 @@ def candles(tape: Tape, interval: str, since_ms: int, until_ms: int, limit: int,
     return _coarse(tape, interval, first, until, limit, now_ms)
 
 
-def latest(tape: Tape, interval: str, until_ms: int, limit: int, now_ms: int) -> list[Candle]:
+def latest(tape: MarketTape, interval: str, until_ms: int, limit: int, now_ms: int) -> list[Candle]:
     """The last ``limit`` candles that open at or before ``until_ms``, in the order of time."""
     until = min(until_ms, now_ms)
     length = INTERVALS[interval] or 31 * _DAY
@@ -91,7 +91,7 @@ def latest(tape: Tape, interval: str, until_ms: int, limit: int, now_ms: int) ->
         reach *= 4
 
 
-def _coarse(tape: Tape, interval: str, first: int, until: int, limit: int, now_ms: int) -> list[Candle]:
+def _coarse(tape: MarketTape, interval: str, first: int, until: int, limit: int, now_ms: int) -> list[Candle]:
     """Candles of whole recorded bars."""
     market = tape.market
     length = INTERVALS[interval] or 31 * _DAY
@@ -109,7 +109,7 @@ def _coarse(tape: Tape, interval: str, first: int, until: int, limit: int, now_m
     return [c for c in made if c.open_ms <= until][:limit]
 
 
-def _so_far(tape: Tape, row: int, now_ms: int) -> Float:
+def _so_far(tape: MarketTape, row: int, now_ms: int) -> Float:
     told = [p for p in tape.prints(row) if p.time <= now_ms]
     return _counted(told) if told else np.append(np.full(4, tape.market.values[row, OPEN]), 0.0)
 
@@ -125,7 +125,7 @@ def _five(row: Float) -> tuple[float, float, float, float, float]:
     return o, h, low, c, v
 
 
-def _plain(tape: Tape, opens: Int, values: Float) -> list[Candle]:
+def _plain(tape: MarketTape, opens: Int, values: Float) -> list[Candle]:
     n, length = tape.n_prints, tape.market.bar_ms
     start = int(np.searchsorted(tape.market.opens, opens[0])) if len(opens) else 0
     return [
@@ -134,7 +134,7 @@ def _plain(tape: Tape, opens: Int, values: Float) -> list[Candle]:
     ]
 
 
-def _grouped(tape: Tape, interval: str, opens: Int, values: Float) -> list[Candle]:
+def _grouped(tape: MarketTape, interval: str, opens: Int, values: Float) -> list[Candle]:
     if len(opens) == 0:
         return []
     groups = np.array([start_of(interval, int(t)) for t in opens])
@@ -160,7 +160,7 @@ def _grouped(tape: Tape, interval: str, opens: Int, values: Float) -> list[Candl
     ]
 
 
-def _fine(tape: Tape, interval: str, first: int, until: int, limit: int, now_ms: int) -> list[Candle]:
+def _fine(tape: MarketTape, interval: str, first: int, until: int, limit: int, now_ms: int) -> list[Candle]:
     """Candles shorter than a recorded bar; where nothing traded, one stands at the last price."""
     made: list[Candle] = []
     length, market = INTERVALS[interval], tape.market
@@ -178,7 +178,7 @@ def _fine(tape: Tape, interval: str, first: int, until: int, limit: int, now_ms:
     return made
 
 
-def _slice(tape: Tape, row: int, time: int, length: int, now_ms: int) -> Candle:
+def _slice(tape: MarketTape, row: int, time: int, length: int, now_ms: int) -> Candle:
     told = tape.prints(row)
     inside = [p for p in told if time <= p.time < time + length and p.time <= now_ms]
     if inside:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-class Clock:
+class VirtualClock:
     """Virtual time in ms UTC, tied to the wall clock by a speed.
 
     Parameters

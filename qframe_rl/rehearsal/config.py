@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from qframe_rl.config import Base, UserError
-from qframe_rl.rehearsal.book import Shape
+from qframe_rl.rehearsal.book import BookDepth
 from qframe_rl.rehearsal.path import MIN_PRINTS
 
 
@@ -55,9 +55,9 @@ class RehearsalConfig(Base):
         return self
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> BookDepth:
         """Shape of the order books."""
-        return Shape(self.half_spread_bps / 1e4, self.impact, self.volume_share, self.levels)
+        return BookDepth(self.half_spread_bps / 1e4, self.impact, self.volume_share, self.levels)
 
 
 def speed_of(text: str) -> float:

@@ -10,10 +10,10 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from qframe_rl.config import UserError, build, nearest
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.config import speed_of
 from qframe_rl.rehearsal.decimals import exact
-from qframe_rl.rehearsal.exchange import Exchange
+from qframe_rl.rehearsal.exchange import RehearsalExchange
 from qframe_rl.rehearsal.faults import Fault
 from qframe_rl.rehearsal.world import Place
 
@@ -30,7 +30,7 @@ class Control:
         The exchange.
     """
 
-    def __init__(self, exchange: Exchange):
+    def __init__(self, exchange: RehearsalExchange):
         self.exchange = exchange
 
     def now(self) -> int:
@@ -122,7 +122,7 @@ class Control:
         if account.margin.wallet is not account.spot.free:
             account.margin.wallet[asset] += change
 
-    def _owner(self, key: str) -> Account:
+    def _owner(self, key: str) -> ExchangeAccount:
         accounts = self.exchange.world.accounts
         if key not in accounts:
             raise UserError(f"no account has the key {key!r}{nearest(key, accounts)}")
@@ -135,7 +135,7 @@ class Control:
         return places[symbol]
 
 
-class Board:
+class ControlServer:
     """The control over HTTP: ``GET`` tells, ``POST`` with a JSON object does.
 
     Parameters

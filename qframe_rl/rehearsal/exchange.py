@@ -9,12 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from qframe_rl.rehearsal.clock import Clock
+from qframe_rl.rehearsal.clock import VirtualClock
 from qframe_rl.rehearsal.config import RehearsalConfig
 from qframe_rl.rehearsal.faults import Fault, Script
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.rehearsal.wire.freshness import Freshness
-from qframe_rl.rehearsal.wire.link import Link
+from qframe_rl.rehearsal.wire.link import ClientConnection
 from qframe_rl.rehearsal.world import World
 
 _SLICE_S = 0.01
@@ -25,9 +25,9 @@ _MINUTE_S = 60.0
 class Listeners(Protocol):
     """Everybody who listens over websockets."""
 
-    links: set[Link]
+    links: set[ClientConnection]
 
-    def leave(self, link: Link) -> None:
+    def leave(self, link: ClientConnection) -> None:
         """Forget a client."""
 
 
@@ -35,14 +35,14 @@ class Nobody:
     """Nobody listens."""
 
     def __init__(self) -> None:
-        self.links: set[Link] = set()
+        self.links: set[ClientConnection] = set()
 
-    def leave(self, link: Link) -> None:
+    def leave(self, link: ClientConnection) -> None:
         """Forget a client."""
         self.links.discard(link)
 
 
-class Exchange:
+class RehearsalExchange:
     """A world with a wire.
 
     Parameters
@@ -53,7 +53,13 @@ class Exchange:
         What goes wrong from the start.
     """
 
-    def __init__(self, markets: Sequence[Market], config: RehearsalConfig, clock: Clock, faults: Sequence[Fault] = ()):
+    def __init__(
+        self,
+        markets: Sequence[ListedMarket],
+        config: RehearsalConfig,
+        clock: VirtualClock,
+        faults: Sequence[Fault] = (),
+    ):
         self.config, self.clock = config, clock
         self.world = World(markets, config, clock)
         self.freshness = Freshness(lambda: clock.speed)

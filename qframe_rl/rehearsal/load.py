@@ -10,11 +10,11 @@ from qframe_rl.feeds.listing import Listing, listing
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
 from qframe_rl.feeds.store import marks_path, rates_path
-from qframe_rl.rehearsal.market import Market, listed
+from qframe_rl.rehearsal.market import ListedMarket, listed
 from qframe_rl.types import timeframe_name, timeframe_ns
 
 
-def markets_of(config: DataConfig) -> tuple[Market, ...]:
+def markets_of(config: DataConfig) -> tuple[ListedMarket, ...]:
     """Markets that a configuration names.
 
     Parameters

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from qframe_rl.rehearsal.book import Level
 from qframe_rl.rehearsal.decimals import ZERO, money
 from qframe_rl.rehearsal.errors import Refused, insufficient
-from qframe_rl.rehearsal.market import USDM, Market
+from qframe_rl.rehearsal.market import USDM, ListedMarket
 from qframe_rl.rehearsal.order import Order
 
 
@@ -24,7 +24,7 @@ class Income(NamedTuple):
     """``REALIZED_PNL``, ``COMMISSION``, ``FUNDING_FEE`` or ``INSURANCE_CLEAR``."""
     amount: Decimal
     asset: str
-    market: Market
+    market: ListedMarket
     trade: int
 
 
@@ -32,7 +32,7 @@ class Income(NamedTuple):
 class Position:
     """What is held of one perpetual."""
 
-    market: Market
+    market: ListedMarket
     amount: Decimal = ZERO
     """Signed base units."""
     cost: Decimal = ZERO
@@ -64,7 +64,7 @@ class MarginWallet:
         Mark price of a market now.
     """
 
-    def __init__(self, balances: Mapping[str, Decimal], leverage: int, mark: Callable[[Market], Decimal]):
+    def __init__(self, balances: Mapping[str, Decimal], leverage: int, mark: Callable[[ListedMarket], Decimal]):
         self.wallet: dict[str, Decimal] = defaultdict(lambda: ZERO, balances)
         self.positions: dict[str, Position] = {}
         self.leverage: dict[str, int] = defaultdict(lambda: leverage)
@@ -75,7 +75,7 @@ class MarginWallet:
         self.mark = mark
         self.updated = 0
 
-    def position(self, market: Market) -> Position:
+    def position(self, market: ListedMarket) -> Position:
         """Position in a market, flat where there never was one."""
         return self.positions.setdefault(market.id, Position(market))
 

@@ -25,7 +25,7 @@ SPOT, USDM = "spot", "usdm"
 
 
 @dataclass(frozen=True, eq=False)
-class Market:
+class ListedMarket:
     """One listed market. Times are ms UTC; bars are indexed by their opens."""
 
     id: str
@@ -92,7 +92,7 @@ class Market:
 
 def listed(
     history: History, rates: Mapping[str, Series] | None = None, marks: Mapping[str, tuple[Series, int]] | None = None
-) -> tuple[Market, ...]:
+) -> tuple[ListedMarket, ...]:
     """Markets of a panel.
 
     Parameters
@@ -118,7 +118,7 @@ def listed(
     )
 
 
-def joined(panels: Sequence[tuple[Market, ...]]) -> tuple[Market, ...]:
+def joined(panels: Sequence[tuple[ListedMarket, ...]]) -> tuple[ListedMarket, ...]:
     """Markets of several panels on one exchange.
 
     Raises
@@ -135,7 +135,7 @@ def joined(panels: Sequence[tuple[Market, ...]]) -> tuple[Market, ...]:
     return markets
 
 
-def present(markets: Sequence[Market], start_ms: int, now_ms: int) -> tuple[Market, ...]:
+def present(markets: Sequence[ListedMarket], start_ms: int, now_ms: int) -> tuple[ListedMarket, ...]:
     """Markets whose tape is shifted so that what was at ``start_ms``, or less than a day later, is at ``now_ms``.
 
     It is shifted by whole days, of bars that are longer by whole bars, so that candles and settlements stay where they
@@ -151,7 +151,7 @@ def present(markets: Sequence[Market], start_ms: int, now_ms: int) -> tuple[Mark
 
 def _market(
     history: History, a: int, instrument: Instrument, rates: Series | None, marks: tuple[Series, int] | None
-) -> Market:
+) -> ListedMarket:
     if RELISTED in instrument.symbol:
         raise UserError(
             f"{instrument.symbol} came back under an old ticker, by which one exchange lists one coin; take bars of "
@@ -169,7 +169,7 @@ def _market(
     price = float(values[0, OPEN])
     perpetual = instrument.kind == "perpetual"
     funding = _settlements(history, a, rows, opens, values, rates) if perpetual else _none()
-    return Market(
+    return ListedMarket(
         id=f"{base}{quote}".upper(),
         symbol=instrument.symbol,
         wire=USDM if perpetual else SPOT,

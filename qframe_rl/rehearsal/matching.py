@@ -15,10 +15,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from qframe_rl.rehearsal import errors, pairs
-from qframe_rl.rehearsal.book import BUY, SELL, Level, Terms, levels
+from qframe_rl.rehearsal.book import BUY, SELL, BookInputs, Level, levels
 from qframe_rl.rehearsal.config import RehearsalConfig
 from qframe_rl.rehearsal.decimals import ZERO, exact, floored, money
-from qframe_rl.rehearsal.market import SPOT, Market
+from qframe_rl.rehearsal.market import SPOT, ListedMarket
 from qframe_rl.rehearsal.order import (
     CANCELED,
     EXPIRED,
@@ -46,7 +46,7 @@ class Offer(NamedTuple):
 _Crossing = tuple[Decimal, Order, Callable[[], None] | None]
 
 
-class Engine:
+class MatchingEngine:
     """One market's books.
 
     Parameters
@@ -59,7 +59,7 @@ class Engine:
         Numbers and the log.
     """
 
-    def __init__(self, market: Market, config: RehearsalConfig, register: Register):
+    def __init__(self, market: ListedMarket, config: RehearsalConfig, register: Register):
         self.market, self.config, self.register = market, config, register
         self.shape = config.shape
         self.price = exact(float(market.values[0, OPEN]))
@@ -346,9 +346,9 @@ class Engine:
         price = base * (1.0 + (1.0 if side == BUY else -1.0) * slip)
         return [Offer(exact(price), size, None)]
 
-    def _terms(self) -> Terms:
+    def _terms(self) -> BookInputs:
         volume = float(self.market.values[self.row, VOLUME])
-        return Terms(float(self.price), volume, self.market.tick, self.market.lot)
+        return BookInputs(float(self.price), volume, self.market.tick, self.market.lot)
 
     def _fill(self, order: Order, price: Decimal, quantity: Decimal, maker: bool) -> None:
         """Fill a part of an order and tell of it."""

@@ -10,10 +10,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qframe_rl.rehearsal.decimals import ZERO, short
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 
 if TYPE_CHECKING:
-    from qframe_rl.rehearsal.account import Account
+    from qframe_rl.rehearsal.account import ExchangeAccount
 
 NEW, PARTIALLY_FILLED, FILLED = "NEW", "PARTIALLY_FILLED", "FILLED"
 CANCELED, EXPIRED, EXPIRED_IN_MATCH = "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH"
@@ -44,8 +44,8 @@ class Trade(NamedTuple):
 class Order:
     """One order; of a market order ``limit`` is None."""
 
-    account: Account
-    market: Market
+    account: ExchangeAccount
+    market: ListedMarket
     side: str
     type: str
     quantity: Decimal
@@ -66,7 +66,7 @@ class Order:
     reduce_only: bool = False
     close_position: bool = False
     original_type: str = ""
-    pair: Pair | None = None
+    pair: OcoPair | None = None
     """The other order that goes as soon as one of the two fills."""
     id: int = 0
     turn: int = 0
@@ -112,7 +112,7 @@ class Order:
 
 
 @dataclass(eq=False, slots=True)
-class Pair:
+class OcoPair:
     """Two orders of which one cancels the other."""
 
     orders: tuple[Order, Order]
@@ -166,12 +166,12 @@ class Happening(NamedTuple):
     what: str
     """``NEW``, ``TRADE``, ``CANCELED``, ``EXPIRED``, ``TRADE_PREVENTION``, ``AMENDED``, ``PAIR``, ``ALGO``,
     ``FUNDING``, ``LEVERAGE``, ``LIQUIDATION`` or ``DELISTED``."""
-    account: Account
-    market: Market
+    account: ExchangeAccount
+    market: ListedMarket
     order: Order | None = None
     trade: Trade | None = None
     algo: Algo | None = None
-    pair: Pair | None = None
+    pair: OcoPair | None = None
     amount: Decimal = ZERO
 
 
@@ -208,12 +208,12 @@ class Register:
     def tell(
         self,
         what: str,
-        account: Account,
-        market: Market,
+        account: ExchangeAccount,
+        market: ListedMarket,
         order: Order | None = None,
         trade: Trade | None = None,
         algo: Algo | None = None,
-        pair: Pair | None = None,
+        pair: OcoPair | None = None,
         amount: Decimal = ZERO,
     ) -> None:
         """Write a line and tell the listeners."""

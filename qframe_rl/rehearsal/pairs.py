@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qframe_rl.rehearsal import errors
-from qframe_rl.rehearsal.order import EXPIRED, Order, Pair
+from qframe_rl.rehearsal.order import EXPIRED, OcoPair, Order
 
 if TYPE_CHECKING:
-    from qframe_rl.rehearsal.matching import Engine
+    from qframe_rl.rehearsal.matching import MatchingEngine
 
 
-def place(engine: Engine, pair: Pair) -> None:
+def place(engine: MatchingEngine, pair: OcoPair) -> None:
     """Accept both orders.
 
     Raises
@@ -45,7 +45,7 @@ def place(engine: Engine, pair: Pair) -> None:
     engine.register.tell("PAIR", account, engine.market, pair=pair)
 
 
-def goes_on(engine: Engine, order: Order) -> bool:
+def goes_on(engine: MatchingEngine, order: Order) -> bool:
     """Whether an order that begins to fill may; the other one of its pair goes."""
     pair = order.pair
     if pair is None or pair.begun is order:
@@ -63,7 +63,7 @@ def goes_on(engine: Engine, order: Order) -> bool:
     return True
 
 
-def ended(engine: Engine, order: Order) -> None:
+def ended(engine: MatchingEngine, order: Order) -> None:
     """An order of a pair is done; one that never filled takes the other along."""
     pair = order.pair
     if pair is None:
@@ -76,6 +76,6 @@ def ended(engine: Engine, order: Order) -> None:
         engine.register.tell("PAIR", order.account, engine.market, pair=pair)
 
 
-def _other(order: Order, pair: Pair) -> Order:
+def _other(order: Order, pair: OcoPair) -> Order:
     first, second = pair.orders
     return second if order is first else first

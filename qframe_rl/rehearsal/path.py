@@ -12,7 +12,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
 from qframe_rl.rehearsal.decimals import ZERO, exact, nearest
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 
 MIN_PRINTS = 4
 
@@ -30,7 +30,7 @@ class Print(NamedTuple):
     """Number of the trade in its market."""
 
 
-def prints(market: Market, row: int, n_prints: int) -> tuple[Print, ...]:
+def prints(market: ListedMarket, row: int, n_prints: int) -> tuple[Print, ...]:
     """Trades of bar ``row``: ``n_prints`` of them, or none if nothing was traded and the price stood still."""
     o, h, low, c, volume = (exact(x) for x in market.values[row].tolist())
     if volume == 0 and o == h == low == c:

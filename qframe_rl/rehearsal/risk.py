@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.book import BUY, SELL, Level
 from qframe_rl.rehearsal.decimals import ZERO, money
 from qframe_rl.rehearsal.margin import Income
-from qframe_rl.rehearsal.market import USDM, Market
-from qframe_rl.rehearsal.matching import Engine
+from qframe_rl.rehearsal.market import USDM, ListedMarket
+from qframe_rl.rehearsal.matching import MatchingEngine
 from qframe_rl.rehearsal.order import CANCELED, FILLED, Order, Register, Trade
 
 
-def record(account: Account, kind: str, amount: Decimal, market: Market, register: Register, trade: int = 0) -> None:
+def record(
+    account: ExchangeAccount, kind: str, amount: Decimal, market: ListedMarket, register: Register, trade: int = 0
+) -> None:
     """Write a line of an account's statement."""
     wallet = account.margin
     wallet.incomes.append(Income(len(wallet.incomes) + 1, register.now, kind, amount, market.quote, market, trade))
 
 
-def pay_funding(account: Account, market: Market, due: Decimal, register: Register) -> None:
+def pay_funding(account: ExchangeAccount, market: ListedMarket, due: Decimal, register: Register) -> None:
     """Charge a settlement of ``due`` for each unit held long."""
     position = account.margin.positions.get(market.id)
     if position is None or not position.amount:
@@ -33,7 +35,11 @@ def pay_funding(account: Account, market: Market, due: Decimal, register: Regist
 
 
 def check_margin(
-    account: Account, asset: str, engine_of: Callable[[Market], Engine], fee: Decimal, register: Register
+    account: ExchangeAccount,
+    asset: str,
+    engine_of: Callable[[ListedMarket], MatchingEngine],
+    fee: Decimal,
+    register: Register,
 ) -> None:
     """Liquidate an account whose margin balance fell below its maintenance margin.
 
@@ -70,7 +76,7 @@ def _average(offers: list[Level], quantity: Decimal) -> Decimal:
 
 
 def close_position(
-    account: Account, market: Market, price: Decimal, rate: Decimal, register: Register, what: str
+    account: ExchangeAccount, market: ListedMarket, price: Decimal, rate: Decimal, register: Register, what: str
 ) -> None:
     """Close a position by force at a price, with a fee; the register tells it as an order of the exchange's own."""
     position = account.margin.positions.get(market.id)

@@ -18,12 +18,12 @@ from qframe_rl.rehearsal import certificate, clients
 from qframe_rl.rehearsal.bybit.rest import BybitRest
 from qframe_rl.rehearsal.bybit.sockets import BybitSockets
 from qframe_rl.rehearsal.bybit.streams import Topics
-from qframe_rl.rehearsal.clock import Clock
+from qframe_rl.rehearsal.clock import VirtualClock
 from qframe_rl.rehearsal.config import RehearsalConfig, speed_of
-from qframe_rl.rehearsal.control import PREFIX, Board, Control
-from qframe_rl.rehearsal.exchange import Exchange
+from qframe_rl.rehearsal.control import PREFIX, Control, ControlServer
+from qframe_rl.rehearsal.exchange import RehearsalExchange
 from qframe_rl.rehearsal.faults import Fault
-from qframe_rl.rehearsal.market import MS, Market, listed
+from qframe_rl.rehearsal.market import MS, ListedMarket, listed
 from qframe_rl.rehearsal.wire.dial import Dial
 from qframe_rl.rehearsal.wire.http import Cut, Rest
 from qframe_rl.rehearsal.wire.rest import BinanceRest
@@ -48,7 +48,7 @@ class Rehearsal:
         The certificate to trust, if there is TLS.
     """
 
-    def __init__(self, exchange: Exchange, loop: asyncio.AbstractEventLoop, paper: certificate.Paper | None):
+    def __init__(self, exchange: RehearsalExchange, loop: asyncio.AbstractEventLoop, paper: certificate.Paper | None):
         self.config = exchange.config
         self.url = self.tls_url = ""
         self.tls_port = 0
@@ -129,7 +129,7 @@ class Rehearsal:
 
 @contextmanager
 def serve(
-    markets: History | Sequence[Market],
+    markets: History | Sequence[ListedMarket],
     config: RehearsalConfig | None = None,
     *,
     speed: str = "step",
@@ -167,7 +167,7 @@ def serve(
     clock = clock_of(opened, start_ms, speed_of(speed))
     paper = certificate.issue() if tls else None
     loop = asyncio.new_event_loop()
-    server = _Server(Exchange(opened, config or RehearsalConfig(), clock, faults), loop, paper)
+    server = _Server(RehearsalExchange(opened, config or RehearsalConfig(), clock, faults), loop, paper)
     thread = threading.Thread(target=server.work, name="rehearsal", daemon=True)
     try:
         loop.run_until_complete(server.open(port, tls_port))
@@ -180,7 +180,7 @@ def serve(
         loop.close()
 
 
-def clock_of(markets: Sequence[Market], start_ms: int | None, speed: float) -> Clock:
+def clock_of(markets: Sequence[ListedMarket], start_ms: int | None, speed: float) -> VirtualClock:
     """A clock over all bars of the markets.
 
     Raises
@@ -195,10 +195,10 @@ def clock_of(markets: Sequence[Market], start_ms: int | None, speed: float) -> C
     if not first <= start < last:
         span = f"{iso(first * MS)} to {iso(last * MS)}"
         raise UserError(f"the start {iso(start * MS)} lies outside of the bars there are, {span}.")
-    return Clock(start, last, speed)
+    return VirtualClock(start, last, speed)
 
 
-def _spoken(exchange: Exchange) -> tuple[Rest, Dial]:
+def _spoken(exchange: RehearsalExchange) -> tuple[Rest, Dial]:
     """What answers requests and serves websockets, in the protocol that is configured."""
     if exchange.config.protocol == "bybit":
         topics = Topics(exchange.world)
@@ -212,12 +212,12 @@ def _spoken(exchange: Exchange) -> tuple[Rest, Dial]:
 class _Server:
     """Sockets, pump and shutdown of one exchange."""
 
-    def __init__(self, exchange: Exchange, loop: asyncio.AbstractEventLoop, paper: certificate.Paper | None):
+    def __init__(self, exchange: RehearsalExchange, loop: asyncio.AbstractEventLoop, paper: certificate.Paper | None):
         self.exchange, self.loop, self._paper = exchange, loop, paper
         self.leave = asyncio.Event()
         self.handle = Rehearsal(exchange, loop, paper)
         self._rest, self._sockets = _spoken(exchange)
-        self._board = Board(Control(exchange), paper.ca_pem if paper else None)
+        self._board = ControlServer(Control(exchange), paper.ca_pem if paper else None)
         self._runner: web.ServerRunner | None = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

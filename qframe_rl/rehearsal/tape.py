@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.rehearsal.path import Print, prints
 from qframe_rl.types import SECOND
 
@@ -18,7 +18,7 @@ MS = 1_000_000
 CLOSE, FUNDING, PRINT = range(3)
 
 
-class Event(NamedTuple):
+class MarketEvent(NamedTuple):
     """Something that a market does."""
 
     time: int
@@ -30,7 +30,7 @@ class Event(NamedTuple):
     """Number of the trade in its bar."""
 
 
-class Tape:
+class MarketTape:
     """One market's events and prints.
 
     Parameters
@@ -41,7 +41,7 @@ class Tape:
         Trades that tell one bar.
     """
 
-    def __init__(self, market: Market, n_prints: int):
+    def __init__(self, market: ListedMarket, n_prints: int):
         self.market, self.n_prints = market, n_prints
         self.prints = lru_cache(maxsize=4)(self._prints)
         # Exchanges stamp settlements some ms late; they belong to the whole second.
@@ -51,7 +51,7 @@ class Tape:
     def _prints(self, row: int) -> tuple[Print, ...]:
         return prints(self.market, row, self.n_prints)
 
-    def events(self, after_ms: int) -> Iterator[Event]:
+    def events(self, after_ms: int) -> Iterator[MarketEvent]:
         """Everything that happens after a moment."""
         return heapq.merge(self._bars(after_ms), self._settlements(after_ms))
 
@@ -66,16 +66,16 @@ class Tape:
             row -= 1
         return -1, -1
 
-    def _bars(self, after_ms: int) -> Iterator[Event]:
+    def _bars(self, after_ms: int) -> Iterator[MarketEvent]:
         opens, bar_ms = self.market.opens, self.market.bar_ms
         for row in range(max(0, int(np.searchsorted(opens, after_ms - bar_ms))), len(opens)):
             for n, one in enumerate(self.prints(row)):
                 if one.time > after_ms:
-                    yield Event(one.time, PRINT, row, n)
+                    yield MarketEvent(one.time, PRINT, row, n)
             close = int(opens[row]) + bar_ms
             if close > after_ms:
-                yield Event(close, CLOSE, row, 0)
+                yield MarketEvent(close, CLOSE, row, 0)
 
-    def _settlements(self, after_ms: int) -> Iterator[Event]:
+    def _settlements(self, after_ms: int) -> Iterator[MarketEvent]:
         for row in range(int(np.searchsorted(self._due, after_ms, side="right")), len(self._due)):
-            yield Event(int(self._due[row]), FUNDING, row, 0)
+            yield MarketEvent(int(self._due[row]), FUNDING, row, 0)

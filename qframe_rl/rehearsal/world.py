@@ -11,27 +11,27 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from qframe_rl.rehearsal import funding
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.book import BUY, SELL
-from qframe_rl.rehearsal.clock import Clock
+from qframe_rl.rehearsal.clock import VirtualClock
 from qframe_rl.rehearsal.config import RehearsalConfig
 from qframe_rl.rehearsal.decimals import exact
 from qframe_rl.rehearsal.errors import invalid_symbol
 from qframe_rl.rehearsal.ladder import Change, Ladder, Sides
 from qframe_rl.rehearsal.margin import MarginWallet
-from qframe_rl.rehearsal.market import SPOT, USDM, Market
-from qframe_rl.rehearsal.matching import Engine
+from qframe_rl.rehearsal.market import SPOT, USDM, ListedMarket
+from qframe_rl.rehearsal.matching import MatchingEngine
 from qframe_rl.rehearsal.order import EXPIRED, Happening, Register
 from qframe_rl.rehearsal.path import Print
 from qframe_rl.rehearsal.risk import check_margin, close_position, pay_funding, record
 from qframe_rl.rehearsal.spot import SpotWallet
-from qframe_rl.rehearsal.tape import CLOSE, FUNDING, Event, Tape
+from qframe_rl.rehearsal.tape import CLOSE, FUNDING, MarketEvent, MarketTape
 
 
 class Watcher(Protocol):
     """Somebody who is told of what markets do."""
 
-    def wants(self, market: Market) -> bool:
+    def wants(self, market: ListedMarket) -> bool:
         """Whether to be told of a market at all."""
 
     def printed(self, place: Place, print_: Print) -> None:
@@ -50,10 +50,10 @@ class Watcher(Protocol):
 class Place:
     """A market where it is traded."""
 
-    def __init__(self, market: Market, config: RehearsalConfig, register: Register):
+    def __init__(self, market: ListedMarket, config: RehearsalConfig, register: Register):
         self.market = market
-        self.engine = Engine(market, config, register)
-        self.tape = Tape(market, config.prints)
+        self.engine = MatchingEngine(market, config, register)
+        self.tape = MarketTape(market, config.prints)
         self.marks = funding.mark_tape(market, config.prints) if market.wire == USDM else None
         self.awake = False
         self.ended = False
@@ -80,15 +80,15 @@ class World:
         Virtual time.
     """
 
-    def __init__(self, markets: Sequence[Market], config: RehearsalConfig, clock: Clock):
+    def __init__(self, markets: Sequence[ListedMarket], config: RehearsalConfig, clock: VirtualClock):
         self.config, self.clock = config, clock
         self.register = Register()
         self.register.listeners.append(self._state)
         self.register.now = clock.now() if clock.speed == 0.0 else clock.start_ms
         self.places = {(m.wire, m.id): Place(m, config, self.register) for m in markets}
         self.watchers: list[Watcher] = []
-        self.accounts: dict[str, Account] = {}
-        self.listen_keys: dict[str, Account] = {}
+        self.accounts: dict[str, ExchangeAccount] = {}
+        self.listen_keys: dict[str, ExchangeAccount] = {}
         """Whose events are told under which name."""
         self._serial = itertools.count(1)
         self.deadlines: dict[tuple[str, str], int | None] = {}
@@ -102,7 +102,7 @@ class World:
         """Virtual time up to which everything has happened, ms UTC."""
         return self.register.now
 
-    def open_account(self, key: str, secret: str, balances: Mapping[str, float] | None = None) -> Account:
+    def open_account(self, key: str, secret: str, balances: Mapping[str, float] | None = None) -> ExchangeAccount:
         """Open an account with the configured cash in every quote currency, or with ``balances`` on both wires."""
         quotes: dict[str, dict[str, Decimal]] = {SPOT: {}, USDM: {}}
         for wire, held in quotes.items():
@@ -115,11 +115,11 @@ class World:
             margin.wallet |= {a: x for a, x in spot.free.items() if a not in margin.wallet}
             spot.free = margin.wallet
             spot.spendable = lambda asset: min(spot.free[asset], margin.available(asset))
-        account = Account(key, secret, spot, margin)
+        account = ExchangeAccount(key, secret, spot, margin)
         self.accounts[key] = account
         return account
 
-    def listen_key(self, account: Account) -> str:
+    def listen_key(self, account: ExchangeAccount) -> str:
         """Name under which an account's events can be listened to; one that is there goes on."""
         for name, owner in self.listen_keys.items():
             if owner is account:
@@ -128,7 +128,7 @@ class World:
         self.listen_keys[name] = account
         return name
 
-    def forget_listen_key(self, account: Account) -> None:
+    def forget_listen_key(self, account: ExchangeAccount) -> None:
         """End an account's listen key."""
         self.listen_keys = {name: owner for name, owner in self.listen_keys.items() if owner is not account}
 
@@ -168,11 +168,11 @@ class World:
                 self.sync(place)
                 yield place
 
-    def is_listed(self, market: Market) -> bool:
+    def is_listed(self, market: ListedMarket) -> bool:
         """Whether its first bar has opened."""
         return market.first_ms <= self.now
 
-    def mark(self, market: Market) -> Decimal:
+    def mark(self, market: ListedMarket) -> Decimal:
         """Mark price of a market now."""
         return self.places[market.wire, market.id].engine.mark
 
@@ -244,7 +244,7 @@ class World:
             return False
         return any(p.market is market for account in self.accounts.values() for p in account.margin.held())
 
-    def _follow(self, place: Place, events: Iterator[Event]) -> None:
+    def _follow(self, place: Place, events: Iterator[MarketEvent]) -> None:
         event = next(events, None)
         if event is None:
             place.awake = False
@@ -259,7 +259,7 @@ class World:
 
         self.at(event.time, happen, event.kind)
 
-    def _happen(self, place: Place, event: Event) -> None:
+    def _happen(self, place: Place, event: MarketEvent) -> None:
         if event.kind == CLOSE:
             self._close(place, event)
         elif event.kind == FUNDING:
@@ -269,7 +269,7 @@ class World:
         else:
             self._print(place, event)
 
-    def _print(self, place: Place, event: Event) -> None:
+    def _print(self, place: Place, event: MarketEvent) -> None:
         print_ = place.tape.prints(event.row)[event.n]
         engine = place.engine
         if event.n == 0:
@@ -287,7 +287,7 @@ class World:
         if place.market.wire == USDM:
             place.engine.ratio = funding.ratio(place.market, row)
 
-    def _close(self, place: Place, event: Event) -> None:
+    def _close(self, place: Place, event: MarketEvent) -> None:
         place.engine.row = place.market.row_at(event.time)
         for watcher in self.watchers:
             watcher.closed(place, event.time)
@@ -318,7 +318,7 @@ class World:
             if account.margin.position(place.market).amount:
                 check_margin(account, place.market.quote, self._engine, fee, self.register)
 
-    def _engine(self, market: Market) -> Engine:
+    def _engine(self, market: ListedMarket) -> MatchingEngine:
         return self.places[market.wire, market.id].engine
 
     def sync(self, place: Place) -> None:

@@ -77,7 +77,7 @@ class State(StrEnum):
 COMMANDS = {"halt": State.HALTED, "flatten": State.FLATTEN, "reduce": State.REDUCE_ONLY, "resume": State.ACTIVE}
 
 
-class Verdict(NamedTuple):
+class RiskDecision(NamedTuple):
     """What the engine made of a decision."""
 
     orders: Orders
@@ -225,7 +225,7 @@ class RiskEngine:
         trips = int(self._watch.trips[0])
         return self._why(trips, account) if trips else ()
 
-    def check(self, time: int, orders: Orders, account: Account, now: Conditions) -> Verdict:
+    def check(self, time: int, orders: Orders, account: Account, now: Conditions) -> RiskDecision:
         """Pass, cut or refuse the orders of one decision.
 
         Parameters
@@ -244,10 +244,10 @@ class RiskEngine:
         judge_rows(self._orders, self._money, self._holding, self._time, _FIRST, _ONE, watch)
         left = Orders(*(watch.orders[0, :, k].copy() for k in (QUANTITY, LIMIT, STOP)))
         if state is State.HALTED:
-            return Verdict(left, state, ("HALTED: no order goes out",) if orders.quantity.any() else ())
+            return RiskDecision(left, state, ("HALTED: no order goes out",) if orders.quantity.any() else ())
         if state is State.FLATTEN:
-            return Verdict(left, state, ("FLATTEN: positions are closed at the market",))
-        return Verdict(left, state, tuple(self._cuts(watch.cuts[0])) if watch.cuts.any() else ())
+            return RiskDecision(left, state, ("FLATTEN: positions are closed at the market",))
+        return RiskDecision(left, state, tuple(self._cuts(watch.cuts[0])) if watch.cuts.any() else ())
 
     def _lay_out(self, time: int, account: Account, orders: Orders | None = None) -> None:
         """Write a time, an account and its orders where the compiled functions read them."""

@@ -180,7 +180,7 @@ def training(plan: Plan, task: Task, scale: float) -> Iterator[Any]:
     Unavailable
         If a runner or learner died.
     """
-    interface = task.brief.interface
+    interface = task.spec.interface
     config = configured(plan, {POLICY: (interface.observation_space, interface.action_space)})
     with _cluster(plan), _quiet():
         config = config.environment(env_config={"task": placed(task), "scale": scale})

@@ -44,7 +44,7 @@ class NativeRunner(SingleAgentEnvRunner):
         self.scale = given["scale"]
         self.env = task.envs(self.num_envs)
         earlier = (max(self.worker_index or 0, 1) - 1) * self.num_envs
-        self._seen = np.array(self.env.reset(seed=task.brief.seed + earlier)[0])
+        self._seen = np.array(self.env.reset(seed=task.spec.seed + earlier)[0])
         self._born = 0
         self._names = [self._name() for _ in range(self.num_envs)]
         self._ages = [0] * self.num_envs

@@ -23,11 +23,6 @@ OnBar = Callable[[int, int], None]
 """Told of bars done and bars in all, now and then."""
 
 
-def window_of(market: Market, *agents: Agent) -> int:
-    """Bars to show at each decision so that every agent and the market's interface see enough."""
-    return max(market.interface.window, *(agent.window for agent in agents))
-
-
 def backtest(
     market: Market,
     agent: Agent,

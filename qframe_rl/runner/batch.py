@@ -73,7 +73,7 @@ class Lane:
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class BacktestResult:
     """What one lane came to."""
 
     equity: Float
@@ -132,19 +132,21 @@ def _runs_of(targets: Float) -> Runs:
     return Runs(len(targets), starts, targets[starts])
 
 
-def batch(market: Market, lanes: Sequence[Lane]) -> list[Result]:
+def batch(market: Market, lanes: Sequence[Lane]) -> list[BacktestResult]:
     """Settle all lanes, and return what each came to, in their order.
 
     Lanes that share a band are walked side by side, longest first.
     """
-    found: dict[int, Result] = {}
+    found: dict[int, BacktestResult] = {}
     for group in _groups(lanes):
         walk = _Walk(market, [lanes[k] for k in group])
         found |= dict(zip(group, walk.results(np.empty), strict=True))
     return [found[k] for k in range(len(lanes))]
 
 
-def sweep(market: Market, lanes: Iterable[Lane], score: Callable[[Result], T], *, curves: bool = True) -> list[T]:
+def sweep(
+    market: Market, lanes: Iterable[Lane], score: Callable[[BacktestResult], T], *, curves: bool = True
+) -> list[T]:
     """Settle any number of lanes, and keep of each no more than its score.
 
     Lanes are taken as they come, so they may be made on the way, and the memory of their curves is used again: a
@@ -260,7 +262,7 @@ class _Walk:
         self.holding[:, :, MARK] = np.stack([self.tape.first_marks(one) for one in lanes])
         self.watch = watch_for(market.limits, market.rules.table, b)
 
-    def results(self, room: Callable[[tuple[int, ...]], Float] | None) -> list[Result]:
+    def results(self, room: Callable[[tuple[int, ...]], Float] | None) -> list[BacktestResult]:
         """What each account came to; ``room`` makes the array of their curves, which are not kept without it."""
         b, steps, before = len(self.lanes), int(self.length.max()), self.account[:, EQUITY, None].copy()
         sums, kept = np.zeros((b, 3)), room is not None or self.watch is not None
@@ -272,7 +274,7 @@ class _Walk:
             self._free(curves, sums)
         ends = np.hstack([before, self.account[:, EQUITY, None]])
         return [
-            Result(
+            BacktestResult(
                 ends[k] if room is None else curves[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]),
                 one.history.time[one.first : one.first + n + 1],
                 one.history.cash_rate[one.first + 1 : one.first + n + 1],

@@ -20,7 +20,7 @@ from qframe_rl.evaluate.inference.seeds import iqm
 from qframe_rl.evaluate.inference.sharpe import Moments, moments, probabilistic_sharpe, sharpe_score
 from qframe_rl.evaluate.metrics import bars_per_year, cash_of, excess, metrics, returns, sharpe
 from qframe_rl.evaluate.promotion import PROMOTED, Standing
-from qframe_rl.evaluate.table import FORM, Row, leaderboard, next_window
+from qframe_rl.evaluate.table import FORM, ScoreRow, leaderboard, next_window
 from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import Float, Record
 
@@ -70,7 +70,7 @@ def validation_rows(
     seed: int,
     luck: Luck | None = None,
     windows: int = 1,
-) -> list[Row]:
+) -> list[ScoreRow]:
     """One row per agent over all its trainings: interquartile means, and a Sharpe interval over bars and trainings.
 
     Parameters
@@ -159,7 +159,7 @@ def over_runs(runs: Sequence[Record], level: float, n_resamples: int, seed: int)
 
 
 def choose(
-    rows: Sequence[Row],
+    rows: Sequence[ScoreRow],
     records: Mapping[str, Sequence[Record]],
     luck: Luck | None = None,
     promote: str | None = None,
@@ -205,7 +205,7 @@ def choose(
     return Choice("flat", 0, f"of the best other agent, {name}: {reason}; so holding cash is the choice", luck=luck)
 
 
-def failures(row: Row, runs: Sequence[Record]) -> tuple[str, ...]:
+def failures(row: ScoreRow, runs: Sequence[Record]) -> tuple[str, ...]:
     """Why an agent is not promoted: as `Standing.failures` of its row, and of the training that would be deployed."""
     found = Standing.of(row).failures()
     own = runs[_best_run(runs)]
@@ -218,7 +218,7 @@ def _ends(run: Record) -> Any:
     return {name: getattr(figures, name) for name in ("initial_equity", "final_equity", "cash_equity")}
 
 
-def ranking(rows: Sequence[Row], records: Mapping[str, Sequence[Record]], luck: Luck) -> list[Row]:
+def ranking(rows: Sequence[ScoreRow], records: Mapping[str, Sequence[Record]], luck: Luck) -> list[ScoreRow]:
     """Candidates other than flat, best first."""
     rest = [(row, _score(row, records[row["agent"]], luck)) for row in rows if row["agent"] not in NO_CANDIDATES]
     ranked = []
@@ -232,7 +232,11 @@ def ranking(rows: Sequence[Row], records: Mapping[str, Sequence[Record]], luck: 
 
 
 def _forced(
-    promote: str, ranked: Sequence[Row], rows: Sequence[Row], records: Mapping[str, Sequence[Record]], luck: Luck
+    promote: str,
+    ranked: Sequence[ScoreRow],
+    rows: Sequence[ScoreRow],
+    records: Mapping[str, Sequence[Record]],
+    luck: Luck,
 ) -> Choice:
     if promote == BEST:
         row = ranked[0] if ranked else next(row for row in rows if row["agent"] == "flat")
@@ -249,7 +253,7 @@ def _forced(
     return Choice(name, _best_run(records[name]), reason, passed, not passed, row["psr"], row["dsr"], luck)
 
 
-def _odds(row: Row) -> str:
+def _odds(row: ScoreRow) -> str:
     before = f"PSR {row['psr']:.3f} before {row['trials']} trials are counted"
     return f"DSR {row['dsr']:.3f} ({before}; more than {PROMOTED} is asked for)"
 
@@ -258,7 +262,7 @@ def _best_run(runs: Sequence[Record]) -> int:
     return int(np.argmax([sharpe(excess(run), bars_per_year(run)) for run in runs]))
 
 
-def _score(row: Row, runs: Sequence[Record], luck: Luck) -> float:
+def _score(row: ScoreRow, runs: Sequence[Record], luck: Luck) -> float:
     of = typical(runs)
     return sharpe_score(of, luck.benchmark(of.n_bars), FORM)
 

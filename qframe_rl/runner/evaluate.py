@@ -11,22 +11,30 @@ from typing import Any
 from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
-from qframe_rl.config import Ref, UserError, build
+from qframe_rl.config import Ref, UserError
+from qframe_rl.deploy import (
+    config_of,
+    data_for,
+    deployed,
+    limits_for,
+    make_agent,
+    own_data,
+    period_of,
+    window_of,
+)
 from qframe_rl.evaluate.plot import equity_figure
 from qframe_rl.evaluate.provenance import source_note
-from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trial, Trials, larger, trial, user_ledger
-from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import write_record
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.deploy import config_of, deployed, make_agent
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.experiment import BASELINES
 from qframe_rl.runner.identity import code_of
 from qframe_rl.runner.log import Screen
-from qframe_rl.types import History, Record, Segment, iso, parse_time
+from qframe_rl.types import History, Record, Segment, iso
 
 _EVALUATED = -1
 """Number of the fold of what is scored here, beside those of the run that made it."""
@@ -40,7 +48,7 @@ class Scored:
     checkpoint: Path | None
     """None for a baseline."""
     record: Record
-    row: Row
+    row: ScoreRow
     journal: Path
 
 
@@ -60,84 +68,6 @@ class Evaluation:
     """Whether they stand in for those that the first checkpoint was made with, which do not ship with it."""
     luck: Luck
     """What all that was tried on these bars says about luck, or the checkpoints say, whichever is more."""
-
-
-def period_of(
-    checkpoint: Checkpoint, history: History, given: Mapping[str, Any], since: str | None, until: str | None
-) -> Segment:
-    """Rows to score on: those asked for; else the checkpoint's last test period; of other bars than its own, all.
-
-    Raises
-    ------
-    UserError
-        If there is no bar in it.
-    """
-    if since is None and until is None:
-        if not _own(given):
-            return Segment(0, len(history))
-        tested = checkpoint.provenance["periods"].get("test")
-        if not tested:
-            raise UserError("the checkpoint does not say on which bars it was tested: say which with --from and --to.")
-        since, until = tested[-1]
-    bounds = [None if text is None else parse_time(text) for text in (since, until)]
-    segment = history.between(bounds[0], bounds[1])
-    if segment.n_bars == 0:
-        raise UserError(
-            f"{history.source.origin}: there is no bar from {since or 'the start'} to {until or 'the end'}; it has "
-            f"{iso(int(history.time[0]) - history.bar_ns)} to {iso(int(history.time[-1]))}: say which with --from and "
-            "--to."
-        )
-    return segment
-
-
-def _own(given: Mapping[str, Any]) -> bool:
-    """Whether no other bars are asked for than a checkpoint's own: at most where they lie and what is done to them."""
-    place = Path(str(given.get("data", "."))).expanduser()
-    return given.keys() <= {"data", "funding", "quarantine", "relist", "risk_free"} and place.is_dir()
-
-
-def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
-    """Data settings of a checkpoint, with what the user asks for in their place.
-
-    Where a place is named, the instruments, bars and columns that are looked up there are those that it was trained on;
-    a synthetic market has its own.
-
-    Raises
-    ------
-    UserError
-        For a value that does not fit.
-    """
-    own, place = checkpoint.provenance["load"], str(given.get("data", ""))
-    if place.startswith("synthetic:"):
-        own = {key: value for key, value in own.items() if key not in ("symbols", "columns", "since", "until")}
-    elif place:
-        own = known_data(checkpoint)
-        if Path(place).is_file() and len(checkpoint.instruments) > 1:
-            own = {**own, "symbols": ()}
-        if place.startswith("ccxt:") and own["since"] is None:
-            own = {**own, "since": checkpoint.provenance["data"]["first"]}
-    return build(DataConfig, {**own, **given}, "options")
-
-
-def known_data(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Data settings that a checkpoint was trained with, its instruments among them.
-
-    One that ships is loaded with synthetic bars, and remembers what it was trained with beside.
-    """
-    found = checkpoint.provenance.get("trained", checkpoint.provenance["load"])
-    return {**found, "symbols": tuple(found["symbols"]) or tuple(i.symbol for i in checkpoint.instruments)}
-
-
-def limits_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Limits:
-    """Limits of the risk engine that a checkpoint was scored with, with what the user asks for in their place.
-
-    Raises
-    ------
-    UserError
-        For a value that does not fit.
-    """
-    # Checkpoints written before there were limits in backtests do not name any.
-    return build(Limits, {**checkpoint.provenance.get("risk", {}), **given}, "options")
 
 
 def evaluate(
@@ -201,7 +131,7 @@ def evaluate(
         records[name] = backtest(market, agent, history, segment, window, partial(screen.advance, title))
         screen.end(title, f"{len(records[name]) - 1} bars")
     ledger = ledger or Trials(user_ledger())
-    own = _own(given) and since is None and until is None
+    own = own_data(given) and since is None and until is None
     ledger.add(_trials(places, loaded, pairs, records, history, own=own), history)
     carried = [Luck.carried(checkpoint.provenance.get("promotion", {})) for checkpoint in loaded]
     luck = larger(ledger.luck(history), *carried)
@@ -214,7 +144,7 @@ def evaluate(
         scored.append(Scored(name, pairs[name][2], record, rows[name], journal))
     equity_figure(records, "Evaluation", source_note(history)).savefig(folder / "equity.png")
     stand_in = "trained" in first.provenance and "data" not in given
-    changed = _own(given) and not stand_in and history.fingerprint != first.provenance["data"]["fingerprint"]
+    changed = own_data(given) and not stand_in and history.fingerprint != first.provenance["data"]["fingerprint"]
     return Evaluation(folder, history, segment, scored, limits, changed, stand_in, luck)
 
 

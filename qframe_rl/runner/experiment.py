@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +10,7 @@ from pydantic import Field
 
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, build, nearest
-from qframe_rl.runner.terms import Terms
+from qframe_rl.runner.run_config import RunConfig
 
 if TYPE_CHECKING:
     from qframe_rl.types import History
@@ -23,7 +20,7 @@ BASELINES = ("flat", "buy_and_hold", "random")
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-class Asked(Protocol):
+class NamesAgents(Protocol):
     """What names parameters of strategies."""
 
     @property
@@ -31,7 +28,7 @@ class Asked(Protocol):
         """By name or label."""
 
 
-class Experiment(Terms):
+class Experiment(RunConfig):
     """Everything that decides what a run does."""
 
     agents: tuple[str, ...] = ("ppo", "momentum", "mean_reversion", "random", "buy_and_hold", "flat")
@@ -47,30 +44,7 @@ class Experiment(Terms):
     says so."""
 
 
-@cache
-def code_fingerprint() -> str:
-    """Hash of every Python file of the four packages."""
-    digest = hashlib.sha256()
-    for package in ("agents", "envs", "experiments", "qframe_rl"):
-        for path in sorted((_ROOT / package).rglob("*.py")):
-            digest.update(str(path.relative_to(_ROOT)).encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    packages = ("qframe-rl", "numpy", "numba", "torch", "gymnasium", "stable-baselines3")
-    found = {}
-    for name in packages:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def agent_config(asked: Asked, name: str, label: str = "") -> Base:
+def agent_config(asked: NamesAgents, name: str, label: str = "") -> Base:
     """Configuration of one strategy, with the parameters that were asked for under its name, or its label."""
     module, label = catalog.load("agents", name), label or name
     config: Base = build(module.Config, asked.agent.get(label, {}), f"agent {label}")

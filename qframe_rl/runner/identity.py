@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, fingerprint
-from qframe_rl.evaluate.trials import Coded
-from qframe_rl.runner.experiment import code_fingerprint
+from qframe_rl.evaluate.trials import CodeIdentity
 from qframe_rl.types import History
+from qframe_rl.versions import code_fingerprint
 
 _LIBRARY = "qframe_rl"
 _CATALOGUES = ("agents", "envs")
@@ -43,9 +43,9 @@ class Code(NamedTuple):
     """Installed distributions that they import, and their versions: another version is no other strategy."""
 
     @property
-    def coded(self) -> Coded:
+    def coded(self) -> CodeIdentity:
         """As the ledger of trials has it."""
-        return Coded(self.digest, self.packages)
+        return CodeIdentity(self.digest, self.packages)
 
     def describe(self) -> dict[str, object]:
         """Plain data for a checkpoint."""

@@ -17,14 +17,14 @@ from qframe_rl.evaluate.report.page import write_html
 from qframe_rl.evaluate.report.paint import chart_figure, write_pdf
 from qframe_rl.evaluate.report.sections import Material, report
 from qframe_rl.evaluate.significance import significance
-from qframe_rl.evaluate.table import FORM, Row
+from qframe_rl.evaluate.table import FORM, ScoreRow
 from qframe_rl.evaluate.trials import Luck, Trials, larger, luck
 from qframe_rl.listeners import read_record
 from qframe_rl.runner.evaluate import evaluate
-from qframe_rl.runner.experiment import versions
 from qframe_rl.runner.files import read_json
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.types import Instrument, Record, timeframe_ns
+from qframe_rl.versions import versions
 
 _OF_LUCK = ("dsr", "benchmark", "min_track_record_years", "min_backtest_years")
 """What of a record's significance depends on how much was tried."""
@@ -198,7 +198,7 @@ def _recount(row: dict[str, Any], record: Record, known: Luck) -> None:
 
 def refuse_old(place: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Refuse tables that an earlier version wrote; raises UserError."""
-    missing = [name for name in Row.__annotations__ for row in rows[:1] if name not in row]
+    missing = [name for name in ScoreRow.__annotations__ for row in rows[:1] if name not in row]
     if missing:
         raise UserError(
             f"{place} was written by an earlier version, and its tables lack {missing[0]!r}: run its command again."

@@ -12,11 +12,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from qframe_rl.agent import Agent, State
 from qframe_rl.config import UserError
+from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.metrics import bars_per_year, excess, sharpe
 from qframe_rl.evaluate.splits import Fold, tail
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import Parts
-from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.types import History, Segment, Segments
 
 
@@ -43,7 +44,7 @@ class MarketTask:
     def __init__(self, market: Market, history: History, fold: Fold, seed: int, snapshot: Path | None = None):
         self.market = market
         self.snapshot = snapshot
-        self.brief = market.brief(history.columns, seed, history.theory)
+        self.spec = market.spec(history.columns, seed, history.theory)
         learning, stopping = tail(fold)
         hidden = (*fold.validation, *fold.test)
         self.train = pieces(history, learning, hidden, 0)
@@ -53,7 +54,7 @@ class MarketTask:
         """Training environments with autoreset mode SAME_STEP, seeded."""
         kind = "index" if indexed else "window"
         envs = self.market.vec(self.market.tape(self.train), n_envs, AutoresetMode.SAME_STEP, kind)
-        envs.reset(seed=self.brief.seed)
+        envs.reset(seed=self.spec.seed)
         return envs
 
     def validate(self, agent: Agent) -> float:

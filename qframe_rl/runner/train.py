@@ -12,22 +12,23 @@ from typing import Any
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Ref, UserError
+from qframe_rl.deploy import make_agent, make_market
 from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import split, tail
-from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Trial, Trials, trial
 from qframe_rl.feeds.load import load, remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows
-from qframe_rl.runner.deploy import make_agent, make_market, packed
+from qframe_rl.runner.executors import Executor, LocalExecutor
 from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, roster
-from qframe_rl.runner.fan import Fan, Here
-from qframe_rl.runner.fan_train import Ground, Training, learn
 from qframe_rl.runner.files import span, write_json
+from qframe_rl.runner.fold_training import FoldTraining, TrainingInputs, learn
 from qframe_rl.runner.identity import code_of, own_code, run_identity
 from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.runner.packing import packed
 from qframe_rl.runner.task import seed_for
 from qframe_rl.types import History, Record
 
@@ -41,7 +42,7 @@ Scored = dict[tuple[str, int], list[tuple[int, Record]]]
 
 
 @dataclass
-class Cell:
+class TrainingJob:
     """One training: an agent on a fold with a seed."""
 
     name: str
@@ -73,7 +74,7 @@ class Outcome:
     choice: Choice
     judged: str
     """Name of the test row of what was chosen: the agent, or `CHOSEN` where the folds chose differently."""
-    leaderboard: list[Row]
+    leaderboard: list[ScoreRow]
     """Validation rows of all agents, test rows of what was chosen and the baselines."""
     digest: str
     """SHA-256 over all weights and journals: equal for equal runs."""
@@ -95,7 +96,7 @@ class Run:
         Told of the progress.
     resume
         Take trainings over that an earlier, interrupted run of the same experiment finished.
-    fan
+    executor
         Where trainings are done; the same bits come of all.
     ledger
         File of the ledger of trials; None = the user's.
@@ -103,10 +104,10 @@ class Run:
 
     def __init__(
         self, experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
-        fan: Fan | None = None, ledger: Path | None = None,
+        executor: Executor | None = None, ledger: Path | None = None,
     ):  # fmt: skip
         self.experiment, self.checkpoints, self.screen, self.resume = experiment, checkpoints, screen, resume
-        self.fan = fan or Here()
+        self.executor = executor or LocalExecutor()
         if experiment.split.name not in _SPLITS:
             raise UserError(f"split {experiment.split.name!r}: a run trains and judges by {' or '.join(_SPLITS)}.")
         screen.begin("load data")
@@ -128,13 +129,13 @@ class Run:
         self.identity = run_identity(experiment, history, self.codes.values())
         self.folder = runs / self.identity
         self.tried: dict[str, str] = {}
-        self.cells = [
+        self.jobs = [
             self._cell(name, fold, run)
             for fold in range(len(self.folds))
             for name in self.names
             for run in range(self._runs(name))
         ]
-        self.window = max(market.interface.window, *(cell.agent.window for cell in self.cells))
+        self.window = max(market.interface.window, *(job.agent.window for job in self.jobs))
         self._refuse_short()
         screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
 
@@ -146,7 +147,7 @@ class Run:
         write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
         write_json(self.folder / "data.json", self.history.describe())
         self._train()
-        scored = self._scored("validation", self.cells)
+        scored = self._scored("validation", self.jobs)
         rows_of = self._trials(scored)
         self.trials.add(rows_of.values(), self.history)
         self.tried = {title: row.config for title, row in rows_of.items()}
@@ -161,11 +162,11 @@ class Run:
         )  # fmt: skip
         return self._keep(choice, judged, rows, validation, test)
 
-    def _rows(self, validation: Mapping[str, list[Record]], folds: int) -> list[Row]:
+    def _rows(self, validation: Mapping[str, list[Record]], folds: int) -> list[ScoreRow]:
         own = self.experiment
         return validation_rows(validation, own.level, own.resamples, own.seed, self.luck, folds)
 
-    def _choose(self, rows: list[Row], validation: Mapping[str, list[Record]]) -> Choice:
+    def _choose(self, rows: list[ScoreRow], validation: Mapping[str, list[Record]]) -> Choice:
         return choose(rows, validation, self.luck, self.experiment.promote_anyway)
 
     def _judge(self, choice: Choice, scored: Scored) -> tuple[dict[str, Record], str]:
@@ -181,8 +182,8 @@ class Run:
         chosen = {(c.agent, fold, c.run) for fold, c in enumerate(choices)}
         name = choice.agent if len({c.agent for c in choices}) == 1 else CHOSEN
         always = (*BASELINES, *(["optimal"] if "optimal" in self.names else []))
-        cells = [c for c in self.cells if (c.name, c.fold, c.run) in chosen or (c.name in always and c.run == 0)]
-        tested = self._scored("test", cells)
+        jobs = [c for c in self.jobs if (c.name, c.fold, c.run) in chosen or (c.name in always and c.run == 0)]
+        tested = self._scored("test", jobs)
         own = [piece for fold, c in enumerate(choices) for piece in tested[c.agent, c.run] if piece[0] == fold]
         records = {name: joined([record for _, record in own])}
         records |= {agent: joined([record for _, record in tested[agent, 0]]) for agent in always if agent != name}
@@ -192,11 +193,11 @@ class Run:
         agent = make_agent(name, self.configs[name], self.markets[0], self.history.columns, 0, self.history.theory)
         return self.experiment.seeds if hasattr(agent, "fit") else 1
 
-    def _cell(self, name: str, fold: int, run: int) -> Cell:
+    def _cell(self, name: str, fold: int, run: int) -> TrainingJob:
         seed = seed_for(self.experiment.seed, name, fold, run)
         history, config = self.history, self.configs[name]
         agent = make_agent(name, config, self.markets[fold], history.columns, seed, history.theory)
-        return Cell(name, fold, run, agent, config.model_dump(mode="json"), seed)
+        return TrainingJob(name, fold, run, agent, config.model_dump(mode="json"), seed)
 
     def _refuse_short(self) -> None:
         for fold in self.folds:
@@ -207,7 +208,7 @@ class Run:
                             f"{self.history.source.origin}: the {part} period of {segment.n_bars} bars is too short: "
                             f"the agents look back over {self.window} bars; take more data or other split sizes."
                         )
-        if any(cell.learns for cell in self.cells):
+        if any(job.learns for job in self.jobs):
             for fold in self.folds:
                 tail(fold)
         market, fold = self.markets[0], self.folds[0]
@@ -215,12 +216,12 @@ class Run:
 
     def _train(self) -> None:
         """Train what learns, wherever that is done; what comes back is kept at once."""
-        todo = [cell for cell in self.cells if cell.learns and not self._taken_over(cell)]
-        ground = Ground(self.history, tuple(self.folds), tuple(self.markets))
-        partials = [(self.folder / "partial" / f"{cell.title}.safetensors").absolute() for cell in todo]
-        cells = [
-            Training(cell.name, self.configs[cell.name], cell.fold, cell.seed, own_code(cell.name), partial)
-            for cell, partial in zip(todo, partials, strict=True)
+        todo = [job for job in self.jobs if job.learns and not self._taken_over(job)]
+        inputs = TrainingInputs(self.history, tuple(self.folds), tuple(self.markets))
+        partials = [(self.folder / "partial" / f"{job.title}.safetensors").absolute() for job in todo]
+        jobs = [
+            FoldTraining(job.name, self.configs[job.name], job.fold, job.seed, own_code(job.name), partial)
+            for job, partial in zip(todo, partials, strict=True)
         ]
         logs: dict[int, RunLog] = {}
 
@@ -230,9 +231,9 @@ class Run:
             logs[k] = RunLog(self.folder / "tensorboard" / todo[k].title, title, self.screen)
             return logs[k]
 
-        title = f"{len(todo)} training{'s' * (len(todo) != 1)} {self.fan.where}"
+        title = f"{len(todo)} training{'s' * (len(todo) != 1)} {self.executor.where}"
         self.screen.begin(title)
-        for done, (k, state) in enumerate(self.fan.run(learn, ground, cells, log), start=1):
+        for done, (k, state) in enumerate(self.executor.run(learn, inputs, jobs, log), start=1):
             logs.pop(k).close()
             todo[k].agent.restore(state)  # type: ignore[attr-defined]
             waiting = {"promoted": False, "forced": False, "reason": "not chosen yet"}
@@ -242,53 +243,53 @@ class Run:
             self.screen.advance(title, done, len(todo))
         self.screen.end(title)
 
-    def _taken_over(self, cell: Cell) -> bool:
+    def _taken_over(self, job: TrainingJob) -> bool:
         """Restore a training that an earlier, interrupted run finished."""
-        place, title = self.folder / "agents" / cell.title, f"train {cell.title}"
+        place, title = self.folder / "agents" / job.title, f"train {job.title}"
         if not self.resume or not place.exists():
             return False
         found = load_checkpoint(place)
         if found.provenance["fingerprint"] != self.identity:
             return False
         self.screen.begin(title)
-        cell.agent.restore(found.state)  # type: ignore[attr-defined]
+        job.agent.restore(found.state)  # type: ignore[attr-defined]
         self.screen.end(title, "taken over from the earlier run")
         return True
 
-    def _scored(self, part: str, cells: list[Cell]) -> Scored:
+    def _scored(self, part: str, jobs: list[TrainingJob]) -> Scored:
         """Records of each agent's runs over one part, by fold."""
         title = f"score on {part}"
         self.screen.begin(title)
         runs: Scored = {}
-        for k, cell in enumerate(cells):
-            market, segments = self.markets[cell.fold], getattr(self.folds[cell.fold], part)
-            self.screen.advance(title, k, len(cells), cell.title)
+        for k, job in enumerate(jobs):
+            market, segments = self.markets[job.fold], getattr(self.folds[job.fold], part)
+            self.screen.advance(title, k, len(jobs), job.title)
             for segment in segments:
-                record = backtest(market, cell.agent, self.history, segment, self.window)
-                runs.setdefault((cell.name, cell.run), []).append((cell.fold, record))
+                record = backtest(market, job.agent, self.history, segment, self.window)
+                runs.setdefault((job.name, job.run), []).append((job.fold, record))
         self.screen.end(title, span(self.history, [getattr(f, part) for f in self.folds]))
         return dict(sorted(runs.items(), key=lambda item: (self.names.index(item[0][0]), item[0][1])))
 
     def _trials(self, scored: Scored) -> dict[str, Trial]:
-        """Rows of the ledger by the titles of cells: all that could have been chosen."""
+        """Rows of the ledger by the titles of jobs: all that could have been chosen."""
         rows = {}
-        for cell in self.cells:
-            if cell.name in NO_CANDIDATES:
+        for job in self.jobs:
+            if job.name in NO_CANDIDATES:
                 continue
-            seed = self.experiment.seed if cell.learns else 0
+            seed = self.experiment.seed if job.learns else 0
             config = [
-                cell.name,
-                cell.params,
+                job.name,
+                job.params,
                 self.env.model_dump(mode="json"),
                 self.experiment.split.model_dump(),
                 seed,
                 *([self.experiment.risk.model_dump(mode="json")] if self.experiment.risk.binding else []),
             ]
-            for fold, record in scored[cell.name, cell.run]:
-                if fold == cell.fold:
-                    rows[cell.title] = trial(
-                        record, self.history, kind="train", run=self.identity, agent=cell.name, params=cell.params,
-                        config=[*config, cell.run], seed=cell.seed, fold=fold, code=self.codes[cell.name].coded,
+            for fold, record in scored[job.name, job.run]:
+                if fold == job.fold:
+                    rows[job.title] = trial(
+                        record, self.history, kind="train", run=self.identity, agent=job.name, params=job.params,
+                        config=[*config, job.run], seed=job.seed, fold=fold, code=self.codes[job.name].coded,
                     )  # fmt: skip
         return rows
 
@@ -296,22 +297,22 @@ class Run:
         self,
         choice: Choice,
         judged: str,
-        rows: list[Row],
+        rows: list[ScoreRow],
         validation: Mapping[str, list[Record]],
         test: Mapping[str, Record],
     ) -> Outcome:
         self.screen.begin("write")
         last = len(self.folds) - 1
         kept = {}
-        for cell in self.cells:
-            if cell.fold == last:
-                scores = [dict(row) for row in rows if row["agent"] == cell.name]
-                chosen = cell.name == choice.agent and cell.run == choice.run
+        for job in self.jobs:
+            if job.fold == last:
+                scores = [dict(row) for row in rows if row["agent"] == job.name]
+                chosen = job.name == choice.agent and job.run == choice.run
                 why = choice.describe() if chosen else {"promoted": False, "forced": False, "reason": "not chosen"}
-                kept[cell.title] = self._checkpoint(cell, scores, why)
-                kept[cell.title].save(self.folder / "agents" / cell.title)
+                kept[job.title] = self._checkpoint(job, scores, why)
+                kept[job.title].save(self.folder / "agents" / job.title)
                 if chosen:
-                    kept[cell.title].save(self.checkpoints / self.identity)
+                    kept[job.title].save(self.checkpoints / self.identity)
         write_json(self.folder / "leaderboard.json", rows)
         write_json(self.folder / "choice.json", {**choice.describe(), "judged": judged, "checkpoint": self.identity})
         for name, record in test.items():
@@ -329,7 +330,7 @@ class Run:
         checkpoint = self.checkpoints / self.identity
         return Outcome(self.folder, checkpoint, choice, judged, rows, digest.hexdigest(), self.history, dict(test))
 
-    def _draw(self, judged: str, rows: list[Row], test: Mapping[str, Record]) -> None:
+    def _draw(self, judged: str, rows: list[ScoreRow], test: Mapping[str, Record]) -> None:
         note = source_note(self.history)
         ordered = {judged: test[judged], **test}
         pictures = {
@@ -347,18 +348,20 @@ class Run:
                 if isinstance(value, float):
                     log.scalar(f"{row['split']}/{row['agent']}/{key}", value, 0)
         log.close()
-        for cell in self.cells:
-            if cell.learns:
-                found = next(r for r in rows if r["agent"] == cell.name and r["split"] == "validation")
-                log = RunLog(self.folder / "tensorboard" / cell.title, "write", self.screen)
-                log.hyper_parameters(cell.params, {"validation/sharpe": found["sharpe"]})
+        for job in self.jobs:
+            if job.learns:
+                found = next(r for r in rows if r["agent"] == job.name and r["split"] == "validation")
+                log = RunLog(self.folder / "tensorboard" / job.title, "write", self.screen)
+                log.hyper_parameters(job.params, {"validation/sharpe": found["sharpe"]})
                 log.close()
 
-    def _checkpoint(self, cell: Cell, scores: list[dict[str, Any]], promotion: Mapping[str, object]) -> Checkpoint:
-        market, fold = self.markets[cell.fold], self.folds[cell.fold]
+    def _checkpoint(
+        self, job: TrainingJob, scores: list[dict[str, Any]], promotion: Mapping[str, object]
+    ) -> Checkpoint:
+        market, fold = self.markets[job.fold], self.folds[job.fold]
         return packed(
-            cell.agent, {"name": cell.name, "params": cell.params}, cell.seed, market, self.history, fold,
-            self.experiment, self.identity, promotion, scores, self.codes[cell.name], self.tried.get(cell.title),
+            job.agent, {"name": job.name, "params": job.params}, job.seed, market, self.history, fold,
+            self.experiment, self.identity, promotion, scores, self.codes[job.name], self.tried.get(job.title),
         )  # fmt: skip
 
 
@@ -373,7 +376,7 @@ def _joined(scored: Scored, until: int | None = None) -> dict[str, list[Record]]
 
 def train(
     experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
-    fan: Fan | None = None, ledger: Path | None = None,
+    executor: Executor | None = None, ledger: Path | None = None,
 ) -> Outcome:  # fmt: skip
     """Run an experiment from data to checkpoint; parameters as in `Run`.
 
@@ -382,4 +385,4 @@ def train(
     UserError
         For anything in the experiment that the user can mend.
     """
-    return Run(experiment, runs, checkpoints, screen, resume=resume, fan=fan, ledger=ledger)()
+    return Run(experiment, runs, checkpoints, screen, resume=resume, executor=executor, ledger=ledger)()

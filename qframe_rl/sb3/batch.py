@@ -16,7 +16,7 @@ Masks = Callable[[Single], Bool]
 """(B, n) observations to (B, actions) which are allowed."""
 
 
-class Batch(VecEnv):
+class BatchVecEnv(VecEnv):
     """A `VecEnv` over a batch in SAME_STEP mode.
 
     Observations are copied: Stable-Baselines3 stores the one before a step only after the step, so that a batch which

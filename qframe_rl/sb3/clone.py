@@ -39,8 +39,8 @@ def lessons(task: Task) -> Lessons:
     UserError
         If there are no bars, or if actions are neither levels nor exposures.
     """
-    interface = _market(task.brief.interface)
-    found = [_walk(interface, task.brief.cost_rate, *part) for part in _pieces(task)]
+    interface = _market(task.spec.interface)
+    found = [_walk(interface, task.spec.cost_rate, *part) for part in _pieces(task)]
     if not found:
         raise UserError("agent.sb3.clone_epochs: there are no training bars to learn from; set it to 0.")
     return Lessons(*(np.concatenate(parts) for parts in zip(*found, strict=True)))

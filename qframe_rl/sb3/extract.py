@@ -53,7 +53,7 @@ class Convolutions(_Sequence):
         return torch.cat([x[:, :, -1], x.mean(dim=2)], dim=1)
 
 
-class Lstm(_Sequence):
+class LstmExtractor(_Sequence):
     """The last state of an LSTM that reads the window (Hochreiter & Schmidhuber, 1997).
 
     Its memory is the window: for one that lasts an episode take the algorithm ``recurrent_ppo``.
@@ -77,5 +77,5 @@ class Lstm(_Sequence):
         return last
 
 
-EXTRACTORS: dict[str, type[_Sequence]] = {"cnn": Convolutions, "lstm": Lstm}
+EXTRACTORS: dict[str, type[_Sequence]] = {"cnn": Convolutions, "lstm": LstmExtractor}
 """By name; ``mlp`` needs none."""

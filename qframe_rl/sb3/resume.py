@@ -31,7 +31,7 @@ def paused(model: BaseAlgorithm) -> State:
     Parameters
     ----------
     model
-        On a `Batch` whose environments have ``snapshot``.
+        On a `BatchVecEnv` whose environments have ``snapshot``.
     """
     held: Any = model
     counts = {name: getattr(model, name) for name in _COUNTS if hasattr(model, name)}

@@ -18,7 +18,7 @@ from qframe_rl.theory.search import maximum
 from qframe_rl.types import Float
 
 
-class Spread(NamedTuple):
+class BertramParams(NamedTuple):
     """The constants of the problem; the defaults are those of the paper (section 5)."""
 
     reversion: float = 180.9670
@@ -49,13 +49,13 @@ class Thresholds(NamedTuple):
     """Growth beyond what is free of risk, over the standard deviation of a year's growth."""
 
 
-def expected_cycle(spread: Spread, enter: float, leave: float) -> float:
+def expected_cycle(spread: BertramParams, enter: float, leave: float) -> float:
     """Expected length of a cycle in years (equation 10)."""
     scale = math.sqrt(spread.reversion) / spread.volatility
     return math.pi / spread.reversion * (_erfi(leave * scale) - _erfi(enter * scale))
 
 
-def variance_cycle(spread: Spread, enter: float, leave: float) -> float:
+def variance_cycle(spread: BertramParams, enter: float, leave: float) -> float:
     """Variance of the length of a cycle, years² (equation 11)."""
     scale = math.sqrt(2.0 * spread.reversion) / spread.volatility
     first = _squares(leave * scale) - _squares(enter * scale)
@@ -63,7 +63,7 @@ def variance_cycle(spread: Spread, enter: float, leave: float) -> float:
     return (first - second) / spread.reversion**2
 
 
-def thresholds(spread: Spread, enter: float, leave: float, risk_free: float = 0.0) -> Thresholds:
+def thresholds(spread: BertramParams, enter: float, leave: float, risk_free: float = 0.0) -> Thresholds:
     """Evaluate a pair of thresholds (equations 2 and 3: a renewal process of cycles).
 
     Parameters
@@ -81,17 +81,17 @@ def thresholds(spread: Spread, enter: float, leave: float, risk_free: float = 0.
     return Thresholds(enter, leave, mean, variance, earned / mean, (earned - risk_free) / mean / risk)
 
 
-def best_return(spread: Spread) -> Thresholds:
+def best_return(spread: BertramParams) -> Thresholds:
     """Thresholds with the largest expected return; they lie symmetrically around zero."""
     return _best(spread, 0.0, lambda t: t.growth)
 
 
-def best_sharpe(spread: Spread, risk_free: float = 0.0) -> Thresholds:
+def best_sharpe(spread: BertramParams, risk_free: float = 0.0) -> Thresholds:
     """Thresholds with the largest Sharpe ratio over a risk-free log return per cycle."""
     return _best(spread, risk_free, lambda t: t.sharpe)
 
 
-def _best(spread: Spread, risk_free: float, score: Callable[[Thresholds], float]) -> Thresholds:
+def _best(spread: BertramParams, risk_free: float, score: Callable[[Thresholds], float]) -> Thresholds:
     at = maximum(
         lambda m: score(thresholds(spread, -m, m, risk_free)), 0.5 * spread.cost * (1 + 1e-9), 4.0 * spread.deviation
     )
@@ -139,7 +139,7 @@ def _terms(z: float) -> list[float]:
 
 
 def simulate(
-    spread: Spread, enter: float, leave: float, n_cycles: int, seed: int = 0, steps_per_year: float = 2e5
+    spread: BertramParams, enter: float, leave: float, n_cycles: int, seed: int = 0, steps_per_year: float = 2e5
 ) -> Float:
     """(n_cycles,) simulated lengths of cycles, years.
 

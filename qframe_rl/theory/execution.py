@@ -14,7 +14,7 @@ import numpy as np
 from qframe_rl.types import Float
 
 
-class Terms(NamedTuple):
+class ExecutionParams(NamedTuple):
     """The constants of the problem; the defaults are those of the paper (section 4)."""
 
     shares: float = 1e6
@@ -56,13 +56,13 @@ class Cost(NamedTuple):
     """The part of the objective that a schedule can change: without ``gamma X²/2 + epsilon X``."""
 
 
-def urgency(terms: Terms) -> float:
+def urgency(terms: ExecutionParams) -> float:
     """Kappa, a day: 2 (cosh(kappa tau) - 1) = aversion volatility² tau² / eta (equation 18)."""
     t = terms
     return math.acosh(1.0 + t.aversion * t.volatility**2 * t.tau**2 / (2.0 * t.eta)) / t.tau
 
 
-def schedule(terms: Terms) -> Float:
+def schedule(terms: ExecutionParams) -> Float:
     """(n_steps + 1,) shares held at the beginning and after each trade of the optimal schedule (equation 19)."""
     kappa = urgency(terms)
     left = terms.days - terms.tau * np.arange(terms.n_steps + 1)
@@ -71,12 +71,12 @@ def schedule(terms: Terms) -> Float:
     return np.asarray(terms.shares * np.sinh(kappa * left) / math.sinh(kappa * terms.days))
 
 
-def linear(terms: Terms) -> Float:
+def linear(terms: ExecutionParams) -> Float:
     """(n_steps + 1,) shares held when the same number is sold in every step."""
     return np.linspace(terms.shares, 0.0, terms.n_steps + 1)
 
 
-def cost(terms: Terms, held: Float) -> Cost:
+def cost(terms: ExecutionParams, held: Float) -> Cost:
     """Evaluate a schedule (equations 8 and 9).
 
     Parameters

@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 
-class Terms(NamedTuple):
+class GarleanuPedersenParams(NamedTuple):
     """The constants of the problem; the defaults are those of the tests."""
 
     variance: float = 1.0
@@ -72,7 +72,7 @@ class Solution(NamedTuple):
         return -0.5 * self.xx * position**2 + 0.5 * self.ff * signal_variance + self.rest
 
 
-def solve(terms: Terms) -> Solution:
+def solve(terms: GarleanuPedersenParams) -> Solution:
     """Evaluate the closed form (propositions 1 and 2)."""
     t, d = terms, terms.discount
     k = t.cost * t.variance
@@ -86,7 +86,7 @@ def solve(terms: Terms) -> Solution:
     return Solution(a / t.cost, aim, xx, xf, ff, 0.5 * d * ff * t.shock / t.rho)
 
 
-def riccati(terms: Terms, tolerance: float = 1e-14) -> Solution:
+def riccati(terms: GarleanuPedersenParams, tolerance: float = 1e-14) -> Solution:
     """Iterate the Bellman equation's coefficients to their fixed point: an independent way to `solve`."""
     t, d, keep = terms, terms.discount, 1.0 - terms.decay
     k = t.cost * t.variance
@@ -101,7 +101,7 @@ def riccati(terms: Terms, tolerance: float = 1e-14) -> Solution:
             return Solution(1.0 - k / curve, force / (curve - k), xx, xf, ff, rest)
 
 
-def worth(terms: Terms, rule: Rule, n_steps: int | None = None) -> float:
+def worth(terms: GarleanuPedersenParams, rule: Rule, n_steps: int | None = None) -> float:
     """Expected discounted reward of a linear policy from a flat start and a stationary signal.
 
     The second moments of position and signal follow a linear recursion, so nothing is simulated.
@@ -127,7 +127,7 @@ def worth(terms: Terms, rule: Rule, n_steps: int | None = None) -> float:
     return total
 
 
-def steady(terms: Terms, rule: Rule) -> float:
+def steady(terms: GarleanuPedersenParams, rule: Rule) -> float:
     """Average reward a step of a linear policy, long after the start."""
     held, both, seen = 0.0, 0.0, terms.deviation**2
     reward = math.inf
@@ -139,7 +139,7 @@ def steady(terms: Terms, rule: Rule) -> float:
         reward = new
 
 
-def _moved(t: Terms, rule: Rule, held: float, both: float, seen: float) -> tuple[float, float, float]:
+def _moved(t: GarleanuPedersenParams, rule: Rule, held: float, both: float, seen: float) -> tuple[float, float, float]:
     """Expected reward of a step, then E x² and E x f after it, from E x², E x f and E f² before it."""
     after = rule.keep**2 * held + 2.0 * rule.keep * rule.lean * both + rule.lean**2 * seen
     cross = rule.keep * both + rule.lean * seen
@@ -149,12 +149,12 @@ def _moved(t: Terms, rule: Rule, held: float, both: float, seen: float) -> tuple
     return t.discount * gain - paid, after, cross
 
 
-def markowitz(terms: Terms) -> Rule:
+def markowitz(terms: GarleanuPedersenParams) -> Rule:
     """Hold what is best without costs."""
     return Rule(0.0, terms.slope / (terms.aversion * terms.variance))
 
 
-def myopic(terms: Terms) -> Rule:
+def myopic(terms: GarleanuPedersenParams) -> Rule:
     """Weigh the cost of a trade against its reward in the next step alone."""
     k, d = terms.cost * terms.variance, terms.discount
     whole = k + d * terms.aversion * terms.variance

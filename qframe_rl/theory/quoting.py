@@ -22,7 +22,7 @@ at most 1, as in the simulation of Avellaneda & Stoikov."""
 _SWEEPS, _HALVINGS = 40, 80
 
 
-class Terms(NamedTuple):
+class QuotingParams(NamedTuple):
     """The constants of the problem; the defaults are those of the tests."""
 
     intensity: float = 140.0
@@ -125,7 +125,7 @@ def _backward(
             value[t, i] = here + gain - running * (i - limit) ** 2
 
 
-def discrete(terms: Terms) -> Quotes:
+def discrete(terms: QuotingParams) -> Quotes:
     """Solve the discrete problem by backward induction: at most one fill a side and step, quotes on a continuum.
 
     The inventory before the step's fills pays the running penalty.
@@ -138,7 +138,7 @@ def discrete(terms: Terms) -> Quotes:
     return Quotes(value, ask, bid)
 
 
-def continuous(terms: Terms, left: float) -> Float:
+def continuous(terms: QuotingParams, left: float) -> Float:
     """(2 limit + 1,) expected reward h(q) still to come in continuous time (their equation 10.14).
 
     Parameters
@@ -156,7 +156,7 @@ def continuous(terms: Terms, left: float) -> Float:
     return np.asarray(np.log(vectors @ (np.exp(rate * left) * start)) / t.decay)
 
 
-def continuous_quotes(terms: Terms, left: float) -> tuple[Float, Float]:
+def continuous_quotes(terms: QuotingParams, left: float) -> tuple[Float, Float]:
     """(2 limit + 1,) distances of ask and bid in continuous time; infinite where the limit forbids a fill."""
     h = continuous(terms, left)
     ask, bid = np.full_like(h, np.inf), np.full_like(h, np.inf)

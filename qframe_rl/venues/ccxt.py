@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.exchanges import conventions
-from qframe_rl.feeds.task import Task
+from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.types import CLOSE, PER_INSTRUMENT, Account, Bar, Fills, Float, Instrument, Orders
-from qframe_rl.venues.gate import Gate, Intent
+from qframe_rl.venues.order_sender import Intent, OrderSender
 from qframe_rl.venues.reading import Known, Reader
 from qframe_rl.venues.resting import Ours
 from qframe_rl.venues.sweep import AT_ONCE_S, FAILURES, Again, Sweeper
@@ -70,7 +70,7 @@ class ExchangeVenue:
     def __init__(
         self,
         client: Any,
-        gate: Gate,
+        gate: OrderSender,
         ledger: Ledger,
         instruments: tuple[Instrument, ...],
         bar_ns: int,
@@ -182,7 +182,7 @@ class ExchangeVenue:
         return self.account.position + self._ordered if position is None else np.array(position, dtype=np.float64)
 
     def _held_now(self) -> Plain:
-        task = Task(partial(self._reader.agreed, Asking(self._client, 0.0, self._note)))
+        task = PendingRequest(partial(self._reader.agreed, Asking(self._client, 0.0, self._note)))
         if not task.wait(AT_ONCE_S):
             return {"position": None, "why": "no answer"}
         try:
@@ -276,7 +276,7 @@ class ExchangeVenue:
                 self._reading.asking.abandoned.set()
             asking = Asking(self._client, self._patience_s, self._note)
             known = Known(self._ours(), dict(self._waiting), frozenset(self._seen), self._since_ms, self._began)
-            self._reading = _Reading(self._acts, asking, Task(partial(self._reader.read, known, asking)))
+            self._reading = _Reading(self._acts, asking, PendingRequest(partial(self._reader.read, known, asking)))
         return self._reading.task.result() if self._reading.task.wait(_LOOK_S) else None
 
     def _send(self, orders: Orders, position: Float, valid: Callable[[], bool], where: Any) -> list[Plain]:
@@ -299,7 +299,7 @@ class ExchangeVenue:
                 if outcome["status"] == "accepted":
                     self._accepted(a, intent.quantity, outcome)
                     if (intent.limit, intent.stop) != (None, None) and self._ledger.writing:
-                        Task(partial(self._arm, intent.symbol))
+                        PendingRequest(partial(self._arm, intent.symbol))
         return outcomes
 
     def _intent(self, a: int, orders: Orders, held: float) -> Intent:
@@ -390,4 +390,4 @@ class _Reading(NamedTuple):
 
     acts: int
     asking: Asking
-    task: Task[Plain]
+    task: PendingRequest[Plain]

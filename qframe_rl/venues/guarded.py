@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qframe_rl.risk.engine import Conditions, RiskEngine, State, Verdict
+from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine, State
 from qframe_rl.types import Account, Bar, Fills, Orders
 from qframe_rl.venues.venue import Venue
 
@@ -21,7 +21,7 @@ class GuardedVenue:
     def __init__(self, venue: Venue, engine: RiskEngine):
         self.venue = venue
         self.engine = engine
-        self.verdict: Verdict | None = None
+        self.verdict: RiskDecision | None = None
         """On the last orders; None before the first."""
         self.trips: list[tuple[int, State, tuple[str, ...]]] = []
         """Closes (ns UTC) at which the state changed, to what, and why."""

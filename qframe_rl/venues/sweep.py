@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.feeds.task import Task
+from qframe_rl.feeds.task import PendingRequest
 
 AT_ONCE_S = 0.6
 """How long one kind of answer is waited for before everything else goes on without it, seconds."""
@@ -49,12 +49,12 @@ class Sweeper:
 
     def __init__(self, clear: Callable[[str, bool], Callable[[], list[str]]], note: Callable[[str], None]):
         self._clear, self._note = clear, note
-        self._tasks: dict[str, Task[list[str]]] = {}
+        self._tasks: dict[str, PendingRequest[list[str]]] = {}
         self._again = Again()
 
     def begin(self, markets: Mapping[str, bool]) -> tuple[list[str], list[str]]:
         """Begin in all markets, wait for `AT_ONCE_S`; return ids of orders that are gone, and markets that are left."""
-        self._tasks = {symbol: Task(self._clear(symbol, opening)) for symbol, opening in markets.items()}
+        self._tasks = {symbol: PendingRequest(self._clear(symbol, opening)) for symbol, opening in markets.items()}
         until = time.monotonic() + AT_ONCE_S
         gone: list[str] = []
         left = []
@@ -71,7 +71,7 @@ class Sweeper:
         if symbol in self._tasks:
             return self._result(symbol) if self._tasks[symbol].done else None
         if self._again.due(symbol):
-            self._tasks[symbol] = Task(self._clear(symbol, opening))
+            self._tasks[symbol] = PendingRequest(self._clear(symbol, opening))
         return None
 
     def _result(self, symbol: str) -> list[str] | None:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.feeds.task import Task
+from qframe_rl.feeds.task import PendingRequest
 
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
@@ -63,7 +63,7 @@ class Timekeeper:
         """Measure, if it is time to; nobody is waited for."""
         if time.monotonic() - self._asked >= self._every_s:
             self._asked = time.monotonic()
-            Task(self._measure)
+            PendingRequest(self._measure)
 
     def _measure(self) -> None:
         try:

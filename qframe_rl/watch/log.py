@@ -8,7 +8,7 @@ from typing import Any
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.journal.secrets import Redactor
-from qframe_rl.risk.engine import Verdict
+from qframe_rl.risk.engine import RiskDecision
 from qframe_rl.types import Orders, iso
 
 
@@ -83,7 +83,7 @@ class JsonLog:
         """Log the end."""
         self._log.info("ended", bar=iso(view.time), equity=float(view.account.equity), terminated=view.terminated)
 
-    def decided(self, view: View, verdict: Verdict, seconds: float) -> None:
+    def decided(self, view: View, verdict: RiskDecision, seconds: float) -> None:
         """Log one decision."""
         asked = {s: float(q) for s, q in zip(self._symbols, verdict.orders.quantity, strict=True) if q != 0.0}
         self._log.info(

@@ -12,7 +12,7 @@ from typing import Any
 
 from qframe_rl.agent import View
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.risk.engine import State, Verdict
+from qframe_rl.risk.engine import RiskDecision, State
 from qframe_rl.types import SECOND, Orders
 from qframe_rl.watch.health import Health
 
@@ -23,7 +23,7 @@ _MOST = 32
 _PORTS = 65_535
 
 
-class Metrics:
+class PrometheusMetrics:
     """A listener that keeps Prometheus metrics.
 
     Parameters
@@ -115,7 +115,7 @@ class Metrics:
     def ended(self, view: View) -> None:
         """Nothing to count."""
 
-    def decided(self, view: View, verdict: Verdict, seconds: float) -> None:
+    def decided(self, view: View, verdict: RiskDecision, seconds: float) -> None:
         """Count one decision."""
         self._decisions.inc()
         if verdict.reasons:
@@ -140,7 +140,7 @@ class Metrics:
             self._exposure.labels(symbol).set(share)
 
 
-class Window:
+class MetricsServer:
     """An HTTP server on 127.0.0.1 with ``/metrics`` and ``/healthz`` (200, or 503 with the reason).
 
     Parameters
@@ -158,7 +158,7 @@ class Window:
         If it is taken.
     """
 
-    def __init__(self, metrics: Metrics, port: int):
+    def __init__(self, metrics: PrometheusMetrics, port: int):
         if not 0 <= port <= _PORTS:
             raise UserError(f"--metrics {port}: a port is a number from 1 to {_PORTS}, or 0 for a free one.")
         handler = type("Handler", (_Handler,), {"metrics": metrics})
@@ -219,7 +219,7 @@ def _hang_up(request: socket.socket) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    metrics: Metrics
+    metrics: PrometheusMetrics
     timeout = _SILENCE_S
 
     def do_GET(self) -> None:

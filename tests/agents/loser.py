@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.agent import Brief, View
+from qframe_rl.agent import MarketSpec, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
 from qframe_rl.types import Orders
@@ -26,5 +26,5 @@ class Loser:
         return rebalance(view, np.where(view.account.position * self.side > 0.0, -self.side, self.side) / n)
 
 
-def make(config: Config, brief: Brief) -> Loser:
+def make(config: Config, spec: MarketSpec) -> Loser:
     return Loser(config.side)

@@ -7,10 +7,10 @@ from typing import Any
 from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.config import Ref, build
+from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
-from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.deploy import make_agent, make_market
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History, Record, Segment
 from tests.contracts.checks import Quiet

@@ -10,12 +10,12 @@ import pytest
 
 from qframe_rl import catalog
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.evaluate.table import leaderboard, unfilled
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.types import VOLUME, Float, History, Record, Segment
 from tests.evaluate.made import Trader
 from tests.markets import panel, prices
@@ -39,7 +39,7 @@ def market_of(history: History, name: str = "spot") -> Market:
 def held(history: History, name: str = "spot") -> Record:
     module: Any = catalog.load("agents", "buy_and_hold")
     market = market_of(history, name)
-    agent = module.make(module.Config(), market.brief(history.columns, 0))
+    agent = module.make(module.Config(), market.spec(history.columns, 0))
     return backtest(market, agent, history, Segment(1, len(history)), 1)
 
 

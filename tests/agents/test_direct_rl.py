@@ -15,12 +15,12 @@ from qframe_rl import catalog
 from qframe_rl.config import Ref, UserError
 from qframe_rl.deep.policies import Trader
 from qframe_rl.deep.training import own_randomness
+from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.evaluate.metrics import returns, sharpe
 from qframe_rl.evaluate.splits import Fold, split
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market
-from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.deploy import make_agent, make_market
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History, Segment
 from tests.contracts.checks import Quiet
@@ -33,7 +33,7 @@ def trained(history: History, snapshot: Path | None = None, log: Any = None, **p
     ref = Ref(name="auto", params={"features": ("log_return:1", "volatility:12", "columns")})
     market = make_market(ref, history.instruments, history.columns, history.bar_ns).fit([(history, FOLD.train)])
     task = MarketTask(market, history, FOLD, 7, snapshot)
-    agent = DirectRl(Config(**{**QUICK, **params}), task.brief)
+    agent = DirectRl(Config(**{**QUICK, **params}), task.spec)
     agent.fit(task, log or Quiet())
     return market, agent
 

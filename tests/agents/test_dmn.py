@@ -13,10 +13,10 @@ import torch
 from agents.dmn import QUICK, Config, Dmn
 from qframe_rl.agent import View
 from qframe_rl.config import Ref, UserError, build
+from qframe_rl.deploy import make_market, window_of
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
-from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.deploy import make_market
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History, Orders, Segment
 from tests.contracts import checks
@@ -35,7 +35,7 @@ def market_of(history: History) -> Market:
 def trained(history: History, snapshot: Path | None = None, log: Any = None, **params: Any) -> tuple[Market, Dmn]:
     market = market_of(history)
     task = MarketTask(market, history, FOLD, 7, snapshot)
-    agent = Dmn(Config(**{**QUICK, **params}), task.brief)
+    agent = Dmn(Config(**{**QUICK, **params}), task.spec)
     agent.fit(task, log or Quiet())
     return market, agent
 
@@ -140,7 +140,7 @@ def test_with_changepoints_it_keeps_the_contract_too() -> None:
 
     market, agent = setup(history)
     checks.agent_is_blind(setup, history)
-    again = Dmn(Config(**{**QUICK, **params}), market.brief(history.columns, 3))
+    again = Dmn(Config(**{**QUICK, **params}), market.spec(history.columns, 3))
     again.restore(agent.state())
     assert checks.trade(market, agent, history).digest == checks.trade(market, again, history).digest
 
@@ -175,6 +175,6 @@ def test_wrong_inputs_are_refused_in_a_sentence(params: dict[str, Any]) -> None:
 def test_weights_of_another_width_are_refused() -> None:
     history = panel(900, 1, seed=3)
     market, agent = trained(history)
-    other = Dmn(Config(**{**QUICK, "hidden": 5}), market.brief(history.columns, 1))
+    other = Dmn(Config(**{**QUICK, "hidden": 5}), market.spec(history.columns, 1))
     with pytest.raises(ValueError, match="shape"):
         other.restore(agent.state())

@@ -13,10 +13,11 @@ import torch
 from agents.eiie import QUICK, Config, Eiie, _shown
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
+from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
-from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import CLOSE, Float, History, Orders, Segment
 from tests.contracts.checks import Quiet
@@ -29,7 +30,7 @@ FOLD = Fold((Segment(0, 500),), (Segment(500, 700),), (Segment(700, 900),))
 def trained(history: History, snapshot: Path | None = None, log: Any = None, **params: Any) -> tuple[Market, Eiie]:
     market = market_of(history, FOLD)
     task = MarketTask(market, history, FOLD, 7, snapshot)
-    agent = Eiie(Config(**{**QUICK, **params}), task.brief)
+    agent = Eiie(Config(**{**QUICK, **params}), task.spec)
     agent.fit(task, log or Quiet())
     return market, agent
 
@@ -69,7 +70,7 @@ def test_the_same_network_serves_any_number_of_coins() -> None:
     _, agent = trained(panel(900, 3, seed=3))
     history = panel(900, 2, seed=4)
     market = market_of(history, FOLD)
-    other = Eiie(agent.config, market.brief(history.columns, 0))
+    other = Eiie(agent.config, market.spec(history.columns, 0))
     other.restore(agent.state())
     record = backtest(market, other, history, Segment(700, 900), window_of(market, other))
     assert (record.account.position >= 0.0).all()
@@ -113,7 +114,7 @@ def test_it_outgrows_every_constant_portfolio_where_trends_are_planted() -> None
     fold = Fold((Segment(0, 3_000),), (Segment(3_000, 3_500),), (Segment(3_500, 5_000),))
     market = market_of(history, fold, taker_fee_bps=5.0)
     task = MarketTask(market, history, fold, 1)
-    agent = Eiie(Config(epochs=8), task.brief)
+    agent = Eiie(Config(epochs=8), task.spec)
     agent.fit(task, Quiet())
     growth = {}
     for name, one in (("eiie", agent), ("equal", Equal())):

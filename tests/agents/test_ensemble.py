@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-from agents import _allocation as allocation
 from qframe_rl.agent import Agent
 from qframe_rl.config import UserError
+from qframe_rl.estimate import allocation
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.types import Record
 from tests.agents.runs import FREE, made, market_of, trade, trained

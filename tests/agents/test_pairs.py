@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents._cointegration import dickey_fuller, discoveries, engle_granger, ornstein_uhlenbeck, p_value
 from qframe_rl.config import UserError
+from qframe_rl.estimate.cointegration import dickey_fuller, discoveries, engle_granger, ornstein_uhlenbeck, p_value
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.types import Float, History
 from tests.agents.planted import bars_of

@@ -12,10 +12,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from agents import ppo
 from qframe_rl.config import Ref, UserError
+from qframe_rl.deploy import make_market
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import whole
 from qframe_rl.policy import Dense, Graph, Loss, returns
-from qframe_rl.runner.deploy import make_market
 from tests.contracts.checks import Quiet
 
 
@@ -40,7 +40,7 @@ def test_advantages_are_sums_of_discounted_surprises() -> None:
 
 
 def test_the_running_spread_is_that_of_all_numbers() -> None:
-    rng, spread = np.random.default_rng(0), returns.Spread()
+    rng, spread = np.random.default_rng(0), returns.RunningDeviation()
     parts = [rng.normal(3.0, 2.0, (k, 4)) for k in (1, 7, 30)]
     for part in parts:
         spread.add(part)
@@ -84,8 +84,8 @@ def test_an_episode_cut_off_is_worth_what_goes_on_and_one_that_ended_is_not(ends
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = ppo.Net(ppo.Shape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (32, 32), 0.0)
-    training = ppo.Training(config, net, Cut(16, ends=ends), 0, Quiet())
+        net = ppo.Net(ppo.InputShape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (32, 32), 0.0)
+    training = ppo.PpoTraining(config, net, Cut(16, ends=ends), 0, Quiet())
     with ppo._threads():
         training()
     worth = float(training.values[0].mean()) * training.spread.value
@@ -95,8 +95,8 @@ def test_an_episode_cut_off_is_worth_what_goes_on_and_one_that_ended_is_not(ends
 def test_an_episode_cut_off_is_valued_at_its_own_last_observation() -> None:
     """Not at what the next one begins with, which is all that a reused buffer would still hold."""
     config = ppo.Config(n_envs=3, n_steps=20)
-    net = ppo.Net(ppo.Shape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (8,), 0.0)
-    training = ppo.Training(config, net, Cut(3, ends=False), 0, Quiet())
+    net = ppo.Net(ppo.InputShape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (8,), 0.0)
+    training = ppo.PpoTraining(config, net, Cut(3, ends=False), 0, Quiet())
     training._look(0, training.envs.reset()[0])
     last = training.collect()
     with torch.inference_mode():
@@ -134,12 +134,12 @@ def task(n_rows: int = 1, actions: str = "levels") -> Any:
 def test_every_network_trains_saves_and_loads_to_the_same_bits(params: dict[str, Any], actions: str) -> None:
     place = task(1 if not params.get("network") else 16, actions)
     config = ppo.Config(**{**ppo.QUICK, **params})
-    one, two = ppo.make(config, place.brief), ppo.make(config, place.brief)
+    one, two = ppo.make(config, place.spec), ppo.make(config, place.spec)
     one.fit(place, Quiet())
     two.fit(place, Quiet())
     rows = place.envs(32).reset(seed=1)[0]
     assert all(np.array_equal(one.state()[name], value) for name, value in two.state().items())
-    three = ppo.make(config, place.brief)
+    three = ppo.make(config, place.spec)
     three.restore(one.state())
     assert np.array_equal(one.act(rows), three.act(rows))
     with pytest.raises(ValueError, match="not of this network"):
@@ -153,7 +153,7 @@ def test_the_way_of_a_gpu_leads_where_that_of_a_cpu_does(network: str, monkeypat
     config = ppo.Config(**{**ppo.QUICK, "total_steps": 256, "network": network})
 
     def learned() -> dict[str, Any]:
-        agent = ppo.make(config, place.brief)
+        agent = ppo.make(config, place.spec)
         agent.fit(place, Quiet())
         return agent.state()
 
@@ -174,15 +174,15 @@ def test_the_step_size_falls_linearly_to_a_tenth(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Dense, "step", told)
     config = ppo.Config(**{**ppo.QUICK, "total_steps": 2560, "n_epochs": 1, "batch_size": 256, "learning_rate": 0.01})
     place = task()
-    ppo.make(config, place.brief).fit(place, Quiet())
+    ppo.make(config, place.spec).fit(place, Quiet())
     assert rates == pytest.approx([0.01 * (1.0 - 0.09 * k) for k in range(10)])
 
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(UserError, match="n_rows"):
-        ppo.make(ppo.Config(network="lstm"), task().brief).fit(task(), Quiet())
+        ppo.make(ppo.Config(network="lstm"), task().spec).fit(task(), Quiet())
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="device"):
-            ppo.make(ppo.Config(device="cuda"), task().brief).fit(task(), Quiet())
+            ppo.make(ppo.Config(device="cuda"), task().spec).fit(task(), Quiet())
     with pytest.raises(RuntimeError, match="train or restore"):
-        ppo.make(ppo.Config(), task().brief).act(np.zeros((1, 4), np.float32))
+        ppo.make(ppo.Config(), task().spec).act(np.zeros((1, 4), np.float32))

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from agents import rllib
-from qframe_rl.agent import Brief
+from qframe_rl.agent import MarketSpec
 from qframe_rl.config import Ref, UserError, build
 from qframe_rl.gym.make import make_problem
 from qframe_rl.rllib.act import Actor, joined, part
@@ -50,10 +50,10 @@ def ray_here() -> Iterator[None]:
         yield
 
 
-def agent(brief: Brief, algorithm: Algorithm = "ppo", **params: Any) -> rllib.Rllib:
+def agent(spec: MarketSpec, algorithm: Algorithm = "ppo", **params: Any) -> rllib.Rllib:
     steps = {"n_steps": 16} if algorithm in ("ppo", "appo", "impala") else {}
     common = {"total_steps": 256, "n_envs": 8, "hidden": (16,), "algorithm": algorithm, **steps}
-    return rllib.make(build(rllib.Config, {**common, "options": OPTIONS[algorithm], **params}, "test"), brief)
+    return rllib.make(build(rllib.Config, {**common, "options": OPTIONS[algorithm], **params}, "test"), spec)
 
 
 def task(name: str = "regime", seed: int = 3, **params: Any) -> ProblemTask:
@@ -72,12 +72,12 @@ def equal(one: dict[str, Any], two: dict[str, Any]) -> bool:
 def test_each_algorithm_trains_and_is_restored(ray_here: None, name: str, algorithm: Algorithm) -> None:
     work, heard = task(name), Heard()
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr] # noqa: NPY002
-    one = agent(work.brief, algorithm)
+    one = agent(work.spec, algorithm)
     one.fit(work, heard)
     assert np.array_equal(np.random.get_state()[1], before)  # type: ignore[index] # noqa: NPY002
     assert heard.last == (256, 256)
     assert all(isinstance(value, np.ndarray) and value.ndim for value in one.state().values())
-    two = agent(work.brief, algorithm)
+    two = agent(work.spec, algorithm)
     two.restore(one.state())
     played = [scores(work.problem, each.policy(), 20) for each in (one, one, two)]
     assert np.array_equal(played[0], played[1])
@@ -100,7 +100,7 @@ class Heard(checks.Quiet):
 
 def test_curves_are_told(ray_here: None) -> None:
     work, heard = task(episode_steps=10), Heard()
-    agent(work.brief).fit(work, heard)
+    agent(work.spec).fit(work, heard)
     assert {"train/episode_return", "train/policy_loss", "train/entropy", "train/vf_explained_var"} <= heard.names
 
 
@@ -111,7 +111,7 @@ def test_where_it_can_be_the_same_seed_gives_the_same_bits(ray_here: None, name:
     found = []
     for seed in (3, 3, 4):
         work = task(name, seed)
-        found.append(agent(work.brief, algorithm))
+        found.append(agent(work.spec, algorithm))
         found[-1].fit(work, checks.Quiet())
     assert equal(found[0].state(), found[1].state())
     assert not equal(found[0].state(), found[2].state())
@@ -121,11 +121,11 @@ def test_where_it_can_be_the_same_seed_gives_the_same_bits(ray_here: None, name:
 def test_learners_of_their_own_processes(ray_here: None) -> None:
     """Two learners share the batch; more runners than there are cores are refused."""
     work = task()
-    found = agent(work.brief, n_learners=2)
+    found = agent(work.spec, n_learners=2)
     found.fit(work, checks.Quiet())
     assert np.isfinite(np.concatenate([value.ravel() for value in found.state().values()])).all()
     with pytest.raises(UserError, match="asks for 8 runners and 0 learners, and the cluster has 4 cores"):
-        agent(work.brief, n_runners=8).fit(work, checks.Quiet())
+        agent(work.spec, n_runners=8).fit(work, checks.Quiet())
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_a_cell_of_a_run_never_waits_for_the_cores_that_cells_hold(ray_here: Non
     import ray
 
     def cell() -> dict[str, Any]:
-        made = agent(task().brief, n_runners=2)
+        made = agent(task().spec, n_runners=2)
         made.fit(task(), checks.Quiet())
         return made.state()
 
@@ -271,7 +271,7 @@ class Counts(VectorEnv[Any, Any, Any]):
 class Counting:
     """A task of it."""
 
-    brief = type("Brief", (), {"seed": 10})()
+    spec = type("MarketSpec", (), {"seed": 10})()
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> Any:
         return Counts(n_envs)
@@ -323,26 +323,26 @@ def test_rewards_scale_and_actions_of_weights_lie_in_their_space() -> None:
 )
 def test_what_cannot_work_is_refused_before_training(name: str, params: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        rllib.make(build(rllib.Config, params, "test"), task(name).brief)
+        rllib.make(build(rllib.Config, params, "test"), task(name).spec)
 
 
 def test_wrong_options_are_named(ray_here: None) -> None:
     with pytest.raises(UserError, match=r"agent rllib: `minibatch_size` \(999\) must be <="):
-        agent(task().brief, options={"minibatch_size": 999}).fit(task(), checks.Quiet())
+        agent(task().spec, options={"minibatch_size": 999}).fit(task(), checks.Quiet())
     with pytest.raises(UserError, match="unknown key 'num_epoch'; did you mean 'num_epochs'"):
-        agent(task().brief, options={"num_epoch": 3}).fit(task(), checks.Quiet())
+        agent(task().spec, options={"num_epoch": 3}).fit(task(), checks.Quiet())
 
 
 def test_weights_of_another_shape_are_refused(ray_here: None) -> None:
     work = task()
-    one = agent(work.brief)
+    one = agent(work.spec)
     one.fit(work, checks.Quiet())
     with pytest.raises(ValueError, match="has another shape"):
-        agent(work.brief, hidden=(8,)).restore(one.state())
+        agent(work.spec, hidden=(8,)).restore(one.state())
     with pytest.raises(ValueError, match="have 2 layers under"):
-        agent(work.brief, hidden=(16, 16)).restore(one.state())
+        agent(work.spec, hidden=(16, 16)).restore(one.state())
     with pytest.raises(RuntimeError, match="train or restore"):
-        agent(work.brief).policy()(np.zeros((1, 2), dtype=np.float32))
+        agent(work.spec).policy()(np.zeros((1, 2), dtype=np.float32))
 
 
 TRAIN = """

@@ -12,11 +12,11 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from agents import sb3
-from qframe_rl.agent import Brief
+from qframe_rl.agent import MarketSpec
 from qframe_rl.config import Ref, UserError, build
+from qframe_rl.deploy import make_market
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.market import whole
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.solve.solve import ProblemTask, scores
 from qframe_rl.types import History
 from tests.contracts import checks
@@ -32,9 +32,9 @@ CHOICE = ("ppo", "a2c", "recurrent_ppo", "maskable_ppo", "dqn", "qr_dqn")
 STEERING = ("ppo", "a2c", "recurrent_ppo", "sac", "td3", "tqc")
 
 
-def agent(brief: Brief, algorithm: str = "ppo", **params: Any) -> sb3.Sb3:
+def agent(spec: MarketSpec, algorithm: str = "ppo", **params: Any) -> sb3.Sb3:
     common = {"total_steps": 512, "n_envs": 4, "hidden": (16,), "algorithm": algorithm, "options": OPTIONS[algorithm]}
-    return sb3.make(build(sb3.Config, {**common, **params}, "test"), brief)
+    return sb3.make(build(sb3.Config, {**common, **params}, "test"), spec)
 
 
 def task(name: str = "regime", seed: int = 3, **params: Any) -> ProblemTask:
@@ -46,7 +46,7 @@ def task(name: str = "regime", seed: int = 3, **params: Any) -> ProblemTask:
 )
 def test_each_algorithm_trains_to_the_same_bits_and_is_restored(name: str, algorithm: str) -> None:
     work = task(name)
-    one, two = agent(work.brief, algorithm), agent(work.brief, algorithm)
+    one, two = agent(work.spec, algorithm), agent(work.spec, algorithm)
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr] # noqa: NPY002
     one.fit(work, checks.Quiet())
     assert np.array_equal(np.random.get_state()[1], before)  # type: ignore[index] # noqa: NPY002
@@ -54,7 +54,7 @@ def test_each_algorithm_trains_to_the_same_bits_and_is_restored(name: str, algor
     assert one.state().keys() == two.state().keys()
     for key, value in one.state().items():
         assert np.array_equal(value, two.state()[key]), key
-    third = agent(work.brief, algorithm)
+    third = agent(work.spec, algorithm)
     third.restore(one.state())
     played = [scores(work.problem, each.policy(), 20) for each in (one, one, third)]
     assert np.array_equal(played[0], played[1])
@@ -85,9 +85,9 @@ def test_a_batch_that_reuses_its_buffer_is_stored_as_it_was_seen() -> None:
     """Stable-Baselines3 stores the observation of step t after step t + 1: uncopied, it would store the later one."""
     from stable_baselines3 import DQN, PPO
 
-    from qframe_rl.sb3.batch import Batch
+    from qframe_rl.sb3.batch import BatchVecEnv
 
-    class Uncopied(Batch):
+    class Uncopied(BatchVecEnv):
         def step_wait(self) -> Any:
             _, *rest = super().step_wait()
             return self.envs.buffer, *rest  # type: ignore[attr-defined]
@@ -98,10 +98,10 @@ def test_a_batch_that_reuses_its_buffer_is_stored_as_it_was_seen() -> None:
         # Updates flatten the buffer, environment by environment.
         return model.rollout_buffer.observations.reshape(2, 16)[0]
 
-    assert np.array_equal(stored(Batch(OneBuffer(2))), np.arange(16))
+    assert np.array_equal(stored(BatchVecEnv(OneBuffer(2))), np.arange(16))
     with pytest.raises(AssertionError):
         assert np.array_equal(stored(Uncopied(OneBuffer(2))), np.arange(16))
-    model = DQN("MlpPolicy", Batch(OneBuffer(2)), learning_starts=100, buffer_size=100, seed=0, device="cpu")
+    model = DQN("MlpPolicy", BatchVecEnv(OneBuffer(2)), learning_starts=100, buffer_size=100, seed=0, device="cpu")
     model.learn(40)
     buffer = model.replay_buffer
     assert buffer is not None
@@ -111,9 +111,9 @@ def test_a_batch_that_reuses_its_buffer_is_stored_as_it_was_seen() -> None:
 
 def test_a_cut_episode_is_bootstrapped_and_rewards_are_scaled() -> None:
     from qframe_rl.deep.scale import return_scale
-    from qframe_rl.sb3.batch import Batch
+    from qframe_rl.sb3.batch import BatchVecEnv
 
-    batch = Batch(OneBuffer(3), scale=0.5)
+    batch = BatchVecEnv(OneBuffer(3), scale=0.5)
     batch.reset()
     for k in range(1, 6):
         batch.step_async(np.zeros(3))
@@ -151,11 +151,11 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     name: str, algorithm: str, params: dict[str, Any], tmp_path: Path
 ) -> None:
     """Rollouts, experience, episodes, memory and random numbers go on where they were when it was last kept."""
-    whole = agent(task(name).brief, algorithm, **params)
+    whole = agent(task(name).spec, algorithm, **params)
     whole.fit(task(name), checks.Quiet())
     work = ProblemTask(make_problem(Ref(name=name)), 3, tmp_path / "snapshot")
     with pytest.raises(KeyboardInterrupt):
-        agent(work.brief, algorithm, **params).fit(work, Stops(300))
+        agent(work.spec, algorithm, **params).fit(work, Stops(300))
     kept = work.recall()
     assert 128 <= kept["steps"][0] < 512
     heard: list[int] = []
@@ -164,7 +164,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
         def progress(self, done: int, total: int, note: str = "") -> None:
             heard.append(done)
 
-    two = agent(work.brief, algorithm, **params)
+    two = agent(work.spec, algorithm, **params)
     two.fit(work, Hears())
     assert min(heard) > kept["steps"][0]
     assert two.state().keys() == whole.state().keys()
@@ -182,7 +182,7 @@ def test_validation_keeps_the_best_policy_and_ends_the_training_early() -> None:
         return next(given)
 
     work.validate = validate  # type: ignore[method-assign]
-    made = agent(work.brief, total_steps=2048, evaluations=16, patience=2, learning_rate=0.05)
+    made = agent(work.spec, total_steps=2048, evaluations=16, patience=2, learning_rate=0.05)
     made.fit(work, checks.Quiet())
     assert len(seen) == 4
     assert np.array_equal(scores(work.problem, made.policy(), 10), seen[1])
@@ -201,7 +201,7 @@ def test_forbidden_actions_are_never_taken() -> None:
             return envs
 
     work = Watched(problem, 0)
-    made = agent(work.brief, "maskable_ppo", scale_rewards=False)
+    made = agent(work.spec, "maskable_ppo", scale_rewards=False)
     made.fit(work, checks.Quiet())
     assert 1 not in np.concatenate(taken)
     act = made.policy()
@@ -264,7 +264,7 @@ def agreement(n_shown: int, actions: str) -> float:
             heard[name] = value
 
     class Work:
-        brief = made.brief(history.columns, 0)
+        spec = made.spec(history.columns, 0)
         train = ((history, whole(history)),)
 
         def envs(self, n_envs: int) -> Any:
@@ -278,7 +278,7 @@ def agreement(n_shown: int, actions: str) -> float:
         def remember(self, state: Any) -> None:
             pass
 
-    taught = agent(Work.brief, clone_epochs=60, hidden=(64, 64), total_steps=128)
+    taught = agent(Work.spec, clone_epochs=60, hidden=(64, 64), total_steps=128)
     taught.fit(Work(), Hears())  # type: ignore[arg-type]
     return heard["clone/agreement"]
 
@@ -305,20 +305,20 @@ def test_a_clone_that_is_not_shown_the_future_cannot() -> None:
 )
 def test_what_cannot_work_is_refused_before_training(name: str, params: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        sb3.make(build(sb3.Config, params, "test"), task(name).brief)
+        sb3.make(build(sb3.Config, params, "test"), task(name).spec)
 
 
 def test_hindsight_teaches_nothing_where_there_are_no_bars() -> None:
     work = task()
     with pytest.raises(UserError, match="set it to 0"):
-        agent(work.brief, clone_epochs=2).fit(work, checks.Quiet())
+        agent(work.spec, clone_epochs=2).fit(work, checks.Quiet())
 
 
 def test_weights_of_another_shape_are_refused() -> None:
     work = task()
-    one = agent(work.brief)
+    one = agent(work.spec)
     one.fit(work, checks.Quiet())
     with pytest.raises(ValueError, match="another shape"):
-        agent(work.brief, hidden=(8,)).restore(one.state())
+        agent(work.spec, hidden=(8,)).restore(one.state())
     with pytest.raises(RuntimeError, match="train or restore"):
-        agent(work.brief).policy()
+        agent(work.spec).policy()

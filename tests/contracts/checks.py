@@ -16,11 +16,12 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, Portable, View
 from qframe_rl.config import Base, build
+from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.codec import packed, unpacked
-from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History, Orders, Record, Segment
 from tests.contracts.denied import Watched, denied
@@ -173,7 +174,7 @@ def setup(name: str, market: Market, history: History, params: dict[str, Any], s
     module = catalog.load("agents", name)
     half = len(history) // 2
     config: Base = build(module.Config, getattr(module, "QUICK", {}) | params, name)
-    agent: Agent = module.make(config, market.brief(history.columns, seed, history.theory))
+    agent: Agent = module.make(config, market.spec(history.columns, seed, history.theory))
     if hasattr(agent, "fit"):
         fold = Fold((Segment(0, half),), (), (Segment(half, len(history)),))
         task = MarketTask(market, history, fold, seed)

@@ -108,7 +108,7 @@ def remade(name: str, market: Market, trained: Any, history: History, params: di
     """The same agent, as another process makes it from its checkpoint."""
     module = catalog.load("agents", name)
     config = module.Config(**(getattr(module, "QUICK", {}) | params))
-    made = module.make(config, market.brief(history.columns, 3, history.theory))
+    made = module.make(config, market.spec(history.columns, 3, history.theory))
     if hasattr(trained, "state"):
         made.restore(trained.state())
     return made

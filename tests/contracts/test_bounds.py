@@ -17,7 +17,7 @@ from qframe_rl.features import features
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.gym.reward import DifferentialSharpeConfig, DrawdownConfig, LogGrowthConfig
 from qframe_rl.interface import SCHEMES, Observer
-from qframe_rl.manifest import Bars, Face, Manifest, Promotion
+from qframe_rl.manifest import DataEntry, InterfaceEntry, Manifest, Promotion
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.study.plan import Study
@@ -25,7 +25,7 @@ from qframe_rl.runner.tune.plan import Tune
 
 CATALOGUE = [(kind, name) for kind in ("agents", "envs") for name in catalog.names(kind)]  # type: ignore[arg-type]
 OTHERS = [
-    AlertConfig, Bars, Cpcv, DataConfig, DifferentialSharpeConfig, DrawdownConfig, Experiment, Holdout, Limits,
+    AlertConfig, DataEntry, Cpcv, DataConfig, DifferentialSharpeConfig, DrawdownConfig, Experiment, Holdout, Limits,
     LogGrowthConfig, Manifest, Promotion, PurgedKFold, Study, Tune, WalkForward,
     *(model for model, _ in SCHEMES.values()),
 ]  # fmt: skip
@@ -75,7 +75,9 @@ def test_every_other_number_is_bounded(model: type[Base]) -> None:
 
 
 def test_the_scaler_of_a_checkpoint_is_as_long_as_its_features() -> None:
-    assert faults(Face) == ["Face.mean: float", "Face.scale: float"], "their lengths and signs have a rule of their own"
+    assert faults(InterfaceEntry) == ["InterfaceEntry.mean: float", "InterfaceEntry.scale: float"], (
+        "their lengths and signs have a rule of their own"
+    )
 
 
 @pytest.mark.parametrize(

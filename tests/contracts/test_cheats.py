@@ -10,7 +10,7 @@ import pytest
 
 from qframe_rl import catalog, features
 from qframe_rl.agent import Agent, View
-from qframe_rl.gym.engine import Engine
+from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.market import Market, whole
 from qframe_rl.interface import rebalance
@@ -71,36 +71,36 @@ def test_fills_at_prices_that_are_not_known_yet(history: History) -> None:
 
 
 def test_observations_in_a_reused_buffer(monkeypatch: pytest.MonkeyPatch, history: History) -> None:
-    original = Engine.observe
+    original = BatchEngine.observe
 
-    def reused(self: Engine, mask: Any = None) -> Any:
+    def reused(self: BatchEngine, mask: Any = None) -> Any:
         fresh = original(self, mask)
         buffer = self.__dict__.setdefault("buffer", fresh.copy())
         buffer[:] = fresh
         return buffer
 
-    monkeypatch.setattr(Engine, "observe", reused)
+    monkeypatch.setattr(BatchEngine, "observe", reused)
     with pytest.raises(AssertionError):
         checks.env_observations_do_not_alias(maker("perp"), history)
 
 
 def test_money_from_nowhere(monkeypatch: pytest.MonkeyPatch, history: History) -> None:
-    original = Engine.step
+    original = BatchEngine.step
 
-    def generous(self: Engine, actions: Any, active: Any) -> Any:
+    def generous(self: BatchEngine, actions: Any, active: Any) -> Any:
         out = original(self, actions, active)
         self.account[:, :2] += 1e-3
         return out
 
-    monkeypatch.setattr(Engine, "step", generous)
+    monkeypatch.setattr(BatchEngine, "step", generous)
     with pytest.raises(AssertionError):
         checks.env_conserves_money(maker("perp"), history)
 
 
 def test_starts_from_a_global_generator(monkeypatch: pytest.MonkeyPatch, history: History) -> None:
-    original = Engine.seed_with
+    original = BatchEngine.seed_with
     chance = np.random.default_rng(0)
-    monkeypatch.setattr(Engine, "seed_with", lambda self, seed: original(self, int(chance.integers(1 << 40))))
+    monkeypatch.setattr(BatchEngine, "seed_with", lambda self, seed: original(self, int(chance.integers(1 << 40))))
     with pytest.raises(AssertionError):
         checks.env_is_deterministic(maker("perp"), history)
 

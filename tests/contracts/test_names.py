@@ -15,7 +15,7 @@ import pytest
 from qframe_rl import catalog
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import UserError
-from qframe_rl.runner.deploy import config_of, deployed
+from qframe_rl.deploy import config_of, deployed
 
 PAYLOAD = "planted_in_a_checkpoint.payload"
 SHIPPED = Path("checkpoints/funding_arbitrage")

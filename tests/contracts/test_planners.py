@@ -10,9 +10,10 @@ import pytest
 from qframe_rl import catalog
 from qframe_rl.agent import Planner, Sparse, View
 from qframe_rl.config import UserError
+from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.interface import rebalance
-from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.batch import batch, lane, records, sweep
 from qframe_rl.runner.study.stress import with_costs
 from qframe_rl.types import History, Orders, Segment
@@ -35,7 +36,7 @@ def planners(kind: str, n: int) -> dict[str, Planner]:
         module = catalog.load("agents", name)
         if name != "optimal":
             try:
-                agent = module.make(module.Config(), market.brief(history.columns, 3))
+                agent = module.make(module.Config(), market.spec(history.columns, 3))
             except UserError:  # it does not trade such a market
                 continue
             if isinstance(agent, Planner) and not hasattr(agent, "fit"):
@@ -109,10 +110,10 @@ def test_a_sweep_gives_what_a_batch_gives() -> None:
     history = bars("perpetual", 1)
     market = market_for(history)
     module = catalog.load("agents", "mean_reversion")
-    brief = market.brief(history.columns, 0)
+    spec = market.spec(history.columns, 0)
     settings = [module.Config(mean_bars=20 + k % 7, entry=0.6 + 0.02 * k, max_age_days=0.5 + k % 3) for k in range(90)]
     lanes = [
-        lane(module.make(config, brief), history, Segment(400, 900 if k % 2 else 700), 400)
+        lane(module.make(config, spec), history, Segment(400, 900 if k % 2 else 700), 400)
         for k, config in enumerate(settings)
     ]
     batched = batch(market, lanes)

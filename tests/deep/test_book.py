@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from qframe_rl.agent import View
 from qframe_rl.config import Ref
 from qframe_rl.deep.book import differential_sharpe, moves, net_returns, remainder, sharpe
+from qframe_rl.deploy import make_market
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.types import Orders, Segment
 from tests.markets import panel
 

@@ -12,10 +12,10 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from qframe_rl.deep.changepoint import LEAST, NOISE, SCALE, SIGNAL, Changepoints, kalman, likelihoods
-from qframe_rl.deep.momentum import Momentum
+from qframe_rl.deep.momentum import MomentumInputs
 from tests.markets import history_of, panel
 
-SMALL = Momentum((1, 5, 20), ((4, 12),), 20, 40, 20, 60, 1e9)
+SMALL = MomentumInputs((1, 5, 20), ((4, 12),), 20, 40, 20, 60, 1e9)
 
 
 def standardised(returns: np.ndarray) -> np.ndarray:

@@ -7,11 +7,11 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qframe_rl.deep.momentum import CLIP, Momentum
+from qframe_rl.deep.momentum import CLIP, MomentumInputs
 from tests.markets import history_of, panel
 
-FULL = Momentum((1, 21, 63, 126, 252), ((8, 24), (16, 48), (32, 96)), 63, 252, 60, 252, 5.0)
-SMALL = Momentum((1, 5, 20), ((4, 12),), 20, 40, 20, 60, 5.0)
+FULL = MomentumInputs((1, 21, 63, 126, 252), ((8, 24), (16, 48), (32, 96)), 63, 252, 60, 252, 5.0)
+SMALL = MomentumInputs((1, 5, 20), ((4, 12),), 20, 40, 20, 60, 5.0)
 
 
 def reference(close: pd.Series) -> tuple[list[float], float]:

@@ -12,7 +12,7 @@ from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.evaluate.promotion import PROMOTED, Standing
 from qframe_rl.evaluate.report.verdict import in_short, verdict
 from qframe_rl.evaluate.significance import significance
-from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck
 from qframe_rl.runner.choose import choose, validation_rows
 from qframe_rl.types import DAY, YEAR, Float, Record
@@ -51,7 +51,7 @@ def figures(record: Record) -> dict[str, float]:
     return {name: getattr(metrics(record), name) for name in metrics(record).__slots__}
 
 
-def row_of(record: Record) -> Row:
+def row_of(record: Record) -> ScoreRow:
     return {**leaderboard({"it": record}, "test")[0], "trades": 9}
 
 

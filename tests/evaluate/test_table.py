@@ -11,7 +11,7 @@ from rich.console import Console
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.sharpe import deflated_sharpe, moments, probabilistic_sharpe
 from qframe_rl.evaluate.metrics import metrics, returns
-from qframe_rl.evaluate.table import Row, leaderboard, render
+from qframe_rl.evaluate.table import ScoreRow, leaderboard, render
 from qframe_rl.evaluate.trials import Luck
 from qframe_rl.types import HOUR
 
@@ -45,7 +45,7 @@ KEYS = [
 ]
 
 
-def screen(rows: list[Row], title: str = "") -> list[str]:
+def screen(rows: list[ScoreRow], title: str = "") -> list[str]:
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     console.print(render(rows, title))
     assert isinstance(console.file, io.StringIO)

@@ -25,7 +25,7 @@ from qframe_rl.evaluate.trials import (
     KEPT,
     NAME,
     PRIOR,
-    Coded,
+    CodeIdentity,
     Luck,
     Trial,
     Trials,
@@ -165,7 +165,7 @@ def test_a_data_set_keeps_its_name_when_bars_are_added() -> None:
 
 def counted(ledger: Trials, history: History, name: str, **code: Any) -> int:
     """Score one more configuration on a history, and count."""
-    record, coded = returns_record(noise(len(name))), {"code": Coded(code["code"], {})} if code else {}
+    record, coded = returns_record(noise(len(name))), {"code": CodeIdentity(code["code"], {})} if code else {}
     made = trial(
         record, history, kind="train", run="r", agent=name, params=1, config=name, seed=0, fold=0, **coded
     )  # fmt: skip
@@ -203,7 +203,7 @@ def test_edited_code_is_another_trial_and_another_version_of_a_package_is_none(t
     assert [luck(early[:n]).trials for n in (1, 2, 3)] == [1, 1, 2], "of the first it is not known what code it had"
     made = [
         trial(returns_record(noise(1)), BARS, kind="train", run="r", agent="a", params=1, config=1, seed=0, fold=0,
-              code=Coded("x", {"numpy": version}))
+              code=CodeIdentity("x", {"numpy": version}))
         for version in ("2.0", "2.1")
     ]  # fmt: skip
     assert made[0].config == made[1].config

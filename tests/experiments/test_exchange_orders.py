@@ -19,13 +19,13 @@ from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.feeds.download import download
 from qframe_rl.journal.inbox import order
 from qframe_rl.journal.store import read
+from qframe_rl.live.open import Opened, opened_live
+from qframe_rl.live.paper import SessionResult, paper
+from qframe_rl.live.permit import exchange_venue
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.faults import script_of
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.live.open import Opened, opened_live
-from qframe_rl.runner.live.paper import Result, paper
-from qframe_rl.runner.live.permit import exchange_venue
 from qframe_rl.types import HOUR, Orders
 from qframe_rl.venues.ccxt import ExchangeVenue
 from tests.experiments.test_rehearsed_paper import Lockstep, account, same_again
@@ -40,7 +40,7 @@ FIRST = (START + (N_BARS - 100) * HOUR) // 1_000_000
 """When the sessions begin, ms."""
 
 
-def markets(kind: str) -> tuple[Market, ...]:
+def markets(kind: str) -> tuple[ListedMarket, ...]:
     return listed(panel(N_BARS, 2, seed=5, volatility=0.01, ragged=False, column=False, kind=kind))
 
 
@@ -98,7 +98,7 @@ def session(
     agent: Any = None,
     name: str = "binance",
     **options: Any,
-) -> Result:
+) -> SessionResult:
     """Run a session with orders until a moment, or go on with it."""
     clock = Watched(exchange, until_ms, between)
     opened: Opened = opened_live(

@@ -10,9 +10,9 @@ import pytest
 
 from qframe_rl.agent import Memoryless, View
 from qframe_rl.journal.inbox import order
+from qframe_rl.live.open import reopened
+from qframe_rl.live.paper import replay
 from qframe_rl.rehearsal import Fault, Rehearsal, RehearsalConfig, serve
-from qframe_rl.runner.live.open import reopened
-from qframe_rl.runner.live.paper import replay
 from qframe_rl.types import Orders
 from tests.experiments.test_exchange_orders import FIRST, HOUR_MS, KINDS, checkpoints, markets, recorded, session, truth
 from tests.experiments.test_rehearsed_paper import account

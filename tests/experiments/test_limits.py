@@ -13,13 +13,13 @@ from experiments import evaluate, paper, train, tune
 from qframe_rl import catalog
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Ref, UserError
+from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.evaluate.splits import WalkForward
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.listeners import read_record
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.backtest import backtest, joined, window_of
-from qframe_rl.runner.deploy import make_agent, make_market
+from qframe_rl.runner.backtest import backtest, joined
 
 RUN = ["--bars", "3000", "--agents", "momentum", "--promote-anyway", "momentum", "--set", "env.features=log_return:1"]
 

@@ -17,20 +17,20 @@ from experiments import train
 from experiments.cli import door
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import UserError
+from qframe_rl.deploy import data_for
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.journal.store import Writer, read
+from qframe_rl.live.open import Opened, opened_live, reopened
+from qframe_rl.live.paper import paper, replay
+from qframe_rl.live.permit import account_client, check_period, exchange_venue
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.faults import script_of
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.runner.evaluate import data_for
-from qframe_rl.runner.live.open import Opened, opened_live, reopened
-from qframe_rl.runner.live.paper import paper, replay
-from qframe_rl.runner.live.permit import account_client, check_period, exchange_venue
 from qframe_rl.types import HOUR, Instrument, Record, Segment
 from tests.markets import START, panel
 
@@ -39,7 +39,7 @@ N_BARS, LIVE, REST = 1500, 744, 5
 SYMBOLS = ("C0/USDT:USDT", "C1/USDT:USDT")
 
 
-def markets() -> tuple[Market, ...]:
+def markets() -> tuple[ListedMarket, ...]:
     """Two perpetuals that pay funding every eight hours."""
     history = panel(N_BARS, 2, seed=3, volatility=0.01, ragged=False, column=False)
     rng = np.random.default_rng(1)
@@ -80,7 +80,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
 def expected(place: Path, window: int, instruments: tuple[Instrument, ...] | None = None) -> Record:
     history = load(data_for(load_checkpoint(place), {}))
     history = history if instruments is None else replace(history, instruments=instruments)
-    from qframe_rl.runner.deploy import deployed
+    from qframe_rl.deploy import deployed
 
     market, agent = deployed(
         load_checkpoint(place), history.instruments, history.columns, history.bar_ns, "store", history.theory
@@ -144,7 +144,9 @@ def test_by_the_book_other_prices_are_paid_and_the_drift_is_measured(
             opened = live(place, exchange, tmp_path, stop + 10_000, fills="book")
             # The clock leaps here, and a stream on a busy machine would tell the book from before the leap.
             opened.feed.streams = None
-            result = traded(opened, begun=lambda desk, ledger, operator: meters.append(desk.drift), snapshot_bars=10)
+            result = traded(
+                opened, begun=lambda router, ledger, operator: meters.append(router.drift), snapshot_bars=10
+            )
     assert (result.bars, result.repeated) == (60, opened.terms.window + 33)
     _, drift = meters
     assert drift.n_fills > 5

@@ -21,7 +21,7 @@ from experiments import control, paper, replay, train
 from experiments.cli import door
 from qframe_rl.journal.ledger import REMARKS, Ledger
 from qframe_rl.journal.store import read, verify
-from qframe_rl.runner.live.recorded import Recording, ReplayFeed
+from qframe_rl.live.recorded import Recording, ReplayFeed
 
 
 @pytest.fixture(scope="module")

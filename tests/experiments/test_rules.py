@@ -13,14 +13,14 @@ import pytest
 
 from qframe_rl.agent import Memoryless, View
 from qframe_rl.feeds import stated
-from qframe_rl.feeds.exchange import Exchange
+from qframe_rl.feeds.exchange import MarketDataClient
 from qframe_rl.feeds.listing import listing
-from qframe_rl.feeds.stated import Stated
+from qframe_rl.feeds.stated import StatedRules
 from qframe_rl.journal.store import read
+from qframe_rl.live.open import reopened
+from qframe_rl.live.paper import replay
 from qframe_rl.rehearsal import RehearsalConfig, listed, serve
-from qframe_rl.rehearsal.market import Market
-from qframe_rl.runner.live.open import reopened
-from qframe_rl.runner.live.paper import replay
+from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.types import Orders
 from tests.experiments.test_exchange_orders import FIRST, HOUR_MS, N_BARS, SYMBOLS, checkpoints, recorded, session
 from tests.experiments.test_rehearsed_paper import account, live, moments, traded
@@ -41,7 +41,7 @@ class Odd(Memoryless):
         return Orders.market(np.where(held > 0.0, -held, 1.234))
 
 
-def markets(lot: float) -> tuple[Market, ...]:
+def markets(lot: float) -> tuple[ListedMarket, ...]:
     history = panel(N_BARS, 2, seed=5, volatility=0.01, ragged=False, column=False, kind="perpetual")
     return listed(replace(history, instruments=tuple(replace(i, lot=lot, min_amount=lot) for i in history.instruments)))
 
@@ -91,11 +91,11 @@ def test_on_paper_fills_follow_the_new_rules(paper_checkpoint: tuple[Path, Path]
 def test_rules_are_read_again_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(markets(0.1), RehearsalConfig(), start_ms=FIRST) as exchange:
         listings = [listing("binance", symbol) for symbol in SYMBOLS["perpetual"]]
-        made = Exchange("binance", "perpetual", exchange.url)
+        made = MarketDataClient("binance", "perpetual", exchange.url)
         now = tuple(made.instrument(one) for one in listings)
         old = tuple(replace(one, lot=0.001) for one in now)
         notes: list[str] = []
-        rules = Stated("binance", listings, old, exchange.url, False, notes.append)
+        rules = StatedRules("binance", listings, old, exchange.url, False, notes.append)
         assert rules.now() == old
         monkeypatch.setattr(stated, "EVERY_S", 0.0)
         until = time.monotonic() + 20.0

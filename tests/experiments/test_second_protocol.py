@@ -11,10 +11,10 @@ import pytest
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.store import load_store
 from qframe_rl.journal.inbox import order
+from qframe_rl.live.open import reopened
+from qframe_rl.live.paper import replay
 from qframe_rl.rehearsal import Fault, RehearsalConfig, serve
 from qframe_rl.rehearsal.faults import script_of
-from qframe_rl.runner.live.open import reopened
-from qframe_rl.runner.live.paper import replay
 from qframe_rl.types import HOUR
 from tests.experiments.test_exchange_orders import (
     FIRST,

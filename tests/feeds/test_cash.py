@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qframe_rl.config import Ref, UserError, build
+from qframe_rl.deploy import make_agent, make_market
 from qframe_rl.feeds.cash import published, with_cash
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
@@ -15,7 +16,6 @@ from qframe_rl.kernel.rules import rules_of
 from qframe_rl.kernel.settle import settle
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.batch import batch, lane, records
-from qframe_rl.runner.deploy import make_agent, make_market
 from qframe_rl.types import DAY, HOUR, YEAR, Account, Bar, Instrument, Orders, Segment
 from tests.evaluate.made import market
 

@@ -13,7 +13,7 @@ from qframe_rl.config import Unavailable, UserError
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.client import client
 from qframe_rl.feeds.download import download
-from qframe_rl.feeds.exchange import Exchange, symbols
+from qframe_rl.feeds.exchange import MarketDataClient, symbols
 from qframe_rl.feeds.listing import listing
 from qframe_rl.feeds.store import load_store
 from qframe_rl.types import HOUR, MINUTE, SECOND, Bar, parse_time
@@ -49,11 +49,11 @@ def server(clock: FakeClock) -> Iterator[Loopback]:
 
 
 @pytest.fixture
-def exchange(server: Loopback) -> Exchange:
-    return Exchange("binance", url=server.url, pause_s=0.01)
+def exchange(server: Loopback) -> MarketDataClient:
+    return MarketDataClient("binance", url=server.url, pause_s=0.01)
 
 
-def page(exchange: Exchange, since: int = START) -> np.ndarray:
+def page(exchange: MarketDataClient, since: int = START) -> np.ndarray:
     got = exchange.candles(BTC, "1h", since, HOUR, limit=20)
     return np.column_stack([got.time // 10**6, got.values])
 
@@ -88,7 +88,7 @@ def test_sandboxes_are_other_hosts() -> None:
     assert "testnet" in str(client("bybit", sandbox=True).urls["api"])
 
 
-def test_candles_and_rules_as_the_server_has_them(exchange: Exchange) -> None:
+def test_candles_and_rules_as_the_server_has_them(exchange: MarketDataClient) -> None:
     np.testing.assert_array_equal(page(exchange), expected(20))
     rules = exchange.instrument(BTC)
     assert (rules.lot, rules.tick, rules.min_notional, rules.taker_fee) == (0.001, 0.1, 5.0, 0.001)
@@ -111,14 +111,14 @@ def test_symbols_are_listed(server: Loopback) -> None:
 )  # fmt: skip
 def test_a_fault_is_waited_out_and_never_believed(server: Loopback, fault: str) -> None:
     notes: list[str] = []
-    exchange = Exchange("binance", url=server.url, pause_s=0.01, note=notes.append)
+    exchange = MarketDataClient("binance", url=server.url, pause_s=0.01, note=notes.append)
     server.faults = {0: fault, 1: fault}
     np.testing.assert_array_equal(page(exchange), expected(20))
     assert server.data_requests == 3 and len(notes) == 2 and "http" not in notes[0]
 
 
 @pytest.mark.parametrize("fault", ["403", "451"])
-def test_a_block_is_not_taken_for_an_outage(server: Loopback, exchange: Exchange, fault: str) -> None:
+def test_a_block_is_not_taken_for_an_outage(server: Loopback, exchange: MarketDataClient, fault: str) -> None:
     server.faults = dict.fromkeys(range(3), fault)
     with pytest.raises(UserError, match=f"binance refuses the request: .*{fault}"):
         page(exchange)
@@ -126,20 +126,20 @@ def test_a_block_is_not_taken_for_an_outage(server: Loopback, exchange: Exchange
 
 
 @pytest.mark.parametrize("fault", ["403", "451"])
-def test_a_firewalls_mistake_is_outlived(server: Loopback, exchange: Exchange, fault: str) -> None:
+def test_a_firewalls_mistake_is_outlived(server: Loopback, exchange: MarketDataClient, fault: str) -> None:
     server.faults = {0: fault, 1: fault}
     np.testing.assert_array_equal(page(exchange), expected(20))
 
 
 def test_patience_ends(server: Loopback) -> None:
-    exchange = Exchange("binance", url=server.url, pause_s=0.001, tries=3)
+    exchange = MarketDataClient("binance", url=server.url, pause_s=0.001, tries=3)
     server.faults = dict.fromkeys(range(10), "502")
     with pytest.raises(Unavailable, match="binance failed 3 times"):
         page(exchange)
     assert server.data_requests == 3
 
 
-def test_retry_after_is_honoured(server: Loopback, exchange: Exchange) -> None:
+def test_retry_after_is_honoured(server: Loopback, exchange: MarketDataClient) -> None:
     server.faults, server.retry_after = {0: "429"}, "1"
     started = time.monotonic()
     page(exchange)
@@ -149,11 +149,11 @@ def test_retry_after_is_honoured(server: Loopback, exchange: Exchange) -> None:
         page(exchange)
 
 
-def test_the_clock_is_the_exchanges(server: Loopback, exchange: Exchange, clock: FakeClock) -> None:
+def test_the_clock_is_the_exchanges(server: Loopback, exchange: MarketDataClient, clock: FakeClock) -> None:
     assert 0 <= exchange.now() - clock.time < SECOND
 
 
-def test_who_asks_for_ever_outlasts_a_ban(server: Loopback, exchange: Exchange) -> None:
+def test_who_asks_for_ever_outlasts_a_ban(server: Loopback, exchange: MarketDataClient) -> None:
     exchange.tries = None
     server.faults = {0: "403", 1: "429", 2: "451"}
     np.testing.assert_array_equal(page(exchange), expected(20))

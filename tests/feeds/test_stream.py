@@ -11,14 +11,14 @@ from qframe_rl.feeds.listing import listings
 from qframe_rl.feeds.stream import Streams, levels, sides
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import Fault, Rehearsal, RehearsalConfig, listed, serve
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 
 STALE_S = 1.0
 SYMBOL = "SYN0/USDT:USDT"
 HOUR_MS = 3_600_000
 
 
-def markets() -> tuple[Market, ...]:
+def markets() -> tuple[ListedMarket, ...]:
     return listed(synthetic("regimes", n_bars=4000))
 
 

@@ -18,7 +18,7 @@ import pytest
 from qframe_rl.config import UserError
 from qframe_rl.exchanges import Conventions, amount_unit, base_volume, table, volume_unit
 from qframe_rl.feeds import exchange as room
-from qframe_rl.feeds.exchange import Exchange
+from qframe_rl.feeds.exchange import MarketDataClient
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.feeds.store import store_instruments, stored_instruments
 from qframe_rl.types import HOUR, Instrument
@@ -186,7 +186,7 @@ def market(symbol: str, size: float | None, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def opened(name: str, one: dict[str, Any], case: Case | None, monkeypatch: pytest.MonkeyPatch) -> Exchange:
+def opened(name: str, one: dict[str, Any], case: Case | None, monkeypatch: pytest.MonkeyPatch) -> MarketDataClient:
     """An exchange whose markets and candles are those of a case."""
     client = getattr(ccxt, name)()
     client.load_markets = lambda reload=False: client.set_markets([one])
@@ -198,7 +198,7 @@ def opened(name: str, one: dict[str, Any], case: Case | None, monkeypatch: pytes
 
     client.fetch_ohlcv = fetch
     monkeypatch.setattr(room, "client", lambda *_: client)
-    return Exchange(name, tries=1)
+    return MarketDataClient(name, tries=1)
 
 
 def page(name: str, symbol: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:

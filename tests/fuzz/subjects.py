@@ -152,9 +152,8 @@ def open_checkpoint(folder: Path) -> object:
     """As `evaluate`, `paper` and a study do, up to the first decisions."""
     from experiments.evaluate import _named
     from qframe_rl.checkpoint import load_checkpoint
-    from qframe_rl.runner.backtest import backtest, window_of
-    from qframe_rl.runner.deploy import deployed
-    from qframe_rl.runner.evaluate import data_for, known_data, limits_for, period_of
+    from qframe_rl.deploy import data_for, deployed, known_data, limits_for, period_of, window_of
+    from qframe_rl.runner.backtest import backtest
     from qframe_rl.types import Segment
 
     found = load_checkpoint(folder)
@@ -308,8 +307,8 @@ def open_journal(folder: Path) -> object:
     from qframe_rl.checkpoint import load_checkpoint
     from qframe_rl.journal.inbox import order
     from qframe_rl.journal.store import verify
-    from qframe_rl.runner.live.open import opened_replay, reopened
-    from qframe_rl.runner.live.paper import paper, replay
+    from qframe_rl.live.open import opened_replay, reopened
+    from qframe_rl.live.paper import paper, replay
 
     session, how = folder / "session", (folder / "how").read_text()
     table([look(session)])
@@ -501,8 +500,8 @@ def open_toml(folder: Path) -> object:
     """As `train`, `evaluate`, `tune` and `solve` do before they work."""
     from experiments.cli import settings
     from qframe_rl.config import build
+    from qframe_rl.deploy import make_agent, make_market
     from qframe_rl.gym.make import is_problem, make_problem
-    from qframe_rl.runner.deploy import make_agent, make_market
     from qframe_rl.runner.experiment import Experiment, agent_config, roster
     from qframe_rl.runner.study.plan import Study
     from qframe_rl.runner.tune.plan import Tune

@@ -12,10 +12,10 @@ import pytest
 
 from qframe_rl import catalog
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_agent, make_market
 from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.runner.deploy import make_agent, make_market
 from qframe_rl.types import Segment
 
 PLACE = Path(__file__).with_name("backtests.json")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from qframe_rl.config import Ref, UserError
+from qframe_rl.deploy import make_market
 from qframe_rl.gym.engine import Recycler
 from qframe_rl.gym.make import make_env, make_vec
 from qframe_rl.gym.market import Market, whole
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.types import Segment
 from tests.markets import panel
 

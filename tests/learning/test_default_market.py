@@ -8,10 +8,10 @@ import pytest
 
 from qframe_rl import catalog
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.evaluate.splits import split
 from qframe_rl.feeds.synthetic import synthetic
-from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.deploy import make_agent, make_market
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.task import MarketTask
 from tests.contracts.checks import Quiet
 

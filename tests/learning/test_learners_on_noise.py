@@ -16,11 +16,11 @@ import pytest
 
 from qframe_rl import catalog
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_market, window_of
 from qframe_rl.evaluate.metrics import bars_per_year, returns, sharpe
 from qframe_rl.evaluate.splits import split
 from qframe_rl.feeds.synthetic import synthetic
-from qframe_rl.runner.backtest import backtest, window_of
-from qframe_rl.runner.deploy import make_market
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import Float
 from tests.contracts.checks import Quiet
@@ -48,7 +48,7 @@ def judged(name: str, seed: int) -> float:
     (fold,) = split("holdout").split(history)
     market = market.fit([(history, fold.train)])
     module, task = catalog.load("agents", name), MarketTask(market, history, fold, seed)
-    agent = module.make(module.Config(**(module.QUICK | LEARNERS[name])), task.brief)
+    agent = module.make(module.Config(**(module.QUICK | LEARNERS[name])), task.spec)
     agent.fit(task, Quiet())
     record = backtest(market, agent, history, fold.validation[0], window_of(market, agent))
     return sharpe(returns(record.account.equity), bars_per_year(record))

@@ -26,7 +26,7 @@ def test_dmn_comes_near_the_filter_and_beats_every_classical_rule_and_its_foreca
     found = {}
     for loss in ("sharpe", "mse"):
         task = MarketTask(market, history, FOLD, 1)
-        agent = dmn.Dmn(dmn.Config(epochs=6, loss=loss, band=0.0), task.brief)
+        agent = dmn.Dmn(dmn.Config(epochs=6, loss=loss, band=0.0), task.spec)
         agent.fit(task, Quiet())
         found[loss] = score(market, agent, history, test)
     print(f"filter {best:.2f}, rules {rules}, networks {found}")  # shown by pytest -s
@@ -42,7 +42,7 @@ def test_direct_rl_trades_a_hidden_regime_nearly_as_well_as_the_optimum() -> Non
     features = tuple(f"log_return:{n}" for n in (1, 2, 4, 8, 16))
     market = market_of(history, fold, features=features, taker_fee_bps=HiddenRegime.cost_bps)
     task = MarketTask(market, history, fold, 1)
-    agent = direct_rl.DirectRl(direct_rl.Config(objective="log_growth", batch_size=16, epochs=40), task.brief)
+    agent = direct_rl.DirectRl(direct_rl.Config(objective="log_growth", batch_size=16, epochs=40), task.spec)
     agent.fit(task, Quiet())
     gain = {}
     for name, one in (("direct_rl", agent), ("optimum", HiddenRegime())):

@@ -30,7 +30,7 @@ def reached(market: str, label: str, seed: int) -> tuple[float, float]:
     problem = make_problem(case.env)
     task = ProblemTask(problem, seed)
     module = catalog.load("agents", contender.agent.name)
-    agent = module.make(build(module.Config, params, "test"), task.brief)
+    agent = module.make(build(module.Config, params, "test"), task.spec)
     agent.fit(task, Quiet())
     return measure(problem, agent, 1000).share, contender.gate or case.gate
 

@@ -85,8 +85,8 @@ def earned(
 ) -> dict[str, Earned]:
     """Trade rules, at a taker fee of ``cost_bps``."""
     market = market_of(history, env, taker_fee_bps=cost_bps, half_spread_bps=0.0, impact=0.0)
-    module, brief = catalog.load("agents", "adaptive_mean_reversion"), market.brief(history.columns, 0)
-    rules = {name: RULES[name](lambda params: module.make(module.Config(**params), brief)) for name in names}
+    module, spec = catalog.load("agents", "adaptive_mean_reversion"), market.spec(history.columns, 0)
+    rules = {name: RULES[name](lambda params: module.make(module.Config(**params), spec)) for name in names}
     jobs: list[Any] = [(rule, history, Segment(START, len(history))) for rule in rules.values()]
     found = {}
     for (name, rule), result in zip(rules.items(), run_all(market, jobs, 1_000), strict=True):

@@ -16,6 +16,7 @@ import pytest
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, Task
 from qframe_rl.config import Ref
+from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.metrics import returns, sharpe
 from qframe_rl.evaluate.splits import split
 from qframe_rl.evaluate.trials import Trial, luck, trial
@@ -23,7 +24,6 @@ from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.choose import choose, validation_rows
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.study.windows import run_all
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import DAY, HOUR, Float, History, Int, Record, Segment
@@ -109,7 +109,7 @@ def selected(history: History, market: Market, agents: dict[str, Agent], segment
     """What the runner would deploy: every agent a trial in a ledger of its own, flat and holding always among them."""
     for name in ("buy_and_hold", "flat"):
         module = catalog.load("agents", name)
-        agents[name] = module.make(module.Config(), market.brief(history.columns, 0))
+        agents[name] = module.make(module.Config(), market.spec(history.columns, 0))
     records = {name: [record_of(market, agent, history, segment)] for name, agent in agents.items()}
     ledger: list[Trial] = [
         trial(runs[0], history, kind="train", run="r", agent=name, params=name, config=name, seed=0, fold=0)
@@ -128,7 +128,7 @@ def noise(seed: int) -> Tried:
     history = synthetic("gbm", BARS, seed=seed, drift=-0.5 * 0.8**2)
     market = make_market(Ref(name="perp", params=FREE), history.instruments, history.columns, history.bar_ns)
     module = catalog.load("agents", "random")
-    return selected(history, market, {"random": module.make(module.Config(), market.brief((), seed))})
+    return selected(history, market, {"random": module.make(module.Config(), market.spec((), seed))})
 
 
 def skill(seed: int) -> Tried:
@@ -144,7 +144,7 @@ def crowd(n_agents: int, seed: int) -> Tried:
     history = synthetic("gbm", BARS, seed=seed, drift=-0.5 * 0.8**2)
     market = make_market(Ref(name="perp", params=FREE), history.instruments, history.columns, history.bar_ns)
     module = catalog.load("agents", "random")
-    agents = {f"random {k}": module.make(module.Config(), market.brief((), k)) for k in range(n_agents)}
+    agents = {f"random {k}": module.make(module.Config(), market.spec((), k)) for k in range(n_agents)}
     return selected(history, market, dict(agents))
 
 

@@ -14,7 +14,7 @@ import pytest
 from qframe_rl.feeds import exchange
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, joined, listed, serve
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.rehearsal.plugin import rehearsal, rehearsals
 
 __all__ = ["rehearsal", "rehearsals"]
@@ -24,7 +24,7 @@ PERP, COIN = "SYN0/USDT:USDT", "GBM/USDT"
 
 
 @cache
-def markets() -> tuple[Market, ...]:
+def markets() -> tuple[ListedMarket, ...]:
     return joined([listed(synthetic("regimes", n_bars=600)), listed(synthetic("gbm", n_bars=600))])
 
 

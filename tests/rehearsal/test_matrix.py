@@ -1,8 +1,8 @@
 """The house's own client code against every fault: no wrong price, no doubled order, no endless wait.
 
-Rows of requests: `feeds.exchange.Exchange` asks again until the answer is right, `feeds.client.client` refuses answers
-that mean nothing, downloads and the live feed end with the recorded bars to the bit. What CCXT makes of the same faults
-without the house's guard is in ``test_faults.py``; so is what ccxt.pro makes of broken streams.
+Rows of requests: `feeds.exchange.MarketDataClient` asks again until the answer is right, `feeds.client.client` refuses
+answers that mean nothing, downloads and the live feed end with the recorded bars to the bit. What CCXT makes of the same
+faults without the house's guard is in ``test_faults.py``; so is what ccxt.pro makes of broken streams.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qframe_rl.config import Unavailable, UserError
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.client import client
 from qframe_rl.feeds.download import download
-from qframe_rl.feeds.exchange import Exchange
+from qframe_rl.feeds.exchange import MarketDataClient
 from qframe_rl.feeds.listing import listing
 from qframe_rl.feeds.store import load_store
 from qframe_rl.rehearsal import Fault, Rehearsal
@@ -40,19 +40,19 @@ PASSING = (
 
 
 @pytest.fixture
-def exchange(ex: Rehearsal) -> Exchange:
-    made = Exchange("binance", "perpetual", url=ex.url, pause_s=0.01)
+def exchange(ex: Rehearsal) -> MarketDataClient:
+    made = MarketDataClient("binance", "perpetual", url=ex.url, pause_s=0.01)
     made.client.enableRateLimit = False
     made.client.timeout = 400
     return made
 
 
-def candles(exchange: Exchange, n: int = 50) -> np.ndarray:
+def candles(exchange: MarketDataClient, n: int = 50) -> np.ndarray:
     return exchange.candles(LISTING, "1h", FIRST, HOUR, limit=n).values
 
 
 class TestReading:
-    def test_bars_are_asked_for_until_they_are_right(self, ex: Rehearsal, exchange: Exchange) -> None:
+    def test_bars_are_asked_for_until_they_are_right(self, ex: Rehearsal, exchange: MarketDataClient) -> None:
         for kind in (*PASSING, "black-hole", "black-hole-after"):
             ex.inject(Fault(kind=kind, at="usdm.klines", times=2, seconds=0))
             assert np.array_equal(candles(exchange), BARS[:50]), kind
@@ -60,7 +60,7 @@ class TestReading:
             ex.calm()
 
     @pytest.mark.parametrize("kind", ["403", "451"])
-    def test_a_ban_is_said_after_three_tries(self, ex: Rehearsal, exchange: Exchange, kind: str) -> None:
+    def test_a_ban_is_said_after_three_tries(self, ex: Rehearsal, exchange: MarketDataClient, kind: str) -> None:
         """A firewall's mistake passes; a ban does not, and is not hammered at."""
         ex.inject(Fault(kind=kind, at="usdm.klines", times=None))
         with pytest.raises(UserError, match=f"refuses the request: PermissionDenied: .*{kind}"):
@@ -68,28 +68,28 @@ class TestReading:
         assert ex.hits()[kind, "usdm.klines"] == 3
 
     @pytest.mark.parametrize("kind", ["empty", "malformed", "html", "null", "object", "list"])
-    def test_a_clock_without_a_time_is_asked_again(self, ex: Rehearsal, exchange: Exchange, kind: str) -> None:
+    def test_a_clock_without_a_time_is_asked_again(self, ex: Rehearsal, exchange: MarketDataClient, kind: str) -> None:
         ex.inject(Fault(kind=kind, at="usdm.time", times=2))
         assert exchange.now() // MS >= ex.now_ms
         assert exchange.now() // MS - ex.now_ms < 5_000
 
-    def test_the_wait_is_the_one_that_was_stated(self, ex: Rehearsal, exchange: Exchange) -> None:
+    def test_the_wait_is_the_one_that_was_stated(self, ex: Rehearsal, exchange: MarketDataClient) -> None:
         ex.inject(Fault(kind="429", at="usdm.klines", seconds=1))
         begun = time.monotonic()
         candles(exchange)
         assert 1.0 <= time.monotonic() - begun < 1.5
 
     def test_an_endless_outage_is_given_up(self, ex: Rehearsal) -> None:
-        exchange = Exchange("binance", "perpetual", url=ex.url, tries=3, pause_s=0.01)
+        exchange = MarketDataClient("binance", "perpetual", url=ex.url, tries=3, pause_s=0.01)
         ex.call(lambda control: control.maintain(True))
         with pytest.raises(Unavailable, match="failed 3 times"):
             candles(exchange)
 
     def test_nobody_there(self) -> None:
         with pytest.raises(Unavailable, match="failed 2 times"):
-            Exchange("binance", "perpetual", url="http://127.0.0.1:9", tries=2, pause_s=0.01)
+            MarketDataClient("binance", "perpetual", url="http://127.0.0.1:9", tries=2, pause_s=0.01)
 
-    def test_funding_rates_are_asked_for_until_they_are_right(self, ex: Rehearsal, exchange: Exchange) -> None:
+    def test_funding_rates_are_asked_for_until_they_are_right(self, ex: Rehearsal, exchange: MarketDataClient) -> None:
         ex.inject(*(Fault(kind=kind, at="usdm.fundingRate") for kind in ("empty", "cut", "malformed", "503")))
         got = exchange.rates(LISTING, FIRST)
         assert len(got.time) == 13
@@ -114,7 +114,7 @@ class TestWhatComesOfIt:
     def test_a_live_feed_through_faults_gives_the_recorded_bars(
         self, ex: Rehearsal, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Exchange, "wait", lambda self, seconds: None)
+        monkeypatch.setattr(MarketDataClient, "wait", lambda self, seconds: None)
 
         class Clock:
             """The exchange's time, which passes while somebody waits."""

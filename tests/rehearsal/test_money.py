@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import RehearsalConfig, amend, joined, listed, pairs
-from qframe_rl.rehearsal.account import Account
-from qframe_rl.rehearsal.clock import Clock
+from qframe_rl.rehearsal.account import ExchangeAccount
+from qframe_rl.rehearsal.clock import VirtualClock
 from qframe_rl.rehearsal.decimals import nearest
 from qframe_rl.rehearsal.errors import Refused
-from qframe_rl.rehearsal.market import SPOT, USDM, Market
-from qframe_rl.rehearsal.order import OPEN, Order, Pair
+from qframe_rl.rehearsal.market import SPOT, USDM, ListedMarket
+from qframe_rl.rehearsal.order import OPEN, OcoPair, Order
 from qframe_rl.rehearsal.path import prints
 from qframe_rl.rehearsal.world import Place, World
 
@@ -27,7 +27,7 @@ CASH = Decimal(10_000)
 
 
 @cache
-def markets() -> tuple[Market, ...]:
+def markets() -> tuple[ListedMarket, ...]:
     return joined([listed(synthetic("regimes", n_bars=300)), listed(synthetic("gbm", n_bars=300))])
 
 
@@ -78,11 +78,11 @@ class Floor:
 
     def __init__(self, config: RehearsalConfig):
         opened = markets()
-        self.clock = Clock(opened[0].first_ms, opened[0].last_ms, 0.0)
+        self.clock = VirtualClock(opened[0].first_ms, opened[0].last_ms, 0.0)
         self.world = World(opened, config, self.clock)
         self.world.open_account("second", "secret", {"USDT": 10_000.0, "GBM": 50.0})
         self.coins = {"rehearsal": ZERO, "second": Decimal(50)}
-        self.accounts: list[Account] = list(self.world.accounts.values())
+        self.accounts: list[ExchangeAccount] = list(self.world.accounts.values())
         self.serial = 0
 
     def place(self, wire: str) -> Place:
@@ -122,7 +122,7 @@ class Floor:
             None if limit is None else nearest(price * limit, tick), "GTC", f"n{self.serial + 1}",
             stop=stop, stop_price=stop, rises=side == "BUY",
         )  # fmt: skip
-        pair = Pair((first, second), self.world.register.order_number(), f"p{self.serial}", self.world.now)
+        pair = OcoPair((first, second), self.world.register.order_number(), f"p{self.serial}", self.world.now)
         try:
             pairs.place(place.engine, pair)
         except Refused:
@@ -164,7 +164,7 @@ class Floor:
             moved = self.check_spot(account)
             self.check_margin(account, moved)
 
-    def check_orders(self, account: Account) -> None:
+    def check_orders(self, account: ExchangeAccount) -> None:
         for wire in (SPOT, USDM):
             alive = {o.id for o in account.open_orders(wire)}
             for order in account.orders[wire].values():
@@ -188,7 +188,7 @@ class Floor:
         """Whether there is one wallet for coins and contracts."""
         return self.world.config.protocol == "bybit"
 
-    def check_spot(self, account: Account) -> Decimal:
+    def check_spot(self, account: ExchangeAccount) -> Decimal:
         """Money that trades in coins moved; coins and what is kept back are held against the trades."""
         wallet, coins, cash = account.spot, self.coins[account.key], ZERO
         for trade in account.trades[SPOT]:
@@ -208,7 +208,7 @@ class Floor:
             assert wallet.locked[asset] == held[asset] >= 0
         return cash - wallet.locked["USDT"] if self.unified else ZERO
 
-    def check_margin(self, account: Account, moved: Decimal) -> None:
+    def check_margin(self, account: ExchangeAccount, moved: Decimal) -> None:
         """Hold wallet and position against the trades in contracts, and ``moved`` by coins in the same wallet."""
         wallet, amount, cash = account.margin, ZERO, CASH + moved
         for trade in account.trades[USDM]:

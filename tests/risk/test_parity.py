@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 from qframe_rl.agent import View
 from qframe_rl.config import Ref, UserError
+from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.env import SessionEnv
@@ -19,7 +20,7 @@ from qframe_rl.gym.market import Market, MarketConfig, market, whole
 from qframe_rl.risk.columns import PEAK, STATE, STATES
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.batch import batch, lane, records
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.session import Session

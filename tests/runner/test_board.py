@@ -13,7 +13,7 @@ from experiments import evaluate as evaluate_door
 from experiments import report as report_door
 from experiments.cli import door, read_preset
 from qframe_rl.config import UserError, build
-from qframe_rl.evaluate.board import board_figure, markdown, order
+from qframe_rl.evaluate.leaderboard import board_figure, markdown, order
 from qframe_rl.evaluate.report.verdict import in_short
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.study.board import write_boards

@@ -11,8 +11,8 @@ import pytest
 
 from qframe_rl import catalog
 from qframe_rl.config import Ref, UserError
-from qframe_rl.runner.fan import Mute
-from qframe_rl.runner.fan_train import Ground, Training, learn
+from qframe_rl.runner.executors import Mute
+from qframe_rl.runner.fold_training import FoldTraining, TrainingInputs, learn
 from qframe_rl.runner.identity import Code, code, code_of
 from tests.markets import panel
 
@@ -120,11 +120,11 @@ def test_an_ensemble_consists_of_its_members_too() -> None:
     module = catalog.load("agents", "ensemble")
     config = module.Config(members=("pairs", "x=ensemble"), member={"x": {"members": ["dmn"]}})
     found = code_of("ensemble", config, AUTO, "perp")
-    assert {"agents.ensemble", "agents._allocation", "agents.pairs", "agents.dmn"} <= set(found.modules)
+    assert {"agents.ensemble", "agents.pairs", "agents.dmn"} <= set(found.modules)
     assert "agents.momentum" not in found.modules
 
 
 def test_a_machine_with_other_code_of_a_strategy_refuses_to_train_it() -> None:
-    cell = Training("momentum", catalog.load("agents", "momentum").Config(), 0, 0, "of another version")
+    cell = FoldTraining("momentum", catalog.load("agents", "momentum").Config(), 0, 0, "of another version")
     with pytest.raises(UserError, match="other code of momentum"):
-        learn(Ground(panel(50, 1), (), ()), cell, Mute())
+        learn(TrainingInputs(panel(50, 1), (), ()), cell, Mute())

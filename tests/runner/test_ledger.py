@@ -40,7 +40,7 @@ class Rule(Memoryless):
         rise = view.close[-1] / view.close[-1 - BARS] - 1.0
         return rebalance(view, np.sign(rise) / len(rise))
 
-def make(config, brief):
+def make(config, spec):
     return Rule()
 """
 Run = Callable[..., Outcome]

@@ -11,6 +11,7 @@ import pytest
 from qframe_rl import catalog
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Ref, UserError
+from qframe_rl.deploy import deployed, make_market
 from qframe_rl.evaluate.metrics import returns, unexplained
 from qframe_rl.evaluate.splits import Fold, split
 from qframe_rl.evaluate.table import leaderboard
@@ -18,7 +19,6 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import choose, over_runs, validation_rows
-from qframe_rl.runner.deploy import deployed, make_market
 from qframe_rl.runner.task import MarketTask, pieces, seed_for
 from qframe_rl.types import Record, Segment
 from tests.contracts.checks import Quiet
@@ -117,7 +117,7 @@ def test_joined_folds_multiply_their_growth_and_balance_their_books() -> None:
     history = panel(900, 2, seed=3, volatility=0.005)
     market = make_market(Ref(name="perp"), history.instruments, history.columns, history.bar_ns)
     module = catalog.load("agents", "random")
-    agent = module.make(module.Config(), market.brief(history.columns, 1))
+    agent = module.make(module.Config(), market.spec(history.columns, 1))
     parts = [backtest(market, agent, history, Segment(a, a + 200), 1) for a in (100, 300, 500)]
     whole = joined(parts)
     growth = np.prod([p.account.equity[-1] / p.account.equity[0] for p in parts])
@@ -133,7 +133,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     market = make_market(Ref(name="perp"), history.instruments, history.columns, history.bar_ns)
     module = catalog.load("agents", "ppo")
     config = module.Config(**module.QUICK)
-    agent = module.make(config, market.brief(history.columns, 1))
+    agent = module.make(config, market.spec(history.columns, 1))
     fold = Fold((Segment(200, 500),), (Segment(500, 700),), (Segment(700, 900),))
     agent.fit(MarketTask(market, history, fold, 1), Quiet())
     return Checkpoint(

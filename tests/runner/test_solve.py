@@ -10,7 +10,7 @@ import pytest
 from qframe_rl.config import Ref
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Curve
-from qframe_rl.runner.solve.gates import Case, Cell, Reached, Trained, verdict
+from qframe_rl.runner.solve.gates import Case, Reached, SolveJob, Trained, verdict
 from qframe_rl.runner.solve.portrait import policy_figure
 from qframe_rl.runner.solve.solve import ProblemTask, measure, scores
 
@@ -74,7 +74,7 @@ def test_validation_episodes_are_neither_trained_nor_measured_on() -> None:
 
 
 def trained(*shares: float) -> list[Trained]:
-    return [Trained(Cell("m", "sb3", k), Reached(share, share, 1.0, 1.0), ()) for k, share in enumerate(shares)]
+    return [Trained(SolveJob("m", "sb3", k), Reached(share, share, 1.0, 1.0), ()) for k, share in enumerate(shares)]
 
 
 def test_a_verdict_is_the_mean_over_seeds_against_the_gate() -> None:

@@ -14,19 +14,19 @@ from experiments import evaluate as evaluate_door
 from experiments import report as report_door
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, build, search, searched
+from qframe_rl.deploy import make_agent, make_market
 from qframe_rl.evaluate.report.verdict import verdict
 from qframe_rl.evaluate.trials import Trials, user_ledger
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.batch import batch, lane
-from qframe_rl.runner.deploy import make_agent, make_market
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.report import write_report
 from qframe_rl.runner.study.plan import Study
 from qframe_rl.runner.study.study import study
-from qframe_rl.runner.study.windows import Bench, grid, journals, run_all, score
+from qframe_rl.runner.study.windows import WindowRunner, grid, journals, run_all, score
 from qframe_rl.runner.train import train
 from qframe_rl.types import Segment, iso
 
@@ -263,7 +263,7 @@ def test_a_learner_is_walked_once_for_figures_and_journal(tmp_path: Path) -> Non
     """What is kept of the judged bars is what walking them again would give."""
     history = synthetic("gbm", 2500, seed=2)
     market = make_market(Ref(name="auto"), history.instruments, history.columns, history.bar_ns)
-    bench = Bench(history, market, tmp_path, Silent(), 0, resume=False)
+    bench = WindowRunner(history, market, tmp_path, Silent(), 0, resume=False)
     subject = bench.subject("direct_rl", dict(catalog.load("agents", "direct_rl").QUICK), 1)
     assert subject.learns
     folds = list(Study(walk_forward=2).walk(len(history)).split(history))

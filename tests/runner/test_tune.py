@@ -17,18 +17,18 @@ from experiments.cli import door
 from qframe_rl import catalog
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Base, Range, UserError, build, search, searched, space_of
+from qframe_rl.deploy import make_agent, make_market
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.trials import Trials, user_ledger
 from qframe_rl.feeds.load import load
 from qframe_rl.runner.batch import batch, lane
-from qframe_rl.runner.deploy import make_agent, make_market
-from qframe_rl.runner.fan import Here
+from qframe_rl.runner.executors import LocalExecutor
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.study.windows import score
 from qframe_rl.runner.tune import search as searching
 from qframe_rl.runner.tune.plan import Budget, Tune, space
 from qframe_rl.runner.tune.score import Part, figures, parts_of
-from qframe_rl.runner.tune.search import FRONT, Tried, front
+from qframe_rl.runner.tune.search import FRONT, ScoredSetting, front
 from qframe_rl.runner.tune.tune import TUNED, tune
 from qframe_rl.types import Float, Segment
 
@@ -50,7 +50,7 @@ def made(**changes: Any) -> Tune:
     return build(Tune, {**SMALL, **changes}, "test")
 
 
-class Dies(Here):
+class Dies(LocalExecutor):
     """A place that dies after some cells."""
 
     def __init__(self, after: int):
@@ -67,7 +67,7 @@ class Dies(Here):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Any:
     place = tmp_path_factory.mktemp("tune")
-    return tune(made(), place, place / "checkpoints", Silent(), Here()), place
+    return tune(made(), place, place / "checkpoints", Silent(), LocalExecutor()), place
 
 
 def test_ranges_stand_beside_the_fields() -> None:
@@ -173,7 +173,7 @@ def plain(tuned: Any) -> Any:
 
 
 def test_the_objective_is_what_is_looked_for(done: Any, tmp_path: Path) -> None:
-    plainly = tune(made(objective="sharpe"), tmp_path, tmp_path / "checkpoints", Silent(), Here())
+    plainly = tune(made(objective="sharpe"), tmp_path, tmp_path / "checkpoints", Silent(), LocalExecutor())
     assert plainly.folder.name != done[0].folder.name
     for one in plainly.windows:
         assert one.best.figures["sharpe"] == max(tried.figures["sharpe"] for tried in one.tried)
@@ -201,7 +201,7 @@ def test_few_bets_make_the_lower_bound_low() -> None:
 def test_every_sampler_searches(sampler: str, tmp_path: Path) -> None:
     found = tune(
         made(sampler=sampler, budget=16, walk_forward=1, storage="sqlite" if sampler == "random" else "journal"),
-        tmp_path, tmp_path / "checkpoints", Silent(), Here(),
+        tmp_path, tmp_path / "checkpoints", Silent(), LocalExecutor(),
     )  # fmt: skip
     (one,) = found.windows
     assert len(one.tried) + one.given_up == 16
@@ -212,7 +212,7 @@ def test_what_learns_is_trained_before_each_part(tmp_path: Path) -> None:
     fitted = made(
         params={"regime_bars": 60, "entry": "fitted"}, space=("mean_bars=10:60:log",), budget=8, walk_forward=2, batch=2
     )
-    found = tune(fitted, tmp_path, tmp_path / "checkpoints", Silent(), Here())
+    found = tune(fitted, tmp_path, tmp_path / "checkpoints", Silent(), LocalExecutor())
     kept = load_checkpoint(found.folder / "agents" / "mean_reversion")
     assert kept.state["thresholds"].shape == (2,)
     assert sum(len(one.tried) + one.given_up + one.refused for one in found.windows) == 8
@@ -235,7 +235,7 @@ def test_no_part_begins_before_an_agent_has_seen_its_window() -> None:
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12))
 def test_a_front_is_what_nothing_beats(rows: list[tuple[int, ...]]) -> None:
-    tried = [Tried(k, {}, dict(zip(FRONT, map(float, row), strict=True))) for k, row in enumerate(rows)]
+    tried = [ScoredSetting(k, {}, dict(zip(FRONT, map(float, row), strict=True))) for k, row in enumerate(rows)]
     kept = {one.number for one in front(tried)}
     for k, (gain, fall, turnover) in enumerate(rows):
         beaten = any(
@@ -256,7 +256,7 @@ def test_figures_of_an_account_that_lost_everything() -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(searching, "find_spec", lambda name: None if name == "cmaes" else name)
     with pytest.raises(UserError, match="needs cmaes: pip install"):
-        tune(made(sampler="cmaes"), tmp_path, tmp_path, Silent(), Here())
+        tune(made(sampler="cmaes"), tmp_path, tmp_path, Silent(), LocalExecutor())
 
 
 def test_the_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

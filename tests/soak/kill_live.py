@@ -29,18 +29,17 @@ import numpy as np
 from experiments import train
 from experiments.cli import door
 from qframe_rl.checkpoint import load_checkpoint
+from qframe_rl.deploy import data_for, deployed
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.load import load
 from qframe_rl.journal.inbox import Inbox, order
 from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import read, verify
+from qframe_rl.live.open import reopened
+from qframe_rl.live.paper import replay
 from qframe_rl.rehearsal import RehearsalConfig, serve
 from qframe_rl.rehearsal.faults import script_of
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.runner.deploy import deployed
-from qframe_rl.runner.evaluate import data_for
-from qframe_rl.runner.live.open import reopened
-from qframe_rl.runner.live.paper import replay
 from qframe_rl.types import HOUR, Segment
 from tests.experiments.test_rehearsed_paper import N_BARS, START, SYMBOLS, markets
 from tests.soak.children import Child, started

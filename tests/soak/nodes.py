@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qframe_rl.config import build
+from qframe_rl.runner.executors import Executor, LocalExecutor, RayExecutor
 from qframe_rl.runner.experiment import Experiment
-from qframe_rl.runner.fan import Cluster, Fan, Here
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.train import Outcome
 from qframe_rl.runner.train import train as run_train
@@ -58,10 +58,10 @@ def experiment(folds: int, seeds: int) -> Experiment:
     )
 
 
-def run(asked: Experiment, folder: Path, fan: Fan) -> Done:
+def run(asked: Experiment, folder: Path, executor: Executor) -> Done:
     """Train, judge and keep."""
     begun = time.monotonic()
-    outcome = run_train(asked, folder / "runs", folder / "checkpoints", Silent(), fan=fan)
+    outcome = run_train(asked, folder / "runs", folder / "checkpoints", Silent(), executor=executor)
     seconds = time.monotonic() - begun
     weights = {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept(folder)}
     return Done(outcome, weights, seconds)
@@ -117,10 +117,10 @@ def on_two_nodes(asked: Experiment, folder: Path, n_trainings: int) -> tuple[Don
     try:
         nodes.add_node(num_cpus=1)
         nodes.wait_for_nodes()
-        with Cluster(nodes.address) as fan, Axe(nodes, folder, n_trainings // 2) as axe:
-            if fan.where != "on Ray, 2 cores of 2 machines":
-                raise SystemExit(f"the cluster is {fan.where}")
-            done = run(asked, folder, fan)
+        with RayExecutor(nodes.address) as executor, Axe(nodes, folder, n_trainings // 2) as axe:
+            if executor.where != "on Ray, 2 cores of 2 machines":
+                raise SystemExit(f"the cluster is {executor.where}")
+            done = run(asked, folder, executor)
         return done, axe.fell_at
     finally:
         nodes.shutdown()
@@ -135,7 +135,7 @@ def main() -> None:
     asked = experiment(given.folds, given.seeds)
     n_trainings = given.folds * given.seeds * len(LEARNERS)
     with tempfile.TemporaryDirectory() as text:
-        here = run(asked, Path(text) / "here", Here())
+        here = run(asked, Path(text) / "here", LocalExecutor())
         there, fell_at = on_two_nodes(asked, Path(text) / "there", n_trainings)
     if not 0 <= fell_at < n_trainings:
         raise SystemExit(f"the node died after {fell_at} of {n_trainings} trainings: not in the middle")

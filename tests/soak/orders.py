@@ -22,7 +22,7 @@ from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import Writer
 from qframe_rl.rehearsal import RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.faults import script_of
-from qframe_rl.venues.gate import Gate, Intent
+from qframe_rl.venues.order_sender import Intent, OrderSender
 from tests.venues.placing import placed
 
 LOT = 0.01
@@ -36,7 +36,7 @@ def trade(path: Path, url: str, keys: dict[str, str], symbol: str, n: int, recv_
     account.load_time_difference()
     writer = Writer(path)
     ledger = Ledger(path, writer)
-    gate = Gate(account, ledger, "soak", recv_window_ms=recv_window_ms, margin_ms=500)
+    gate = OrderSender(account, ledger, "soak", recv_window_ms=recv_window_ms, margin_ms=500)
     number = bought = 0
     while bought < n:
         outcome = placed(gate, ledger, number, Intent(symbol, LOT))

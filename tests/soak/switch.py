@@ -35,13 +35,13 @@ from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.feeds.download import download
 from qframe_rl.journal.inbox import order
 from qframe_rl.journal.store import pulse, read
+from qframe_rl.live.open import opened_live
+from qframe_rl.live.operator import Operator
+from qframe_rl.live.paper import paper
+from qframe_rl.live.permit import exchange_venue
 from qframe_rl.rehearsal import Fault, Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.faults import AFTER, BEFORE, DIALS, STREAMS
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.live.open import opened_live
-from qframe_rl.runner.live.operator import Operator
-from qframe_rl.runner.live.paper import paper
-from qframe_rl.runner.live.permit import exchange_venue
 from qframe_rl.types import HOUR, Orders
 from tests.markets import START, panel
 
@@ -173,7 +173,7 @@ def running(place: Path, folder: Path, seed: int = 0) -> Iterator[Running]:
         )  # fmt: skip
         venue = exchange_venue(opened.feed, opened.terms, exchange.url, lambda text: None)
 
-        def begun(desk: Any, ledger: Any, operator: Operator) -> None:
+        def begun(router: Any, ledger: Any, operator: Operator) -> None:
             made.operator = operator
 
         def trade() -> None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qframe_rl.theory.bertram import Spread, best_return, best_sharpe, simulate, thresholds, variance_cycle
+from qframe_rl.theory.bertram import BertramParams, best_return, best_sharpe, simulate, thresholds, variance_cycle
 
 
 def test_the_printed_figures() -> None:
-    best = best_return(Spread())
+    best = best_return(BertramParams())
     assert best.enter == -best.leave == pytest.approx(-0.0047152, abs=5e-8)
     assert best.cycle == pytest.approx(0.0171224, abs=5e-8)
     assert best.growth == pytest.approx(0.4923583, abs=5e-8)
     # The reference cuts its series off: .00015438 and 3.86293. The moments below, from the equation, side with ours.
     assert best.variance == pytest.approx(0.00015438, rel=3e-4)
-    assert best_sharpe(Spread(), 0.01).sharpe == pytest.approx(3.86293, rel=3e-4)
+    assert best_sharpe(BertramParams(), 0.01).sharpe == pytest.approx(3.86293, rel=3e-4)
 
 
 def test_the_variance_solves_the_equation_of_first_passage_moments() -> None:
     """``eta² u_n''/2 - alpha x u_n' = -n u_(n-1)`` with u_n = 0 at the goal, integrated numerically from far below."""
-    spread, goal = Spread(), 0.0047152
+    spread, goal = BertramParams(), 0.0047152
     x = np.linspace(-12.0 * spread.deviation, goal, 200_001)
     weight = np.exp(-spread.reversion * x**2 / spread.volatility**2)
 
@@ -40,15 +40,15 @@ def test_the_variance_solves_the_equation_of_first_passage_moments() -> None:
 
 
 def test_no_other_thresholds_earn_more() -> None:
-    spread = Spread()
+    spread = BertramParams()
     best = best_return(spread)
     for enter, leave in ((-0.005, 0.005), (-0.0044, 0.0044), (-0.0047, 0.005), (-0.005, 0.0047)):
         assert thresholds(spread, enter, leave).growth < best.growth
 
 
 def test_simulated_cycles() -> None:
-    best = best_return(Spread())
-    lengths = simulate(Spread(), best.enter, best.leave, 20_000, seed=1)
+    best = best_return(BertramParams())
+    lengths = simulate(BertramParams(), best.enter, best.leave, 20_000, seed=1)
     error = lengths.std() / np.sqrt(len(lengths))
     assert lengths.mean() == pytest.approx(best.cycle, abs=2 * error)
     assert lengths.var() == pytest.approx(best.variance, rel=0.06)

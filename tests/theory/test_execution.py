@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from qframe_rl.theory.execution import Terms, cost, linear, schedule, urgency
+from qframe_rl.theory.execution import ExecutionParams, cost, linear, schedule, urgency
 
 
 def test_the_printed_figures() -> None:
-    terms = Terms()
+    terms = ExecutionParams()
     assert urgency(terms) == pytest.approx(0.607076, abs=5e-7)
     assert 1.0 / urgency(terms) == pytest.approx(1.647, abs=5e-4)
     held = schedule(terms)
@@ -29,13 +29,13 @@ def test_the_printed_figures() -> None:
     ("aversion", "kappa", "objective"), [(2e-6, 0.846297, 1_544_577.74), (1e-7, 0.194629, 762_529.32)]
 )
 def test_other_aversions(aversion: float, kappa: float, objective: float) -> None:
-    terms = Terms(aversion=aversion)
+    terms = ExecutionParams(aversion=aversion)
     assert urgency(terms) == pytest.approx(kappa, abs=5e-7)
     assert cost(terms, schedule(terms)).objective == pytest.approx(objective, abs=5e-3)
 
 
 def test_no_other_schedule_is_cheaper() -> None:
-    terms = Terms(n_steps=8)
+    terms = ExecutionParams(n_steps=8)
     held = schedule(terms)
     best = cost(terms, held).objective
     rng = np.random.default_rng(0)
@@ -46,8 +46,8 @@ def test_no_other_schedule_is_cheaper() -> None:
 
 
 def test_without_aversion_the_schedule_is_linear() -> None:
-    terms = Terms(aversion=0.0)
+    terms = ExecutionParams(aversion=0.0)
     assert schedule(terms) == pytest.approx(linear(terms))
-    near = Terms(aversion=1e-14)
+    near = ExecutionParams(aversion=1e-14)
     assert schedule(near) == pytest.approx(linear(near), rel=1e-4, abs=1e-6)
     assert math.isclose(cost(terms, linear(terms)).variance, 0.95**2 * 1e12 * (0.64 + 0.36 + 0.16 + 0.04))

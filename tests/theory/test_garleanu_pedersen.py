@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from qframe_rl.theory.garleanu_pedersen import Rule, Terms, markowitz, myopic, riccati, solve, steady, worth
+from qframe_rl.theory.garleanu_pedersen import (
+    GarleanuPedersenParams,
+    Rule,
+    markowitz,
+    myopic,
+    riccati,
+    solve,
+    steady,
+    worth,
+)
 
 
 def test_the_printed_figures() -> None:
-    terms = Terms()
+    terms = GarleanuPedersenParams()
     best = solve(terms)
     assert best.rate == pytest.approx(0.35433562, abs=5e-9)
     assert best.aim == pytest.approx(0.84949656, abs=5e-9)
@@ -24,18 +33,24 @@ def test_the_printed_figures() -> None:
 
 @pytest.mark.parametrize(("decay", "aim", "value"), [(0.02, 0.965779, 2.83399), (0.5, 0.530268, 0.854346)])
 def test_the_rate_does_not_depend_on_how_fast_the_signal_decays(decay: float, aim: float, value: float) -> None:
-    terms = Terms(decay=decay)
+    terms = GarleanuPedersenParams(decay=decay)
     best = solve(terms)
-    assert best.rate == pytest.approx(solve(Terms()).rate, abs=1e-15)
+    assert best.rate == pytest.approx(solve(GarleanuPedersenParams()).rate, abs=1e-15)
     assert best.aim == pytest.approx(aim, abs=5e-7)
     assert best.value(0.0, terms.deviation**2) == pytest.approx(value, abs=5e-6)
 
 
 @pytest.mark.parametrize(
     "terms",
-    [Terms(), Terms(decay=0.5), Terms(2.0, 0.7, 0.3, 0.1, 3.0, 1.5, 0.02), Terms(cost=0.1), Terms(rho=0.2)],
+    [
+        GarleanuPedersenParams(),
+        GarleanuPedersenParams(decay=0.5),
+        GarleanuPedersenParams(2.0, 0.7, 0.3, 0.1, 3.0, 1.5, 0.02),
+        GarleanuPedersenParams(cost=0.1),
+        GarleanuPedersenParams(rho=0.2),
+    ],
 )
-def test_formula_riccati_and_moments_agree(terms: Terms) -> None:
+def test_formula_riccati_and_moments_agree(terms: GarleanuPedersenParams) -> None:
     formula, fixed = solve(terms), riccati(terms)
     assert formula == pytest.approx(fixed, rel=1e-8)
     assert worth(terms, formula.rule) == pytest.approx(formula.value(0.0, terms.deviation**2), rel=1e-10)
@@ -45,7 +60,7 @@ def test_formula_riccati_and_moments_agree(terms: Terms) -> None:
 
 
 def test_reference_policies() -> None:
-    terms = Terms()
+    terms = GarleanuPedersenParams()
     assert worth(terms, myopic(terms)) == pytest.approx(1.947398, abs=5e-7)
     assert worth(terms, markowitz(terms)) == pytest.approx(-0.156250, abs=5e-7)
     assert worth(terms, Rule(1.0, 0.0)) == 0.0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qframe_rl.theory.quoting import (
-    Terms,
+    QuotingParams,
     avellaneda_stoikov,
     average_spread,
     continuous,
@@ -22,7 +22,7 @@ FLAT, THREE = 10, 13
 
 
 def test_continuous_time() -> None:
-    terms = Terms()
+    terms = QuotingParams()
     assert continuous(terms, 1.0)[FLAT] == pytest.approx(66.27700, abs=5e-6)
     ask, bid = continuous_quotes(terms, 1.0)
     assert ask[FLAT] == pytest.approx(0.69250, abs=5e-6)
@@ -34,7 +34,7 @@ def test_continuous_time() -> None:
 
 
 def test_discrete_time() -> None:
-    solved = discrete(Terms())
+    solved = discrete(QuotingParams())
     # The card's figures are of quotes on a grid of .0025; ours are on a continuum and worth 4e-5 more.
     assert solved.value[0, FLAT] == pytest.approx(59.10625, abs=5e-5)
     assert solved.ask[0, FLAT] == solved.bid[0, FLAT] == pytest.approx(0.765, abs=0.00125)
@@ -45,16 +45,16 @@ def test_discrete_time() -> None:
 
 
 def test_discrete_time_converges_to_continuous_time() -> None:
-    limit = continuous(Terms(), 1.0)[FLAT]
-    fine = discrete(Terms(n_steps=2000)).value[0, FLAT]
-    finer = discrete(Terms(n_steps=8000)).value[0, FLAT]
+    limit = continuous(QuotingParams(), 1.0)[FLAT]
+    fine = discrete(QuotingParams(n_steps=2000)).value[0, FLAT]
+    finer = discrete(QuotingParams(n_steps=8000)).value[0, FLAT]
     assert fine == pytest.approx(65.469, abs=5e-4)
     assert abs(limit - finer) < 0.27 * abs(limit - fine)
 
 
 @pytest.mark.parametrize("fill_model", ["poisson", "linear"])
 def test_no_other_quote_does_better_in_the_last_step(fill_model: str) -> None:
-    terms = Terms(n_steps=200, terminal=0.05, fill_model=fill_model)
+    terms = QuotingParams(n_steps=200, terminal=0.05, fill_model=fill_model)
     solved = discrete(terms)
     linear = fill_model == "linear"
 

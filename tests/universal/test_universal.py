@@ -13,6 +13,7 @@ import pytest
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, Planner, View
 from qframe_rl.config import Ref, build
+from qframe_rl.deploy import make_market, window_of
 from qframe_rl.evaluate.inference.sharpe import moments
 from qframe_rl.evaluate.metrics import drawdown, per_year, returns, sharpe, sortino, unexplained
 from qframe_rl.evaluate.montecarlo.influence import standard_error
@@ -23,9 +24,8 @@ from qframe_rl.feeds.quality import quarantine
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
-from qframe_rl.runner.backtest import backtest, window_of
+from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.batch import batch, lane
-from qframe_rl.runner.deploy import make_market
 from qframe_rl.runner.study.stress import with_costs
 from qframe_rl.types import HOUR, VOLUME, Float, History, Orders, Record, Segment, Source
 from tests.contracts import checks
@@ -106,7 +106,7 @@ def test_u3_nothing_is_earned_where_nothing_can_be_known(name: str) -> None:
         history = synthetic("gbm", n_bars, seed=seed, drift=-0.5 * 0.8**2)
         market = make_market(Ref(name="spot", params=free), history.instruments, (), HOUR)
         paid = with_costs(make_market(Ref(name="spot"), history.instruments, (), HOUR), 1.0)
-        agent = module.make(module.Config(), market.brief((), seed))
+        agent = module.make(module.Config(), market.spec((), seed))
         if not isinstance(agent, Planner):
             pytest.skip("it must be walked bar by bar, which takes minutes for 200 markets")
         window = max(window_of(market, agent), 400)
@@ -184,7 +184,7 @@ def test_u8_a_bad_bar_is_taken_out_and_moves_nothing_by_more_than_its_error(name
     for history in (clean, mended):
         market = make_market(Ref(name="spot", params={"features": ("log_return:1",)}), history.instruments, (), HOUR)
         module = catalog.load("agents", name)
-        agent = module.make(module.Config(), market.brief((), 1))
+        agent = module.make(module.Config(), market.spec((), 1))
         window = window_of(market, agent)
         record = backtest(market, agent, history, Segment(window, len(history)), window)
         rate = returns(record.account.equity)

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 from qframe_rl.journal.ledger import Ledger
-from qframe_rl.venues.gate import Gate, Intent
+from qframe_rl.venues.order_sender import Intent, OrderSender
 
 
-def placed(gate: Gate, ledger: Ledger, number: int, intent: Intent) -> dict[str, Any]:
+def placed(gate: OrderSender, ledger: Ledger, number: int, intent: Intent) -> dict[str, Any]:
     """Send an order, or go on where an earlier process was; wait for what became of it."""
     outcome = gate.send({number: intent})[number]
     if outcome["status"] != "unknown":

@@ -18,7 +18,7 @@ from qframe_rl.journal.store import Writer
 from qframe_rl.rehearsal import Fault, Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.types import HOUR, Instrument, Orders
 from qframe_rl.venues.ccxt import ExchangeVenue
-from qframe_rl.venues.gate import Gate, Intent
+from qframe_rl.venues.order_sender import Intent, OrderSender
 from tests.venues.placing import placed
 
 SYMBOL = "SYN0/USDT:USDT"
@@ -55,7 +55,7 @@ def account(exchange: Rehearsal) -> Any:
 class Trader:
     """Places orders at a gate."""
 
-    def __init__(self, gate: Gate, ledger: Ledger):
+    def __init__(self, gate: OrderSender, ledger: Ledger):
         self.gate, self.ledger = gate, ledger
 
     def place(self, number: int, intent: Intent) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Trader:
 def gate(exchange: Rehearsal, tmp_path: Path) -> Iterator[Trader]:
     writer = Writer(tmp_path / "journal.db")
     made, ledger = account(exchange), Ledger(tmp_path / "journal.db", writer)
-    yield Trader(Gate(made, ledger, str(tmp_path), recv_window_ms=400, margin_ms=200), ledger)
+    yield Trader(OrderSender(made, ledger, str(tmp_path), recv_window_ms=400, margin_ms=200), ledger)
     made.session.close()
     writer.close()
 
@@ -130,7 +130,7 @@ def test_a_resting_order_is_guarded_by_the_dead_mans_switch_and_cancelled_after_
     def now() -> int:
         return exchange.now_ms * 1_000_000
 
-    venue = ExchangeVenue(made, Gate(made, ledger, str(tmp_path)), ledger, coins, HOUR, now)
+    venue = ExchangeVenue(made, OrderSender(made, ledger, str(tmp_path)), ledger, coins, HOUR, now)
     price = float(made.fetch_ticker(SYMBOL)["last"])
     row = np.array([[price, price, price, price, 1.0]])
     venue.advance(Bar(now(), row, np.zeros(1), np.zeros(1, dtype=bool)))
@@ -159,7 +159,9 @@ def test_an_empty_answer_is_not_taken_for_a_flat_account(exchange: Rehearsal, tm
     made.create_order(SYMBOL, "market", "buy", 1.0)
     (position,) = made.fetch_positions([SYMBOL])
     coins = (Instrument(SYMBOL, "perpetual", lot=0.001),)
-    venue = ExchangeVenue(made, Gate(made, ledger, "x"), ledger, coins, HOUR, lambda: exchange.now_ms * 1_000_000)
+    venue = ExchangeVenue(
+        made, OrderSender(made, ledger, "x"), ledger, coins, HOUR, lambda: exchange.now_ms * 1_000_000
+    )
     for kind in ("list", "empty", "object", "null"):
         exchange.inject(Fault(kind=kind, at="usdm.positionRisk"))
         bar = Bar(exchange.now_ms * 1_000_000, np.ones((1, 5)), np.zeros(1), np.zeros(1, dtype=bool))
@@ -175,5 +177,5 @@ def test_instruments_of_two_kinds_are_refused(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "journal.db", writer)
     mixed = (Instrument("A/USDT"), Instrument("B/USDT:USDT", "perpetual"))
     with pytest.raises(UserError, match="one kind and one quote currency"):
-        ExchangeVenue(None, Gate(None, ledger, ""), ledger, mixed, HOUR, lambda: 0)
+        ExchangeVenue(None, OrderSender(None, ledger, ""), ledger, mixed, HOUR, lambda: 0)
     writer.close()

@@ -16,7 +16,7 @@ from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import Writer, read
 from qframe_rl.types import HOUR, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.ccxt import ExchangeVenue
-from qframe_rl.venues.gate import Gate, Intent
+from qframe_rl.venues.order_sender import Intent, OrderSender
 from tests.venues.fake import SYMBOL, Fake
 from tests.venues.placing import placed
 
@@ -35,7 +35,7 @@ class Traded:
         self.ledger = Ledger(path, self.writer)
         self.hour = 0
         self.late = 0
-        self.gate = Gate(self.fake, self.ledger, "run", recv_window_ms=60, margin_ms=40)
+        self.gate = OrderSender(self.fake, self.ledger, "run", recv_window_ms=60, margin_ms=40)
         coin = (Instrument(SYMBOL, "perpetual", lot=0.01),)
         self.venue = ExchangeVenue(
             self.fake, self.gate, self.ledger, coin, HOUR, lambda: T0 + self.hour * HOUR + self.late
@@ -168,7 +168,7 @@ def test_an_answer_about_another_order_is_none(made: Traded) -> None:
 def test_an_exchange_without_the_rule_is_refused(made: Traded) -> None:
     made.fake.id = "kraken"
     with pytest.raises(UserError, match="a lost order could arrive at any time"):
-        Gate(made.fake, made.ledger, "run")
+        OrderSender(made.fake, made.ledger, "run")
 
 
 def test_half_a_bar_later_nothing_is_sent(made: Traded) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qframe_rl.types import HOUR
-from qframe_rl.watch.board import FILE, Board
+from qframe_rl.watch.scalars import FILE, ScalarWriter
 from tests.alerts.test_alerts import NOTHING, view
 
 
@@ -36,7 +36,7 @@ class Full:
 
 @pytest.mark.parametrize("part", [0, 3, 100])
 def test_a_bar_that_could_not_be_written_lacks_and_nothing_else(tmp_path: Path, part: int) -> None:
-    board = Board(tmp_path, lambda: 2.5)
+    board = ScalarWriter(tmp_path, lambda: 2.5)
     board.started(view(0, 100.0))
     board.settled(view(HOUR, 101.0), NOTHING)
     events = board._file
@@ -52,7 +52,7 @@ def test_a_bar_that_could_not_be_written_lacks_and_nothing_else(tmp_path: Path, 
 
 def test_a_place_that_cannot_be_written_is_tried_at_each_bar(tmp_path: Path) -> None:
     (tmp_path / "board").touch()
-    board = Board(tmp_path / "board", lambda: None)
+    board = ScalarWriter(tmp_path / "board", lambda: None)
     with pytest.raises(OSError, match=r"File exists|Not a directory"):
         board.started(view(0, 100.0))
     (tmp_path / "board").unlink()
@@ -63,7 +63,7 @@ def test_a_place_that_cannot_be_written_is_tried_at_each_bar(tmp_path: Path) -> 
 
 def test_another_process_goes_on_and_what_was_written_of_later_bars_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "events.out.tfevents.1.old").write_bytes(b"what another session left")
-    first = Board(tmp_path, lambda: None)
+    first = ScalarWriter(tmp_path, lambda: None)
     first.started(view(0, 100.0))
     assert [p.name for p in tmp_path.iterdir()] == [FILE]
     first.settled(view(HOUR, 101.0), NOTHING)
@@ -71,7 +71,7 @@ def test_another_process_goes_on_and_what_was_written_of_later_bars_does_not_cou
     for k in (2, 3):
         first.settled(view(k * HOUR, 999.0), NOTHING)
     first.close()
-    later = Board(tmp_path, lambda: None)
+    later = ScalarWriter(tmp_path, lambda: None)
     later.carry(memory, view(HOUR, 101.0))
     for k in (2, 3, 4):
         later.settled(view(k * HOUR, 100.0 + k), NOTHING)

@@ -22,10 +22,10 @@ from experiments.cli import door
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.secrets import Redactor
 from qframe_rl.journal.store import Writer
-from qframe_rl.risk.engine import State, Verdict
+from qframe_rl.risk.engine import RiskDecision, State
 from qframe_rl.watch.health import Health
 from qframe_rl.watch.log import JsonLog
-from qframe_rl.watch.metrics import Metrics, Window
+from qframe_rl.watch.metrics import MetricsServer, PrometheusMetrics
 from tests.alerts.test_alerts import BUY, NOTHING, until, view
 
 
@@ -40,11 +40,11 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 def test_metrics_and_health_are_served(clock: list[float]) -> None:
     health = Health(60.0, 180.0, 60.0, clock=lambda: clock[0])
-    metrics = Metrics(["A"], lambda: 3.5, health)
-    window = Window(metrics, 0)
+    metrics = PrometheusMetrics(["A"], lambda: 3.5, health)
+    window = MetricsServer(metrics, 0)
     metrics.started(view(0, 100.0))
     metrics.settled(view(10**9, 95.0, 1.0), BUY)
-    metrics.decided(view(10**9, 95.0), Verdict(NOTHING, State.REDUCE_ONLY, ("cut",)), 0.003)
+    metrics.decided(view(10**9, 95.0), RiskDecision(NOTHING, State.REDUCE_ONLY, ("cut",)), 0.003)
     health.decided()
     assert get(window.port, "/healthz")[0] == 200
     clock[0] += 20.0
@@ -64,9 +64,9 @@ def test_metrics_and_health_are_served(clock: list[float]) -> None:
     assert json.loads(said)["ill"] == "the feed was not heard from for 70 s"
     assert get(window.port, "/else")[0] == 404
     with pytest.raises(Unavailable, match="take another port"):
-        Window(metrics, window.port)
+        MetricsServer(metrics, window.port)
     with pytest.raises(UserError, match="--metrics 70000: a port is a number"):
-        Window(metrics, 70_000)
+        MetricsServer(metrics, 70_000)
     window.close()
 
 
@@ -84,7 +84,7 @@ def silent(port: int) -> socket.socket:
 def test_a_client_that_says_nothing_or_little_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qframe_rl.watch.metrics._LONGEST_S", 0.3)
     monkeypatch.setattr("qframe_rl.watch.metrics._MOST", 3)
-    window = Window(Metrics(["A"], lambda: None, Health(60.0, 180.0)), 0)
+    window = MetricsServer(PrometheusMetrics(["A"], lambda: None, Health(60.0, 180.0)), 0)
     clients = [silent(window.port) for _ in range(3)]
     clients[0].sendall(b"GET /healthz HTTP/1.0\r\nX: ")
     assert [client.recv(1) for client in clients] == [b"", b"", b""], "each was ended"
@@ -96,7 +96,7 @@ def test_a_client_that_says_nothing_or_little_is_hung_up_on(monkeypatch: pytest.
 
 def test_too_many_clients_are_turned_away_and_the_next_one_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qframe_rl.watch.metrics._MOST", 2)
-    window = Window(Metrics(["A"], lambda: None, Health(60.0, 180.0)), 0)
+    window = MetricsServer(PrometheusMetrics(["A"], lambda: None, Health(60.0, 180.0)), 0)
     held = [silent(window.port) for _ in range(2)]
     for client in held:
         client.sendall(b"GET /metrics HTTP/1.0\r\n")
@@ -118,7 +118,7 @@ def test_a_request_is_given_five_seconds_for_each_piece() -> None:
 
 
 def test_metrics_count_on_where_another_process_was() -> None:
-    metrics, later = (Metrics(["A"], lambda: None, Health(1.0, 1.0)) for _ in range(2))
+    metrics, later = (PrometheusMetrics(["A"], lambda: None, Health(1.0, 1.0)) for _ in range(2))
     metrics.started(view(0, 100.0))
     last = view(10**9, 80.0, 1.0)
     metrics.settled(last, BUY)
@@ -140,7 +140,7 @@ def test_the_log_is_lines_of_json_and_says_nothing_twice() -> None:
     log.settled(view(10**9, 100.0), NOTHING)
     live[0] = True
     log.settled(view(2 * 10**9, 100.0, 2.0), BUY)
-    log.decided(view(2 * 10**9, 100.0), Verdict(BUY, State.ACTIVE, ()), 0.001)
+    log.decided(view(2 * 10**9, 100.0), RiskDecision(BUY, State.ACTIVE, ()), 0.001)
     log.changed(2 * 10**9, "HALTED", ["halt by file"])
     log.note("slow")
     log.note("refused: hunter2-hunter2")

@@ -27,7 +27,7 @@ LEVEL = 0.05
 """Error rate over all cells together (Bonferroni)."""
 
 
-class Cell(NamedTuple):
+class PeriodFigures(NamedTuple):
     """What a record did in some of its bars."""
 
     name: str
@@ -48,13 +48,13 @@ class Cell(NamedTuple):
     """Whether it differs from zero, all cells of its table considered (Bonferroni)."""
 
 
-def by_year(record: Record) -> list[Cell]:
+def by_year(record: Record) -> list[PeriodFigures]:
     """One cell per calendar year."""
     years = np.array([int(iso(int(t) - 1)[:4]) for t in record.time[1:]])
     return _table(record, [(str(year), years == year) for year in np.unique(years)])
 
 
-def by_crisis(record: Record) -> list[Cell]:
+def by_crisis(record: Record) -> list[PeriodFigures]:
     """One cell per named window that the record covers in full."""
     first, last = int(record.time[0]), int(record.time[-1])
     cells = []
@@ -65,7 +65,7 @@ def by_crisis(record: Record) -> list[Cell]:
     return _table(record, cells)
 
 
-def by_regime(record: Record, history: History) -> list[Cell]:
+def by_regime(record: Record, history: History) -> list[PeriodFigures]:
     """Six cells: sign of the market's return over 200 days, by tercile of its volatility over 30 days.
 
     Both are known at the close before the bar. The terciles are those of the record's own bars: they describe, and no
@@ -86,7 +86,7 @@ def by_regime(record: Record, history: History) -> list[Cell]:
     return _table(record, cells)
 
 
-def describe(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def describe(cells: Sequence[PeriodFigures]) -> list[dict[str, Any]]:
     """Plain data."""
     return [cell._asdict() for cell in cells]
 
@@ -116,7 +116,7 @@ def _market(mark: Float) -> Float:
     return np.concatenate([[0.0], mean])
 
 
-def _table(record: Record, cells: Sequence[tuple[str, Bool]]) -> list[Cell]:
+def _table(record: Record, cells: Sequence[tuple[str, Bool]]) -> list[PeriodFigures]:
     from statistics import NormalDist
 
     rate, held = returns(record.account.equity), _market(record.account.mark)[1:]
@@ -128,17 +128,17 @@ def _table(record: Record, cells: Sequence[tuple[str, Bool]]) -> list[Cell]:
     ]
 
 
-def _cell(name: str, rate: Float, held: Float, time: Int, years: float, bar: float) -> Cell:
+def _cell(name: str, rate: Float, held: Float, time: Int, years: float, bar: float) -> PeriodFigures:
     frequency = per_year(len(rate), years)
     if len(rate) < 2:
-        return Cell(name, len(rate), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, False)
+        return PeriodFigures(name, len(rate), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, False)
     ratio, error = sharpe(rate, frequency), standard_error(moments(rate)) * math.sqrt(frequency)
     day = _days(rate, time)
     decided = int(np.count_nonzero(day))
     total, market = (float(np.expm1(np.log1p(np.maximum(x, -1.0 + 1e-12)).sum())) for x in (rate, held))
     share = float(np.mean(day[day != 0.0] > 0.0)) if decided else 0.0
     stands = ratio != 0.0 and abs(ratio) > bar * error
-    return Cell(name, len(rate), total, market, ratio, error, float(day.min()), share, stands)
+    return PeriodFigures(name, len(rate), total, market, ratio, error, float(day.min()), share, stands)
 
 
 def _days(rate: Float, time: Int) -> Float:

@@ -29,7 +29,7 @@ NULLS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Moves:
+class BarMoves:
     """What T bars of A instruments did, apart from where prices stood."""
 
     history: History
@@ -47,7 +47,7 @@ class Moves:
         return np.nan_to_num(self.logs[:, :, CLOSE], nan=0.0)
 
 
-class Fitted(NamedTuple):
+class GarchFit(NamedTuple):
     """A GARCH(1, 1) of one instrument's returns."""
 
     omega: float
@@ -57,7 +57,7 @@ class Fitted(NamedTuple):
     """(N,) standardised."""
 
 
-def moves_of(history: History) -> Moves:
+def moves_of(history: History) -> BarMoves:
     """Take bars apart; the first one's move is counted from its own open."""
     opening = history.values[:, :, 0]
     before = np.vstack([opening[:1], history.marks[:-1]])
@@ -68,16 +68,16 @@ def moves_of(history: History) -> Moves:
     due = np.nan_to_num(history.funding / before, nan=0.0)
     traded = ~np.isnan(opening)
     first = np.argmax(traded, axis=0)
-    return Moves(history, logs, due, opening[first, np.arange(opening.shape[1])])
+    return BarMoves(history, logs, due, opening[first, np.arange(opening.shape[1])])
 
 
-def resampled(moves: Moves, size: int, block: float, seed: int, path: int) -> History:
+def resampled(moves: BarMoves, size: int, block: float, seed: int, path: int) -> History:
     """Rebuild ``size`` bars from blocks of moves, drawn alike for all instruments."""
     rows = blocks(len(moves.logs), size, block, seed, path)
     return rebuilt(moves, rows, moves.logs[rows], f"block bootstrap {path}")
 
 
-def sign_flipped(moves: Moves, size: int, block: float, seed: int, path: int) -> History:
+def sign_flipped(moves: BarMoves, size: int, block: float, seed: int, path: int) -> History:
     """Rebuild bars from blocks of moves, each bar turned round with probability one half, alike for all instruments.
 
     Ranges, volumes and clusters of volatility stay; no past says anything about the direction of the next bar.
@@ -90,7 +90,7 @@ def sign_flipped(moves: Moves, size: int, block: float, seed: int, path: int) ->
     return rebuilt(moves, rows, _driftless(logs), f"sign flip {path}")
 
 
-def gbm(moves: Moves, size: int, seed: int, path: int) -> History:
+def gbm(moves: BarMoves, size: int, seed: int, path: int) -> History:
     """Rebuild bars from independent normal moves with the measured covariance and no drift."""
     rng = np.random.default_rng([seed, path, 2])
     covariance = np.atleast_2d(np.cov(moves.close, rowvar=False))
@@ -98,7 +98,7 @@ def gbm(moves: Moves, size: int, seed: int, path: int) -> History:
     return _with_shapes(moves, close, rng, f"geometric Brownian motion {path}")
 
 
-def garch(moves: Moves, fits: tuple[Fitted, ...], size: int, seed: int, path: int) -> History:
+def garch(moves: BarMoves, fits: tuple[GarchFit, ...], size: int, seed: int, path: int) -> History:
     """Rebuild bars from a GARCH(1, 1) of each instrument with its own standardised residuals, and no drift.
 
     Residuals are drawn in whole rows, so that instruments move together.
@@ -111,7 +111,7 @@ def garch(moves: Moves, fits: tuple[Fitted, ...], size: int, seed: int, path: in
     return _with_shapes(moves, close, rng, f"GARCH {path}")
 
 
-def fit_garch(moves: Moves) -> tuple[Fitted, ...]:
+def fit_garch(moves: BarMoves) -> tuple[GarchFit, ...]:
     """Fit a GARCH(1, 1) to each instrument's returns by maximum likelihood (library ``arch``).
 
     Raises
@@ -132,11 +132,11 @@ def fit_garch(moves: Moves) -> tuple[Fitted, ...]:
             raise UserError(f"{moves.history.source.origin}: no GARCH fits {symbol}; leave this null model out.")
         omega, alpha, beta = (float(found.params[name]) for name in ("omega", "alpha[1]", "beta[1]"))
         residuals = np.asarray(found.std_resid, dtype=np.float64)
-        fits.append(Fitted(omega * scale**2, alpha, beta, residuals / residuals.std()))
+        fits.append(GarchFit(omega * scale**2, alpha, beta, residuals / residuals.std()))
     return tuple(fits)
 
 
-def usual_block(moves: Moves, least: int = 1) -> float:
+def usual_block(moves: BarMoves, least: int = 1) -> float:
     """Choose an expected block length: the longest that the sizes of moves ask for, and ``least``.
 
     Sizes of moves cluster where their signs do not. A strategy sees its window across block ends; with blocks of twice
@@ -146,7 +146,7 @@ def usual_block(moves: Moves, least: int = 1) -> float:
     return max(float(least), *(block_length(column) for column in sizes.T))
 
 
-def null_model(name: str, moves: Moves, size: int, block: float, seed: int) -> MakePath:
+def null_model(name: str, moves: BarMoves, size: int, block: float, seed: int) -> MakePath:
     """Look up a model in which no past says anything about the next bar's direction: one of `NULLS`.
 
     Raises
@@ -161,7 +161,7 @@ def null_model(name: str, moves: Moves, size: int, block: float, seed: int) -> M
     return partial(sign_flipped, moves, size, block, seed)
 
 
-def rebuilt(moves: Moves, rows: Int, logs: Float, name: str) -> History:
+def rebuilt(moves: BarMoves, rows: Int, logs: Float, name: str) -> History:
     """Put bars together from moves.
 
     Parameters
@@ -197,7 +197,7 @@ def rebuilt(moves: Moves, rows: Int, logs: Float, name: str) -> History:
     )
 
 
-def _with_shapes(moves: Moves, close: Float, rng: np.random.Generator, name: str) -> History:
+def _with_shapes(moves: BarMoves, close: Float, rng: np.random.Generator, name: str) -> History:
     """Bars that open where the last one closed, with wicks, volumes and funding of bars drawn at random."""
     traded = np.flatnonzero(~np.isnan(moves.logs).any(axis=(1, 2)))
     rows = traded[rng.integers(0, len(traded), len(close))]

@@ -20,7 +20,7 @@ STATISTICS = ("sharpe", "annual_return", "total_return", "max_drawdown")
 
 
 @dataclass(frozen=True)
-class Spread:
+class Distribution:
     """How one figure is spread over paths."""
 
     real: float
@@ -38,7 +38,7 @@ class Spread:
 
 
 @dataclass(frozen=True, eq=False)
-class Fan:
+class GrowthFan:
     """Quantiles of growth along time, over paths."""
 
     at: Float
@@ -86,21 +86,21 @@ class Paths:
         """(P,) one figure of every path: ``sharpe``, ``annual_return``, ``total_return`` or ``max_drawdown``."""
         return np.array(self._figures, dtype=np.float64)[:, STATISTICS.index(name)]
 
-    def spread(self, name: str) -> Spread:
+    def spread(self, name: str) -> Distribution:
         """One figure's spread."""
         drawn = self.column(name)
         real = self._of(self.real)[STATISTICS.index(name)] if self.real is not None else float("nan")
         low, middle, high = (float(q) for q in np.quantile(drawn, (0.05, 0.5, 0.95)))
         reached = float(np.mean(drawn >= real)) if self.real is not None else float("nan")
-        return Spread(real, float(drawn.mean()), low, middle, high, float(np.mean(drawn > 0.0)), reached)
+        return Distribution(real, float(drawn.mean()), low, middle, high, float(np.mean(drawn > 0.0)), reached)
 
-    def fan(self) -> Fan:
+    def fan(self) -> GrowthFan:
         """The curves along time."""
         curves = np.stack(self._curves)
         at = np.linspace(0.0, 1.0, curves.shape[1])
         step = max(1, len(curves) // _SHOWN)
         real = None if self.real is None else _thin(self.real)
-        return Fan(at, np.quantile(curves, QUANTILES, axis=0), curves[::step][:_SHOWN], real)
+        return GrowthFan(at, np.quantile(curves, QUANTILES, axis=0), curves[::step][:_SHOWN], real)
 
     def describe(self) -> dict[str, Any]:
         """Plain data: spreads, histogram of Sharpe ratios, fan."""

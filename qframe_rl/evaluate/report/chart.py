@@ -16,7 +16,7 @@ Format = Literal["number", "percent", "money", "short"]
 
 
 @dataclass(frozen=True)
-class Series:
+class ChartSeries:
     """One thing in a chart."""
 
     name: str
@@ -40,7 +40,7 @@ class Chart:
     """One chart."""
 
     title: str
-    series: tuple[Series, ...]
+    series: tuple[ChartSeries, ...]
     x: Axis = "time"
     y: Format = "number"
     y_label: str = ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qframe_rl.evaluate.report.chart import Chart, Section, Series, Table, plain
+from qframe_rl.evaluate.report.chart import Chart, ChartSeries, Section, Table, plain
 
 _HEAT = 2.0
 
@@ -46,11 +46,13 @@ def _folds(facts: Mapping[str, Any]) -> Section:
     head = ("window", "trained on", "judged on", *names, "Sharpe before", "Sharpe after", "return after", "fills")
     tables = [Table("Fitted and tuned anew in every window", head, tuple(rows), left=3 + len(names))]
     labels = [str(one["fold"] + 1) for one in facts["folds"]]
-    after = Series("on the bars that followed", labels, plain([one["out_of_sample"] for one in facts["folds"]]), "bars")
+    after = ChartSeries(
+        "on the bars that followed", labels, plain([one["out_of_sample"] for one in facts["folds"]]), "bars"
+    )
     series = [after]
     if all(one["in_sample"] is not None for one in facts["folds"]):
         before = plain([one["in_sample"] for one in facts["folds"]])
-        series.insert(0, Series("where it was chosen", labels, before, "bars", colour=5))
+        series.insert(0, ChartSeries("where it was chosen", labels, before, "bars", colour=5))
     chart = Chart(
         "Sharpe ratio of the chosen setting",
         tuple(series),
@@ -88,7 +90,7 @@ def _overfitting(found: Mapping[str, Any]) -> Section:
     middle = (edges[1:] + edges[:-1]) / 2.0
     chart = Chart(
         "Where the best setting of one half ranks in the other",
-        (Series("splits", plain(middle), plain(counts), "bars", colour=0),), x="number",
+        (ChartSeries("splits", plain(middle), plain(counts), "bars", colour=0),), x="number",
         x_label="logit of the rank: above zero = upper half, zero or below = overfitted", y_label="splits", height=0.9,
         marks=((0.0, "median"),),
     )  # fmt: skip
@@ -122,7 +124,7 @@ def _superiority(found: Mapping[str, Any]) -> Section:
 def _cross(found: Mapping[str, Any]) -> Section:
     grid = np.linspace(0.0, 1.0, len(found["curves"][0]))
     series = tuple(
-        Series(f"path {k + 1}, Sharpe {found['sharpe'][k]:+.2f}", plain(grid), plain(curve), colour=k)
+        ChartSeries(f"path {k + 1}, Sharpe {found['sharpe'][k]:+.2f}", plain(grid), plain(curve), colour=k)
         for k, curve in enumerate(found["curves"])
     )
     chart = Chart(
@@ -164,13 +166,13 @@ def _monte_carlo(found: Mapping[str, Any], ratio: float) -> Section:
 def _fan(found: Mapping[str, Any], title: str) -> Chart:
     fan = found["fan"]
     low, lower, middle, upper, high = fan["quantiles"]
-    real = [Series("record", fan["at"], fan["real"], colour=-1, width=1.8)] if fan["real"] is not None else []
+    real = [ChartSeries("record", fan["at"], fan["real"], colour=-1, width=1.8)] if fan["real"] is not None else []
     series = [
         *real,
-        Series("median", fan["at"], middle, colour=0),
-        *(Series("", fan["at"], path, colour=-2, width=0.5, opacity=0.5) for path in fan["shown"][:6]),
-        Series("25 to 75 %", fan["at"], lower, "band", upper, 0, opacity=0.35),
-        Series("5 to 95 %", fan["at"], low, "band", high, 5, opacity=0.35),
+        ChartSeries("median", fan["at"], middle, colour=0),
+        *(ChartSeries("", fan["at"], path, colour=-2, width=0.5, opacity=0.5) for path in fan["shown"][:6]),
+        ChartSeries("25 to 75 %", fan["at"], lower, "band", upper, 0, opacity=0.35),
+        ChartSeries("5 to 95 %", fan["at"], low, "band", high, 5, opacity=0.35),
     ]
     return Chart(
         title, tuple(series), x="number", x_label="share of the time", y_label="growth of 1", log=_wide(fan), height=0.9
@@ -189,7 +191,7 @@ def _nulls(nulls: Mapping[str, Any], ratio: float) -> Chart:
             edges = np.array(null["histogram"]["edges"])
             share = np.array(null["histogram"]["counts"]) / null["paths"] / (edges[1] - edges[0])
             series.append(
-                Series(
+                ChartSeries(
                     f"{name}, p = {null['p']:.3f}",
                     plain((edges[1:] + edges[:-1]) / 2.0),
                     plain(share),

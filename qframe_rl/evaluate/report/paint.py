@@ -11,7 +11,7 @@ import numpy as np
 
 from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE, WARNING
 from qframe_rl.evaluate.provenance import MARK
-from qframe_rl.evaluate.report.chart import Chart, Format, Report, Section, Series, Table
+from qframe_rl.evaluate.report.chart import Chart, ChartSeries, Format, Report, Section, Table
 from qframe_rl.types import Float
 
 if TYPE_CHECKING:
@@ -247,12 +247,12 @@ def _plain(ax: Axes, chart: Chart) -> None:
     ax.set_xlabel(chart.x_label, fontsize=8, color=INK)
 
 
-def colour_of(one: Series) -> str:
+def colour_of(one: ChartSeries) -> str:
     """Colour of a series."""
     return {-1: INK, -2: FAINT}.get(one.colour, PALETTE[one.colour % len(PALETTE)])
 
 
-def _series(ax: Axes, chart: Chart, one: Series, bars: Sequence[Series], order: int) -> None:
+def _series(ax: Axes, chart: Chart, one: ChartSeries, bars: Sequence[ChartSeries], order: int) -> None:
     x, y, colour = _places(chart, one), np.asarray(one.y), colour_of(one)
     label = one.name or None
     style: dict[str, Any] = {"color": colour, "alpha": one.opacity, "zorder": order, "label": label}
@@ -276,7 +276,7 @@ def _series(ax: Axes, chart: Chart, one: Series, bars: Sequence[Series], order: 
         ax.plot(x, y, linewidth=one.width, drawstyle=drawn, **style)
 
 
-def _places(chart: Chart, one: Series) -> Any:
+def _places(chart: Chart, one: ChartSeries) -> Any:
     if chart.x == "time":
         return np.asarray(one.x, dtype=np.int64).astype("datetime64[s]")
     if chart.x == "category":

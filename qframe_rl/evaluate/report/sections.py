@@ -12,7 +12,7 @@ import numpy as np
 from qframe_rl.evaluate.metrics import drawdown, metrics, returns
 from qframe_rl.evaluate.montecarlo.trades import trades_of
 from qframe_rl.evaluate.provenance import mark_of
-from qframe_rl.evaluate.report.chart import Chart, Report, Section, Series, Table, plain, thinned
+from qframe_rl.evaluate.report.chart import Chart, ChartSeries, Report, Section, Table, plain, thinned
 from qframe_rl.evaluate.report.others import beneath
 from qframe_rl.evaluate.report.verdict import verdict
 from qframe_rl.evaluate.table import AHEAD, unfilled
@@ -100,7 +100,10 @@ def _intervals(rows: Sequence[Mapping[str, Any]], title: str) -> Chart:
     low, high, middle = (plain([row[k] for row in ranked]) for k in ("sharpe_low", "sharpe_high", "sharpe"))
     return Chart(
         title,
-        (Series("Sharpe ratio", names, middle, "points", colour=0), Series("interval", names, low, "band", high, 5)),
+        (
+            ChartSeries("Sharpe ratio", names, middle, "points", colour=0),
+            ChartSeries("interval", names, low, "band", high, 5),
+        ),
         x="category", y_label="Sharpe ratio", height=0.8, lines=((0.0, ""),),
     )  # fmt: skip
 
@@ -145,9 +148,13 @@ def _curves(records: Mapping[str, Record]) -> Iterator[Chart]:
     for k, (name, record) in enumerate(records.items()):
         equity = record.account.equity
         rows, values = thinned(equity, POINTS)
-        lines.append(Series(name, _seconds(record.time[rows]), plain(values), colour=k, width=2.0 if k == 0 else 1.3))
+        lines.append(
+            ChartSeries(name, _seconds(record.time[rows]), plain(values), colour=k, width=2.0 if k == 0 else 1.3)
+        )
         rows, values = thinned(drawdown(equity), POINTS, "low")
-        falls.append(Series(name, _seconds(record.time[rows]), plain(values), colour=k, width=1.4 if k == 0 else 1.0))
+        falls.append(
+            ChartSeries(name, _seconds(record.time[rows]), plain(values), colour=k, width=1.4 if k == 0 else 1.0)
+        )
     every = np.concatenate([record.account.equity for record in records.values()])
     log = bool(every.min() > 0.0 and every.max() / every.min() > 3.0)
     yield Chart(
@@ -164,7 +171,7 @@ def _positions(name: str, record: Record, left: Sequence[str]) -> Section:
     rows, values = thinned(exposure, POINTS)
     charts.append(
         Chart(
-            "Exposure", (Series(f"{name}, net", _seconds(record.time[rows]), plain(values), "step"),), y="percent",
+            "Exposure", (ChartSeries(f"{name}, net", _seconds(record.time[rows]), plain(values), "step"),), y="percent",
             y_label="of equity", height=0.7,
         )
     )  # fmt: skip
@@ -175,12 +182,14 @@ def _positions(name: str, record: Record, left: Sequence[str]) -> Section:
 def _trades(record: Record) -> Chart:
     mark, quantity = record.account.mark[:, 0], record.fills.quantity[:, 0]
     rows, values = thinned(mark, POINTS)
-    series = [Series(record.instruments[0].symbol, _seconds(record.time[rows]), plain(values), colour=-2, width=1.0)]
+    series = [
+        ChartSeries(record.instruments[0].symbol, _seconds(record.time[rows]), plain(values), colour=-2, width=1.0)
+    ]
     for sign, kind, colour, label in ((1.0, "up", 2, "bought"), (-1.0, "down", 1, "sold")):
         at = np.flatnonzero(quantity * sign > 0.0)
         shown = at[:: max(1, -(-len(at) // _MOST_FILLS))]
         series.append(
-            Series(
+            ChartSeries(
                 f"{label} ({len(at):,})", _seconds(record.time[shown] - record.bar_ns),
                 plain(record.fills.price[shown, 0]), kind, colour=colour, opacity=0.8,  # type: ignore[arg-type]
             )
@@ -239,7 +248,7 @@ def _rolling(record: Record) -> Chart:
     rows, values = thinned(ratio, POINTS)
     days = span / DAY
     return Chart(
-        f"Rolling Sharpe ratio over {days:,.0f} days", (Series("", _seconds(time[stop][rows]), plain(values)),),
+        f"Rolling Sharpe ratio over {days:,.0f} days", (ChartSeries("", _seconds(time[stop][rows]), plain(values)),),
         y_label="a year", height=0.8, lines=((0.0, ""),),
     )  # fmt: skip
 
@@ -247,7 +256,7 @@ def _rolling(record: Record) -> Chart:
 def _histogram(day: Float) -> Chart:
     moved = day[day != 0.0]
     if len(moved) < 10:
-        return Chart("Returns of a day", (Series("days", [0.0], [float(len(day))], "bars"),), x="number")
+        return Chart("Returns of a day", (ChartSeries("days", [0.0], [float(len(day))], "bars"),), x="number")
     reach = float(np.quantile(np.abs(moved), 0.995))
     counts, edges = np.histogram(np.clip(moved, -reach, reach), bins=61, range=(-reach, reach))
     middle = (edges[1:] + edges[:-1]) / 2.0
@@ -257,8 +266,8 @@ def _histogram(day: Float) -> Chart:
     return Chart(
         "Returns of a day, days without a position left out",
         (
-            Series("days", plain(middle), plain(counts), "bars", colour=5),
-            Series("normal with the same mean and deviation", plain(middle), plain(bell), colour=1),
+            ChartSeries("days", plain(middle), plain(counts), "bars", colour=5),
+            ChartSeries("normal with the same mean and deviation", plain(middle), plain(bell), colour=1),
         ),
         x="number", x_label="return (the outermost bars hold all beyond them)", y_label="days", height=0.9,
     )  # fmt: skip
@@ -305,7 +314,7 @@ def _costs(records: Mapping[str, Record]) -> Section:
     names = list(records)
     of = {name: metrics(record) for name, record in records.items()}
     series = tuple(
-        Series(kind, names, plain([getattr(of[name], kind) for name in names]), "bars", colour=k)
+        ChartSeries(kind, names, plain([getattr(of[name], kind) for name in names]), "bars", colour=k)
         for k, kind in enumerate(kinds)
     )
     rows = tuple(

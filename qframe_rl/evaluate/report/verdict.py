@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from qframe_rl.evaluate.promotion import PROMOTED, Standing, amount
 from qframe_rl.evaluate.provenance import mark_of
-from qframe_rl.evaluate.table import Row
+from qframe_rl.evaluate.table import ScoreRow
 
 SURE = PROMOTED
 """Probability above which something is said to be so."""
@@ -70,7 +70,7 @@ def standing_of(found: Mapping[str, Any]) -> Standing:
     )  # fmt: skip
 
 
-def in_short(row: Row, better: float | None = None) -> str:
+def in_short(row: ScoreRow, better: float | None = None) -> str:
     """Judge one row of a leaderboard in a few words, by the same rules as a run.
 
     Parameters

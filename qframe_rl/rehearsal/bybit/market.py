@@ -12,7 +12,7 @@ from qframe_rl.rehearsal.decimals import places, short
 from qframe_rl.rehearsal.ladder import Sides
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.path import Print
-from qframe_rl.rehearsal.tape import Tape
+from qframe_rl.rehearsal.tape import MarketTape
 from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import Call, Json
 from qframe_rl.rehearsal.world import Place
@@ -102,7 +102,7 @@ def _linear(place: Place, now_ms: int) -> Json:
     }
 
 
-def _candles(call: Call, tape: Tape) -> list[Candle]:
+def _candles(call: Call, tape: MarketTape) -> list[Candle]:
     """Candles of a request, the latest first."""
     if call.text("interval") not in INTERVALS:
         raise params("Invalid period!")

@@ -11,23 +11,23 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from qframe_rl.rehearsal import errors
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.bybit import refusals
 from qframe_rl.rehearsal.bybit.routes import NOT_LISTED, ROUTES
 from qframe_rl.rehearsal.bybit.rows import CATEGORIES
-from qframe_rl.rehearsal.exchange import Exchange
+from qframe_rl.rehearsal.exchange import RehearsalExchange
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.wire.call import SIGNED, Call, Json, Route
 from qframe_rl.rehearsal.wire.freshness import DEFAULT_WINDOW_MS
-from qframe_rl.rehearsal.wire.http import Asked, Told
+from qframe_rl.rehearsal.wire.http import KnownRequest, Response
 from qframe_rl.rehearsal.wire.link import dumps
 
-_UNKNOWN = Told(503, '{"retCode":10016,"retMsg":"Internal error. Please try again later.","result":{},"time":0}')
-_REFUSALS: dict[str, Told] = {
-    "429": Told(429, '{"retCode":10006,"retMsg":"Too many visits!","result":{},"time":0}'),
-    "418": Told(403, "access too frequent, please try again in 5 minutes"),
-    "408": Told(408, '{"retCode":10000,"retMsg":"Server Timeout","result":{},"time":0}'),
-    "451": Told(451, "Service unavailable from a restricted location."),
+_UNKNOWN = Response(503, '{"retCode":10016,"retMsg":"Internal error. Please try again later.","result":{},"time":0}')
+_REFUSALS: dict[str, Response] = {
+    "429": Response(429, '{"retCode":10006,"retMsg":"Too many visits!","result":{},"time":0}'),
+    "418": Response(403, "access too frequent, please try again in 5 minutes"),
+    "408": Response(408, '{"retCode":10000,"retMsg":"Server Timeout","result":{},"time":0}'),
+    "451": Response(451, "Service unavailable from a restricted location."),
     "unknown-before": _UNKNOWN,
     "unknown-after": _UNKNOWN,
 }
@@ -42,23 +42,23 @@ class BybitRest:
         What answers.
     """
 
-    def __init__(self, exchange: Exchange):
+    def __init__(self, exchange: RehearsalExchange):
         self.exchange = exchange
         self.refusals = _REFUSALS
 
-    def asked(self, request: web.BaseRequest, body: str) -> Asked | None:
+    def asked(self, request: web.BaseRequest, body: str) -> KnownRequest | None:
         """The route of method and path, named by its category."""
         route = ROUTES.get((request.method, request.path))
         if route is None:
             return None
         category = _params(request, body).get("category", "spot")
-        return Asked(route.name.format(category), route.weight)
+        return KnownRequest(route.name.format(category), route.weight)
 
-    def unknown(self, request: web.BaseRequest) -> Told:
+    def unknown(self, request: web.BaseRequest) -> Response:
         """The venue's empty answer for a path that it does not know."""
-        return Told(404, "")
+        return Response(404, "")
 
-    def answer(self, request: web.BaseRequest, body: str) -> Told:
+    def answer(self, request: web.BaseRequest, body: str) -> Response:
         """Let a request in and do what it asks for."""
         route, params = ROUTES[request.method, request.path], _params(request, body)
         demo = request.headers.get("Host", "").startswith("api-demo")
@@ -68,9 +68,9 @@ class BybitRest:
         try:
             if route.security == SIGNED:
                 call.account = self._owner(request, body)
-            return Told(200, self._done(route, call))
+            return Response(200, self._done(route, call))
         except errors.Refused as refusal:
-            return Told(200, envelope(call.now, {}, *refusals.told(refusal, call.wire)))
+            return Response(200, envelope(call.now, {}, *refusals.told(refusal, call.wire)))
 
     def _done(self, route: Route, call: Call) -> str:
         now = call.now
@@ -89,7 +89,7 @@ class BybitRest:
             now = int(answer["timeNano"]) // 1_000_000
         return envelope(now, answer)
 
-    def _owner(self, request: web.BaseRequest, body: str) -> Account:
+    def _owner(self, request: web.BaseRequest, body: str) -> ExchangeAccount:
         """Account of a signed request.
 
         Raises
@@ -112,7 +112,7 @@ class BybitRest:
         return account
 
 
-def signed(account: Account, payload: str) -> str:
+def signed(account: ExchangeAccount, payload: str) -> str:
     """HMAC-SHA256 in hexadecimal digits."""
     return hmac.new(account.secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.decimals import ZERO, float_text, money, short
 from qframe_rl.rehearsal.margin import Income, MarginWallet, Position
 from qframe_rl.rehearsal.market import SPOT, USDM
@@ -199,7 +199,7 @@ def position_row(wallet: MarginWallet, position: Position) -> dict[str, Json]:
     }
 
 
-def wallet_row(world: World, account: Account) -> dict[str, Json]:
+def wallet_row(world: World, account: ExchangeAccount) -> dict[str, Json]:
     """The unified account; only coins that contracts settle in carry them, and only those count in its sums."""
     margin, spot = account.margin, account.spot
     settled = {place.market.quote for place in world.all(USDM)} or {place.market.quote for place in world.all(SPOT)}
@@ -228,7 +228,7 @@ def wallet_row(world: World, account: Account) -> dict[str, Json]:
     }
 
 
-def _coin_row(world: World, account: Account, coin: str) -> dict[str, Json]:
+def _coin_row(world: World, account: ExchangeAccount, coin: str) -> dict[str, Json]:
     margin, spot = account.margin, account.spot
     positions = [p for p in margin.positions.values() if p.market.quote == coin]
     profit = sum((margin.unrealized(p) for p in positions), ZERO)

@@ -15,11 +15,11 @@ from qframe_rl.rehearsal.bybit import orders, refusals
 from qframe_rl.rehearsal.bybit.rest import plain, signed
 from qframe_rl.rehearsal.bybit.rows import CATEGORIES
 from qframe_rl.rehearsal.bybit.streams import PRIVATE, Topics
-from qframe_rl.rehearsal.exchange import Exchange
+from qframe_rl.rehearsal.exchange import RehearsalExchange
 from qframe_rl.rehearsal.faults import AFTER, BEFORE
 from qframe_rl.rehearsal.wire.call import Call, Json
 from qframe_rl.rehearsal.wire.dial import Dial
-from qframe_rl.rehearsal.wire.link import API, MARKET, USER, Link
+from qframe_rl.rehearsal.wire.link import API, MARKET, USER, ClientConnection
 
 _HITS = {**BEFORE, **AFTER}
 _ACTS = {"order.create": orders.create, "order.amend": orders.amend, "order.cancel": orders.cancel}
@@ -42,7 +42,7 @@ class BybitSockets(Dial):
         Who listens.
     """
 
-    def __init__(self, exchange: Exchange, topics: Topics):
+    def __init__(self, exchange: RehearsalExchange, topics: Topics):
         super().__init__(exchange)
         self.topics = topics
 
@@ -52,16 +52,18 @@ class BybitSockets(Dial):
             return request.path.rpartition("/")[2], MARKET
         return "account", API if request.path == "/v5/trade" else USER
 
-    def link(self, request: web.BaseRequest, socket: web.WebSocketResponse, transport: asyncio.Transport) -> Link:
+    def link(
+        self, request: web.BaseRequest, socket: web.WebSocketResponse, transport: asyncio.Transport
+    ) -> ClientConnection:
         """The link of a websocket that opens."""
         category, role = self.named(request)
         wire = CATEGORIES.get(category, category)
-        return Link(wire, role, socket, transport, self.exchange.script, named=category, extras=_EXTRAS)
+        return ClientConnection(wire, role, socket, transport, self.exchange.script, named=category, extras=_EXTRAS)
 
-    def open(self, link: Link, request: web.BaseRequest) -> None:
+    def open(self, link: ClientConnection, request: web.BaseRequest) -> None:
         """Nothing: an address names no topic."""
 
-    async def request(self, link: Link, text: str) -> None:
+    async def request(self, link: ClientConnection, text: str) -> None:
         """Do what a client says."""
         try:
             request = json.loads(text)
@@ -75,7 +77,7 @@ class BybitSockets(Dial):
             self._talk(link, request)
         self.exchange.nudge()
 
-    def _talk(self, link: Link, request: Message) -> None:
+    def _talk(self, link: ClientConnection, request: Message) -> None:
         op, args = request.get("op"), request.get("args") or []
         if op == "ping":
             if link.role == MARKET:
@@ -90,7 +92,7 @@ class BybitSockets(Dial):
         else:
             link.answer(_said(link, request, "error:invalid op", False))
 
-    def _auth(self, link: Link, request: Message, args: list[Json]) -> None:
+    def _auth(self, link: ClientConnection, request: Message, args: list[Json]) -> None:
         """Say whose a socket is: key, a moment that is not over, and the signature of that moment."""
         key, expires, signature = (str(x) for x in (*args, "", "", "")[:3])
         account = self.exchange.world.accounts.get(key)
@@ -110,7 +112,7 @@ class BybitSockets(Dial):
         else:
             link.answer(_said(link, request, why, not why))
 
-    def _subscribe(self, link: Link, request: Message, topics: list[str]) -> None:
+    def _subscribe(self, link: ClientConnection, request: Message, topics: list[str]) -> None:
         wrong = ""
         for topic in topics:
             if request["op"] == "unsubscribe":
@@ -125,7 +127,7 @@ class BybitSockets(Dial):
                 wrong = f"error:handler not found,topic:{topic}"
         link.answer(_said(link, request, wrong, not wrong))
 
-    async def _order(self, link: Link, request: Message) -> None:
+    async def _order(self, link: ClientConnection, request: Message) -> None:
         """Place, change or cancel an order over the websocket."""
         self.exchange.requests += 1
         op, args = str(request["op"]), request.get("args") or [{}]
@@ -144,7 +146,9 @@ class BybitSockets(Dial):
         else:
             link.answer(answer)
 
-    def _ordered(self, link: Link, request: Message, op: str, category: str, params: dict[str, str]) -> Json:
+    def _ordered(
+        self, link: ClientConnection, request: Message, op: str, category: str, params: dict[str, str]
+    ) -> Json:
         self.exchange.catch_up()
         world, account = self.exchange.world, self.topics.owner(link)
         head = {"reqId": request.get("reqId", ""), "op": op, "connId": _id(link)}
@@ -170,16 +174,16 @@ class BybitSockets(Dial):
         self.exchange.freshness.check(int(stamp), int(window), self.exchange.world.now)
 
 
-def _lose(link: Link, kind: str) -> None:
+def _lose(link: ClientConnection, kind: str) -> None:
     """What a fault makes of an answer: the connection ends, or nothing is said."""
     if not kind.startswith("black-hole"):
         link.end(reset=True)
 
 
-def _id(link: Link) -> str:
+def _id(link: ClientConnection) -> str:
     return f"rehearsal-{id(link):x}"
 
 
-def _said(link: Link, request: Message, text: str, success: bool = True) -> Json:
+def _said(link: ClientConnection, request: Message, text: str, success: bool = True) -> Json:
     told = {"success": success, "ret_msg": text, "conn_id": _id(link), "op": request.get("op", "")}
     return told | ({"req_id": request["req_id"]} if "req_id" in request else {})

@@ -6,7 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.bybit.market import INTERVALS, candle_texts, pairs, ticker_row
 from qframe_rl.rehearsal.bybit.rows import (
     CATEGORY,
@@ -19,11 +19,11 @@ from qframe_rl.rehearsal.bybit.rows import (
 from qframe_rl.rehearsal.candles import Candle, candles, end_of, start_of
 from qframe_rl.rehearsal.decimals import short
 from qframe_rl.rehearsal.ladder import Change, Ladder, Sides
-from qframe_rl.rehearsal.market import USDM, Market
+from qframe_rl.rehearsal.market import USDM, ListedMarket
 from qframe_rl.rehearsal.order import Happening
 from qframe_rl.rehearsal.path import Print
 from qframe_rl.rehearsal.wire.call import Json
-from qframe_rl.rehearsal.wire.link import Link, dumps
+from qframe_rl.rehearsal.wire.link import ClientConnection, dumps
 from qframe_rl.rehearsal.world import Place, World
 
 _MOST = 1000
@@ -45,9 +45,9 @@ class Topics:
 
     def __init__(self, world: World):
         self.world = world
-        self.links: set[Link] = set()
-        self._listeners: dict[Key, dict[str, set[Link]]] = defaultdict(dict)
-        self._owners: dict[Link, Account] = {}
+        self.links: set[ClientConnection] = set()
+        self._listeners: dict[Key, dict[str, set[ClientConnection]]] = defaultdict(dict)
+        self._owners: dict[ClientConnection, ExchangeAccount] = {}
         self._books: dict[tuple[Key, str], Ladder] = {}
         self._tickers: dict[tuple[Key, str], dict[str, Json]] = {}
         self._told: dict[tuple[Key, str], int] = {}
@@ -56,7 +56,7 @@ class Topics:
         world.watchers.append(self)
         world.register.listeners.append(self._happened)
 
-    def subscribe(self, link: Link, topic: str) -> str:
+    def subscribe(self, link: ClientConnection, topic: str) -> str:
         """Let a client listen; what is wrong with the topic, or nothing."""
         kind, head, name = _parts(topic)
         if (
@@ -79,7 +79,7 @@ class Topics:
         self.world.at(self.world.now, lambda: self._begin(link, place, topic))
         return ""
 
-    def _begin(self, link: Link, place: Place, topic: str) -> None:
+    def _begin(self, link: ClientConnection, place: Place, topic: str) -> None:
         """Tell a new listener the whole of what changes are told of later."""
         if topic not in link.streams:
             return
@@ -95,7 +95,7 @@ class Topics:
             row = self._tickers[key, topic] = ticker_row(place, self.world.now)
             self._send([link], topic, "snapshot", row)
 
-    def unsubscribe(self, link: Link, topic: str) -> None:
+    def unsubscribe(self, link: ClientConnection, topic: str) -> None:
         """Let a client listen no more."""
         link.streams.discard(topic)
         key = (link.wire, _parts(topic)[2])
@@ -108,15 +108,15 @@ class Topics:
             if not self._listeners[key]:
                 del self._listeners[key]
 
-    def own(self, link: Link, account: Account) -> None:
+    def own(self, link: ClientConnection, account: ExchangeAccount) -> None:
         """A client said whose it is."""
         self._owners[link] = account
 
-    def owner(self, link: Link) -> Account | None:
+    def owner(self, link: ClientConnection) -> ExchangeAccount | None:
         """Whose a private socket is."""
         return self._owners.get(link)
 
-    def leave(self, link: Link) -> None:
+    def leave(self, link: ClientConnection) -> None:
         """Forget a client; the last private socket of an account may take its orders along."""
         for topic in list(link.streams):
             self.unsubscribe(link, topic)
@@ -127,7 +127,7 @@ class Topics:
         due = self.world.now + self.world.wall_ms(1000.0 * account.cancels_after_s)
         self.world.at(due, lambda: self._disconnected(account))
 
-    def _disconnected(self, account: Account) -> None:
+    def _disconnected(self, account: ExchangeAccount) -> None:
         if account in self._owners.values():
             return
         for order in account.open_orders(USDM):
@@ -135,7 +135,7 @@ class Topics:
             place.engine.cancel(order)
             self.world.touched(place)
 
-    def wants(self, market: Market) -> bool:
+    def wants(self, market: ListedMarket) -> bool:
         """Whether anybody listens to a market."""
         return (market.wire, market.id) in self._listeners
 
@@ -224,7 +224,7 @@ class Topics:
         }
         self._send(self._listeners[_key(place)][topic], topic, "snapshot", [row])
 
-    def _send(self, links: set[Link] | list[Link], topic: str, sort: str, data: Json) -> None:
+    def _send(self, links: set[ClientConnection] | list[ClientConnection], topic: str, sort: str, data: Json) -> None:
         message = {"topic": topic, "type": sort, "ts": self.world.now, "data": data, "cts": self.world.now}
         name, written = _parts(topic)[0], dumps(message)
         for link in list(links):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from qframe_rl.rehearsal import errors
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.wire.call import KEY, NONE, Call
 from qframe_rl.rehearsal.wire.freshness import DEFAULT_WINDOW_MS
 
@@ -56,7 +56,7 @@ def admit(call: Call, security: str, key: str | None, payload: str) -> None:
         raise errors.bad_signature()
 
 
-def _owner(call: Call, key: str | None) -> Account:
+def _owner(call: Call, key: str | None) -> ExchangeAccount:
     if not key:
         raise errors.no_key()
     account = call.world.accounts.get(key)

@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from qframe_rl.rehearsal import errors
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.wire.freshness import Freshness
 from qframe_rl.rehearsal.world import Place, World
@@ -27,7 +27,7 @@ class Call:
     world: World
     wire: str
     params: Mapping[str, str]
-    account: Account | None = None
+    account: ExchangeAccount | None = None
     freshness: Freshness | None = None
     """By what the exchange's clock reads; None = by virtual time itself."""
 
@@ -37,7 +37,7 @@ class Call:
         return replace(self, params=joined)
 
     @property
-    def user(self) -> Account:
+    def user(self) -> ExchangeAccount:
         """The account of a signed call."""
         assert self.account is not None
         return self.account

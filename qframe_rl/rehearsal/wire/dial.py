@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 
 from aiohttp import WSMsgType, web
 
-from qframe_rl.rehearsal.exchange import Exchange
+from qframe_rl.rehearsal.exchange import RehearsalExchange
 from qframe_rl.rehearsal.faults import DIALS
-from qframe_rl.rehearsal.wire.link import Link
+from qframe_rl.rehearsal.wire.link import ClientConnection
 
 
 class Dial(ABC):
@@ -21,7 +21,7 @@ class Dial(ABC):
         What is listened to.
     """
 
-    def __init__(self, exchange: Exchange):
+    def __init__(self, exchange: RehearsalExchange):
         self.exchange = exchange
 
     @abstractmethod
@@ -29,15 +29,17 @@ class Dial(ABC):
         """Wire and role of a request, by its address."""
 
     @abstractmethod
-    def link(self, request: web.BaseRequest, socket: web.WebSocketResponse, transport: asyncio.Transport) -> Link:
+    def link(
+        self, request: web.BaseRequest, socket: web.WebSocketResponse, transport: asyncio.Transport
+    ) -> ClientConnection:
         """The link of a websocket that opens."""
 
     @abstractmethod
-    def open(self, link: Link, request: web.BaseRequest) -> None:
+    def open(self, link: ClientConnection, request: web.BaseRequest) -> None:
         """Do what the address itself says."""
 
     @abstractmethod
-    async def request(self, link: Link, text: str) -> None:
+    async def request(self, link: ClientConnection, text: str) -> None:
         """Do what a client says."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -66,7 +68,7 @@ class Dial(ABC):
             self.exchange.hub.leave(link)
         return socket
 
-    async def _read(self, link: Link) -> None:
+    async def _read(self, link: ClientConnection) -> None:
         async for message in link.socket:
             if link.stalled:
                 continue

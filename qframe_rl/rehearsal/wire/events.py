@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from qframe_rl.rehearsal.decimals import ZERO, short, text
 from qframe_rl.rehearsal.market import SPOT
-from qframe_rl.rehearsal.order import Algo, Happening, Order, Pair, Trade
+from qframe_rl.rehearsal.order import Algo, Happening, OcoPair, Order, Trade
 from qframe_rl.rehearsal.wire.call import Json
 from qframe_rl.rehearsal.wire.usdm_orders import MODE
 
@@ -75,7 +75,7 @@ def _execution(happening: Happening, order: Order) -> Json:
     }
 
 
-def _pair(happening: Happening, pair: Pair) -> Json:
+def _pair(happening: Happening, pair: OcoPair) -> Json:
     kind, status = ("EXEC_STARTED", "EXECUTING") if pair.is_open else ("ALL_DONE", "ALL_DONE")
     orders = [{"s": happening.market.id, "i": order.id, "c": order.client_id} for order in pair.orders]
     head = {"e": "listStatus", "E": happening.time, "s": happening.market.id, "g": pair.id, "c": "OCO"}

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from qframe_rl.rehearsal.decimals import on_grid
 from qframe_rl.rehearsal.errors import Refused, rejected
-from qframe_rl.rehearsal.market import SPOT, Market
+from qframe_rl.rehearsal.market import SPOT, ListedMarket
 from qframe_rl.rehearsal.order import Order
 from qframe_rl.rehearsal.world import Place
 
@@ -45,7 +45,7 @@ def _price(place: Place, price: Decimal, spot: bool) -> None:
         raise _filtered(spot, "PERCENT_PRICE_BY_SIDE", -4131, text)
 
 
-def _quantity(market: Market, quantity: Decimal, spot: bool) -> None:
+def _quantity(market: ListedMarket, quantity: Decimal, spot: bool) -> None:
     if quantity <= 0:
         raise Refused(-1013, "Invalid quantity.") if spot else Refused(-4003, "Quantity less than or equal to zero.")
     if not on_grid(quantity, market.lot):
@@ -69,7 +69,7 @@ def _filtered(spot: bool, name: str, code: int, text: str) -> Refused:
     return Refused(-1013, f"Filter failure: {name}") if spot else Refused(code, text)
 
 
-def filters(market: Market) -> list[dict[str, object]]:
+def filters(market: ListedMarket) -> list[dict[str, object]]:
     """The filters as ``exchangeInfo`` states them."""
     tick, lot, least = (f"{x.normalize():f}" for x in (market.tick, market.lot, market.min_notional))
     price: dict[str, object] = {

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from aiohttp import web
 
-from qframe_rl.rehearsal.exchange import Exchange
+from qframe_rl.rehearsal.exchange import RehearsalExchange
 from qframe_rl.rehearsal.faults import AFTER, BEFORE, Fault
 
 _JSON = "application/json"
@@ -17,14 +17,14 @@ _HTML = "<html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 _HITS = {**BEFORE, **AFTER}
 
 
-class Asked(NamedTuple):
+class KnownRequest(NamedTuple):
     """A request that is known: its name for faults, and its weight."""
 
     name: str
     weight: int
 
 
-class Told(NamedTuple):
+class Response(NamedTuple):
     """An answer."""
 
     status: int
@@ -34,35 +34,35 @@ class Told(NamedTuple):
 class Dialect(Protocol):
     """How one exchange speaks over REST."""
 
-    def asked(self, request: web.BaseRequest, body: str) -> Asked | None:
+    def asked(self, request: web.BaseRequest, body: str) -> KnownRequest | None:
         """What a request is; None = nothing that is known."""
 
-    def unknown(self, request: web.BaseRequest) -> Told:
+    def unknown(self, request: web.BaseRequest) -> Response:
         """What is said to a path that is not known."""
 
-    def answer(self, request: web.BaseRequest, body: str) -> Told:
+    def answer(self, request: web.BaseRequest, body: str) -> Response:
         """Do what a known request asks for."""
 
     @property
-    def refusals(self) -> Mapping[str, Told]:
+    def refusals(self) -> Mapping[str, Response]:
         """What faults say beside those that every exchange has; ``429`` and ``418`` among them."""
 
 
-_FAULTS: dict[str, Told] = {
-    "403": Told(403, _HTML.format("403 Forbidden")),
-    "404": Told(404, _HTML.format("404 Not Found")),
-    "500": Told(500, _HTML.format("500 Internal Server Error")),
-    "502": Told(502, _HTML.format("502 Bad Gateway")),
-    "503": Told(503, "Service Unavailable"),
-    "504": Told(504, _HTML.format("504 Gateway Time-out")),
-    "520": Told(520, _HTML.format("520 Web server returns an unknown error")),
-    "529": Told(529, "site is overloaded"),
-    "timeout-after": Told(504, _HTML.format("504 Gateway Time-out")),
-    "empty": Told(200, ""),
-    "html": Told(200, _HTML.format("System maintenance")),
-    "null": Told(200, "null"),
-    "list": Told(200, "[]"),
-    "object": Told(200, "{}"),
+_FAULTS: dict[str, Response] = {
+    "403": Response(403, _HTML.format("403 Forbidden")),
+    "404": Response(404, _HTML.format("404 Not Found")),
+    "500": Response(500, _HTML.format("500 Internal Server Error")),
+    "502": Response(502, _HTML.format("502 Bad Gateway")),
+    "503": Response(503, "Service Unavailable"),
+    "504": Response(504, _HTML.format("504 Gateway Time-out")),
+    "520": Response(520, _HTML.format("520 Web server returns an unknown error")),
+    "529": Response(529, "site is overloaded"),
+    "timeout-after": Response(504, _HTML.format("504 Gateway Time-out")),
+    "empty": Response(200, ""),
+    "html": Response(200, _HTML.format("System maintenance")),
+    "null": Response(200, "null"),
+    "list": Response(200, "[]"),
+    "object": Response(200, "{}"),
 }
 
 
@@ -81,7 +81,7 @@ class Rest:
         How it speaks.
     """
 
-    def __init__(self, exchange: Exchange, dialect: Dialect):
+    def __init__(self, exchange: RehearsalExchange, dialect: Dialect):
         self.exchange, self.dialect = exchange, dialect
         self._faults = {**_FAULTS, **dialect.refusals}
 
@@ -94,7 +94,7 @@ class Rest:
         if asked is None:
             return _answer(self.dialect.unknown(request))
         if exchange.down:
-            return _answer(Told(503, _HTML.format("System maintenance")))
+            return _answer(Response(503, _HTML.format("System maintenance")))
         used, within = exchange.charge(asked.weight)
         if not within:
             return self._banned(used, exchange.config.weight_limit)
@@ -123,7 +123,7 @@ class Rest:
             response.headers["Retry-After"] = str(math.ceil(fault.seconds))
         return response
 
-    async def _spoil(self, request: web.BaseRequest, fault: Fault, told: Told) -> web.StreamResponse:
+    async def _spoil(self, request: web.BaseRequest, fault: Fault, told: Response) -> web.StreamResponse:
         """Answer what was done as the fault says."""
         kind = fault.kind
         if kind == "drop-after":
@@ -137,7 +137,7 @@ class Rest:
             half = told.text.encode()[: len(told.text) // 2]
             return await self._cut(request, _head(told) + half)
         if kind == "malformed":
-            return _answer(Told(200, told.text[: max(1, 2 * len(told.text) // 3)]))
+            return _answer(Response(200, told.text[: max(1, 2 * len(told.text) // 3)]))
         return _answer(self._faults[kind])
 
     def _banned(self, used: int, limit: int) -> web.Response:
@@ -162,11 +162,11 @@ class Rest:
         return await self._cut(request)
 
 
-def _answer(told: Told) -> web.Response:
+def _answer(told: Response) -> web.Response:
     kind = "text/html" if told.text.startswith("<") else _JSON
     return web.Response(status=told.status, body=told.text.encode(), content_type=kind, charset="utf-8")
 
 
-def _head(told: Told) -> bytes:
+def _head(told: Response) -> bytes:
     length = len(told.text.encode())
     return f"HTTP/1.1 {told.status} OK\r\nContent-Type: {_JSON}\r\nContent-Length: {length}\r\n\r\n".encode()

@@ -25,7 +25,7 @@ def dumps(message: Json) -> str:
     return _ENCODER.encode(message)
 
 
-class Link:
+class ClientConnection:
     """A connected client.
 
     Parameters

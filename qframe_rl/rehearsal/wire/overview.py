@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from qframe_rl.rehearsal.ladder import Change
-from qframe_rl.rehearsal.market import Market
+from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.rehearsal.path import Print
 from qframe_rl.rehearsal.wire.call import Json
-from qframe_rl.rehearsal.wire.link import Link
+from qframe_rl.rehearsal.wire.link import ClientConnection
 from qframe_rl.rehearsal.world import Place, World
 
 _KINDS = {
@@ -37,25 +37,25 @@ class Overview:
 
     def __init__(self, world: World, message: Callable[[Place, str], Json]):
         self._world, self._message = world, message
-        self._listeners: dict[str, dict[str, set[Link]]] = {wire: defaultdict(set) for wire in _KINDS}
+        self._listeners: dict[str, dict[str, set[ClientConnection]]] = {wire: defaultdict(set) for wire in _KINDS}
         self._changed: dict[str, dict[Place, None]] = {wire: {} for wire in _KINDS}
         world.watchers.append(self)
 
-    def subscribe(self, link: Link, stream: str) -> None:
+    def subscribe(self, link: ClientConnection, stream: str) -> None:
         """Let a client listen; a stream that the wire has not stays silent."""
         if stream in _KINDS[link.wire]:
             self._listeners[link.wire][stream].add(link)
             for place in self._world.all(link.wire):
                 self._world.wake(place)
 
-    def unsubscribe(self, link: Link, stream: str) -> None:
+    def unsubscribe(self, link: ClientConnection, stream: str) -> None:
         """Let a client listen no more."""
         listeners = self._listeners[link.wire]
         listeners[stream].discard(link)
         if not listeners[stream]:
             del listeners[stream]
 
-    def wants(self, market: Market) -> bool:
+    def wants(self, market: ListedMarket) -> bool:
         """Whether anybody listens."""
         return bool(self._listeners[market.wire])
 

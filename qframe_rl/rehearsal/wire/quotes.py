@@ -13,9 +13,9 @@ from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.book import Level
 from qframe_rl.rehearsal.candles import INTERVALS, Candle, candles, latest
 from qframe_rl.rehearsal.decimals import float_text, money, text
-from qframe_rl.rehearsal.market import SPOT, Market
+from qframe_rl.rehearsal.market import SPOT, ListedMarket
 from qframe_rl.rehearsal.path import Print
-from qframe_rl.rehearsal.tape import Tape
+from qframe_rl.rehearsal.tape import MarketTape
 from qframe_rl.rehearsal.wire.call import Call, Json
 from qframe_rl.rehearsal.world import Place
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME
@@ -24,7 +24,7 @@ DAY_MS = 86_400_000
 _FAR = 2**62
 
 
-def kline_rows(call: Call, tape: Tape, most: int, default: int = 500) -> list[list[Json]]:
+def kline_rows(call: Call, tape: MarketTape, most: int, default: int = 500) -> list[list[Json]]:
     """Candles in a request's span."""
     interval = call.text("interval")
     if interval not in INTERVALS or (interval == "1s" and call.wire != SPOT):
@@ -38,7 +38,7 @@ def kline_rows(call: Call, tape: Tape, most: int, default: int = 500) -> list[li
     return [kline_row(tape.market, candle) for candle in found]
 
 
-def kline_row(market: Market, candle: Candle) -> list[Json]:
+def kline_row(market: ListedMarket, candle: Candle) -> list[Json]:
     """One candle as REST writes it."""
     digits, size = market.price_digits, market.quantity_digits
     prices = [float_text(x, digits) for x in (candle.open, candle.high, candle.low, candle.close)]
@@ -138,14 +138,14 @@ def midnight_of(call: Call) -> int:
     return (call.now + offset) // DAY_MS * DAY_MS - offset
 
 
-def historical(call: Call, tape: Tape) -> list[Print]:
+def historical(call: Call, tape: MarketTape) -> list[Print]:
     """Trades from a number on, or the last ones."""
     if "fromId" not in call.params:
         return last_trades(call, tape)
     return list(islice(by_number(tape, call.whole("fromId"), call.now), call.limit(500, 1000)))
 
 
-def recent(tape: Tape, now_ms: int) -> Iterator[Print]:
+def recent(tape: MarketTape, now_ms: int) -> Iterator[Print]:
     """Trades up to a moment, the latest first."""
     last, n = tape.last(now_ms)
     for row in range(last, -1, -1):
@@ -153,7 +153,7 @@ def recent(tape: Tape, now_ms: int) -> Iterator[Print]:
         yield from reversed(told[: n + 1] if row == last else told)
 
 
-def by_number(tape: Tape, number: int, now_ms: int) -> Iterator[Print]:
+def by_number(tape: MarketTape, number: int, now_ms: int) -> Iterator[Print]:
     """Trades from one number on, up to a moment."""
     for row in range(max(0, (number - 1) // tape.n_prints), len(tape.market.opens)):
         for one in tape.prints(row):
@@ -163,7 +163,7 @@ def by_number(tape: Tape, number: int, now_ms: int) -> Iterator[Print]:
                 yield one
 
 
-def by_time(tape: Tape, since_ms: int, until_ms: int) -> Iterator[Print]:
+def by_time(tape: MarketTape, since_ms: int, until_ms: int) -> Iterator[Print]:
     """Trades of a span, both ends included."""
     start = int(np.searchsorted(tape.market.opens, since_ms, side="right")) - 1
     for row in range(max(0, start), len(tape.market.opens)):
@@ -174,7 +174,7 @@ def by_time(tape: Tape, since_ms: int, until_ms: int) -> Iterator[Print]:
                 yield one
 
 
-def wanted_trades(call: Call, tape: Tape) -> list[Print]:
+def wanted_trades(call: Call, tape: MarketTape) -> list[Print]:
     """Trades that a request for aggregate trades asks for."""
     limit = call.limit(500, 1000)
     if "fromId" in call.params:
@@ -186,12 +186,12 @@ def wanted_trades(call: Call, tape: Tape) -> list[Print]:
     return list(islice(recent(tape, until), limit))[::-1]
 
 
-def last_trades(call: Call, tape: Tape) -> list[Print]:
+def last_trades(call: Call, tape: MarketTape) -> list[Print]:
     """The last trades, the oldest first."""
     return list(islice(recent(tape, call.now), call.limit(500, 1000)))[::-1]
 
 
-def agg_trade(market: Market, one: Print) -> Json:
+def agg_trade(market: ListedMarket, one: Print) -> Json:
     """One aggregate trade; only spot says ``M``."""
     row = {
         "a": one.id,
@@ -205,7 +205,7 @@ def agg_trade(market: Market, one: Print) -> Json:
     return row | {"M": True} if market.wire == SPOT else row
 
 
-def trade(market: Market, one: Print) -> Json:
+def trade(market: ListedMarket, one: Print) -> Json:
     """One trade; only spot says ``isBestMatch``."""
     row = {
         "id": one.id,
@@ -218,14 +218,14 @@ def trade(market: Market, one: Print) -> Json:
     return row | {"isBestMatch": True} if market.wire == SPOT else row
 
 
-def pairs(market: Market, levels: list[Level], limit: int | None = None) -> list[list[str]]:
+def pairs(market: ListedMarket, levels: list[Level], limit: int | None = None) -> list[list[str]]:
     """Levels as pairs of texts."""
     return [
         [text(price, market.price_digits), text(quantity, market.quantity_digits)] for price, quantity in levels[:limit]
     ]
 
 
-def best(market: Market, levels: list[Level]) -> list[str]:
+def best(market: ListedMarket, levels: list[Level]) -> list[str]:
     """Best level of a side; zeros where it is empty."""
     if levels:
         return pairs(market, levels, 1)[0]

@@ -10,13 +10,13 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from qframe_rl.rehearsal import errors
-from qframe_rl.rehearsal.exchange import Exchange
+from qframe_rl.rehearsal.exchange import RehearsalExchange
 from qframe_rl.rehearsal.faults import AFTER, BEFORE, Fault
 from qframe_rl.rehearsal.market import SPOT, USDM
 from qframe_rl.rehearsal.wire import auth
 from qframe_rl.rehearsal.wire.call import KEY, NONE, SIGNED, Call, Json
 from qframe_rl.rehearsal.wire.dial import Dial
-from qframe_rl.rehearsal.wire.link import API, MARKET, USER, Link
+from qframe_rl.rehearsal.wire.link import API, MARKET, USER, ClientConnection
 from qframe_rl.rehearsal.wire.routes import API as METHODS
 from qframe_rl.rehearsal.wire.streams import Hub
 
@@ -29,20 +29,22 @@ Act = Callable[[Call], Json]
 class Sockets(Dial):
     """Binance's websockets."""
 
-    def __init__(self, exchange: Exchange, hub: Hub):
+    def __init__(self, exchange: RehearsalExchange, hub: Hub):
         super().__init__(exchange)
         self.hub = hub
 
-    def link(self, request: web.BaseRequest, socket: web.WebSocketResponse, transport: asyncio.Transport) -> Link:
+    def link(
+        self, request: web.BaseRequest, socket: web.WebSocketResponse, transport: asyncio.Transport
+    ) -> ClientConnection:
         """The link of a websocket that opens."""
         wire, role = self.named(request)
-        return Link(wire, role, socket, transport, self.exchange.script, request.path.endswith("/stream"))
+        return ClientConnection(wire, role, socket, transport, self.exchange.script, request.path.endswith("/stream"))
 
     def named(self, request: web.BaseRequest) -> tuple[str, str]:
         """Wire and role of a request, by its address."""
         return _wire(request), _role(request)
 
-    def open(self, link: Link, request: web.BaseRequest) -> None:
+    def open(self, link: ClientConnection, request: web.BaseRequest) -> None:
         """Subscribe what the address itself names: streams, or a listen key."""
         tail = request.path.rpartition("/")[2]
         named = request.query.get("streams") or unquote(tail)
@@ -50,7 +52,7 @@ class Sockets(Dial):
             self._subscribed(link, stream)
         self.exchange.nudge()
 
-    def _subscribed(self, link: Link, stream: str) -> None:
+    def _subscribed(self, link: ClientConnection, stream: str) -> None:
         """Let a client listen to a stream, or to an account by its listen key."""
         account = self.exchange.world.listen_keys.get(stream)
         if account is not None:
@@ -59,7 +61,7 @@ class Sockets(Dial):
         elif "@" in stream or stream.startswith("!"):
             self.hub.subscribe(link, stream)
 
-    async def request(self, link: Link, text: str) -> None:
+    async def request(self, link: ClientConnection, text: str) -> None:
         """Do what a client says."""
         try:
             request = json.loads(text)
@@ -73,7 +75,7 @@ class Sockets(Dial):
             self._subscribe(link, request)
         self.exchange.nudge()
 
-    def _subscribe(self, link: Link, request: Message) -> None:
+    def _subscribe(self, link: ClientConnection, request: Message) -> None:
         number, method, params = request.get("id"), request.get("method"), request.get("params")
         if method == "LIST_SUBSCRIPTIONS":
             link.answer({"result": sorted(link.streams), "id": number})
@@ -88,7 +90,7 @@ class Sockets(Dial):
             else:
                 self.hub.unsubscribe(link, str(stream))
 
-    async def _call(self, link: Link, request: Message) -> None:
+    async def _call(self, link: ClientConnection, request: Message) -> None:
         """Answer a request of the websocket API."""
         self.exchange.requests += 1
         method = str(request.get("method"))
@@ -111,7 +113,7 @@ class Sockets(Dial):
         else:
             link.answer(answer)
 
-    def _answer(self, link: Link, request: Message, security: str, act: Act) -> Json:
+    def _answer(self, link: ClientConnection, request: Message, security: str, act: Act) -> Json:
         """Do what a request asks for; its own answer, or the refusal."""
         params: Message = request.get("params") or {}
         self.exchange.catch_up()
@@ -123,7 +125,7 @@ class Sockets(Dial):
         except errors.Refused as refusal:
             return _refused(request, refusal)
 
-    def _user_stream(self, link: Link, method: str, request: Message) -> Json:
+    def _user_stream(self, link: ClientConnection, method: str, request: Message) -> Json:
         """Begin or end to tell an account's events on this socket."""
         hub = self.hub
         number = len(hub.links)
@@ -155,7 +157,7 @@ def _refused(request: Message, refusal: errors.Refused) -> Json:
     return {"id": request.get("id"), "status": refusal.status, "error": refusal.body(), "rateLimits": []}
 
 
-def _spoil(link: Link, request: Message, fault: Fault) -> None:
+def _spoil(link: ClientConnection, request: Message, fault: Fault) -> None:
     """What a fault makes of an answer on the websocket API."""
     kind = fault.kind
     if kind.startswith("drop"):

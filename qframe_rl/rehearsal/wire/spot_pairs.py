@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from qframe_rl.rehearsal import errors, pairs
 from qframe_rl.rehearsal.market import SPOT
-from qframe_rl.rehearsal.order import Order, Pair
+from qframe_rl.rehearsal.order import OcoPair, Order
 from qframe_rl.rehearsal.wire import intake
 from qframe_rl.rehearsal.wire.call import SIGNED, Call, Json, Route
 from qframe_rl.rehearsal.wire.filters import check
@@ -61,7 +61,7 @@ def _placed(call: Call, legs: list[dict[str, str]]) -> Json:
     name = call.client_id("listClientOrderId")
     if any(pair.client_id == name and pair.is_open for pair in call.user.pairs.values()):
         raise errors.duplicate(SPOT)
-    pair = Pair((orders[0], orders[1]), number, name, call.now)
+    pair = OcoPair((orders[0], orders[1]), number, name, call.now)
     pairs.place(place.engine, pair)
     call.world.touched(place)
     detail = call.text("newOrderRespType", "RESULT")
@@ -74,7 +74,7 @@ def _leg(call: Call, place: Place, leg: Mapping[str, str]) -> Order:
     return order
 
 
-def _row(pair: Pair) -> dict[str, Json]:
+def _row(pair: OcoPair) -> dict[str, Json]:
     kind, status = ("EXEC_STARTED", "EXECUTING") if pair.is_open else ("ALL_DONE", "ALL_DONE")
     market = pair.orders[0].market.id
     return {
@@ -89,7 +89,7 @@ def _row(pair: Pair) -> dict[str, Json]:
     }
 
 
-def _found(call: Call) -> Pair:
+def _found(call: Call) -> OcoPair:
     number = call.params.get("orderListId")
     name = call.params.get("listClientOrderId") or call.params.get("origClientOrderId")
     if not number and not name:

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from qframe_rl.rehearsal import funding
-from qframe_rl.rehearsal.account import Account
+from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.candles import INTERVALS, Candle, candles, end_of, start_of
 from qframe_rl.rehearsal.decimals import exact, float_text, text
 from qframe_rl.rehearsal.ladder import Change
-from qframe_rl.rehearsal.market import SPOT, USDM, Market
+from qframe_rl.rehearsal.market import SPOT, USDM, ListedMarket
 from qframe_rl.rehearsal.order import Happening
 from qframe_rl.rehearsal.path import Print
 from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import Json
 from qframe_rl.rehearsal.wire.events import events_of
-from qframe_rl.rehearsal.wire.link import Link, dumps
+from qframe_rl.rehearsal.wire.link import ClientConnection, dumps
 from qframe_rl.rehearsal.wire.overview import Overview
 from qframe_rl.rehearsal.world import Place, World
 
@@ -37,9 +37,9 @@ class Hub:
 
     def __init__(self, world: World):
         self.world = world
-        self.links: set[Link] = set()
-        self._listeners: dict[tuple[str, str], dict[str, set[Link]]] = defaultdict(lambda: defaultdict(set))
-        self._users: dict[tuple[str, str], dict[Link, Wrap]] = defaultdict(dict)
+        self.links: set[ClientConnection] = set()
+        self._listeners: dict[tuple[str, str], dict[str, set[ClientConnection]]] = defaultdict(lambda: defaultdict(set))
+        self._users: dict[tuple[str, str], dict[ClientConnection, Wrap]] = defaultdict(dict)
         self._told: dict[tuple[str, str, str], int] = {}
         """Open of the candle that is told now, by wire, market and kind of stream."""
         self._overview = Overview(world, self._told_one)
@@ -48,7 +48,7 @@ class Hub:
         world.watchers.append(self)
         world.register.listeners.append(self._happened)
 
-    def subscribe(self, link: Link, stream: str) -> None:
+    def subscribe(self, link: ClientConnection, stream: str) -> None:
         """Let a client listen to a stream such as ``btcusdt@kline_1h``; unknown ones stay silent, as on the venue."""
         link.streams.add(stream)
         if stream.startswith("!"):
@@ -64,7 +64,7 @@ class Hub:
         if interval in INTERVALS:
             self._told.setdefault((*key, kind), start_of(interval, self.world.now))
 
-    def unsubscribe(self, link: Link, stream: str) -> None:
+    def unsubscribe(self, link: ClientConnection, stream: str) -> None:
         """Let a client listen no more."""
         link.streams.discard(stream)
         if stream.startswith("!"):
@@ -80,11 +80,11 @@ class Hub:
         if not listeners:
             del self._listeners[key]
 
-    def listen(self, link: Link, account: Account, wrap: Wrap) -> None:
+    def listen(self, link: ClientConnection, account: ExchangeAccount, wrap: Wrap) -> None:
         """Let a client listen to an account."""
         self._users[account.key, link.wire][link] = wrap
 
-    def leave(self, link: Link) -> None:
+    def leave(self, link: ClientConnection) -> None:
         """Forget a client."""
         for stream in list(link.streams):
             self.unsubscribe(link, stream)
@@ -92,7 +92,7 @@ class Hub:
             listeners.pop(link, None)
         self.links.discard(link)
 
-    def wants(self, market: Market) -> bool:
+    def wants(self, market: ListedMarket) -> bool:
         """Whether anybody listens to a market."""
         return (market.wire, market.id) in self._listeners
 

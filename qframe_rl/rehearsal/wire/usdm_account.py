@@ -7,7 +7,7 @@ from decimal import Decimal
 from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.decimals import ZERO, money, short, text
 from qframe_rl.rehearsal.margin import Income, MarginWallet, Position
-from qframe_rl.rehearsal.market import USDM, Market
+from qframe_rl.rehearsal.market import USDM, ListedMarket
 from qframe_rl.rehearsal.wire.call import KEY, SIGNED, Call, Json, Route
 
 _API = "/fapi/v1"
@@ -271,7 +271,7 @@ def _symbol_config(call: Call) -> Json:
     ]
 
 
-def _bracket(market: Market) -> Json:
+def _bracket(market: ListedMarket) -> Json:
     row = {
         "bracket": 1,
         "initialLeverage": _MOST,

@@ -8,7 +8,7 @@ import numpy as np
 
 from qframe_rl.rehearsal import errors, funding
 from qframe_rl.rehearsal.decimals import float_text, text
-from qframe_rl.rehearsal.market import USDM, Market
+from qframe_rl.rehearsal.market import USDM, ListedMarket
 from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import KEY, Call, Json, Route
 from qframe_rl.rehearsal.wire.listing import nothing_listed, usdm_info
@@ -58,7 +58,7 @@ def _premium_klines(call: Call) -> Json:
     return [_premium_candle(place.market, row) for row in quotes.kline_rows(call, place.tape, 1500)]
 
 
-def _premium_candle(market: Market, row: list[Json]) -> Json:
+def _premium_candle(market: ListedMarket, row: list[Json]) -> Json:
     first = max(0, int(np.searchsorted(market.opens, row[0], side="right")) - 1)
     last = max(first + 1, int(np.searchsorted(market.opens, row[6], side="right")))
     told = [float(1 / funding.ratio(market, n)) - 1.0 for n in range(first, last)]
@@ -200,7 +200,7 @@ def _historical(call: Call) -> Json:
 _PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 
 
-def _periods(call: Call) -> tuple[Market, list[list[Json]]]:
+def _periods(call: Call) -> tuple[ListedMarket, list[list[Json]]]:
     """The candles of a statistic's periods."""
     if call.text("period") not in _PERIODS:
         raise errors.illegal("period", "|".join(_PERIODS))

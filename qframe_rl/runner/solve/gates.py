@@ -19,11 +19,11 @@ from qframe_rl.config import Base, Ref, UserError, build, fingerprint, nearest
 from qframe_rl.evaluate.inference.seeds import mean, seeds_interval
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Curve, Problem
-from qframe_rl.runner.experiment import code_fingerprint
-from qframe_rl.runner.fan import Fan, Here
+from qframe_rl.runner.executors import Executor, LocalExecutor
 from qframe_rl.runner.identity import code, dotted
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.solve.solve import EPISODES, ProblemTask, measure, read_state, write_state
+from qframe_rl.versions import code_fingerprint
 
 _RESULT, _WEIGHTS, _PARTIAL = "result.json", "weights.safetensors", "partial.safetensors"
 
@@ -69,7 +69,7 @@ class Case(Base):
         return self.agents.get(label, Contender(agent=Ref(name=label)))
 
 
-class Cell(NamedTuple):
+class SolveJob(NamedTuple):
     """One training."""
 
     market: str
@@ -87,7 +87,7 @@ class Reached(NamedTuple):
     """Time of the training on this machine."""
 
 
-class Verdict(NamedTuple):
+class GateResult(NamedTuple):
     """What all seeds of an agent reached on a problem."""
 
     market: str
@@ -107,40 +107,40 @@ class Verdict(NamedTuple):
 class Trained:
     """One trained agent, to be drawn."""
 
-    cell: Cell
+    job: SolveJob
     reached: Reached
     curves: tuple[Curve, ...]
     """Portrait of its policy."""
 
 
-class Asked(NamedTuple):
+class SolveRequest(NamedTuple):
     """A training, and where its unfinished part is kept on the machine that does it."""
 
-    cell: Cell
+    job: SolveJob
     seed: int
     partial: Path
 
 
 @dataclass(frozen=True)
-class Ground:
+class SolveInputs:
     """What all trainings share."""
 
     cases: Mapping[str, Case]
     n_episodes: int
 
 
-def learn(ground: Ground, asked: Asked, log: Log) -> tuple[State, Reached]:
+def learn(inputs: SolveInputs, asked: SolveRequest, log: Log) -> tuple[State, Reached]:
     """Train one agent and measure it by the optimum."""
-    case = ground.cases[asked.cell.market]
+    case = inputs.cases[asked.job.market]
     problem = make_problem(case.env)
-    agent, _ = _made(problem, case.contender(asked.cell.label), case.gamma, asked.seed)
+    agent, _ = _made(problem, case.contender(asked.job.label), case.gamma, asked.seed)
     began = time.perf_counter()
     agent.fit(ProblemTask(problem, asked.seed, asked.partial), log)
     seconds = time.perf_counter() - began
-    return agent.state(), Reached(*measure(problem, agent, ground.n_episodes), seconds)
+    return agent.state(), Reached(*measure(problem, agent, inputs.n_episodes), seconds)
 
 
-class Bench:
+class GateTrainings:
     """The trainings of some cases, kept in a folder so that none is done twice.
 
     Parameters
@@ -155,69 +155,67 @@ class Bench:
         Root of all seeds.
     n_episodes
         Episodes that policies are measured on.
-    fan
+    executor
         Where trainings are done; the same bits come of all.
     """
 
     def __init__(
         self, cases: Mapping[str, Case], folder: Path, screen: Screen, seed: int = 0, n_episodes: int = EPISODES,
-        fan: Fan | None = None,
+        executor: Executor | None = None,
     ):  # fmt: skip
         self.cases, self.folder, self.screen = cases, folder, screen
-        self.seed, self.n_episodes, self.fan = seed, n_episodes, fan or Here()
-        self._ground = Ground(cases, n_episodes)
+        self.seed, self.n_episodes, self.executor = seed, n_episodes, executor or LocalExecutor()
+        self._inputs = SolveInputs(cases, n_episodes)
 
-    def train(self, cells: Sequence[Cell]) -> list[Trained]:
+    def train(self, jobs: Sequence[SolveJob]) -> list[Trained]:
         """Train agents, or take them over from an earlier run of the same configuration and code.
 
         Where an agent keeps what it has learned so far, the next call after an interruption goes on from there.
         """
-        places = [self._place(cell) for cell in cells]
+        places = [self._place(job) for job in jobs]
         todo = [k for k, place in enumerate(places) if not (place / _RESULT).exists()]
-        asked = [Asked(cells[k], seed_of(self.seed, cells[k]), (places[k] / _PARTIAL).absolute()) for k in todo]
+        asked = [SolveRequest(jobs[k], seed_of(self.seed, jobs[k]), (places[k] / _PARTIAL).absolute()) for k in todo]
         logs: dict[int, RunLog] = {}
 
         def log(k: int) -> RunLog:
-            title = _title(cells[todo[k]])
+            title = _title(jobs[todo[k]])
             self.screen.begin(title)
             logs[k] = RunLog(places[todo[k]] / "tensorboard", title, self.screen)
             return logs[k]
 
         try:
-            for k, (state, reached) in self.fan.run(learn, self._ground, asked, log):
+            for k, (state, reached) in self.executor.run(learn, self._inputs, asked, log):
                 logs.pop(k).close()
                 _write(places[todo[k]], state, reached)
                 worth = f"{reached.share:.2%} of the optimum in {reached.seconds:.0f} s"
-                self.screen.end(_title(cells[todo[k]]), worth)
+                self.screen.end(_title(jobs[todo[k]]), worth)
         finally:
             for one in logs.values():
                 one.close()
-        return [
-            self._kept(cell, place, k not in todo) for k, (cell, place) in enumerate(zip(cells, places, strict=True))
-        ]
+        return [self._kept(job, place, k not in todo) for k, (job, place) in enumerate(zip(jobs, places, strict=True))]
 
-    def _place(self, cell: Cell) -> Path:
+    def _place(self, job: SolveJob) -> Path:
         """Folder of one training."""
-        case, seed = self.cases[cell.market], seed_of(self.seed, cell)
-        contender = case.contender(cell.label)
+        case, seed = self.cases[job.market], seed_of(self.seed, job)
+        contender = case.contender(job.label)
         _, params = _made(make_problem(case.env), contender, case.gamma, seed)
-        return self.folder / _identity(cell, case, contender.agent.name, params, seed, self.n_episodes)
+        return self.folder / _identity(job, case, contender.agent.name, params, seed, self.n_episodes)
 
-    def _kept(self, cell: Cell, place: Path, earlier: bool) -> Trained:
+    def _kept(self, job: SolveJob, place: Path, earlier: bool) -> Trained:
         """Read one training."""
-        case = self.cases[cell.market]
+        case = self.cases[job.market]
         problem = make_problem(case.env)
-        agent, _ = _made(problem, case.contender(cell.label), case.gamma, seed_of(self.seed, cell))
+        agent, _ = _made(problem, case.contender(job.label), case.gamma, seed_of(self.seed, job))
         agent.restore(read_state(place / _WEIGHTS))
         reached = Reached(**json.loads((place / _RESULT).read_text(encoding="utf-8")))
         if earlier:
-            self.screen.begin(_title(cell))
-            self.screen.end(_title(cell), f"{reached.share:.2%} of the optimum, taken over from an earlier run")
-        return Trained(cell, reached, problem.portrait(agent.policy()))
+            self.screen.begin(_title(job))
+            self.screen.end(_title(job), f"{reached.share:.2%} of the optimum, taken over from an earlier run")
+        return Trained(job, reached, problem.portrait(agent.policy()))
 
 
-def _title(cell: Cell) -> str:
-    return f"{cell.market}  {cell.label}  seed {cell.run}"
+def _title(job: SolveJob) -> str:
+    return f"{job.market}  {job.label}  seed {job.run}"
 
 
 def _write(place: Path, state: State, reached: Reached) -> None:
@@ -229,16 +227,16 @@ def _write(place: Path, state: State, reached: Reached) -> None:
     fresh.replace(place / _RESULT)
 
 
-def verdict(case: Case, trained: Sequence[Trained]) -> Verdict:
+def verdict(case: Case, trained: Sequence[Trained]) -> GateResult:
     """Hold the seeds of one agent on one problem against its gate."""
-    cell = trained[0].cell
+    job = trained[0].job
     shares = np.array([[one.reached.share] for one in trained])
     interval = seeds_interval(shares, mean)
-    gate = case.contender(cell.label).gate or case.gate
+    gate = case.contender(job.label).gate or case.gate
     # A share of one is reached by the same actions; the sums agree but for rounding.
     passed = interval.estimate >= gate - 1e-9
-    return Verdict(
-        cell.market, cell.label, len(trained), interval.estimate, interval.low, interval.high, gate, bool(passed)
+    return GateResult(
+        job.market, job.label, len(trained), interval.estimate, interval.low, interval.high, gate, bool(passed)
     )
 
 
@@ -256,9 +254,9 @@ def can_solve(name: str) -> bool:
     return hasattr(get_type_hints(catalog.load("agents", name).make).get("return"), "policy")
 
 
-def seed_of(root: int, cell: Cell) -> int:
+def seed_of(root: int, job: SolveJob) -> int:
     """Seed of one training, in [0, 2³¹): it does not depend on which others run beside it."""
-    return zlib.crc32(f"{root}/{cell.market}/{cell.label}/{cell.run}".encode()) & 0x7FFFFFFF
+    return zlib.crc32(f"{root}/{job.market}/{job.label}/{job.run}".encode()) & 0x7FFFFFFF
 
 
 def _made(problem: Problem, contender: Contender, gamma: float | None, seed: int) -> tuple[Solver, dict[str, Any]]:
@@ -268,12 +266,12 @@ def _made(problem: Problem, contender: Contender, gamma: float | None, seed: int
         raise UserError(f"agent {name!r} has no policy(): it cannot be trained on a problem.")
     if gamma is not None and "gamma" in module.Config.model_fields:
         params.setdefault("gamma", gamma)
-    agent: Solver = module.make(build(module.Config, params, f"agent {name}"), problem.brief(seed))
+    agent: Solver = module.make(build(module.Config, params, f"agent {name}"), problem.spec(seed))
     return agent, params
 
 
-def _identity(cell: Cell, case: Case, agent: str, params: dict[str, Any], seed: int, n_episodes: int) -> str:
+def _identity(job: SolveJob, case: Case, agent: str, params: dict[str, Any], seed: int, n_episodes: int) -> str:
     env = case.env.model_dump(mode="json")
     own = code(dotted("agents", agent), dotted("envs", case.env.name)).digest
     print_of = fingerprint(env, agent, params, seed, n_episodes, code_fingerprint(), own)
-    return f"{cell.market}-{cell.label.replace(':', '-')}-{cell.run}-{print_of}"
+    return f"{job.market}-{job.label.replace(':', '-')}-{job.run}-{print_of}"

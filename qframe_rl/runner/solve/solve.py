@@ -2,7 +2,7 @@
 
 The protocol is small. A learner that can be trained on a problem has, beside what every `Learner` has, a method
 ``policy()`` that returns its trained, deterministic policy over plain observations; its ``fit`` asks the task for
-nothing but ``brief``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
+nothing but ``spec``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, Brief, Solver, State
+from qframe_rl.agent import Agent, MarketSpec, Solver, State
 from qframe_rl.config import UserError
 from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.types import Bool, Float, History, Segments
@@ -75,12 +75,12 @@ class ProblemTask:
 
     def __init__(self, problem: Problem, seed: int, snapshot: Path | None = None):
         self.problem, self.snapshot = problem, snapshot
-        self.brief: Brief = problem.brief(seed)
+        self.spec: MarketSpec = problem.spec(seed)
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
         """Training environments with autoreset mode SAME_STEP, seeded; without bars ``indexed`` says nothing."""
         envs = self.problem.vec(n_envs, AutoresetMode.SAME_STEP)
-        envs.reset(seed=self.brief.seed)
+        envs.reset(seed=self.spec.seed)
         return envs
 
     def remember(self, state: State) -> None:
@@ -98,7 +98,7 @@ class ProblemTask:
         return float(scores(self.problem, solver.policy(), _VALIDATION_EPISODES, _VALIDATION_SEED).mean())
 
 
-class Share(NamedTuple):
+class ShareOfOptimum(NamedTuple):
     """What a learned policy is worth beside the optimal one."""
 
     share: float
@@ -110,11 +110,11 @@ class Share(NamedTuple):
     """The same of the optimal policy."""
 
 
-def measure(problem: Problem, agent: Solver, n_episodes: int = EPISODES) -> Share:
+def measure(problem: Problem, agent: Solver, n_episodes: int = EPISODES) -> ShareOfOptimum:
     """Compare a trained agent with the optimum on common random numbers."""
     learned = float(scores(problem, agent.policy(), n_episodes).mean())
     optimal = float(scores(problem, problem.theory().policy(), n_episodes).mean())
-    return Share(optimal / learned if optimal < 0.0 else learned / optimal, learned, optimal)
+    return ShareOfOptimum(optimal / learned if optimal < 0.0 else learned / optimal, learned, optimal)
 
 
 def write_state(state: State, path: Path) -> None:

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.config import UserError
-from qframe_rl.evaluate.board import BASELINES, Board, board_figure, markdown, written_into
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import superiority
+from qframe_rl.evaluate.leaderboard import BASELINES, Leaderboard, board_figure, markdown, written_into
 from qframe_rl.evaluate.metrics import bars_per_year, by_day, excess, metrics
 from qframe_rl.evaluate.table import FORM, leaderboard
 from qframe_rl.evaluate.trials import NAME, Luck, Trials, dataset_named, larger, luck, user_ledger
-from qframe_rl.runner.fan import Fan
+from qframe_rl.runner.executors import Executor
 from qframe_rl.runner.files import read_json, write_json, write_text
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.report import read_journal
@@ -37,7 +37,7 @@ _SHOWN = 3
 class Boards(NamedTuple):
     """What was made, and where it was written."""
 
-    boards: list[Board]
+    boards: list[Leaderboard]
     text: Path
     picture: Path
     facts: Path
@@ -51,7 +51,7 @@ class _Run(NamedTuple):
 
 def run_series(
     asked: Sequence[tuple[str, Study]], title: str, runs: Path, out: Path, screen: Screen, *,
-    resume: bool = False, fan: Fan | None = None, document: Path | None = None, ledger: Path | None = None,
+    resume: bool = False, executor: Executor | None = None, document: Path | None = None, ledger: Path | None = None,
 ) -> Boards:  # fmt: skip
     """Run studies and put them side by side.
 
@@ -65,7 +65,7 @@ def run_series(
         Folder of runs, one for each study.
     screen
         Told of the progress.
-    resume, fan, ledger
+    resume, executor, ledger
         As in `study`.
 
     Raises
@@ -78,7 +78,7 @@ def run_series(
     folders = []
     for name, config in asked:
         screen.say(f"{name}: {', '.join(config.agents)}")
-        folders.append(study(config, runs, screen, resume=resume, fan=fan, ledger=ledger).folder)
+        folders.append(study(config, runs, screen, resume=resume, executor=executor, ledger=ledger).folder)
     return write_boards(folders, out, title, screen, document, ledger=ledger)
 
 
@@ -138,7 +138,7 @@ def write_boards(
     return made
 
 
-def plain(board: Board) -> dict[str, Any]:
+def plain(board: Leaderboard) -> dict[str, Any]:
     """Turn a board into plain data, with a verdict in each row."""
     rows = [{**r, "better": board.better.get(r["agent"]), "verdict": board.verdict(r)} for r in board.rows]
     return {
@@ -155,7 +155,7 @@ def _read(place: Path) -> _Run:
     return _Run(place, facts, records)
 
 
-def _board(runs: Sequence[_Run], trials: Trials) -> Board:
+def _board(runs: Sequence[_Run], trials: Trials) -> Leaderboard:
     first, records = runs[0], _gathered(runs)
     config, data, held = first.facts["config"], first.facts["data"], records["buy_and_hold"]
     for run in runs:
@@ -178,7 +178,7 @@ def _board(runs: Sequence[_Run], trials: Trials) -> Board:
         "cash": superiority(days, np.zeros(len(days)), **draw).spa,
         "holding": superiority(days, holding, **draw).spa,
     }
-    return Board(
+    return Leaderboard(
         _called(data), _span(held, config["walk_forward"]), data["environment"], tuple(rows), better, found, beats,
         frequency, len(held) - 1, metrics(held).cash_rate,
     )  # fmt: skip

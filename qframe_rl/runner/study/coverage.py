@@ -28,7 +28,7 @@ _AGES = ((1, 1), (2, 3), (4, 999))
 """Windows so far, from and to, that the table tells apart."""
 
 
-class Pair(NamedTuple):
+class ForecastPair(NamedTuple):
     """Some windows of a strategy, and the one after them."""
 
     market: str
@@ -43,7 +43,7 @@ class Pair(NamedTuple):
     """Independent pairs that this one stands for."""
 
 
-class Share(NamedTuple):
+class CoverageRow(NamedTuple):
     """A line of the table."""
 
     name: str
@@ -62,7 +62,7 @@ class Coverage:
     """What all studies came to."""
 
     level: float
-    shares: tuple[Share, ...]
+    shares: tuple[CoverageRow, ...]
     """All pairs first, then by windows so far, then by market."""
     idle: int
     """Strategies that never traded, which are left out."""
@@ -107,7 +107,7 @@ def coverage(places: Sequence[Path], screen: Screen, level: float = LEVEL) -> Co
         for name, record in records.items():
             kept.setdefault(_free(name, record, kept), record)
         screen.end(f"read {place}", f"{len(records)} strategies, {len(spans)} windows")
-    found: list[Pair] = []
+    found: list[ForecastPair] = []
     idle = pauses = 0
     for market, records, spans in markets.values():
         trading = {name: record for name, record in records.items() if record.fills.quantity.any()}
@@ -159,7 +159,7 @@ def _independent(records: Sequence[Record]) -> float:
 
 def pairs_of(
     market: str, name: str, record: Record, spans: Sequence[tuple[int, int]], level: float, worth: float
-) -> tuple[list[Pair], int]:
+) -> tuple[list[ForecastPair], int]:
     """Pairs of one strategy, and how many were left out.
 
     Parameters
@@ -188,7 +188,7 @@ def pairs_of(
         mean = Forecast(sharpe(past, 1.0), variance / len(past), degrees)
         measured, ahead = sharpe(after, 1.0), forecast(before, len(after))
         held, mean_held = (_in(one, measured, level) for one in (ahead, mean))
-        found.append(Pair(market, name, k, held, mean_held, worth))
+        found.append(ForecastPair(market, name, k, held, mean_held, worth))
     return found, left
 
 
@@ -197,17 +197,17 @@ def _in(of: Forecast, measured: float, level: float) -> bool:
     return interval.low <= measured <= interval.high
 
 
-def _share(name: str, pairs: Sequence[Pair], which: Callable[[Pair], bool]) -> Share:
+def _share(name: str, pairs: Sequence[ForecastPair], which: Callable[[ForecastPair], bool]) -> CoverageRow:
     own = [pair for pair in pairs if which(pair)]
     held: Bool = np.array([pair.held for pair in own], dtype=np.bool_)
     if not own:
-        return Share(name, 0, 0.0, 0.0, 0.0, 0.0)
+        return CoverageRow(name, 0, 0.0, 0.0, 0.0, 0.0)
     effective, share = sum(pair.worth for pair in own), float(held.mean())
     error = math.sqrt(share * (1.0 - share) / max(effective, 1.0))
-    return Share(name, len(own), effective, share, error, float(np.mean([pair.mean_held for pair in own])))
+    return CoverageRow(name, len(own), effective, share, error, float(np.mean([pair.mean_held for pair in own])))
 
 
-def _longest(pairs: Sequence[Pair]) -> int:
+def _longest(pairs: Sequence[ForecastPair]) -> int:
     return max(pair.windows for pair in pairs)
 
 

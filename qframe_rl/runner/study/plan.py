@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.splits import Cpcv, WalkForward
-from qframe_rl.runner.terms import Terms
+from qframe_rl.runner.run_config import RunConfig
 
 BESIDE = ("buy_and_hold", "flat")
 """Judged beside every study."""
@@ -17,7 +17,7 @@ _BESIDE = " or ".join(BESIDE)
 _LABEL = r"\w[\w.-]*"
 
 
-class Study(Terms):
+class Study(RunConfig):
     """Everything that decides what a study does."""
 
     agents: tuple[str, ...] = ("mean_reversion",)

@@ -12,14 +12,14 @@ from qframe_rl.agent import Agent
 from qframe_rl.config import Base, UserError, build
 from qframe_rl.evaluate.inference.bootstrap import block_length, blocks
 from qframe_rl.evaluate.metrics import bars_per_year, drawdown, sharpe
-from qframe_rl.evaluate.montecarlo.prices import NULLS, MakePath, Moves, moves_of, null_model, resampled, usual_block
+from qframe_rl.evaluate.montecarlo.prices import NULLS, BarMoves, MakePath, moves_of, null_model, resampled, usual_block
 from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.montecarlo.trades import shuffled
 from qframe_rl.feeds.quality import without
 from qframe_rl.gym.market import Market
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
-from qframe_rl.runner.batch import Result, planner
-from qframe_rl.runner.study.windows import Bench, frequency, rate_of, run_all
+from qframe_rl.runner.batch import BacktestResult, planner
+from qframe_rl.runner.study.windows import WindowRunner, frequency, rate_of, run_all
 from qframe_rl.types import Float, History, Record, Segment
 
 MISSING = 0.01
@@ -32,7 +32,7 @@ SLOW_PATHS = 20
 _CHUNK = 32
 
 
-class Link(NamedTuple):
+class Stretch(NamedTuple):
     """One stretch of a walk-forward record: who traded which rows."""
 
     agent: Agent
@@ -40,22 +40,22 @@ class Link(NamedTuple):
     segment: Segment
 
 
-Chain = Sequence[Link]
+Chain = Sequence[Stretch]
 Make = Callable[[Base], Agent]
 
 
-def walked(market: Market, chain: Chain, history: History, window: int, *, delay: int = 0) -> list[Result]:
+def walked(market: Market, chain: Chain, history: History, window: int, *, delay: int = 0) -> list[BacktestResult]:
     """What each stretch of a chain came to."""
     jobs = [(link.agent, history, link.segment) for link in chain]
     return run_all(market, jobs, window, delay=delay)
 
 
-def stresses(bench: Bench, chain: Chain, make: Make | None) -> list[dict[str, Any]]:
+def stresses(runner: WindowRunner, chain: Chain, make: Make | None) -> list[dict[str, Any]]:
     """Replay a chain under worse conditions.
 
     Parameters
     ----------
-    bench
+    runner
         Bars and market.
     chain
         Who traded when.
@@ -68,13 +68,13 @@ def stresses(bench: Bench, chain: Chain, make: Make | None) -> list[dict[str, An
     list[dict[str, Any]]
         ``name``, ``group``, ``sharpe``, ``total_return``, ``max_drawdown``; the first is the chain as it was.
     """
-    market, history, window = bench.market, bench.history, bench.window
+    market, history, window = runner.market, runner.history, runner.window
     rows = [_row("as it was", "base", walked(market, chain, history, window))]
     for factor in (0.0, 2.0, 3.0):
         name = "no costs" if factor == 0.0 else f"costs x {factor:g}"
         rows.append(_row(name, "costs", walked(with_costs(market, factor), chain, history, window)))
     rows.append(_row("one bar late", "delay", walked(market, chain, history, window, delay=1)))
-    others = [*_dropped(bench, chain), *(_jittered(bench, chain, make) if make is not None else ())]
+    others = [*_dropped(runner, chain), *(_jittered(runner, chain, make) if make is not None else ())]
     longest = max(window, *(link.agent.window for one in others for link in one.chain))
     jobs = [(link.agent, one.history, link.segment) for one in others for link in one.chain]
     results = iter(run_all(market, jobs, longest))
@@ -90,12 +90,12 @@ class _Other(NamedTuple):
     chain: Chain
 
 
-def _dropped(bench: Bench, chain: Chain) -> Iterator[_Other]:
+def _dropped(runner: WindowRunner, chain: Chain) -> Iterator[_Other]:
     n = DROPS if planner(chain[0].agent) is not None else 1
     for k in range(n):
-        rng = np.random.default_rng([bench.seed, k, 7])
-        thin = without(bench.history, rng.random(len(bench.history)) < MISSING)
-        moved = [link._replace(segment=_moved(link.segment, bench.history, thin)) for link in chain]
+        rng = np.random.default_rng([runner.seed, k, 7])
+        thin = without(runner.history, rng.random(len(runner.history)) < MISSING)
+        moved = [link._replace(segment=_moved(link.segment, runner.history, thin)) for link in chain]
         yield _Other(f"{MISSING:.0%} of bars missing, {k + 1}", "missing", thin, moved)
 
 
@@ -105,10 +105,10 @@ def _moved(segment: Segment, history: History, thin: History) -> Segment:
     return Segment(start, stop + int(thin.time[min(stop, len(thin) - 1)] == history.time[segment.stop - 1]))
 
 
-def _jittered(bench: Bench, chain: Chain, make: Make) -> Iterator[_Other]:
+def _jittered(runner: WindowRunner, chain: Chain, make: Make) -> Iterator[_Other]:
     for field, share, configs in _changes(chain):
         moved = [link._replace(agent=make(config)) for link, config in zip(chain, configs, strict=True)]
-        yield _Other(f"{field} {share:+.0%}", "parameters", bench.history, moved)
+        yield _Other(f"{field} {share:+.0%}", "parameters", runner.history, moved)
 
 
 def _changes(chain: Chain) -> Iterator[tuple[str, float, list[Base]]]:
@@ -131,7 +131,7 @@ def _changes(chain: Chain) -> Iterator[tuple[str, float, list[Base]]]:
                 yield field, share, configs
 
 
-def _row(name: str, group: str, parts: Sequence[Result]) -> dict[str, Any]:
+def _row(name: str, group: str, parts: Sequence[BacktestResult]) -> dict[str, Any]:
     rate = rate_of(parts)
     curve = curve_of(rate)
     return {
@@ -162,7 +162,7 @@ class Elsewhere:
 
     Parameters
     ----------
-    bench
+    runner
         Bars, market and seed.
     agent
         Who trades them.
@@ -170,11 +170,11 @@ class Elsewhere:
         The record that the paths are held against; paths are as long.
     """
 
-    def __init__(self, bench: Bench, agent: Agent, record: Record):
-        self.bench, self.agent, self.record = bench, agent, record
-        self.size = len(record) - 1 + bench.window
-        self.moves: Moves = moves_of(bench.history)
-        self.block = usual_block(self.moves, 2 * bench.window)
+    def __init__(self, runner: WindowRunner, agent: Agent, record: Record):
+        self.runner, self.agent, self.record = runner, agent, record
+        self.size = len(record) - 1 + runner.window
+        self.moves: BarMoves = moves_of(runner.history)
+        self.block = usual_block(self.moves, 2 * runner.window)
 
     def count(self, asked: int) -> int:
         """How many paths are walked: fewer where each bar takes a decision of its own."""
@@ -182,29 +182,29 @@ class Elsewhere:
 
     def rebuilt(self, n_paths: int) -> dict[str, Any]:
         """Paths of the measured moves in other orders."""
-        bench = self.bench
+        runner = self.runner
         return self._walked(
-            "rebuilt prices", lambda p: resampled(self.moves, self.size, self.block, bench.seed, p), n_paths
+            "rebuilt prices", lambda p: resampled(self.moves, self.size, self.block, runner.seed, p), n_paths
         )
 
     def null(self, name: str, n_paths: int) -> dict[str, Any]:
         """Paths of a null model, or why there are none."""
         try:
-            make = null_model(name, self.moves, self.size, self.block, self.bench.seed)
+            make = null_model(name, self.moves, self.size, self.block, self.runner.seed)
         except UserError as error:
             return {"paths": 0, "why": str(error)}
         return self._walked(f"null model {name}", make, n_paths) | {"text": NULLS[name]}
 
     def _walked(self, title: str, make: MakePath, asked: int) -> dict[str, Any]:
-        bench, n = self.bench, self.count(asked)
+        runner, n = self.runner, self.count(asked)
         paths = Paths(bars_per_year(self.record), self.record.account.equity)
-        bench.screen.begin(title)
+        runner.screen.begin(title)
         for at in range(0, n, _CHUNK):
             made = [make(p) for p in range(at, min(at + _CHUNK, n))]
-            jobs = [(self.agent, path, Segment(bench.window, len(path))) for path in made]
-            paths.add_all(result.equity for result in run_all(bench.market, jobs, bench.window))
-            bench.screen.advance(title, len(paths), n)
-        bench.screen.end(title, f"{n} paths of {self.size - bench.window} bars")
+            jobs = [(self.agent, path, Segment(runner.window, len(path))) for path in made]
+            paths.add_all(result.equity for result in run_all(runner.market, jobs, runner.window))
+            runner.screen.advance(title, len(paths), n)
+        runner.screen.end(title, f"{n} paths of {self.size - runner.window} bars")
         return paths.describe() | {"block": self.block, "asked": asked}
 
 

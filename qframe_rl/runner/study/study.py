@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from qframe_rl.config import UserError
+from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.overfitting import overfitting
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
@@ -25,22 +26,31 @@ from qframe_rl.evaluate.montecarlo.prices import NULLS
 from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.significance import significance
 from qframe_rl.evaluate.splits import Fold
-from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
 from qframe_rl.kernel.dust import dust_of
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
-from qframe_rl.runner.deploy import make_market
-from qframe_rl.runner.experiment import agent_config, versions
-from qframe_rl.runner.fan import Fan
+from qframe_rl.runner.executors import Executor
+from qframe_rl.runner.experiment import agent_config
 from qframe_rl.runner.files import period, read_json, write_json
 from qframe_rl.runner.identity import Code, code_of, run_identity
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.study.plan import BESIDE, Study
-from qframe_rl.runner.study.stress import Elsewhere, Link, bootstrapped, reordered, stresses
-from qframe_rl.runner.study.windows import Bench, Subject, Window, excess_of, frequency, journals, rate_of, score
+from qframe_rl.runner.study.stress import Elsewhere, Stretch, bootstrapped, reordered, stresses
+from qframe_rl.runner.study.windows import (
+    Subject,
+    WindowResult,
+    WindowRunner,
+    excess_of,
+    frequency,
+    journals,
+    rate_of,
+    score,
+)
 from qframe_rl.types import Float, History, Record, iso
+from qframe_rl.versions import versions
 
 _NULL_SHARE = 5
 _FEWEST_NULLS = 100
@@ -52,7 +62,7 @@ class Judged:
     """One strategy after the walk-forward test."""
 
     subject: Subject
-    windows: list[Window]
+    windows: list[WindowResult]
     record: Record
     """Test blocks of all windows, laid end to end."""
 
@@ -67,9 +77,9 @@ class Judged:
         return excess(self.record)
 
     @property
-    def chain(self) -> list[Link]:
+    def chain(self) -> list[Stretch]:
         """Who traded which rows."""
-        return [Link(w.agent, self.subject.settings[w.chosen], w.fold.test[0]) for w in self.windows]
+        return [Stretch(w.agent, self.subject.settings[w.chosen], w.fold.test[0]) for w in self.windows]
 
 
 @dataclass
@@ -78,13 +88,13 @@ class Studied:
 
     folder: Path
     history: History
-    rows: list[Row]
+    rows: list[ScoreRow]
     facts: dict[str, Any]
     """What ``study.json`` holds."""
 
 
 def study(
-    config: Study, runs: Path, screen: Screen, *, resume: bool = False, fan: Fan | None = None,
+    config: Study, runs: Path, screen: Screen, *, resume: bool = False, executor: Executor | None = None,
     ledger: Path | None = None,
 ) -> Studied:  # fmt: skip
     """Run a study and write its folder.
@@ -99,7 +109,7 @@ def study(
         Told of the progress.
     resume
         Take over what was finished of a study of the same configuration, data and code: all of it, or its trainings.
-    fan
+    executor
         Where trainings are done; the same bits come of all.
     ledger
         File of the ledger of trials; None = the user's.
@@ -125,18 +135,21 @@ def study(
         facts = read_json(folder / "study.json")
         return Studied(folder, history, facts["leaderboard"], facts)
     folder.mkdir(parents=True, exist_ok=True)
-    bench, trials = Bench(history, market, folder, screen, config.seed, resume, fan), Trials.opened(ledger, runs)
-    return _Work(config, history, bench, identity, codes)(trials)
+    runner, trials = (
+        WindowRunner(history, market, folder, screen, config.seed, resume, executor),
+        Trials.opened(ledger, runs),
+    )
+    return _Work(config, history, runner, identity, codes)(trials)
 
 
 class _Work:
     """One study under way."""
 
-    def __init__(self, config: Study, history: History, bench: Bench, identity: str, codes: Mapping[str, Code]):
-        self.config, self.history, self.bench, self.identity = config, history, bench, identity
-        self.screen, self.folder, self.codes = bench.screen, bench.folder, codes
+    def __init__(self, config: Study, history: History, runner: WindowRunner, identity: str, codes: Mapping[str, Code]):
+        self.config, self.history, self.runner, self.identity = config, history, runner, identity
+        self.screen, self.folder, self.codes = runner.screen, runner.folder, codes
         asked = {text.partition("=")[0]: text for text in (*config.agents, *BESIDE)}
-        self.subjects = [bench.subject(t, config.agent.get(name, {}), config.settings) for name, t in asked.items()]
+        self.subjects = [runner.subject(t, config.agent.get(name, {}), config.settings) for name, t in asked.items()]
         for name in config.agent:
             if name not in asked:
                 raise UserError(f"agent.{name}: there are parameters for a strategy that is not studied.")
@@ -188,13 +201,13 @@ class _Work:
         return self._keep(records, rows, facts)
 
     def _walk(self, subject: Subject) -> Judged:
-        bench, walk = self.bench, self.config.walk(len(self.history))
-        windows = bench.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
+        runner, walk = self.runner, self.config.walk(len(self.history))
+        windows = runner.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
         title = f"record of {subject.title}"
         self.screen.begin(title)
         jobs = [(window.agent, self.history, window.fold.test[0]) for window in windows]
         walked = [record for window in windows for record in window.records]
-        record = joined(walked or journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
+        record = joined(walked or journals(runner.market, jobs, runner.window, partial(self.screen.advance, title)))
         self.screen.end(title, f"{len(record) - 1} bars")
         return Judged(subject, [window._replace(records=()) for window in windows], record)
 
@@ -335,7 +348,7 @@ class _Work:
     def _cross(self, one: Judged) -> dict[str, Any]:
         cpcv = self.config.cross()
         folds: list[Fold] = list(cpcv.split(self.history))
-        windows = self.bench.windows(one.subject, folds, "cross-validation")
+        windows = self.runner.windows(one.subject, folds, "cross-validation")
         judged = [window.judged[0 if one.subject.learns else window.chosen] for window in windows]
         pieces = [[returns(part.equity) for part in parts] for parts in judged]
         rates = cpcv.reconstruct(pieces)
@@ -350,15 +363,15 @@ class _Work:
             "total_return": paths.column("total_return").tolist(),
             "max_drawdown": paths.column("max_drawdown").tolist(),
             "curves": paths.fan().shown.tolist(),
-            "from": iso(int(self.history.time[self.bench.window])),
+            "from": iso(int(self.history.time[self.runner.window])),
             "to": iso(int(self.history.time[-1])),
             "params": chosen,
         }
 
     def _stress(self, one: Judged) -> list[dict[str, Any]]:
         self.screen.begin("stress tests")
-        make = None if one.subject.learns else partial(self.bench.make, one.subject.name)
-        rows = stresses(self.bench, one.chain, make)
+        make = None if one.subject.learns else partial(self.runner.make, one.subject.name)
+        rows = stresses(self.runner, one.chain, make)
         self.screen.end("stress tests", f"{len(rows)} replays")
         return rows
 
@@ -370,7 +383,7 @@ class _Work:
             "trades": reordered(one.record, n, config.seed),
         }
         self.screen.end("resampled returns and trades", f"{n} paths each")
-        elsewhere = Elsewhere(self.bench, one.windows[-1].agent, one.record)
+        elsewhere = Elsewhere(self.runner, one.windows[-1].agent, one.record)
         found["rebuilt"] = elsewhere.rebuilt(n)
         nulls = max(_FEWEST_NULLS, n // _NULL_SHARE)
         found["nulls"] = {name: elsewhere.null(name, min(n, nulls)) for name in NULLS}
@@ -380,7 +393,7 @@ class _Work:
                 null["p"] = (reached + 1.0) / (null["paths"] + 1.0)
         return found
 
-    def _keep(self, records: Mapping[str, Record], rows: list[Row], facts: dict[str, Any]) -> Studied:
+    def _keep(self, records: Mapping[str, Record], rows: list[ScoreRow], facts: dict[str, Any]) -> Studied:
         self.screen.begin("write")
         for name, record in records.items():
             write_record(record, self.folder / "journals" / f"{name}.parquet")

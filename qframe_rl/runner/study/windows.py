@@ -18,14 +18,14 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, View
 from qframe_rl.config import Base, UserError, build, searched
+from qframe_rl.deploy import make_agent, window_of
 from qframe_rl.evaluate.metrics import metrics, notional, per_year, returns, sharpe, years_between
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
-from qframe_rl.runner.backtest import OnBar, backtest, window_of
-from qframe_rl.runner.batch import Result, batch, lane, planner, records
-from qframe_rl.runner.deploy import make_agent
-from qframe_rl.runner.fan import Fan, Here
-from qframe_rl.runner.fan_train import Ground, Training, learn
+from qframe_rl.runner.backtest import OnBar, backtest
+from qframe_rl.runner.batch import BacktestResult, batch, lane, planner, records
+from qframe_rl.runner.executors import Executor, LocalExecutor
+from qframe_rl.runner.fold_training import FoldTraining, TrainingInputs, learn
 from qframe_rl.runner.identity import own_code
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.solve.solve import read_state, write_state
@@ -53,7 +53,7 @@ class Subject:
         return self.label or self.name
 
 
-class Window(NamedTuple):
+class WindowResult(NamedTuple):
     """What came of one window."""
 
     fold: Fold
@@ -64,13 +64,13 @@ class Window(NamedTuple):
     choose."""
     agent: Agent
     """The chosen setting, trained."""
-    judged: list[list[Result]]
+    judged: list[list[BacktestResult]]
     """What every setting did on each test segment; of a learner, the chosen one alone."""
     records: tuple[Record, ...] = ()
     """Journals of the chosen setting on the test segments, where they were asked for and it was walked bar by bar."""
 
 
-class Bench:
+class WindowRunner:
     """Where windows are run: bars, market, and where trained agents are kept.
 
     Parameters
@@ -87,17 +87,17 @@ class Bench:
         Root of all randomness.
     resume
         Take finished trainings over.
-    fan
+    executor
         Where trainings are done.
     """
 
     def __init__(
         self, history: History, market: Market, folder: Path, screen: Screen, seed: int, resume: bool,
-        fan: Fan | None = None,
+        executor: Executor | None = None,
     ):  # fmt: skip
         self.history, self.market, self.folder = history, market, folder
         self.screen, self.seed, self.resume = screen, seed, resume
-        self.window, self.fan = market.interface.window, fan or Here()
+        self.window, self.executor = market.interface.window, executor or LocalExecutor()
         self._markets: dict[Segments, Market] = {}
 
     def make(self, name: str, config: Base, market: Market | None = None, seed: int = 0) -> Agent:
@@ -114,7 +114,7 @@ class Bench:
         self.window = max(self.window, *(agent.window for agent in agents))
         return Subject(name, settings, hasattr(agents[0], "fit"), label)
 
-    def windows(self, subject: Subject, folds: Sequence[Fold], what: str, *, kept: bool = False) -> list[Window]:
+    def windows(self, subject: Subject, folds: Sequence[Fold], what: str, *, kept: bool = False) -> list[WindowResult]:
         """Run every fold: choose a setting on the training bars, judge on the test bars; ``kept`` keeps journals."""
         title = f"{what} of {subject.title}"
         self.screen.begin(title)
@@ -123,12 +123,12 @@ class Bench:
         self.screen.end(title, f"{len(folds)} windows, {trials} setting{'s' * (trials > 1)} in each")
         return found
 
-    def results(self, agents: Sequence[Agent], wanted: Sequence[tuple[int, Segment]]) -> list[Result]:
+    def results(self, agents: Sequence[Agent], wanted: Sequence[tuple[int, Segment]]) -> list[BacktestResult]:
         """Backtest agents (by index) on segments of the bench's bars."""
         jobs = [(agents[k], self.history, segment) for k, segment in wanted]
         return run_all(self.market, jobs, self.window)
 
-    def _ruled(self, subject: Subject, folds: Sequence[Fold]) -> list[Window]:
+    def _ruled(self, subject: Subject, folds: Sequence[Fold]) -> list[WindowResult]:
         agents = [
             self.make(subject.name, config, seed=seed_for(self.seed, subject.name, 0, 0)) for config in subject.settings
         ]
@@ -148,7 +148,7 @@ class Bench:
             scores = tuple(score(parts) if tune else 0.0 for parts in inside)
             trades = [sum(part.trades for part in parts) for parts in inside]
             chosen = max(range(len(agents)), key=lambda k: (scores[k], -trades[k], -k))
-            found.append(Window(fold, chosen, scores, agents[chosen], judged))
+            found.append(WindowResult(fold, chosen, scores, agents[chosen], judged))
         return found
 
     def _tuned_on(self, fold: Fold) -> Segments:
@@ -161,24 +161,26 @@ class Bench:
             )
         return kept
 
-    def _learned(self, subject: Subject, folds: Sequence[Fold], what: str, title: str, kept: bool) -> list[Window]:
+    def _learned(
+        self, subject: Subject, folds: Sequence[Fold], what: str, title: str, kept: bool
+    ) -> list[WindowResult]:
         markets = tuple(self._fitted(fold.train) for fold in folds)
-        ground, own = Ground(self.history, tuple(folds), markets), own_code(subject.name)
-        cells = {
-            (number, k): Training(subject.name, config, number, seed_for(self.seed, subject.name, number, k), own)
+        inputs, own = TrainingInputs(self.history, tuple(folds), markets), own_code(subject.name)
+        jobs = {
+            (number, k): FoldTraining(subject.name, config, number, seed_for(self.seed, subject.name, number, k), own)
             for number in range(len(folds))
             for k, config in enumerate(subject.settings)
         }
-        places = {at: self.folder / "weights" / f"{subject.title}-{what}-{at[0]}-{at[1]}.safetensors" for at in cells}
-        self._train(ground, [(cells[at], places[at]) for at in cells], title)
+        places = {at: self.folder / "weights" / f"{subject.title}-{what}-{at[0]}-{at[1]}.safetensors" for at in jobs}
+        self._train(inputs, [(jobs[at], places[at]) for at in jobs], title)
         found = []
         for number, fold in enumerate(folds):
             agents, scores = [], []
             for k, config in enumerate(subject.settings):
-                cell = cells[number, k]
-                agent: Any = self.make(subject.name, config, markets[number], cell.seed)
+                job = jobs[number, k]
+                agent: Any = self.make(subject.name, config, markets[number], job.seed)
                 agent.restore(read_state(places[number, k]))
-                task = MarketTask(markets[number], self.history, fold, cell.seed)
+                task = MarketTask(markets[number], self.history, fold, job.seed)
                 agents.append(agent)
                 scores.append(task.validate(agent) if len(subject.settings) > 1 else 0.0)
             chosen = int(np.argmax(scores))
@@ -189,7 +191,7 @@ class Bench:
                 judged = [[result_of(record) for record in walked]]
             else:
                 judged = [run_all(markets[number], [(best, self.history, s) for s in fold.test], self.window)]
-            found.append(Window(fold, chosen, tuple(scores), best, judged, walked if kept else ()))
+            found.append(WindowResult(fold, chosen, tuple(scores), best, judged, walked if kept else ()))
         return found
 
     def _fitted(self, train: Segments) -> Market:
@@ -198,16 +200,16 @@ class Bench:
             self._markets[train] = self.market.fit([(self.history, train)])
         return self._markets[train]
 
-    def _train(self, ground: Ground, cells: Sequence[tuple[Training, Path]], title: str) -> None:
+    def _train(self, inputs: TrainingInputs, jobs: Sequence[tuple[FoldTraining, Path]], title: str) -> None:
         """Train what is not there from an earlier run, wherever that is done, and keep what was learned."""
-        todo = [(cell, path) for cell, path in cells if not (self.resume and path.exists())]
+        todo = [(job, path) for job, path in jobs if not (self.resume and path.exists())]
         logs: dict[int, RunLog] = {}
 
         def log(k: int) -> RunLog:
             logs[k] = RunLog(self.folder / "tensorboard" / todo[k][1].stem, title, self.screen)
             return logs[k]
 
-        for done, (k, state) in enumerate(self.fan.run(learn, ground, [cell for cell, _ in todo], log), start=1):
+        for done, (k, state) in enumerate(self.executor.run(learn, inputs, [job for job, _ in todo], log), start=1):
             logs.pop(k).close()
             write_state(state, todo[k][1])
             self.screen.advance(title, done, len(todo), "trainings")
@@ -245,7 +247,7 @@ def grid(model: type[Base], params: dict[str, Any], most: int, where: str, seed:
     return tuple(settings)
 
 
-def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0) -> list[Result]:
+def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0) -> list[BacktestResult]:
     """Backtest agents on segments of histories: those that can state their targets in batches, else one by one.
 
     Parameters
@@ -259,7 +261,7 @@ def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0)
     delay
         Bars by which what they see of the market is late.
     """
-    found: dict[int, Result] = {}
+    found: dict[int, BacktestResult] = {}
     lanes = []
     for n, (agent, history, segment) in enumerate(jobs):
         plan = planner(agent)
@@ -296,23 +298,23 @@ class Late:
         return self.agent.decide(replace(view, time=int(times[-1]), times=times, bars=bars))
 
 
-def rate_of(parts: Sequence[Result]) -> Float:
+def rate_of(parts: Sequence[BacktestResult]) -> Float:
     """(N,) returns of consecutive segments, laid end to end."""
     return np.concatenate([returns(part.equity) for part in parts])
 
 
-def excess_of(parts: Sequence[Result]) -> Float:
+def excess_of(parts: Sequence[BacktestResult]) -> Float:
     """(N,) returns less what idle cash earned, laid end to end."""
     return np.concatenate([returns(part.equity) - part.cash for part in parts])
 
 
-def frequency(parts: Sequence[Result]) -> float:
+def frequency(parts: Sequence[BacktestResult]) -> float:
     """Bars in a year at the density of the segments."""
     years = sum(years_between(int(part.time[0]), int(part.time[-1])) for part in parts)
     return per_year(sum(len(part.cash) for part in parts), years)
 
 
-def score(parts: Sequence[Result]) -> float:
+def score(parts: Sequence[BacktestResult]) -> float:
     """Annual Sharpe ratio in excess of cash, net of costs, over segments laid end to end."""
     return sharpe(excess_of(parts), frequency(parts))
 
@@ -322,10 +324,10 @@ def walk(market: Market, agent: Agent, history: History, segment: Segment, windo
     return backtest(market, agent, history, segment, max(window, window_of(market, agent)))
 
 
-def result_of(record: Record) -> Result:
+def result_of(record: Record) -> BacktestResult:
     """Sum a record up."""
     figures = metrics(record)
-    return Result(
+    return BacktestResult(
         record.account.equity, figures.costs, float(notional(record).sum()), figures.trades, record.time,
         record.cash_rate[1:],
     )  # fmt: skip

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from qframe_rl.evaluate.splits import Fold
-from qframe_rl.runner.study.windows import Window, score
-from qframe_rl.runner.tune.search import Tried
+from qframe_rl.runner.study.windows import WindowResult, score
+from qframe_rl.runner.tune.search import ScoredSetting
 
 
 class Searched(NamedTuple):
     """What one window came to."""
 
     fold: Fold
-    best: Tried
-    tried: list[Tried]
+    best: ScoredSetting
+    tried: list[ScoredSetting]
     importance: dict[str, float]
     given_up: int
     refused: int
-    judged: Window
+    judged: WindowResult
     """The choice on the bars that follow."""
 
     @property

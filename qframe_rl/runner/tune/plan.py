@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from qframe_rl.config import Base, Range, Space, UserError, build, nearest, space_of
-from qframe_rl.runner.terms import Terms
+from qframe_rl.runner.run_config import RunConfig
 
 Sampler = Literal["tpe", "cmaes", "nsga2", "random"]
 Objective = Literal["lower", "sharpe"]
@@ -24,7 +24,7 @@ class Budget(NamedTuple):
     seconds: float | None
 
 
-class Tune(Terms):
+class Tune(RunConfig):
     """Everything that decides what a search does."""
 
     agent: str = "mean_reversion"

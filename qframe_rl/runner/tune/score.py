@@ -1,4 +1,4 @@
-"""What a setting does on a part of a window's training bars: the cells that a search fans out."""
+"""What a setting does on a part of a window's training bars: the jobs that a search fans out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, Log
 from qframe_rl.config import UserError, build
+from qframe_rl.deploy import make_agent
 from qframe_rl.evaluate.inference.sharpe import lower_sharpe, moments
 from qframe_rl.evaluate.metrics import drawdown, per_year, returns, sharpe, years_between
 from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.gym.market import Market
-from qframe_rl.runner.batch import Result
-from qframe_rl.runner.deploy import make_agent
+from qframe_rl.runner.batch import BacktestResult
 from qframe_rl.runner.identity import refuse_other_code
 from qframe_rl.runner.study.windows import run_all
 from qframe_rl.runner.task import MarketTask, seed_for
@@ -29,8 +29,8 @@ SURE = 0.95
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What all cells of a search share."""
+class SearchInputs:
+    """What all jobs of a search share."""
 
     history: History
     market: Market
@@ -66,7 +66,7 @@ class Ground:
         return agent
 
 
-class Cell(NamedTuple):
+class ScoringJob(NamedTuple):
     """Some settings on one part."""
 
     window: int
@@ -88,29 +88,29 @@ class Part(NamedTuple):
     trades: int
 
 
-def judge(ground: Ground, cell: Cell, log: Log) -> list[Part | str]:
-    """Score the settings of a cell, training first those that learn; of one that cannot be trained, say why."""
-    refuse_other_code(ground.agent, ground.code)
-    fold = ground.parts[cell.window][cell.part]
+def judge(inputs: SearchInputs, job: ScoringJob, log: Log) -> list[Part | str]:
+    """Score the settings of a job, training first those that learn; of one that cannot be trained, say why."""
+    refuse_other_code(inputs.agent, inputs.code)
+    fold = inputs.parts[job.window][job.part]
     (segment,) = fold.test
-    market, agents, reasons = ground.markets[cell.window][cell.part], dict[int, Any](), dict[int, str]()
-    seed = seed_for(ground.seed, ground.agent, cell.window, 0)
-    for k, setting in enumerate(cell.settings):
-        agents[k] = ground.make(setting, market, seed)
+    market, agents, reasons = inputs.markets[job.window][job.part], dict[int, Any](), dict[int, str]()
+    seed = seed_for(inputs.seed, inputs.agent, job.window, 0)
+    for k, setting in enumerate(job.settings):
+        agents[k] = inputs.make(setting, market, seed)
         if fold.train:
             try:
-                agents[k].fit(MarketTask(market, ground.history, fold, seed), log)
+                agents[k].fit(MarketTask(market, inputs.history, fold, seed), log)
             except UserError as error:
                 reasons[k] = str(error)
                 del agents[k]
-    before = segment.start - ground.window
-    bars, played = ground.history.rows(before, segment.stop), Segment(ground.window, segment.stop - before)
-    results = run_all(market, [(agent, bars, played) for agent in agents.values()], ground.window)
+    before = segment.start - inputs.window
+    bars, played = inputs.history.rows(before, segment.stop), Segment(inputs.window, segment.stop - before)
+    results = run_all(market, [(agent, bars, played) for agent in agents.values()], inputs.window)
     scored = dict(zip(agents, map(_part, results), strict=True))
-    return [reasons[k] if k in reasons else scored[k] for k in range(len(cell.settings))]
+    return [reasons[k] if k in reasons else scored[k] for k in range(len(job.settings))]
 
 
-def _part(result: Result) -> Part:
+def _part(result: BacktestResult) -> Part:
     mean = float(result.equity[:-1].mean())
     years = years_between(int(result.time[0]), int(result.time[-1]))
     traded = result.notional / mean if mean > 0.0 else 0.0

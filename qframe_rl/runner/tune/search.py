@@ -35,7 +35,7 @@ _FEWEST = 8
 """Settings that must have been scored on a part before others are given up by their median."""
 
 
-class Tried(NamedTuple):
+class ScoredSetting(NamedTuple):
     """A setting that was scored on all parts."""
 
     number: int
@@ -182,17 +182,17 @@ class Search:
 
         return sum(t.state == TrialState.PRUNED for t in self.trials)
 
-    def tried(self) -> list[Tried]:
+    def tried(self) -> list[ScoredSetting]:
         """Settings that were scored on all parts, by number."""
         from optuna.trial import TrialState
 
         return [
-            Tried(t.number, dict(t.params), t.user_attrs[_FIGURES])
+            ScoredSetting(t.number, dict(t.params), t.user_attrs[_FIGURES])
             for t in self.trials
             if t.state == TrialState.COMPLETE
         ]
 
-    def best(self) -> Tried:
+    def best(self) -> ScoredSetting:
         """The highest objective, of equal ones the fewest fills; with several aims, among the front.
 
         Raises
@@ -221,7 +221,7 @@ class Search:
         return {name: float(found.get(name, 0.0)) for name in self.over}
 
 
-def front(tried: Sequence[Tried]) -> list[Tried]:
+def front(tried: Sequence[ScoredSetting]) -> list[ScoredSetting]:
     """Settings that no other one beats in return, drawdown and turnover at once."""
     signs = np.array([1.0 if way == "maximize" else -1.0 for way in FRONT.values()])
     values = np.array([[t.figures[aim] for aim in FRONT] for t in tried]).reshape(len(tried), len(FRONT)) * signs

@@ -19,27 +19,28 @@ from qframe_rl import catalog
 from qframe_rl.agent import Planner
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Range, UserError, build, fingerprint
+from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.promotion import PROMOTED, Standing
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import WalkForward
-from qframe_rl.evaluate.table import Row, leaderboard
+from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trial, Trials, trial_of
 from qframe_rl.feeds.load import load, remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
-from qframe_rl.runner.deploy import make_market, packed
-from qframe_rl.runner.experiment import versions
-from qframe_rl.runner.fan import Fan, Mute
+from qframe_rl.runner.executors import Executor, Mute
 from qframe_rl.runner.files import period, write_json
 from qframe_rl.runner.identity import Code, code_of, own_code, run_identity
 from qframe_rl.runner.log import Screen
-from qframe_rl.runner.study.windows import Bench, Subject, journals
+from qframe_rl.runner.packing import packed
+from qframe_rl.runner.study.windows import Subject, WindowRunner, journals
 from qframe_rl.runner.task import seed_for
 from qframe_rl.runner.tune.found import Searched
 from qframe_rl.runner.tune.plan import AIMS, Tune, space
-from qframe_rl.runner.tune.score import Cell, Ground, Part, excess_of, figures, judge, parts_of
+from qframe_rl.runner.tune.score import Part, ScoringJob, SearchInputs, excess_of, figures, judge, parts_of
 from qframe_rl.runner.tune.search import Search, require, storage_of
 from qframe_rl.types import History, Record, Segment, iso
+from qframe_rl.versions import versions
 
 if TYPE_CHECKING:
     import optuna
@@ -48,7 +49,7 @@ TUNED, AS_ASKED = "tuned", "as asked"
 """Names of the records of what the windows chose, and of the strategy without a search."""
 _FEWEST, _MOST = 8, 64
 _CHUNK = 16
-"""Settings of a rule that are settled in one cell."""
+"""Settings of a rule that are settled in one job."""
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Tuned:
     deployed: str
     """Name of the agent in the checkpoint: ``flat`` where what was found failed the test for it."""
     reason: str
-    rows: list[Row]
+    rows: list[ScoreRow]
     windows: list[Searched]
     history: History
     luck: Luck
@@ -69,7 +70,7 @@ class Tuned:
 
 
 def tune(
-    config: Tune, runs: Path, checkpoints: Path, screen: Screen, fan: Fan, *, resume: bool = False,
+    config: Tune, runs: Path, checkpoints: Path, screen: Screen, executor: Executor, *, resume: bool = False,
     ledger: Path | None = None,
 ) -> Tuned:  # fmt: skip
     """Search, judge and write.
@@ -82,7 +83,7 @@ def tune(
         Folders in which the run's folder and the chosen checkpoint are put.
     screen
         Told of the progress.
-    fan
+    executor
         Where settings are scored.
     resume
         Go on with an interrupted search of the same configuration, data and code.
@@ -106,42 +107,44 @@ def tune(
     if not resume:
         shutil.rmtree(runs / identity, ignore_errors=True)
     (runs / identity).mkdir(parents=True, exist_ok=True)
-    bench = Bench(history, market, runs / identity, screen, config.seed, resume, fan)
-    return _Work(config, history, bench, identity, Trials.opened(ledger, runs), fan)(checkpoints)
+    runner = WindowRunner(history, market, runs / identity, screen, config.seed, resume, executor)
+    return _Work(config, history, runner, identity, Trials.opened(ledger, runs), executor)(checkpoints)
 
 
 class _Work:
     """One search under way."""
 
-    def __init__(self, config: Tune, history: History, bench: Bench, identity: str, trials: Trials, fan: Fan):
-        self.config, self.history, self.bench, self.identity = config, history, bench, identity
-        self.trials, self.fan, self.screen, self.folder = trials, fan, bench.screen, bench.folder
+    def __init__(
+        self, config: Tune, history: History, runner: WindowRunner, identity: str, trials: Trials, executor: Executor
+    ):
+        self.config, self.history, self.runner, self.identity = config, history, runner, identity
+        self.trials, self.executor, self.screen, self.folder = trials, executor, runner.screen, runner.folder
         self.model: type[Base] = catalog.load("agents", config.agent).Config
         self.over = space(config, self.model)
         self.asked = build(self.model, config.params, f"agent {config.agent}")
-        first = bench.make(config.agent, self.asked)
+        first = runner.make(config.agent, self.asked)
         self.learns = hasattr(first, "fit")
         self.chunk = _CHUNK if isinstance(first, Planner) and not self.learns else 1
-        bench.window = max(bench.window, *(bench.make(config.agent, one).window for one in self._corners()))
+        runner.window = max(runner.window, *(runner.make(config.agent, one).window for one in self._corners()))
         walk = WalkForward(n_folds=config.walk_forward, anchored=config.anchored, gap=config.gap, validation=0)
         self.folds = list(walk.split(history))
         parts = tuple(
-            parts_of(history, fold, config.blocks, bench.window, self.learns, config.gap) for fold in self.folds
+            parts_of(history, fold, config.blocks, runner.window, self.learns, config.gap) for fold in self.folds
         )
         # A planner looks at bars alone: it would be told the same by a scaler that knows its training rows.
         scaled = self.learns and not isinstance(first, Planner)
         markets = tuple(
-            tuple(bench.market.fit([(history, part.train)]) if scaled else bench.market for part in window)
+            tuple(runner.market.fit([(history, part.train)]) if scaled else runner.market for part in window)
             for window in parts
         )
-        self.ground = Ground(
+        self.inputs = SearchInputs(
             history,
-            bench.market,
+            runner.market,
             markets,
             config.agent,
             own_code(config.agent),
             config.params,
-            bench.window,
+            runner.window,
             config.seed,
             parts,
         )
@@ -200,7 +203,7 @@ class _Work:
         )
         setting = build(self.model, {**config.params, **chosen.params}, f"agent {config.agent}")
         what = f"window-{number}-{fingerprint(setting.model_dump(mode='json'))[:8]}"
-        (judged,) = self.bench.windows(Subject(config.agent, (setting,), self.learns), [self.folds[number]], what)
+        (judged,) = self.runner.windows(Subject(config.agent, (setting,), self.learns), [self.folds[number]], what)
         return Searched(
             self.folds[number], chosen, search.tried(), search.importance(), lost, len(search.refused()), judged
         )
@@ -228,10 +231,10 @@ class _Work:
         reasons, poor = dict[int, str](), set[int]()
         for k, trial in asked.items():
             try:
-                self.ground.make(trial.params, self.bench.market, 0)
+                self.inputs.make(trial.params, self.runner.market, 0)
             except UserError as error:
                 reasons[k] = str(error)
-        n = len(self.ground.parts[number])
+        n = len(self.inputs.parts[number])
         for part in range(n):
             live = {k: trial for k, trial in asked.items() if k not in reasons and k not in poor}
             reasons |= self._score(live, number, part, parts)
@@ -255,8 +258,8 @@ class _Work:
         """Score settings on one part; return why those cannot be that cannot."""
         names, reasons = list(live), dict[int, str]()
         chunks = [names[k : k + self.chunk] for k in range(0, len(names), self.chunk)]
-        cells = [Cell(number, part, tuple(live[k].params for k in chunk)) for chunk in chunks]
-        for at, found in self.fan.run(judge, self.ground, cells, lambda _: Mute()):
+        jobs = [ScoringJob(number, part, tuple(live[k].params for k in chunk)) for chunk in chunks]
+        for at, found in self.executor.run(judge, self.inputs, jobs, lambda _: Mute()):
             for k, one in zip(chunks[at], found, strict=True):
                 if isinstance(one, str):
                     reasons[k] = one
@@ -266,7 +269,7 @@ class _Work:
 
     def _trial(self, params: Mapping[str, Any], parts: Sequence[Part], number: int) -> Trial:
         """Row of the ledger for a setting, as far as it was scored."""
-        config, history, scored = self.config, self.history, self.ground.parts[number][: len(parts)]
+        config, history, scored = self.config, self.history, self.inputs.parts[number][: len(parts)]
         first, last = scored[0].test[0].start, scored[-1].test[0].stop
         span = iso(int(history.time[first]) - history.bar_ns), iso(int(history.time[last - 1]))
         setting = {**config.params, **params}
@@ -281,15 +284,15 @@ class _Work:
         """Code of a setting of the strategy, or of another one."""
         agent = name or self.config.agent
         made = build(catalog.load("agents", agent).Config, setting, f"agent {agent}")
-        return code_of(agent, made, self.config.env, self.bench.market.name)
+        return code_of(agent, made, self.config.env, self.runner.market.name)
 
     def _records(self, searched: Sequence[Searched]) -> dict[str, Record]:
         """What the choices did on their test bars, end to end, and what stands beside them."""
-        bench, name = self.bench, self.config.agent
-        asked = bench.windows(Subject(name, (self.asked,), self.learns), self.folds, AS_ASKED)
+        runner, name = self.runner, self.config.agent
+        asked = runner.windows(Subject(name, (self.asked,), self.learns), self.folds, AS_ASKED)
         agents = {TUNED: [one.judged.agent for one in searched], AS_ASKED: [window.agent for window in asked]}
         for baseline in ("buy_and_hold", "flat"):
-            agent = bench.make(baseline, catalog.load("agents", baseline).Config())
+            agent = runner.make(baseline, catalog.load("agents", baseline).Config())
             agents[baseline] = [agent] * len(self.folds)
         records = {}
         for what, each in agents.items():
@@ -298,12 +301,17 @@ class _Work:
             jobs: list[tuple[Any, History, Segment]] = [
                 (agent, self.history, fold.test[0]) for agent, fold in zip(each, self.folds, strict=True)
             ]
-            records[what] = joined(journals(bench.market, jobs, bench.window, partial(self.screen.advance, title)))
+            records[what] = joined(journals(runner.market, jobs, runner.window, partial(self.screen.advance, title)))
             self.screen.end(title, f"{len(records[what]) - 1} bars")
         return records
 
     def _keep(
-        self, searched: list[Searched], records: Mapping[str, Record], rows: list[Row], luck: Luck, checkpoints: Path
+        self,
+        searched: list[Searched],
+        records: Mapping[str, Record],
+        rows: list[ScoreRow],
+        luck: Luck,
+        checkpoints: Path,
     ) -> Tuned:
         from qframe_rl.runner.tune.plot import pictures
 
@@ -328,7 +336,7 @@ class _Work:
         found.save(self.folder / "agents" / name)
         if deployed == "flat":
             flat = catalog.load("agents", "flat").Config()
-            found = self._checkpoint("flat", self.bench.make("flat", flat), {}, scores, promotion)
+            found = self._checkpoint("flat", self.runner.make("flat", flat), {}, scores, promotion)
         found.save(checkpoints / self.identity)
         for what, record in records.items():
             write_record(record, self.folder / "journals" / f"{what.replace(' ', '-')}.parquet")
@@ -344,7 +352,7 @@ class _Work:
         )
 
     def _facts(
-        self, searched: Sequence[Searched], rows: Sequence[Row], luck: Luck, promotion: Mapping[str, Any]
+        self, searched: Sequence[Searched], rows: Sequence[ScoreRow], luck: Luck, promotion: Mapping[str, Any]
     ) -> dict[str, Any]:
         return {
             "kind": "tune",
@@ -377,7 +385,7 @@ class _Work:
         promotion: Mapping[str, Any],
     ) -> Checkpoint:  # fmt: skip
         fold = self.folds[-1]
-        market = self.bench.market.fit([(self.history, fold.train)])
+        market = self.runner.market.fit([(self.history, fold.train)])
         whole = {**self.config.params, **setting} if setting else {}
         params = build(catalog.load("agents", name).Config, whole, name)
         return packed(

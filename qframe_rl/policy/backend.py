@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from qframe_rl.policy.bars import Batch
+from qframe_rl.policy.bars import Minibatch
 from qframe_rl.policy.loss import Loss
 from qframe_rl.policy.net import Net
 
@@ -18,7 +18,7 @@ LONGEST = 0.5
 """Norm of the gradient, at most."""
 
 
-class Lane(ABC):
+class NetworkBackend(ABC):
     """What a training asks of a network; its arithmetic is `qframe_rl.policy.Dense`'s or `Graph`'s.
 
     All parameters, and all gradients, are made to lie in a row, so that an optimiser needs few calls.
@@ -33,7 +33,7 @@ class Lane(ABC):
         Lane of a network of the same shape, whose parameters this one takes over and shares; its gradients are its own.
     """
 
-    def __init__(self, net: Net, loss: Loss, first: Lane | None = None):
+    def __init__(self, net: Net, loss: Loss, first: NetworkBackend | None = None):
         self.net, self.loss = net, loss
         parameters = list(net.parameters())
         self.flat: Tensor = torch.cat([p.detach().ravel() for p in parameters]) if first is None else first.flat
@@ -45,14 +45,14 @@ class Lane(ABC):
             span = slice(start, start := start + p.numel())
             p.data, p.grad = self.flat[span].view_as(p), self.grad[span].view_as(p)
 
-    def _gathered(self, others: Sequence[Lane]) -> Tensor:
+    def _gathered(self, others: Sequence[NetworkBackend]) -> Tensor:
         """Add the gradients of others to this one's, and return it."""
         for other in others:
             self.grad.add_(other.grad)
         return self.grad
 
     @abstractmethod
-    def step(self, others: Sequence[Lane], rate: float) -> None:
+    def step(self, others: Sequence[NetworkBackend], rate: float) -> None:
         """Take a step of Adam along the sum of this one's gradient and others', no longer than `LONGEST`.
 
         To be called of the first lane alone.
@@ -75,7 +75,7 @@ class Lane(ABC):
         """
 
     @abstractmethod
-    def learn(self, encodings: Tensor | None, batch: Batch, samples: Tensor, n: int) -> Tensor:
+    def learn(self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int) -> Tensor:
         """Write the gradient of the loss over a part of a minibatch of ``n`` samples to `grad`.
 
         Parameters
@@ -94,13 +94,13 @@ class Lane(ABC):
         """
 
 
-class Graph(Lane):
+class Graph(NetworkBackend):
     """The network as PyTorch differentiates it, on any device.
 
     Parameters
     ----------
     net, loss
-        As in `Lane`.
+        As in `NetworkBackend`.
     dtype
         Of the products; what is not float32 is left to autocast.
     """
@@ -110,8 +110,8 @@ class Graph(Lane):
         self._dtype = dtype
         self._adam = torch.optim.Adam([self.flat], betas=BETAS, eps=EPSILON, fused=True)
 
-    def step(self, others: Sequence[Lane], rate: float) -> None:
-        """Step along the gradient, see `Lane`."""
+    def step(self, others: Sequence[NetworkBackend], rate: float) -> None:
+        """Step along the gradient, see `NetworkBackend`."""
         gradient = self._gathered(others)
         size = torch.linalg.vector_norm(gradient)
         gradient.mul_((LONGEST / (size + 1e-6)).clamp_(max=1.0))
@@ -121,13 +121,13 @@ class Graph(Lane):
 
     @torch.no_grad()
     def see(self, encodings: Tensor | None, spot: Tensor | None, account: Tensor, outs: Tensor, values: Tensor) -> None:
-        """Write the actor's outputs and values, see `Lane`."""
+        """Write the actor's outputs and values, see `NetworkBackend`."""
         out, value = self._through(encodings, spot, account)
         outs.copy_(out)
         values.copy_(value)
 
-    def learn(self, encodings: Tensor | None, batch: Batch, samples: Tensor, n: int) -> Tensor:
-        """Write the gradient of a minibatch's part, see `Lane`."""
+    def learn(self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int) -> Tensor:
+        """Write the gradient of a minibatch's part, see `NetworkBackend`."""
         self.grad.zero_()
         account, facts = samples.index_select(0, batch.pick).tensor_split([self.net.shape.n_account], dim=1)
         out, value = self._through(encodings, batch.spot, account)

@@ -10,19 +10,17 @@ from typing import Any, Literal
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import UserError, fingerprint
+from qframe_rl.deploy import data_for, deployed, known_data, period_of, window_of
 from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME, read
-from qframe_rl.runner.backtest import window_of
-from qframe_rl.runner.deploy import deployed
-from qframe_rl.runner.evaluate import data_for, known_data, period_of
-from qframe_rl.runner.live.desk import Quotes
-from qframe_rl.runner.live.paper import Rule, Terms, terms_of
-from qframe_rl.runner.live.quotes import LiveQuotes
-from qframe_rl.runner.live.recorded import Live, ReplayFeed
+from qframe_rl.live.paper import Rule, SessionSpec, terms_of
+from qframe_rl.live.quotes import LiveQuotes
+from qframe_rl.live.recorded import Live, ReplayFeed
+from qframe_rl.live.router import BookSource
 from qframe_rl.types import timeframe_name
 
 DEPTH = 20
@@ -31,14 +29,14 @@ DEPTH = 20
 
 @dataclass(frozen=True)
 class Opened:
-    """What `qframe_rl.runner.live.paper.paper` takes."""
+    """What `qframe_rl.live.paper.paper` takes."""
 
     market: Market
     agent: Agent
     feed: Live
-    terms: Terms
+    terms: SessionSpec
     folder: Path
-    quotes: Quotes | None = None
+    quotes: BookSource | None = None
 
 
 def opened_replay(
@@ -76,7 +74,7 @@ def opened_replay(
     )
     segment = period_of(checkpoint, history, given, since, until)
     window = window_of(market, agent)
-    terms = Terms(
+    terms = SessionSpec(
         checkpoint.agent["name"],
         checkpoint.digest,
         {"feed": "replay", "data": history.fingerprint, "rows": list(segment)},
@@ -144,7 +142,7 @@ def opened_live(
         "timeframe": timeframe_name(feed.bar_ns),
         **({} if config.risk_free == DataConfig().risk_free else {"risk_free": config.risk_free}),
     }
-    terms = Terms(
+    terms = SessionSpec(
         checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,
         fills, quoted=True, orders=orders,
     )  # fmt: skip
@@ -156,7 +154,7 @@ def opened_live(
     return Opened(market, agent, feed, terms, folder, LiveQuotes(feed, DEPTH, latency_s))
 
 
-def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, Terms]:
+def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, SessionSpec]:
     """All that a recorded session was made of, to run it again.
 
     Parameters
@@ -191,6 +189,6 @@ def _place(path: Path) -> Path:
     raise UserError(f"{path} does not say where its checkpoint is; name it with --checkpoint.")
 
 
-def _folder(place: Path, terms: Terms) -> Path:
+def _folder(place: Path, terms: SessionSpec) -> Path:
     key = fingerprint(terms.model, terms.source, terms.fills, terms.orders)[:8]
     return Path("runs") / "paper" / f"{place.absolute().name}-{key}"

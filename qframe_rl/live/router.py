@@ -1,4 +1,4 @@
-"""The desk: where a live session's decisions are judged, written down, and only then sent."""
+"""The order router: where a live session's decisions are judged, written down, and only then sent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from qframe_rl.agent import View
 from qframe_rl.config import build
 from qframe_rl.feeds.exchange import Stopped
-from qframe_rl.feeds.task import LOOK_S, Task
+from qframe_rl.feeds.task import LOOK_S, PendingRequest
 from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, packed, sight, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Digest, Listener, Soft
-from qframe_rl.risk.engine import Conditions, RiskEngine, Verdict
+from qframe_rl.live.operator import Operator
+from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.live.operator import Operator
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift
 from qframe_rl.venues.venue import NEWS, Lasting, Outgoing, Quoted, Ruled, Venue
@@ -32,24 +32,24 @@ _STOP_S = 1.0
 """How long a bar that waits for an exchange goes on after the session was told to stop, seconds."""
 
 
-class Quotes(Protocol):
+class BookSource(Protocol):
     """Where order books come from."""
 
     def books(self, symbols: Sequence[str]) -> Sequence[Book | None]:
         """The books now, None where there is none that is fresh."""
 
 
-class Told(Protocol):
-    """Told of what the desk does; it can change nothing."""
+class RouterListener(Protocol):
+    """Told of what the router does; it can change nothing."""
 
-    def decided(self, view: View, verdict: Verdict, seconds: float) -> None:
+    def decided(self, view: View, verdict: RiskDecision, seconds: float) -> None:
         """A decision is written down, so many seconds after its bar arrived; its orders are about to go out."""
 
     def changed(self, time: int, state: str, reasons: Sequence[str]) -> None:
         """The state of trading changed."""
 
 
-class Desk:
+class OrderRouter:
     """A venue that asks the risk engine, writes to the ledger, and then hands orders on to another venue.
 
     It is a listener of its own session as well: it sees what the agent was shown.
@@ -83,7 +83,7 @@ class Desk:
         ledger: Ledger,
         instruments: tuple[Instrument, ...],
         operator: Operator | None = None,
-        quotes: Quotes | None = None,
+        quotes: BookSource | None = None,
         quoted: bool = False,
         listeners: Sequence[Listener] = (),
         soft: Soft | None = None,
@@ -96,7 +96,7 @@ class Desk:
         self.drift = Drift(len(instruments))
         self.conditions: Callable[[], Conditions] = Conditions
         """What the feed knows of the moment."""
-        self.told: list[Told] = []
+        self.told: list[RouterListener] = []
         self.resumed: Callable[[int], None] = lambda time: None
         """Told once, with the last bar's close, when a session that was on record goes on."""
         self.rules: Callable[[], tuple[Instrument, ...]] = lambda: self.instruments
@@ -245,7 +245,7 @@ class Desk:
             raise Stopped
 
     def carried(self) -> Plain | None:
-        """All that desk, engine and venue remember between two bars, as JSON; None if the venue cannot say."""
+        """All that router, engine and venue remember between two bars, as JSON; None if the venue cannot say."""
         if self._lasting is None:
             return None
         return {
@@ -348,7 +348,7 @@ class Desk:
 
     def _seen(self) -> View:
         if self._view is None:
-            raise RuntimeError("the desk must be told of its session: pass it as a listener too")
+            raise RuntimeError("the router must be told of its session: pass it as a listener too")
         return self._view
 
     def _books(self, orders: Orders) -> list[Book | None]:
@@ -359,12 +359,12 @@ class Desk:
             return books
         rows = np.flatnonzero(wanted)
 
-        task: list[Task[Sequence[Book | None]]] = []
+        task: list[PendingRequest[Sequence[Book | None]]] = []
 
         def source() -> Plain | None:
             assert self._quotes is not None
             if not task:
-                task.append(Task(partial(self._quotes.books, [self._symbols[a] for a in rows])))
+                task.append(PendingRequest(partial(self._quotes.books, [self._symbols[a] for a in rows])))
             if not task[0].wait(LOOK_S):
                 return None
             found = task[0].result()

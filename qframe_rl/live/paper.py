@@ -26,20 +26,20 @@ from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.journal.store import NAME, Writer, last_events, read
 from qframe_rl.kernel.dust import Dust, dust
 from qframe_rl.listeners import Listener, Soft
+from qframe_rl.live.operator import Operator
+from qframe_rl.live.recorded import Live, Recording
+from qframe_rl.live.router import BookSource, OrderRouter, RouterListener
+from qframe_rl.live.snapshots import SNAPSHOT_BARS, SnapshotManager
 from qframe_rl.risk.engine import RiskEngine, ready
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.experiment import code_fingerprint, versions
-from qframe_rl.runner.live.desk import Desk, Quotes, Told
-from qframe_rl.runner.live.keeper import SNAPSHOT_BARS, Keeper
-from qframe_rl.runner.live.operator import Operator
-from qframe_rl.runner.live.recorded import Live, Recording
 from qframe_rl.session import Session, Unready, run
 from qframe_rl.types import DAY, SECOND, YEAR, Instrument
 from qframe_rl.venues.book import TwinVenue
 from qframe_rl.venues.ccxt import ExchangeVenue
-from qframe_rl.venues.gate import Gate
+from qframe_rl.venues.order_sender import OrderSender
 from qframe_rl.venues.simulated import SimulatedVenue
 from qframe_rl.venues.venue import Venue
+from qframe_rl.versions import code_fingerprint, versions
 
 Rule = Literal["bar", "book"]
 _LAST = 2**62
@@ -47,7 +47,7 @@ _LAST = 2**62
 
 
 @dataclass(frozen=True)
-class Result:
+class SessionResult:
     """How a live session ended."""
 
     state: Literal["finished", "stopped", "liquidated"]
@@ -70,7 +70,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Terms:
+class SessionSpec:
     """What makes a session the one it is; a journal that was begun on other terms is refused."""
 
     name: str
@@ -98,7 +98,7 @@ class Terms:
         return asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
 
 
-class StatedTerms(Strict):
+class StatedSpec(Strict):
     """Terms as a journal has them."""
 
     name: str
@@ -114,7 +114,7 @@ class StatedTerms(Strict):
     theory: dict[str, float] | None = None
 
 
-def terms_of(path: Path) -> Terms | None:
+def terms_of(path: Path) -> SessionSpec | None:
     """Terms of a journal; None where there is none yet, or nothing in it.
 
     Raises
@@ -129,14 +129,14 @@ def terms_of(path: Path) -> Terms | None:
         return None
     plain = parsed(path, first.seq, first.kind, first.payload)
     try:
-        build(StatedTerms, plain, f"event {first.seq}, its terms")
+        build(StatedSpec, plain, f"event {first.seq}, its terms")
         instruments = tuple(instrument_of(i, "its terms") for i in plain["instruments"])
     except UserError as error:
         raise corrupt(path, str(error).rstrip(".")) from None
-    return Terms(**{**plain, "instruments": instruments, "columns": tuple(plain["columns"])})
+    return SessionSpec(**{**plain, "instruments": instruments, "columns": tuple(plain["columns"])})
 
 
-def simulated(market: Market, terms: Terms) -> Venue:
+def simulated(market: Market, terms: SessionSpec) -> Venue:
     """Make the venue of a paper session: the kernel, with order books beside it where they are recorded."""
     if not terms.quoted:
         return SimulatedVenue(market.rules, market.cash)
@@ -149,9 +149,9 @@ def run_id(ledger: Ledger) -> str:
     return name
 
 
-def recorded(ledger: Ledger, terms: Terms) -> Venue:
+def recorded(ledger: Ledger, terms: SessionSpec) -> Venue:
     """Make the venue of a replay of real orders: all that the exchange said is in the record."""
-    gate = Gate(None, ledger, run_id(ledger))
+    gate = OrderSender(None, ledger, run_id(ledger))
     return ExchangeVenue(None, gate, ledger, terms.instruments, terms.bar_ns, lambda: 0)
 
 
@@ -159,27 +159,27 @@ def paper(
     market: Market,
     agent: Agent,
     feed: Live,
-    terms: Terms,
+    terms: SessionSpec,
     folder: Path,
     *,
     limits: Limits | None = None,
-    quotes: Quotes | None = None,
+    quotes: BookSource | None = None,
     listeners: Sequence[Listener] = (),
-    desks: Sequence[Told] = (),
+    desks: Sequence[RouterListener] = (),
     process: Plain | None = None,
     durable: bool = True,
     hidden: Mapping[str, str] | None = None,
-    begun: Callable[[Desk, Ledger, Operator], None] | None = None,
+    begun: Callable[[OrderRouter, Ledger, Operator], None] | None = None,
     venue: Callable[[Ledger], Venue] | None = None,
     snapshot_bars: int = SNAPSHOT_BARS,
     note: Callable[[str], None] = lambda text: None,
-) -> Result:
+) -> SessionResult:
     """Trade until the feed ends, is stopped, or the account is gone; go on where the journal of the folder ends.
 
     Parameters
     ----------
     market, agent
-        As `qframe_rl.runner.deploy.deployed` made them.
+        As `qframe_rl.deploy.deployed` made them.
     feed
         Where bars come from; setting its ``stopped`` ends the session after the bar under way.
     terms
@@ -199,7 +199,7 @@ def paper(
     hidden
         Texts that must never be written, by where they come from, as `secrets_of` finds them.
     begun
-        Called with the desk, the ledger and the operator before the first bar.
+        Called with the router, the ledger and the operator before the first bar.
     venue
         Makes the venue; None = `simulated`.
     snapshot_bars
@@ -223,15 +223,15 @@ def paper(
     try:
         ledger = Ledger(path, writer)
         operator = Operator(ledger, folder, limits or Limits(), soft)
-        desk = Desk(
+        router = OrderRouter(
             venue(ledger) if venue else simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger,
             market.instruments, operator, quotes, terms.quoted, listeners, soft,
         )  # fmt: skip
-        desk.told.extend(desks)
+        router.told.extend(desks)
         if begun is not None:
-            begun(desk, ledger, operator)
+            begun(router, ledger, operator)
         _agree(ledger, terms, path)
-        desk.stopping, desk.rules = feed.stopped.is_set, feed.rules
+        router.stopping, router.rules = feed.stopped.is_set, feed.rules
         recording = Recording(ledger, feed, market.instruments, terms.columns, terms.bar_ns)
         about = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
 
@@ -239,18 +239,18 @@ def paper(
             if _codes(path)[-1:] not in ([], [about["code"]]):
                 note(f"{path}: other code wrote it last; what that did was run again, and came out the same.")
             ledger.remark("process", {"says": "begins", **about})
-            if desk.n_bars:
-                soft.run("alerts", desk.resumed, desk.pulse()["time"])
+            if router.n_bars:
+                soft.run("alerts", router.resumed, router.pulse()["time"])
 
         recording.began = goes_on
-        keeper = Keeper(ledger, desk, recording, agent, snapshot_bars)
-        view, awaited = _walked(desk, recording, agent, terms.window, keeper, keeper.found(note), feed)
-        return _ended(desk, recording, ledger, feed, view, awaited)
+        manager = SnapshotManager(ledger, router, recording, agent, snapshot_bars)
+        view, awaited = _walked(router, recording, agent, terms.window, manager, manager.found(note), feed)
+        return _ended(router, recording, ledger, feed, view, awaited)
     finally:
         writer.close()
 
 
-def _check_hidden(hidden: Mapping[str, str], terms: Terms, limits: Limits) -> None:
+def _check_hidden(hidden: Mapping[str, str], terms: SessionSpec, limits: Limits) -> None:
     """Refuse a session whose own terms hold what must not be written: its record could not be read again."""
     public = terms.plain() | {"limits": limits.model_dump(mode="json")}
     for name, secret in hidden.items():
@@ -262,25 +262,25 @@ def _check_hidden(hidden: Mapping[str, str], terms: Terms, limits: Limits) -> No
 
 
 def _walked(
-    desk: Desk,
+    router: OrderRouter,
     recording: Recording,
     agent: Agent,
     window: int,
-    keeper: Keeper,
+    manager: SnapshotManager,
     kept: Snapshot | None,
     feed: Live,
 ) -> tuple[View | None, int]:
     """Let the agent trade to the end: the last view, or None and the bars that lacked when it was stopped before."""
     try:
-        return walk(desk, recording, agent, window, keeper, kept), 0
+        return walk(router, recording, agent, window, manager, kept), 0
     except Unready as error:
         if not feed.stopped.is_set():
             raise
         return None, error.needed - error.n_bars
     except Stopped:
-        return desk.left(), 0
+        return router.left(), 0
     except Differs as error:
-        raise _by_other_code(error, keeper.path) from None
+        raise _by_other_code(error, manager.path) from None
 
 
 def _codes(path: Path) -> list[str]:
@@ -299,7 +299,9 @@ def _by_other_code(error: Differs, path: Path) -> Differs:
     )
 
 
-def _ended(desk: Desk, recording: Recording, ledger: Ledger, feed: Live, view: View | None, awaited: int) -> Result:
+def _ended(
+    router: OrderRouter, recording: Recording, ledger: Ledger, feed: Live, view: View | None, awaited: int
+) -> SessionResult:
     """Put the end on record, and say how it was."""
     state: Literal["finished", "stopped", "liquidated"] = "finished"
     if view is not None and view.terminated:
@@ -308,26 +310,31 @@ def _ended(desk: Desk, recording: Recording, ledger: Ledger, feed: Live, view: V
         state = "stopped"
     if ledger.writing:
         ledger.remark("process", {"says": state, "pid": os.getpid(), "bar": None if view is None else view.time})
-    ledger.commit(None if view is None else desk.pulse())
-    return Result(
-        state, float(desk.account.equity), desk.n_bars, ledger.path, str(desk.digest), recording.n_repeated,
-        desk.drift.mean_bps, desk.drift.n_fills, awaited,
-        dust(feed.instruments, desk.account.position, desk.account.mark),
+    ledger.commit(None if view is None else router.pulse())
+    return SessionResult(
+        state, float(router.account.equity), router.n_bars, ledger.path, str(router.digest), recording.n_repeated,
+        router.drift.mean_bps, router.drift.n_fills, awaited,
+        dust(feed.instruments, router.account.position, router.account.mark),
     )  # fmt: skip
 
 
 def walk(
-    desk: Desk, recording: Recording, agent: Agent, window: int, keeper: Keeper, kept: Snapshot | None = None
+    router: OrderRouter,
+    recording: Recording,
+    agent: Agent,
+    window: int,
+    manager: SnapshotManager,
+    kept: Snapshot | None = None,
 ) -> View:
-    """Let ``agent`` trade at a desk until the bars or the account end; return the last view."""
-    recording.heed, recording.listen = desk.heed, desk.listen
-    desk.conditions = recording.conditions
-    desk.snapshot = keeper
-    session = Session(recording, desk, window, desk)
-    return run(session, agent, None if kept is None else keeper.resume(session, kept, window))
+    """Let ``agent`` trade at a router until the bars or the account end; return the last view."""
+    recording.heed, recording.listen = router.heed, router.listen
+    router.conditions = recording.conditions
+    router.snapshot = manager
+    session = Session(recording, router, window, router)
+    return run(session, agent, None if kept is None else manager.resume(session, kept, window))
 
 
-def _agree(ledger: Ledger, terms: Terms, path: Path) -> None:
+def _agree(ledger: Ledger, terms: SessionSpec, path: Path) -> None:
     """Begin the record with the terms, or refuse to go on with others."""
     try:
         ledger.put("session", terms.plain())
@@ -347,14 +354,14 @@ class Replay:
     final_equity: float
     digest: str
     drift_bps: float | None
-    """As in `Result`."""
+    """As in `SessionResult`."""
     drift_fills: int
     foreign: int
     """Snapshots that other code or libraries made, whose content could not be compared."""
 
 
-def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
-    """Run a recorded session again, through the same desk, kernel and agent; nothing is written.
+def replay(market: Market, agent: Agent, terms: SessionSpec, path: Path) -> Replay:
+    """Run a recorded session again, through the same router, kernel and agent; nothing is written.
 
     Raises
     ------
@@ -364,7 +371,7 @@ def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
         At the first event that is not what the session arrives at now.
     """
     ledger = Ledger(path, None)
-    desk = Desk(
+    router = OrderRouter(
         recorded(ledger, terms) if terms.orders != "paper" else simulated(market, terms),
         RiskEngine(Limits(), market.instruments), ledger, market.instruments,
         quoted=terms.quoted,
@@ -374,10 +381,10 @@ def replay(market: Market, agent: Agent, terms: Terms, path: Path) -> Replay:
     # A record may end between a bar and its decision: the rest of that bar was never acted upon.
     try:
         with contextlib.suppress(RecordEnds):
-            walk(desk, recording, agent, terms.window, Keeper(ledger, desk, recording, agent))
+            walk(router, recording, agent, terms.window, SnapshotManager(ledger, router, recording, agent))
     except Differs as error:
         raise _by_other_code(error, path) from None
-    equity, drift = float(desk.account.equity), desk.drift
+    equity, drift = float(router.account.equity), router.drift
     return Replay(
-        ledger.n_repeated, desk.n_bars, equity, str(desk.digest), drift.mean_bps, drift.n_fills, ledger.n_foreign
+        ledger.n_repeated, router.n_bars, equity, str(router.digest), drift.mean_bps, drift.n_fills, ledger.n_foreign
     )

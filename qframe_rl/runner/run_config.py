@@ -11,7 +11,7 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
 
 
-class Terms(Base):
+class RunConfig(Base):
     """Bars, market, limits, randomness and intervals of a run."""
 
     data: DataConfig = DataConfig()

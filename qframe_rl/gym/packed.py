@@ -13,7 +13,7 @@ from qframe_rl.types import Float, Int, Single
 
 
 @dataclass(frozen=True, eq=False)
-class Tape:
+class PackedHistory:
     """T rows of bars; an episode walks along one run of them."""
 
     time: Int
@@ -31,7 +31,7 @@ class Tape:
         return sum(array.nbytes for array in vars(self).values())
 
 
-def tape_of(parts: Parts, observer: Observer) -> Tape:
+def tape_of(parts: Parts, observer: Observer) -> PackedHistory:
     """Lay histories end to end.
 
     Parameters
@@ -60,7 +60,7 @@ def tape_of(parts: Parts, observer: Observer) -> Tape:
             f"no segment is long enough: the longest has {longest} bars, but the observation needs {observer.window} "
             "before the first decision; take a longer period or shorter features."
         )
-    return Tape(
+    return PackedHistory(
         np.concatenate([history.time for history, _ in parts]),
         np.concatenate([bars_of(h.values, h.funding, h.final, h.cash_rate) for h, _ in parts]),
         np.concatenate([observer.matrix(history) for history, _ in parts]),

@@ -1,6 +1,6 @@
 """Snapshots of live sessions: a restart goes on from the last one, and runs only the bars after it again.
 
-A snapshot follows from the record: its hash is an event like any other, so `qframe_rl.runner.live.paper.replay`, which
+A snapshot follows from the record: its hash is an event like any other, so `qframe_rl.live.paper.replay`, which
 runs everything from the first bar, proves each of them. It is used by the very code and libraries that made it alone.
 """
 
@@ -17,10 +17,10 @@ from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.listeners import Returning
-from qframe_rl.runner.experiment import code_fingerprint, versions
-from qframe_rl.runner.live.desk import Desk
-from qframe_rl.runner.live.recorded import Recording
+from qframe_rl.live.recorded import Recording
+from qframe_rl.live.router import OrderRouter
 from qframe_rl.session import Session
+from qframe_rl.versions import code_fingerprint, versions
 
 SNAPSHOT_BARS = 100
 """Bars between two snapshots."""
@@ -30,33 +30,35 @@ _UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, Over
 """What parts of a session raise when they are to take up what none of them wrote."""
 
 
-class Keeper:
+class SnapshotManager:
     """Takes snapshots of one session, and begins it from one.
 
     Parameters
     ----------
-    ledger, desk, recording, agent
+    ledger, router, recording, agent
         Those of the session.
     every
         Bars between two snapshots; None = none but those on record.
     """
 
-    def __init__(self, ledger: Ledger, desk: Desk, recording: Recording, agent: Agent, every: int | None = None):
+    def __init__(
+        self, ledger: Ledger, router: OrderRouter, recording: Recording, agent: Agent, every: int | None = None
+    ):
         self.path = ledger.path
-        self._ledger, self._desk, self._recording, self._agent = ledger, desk, recording, agent
+        self._ledger, self._router, self._recording, self._agent = ledger, router, recording, agent
         self._every = every
         self._made = fingerprint(code_fingerprint(), versions())
 
     def __call__(self, view: View) -> None:
         """Take a snapshot of the session after ``view``, if it is time to, or if the record has one here."""
-        due = self._ledger.writing and self._every is not None and self._desk.n_bars % self._every == 0
+        due = self._ledger.writing and self._every is not None and self._router.n_bars % self._every == 0
         if not due and self._ledger.recorded != "snapshot":
             return
-        desk, memory = self._desk.carried(), self._memory()
-        if desk is None or memory is None:
+        router, memory = self._router.carried(), self._memory()
+        if router is None or memory is None:
             return
         agent = {name: packed(value) for name, value in memory.items()}
-        state: Plain = {"bars": self._recording.n_bars, "desk": desk, "agent": agent}
+        state: Plain = {"bars": self._recording.n_bars, "desk": router, "agent": agent}
         self._ledger.snapshot(view.time, self._made, state, self._watching() if due else {})
 
     def found(self, note: Callable[[str], None]) -> Snapshot | None:
@@ -73,7 +75,7 @@ class Keeper:
         """Put a session where it was when the snapshot was taken; return its view then."""
         try:
             state, watchers = json.loads(kept.state), json.loads(kept.watchers)
-            fills = self._desk.carry(state["desk"])
+            fills = self._router.carry(state["desk"])
             if isinstance(self._agent, Portable):
                 self._agent.carry({name: unpacked(plain) for name, plain in state["agent"].items()})
             n_bars = int(state["bars"])
@@ -83,17 +85,17 @@ class Keeper:
                 self.path, f"its last snapshot cannot be taken up ({type(error).__name__}: {error})"
             ) from None
         view = session.resume(self._recording.begin_after(kept.seq, n_bars, window), fills)
-        self._desk.begin_after(view)
+        self._router.begin_after(view)
         for name, one in self._watchers().items():
             if isinstance(one, Returning):
-                self._desk.soft.run(name, one.carry, watchers[name], view)
+                self._router.soft.run(name, one.carry, watchers[name], view)
         return view
 
     def _obstacle(self, kept: Snapshot | None) -> str | None:
         """Why a snapshot cannot be begun from."""
         if self._memory() is None:
             return f"its strategy, {type(self._agent).__name__}, cannot hand on what it remembers"
-        if not self._desk.lasting:
+        if not self._router.lasting:
             return "its venue cannot hand on what it remembers"
         if kept is None:
             return None
@@ -116,13 +118,13 @@ class Keeper:
 
     def _watching(self) -> Plain:
         """What those remember who look on; one that cannot say so now was not there."""
-        soft = self._desk.soft
+        soft = self._router.soft
         each = {n: soft.run(n, one.carried) for n, one in self._watchers().items() if isinstance(one, Returning)}
         return {name: memory for name, memory in each.items() if memory is not None}
 
     def _watchers(self) -> dict[str, Any]:
         """All that look on, each once, by the names of their classes."""
-        each = {id(one): one for one in (*self._desk.listeners, *self._desk.told)}
+        each = {id(one): one for one in (*self._router.listeners, *self._router.told)}
         named: dict[str, Any] = {}
         for one in each.values():
             name = type(one).__name__

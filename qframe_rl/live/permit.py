@@ -15,11 +15,11 @@ from qframe_rl.feeds.client import client
 from qframe_rl.feeds.presets import opening_cash
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import read, verify
+from qframe_rl.live.paper import SessionSpec, run_id, terms_of
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.live.paper import Terms, run_id, terms_of
 from qframe_rl.types import DAY, Instrument
 from qframe_rl.venues.ccxt import ExchangeVenue
-from qframe_rl.venues.gate import NAME_LENGTH, Gate
+from qframe_rl.venues.order_sender import NAME_LENGTH, OrderSender
 
 PAPER_DAYS = 30
 """Length of the paper period that real orders ask for, days."""
@@ -75,7 +75,7 @@ def safe_limits(limits: Limits, instruments: Sequence[Instrument], speed: float 
     return limits.model_copy(update=missing)
 
 
-def check_period(record: Path, terms: Terms) -> None:
+def check_period(record: Path, terms: SessionSpec) -> None:
     """Refuse a paper period of another strategy or market, one that is too short, was halted or lost money."""
     verify(record)
     paper = terms_of(record)
@@ -118,7 +118,7 @@ def keys_of(exchange: str) -> dict[str, str]:
 
 
 def exchange_venue(
-    feed: CcxtFeed, terms: Terms, url: str | None, note: Callable[[str], None], **timing: int
+    feed: CcxtFeed, terms: SessionSpec, url: str | None, note: Callable[[str], None], **timing: int
 ) -> Callable[[Ledger], ExchangeVenue]:
     """How to make the venue of a session whose orders go out.
 
@@ -133,7 +133,7 @@ def exchange_venue(
     note
         Told in one line of every failure.
     **timing
-        ``recv_window_ms`` and ``margin_ms`` as in `Gate`.
+        ``recv_window_ms`` and ``margin_ms`` as in `OrderSender`.
 
     Raises
     ------
@@ -146,13 +146,13 @@ def exchange_venue(
     made = account_client(terms, url)
 
     def venue(ledger: Ledger) -> ExchangeVenue:
-        gate = Gate(made, ledger, run_id(ledger), note=note, **timing)
+        gate = OrderSender(made, ledger, run_id(ledger), note=note, **timing)
         return ExchangeVenue(made, gate, ledger, terms.instruments, terms.bar_ns, feed.now, note=note)
 
     return venue
 
 
-def account_client(terms: Terms, url: str | None) -> Any:
+def account_client(terms: SessionSpec, url: str | None) -> Any:
     """CCXT client with keys, markets and the exchange's time."""
     import ccxt
 

@@ -1,8 +1,8 @@
-"""Where the cells of a run are worked on: one by one in this process, or side by side as tasks of a Ray cluster.
+"""Where the jobs of a run are worked on: one by one in this process, or side by side as tasks of a Ray cluster.
 
-A cell is a piece of work that depends on no other: a training, or some settings on some bars. Both runners are asked
-the same way and give the same bits. What all cells share, above all the bars, is placed once in Ray's object store and
-read by every worker of a machine from the same memory; a task itself carries no more than its cell. Files are written
+A job is a piece of work that depends on no other: a training, or some settings on some bars. Both executors are asked
+the same way and give the same bits. What all jobs share, above all the bars, is placed once in Ray's object store and
+read by every worker of a machine from the same memory; a task itself carries no more than its job. Files are written
 by the caller alone, from what comes back, so that a worker may be anywhere.
 """
 
@@ -19,14 +19,14 @@ from threadpoolctl import threadpool_limits
 
 from qframe_rl.agent import Log
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.runner.experiment import code_fingerprint
+from qframe_rl.versions import code_fingerprint
 
 S = TypeVar("S")
 C = TypeVar("C")
 R = TypeVar("R")
 
 RETRIES = 3
-"""Times that a cell is begun anew after its worker or machine died."""
+"""Times that a job is begun anew after its worker or machine died."""
 _AHEAD = 2
 """Tasks handed over for each core, so that none waits for the next one."""
 
@@ -52,32 +52,32 @@ class Notes(Mute):
         self.points.append((name, float(value), step))
 
 
-class Fan(Protocol):
-    """A place where cells are worked on."""
+class Executor(Protocol):
+    """A place where jobs are worked on."""
 
     where: str
     """In words."""
 
     def run(
-        self, work: Callable[[S, C, Log], R], shared: S, cells: Sequence[C], log: Callable[[int], Log]
+        self, work: Callable[[S, C, Log], R], shared: S, jobs: Sequence[C], log: Callable[[int], Log]
     ) -> Iterator[tuple[int, R]]:
-        """Work on all cells.
+        """Work on all jobs.
 
         Parameters
         ----------
         work
             A function of a module: it is found by its name where it runs.
         shared
-            What all cells need; read-only. Handing over the same object again costs nothing.
-        cells
+            What all jobs need; read-only. Handing over the same object again costs nothing.
+        jobs
             Small.
         log
-            Makes the log of a cell, by its number. A cell that runs elsewhere is told to it when it is done.
+            Makes the log of a job, by its number. A job that runs elsewhere is told to it when it is done.
 
         Yields
         ------
         tuple[int, R]
-            Number of a cell and its result, as they are done.
+            Number of a job and its result, as they are done.
         """
 
     def __enter__(self) -> Self:
@@ -92,18 +92,18 @@ def one_thread() -> threadpool_limits:
     return threadpool_limits(1, user_api="blas")
 
 
-class Here:
+class LocalExecutor:
     """One by one, in this process."""
 
     where = "in this process"
 
     def run(
-        self, work: Callable[[S, C, Log], R], shared: S, cells: Sequence[C], log: Callable[[int], Log]
+        self, work: Callable[[S, C, Log], R], shared: S, jobs: Sequence[C], log: Callable[[int], Log]
     ) -> Iterator[tuple[int, R]]:
-        """Work on all cells, in their order."""
-        for k, cell in enumerate(cells):
+        """Work on all jobs, in their order."""
+        for k, job in enumerate(jobs):
             with one_thread():
-                result = work(shared, cell, log(k))
+                result = work(shared, job, log(k))
             yield k, result
 
     def __enter__(self) -> Self:
@@ -114,7 +114,7 @@ class Here:
         """Hold nothing."""
 
 
-class Cluster:
+class RayExecutor:
     """Side by side, as tasks of a Ray cluster; each takes one core.
 
     Parameters
@@ -155,24 +155,24 @@ class Cluster:
         self._task = self._ray.remote(max_retries=RETRIES, num_cpus=1)(_task)
 
     def run(
-        self, work: Callable[[S, C, Log], R], shared: S, cells: Sequence[C], log: Callable[[int], Log]
+        self, work: Callable[[S, C, Log], R], shared: S, jobs: Sequence[C], log: Callable[[int], Log]
     ) -> Iterator[tuple[int, R]]:
-        """Work on all cells; results come as they are done.
+        """Work on all jobs; results come as they are done.
 
         Raises
         ------
         UserError
-            As the cell raised it, or if a machine has other code.
+            As the job raised it, or if a machine has other code.
         Unavailable
-            If a cell's worker died again and again.
+            If a job's worker died again and again.
         """
-        ray, waiting, running = self._ray, deque(enumerate(cells)), dict[Any, int]()
+        ray, waiting, running = self._ray, deque(enumerate(jobs)), dict[Any, int]()
         place = self._place(shared)
         try:
             while waiting or running:
                 while waiting and len(running) < _AHEAD * self.cores:
-                    k, cell = waiting.popleft()
-                    running[self._task.remote(place, work, cell, code_fingerprint())] = k
+                    k, job = waiting.popleft()
+                    running[self._task.remote(place, work, job, code_fingerprint())] = k
                 (done, *_), _ = ray.wait(list(running), num_returns=1)
                 k = running.pop(done)
                 result, points = self._result(done)
@@ -198,7 +198,7 @@ class Cluster:
             raise error.cause from None
         except self._ray.exceptions.RayError as error:
             text = str(error).strip().splitlines() or [type(error).__name__]
-            raise Unavailable(f"--on ray: a cell was lost {RETRIES + 1} times: {text[0]}") from None
+            raise Unavailable(f"--on ray: a job was lost {RETRIES + 1} times: {text[0]}") from None
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -210,7 +210,7 @@ class Cluster:
         self._ray.shutdown()
 
 
-def fan_of(on: str | None) -> Here | Cluster:
+def executor_of(on: str | None) -> LocalExecutor | RayExecutor:
     """Where to work: ``None`` = here, ``ray`` = a cluster begun on this machine, ``ray:ADDRESS`` = one that runs.
 
     Raises
@@ -219,17 +219,17 @@ def fan_of(on: str | None) -> Here | Cluster:
         For anything else.
     """
     if on is None:
-        return Here()
+        return LocalExecutor()
     name, colon, address = on.partition(":")
     if name != "ray" or (colon and not address):
         raise UserError(f"--on {on!r}: known are ray and ray:ADDRESS (such as ray:auto or ray:10.0.0.1:6379).")
-    return Cluster(address or None)
+    return RayExecutor(address or None)
 
 
-def _task(shared: Any, work: Callable[[Any, Any, Log], Any], cell: Any, code: str) -> tuple[Any, Any]:
-    """Work on one cell, elsewhere."""
+def _task(shared: Any, work: Callable[[Any, Any, Log], Any], job: Any, code: str) -> tuple[Any, Any]:
+    """Work on one job, elsewhere."""
     if code_fingerprint() != code:
         raise UserError("--on ray: a machine of the cluster has other code than this one; install the same on all.")
     notes = Notes()
     with one_thread():
-        return work(shared, cell, notes), notes.points
+        return work(shared, job, notes), notes.points

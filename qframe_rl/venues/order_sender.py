@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from qframe_rl.config import UserError
 from qframe_rl.exchanges import amount_unit, conventions
-from qframe_rl.feeds.task import Task
+from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.venues.resting import place_of
@@ -53,17 +53,17 @@ class Unknown:
     """An order of which it is not known what became of it."""
 
     intent: Intent
-    post: Task[Plain] | None
+    post: PendingRequest[Plain] | None
     """The request that sent it, if this process did."""
     since: float
     """From then on it is looked for, by the monotonic clock."""
-    look: Task[Plain | None] | None = None
+    look: PendingRequest[Plain | None] | None = None
     due: float = 0.0
     """When to look next."""
     pause_s: float = _PAUSE_S
 
 
-class Gate:
+class OrderSender:
     """The way out to one exchange account.
 
     Parameters
@@ -142,7 +142,7 @@ class Gate:
         self._ledger.commit()
         # An intent that was on record before may have been sent by a process that ended.
         goes = self._ledger.writing and valid()
-        posts = {n: Task(partial(self._sent, self.name(n), orders[n])) for n in orders if goes and fresh[n]}
+        posts = {n: PendingRequest(partial(self._sent, self.name(n), orders[n])) for n in orders if goes and fresh[n]}
         until = time.monotonic() + ANSWER_S
         said = {}
         for number, intent in orders.items():
@@ -167,7 +167,7 @@ class Gate:
         now = time.monotonic()
         return any(now - one.since < 2.0 * self.wait_s for one in self.unknown.values())
 
-    def _outcome(self, name: str, post: Task[Plain] | None, until: float, fresh: bool) -> Plain:
+    def _outcome(self, name: str, post: PendingRequest[Plain] | None, until: float, fresh: bool) -> Plain:
         if not fresh:
             return {"status": "unknown", "name": name, "why": "a process ended before it had an answer"}
         if post is None:
@@ -226,7 +226,7 @@ class Gate:
             # What was sent was signed before its request ended, so its recvWindow ends within the wait.
             ended = one.since if one.post is None else max(one.since, one.post.ended)
             certain = (one.post is None or one.post.done) and now - ended > self.wait_s
-            one.look = Task(partial(self._looked, name, one.intent, certain))
+            one.look = PendingRequest(partial(self._looked, name, one.intent, certain))
         return None
 
     def _looked(self, name: str, intent: Intent, certain: bool) -> Plain | None:

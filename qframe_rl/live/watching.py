@@ -18,9 +18,9 @@ from qframe_rl.alerts.sender import Channel, Sender, channels
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.secrets import Redactor
 from qframe_rl.listeners import Soft
-from qframe_rl.runner.live.desk import Desk
-from qframe_rl.runner.live.open import Opened
-from qframe_rl.runner.live.operator import Operator
+from qframe_rl.live.open import Opened
+from qframe_rl.live.operator import Operator
+from qframe_rl.live.router import OrderRouter
 from qframe_rl.types import SECOND
 from qframe_rl.watch.health import Health
 
@@ -80,54 +80,54 @@ class Windows:
         self.say: Callable[[str], None] = lambda text: None
         """Takes the session's notes, for the log."""
 
-    def open(self, desk: Desk, ledger: Ledger, operator: Operator) -> None:
+    def open(self, router: OrderRouter, ledger: Ledger, operator: Operator) -> None:
         """Open them, before the first bar."""
         signal.signal(signal.SIGUSR1, lambda *_: setattr(operator, "signalled", "halt"))
         signal.signal(signal.SIGUSR2, lambda *_: setattr(operator, "signalled", "flatten"))
-        health = desk.health = self._health(desk)
+        health = router.health = self._health(router)
         made: list[Any] = []
         if self._channels:
-            made.append(self._alarm(desk, ledger, health))
+            made.append(self._alarm(router, ledger, health))
         if self._config.metrics is not None:
-            made.append(self._meter(desk, health, self._config.metrics))
+            made.append(self._meter(router, health, self._config.metrics))
         if self._config.log is not None:
-            made.append(self._logged(desk, self._config.log))
-        desk.listeners += made
-        desk.told += made
+            made.append(self._logged(router, self._config.log))
+        router.listeners += made
+        router.told += made
         if self._config.tensorboard is not None:
-            from qframe_rl.watch.board import Board
+            from qframe_rl.watch.scalars import ScalarWriter
 
-            board = Board(self._config.tensorboard, lambda: desk.drift.mean_bps)
-            self._stack.callback(desk.soft.run, "the end of a watcher", board.close)
-            desk.listeners.append(board)
+            board = ScalarWriter(self._config.tensorboard, lambda: router.drift.mean_bps)
+            self._stack.callback(router.soft.run, "the end of a watcher", board.close)
+            router.listeners.append(board)
         if self._config.heartbeat is not None:
-            beat = Heartbeat(self._config.heartbeat, health.ill, desk.soft)
+            beat = Heartbeat(self._config.heartbeat, health.ill, router.soft)
             beat.start()
-            self._stack.callback(desk.soft.run, "the end of a watcher", beat.stop)
+            self._stack.callback(router.soft.run, "the end of a watcher", beat.stop)
 
-    def _health(self, desk: Desk) -> Health:
+    def _health(self, router: OrderRouter) -> Health:
         config = self._config
         return Health(
             self._opened.terms.bar_ns / SECOND / config.speed, config.alerts.late_s,
-            config.alerts.beat_s if config.polls else math.inf, lambda: desk.late_ns() / config.speed,
+            config.alerts.beat_s if config.polls else math.inf, lambda: router.late_ns() / config.speed,
         )  # fmt: skip
 
-    def _alarm(self, desk: Desk, ledger: Ledger, health: Health) -> Alerts:
+    def _alarm(self, router: OrderRouter, ledger: Ledger, health: Health) -> Alerts:
         name, config = self._opened.folder.name, self._config
-        ends = self._delistings(desk.soft) if config.polls else dict
+        ends = self._delistings(router.soft) if config.polls else dict
 
         def ill() -> str | None:
             said = health.ill()
             return None if said is None else f"{name}: {said}"
 
         alerts = Alerts(
-            config.alerts, name, self._symbols, ledger.alert, lambda: desk.drift.mean_bps, desk.late_ns, ends
+            config.alerts, name, self._symbols, ledger.alert, lambda: router.drift.mean_bps, router.late_ns, ends
         )
-        desk.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
-        ledger.told = lambda kind, payload: desk.soft.run(alerts.option, alerts.recorded, kind, payload)
-        sender = Sender(ledger.path, self._channels, desk.soft, ill)
+        router.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
+        ledger.told = lambda kind, payload: router.soft.run(alerts.option, alerts.recorded, kind, payload)
+        sender = Sender(ledger.path, self._channels, router.soft, ill)
         sender.start(f"{name}: a process begins; alerts of this session arrive here" if config.alerts.test else None)
-        self._stack.callback(desk.soft.run, "the end of a watcher", sender.stop)
+        self._stack.callback(router.soft.run, "the end of a watcher", sender.stop)
         return alerts
 
     def _delistings(self, soft: Soft) -> Callable[[], Mapping[str, int]]:
@@ -139,21 +139,21 @@ class Windows:
         self._stack.callback(soft.run, "the end of a watcher", looks.stop)
         return lambda: looks.ends
 
-    def _meter(self, desk: Desk, health: Health, port: int) -> Any:
-        from qframe_rl.watch.metrics import Metrics, Window
+    def _meter(self, router: OrderRouter, health: Health, port: int) -> Any:
+        from qframe_rl.watch.metrics import MetricsServer, PrometheusMetrics
 
-        metrics = Metrics(self._symbols, lambda: desk.drift.mean_bps, health)
-        window = Window(metrics, port)
-        self._stack.callback(desk.soft.run, "the end of a watcher", window.close)
+        metrics = PrometheusMetrics(self._symbols, lambda: router.drift.mean_bps, health)
+        window = MetricsServer(metrics, port)
+        self._stack.callback(router.soft.run, "the end of a watcher", window.close)
         self._note(f"metrics and health: http://127.0.0.1:{window.port}/metrics and /healthz")
         return metrics
 
-    def _logged(self, desk: Desk, path: Path) -> Any:
+    def _logged(self, router: OrderRouter, path: Path) -> Any:
         from qframe_rl.watch.log import JsonLog
         from qframe_rl.watch.rotate import Lines
 
         lines = Lines(path, self._config.log_bytes, self._config.log_keep)
-        self._stack.callback(desk.soft.run, "the end of a watcher", lines.close)
-        log = JsonLog(lines.write, lambda: desk.live, self._symbols, Redactor(self._config.hidden.values()))
-        self.say = lambda text: desk.soft.run(log.option, log.note, text)
+        self._stack.callback(router.soft.run, "the end of a watcher", lines.close)
+        log = JsonLog(lines.write, lambda: router.live, self._symbols, Redactor(self._config.hidden.values()))
+        self.say = lambda text: router.soft.run(log.option, log.note, text)
         return log

@@ -19,15 +19,15 @@ from experiments import solve, train
 from experiments.cli import door
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.runner.executors import Executor, LocalExecutor, Mute, Notes, RayExecutor, executor_of
 from qframe_rl.runner.experiment import Experiment
-from qframe_rl.runner.fan import Cluster, Fan, Here, Mute, Notes, fan_of
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.study.plan import Study
 from qframe_rl.runner.study.study import study
 from qframe_rl.runner.train import train as run_train
 from qframe_rl.runner.tune.plan import Tune
 from qframe_rl.runner.tune.tune import tune
-from tests.runner import fanned
+from tests.runner import jobs
 
 TRAIN: dict[str, Any] = {
     "data": {"bars": 3000},
@@ -60,21 +60,21 @@ def mute(_: int) -> Mute:
 def test_here_cells_are_worked_on_in_their_order(tmp_path: Path) -> None:
     notes = Notes()
     history = synthetic("gbm", n_bars=100)
-    with fan_of(None) as fan:
-        assert [k for k, _ in fan.run(fanned.look, history, [5, 6], lambda _: notes)] == [0, 1]
-    assert notes.points == [("cell", 5.0, 5), ("cell", 6.0, 6)]
+    with executor_of(None) as executor:
+        assert [k for k, _ in executor.run(jobs.look, history, [5, 6], lambda _: notes)] == [0, 1]
+    assert notes.points == [("job", 5.0, 5), ("job", 6.0, 6)]
 
 
 def test_bits_do_not_depend_on_the_threads_of_linear_algebra() -> None:
     """A worker of Ray has one, a process on its own as many as there are cores; sums over two have other last bits."""
     with threadpool_limits(2, user_api="blas"):
-        assert [found for _, found in Here().run(fanned.threads, None, [0], mute)] == [{1}]
+        assert [found for _, found in LocalExecutor().run(jobs.threads, None, [0], mute)] == [{1}]
 
 
 def test_where_to_work_is_named_rightly() -> None:
     for wrong in ("dask", "ray:", ""):
         with pytest.raises(UserError, match="known are ray"):
-            fan_of(wrong)
+            executor_of(wrong)
 
 
 @pytest.fixture(scope="module")
@@ -91,46 +91,46 @@ def nodes() -> Iterator[Any]:
 
 
 @pytest.fixture
-def cluster(nodes: Any) -> Iterator[Cluster]:
-    with Cluster(nodes.address) as fan:
-        yield fan
+def cluster(nodes: Any) -> Iterator[RayExecutor]:
+    with RayExecutor(nodes.address) as executor:
+        yield executor
 
 
 @pytest.mark.slow
-def test_bars_are_read_where_they_lie_and_curves_come_back(cluster: Cluster) -> None:
+def test_bars_are_read_where_they_lie_and_curves_come_back(cluster: RayExecutor) -> None:
     assert cluster.where == "on Ray, 2 cores of 2 machines"
     history = synthetic("gbm", n_bars=50_000)
     logs = [Notes() for _ in range(6)]
-    found = dict(cluster.run(fanned.look, history, list(range(6)), lambda k: logs[k]))
+    found = dict(cluster.run(jobs.look, history, list(range(6)), lambda k: logs[k]))
     assert sorted(found) == list(range(6))
-    for k, (cell, worker, own, kind, n_bars) in found.items():
-        assert (cell, n_bars) == (k, 50_000)
+    for k, (job, worker, own, kind, n_bars) in found.items():
+        assert (job, n_bars) == (k, 50_000)
         assert worker != os.getpid()
         assert not own
         assert kind != "ndarray", "the array lies in the object store, not in the worker's own memory"
-        assert logs[k].points == [("cell", float(k), k)]
+        assert logs[k].points == [("job", float(k), k)]
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    assert dict(cluster.run(fanned.die_once, str(tmp_path), list(range(4)), mute)) == {0: 0, 1: 1, 2: 4, 3: 9}
+def test_a_killed_worker_loses_nothing(cluster: RayExecutor, tmp_path: Path) -> None:
+    assert dict(cluster.run(jobs.die_once, str(tmp_path), list(range(4)), mute)) == {0: 0, 1: 1, 2: 4, 3: 9}
     assert (tmp_path / "1").exists()
 
 
 @pytest.mark.slow
-def test_a_mistake_is_told_as_it_is_here(cluster: Cluster) -> None:
-    with pytest.raises(UserError, match=r"^bars: cell 7 cannot be\.$"):
-        dict(cluster.run(fanned.refuse, "bars", [7], mute))
-    assert dict(cluster.run(fanned.wait, 0.0, [1, 2], mute)) == {0: 1, 1: 2}
+def test_a_mistake_is_told_as_it_is_here(cluster: RayExecutor) -> None:
+    with pytest.raises(UserError, match=r"^bars: job 7 cannot be\.$"):
+        dict(cluster.run(jobs.refuse, "bars", [7], mute))
+    assert dict(cluster.run(jobs.wait, 0.0, [1, 2], mute)) == {0: 1, 1: 2}
 
 
 @pytest.mark.slow
-def test_a_run_is_the_same_to_the_bit(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_run_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) -> None:
     experiment = build(Experiment, TRAIN, "test")
     found = {}
-    for name, fan in places(cluster):
+    for name, executor in places(cluster):
         folder = tmp_path / name
-        found[name] = run_train(experiment, folder / "runs", folder / "checkpoints", Silent(), fan=fan)
+        found[name] = run_train(experiment, folder / "runs", folder / "checkpoints", Silent(), executor=executor)
     assert found["ray"].digest == found["here"].digest
     assert found["ray"].leaderboard == found["here"].leaderboard
     for one in found.values():
@@ -138,21 +138,21 @@ def test_a_run_is_the_same_to_the_bit(cluster: Cluster, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_is_the_same_to_the_bit(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_search_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) -> None:
     config = build(Tune, TUNE, "test")
     found = {}
-    for name, fan in places(cluster):
-        done = tune(config, tmp_path / name, tmp_path / name, Silent(), fan)
+    for name, executor in places(cluster):
+        done = tune(config, tmp_path / name, tmp_path / name, Silent(), executor)
         found[name] = [(one.best, one.tried, one.importance) for one in done.windows], done.rows, done.luck
     assert found["ray"] == found["here"]
 
 
 @pytest.mark.slow
-def test_a_study_is_the_same_to_the_bit(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_study_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) -> None:
     asked = {"data": {"bars": 3000}, "agents": ("ppo",), "agent": TRAIN["agent"], "walk_forward": 2, "resamples": 100}
     found = {}
-    for name, fan in places(cluster):
-        done = study(build(Study, asked, "test"), tmp_path / name, Silent(), fan=fan)
+    for name, executor in places(cluster):
+        done = study(build(Study, asked, "test"), tmp_path / name, Silent(), executor=executor)
         weights = sorted((done.folder / "weights").glob("*.safetensors"))
         assert len(weights) == 2
         found[name] = done.rows, [path.read_bytes() for path in weights]
@@ -206,13 +206,13 @@ def test_a_killed_driver_goes_on_where_it_was(nodes: Any, tmp_path: Path, capsys
 @pytest.mark.slow
 def test_a_killed_node_loses_nothing(nodes: Any) -> None:
     """Last of this file: it takes a node away."""
-    with Cluster(nodes.address) as fan:
-        running = fan.run(fanned.wait, 0.5, list(range(8)), mute)
+    with RayExecutor(nodes.address) as executor:
+        running = executor.run(jobs.wait, 0.5, list(range(8)), mute)
         found = dict([next(running)])
         nodes.remove_node(nodes.list_all_nodes()[-1], allow_graceful=False)
         found |= dict(running)
     assert found == {k: k for k in range(8)}
 
 
-def places(cluster: Cluster) -> list[tuple[str, Fan]]:
-    return [("here", Here()), ("ray", cluster)]
+def places(cluster: RayExecutor) -> list[tuple[str, Executor]]:
+    return [("here", LocalExecutor()), ("ray", cluster)]

@@ -1,4 +1,4 @@
-"""Trainings of a run as cells: what each is made from, and what comes back."""
+"""Trainings of a run as jobs: what each is made from, and what comes back."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from qframe_rl.agent import Log, State
 from qframe_rl.config import Base
+from qframe_rl.deploy import make_agent
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
-from qframe_rl.runner.deploy import make_agent
 from qframe_rl.runner.identity import refuse_other_code
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrainingInputs:
     """What all trainings of a run share."""
 
     history: History
@@ -26,7 +26,7 @@ class Ground:
     """Of each fold, its scaler fitted on the fold's training rows."""
 
 
-class Training(NamedTuple):
+class FoldTraining(NamedTuple):
     """One training."""
 
     agent: str
@@ -40,12 +40,12 @@ class Training(NamedTuple):
     """Where it is kept while it is unfinished, on the machine that does it; None = nowhere."""
 
 
-def learn(ground: Ground, cell: Training, log: Log) -> State:
+def learn(inputs: TrainingInputs, job: FoldTraining, log: Log) -> State:
     """Train an agent and return what it learned."""
-    refuse_other_code(cell.agent, cell.code)
-    market, history = ground.markets[cell.fold], ground.history
-    agent: Any = make_agent(cell.agent, cell.config, market, history.columns, cell.seed, history.theory)
-    task = MarketTask(market, history, ground.folds[cell.fold], cell.seed, cell.partial)
+    refuse_other_code(job.agent, job.code)
+    market, history = inputs.markets[job.fold], inputs.history
+    agent: Any = make_agent(job.agent, job.config, market, history.columns, job.seed, history.theory)
+    task = MarketTask(market, history, inputs.folds[job.fold], job.seed, job.partial)
     agent.fit(task, log)
     state: State = agent.state()
     return state

@@ -16,7 +16,7 @@ FILE = "events.out.tfevents.live"
 """Its file in the folder; TensorBoard finds it by the middle of the name."""
 
 
-class Board:
+class ScalarWriter:
     """A listener that writes scalars, one step a bar, each at once.
 
     A session that resumes writes the curves on from the last bar that it repeats; what an earlier process left of later

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from experiments import paper
+from qframe_rl.live.permit import SAFE, safe_limits
 from qframe_rl.risk.limits import Limits
-from qframe_rl.runner.live.permit import SAFE, safe_limits
 from qframe_rl.types import Instrument
 
 COIN = (Instrument("BTC/USDT"),)

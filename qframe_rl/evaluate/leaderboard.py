@@ -15,7 +15,7 @@ from qframe_rl.evaluate.inference.bootstrap import LEVEL
 from qframe_rl.evaluate.plot import FAINT, INK, PALETTE, footer, plain, sheet
 from qframe_rl.evaluate.provenance import mark_of
 from qframe_rl.evaluate.report.verdict import in_short
-from qframe_rl.evaluate.table import AHEAD, Row, unfilled
+from qframe_rl.evaluate.table import AHEAD, ScoreRow, unfilled
 from qframe_rl.evaluate.trials import Luck
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PLACE = re.compile(r"(?P<head><!-- board(?:: (?P<name>[^>]+?))? -->).*?<!-- end
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """All strategies that were judged on one market, on the same bars and at the same costs."""
 
     market: str
@@ -39,7 +39,7 @@ class Board:
     """From the first judged bar to the last, and how many windows."""
     environment: str
     """Kind of data, as in `qframe_rl.types.Source`."""
-    rows: tuple[Row, ...]
+    rows: tuple[ScoreRow, ...]
     """Highest excess Sharpe ratio first."""
     better: Mapping[str, float]
     """Probability that a strategy's mean return is above that of buying and holding, taken alone."""
@@ -53,12 +53,12 @@ class Board:
     cash_rate: float
     """What idle cash earned, compound, per year."""
 
-    def verdict(self, row: Row) -> str:
+    def verdict(self, row: ScoreRow) -> str:
         """Verdict on one row, in a few words."""
         return in_short(row, self.better.get(row["agent"]))
 
 
-def order(boards: Sequence[Board]) -> list[str]:
+def order(boards: Sequence[Leaderboard]) -> list[str]:
     """Names of all rows: strategies by what their excess Sharpe ratio has over holding's, then `BASELINES`.
 
     It is the mean over the markets that a strategy was studied on: that one of them rose is no merit of its.
@@ -72,7 +72,7 @@ def order(boards: Sequence[Board]) -> list[str]:
     return [n for n in ranked if n not in BASELINES] + [n for n in BASELINES if n in found]
 
 
-def markdown(boards: Sequence[Board], level: float = LEVEL) -> str:
+def markdown(boards: Sequence[Leaderboard], level: float = LEVEL) -> str:
     """Write the boards as Markdown: strategies against markets, then a table for each market.
 
     Parameters
@@ -87,7 +87,7 @@ def markdown(boards: Sequence[Board], level: float = LEVEL) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def written_into(text: str, boards: Sequence[Board], level: float = LEVEL) -> str:
+def written_into(text: str, boards: Sequence[Leaderboard], level: float = LEVEL) -> str:
     """Write the boards into a Markdown document, between the comments that mark their places.
 
     ``<!-- board -->`` begins the place of strategies against markets, ``<!-- board: BTC/USDT, 1h -->`` that of the
@@ -119,13 +119,13 @@ def written_into(text: str, boards: Sequence[Board], level: float = LEVEL) -> st
     return filled
 
 
-def _overview(boards: Sequence[Board]) -> str:
+def _overview(boards: Sequence[Leaderboard]) -> str:
     lines = [f"| strategy | {' | '.join(board.market for board in boards)} |", "|---" * (1 + len(boards)) + "|"]
     lines += [f"| {name} | {' | '.join(_cell(board, name) for board in boards)} |" for name in order(boards)]
     return "\n".join([*lines, "", AHEAD])
 
 
-def _cell(board: Board, name: str) -> str:
+def _cell(board: Leaderboard, name: str) -> str:
     row = next((row for row in board.rows if row["agent"] == name), None)
     if row is None:
         return "-"
@@ -133,11 +133,11 @@ def _cell(board: Board, name: str) -> str:
     return f"{text}, {board.verdict(row)}"
 
 
-def _interval(row: Row) -> str:
+def _interval(row: ScoreRow) -> str:
     return f"{row['sharpe']:+.2f} ({row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f})"
 
 
-def _table(board: Board, level: float) -> str:
+def _table(board: Leaderboard, level: float) -> str:
     mark = mark_of(board.environment)
     bar = board.luck.benchmark(board.n_bars) * np.sqrt(board.bars_per_year)
     effective = "" if board.luck.effective is None else f", worth {board.luck.effective:.1f} independent ones"
@@ -175,7 +175,7 @@ def _table(board: Board, level: float) -> str:
     return "\n".join(lines)
 
 
-def board_figure(boards: Sequence[Board], title: str = "", note: str = "", level: float = LEVEL) -> Figure:
+def board_figure(boards: Sequence[Leaderboard], title: str = "", note: str = "", level: float = LEVEL) -> Figure:
     """Draw the Sharpe ratio of every strategy on every market with its interval, a panel for each market.
 
     Parameters
@@ -213,7 +213,7 @@ def board_figure(boards: Sequence[Board], title: str = "", note: str = "", level
     return figure
 
 
-def _panel(ax: Axes, board: Board, names: Sequence[str]) -> None:
+def _panel(ax: Axes, board: Leaderboard, names: Sequence[str]) -> None:
     plain(ax)
     ax.grid(axis="y", visible=False)
     ax.axvline(0.0, color=INK, linewidth=1.0, zorder=1)

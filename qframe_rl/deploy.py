@@ -1,0 +1,188 @@
+"""From names to things that trade: markets from references, agents from checkpoints, and the bars that fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qframe_rl import catalog
+from qframe_rl.agent import Agent
+from qframe_rl.checkpoint import Checkpoint
+from qframe_rl.config import Base, Ref, UserError, build
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.gym.market import Market
+from qframe_rl.interface import interface_from
+from qframe_rl.risk.limits import Limits
+from qframe_rl.types import History, Instrument, Segment, iso, parse_time
+
+
+def make_market(
+    env: Ref, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int, limits: Limits | None = None
+) -> Market:
+    """Make the market that a reference names, its scaler unfitted, with the limits that bind in it.
+
+    Raises
+    ------
+    UserError
+        For an unknown market or parameter, or instruments that it cannot trade.
+    """
+    name = env.name
+    if name == "auto":
+        name = "perp" if all(i.kind == "perpetual" for i in instruments) else "spot"
+    module = catalog.load("envs", name)
+    market: Market = module.make(build(module.Config, env.params, f"env {name}"), instruments, columns, bar_ns)
+    return market if limits is None else replace(market, limits=limits)
+
+
+def make_agent(
+    name: str, config: Base, market: Market, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None
+) -> Agent:
+    """Make a strategy for a market."""
+    agent: Agent = catalog.load("agents", name).make(config, market.spec(columns, seed, theory))
+    return agent
+
+
+def window_of(market: Market, *agents: Agent) -> int:
+    """Bars to show at each decision so that every agent and the market's interface see enough."""
+    return max(market.interface.window, *(agent.window for agent in agents))
+
+
+def config_of(checkpoint: Checkpoint) -> Base:
+    """Configuration of a checkpoint's agent.
+
+    Raises
+    ------
+    UserError
+        If the agent of that name has no such parameters, or if it, its market, or what they are made of lies outside
+        the catalogue.
+    """
+    checkpoint.check_names()
+    name = checkpoint.agent["name"]
+    model: type[Base] = catalog.load("agents", name).Config
+    try:
+        return build(model, checkpoint.agent["params"], f"checkpoint of agent {name}")
+    except UserError as error:
+        raise UserError(
+            f"{str(error).rstrip('.')}: it was made by another version of {name}; train it again with "
+            f"experiments.train --agents {name}, or take one that ships with this version."
+        ) from None
+
+
+def deployed(
+    checkpoint: Checkpoint,
+    instruments: tuple[Instrument, ...],
+    columns: tuple[str, ...],
+    bar_ns: int,
+    origin: str,
+    theory: Mapping[str, float] | None = None,
+) -> tuple[Market, Agent]:
+    """Make the market and the trained agent of a checkpoint, for a feed that fits it.
+
+    Parameters
+    ----------
+    checkpoint
+        As it was loaded.
+    instruments, columns, bar_ns
+        What the feed delivers.
+    origin
+        Name of the data, for messages.
+    theory
+        Constants of the known optimum, if the data have one.
+
+    Raises
+    ------
+    UserError
+        If the data do not fit, if a name is not in the catalogue, or if the weights do not fit the agent.
+    """
+    config = config_of(checkpoint)
+    checkpoint.check_fits(instruments, columns, bar_ns, origin)
+    market = make_market(Ref(**checkpoint.env), instruments, columns, bar_ns)
+    market = replace(market, interface=interface_from(checkpoint.interface))
+    name = checkpoint.agent["name"]
+    agent = make_agent(name, config, market, columns, checkpoint.seed, theory)
+    if hasattr(agent, "restore"):
+        try:
+            agent.restore(checkpoint.state)
+        except (KeyError, ValueError) as error:
+            raise UserError(f"the checkpoint's weights do not fit agent {name!r}: {error}.") from None
+    return market, agent
+
+
+def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
+    """Data settings of a checkpoint, with what the user asks for in their place.
+
+    Where a place is named, the instruments, bars and columns that are looked up there are those that it was trained on;
+    a synthetic market has its own.
+
+    Raises
+    ------
+    UserError
+        For a value that does not fit.
+    """
+    own, place = checkpoint.provenance["load"], str(given.get("data", ""))
+    if place.startswith("synthetic:"):
+        own = {key: value for key, value in own.items() if key not in ("symbols", "columns", "since", "until")}
+    elif place:
+        own = known_data(checkpoint)
+        if Path(place).is_file() and len(checkpoint.instruments) > 1:
+            own = {**own, "symbols": ()}
+        if place.startswith("ccxt:") and own["since"] is None:
+            own = {**own, "since": checkpoint.provenance["data"]["first"]}
+    return build(DataConfig, {**own, **given}, "options")
+
+
+def known_data(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Data settings that a checkpoint was trained with, its instruments among them.
+
+    One that ships is loaded with synthetic bars, and remembers what it was trained with beside.
+    """
+    found = checkpoint.provenance.get("trained", checkpoint.provenance["load"])
+    return {**found, "symbols": tuple(found["symbols"]) or tuple(i.symbol for i in checkpoint.instruments)}
+
+
+def limits_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Limits:
+    """Limits of the risk engine that a checkpoint was scored with, with what the user asks for in their place.
+
+    Raises
+    ------
+    UserError
+        For a value that does not fit.
+    """
+    # Checkpoints written before there were limits in backtests do not name any.
+    return build(Limits, {**checkpoint.provenance.get("risk", {}), **given}, "options")
+
+
+def period_of(
+    checkpoint: Checkpoint, history: History, given: Mapping[str, Any], since: str | None, until: str | None
+) -> Segment:
+    """Rows to score on: those asked for; else the checkpoint's last test period; of other bars than its own, all.
+
+    Raises
+    ------
+    UserError
+        If there is no bar in it.
+    """
+    if since is None and until is None:
+        if not own_data(given):
+            return Segment(0, len(history))
+        tested = checkpoint.provenance["periods"].get("test")
+        if not tested:
+            raise UserError("the checkpoint does not say on which bars it was tested: say which with --from and --to.")
+        since, until = tested[-1]
+    bounds = [None if text is None else parse_time(text) for text in (since, until)]
+    segment = history.between(bounds[0], bounds[1])
+    if segment.n_bars == 0:
+        raise UserError(
+            f"{history.source.origin}: there is no bar from {since or 'the start'} to {until or 'the end'}; it has "
+            f"{iso(int(history.time[0]) - history.bar_ns)} to {iso(int(history.time[-1]))}: say which with --from and "
+            "--to."
+        )
+    return segment
+
+
+def own_data(given: Mapping[str, Any]) -> bool:
+    """Whether no other bars are asked for than a checkpoint's own: at most where they lie and what is done to them."""
+    place = Path(str(given.get("data", "."))).expanduser()
+    return given.keys() <= {"data", "funding", "quarantine", "relist", "risk_free"} and place.is_dir()

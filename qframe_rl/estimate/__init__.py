@@ -1,0 +1,1 @@
+"""Mathematics that agents share: estimates from returns and prices, and weights made of them."""

@@ -1,0 +1,39 @@
+"""The wall round strategies: what is not let in is shut out, a room that is new included."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LINTER = Path(sys.executable).parent / "lint-imports"
+
+
+def test_a_planted_strategy_that_tries_every_room_is_told_of_each(tmp_path: Path) -> None:
+    for package in ("qframe_rl", "envs", "agents", "experiments", "tests"):
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.toml", "data")
+        )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "qframe_rl" / "brand_new.py").write_text("")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (allowed,) = (set(contract["allowed"]) for contract in settings if contract["type"] == "allowed")
+    places = sorted((tmp_path / "qframe_rl").iterdir())
+    rooms = {f"qframe_rl.{p.stem}" for p in places if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    rooms -= {"qframe_rl.__init__"}
+    tries = [f"from qframe_rl import {room.removeprefix('qframe_rl.')}" for room in sorted(rooms)]
+    hidden = (
+        "def late() -> None:\n    import envs.perp\n    from agents.flat import Flat\n    from experiments import cli\n"
+    )
+    (tmp_path / "agents" / "planted.py").write_text(
+        "\n".join([*tries, "def late():", *(f"    {line}" for line in late)])
+    )
+    done = subprocess.run([LINTER, "--no-logo", "--no-cache"], cwd=tmp_path, capture_output=True, text=True)
+    told = set(re.findall(r"agents\.planted -> ([\w.]+): not among", done.stdout))
+    assert done.returncode != 0
+    assert told == (rooms - allowed) | {"envs.perp", "agents.flat", "experiments.cli"}, done.stdout + done.stderr
+    assert {"qframe_rl.brand_new", "qframe_rl.kernel", "qframe_rl.journal", "qframe_rl.rehearsal"} <= told
