@@ -1,8 +1,8 @@
 """The house's own client code against every fault: no wrong price, no doubled order, no endless wait.
 
 Rows of requests: `feeds.exchange.MarketDataClient` asks again until the answer is right, `feeds.client.client` refuses
-answers that mean nothing, downloads and the live feed end with the recorded bars to the bit. What CCXT makes of the same
-faults without the house's guard is in ``test_faults.py``; so is what ccxt.pro makes of broken streams.
+answers that mean nothing, downloads and the live feed end with the recorded bars to the bit. What CCXT makes of the
+same faults without the house's guard is in ``test_faults.py``; so is what ccxt.pro makes of broken streams.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def test_other_rules_are_refused_with_the_way_out(
 
 
 def test_an_old_agent_scores_as_it_did(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, result, err = said(capsys, evaluate.main, "quick", "--runs", "runs", "--resamples", "100")
+    code, result, err = said(capsys, evaluate.main, "quick", "--runs", "runs")
     assert code == 0, err
     mine = result["results"][0]
     assert (mine["agent"], mine["bars"]) == ("ppo", 1200)
