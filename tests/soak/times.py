@@ -68,9 +68,10 @@ class Times:
         failed = [cell for cell in self.cells if cell.failed and cell.place in places]
         still = sum(1 for cell in last if cell.failed)
         loads = [cell.load for cell in last] or [0.0]
+        which = f" ({'; '.join(slow)})" if slow else ""
         lines = [
-            f"{len(times)} commands in {len(last)} set-ups, with {min(loads):.0f} to {max(loads):.0f} processes that ran or"
-            f" waited for a core; {len(slow)} took more than {SLOW_S:g} s" + (f" ({'; '.join(slow)})." if slow else ".")
+            f"{len(times)} commands in {len(last)} set-ups, with {min(loads):.0f} to {max(loads):.0f} processes that",
+            f"ran or waited for a core; {len(slow)} took more than {SLOW_S:g} s{which}.",
         ]
         if failed:
             why = "; ".join(f"{cell.place}, {cell.kind}: {cell.failed}" for cell in failed)
