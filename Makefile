@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: setup dev train checkpoints test check bench peers long clean
+.PHONY: setup dev train checkpoints test check bench peers docs wheel long clean
 
 # What running needs.
 setup: $(VENV)/.run
@@ -50,6 +50,14 @@ peers: .venv-peers/.done
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps gym-trading-env
 	@touch $@
 
+# The documents as a site, for `qframe docs`; a link that leads nowhere ends it.
+docs: dev
+	@$(PY) -m docs.generate
+
+# The wheel with the documents in it.
+wheel: docs
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
 # What takes long: two thousand spoiled files of each kind; genuine clients of other houses, which need the registries of pip
 # and npm, against the rehearsal exchange. `make long LONG='"-m tests.fuzz"'` runs one of them.
 LONG := "-m tests.fuzz --count 2000" "-m tests.conformance $(ARGS)"
@@ -57,5 +65,5 @@ long: dev
 	@set -e; for command in $(LONG); do echo "python $$command"; $(PY) $$command; done
 
 clean:
-	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist experiments/site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

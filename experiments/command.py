@@ -20,6 +20,7 @@ DOORS = {
         "evaluate": "score checkpoints, or study strategies through time",
         "report": "one page and one PDF of runs and checkpoints",
         "download": "fetch candles and funding rates into a store",
+        "docs": "read the documents in a browser",
     },
     "live": {
         "paper": "let a checkpoint trade, on paper, a testnet or an account",

@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "venues/timely.py",
-        "            client.load_time_difference()\n        except unclear():\n            raise error",
+        "            answer(client.load_time_difference)\n        except unclear():\n            raise error",
         "            pass\n        except unclear():\n            raise error",
         VENUES,
     ),

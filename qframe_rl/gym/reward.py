@@ -110,7 +110,7 @@ def _drawdown(account: Float, active: Bool, state: Float, params: Float, out: Fl
             out[b] = params[1] * (growth - params[0] * max(0.0, was - now))
 
 
-_KINDS: dict[str, tuple[type[Base], Kernel, tuple[str, ...]]] = {
+KINDS: dict[str, tuple[type[Base], Kernel, tuple[str, ...]]] = {
     "log_growth": (LogGrowthConfig, _log_growth, ("scale",)),
     "differential_sharpe": (DifferentialSharpeConfig, _differential_sharpe, ("eta",)),
     "drawdown": (DrawdownConfig, _drawdown, ("penalty", "scale")),
@@ -125,8 +125,8 @@ def reward(ref: Ref) -> Reward:
     UserError
         For an unknown name or parameter.
     """
-    if ref.name not in _KINDS:
-        raise UserError(f"unknown reward {ref.name!r}{nearest(ref.name, _KINDS)}")
-    config, kernel, fields = _KINDS[ref.name]
+    if ref.name not in KINDS:
+        raise UserError(f"unknown reward {ref.name!r}{nearest(ref.name, KINDS)}")
+    config, kernel, fields = KINDS[ref.name]
     chosen = build(config, ref.params, f"reward {ref.name}")
     return Reward(kernel, np.array([getattr(chosen, field) for field in fields], dtype=np.float64))

@@ -26,7 +26,7 @@ from qframe_rl.venues.order_sender import Intent, OrderSender
 from qframe_rl.venues.reading import Known, Reader
 from qframe_rl.venues.resting import Ours
 from qframe_rl.venues.sweep import AT_ONCE_S, FAILURES, Again, Sweeper
-from qframe_rl.venues.timely import Asking, Timekeeper, unclear
+from qframe_rl.venues.timely import Asking, Timekeeper, answer, unclear
 
 _MS = 1_000_000
 _OVERLAP_MS = 600_000
@@ -320,9 +320,9 @@ class ExchangeVenue:
             if dead_man == "":
                 return
             if self._client.has.get("cancelAllOrdersAfter"):
-                self._client.cancel_all_orders_after(countdown_ms)
+                answer(self._client.cancel_all_orders_after, countdown_ms)
             elif dead_man is not None and market.get("contract"):
-                getattr(self._client, dead_man)({"symbol": market["id"], "countdownTime": countdown_ms})
+                answer(getattr(self._client, dead_man), {"symbol": market["id"], "countdownTime": countdown_ms})
         except unclear() as error:
             self._note(f"the dead man's switch of {symbol} could not be set: {type(error).__name__}")
 

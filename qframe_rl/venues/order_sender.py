@@ -22,8 +22,9 @@ from qframe_rl.exchanges import amount_unit, conventions
 from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
+from qframe_rl.venues.answers import OrderAnswer
 from qframe_rl.venues.resting import place_of
-from qframe_rl.venues.timely import timely, unclear
+from qframe_rl.venues.timely import answer, shaped, timely, unclear
 
 Status = Literal["accepted", "refused", "never", "unknown"]
 """``accepted``: it is on the exchange. ``refused``: the exchange said no. ``never``: it did not arrive, and cannot.
@@ -210,7 +211,7 @@ class OrderSender:
             params["reduceOnly"] = True
         amount = abs(intent.quantity) / amount_unit(self._client.id, market)
         side = "buy" if intent.quantity > 0.0 else "sell"
-        return self._client.create_order(intent.symbol, kind, side, amount, intent.limit, params)
+        return answer(self._client.create_order, intent.symbol, kind, side, amount, intent.limit, params)
 
     def _progress(self, name: str, one: Unknown) -> Plain | None:
         """Go on looking for an order; return what became of it once that is clear."""
@@ -255,8 +256,9 @@ class OrderSender:
         params = {"clientOrderId": name, **self._where(intent)}
         if conventions(self._client.id).name_list is not None:
             return self._listed(name, self._client.fetch_open_orders, intent)
+        asked = partial(answer, self._client.fetch_order, None, intent.symbol, params)
         try:
-            return _order_id(timely(self._client, partial(self._client.fetch_order, None, intent.symbol, params)), name)
+            return _order_id(timely(self._client, asked), name)
         except ccxt.OrderNotFound:
             return ""
         except unclear():
@@ -264,29 +266,24 @@ class OrderSender:
 
     def _in_list(self, name: str, intent: Intent) -> str | None:
         """The same from the list of recent orders."""
-        if conventions(self._client.id).name_list is not None:
+        row = conventions(self._client.id)
+        if row.name_list is not None:
             return self._listed(name, self._client.fetch_canceled_and_closed_orders, intent)
-        page = conventions(self._client.id).orders_page
-        listed = partial(self._client.fetch_orders, intent.symbol, None, page, self._where(intent))
-        try:
-            orders = timely(self._client, listed)
-            if not isinstance(orders, list):
-                return None
-            return next((str(one["id"]) for one in orders if one["clientOrderId"] == name), "")
-        except unclear():
-            return None
+        return self._found(name, self._client.fetch_orders, intent, self._where(intent))
 
     def _listed(self, name: str, listing: Callable[..., Any], intent: Intent) -> str | None:
         """The same from a list that is asked for this name alone."""
-        row = conventions(self._client.id)
-        asked = partial(listing, intent.symbol, None, row.orders_page, {row.name_list: name, **self._where(intent)})
+        asked_by = conventions(self._client.id).name_list
+        return self._found(name, listing, intent, {asked_by: name, **self._where(intent)})
+
+    def _found(self, name: str, listing: Callable[..., Any], intent: Intent, params: dict[Any, Any]) -> str | None:
+        page = conventions(self._client.id).orders_page
         try:
-            orders = timely(self._client, asked)
-            if not isinstance(orders, list):
-                return None
-            return next((str(one["id"]) for one in orders if one["clientOrderId"] == name), "")
+            said = timely(self._client, partial(answer, listing, intent.symbol, None, page, params))
+            orders: list[OrderAnswer] = shaped(list[OrderAnswer], said)
         except unclear():
             return None
+        return next((one.id for one in orders if one.clientOrderId == name), "")
 
 
 def _order_id(order: Any, name: str) -> str | None:

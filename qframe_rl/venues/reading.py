@@ -7,12 +7,15 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from pydantic import FiniteFloat
+
 from qframe_rl.config import UserError
 from qframe_rl.exchanges import conventions, paged
 from qframe_rl.journal.codec import Plain
 from qframe_rl.types import Instrument
+from qframe_rl.venues.answers import BalanceAnswer, FeeAnswer, PaymentAnswer, PositionAnswer, TradeAnswer
 from qframe_rl.venues.resting import Ours, call_off, fired, resting
-from qframe_rl.venues.timely import Asking
+from qframe_rl.venues.timely import Asking, answer, shaped
 
 _DAY_MS = 86_400_000
 
@@ -66,15 +69,12 @@ class Reader:
         for instrument in self._instruments if known.began else ():
             symbol = instrument.symbol
             for since in range(known.since_ms, self._now() // 1_000_000, (row.trades_days - 1) * _DAY_MS):
-                found = asked(
-                    partial(self._client.fetch_my_trades, symbol, since, row.trades_page, paged(self._client.id))
-                )
-                trades += [_trade(one) for one in found if str(one["id"]) not in known.seen]
+                found = asked(partial(self._trades, symbol, since))
+                trades += [_trade(one) for one in found if one.id not in known.seen]
             if instrument.kind == "perpetual" and self._client.has.get("fetchFundingHistory"):
-                paid = asked(partial(self._client.fetch_funding_history, symbol, known.since_ms, 100))
-                new = [one for one in paid if str(one["id"]) not in known.seen]
+                paid = asked(partial(self._payments, symbol, known.since_ms))
                 sign = 1.0 if row.funding_costs else -1.0
-                funding |= {str(one["id"]): [symbol, sign * float(one["amount"])] for one in new}
+                funding |= {one.id: [symbol, sign * one.amount] for one in paid if one.id not in known.seen}
         cash, position = self.agreed(asked)
         said = {"trades": trades, "funding": funding, "cash": cash, "position": position}
         return said | ({"fired": became} if became else {})
@@ -110,54 +110,76 @@ class Reader:
                 return again
             last = again
 
+    def _trades(self, symbol: str, since_ms: int) -> list[TradeAnswer]:
+        page = conventions(self._client.id).trades_page
+        said = answer(self._client.fetch_my_trades, symbol, since_ms, page, paged(self._client.id))
+        trades: list[TradeAnswer] = shaped(list[TradeAnswer], said)
+        return trades
+
+    def _payments(self, symbol: str, since_ms: int) -> list[PaymentAnswer]:
+        paid: list[PaymentAnswer] = shaped(
+            list[PaymentAnswer], answer(self._client.fetch_funding_history, symbol, since_ms, 100)
+        )
+        return paid
+
     def _holdings(self) -> tuple[float, list[float]]:
         """Cash, and base units held; cash is such that with positions at their marks it comes to the equity."""
-        balance = self._client.fetch_balance()
+        balance: dict[str, Any] = shaped(dict[str, Any], answer(self._client.fetch_balance))
         wallet = _wallet(balance, self._quote)
         if self._instruments[0].kind == "spot":
             coins = (i.symbol.partition("/")[0] for i in self._instruments)
-            return wallet, [float((balance.get(coin) or {}).get("total") or 0.0) for coin in coins]
+            return wallet, [_total(balance, coin) or 0.0 for coin in coins]
         symbols = [i.symbol for i in self._instruments]
         held = dict.fromkeys(symbols, 0.0)
         each = conventions(self._client.id).positions_each
         for one in (p for part in ([[s] for s in symbols] if each else [symbols]) for p in self._positions(part)):
-            size = float(one["contracts"] or 0.0) * float(one["contractSize"] or 1.0)
-            size = -size if one["side"] == "short" else size
-            held[one["symbol"]] += size
-            wallet -= size * float(one["entryPrice"] or 0.0)
+            size = (one.contracts or 0.0) * (one.contractSize or 1.0)
+            size = -size if one.side == "short" else size
+            held[one.symbol] += size
+            wallet -= size * (one.entryPrice or 0.0)
         return wallet, [held[symbol] for symbol in symbols]
 
-    def _positions(self, symbols: list[str]) -> Any:
-        return self._client.fetch_positions(symbols)
+    def _positions(self, symbols: list[str]) -> list[PositionAnswer]:
+        import ccxt
+
+        held: list[PositionAnswer] = shaped(list[PositionAnswer], answer(self._client.fetch_positions, symbols))
+        if not {one.symbol for one in held} <= set(symbols):
+            raise ccxt.BadResponse("positions of markets that were not asked for")
+        return held
 
 
-def _wallet(balance: Any, quote: str) -> float:
+def _wallet(balance: dict[str, Any], quote: str) -> float:
     """Money of an account without what is not realised yet, which moves with every price.
 
     CCXT's total holds it for Binance's contracts, so the exchange's own answer is looked into.
     """
     info = balance.get("info")
     rows = info.get("assets", []) if isinstance(info, dict) else info if isinstance(info, list) else []
-    for row in rows:
+    for row in shaped(list[dict[str, Any]], rows):
         if row.get("asset") == quote and row.get("walletBalance") is not None:
-            return float(row["walletBalance"])
-    return float(balance[quote]["total"])
+            return float(shaped(FiniteFloat, row["walletBalance"]))
+    return float(shaped(FiniteFloat, _total(balance, quote)))
 
 
-def _trade(one: Any) -> Plain:
-    side = 1.0 if one["side"] == "buy" else -1.0
-    quantity, price = float(one["amount"]), float(one["price"])
-    fee = one.get("fee") or {}
-    paid = float(fee.get("cost") or 0.0)
-    in_base = fee.get("currency") == one["symbol"].partition("/")[0]
+def _total(balance: dict[str, Any], coin: str) -> float | None:
+    """What there is of a coin; None if the exchange does not name it."""
+    money: BalanceAnswer | None = shaped(BalanceAnswer | None, balance.get(coin))
+    return None if money is None else money.total
+
+
+def _trade(one: TradeAnswer) -> Plain:
+    side = 1.0 if one.side == "buy" else -1.0
+    fee = one.fee or FeeAnswer()
+    paid = fee.cost or 0.0
+    in_base = fee.currency == one.symbol.partition("/")[0]
     return {
-        "id": str(one["id"]),
-        "order": str(one["order"]),
-        "symbol": one["symbol"],
-        "time": int(one["timestamp"]),
-        "quantity": side * quantity,
-        "price": price,
-        "fee": paid * price if in_base else paid,
+        "id": one.id,
+        "order": str(one.order),
+        "symbol": one.symbol,
+        "time": one.timestamp,
+        "quantity": side * one.amount,
+        "price": one.price,
+        "fee": paid * one.price if in_base else paid,
         "fee_base": paid if in_base else 0.0,
     }
 

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from qframe_rl.exchanges import amount_unit, conventions, paged, stops_apart
+from qframe_rl.venues.answers import ConditionalOrderAnswer, OpenOrderAnswer
+from qframe_rl.venues.timely import answer, shaped
 
 _APART = {"trigger": True}
 GONE = ("canceled", "expired", "rejected")
@@ -64,15 +66,21 @@ def resting(client: Any, symbol: str) -> list[Resting]:
     return [
         _resting(order, symbol, bool(params), amount_unit(client.id, client.market(symbol)))
         for params in lists(client, symbol)
-        for order in client.fetch_open_orders(symbol, None, None, {**params, **paged(client.id)})
+        for order in _open(client, symbol, params)
     ]
 
 
-def _resting(order: Mapping[str, Any], symbol: str, apart: bool, unit: float) -> Resting:
-    left = float(order.get("remaining") or order.get("amount") or 0.0) * unit
+def _open(client: Any, symbol: str, params: Mapping[str, Any]) -> list[OpenOrderAnswer]:
+    said = answer(client.fetch_open_orders, symbol, None, None, {**params, **paged(client.id)})
+    orders: list[OpenOrderAnswer] = shaped(list[OpenOrderAnswer], said)
+    return orders
+
+
+def _resting(order: OpenOrderAnswer, symbol: str, apart: bool, unit: float) -> Resting:
+    left = (order.remaining or order.amount or 0.0) * unit
     return Resting(
-        str(order["id"]), str(order.get("clientOrderId")), symbol, apart, left if order["side"] == "buy" else -left,
-        bool(order.get("reduceOnly")), bool(order.get("triggerPrice")),
+        order.id, str(order.clientOrderId), symbol, apart, left if order.side == "buy" else -left,
+        bool(order.reduceOnly), bool(order.triggerPrice),
     )  # fmt: skip
 
 
@@ -83,7 +91,7 @@ def call_off(client: Any, order: Resting) -> None:
     coins = not client.market(order.symbol).get("contract")
     named = order.conditional and coins and conventions(client.id).spot_stops_apart
     try:
-        client.cancel_order(order.id, order.symbol, dict(_APART) if order.apart or named else {})
+        answer(client.cancel_order, order.id, order.symbol, dict(_APART) if order.apart or named else {})
     except ccxt.OrderNotFound:
         return
 
@@ -96,8 +104,10 @@ def fired(client: Any, number: str, symbol: str) -> str | None:
     str | None
         Empty if it never will be; None if it still waits.
     """
-    order = client.fetch_order(number, symbol, dict(_APART))
-    actual = (order.get("info") or {}).get("actualOrderId")
+    order: ConditionalOrderAnswer = shaped(
+        ConditionalOrderAnswer, answer(client.fetch_order, number, symbol, dict(_APART))
+    )
+    actual = (order.info or {}).get("actualOrderId")
     if actual:
         return str(actual)
-    return "" if order["status"] in GONE else None
+    return "" if order.status in GONE else None

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import venv
 from pathlib import Path
 
@@ -34,6 +37,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         wheels, home, empty = (Path(place) / name for name in ("wheels", "venv", "empty"))
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        if not done("documents", [sys.executable, "-m", "docs.generate"], ROOT):
+            return 1
         if not done("build", [*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)], ROOT):
             return 1
         venv.create(home, with_pip=True)
@@ -50,7 +55,25 @@ def main() -> int:
         for step in STEPS:
             if not done(f"qframe {' '.join(step)}", [str(home / "bin" / "qframe"), *step], empty):
                 return 1
+        if not read(home / "bin" / "qframe", empty):
+            return 1
     return 0
+
+
+def read(qframe: Path, where: Path) -> bool:
+    """Whether the documents that the wheel carries are served."""
+    command = [str(qframe), "docs", "--no-browser"]
+    with subprocess.Popen(command, cwd=where, stderr=subprocess.PIPE, text=True) as running:
+        said = running.stderr.readline() if running.stderr else ""
+        url = re.search(r"http://\S+/", said)
+        found = False
+        if url is not None:
+            with urllib.request.urlopen(url.group() + "reference/environments.html", timeout=10) as page:
+                found = b"QFrame/Spot-v1" in page.read()
+        running.send_signal(signal.SIGINT)
+        running.wait(timeout=30)
+    print(f"{'ok  ' if found else 'FAIL'}           qframe docs: {said.strip()}", flush=True)
+    return found
 
 
 def done(title: str, command: list[str], where: Path) -> bool:

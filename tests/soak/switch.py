@@ -1,8 +1,9 @@
 """Every fault of the rehearsal exchange x every command: how long until a session whose orders go out has obeyed.
 
-``python -m tests.soak.switch`` writes the table of ``docs/operations.md``; ``--kinds drop-after,500 --places order``
-runs a part of it. A session holds two contracts and rests an order in each; then one fault stays, in one of four
-places, and the commands come one after the other:
+``python -m tests.soak.switch --record FILE --document docs/operations.md`` writes the tables of that document. What is
+in FILE is not run again, but for what failed: so it goes on where it was interrupted. ``--kinds drop-after,500 --places
+order`` runs a part of it. A session holds two contracts and rests an order in each; then one fault stays, in one of
+four places, and the commands come one after the other:
 
 order
     one of two orders gets the fault for an answer, and so does whoever asks for it: it stays unknown;
@@ -18,9 +19,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +47,7 @@ from qframe_rl.rehearsal.faults import AFTER, BEFORE, DIALS, STREAMS
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import HOUR, Orders
 from tests.markets import START, panel
+from tests.soak.times import SLOW_S, Cell, Times, document
 
 N_BARS = 900
 SYMBOLS = ("C0/USDT:USDT", "C1/USDT:USDT")
@@ -195,9 +199,15 @@ def running(place: Path, folder: Path, seed: int = 0) -> Iterator[Running]:
             exchange.calm()
             opened.feed.stopped.set()
             thread.join(30.0)
-            assert not thread.is_alive(), "the session does not stop"
+            assert not thread.is_alive(), f"the session does not stop: {_at(thread)}"
         if made.error is not None:
             raise made.error
+
+
+def _at(thread: threading.Thread) -> str:
+    """Where a thread is, in the names of its functions."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_stack(frame)[-6:])
 
 
 def spoiled(session: Running, kind: str, where: str) -> None:
@@ -221,9 +231,11 @@ def spoiled(session: Running, kind: str, where: str) -> None:
     time.sleep(0.3)
 
 
-def cell(place: Path, folder: Path, kind: str, where: str, words: Sequence[str]) -> dict[str, float]:
-    """Seconds to obey each of some commands, given one after the other while a fault stays."""
-    took = {}
+def cell(
+    place: Path, folder: Path, kind: str, where: str, words: Sequence[str], took: dict[str, float] | None = None
+) -> dict[str, float]:
+    """Seconds to obey each of some commands, given one after the other while a fault stays; put into ``took``."""
+    took = {} if took is None else took
     with running(place, folder) as session:
         spoiled(session, kind, where)
         for word in words:
@@ -243,34 +255,37 @@ def main() -> None:
     parser.add_argument("--kinds", help="faults, separated by commas (default: all)")
     parser.add_argument("--places", default="order,account,market,stream")
     parser.add_argument("--words", default=",".join(WORDS))
+    parser.add_argument("--record", type=Path, help="file of what was measured, one cell a line; goes on where it ends")
+    parser.add_argument("--document", type=Path, help="Markdown file to write the tables into")
     given = parser.parse_args()
-    words = given.words.split(",")
-    worst: dict[tuple[str, str], list[float]] = {}
-    slow = n = 0
+    words, places = given.words.split(","), given.places.split(",")
+    times = Times(given.record)
+    todo = [
+        (where, kind, k % len(words))
+        for where in places
+        for k, kind in enumerate(kinds_of(where))
+        if (not given.kinds or kind in given.kinds.split(",")) and not times.has(where, kind)
+    ]
     with tempfile.TemporaryDirectory() as text:
-        place = trained(Path(text))
-        for where in given.places.split(","):
-            for k, kind in enumerate(kinds_of(where)):
-                if given.kinds and kind not in given.kinds.split(","):
-                    continue
-                turn = k % len(words)
-                folder = Path(text) / f"{where}-{kind}"
-                try:
-                    took = cell(place, folder, kind, where, [*words[turn:], *words[:turn]])
-                except AssertionError as error:
-                    print(f"{where:8} {kind:17} FAILED {error}", flush=True)
-                    slow += 1
-                    continue
-                print(f"{where:8} {kind:17}", *(f"{word} {took[word]:.2f}" for word in words), flush=True)
-                for word, seconds in took.items():
-                    worst.setdefault((where, word), []).append(seconds)
-                    n, slow = n + 1, slow + (seconds > 2.0)
-    print("\n| fault in | " + " | ".join(words) + " |\n|---|" + "---|" * len(words))
-    for where in given.places.split(","):
-        cells = [worst.get((where, word), []) for word in words]
-        if any(cells):
-            print(f"| {where} | " + " | ".join(f"{np.median(c):.2f}, {max(c):.2f}" for c in cells if c) + " |")
-    print(f"\n{n} commands, median and longest time in seconds; {slow} took more than 2 s")
+        place = trained(Path(text)) if todo else Path(text)
+        for where, kind, turn in todo:
+            took: dict[str, float] = {}
+            failed = ""
+            try:
+                cell(place, Path(text) / f"{where}-{kind}", kind, where, [*words[turn:], *words[:turn]], took)
+            except Exception as error:
+                failed = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            times.add(Cell(where, kind, took, failed, os.getloadavg()[0]))
+            shown = (f"{word} {took[word]:.2f}" for word in words if word in took)
+            print(f"{where:8} {kind:17}", *shown, f"FAILED {failed}" if failed else "", flush=True)
+    table = times.table([*PLACES, "stream"], words)
+    print(f"\n{table}")
+    if given.document is not None:
+        document(given.document, table)
+    if any(seconds > SLOW_S for one in times.cells for seconds in one.took.values()) or not all(
+        times.has(where, kind) for where, kind, _ in todo
+    ):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,21 @@ def outcome(made: Traded, *, fails: dict[str, list[Exception]], stop: float | No
     return said
 
 
+def test_a_mistake_of_ours_in_a_reading_ends_the_session(made: Traded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qframe_rl.venues.reading._wallet", lambda *given: {}["ours"])
+    made.venue._since_ms = 0
+    with pytest.raises(KeyError, match="ours"):
+        made.bar()
+
+
+def test_a_mistake_of_ours_before_an_order_is_sent_is_no_unclear_answer(
+    made: Traded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qframe_rl.venues.order_sender.amount_unit", lambda *given: {}["ours"])
+    with pytest.raises(KeyError, match="ours"):
+        made.order(1.0)
+
+
 def test_an_amount_is_counted_in_contracts(tmp_path: Path) -> None:
     made = Traded(tmp_path / "journal.db", size=0.5)
     made.order(2.0)
