@@ -6,15 +6,15 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from experiments.cli import Interrupted, Parser, console, door
+from experiments.cli import Interrupted, Parser, door
+from experiments.screen import downloads
 
 if TYPE_CHECKING:
-    from qframe_rl.feeds.download import Progress, Saved
+    from qframe_rl.feeds.download import Saved
 
 _SHOWN_GAPS = 5
 
@@ -125,7 +125,7 @@ def _download(options: argparse.Namespace) -> dict[str, Any] | None:
     symbols = [symbol.strip() for symbol in options.symbols.split(",") if symbol.strip()]
     since, until = _span(options)
     try:
-        with _bars() as report:
+        with downloads() as report:
             saved = download(
                 options.exchange, symbols, options.timeframe, since, until,
                 root=root, url=options.url, sandbox=options.sandbox, report=report,
@@ -157,36 +157,6 @@ def _span(options: argparse.Namespace) -> tuple[int, int | None]:
     if since >= (time.time_ns() if until is None else until):
         raise UserError(f"--since {options.since} is not before {'now' if until is None else options.until}.")
     return since, until
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[Progress], None]]:
-    """Progress bars on stderr, one for each file."""
-    from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Display
-
-    screen = console(to_stderr=True)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]:,} rows"),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
-    display = Display(*columns, console=screen)
-    tasks: dict[tuple[str, str], TaskID] = {}
-
-    def report(at: Progress) -> None:
-        display.start()
-        key = (at.symbol, at.what)
-        if key not in tasks:
-            tasks[key] = display.add_task(f"{at.symbol} {at.what}", total=1.0, rows=0, note="")
-        if at.note and not screen.is_terminal:
-            screen.print(at.note)
-        display.update(tasks[key], completed=at.done, rows=at.rows, note=at.note)
-
-    try:
-        yield report
-    finally:
-        if tasks:
-            display.stop()
 
 
 def _show(saved: Sequence[Saved], options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from experiments.cli import Parser, called, checkpoint_place, console, data_settings, door, given_under, shipped, within
+from experiments.screen import downloads
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -231,9 +232,10 @@ def _opened(
             orders=given["orders"], fills=given["fills"],
             latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
         )  # fmt: skip
-    return opened_replay(
-        given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed
-    )
+    with downloads() as report:
+        return opened_replay(
+            given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed, report
+        )
 
 
 def _watching(given: dict[str, Any], alerts: AlertConfig, speed: float) -> WatchConfig:

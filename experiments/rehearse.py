@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parser, console, data_settings, door, within
+from experiments.screen import downloads
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.rehearsal.config import RehearsalConfig, speed_of
@@ -125,8 +126,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.rehearsal.serve import serve, write_ca
 
     out = console(to_stderr=True)
-    with out.status("loading markets"):
-        markets = markets_of(build(DataConfig, _data(given), "options"))
+    with out.status("loading markets") as shown, downloads(shown.stop) as report:
+        markets = markets_of(build(DataConfig, _data(given), "options"), report)
     start = None if given["start"] is None else parse_time(given["start"]) // MS
     if given["now"]:
         markets, start = _now(markets, start)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from experiments.cli import console
+
+if TYPE_CHECKING:
+    from qframe_rl.feeds.download import Progress
 
 
 class BarScreen:
@@ -53,3 +58,35 @@ class BarScreen:
         """Take its bar away and leave a line of what came of it."""
         self._progress.remove_task(self._tasks.pop(task))
         self.console.print(f"[green]✓[/green] {task}  [dim]{note}[/dim]", highlight=False)
+
+
+@contextmanager
+def downloads(before: Callable[[], None] = lambda: None) -> Iterator[Callable[[Progress], None]]:
+    """Progress bars on stderr, one for each file that is fetched; ``before`` is called ahead of the first."""
+    from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Display
+
+    screen = console(to_stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]:,} rows"),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    display = Display(*columns, console=screen)
+    tasks: dict[tuple[str, str], TaskID] = {}
+
+    def report(at: Progress) -> None:
+        if not tasks:
+            before()
+        display.start()
+        key = (at.symbol, at.what)
+        if key not in tasks:
+            tasks[key] = display.add_task(f"{at.symbol} {at.what}", total=1.0, rows=0, note="")
+        if at.note and not screen.is_terminal:
+            screen.print(at.note)
+        display.update(tasks[key], completed=at.done, rows=at.rows, note=at.note)
+
+    try:
+        yield report
+    finally:
+        if tasks:
+            display.stop()

@@ -16,7 +16,19 @@ from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.interface import BOUND, MarketInterface, see_rows
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.columns import BEFORE, CASH, EQUITY, LEFT, MARK, MOVING, N_FILLS, POSITION, RUINED, opened
+from qframe_rl.kernel.columns import (
+    BEFORE,
+    CASH,
+    EQUITY,
+    LEFT,
+    MARK,
+    MOVING,
+    N_ACCOUNT,
+    N_FILLS,
+    POSITION,
+    RUINED,
+    opened,
+)
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import advance_rows
 from qframe_rl.kernel.rules import Rules
@@ -72,7 +84,7 @@ class BatchEngine:
         self.start_cash = cash
         self.episode_bars = episode_bars or 0
         self.n_envs, self.recorded = n_envs, recorded
-        self.account = opened(cash, n_envs)
+        self.account = opened(cash, n_envs, rules.n_columns)
         self.holding = np.zeros((n_envs, n, 2))
         self.row = np.zeros(n_envs, dtype=np.int64)
         self.last = np.zeros(n_envs, dtype=np.int64)
@@ -251,6 +263,7 @@ def _begin(
             last[b] = min(row[b] + bars, runs[r, 1]) if bars > 0 else runs[r, 1]
             account[b, CASH] = account[b, EQUITY] = account[b, BEFORE] = cash
             account[b, MOVING] = account[b, LEFT] = 0.0
+            account[b, N_ACCOUNT:] = 0.0
             memory[b, :] = 0.0
             for a in range(holding.shape[1]):
                 holding[b, a, POSITION] = 0.0

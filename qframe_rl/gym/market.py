@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gymnasium.vector import AutoresetMode
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from qframe_rl.agent import MarketSpec
 from qframe_rl.config import Base, Ref, UserError
@@ -19,7 +19,7 @@ from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface, Observer, Parts
 from qframe_rl.kernel.rules import HALF_SPREAD, TAKER, Rules, rules_of
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import History, Instrument, Segment, Segments
+from qframe_rl.types import DAY, History, Instrument, Segment, Segments
 
 FEATURES = (
     "log_return:1",
@@ -69,6 +69,30 @@ class MarketConfig(Base):
     a daily volatility of 3 % over sqrt(24) hourly bars."""
     volume_share: float = Field(default=0.1, gt=0.0, le=1.0)
     """Largest share of a bar's volume that one order can fill."""
+    fee_tiers: tuple[tuple[float, float], ...] = Field(default=(), max_length=20)
+    """Volume of the last 30 days from which a lower fee on orders that take holds, quote currency, and that fee, basis
+    points: ``[[1e6, 4], [2e7, 3]]``, or ``1e6:4,2e7:3`` on the command line. It bounds each instrument's own fee."""
+
+    @field_validator("fee_tiers", mode="before")
+    @classmethod
+    def _paired(cls, tiers: object) -> object:
+        """Read ``1e6:4,2e7:3`` too."""
+        parts = tiers.split(",") if isinstance(tiers, str) else tiers
+        if not isinstance(parts, list | tuple):
+            return tiers
+        return tuple(tuple(part.split(":")) if isinstance(part, str) else part for part in parts)
+
+    @field_validator("fee_tiers")
+    @classmethod
+    def _falling(cls, tiers: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        volumes, fees = [volume for volume, _ in tiers], [fee for _, fee in tiers]
+        if (
+            volumes != sorted(set(volumes))
+            or fees != sorted(set(fees), reverse=True)
+            or min([0.0, *volumes, *fees]) < 0.0
+        ):
+            raise ValueError("volumes must rise and fees fall from tier to tier, none below 0")
+        return tiers
 
 
 @dataclass(frozen=True)
@@ -179,6 +203,8 @@ def market(
         owned=owned,
         transfer_bars=transfer_bars,
         margin_earns=margin_earns,
+        fee_tiers=tuple((volume, fee / 1e4) for volume, fee in config.fee_tiers),
+        day_bars=DAY / bar_ns,
     )
     observer = Observer(config.features, config.n_rows, len(instruments), columns)
     interface = MarketInterface(observer, config.actions.name, config.actions.params)

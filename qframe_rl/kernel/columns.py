@@ -6,7 +6,8 @@ import numpy as np
 
 from qframe_rl.types import Bool, Float
 
-# Of an account, (B, 8); equity after the last bar, and before it; cash that is on its way, for so many bars; interest.
+# Of an account, (B, 8 and what its rules remember, see `qframe_rl.kernel.rules.Rules.n_columns`): equity after the last
+# bar, and before it; cash that is on its way, for so many bars; interest.
 CASH, EQUITY, BEFORE, ABSORBED, RUINED, MOVING, LEFT, EARNED = range(8)
 N_ACCOUNT = 8
 # Of a holding, (B, A, 2).
@@ -31,8 +32,8 @@ def bars_of(values: Float, funding: Float, final: Bool, cash_rate: Float) -> Flo
     return bars
 
 
-def opened(cash: float, n_envs: int) -> Float:
-    """(B, 8) accounts that hold ``cash`` and nothing else."""
-    account = np.zeros((n_envs, N_ACCOUNT))
+def opened(cash: float, n_envs: int, n_columns: int = N_ACCOUNT) -> Float:
+    """(B, ``n_columns``) accounts that hold ``cash`` and nothing else, as wide as `Rules.n_columns` says."""
+    account = np.zeros((n_envs, n_columns))
     account[:, CASH] = account[:, EQUITY] = account[:, BEFORE] = cash
     return account

@@ -38,10 +38,10 @@ from qframe_rl.types import Float
 
 LANES = 64
 # Rows of an account.
-CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT, EARNED = (
-    LANES * k for k in range(13)
+CASH, EQUITY, GROSS, NEED, ROOM, SHARE, WORST, MARGIN, ABSORBED, RUINED, MOVING, LEFT, EARNED, TRADED = (
+    LANES * k for k in range(14)
 )
-ACCOUNT = LANES * 13
+ACCOUNT = LANES * 14
 # Rows of an instrument: the bar, the position, the order, its terms, what became of it, what the bar meets later.
 (
     OPEN, HIGH, LOW, CLOSE, VOLUME, DUE, FINAL, HELD, MARK, ASKED, LIMIT, STOP, SIZE, CLOSING, AT, RATE, BASE, WORTH,

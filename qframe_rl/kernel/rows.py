@@ -3,7 +3,16 @@
 Everything goes through `settle_rows` or `advance_rows`: a session calls the first for one account, the environments the
 second on the arrays of a whole batch. Both run the same stages (`qframe_rl.kernel.lanes`) on blocks of accounts, in
 strict IEEE arithmetic, so the bits do not depend on who called or on how many accounts there were. The rules are those
-of the design; `docs/decisions/0002-market-rules.md` says where they were sharpened.
+of `docs/decisions/0002-market-rules.md`.
+
+The stages of a bar, each a line below and a function of `lanes`, `resting` or a file of its own. A new rule is a new
+line; its columns stand in `rules` (what an account remembers of it behind the account's own), its parameter is a field
+of `qframe_rl.gym.market.MarketConfig`; `fee_tiers` is an example:
+
+- `_begin`: lay the accounts out in lanes
+- for each instrument: its position, order and bar; `_price`: funding, size, terms and needs of its order
+- `_meet`: interest, fills at the open, resting orders, liquidation, marks, last bars, equity
+- `_end`: write the accounts back
 """
 
 from __future__ import annotations
@@ -11,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel import lanes
+from qframe_rl.kernel import fee_tiers, lanes
 from qframe_rl.kernel.columns import (
     ABSORBED,
     BEFORE,
@@ -40,7 +49,7 @@ from qframe_rl.kernel.columns import (
 )
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
 from qframe_rl.kernel.resting import rest
-from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, OWNED, TAKER
+from qframe_rl.kernel.rules import DAY_BARS, HALF_SPREAD, IMPACT, OWNED, TAKER
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Bool, Float, Int
 
 
@@ -60,15 +69,15 @@ def settle_rows(
 ) -> None:
     """Settle bar ``row[b]`` for every active account.
 
-    ``account`` (B, 8) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9) overwritten; ``orders`` is
-    (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` (A, 17); ``work`` is `lanes.scratch`. Columns
-    are named in `qframe_rl.kernel.columns`.
+    ``account`` (B, `Rules.n_columns`) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9)
+    overwritten; ``orders`` is (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` as in `Rules`;
+    ``work`` is `lanes.scratch`. Columns are named in `qframe_rl.kernel.columns`.
     """
     n = holding.shape[1]
-    spot = not shorting and leverage == 1.0
+    spot, tiered = not shorting and leverage == 1.0, table[0, DAY_BARS] > 0.0
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
-        _take_accounts(first, count, work, account)
+        _begin(first, count, work, account, tiered)
         last = limited = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
@@ -76,10 +85,10 @@ def settle_rows(
             priced = _take_orders(a, first, count, v, orders)
             ends, earns = _take_bars(a, first, count, v, bars, row, 0)
             last, earning = last or ends, earning or earns
-            _price(count, v, work, table[a], leverage, shorting, spot, priced)
+            _price(count, v, work, table[a], leverage, shorting, spot, priced, tiered)
             limited = limited or priced
-        _fill(n, count, work, table, leverage, spot, limited, last, earning)
-        _give(n, first, count, work, account, holding, active)
+        _meet(n, count, work, table, leverage, spot, limited, last, earning, tiered)
+        _end(n, first, count, work, account, holding, active, table, tiered)
         _report(n, first, count, work, active, table, fills)
 
 
@@ -106,11 +115,11 @@ def advance_rows(
     ``fills`` is written only if ``recorded``.
     """
     n = holding.shape[1]
-    spot = not shorting and leverage == 1.0
+    spot, tiered = not shorting and leverage == 1.0, table[0, DAY_BARS] > 0.0
     limited = len(offset) > 0
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
-        _take_accounts(first, count, work, account)
+        _begin(first, count, work, account, tiered)
         last = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
@@ -121,9 +130,9 @@ def advance_rows(
             lanes.aim(v, work, band)
             if limited:
                 _limit(a, first, count, v, offset)
-            _price(count, v, work, table[a], leverage, shorting, spot, limited)
-        _fill(n, count, work, table, leverage, spot, limited, last, earning)
-        _give(n, first, count, work, account, holding, active)
+            _price(count, v, work, table[a], leverage, shorting, spot, limited, tiered)
+        _meet(n, count, work, table, leverage, spot, limited, last, earning, tiered)
+        _end(n, first, count, work, account, holding, active, table, tiered)
         if recorded:
             _report(n, first, count, work, active, table, fills)
         for b in range(first, first + count):
@@ -168,7 +177,7 @@ def target_rows(
     limited = len(offset) > 0
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
-        _take_accounts(first, count, work, account)
+        _begin(first, count, work, account, False)
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             _take_holding(a, first, count, v, holding)
@@ -183,7 +192,7 @@ def target_rows(
 
 
 @inlined
-def _take_accounts(first: int, count: int, w: Float, account: Float) -> None:
+def _begin(first: int, count: int, w: Float, account: Float, tiered: bool) -> None:
     """Lay a block of accounts out in lanes and clear its sums; lanes beyond ``count`` get one that holds nothing."""
     for k in range(count):
         w[lanes.CASH + k] = account[first + k, CASH]
@@ -197,6 +206,8 @@ def _take_accounts(first: int, count: int, w: Float, account: Float) -> None:
         w[lanes.ROOM + k] = w[lanes.CASH + k] - w[lanes.MOVING + k]
         w[lanes.GROSS + k] = w[lanes.NEED + k] = w[lanes.WORST + k] = w[lanes.MARGIN + k] = 0.0
         w[lanes.ABSORBED + k] = w[lanes.RUINED + k] = w[lanes.EARNED + k] = 0.0
+    if tiered:
+        fee_tiers.look_back(first, count, w, account)
 
 
 @inlined
@@ -267,10 +278,13 @@ def _limit(a: int, first: int, count: int, v: Float, offset: Float) -> None:
 
 @inlined
 def _price(
-    count: int, v: Float, w: Float, rule: Float, leverage: float, shorting: bool, spot: bool, limited: bool
-) -> None:
-    """Write the terms of a block's orders for one instrument, and what they need."""
+    count: int, v: Float, w: Float, rule: Float, leverage: float, shorting: bool, spot: bool, limited: bool,
+    tiered: bool,
+) -> None:  # fmt: skip
+    """Pay funding, and write the terms of a block's orders for one instrument, and what they need."""
     lanes.price(v, w, rule, shorting)
+    if tiered:
+        fee_tiers.discount(v, w, rule)
     if limited:
         _condition(count, v, rule)
     if spot:
@@ -288,8 +302,9 @@ def _condition(count: int, v: Float, rule: Float) -> None:
 
 
 @inlined
-def _fill(
-    n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, limited: bool, last: bool, earning: bool
+def _meet(
+    n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, limited: bool, last: bool, earning: bool,
+    tiered: bool,
 ) -> None:  # fmt: skip
     """Fill a block's orders, pay interest, liquidate who is short of margin, mark, and pay last bars out."""
     if earning:
@@ -312,7 +327,7 @@ def _fill(
     if not spot and lanes.short_of_margin(w):
         _liquidate(n, count, w, table)
     if last:
-        _pay_out(n, count, w, table)
+        _pay_out(n, count, w, table, tiered)
     lanes.value(n, w)
 
 
@@ -329,18 +344,21 @@ def _liquidate(n: int, count: int, w: Float, table: Float) -> None:
 
 
 @compiled
-def _pay_out(n: int, count: int, w: Float, table: Float) -> None:
+def _pay_out(n: int, count: int, w: Float, table: Float, tiered: bool) -> None:
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         for k in range(count):
             if v[lanes.FINAL + k] != 0.0 and v[lanes.HELD + k] != 0.0:
-                lanes.force(v, w, k, v[lanes.MARK + k], table[a, TAKER])
+                rate = fee_tiers.rate_of(w[lanes.TRADED + k], table[a]) if tiered else table[a, TAKER]
+                lanes.force(v, w, k, v[lanes.MARK + k], rate)
     for k in range(count):
         lanes.bear(n, w, k, table)
 
 
 @inlined
-def _give(n: int, first: int, count: int, w: Float, account: Float, holding: Float, active: Bool) -> None:
+def _end(
+    n: int, first: int, count: int, w: Float, account: Float, holding: Float, active: Bool, table: Float, tiered: bool
+) -> None:
     """Write the accounts of a block back."""
     for k in range(count):
         b = first + k
@@ -357,6 +375,8 @@ def _give(n: int, first: int, count: int, w: Float, account: Float, holding: Flo
                 v = w[ACCOUNT + a * INSTRUMENT + k :]
                 holding[b, a, POSITION] = v[lanes.HELD]
                 holding[b, a, MARK] = v[lanes.MARK]
+            if tiered:
+                fee_tiers.note(n, w, k, account[b], table)
 
 
 @inlined

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qframe_rl.kernel.columns import N_ACCOUNT
 from qframe_rl.kernel.grid import step_of
 from qframe_rl.types import Float, Instrument
 
-# Columns of a rules table (A, N_RULES).
+# Columns of a rules table (A, N_RULES + 2 a tier): after them volume and taker fee of each tier.
 (
     LOT_STEP, LOT_SCALE, TICK_STEP, TICK_SCALE, MIN_AMOUNT, MIN_NOTIONAL, EXEMPT, MAKER, TAKER, HALF_SPREAD, IMPACT,
-    VOLUME_SHARE, MAINTENANCE, LIQUIDATION, OWNED, TRANSFER, LOCKED,
-) = range(17)  # fmt: skip
+    VOLUME_SHARE, MAINTENANCE, LIQUIDATION, OWNED, TRANSFER, LOCKED, DAY_BARS,
+) = range(18)  # fmt: skip
+N_RULES = DAY_BARS + 1
+TIER_DAYS = 30
+"""Days whose volume decides on the tier."""
 
 
 N_SIZES = EXEMPT + 1
@@ -26,15 +30,21 @@ class Rules:
     """The market rules of an account: one row of numbers per instrument, and what holds for the whole account."""
 
     table: Float
-    """(A, 17): lot and tick as numerator and power of ten (`qframe_rl.kernel.grid`), minimum amount and notional,
-    whether what closes a position is exempt from the latter, maker fee, taker fee, half-spread, impact coefficient,
-    share of a bar's volume that an order may take, maintenance margin, liquidation fee, whether it is a coin that is
-    owned beside contracts, bars until what it was sold for can serve them, and the share of a position's value that is
-    locked as its margin, which earns no interest. Fees, spread and margin are fractions."""
+    """(A, 18 and more): lot and tick as numerator and power of ten (`qframe_rl.kernel.grid`), minimum amount and
+    notional, whether what closes a position is exempt from the latter, maker fee, taker fee, half-spread, impact
+    coefficient, share of a bar's volume that an order may take, maintenance margin, liquidation fee, whether it is a
+    coin that is owned beside contracts, bars until what it was sold for can serve them, the share of a position's value
+    that is locked as its margin, which earns no interest, and the bars of a day, 0 where fees have no tiers. Then
+    volume in quote currency and taker fee of each tier. Fees, spread and margin are fractions."""
     leverage: float
     """Cap on gross notional over equity when a position is opened."""
     shorting: bool
     """Whether positions may be negative."""
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of an account: its own, and what its rules remember of it."""
+        return N_ACCOUNT + (1 + TIER_DAYS if self.table.shape[1] > N_RULES else 0)
 
 
 def sizes_of(instruments: tuple[Instrument, ...]) -> Float:
@@ -58,6 +68,8 @@ def rules_of(
     owned: tuple[bool, ...] = (),
     transfer_bars: int = 0,
     margin_earns: bool = False,
+    fee_tiers: tuple[tuple[float, float], ...] = (),
+    day_bars: float = 24.0,
 ) -> Rules:
     """Join the instruments' own rules with the cost model of the simulation.
 
@@ -86,6 +98,11 @@ def rules_of(
     margin_earns
         Whether money that is locked as margin earns the cash rate too; else what a position locks, its value over
         ``leverage``, earns nothing.
+    fee_tiers
+        Volume of the last 30 days from which a taker fee holds, quote currency, and that fee, a fraction; for
+        instruments whose own is above it.
+    day_bars
+        Bars of a day; less than one where bars are longer.
 
     Raises
     ------
@@ -104,6 +121,8 @@ def rules_of(
             float(own),
             float(transfer_bars) if own else 0.0,
             0.0 if margin_earns else 1.0 / leverage,
+            day_bars if fee_tiers else 0.0,
+            *(number for tier in fee_tiers for number in tier),
         )
         for i, own in zip(instruments, owned or (False,) * len(instruments), strict=True)
     ]

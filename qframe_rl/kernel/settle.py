@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.kernel.columns import ABSORBED, CASH, EARNED, MARK, N_ACCOUNT, N_FILLS, POSITION, bars_of
+from qframe_rl.kernel.columns import ABSORBED, CASH, EARNED, MARK, N_FILLS, POSITION, bars_of
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules
@@ -33,7 +33,7 @@ def settle(account: Account, orders: Orders, bar: Bar, rules: Rules) -> tuple[Ac
     shape = account.position.shape
     lead, n = shape[:-1], shape[-1]
     count = int(np.prod(lead, dtype=np.int64))
-    money, holding = np.zeros((count, N_ACCOUNT)), np.zeros((count, n, 2))
+    money, holding = np.zeros((count, rules.n_columns)), np.zeros((count, n, 2))
     money[:, CASH] = np.reshape(account.cash, count)
     holding[:, :, POSITION] = account.position.reshape(count, n)
     holding[:, :, MARK] = account.mark.reshape(count, n)

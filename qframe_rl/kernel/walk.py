@@ -14,9 +14,10 @@ import numpy as np
 
 from qframe_rl.jit import apart, inlined
 from qframe_rl.kernel.columns import CASH, CASH_RATE, DUE, EQUITY, FINAL, MARK, N_ACCOUNT, N_FILLS, POSITION, RUINED
+from qframe_rl.kernel.fee_tiers import live_through
 from qframe_rl.kernel.lanes import LANES, unlocked
 from qframe_rl.kernel.rows import advance_rows
-from qframe_rl.kernel.rules import LOCKED, MAINTENANCE, OWNED
+from qframe_rl.kernel.rules import DAY_BARS, LOCKED, MAINTENANCE, OWNED
 from qframe_rl.types import CLOSE, HIGH, LOW, Bool, Float, Int
 
 
@@ -38,11 +39,11 @@ class Seats(NamedTuple):
     """As in `qframe_rl.kernel.rows.advance_rows`."""
 
 
-def seats(n_instruments: int) -> Seats:
+def seats(n_instruments: int, n_columns: int = N_ACCOUNT) -> Seats:
     """Empty seats for accounts of A instruments."""
     return Seats(
         np.full(LANES, -1), np.zeros(LANES, dtype=np.int64), np.zeros(LANES, dtype=np.int64),
-        np.zeros(LANES, dtype=np.int64), np.zeros((LANES, N_ACCOUNT)), np.zeros((LANES, n_instruments, 2)),
+        np.zeros(LANES, dtype=np.int64), np.zeros((LANES, n_columns)), np.zeros((LANES, n_instruments, 2)),
         np.zeros((LANES, n_instruments)), np.zeros(LANES, dtype=np.bool_), np.zeros((LANES, n_instruments, N_FILLS)),
     )  # fmt: skip
 
@@ -195,6 +196,8 @@ def _pass(
             t = s.row[k] + at - s.at[k]
             upto = _pass_bars(account, holding, bars, t, at, stop, earning, table, spot, path, sums)
             quiet, at = upto == stop, upto
+    if table[0, DAY_BARS] > 0.0:
+        live_through(account, at - s.at[k], table)
     s.row[k] += at - s.at[k]
     s.at[k], s.run[k] = at, run
 

@@ -13,6 +13,7 @@ from qframe_rl.config import UserError, fingerprint
 from qframe_rl.deploy import data_for, deployed, known_data, period_of, window_of
 from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.download import Report
 from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.shapes import parsed
@@ -47,6 +48,7 @@ def opened_replay(
     until: str | None,
     folder: Path | None,
     speed: float,
+    report: Report | None = None,
 ) -> Opened:
     """Open a session on bars of the past.
 
@@ -62,13 +64,15 @@ def opened_replay(
         Where the journal is; None = a folder of its own under ``runs/paper``.
     speed
         As in `HistoryFeed`.
+    report
+        Told of a download's progress.
 
     Raises
     ------
     UserError
         For data that do not fit, or a period without bars.
     """
-    history = load(data_for(checkpoint, given))
+    history = load(data_for(checkpoint, given), report)
     market, agent = deployed(
         checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory
     )

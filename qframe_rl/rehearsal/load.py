@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qframe_rl.feeds import parquet
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.download import Report
 from qframe_rl.feeds.listing import Listing, listing
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
@@ -14,20 +15,22 @@ from qframe_rl.rehearsal.market import ListedMarket, listed
 from qframe_rl.types import timeframe_name, timeframe_ns
 
 
-def markets_of(config: DataConfig) -> tuple[ListedMarket, ...]:
+def markets_of(config: DataConfig, report: Report | None = None) -> tuple[ListedMarket, ...]:
     """Markets that a configuration names.
 
     Parameters
     ----------
     config
         As of `feeds.load.load`. Spot coins and perpetuals may be mixed; both come onto one exchange.
+    report
+        Told of a download's progress.
 
     Raises
     ------
     UserError
         As in `feeds.load.load`.
     """
-    history, root = load(config), Path(config.data).expanduser()
+    history, root = load(config, report), Path(config.data).expanduser()
     if not root.is_dir():
         return listed(history)
     perpetuals = [listing(config.exchange, i.symbol) for i in history.instruments if i.kind == "perpetual"]

@@ -258,7 +258,7 @@ class _Walk:
         n, b = len(market.instruments), len(lanes)
         self.length = np.array([one.runs.length for one in lanes])
         self.row = self.tape.rows(lanes)
-        self.account, self.holding = opened(market.cash, b), np.zeros((b, n, 2))
+        self.account, self.holding = opened(market.cash, b, market.rules.n_columns), np.zeros((b, n, 2))
         self.holding[:, :, MARK] = np.stack([self.tape.first_marks(one) for one in lanes])
         self.watch = watch_for(market.limits, market.rules.table, b)
 
@@ -289,7 +289,7 @@ class _Walk:
             np.cumsum([0, *(len(part.starts) for part in runs)]), np.concatenate([part.starts for part in runs]),
             np.concatenate([part.values for part in runs]), self.length, self.lanes[0].band, self.account, self.holding,
             self.tape.bars, self.tape.marks, self.tape.earning, self.row, rules.table, rules.leverage, rules.shorting,
-            curves, sums, seats(a), np.empty((0, a)), scratch(a),
+            curves, sums, seats(a, rules.n_columns), np.empty((0, a)), scratch(a),
         )  # fmt: skip
 
     def _targets(self) -> Float:

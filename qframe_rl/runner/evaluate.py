@@ -26,13 +26,13 @@ from qframe_rl.evaluate.plot import equity_figure
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trial, Trials, larger, trial, user_ledger
-from qframe_rl.feeds.load import load
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import write_record
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.experiment import BASELINES
 from qframe_rl.runner.identity import code_of
+from qframe_rl.runner.loading import bars_of
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import History, Record, Segment, iso
 
@@ -116,7 +116,7 @@ def evaluate(
     first = loaded[0]
     limits = limits_for(first, risk or {})
     screen.begin("load data")
-    history = load(data_for(first, given))
+    history = bars_of(data_for(first, given), screen)
     segment = period_of(first, history, given, since, until)
     screen.end("load data", f"{history.source.origin}: {segment.n_bars} bars")
     pairs = {

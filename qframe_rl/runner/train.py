@@ -18,7 +18,7 @@ from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import split, tail
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Trial, Trials, trial
-from qframe_rl.feeds.load import load, remarks
+from qframe_rl.feeds.load import remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows
@@ -27,6 +27,7 @@ from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, ros
 from qframe_rl.runner.files import span, write_json
 from qframe_rl.runner.fold_training import FoldTraining, TrainingInputs, learn
 from qframe_rl.runner.identity import code_of, own_code, run_identity
+from qframe_rl.runner.loading import bars_of
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.packing import packed
 from qframe_rl.runner.task import seed_for
@@ -111,7 +112,7 @@ class Run:
         if experiment.split.name not in _SPLITS:
             raise UserError(f"split {experiment.split.name!r}: a run trains and judges by {' or '.join(_SPLITS)}.")
         screen.begin("load data")
-        self.history = load(experiment.data)
+        self.history = bars_of(experiment.data, screen)
         for line in remarks(self.history):
             screen.say(f"data check: {line}")
         self.trials = Trials.opened(ledger, runs)

@@ -47,7 +47,7 @@ class SimulatedVenue:
         self.rules = rules
         self.account = Account(np.array(cash, dtype=np.float64), np.zeros(n), np.full(n, np.nan))
         self.terminated = False
-        self._money, self._holding = opened(cash, 1), np.zeros((1, n, 2))
+        self._money, self._holding = opened(cash, 1, rules.n_columns), np.zeros((1, n, 2))
         self._holding[0, :, MARK] = np.nan
         self._pending = np.zeros((1, n, 3))
         self._tradable = np.zeros(n, dtype=np.bool_)

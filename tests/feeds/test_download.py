@@ -15,6 +15,7 @@ import pytest
 
 from experiments.cli import door
 from experiments.download import main as body
+from experiments.screen import downloads
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.feeds import load as loading
 from qframe_rl.feeds import parquet, store
@@ -22,6 +23,7 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Progress, Saved, bar_pages, download, inventory
 from qframe_rl.feeds.listing import listing
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
+from qframe_rl.runner.loading import bars_of
 from qframe_rl.types import DAY, HOUR, SECOND, iso, parse_time
 from tests.loopback import Loopback, candle, loopback, rate
 
@@ -196,6 +198,46 @@ def test_the_door_downloads_and_loads(server: Loopback, tmp_path: Path, monkeypa
     history = loading.load(config)
     assert history.symbols == ("BTC/USDT", "ETH/USDT") and len(history) == 96
     np.testing.assert_array_equal(history.values[:, 1], there(*range(96), name="ETHUSDT")[:, 1:])
+
+
+class Heard:
+    """A screen that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def begin(self, task: str) -> None:
+        self.told.append(("begin", task))
+
+    def advance(self, task: str, done: int, total: int, note: str = "") -> None:
+        self.told.append(("advance", task, done / total))
+
+    def end(self, task: str, note: str = "") -> None:
+        self.told.append(("end", task, note))
+
+    def say(self, text: str) -> None:
+        self.told.append(("say", text))
+
+
+def test_a_run_shows_how_far_its_download_is(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QFRAME_DATA", str(tmp_path))
+    monkeypatch.setattr(loading, "download", partial(download, url=server.url))
+    config = DataConfig(data="ccxt:binance", symbols=("BTC/USDT",), since="2020-01-01", until="2020-01-05")
+    screen = Heard()
+    bars_of(config, screen)
+    assert screen.told[0] == ("begin", "BTC/USDT candles")
+    assert ("advance", "BTC/USDT candles", 1.0) in screen.told
+    assert screen.told[-1] == ("end", "BTC/USDT candles", "96 rows")
+
+
+def test_a_file_that_is_fetched_has_a_bar_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped: list[int] = []
+    with downloads(lambda: stopped.append(1)) as report:
+        report(Progress("BTC/USDT", "candles", 0.5, 48, note="it waits"))
+        report(Progress("BTC/USDT", "candles", 1.0, 96))
+    said = capsys.readouterr().err
+    assert "it waits" in said and "BTC/USDT candles" in said and "96 rows" in said
+    assert stopped == [1]
 
 
 class Served:

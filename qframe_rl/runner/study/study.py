@@ -28,7 +28,7 @@ from qframe_rl.evaluate.significance import significance
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Trial, Trials, trial_of
-from qframe_rl.feeds.load import load, remarks
+from qframe_rl.feeds.load import remarks
 from qframe_rl.kernel.dust import dust_of
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
@@ -36,6 +36,7 @@ from qframe_rl.runner.executors import Executor
 from qframe_rl.runner.experiment import agent_config
 from qframe_rl.runner.files import period, read_json, write_json
 from qframe_rl.runner.identity import Code, code_of, run_identity
+from qframe_rl.runner.loading import bars_of
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.study.plan import BESIDE, Study
 from qframe_rl.runner.study.stress import Elsewhere, Stretch, bootstrapped, reordered, stresses
@@ -120,7 +121,7 @@ def study(
         For anything in the configuration that the user can mend.
     """
     screen.begin("load data")
-    history = load(config.data)
+    history = bars_of(config.data, screen)
     for line in remarks(history):
         screen.say(f"data check: {line}")
     market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)

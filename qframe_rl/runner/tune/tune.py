@@ -25,12 +25,13 @@ from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import WalkForward
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trial, Trials, trial_of
-from qframe_rl.feeds.load import load, remarks
+from qframe_rl.feeds.load import remarks
 from qframe_rl.listeners import write_record
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.executors import Executor, Mute
 from qframe_rl.runner.files import period, write_json
 from qframe_rl.runner.identity import Code, code_of, own_code, run_identity
+from qframe_rl.runner.loading import bars_of
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.packing import packed
 from qframe_rl.runner.study.windows import Subject, WindowRunner, journals
@@ -97,7 +98,7 @@ def tune(
     """
     require(config.sampler)
     screen.begin("load data")
-    history = load(config.data)
+    history = bars_of(config.data, screen)
     for line in remarks(history):
         screen.say(f"data check: {line}")
     market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
