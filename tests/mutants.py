@@ -106,9 +106,9 @@ MUTANTS = (
         "            pass\n        except unclear():\n            raise error",
         VENUES,
     ),
-    Mutant("venues/timely.py", "error.__traceback__.tb_next is None", "False", ANSWERS),
+    Mutant("feeds/answer.py", "error.__traceback__.tb_next is None", "False", ANSWERS),
     Mutant(
-        "venues/timely.py",
+        "feeds/answer.py",
         "kind: type[Exception] = ccxt.BaseError",
         "kind: type[Exception] = Exception",
         ANSWERS,
