@@ -1,8 +1,8 @@
 """Tests that ask for a file of the catalogue which is not there are skipped, so that any of them can be deleted.
 
 What ships is listed in ``tests/catalogue.txt``. Of a file that is missing, a test is skipped that names it: in its own
-text, in what its module has at the top, or in a function, class or constant of that module, of ``tests`` or of the
-command that it goes through. A module that imports the file is left out as a whole.
+text, or in a function, class or constant that it goes through in its module or elsewhere in ``tests``. A module that
+imports the file is left out as a whole.
 """
 
 from __future__ import annotations
