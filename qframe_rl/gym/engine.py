@@ -286,7 +286,21 @@ def _end(active: Bool, account: Float, row: Int, last: Int, ends: Bool) -> bool:
 
 @compiled
 def copy_windows(features: Single, row: Int, n_rows: int, mask: Bool, out: Single) -> None:
-    """Copy rows ``row[b] - n_rows + 1`` to ``row[b]`` of (T, F) features to the beginning of row b of ``out``."""
+    """Copy what each environment sees of the market into its observation.
+
+    Parameters
+    ----------
+    features
+        (T, F) of all rows.
+    row
+        (B,) row that each stands on, at least ``n_rows - 1``.
+    n_rows
+        Rows of a window: ``row[b] - n_rows + 1`` to ``row[b]``.
+    mask
+        (B,) whose observations are written.
+    out
+        (B, at least n_rows x F) written from the first column on.
+    """
     width = features.shape[1]
     flat = features.reshape(features.size)
     for b in range(len(row)):

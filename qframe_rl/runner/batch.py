@@ -163,6 +163,11 @@ def sweep(
         What to keep of a result, asked for in that thread; its arrays are only good until it returns.
     curves
         Whether a result has its whole equity curve; else only what it began and ended with, which is faster.
+
+    Raises
+    ------
+    ValueError
+        If the lanes do not share a band.
     """
     buffer = np.empty(0)
 

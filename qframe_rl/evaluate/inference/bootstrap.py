@@ -178,7 +178,17 @@ def bootstrap(
 
 
 def sharpe_interval(rate: Float, per_year: float, *, level: float = LEVEL, seed: int = 0) -> Interval:
-    """Percentile interval of the annual Sharpe ratio of (n,) returns, by `bootstrap` with its defaults."""
+    """Percentile interval of the annual Sharpe ratio, by `bootstrap` with its defaults.
+
+    Parameters
+    ----------
+    rate
+        (n,) returns per bar.
+    per_year
+        Bars in a year.
+    level, seed
+        As in `bootstrap`.
+    """
     return bootstrap(rate, per_year, level=level, seed=seed).sharpe
 
 

@@ -72,7 +72,24 @@ def moves_of(history: History) -> BarMoves:
 
 
 def resampled(moves: BarMoves, size: int, block: float, seed: int, path: int) -> History:
-    """Rebuild ``size`` bars from blocks of moves, drawn alike for all instruments."""
+    """Rebuild ``size`` bars from blocks of moves, drawn alike for all instruments.
+
+    Parameters
+    ----------
+    moves
+        Of the measured bars.
+    size
+        Bars of the path.
+    block
+        Expected length of a block, bars, at least 1.
+    seed, path
+        Root of the randomness and number of the path: both together fix the bits.
+
+    Returns
+    -------
+    History
+        (size, A, C) bars, marked as synthetic.
+    """
     rows = blocks(len(moves.logs), size, block, seed, path)
     return rebuilt(moves, rows, moves.logs[rows], f"block bootstrap {path}")
 
@@ -81,6 +98,16 @@ def sign_flipped(moves: BarMoves, size: int, block: float, seed: int, path: int)
     """Rebuild bars from blocks of moves, each bar turned round with probability one half, alike for all instruments.
 
     Ranges, volumes and clusters of volatility stay; no past says anything about the direction of the next bar.
+
+    Parameters
+    ----------
+    moves, size, block, seed, path
+        As in `resampled`.
+
+    Returns
+    -------
+    History
+        (size, A, C) bars, marked as synthetic; the mean of their simple returns is zero.
     """
     rows = blocks(len(moves.logs), size, block, seed, path)
     rng = np.random.default_rng([seed, path, 1])
@@ -91,7 +118,19 @@ def sign_flipped(moves: BarMoves, size: int, block: float, seed: int, path: int)
 
 
 def gbm(moves: BarMoves, size: int, seed: int, path: int) -> History:
-    """Rebuild bars from independent normal moves with the measured covariance and no drift."""
+    """Rebuild bars from independent normal moves with the measured covariance and no drift.
+
+    Parameters
+    ----------
+    moves, size, seed, path
+        As in `resampled`.
+
+    Returns
+    -------
+    History
+        (size, A, C) bars, marked as synthetic. Each opens where the last one closed; wicks, volumes and funding are
+        those of measured bars drawn at random.
+    """
     rng = np.random.default_rng([seed, path, 2])
     covariance = np.atleast_2d(np.cov(moves.close, rowvar=False))
     close = rng.multivariate_normal(np.zeros(len(covariance)), covariance, size, method="eigh")
@@ -102,6 +141,19 @@ def garch(moves: BarMoves, fits: tuple[GarchFit, ...], size: int, seed: int, pat
     """Rebuild bars from a GARCH(1, 1) of each instrument with its own standardised residuals, and no drift.
 
     Residuals are drawn in whole rows, so that instruments move together.
+
+    Parameters
+    ----------
+    moves, size, seed, path
+        As in `resampled`.
+    fits
+        One of each instrument, from `fit_garch`.
+
+    Returns
+    -------
+    History
+        (size, A, C) bars, marked as synthetic. Each opens where the last one closed; wicks, volumes and funding are
+        those of measured bars drawn at random.
     """
     rng = np.random.default_rng([seed, path, 3])
     rows = rng.integers(0, len(moves.logs), size)
@@ -148,6 +200,13 @@ def usual_block(moves: BarMoves, least: int = 1) -> float:
 
 def null_model(name: str, moves: BarMoves, size: int, block: float, seed: int) -> MakePath:
     """Look up a model in which no past says anything about the next bar's direction: one of `NULLS`.
+
+    Parameters
+    ----------
+    name
+        One of `NULLS`.
+    moves, size, block, seed
+        As in `resampled`; only ``sign_flip`` has blocks.
 
     Raises
     ------
