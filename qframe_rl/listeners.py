@@ -14,6 +14,19 @@ import numpy as np
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.feeds import parquet
+from qframe_rl.kernel.columns import (
+    FILLS,
+    MARKS,
+    N_HEAD,
+    N_PANELS,
+    N_TAIL,
+    ORDERS,
+    POSITIONS,
+    ROW_ABSORBED,
+    ROW_CASH,
+    ROW_CASH_RATE,
+    ROW_INTEREST,
+)
 from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, Int, Orders, Record
 
 P = ParamSpec("P")
@@ -136,8 +149,9 @@ class Digest:
         Returns
         -------
         Float
-            (4 + 14 A,) all of it as a row of numbers, which `record_of` takes apart.
+            (N_HEAD + N_PANELS x A + N_TAIL,) all of it as a row of numbers, which `record_of` takes apart.
         """
+        # The order of the columns of a row, see `qframe_rl.kernel.columns`.
         account = view.account
         money, cash = np.array((account.cash, fills.absorbed)), np.array((fills.interest, view.cash_rate))
         fields: list[Float] = [
@@ -163,9 +177,9 @@ def chained(chain: bytes, time: int, row: Float) -> bytes:
     time
         Close of the bar, ns UTC.
     row
-        (4 + 14 A,) from `Digest.add`.
+        (N_HEAD + N_PANELS x A + N_TAIL,) from `Digest.add`.
     """
-    numbers = row if row[-1] != 0.0 else row[:-2]
+    numbers = row if row[ROW_CASH_RATE] != 0.0 else row[:-N_TAIL]
     return hashlib.sha256(chain + time.to_bytes(8, "little") + numbers.tobytes()).digest()
 
 
@@ -181,14 +195,15 @@ def record_of(instruments: tuple[Instrument, ...], bar_ns: int, time: Int, rows:
     time
         (N,) closes, ns UTC.
     rows
-        (N, 4 + 14 A) from `Digest.add`.
+        (N, N_HEAD + N_PANELS x A + N_TAIL) from `Digest.add`.
     digest
         Hash of them all.
     """
-    per = rows[:, 2:-2].reshape(len(rows), -1, len(instruments))
-    fills = Fills.of(np.moveaxis(per[:, 5:], 1, -1), rows[:, 1], rows[:, -2])
-    account, orders = Account(rows[:, 0], per[:, 0], per[:, 1]), Orders(per[:, 2], per[:, 3], per[:, 4])
-    return Record(instruments, bar_ns, time, account, orders, fills, rows[:, -1], digest)
+    per = rows[:, N_HEAD:-N_TAIL].reshape(len(rows), N_PANELS, len(instruments))
+    fills = Fills.of(np.moveaxis(per[:, FILLS:], 1, -1), rows[:, ROW_ABSORBED], rows[:, ROW_INTEREST])
+    account = Account(rows[:, ROW_CASH], per[:, POSITIONS], per[:, MARKS])
+    orders = Orders(*(per[:, k] for k in range(ORDERS, FILLS)))
+    return Record(instruments, bar_ns, time, account, orders, fills, rows[:, ROW_CASH_RATE], digest)
 
 
 def _nothing(n: int) -> tuple[Orders, Fills]:

@@ -221,11 +221,7 @@ class Fills(NamedTuple):
         Fills
             Views of the same memory.
         """
-        c = columns
-        return cls(
-            c[..., 0], c[..., 1], c[..., 2], c[..., 3], c[..., 4], c[..., 5], c[..., 6], c[..., 7], c[..., 8],
-            absorbed, interest,
-        )  # fmt: skip
+        return cls._make([*(columns[..., k] for k in range(len(PER_INSTRUMENT))), absorbed, interest])
 
     @classmethod
     def none(cls, *shape: int) -> Fills:

@@ -10,6 +10,8 @@ import numpy as np
 from qframe_rl.types import LAST_NS, Bool, Float, Int
 
 MS = 1_000_000
+PRICE, AMOUNT = range(2)
+"""Columns of a side of an order book."""
 UNPLACED = 0
 """Stands for the time of rows that have none."""
 
