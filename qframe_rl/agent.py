@@ -189,17 +189,41 @@ class Sparse(Planner, Protocol):
     """A planner that can state its targets as runs, so that bars in which nothing changes cost nothing."""
 
     def runs(self, bars: Float, times: Int, first: int) -> Runs:
-        """State the same as `targets`, as runs of equal rows."""
+        """State the same as `targets`, as runs of equal rows.
+
+        Parameters
+        ----------
+        bars, times, first
+            As in `Planner.targets`.
+        """
 
 
 class Log(Protocol):
     """Where a learner reports."""
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """One point of a training curve."""
+        """One point of a training curve.
+
+        Parameters
+        ----------
+        name
+            Of the curve, such as ``loss/policy``; a slash groups curves.
+        value
+            Its height here.
+        step
+            Where on the curve, in the learner's own unit; it rises from call to call.
+        """
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        """How far the training is, in its own unit."""
+        """How far the training is, in its own unit.
+
+        Parameters
+        ----------
+        done, total
+            Of the learner's own unit: frames, passes, epochs.
+        note
+            A few words to show beside it.
+        """
 
 
 class Indexed(Protocol):

@@ -113,6 +113,15 @@ class Checkpoint:
     ) -> None:
         """Refuse data that the agent cannot read.
 
+        Parameters
+        ----------
+        instruments, columns
+            What the feed delivers: instruments in its order, names of the channels after volume.
+        bar_ns
+            Length of its bars, ns.
+        origin
+            Where the data came from, for the message.
+
         Raises
         ------
         UserError

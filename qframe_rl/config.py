@@ -101,10 +101,16 @@ def search(
 
     Parameters
     ----------
-    values
+    *values
         What a grid is made of (`searched`), where every window of a study chooses among few settings.
     low, high, log
-        Where a tuner looks (`space_of`); without them it chooses among the values.
+        Where a tuner looks (`space_of`), both ends included; evenly on a logarithmic scale if ``log``. Without them it
+        chooses among the values.
+
+    Returns
+    -------
+    dict
+        What `pydantic.Field` takes as ``json_schema_extra``.
 
     Raises
     ------

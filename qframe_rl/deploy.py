@@ -23,6 +23,19 @@ def make_market(
 ) -> Market:
     """Make the market that a reference names, its scaler unfitted, with the limits that bind in it.
 
+    Parameters
+    ----------
+    env
+        Name and parameters; ``auto`` is ``perp`` where every instrument is a perpetual, else ``spot``.
+    instruments
+        The A instruments.
+    columns
+        Names of the feed's channels after volume.
+    bar_ns
+        Length of a bar, ns.
+    limits
+        Of the risk engine; None = the market's own.
+
     Raises
     ------
     UserError
@@ -39,7 +52,23 @@ def make_market(
 def make_agent(
     name: str, config: Base, market: Market, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None
 ) -> Agent:
-    """Make a strategy for a market."""
+    """Make a strategy for a market.
+
+    Parameters
+    ----------
+    name
+        In the catalogue, or a dotted path.
+    config
+        The agent's own ``Config``.
+    market
+        What it trades in.
+    columns
+        Names of the feed's channels after volume.
+    seed
+        Root of all its randomness.
+    theory
+        Constants of the known optimum, if the data have one.
+    """
     agent: Agent = catalog.load("agents", name).make(config, market.spec(columns, seed, theory))
     return agent
 
@@ -90,6 +119,11 @@ def deployed(
         Name of the data, for messages.
     theory
         Constants of the known optimum, if the data have one.
+
+    Returns
+    -------
+    tuple
+        The market, its scaler as it was fitted in training, and the agent with its weights.
 
     Raises
     ------
@@ -158,6 +192,18 @@ def period_of(
     checkpoint: Checkpoint, history: History, given: Mapping[str, Any], since: str | None, until: str | None
 ) -> Segment:
     """Rows to score on: those asked for; else the checkpoint's last test period; of other bars than its own, all.
+
+    Parameters
+    ----------
+    checkpoint
+        What is scored.
+    history
+        The bars.
+    given
+        What the user asked for of data, see `own_data`.
+    since, until
+        Bars that open at or after ``since`` and close at or before ``until``, as the user wrote the times; None = not
+        said.
 
     Raises
     ------

@@ -75,6 +75,11 @@ class Observer:
         Names of the feed's columns.
     scaler
         As `fit` made it; features pass unscaled without one.
+
+    Raises
+    ------
+    UserError
+        For an unknown feature, none at all, or more than `N_NUMBERS` numbers.
     """
 
     def __init__(
@@ -103,7 +108,20 @@ class Observer:
         self.space = spaces.Box(-BOUND, BOUND, (self.n_numbers,), np.float32)
 
     def raw(self, bars: Float, times: Int, first: int = 0) -> Float:
-        """Unscaled features (T - first, A, F) of rows ``first`` to the end."""
+        """Features as they are before scaling, of rows ``first`` to the end.
+
+        Parameters
+        ----------
+        bars, times
+            (T, A, C) channels and (T,) closes, ns UTC.
+        first
+            First row wanted; a feature is NaN where fewer bars than its lookback precede.
+
+        Returns
+        -------
+        Float
+            (T - first, A, F).
+        """
         return np.stack([feature.rows(bars, times, first) for feature in self.features], axis=-1)
 
     def fit(self, parts: Parts) -> Observer:
@@ -149,8 +167,19 @@ def see_rows(
 ) -> None:
     """Write what a policy sees of masked accounts: A exposures clipped to ±bound, then A flags of what trades now.
 
-    ``account`` (B, 7), ``holding`` (B, A, 2), ``bars`` (T, A, 8) and ``row`` (B,) are as in `qframe_rl.kernel.rows`;
-    the numbers go to columns ``first``.. of ``out``.
+    Parameters
+    ----------
+    account, holding, bars, row
+        As in `qframe_rl.kernel.rows.advance_rows`: accounts, positions and marks, packed bars, and the row of the last
+        bar of each account.
+    mask
+        (B,) which accounts are written; the rows of others are left alone.
+    bound
+        Exposures are clipped to ± this; an account without equity counts as one of infinite equity.
+    first
+        Column of ``out`` that the first exposure is written to.
+    out
+        (B, at least first + 2 A) written.
     """
     n = holding.shape[1]
     for b in range(len(account)):

@@ -14,6 +14,19 @@ import numpy as np
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.feeds import parquet
+from qframe_rl.kernel.columns import (
+    FILLS,
+    MARKS,
+    N_HEAD,
+    N_PANELS,
+    N_TAIL,
+    ORDERS,
+    POSITIONS,
+    ROW_ABSORBED,
+    ROW_CASH,
+    ROW_CASH_RATE,
+    ROW_INTEREST,
+)
 from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, Int, Orders, Record
 
 P = ParamSpec("P")
@@ -65,7 +78,15 @@ class Soft:
         self._failing: dict[str, int] = {}
 
     def run(self, name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Result of a call; None if it failed, whatever the reason: the next call tries again."""
+        """Result of a call; None if it failed, whatever the reason: the next call tries again.
+
+        Parameters
+        ----------
+        name
+            What the call does, for messages, which come once an hour at most.
+        call, *args, **kwargs
+            The call.
+        """
         try:
             result = call(*args, **kwargs)
         except Exception as error:
@@ -116,7 +137,21 @@ class Digest:
         self._chain, self.n_rows = bytes.fromhex(memory["chain"]), memory["rows"]
 
     def add(self, view: View, orders: Orders, fills: Fills) -> Float:
-        """Add what one bar did; return it as a row of numbers."""
+        """Add what one bar did.
+
+        Parameters
+        ----------
+        view
+            After the bar.
+        orders, fills
+            What had been asked for, and what became of it.
+
+        Returns
+        -------
+        Float
+            (N_HEAD + N_PANELS x A + N_TAIL,) all of it as a row of numbers, which `record_of` takes apart.
+        """
+        # The order of the columns of a row, see `qframe_rl.kernel.columns`.
         account = view.account
         money, cash = np.array((account.cash, fills.absorbed)), np.array((fills.interest, view.cash_rate))
         fields: list[Float] = [
@@ -133,17 +168,42 @@ class Digest:
 
 
 def chained(chain: bytes, time: int, row: Float) -> bytes:
-    """Hash of a row of a record and of all before it; a bar without a cash rate is hashed as if there were none."""
-    numbers = row if row[-1] != 0.0 else row[:-2]
+    """Hash of a row of a record and of all before it; a bar without a cash rate is hashed as if there were none.
+
+    Parameters
+    ----------
+    chain
+        Hash of all rows before; empty before the first.
+    time
+        Close of the bar, ns UTC.
+    row
+        (N_HEAD + N_PANELS x A + N_TAIL,) from `Digest.add`.
+    """
+    numbers = row if row[ROW_CASH_RATE] != 0.0 else row[:-N_TAIL]
     return hashlib.sha256(chain + time.to_bytes(8, "little") + numbers.tobytes()).digest()
 
 
 def record_of(instruments: tuple[Instrument, ...], bar_ns: int, time: Int, rows: Float, digest: str) -> Record:
-    """Take the (N, 4 + 14 A) rows apart that a `Digest` made: the journal as columns."""
-    per = rows[:, 2:-2].reshape(len(rows), -1, len(instruments))
-    fills = Fills.of(np.moveaxis(per[:, 5:], 1, -1), rows[:, 1], rows[:, -2])
-    account, orders = Account(rows[:, 0], per[:, 0], per[:, 1]), Orders(per[:, 2], per[:, 3], per[:, 4])
-    return Record(instruments, bar_ns, time, account, orders, fills, rows[:, -1], digest)
+    """Take rows that a `Digest` made apart: the journal as columns.
+
+    Parameters
+    ----------
+    instruments
+        The A instruments.
+    bar_ns
+        Length of a bar.
+    time
+        (N,) closes, ns UTC.
+    rows
+        (N, N_HEAD + N_PANELS x A + N_TAIL) from `Digest.add`.
+    digest
+        Hash of them all.
+    """
+    per = rows[:, N_HEAD:-N_TAIL].reshape(len(rows), N_PANELS, len(instruments))
+    fills = Fills.of(np.moveaxis(per[:, FILLS:], 1, -1), rows[:, ROW_ABSORBED], rows[:, ROW_INTEREST])
+    account = Account(rows[:, ROW_CASH], per[:, POSITIONS], per[:, MARKS])
+    orders = Orders(*(per[:, k] for k in range(ORDERS, FILLS)))
+    return Record(instruments, bar_ns, time, account, orders, fills, rows[:, ROW_CASH_RATE], digest)
 
 
 def _nothing(n: int) -> tuple[Orders, Fills]:
@@ -219,6 +279,15 @@ def write_record(record: Record, path: Path) -> None:
 
 def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) -> Record:
     """Read what `write_record` wrote; the digest, which covers more than a file tells, is left empty.
+
+    Parameters
+    ----------
+    path
+        The file.
+    instruments
+        Whose columns are read, in this order.
+    bar_ns
+        Length of a bar.
 
     Raises
     ------

@@ -128,6 +128,15 @@ class Session:
 def run(session: Session, agent: Agent, view: View | None = None) -> View:
     """Let ``agent`` trade, from ``view`` on if the session was resumed, until data or account end.
 
+    Parameters
+    ----------
+    session
+        Where it trades.
+    agent
+        Asked once a bar.
+    view
+        What the session resumes from; None = it starts.
+
     Returns
     -------
     View

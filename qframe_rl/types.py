@@ -207,12 +207,21 @@ class Fills(NamedTuple):
 
     @classmethod
     def of(cls, columns: Float, absorbed: Float, interest: Float) -> Fills:
-        """Take the fields apart that the kernel wrote side by side in (*B, A, 9)."""
-        c = columns
-        return cls(
-            c[..., 0], c[..., 1], c[..., 2], c[..., 3], c[..., 4], c[..., 5], c[..., 6], c[..., 7], c[..., 8],
-            absorbed, interest,
-        )  # fmt: skip
+        """Take the fields apart that the kernel wrote side by side in (*B, A, 9).
+
+        Parameters
+        ----------
+        columns
+            (*B, A, 9) as `qframe_rl.kernel.columns` names them: quantity first, the price of forced trades last.
+        absorbed, interest
+            (*B,) quote currency.
+
+        Returns
+        -------
+        Fills
+            Views of the same memory.
+        """
+        return cls._make([*(columns[..., k] for k in range(len(PER_INSTRUMENT))), absorbed, interest])
 
     @classmethod
     def none(cls, *shape: int) -> Fills:

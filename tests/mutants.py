@@ -24,6 +24,7 @@ HEAVY = (ccxt, numba, numpy)
 
 ROOT = Path(__file__).parents[1]
 VENUES = "tests/venues/test_rules.py"
+ANSWERS = "tests/venues/test_answers.py"
 ENGINE = "tests/risk/test_engine.py"
 JOURNAL = "tests/journal"
 FEED = "tests/feeds/test_ccxt.py"
@@ -105,6 +106,14 @@ MUTANTS = (
         "            pass\n        except unclear():\n            raise error",
         VENUES,
     ),
+    Mutant("venues/timely.py", "error.__traceback__.tb_next is None", "False", ANSWERS),
+    Mutant(
+        "venues/timely.py",
+        "kind: type[Exception] = ccxt.BaseError",
+        "kind: type[Exception] = Exception",
+        ANSWERS,
+    ),
+    Mutant("venues/reading.py", "if not {one.symbol for one in held} <= set(symbols):", "if False:", ANSWERS),
     Mutant("venues/resting.py", "return dict(_APART) if stop and", "return {} if stop and", VENUES),
     Mutant(
         "venues/resting.py",
@@ -116,7 +125,7 @@ MUTANTS = (
     Mutant("venues/resting.py", "(self.apart if order.apart else self.numbers)", "order.id or self.numbers", VENUES),
     Mutant("venues/reading.py", "self.clear(instrument.symbol, known.ours, asked)", "pass", VENUES),
     Mutant("venues/reading.py", "wallet -= size", "wallet += size", VENUES),
-    Mutant("venues/reading.py", '* float(one["contractSize"] or 1.0)', "", "tests/venues"),
+    Mutant("venues/reading.py", "* (one.contractSize or 1.0)", "", "tests/venues"),
     Mutant("venues/reading.py", "(row.trades_days - 1) * _DAY_MS", "10**15", VENUES),
     Mutant("venues/reading.py", '"fee_base": paid if in_base else 0.0', '"fee_base": 0.0', VENUES),
     Mutant(
@@ -162,12 +171,12 @@ MUTANTS = (
     Mutant("journal/inbox.py", "WHERE number > ? ORDER BY number", "WHERE number >= ? ORDER BY number", JOURNAL),
     Mutant("journal/ledger.py", "if self.writing and not came:", "if self.writing:", JOURNAL),
     Mutant("feeds/ccxt.py", "final = (close <= now) & (followed", "final = (close <= now) | (followed", FEED),
-    Mutant("feeds/exchange.py", "(low <= 0.0) |", "", FEED),
+    Mutant("feeds/rows.py", "low <= 0.0", "low < 0.0", FEED),
     Mutant("feeds/exchange.py", "for _ in range(2):", "for _ in range(0):", FEED),
     Mutant(
         "feeds/exchange.py",
-        "return _from(self._insisted(request), since)\n\n    def _in_base",
-        "return self._insisted(request)\n\n    def _in_base",
+        "return _from(self._believed((listing.symbol, MARKS if mark else timeframe), request, closed), since)",
+        "return self._believed((listing.symbol, MARKS if mark else timeframe), request, closed)",
         FEED,
     ),
 )

@@ -36,11 +36,3 @@ def test_the_strategy_of_the_guide_is_found_by_a_dotted_name(tmp_path: Path) -> 
     if done.returncode:
         pytest.fail(done.stderr)
     assert "my_company.secret" in done.stdout
-
-
-def test_every_document_that_is_pointed_to_is_there() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "docs/cli.md"):
-        text = (ROOT / name).read_text()
-        for target in re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r"`(tests/[\w/.]+)`", text):
-            if "://" not in target:
-                assert ((ROOT / name).parent / target).exists() or (ROOT / target).exists(), f"{name}: {target}"

@@ -171,6 +171,12 @@ def likelihoods(y: Float, n: int, gains: Float, moves: Float, begun: Float, ende
         `Filters` over at least ``n`` steps.
     begun, ended
         (N + 1,) to be written into: the best over the processes of each beginning and each end.
+
+    Returns
+    -------
+    tuple
+        Negative log marginal likelihood of one process over all steps; of two, the best over where the first ends, each
+        at least `LEAST` steps long (infinite where ``n`` is too short for that); the first step of the second.
     """
     alone, changing, at = math.inf, math.inf, 0
     for j in range(gains.shape[0]):

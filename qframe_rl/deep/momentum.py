@@ -127,7 +127,28 @@ def _clipped(value: float) -> float:
 
 @inlined
 def winsorised(bars: Float, begin: int, t: int, a: int, keep: float, deviations: float, price: Float) -> int:
-    """Write the winsorised closes since the first one in the window, the last one kept over gaps; return how many."""
+    """Write the winsorised closes since the first one in the window, the last one kept over gaps; return how many.
+
+    Parameters
+    ----------
+    bars
+        (T, A, C) channels.
+    begin, t
+        First and last row of the window, both included.
+    a
+        Which instrument.
+    keep
+        Weight that exponentially weighted mean and variance of the closes keep from bar to bar, below 1.
+    deviations
+        A close is pulled in to so many of their standard deviations from their mean.
+    price
+        (window,) written: closes, divided by the first of them.
+
+    Returns
+    -------
+    int
+        How many were written; 0 where the instrument never traded in the window.
+    """
     n = 0
     scale = weight = mean = square = 0.0
     for k in range(begin, t + 1):

@@ -30,7 +30,17 @@ class Sequence(Protocol):
 
 
 class Lstm(nn.Module):
-    """One LSTM layer and a linear score at every step."""
+    """One LSTM layer and a linear score at every step.
+
+    Parameters
+    ----------
+    n_inputs
+        F, numbers per step.
+    hidden
+        Width of the cells.
+    dropout
+        Share of inputs, and of what the cells say, that is dropped in training.
+    """
 
     def __init__(self, n_inputs: int, hidden: int, dropout: float):
         super().__init__()
@@ -55,7 +65,17 @@ class Lstm(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers on the inputs of one step alone: the inputs look back by themselves."""
+    """Two layers on the inputs of one step alone: the inputs look back by themselves.
+
+    Parameters
+    ----------
+    n_inputs
+        F, numbers per step.
+    hidden
+        Width of both layers.
+    dropout
+        Share of each layer's outputs that is dropped in training.
+    """
 
     def __init__(self, n_inputs: int, hidden: int, dropout: float):
         super().__init__()
@@ -83,6 +103,19 @@ class Transformer(nn.Module):
 
     With one block, what a step sees are the inputs of ``reach`` steps and nothing else, so a memory of as many inputs
     is exact.
+
+    Parameters
+    ----------
+    n_inputs
+        F, numbers per step.
+    hidden
+        Width of the block, a multiple of ``heads``.
+    dropout
+        Share that is dropped in training, of what the attention and the layers after it add.
+    reach
+        Steps that a score sees, its own among them.
+    heads
+        Patterns of attention side by side.
     """
 
     def __init__(self, n_inputs: int, hidden: int, dropout: float, reach: int, heads: int = 4):

@@ -36,7 +36,22 @@ class Trader(nn.Module):
         return out.squeeze(-1)
 
     def walk(self, inputs: Tensor, tradable: Tensor, held: Tensor) -> Tensor:
-        """(B, T, A) positions along (B, T, A, F) inputs from (B, A) ones; what is not tradable stays as it is."""
+        """Hold positions along a stretch of steps; what is not tradable stays as it is.
+
+        Parameters
+        ----------
+        inputs
+            (B, T, A, F) what is seen of each instrument at each step.
+        tradable
+            (B, T, A) bool.
+        held
+            (B, A) positions before the first step.
+
+        Returns
+        -------
+        Tensor
+            (B, T, A) positions after each step, with the way back to the parameters through all steps before.
+        """
         scores, steps = self.score(inputs), []
         for t in range(inputs.shape[1]):
             held = torch.where(tradable[:, t], self._next(scores[:, t], held), held)

@@ -140,13 +140,42 @@ def hedge(weight: Float, losses: Float, rate: float) -> Float:
     """One step of Hedge (Freund & Schapire, 1997): weights times exp(-rate x loss), losses in [0, 1].
 
     With ``rate = sqrt(8 ln M / T)`` the loss after T steps is at most ``sqrt(T ln M / 2)`` above the best strategy's.
+
+    Parameters
+    ----------
+    weight
+        (M,) non-negative, of sum 1.
+    losses
+        (M,) of the last period.
+    rate
+        How fast weight moves; 0 = never.
+
+    Returns
+    -------
+    Float
+        (M,) non-negative, of sum 1.
     """
     new = weight * np.exp(-rate * (losses - losses.min()))
     return _whole(new)
 
 
 def exponentiated_gradient(weight: Float, relatives: Float, rate: float) -> Float:
-    """One step of Helmbold et al. (1998) from value ratios (M,) of the last period."""
+    """One step of Helmbold et al. (1998).
+
+    Parameters
+    ----------
+    weight
+        (M,) non-negative, of sum 1.
+    relatives
+        (M,) value of each strategy after the last period over that before, above zero.
+    rate
+        How fast weight moves; 0 = never.
+
+    Returns
+    -------
+    Float
+        (M,) non-negative, of sum 1.
+    """
     gain = relatives / float(weight @ relatives)
     new = weight * np.exp(rate * (gain - gain.max()))
     return _whole(new)

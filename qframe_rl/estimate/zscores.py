@@ -19,6 +19,17 @@ def measure_scores(close: Float, n: int, sums: Float, out: Float) -> None:
     """Write (rows,) z-scores of closes among the last ``n``, the first row being that of close n - 1.
 
     NaN scores, from bars that are missing, compare as neither.
+
+    Parameters
+    ----------
+    close
+        (rows + n - 1,) closes; NaN = missing.
+    n
+        Bars that each score looks back over, its own among them.
+    sums
+        (5, `TOGETHER`) scratch.
+    out
+        (rows,) written: distance from the mean in standard deviations (of the population, at least 1e-12).
     """
     for begin in range(0, len(out), TOGETHER):
         count = min(TOGETHER, len(out) - begin)
@@ -37,7 +48,25 @@ def measure_regime(
     close: Float, regime_bars: int, n: int, quiet: float, wild: float, work: Float, sums: Float, scale: Float,
     volatility: Float,
 ) -> None:  # fmt: skip
-    """Write (rows,) volatilities over ``n`` bars, and multipliers from where each stands among ``regime_bars``."""
+    """Write (rows,) volatilities over ``n`` bars, and multipliers from where each stands among ``regime_bars``.
+
+    Parameters
+    ----------
+    close
+        (rows + regime_bars - 1 + n,) closes above zero; NaN = missing.
+    regime_bars
+        Volatilities among which one is placed, itself included.
+    n
+        Moves that one volatility is measured on.
+    quiet, wild
+        Multipliers while it is below the lower, above the upper quartile of them; in between it is 1.
+    work
+        (3, len(close)) scratch.
+    sums
+        (5, `TOGETHER`) scratch.
+    scale, volatility
+        (rows,) written: multipliers, and standard deviations of a bar's log return.
+    """
     logs, moves, trailing = work[0], work[1], work[2, : len(close) - n]
     for t in range(len(close)):
         logs[t] = math.log(close[t])

@@ -93,6 +93,20 @@ def written_into(text: str, boards: Sequence[Leaderboard], level: float = LEVEL)
     ``<!-- board -->`` begins the place of strategies against markets, ``<!-- board: BTC/USDT, 1h -->`` that of the
     table of one market, and ``<!-- end -->`` ends each; what stands outside of them is left alone.
 
+    Parameters
+    ----------
+    text
+        The document.
+    boards
+        One for each market, which give it their names.
+    level
+        Of the intervals that the tables show.
+
+    Returns
+    -------
+    str
+        The document with every place filled.
+
     Raises
     ------
     UserError

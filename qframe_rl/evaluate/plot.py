@@ -146,6 +146,11 @@ def panels(n: int, title: str, width: float, height: float, least: float, more: 
         Of a panel, inches.
     least, more
         Least width of the figure; height besides the panels.
+
+    Returns
+    -------
+    tuple
+        The figure, and its ``n`` panels from left to right and from top to bottom.
     """
     wide = 2 if n == 4 else min(n, _PER_ROW)
     high = -(-n // wide)

@@ -164,7 +164,21 @@ def next_window(record: Record, windows: int = 1) -> Forecast:
 def intervals(
     record: Record, *, level: float = LEVEL, n_resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Bootstrap, Bootstrap]:
-    """Intervals of a record's figures, and of those in excess of cash: the same where cash earned nothing."""
+    """Intervals of a record's figures, and of those in excess of cash: the same where cash earned nothing.
+
+    Parameters
+    ----------
+    record
+        What was scored.
+    level, n_resamples, seed
+        As in `qframe_rl.evaluate.inference.bootstrap.bootstrap`.
+
+    Returns
+    -------
+    tuple
+        Intervals of the returns themselves, and of those beyond what idle cash earned; twice the same object where cash
+        earned nothing.
+    """
     rate, frequency, cash = returns(record.account.equity), bars_per_year(record), cash_of(record)
     drawn = bootstrap(rate, frequency, level=level, n_resamples=n_resamples, seed=seed)
     if cash is None:

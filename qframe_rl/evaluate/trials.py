@@ -191,7 +191,17 @@ def trial_of(
     rate: Float, span: tuple[str, str], history: History, *, kind: str, run: str, agent: str, params: object,
     config: object, seed: int, fold: int, code: CodeIdentity = _UNCODED,
 ) -> Trial:  # fmt: skip
-    """Make the row from (n,) returns per bar in excess of cash and the time that they cover; the rest as in `trial`."""
+    """Make the row of one scoring from its returns.
+
+    Parameters
+    ----------
+    rate
+        (n,) returns per bar in excess of cash, net of costs.
+    span
+        First and last time that they cover, in ISO format.
+    history, kind, run, agent, params, config, seed, fold, code
+        As in `trial`.
+    """
     skew, kurtosis = skew_and_kurtosis(rate)
     return Trial(
         kind=kind, run=run, dataset=dataset_of(history), fingerprint=history.fingerprint, since=span[0], until=span[1],

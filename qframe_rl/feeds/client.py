@@ -48,7 +48,18 @@ def client(
 
 
 def pro(exchange: str, kind: Kind = "spot", url: str | None = None, sandbox: bool = False) -> Any:
-    """As `client`, a client of ccxt.pro: asynchronous, with websockets. Needs a running event loop."""
+    """As `client`, a client of ccxt.pro: asynchronous, with websockets. Needs a running event loop.
+
+    Parameters
+    ----------
+    exchange, kind, url, sandbox
+        As in `client`.
+
+    Returns
+    -------
+    ccxt.pro.Exchange
+        Without its markets.
+    """
     import ccxt.pro
 
     return _made(ccxt.pro, exchange, kind, url, sandbox, {})

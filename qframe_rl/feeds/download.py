@@ -138,7 +138,18 @@ def _tell_note(tell: Report, at: Progress, text: str) -> None:
 
 
 def inventory(root: Path, exchange: str, symbols: Sequence[str], timeframe: str) -> tuple[Saved, ...]:
-    """Files that the store has of these symbols; parameters as in `download`."""
+    """Files that the store has of these symbols; parameters as in `download`.
+
+    Parameters
+    ----------
+    root, exchange, symbols, timeframe
+        As in `download`.
+
+    Returns
+    -------
+    tuple of Saved
+        One for each file that is there; ``added`` is None, as nothing was asked of the exchange.
+    """
     found = []
     for market in listings(exchange, symbols):
         length = timeframe_ns(timeframe)
@@ -189,7 +200,21 @@ def bar_pages(page: Page, since: int, until: int, step_ns: int, listed: Callable
 
 
 def rate_pages(page: Page, since: int, until: int) -> Iterator[Series]:
-    """Funding settlements in [since, until), page by page, in order, each once."""
+    """Funding settlements in [since, until), page by page, in order, each once.
+
+    Parameters
+    ----------
+    page
+        Asks for the settlements from a time on, ns UTC. An empty answer is asked for once more, and then a month is
+        skipped.
+    since, until
+        ns UTC.
+
+    Yields
+    ------
+    Series
+        In ascending time, none of them before ``since`` or at ``until`` and later.
+    """
     cursor = since
     while cursor < until:
         got = page(cursor)

@@ -344,7 +344,8 @@ class MarketDataClient:
         except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError) as error:
             raise Unavailable(f"{self.name} gives no order book of {listing.symbol}: {_short(error)}.") from None
         unit = amount_unit(self.client.id, self.client.markets[listing.symbol])
-        bids[:, 1], asks[:, 1] = bids[:, 1] * unit, asks[:, 1] * unit
+        bids[:, rows.AMOUNT] *= unit
+        asks[:, rows.AMOUNT] *= unit
         return int(told.get("timestamp") or 0) * MS, bids[::-1], asks
 
     def rates(self, listing: Listing, since: int) -> Series:

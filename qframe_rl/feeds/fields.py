@@ -69,6 +69,15 @@ def _csv(path: Path) -> pyarrow.Table:
 def column_of(names: Sequence[str], wanted: str, path: Path) -> str:
     """Return the name of a column whatever its case.
 
+    Parameters
+    ----------
+    names
+        Columns that the file has.
+    wanted
+        The one that is looked for; spaces around a name do not count either.
+    path
+        Of the file, for the message.
+
     Raises
     ------
     UserError
@@ -84,6 +93,20 @@ def column_of(names: Sequence[str], wanted: str, path: Path) -> str:
 
 def numeric(columns: pyarrow.Table, wanted: str, path: Path) -> Float:
     """Numbers of one column; NaN where it has none.
+
+    Parameters
+    ----------
+    columns
+        The file as an Arrow table.
+    wanted
+        Name of the column, whatever its case.
+    path
+        Of the file, for the message.
+
+    Returns
+    -------
+    Float
+        (N,).
 
     Raises
     ------
@@ -105,6 +128,18 @@ def numeric(columns: pyarrow.Table, wanted: str, path: Path) -> Float:
 
 def times(column: Any, path: Path, name: str = "timestamp") -> Int:
     """Nanoseconds UTC of the column ``name``: timestamps, ISO texts or epoch numbers.
+
+    Parameters
+    ----------
+    column
+        An Arrow column. Of epoch numbers each tells its unit (s, ms, us or ns) by its size.
+    path, name
+        Of the file and the column, for the message.
+
+    Returns
+    -------
+    Int
+        (N,) ns UTC; a time without a zone is taken as UTC.
 
     Raises
     ------

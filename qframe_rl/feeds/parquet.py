@@ -115,6 +115,18 @@ def read(path: Path, names: Sequence[str]) -> Series:
 def stamps(column: Any, path: Path, name: str = "timestamp") -> Int:
     """Nanoseconds UTC of an Arrow column of timestamps, which is called ``name``.
 
+    Parameters
+    ----------
+    column
+        An Arrow column.
+    path, name
+        Of the file and the column, for the message.
+
+    Returns
+    -------
+    Int
+        (N,) ns UTC.
+
     Raises
     ------
     UserError
@@ -135,6 +147,18 @@ def stamps(column: Any, path: Path, name: str = "timestamp") -> Int:
 
 def numbers(column: Any, name: str, path: Path) -> Float:
     """Float64 values of an Arrow column; NaN where it has none.
+
+    Parameters
+    ----------
+    column
+        An Arrow column.
+    name, path
+        Of the column and the file, for the message.
+
+    Returns
+    -------
+    Float
+        (N,).
 
     Raises
     ------
@@ -174,6 +198,15 @@ def write(path: Path, names: Sequence[str], series: Series) -> None:
 
 def merge(path: Path, names: Sequence[str], series: Series) -> Series:
     """Add rows to a file, which need not exist yet; where both have a time, the new row stays.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is locked against other processes meanwhile.
+    names
+        Columns beside the time.
+    series
+        The rows.
 
     Returns
     -------

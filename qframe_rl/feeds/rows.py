@@ -10,6 +10,8 @@ import numpy as np
 from qframe_rl.types import LAST_NS, Bool, Float, Int
 
 MS = 1_000_000
+PRICE, AMOUNT = range(2)
+"""Columns of a side of an order book."""
 UNPLACED = 0
 """Stands for the time of rows that have none."""
 
@@ -26,7 +28,22 @@ class Page(NamedTuple):
 
 
 def candles(rows: Sequence[Sequence[Any]], step_ns: int, mark: bool) -> Page:
-    """Open, high, low, close and volume of candles of a length, as CCXT gives them; 0 is the volume of a mark price."""
+    """Open, high, low, close and volume of candles of a length, as CCXT gives them; 0 is the volume of a mark price.
+
+    Parameters
+    ----------
+    rows
+        ``[open time in ms, open, high, low, close, volume]`` each.
+    step_ns
+        Length of a candle, ns.
+    mark
+        Whether they are candles of a mark price, whose volume means nothing.
+
+    Returns
+    -------
+    Page
+        The rows that can be true, and the time and fault of each that cannot.
+    """
     table, odd = _placed([[*row[:5], 0.0] for row in rows] if mark else rows, 6)
     o, h, low, c, v = (table[:, k] for k in range(1, 6))
     faults: dict[str, Bool] = {

@@ -43,12 +43,28 @@ class Gap(NamedTuple):
 
 
 def bars_path(root: Path, listing: Listing, timeframe: str) -> Path:
-    """File of an instrument's candles."""
+    """File of an instrument's candles.
+
+    Parameters
+    ----------
+    root
+        Folder of the store.
+    listing
+        The instrument.
+    timeframe
+        Length of a bar, such as ``1h``.
+    """
     return root / "ohlcv" / listing.folder / listing.pair / f"{timeframe}.parquet"
 
 
 def marks_path(root: Path, listing: Listing, timeframe: str) -> Path:
-    """File of a perpetual's mark-price candles."""
+    """File of a perpetual's mark-price candles.
+
+    Parameters
+    ----------
+    root, listing, timeframe
+        As in `bars_path`.
+    """
     return root / "mark" / listing.folder / listing.pair / f"{timeframe}.parquet"
 
 
@@ -159,6 +175,17 @@ def stored_instruments(root: Path, folder: str) -> tuple[dict[str, Instrument], 
 
 def store_instruments(root: Path, folder: str, instruments: Sequence[Instrument], environment: Environment) -> None:
     """Write rules of markets beside their candles, with the present time as the time at which they were read.
+
+    Parameters
+    ----------
+    root
+        Folder of the store.
+    folder
+        The exchange's folder in it, see `qframe_rl.feeds.listing.Listing`.
+    instruments
+        Rules of some of its markets; those of others that are stored already stay.
+    environment
+        Where the rules, and the candles beside them, come from.
 
     Raises
     ------

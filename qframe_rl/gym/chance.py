@@ -29,9 +29,20 @@ def normal(u: float, v: float) -> float:
 
 @compiled
 def draw(active: Bool, seed: Words, episode: Words, step: Int, out: Float) -> None:
-    """Fill the active rows of (B, D) ``out`` with the uniform numbers in (0, 1) of each one's step.
+    """Write the uniform numbers in (0, 1) of the step that each active environment is at.
 
     An episode's key is a hash of its seed and number; its numbers are the SplitMix64 stream that starts at the key.
+
+    Parameters
+    ----------
+    active
+        (B,) whose numbers are wanted; rows of others are left alone.
+    seed, episode
+        (B,) seed of each environment and number of its episode.
+    step
+        (B,) number of its step in the episode.
+    out
+        (B, D) written.
     """
     n = out.shape[1]
     golden = np.uint64(0x9E3779B97F4A7C15)

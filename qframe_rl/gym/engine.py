@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.gym.packed import PackedHistory
+from qframe_rl.gym.packed import FIRST, LAST, PackedHistory
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.interface import BOUND, MarketInterface, see_rows
 from qframe_rl.jit import compiled, inlined
@@ -37,6 +37,8 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.rows import begin_rows, guarded_rows
 from qframe_rl.types import CLOSE, Bool, Float, Int, Single
 
+TERMINATED, TRUNCATED, OVER = range(3)
+"""Rows of what `BatchEngine.step` says of ends; an episode is over for either reason."""
 _SMALL = 1 << 14
 """Bytes below which a fresh array is cheaper than a recycled one."""
 
@@ -230,7 +232,7 @@ def _mix(seed: np.uint64, episode: np.uint64) -> np.uint64:
 @inlined
 def _n_starts(run: Int, r: int, bars: int) -> int:
     """How many rows of run ``r`` an episode can start on."""
-    return max(1, run[r, 1] - run[r, 0] - bars + 1) if bars > 0 else 1
+    return max(1, run[r, LAST] - run[r, FIRST] - bars + 1) if bars > 0 else 1
 
 
 @compiled
@@ -259,8 +261,8 @@ def _begin(
             while pick >= _n_starts(runs, r, bars):
                 pick -= _n_starts(runs, r, bars)
                 r += 1
-            row[b] = runs[r, 0] + pick
-            last[b] = min(row[b] + bars, runs[r, 1]) if bars > 0 else runs[r, 1]
+            row[b] = runs[r, FIRST] + pick
+            last[b] = min(row[b] + bars, runs[r, LAST]) if bars > 0 else runs[r, LAST]
             account[b, CASH] = account[b, EQUITY] = account[b, BEFORE] = cash
             account[b, MOVING] = account[b, LEFT] = 0.0
             account[b, N_ACCOUNT:] = 0.0
@@ -277,16 +279,30 @@ def _end(active: Bool, account: Float, row: Int, last: Int, ends: Bool) -> bool:
     for b in range(len(active)):
         ruined = active[b] & (account[b, RUINED] != 0.0)
         cut = active[b] & (not ruined) & (row[b] >= last[b])
-        ends[0, b] = ruined
-        ends[1, b] = cut
-        ends[2, b] = ruined | cut
+        ends[TERMINATED, b] = ruined
+        ends[TRUNCATED, b] = cut
+        ends[OVER, b] = ruined | cut
         some = some | ruined | cut
     return some
 
 
 @compiled
 def copy_windows(features: Single, row: Int, n_rows: int, mask: Bool, out: Single) -> None:
-    """Copy rows ``row[b] - n_rows + 1`` to ``row[b]`` of (T, F) features to the beginning of row b of ``out``."""
+    """Copy what each environment sees of the market into its observation.
+
+    Parameters
+    ----------
+    features
+        (T, F) of all rows.
+    row
+        (B,) row that each stands on, at least ``n_rows - 1``.
+    n_rows
+        Rows of a window: ``row[b] - n_rows + 1`` to ``row[b]``.
+    mask
+        (B,) whose observations are written.
+    out
+        (B, at least n_rows x F) written from the first column on.
+    """
     width = features.shape[1]
     flat = features.reshape(features.size)
     for b in range(len(row)):

@@ -62,9 +62,18 @@ def make_vec(
     risk: Risk = None,
     **params: Any,
 ) -> VectorTradingEnv | VectorProblemEnv:
-    """A batch of environments of a market or a problem; parameters as in `make_env` and `VectorTradingEnv`.
+    """A batch of environments of a market or a problem.
 
     A problem has no bars to point at, so it takes no other ``observation``.
+
+    Parameters
+    ----------
+    name, history, risk, **params
+        As in `make_env`.
+    num_envs
+        B, environments of the batch.
+    autoreset_mode, observation
+        As in `qframe_rl.gym.vector.VectorTradingEnv`.
     """
     if is_problem(name):
         _refuse(name, history=history, observation=None if observation == "window" else observation, risk=risk)

@@ -120,7 +120,17 @@ class Market:
         return tape_of(parts, self.interface.observer)
 
     def engine(self, tape: PackedHistory, n_envs: int, *, recorded: bool = False) -> BatchEngine:
-        """A batch of accounts; ``recorded`` keeps what became of the orders of the last bar."""
+        """A batch of accounts.
+
+        Parameters
+        ----------
+        tape
+            Bars and features, from `tape`.
+        n_envs
+            Accounts of the batch.
+        recorded
+            Keep what became of the orders of the last bar.
+        """
         return BatchEngine(
             tape, self.interface, self.rules, self.reward, self.cash, self.episode_bars, n_envs, recorded=recorded,
             limits=self.limits,
@@ -137,11 +147,31 @@ class Market:
         mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         observation: str = "window",
     ) -> VectorTradingEnv:
-        """A batch of environments; ``observation`` is ``window`` or ``index``."""
+        """A batch of environments.
+
+        Parameters
+        ----------
+        tape
+            Bars and features, from `tape`.
+        n_envs
+            Environments of the batch.
+        mode, observation
+            ``autoreset_mode`` and ``observation`` of `VectorTradingEnv`.
+        """
         return VectorTradingEnv(self.engine(tape, n_envs), mode, observation)
 
     def spec(self, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None = None) -> MarketSpec:
-        """What a strategy may know before the first bar."""
+        """What a strategy may know before the first bar.
+
+        Parameters
+        ----------
+        columns
+            Names of the feed's channels after volume.
+        seed
+            Root of all randomness of the agent.
+        theory
+            Constants of the known optimum, where the market has one.
+        """
         cost = float((self.rules.table[:, TAKER] + self.rules.table[:, HALF_SPREAD]).max())
         return MarketSpec(
             self.instruments,

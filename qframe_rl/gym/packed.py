@@ -11,6 +11,9 @@ from qframe_rl.interface import Observer, Parts
 from qframe_rl.kernel.columns import bars_of
 from qframe_rl.types import Float, Int, Single
 
+FIRST, LAST = range(2)
+"""Columns of `PackedHistory.runs`."""
+
 
 @dataclass(frozen=True, eq=False)
 class PackedHistory:

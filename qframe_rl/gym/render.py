@@ -27,7 +27,21 @@ class Trace:
             rows.clear()
 
     def append(self, time: int, bar: Float, traded: Float, exposure: Float, equity: float) -> None:
-        """Remember one bar: (A, 5) prices, (A,) quantities filled, (A,) exposures, equity."""
+        """Remember one bar.
+
+        Parameters
+        ----------
+        time
+            Its close, ns UTC.
+        bar
+            (A, 5) open to volume.
+        traded
+            (A,) quantities filled, signed base units.
+        exposure
+            (A,) shares of equity after it.
+        equity
+            After it, quote currency.
+        """
         self.time.append(time)
         self.close.append(bar[:, CLOSE].copy())
         self.traded.append(traded.copy())

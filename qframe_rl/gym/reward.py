@@ -18,9 +18,12 @@ from qframe_rl.kernel.columns import BEFORE, EQUITY
 from qframe_rl.types import Bool, Float
 
 Kernel = Callable[[Float, Bool, Float, Float, Float], None]
-"""``kernel(account (B, 5), active (B,), state (B, 4), params, out (B,))`` writes the rewards of the active."""
+"""``kernel(account (B, N_ACCOUNT and more), active (B,), state (B, N_STATE), params, out (B,))`` writes the rewards."""
 
 N_STATE = 4
+# Of the state of a reward: moments of growth and how many were seen, or the highest equity.
+MEAN, SQUARE, SEEN = range(3)
+PEAK = 0
 RUIN = 1e-3
 """Losing everything counts as being left with this share of equity: log reward -6.9 instead of minus infinity."""
 
@@ -86,28 +89,29 @@ def _differential_sharpe(account: Float, active: Bool, state: Float, params: Flo
         if active[b]:
             before, after = account[b, BEFORE], account[b, EQUITY]
             r = max(after / before, RUIN) - 1.0
-            mean, square, n = state[b, 0], state[b, 1], state[b, 2]
+            mean, square, n = state[b, MEAN], state[b, SQUARE], state[b, SEEN]
             variance = square - mean * mean
             out[b] = 0.0
             if n * eta >= 1.0 and variance > 0.0:
                 out[b] = (square * (r - mean) - 0.5 * mean * (r * r - square)) / variance**1.5
-            state[b, 0] = mean + eta * (r - mean)
-            state[b, 1] = square + eta * (r * r - square)
-            state[b, 2] = n + 1.0
+            state[b, MEAN] = mean + eta * (r - mean)
+            state[b, SQUARE] = square + eta * (r * r - square)
+            state[b, SEEN] = n + 1.0
 
 
 @compiled
 def _drawdown(account: Float, active: Bool, state: Float, params: Float, out: Float) -> None:
+    penalty, scale = params[0], params[1]
     for b in range(len(out)):
         if active[b]:
             before, after = account[b, BEFORE], account[b, EQUITY]
-            peak = max(state[b, 0], before)
+            peak = max(state[b, PEAK], before)
             was = math.log(max(before / peak, RUIN))
             peak = max(peak, after)
             now = math.log(max(after / peak, RUIN))
-            state[b, 0] = peak
+            state[b, PEAK] = peak
             growth = math.log(max(after / before, RUIN))
-            out[b] = params[1] * (growth - params[0] * max(0.0, was - now))
+            out[b] = scale * (growth - penalty * max(0.0, was - now))
 
 
 KINDS: dict[str, tuple[type[Base], Kernel, tuple[str, ...]]] = {

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest
-from qframe_rl.gym.engine import BatchEngine
+from qframe_rl.gym.engine import OVER, TERMINATED, TRUNCATED, BatchEngine
 from qframe_rl.interface import BOUND
 from qframe_rl.types import Bool, Float
 
@@ -102,12 +102,12 @@ class VectorTradingEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
 
     def _ended(self, rewards: Float, ends: Bool, over: bool) -> Step:
         infos: dict[str, Any] = {}
-        self._over, self._anybody_over = ends[2], over
+        self._over, self._anybody_over = ends[OVER], over
         if over and self.mode == AutoresetMode.SAME_STEP:
-            infos = {"final_obs": self._observe(ends[2]), "_final_obs": ends[2]}
-            self.engine.reset(ends[2])
+            infos = {"final_obs": self._observe(ends[OVER]), "_final_obs": ends[OVER]}
+            self.engine.reset(ends[OVER])
             self._over, self._anybody_over = self._none, False
-        return self._observe(), rewards, ends[0], ends[1], infos
+        return self._observe(), rewards, ends[TERMINATED], ends[TRUNCATED], infos
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The exact state of every environment."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.types import Bool, Float
+from qframe_rl.types import VOLUME, Bool, Float
 
+# Integers of a module are constants of what is compiled: a name costs nothing.
 # Of an account, (B, 8 and what its rules remember, see `qframe_rl.kernel.rules.Rules.n_columns`): equity after the last
 # bar, and before it; cash that is on its way, for so many bars; interest.
 CASH, EQUITY, BEFORE, ABSORBED, RUINED, MOVING, LEFT, EARNED = range(8)
@@ -14,9 +15,20 @@ N_ACCOUNT = 8
 POSITION, MARK = range(2)
 # Of an order, (B, A, 3); also the first of a fill.
 QUANTITY, LIMIT, STOP = range(3)
+N_ORDER = 3
 # Of a fill, (B, A, 9).
 PRICE, FEE, SPREAD, PUSHED, FUNDING, CANCELLED, FORCED, FORCED_PRICE = range(1, 9)
 N_FILLS = 9
+# Of the sums of a backtest, (B, 3): quote currency, quote currency, number of fills.
+COSTS, NOTIONAL, TRADES = range(3)
+N_SUMS = 3
+# Of a row of a record, (N_HEAD + N_PANELS x A + N_TAIL,): cash and loss absorbed; panels of A numbers each, which are
+# positions, marks, the fields of an order and those of a fill; interest and cash rate, counted from the end.
+ROW_CASH, ROW_ABSORBED, N_HEAD = range(3)
+POSITIONS, MARKS, ORDERS = range(3)
+FILLS = ORDERS + N_ORDER
+N_PANELS = FILLS + N_FILLS
+ROW_INTEREST, ROW_CASH_RATE, N_TAIL = -2, -1, 2
 # Of a bar, (T, A, 8), after open, high, low, close and volume; the last is the same for all instruments.
 DUE, FINAL, CASH_RATE = 5, 6, 7
 N_BAR = 8
@@ -25,7 +37,7 @@ N_BAR = 8
 def bars_of(values: Float, funding: Float, final: Bool, cash_rate: Float) -> Float:
     """Lay (T, A, C) channels, (T, A) funding, (T, A) flags of last bars and (T,) cash rates side by side: (T, A, 8)."""
     bars = np.zeros((*funding.shape, N_BAR))
-    bars[..., :5] = values[..., :5]
+    bars[..., : VOLUME + 1] = values[..., : VOLUME + 1]
     bars[..., DUE] = funding
     bars[..., FINAL] = final
     bars[..., CASH_RATE] = cash_rate[:, None]

@@ -19,11 +19,8 @@ from qframe_rl.kernel.rules import (
     EXEMPT,
     HALF_SPREAD,
     IMPACT,
-    LIQUIDATION,
-    LOCKED,
     LOT_SCALE,
     LOT_STEP,
-    MAINTENANCE,
     MAKER,
     MIN_AMOUNT,
     MIN_NOTIONAL,
@@ -49,7 +46,7 @@ ACCOUNT = LANES * 14
 ) = (LANES * k for k in range(26))  # fmt: skip
 INSTRUMENT = LANES * 26
 # Head-room that keeps sums of products on the safe side of a bound.
-_MARGIN = 1.0 - 1e-12
+SAFE = 1.0 - 1e-12
 
 
 def scratch(n_instruments: int) -> Float:
@@ -66,10 +63,13 @@ def aim(v: Float, w: Float, band: float) -> None:
     for k in range(LANES):
         target = v[SIZE + k]
         held = v[HELD + k]
+        # x == x is false for NaN alone. Loops choose between values instead of jumping, and what is not chosen is
+        # computed all the same, of ones.
         live = (v[BASE + k] == v[BASE + k]) & (w[EQUITY + k] > 0.0) & (target == target)
         worth = v[MARK + k] if live else 1.0
         equity = w[EQUITY + k] if live else 1.0
         away = target * equity / worth - held
+        # Inside the band nothing is ordered; but a target of nothing is always reached in full.
         away = away if abs(target - held * worth / equity) > band else 0.0
         away = -held if target == 0.0 else away
         v[ASKED + k] = away if live else 0.0
@@ -84,6 +84,7 @@ def price(v: Float, w: Float, rule: Float, shorting: bool) -> None:
     for k in range(LANES):
         w[CASH + k] -= v[PAID + k]
         w[ROOM + k] -= v[PAID + k]
+    # From here on BASE is the price that an order takes from, 0 where it takes from none.
     for k in range(LANES):
         v[BASE + k] = v[OPEN + k] if _live(v[ASKED + k], v[OPEN + k], v[VOLUME + k]) else 0.0
     _size(v, rule[VOLUME_SHARE], rule[LOT_STEP], rule[LOT_SCALE], shorting and rule[OWNED] == 0.0)
@@ -112,6 +113,7 @@ def _size(v: Float, volume_share: float, step: float, scale: float, shorting: bo
         size = abs(v[ASKED + k])
         cap = volume_share * v[VOLUME + k]
         size = size if size < cap else cap
+        # Without shorting a sale ends with what is held.
         owned = size if size < opposite else opposite
         size = owned if (not shorting) & (side < 0.0) else size
         lots = down(size, unit, scale)
@@ -143,7 +145,7 @@ def condition(v: Float, k: int, rule: Float) -> None:
     step, scale = rule[TICK_STEP], rule[TICK_SCALE]
     met = False
     if math.isnan(limit):
-        # A stop takes, from where it is triggered.
+        # A stop takes, from where it is triggered: the next tick that is no nearer to the open.
         if step > 0.0:
             stop = up(stop, step, scale) if side > 0.0 else down(stop, step, scale)
         if reaches(v[OPEN + k], stop, side, step, scale):
@@ -151,6 +153,8 @@ def condition(v: Float, k: int, rule: Float) -> None:
         met = reaches(v[HIGH + k] if side > 0.0 else v[LOW + k], stop, side, step, scale)
         v[AT + k], v[BASE + k] = taken(size, stop, v[VOLUME + k], rule[HALF_SPREAD], rule[IMPACT]), stop
     elif math.isnan(stop):
+        # A limit is rounded to the passive side. It makes only where the bar goes beyond it: who stood before it in the
+        # queue at its price is not known.
         if step > 0.0:
             limit = down(limit, step, scale) if side > 0.0 else up(limit, step, scale)
         if side * (limit - v[AT + k]) >= 0.0:
@@ -173,114 +177,10 @@ def closing_of(size: float, held: float) -> float:
 @inlined
 def allowed(size: float, closing: float, at: float, rule: Float) -> float:
     """What an exchange takes of an order: all, nothing if it is too small, or the part that closes a contract."""
-    enough = (abs(size) >= rule[MIN_AMOUNT]) & (abs(size) * at >= rule[MIN_NOTIONAL] * _MARGIN)
+    # Exchanges let go of a contract, however little it is worth.
+    enough = (abs(size) >= rule[MIN_AMOUNT]) & (abs(size) * at >= rule[MIN_NOTIONAL] * SAFE)
     alone = (rule[EXEMPT] != 0.0) & (abs(closing) >= rule[MIN_AMOUNT])
     return size if enough else (closing if alone else 0.0)
-
-
-@inlined
-def _sure(v: Float, k: int, rule: Float) -> float:
-    """Closing part of an order that will not be dropped for being too small."""
-    closing = v[CLOSING + k]
-    return closing if allowed(v[SIZE + k], closing, v[AT + k], rule) != 0.0 else 0.0
-
-
-@inlined
-def loss_of(closing: float, at: float, worth: float, rate: float) -> float:
-    """Cost of a closing part: its fee, and what its price is worse by than what the position is worth."""
-    worse = closing * (at - worth)
-    return (worse if worse > 0.0 else 0.0) + abs(closing) * at * rate
-
-
-@inlined
-def need_of(opening: float, at: float, worth: float, rate: float, leverage: float) -> float:
-    """What an opening part of a contract takes of the room: its value, and its costs at full leverage.
-
-    No credit is given for a price that is better than what the position will be worth.
-    """
-    worse = opening * (at - worth)
-    dearer = at if at > worth else worth
-    notional = abs(opening) * (worth if worse >= 0.0 else dearer)
-    return notional + leverage * ((worse if worse > 0.0 else 0.0) + abs(opening) * at * rate)
-
-
-@inlined
-def unlocked(held: float, mark: float, locked: float) -> float:
-    """What a contract's position adds to the cash that is idle, beside the cash it was opened for."""
-    return held * mark - abs(held) * mark * locked
-
-
-@inlined
-def earn(n: int, w: Float, table: Float, spot: bool) -> None:
-    """Write what idle cash earns in the bar: neither money on its way nor what contracts lock as margin.
-
-    Of a contract's position the value belongs to the cash that it was opened for; a coin has been paid for.
-    """
-    for k in range(LANES):
-        w[EARNED + k] = w[CASH + k] - w[MOVING + k]
-    for a in range(n):
-        if not spot and table[a, OWNED] == 0.0:
-            v, locked = w[ACCOUNT + a * INSTRUMENT :], table[a, LOCKED]
-            for k in range(LANES):
-                held = v[HELD + k]
-                term = unlocked(held, v[MARK + k], locked)
-                w[EARNED + k] += term if held != 0.0 else 0.0
-    first = w[ACCOUNT:]
-    for k in range(LANES):
-        idle = w[EARNED + k]
-        w[EARNED + k] = (idle if idle > 0.0 else 0.0) * first[EARNS + k]
-
-
-@inlined
-def need_cash(v: Float, w: Float, rule: Float) -> None:
-    """Take the closing part off ROOM, the cash there is, and add what the opening part costs to NEED.
-
-    What an order that is dropped would bring pays for nothing.
-    """
-    for k in range(LANES):
-        closing = _sure(v, k, rule)
-        w[ROOM + k] -= closing * v[AT + k] + abs(closing) * v[AT + k] * v[RATE + k]
-    for k in range(LANES):
-        w[NEED + k] += (v[SIZE + k] - v[CLOSING + k]) * v[AT + k] * (1.0 + v[RATE + k])
-
-
-@inlined
-def need_margin(v: Float, w: Float, leverage: float, rule: Float) -> None:
-    """Add the position to ROOM, the equity at the open less costs, what is kept of it to GROSS, the opening to NEED.
-
-    No credit is given for a close that is dropped as it is too small.
-    """
-    for k in range(LANES):
-        v[WORTH + k] = v[OPEN + k] if v[OPEN + k] == v[OPEN + k] else v[MARK + k]
-    for k in range(LANES):
-        held = v[HELD + k]
-        term = held * v[WORTH + k]
-        w[ROOM + k] += term if held != 0.0 else 0.0
-    for k in range(LANES):
-        held = v[HELD + k]
-        term = abs(held + _sure(v, k, rule)) * v[WORTH + k]
-        w[GROSS + k] += term if held != 0.0 else 0.0
-    for k in range(LANES):
-        closing = v[CLOSING + k]
-        term = loss_of(closing, v[AT + k], v[WORTH + k], v[RATE + k])
-        w[ROOM + k] -= term if closing != 0.0 else 0.0
-    for k in range(LANES):
-        opening = v[SIZE + k] - v[CLOSING + k]
-        term = need_of(opening, v[AT + k], v[WORTH + k], v[RATE + k], leverage)
-        w[NEED + k] += term if opening != 0.0 else 0.0
-
-
-@inlined
-def need_free_cash(v: Float, w: Float, leverage: float) -> None:
-    """Add what an owned coin's opening part costs to NEED.
-
-    ROOM is what the contracts have for margin. The coin is no part of it, so what is paid for it is taken from it in
-    full; what it is sold for can be spent in the next bar at the earliest.
-    """
-    for k in range(LANES):
-        opening = v[SIZE + k] - v[CLOSING + k]
-        term = leverage * opening * v[AT + k] * (1.0 + v[RATE + k])
-        w[NEED + k] += term if opening > 0.0 else 0.0
 
 
 @inlined
@@ -291,23 +191,6 @@ def move(v: Float, w: Float, rule: Float) -> None:
         sold = (v[FILLED + k] < 0.0) & (bars > 0.0)
         w[MOVING + k] += -v[FILLED + k] * v[AT + k] - v[FEE + k] if sold else 0.0
         w[LEFT + k] = bars if sold else w[LEFT + k]
-
-
-@inlined
-def share_of(need: float, room: float) -> float:
-    """Share of opening parts that fits: 2 where all of it does."""
-    over = need > room * _MARGIN
-    share = room / (need if over else 1.0)
-    share = share if share > 0.0 else 0.0
-    return share * _MARGIN if over else 2.0
-
-
-@inlined
-def share_out(w: Float, leverage: float, spot: bool) -> None:
-    """Write the share of the opening parts that fits."""
-    for k in range(LANES):
-        room = w[ROOM + k] if spot else leverage * w[ROOM + k] - w[GROSS + k]
-        w[SHARE + k] = share_of(w[NEED + k], room)
 
 
 @inlined
@@ -327,6 +210,7 @@ def fill(v: Float, w: Float, rule: Float) -> None:
     step, scale = rule[LOT_STEP], rule[LOT_SCALE]
     for k in range(LANES):
         v[FILLED + k] = shrunk(v[SIZE + k], v[CLOSING + k], w[SHARE + k], step, scale)
+    # The impact of an order depends on its size, so a smaller one has another price, at which it may be too small.
     _price_again(v, rule)
     changed = 0
     for k in range(LANES):
@@ -338,6 +222,7 @@ def fill(v: Float, w: Float, rule: Float) -> None:
         _price_again(v, rule)
     for k in range(LANES):
         v[FEE + k] = abs(v[FILLED + k]) * v[AT + k] * v[RATE + k]
+    # A loop for each row that is written, see the head of this file.
     for k in range(LANES):
         w[CASH + k] -= v[FILLED + k] * v[AT + k] + v[FEE + k]
     for k in range(LANES):
@@ -369,89 +254,6 @@ def credit(w: Float) -> None:
 
 
 @inlined
-def endanger(v: Float, w: Float, rule: Float) -> None:
-    """Add the position at the bar's worst price to WORST, and its maintenance margin there to MARGIN."""
-    for k in range(LANES):
-        worst = v[LOW + k] if v[HELD + k] > 0.0 else v[HIGH + k]
-        v[WORTH + k] = worst if worst == worst else v[MARK + k]
-    for k in range(LANES):
-        held = v[HELD + k]
-        term = held * v[WORTH + k]
-        w[WORST + k] += term if held != 0.0 else 0.0
-    for k in range(LANES):
-        held = v[HELD + k]
-        term = abs(held) * v[WORTH + k] * rule[MAINTENANCE]
-        w[MARGIN + k] += term if held != 0.0 else 0.0
-
-
-@inlined
-def short_of_margin(w: Float) -> bool:
-    """Whether any account is worth less than its margin at the bar's worst prices."""
-    short = 0
-    for k in range(LANES):
-        short += 1 if w[CASH + k] - w[MOVING + k] + w[WORST + k] < w[MARGIN + k] else 0
-    return short > 0
-
-
-@inlined
-def liquidate(n: int, w: Float, k: int, table: Float) -> None:
-    """Close the book of lane ``k`` at the bar's worst prices, if it is short of its margin.
-
-    Coins that are owned, and what they were sold for as long as it is on its way, are out of the venue's reach.
-    """
-    if w[CASH + k] - w[MOVING + k] + w[WORST + k] < w[MARGIN + k]:
-        close_out(n, w, k, table)
-
-
-@inlined
-def close_out(n: int, w: Float, k: int, table: Float) -> None:
-    """Close the contracts of lane ``k`` at the prices in WORTH, with the liquidation fee; there may be only debts."""
-    for a in range(n):
-        v = w[ACCOUNT + a * INSTRUMENT :]
-        if v[HELD + k] != 0.0 and table[a, OWNED] == 0.0:
-            force(v, w, k, v[WORTH + k], table[a, LIQUIDATION])
-    w[RUINED + k] = 1.0
-    _absorb(w, k)
-
-
-@inlined
-def bear(n: int, w: Float, k: int, table: Float) -> None:
-    """Close the book of lane ``k`` at its marks, if the fees of last bars took more than it had."""
-    worth = w[CASH + k]
-    for a in range(n):
-        v = w[ACCOUNT + a * INSTRUMENT :]
-        worth += v[HELD + k] * v[MARK + k] if v[HELD + k] != 0.0 else 0.0
-    if worth >= 0.0:
-        return
-    w[RUINED + k] = 1.0
-    for a in range(n):
-        v = w[ACCOUNT + a * INSTRUMENT :]
-        if v[HELD + k] != 0.0 and table[a, OWNED] == 0.0:
-            force(v, w, k, v[MARK + k], 0.0)
-    _absorb(w, k)
-
-
-@inlined
-def _absorb(w: Float, k: int) -> None:
-    """Let the venue bear what lane ``k`` owes."""
-    if w[CASH + k] < w[MOVING + k]:
-        w[ABSORBED + k] += w[MOVING + k] - w[CASH + k]
-        w[CASH + k] = w[MOVING + k]
-
-
-@inlined
-def force(v: Float, w: Float, k: int, at: float, rate: float) -> None:
-    """Close one position at a price that nobody asked for, and charge ``rate`` on its notional."""
-    held = v[HELD + k]
-    fee = abs(held) * at * rate
-    v[FEE + k] += fee
-    v[FORCED + k] = -held
-    v[FORCED_AT + k] = at
-    v[HELD + k] = 0.0
-    w[CASH + k] += held * at - fee
-
-
-@inlined
 def remark(v: Float) -> None:
     """Mark at the close."""
     for k in range(LANES):
@@ -466,6 +268,7 @@ def value(n: int, w: Float) -> None:
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         for k in range(LANES):
+            # A mark is NaN before the first trade, and what is not held is worth nothing, not NaN.
             held = v[HELD + k]
             term = held * v[MARK + k]
             w[EQUITY + k] += term if held != 0.0 else 0.0

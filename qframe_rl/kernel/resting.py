@@ -6,6 +6,7 @@ It is the seventh step of `docs/decisions/0002-market-rules.md`, for one lane of
 from __future__ import annotations
 
 from qframe_rl.jit import inlined
+from qframe_rl.kernel.forced import close_out
 from qframe_rl.kernel.lanes import (
     ACCOUNT,
     AT,
@@ -28,14 +29,11 @@ from qframe_rl.kernel.lanes import (
     WORTH,
     after,
     allowed,
-    close_out,
     closing_of,
-    loss_of,
-    need_of,
-    share_of,
     shrunk,
     taken,
 )
+from qframe_rl.kernel.room import loss_of, need_of, share_of
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, LOT_SCALE, LOT_STEP, MAINTENANCE, OWNED, TRANSFER
 from qframe_rl.types import Float
 
@@ -48,6 +46,7 @@ def rest(n: int, w: Float, k: int, table: Float, leverage: float, spot: bool) ->
         met = met or w[ACCOUNT + a * INSTRUMENT + RESTING + k] != 0.0
     if not met:
         return
+    # Room is given to all of them before any fills, whichever the bar meets first: a bar does not tell.
     share = _share(n, w, k, table, leverage, spot)
     for a in range(n):
         _terms(w[ACCOUNT + a * INSTRUMENT :], k, table[a], share)
@@ -112,6 +111,8 @@ def _way(v: Float, k: int, rule: Float) -> None:
 @inlined
 def _survives(n: int, w: Float, k: int, table: Float) -> bool:
     """Take all contracts to their worst prices, and fill what is met on the way; liquidate where margin runs short."""
+    # Each contract goes its way from the open to its worst price in one line, all at the same pace. The order that is
+    # met next is looked for again after each one, since every fill changes what is held.
     done = 0.0
     while done <= 1.0:
         coming, done = -1, 2.0

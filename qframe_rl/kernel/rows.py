@@ -20,37 +20,27 @@ from __future__ import annotations
 import numpy as np
 
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel import fee_tiers, lanes
+from qframe_rl.kernel import fee_tiers, forced, lanes, room
+from qframe_rl.kernel.blocks import limit, report, take_bars, take_holding, take_orders, take_targets
 from qframe_rl.kernel.columns import (
     ABSORBED,
     BEFORE,
-    CANCELLED,
     CASH,
-    CASH_RATE,
-    DUE,
     EARNED,
     EQUITY,
-    FEE,
-    FINAL,
-    FORCED,
-    FORCED_PRICE,
-    FUNDING,
     LEFT,
     LIMIT,
     MARK,
     MOVING,
     POSITION,
-    PRICE,
-    PUSHED,
     QUANTITY,
     RUINED,
-    SPREAD,
     STOP,
 )
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
 from qframe_rl.kernel.resting import rest
-from qframe_rl.kernel.rules import DAY_BARS, HALF_SPREAD, IMPACT, OWNED, TAKER
-from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Bool, Float, Int
+from qframe_rl.kernel.rules import DAY_BARS, OWNED, TAKER
+from qframe_rl.types import Bool, Float, Int
 
 
 @compiled
@@ -69,9 +59,24 @@ def settle_rows(
 ) -> None:
     """Settle bar ``row[b]`` for every active account.
 
-    ``account`` (B, `Rules.n_columns`) and ``holding`` (B, A, 2) are updated in place and ``fills`` (B, A, 9)
-    overwritten; ``orders`` is (B, A, 3), ``bars`` (T, A, 8), ``row`` and ``active`` (B,), ``table`` as in `Rules`;
-    ``work`` is `lanes.scratch`. Columns are named in `qframe_rl.kernel.columns`.
+    Columns are named in `qframe_rl.kernel.columns`.
+
+    Parameters
+    ----------
+    account, holding
+        (B, `Rules.n_columns`) and (B, A, 2), updated in place.
+    orders
+        (B, A, 3) decided after the bar before.
+    bars
+        (T, A, 8), for all accounts.
+    row, active
+        (B,) which bar, and whether the account lives it through; the rows of others are left alone.
+    table, leverage, shorting
+        As in `Rules`.
+    fills
+        (B, A, 9) overwritten.
+    work
+        `lanes.scratch`.
     """
     n = holding.shape[1]
     spot, tiered = not shorting and leverage == 1.0, table[0, DAY_BARS] > 0.0
@@ -81,15 +86,15 @@ def settle_rows(
         last = limited = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
-            _take_holding(a, first, count, v, holding)
-            priced = _take_orders(a, first, count, v, orders)
-            ends, earns = _take_bars(a, first, count, v, bars, row, 0)
+            take_holding(a, first, count, v, holding)
+            priced = take_orders(a, first, count, v, orders)
+            ends, earns = take_bars(a, first, count, v, bars, row, 0)
             last, earning = last or ends, earning or earns
             _price(count, v, work, table[a], leverage, shorting, spot, priced, tiered)
             limited = limited or priced
         _meet(n, count, work, table, leverage, spot, limited, last, earning, tiered)
         _end(n, first, count, work, account, holding, active, table, tiered)
-        _report(n, first, count, work, active, table, fills)
+        report(n, first, count, work, active, table, fills)
 
 
 @compiled
@@ -111,8 +116,16 @@ def advance_rows(
 ) -> None:
     """Order toward target exposures after bar ``row[b]``, and settle the next bar, for every active account.
 
-    ``target``, ``offset`` and ``band`` are as in `target_rows`, the rest as in `settle_rows`. ``row`` moves on by one;
-    ``fills`` is written only if ``recorded``.
+    Parameters
+    ----------
+    target, offset, band
+        As in `target_rows`.
+    account, holding, bars, active, table, leverage, shorting, work
+        As in `settle_rows`.
+    row
+        (B,) the bar that each account decides after; moves on by one.
+    recorded, fills
+        Whether (B, A, 9) ``fills`` are overwritten.
     """
     n = holding.shape[1]
     spot, tiered = not shorting and leverage == 1.0, table[0, DAY_BARS] > 0.0
@@ -123,18 +136,18 @@ def advance_rows(
         last = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
-            _take_holding(a, first, count, v, holding)
-            _take_targets(a, first, count, v, target, bars, row)
-            ends, earns = _take_bars(a, first, count, v, bars, row, 1)
+            take_holding(a, first, count, v, holding)
+            take_targets(a, first, count, v, target, bars, row)
+            ends, earns = take_bars(a, first, count, v, bars, row, 1)
             last, earning = last or ends, earning or earns
             lanes.aim(v, work, band)
             if limited:
-                _limit(a, first, count, v, offset)
+                limit(a, first, count, v, offset)
             _price(count, v, work, table[a], leverage, shorting, spot, limited, tiered)
         _meet(n, count, work, table, leverage, spot, limited, last, earning, tiered)
         _end(n, first, count, work, account, holding, active, table, tiered)
         if recorded:
-            _report(n, first, count, work, active, table, fills)
+            report(n, first, count, work, active, table, fills)
         for b in range(first, first + count):
             row[b] += 1 if active[b] else 0
 
@@ -180,11 +193,11 @@ def target_rows(
         _begin(first, count, work, account, False)
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
-            _take_holding(a, first, count, v, holding)
-            _take_targets(a, first, count, v, target, bars, row)
+            take_holding(a, first, count, v, holding)
+            take_targets(a, first, count, v, target, bars, row)
             lanes.aim(v, work, band)
             if limited:
-                _limit(a, first, count, v, offset)
+                limit(a, first, count, v, offset)
             for k in range(count):
                 orders[first + k, a, QUANTITY] = v[lanes.ASKED + k]
                 orders[first + k, a, LIMIT] = v[lanes.LIMIT + k] if limited else np.nan
@@ -202,78 +215,13 @@ def _begin(first: int, count: int, w: Float, account: Float, tiered: bool) -> No
     for k in range(count, LANES):
         w[lanes.CASH + k] = w[lanes.EQUITY + k] = 1.0
         w[lanes.LEFT + k] = w[lanes.MOVING + k] = 0.0
+    # The way of what a coin was sold for is one bar shorter than it was; with LEFT at 1 it arrives now.
     for k in range(LANES):
         w[lanes.ROOM + k] = w[lanes.CASH + k] - w[lanes.MOVING + k]
         w[lanes.GROSS + k] = w[lanes.NEED + k] = w[lanes.WORST + k] = w[lanes.MARGIN + k] = 0.0
         w[lanes.ABSORBED + k] = w[lanes.RUINED + k] = w[lanes.EARNED + k] = 0.0
     if tiered:
         fee_tiers.look_back(first, count, w, account)
-
-
-@inlined
-def _take_holding(a: int, first: int, count: int, v: Float, holding: Float) -> None:
-    """Lay the positions in one instrument out in lanes."""
-    for k in range(count):
-        v[lanes.HELD + k] = holding[first + k, a, POSITION]
-        v[lanes.MARK + k] = holding[first + k, a, MARK]
-    for k in range(count, LANES):
-        v[lanes.HELD + k] = 0.0
-        v[lanes.MARK + k] = 1.0
-
-
-@inlined
-def _take_orders(a: int, first: int, count: int, v: Float, orders: Float) -> bool:
-    """Lay the orders for one instrument out in lanes; say whether any has a limit or a stop."""
-    limited = False
-    for k in range(count):
-        limit, stop = orders[first + k, a, LIMIT], orders[first + k, a, STOP]
-        v[lanes.ASKED + k], v[lanes.LIMIT + k], v[lanes.STOP + k] = orders[first + k, a, QUANTITY], limit, stop
-        limited = limited or limit == limit or stop == stop
-    for k in range(count, LANES):
-        v[lanes.ASKED + k] = 0.0
-    return limited
-
-
-@inlined
-def _take_targets(a: int, first: int, count: int, v: Float, target: Float, bars: Float, row: Int) -> None:
-    """Lay the targets for one instrument and the closes that they were decided at out in lanes."""
-    for k in range(count):
-        v[lanes.SIZE + k] = target[first + k, a]
-        v[lanes.BASE + k] = bars[np.uintp(row[first + k]), a, CLOSE]
-    for k in range(count, LANES):
-        v[lanes.BASE + k] = np.nan
-
-
-@inlined
-def _take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, ahead: int) -> tuple[bool, bool]:
-    """Lay the bars ``ahead`` of the accounts' rows out; say whether one is the instrument's last, and if cash earns."""
-    last = earning = 0.0
-    for k in range(count):
-        t = np.uintp(min(row[first + k] + ahead, len(bars) - 1))
-        v[lanes.OPEN + k] = bars[t, a, OPEN]
-        v[lanes.HIGH + k] = bars[t, a, HIGH]
-        v[lanes.LOW + k] = bars[t, a, LOW]
-        v[lanes.CLOSE + k] = bars[t, a, CLOSE]
-        v[lanes.VOLUME + k] = bars[t, a, VOLUME]
-        v[lanes.DUE + k] = bars[t, a, DUE]
-        v[lanes.FINAL + k] = bars[t, a, FINAL]
-        v[lanes.EARNS + k] = bars[t, a, CASH_RATE]
-        last += v[lanes.FINAL + k]
-        earning += abs(v[lanes.EARNS + k])
-    for k in range(count, LANES):
-        v[lanes.OPEN + k] = v[lanes.HIGH + k] = v[lanes.LOW + k] = v[lanes.CLOSE + k] = v[lanes.VOLUME + k] = 1.0
-        v[lanes.DUE + k] = v[lanes.EARNS + k] = 0.0
-    return last != 0.0, earning != 0.0
-
-
-@inlined
-def _limit(a: int, first: int, count: int, v: Float, offset: Float) -> None:
-    """Write the limit prices of a block's orders, NaN where an order is to be a market order."""
-    for k in range(count):
-        side = 1.0 if v[lanes.ASKED + k] > 0.0 else -1.0
-        limit = v[lanes.MARK + k] * (1.0 - side * offset[first + k, a])
-        v[lanes.LIMIT + k] = limit if v[lanes.ASKED + k] != 0.0 else np.nan
-        v[lanes.STOP + k] = np.nan
 
 
 @inlined
@@ -288,13 +236,14 @@ def _price(
     if limited:
         _condition(count, v, rule)
     if spot:
-        lanes.need_cash(v, w, rule)
+        room.need_cash(v, w, rule)
     elif rule[OWNED] != 0.0:
-        lanes.need_free_cash(v, w, leverage)
+        room.need_free_cash(v, w, leverage)
     else:
-        lanes.need_margin(v, w, leverage, rule)
+        room.need_margin(v, w, leverage, rule)
 
 
+# What is rare is a call of its own (compiled, not inlined): the code that all bars go through stays small.
 @compiled
 def _condition(count: int, v: Float, rule: Float) -> None:
     for k in range(count):
@@ -308,8 +257,8 @@ def _meet(
 ) -> None:  # fmt: skip
     """Fill a block's orders, pay interest, liquidate who is short of margin, mark, and pay last bars out."""
     if earning:
-        lanes.earn(n, w, table, spot)
-    lanes.share_out(w, leverage, spot)
+        room.earn(n, w, table, spot)
+    room.share_out(w, leverage, spot)
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         lanes.fill(v, w, table[a])
@@ -322,9 +271,10 @@ def _meet(
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         if not spot and table[a, OWNED] == 0.0:
-            lanes.endanger(v, w, table[a])
+            forced.endanger(v, w, table[a])
         lanes.remark(v)
-    if not spot and lanes.short_of_margin(w):
+    # A coin that was paid for cannot be lost to a margin call, and without leverage there is no margin.
+    if not spot and forced.short_of_margin(w):
         _liquidate(n, count, w, table)
     if last:
         _pay_out(n, count, w, table, tiered)
@@ -340,7 +290,7 @@ def _rest(n: int, count: int, w: Float, table: Float, leverage: float, spot: boo
 @compiled
 def _liquidate(n: int, count: int, w: Float, table: Float) -> None:
     for k in range(count):
-        lanes.liquidate(n, w, k, table)
+        forced.liquidate(n, w, k, table)
 
 
 @compiled
@@ -350,9 +300,9 @@ def _pay_out(n: int, count: int, w: Float, table: Float, tiered: bool) -> None:
         for k in range(count):
             if v[lanes.FINAL + k] != 0.0 and v[lanes.HELD + k] != 0.0:
                 rate = fee_tiers.rate_of(w[lanes.TRADED + k], table[a]) if tiered else table[a, TAKER]
-                lanes.force(v, w, k, v[lanes.MARK + k], rate)
+                forced.force(v, w, k, v[lanes.MARK + k], rate)
     for k in range(count):
-        lanes.bear(n, w, k, table)
+        forced.bear(n, w, k, table)
 
 
 @inlined
@@ -377,26 +327,3 @@ def _end(
                 holding[b, a, MARK] = v[lanes.MARK]
             if tiered:
                 fee_tiers.note(n, w, k, account[b], table)
-
-
-@inlined
-def _report(n: int, first: int, count: int, w: Float, active: Bool, table: Float, fills: Float) -> None:
-    """Write what became of a block's orders."""
-    for k in range(count):
-        b = first + k
-        if active[b]:
-            for a in range(n):
-                v = w[ACCOUNT + a * INSTRUMENT + k :]
-                asked, filled, base = v[lanes.ASKED], v[lanes.FILLED], v[lanes.BASE]
-                taken = filled != 0.0 and base > 0.0
-                spread = abs(filled) * base * table[a, HALF_SPREAD] if taken else 0.0
-                pushed = taken and table[a, IMPACT] > 0.0
-                fills[b, a, QUANTITY] = filled
-                fills[b, a, PRICE] = v[lanes.AT] if filled != 0.0 else 0.0
-                fills[b, a, FEE] = v[lanes.FEE]
-                fills[b, a, SPREAD] = spread
-                fills[b, a, PUSHED] = filled * (v[lanes.AT] - base) - spread if pushed else 0.0
-                fills[b, a, FUNDING] = v[lanes.PAID]
-                fills[b, a, CANCELLED] = asked - filled if asked == asked else 0.0
-                fills[b, a, FORCED] = v[lanes.FORCED]
-                fills[b, a, FORCED_PRICE] = v[lanes.FORCED_AT]

@@ -13,9 +13,32 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.jit import apart, inlined
-from qframe_rl.kernel.columns import CASH, CASH_RATE, DUE, EQUITY, FINAL, MARK, N_ACCOUNT, N_FILLS, POSITION, RUINED
+from qframe_rl.kernel.columns import (
+    CASH,
+    CASH_RATE,
+    COSTS,
+    DUE,
+    EQUITY,
+    FEE,
+    FINAL,
+    FORCED,
+    FORCED_PRICE,
+    FUNDING,
+    MARK,
+    N_ACCOUNT,
+    N_FILLS,
+    NOTIONAL,
+    POSITION,
+    PRICE,
+    PUSHED,
+    QUANTITY,
+    RUINED,
+    SPREAD,
+    TRADES,
+)
 from qframe_rl.kernel.fee_tiers import live_through
-from qframe_rl.kernel.lanes import LANES, unlocked
+from qframe_rl.kernel.lanes import LANES
+from qframe_rl.kernel.room import unlocked
 from qframe_rl.kernel.rows import advance_rows
 from qframe_rl.kernel.rules import DAY_BARS, LOCKED, MAINTENANCE, OWNED
 from qframe_rl.types import CLOSE, HIGH, LOW, Bool, Float, Int
@@ -94,10 +117,12 @@ def walk_rows(
         (B, N + 1) overwritten from column 1 on: equity after each bar. After ruin it stays what it was. Or (B, 0): then
         it is not kept.
     sums
-        (B, 3) added to: costs (fees, spread, impact, funding) and notional traded, in quote currency, and fills.
+        (B, N_SUMS) added to: costs (fees, spread, impact, funding) and notional traded, in quote currency, and fills.
     seats, offset, work
         Scratch: `seats`, (0, A), `lanes.scratch`.
     """
+    # Owned coins are no collateral, and what they were sold for may be on its way: the loops over time know neither,
+    # so that with them every bar is settled.
     s, spot, owned = seats, not shorting and leverage == 1.0, False
     for a in range(len(table)):
         owned = owned or table[a, OWNED] != 0.0
@@ -277,7 +302,7 @@ def _quiet(account: Float, holding: Float, bar: Float, table: Float, spot: bool)
 
 @inlined
 def _interest(cash: float, holding: Float, bar: Float, table: Float, spot: bool) -> float:
-    """What idle cash earns in a bar, of which funding was paid; see `qframe_rl.kernel.lanes.earn`."""
+    """What idle cash earns in a bar, of which funding was paid; see `qframe_rl.kernel.room.earn`."""
     rate, idle = bar[0, CASH_RATE], cash
     if rate == 0.0:
         return 0.0
@@ -294,7 +319,7 @@ def _live_through(account: Float, holding: Float, bar: Float, table: Float, spot
     for a in range(len(holding)):
         paid = holding[a, POSITION] * bar[a, DUE]
         account[CASH] -= paid
-        sums[0] += paid
+        sums[COSTS] += paid
     account[CASH] += _interest(account[CASH], holding, bar, table, spot)
     for a in range(len(holding)):
         holding[a, MARK] = bar[a, CLOSE] if bar[a, CLOSE] == bar[a, CLOSE] else holding[a, MARK]
@@ -306,9 +331,9 @@ def _live_through(account: Float, holding: Float, bar: Float, table: Float, spot
 
 @inlined
 def count(fills: Float, sums: Float) -> None:
-    """Add what a bar cost, traded and filled to ``sums`` (3,); ``fills`` (A, 9) as in `qframe_rl.types.Fills`."""
+    """Add what a bar cost, traded and filled to ``sums`` (N_SUMS,); ``fills`` (A, N_FILLS) is as it was reported."""
     for a in range(len(fills)):
         f = fills[a]
-        sums[0] += f[2] + f[3] + f[4] + f[5]
-        sums[1] += abs(f[0]) * f[1] + abs(f[7]) * f[8]
-        sums[2] += 1.0 if f[0] != 0.0 else 0.0
+        sums[COSTS] += f[FEE] + f[SPREAD] + f[PUSHED] + f[FUNDING]
+        sums[NOTIONAL] += abs(f[QUANTITY]) * f[PRICE] + abs(f[FORCED]) * f[FORCED_PRICE]
+        sums[TRADES] += 1.0 if f[QUANTITY] != 0.0 else 0.0

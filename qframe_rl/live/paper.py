@@ -326,7 +326,28 @@ def walk(
     manager: SnapshotManager,
     kept: Snapshot | None = None,
 ) -> View:
-    """Let ``agent`` trade at a router until the bars or the account end; return the last view."""
+    """Let ``agent`` trade at a router until the bars or the account end.
+
+    Parameters
+    ----------
+    router
+        Where its orders go.
+    recording
+        The bars, and what is said to the session between them.
+    agent
+        Who decides.
+    window
+        Bars shown at each decision.
+    manager
+        Keeps what the session is resumed from.
+    kept
+        What an earlier process left; None = the session begins with its first bar.
+
+    Returns
+    -------
+    View
+        The last one.
+    """
     recording.heed, recording.listen = router.heed, router.listen
     router.conditions = recording.conditions
     router.snapshot = manager
@@ -362,6 +383,15 @@ class Replay:
 
 def replay(market: Market, agent: Agent, terms: SessionSpec, path: Path) -> Replay:
     """Run a recorded session again, through the same router, kernel and agent; nothing is written.
+
+    Parameters
+    ----------
+    market, agent
+        As the session had them; the agent has not decided yet.
+    terms
+        What the session was begun with, from its journal.
+    path
+        The journal.
 
     Raises
     ------

@@ -86,6 +86,8 @@ class NetworkBackend(ABC):
             The part.
         samples
             All samples: account, actions, advantage, return and log-probability, a row each.
+        n
+            Samples of the whole minibatch: every part divides by it, so that the gradients of the parts add up.
 
         Returns
         -------

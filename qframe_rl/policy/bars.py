@@ -84,7 +84,14 @@ class EncodedBars:
     def refresh(self, n_samples: int, encode: Encode, each: Callable[..., list[Tensor]]) -> None:
         """Encode all bars after a change of weights, if that is less work than encoding ``n_samples`` one by one.
 
-        ``each`` maps, as `map` does, perhaps on several threads.
+        Parameters
+        ----------
+        n_samples
+            How many will be asked for until the weights change again.
+        encode
+            The encoder of now.
+        each
+            Maps a function over arguments, as `map` does, perhaps on several threads.
         """
         self._table = None
         n, at_once = len(self.units), max(1, self._CHUNK // self.block)

@@ -86,6 +86,7 @@ def _judge_choices(
     """Log-probability of a sample's actions, and entropy; logits become log-probabilities, slopes probabilities."""
     log_p, entropy = NIL, NIL
     for part in range(len(actions)):
+        # The largest logit is taken off first, so that no exponential overflows.
         first, top, total = part * n_options, _FLOOR, NIL
         for k in range(first, first + n_options):
             top = max(top, v[out + place(s, k)])
@@ -170,7 +171,7 @@ def learn(
     clip, of_entropy, share
         Largest change of the probability ratio, slope of the loss along an entropy, weight of a sample.
     told
-        Added to: sums over samples of the parts of the loss, see `Loss`.
+        (5,) added to: sums over samples of the parts of the loss, see `Loss`.
     """
     actor, critic = plans[0], plans[1]
     n_account, stride, inputs, width = actor[0, N_IN], actor[0, IN], actor[0, X], actor[0, N_OUT]
@@ -200,6 +201,7 @@ def learn(
                 log_p, entropy = _judge_gauss(v, out, at, s, log_std, actions)
             change = log_p - old
             ratio = np.float32(math.exp(change))
+            # The smaller of both counts; where that is the clipped one, no slope leads to the actor.
             free, bound = gain * ratio, gain * min(max(ratio, ONE - clip), ONE + clip)
             away = v[value + place(s, 0)] - target
             of_log_p = -share * free if free <= bound else NIL
@@ -211,6 +213,7 @@ def learn(
             told[0] -= min(free, bound)
             told[1] += away * away
             told[2] += entropy
+            # An estimate of the divergence from the old policy that is never negative (Schulman, 2020).
             told[3] += ratio - ONE - change
             told[4] += abs(ratio - ONE) > clip
         for part in range(2):
@@ -228,7 +231,7 @@ def step(plans: Int, flat: Single, grad: Single, moments: Single, terms: Single,
     Parameters
     ----------
     plans, flat, packed
-        Layers; parameters in a row; and as they are laid out, written.
+        Layers; parameters in a row, changed; and as they are laid out, written.
     grad
         Gradient, (n,).
     moments
@@ -238,6 +241,7 @@ def step(plans: Int, flat: Single, grad: Single, moments: Single, terms: Single,
         to that.
     """
     longest, slow, fast, rate, root, more = terms
+    # In double precision: as many squares as there are parameters are added one by one.
     squares = 0.0
     for g in grad:
         squares += g * g
@@ -253,7 +257,13 @@ def step(plans: Int, flat: Single, grad: Single, moments: Single, terms: Single,
 
 
 class Dense(NetworkBackend):
-    """The head of a network on one thread of a CPU, in single precision; see `NetworkBackend`."""
+    """The head of a network on one thread of a CPU, in single precision; see `NetworkBackend`.
+
+    Parameters
+    ----------
+    net, loss, first
+        As in `NetworkBackend`; parameters as they are laid out are shared with ``first`` too.
+    """
 
     def __init__(self, net: Net, loss: Loss, first: Dense | None = None):
         super().__init__(net, loss, first)

@@ -48,6 +48,11 @@ class Encoder(nn.Module):
         Channels of the convolutions or of the recurrent network.
     n_outputs
         Width of the encoding.
+
+    Raises
+    ------
+    UserError
+        For convolutions or a recurrent network on fewer than 5 bars.
     """
 
     def __init__(self, shape: InputShape, torso: Torso, units: int, n_outputs: int):

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 LANES = 16
 """Numbers of a vector; where a machine's are shorter, the compiler takes several."""
 _FLAGS = ("contract",)
+"""Product and sum may be one instruction with one rounding; nothing else may be changed, not the order either."""
 
 
 def products(n_rows: int, n_vectors: int) -> Callable[..., None]:
@@ -44,6 +45,7 @@ def products(n_rows: int, n_vectors: int) -> Callable[..., None]:
             unknown, width = ir.Constant(vector, ir.Undefined), LANES * n_vectors
             into, left, right = start_of(0), start_of(2), start_of(6)
             by_row, by_term, terms = args[4], args[5], args[8]
+            # Sums are loaded before the loop and stored after it; inside they are its values (phi), in registers.
             places = [vector_at(into, whole(LANES * k)) for k in range(n_rows * n_vectors)]
             sums = [builder.load(place, align=4) for place in places]
 
@@ -58,6 +60,7 @@ def products(n_rows: int, n_vectors: int) -> Callable[..., None]:
             new = []
             for k, total in enumerate(totals):
                 r, v = divmod(k, n_vectors)
+                # One number of A, in all lanes of a vector, meets a whole row of B.
                 if v == 0:
                     number = builder.load(builder.gep(left, [builder.add(place, builder.mul(by_row, whole(r)))]))
                     single = builder.insert_element(unknown, number, ir.IntType(32)(0))

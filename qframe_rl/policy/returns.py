@@ -31,7 +31,19 @@ class RunningDeviation:
 
 @compiled
 def discount(rewards: Float, over: Bool, gamma: float, carried: Float, out: Float) -> None:
-    """Write the discounted sums of past rewards, (n_steps, B); ``carried`` (B,) is what came before and comes after."""
+    """Write the discounted sums of past rewards.
+
+    Parameters
+    ----------
+    rewards, over
+        (n_steps, B), and whether the episode ended with the step: then the sum begins anew.
+    gamma
+        Discount a step.
+    carried
+        (B,) what came before the first step, and after the call what comes after the last.
+    out
+        (n_steps, B) written.
+    """
     for t in range(len(rewards)):
         for b in range(len(carried)):
             out[t, b] = carried[b] = carried[b] * gamma + rewards[t, b]
@@ -43,10 +55,20 @@ def discount(rewards: Float, over: Bool, gamma: float, carried: Float, out: Floa
 def estimate(
     rewards: Float, over: Bool, values: Float, last: Float, gamma: float, gae_lambda: float, out: Float
 ) -> None:
-    """Generalised advantage estimates (Schulman et al., 2016), (n_steps, B).
+    """Generalised advantage estimates (Schulman et al., 2016).
 
-    ``values`` is (n_steps + 1, B). Where an episode is over the next value is ``last`` (n_steps, B): that of the true
-    last state if it was cut off, else 0.
+    Parameters
+    ----------
+    rewards, over
+        (n_steps, B), and whether the episode ended with the step.
+    values
+        (n_steps + 1, B) of the states that were seen, the one after the last step included.
+    last
+        (n_steps, B) the next value where an episode ended: that of its true last state if it was cut off, else 0.
+    gamma, gae_lambda
+        Discount a step; how far estimates look ahead, 0 = one step, 1 = to the end of the episode.
+    out
+        (n_steps, B) written: advantages.
     """
     n = len(rewards)
     for t in range(n - 1, -1, -1):
@@ -57,7 +79,17 @@ def estimate(
 
 
 def episodes(rewards: Float, over: Bool, total: Float, ended: deque[float]) -> None:
-    """Add the returns of episodes that ended to ``ended``; ``total`` (B,) is what the running ones earned so far."""
+    """Add the returns of episodes that ended to ``ended``.
+
+    Parameters
+    ----------
+    rewards, over
+        (n_steps, B), and whether the episode ended with the step.
+    total
+        (B,) what the running episodes earned so far, before the call and after it.
+    ended
+        Added to, in order of time.
+    """
     for t in range(len(rewards)):
         total += rewards[t]
         if over[t].any():

@@ -33,6 +33,7 @@ _Q1, _Q2, _Q3, _Q4 = (np.float32(x) for x in (4.677151408e-01, 2.613602551e-02, 
 NIL, ONE, _TOP = (np.float32(x) for x in (0.0, 1.0, 8.0))
 
 
+# Both keep 16 vectors of sums, as many as registers have room for beside what is multiplied.
 _add_wide, _add_narrow = products(4, WIDE // LANES), products(16, NARROW // LANES)
 
 
@@ -65,6 +66,7 @@ def _repeat(y: Single, row: Single) -> None:
 def _bend(x: Single) -> None:
     """Hyperbolic tangent, in place."""
     for k in range(len(x)):
+        # Beyond it the tangent is 1 within the error of the fit, and the fit is no tangent.
         t = min(max(x[k], -_TOP), _TOP)
         s = t * t
         p = (((_P4 * s + _P3) * s + _P2) * s + _P1) * s + _P0
@@ -75,13 +77,25 @@ def _bend(x: Single) -> None:
 @fused
 def _unbend(slopes: Single, x: Single) -> None:
     """Slopes along hyperbolic tangents to those along what they were taken of, in place."""
+    # The slope of tanh is 1 - tanh^2: nothing but its value need be kept of the way ahead.
     for k in range(len(x)):
         slopes[k] *= ONE - x[k] * x[k]
 
 
 @fused
 def ahead(plan: Int, packed: Single, v: Single) -> None:
-    """Through actor or critic: its inputs, and biases or encodings as the first layer's outputs, stand in the tile."""
+    """Go through actor or critic: from what stands in the tile for its first layer to its outputs.
+
+    Parameters
+    ----------
+    plan
+        (layers, 12) what the tile and ``packed`` hold of each layer; columns N_IN to Y.
+    packed
+        Weights and biases as `pack` lays them out.
+    v
+        The tile. Inputs of the first layer stand at its X, biases or encodings at its Y, see `begin`; every layer's
+        outputs are written to its Y, hidden ones bent by tanh.
+    """
     last = len(plan) - 1
     for i in range(last + 1):
         layer = plan[i]
@@ -89,6 +103,7 @@ def ahead(plan: Int, packed: Single, v: Single) -> None:
         for of in range(0, layer[OUT], width):
             y, w = start + of * ROWS, weights + of * n_in
             if i == 0:
+                # What it is added to stands there already; its inputs are few, so they have no panels of their own.
                 _wide(v, y, v, layer[X], n_in, 1, packed, w, ROWS, layer[N_IN])
                 continue
             _repeat(v[y : y + width * ROWS], packed[layer[SHIFT] + of : layer[SHIFT] + of + width])
@@ -104,10 +119,18 @@ def ahead(plan: Int, packed: Single, v: Single) -> None:
 
 @fused
 def back(plan: Int, packed: Single, v: Single, at: int, spare: int, slopes: Single) -> int:
-    """Back again: slopes along the outputs stand ``at`` a place of the tile; return where those of the first layer do.
+    """Go back again; return where in the tile the slopes along the first layer's outputs stand.
 
-    Those along weights are added to ``slopes``, laid out for the way ahead in the first layer, for the way back in the
-    others.
+    Parameters
+    ----------
+    plan, packed, v
+        As `ahead` left them.
+    at
+        Where slopes along the outputs stand in the tile.
+    spare
+        A place of the same size; both are written over in turn.
+    slopes
+        Added to: along the weights, laid out for the way ahead in the first layer, for the way back in the others.
     """
     for i in range(len(plan) - 1, -1, -1):
         layer = plan[i]
@@ -120,6 +143,7 @@ def back(plan: Int, packed: Single, v: Single, at: int, spare: int, slopes: Sing
                     for j in range(width):
                         total[j] += row[j]
         if i == 0:
+            # Nobody asks for slopes along what is seen of the account.
             for of in range(0, n_out, WIDE):
                 _wide(slopes, layer[AHEAD] + of * n_in, v, layer[X], 1, n_in, v, at + of * ROWS, n_in, ROWS)
             break
@@ -127,6 +151,8 @@ def back(plan: Int, packed: Single, v: Single, at: int, spare: int, slopes: Sing
         for of in range(0, n_out, width):
             g, used = at + of * ROWS, min(width, layer[N_OUT] - of)
             for into in range(0, n_in, WIDE):
+                # Along weights: slopes along outputs, transposed, times inputs; rows come in fours, and those that fill
+                # up are zero. Along inputs: slopes along outputs times weights.
                 w = layer[BACK] + into * n_out + of * WIDE
                 _wide(slopes, w, v, g, 1, width, v, layer[X] + into * ROWS, (used + 3) // 4 * 4, ROWS)
                 _wide(v, spare + into * ROWS, v, g, width, 1, packed, w, ROWS, used)
@@ -137,7 +163,21 @@ def back(plan: Int, packed: Single, v: Single, at: int, spare: int, slopes: Sing
 
 @fused
 def begin(plan: Int, packed: Single, v: Single, encodings: Single, spot: Int, first: int, n: int, column: int) -> None:
-    """Write biases, or encodings of n samples, as outputs of a first layer."""
+    """Write biases, or encodings of samples, as outputs of a first layer.
+
+    Parameters
+    ----------
+    plan, packed, v
+        As in `ahead`.
+    encodings
+        (n, any) of bars; not looked at where the layer has a bias.
+    spot
+        Which row of them belongs to each sample.
+    first, n
+        Samples of this tile: ``first`` to ``first + n``, at most `ROWS` of them.
+    column
+        Of the encodings, where those of this network begin.
+    """
     layer = plan[0]
     for of in range(0, layer[OUT], WIDE):
         y, m = layer[Y] + of * ROWS, min(WIDE, layer[N_OUT] - of)
@@ -149,18 +189,32 @@ def begin(plan: Int, packed: Single, v: Single, encodings: Single, spot: Int, fi
             for s in range(n):
                 row = v[y + s * WIDE : y + (s + 1) * WIDE]
                 seen = encodings[spot[first + s], column + of : column + of + m]
+                # A loop of constant length is unrolled; the same below.
                 if m == WIDE:
                     for j in range(WIDE):
                         row[j] = seen[j]
                 else:
                     for j in range(m):
                         row[j] = seen[j]
+            # No sample stands there, and slopes along it are zero; but zero times what an earlier one left may be NaN.
             v[y + n * WIDE : y + ROWS * WIDE] = NIL
 
 
 @fused
 def spread(v: Single, g: int, of_encodings: Single, spot: Int, first: int, n: int, column: int, width: int) -> None:
-    """Add slopes along the first layer's outputs to those along the encodings."""
+    """Add slopes along the first layer's outputs to those along the encodings.
+
+    Parameters
+    ----------
+    v, g
+        The tile, and where in it `back` left the slopes.
+    of_encodings
+        Like the encodings of `begin`; added to.
+    spot, first, n, column
+        As in `begin`.
+    width
+        Outputs of the first layer.
+    """
     for of in range(0, width, WIDE):
         m = min(WIDE, width - of)
         for s in range(n):
@@ -176,13 +230,24 @@ def spread(v: Single, g: int, of_encodings: Single, spot: Int, first: int, n: in
 
 @fused
 def pack(plan: Int, flat: Single, packed: Single) -> None:
-    """Lay weights and biases out."""
+    """Lay weights and biases out.
+
+    Parameters
+    ----------
+    plan
+        As in `ahead`.
+    flat
+        Parameters in their row.
+    packed
+        Written, but for what fills layers up to whole panels, which is and stays zero.
+    """
     for layer in plan:
         for o in range(layer[N_OUT]):
             if layer[BIAS] >= 0:
                 packed[layer[SHIFT] + o] = flat[layer[BIAS] + o]
             of, width = o // layer[WIDTH] * layer[WIDTH], layer[WIDTH]
             for i in range(layer[N_IN]):
+                # Twice, by outputs and by inputs: either way a product reads rows that lie together.
                 weight = flat[layer[WEIGHT] + o * layer[N_IN] + i]
                 packed[layer[AHEAD] + of * layer[IN] + i * width + o - of] = weight
                 packed[layer[BACK] + i // WIDE * WIDE * layer[OUT] + o * WIDE + i % WIDE] = weight
@@ -190,7 +255,17 @@ def pack(plan: Int, flat: Single, packed: Single) -> None:
 
 @fused
 def unpack(plan: Int, slopes: Single, grad: Single) -> None:
-    """Add slopes, as `learn` lays them out, to the gradient."""
+    """Add slopes, as `learn` lays them out, to the gradient.
+
+    Parameters
+    ----------
+    plan
+        As in `ahead`.
+    slopes
+        As `back` adds them up.
+    grad
+        In the order of the parameters; added to.
+    """
     for k in range(len(plan)):
         layer = plan[k]
         for o in range(layer[N_OUT]):

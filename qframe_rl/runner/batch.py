@@ -24,14 +24,32 @@ from qframe_rl.kernel.columns import (
     ABSORBED,
     CASH,
     CASH_RATE,
+    COSTS,
     DUE,
     EARNED,
     EQUITY,
+    FILLS,
     FINAL,
+    LIMIT,
     MARK,
+    MARKS,
     N_FILLS,
+    N_HEAD,
+    N_ORDER,
+    N_PANELS,
+    N_SUMS,
+    N_TAIL,
+    NOTIONAL,
+    ORDERS,
     POSITION,
+    POSITIONS,
+    ROW_ABSORBED,
+    ROW_CASH,
+    ROW_CASH_RATE,
+    ROW_INTEREST,
     RUINED,
+    STOP,
+    TRADES,
     bars_of,
     opened,
 )
@@ -163,6 +181,11 @@ def sweep(
         What to keep of a result, asked for in that thread; its arrays are only good until it returns.
     curves
         Whether a result has its whole equity curve; else only what it began and ended with, which is faster.
+
+    Raises
+    ------
+    ValueError
+        If the lanes do not share a band.
     """
     buffer = np.empty(0)
 
@@ -265,7 +288,7 @@ class _Walk:
     def results(self, room: Callable[[tuple[int, ...]], Float] | None) -> list[BacktestResult]:
         """What each account came to; ``room`` makes the array of their curves, which are not kept without it."""
         b, steps, before = len(self.lanes), int(self.length.max()), self.account[:, EQUITY, None].copy()
-        sums, kept = np.zeros((b, 3)), room is not None or self.watch is not None
+        sums, kept = np.zeros((b, N_SUMS)), room is not None or self.watch is not None
         curves = (room or np.empty)((b, steps + 1 if kept else 0))
         curves[:, :1] = before
         if self.watch is not None:
@@ -275,7 +298,7 @@ class _Walk:
         ends = np.hstack([before, self.account[:, EQUITY, None]])
         return [
             BacktestResult(
-                ends[k] if room is None else curves[k, : n + 1], float(sums[k, 0]), float(sums[k, 1]), int(sums[k, 2]),
+                ends[k] if room is None else curves[k, : n + 1], *_summed(sums[k]),
                 one.history.time[one.first : one.first + n + 1],
                 one.history.cash_rate[one.first + 1 : one.first + n + 1],
             )
@@ -302,17 +325,18 @@ class _Walk:
     def records(self) -> list[Record]:
         """Journals: rows of cash, loss absorbed, positions, marks, orders and fills, chained as `Journal` chains."""
         (b, a, _), steps, rules = self.holding.shape, int(self.length.max()), self.market.rules
-        targets, rows = self._targets(), np.zeros((steps + 1, b, 4 + 14 * a))
-        rows[0, :, 0], rows[0, :, 2 + a : 2 + 2 * a] = self.account[:, CASH], self.holding[:, :, MARK]
-        rows[0, :, 2 + 3 * a : 2 + 5 * a] = np.nan
+        targets, rows = self._targets(), np.zeros((steps + 1, b, N_HEAD + N_PANELS * a + N_TAIL))
+        panels = rows[0, :, N_HEAD:-N_TAIL].reshape(b, N_PANELS, a)
+        rows[0, :, ROW_CASH], panels[:, MARKS] = self.account[:, CASH], self.holding[:, :, MARK]
+        panels[:, [ORDERS + LIMIT, ORDERS + STOP]] = np.nan
         ends, active = np.zeros(b, dtype=np.int64), np.zeros(b, dtype=np.bool_)
         if self.watch is not None:
-            ends = self._guarded(self.watch, targets, np.empty((b, steps + 1)), np.zeros((b, 3)), rows)
+            ends = self._guarded(self.watch, targets, np.empty((b, steps + 1)), np.zeros((b, N_SUMS)), rows)
         else:
             _walk(
                 np.ascontiguousarray(np.moveaxis(targets, 0, 1)), self.lanes[0].band, self.account, self.holding,
                 self.tape.bars, self.row, self.length, rules.table, rules.leverage, rules.shorting,
-                np.zeros((b, a, N_FILLS)), np.zeros((b, a, 3)), scratch(a), np.empty((0, a)), active, ends, rows,
+                np.zeros((b, a, N_FILLS)), np.zeros((b, a, N_ORDER)), scratch(a), np.empty((0, a)), active, ends, rows,
             )  # fmt: skip
         return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
 
@@ -334,6 +358,10 @@ class _Walk:
         for moment, row in zip(time.tolist(), rows, strict=True):
             chain = chained(chain, moment, row)
         return record_of(self.market.instruments, self.market.bar_ns, time.copy(), rows, chain.hex())
+
+
+def _summed(sums: Float) -> tuple[float, float, int]:
+    return float(sums[COSTS]), float(sums[NOTIONAL]), int(sums[TRADES])
 
 
 def _marks_alone(bars: Float, rules: Rules) -> Float:
@@ -396,11 +424,12 @@ def _walk_guarded(
 def _note(account: Float, holding: Float, orders: Float, fills: Float, cash_rate: float, out: Float) -> None:
     """Write one row of a journal."""
     n = len(holding)
-    out[0], out[1] = account[CASH], account[ABSORBED]
-    out[2 + 14 * n], out[3 + 14 * n] = account[EARNED], cash_rate
+    out[ROW_CASH], out[ROW_ABSORBED] = account[CASH], account[ABSORBED]
+    out[len(out) + ROW_INTEREST], out[len(out) + ROW_CASH_RATE] = account[EARNED], cash_rate
     for a in range(n):
-        out[2 + a], out[2 + n + a] = holding[a, POSITION], holding[a, MARK]
-        for k in range(3):
-            out[2 + (2 + k) * n + a] = orders[a, k]
-        for k in range(9):
-            out[2 + (5 + k) * n + a] = fills[a, k]
+        panel = out[N_HEAD + a :]
+        panel[POSITIONS * n], panel[MARKS * n] = holding[a, POSITION], holding[a, MARK]
+        for k in range(N_ORDER):
+            panel[(ORDERS + k) * n] = orders[a, k]
+        for k in range(N_FILLS):
+            panel[(FILLS + k) * n] = fills[a, k]

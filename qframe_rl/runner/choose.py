@@ -128,6 +128,20 @@ def over_runs(runs: Sequence[Record], level: float, n_resamples: int, seed: int)
 
     Bars and trainings are both resampled: the bars in blocks, alike for all trainings; the trainings with replacement
     (Agarwal et al., 2021).
+
+    Parameters
+    ----------
+    runs
+        Records of the trainings of one agent, on the same bars.
+    level
+        Of the intervals.
+    n_resamples, seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    tuple
+        Of the annual Sharpe ratio, and of the annual log growth.
     """
     frequency = bars_per_year(runs[0])
     rates = [returns(run.account.equity) for run in runs]
@@ -219,7 +233,13 @@ def _ends(run: Record) -> Any:
 
 
 def ranking(rows: Sequence[ScoreRow], records: Mapping[str, Sequence[Record]], luck: Luck) -> list[ScoreRow]:
-    """Candidates other than flat, best first."""
+    """Candidates other than flat, best first.
+
+    Parameters
+    ----------
+    rows, records, luck
+        As in `choose`.
+    """
     rest = [(row, _score(row, records[row["agent"]], luck)) for row in rows if row["agent"] not in NO_CANDIDATES]
     ranked = []
     while rest:

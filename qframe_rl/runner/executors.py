@@ -31,7 +31,7 @@ _AHEAD = 2
 """Tasks handed over for each core, so that none waits for the next one."""
 
 
-class Mute:
+class Mute(Log):
     """A log that keeps nothing."""
 
     def scalar(self, name: str, value: float, step: int) -> None:
@@ -92,7 +92,7 @@ def one_thread() -> threadpool_limits:
     return threadpool_limits(1, user_api="blas")
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """One by one, in this process."""
 
     where = "in this process"
@@ -114,7 +114,7 @@ class LocalExecutor:
         """Hold nothing."""
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """Side by side, as tasks of a Ray cluster; each takes one core.
 
     Parameters
@@ -158,6 +158,16 @@ class RayExecutor:
         self, work: Callable[[S, C, Log], R], shared: S, jobs: Sequence[C], log: Callable[[int], Log]
     ) -> Iterator[tuple[int, R]]:
         """Work on all jobs; results come as they are done.
+
+        Parameters
+        ----------
+        work, shared, jobs, log
+            As in `Executor.run`.
+
+        Yields
+        ------
+        tuple[int, R]
+            Number of a job and its result, as they are done.
 
         Raises
         ------

@@ -45,7 +45,17 @@ class Experiment(RunConfig):
 
 
 def agent_config(asked: NamesAgents, name: str, label: str = "") -> Base:
-    """Configuration of one strategy, with the parameters that were asked for under its name, or its label."""
+    """Configuration of one strategy, with the parameters that were asked for under its name, or its label.
+
+    Parameters
+    ----------
+    asked
+        The configuration that was read.
+    name
+        In the catalogue, or a dotted path.
+    label
+        What it is called where one strategy is run with several parameters; empty = its name.
+    """
     module, label = catalog.load("agents", name), label or name
     config: Base = build(module.Config, asked.agent.get(label, {}), f"agent {label}")
     return config

@@ -41,7 +41,22 @@ class FoldTraining(NamedTuple):
 
 
 def learn(inputs: TrainingInputs, job: FoldTraining, log: Log) -> State:
-    """Train an agent and return what it learned."""
+    """Train an agent and return what it learned.
+
+    Parameters
+    ----------
+    inputs
+        What all trainings of the run share.
+    job
+        Which agent, on which fold, from which seed.
+    log
+        Told of its progress.
+
+    Returns
+    -------
+    State
+        As the agent's ``state()``.
+    """
     refuse_other_code(job.agent, job.code)
     market, history = inputs.markets[job.fold], inputs.history
     agent: Any = make_agent(job.agent, job.config, market, history.columns, job.seed, history.theory)

@@ -53,7 +53,17 @@ class Code(NamedTuple):
 
 
 def run_identity(terms: Base, history: History, codes: Iterable[Code]) -> str:
-    """Fingerprint of configuration, data and code of a run: equal ones give equal results."""
+    """Fingerprint of configuration, data and code of a run: equal ones give equal results.
+
+    Parameters
+    ----------
+    terms
+        All that was asked for.
+    history
+        The bars; their fingerprint counts, not where they lie.
+    codes
+        What each strategy and market consists of, in any order.
+    """
     own = sorted(code.digest for code in codes)
     return fingerprint(terms.model_dump(mode="json"), history.fingerprint, code_fingerprint(), own)
 

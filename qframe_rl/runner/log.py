@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qframe_rl.agent import Log
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -17,7 +19,17 @@ class Screen(Protocol):
         """Start a piece of work."""
 
     def advance(self, task: str, done: int, total: int, note: str = "") -> None:
-        """Say how far it is."""
+        """Say how far it is.
+
+        Parameters
+        ----------
+        task
+            What it is called, as in `begin`.
+        done, total
+            Of its own unit.
+        note
+            A few words to show beside it.
+        """
 
     def end(self, task: str, note: str = "") -> None:
         """Say that it is done."""
@@ -26,7 +38,7 @@ class Screen(Protocol):
         """Say something that stays."""
 
 
-class Silent:
+class Silent(Screen):
     """A screen that shows nothing."""
 
     def begin(self, task: str) -> None:
@@ -42,8 +54,18 @@ class Silent:
         """Show nothing."""
 
 
-class RunLog:
-    """The `Log` of one training: a TensorBoard folder and a line of the screen."""
+class RunLog(Log):
+    """The `Log` of one training: a TensorBoard folder and a line of the screen.
+
+    Parameters
+    ----------
+    folder
+        Of TensorBoard's files.
+    task
+        What the screen calls the training.
+    screen
+        Told of its progress.
+    """
 
     def __init__(self, folder: Path, task: str, screen: Screen):
         from torch.utils.tensorboard import SummaryWriter

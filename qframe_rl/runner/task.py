@@ -98,7 +98,19 @@ class MarketTask:
 
 
 def pieces(history: History, segments: Segments, hidden: Segments, warm_up: int) -> Parts:
-    """Copy the segments out of a history, each with up to ``warm_up`` bars before it but none of ``hidden``."""
+    """Copy segments out of a history, each with the bars before it that warm up an agent.
+
+    Parameters
+    ----------
+    history
+        The bars.
+    segments
+        Rows to learn on.
+    hidden
+        Rows that must not be seen: a warm-up is cut short where it would reach into those before it.
+    warm_up
+        Bars before each segment, at most.
+    """
     cut = []
     for segment in segments:
         floor = max((h.stop for h in hidden if h.stop <= segment.start), default=0)
@@ -116,5 +128,15 @@ def _copied(history: History, start: int, stop: int) -> History:
 
 
 def seed_for(root: int, agent: str, fold: int, run: int) -> int:
-    """Seed of one training, in [0, 2³¹): it does not depend on which others run beside it."""
+    """Seed of one training, in [0, 2³¹): it does not depend on which others run beside it.
+
+    Parameters
+    ----------
+    root
+        Seed of the experiment.
+    agent
+        Name, or label, of the strategy.
+    fold, run
+        Which fold, and which of the trainings on it.
+    """
     return zlib.crc32(f"{root}/{agent}/{fold}/{run}".encode()) & 0x7FFFFFFF

@@ -101,6 +101,11 @@ class Run:
         Where trainings are done; the same bits come of all.
     ledger
         File of the ledger of trials; None = the user's.
+
+    Raises
+    ------
+    UserError
+        For anything in the experiment that the user can mend.
     """
 
     def __init__(
@@ -379,7 +384,12 @@ def train(
     experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
     executor: Executor | None = None, ledger: Path | None = None,
 ) -> Outcome:  # fmt: skip
-    """Run an experiment from data to checkpoint; parameters as in `Run`.
+    """Run an experiment from data to checkpoint.
+
+    Parameters
+    ----------
+    experiment, runs, checkpoints, screen, resume, executor, ledger
+        As in `Run`.
 
     Raises
     ------

@@ -96,11 +96,25 @@ class BatchVecEnv(VecEnv):
         return [getattr(self, attr_name)] * self.num_envs
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Refuse."""
+        """Refuse.
+
+        Parameters
+        ----------
+        attr_name, value, indices
+            As in `stable_baselines3.common.vec_env.VecEnv`.
+        """
         raise AttributeError(f"{attr_name} of a batch cannot be set")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """``action_masks`` of all environments; nothing else can be called on the members of a batch."""
+        """``action_masks`` of all environments; nothing else can be called on the members of a batch.
+
+        Parameters
+        ----------
+        method_name
+            ``action_masks``.
+        *args, indices, **kwargs
+            Not looked at: all environments answer.
+        """
         if method_name != "action_masks" or self.masks is None:
             raise AttributeError(f"a batch has no environments to call {method_name} on")
         return list(self.masks(self._observation))

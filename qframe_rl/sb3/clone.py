@@ -49,6 +49,19 @@ def lessons(task: Task) -> Lessons:
 def clone(policy: ActorCriticPolicy, taught: Lessons, epochs: int, seed: int, log: Log) -> float:
     """Fit the actor to lessons by maximum likelihood; the width of a Gaussian actor is left alone.
 
+    Parameters
+    ----------
+    policy
+        Whose actor is fitted, in place.
+    taught
+        Observations and the teacher's actions.
+    epochs
+        Passes over the lessons, in random order.
+    seed
+        Of the order.
+    log
+        Told of the loss of each epoch and of the agreement at the end.
+
     Returns
     -------
     float

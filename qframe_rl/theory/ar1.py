@@ -65,6 +65,11 @@ def ar1_switching(phi: float, cost: float, step: float = 0.02) -> tuple[Float, S
 
     From flat it is best to wait while the signal is weak: the side is not known yet, and a flip costs twice.
 
+    Parameters
+    ----------
+    phi, cost, step
+        As in `ar1_flip`.
+
     Returns
     -------
     tuple[Float, Switching]

@@ -50,13 +50,27 @@ class Thresholds(NamedTuple):
 
 
 def expected_cycle(spread: BertramParams, enter: float, leave: float) -> float:
-    """Expected length of a cycle in years (equation 10)."""
+    """Expected length of a cycle in years (equation 10).
+
+    Parameters
+    ----------
+    spread
+        The process.
+    enter, leave
+        Log spread at which a cycle buys and sells, enter below leave.
+    """
     scale = math.sqrt(spread.reversion) / spread.volatility
     return math.pi / spread.reversion * (_erfi(leave * scale) - _erfi(enter * scale))
 
 
 def variance_cycle(spread: BertramParams, enter: float, leave: float) -> float:
-    """Variance of the length of a cycle, years² (equation 11)."""
+    """Variance of the length of a cycle, years² (equation 11).
+
+    Parameters
+    ----------
+    spread, enter, leave
+        As in `expected_cycle`.
+    """
     scale = math.sqrt(2.0 * spread.reversion) / spread.volatility
     first = _squares(leave * scale) - _squares(enter * scale)
     second = _digammas(leave * scale) - _digammas(enter * scale)

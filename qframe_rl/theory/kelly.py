@@ -47,7 +47,15 @@ def coin(p: float, odds: float = 1.0) -> Bet:
 
 
 def coin_growth(fraction: float, p: float, odds: float = 1.0) -> float:
-    """Expected log growth per bet of a fraction below one."""
+    """Expected log growth per bet of a fraction below one.
+
+    Parameters
+    ----------
+    fraction
+        Share of wealth that is staked, below 1.
+    p, odds
+        As in `coin`.
+    """
     return p * math.log1p(fraction * odds) + (1.0 - p) * math.log1p(-fraction)
 
 
@@ -114,7 +122,15 @@ def step_growth(fraction: float, returns: Float, weight: Float, aversion: float 
 
 
 def merton(mu: float, sigma: float, aversion: float = 1.0) -> Bet:
-    """Continuous-time optimum: fraction mu / (aversion sigma²), growth mu² / (2 aversion sigma²) a year."""
+    """Continuous-time optimum: fraction mu / (aversion sigma²), growth mu² / (2 aversion sigma²) a year.
+
+    Parameters
+    ----------
+    mu, sigma
+        Drift and volatility a year; cash earns nothing.
+    aversion
+        Relative risk aversion; 1 = log utility.
+    """
     fraction = mu / (aversion * sigma**2)
     return Bet(fraction, 0.5 * mu * fraction)
 

@@ -61,7 +61,19 @@ class Quotes(NamedTuple):
 
 @inlined
 def fill_probability(distance: float, arrivals: float, decay: float, linear: bool) -> float:
-    """Probability that a quote is filled in a step in which ``arrivals`` orders come on average."""
+    """Probability that a quote is filled in a step in which ``arrivals`` orders come on average.
+
+    Parameters
+    ----------
+    distance
+        Of the quote from the mid price.
+    arrivals
+        Market orders that come to its side in a step, on average.
+    decay
+        k, per unit of price.
+    linear
+        The ``linear`` model of `FILL_MODELS`, else ``poisson``.
+    """
     rate = arrivals * math.exp(-decay * distance)
     return min(rate, 1.0) if linear else -math.expm1(-rate)
 
@@ -176,7 +188,7 @@ def avellaneda_stoikov(
     Parameters
     ----------
     inventory
-        Units held.
+        Units held; any shape that broadcasts with ``left``.
     left
         Time left.
     aversion
@@ -184,7 +196,13 @@ def avellaneda_stoikov(
     volatility
         Of the mid price, per square root of time.
     decay
-        k.
+        k, per unit of price.
+
+    Returns
+    -------
+    tuple
+        Distance of the ask above the mid price, and of the bid below it, in units of price; a negative one crosses the
+        mid.
     """
     risk = aversion * volatility**2 * np.asarray(left)
     half = 0.5 * risk + math.log1p(aversion / decay) / aversion
@@ -192,5 +210,13 @@ def avellaneda_stoikov(
 
 
 def average_spread(aversion: float, volatility: float, decay: float, horizon: float) -> float:
-    """Mean over time of the spread of `avellaneda_stoikov`: what their symmetric benchmark quotes around the mid."""
+    """Mean over time of the spread of `avellaneda_stoikov`: what their symmetric benchmark quotes around the mid.
+
+    Parameters
+    ----------
+    aversion, volatility, decay
+        As in `avellaneda_stoikov`.
+    horizon
+        Length of the episode that the mean is taken over.
+    """
     return 0.5 * aversion * volatility**2 * horizon + 2.0 * math.log1p(aversion / decay) / aversion

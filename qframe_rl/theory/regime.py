@@ -61,6 +61,11 @@ def next_belief(belief: Float, returns: Float, stay: float, drift: float, noise:
         Any shapes that broadcast.
     stay, drift, noise
         p, m and sigma.
+
+    Returns
+    -------
+    Float
+        Probability of the up state in the next step, of the shape that the two broadcast to.
     """
     odds = np.exp(np.log(belief) - np.log1p(-belief) + 2.0 * drift * returns / noise**2)
     posterior = odds / (1.0 + odds)

@@ -39,6 +39,15 @@ def maximum(function: Callable[[float], float], low: float, high: float, toleran
 def root(function: Callable[[float], float], low: float, high: float, tolerance: float = 1e-14) -> float:
     """Where a function that changes its sign once in [low, high] is zero, by bisection.
 
+    Parameters
+    ----------
+    function
+        Continuous.
+    low, high
+        Where to look.
+    tolerance
+        Width of the last bracket, relative to one plus its ends.
+
     Raises
     ------
     ValueError

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.feeds.rows import AMOUNT, PRICE
 from qframe_rl.journal.codec import Plain, array, numbers, packed, unpacked
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, VOLUME_SHARE, Rules, changed
 from qframe_rl.kernel.settle import settle
@@ -30,7 +31,7 @@ class Book(NamedTuple):
         """Middle of best bid and ask; NaN if a side is empty."""
         if not len(self.bids) or not len(self.asks):
             return float("nan")
-        return float((self.bids[0, 0] + self.asks[0, 0]) / 2.0)
+        return float((self.bids[0, PRICE] + self.asks[0, PRICE]) / 2.0)
 
     def walk(self, quantity: float, limit: float = np.nan) -> tuple[float, float]:
         """Take ``quantity`` (signed base units) from the book, no further than ``limit``.
@@ -42,11 +43,11 @@ class Book(NamedTuple):
         """
         levels = self.asks if quantity > 0.0 else self.bids
         if not np.isnan(limit):
-            levels = levels[levels[:, 0] <= limit] if quantity > 0.0 else levels[levels[:, 0] >= limit]
-        before = np.cumsum(levels[:, 1]) - levels[:, 1]
-        taken = np.clip(abs(quantity) - before, 0.0, levels[:, 1])
+            levels = levels[levels[:, PRICE] <= limit] if quantity > 0.0 else levels[levels[:, PRICE] >= limit]
+        before = np.cumsum(levels[:, AMOUNT]) - levels[:, AMOUNT]
+        taken = np.clip(abs(quantity) - before, 0.0, levels[:, AMOUNT])
         depth = float(taken.sum())
-        return (float((taken * levels[:, 0]).sum()) / depth, depth) if depth > 0.0 else (0.0, 0.0)
+        return (float((taken * levels[:, PRICE]).sum()) / depth, depth) if depth > 0.0 else (0.0, 0.0)
 
 
 class TwinVenue:
@@ -142,10 +143,10 @@ class TwinVenue:
         """The bar as it would be if it began with what the books offered."""
         values = bar.values.copy()
         plain = np.isnan(self._orders.limit) & np.isnan(self._orders.stop)
-        offered = self._offers[:, 1] > 0.0
+        offered = self._offers[:, AMOUNT] > 0.0
         met = (self._orders.quantity != 0.0) & (plain | offered) & ~np.isnan(values[:, CLOSE])
-        values[met, VOLUME] = self._offers[met, 1]
-        values[met & offered, OPEN] = self._offers[met & offered, 0]
+        values[met, VOLUME] = self._offers[met, AMOUNT]
+        values[met & offered, OPEN] = self._offers[met & offered, PRICE]
         return bar._replace(values=values)
 
 

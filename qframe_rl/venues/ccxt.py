@@ -21,7 +21,8 @@ from qframe_rl.exchanges import conventions
 from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
-from qframe_rl.types import CLOSE, PER_INSTRUMENT, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.kernel.columns import CANCELLED, FEE, FUNDING, N_FILLS, PRICE, QUANTITY
+from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.order_sender import Intent, OrderSender
 from qframe_rl.venues.reading import Known, Reader
 from qframe_rl.venues.resting import Ours
@@ -346,24 +347,24 @@ class ExchangeVenue:
     def _fills(self, trades: list[Plain], funding: dict[str, list[Any]]) -> Fills:
         """Count new trades, each once, by instrument."""
         n = len(self._instruments)
-        columns = np.zeros((n, len(PER_INSTRUMENT)))
+        columns = np.zeros((n, N_FILLS))
         cost, gross = np.zeros(n), np.zeros(n)
         for one in trades:
             if one["id"] in self._seen or one["order"] not in self._names:
                 continue
             self._seen[one["id"]] = None
             a = self._symbols.index(one["symbol"])
-            columns[a, 0] += one["quantity"] - one["fee_base"]
+            columns[a, QUANTITY] += one["quantity"] - one["fee_base"]
             gross[a] += one["quantity"]
             # A fee in the coin is no part of the price: less of the coin came in.
             cost[a] += (one["quantity"] - one["fee_base"]) * one["price"]
-            columns[a, 2] += one["fee"]
+            columns[a, FEE] += one["fee"]
         for number, (symbol, paid) in funding.items():
             self._seen[number] = None
-            columns[self._symbols.index(symbol), 5] += paid
-        filled = columns[:, 0]
-        columns[:, 1] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)
-        columns[:, 6] = self._ordered - gross
+            columns[self._symbols.index(symbol), FUNDING] += paid
+        filled = columns[:, QUANTITY]
+        columns[:, PRICE] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)
+        columns[:, CANCELLED] = self._ordered - gross
         return Fills.of(columns, np.zeros(()), np.zeros(()))
 
     def _off(self, expected: Any, after: Any) -> Any:

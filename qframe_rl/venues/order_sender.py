@@ -81,6 +81,11 @@ class OrderSender:
         What is waited beyond that: error of the clocks, and the way of an answer.
     note
         Told in one line of every unknown order.
+
+    Raises
+    ------
+    UserError
+        For an exchange that cannot be told how old a request may be when it arrives.
     """
 
     def __init__(

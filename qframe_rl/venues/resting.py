@@ -50,7 +50,17 @@ class Ours(NamedTuple):
 
 
 def place_of(client: Any, symbol: str, stop: bool) -> dict[str, Any]:
-    """Parameters with which requests find an order of a market, with a stop price or without."""
+    """Parameters with which requests find an order of a market, with a stop price or without.
+
+    Parameters
+    ----------
+    client
+        Of CCXT, with markets.
+    symbol
+        CCXT's name of the market.
+    stop
+        Whether the order has a stop price: some exchanges keep those on a list of their own.
+    """
     return dict(_APART) if stop and stops_apart(client.id, client.market(symbol)) else {}
 
 
@@ -98,6 +108,15 @@ def call_off(client: Any, order: Resting) -> None:
 
 def fired(client: Any, number: str, symbol: str) -> str | None:
     """Id under which a conditional order that was kept apart is on the book or filled.
+
+    Parameters
+    ----------
+    client
+        Of CCXT, with keys and markets.
+    number
+        Id of the conditional order.
+    symbol
+        CCXT's name of the market.
 
     Returns
     -------

@@ -25,7 +25,7 @@ from qframe_rl.kernel.columns import (
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules, changed
-from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.types import CLOSE, VOLUME, Account, Bar, Fills, Float, Instrument, Orders
 
 _ROW = np.zeros(1, dtype=np.int64)
 _ACTIVE = np.ones(1, dtype=np.bool_)
@@ -105,6 +105,7 @@ class SimulatedVenue:
     def _laid_out(self, bar: Bar) -> Float:
         """The bar as the kernel reads it, (1, A, 8), in memory that is used again."""
         out = self._bar[0]
-        out[:, :5], out[:, DUE], out[:, FINAL] = bar.values[:, :5], bar.funding, bar.final
+        out[:, : VOLUME + 1] = bar.values[:, : VOLUME + 1]
+        out[:, DUE], out[:, FINAL] = bar.funding, bar.final
         out[:, CASH_RATE] = bar.cash_rate
         return self._bar

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,18 @@ def test_spans_without_a_bar_in_common_are_other_data(cut: int) -> None:
 def test_another_exchange_that_trades_at_other_prices_is_other_data() -> None:
     noisy = LONG[0].values * np.exp(1e-4 * np.random.default_rng(0).standard_normal(LONG[0].values.shape))
     assert not same(LONG[0], replace(LONG[0], values=noisy))
+
+
+@pytest.mark.parametrize(("shared", "overlaps"), [(100, True), (50, True), (49, False), (10, False)])
+def test_half_of_the_moves_must_be_the_same(shared: int, overlaps: bool) -> None:
+    """An instrument that went another's way for a tenth of the time is not that one."""
+    rng = np.random.default_rng(0)
+    mine, theirs = (np.exp(0.01 * rng.standard_normal(100)) for _ in range(2))
+    theirs[:shared] = mine[:shared]
+    one, other = (
+        Closes(1, np.arange(101), np.cumprod(np.concatenate([[1.0], moves]))[:, None]) for moves in (mine, theirs)
+    )
+    assert (overlap(one, other), overlap(other, one)) == (overlaps, overlaps)
 
 
 def test_prices_that_stand_still_are_nobody_in_particular() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -120,18 +121,20 @@ def test_a_strangers_catalogue_gets_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_new_file_in_a_checkout_passes_the_checks_and_the_contracts(tmp_path: Path) -> None:
+def test_new_files_and_that_of_the_guide_pass_the_checks_and_the_contracts(tmp_path: Path) -> None:
     kept = shutil.ignore_patterns(".*", "runs", "docs", "checkpoints", "__pycache__", "*.egg-info")
     shutil.copytree(ROOT, tmp_path / "house", ignore=kept)
     here = tmp_path / "house"
     for kind, name in (("agent", "my_idea"), ("env", "my_market")):
         made = run(["-m", "experiments.command", "new", kind, name], here, PYTHONPATH=str(here))
         assert made.returncode == 0, made.stderr
-    files = ["agents/my_idea.py", "envs/my_market.py"]
+    guide = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    (here / "agents" / "of_the_guide.py").write_text(guide[0])
+    files = ["agents/my_idea.py", "agents/of_the_guide.py", "envs/my_market.py"]
     bin = Path(sys.executable).parent
     for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
         done = subprocess.run([bin / check[0], *check[1:], *files], cwd=here, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
     tests = ["tests/contracts/test_agents.py", "tests/contracts/test_envs.py", "tests/contracts/test_planners.py"]
-    done = run(["-m", "pytest", "-q", *tests, "-k", "my_idea or my_market"], here, PYTHONPATH=str(here))
+    done = run(["-m", "pytest", "-q", *tests, "-k", "my_idea or of_the_guide or my_market"], here, PYTHONPATH=str(here))
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-3000:]

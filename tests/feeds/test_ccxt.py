@@ -238,6 +238,27 @@ def test_an_odd_candle_is_missing_for_its_instrument_and_said_once(
     assert len(said) == 2 and "binance: ETH/USDT 1h, the row of 2024-01-05 06:00:00 with" in said[1]
 
 
+def test_a_candle_is_not_taken_while_late_trades_may_still_change_it(server: Loopback, clock: FakeClock) -> None:
+    """As long as no later one is listed, it is final three seconds after its close."""
+    live = feed(server, clock, "BTC/USDT")
+    bars = iter(live)
+    for _ in range(10):
+        next(bars)
+    close, key = START + 101 * HOUR, ("BTCUSDT", START_MS + 3_600_000 * 100)
+    server.hidden = lambda symbol, open_ms, now_ms: open_ms > key[1] and now_ms < close // 10**6 + 10_000
+    server.spoiled = {key: ["1", "2", "1", "1", "1"]}
+    wait = clock.wait
+
+    def waited(seconds: float) -> None:
+        wait(seconds)
+        if clock.time >= close + 2 * SECOND:
+            server.spoiled.clear()
+
+    clock.wait = waited  # type: ignore[method-assign]
+    np.testing.assert_array_equal(next(bars).values[0], expected(101)[100, 1:])
+    assert close + 3 * SECOND <= clock.time < close + 5 * SECOND
+
+
 def test_an_odd_candle_that_is_mended_in_time_is_taken(server: Loopback, clock: FakeClock) -> None:
     live = feed(server, clock, "BTC/USDT", "ETH/USDT")
     for line in live._lines:

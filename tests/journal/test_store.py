@@ -75,6 +75,15 @@ def test_events_cannot_be_changed_or_removed(tmp_path: Path) -> None:
         verify(path)
 
 
+@pytest.mark.parametrize("change", ["payload = '{}'", "kind = 'x'", "time = time + 1", "hash = zeroblob(32)"])
+def test_the_event_that_was_changed_is_named(tmp_path: Path, change: str) -> None:
+    path = written(tmp_path)
+    with sqlite3.connect(path) as database:
+        database.executescript(f"DROP TRIGGER no_update; UPDATE events SET {change} WHERE seq = 3;")
+    with pytest.raises(UserError, match="event 3 is not the one that was written"):
+        verify(path)
+
+
 @settings(max_examples=60)
 @given(st.data())
 def test_a_flipped_byte_is_noticed_or_changed_nothing(

@@ -67,6 +67,18 @@ def test_a_task_holds_no_row_that_judges(name: str) -> None:
             assert not np.isin(array, closes).any()
 
 
+@pytest.mark.parametrize("before", ["validation", "test"])
+def test_a_task_holds_no_row_that_judges_before_what_it_stops_by(before: str) -> None:
+    """The warm-up of what a learner stops by reaches back as far as it may: not over bars that judge the fold."""
+    history = panel(1_000, 2, ragged=False)
+    judges = {"validation": (Segment(900, 1_000),), "test": (Segment(900, 1_000),), before: (Segment(200, 500),)}
+    fold = Fold((Segment(0, 200), Segment(500, 900)), **judges)
+    market = make_market(Ref(name="perp"), history.instruments, history.columns, history.bar_ns)
+    task = MarketTask(market.fit([(history, fold.train)]), history, fold, 0)
+    ((piece, _),) = task.validation
+    assert piece.time[0] == history.time[500]
+
+
 def test_warm_up_stops_at_test_rows() -> None:
     history = panel(100, 1)
     ((piece, (segment,)),) = pieces(history, (Segment(50, 60),), (Segment(40, 48),), 20)

@@ -5,6 +5,7 @@ session ends as the backtest on the same bars does, to the bit.
 
 ``python -m tests.soak.kill_live --orders testnet --kills 30 --faults orders --speed 720x``: with orders that go out,
 the exchange has those that the journal calls accepted, each once, and no others; a replay comes to the same.
+``--protocol bybit`` does the same on Bybit's wire.
 With ``--commands`` the kill switch is thrown at random too, and at last: each command is obeyed once, in order, and the
 session ends flat, halted, and with nothing resting.
 """
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ import numpy as np
 from experiments import train
 from experiments.cli import door
 from qframe_rl.checkpoint import load_checkpoint
+from qframe_rl.config import build
 from qframe_rl.deploy import data_for, deployed
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.load import load
@@ -62,18 +65,18 @@ def made(folder: Path) -> Path:
     return next((folder / "runs").glob("*/agents/momentum-0-0"))
 
 
-def exchange(speed: str, faults: str, seed: int) -> None:
+def exchange(speed: str, faults: str, seed: int, protocol: str = "binance") -> None:
     """Serve the exchange for ever; its address is the first line of stdout."""
     start = (START + FIRST * HOUR) // 1_000_000
-    config = RehearsalConfig(prints=4, seed=seed, cash=100_000.0)
+    config = build(RehearsalConfig, {"prints": 4, "seed": seed, "cash": 100_000.0, "protocol": protocol}, "exchange")
     with serve(markets(), config, speed=speed, start_ms=start, faults=script_of(faults)) as running:
         print(running.url, flush=True)
         signal.pause()
 
 
-def served(speed: str, faults: str, seed: int) -> tuple[Child, str]:
+def served(speed: str, faults: str, seed: int, protocol: str) -> tuple[Child, str]:
     """The exchange in a process of its own, and its address."""
-    code = f"from tests.soak.kill_live import exchange; exchange({speed!r}, {faults!r}, {seed})"
+    code = f"from tests.soak.kill_live import exchange; exchange({speed!r}, {faults!r}, {seed}, {protocol!r})"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert child.stdout is not None
     return child, child.stdout.readline().decode().strip()
@@ -138,9 +141,11 @@ def checked(journal: Path, place: Path) -> dict[str, object]:
     if missing:
         raise SystemExit(f"{missing} bars lack a candle that came too late on this machine: take a slower --speed")
     history = load(data_for(load_checkpoint(place), {}))
+    market2, agent2, terms = reopened(journal, place)
+    # One exchange's fees are not those of the other that the store was downloaded from.
+    history = replace(history, instruments=terms.instruments)
     market, agent = deployed(load_checkpoint(place), history.instruments, history.columns, history.bar_ns, "store")
     start, stop = (int(np.searchsorted(history.time, t, side="right")) for t in (begun, settled[-1]["time"]))
-    market2, agent2, terms = reopened(journal, place)
     record = backtest(market, agent, history, Segment(start, stop), terms.window)
     assert record.digest == settled[-1]["hash"], "the session is not the backtest"
     assert replay(market2, agent2, terms, journal).digest == record.digest
@@ -209,6 +214,7 @@ def main() -> None:
     parser.add_argument("--faults", default="storm")
     parser.add_argument("--speed", default="7200x")
     parser.add_argument("--orders", default="paper", choices=("paper", "testnet"))
+    parser.add_argument("--protocol", default="binance", choices=("binance", "bybit"))
     parser.add_argument("--bars", type=int, default=60, help="bars to settle at least")
     parser.add_argument("--longest", type=float, default=4.0, help="longest life of a process, seconds")
     parser.add_argument("--seed", type=int, default=0)
@@ -220,12 +226,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         place = given.place or made(folder)
-        server, url = served(given.speed, given.faults, given.seed)
+        server, url = served(given.speed, given.faults, given.seed, given.protocol)
         journal = folder / "session" / "journal.db"
         argv = [str(place), "--feed", "ccxt", "--url", url, "--speed", given.speed, "--out", str(journal.parent)]
-        argv += ["--snapshot-bars", given.snapshot_bars, "--orders", given.orders]
+        argv += ["--snapshot-bars", given.snapshot_bars, "--orders", given.orders, "--exchange", given.protocol]
         keys = RehearsalConfig()
-        os.environ |= {"BINANCE_API_KEY": keys.api_key, "BINANCE_SECRET": keys.secret}
+        name = given.protocol.upper()
+        os.environ |= {f"{name}_API_KEY": keys.api_key, f"{name}_SECRET": keys.secret}
         throw = None
         if given.commands:
             throw = Thrower(journal, 10**9, random.Random(given.seed + 1), given.every, WORDS)

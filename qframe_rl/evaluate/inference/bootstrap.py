@@ -178,7 +178,17 @@ def bootstrap(
 
 
 def sharpe_interval(rate: Float, per_year: float, *, level: float = LEVEL, seed: int = 0) -> Interval:
-    """Percentile interval of the annual Sharpe ratio of (n,) returns, by `bootstrap` with its defaults."""
+    """Percentile interval of the annual Sharpe ratio, by `bootstrap` with its defaults.
+
+    Parameters
+    ----------
+    rate
+        (n,) returns per bar.
+    per_year
+        Bars in a year.
+    level, seed
+        As in `bootstrap`.
+    """
     return bootstrap(rate, per_year, level=level, seed=seed).sharpe
 
 
@@ -318,9 +328,9 @@ def _resample_rows(
         variance = (squares - total * total / n) / (n - 1) if n > 1 else 0.0
         # What is left of the squares after all but their rounding cancelled is no variance.
         deviation = math.sqrt(variance) if variance > 1e-10 * squares / n else 0.0
-        out[r, 0] = (mean + total / n) / deviation if deviation > rounding else 0.0
-        out[r, 1] = level
-        out[r, 2] = math.expm1(-fall) if fall > 0.0 else 0.0
+        out[r, _SHARPE] = (mean + total / n) / deviation if deviation > rounding else 0.0
+        out[r, _GROWTH] = level
+        out[r, _DRAWDOWN] = math.expm1(-fall) if fall > 0.0 else 0.0
 
 
 @compiled

@@ -74,6 +74,11 @@ def sharpe_score(of: Moments, benchmark: float = 0.0, form: Form = "2012") -> fl
 
     It ranks as the PSR does, and goes on ranking where that is 1 to the last digit.
 
+    Parameters
+    ----------
+    of, benchmark, form
+        As in `probabilistic_sharpe`.
+
     Returns
     -------
     float
@@ -177,6 +182,15 @@ def deflated_sharpe(of: Moments, n_trials: float, variance: float, form: Form = 
 
 def min_track_record(of: Moments, benchmark: float = 0.0, confidence: float = 0.95) -> float:
     """Bars of record after which the PSR (2012) reaches ``confidence`` (MinTRL).
+
+    Parameters
+    ----------
+    of
+        Moments of the returns.
+    benchmark
+        Sharpe ratio to beat, per bar.
+    confidence
+        Probability to be reached, in (0, 1).
 
     Returns
     -------

@@ -57,7 +57,7 @@ def superiority(
     n_resamples, seed
         Of the bootstrap.
     block
-        Expected block length; None = the longest `block_length` of the strategies' excess returns.
+        Expected block length, bars; None = the longest `block_length` of the strategies' excess returns.
 
     Returns
     -------

@@ -17,7 +17,7 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import block_length, blocks
 from qframe_rl.jit import compiled
-from qframe_rl.types import CLOSE, VOLUME, Float, History, Int, Source
+from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Float, History, Int, Source
 
 MakePath = Callable[[int], History]
 """Makes path number n; the same number gives the same bits."""
@@ -26,6 +26,8 @@ NULLS = {
     "garch": "GARCH(1, 1) with the measured residuals",
     "sign_flip": "the measured bars, each turned round by a coin",
 }
+_TURNED = [OPEN, LOW, HIGH, CLOSE]
+"""Columns of a bar that is turned round: its low becomes its high."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class GarchFit(NamedTuple):
 
 def moves_of(history: History) -> BarMoves:
     """Take bars apart; the first one's move is counted from its own open."""
-    opening = history.values[:, :, 0]
+    opening = history.values[:, :, OPEN]
     before = np.vstack([opening[:1], history.marks[:-1]])
     # An instrument that has not traded yet has no mark: its first bar moves from its own open.
     before = np.where(np.isnan(before), opening, before)
@@ -72,7 +74,24 @@ def moves_of(history: History) -> BarMoves:
 
 
 def resampled(moves: BarMoves, size: int, block: float, seed: int, path: int) -> History:
-    """Rebuild ``size`` bars from blocks of moves, drawn alike for all instruments."""
+    """Rebuild ``size`` bars from blocks of moves, drawn alike for all instruments.
+
+    Parameters
+    ----------
+    moves
+        Of the measured bars.
+    size
+        Bars of the path.
+    block
+        Expected length of a block, bars, at least 1.
+    seed, path
+        Root of the randomness and number of the path: both together fix the bits.
+
+    Returns
+    -------
+    History
+        (size, A, C) bars, marked as synthetic.
+    """
     rows = blocks(len(moves.logs), size, block, seed, path)
     return rebuilt(moves, rows, moves.logs[rows], f"block bootstrap {path}")
 
@@ -81,17 +100,39 @@ def sign_flipped(moves: BarMoves, size: int, block: float, seed: int, path: int)
     """Rebuild bars from blocks of moves, each bar turned round with probability one half, alike for all instruments.
 
     Ranges, volumes and clusters of volatility stay; no past says anything about the direction of the next bar.
+
+    Parameters
+    ----------
+    moves, size, block, seed, path
+        As in `resampled`.
+
+    Returns
+    -------
+    History
+        (size, A, C) bars, marked as synthetic; the mean of their simple returns is zero.
     """
     rows = blocks(len(moves.logs), size, block, seed, path)
     rng = np.random.default_rng([seed, path, 1])
     turned = rng.random(size) < 0.5
     logs = moves.logs[rows]
-    logs[turned] = -logs[turned][:, :, [0, 2, 1, 3]]
+    logs[turned] = -logs[turned][:, :, _TURNED]
     return rebuilt(moves, rows, _driftless(logs), f"sign flip {path}")
 
 
 def gbm(moves: BarMoves, size: int, seed: int, path: int) -> History:
-    """Rebuild bars from independent normal moves with the measured covariance and no drift."""
+    """Rebuild bars from independent normal moves with the measured covariance and no drift.
+
+    Parameters
+    ----------
+    moves, size, seed, path
+        As in `resampled`.
+
+    Returns
+    -------
+    History
+        (size, A, C) bars, marked as synthetic. Each opens where the last one closed; wicks, volumes and funding are
+        those of measured bars drawn at random.
+    """
     rng = np.random.default_rng([seed, path, 2])
     covariance = np.atleast_2d(np.cov(moves.close, rowvar=False))
     close = rng.multivariate_normal(np.zeros(len(covariance)), covariance, size, method="eigh")
@@ -102,6 +143,19 @@ def garch(moves: BarMoves, fits: tuple[GarchFit, ...], size: int, seed: int, pat
     """Rebuild bars from a GARCH(1, 1) of each instrument with its own standardised residuals, and no drift.
 
     Residuals are drawn in whole rows, so that instruments move together.
+
+    Parameters
+    ----------
+    moves, size, seed, path
+        As in `resampled`.
+    fits
+        One of each instrument, from `fit_garch`.
+
+    Returns
+    -------
+    History
+        (size, A, C) bars, marked as synthetic. Each opens where the last one closed; wicks, volumes and funding are
+        those of measured bars drawn at random.
     """
     rng = np.random.default_rng([seed, path, 3])
     rows = rng.integers(0, len(moves.logs), size)
@@ -148,6 +202,13 @@ def usual_block(moves: BarMoves, least: int = 1) -> float:
 
 def null_model(name: str, moves: BarMoves, size: int, block: float, seed: int) -> MakePath:
     """Look up a model in which no past says anything about the next bar's direction: one of `NULLS`.
+
+    Parameters
+    ----------
+    name
+        One of `NULLS`.
+    moves, size, block, seed
+        As in `resampled`; only ``sign_flip`` has blocks.
 
     Raises
     ------
@@ -202,24 +263,25 @@ def _with_shapes(moves: BarMoves, close: Float, rng: np.random.Generator, name: 
     traded = np.flatnonzero(~np.isnan(moves.logs).any(axis=(1, 2)))
     rows = traded[rng.integers(0, len(traded), len(close))]
     drawn = moves.logs[rows]
-    up = drawn[:, :, 1] - np.maximum(drawn[:, :, 0], drawn[:, :, 3])
-    down = np.minimum(drawn[:, :, 0], drawn[:, :, 3]) - drawn[:, :, 2]
+    up = drawn[:, :, HIGH] - np.maximum(drawn[:, :, OPEN], drawn[:, :, CLOSE])
+    down = np.minimum(drawn[:, :, OPEN], drawn[:, :, CLOSE]) - drawn[:, :, LOW]
     logs = np.zeros((*close.shape, 4))
-    logs[:, :, 3] = close
+    logs[:, :, CLOSE] = close
     logs = _driftless(logs)
-    logs[:, :, 1] = np.maximum(logs[:, :, 3], 0.0) + up
-    logs[:, :, 2] = np.minimum(logs[:, :, 3], 0.0) - down
+    logs[:, :, HIGH] = np.maximum(logs[:, :, CLOSE], 0.0) + up
+    logs[:, :, LOW] = np.minimum(logs[:, :, CLOSE], 0.0) - down
     return rebuilt(moves, rows, logs, name)
 
 
 def _driftless(logs: Float) -> Float:
     """Shift log moves so that the mean of the simple returns is zero: holding earns nothing on average."""
-    close = np.nan_to_num(logs[:, :, 3], nan=0.0)
+    close = np.nan_to_num(logs[:, :, CLOSE], nan=0.0)
     shift = np.log(np.exp(close).mean(axis=0))
     # The open of a bar comes before most of its move; it stays where the last bar closed.
-    logs[:, :, 1:] -= shift[:, None]
-    logs[:, :, 1] = np.maximum(logs[:, :, 1], np.maximum(logs[:, :, 0], logs[:, :, 3]))
-    logs[:, :, 2] = np.minimum(logs[:, :, 2], np.minimum(logs[:, :, 0], logs[:, :, 3]))
+    logs[:, :, HIGH:] -= shift[:, None]
+    top, bottom = (pick(logs[:, :, OPEN], logs[:, :, CLOSE]) for pick in (np.maximum, np.minimum))
+    logs[:, :, HIGH] = np.maximum(logs[:, :, HIGH], top)
+    logs[:, :, LOW] = np.minimum(logs[:, :, LOW], bottom)
     return logs
 
 

@@ -51,6 +51,15 @@ def trades_of(record: Record) -> Trades:
 def shuffled(record: Record, n_paths: int, seed: int) -> Iterator[Float]:
     """Put the trades of a record in other orders.
 
+    Parameters
+    ----------
+    record
+        Of N bars, cut as `trades_of` does.
+    n_paths
+        How many orders to draw.
+    seed
+        Of the draws.
+
     Yields
     ------
     Float

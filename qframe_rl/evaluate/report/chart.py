@@ -102,7 +102,22 @@ class Report:
 
 
 def thinned(values: Float, points: int, keep: Literal["last", "low"] = "last") -> tuple[Int, Float]:
-    """Rows and values of at most ``points`` of (N,) numbers: the last of each stretch, or its lowest."""
+    """Leave at most some points of a curve.
+
+    Parameters
+    ----------
+    values
+        (N,) numbers.
+    points
+        Stretches that the curve is cut into; of one that has no more values than that all are left.
+    keep
+        Of each stretch: its last value (and the first of all besides), or its lowest.
+
+    Returns
+    -------
+    tuple
+        Rows of the points that are left, and their values. With ``low`` a row is the end of its stretch.
+    """
     if len(values) <= points:
         return np.arange(len(values)), values
     edges = np.linspace(0, len(values), points + 1).round().astype(np.int64)

@@ -130,7 +130,22 @@ class SolveInputs:
 
 
 def learn(inputs: SolveInputs, asked: SolveRequest, log: Log) -> tuple[State, Reached]:
-    """Train one agent and measure it by the optimum."""
+    """Train one agent and measure it by the optimum.
+
+    Parameters
+    ----------
+    inputs
+        What all trainings share.
+    asked
+        Which agent on which problem, and its seed.
+    log
+        Told of its progress.
+
+    Returns
+    -------
+    tuple
+        As the agent's ``state()``, and what it reached.
+    """
     case = inputs.cases[asked.job.market]
     problem = make_problem(case.env)
     agent, _ = _made(problem, case.contender(asked.job.label), case.gamma, asked.seed)

@@ -111,7 +111,22 @@ class ShareOfOptimum(NamedTuple):
 
 
 def measure(problem: Problem, agent: Solver, n_episodes: int = EPISODES) -> ShareOfOptimum:
-    """Compare a trained agent with the optimum on common random numbers."""
+    """Compare a trained agent with the optimum on common random numbers.
+
+    Parameters
+    ----------
+    problem
+        What is played.
+    agent
+        Trained on it.
+    n_episodes
+        Episodes of each, the same for both.
+
+    Returns
+    -------
+    ShareOfOptimum
+        Of mean scores. Where they are losses (below zero) the share is the optimum's over the agent's.
+    """
     learned = float(scores(problem, agent.policy(), n_episodes).mean())
     optimal = float(scores(problem, problem.theory().policy(), n_episodes).mean())
     return ShareOfOptimum(optimal / learned if optimal < 0.0 else learned / optimal, learned, optimal)

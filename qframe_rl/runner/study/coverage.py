@@ -174,6 +174,11 @@ def pairs_of(
         Of the intervals.
     worth
         Independent pairs that each stands for.
+
+    Returns
+    -------
+    tuple
+        The pairs, and how many were left out because returns did not vary on one side.
     """
     rate, time = returns(record.account.equity), record.time[1:]
     parts = [rate[(time > begin) & (time <= end)] for begin, end in spans]

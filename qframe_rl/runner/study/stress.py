@@ -45,7 +45,21 @@ Make = Callable[[Base], Agent]
 
 
 def walked(market: Market, chain: Chain, history: History, window: int, *, delay: int = 0) -> list[BacktestResult]:
-    """What each stretch of a chain came to."""
+    """What each stretch of a chain came to.
+
+    Parameters
+    ----------
+    market
+        Rules and cash.
+    chain
+        Who traded which rows.
+    history
+        The bars, perhaps others than the chain was chosen on.
+    window
+        Bars shown at each decision.
+    delay
+        Bars by which what the agents see of the market is late.
+    """
     jobs = [(link.agent, history, link.segment) for link in chain]
     return run_all(market, jobs, window, delay=delay)
 
@@ -144,7 +158,24 @@ def _row(name: str, group: str, parts: Sequence[BacktestResult]) -> dict[str, An
 
 
 def bootstrapped(record: Record, rate: Float, n_paths: int, seed: int) -> dict[str, Any]:
-    """Resample a record's own returns in blocks: how much of its result is the order and choice of its bars."""
+    """Resample a record's own returns in blocks: how much of its result is the order and choice of its bars.
+
+    Parameters
+    ----------
+    record
+        Of the strategy.
+    rate
+        (N,) returns per bar that are resampled.
+    n_paths
+        How many paths to draw.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    dict
+        Quantiles of the paths as `Paths.describe` has them, and ``block``, the expected block length, bars.
+    """
     paths = Paths(bars_per_year(record), record.account.equity)
     block = block_length(rate)
     for path in range(n_paths):
@@ -153,7 +184,18 @@ def bootstrapped(record: Record, rate: Float, n_paths: int, seed: int) -> dict[s
 
 
 def reordered(record: Record, n_paths: int, seed: int) -> dict[str, Any]:
-    """Put a record's trades in other orders: what of its drawdown is chance."""
+    """Put a record's trades in other orders: what of its drawdown is chance.
+
+    Parameters
+    ----------
+    record, n_paths, seed
+        As in `bootstrapped`.
+
+    Returns
+    -------
+    dict
+        Quantiles of the paths as `Paths.describe` has them.
+    """
     return Paths(bars_per_year(record), record.account.equity).add_all(shuffled(record, n_paths, seed)).describe()
 
 

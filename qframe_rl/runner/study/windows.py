@@ -101,12 +101,34 @@ class WindowRunner:
         self._markets: dict[Segments, Market] = {}
 
     def make(self, name: str, config: Base, market: Market | None = None, seed: int = 0) -> Agent:
-        """Make an agent, untrained."""
+        """Make an agent, untrained.
+
+        Parameters
+        ----------
+        name
+            In the catalogue, or a dotted path.
+        config
+            Its own ``Config``.
+        market
+            What it trades in; None = the runner's own, whose scaler is unfitted.
+        seed
+            Root of all its randomness.
+        """
         history = self.history
         return make_agent(name, config, market or self.market, history.columns, seed, history.theory)
 
     def subject(self, text: str, params: dict[str, Any], most: int) -> Subject:
-        """Make the subject of NAME or LABEL=NAME, and widen the bench's window to the longest of its settings."""
+        """Make the subject of NAME or LABEL=NAME, and widen the bench's window to the longest of its settings.
+
+        Parameters
+        ----------
+        text
+            NAME or LABEL=NAME.
+        params
+            Parameters that were asked for.
+        most
+            Settings at most, the asked one among them; where there are more, some are drawn.
+        """
         label, _, name = text.rpartition("=")
         model = catalog.load("agents", name).Config
         settings = grid(model, params, most, f"agent {label or name}", self.seed)
@@ -115,7 +137,19 @@ class WindowRunner:
         return Subject(name, settings, hasattr(agents[0], "fit"), label)
 
     def windows(self, subject: Subject, folds: Sequence[Fold], what: str, *, kept: bool = False) -> list[WindowResult]:
-        """Run every fold: choose a setting on the training bars, judge on the test bars; ``kept`` keeps journals."""
+        """Run every fold: choose a setting on the training bars, judge on the test bars.
+
+        Parameters
+        ----------
+        subject
+            Who is studied, from `subject`.
+        folds
+            The windows.
+        what
+            The study's kind, for the screen and the folders of weights.
+        kept
+            Keep journals of the test segments.
+        """
         title = f"{what} of {subject.title}"
         self.screen.begin(title)
         found = self._learned(subject, folds, what, title, kept) if subject.learns else self._ruled(subject, folds)
@@ -276,7 +310,15 @@ def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0)
 
 
 def journals(market: Market, jobs: Sequence[Job], window: int, on_bar: OnBar | None = None) -> list[Record]:
-    """Backtest as `run_all` does, and return the journal of each."""
+    """Backtest as `run_all` does, and return the journal of each.
+
+    Parameters
+    ----------
+    market, jobs, window
+        As in `run_all`.
+    on_bar
+        Told of each bar of those that are walked one by one.
+    """
     plans = [planner(agent) for agent, _, _ in jobs]
     lanes = [lane(p, history, s, window) for p, (_, history, s) in zip(plans, jobs, strict=True) if p is not None]
     batched = iter(records(market, lanes))
@@ -320,7 +362,21 @@ def score(parts: Sequence[BacktestResult]) -> float:
 
 
 def walk(market: Market, agent: Agent, history: History, segment: Segment, window: int) -> Record:
-    """Backtest one agent bar by bar, through a session."""
+    """Backtest one agent bar by bar, through a session.
+
+    Parameters
+    ----------
+    market
+        Rules and cash.
+    agent
+        Who trades.
+    history
+        The bars.
+    segment
+        Rows in which its orders settle.
+    window
+        Bars shown at each decision, at least; more where the agent or the market looks back further.
+    """
     return backtest(market, agent, history, segment, max(window, window_of(market, agent)))
 
 

@@ -53,6 +53,15 @@ class SearchInputs:
     def make(self, setting: Mapping[str, Any], market: Market, seed: int) -> Agent:
         """Make the agent of a setting, untrained.
 
+        Parameters
+        ----------
+        setting
+            Parameters that are searched, by name.
+        market
+            Its scaler fitted on what is trained on.
+        seed
+            Root of all its randomness.
+
         Raises
         ------
         UserError
@@ -89,7 +98,22 @@ class Part(NamedTuple):
 
 
 def judge(inputs: SearchInputs, job: ScoringJob, log: Log) -> list[Part | str]:
-    """Score the settings of a job, training first those that learn; of one that cannot be trained, say why."""
+    """Score the settings of a job, training first those that learn; of one that cannot be trained, say why.
+
+    Parameters
+    ----------
+    inputs
+        What all jobs of the search share.
+    job
+        Settings, and the part to score them on.
+    log
+        Told of the progress of each training.
+
+    Returns
+    -------
+    list
+        In the order of the settings: what it did, or why it could not be trained.
+    """
     refuse_other_code(inputs.agent, inputs.code)
     fold = inputs.parts[job.window][job.part]
     (segment,) = fold.test
@@ -165,6 +189,11 @@ def parts_of(history: History, fold: Fold, n: int, window: int, learns: bool, ga
         Whether each part is preceded by bars to train on.
     gap
         Bars purged between what is trained on and what is scored.
+
+    Returns
+    -------
+    tuple of Fold
+        ``n`` of them in order of time: what to train on (nothing without ``learns``) and the one segment to score on.
 
     Raises
     ------

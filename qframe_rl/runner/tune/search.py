@@ -149,7 +149,17 @@ class Search:
         return {number for number, score in scores.items() if score < middle}
 
     def report(self, trial: Trial, score: float, part: int) -> None:
-        """Keep the score of a setting over its parts so far; a search for a front has no one score."""
+        """Keep the score of a setting over its parts so far; a search for a front has no one score.
+
+        Parameters
+        ----------
+        trial
+            The setting.
+        score
+            Over the parts so far; higher is better.
+        part
+            How many parts that is, counted from 0.
+        """
         if self.sampler != "nsga2" and part not in self.trials[trial.number].intermediate_values:
             trial.report(score, part)
 
