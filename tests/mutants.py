@@ -155,7 +155,7 @@ MUTANTS = (
         VENUES,
     ),
     Mutant("venues/sweep.py", "if self._again.due(symbol):", "if False:", VENUES),
-    Mutant("venues/book.py", "levels[levels[:, 0] <= limit]", "levels[levels[:, 0] < limit]", BOOK),
+    Mutant("venues/book.py", "levels[levels[:, PRICE] <= limit]", "levels[levels[:, PRICE] < limit]", BOOK),
     Mutant("risk/rows.py", "REDUCES if watch.state[b, STATE] == REDUCE_ONLY else 0", "0", ENGINE),
     Mutant("risk/rows.py", "abs(position)) if against else 0.0", "abs(position)) if against else quantity", ENGINE),
     Mutant("risk/rows.py", "equity <= state[PEAK] * (1.0 - terms[MAX_DRAWDOWN])", "equity <= state[PEAK]", ENGINE),
