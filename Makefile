@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: setup dev train checkpoints test check bench peers docs wheel long clean
+.PHONY: setup dev train checkpoints test check bench peers tutorials docs wheel long clean
 
 # What running needs.
 setup: $(VENV)/.run
@@ -50,19 +50,24 @@ peers: .venv-peers/.done
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps gym-trading-env
 	@touch $@
 
+# The tutorials, all cells of them; what they print stands on their pages in the site.
+tutorials: dev
+	@$(PY) -m docs.generate.tutorials $(ARGS)
+
 # The documents as a site, for `qframe docs`; a link that leads nowhere ends it.
 docs: dev
 	@$(PY) -m docs.generate
 
-# The wheel with the documents in it.
-wheel: docs
+# The wheel with the documents in it, tutorials with what they print.
+wheel: dev
+	@$(PY) -m docs.generate.tutorials
+	@$(PY) -m docs.generate
 	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-# What takes long: two thousand spoiled files of each kind; genuine clients of other houses, which need the registries of pip
-# and npm, against the rehearsal exchange. `make long LONG='"-m tests.fuzz"'` runs one of them.
-LONG := "-m tests.fuzz --count 2000" "-m tests.conformance $(ARGS)"
+# What takes long, each job by its name or all: `make long ARGS="fuzz deletions"`; those of foreign clients and of the wheel need the
+# registries of pip and npm.
 long: dev
-	@set -e; for command in $(LONG); do echo "python $$command"; $(PY) $$command; done
+	@$(PY) -m tests.long $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist experiments/site

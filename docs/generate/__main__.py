@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from docs.generate import api, commands, keywords
+from docs.generate import api, commands, keywords, tutorials
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "build" / "documents"
@@ -50,10 +50,11 @@ def write() -> None:
     reference = keywords.pages() | commands.pages()
     made = {page: inside((ROOT / name).read_text(encoding="utf-8")) for name, page in OUTSIDE.items()}
     made |= {path: text for path, (_, text) in reference.items()} | api.pages()
-    for path, text in made.items():
+    texts, files = tutorials.pages()
+    for path, content in (made | texts | files).items():
         place = SOURCES / "docs" / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8")
+        place.write_bytes(content.encode() if isinstance(content, str) else content)
     settings = filled(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8")), reference)
     (SOURCES / "mkdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
@@ -65,6 +66,7 @@ def filled(settings: dict[str, Any], reference: dict[str, tuple[str, str]]) -> d
     }
     plugins["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]
     below = {title: entry for item in settings["nav"] for title, entry in item.items()}
+    below["Tutorials"] += [f"tutorials/{name}.md" for name in tutorials.names()]
     below["Reference"] += [{title: path} for path, (title, _) in reference.items()]
     below["API"] += api.nav()
     house = {title: entry for item in below["The house"] for title, entry in item.items()}

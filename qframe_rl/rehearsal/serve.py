@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,7 +171,9 @@ def serve(
     server = _Server(RehearsalExchange(opened, config or RehearsalConfig(), clock, faults), loop, paper)
     thread = threading.Thread(target=server.work, name="rehearsal", daemon=True)
     try:
-        loop.run_until_complete(server.open(port, tls_port))
+        # In a thread of its own, for whoever calls may be in an event loop, as every cell of a notebook is.
+        with ThreadPoolExecutor(1) as opening:
+            opening.submit(loop.run_until_complete, server.open(port, tls_port)).result()
         thread.start()
         yield server.handle
     finally:

@@ -1,4 +1,4 @@
-"""Without the modules of POSIX, as on Windows, all that reads works, and a live session says in a sentence why not.
+"""Windows has none of POSIX's modules: all that reads works without them, and a live session says why not.
 
 They are taken away in a process of its own, before anything is imported.
 """

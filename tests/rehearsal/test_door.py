@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -162,3 +163,13 @@ def test_time_runs_at_a_speed_and_ends_with_the_bars() -> None:
         while ex.state()["time"] < ex.state()["ends"]:
             pass
         assert ex.state()["behind"] == 0
+
+
+def test_it_is_started_from_within_an_event_loop_too() -> None:
+    """As every cell of a notebook is."""
+
+    async def cell() -> int:
+        with serve(markets()) as ex:
+            return ex.now_ms
+
+    assert asyncio.run(cell()) > 0
