@@ -10,6 +10,7 @@ GROUPS = {
     "For a strategy": (
         "agent",
         "types",
+        "times",
         "interface",
         "features",
         "estimate",

@@ -30,7 +30,19 @@ _SHORT = 7
 def put(
     page: Figure, x: float, y: float, text: str, size: float, colour: str, *, weight: str = "normal", left: bool = True
 ) -> None:
-    """Write a line: ``x`` as a share of the page's width, ``y`` inches above its lower edge."""
+    """Write a line of text.
+
+    Parameters
+    ----------
+    page
+        What is written on.
+    x, y
+        Where: a share of the page's width, and inches above its lower edge.
+    text, size, colour, weight
+        What, in points, and as Matplotlib names them.
+    left
+        Whether ``x`` is where the text begins; else it is where it ends.
+    """
     side = "left" if left else "right"
     page.text(x, y / HEIGHT, text, fontsize=size, fontweight=weight, color=colour, va="bottom", ha=side)
 
@@ -66,7 +78,19 @@ class Grid:
         return _ROW * rows + _AFTER * (rows == len(self.table.rows))
 
     def draw(self, page: Figure, top: float, start: int, stop: int, *, headed: bool = True) -> None:
-        """Draw rows ``start`` to ``stop``, exclusive, below ``top``, under title and head if asked for."""
+        """Draw some rows of the table.
+
+        Parameters
+        ----------
+        page
+            What is drawn on.
+        top
+            Inches above the page's lower edge, below which they stand.
+        start, stop
+            Rows from ``start`` to ``stop``, exclusive.
+        headed
+            Draw title and head above them.
+        """
         y = top
         if headed:
             title = self.table.title + (" (continued)" if start else "")
