@@ -68,11 +68,10 @@ wheel: dev
 	@$(PY) -m docs.generate
 	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-# What takes long: all tutorials; two thousand spoiled files of each kind; genuine clients of other houses, which need the registries of pip
-# and npm, against the rehearsal exchange. `make long LONG='"-m tests.fuzz"'` runs one of them.
-LONG := "-m docs.generate.tutorials" "-m tests.fuzz --count 2000" "-m tests.conformance $(ARGS)"
+# What takes long, each job by its name or all: `make long ARGS="fuzz deletions"`; those of foreign clients and of the wheel need the
+# registries of pip and npm.
 long: dev
-	@set -e; for command in $(LONG); do echo "python $$command"; $(PY) $$command; done
+	@$(PY) -m tests.long $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist experiments/site

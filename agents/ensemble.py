@@ -25,6 +25,8 @@ from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Fills, Float, Orders
 
 T = TypeVar("T")
+_USUAL = ("momentum", "mean_reversion", "buy_and_hold")
+"""Members where none are named, as far as the catalogue has them."""
 _DUST = 1e-9
 """Differences of exposure below this are rounding, not decisions."""
 
@@ -32,7 +34,9 @@ _DUST = 1e-9
 class Config(Base):
     """Who is in it, and how capital is divided."""
 
-    members: tuple[str, ...] = ("momentum", "mean_reversion", "buy_and_hold")
+    members: tuple[str, ...] = Field(
+        default_factory=lambda: tuple(name for name in _USUAL if name in catalog.names("agents"))
+    )
     """Strategies of the catalogue; LABEL=NAME takes one twice with different parameters. Learners are trained with
     it."""
     member: dict[str, dict[str, Any]] = Field(default={})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from qframe_rl.agent import Log, MarketSpec, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, nearest
+from qframe_rl.sb3.apart import one_thread, own_randomness
 from qframe_rl.types import Orders, Single
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Sb3:
         keeper = task if isinstance(task, Resumable) else None
         self._state = {} if keeper is None else dict(keeper.recall())
         done = int(self._state["steps"][0]) if self._state else 0
-        with _own_randomness():
+        with own_randomness():
             scale = self._scale(task)
             model = self._model(task, scale, done)
             best = {k.removeprefix(_BEST): v for k, v in self._state.items() if k.startswith(_BEST)}
@@ -201,7 +201,7 @@ class Sb3:
         weights = policy_weights(state)
         if self._n_weights() > sum(value.numel() for value in weights.values()):  # before it takes memory
             raise ValueError(f"hidden {self.config.hidden} wants more numbers than there are")
-        with _own_randomness():
+        with own_randomness():
             policy = self._new_policy()
         check_shapes(policy, weights)
         policy.load_state_dict(weights)
@@ -334,7 +334,7 @@ class Sb3:
     def _predict(self, policy: BasePolicy, rows: Single, memory: Any) -> tuple[NDArray[Any], Any]:
         more = {} if self._masks is None else {"action_masks": self._masks(rows)}
         first = np.full(len(rows), memory is None)
-        with _one_thread():
+        with one_thread():
             return policy.predict(rows, state=memory, episode_start=first, deterministic=True, **more)
 
     def _check(self) -> None:
@@ -370,35 +370,6 @@ class Sb3:
         for name in self.config.options:
             if name not in known:
                 raise UserError(f"agent.sb3.options: unknown key {name!r}{nearest(name, known)}")
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Stable-Baselines3 seeds the global generators: give them back as they were."""
-    import random
-
-    import torch
-
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]), _one_thread():
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Networks of this size are slower on several threads, many times so where the cores are shared."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def make(config: Config, spec: MarketSpec) -> Sb3:

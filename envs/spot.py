@@ -7,6 +7,7 @@ from qframe_rl.gym.market import Market, MarketConfig, market
 from qframe_rl.types import Instrument
 
 VERSION = 1
+AUTO = "spot"
 
 
 class Config(MarketConfig):

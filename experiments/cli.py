@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from qframe_rl import catalog
 from qframe_rl.config import Base, Unavailable, UserError, build, nearest, shortened
 from qframe_rl.feeds.data import DataConfig
 
@@ -115,8 +116,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see --help.\n")
 
     def add_fields(
-        self, title: str, model: type[Base], path: str, names: Mapping[str, str | None], *, defaults: bool = True
-    ) -> None:
+        self, title: str, model: type[Base], path: str, names: Mapping[str, str | None], *, defaults: bool = True,
+        taken: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         """Add an option for each field of ``model``.
 
         Parameters
@@ -131,6 +133,8 @@ class Parser(argparse.ArgumentParser):
             Option names that differ from the field's, None to leave a field out.
         defaults
             Whether the help states the defaults.
+        taken
+            What this command takes in place of a field's default.
         """
         group = self.add_argument_group(title)
         for field, info in model.model_fields.items():
@@ -138,11 +142,12 @@ class Parser(argparse.ArgumentParser):
             if name is None:
                 continue
             text = " ".join((info.description or "").split()).rstrip(".").replace("%", "%%")
+            default = info.get_default(call_default_factory=True)
             group.add_argument(
                 f"--{name.replace('_', '-')}",
                 dest=f"{path}.{field}" if path else field,
                 metavar="VALUE",
-                help=f"{text} (default: {shown(info.get_default(call_default_factory=True))})" if defaults else text,
+                help=f"{text} (default: {shown((taken or {}).get(field, default))})" if defaults else text,
             )
 
 
@@ -211,6 +216,21 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
         if value is not None:
             _put(tree, key.split("."), value)
     return tree
+
+
+def roster(door: str) -> tuple[str, ...]:
+    """Strategies that a command takes where none is named: those of ``rosters.toml`` that the catalogue has.
+
+    Raises
+    ------
+    UserError
+        If it has none of them.
+    """
+    named = tomllib.loads((PRESETS.parent / "rosters.toml").read_text(encoding="utf-8"))[door]
+    found = tuple(name for name in named if name in catalog.names("agents"))
+    if not found:
+        raise UserError(f"the catalogue has none of {', '.join(named)}; say which strategy to take.")
+    return found
 
 
 def read_preset(preset: str) -> Tree:

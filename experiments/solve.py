@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Interrupted, Parser, console, door, within
+from experiments.cli import Interrupted, Parser, console, door, roster, within
 from experiments.screen import BarScreen
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build, nearest
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from qframe_rl.runner.solve.gates import Case, GateResult, GateTrainings, Trained
 
 CASES = Path(__file__).resolve().parent / "solve.toml"
-DEFAULT_AGENTS = ("ppo", "sb3")
 
 
 def parser() -> Parser:
@@ -36,7 +35,7 @@ def parser() -> Parser:
     made.add_argument(
         "--agents",
         metavar="NAMES",
-        help="agents of the catalogue, or their variants in the file of cases (default: those of ppo and sb3 that can)",
+        help="agents of the catalogue, or their variants in the file of cases (default: those of rosters.toml)",
     )
     made.add_argument(
         "--seeds", type=within(int, 1, 1000), default=1, metavar="N", help="trainings of each agent (default: 1)"
@@ -121,7 +120,7 @@ def planned(cases: Mapping[str, Case], markets: Sequence[str], agents: str | Non
         if name not in cases:
             raise UserError(f"unknown market {name!r}{nearest(name, cases)}")
     if agents is None:
-        labels = [name for name in DEFAULT_AGENTS if can_solve(name)]
+        labels = [name for name in roster("solve") if can_solve(name)]
     else:
         labels = [name for name in dict.fromkeys(agents.split(",")) if name]
     known = {*catalog.names("agents"), *(label for case in cases.values() for label in case.agents)}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import PRESETS, Parser, called, console, door, locate_data, program, settings, shown
+from experiments.cli import PRESETS, Parser, called, console, door, locate_data, program, roster, settings, shown
 from experiments.screen import BarScreen
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
@@ -54,7 +54,10 @@ def parser() -> Parser:
         help="any setting by its dotted key: env.*, agent.NAME.*, split.*, data.*, risk.* (repeatable)",
     )
     made.add_fields("data", DataConfig, "data", DATA_OPTIONS | {"seed": "data-seed"})
-    made.add_fields("experiment", Experiment, "", {"data": None, "agent": None, "risk": None, "promote_anyway": None})
+    made.add_fields(
+        "experiment", Experiment, "", {"data": None, "agent": None, "risk": None, "promote_anyway": None},
+        taken={"agents": roster("train")},
+    )  # fmt: skip
     made.add_fields("limits of the risk engine, in every training and backtest", Limits, "risk", {})
     made.add_argument(
         "--promote-anyway",
@@ -113,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         name: given.pop(name)
         for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on", "ledger")
     }
-    tree = settings(Experiment, own["preset"], own["assignments"], given)
+    tree = {"agents": roster("train")} | settings(Experiment, own["preset"], own["assignments"], given)
     locate_data(tree)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
     if experiment.env.name in catalog.problems():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Interrupted, Parser, called, console, door, locate_data, settings
+from experiments.cli import Interrupted, Parser, called, console, door, locate_data, roster, settings
 from experiments.screen import BarScreen
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
@@ -40,8 +40,9 @@ def parser() -> Parser:
     )
     made.add_fields("data", DataConfig, "data", DATA_OPTIONS)
     made.add_fields(
-        "search", Tune, "", {"data": None, "env": None, "params": None, "risk": None, "promote_anyway": None}
-    )
+        "search", Tune, "", {"data": None, "env": None, "params": None, "risk": None, "promote_anyway": None},
+        taken={"agent": roster("tune")[0]},
+    )  # fmt: skip
     made.add_fields("limits of the risk engine, in every training and backtest", Limits, "risk", {})
     made.add_argument("--env", metavar="VALUE", help="market of the catalogue (default: auto)")
     made.add_argument(
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     given = vars(parser().parse_args(argv))
     began = time.monotonic()
     own = {name: given.pop(name) for name in ("json", "assignments", "runs", "checkpoints", "resume", "on", "ledger")}
-    tree = settings(Tune, None, own["assignments"], given)
+    tree = {"agent": roster("tune")[0]} | settings(Tune, None, own["assignments"], given)
     locate_data(tree)
     config = build(Tune, tree, "settings")
     with BarScreen() as screen:

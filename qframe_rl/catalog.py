@@ -1,4 +1,7 @@
-"""The file system is the registry: a file in ``agents/`` or ``envs/`` is a strategy or a market by its name."""
+"""The file system is the registry: a file in ``agents/`` or ``envs/`` is a strategy or a market by its name.
+
+The library has baselines of its own, by which it measures: they are strategies like any other, and always there.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,24 @@ _ROOT = Path(__file__).resolve().parent.parent
 @cache
 def names(kind: Kind) -> tuple[str, ...]:
     """Names in a catalogue, sorted."""
-    folder = _ROOT / kind
-    return tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+    return tuple(sorted({*_files(kind), *(baselines() if kind == "agents" else ())}))
+
+
+@cache
+def baselines() -> tuple[str, ...]:
+    """Names of the strategies that belong to the library, sorted."""
+    return _files("qframe_rl/baselines")
+
+
+def _files(folder: str) -> tuple[str, ...]:
+    return tuple(sorted(p.stem for p in (_ROOT / folder).glob("*.py") if not p.stem.startswith("_")))
+
+
+def module_of(kind: Kind, name: str) -> str:
+    """Full name of the module of a strategy or market."""
+    if "." in name:
+        return name
+    return f"qframe_rl.baselines.{name}" if kind == "agents" and name in baselines() else f"{kind}.{name}"
 
 
 def load(kind: Kind, name: str) -> Any:
@@ -45,8 +64,10 @@ def load(kind: Kind, name: str) -> Any:
         return _complete(_import(name, kind), name)
     if name not in names(kind):
         raise UserError(f"unknown {kind[:-1]} {name!r}{nearest(name, names(kind))}")
-    _refuse_foreign(kind)
-    return _complete(importlib.import_module(f"{kind}.{name}"), name)
+    module = module_of(kind, name)
+    if module.startswith(f"{kind}."):
+        _refuse_foreign(kind)
+    return _complete(importlib.import_module(module), name)
 
 
 def env_id(name: str) -> str:
@@ -64,6 +85,20 @@ def problems() -> tuple[str, ...]:
     """
     texts = {name: (_ROOT / "envs" / f"{name}.py").read_text(encoding="utf-8") for name in names("envs")}
     return tuple(name for name, text in texts.items() if "class Config(ProblemConfig):" in text)
+
+
+def market_for(kind: str) -> str:
+    """Name of the market that ``auto`` means for instruments of a kind: the one whose file says so with ``AUTO``.
+
+    Raises
+    ------
+    UserError
+        If none does.
+    """
+    for name in names("envs"):
+        if f'AUTO = "{kind}"\n' in (_ROOT / "envs" / f"{name}.py").read_text(encoding="utf-8"):
+            return name
+    raise UserError(f"no market of the catalogue is meant for instruments of kind {kind}; name one with --env.")
 
 
 def _refuse_foreign(kind: Kind) -> None:

@@ -43,7 +43,7 @@ def make_market(
     """
     name = env.name
     if name == "auto":
-        name = "perp" if all(i.kind == "perpetual" for i in instruments) else "spot"
+        name = catalog.market_for("perpetual" if all(i.kind == "perpetual" for i in instruments) else "spot")
     module = catalog.load("envs", name)
     market: Market = module.make(build(module.Config, env.params, f"env {name}"), instruments, columns, bar_ns)
     return market if limits is None else replace(market, limits=limits)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest, shortened
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.types import CLOSE, DAY, HIGH, LOW, VOLUME, WEEK, Float, Int
+from qframe_rl.times import DAY, WEEK
+from qframe_rl.types import CLOSE, HIGH, LOW, VOLUME, Float, Int
 
 N_BARS = 1_000_000
 """Most bars that a feature counts in."""

@@ -11,14 +11,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.config import UserError
+from qframe_rl.times import DAY as DAY
+from qframe_rl.times import FIRST_YEAR as FIRST_YEAR
+from qframe_rl.times import HOUR as HOUR
+from qframe_rl.times import LAST_NS as LAST_NS
+from qframe_rl.times import LAST_YEAR as LAST_YEAR
+from qframe_rl.times import MINUTE as MINUTE
+from qframe_rl.times import SECOND as SECOND
+from qframe_rl.times import WEEK as WEEK
+from qframe_rl.times import YEAR as YEAR
+from qframe_rl.times import iso as iso
+from qframe_rl.times import parse_time as parse_time
+from qframe_rl.times import timeframe_name as timeframe_name
+from qframe_rl.times import timeframe_ns as timeframe_ns
 
 Float = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -28,16 +39,8 @@ Bool = NDArray[np.bool_]
 OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
 OHLCV = ("open", "high", "low", "close", "volume")
 
-SECOND = 1_000_000_000
-MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND, 604_800 * SECOND
-YEAR = 365 * DAY
-FIRST_YEAR, LAST_YEAR = 1970, 2200
-"""Years of times that anybody states; int64 nanoseconds end in 2262."""
-LAST_NS = 7_258_118_400 * SECOND
-"""The end of them, ns UTC."""
 RELISTED = "#"
 """Between a symbol and its number, where an exchange listed several instruments under one ticker: ``LUNA/USDT#2``."""
-_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,49 +388,3 @@ class History:
             "quarantine": self.quarantine,
             "suspects": [{**s._asdict(), "time": iso(s.time)} for s in self.suspects],
         }
-
-
-def timeframe_ns(text: str) -> int:
-    """Length of a timeframe such as ``1h`` in ns.
-
-    Raises
-    ------
-    UserError
-        For anything but a whole number of s, m, h, d or w.
-    """
-    number, unit = text[:-1], text[-1:]
-    if not number.isdigit() or int(number) == 0 or unit not in _UNITS:
-        raise UserError(f"timeframe {text!r} is not a number followed by s, m, h, d or w (such as 1h).")
-    return int(number) * _UNITS[unit]
-
-
-def timeframe_name(length_ns: int) -> str:
-    """Shortest name of a bar length, such as ``1h`` or ``4h``."""
-    for unit in "wdhms":
-        if length_ns % _UNITS[unit] == 0:
-            return f"{length_ns // _UNITS[unit]}{unit}"
-    return f"{length_ns}ns"
-
-
-def iso(time_ns: int) -> str:
-    """``2024-01-31 08:00:00`` UTC for a time in ns."""
-    return datetime.fromtimestamp(time_ns // SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def parse_time(text: str) -> int:
-    """Time in ns UTC from ISO text such as ``2024-01-31`` or ``2024-01-31T08:00``.
-
-    Raises
-    ------
-    UserError
-        If it is not ISO 8601, or not between 1970 and 2200.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"time {text!r} is not ISO 8601 (such as 2024-01-31 or 2024-01-31T08:00).") from None
-    if not FIRST_YEAR <= moment.year < LAST_YEAR:
-        raise UserError(f"time {text!r} is not between {FIRST_YEAR} and {LAST_YEAR}.")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp()) * SECOND

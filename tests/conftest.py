@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.left_out import imports_what_is_missing, missing, named_by
 from tests.rays import one_ray
 
 # As many workers as cores: threads of OpenMP would wait for each other; tests of deep agents took four times as long.
@@ -18,6 +20,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes depends on the machine and on what was compiled before.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave tests of a file of the catalogue out that was deleted."""
+    return (collection_path.suffix == ".py" and imports_what_is_missing(collection_path)) or None
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Skip tests that name a file of the catalogue that was deleted."""
+    for item in items if missing() else ():
+        gone = named_by(item.path, getattr(item, "originalname", item.name))
+        if gone is not None:
+            item.add_marker(pytest.mark.skip(reason=f"{gone}.py is not there"))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -26,11 +26,11 @@ def test_a_planted_strategy_that_tries_every_room_is_told_of_each(tmp_path: Path
     rooms = {f"qframe_rl.{p.stem}" for p in places if p.suffix == ".py" or (p / "__init__.py").is_file()}
     rooms -= {"qframe_rl.__init__"}
     tries = [f"from qframe_rl import {room.removeprefix('qframe_rl.')}" for room in sorted(rooms)]
-    late = ("import envs.perp", "from agents.flat import Flat", "from experiments import cli")
+    late = ("import envs.perp", "from agents.momentum import Momentum", "from experiments import cli")
     planted = "\n".join([*tries, "def late():", *(f"    {line}" for line in late)])
     (tmp_path / "agents" / "planted.py").write_text(planted)
     done = subprocess.run([LINTER, "--no-logo", "--no-cache"], cwd=tmp_path, capture_output=True, text=True)
     told = set(re.findall(r"agents\.planted -> ([\w.]+): not among", done.stdout))
     assert done.returncode != 0
-    assert told == (rooms - allowed) | {"envs.perp", "agents.flat", "experiments.cli"}, done.stdout + done.stderr
+    assert told == (rooms - allowed) | {"envs.perp", "agents.momentum", "experiments.cli"}, done.stdout + done.stderr
     assert {"qframe_rl.brand_new", "qframe_rl.kernel", "qframe_rl.journal", "qframe_rl.rehearsal"} <= told

@@ -10,6 +10,7 @@ GROUPS = {
     "For a strategy": (
         "agent",
         "types",
+        "times",
         "interface",
         "features",
         "estimate",
@@ -20,7 +21,7 @@ GROUPS = {
         "rllib",
     ),
     "Environments": ("gym", "kernel", "feeds", "instruments", "exchanges", "risk"),
-    "Truth": ("evaluate", "runner", "checkpoint", "manifest"),
+    "Truth": ("baselines", "evaluate", "runner", "checkpoint", "manifest"),
     "Live": ("session", "venues", "live", "journal", "listeners", "alerts", "watch", "deploy", "rehearsal"),
     "Foundations": ("config", "catalog", "jit", "versions", "bench"),
 }

@@ -18,8 +18,9 @@ from qframe_rl.config import Ref
 from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market
-from qframe_rl.live.paper import SessionResult, SessionSpec, paper, replay
+from qframe_rl.live.paper import SessionResult, paper, replay
 from qframe_rl.live.recorded import ReplayFeed
+from qframe_rl.live.spec import SessionSpec
 from qframe_rl.risk.engine import RiskDecision
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import History, Orders, Segment

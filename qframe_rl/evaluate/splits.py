@@ -8,38 +8,22 @@ Prado, Advances in Financial Machine Learning (2018), chapters 7 (purged K-fold)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from qframe_rl.config import Base, Ref, UserError, build, nearest
-from qframe_rl.types import Bool, Float, History, Int, Segment, Segments, iso, parse_time
+from qframe_rl.evaluate.folds import Fold, Split, refuse_empty, segments, span_of
+from qframe_rl.evaluate.purged import Cpcv, PurgedKFold
+from qframe_rl.types import History, Segment, Segments, parse_time
 
-_MOST_SPLITS = 10_000
+__all__ = ["SPLITS", "TAIL", "Cpcv", "Fold", "Holdout", "PurgedKFold", "Split", "WalkForward", "split", "tail"]
+
 _DEFAULT_FOLDS = 5
 TAIL = 0.2
 """Share of a fold's training bars, its last ones, that a learner stops and chooses by."""
-
-
-class Fold(NamedTuple):
-    """One way to learn, choose and judge; every part is rows of the same history, in time order."""
-
-    train: Segments
-    """Bars to learn on."""
-    validation: Segments
-    """Bars to choose on; empty where the split was asked for none."""
-    test: Segments
-    """Bars to judge on, once."""
-
-
-class Split(Protocol):
-    """A way to cut a history into folds."""
-
-    def split(self, history: History) -> Iterator[Fold]:
-        """Folds of ``history``; `UserError` where it is too short."""
 
 
 def tail(fold: Fold) -> tuple[Segments, Segments]:
@@ -65,7 +49,7 @@ def tail(fold: Fold) -> tuple[Segments, Segments]:
     stopping = kept.copy()
     kept[max(0, rows[cut] - apart) :] = False
     stopping[: rows[cut]] = False
-    return _segments(kept), _segments(stopping)
+    return segments(kept), segments(stopping)
 
 
 def _apart(fold: Fold) -> int:
@@ -125,7 +109,7 @@ class Holdout(Base):
             (Segment(chosen + self.embargo, judged - self.gap),),
             (Segment(judged + self.embargo, end),),
         )
-        _refuse_empty("holdout", history, fold, f"a gap of {self.gap} and an embargo of {self.embargo} bars")
+        refuse_empty("holdout", history, fold, f"a gap of {self.gap} and an embargo of {self.embargo} bars")
         return iter((fold,))
 
     def _cuts(self, history: History) -> tuple[int, int, int]:
@@ -184,9 +168,9 @@ class WalkForward(Base):
         what = f"a gap of {self.gap} and an embargo of {self.embargo} bars"
         if not folds:
             need = f"{first} bars of train, {self.gap} of gap and {size} of test"
-            raise UserError(f"{_span(history)} too few for walk_forward with {need}; take a longer period.")
+            raise UserError(f"{span_of(history)} too few for walk_forward with {need}; take a longer period.")
         for fold in folds:
-            _refuse_empty("walk_forward", history, fold, what)
+            refuse_empty("walk_forward", history, fold, what)
         return iter(folds)
 
     def _sizes(self, n_bars: int) -> tuple[int, int, int]:
@@ -206,121 +190,6 @@ class WalkForward(Base):
             return Fold((Segment(begin, end),), (), test)
         validation = Segment(end - held_out + self.embargo, end)
         return Fold((Segment(begin, end - held_out - self.gap),), (validation,), test)
-
-
-class PurgedKFold(Base):
-    """K folds, each judged on one block of time and trained on the rest, purged and embargoed.
-
-    A bar's label is what happens in it and the ``horizon`` bars after it. A training bar is dropped if its label shares
-    a bar with the label of any test bar, on either side; then ``embargo`` bars more after each test block.
-    """
-
-    n_folds: int = Field(default=5, ge=2, le=100_000)
-    """Number of blocks, of equal length up to one bar."""
-    horizon: int = Field(default=24, ge=0, le=10**9)
-    """Bars that a label reaches past its own bar."""
-    embargo: int = Field(default=24, ge=0, le=10**9)
-    """Bars dropped from train after each test block, once its labels have ended."""
-    validation: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of each fold's training bars, its last ones, to choose on; 0 = none."""
-
-    def split(self, history: History) -> Iterator[Fold]:
-        """Yield the folds in the order of their test blocks.
-
-        Raises
-        ------
-        UserError
-            If a part would have no bar.
-        """
-        purge = _Purge(self.horizon, self.embargo, self.validation)
-        return _combinatorial("purged_kfold", history, self.n_folds, 1, purge)
-
-
-class Cpcv(Base):
-    """Combinatorial purged cross-validation: every choice of ``n_test`` of ``n_groups`` blocks is a test once.
-
-    The C(N, k) splits test each block C(N-1, k-1) times, so that as many full paths through time can be put together
-    from them: C(N, k) k / N. Purging and embargo are those of `PurgedKFold`.
-    """
-
-    n_groups: int = Field(default=6, ge=2, le=100_000)
-    """Number N of blocks, of equal length up to one bar."""
-    n_test: int = Field(default=2, ge=1, le=100_000)
-    """Number k of blocks that each split tests."""
-    horizon: int = Field(default=24, ge=0, le=10**9)
-    """Bars that a label reaches past its own bar."""
-    embargo: int = Field(default=24, ge=0, le=10**9)
-    """Bars dropped from train after each test block, once its labels have ended."""
-    validation: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of each split's training bars, its last ones, to choose on; 0 = none."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.n_test >= self.n_groups:
-            raise ValueError("n_test must be less than n_groups")
-        if self.n_splits > _MOST_SPLITS:
-            raise ValueError(f"{self.n_splits} splits are more than {_MOST_SPLITS}; take fewer groups")
-        return self
-
-    @property
-    def n_splits(self) -> int:
-        """Number of splits, C(N, k)."""
-        return math.comb(self.n_groups, self.n_test)
-
-    @property
-    def n_paths(self) -> int:
-        """Number of paths, C(N, k) k / N."""
-        return math.comb(self.n_groups - 1, self.n_test - 1)
-
-    def split(self, history: History) -> Iterator[Fold]:
-        """Yield the splits in lexicographic order of their test blocks; each block is a segment of its own.
-
-        Raises
-        ------
-        UserError
-            If a part would have no bar.
-        """
-        purge = _Purge(self.horizon, self.embargo, self.validation)
-        return _combinatorial("cpcv", history, self.n_groups, self.n_test, purge)
-
-    def paths(self) -> Int:
-        """Which split judges which block on which path.
-
-        Returns
-        -------
-        Int
-            (P, N) index of the split that supplies block g of path p: the p-th of those that test g. Every test block
-            of every split is used exactly once.
-        """
-        chosen = list(combinations(range(self.n_groups), self.n_test))
-        by_group = [[s for s, groups in enumerate(chosen) if g in groups] for g in range(self.n_groups)]
-        return np.array(by_group, dtype=np.int64).T
-
-    def reconstruct(self, pieces: Sequence[Sequence[Float]]) -> list[Float]:
-        """Put the paths together.
-
-        Parameters
-        ----------
-        pieces
-            ``pieces[s][j]`` is what split s gave on its j-th test segment, bar by bar (returns, for example).
-
-        Returns
-        -------
-        list[Float]
-            P series, each over all blocks in time order.
-
-        Raises
-        ------
-        ValueError
-            If the pieces are not those of this split.
-        """
-        chosen = list(combinations(range(self.n_groups), self.n_test))
-        if [len(piece) for piece in pieces] != [self.n_test] * len(chosen):
-            raise ValueError(f"expected {len(chosen)} splits with {self.n_test} pieces each")
-        return [
-            np.concatenate([pieces[s][chosen[s].index(group)] for group, s in enumerate(path)])
-            for path in self.paths().tolist()
-        ]
 
 
 SPLITS: dict[str, type[Holdout | WalkForward | PurgedKFold | Cpcv]] = {
@@ -348,56 +217,3 @@ def split(ref: str | Ref) -> Split:
     if ref.name not in SPLITS:
         raise UserError(f"unknown split {ref.name!r}{nearest(ref.name, SPLITS)}")
     return build(SPLITS[ref.name], ref.params, f"split {ref.name!r}")
-
-
-class _Purge(NamedTuple):
-    horizon: int
-    embargo: int
-    validation: float
-
-
-def _combinatorial(name: str, history: History, n_groups: int, n_test: int, purge: _Purge) -> Iterator[Fold]:
-    n = len(history)
-    edges = [n * g // n_groups for g in range(n_groups + 1)]
-    groups = [Segment(a, b) for a, b in pairwise(edges)]
-    folds = [_cross(n, test, purge) for test in combinations(groups, n_test)]
-    for fold in folds:
-        _refuse_empty(name, history, fold, f"a horizon of {purge.horizon} and an embargo of {purge.embargo} bars")
-    return iter(folds)
-
-
-def _cross(n_bars: int, test: Segments, purge: _Purge) -> Fold:
-    """Fold that trains on what is left beside ``test``."""
-    free = np.ones(n_bars, dtype=np.bool_)
-    for block in test:
-        free[max(0, block.start - purge.horizon) : block.stop + purge.horizon + purge.embargo] = False
-    if purge.validation == 0.0:
-        return Fold(_segments(free), (), test)
-    rows = np.flatnonzero(free)
-    cut = len(rows) - round(len(rows) * purge.validation)
-    held_out = np.zeros_like(free)
-    held_out[rows[cut:]] = True
-    if cut < len(rows):
-        free[max(0, int(rows[cut]) - purge.horizon) :] = False
-    return Fold(_segments(free), _segments(held_out), test)
-
-
-def _segments(chosen: Bool) -> Segments:
-    """List the runs of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
-    return tuple(Segment(int(a), int(b)) for a, b in edges.reshape(-1, 2))
-
-
-def _span(history: History) -> str:
-    span = f" ({iso(int(history.time[0]) - history.bar_ns)} to {iso(int(history.time[-1]))})" if len(history) else ""
-    return f"{history.source.origin}: {len(history)} bars{span} are"
-
-
-def _refuse_empty(name: str, history: History, fold: Fold, what: str) -> None:
-    for part, segments in fold._asdict().items():
-        wanted = part != "validation" or segments
-        if any(segment.n_bars <= 0 for segment in segments) or (wanted and not segments):
-            raise UserError(
-                f"{_span(history)} too few for {name}: with {what}, {part} has none; "
-                "take a longer period, fewer parts or a smaller gap."
-            )

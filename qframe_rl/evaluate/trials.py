@@ -10,35 +10,43 @@ SQLite file: several processes may write, a row is there whole or not.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-import numpy as np
 from platformdirs import user_state_path
 
-from qframe_rl.config import UserError, fingerprint
+from qframe_rl.config import UserError
 from qframe_rl.evaluate.closes import Closes, closes_of, overlap
-from qframe_rl.evaluate.inference.sharpe import deflated_benchmark, effective_trials
-from qframe_rl.evaluate.metrics import excess, skew_and_kurtosis
-from qframe_rl.types import Float, History, Record, iso
+from qframe_rl.evaluate.luck import FARTHEST, PRIOR, Luck, larger, luck
+from qframe_rl.evaluate.trial import KEPT, CodeIdentity, Trial, dataset_named, dataset_of, trial, trial_of
+from qframe_rl.types import History
+
+__all__ = [
+    "FARTHEST",
+    "KEPT",
+    "NAME",
+    "PRIOR",
+    "CodeIdentity",
+    "Luck",
+    "Trial",
+    "Trials",
+    "dataset_named",
+    "dataset_of",
+    "larger",
+    "luck",
+    "trial",
+    "trial_of",
+    "user_ledger",
+]
 
 NAME = "trials.db"
 """The file's name; earlier versions kept one in each folder of runs."""
-PRIOR = 10
-"""Trials of pure luck, with a Sharpe ratio of variance 1 / bars, that the measured spread is mixed with: a handful of
-trials says little about how far luck reaches."""
-FARTHEST = 3.0
-"""A Sharpe ratio of more standard errors than this counts as that many: it is skill or a fault, and the luck of the
-others does not grow with it."""
-KEPT = 500
-"""Numbers that a trial's returns are summed up to, for the correlation between trials."""
 _PATIENCE_S = 60.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS trials (
@@ -60,156 +68,13 @@ _LATER = ("code", "packages")
 """Columns that the first version of the file had not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One strategy, scored on bars that it was not fitted to."""
-
-    kind: str
-    """``train``, ``tune`` or ``evaluate``."""
-    run: str
-    """Identity of the run that it was part of."""
-    dataset: str
-    """What was traded, whatever the span: `dataset_of`; it counts for rows of earlier versions, without closes."""
-    fingerprint: str
-    """Of the very bars."""
-    since: str
-    """Open of the first bar that it was scored on, UTC."""
-    until: str
-    """Close of the last."""
-    agent: str
-    params: str
-    """Hash of its parameters."""
-    config: str
-    """Hash of agent, parameters, market, split and seed: of one code, the folds of one configuration are one trial."""
-    seed: int
-    fold: int
-    bars: int
-    mean: float
-    """Of returns per bar in excess of cash, net of costs."""
-    deviation: float
-    """Standard deviation of them; the Sharpe ratio per bar is mean over deviation."""
-    skew: float
-    kurtosis: float
-    series: bytes
-    """Returns summed up to at most `KEPT` float32 numbers."""
-    code: str = ""
-    """Hash of the code that the strategy consists of; empty where earlier versions did not ask."""
-    packages: str = ""
-    """Installed distributions that it imports and their versions, as JSON; for the record."""
-
-
-class CodeIdentity(NamedTuple):
-    """The code of a strategy, see `qframe_rl.runner.identity`."""
-
-    digest: str
-    packages: Mapping[str, str]
-
-
-_UNCODED = CodeIdentity("", {})
 _COLUMNS = [field.name for field in fields(Trial)]
-
-
-class Luck(NamedTuple):
-    """How far luck alone is expected to reach on a data set, given all that was tried."""
-
-    trials: int = 1
-    """Number of configurations ever scored."""
-    trainings: int = 1
-    """Number of rows: a configuration has one in each fold."""
-    effective: float | None = None
-    """How many independent trials they are worth, by the participation ratio of their correlations; None where a
-    trial's returns were not kept."""
-    spread: float = 1.0
-    """Variance of the trials' Sharpe ratios in units of 1 / bars: 1 = as pure luck scatters them."""
-
-    def benchmark(self, n_bars: float) -> float:
-        """Sharpe ratio per bar that the best of all trials is expected to show over ``n_bars`` by luck alone."""
-        return deflated_benchmark(max(1, self.trials), self.spread / max(n_bars, 1.0))
-
-    @classmethod
-    def carried(cls, promotion: Mapping[str, Any]) -> Self:
-        """What a checkpoint or a run has kept of the luck that was reckoned with when it was chosen."""
-        trials = int(promotion.get("trials", 1))
-        effective, spread = promotion.get("effective_trials"), float(promotion.get("spread", 1.0))
-        return cls(trials, int(promotion.get("trainings", trials)), effective, spread)
-
-
-def larger(*found: Luck) -> Luck:
-    """The one that counts most trials, with the widest spread of all; of equal ones the first."""
-    most = max(found, key=lambda one: one.trials)
-    return most._replace(spread=max(one.spread for one in found))
 
 
 def user_ledger() -> Path:
     """The user's own ledger: below XDG_STATE_HOME, or else where the platform keeps what programs remember."""
     given = Path(os.environ.get("XDG_STATE_HOME", ""))
     return (given / "qframe-rl" if given.is_absolute() else user_state_path("qframe-rl", appauthor=False)) / NAME
-
-
-def dataset_of(history: History) -> str:
-    """Name of a data set, as earlier versions knew it: it does not change when bars are added.
-
-    Generated bars are told apart by their fingerprint, since another seed is another market.
-    """
-    return dataset_named(history.describe())
-
-
-def dataset_named(data: Mapping[str, Any]) -> str:
-    """Name the data set of what `History.describe` returned, which runs keep."""
-    symbols, environment = ",".join(sorted(data["symbols"])), data["environment"]
-    name = f"{data['exchange']} {environment} {symbols} {data['timeframe']}"
-    return f"{name} {data['fingerprint']}" if environment == "synthetic" else name
-
-
-def trial(
-    record: Record, history: History, *, kind: str, run: str, agent: str, params: object, config: object, seed: int,
-    fold: int, code: CodeIdentity = _UNCODED,
-) -> Trial:  # fmt: skip
-    """Make the row of one scoring from its record.
-
-    Parameters
-    ----------
-    record
-        What it did on the bars of one fold that it was scored on.
-    history
-        The bars.
-    kind, run, agent, seed, fold
-        As in `Trial`.
-    params, config
-        Plain data that is hashed: the agent's parameters; all that makes the configuration what it is, but for code.
-    code
-        Of the strategy.
-    """
-    span = iso(int(record.time[0])), iso(int(record.time[-1]))
-    return trial_of(
-        excess(record), span, history, kind=kind, run=run, agent=agent, params=params, config=config, seed=seed,
-        fold=fold, code=code,
-    )  # fmt: skip
-
-
-def trial_of(
-    rate: Float, span: tuple[str, str], history: History, *, kind: str, run: str, agent: str, params: object,
-    config: object, seed: int, fold: int, code: CodeIdentity = _UNCODED,
-) -> Trial:  # fmt: skip
-    """Make the row of one scoring from its returns.
-
-    Parameters
-    ----------
-    rate
-        (n,) returns per bar in excess of cash, net of costs.
-    span
-        First and last time that they cover, in ISO format.
-    history, kind, run, agent, params, config, seed, fold, code
-        As in `trial`.
-    """
-    skew, kurtosis = skew_and_kurtosis(rate)
-    return Trial(
-        kind=kind, run=run, dataset=dataset_of(history), fingerprint=history.fingerprint, since=span[0], until=span[1],
-        agent=agent, params=fingerprint(params), config=fingerprint(config), seed=seed, fold=fold,
-        bars=len(rate), code=code.digest, packages=json.dumps(dict(code.packages)),
-        mean=float(rate.mean()) if len(rate) else 0.0, deviation=float(rate.std(ddof=1)) if len(rate) > 1 else 0.0,
-        skew=skew, kurtosis=kurtosis, series=_summed(rate).tobytes(),
-    )  # fmt: skip
 
 
 class Trials:
@@ -338,69 +203,3 @@ def _overlapping(base: sqlite3.Connection, fingerprint: str, kept: Closes | None
     span = int(kept.times[-1]), int(kept.times[0])
     others = base.execute("SELECT fingerprint, closes FROM data WHERE first <= ? AND last >= ?", span)
     return [name for name, packed in others if overlap(kept, Closes.unpacked(packed))]
-
-
-def luck(rows: Sequence[Trial]) -> Luck:
-    """Count trials and measure how far luck reaches among them.
-
-    Repetitions of the same configuration and code on the same bars count once; where the code is not known, it is taken
-    for one that is. Each Sharpe ratio is taken times the root of its
-    bars, which has variance 1 where there is no skill, so that trials of different lengths can be compared. The spread
-    is the mean square of the ratios above zero, none of them taken for more than `FARTHEST`, mixed with `PRIOR` trials
-    of pure luck. Ratios below zero are left out: they tell what trading costs, not how far luck reaches upwards, and
-    one strategy that ruins itself would otherwise make every other look lucky.
-
-    Returns
-    -------
-    Luck
-        As before any trial where there is none.
-    """
-    codes = {(row.fingerprint, row.config): row.code for row in reversed(rows) if row.code}
-    keys = [(row.fingerprint, row.config, row.code or codes.get((row.fingerprint, row.config), "")) for row in rows]
-    once = {(*key, row.fold): row for key, row in zip(reversed(keys), reversed(rows), strict=True)}
-    if not once:
-        return Luck()
-    groups: dict[tuple[str, str, str], list[Trial]] = {}
-    for (*key, _), row in sorted(once.items()):
-        groups.setdefault((key[0], key[1], key[2]), []).append(row)
-    scores = np.array([_score(folds) for folds in groups.values()])
-    above = np.minimum(scores[scores > 0.0], FARTHEST)
-    spread = float((PRIOR + np.sum(above**2)) / (PRIOR + len(above)))
-    return Luck(len(groups), len(once), _effective(list(groups.values())), spread)
-
-
-def _score(folds: Sequence[Trial]) -> float:
-    """Sharpe ratio of a configuration over all its folds, times the root of their bars."""
-    bars = np.array([row.bars for row in folds], dtype=np.float64)
-    mean = np.array([row.mean for row in folds])
-    square = np.array([row.deviation**2 + row.mean**2 for row in folds])
-    total = bars.sum()
-    if total == 0.0:
-        return 0.0
-    average = float(bars @ mean / total)
-    variance = float(bars @ square / total) - average**2
-    return average / math.sqrt(variance) * math.sqrt(total) if variance > 1e-28 else 0.0
-
-
-def _effective(groups: Sequence[Sequence[Trial]]) -> float | None:
-    """Sum of the effective numbers of trials that were scored on the same bars."""
-    same: dict[tuple[object, ...], list[Float]] = {}
-    for folds in groups:
-        series = [np.frombuffer(row.series, dtype=np.float32).astype(np.float64) for row in folds]
-        if not all(len(part) for part in series):
-            return None
-        spans = tuple(
-            (row.fingerprint, row.since, row.until, len(part)) for row, part in zip(folds, series, strict=True)
-        )
-        same.setdefault(spans, []).append(np.concatenate(series))
-    return float(sum(effective_trials(np.stack(columns, axis=1)) for columns in same.values()))
-
-
-def _summed(rate: Float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """Sums of (n,) returns over at most `KEPT` stretches of equal length, up to one bar."""
-    n = min(len(rate), KEPT)
-    if n == 0:
-        return np.empty(0, dtype=np.float32)
-    edges = np.arange(n) * len(rate) // n
-    summed: np.ndarray[tuple[int], np.dtype[np.float32]] = np.add.reduceat(rate, edges).astype(np.float32)
-    return summed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from gymnasium.vector import AutoresetMode
 from pydantic import Field, field_validator
@@ -42,6 +43,12 @@ FEATURES = (
 )
 
 
+Volume = Annotated[float, Field(ge=0.0, le=1e15)]
+"""Quote currency."""
+Fee = Annotated[float, Field(ge=0.0, lt=1000.0)]
+"""Basis points."""
+
+
 class MarketConfig(Base):
     """What every market has."""
 
@@ -69,7 +76,7 @@ class MarketConfig(Base):
     a daily volatility of 3 % over sqrt(24) hourly bars."""
     volume_share: float = Field(default=0.1, gt=0.0, le=1.0)
     """Largest share of a bar's volume that one order can fill."""
-    fee_tiers: tuple[tuple[float, float], ...] = Field(default=(), max_length=20)
+    fee_tiers: tuple[tuple[Volume, Fee], ...] = Field(default=(), max_length=20)
     """Volume of the last 30 days from which a lower fee on orders that take holds, quote currency, and that fee, basis
     points: ``[[1e6, 4], [2e7, 3]]``, or ``1e6:4,2e7:3`` on the command line. It bounds each instrument's own fee."""
 
@@ -86,12 +93,8 @@ class MarketConfig(Base):
     @classmethod
     def _falling(cls, tiers: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
         volumes, fees = [volume for volume, _ in tiers], [fee for _, fee in tiers]
-        if (
-            volumes != sorted(set(volumes))
-            or fees != sorted(set(fees), reverse=True)
-            or min([0.0, *volumes, *fees]) < 0.0
-        ):
-            raise ValueError("volumes must rise and fees fall from tier to tier, none below 0")
+        if volumes != sorted(set(volumes)) or fees != sorted(set(fees), reverse=True):
+            raise ValueError("volumes must rise and fees fall from tier to tier")
         return tiers
 
 

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from qframe_rl.agent import Agent, View
-from qframe_rl.config import Strict, UserError, build
+from qframe_rl.config import UserError
 from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.gym.market import Market
-from qframe_rl.instruments import instrument_of
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
-from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.secrets import Redactor
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.snapshot import Snapshot
-from qframe_rl.journal.store import NAME, Writer, last_events, read
+from qframe_rl.journal.store import NAME, Writer, last_events
 from qframe_rl.kernel.dust import Dust, dust
 from qframe_rl.listeners import Listener, Soft
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.recorded import Live, Recording
 from qframe_rl.live.router import BookSource, OrderRouter, RouterListener
 from qframe_rl.live.snapshots import SNAPSHOT_BARS, SnapshotManager
+from qframe_rl.live.spec import SessionSpec, run_id
 from qframe_rl.risk.engine import RiskEngine, ready
 from qframe_rl.risk.limits import Limits
 from qframe_rl.session import Session, Unready, run
-from qframe_rl.types import DAY, SECOND, YEAR, Instrument
 from qframe_rl.venues.book import TwinVenue
 from qframe_rl.venues.ccxt import ExchangeVenue
 from qframe_rl.venues.order_sender import OrderSender
@@ -41,7 +36,6 @@ from qframe_rl.venues.simulated import SimulatedVenue
 from qframe_rl.venues.venue import Venue
 from qframe_rl.versions import code_fingerprint, versions
 
-Rule = Literal["bar", "book"]
 _LAST = 2**62
 """After every event."""
 
@@ -69,84 +63,11 @@ class SessionResult:
     """What is held and no order can sell."""
 
 
-@dataclass(frozen=True)
-class SessionSpec:
-    """What makes a session the one it is; a journal that was begun on other terms is refused."""
-
-    name: str
-    """Name of the strategy."""
-    model: str
-    """Digest of the checkpoint."""
-    source: Plain
-    """Where bars come from: feed, exchange or data, symbols, timeframe, period."""
-    instruments: tuple[Instrument, ...]
-    columns: tuple[str, ...]
-    bar_ns: int
-    window: int
-    """Bars shown at each decision."""
-    fills: Rule = "bar"
-    """Whose fills count: the rule for bars, or the order book."""
-    quoted: bool = False
-    """Whether order books are recorded at each decision."""
-    orders: Literal["paper", "testnet", "real"] = "paper"
-    """Where orders go."""
-    theory: Plain | None = None
-    """Constants of the known optimum, where the market has one."""
-
-    def plain(self) -> Plain:
-        """As JSON."""
-        return asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
-
-
-class StatedSpec(Strict):
-    """Terms as a journal has them."""
-
-    name: str
-    model: str
-    source: Plain
-    instruments: list[Plain] = Field(min_length=1, max_length=1000)
-    columns: list[str] = Field(max_length=1000)
-    bar_ns: int = Field(ge=SECOND, le=YEAR + DAY)
-    window: int = Field(ge=1, le=10_000_000)
-    fills: Rule = "bar"
-    quoted: bool = False
-    orders: Literal["paper", "testnet", "real"] = "paper"
-    theory: dict[str, float] | None = None
-
-
-def terms_of(path: Path) -> SessionSpec | None:
-    """Terms of a journal; None where there is none yet, or nothing in it.
-
-    Raises
-    ------
-    UserError
-        If it is corrupt.
-    """
-    if not path.exists():
-        return None
-    first = next((event for event in read(path) if event.kind == "session"), None)
-    if first is None:
-        return None
-    plain = parsed(path, first.seq, first.kind, first.payload)
-    try:
-        build(StatedSpec, plain, f"event {first.seq}, its terms")
-        instruments = tuple(instrument_of(i, "its terms") for i in plain["instruments"])
-    except UserError as error:
-        raise corrupt(path, str(error).rstrip(".")) from None
-    return SessionSpec(**{**plain, "instruments": instruments, "columns": tuple(plain["columns"])})
-
-
 def simulated(market: Market, terms: SessionSpec) -> Venue:
     """Make the venue of a paper session: the kernel, with order books beside it where they are recorded."""
     if not terms.quoted:
         return SimulatedVenue(market.rules, market.cash)
     return TwinVenue(market.rules, market.cash, by_book=terms.fills == "book")
-
-
-def run_id(ledger: Ledger) -> str:
-    """Name of the session in the ids of its orders: random once, then on record, so that no two sessions share ids."""
-    name: str = ledger.take("run", lambda: {"id": secrets.token_hex(8)})["id"]
-    return name
 
 
 def recorded(ledger: Ledger, terms: SessionSpec) -> Venue:

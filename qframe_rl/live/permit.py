@@ -15,7 +15,7 @@ from qframe_rl.feeds.client import client
 from qframe_rl.feeds.presets import opening_cash
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import read, verify
-from qframe_rl.live.paper import SessionSpec, run_id, terms_of
+from qframe_rl.live.spec import SessionSpec, run_id, terms_of
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import DAY, Instrument
 from qframe_rl.venues.ccxt import ExchangeVenue

@@ -54,7 +54,8 @@ from qframe_rl.risk.columns import (
     WHEN,
     Watch,
 )
-from qframe_rl.types import CLOSE, DAY, HOUR, Bool, Float, Int
+from qframe_rl.times import DAY, HOUR
+from qframe_rl.types import CLOSE, Bool, Float, Int
 
 
 @compiled

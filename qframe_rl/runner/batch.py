@@ -19,16 +19,12 @@ import numpy as np
 from qframe_rl.agent import Agent, Planner, Runs, Sparse
 from qframe_rl.config import UserError
 from qframe_rl.gym.market import Market
-from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import (
-    ABSORBED,
     CASH,
     CASH_RATE,
     COSTS,
     DUE,
-    EARNED,
     EQUITY,
-    FILLS,
     FINAL,
     LIMIT,
     MARK,
@@ -41,26 +37,20 @@ from qframe_rl.kernel.columns import (
     N_TAIL,
     NOTIONAL,
     ORDERS,
-    POSITION,
-    POSITIONS,
-    ROW_ABSORBED,
     ROW_CASH,
-    ROW_CASH_RATE,
-    ROW_INTEREST,
-    RUINED,
     STOP,
     TRADES,
     bars_of,
     opened,
 )
 from qframe_rl.kernel.lanes import LANES, scratch
-from qframe_rl.kernel.rows import advance_rows, target_rows
 from qframe_rl.kernel.rules import OWNED, Rules
-from qframe_rl.kernel.walk import count, seats, walk_rows
+from qframe_rl.kernel.walk import seats, walk_rows
 from qframe_rl.listeners import chained, record_of
 from qframe_rl.risk.columns import Watch, watch_for
-from qframe_rl.risk.rows import begin_rows, guarded_rows
-from qframe_rl.types import CLOSE, Bool, Float, History, Int, Record, Segment
+from qframe_rl.risk.rows import begin_rows
+from qframe_rl.runner.noted import walk_guarded, walk_noted
+from qframe_rl.types import CLOSE, Float, History, Int, Record, Segment
 
 T = TypeVar("T")
 _AT_ONCE = {True: 16, False: 128}
@@ -333,7 +323,7 @@ class _Walk:
         if self.watch is not None:
             ends = self._guarded(self.watch, targets, np.empty((b, steps + 1)), np.zeros((b, N_SUMS)), rows)
         else:
-            _walk(
+            walk_noted(
                 np.ascontiguousarray(np.moveaxis(targets, 0, 1)), self.lanes[0].band, self.account, self.holding,
                 self.tape.bars, self.row, self.length, rules.table, rules.leverage, rules.shorting,
                 np.zeros((b, a, N_FILLS)), np.zeros((b, a, N_ORDER)), scratch(a), np.empty((0, a)), active, ends, rows,
@@ -345,7 +335,7 @@ class _Walk:
         (b, _, a), rules, ends = targets.shape, self.market.rules, np.zeros(len(targets), dtype=np.int64)
         time = np.concatenate([history.time for history in self.tape.histories])
         begin_rows(np.ones(b, dtype=np.bool_), self.account, time, self.row, watch)
-        _walk_guarded(
+        walk_guarded(
             targets, self.length, self.lanes[0].band, self.account, self.holding, self.tape.bars, time, self.row,
             rules.table, rules.leverage, rules.shorting, watch, equity, sums, rows, ends, np.zeros(b, dtype=np.bool_),
             np.zeros((b, a)), np.empty((0, a)), np.zeros((b, a, N_FILLS)), scratch(a),
@@ -372,64 +362,3 @@ def _marks_alone(bars: Float, rules: Rules) -> Float:
     close = bars[:, 0, CLOSE]
     known = np.maximum.accumulate(np.where(np.isnan(close), 0, np.arange(len(close))))
     return close[known]
-
-
-@compiled
-def _walk(
-    targets: Float, band: float, account: Float, holding: Float, bars: Float, row: Int, length: Int, table: Float,
-    leverage: float, shorting: bool, fills: Float, orders: Float, work: Float, offset: Float, active: Bool, ends: Int,
-    rows: Float,
-) -> None:  # fmt: skip
-    """Move all accounts along their bars, bar by bar, and note each; ``ends`` (B,) counts the bars of each."""
-    for t in range(len(targets)):
-        for b in range(len(row)):
-            active[b] = t < length[b] and account[b, RUINED] == 0.0
-            ends[b] += 1 if active[b] else 0
-        target_rows(targets[t], offset, band, account, holding, bars, row, orders, work)
-        advance_rows(
-            targets[t], offset, band, account, holding, bars, row, active, table, leverage, shorting, True, fills, work
-        )
-        for b in range(len(row)):
-            if active[b]:
-                _note(account[b], holding[b], orders[b], fills[b], bars[row[b], 0, CASH_RATE], rows[t + 1, b])
-
-
-@compiled
-def _walk_guarded(
-    targets: Float, length: Int, band: float, account: Float, holding: Float, bars: Float, time: Int, row: Int,
-    table: Float, leverage: float, shorting: bool, watch: Watch, equity: Float, sums: Float, rows: Float, ends: Int,
-    active: Bool, target: Float, offset: Float, fills: Float, work: Float,
-) -> None:  # fmt: skip
-    """Do what `walk_rows` and `_walk` do, bar by bar, with accounts held to limits."""
-    for t in range(targets.shape[1]):
-        for b in range(len(row)):
-            active[b] = t < length[b] and account[b, RUINED] == 0.0
-            ends[b] += 1 if active[b] else 0
-            for a in range(target.shape[1]):
-                target[b, a] = targets[b, t, a]
-        guarded_rows(
-            target, offset, band, account, holding, bars, time, row, active, table, leverage, shorting, watch, fills,
-            work,
-        )  # fmt: skip
-        for b in range(len(row)):
-            equity[b, t + 1] = account[b, EQUITY]
-            if active[b]:
-                count(fills[b], sums[b])
-                if len(rows) > 0:
-                    rate = bars[row[b], 0, CASH_RATE]
-                    _note(account[b], holding[b], watch.asked[b], fills[b], rate, rows[t + 1, b])
-
-
-@inlined
-def _note(account: Float, holding: Float, orders: Float, fills: Float, cash_rate: float, out: Float) -> None:
-    """Write one row of a journal."""
-    n = len(holding)
-    out[ROW_CASH], out[ROW_ABSORBED] = account[CASH], account[ABSORBED]
-    out[len(out) + ROW_INTEREST], out[len(out) + ROW_CASH_RATE] = account[EARNED], cash_rate
-    for a in range(n):
-        panel = out[N_HEAD + a :]
-        panel[POSITIONS * n], panel[MARKS * n] = holding[a, POSITION], holding[a, MARK]
-        for k in range(N_ORDER):
-            panel[(ORDERS + k) * n] = orders[a, k]
-        for k in range(N_FILLS):
-            panel[(FILLS + k) * n] = fills[a, k]

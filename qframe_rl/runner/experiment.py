@@ -31,8 +31,8 @@ class NamesAgents(Protocol):
 class Experiment(RunConfig):
     """Everything that decides what a run does."""
 
-    agents: tuple[str, ...] = ("ppo", "momentum", "mean_reversion", "random", "buy_and_hold", "flat")
-    """Strategies of the catalogue to train and compare."""
+    agents: tuple[str, ...] = ()
+    """Strategies of the catalogue to train and compare, beside the baselines."""
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the strategies' configurations, by name."""
     split: Ref = Ref(name="holdout")
@@ -62,7 +62,7 @@ def agent_config(asked: NamesAgents, name: str, label: str = "") -> Base:
 
 
 def roster(experiment: Experiment, history: History) -> tuple[str, ...]:
-    """Names of all strategies to run: those asked for, then the baselines, then the known optimum if there is one.
+    """Names of all strategies to run: those asked for, the baselines, and the known optimum if there is one.
 
     Raises
     ------
@@ -72,8 +72,6 @@ def roster(experiment: Experiment, history: History) -> tuple[str, ...]:
     asked = experiment.agents
     if len(set(asked)) < len(asked):
         raise UserError(f"agents: {', '.join(asked)} names one twice.")
-    if not asked:
-        raise UserError("agents: name at least one strategy.")
     extra = ("optimal",) if history.theory is not None else ()
     names = tuple(dict.fromkeys((*asked, *BASELINES, *extra)))
     for name in names:

@@ -84,12 +84,12 @@ def code_of(agent: str, config: Base, env: Ref, market: str) -> Code:
     """
     module, market = catalog.load("agents", agent), market if env.name == "auto" else env.name
     parts = module.parts(config) if hasattr(module, "parts") else ()
-    return code(*(dotted("agents", name) for name in (agent, *parts)), dotted("envs", market))
+    return code(*(catalog.module_of("agents", name) for name in (agent, *parts)), catalog.module_of("envs", market))
 
 
 def own_code(agent: str) -> str:
     """Digest of a strategy's code alone, without its market."""
-    return code(dotted("agents", agent)).digest
+    return code(catalog.module_of("agents", agent)).digest
 
 
 def refuse_other_code(agent: str, digest: str) -> None:
@@ -127,11 +127,6 @@ def code(*roots: str) -> Code:
         todo += imported
     found = {name: digest for name, digest in digests.items() if digest}
     return Code(fingerprint(found), tuple(sorted(found)), dict(sorted(packages.items())))
-
-
-def dotted(kind: str, name: str) -> str:
-    """Full name of the module of a strategy or market."""
-    return name if "." in name else f"{kind}.{name}"
 
 
 def _counts(top: str, own: Iterable[str], packages: dict[str, str]) -> bool:
@@ -232,4 +227,4 @@ def _imported_by_name(node: ast.Call, package: str) -> Iterator[str]:
     if called in _BY_NAME and texts:
         yield importlib.util.resolve_name(texts[0], package)
     elif called == "load" and len(texts) == 2 and texts[0] in _CATALOGUES:
-        yield dotted(*texts)
+        yield catalog.module_of(*texts)  # type: ignore[arg-type]

@@ -14,10 +14,12 @@ from qframe_rl.evaluate.metrics import bars_per_year, excess, returns
 from qframe_rl.evaluate.montecarlo import influence, periods
 from qframe_rl.evaluate.report.chart import Report
 from qframe_rl.evaluate.report.page import write_html
-from qframe_rl.evaluate.report.paint import chart_figure, write_pdf
+from qframe_rl.evaluate.report.paint import chart_figure
+from qframe_rl.evaluate.report.paper import write_pdf
 from qframe_rl.evaluate.report.sections import Material, report
 from qframe_rl.evaluate.significance import significance
 from qframe_rl.evaluate.table import FORM, ScoreRow
+from qframe_rl.evaluate.tearsheet import beside_holding
 from qframe_rl.evaluate.trials import Luck, Trials, larger, luck
 from qframe_rl.listeners import read_record
 from qframe_rl.runner.evaluate import evaluate
@@ -115,6 +117,8 @@ def _of_study(place: Path, trials: Trials) -> Material:
     refuse_old(place, facts["leaderboard"])
     names = [facts["subject"], *(name for name in facts["agents"] if name != facts["subject"])]
     records = {name: read_journal(place / "journals" / f"{name}.parquet", facts["data"]) for name in names}
+    if "tear_sheet" not in facts:
+        facts["tear_sheet"] = beside_holding(facts["subject"], records)
     by_now = luck(trials.known(facts["data"]))
     if by_now.trials > facts["luck"]["trials"]:
         known = larger(by_now, Luck(**facts["luck"]))
@@ -186,6 +190,7 @@ def _facts(
             "regimes": [],
         },
         "influence": influence.describe(influence.influences(rate, times), own.time[1:]),
+        "tear_sheet": beside_holding(subject, records),
     }  # fmt: skip
 
 

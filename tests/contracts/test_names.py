@@ -27,7 +27,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     package = tmp_path / "planted_in_a_checkpoint"
     package.mkdir()
     for name in ("__init__", "payload"):
-        (package / f"{name}.py").write_text("from agents.flat import Config, make\n")
+        (package / f"{name}.py").write_text("from qframe_rl.baselines.flat import Config, make\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
     assert not [name for name in sys.modules if name.startswith("planted_in_a_checkpoint")], "its code ran"

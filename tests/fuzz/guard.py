@@ -53,7 +53,7 @@ def plant(folder: Path) -> None:
     package = folder / _ROOT
     package.mkdir()
     for name in ("__init__", "payload"):
-        (package / f"{name}.py").write_text("from agents.flat import Config, make\n")
+        (package / f"{name}.py").write_text("from qframe_rl.baselines.flat import Config, make\n")
     sys.path.insert(0, str(folder))
 
 

@@ -17,7 +17,8 @@ from qframe_rl.journal.lock import BEGINNING
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import _link, verify
 from qframe_rl.live.open import reopened
-from qframe_rl.live.paper import replay, terms_of
+from qframe_rl.live.paper import replay
+from qframe_rl.live.spec import terms_of
 
 V0 = Path(__file__).parents[1] / "upgrade" / "v0"
 

@@ -28,7 +28,8 @@ from tests.rays import one_ray
 
 FREE = {"taker_fee_bps": 0.0, "maker_fee_bps": 0.0, "half_spread_bps": 0.0, "impact": 0.0, "volume_share": 1.0}
 BARS = 6000
-SETS = 20
+SETS = 5
+"""Of the suite; `make long` takes 20."""
 LEARNERS: dict[str, dict[str, Any]] = {
     "direct_rl": {"epochs": 40},
     "dmn": {"epochs": 20},

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from qframe_rl.types import Float, Int
+from qframe_rl.types import SECOND, Float, Int
 
 Kind = Literal["line", "band", "bars", "points", "step", "up", "down"]
 Axis = Literal["time", "number", "category"]
 Format = Literal["number", "percent", "money", "short"]
+POINTS = 1200
+"""Points of a line at most."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Table:
     left: int = 1
     """Columns from the left that hold words."""
 
+    def part(self, start: int, stop: int) -> Table:
+        """Rows ``start`` to ``stop``, exclusive, as a table of their own."""
+        heat = None if self.heat is None else self.heat[start:stop]
+        return replace(self, title="(continued)" if start else self.title, rows=self.rows[start:stop], heat=heat)
+
 
 @dataclass(frozen=True)
 class Section:
@@ -77,6 +84,8 @@ class Section:
     text: tuple[str, ...] = ()
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
+    tables_first: bool = False
+    """Whether tables stand before charts."""
 
 
 @dataclass(frozen=True)
@@ -121,3 +130,8 @@ def thinned(values: Float, points: int, keep: Literal["last", "low"] = "last") -
 def plain(values: Float | Sequence[float]) -> list[float]:
     """Numbers with six digits, to keep a page small; what is not finite becomes 0."""
     return [float(f"{v:.6g}") if np.isfinite(v) else 0.0 for v in np.asarray(values, dtype=np.float64)]
+
+
+def seconds(times: Int) -> list[float]:
+    """Seconds since 1970 of times in ns, for a time axis."""
+    return [float(t) for t in (times // SECOND).tolist()]

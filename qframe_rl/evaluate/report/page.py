@@ -56,11 +56,22 @@ def _section(section: Section, charts: list[dict[str, Any]]) -> Iterator[str]:
     yield f"<h2>{escape(section.title)}</h2>"
     for text in section.text:
         yield f"<p>{escape(text)}</p>"
+    if section.tables_first:
+        yield from _tables(section)
     for chart in section.charts:
         yield f'<div class="chart" data-chart="{len(charts)}"></div>'
         charts.append(_plain(chart))
-    for table in section.tables:
-        yield from _table(table)
+    if not section.tables_first:
+        yield from _tables(section)
+
+
+def _tables(section: Section) -> Iterator[str]:
+    """Beside each other where there is room."""
+    if section.tables:
+        yield '<div class="tables">'
+        for table in section.tables:
+            yield from _table(table)
+        yield "</div>"
 
 
 def _plain(chart: Chart) -> dict[str, Any]:

@@ -1,33 +1,23 @@
-"""A report on paper: every chart as a Matplotlib figure, every page of a PDF."""
+"""Charts of a report drawn by Matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from textwrap import wrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE, WARNING
-from qframe_rl.evaluate.provenance import MARK
-from qframe_rl.evaluate.report.chart import Chart, ChartSeries, Format, Report, Section, Table
-from qframe_rl.types import Float
+from qframe_rl.evaluate.plot import FAINT, GRID, INK, PALETTE
+from qframe_rl.evaluate.report.chart import Chart, ChartSeries, Format
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT = 8.27, 11.69
-"""A4, inches."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 0.09, 0.96, 0.93, 0.07
-_CHART = 2.35
-_ROW = 0.165
-_COLOURS = {"good": PALETTE[2], "bad": WARNING, "open": PALETTE[4]}
-_LINE = 0.19
-_LETTER = 0.0073
-"""Width of a letter of 7.5 points, as a share of the page's."""
-_LONGEST = 60
+CHART = 2.35
+"""Usual height of a chart, inches."""
+_LEGEND_LETTERS = 105
+"""Letters of a legend that fit into one line."""
 
 
 def chart_figure(chart: Chart, width: float = 8.0) -> Figure:
@@ -35,182 +25,10 @@ def chart_figure(chart: Chart, width: float = 8.0) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, 0.9 + _CHART * chart.height), dpi=110, facecolor="white")
+    figure = Figure(figsize=(width, 0.9 + CHART * chart.height), dpi=110, facecolor="white")
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
     draw(figure.subplots(), chart)
     return figure
-
-
-def pages(reports: Sequence[Report]) -> Iterator[Figure]:
-    """Lay reports out on pages."""
-    for report in reports:
-        sheet = _Sheet(report)
-        sheet.cover()
-        for section in report.sections:
-            sheet.section(section)
-        yield from sheet.done()
-
-
-def write_pdf(reports: Sequence[Report], path: Path) -> int:
-    """Write a PDF, whole or not at all; return its number of pages."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_pdf import PdfPages
-
-    fresh = path.with_name(f".{path.name}.part")
-    count = 0
-    with rc_context({"pdf.compression": 9}), PdfPages(fresh, metadata={"CreationDate": None}) as book:
-        for figure in pages(reports):
-            book.savefig(figure)
-            count += 1
-    fresh.replace(path)
-    return count
-
-
-class _Sheet:
-    """Pages under way: things are put below each other, and a new page is begun where one does not fit."""
-
-    def __init__(self, report: Report):
-        self.report = report
-        self._pages: list[Any] = []
-        self._begin()
-
-    def cover(self) -> None:
-        """Title, verdict and reasons."""
-        self._text(self.report.title, 20, "bold", INK, 52)
-        self._y -= 0.1
-        self._text(self.report.headline, 13, "bold", _COLOURS[self.report.colour], 64)
-        self._y -= 0.05
-        for reason in self.report.reasons:
-            self._text(reason, 9.5, "normal", INK, 100, bullet=True)
-
-    def section(self, section: Section) -> None:
-        """One section: words, charts, tables."""
-        first = 1.0 + (0.9 + _CHART * section.charts[0].height if section.charts else 1.2)
-        if self._y - first < _BOTTOM * HEIGHT:
-            self._begin()
-        self._y -= 0.28
-        self._text(section.title, 14, "bold", INK, 80)
-        for text in section.text:
-            self._text(text, 9.0, "normal", INK, 108)
-        for chart in section.charts:
-            self._chart(chart)
-        for table in section.tables:
-            self._table(table)
-
-    def done(self) -> list[Figure]:
-        """The pages, numbered."""
-        for number, page in enumerate(self._pages):
-            where = f"{self.report.title}, page {number + 1} of {len(self._pages)}"
-            page.text(_RIGHT, 0.022, where, fontsize=7, color=FAINT, ha="right", va="bottom")
-        return list(self._pages)
-
-    def _begin(self) -> None:
-        from matplotlib.figure import Figure
-
-        page = Figure(figsize=(WIDTH, HEIGHT), dpi=110, facecolor="white")
-        lines = wrap(self.report.note, 150)
-        colour = WARNING if MARK in self.report.note else FAINT
-        page.text(_LEFT, 0.038, "\n".join(lines), fontsize=7, color=colour, va="bottom")
-        self._pages.append(page)
-        self._y = _TOP * HEIGHT + 0.25
-
-    def _text(self, text: str, size: float, weight: str, colour: str, width: int, *, bullet: bool = False) -> None:
-        lines = wrap(text, width)
-        step = _LINE * size / 9.5
-        if self._y - step * len(lines) < _BOTTOM * HEIGHT:
-            self._begin()
-        for k, line in enumerate(lines):
-            self._y -= step
-            if bullet and k == 0:
-                self._put(_LEFT, "•", size, weight, colour)
-            self._put(_LEFT + 0.018 * bullet, line, size, weight, colour)
-        self._y -= 0.05
-
-    def _put(self, x: float, text: str, size: float, weight: str, colour: str) -> None:
-        self._pages[-1].text(x, self._y / HEIGHT, text, fontsize=size, fontweight=weight, color=colour, va="bottom")
-
-    def _chart(self, chart: Chart) -> None:
-        legend = sum(1 for one in chart.series if one.name) > 1
-        size = _CHART * chart.height
-        below = 0.34 + 0.16 * bool(chart.x_label)
-        if self._y - size - below - 0.5 < _BOTTOM * HEIGHT:
-            self._begin()
-        self._y -= 0.36 + 0.2 * legend
-        bottom = self._y - size
-        ax = self._pages[-1].add_axes((_LEFT + 0.02, bottom / HEIGHT, _RIGHT - _LEFT - 0.02, size / HEIGHT))
-        draw(ax, chart)
-        self._y = bottom - below
-
-    def _table(self, table: Table) -> None:
-        rows = list(table.rows)
-        while True:
-            room = int((self._y - _BOTTOM * HEIGHT - 0.75) / _ROW)
-            if room < min(4, len(rows)):
-                self._begin()
-                continue
-            part, at = rows[:room], len(table.rows) - len(rows)
-            self._rows(table, part, at)
-            rows = rows[room:]
-            if not rows:
-                return
-
-    def _rows(self, table: Table, rows: Sequence[tuple[str, ...]], at: int) -> None:
-        page = self._pages[-1]
-        self._y -= 0.32
-        self._put(_LEFT, table.title + (" (continued)" if at else ""), 9.5, "bold", INK)
-        edges = _edges(table)
-        if any(table.head):
-            self._y -= _ROW + 0.02
-            self._cells(table, table.head, edges, FAINT)
-        line = (self._y - 0.02) / HEIGHT
-        page.add_artist(_rule(line))
-        for k, row in enumerate(rows):
-            self._y -= _ROW
-            if table.heat is not None:
-                self._shade(table.heat[at + k], edges)
-            self._cells(table, row, edges, INK)
-        self._y -= 0.08
-
-    def _cells(self, table: Table, row: tuple[str, ...], edges: Sequence[float], colour: str) -> None:
-        size = 7.5 * min(1.0, (_RIGHT - _LEFT) / (_LETTER * float(_lengths(table).sum())))
-        for k, text in enumerate(row):
-            left = k < table.left
-            x = edges[k] + 0.003 if left else edges[k + 1] - 0.004
-            shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-            self._pages[-1].text(
-                x, self._y / HEIGHT, shown, fontsize=size, color=colour, ha="left" if left else "right", va="bottom"
-            )
-
-    def _shade(self, heat: Sequence[float | None], edges: Sequence[float]) -> None:
-        from matplotlib.patches import Rectangle
-
-        for k, value in enumerate(heat):
-            if value is not None and value != 0.0:
-                box = Rectangle(
-                    (edges[k], self._y / HEIGHT - 0.001), edges[k + 1] - edges[k], _ROW / HEIGHT, linewidth=0,
-                    color=PALETTE[2] if value > 0.0 else PALETTE[1], alpha=0.45 * abs(value), zorder=0,
-                    transform=self._pages[-1].transFigure,
-                )  # fmt: skip
-                self._pages[-1].add_artist(box)
-
-
-def _edges(table: Table) -> list[float]:
-    """Column edges as shares of the page's width, by the longest text of each column."""
-    size = _lengths(table)
-    width = min(_RIGHT - _LEFT, _LETTER * float(size.sum()))
-    return [_LEFT, *(_LEFT + width * np.cumsum(size) / size.sum()).tolist()]
-
-
-def _lengths(table: Table) -> Float:
-    """Letters that each column needs."""
-    longest = [max(len(text) for text in column) for column in zip(table.head, *table.rows, strict=True)]
-    return np.array([max(3, min(n, _LONGEST)) + 2.5 for n in longest])
-
-
-def _rule(y: float) -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([_LEFT, _RIGHT], [y, y], color=GRID, linewidth=0.8)
 
 
 def draw(ax: Axes, chart: Chart) -> None:
@@ -226,13 +44,20 @@ def draw(ax: Axes, chart: Chart) -> None:
         ax.annotate(text, (x, 1.0), xycoords=("data", "axes fraction"), xytext=(4, -9), textcoords="offset points",
                     fontsize=7.5, color=INK)  # fmt: skip
     _scales(ax, chart)
-    if sum(1 for one in chart.series if one.name) > 1:
+    lines = legend_lines(chart)
+    if lines:
+        named = sum(1 for one in chart.series if one.name)
         ax.legend(
-            loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5, frameon=False, fontsize=7.5, handlelength=1.4,
-            columnspacing=1.2, borderaxespad=0.1, labelcolor=INK,
+            loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=-(-named // lines), frameon=False, fontsize=7.5,
+            handlelength=1.4, columnspacing=1.2, borderaxespad=0.1, labelcolor=INK,
         )  # fmt: skip
-    above = 20 if sum(1 for one in chart.series if one.name) > 1 else 6
-    ax.set_title(chart.title, loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=above)
+    ax.set_title(chart.title, loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=6 + 14 * lines)
+
+
+def legend_lines(chart: Chart) -> int:
+    """Lines of a chart's legend; 0 = it has none, for a single thing needs none."""
+    names = [len(one.name) + 7 for one in chart.series if one.name]
+    return max(-(-len(names) // 5), -(-sum(names) // _LEGEND_LETTERS)) if len(names) > 1 else 0
 
 
 def _plain(ax: Axes, chart: Chart) -> None:
@@ -300,6 +125,7 @@ def _scales(ax: Axes, chart: Chart) -> None:
         locator = AutoDateLocator(minticks=4, maxticks=9)  # type: ignore[no-untyped-call]
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+        ax.xaxis.get_offset_text().set(fontsize=7.5, color=FAINT)
         ax.margins(x=0.01)
     if chart.x == "category":
         names = list(dict.fromkeys(str(name) for series in chart.series for name in series.x))

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from qframe_rl.evaluate.metrics import drawdown, metrics, returns
+from qframe_rl.evaluate.metrics import drawdown, metrics
 from qframe_rl.evaluate.montecarlo.trades import trades_of
 from qframe_rl.evaluate.provenance import mark_of
-from qframe_rl.evaluate.report.chart import Chart, ChartSeries, Report, Section, Table, plain, thinned
+from qframe_rl.evaluate.report.chart import POINTS, Chart, ChartSeries, Report, Section, Table, plain, seconds, thinned
 from qframe_rl.evaluate.report.others import beneath
+from qframe_rl.evaluate.report.through_time import drawdowns, through_time
 from qframe_rl.evaluate.report.verdict import verdict
 from qframe_rl.evaluate.table import AHEAD, unfilled
-from qframe_rl.types import DAY, SECOND, YEAR, Float, Int, Record, iso
+from qframe_rl.evaluate.tearsheet import BENCHMARK
+from qframe_rl.types import DAY, Record
 
-POINTS = 1200
-ROLLING_DAYS = 90
 _MOST_FILLS = 1500
 
 
@@ -41,9 +41,11 @@ def report(material: Material) -> Report:
     own = next(iter(material.records.values()))
     sections = [
         _leaderboard(facts),
-        Section("Equity and drawdown", charts=tuple(_curves(material.records))),
+        Section(
+            "Equity and drawdown", charts=tuple(_curves(material.records)), tables=(drawdowns(facts["tear_sheet"]),)
+        ),
+        *through_time(facts["subject"], own, material.records.get(BENCHMARK), facts["tear_sheet"]),
         _positions(facts["subject"], own, facts.get("dust", {}).get(facts["subject"], ())),
-        _returns(facts["subject"], own),
         _costs(material.records),
         *beneath(facts),
         _provenance(facts),
@@ -84,7 +86,7 @@ def _leaderboard(facts: Mapping[str, Any]) -> Section:
         AHEAD,
     )
     partly = unfilled([*facts["leaderboard"], *(facts.get("validation") or [])])
-    return Section("Leaderboard", (*text, *partly), tuple(charts), tuple(tables))
+    return Section("Leaderboard", (*text, *partly), tuple(charts), tuple(tables), tables_first=True)
 
 
 def _cash(facts: Mapping[str, Any]) -> str:
@@ -95,7 +97,7 @@ def _cash(facts: Mapping[str, Any]) -> str:
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]], title: str) -> Chart:
-    ranked = sorted(rows, key=lambda row: -row["excess_sharpe"])
+    ranked = sorted((row for row in rows if not _boundless(row)), key=lambda row: -row["excess_sharpe"])
     names = [row["agent"] for row in ranked]
     low, high, middle = (plain([row[k] for row in ranked]) for k in ("sharpe_low", "sharpe_high", "sharpe"))
     return Chart(
@@ -106,6 +108,18 @@ def _intervals(rows: Sequence[Mapping[str, Any]], title: str) -> Chart:
         ),
         x="category", y_label="Sharpe ratio", height=0.8, lines=((0.0, ""),),
     )  # fmt: skip
+
+
+def _boundless(row: Mapping[str, Any]) -> bool:
+    """Whether a row earned interest without a risk, so that its Sharpe ratio means nothing."""
+    return bool(row["trades"] == 0 and row["sharpe"] != 0.0)
+
+
+def _ratios(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if _boundless(row):
+        return "-", f"{row['excess_sharpe']:+.2f}", "-", "-"
+    spans = (f"{row[f'{name}_low']:+.2f} to {row[f'{name}_high']:+.2f}" for name in ("sharpe", "next"))
+    return f"{row['sharpe']:+.2f}", f"{row['excess_sharpe']:+.2f}", *spans
 
 
 def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
@@ -127,9 +141,7 @@ def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     )
     body = tuple(
         (
-            row["agent"], f"{row['final_equity']:,.0f}", f"{row['sharpe']:+.2f}",
-            f"{row['excess_sharpe']:+.2f}", f"{row['sharpe_low']:+.2f} to {row['sharpe_high']:+.2f}",
-            f"{row['next_low']:+.2f} to {row['next_high']:+.2f}", f"{row['psr']:.3f}", f"{row['dsr']:.3f}",
+            row["agent"], f"{row['final_equity']:,.0f}", *_ratios(row), f"{row['psr']:.3f}", f"{row['dsr']:.3f}",
             f"{row['max_drawdown']:.1%}", f"{row['exposure']:.0%}",
             f"{row['filled']:.0%}",
             f"{row['turnover']:,.1f}", f"{row['costs']:,.0f}", f"{row['trades']:,}",
@@ -139,21 +151,17 @@ def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     return Table(title, head, body)
 
 
-def _seconds(times: Int) -> list[float]:
-    return [float(t) for t in (times // SECOND).tolist()]
-
-
 def _curves(records: Mapping[str, Record]) -> Iterator[Chart]:
     lines, falls = [], []
     for k, (name, record) in enumerate(records.items()):
         equity = record.account.equity
         rows, values = thinned(equity, POINTS)
         lines.append(
-            ChartSeries(name, _seconds(record.time[rows]), plain(values), colour=k, width=2.0 if k == 0 else 1.3)
+            ChartSeries(name, seconds(record.time[rows]), plain(values), colour=k, width=2.0 if k == 0 else 1.3)
         )
         rows, values = thinned(drawdown(equity), POINTS, "low")
         falls.append(
-            ChartSeries(name, _seconds(record.time[rows]), plain(values), colour=k, width=1.4 if k == 0 else 1.0)
+            ChartSeries(name, seconds(record.time[rows]), plain(values), colour=k, width=1.4 if k == 0 else 1.0)
         )
     every = np.concatenate([record.account.equity for record in records.values()])
     log = bool(every.min() > 0.0 and every.max() / every.min() > 3.0)
@@ -171,7 +179,7 @@ def _positions(name: str, record: Record, left: Sequence[str]) -> Section:
     rows, values = thinned(exposure, POINTS)
     charts.append(
         Chart(
-            "Exposure", (ChartSeries(f"{name}, net", _seconds(record.time[rows]), plain(values), "step"),), y="percent",
+            "Exposure", (ChartSeries(f"{name}, net", seconds(record.time[rows]), plain(values), "step"),), y="percent",
             y_label="of equity", height=0.7,
         )
     )  # fmt: skip
@@ -183,14 +191,14 @@ def _trades(record: Record) -> Chart:
     mark, quantity = record.account.mark[:, 0], record.fills.quantity[:, 0]
     rows, values = thinned(mark, POINTS)
     series = [
-        ChartSeries(record.instruments[0].symbol, _seconds(record.time[rows]), plain(values), colour=-2, width=1.0)
+        ChartSeries(record.instruments[0].symbol, seconds(record.time[rows]), plain(values), colour=-2, width=1.0)
     ]
     for sign, kind, colour, label in ((1.0, "up", 2, "bought"), (-1.0, "down", 1, "sold")):
         at = np.flatnonzero(quantity * sign > 0.0)
         shown = at[:: max(1, -(-len(at) // _MOST_FILLS))]
         series.append(
             ChartSeries(
-                f"{label} ({len(at):,})", _seconds(record.time[shown] - record.bar_ns),
+                f"{label} ({len(at):,})", seconds(record.time[shown] - record.bar_ns),
                 plain(record.fills.price[shown, 0]), kind, colour=colour, opacity=0.8,  # type: ignore[arg-type]
             )
         )  # fmt: skip
@@ -218,95 +226,6 @@ def _trade_table(record: Record) -> Table:
             ("best, worst", f"{rate[held].max():+.1%}, {rate[held].min():+.1%}"),
         ]
     return Table("Round trips, net of costs", ("", ""), tuple(rows))
-
-
-def _returns(name: str, record: Record) -> Section:
-    day, dates = _daily(record)
-    charts = [_rolling(record), _histogram(day)]
-    return Section("Returns through time", charts=tuple(charts), tables=(_months(name, day, dates), _figures(record)))
-
-
-def _daily(record: Record) -> tuple[Float, Int]:
-    """Compound returns by UTC day, and the days as days since 1970."""
-    growth = np.log(np.maximum(1.0 + returns(record.account.equity), 1e-12))
-    day = (record.time[1:] - 1) // DAY
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(day) != 0]))
-    return np.expm1(np.add.reduceat(growth, starts)), day[starts]
-
-
-def _rolling(record: Record) -> Chart:
-    rate, time = returns(record.account.equity), record.time
-    span = min(ROLLING_DAYS * DAY, int(time[-1] - time[0]) // 2)
-    stop = np.arange(int(np.searchsorted(time, time[0] + span)), len(time))
-    start = np.searchsorted(time, time[stop] - span)
-    total, squares = (np.concatenate([[0.0], np.cumsum(x)]) for x in (rate, rate**2))
-    n = np.maximum(stop - start, 1)
-    mean = (total[stop] - total[start]) / n
-    variance = np.maximum((squares[stop] - squares[start]) / n - mean**2, 0.0)
-    ratio = np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 1e-20)
-    ratio *= np.sqrt(n / (np.maximum(time[stop] - time[start], 1) / YEAR))
-    rows, values = thinned(ratio, POINTS)
-    days = span / DAY
-    return Chart(
-        f"Rolling Sharpe ratio over {days:,.0f} days", (ChartSeries("", _seconds(time[stop][rows]), plain(values)),),
-        y_label="a year", height=0.8, lines=((0.0, ""),),
-    )  # fmt: skip
-
-
-def _histogram(day: Float) -> Chart:
-    moved = day[day != 0.0]
-    if len(moved) < 10:
-        return Chart("Returns of a day", (ChartSeries("days", [0.0], [float(len(day))], "bars"),), x="number")
-    reach = float(np.quantile(np.abs(moved), 0.995))
-    counts, edges = np.histogram(np.clip(moved, -reach, reach), bins=61, range=(-reach, reach))
-    middle = (edges[1:] + edges[:-1]) / 2.0
-    spread = float(moved.std()) or 1.0
-    normal = len(moved) * (edges[1] - edges[0]) / (spread * math.sqrt(2.0 * math.pi))
-    bell = normal * np.exp(-0.5 * ((middle - moved.mean()) / spread) ** 2)
-    return Chart(
-        "Returns of a day, days without a position left out",
-        (
-            ChartSeries("days", plain(middle), plain(counts), "bars", colour=5),
-            ChartSeries("normal with the same mean and deviation", plain(middle), plain(bell), colour=1),
-        ),
-        x="number", x_label="return (the outermost bars hold all beyond them)", y_label="days", height=0.9,
-    )  # fmt: skip
-
-
-def _months(name: str, day: Float, dates: Int) -> Table:
-    sums: dict[tuple[int, int], float] = {}
-    for rate, date in zip(day.tolist(), dates.tolist(), strict=True):
-        text = iso(date * DAY)
-        key = int(text[:4]), int(text[5:7])
-        sums[key] = (1.0 + sums.get(key, 0.0)) * (1.0 + rate) - 1.0
-    rows, heat = [], []
-    for year in sorted({year for year, _ in sums}):
-        values = [sums.get((year, month)) for month in range(1, 13)]
-        total = math.prod(1.0 + value for value in values if value is not None) - 1.0
-        shown = [*values, total]
-        rows.append((str(year), *("" if value is None else f"{value:+.1%}" for value in shown)))
-        heat.append((None, *(None if value is None else max(-1.0, min(1.0, value / 0.15)) for value in shown)))
-    head = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "year")
-    return Table(f"Returns of {name} by month, net of costs", head, tuple(rows), tuple(heat))
-
-
-def _figures(record: Record) -> Table:
-    of = metrics(record)
-    rows = (
-        ("total return", f"{of.total_return:+.1%}", "hit rate (bars)", f"{of.hit_rate:.1%}"),
-        ("return a year", f"{of.annual_return:+.1%}", "time in market", f"{of.time_in_market:.1%}"),
-        ("volatility a year", f"{of.volatility:.1%}", "mean exposure", f"{of.exposure:.1%}"),
-        ("Sortino", f"{of.sortino:+.2f}", "skew", f"{of.skew:+.2f}"),
-        ("Calmar", f"{of.calmar:+.2f}", "kurtosis", f"{of.kurtosis:.1f}"),
-        (
-            "longest drawdown, days",
-            f"{of.max_drawdown_days:,.0f}",
-            "best bar",
-            f"{of.best_bar:+.2%}",
-        ),
-        ("forced closes", f"{of.forced_closes:,}", "worst bar", f"{of.worst_bar:+.2%}"),
-    )
-    return Table("Figures", ("", "", "", ""), rows, left=1)
 
 
 def _costs(records: Mapping[str, Record]) -> Section:

@@ -20,7 +20,7 @@ _LABEL = r"\w[\w.-]*"
 class Study(RunConfig):
     """Everything that decides what a study does."""
 
-    agents: tuple[str, ...] = ("mean_reversion",)
+    agents: tuple[str, ...] = ("buy_and_hold",)
     """Strategies of the catalogue; the first is taken apart, the others are judged beside it. LABEL=NAME takes one
     twice with different parameters."""
     agent: dict[str, dict[str, Any]] = Field(default={})

@@ -27,6 +27,7 @@ from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
 from qframe_rl.evaluate.significance import significance
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
+from qframe_rl.evaluate.tearsheet import beside_holding
 from qframe_rl.evaluate.trials import Trial, Trials, trial_of
 from qframe_rl.feeds.load import remarks
 from qframe_rl.kernel.dust import dust_of
@@ -176,14 +177,9 @@ class _Work:
             "subject": first.subject.title,
             "agents": list(records),
             "dust": {n: [str(one) for one in dust_of(r)] for n, r in records.items() if dust_of(r)},
-            "luck": luck._asdict(),
-            "leaderboard": [dict(row) for row in rows],
+            "luck": luck._asdict(), "leaderboard": [dict(row) for row in rows],
             "significance": significance(
-                first.record,
-                luck,
-                level=config.level,
-                n_resamples=config.resamples,
-                seed=config.seed,
+                first.record, luck, level=config.level, n_resamples=config.resamples, seed=config.seed,
                 windows=config.walk_forward,
             ),
             "folds": self._folds(first),
@@ -191,11 +187,12 @@ class _Work:
             "overfitting": self._overfitting(first),
             "superiority": self._superiority(judged),
             "against": {n: self._against(first, records[n]) for n in records if n != first.subject.title},
+            "tear_sheet": beside_holding(first.subject.title, records),
             "periods": self._periods(first.record),
             "influence": influence.describe(
                 influence.influences(first.rate, bars_per_year(first.record)), first.record.time[1:]
             ),
-        }
+        }  # fmt: skip
         facts["cpcv"] = self._cross(first) if config.cpcv else None
         facts["stress"] = self._stress(first) if config.monte_carlo else None
         facts["monte_carlo"] = self._monte_carlo(first) if config.monte_carlo else None

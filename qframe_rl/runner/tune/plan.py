@@ -27,7 +27,7 @@ class Budget(NamedTuple):
 class Tune(RunConfig):
     """Everything that decides what a search does."""
 
-    agent: str = "mean_reversion"
+    agent: str = Field(default="", min_length=1, validate_default=True)
     """Strategy of the catalogue."""
     params: dict[str, Any] = Field(default={})
     """Its parameters that differ from the defaults; one given here is not searched."""

@@ -1,0 +1,1 @@
+"""Yardsticks that every run is measured by: cash, holding, chance, and the optimum where one is known."""

@@ -1,0 +1,27 @@
+"""What stands between a market and a policy: observations out, actions in.
+
+An interface is made of an `Observer` (feature window and account state, scaled by what training rows looked like) and
+an action scheme (what an action asks to hold). It is plain data, saved with the policy, so training and trading cannot
+normalise differently. `rebalance` is the same arithmetic for strategies that think in target exposures themselves.
+"""
+
+from qframe_rl.interface.market import MarketInterface, interface_from, rebalance
+from qframe_rl.interface.observer import BOUND, Observer, Parts, Scaler, see_rows
+from qframe_rl.interface.schemes import SCHEMES, Exposure, Levels, Limit, Scheme, Weights
+
+__all__ = [
+    "BOUND",
+    "SCHEMES",
+    "Exposure",
+    "Levels",
+    "Limit",
+    "MarketInterface",
+    "Observer",
+    "Parts",
+    "Scaler",
+    "Scheme",
+    "Weights",
+    "interface_from",
+    "rebalance",
+    "see_rows",
+]

@@ -1,0 +1,111 @@
+"""The interface of every market that the kernel settles, and `rebalance`, which has the same arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from qframe_rl.agent import View
+from qframe_rl.config import UserError, build, nearest
+from qframe_rl.interface.observer import ONE_ROW, Observer, Parts, Scaler, laid_out
+from qframe_rl.interface.schemes import SCHEMES, Scheme
+from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
+from qframe_rl.kernel.lanes import scratch
+from qframe_rl.kernel.rows import target_rows
+from qframe_rl.types import Float, Orders
+
+_scratch = cache(scratch)
+
+
+class MarketInterface:
+    """The `Interface` of every market that is settled by the kernel.
+
+    Parameters
+    ----------
+    observer
+        What a policy sees.
+    scheme
+        Name of an action scheme: ``levels``, ``exposure``, ``weights`` or ``limit``.
+    params
+        Parameters of the scheme's configuration.
+
+    Raises
+    ------
+    UserError
+        For an unknown scheme or parameter.
+    """
+
+    def __init__(self, observer: Observer, scheme: str, params: Mapping[str, Any]):
+        if scheme not in SCHEMES:
+            raise UserError(f"unknown action scheme {scheme!r}{nearest(scheme, SCHEMES)}")
+        config, make = SCHEMES[scheme]
+        self.observer = observer
+        self.scheme_name = scheme
+        self.scheme_params = dict(params)
+        self.scheme: Scheme = make(build(config, params, f"actions {scheme}"), observer.n_instruments)
+        self.window = observer.window
+        self.market_shape = (observer.n_rows, observer.n_instruments * len(observer.features))
+        self.observation_space: gymnasium.Space[Any] = observer.space
+        self.action_space = self.scheme.space
+
+    def fit(self, parts: Parts) -> MarketInterface:
+        """Return the same interface with its scaler fitted on the rows of the parts' segments alone."""
+        return MarketInterface(self.observer.fit(parts), self.scheme_name, self.scheme_params)
+
+    def observe(self, view: View) -> NDArray[np.float32]:
+        """Observation of one view, (n_numbers,) float32."""
+        return self.observer.observe(view)
+
+    def orders(self, action: Any, view: View) -> Orders:
+        """Orders that one action means at one view."""
+        target, offset = self.scheme.targets(np.asarray(action)[None])
+        return _orders(target, offset, view, self.scheme.band)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data from which `interface_from` makes it again, the scaler's numbers to the last bit."""
+        o = self.observer
+        return {
+            "features": [feature.name for feature in o.features],
+            "n_rows": o.n_rows,
+            "n_instruments": o.n_instruments,
+            "columns": list(o.columns),
+            "mean": o.scaler.mean.tolist(),
+            "scale": o.scaler.scale.tolist(),
+            "scheme": self.scheme_name,
+            "params": self.scheme_params,
+        }
+
+
+def interface_from(data: Mapping[str, Any]) -> MarketInterface:
+    """Make an interface from what `MarketInterface.describe` returned."""
+    scaler = Scaler(np.array(data["mean"], dtype=np.float64), np.array(data["scale"], dtype=np.float64))
+    observer = Observer(data["features"], data["n_rows"], data["n_instruments"], data["columns"], scaler)
+    return MarketInterface(observer, data["scheme"], data["params"])
+
+
+def rebalance(view: View, target: Float, band: float = 0.0) -> Orders:
+    """Market orders that take the account to target exposures.
+
+    Parameters
+    ----------
+    view
+        The decision instant.
+    target
+        (A,) signed share of equity to hold of each instrument; NaN = leave as it is.
+    band
+        No order where exposure is within this of its target, unless the target is exactly 0.
+    """
+    target = np.asarray(target, dtype=np.float64)
+    return _orders(target[None], np.empty((0, len(target))), view, band)
+
+
+def _orders(target: Float, offset: Float, view: View, band: float) -> Orders:
+    account, holding, bars = laid_out(view)
+    out = np.empty((1, target.shape[1], N_ORDER))
+    target_rows(target, offset, band, account, holding, bars, ONE_ROW, out, _scratch(target.shape[1]))
+    return Orders(out[0, :, QUANTITY], out[0, :, LIMIT], out[0, :, STOP])

@@ -1,0 +1,182 @@
+"""What a policy sees: a window of features, scaled as training rows were, and the state of its account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from qframe_rl.agent import View
+from qframe_rl.config import UserError
+from qframe_rl.features import Feature, features
+from qframe_rl.jit import compiled
+from qframe_rl.kernel.columns import EQUITY, MARK, N_ACCOUNT, N_BAR, POSITION
+from qframe_rl.types import CLOSE, VOLUME, Bool, Float, History, Int, Segments, Single
+
+BOUND = 10.0
+"""Every number that a policy sees lies in [-BOUND, BOUND]."""
+N_NUMBERS = 4_000_000
+"""Most numbers of an observation."""
+Parts = Sequence[tuple[History, Segments]]
+"""Histories, and the rows of each that may be looked at."""
+ONE_ROW = np.zeros(1, dtype=np.int64)
+"""Where the only account of a `laid_out` view stands."""
+_ONE = np.ones(1, dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Mean and standard deviation of each feature over the training rows."""
+
+    mean: Float
+    """(F,)."""
+    scale: Float
+    """(F,) above zero."""
+
+    def __call__(self, rows: Float) -> NDArray[np.float32]:
+        """Scale (..., F) rows, clip them to ±BOUND, and write 0 where a feature is NaN."""
+        scaled = (rows - self.mean) / self.scale
+        np.clip(scaled, -BOUND, BOUND, out=scaled)
+        scaled[np.isnan(scaled)] = 0.0
+        return scaled.astype(np.float32)
+
+
+class Observer:
+    """Turns bars and an account into one flat row of numbers.
+
+    The row is the scaled features of the last ``n_rows`` bars (bar by bar, instrument by instrument, feature by
+    feature), then the A exposures, then A flags of which instruments trade.
+
+    Parameters
+    ----------
+    specs
+        Feature names, see `qframe_rl.features.known`.
+    n_rows
+        Bars whose features are shown, at least 1.
+    n_instruments
+        A.
+    columns
+        Names of the feed's columns.
+    scaler
+        As `fit` made it; features pass unscaled without one.
+
+    Raises
+    ------
+    UserError
+        For an unknown feature, none at all, or more than `N_NUMBERS` numbers.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[str],
+        n_rows: int,
+        n_instruments: int,
+        columns: Sequence[str] = (),
+        scaler: Scaler | None = None,
+    ):
+        self.features: tuple[Feature, ...] = features(specs, columns)
+        if not self.features:
+            raise UserError("an observation needs at least one feature.")
+        self.n_rows = n_rows
+        self.n_instruments = n_instruments
+        self.columns = tuple(columns)
+        self.scaler = scaler or Scaler(np.zeros(len(self.features)), np.ones(len(self.features)))
+        self.lookback = max(feature.lookback for feature in self.features)
+        self.window = self.lookback + n_rows - 1
+        self.n_numbers = n_rows * n_instruments * len(self.features) + 2 * n_instruments
+        if self.n_numbers > N_NUMBERS:
+            raise UserError(
+                f"an observation of {n_rows:,} bars, {n_instruments:,} instruments, {len(self.features):,} features "
+                f"has {self.n_numbers:,} numbers, more than {N_NUMBERS:,}; lower n_rows or drop features."
+            )
+        self.space = spaces.Box(-BOUND, BOUND, (self.n_numbers,), np.float32)
+
+    def raw(self, bars: Float, times: Int, first: int = 0) -> Float:
+        """Features as they are before scaling, of rows ``first`` to the end.
+
+        Parameters
+        ----------
+        bars, times
+            (T, A, C) channels and (T,) closes, ns UTC.
+        first
+            First row wanted; a feature is NaN where fewer bars than its lookback precede.
+
+        Returns
+        -------
+        Float
+            (T - first, A, F).
+        """
+        return np.stack([feature.rows(bars, times, first) for feature in self.features], axis=-1)
+
+    def fit(self, parts: Parts) -> Observer:
+        """Return the same observer with a scaler fitted on the rows of the parts' segments alone."""
+        raws = [(self.raw(history.values, history.time), segments) for history, segments in parts]
+        n = len(self.features)
+        rows = np.concatenate([raw[s.start : s.stop].reshape(-1, n) for raw, segments in raws for s in segments])
+        seen = ~np.isnan(rows)
+        count = np.maximum(seen.sum(axis=0), 1)
+        mean = np.where(seen, rows, 0.0).sum(axis=0) / count
+        spread = np.sqrt((np.where(seen, rows - mean, 0.0) ** 2).sum(axis=0) / count)
+        scaler = Scaler(mean, np.where(spread > 1e-12, spread, 1.0))
+        names = [feature.name for feature in self.features]
+        return Observer(names, self.n_rows, self.n_instruments, self.columns, scaler)
+
+    def matrix(self, history: History) -> NDArray[np.float32]:
+        """Scaled features (T, A x F) of every row of a history."""
+        return self.scaler(self.raw(history.values, history.time)).reshape(len(history), -1)
+
+    def observe(self, view: View) -> NDArray[np.float32]:
+        """One observation: the same bits as the row that an environment copies from `matrix`."""
+        row = np.empty(self.n_numbers, dtype=np.float32)
+        shown = self.scaler(self.raw(view.bars, view.times, len(view.bars) - self.n_rows))
+        row[: shown.size] = shown.ravel()
+        account, holding, bars = laid_out(view)
+        see_rows(account, holding, bars, ONE_ROW, _ONE, BOUND, shown.size, row[None])
+        return row
+
+
+def laid_out(view: View) -> tuple[Float, Float, Float]:
+    """A view's account, holdings and last bar as the compiled functions read them."""
+    account, n = view.account, len(view.account.position)
+    money, holding, bars = np.zeros((1, N_ACCOUNT)), np.empty((1, n, 2)), np.empty((1, n, N_BAR))
+    money[0, EQUITY] = account.equity
+    holding[0, :, POSITION], holding[0, :, MARK] = account.position, account.mark
+    bars[0, :, : VOLUME + 1] = view.bars[-1, :, : VOLUME + 1]
+    return money, holding, bars
+
+
+@compiled
+def see_rows(
+    account: Float, holding: Float, bars: Float, row: Int, mask: Bool, bound: float, first: int, out: Single
+) -> None:
+    """Write what a policy sees of masked accounts: A exposures clipped to ±bound, then A flags of what trades now.
+
+    Parameters
+    ----------
+    account, holding, bars, row
+        As in `qframe_rl.kernel.rows.advance_rows`: accounts, positions and marks, packed bars, and the row of the last
+        bar of each account.
+    mask
+        (B,) which accounts are written; the rows of others are left alone.
+    bound
+        Exposures are clipped to ± this; an account without equity counts as one of infinite equity.
+    first
+        Column of ``out`` that the first exposure is written to.
+    out
+        (B, at least first + 2 A) written.
+    """
+    n = holding.shape[1]
+    for b in range(len(account)):
+        if mask[b]:
+            t = np.uintp(row[b])
+            equity = account[b, EQUITY] if account[b, EQUITY] > 0.0 else np.inf
+            for a in range(n):
+                held = holding[b, a, POSITION]
+                share = held * holding[b, a, MARK] / equity if held != 0.0 else 0.0
+                share = share if share < bound else bound
+                close = bars[t, a, CLOSE]
+                out[b, first + a] = share if share > -bound else -bound
+                out[b, first + n + a] = 1.0 if close == close else 0.0

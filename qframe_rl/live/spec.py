@@ -1,0 +1,94 @@
+"""What a live session is begun with: the part of it that stands first in its journal, and names it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from qframe_rl.config import Strict, UserError, build
+from qframe_rl.instruments import instrument_of
+from qframe_rl.journal.codec import Plain
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.lock import corrupt
+from qframe_rl.journal.shapes import parsed
+from qframe_rl.journal.store import read
+from qframe_rl.types import DAY, SECOND, YEAR, Instrument
+
+Rule = Literal["bar", "book"]
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """What makes a session the one it is; a journal that was begun on other terms is refused."""
+
+    name: str
+    """Name of the strategy."""
+    model: str
+    """Digest of the checkpoint."""
+    source: Plain
+    """Where bars come from: feed, exchange or data, symbols, timeframe, period."""
+    instruments: tuple[Instrument, ...]
+    columns: tuple[str, ...]
+    bar_ns: int
+    window: int
+    """Bars shown at each decision."""
+    fills: Rule = "bar"
+    """Whose fills count: the rule for bars, or the order book."""
+    quoted: bool = False
+    """Whether order books are recorded at each decision."""
+    orders: Literal["paper", "testnet", "real"] = "paper"
+    """Where orders go."""
+    theory: Plain | None = None
+    """Constants of the known optimum, where the market has one."""
+
+    def plain(self) -> Plain:
+        """As JSON."""
+        return asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
+
+
+class StatedSpec(Strict):
+    """Terms as a journal has them."""
+
+    name: str
+    model: str
+    source: Plain
+    instruments: list[Plain] = Field(min_length=1, max_length=1000)
+    columns: list[str] = Field(max_length=1000)
+    bar_ns: int = Field(ge=SECOND, le=YEAR + DAY)
+    window: int = Field(ge=1, le=10_000_000)
+    fills: Rule = "bar"
+    quoted: bool = False
+    orders: Literal["paper", "testnet", "real"] = "paper"
+    theory: dict[str, float] | None = None
+
+
+def terms_of(path: Path) -> SessionSpec | None:
+    """Terms of a journal; None where there is none yet, or nothing in it.
+
+    Raises
+    ------
+    UserError
+        If it is corrupt.
+    """
+    if not path.exists():
+        return None
+    first = next((event for event in read(path) if event.kind == "session"), None)
+    if first is None:
+        return None
+    plain = parsed(path, first.seq, first.kind, first.payload)
+    try:
+        build(StatedSpec, plain, f"event {first.seq}, its terms")
+        instruments = tuple(instrument_of(i, "its terms") for i in plain["instruments"])
+    except UserError as error:
+        raise corrupt(path, str(error).rstrip(".")) from None
+    return SessionSpec(**{**plain, "instruments": instruments, "columns": tuple(plain["columns"])})
+
+
+def run_id(ledger: Ledger) -> str:
+    """Name of the session in the ids of its orders: random once, then on record, so that no two sessions share ids."""
+    name: str = ledger.take("run", lambda: {"id": secrets.token_hex(8)})["id"]
+    return name
