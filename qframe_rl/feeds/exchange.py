@@ -6,13 +6,15 @@ import difflib
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from qframe_rl.config import Unavailable, UserError, nearest
 from qframe_rl.exchanges import amount_unit, base_volume, volume_unit
 from qframe_rl.feeds import rows
+from qframe_rl.feeds.answer import answer, shaped, unclear
 from qframe_rl.feeds.client import Kind, client
 from qframe_rl.feeds.listing import Listing, base_exchange
 from qframe_rl.feeds.parquet import Series
@@ -88,7 +90,7 @@ class MarketDataClient:
         self.retry(self._load_markets)
 
     def _load_markets(self) -> None:
-        if not self.client.load_markets(reload=True):
+        if not answer(partial(self.client.load_markets, reload=True)):
             raise _bad("no markets")
 
     def retry(self, request: Callable[[], T]) -> T:
@@ -103,14 +105,11 @@ class MarketDataClient:
         Stopped
             If `stopped` was set while waiting.
         """
-        import ccxt
-
         failures = 0
         while True:
             try:
                 return request() if self.hear is None else answered(request, self._hear)
-            except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
-                # The last three are what CCXT's parsers raise on well-formed JSON of another shape.
+            except unclear() as error:
                 failures += 1
                 if self._is_refusal(error, failures):
                     raise UserError(f"{self.name} refuses the request: {_short(error)}.") from None
@@ -158,18 +157,16 @@ class MarketDataClient:
 
     def glanced(self) -> tuple[int, int] | None:
         """The same, asked for once; None if there is no answer."""
-        import ccxt
-
         try:
             return self._measure()
-        except (ccxt.BaseError, LookupError, TypeError, AttributeError) as error:
+        except unclear() as error:
             self.note(f"{self.name}: its clock was not told, {_short(error)}")
             return None
 
     def _measure(self) -> tuple[int, int]:
         if not self.client.has.get("fetchTime"):
             return time.monotonic_ns(), time.time_ns()
-        stated = self.client.fetch_time()
+        stated = answer(self.client.fetch_time)
         if not isinstance(stated, int) or stated <= 0:
             raise _bad("no time")
         # Paired with the moment of arrival, the clock lags by the way back and never runs ahead: an open candle must
@@ -282,7 +279,8 @@ class MarketDataClient:
         size = limit or self.page_size(mark)
 
         def request() -> Page:
-            page = rows.candles(fetch(listing.symbol, timeframe, since // MS, size), step_ns, mark)
+            said = answer(fetch, listing.symbol, timeframe, since // MS, size)
+            page = rows.candles(shaped(list[list[Any]], said), step_ns, mark)
             return page if mark else self._in_base_units(listing, page)
 
         def closed(open_ns: int) -> bool:
@@ -352,7 +350,8 @@ class MarketDataClient:
         """One page of funding settlements at and after ``since``: (N, 1) rates at their times, ns UTC; NaN if odd."""
 
         def request() -> Page:
-            return rows.rates(self.client.fetch_funding_rate_history(listing.symbol, since // MS, None))
+            said = answer(self.client.fetch_funding_rate_history, listing.symbol, since // MS, None)
+            return rows.rates(shaped(list[dict[str, Any]], said))
 
         return _from(self._believed((listing.symbol, RATES), request, lambda at: True), since)
 

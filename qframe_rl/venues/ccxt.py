@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.exchanges import conventions
+from qframe_rl.feeds.answer import answer, unclear
 from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
@@ -27,7 +28,7 @@ from qframe_rl.venues.order_sender import Intent, OrderSender
 from qframe_rl.venues.reading import Known, Reader
 from qframe_rl.venues.resting import Ours
 from qframe_rl.venues.sweep import AT_ONCE_S, FAILURES, Again, Sweeper
-from qframe_rl.venues.timely import Asking, Timekeeper, answer, unclear
+from qframe_rl.venues.timely import Asking, Timekeeper
 
 _MS = 1_000_000
 _OVERLAP_MS = 600_000

@@ -19,12 +19,13 @@ from typing import Any, Literal
 
 from qframe_rl.config import UserError
 from qframe_rl.exchanges import amount_unit, conventions
+from qframe_rl.feeds.answer import answer, shaped, unclear
 from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.venues.answers import OrderAnswer
 from qframe_rl.venues.resting import place_of
-from qframe_rl.venues.timely import answer, shaped, timely, unclear
+from qframe_rl.venues.timely import timely
 
 Status = Literal["accepted", "refused", "never", "unknown"]
 """``accepted``: it is on the exchange. ``refused``: the exchange said no. ``never``: it did not arrive, and cannot.

@@ -11,11 +11,12 @@ from pydantic import FiniteFloat
 
 from qframe_rl.config import UserError
 from qframe_rl.exchanges import conventions, paged
+from qframe_rl.feeds.answer import answer, shaped
 from qframe_rl.journal.codec import Plain
 from qframe_rl.types import Instrument
 from qframe_rl.venues.answers import BalanceAnswer, FeeAnswer, PaymentAnswer, PositionAnswer, TradeAnswer
 from qframe_rl.venues.resting import Ours, call_off, fired, resting
-from qframe_rl.venues.timely import Asking, answer, shaped
+from qframe_rl.venues.timely import Asking
 
 _DAY_MS = 86_400_000
 

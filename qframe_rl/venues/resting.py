@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from qframe_rl.exchanges import amount_unit, conventions, paged, stops_apart
+from qframe_rl.feeds.answer import answer, shaped
 from qframe_rl.venues.answers import ConditionalOrderAnswer, OpenOrderAnswer
-from qframe_rl.venues.timely import answer, shaped
 
 _APART = {"trigger": True}
 GONE = ("canceled", "expired", "rejected")

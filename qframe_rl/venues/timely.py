@@ -5,59 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
 from qframe_rl.config import Unavailable, UserError
+from qframe_rl.feeds.answer import answer, unclear
 from qframe_rl.feeds.task import PendingRequest
 
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
-
-
-@cache
-def unclear() -> type[Exception]:
-    """What an answer that is no clear yes is raised as, if every request is put with `answer`."""
-    import ccxt
-
-    kind: type[Exception] = ccxt.BaseError
-    return kind
-
-
-def answer(call: Callable[..., T], *given: Any) -> T:
-    """What CCXT makes of an exchange's answer.
-
-    Its parsers raise whatever comes on well-formed JSON of another form: that is an unclear answer. The same errors
-    raised anywhere else are mistakes of ours, which nobody may take for one and ask again for ever.
-    """
-    import ccxt
-
-    try:
-        return call(*given)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        if error.__traceback__ is None or error.__traceback__.tb_next is None:
-            # It was called in a way in which it cannot be: nobody was asked.
-            raise
-        raise ccxt.BadResponse(f"an answer of another form ({type(error).__name__})") from error
-
-
-def shaped(shape: Any, said: Any) -> Any:
-    """An answer as the type of pydantic that it must be of; another one is unclear."""
-    import ccxt
-
-    try:
-        return _adapter(shape).validate_python(said)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "answer"
-        raise ccxt.BadResponse(f"an answer of another form ({where}: {first['msg']})") from None
-
-
-@cache
-def _adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
 
 
 def timely(client: Any, request: Callable[[], T]) -> T:

@@ -131,6 +131,20 @@ def test_a_firewalls_mistake_is_outlived(server: Loopback, exchange: MarketDataC
     np.testing.assert_array_equal(page(exchange), expected(20))
 
 
+@pytest.mark.parametrize("kind", [KeyError, TypeError, AttributeError])
+def test_a_mistake_of_ours_is_not_taken_for_an_answer_and_asked_for_again(
+    server: Loopback, exchange: MarketDataClient, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def wrong(*given: object) -> None:
+        raise kind("ours")
+
+    monkeypatch.setattr("qframe_rl.feeds.exchange.base_volume", wrong)
+    before = server.data_requests
+    with pytest.raises(kind, match="ours"):
+        page(exchange)
+    assert server.data_requests == before + 1
+
+
 def test_patience_ends(server: Loopback) -> None:
     exchange = MarketDataClient("binance", url=server.url, pause_s=0.001, tries=3)
     server.faults = dict.fromkeys(range(10), "502")

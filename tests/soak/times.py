@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ class Times:
             lines.append(f"Set-ups that failed: {len(failed)} ({why}); run again, {still} of them failed at last.")
         else:
             lines.append("No set-up failed.")
-        return " ".join(lines)
+        return textwrap.fill(" ".join(lines), 120)
 
 
 def _by_word(cells: Iterable[Cell], places: Sequence[str], words: Sequence[str]) -> str:
