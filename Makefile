@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
 
-.PHONY: setup dev train checkpoints test check bench peers tutorials docs wheel long clean
+.PHONY: setup dev train checkpoints test check bench peers tutorials gallery docs wheel long clean
 
 # What running needs.
 setup: $(VENV)/.run
@@ -53,6 +53,10 @@ peers: .venv-peers/.done
 # The tutorials, all cells of them; what they print stands on their pages in the site.
 tutorials: dev
 	@$(PY) -m docs.generate.tutorials $(ARGS)
+
+# Pictures of the gallery, but for those that need market data or hours.
+gallery: dev
+	@$(PY) -m docs.generate.gallery $(ARGS)
 
 # The documents as a site, for `qframe docs`; a link that leads nowhere ends it.
 docs: dev

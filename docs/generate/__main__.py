@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from docs.generate import api, commands, keywords, tutorials
+from docs.generate import api, commands, gallery, keywords, tutorials
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "build" / "documents"
@@ -46,11 +46,12 @@ def main() -> int:
 def write() -> None:
     """Write everything that a builder reads."""
     shutil.rmtree(SOURCES, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", SOURCES / "docs", ignore=shutil.ignore_patterns("generate", "__pycache__"))
+    shutil.copytree(ROOT / "docs", SOURCES / "docs", ignore=shutil.ignore_patterns("generate", "__pycache__", "*.toml"))
     reference = keywords.pages() | commands.pages()
     made = {page: inside((ROOT / name).read_text(encoding="utf-8")) for name, page in OUTSIDE.items()}
     made |= {path: text for path, (_, text) in reference.items()} | api.pages()
     texts, files = tutorials.pages()
+    texts["gallery.md"] = gallery.page()
     for path, content in (made | texts | files).items():
         place = SOURCES / "docs" / path
         place.parent.mkdir(parents=True, exist_ok=True)

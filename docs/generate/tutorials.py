@@ -65,7 +65,7 @@ def run(name: str) -> str | None:
     notebook = jupytext.read(SOURCES / f"{name}.md")
     notebook.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
     notebook.metadata["source"] = (SOURCES / f"{name}.md").read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as place, _alone(Path(place)):
+    with tempfile.TemporaryDirectory() as place, alone(Path(place)):
         client = NotebookClient(
             notebook,
             timeout=LONGEST_S,
@@ -86,7 +86,7 @@ def run(name: str) -> str | None:
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
+def alone(place: Path) -> Iterator[None]:
     """The environment of a newcomer: an empty folder, the command on the path, nothing remembered."""
     (place / "here").mkdir()
     command = place / "bin" / "qframe"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from docs.generate import api, keywords
+from docs.generate import api, gallery, keywords
 from docs.generate import commands as made
 from docs.generate.__main__ import OUTSIDE
 from experiments.command import DOORS
@@ -270,3 +270,13 @@ def test_what_the_environments_say_of_themselves_is_on_the_page() -> None:
 def test_what_is_not_there_is_noticed(command: str) -> None:
     with pytest.raises(AssertionError):
         parsed(command)
+
+
+def test_the_gallery_names_pictures_that_are_there_and_commands_that_can_be_given() -> None:
+    listed = gallery.pictures()
+    assert len(listed) >= 8
+    for entry in listed:
+        assert (ROOT / "docs" / "images" / entry["image"]).is_file(), entry["image"]
+        parsed(entry["command"])
+        door, *words = shlex.split(entry["command"].removeprefix("qframe "))
+        made.parser_of(door).parse_args(words)

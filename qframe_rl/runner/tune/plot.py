@@ -16,6 +16,7 @@ from qframe_rl.types import History, Record, iso
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 
@@ -85,7 +86,7 @@ def _importance(agent: str, searched: Sequence[Searched]) -> Figure:
 
 def _history(agent: str, searched: Sequence[Searched], aim: Objective) -> Figure:
     """Score of each setting, and the best so far, in every window."""
-    figure, (ax,) = _axes(1, f"{agent}: {AIMS[aim]} of the settings as they were tried", 9.0, 4.6)
+    figure, (ax,) = _axes(1, f"{agent}: settings as they were tried", 9.0, 4.6)
     for k, one in enumerate(searched):
         color = PALETTE[k % len(PALETTE)]
         number = np.array([tried.number for tried in one.tried])
@@ -113,6 +114,7 @@ def _slice(agent: str, searched: Sequence[Searched], aim: Objective, logarithmic
                     markeredgecolor="white", zorder=5, label=f"window {k + 1}")  # fmt: skip
         if name in logarithmic:
             ax.set_xscale("log")
+            _plain(ax.xaxis)
         _upper(ax, [tried.figures[aim] for one in searched for tried in one.tried])
         ax.set_xlabel(name, color=INK)
     _outside(figure, axes[0])
@@ -141,6 +143,12 @@ def _pareto(agent: str, searched: Sequence[Searched], aim: Objective) -> Figure:
     return figure
 
 
+def _plain(axis: Axis) -> None:
+    """Write the numbers of a logarithmic axis out, at 1, 2 and 5 of each power: powers would run into one another."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+
+
 def _stability(agent: str, searched: Sequence[Searched], history: History, logarithmic: Set[str]) -> Figure:
     """What was chosen in each window, and the Sharpe ratio before and after the choice."""
     names, at = list(searched[0].best.params), range(1, len(searched) + 1)
@@ -158,6 +166,7 @@ def _stability(agent: str, searched: Sequence[Searched], history: History, logar
             ax.set_ylim(min(everywhere), max(everywhere) if max(everywhere) > min(everywhere) else None)
             if name in logarithmic:
                 ax.set_yscale("log")
+                _plain(ax.yaxis)
         ax.set_ylabel(name, color=INK)
     first = iso(int(history.time[searched[0].fold.test[0].start]))[:10]
     for ax in axes:
