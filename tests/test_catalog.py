@@ -36,7 +36,7 @@ def test_another_package_of_the_same_name_is_refused(
         stranger.__file__ = str(tmp_path / "agents.py")
     monkeypatch.setitem(sys.modules, "agents", stranger)
     with pytest.raises(UserError, match=f"at {tmp_path}.* is not QFrame RL's"):
-        catalog.load("agents", "flat")
+        catalog.load("agents", "momentum")
 
 
 @pytest.mark.parametrize("name", ["..", ".flat", "agents.", "a..b"])

@@ -26,7 +26,6 @@ class Job(NamedTuple):
 def jobs() -> dict[str, Job]:
     """All that takes long, by name."""
     files = (ROOT / "tests" / "catalogue.txt").read_text().split()
-    tutorials = sorted(path.stem for path in (ROOT / "docs" / "tutorials").glob("*.md"))
     return {
         "fuzz": Job(["tests.fuzz", "--count", "2000"], (["tests.fuzz", "--count", "60"],)),
         "deletions": Job(["tests.long.deletions"], tuple(["tests.long.deletions", name] for name in files)),
