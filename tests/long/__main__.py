@@ -29,7 +29,7 @@ def jobs() -> dict[str, Job]:
     return {
         "fuzz": Job(["tests.fuzz", "--count", "2000"], (["tests.fuzz", "--count", "60"],)),
         "deletions": Job(["tests.long.deletions"], tuple(["tests.long.deletions", name] for name in files)),
-        "tutorials": Job(["docs.generate.tutorials"], tuple(["docs.generate.tutorials", name] for name in tutorials)),
+        "tutorials": Job(["docs.generate.tutorials"]),
         "selection": Job(["tests.learning.test_selection", "400"]),
         "noise": Job(["tests.learning.test_learners_on_noise", "20"]),
         "packaging": Job(["tests.long.packaging"]),

@@ -37,6 +37,7 @@ TRAIN: dict[str, Any] = {
     "resamples": 100,
 }
 TUNE: dict[str, Any] = {
+    "agent": "mean_reversion",
     "data": {"data": "synthetic:gbm", "bars": 3000, "seed": 3},
     "params": {"regime_bars": 60},
     "budget": 48,
