@@ -30,7 +30,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Skip tests that name a file of the catalogue that was deleted."""
     for item in items if missing() else ():
-        gone = named_by(item.path, getattr(item, "originalname", item.name))
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        gone = named_by(item.path, getattr(item, "originalname", item.name), params)
         if gone is not None:
             item.add_marker(pytest.mark.skip(reason=f"{gone}.py is not there"))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -51,9 +52,9 @@ def _modules(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def named_by(path: Path, function: str) -> str | None:
-    """The missing file that a test names, if there is one."""
-    texts = _reached(path, function, frozenset())
+def named_by(path: Path, function: str, params: Mapping[str, object]) -> str | None:
+    """The missing file that a test names, in its text or in its parameters, if there is one."""
+    texts = [*_reached(path, function, frozenset()), repr(dict(params))]
     for name in sorted(missing()):
         word = re.escape(name.partition("/")[2])
         if any(re.search(rf"(?<![\w.-]){word}(?![\w-])", text) for text in texts):

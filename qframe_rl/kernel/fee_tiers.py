@@ -7,7 +7,7 @@ bar is that of what was traded up to the bar before; see `docs/decisions/0015-a-
 
 from __future__ import annotations
 
-from qframe_rl.jit import inlined
+from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel import lanes
 from qframe_rl.kernel.columns import N_ACCOUNT
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
@@ -18,7 +18,7 @@ from qframe_rl.types import Float
 BARS, TRADED = N_ACCOUNT, N_ACCOUNT + 1
 
 
-@inlined
+@compiled
 def look_back(first: int, count: int, w: Float, account: Float) -> None:
     """Write what each account of a block traded in the last days."""
     for k in range(count):
@@ -39,14 +39,14 @@ def rate_of(traded: float, rule: Float) -> float:
     return float(rate)
 
 
-@inlined
+@compiled
 def discount(v: Float, w: Float, rule: Float) -> None:
     """Write the fee of orders that take."""
     for k in range(LANES):
         v[lanes.RATE + k] = rate_of(w[lanes.TRADED + k], rule)
 
 
-@inlined
+@compiled
 def note(n: int, w: Float, k: int, account: Float, table: Float) -> None:
     """Add what lane ``k`` traded in the bar to its day, and let the bar pass."""
     traded = 0.0

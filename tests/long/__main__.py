@@ -25,10 +25,9 @@ class Job(NamedTuple):
 
 def jobs() -> dict[str, Job]:
     """All that takes long, by name."""
-    files = (ROOT / "tests" / "catalogue.txt").read_text().split()
     return {
         "fuzz": Job(["tests.fuzz", "--count", "2000"], (["tests.fuzz", "--count", "60"],)),
-        "deletions": Job(["tests.long.deletions"], tuple(["tests.long.deletions", name] for name in files)),
+        "deletions": Job(["tests.long.deletions"]),
         "tutorials": Job(["docs.generate.tutorials"]),
         "selection": Job(["tests.learning.test_selection", "400"]),
         "noise": Job(["tests.learning.test_learners_on_noise", "20"]),
