@@ -56,8 +56,8 @@ def named_by(path: Path, function: str, params: Mapping[str, object]) -> str | N
     """The missing file that a test names, in its text or in its parameters, if there is one."""
     texts = [*_reached(path, function, frozenset()), repr(dict(params))]
     for name in sorted(missing()):
-        word = re.escape(name.partition("/")[2])
-        if any(re.search(rf"(?<![\w.-]){word}(?![\w-])", text) for text in texts):
+        folder, _, word = name.partition("/")
+        if any(re.search(rf"(?<![\w.-])(?:{folder}[./])?{word}(?![\w-])", text) for text in texts):
             return name
     return None
 
