@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import (
     Parser,
-    called,
     checkpoint_place,
     console,
     data_settings,
@@ -22,6 +21,7 @@ from experiments.cli import (
     within,
 )  # fmt: skip
 from experiments.screen import BarScreen
+from experiments.told import tell_boards, tell_scores, tell_study
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
@@ -29,11 +29,7 @@ from qframe_rl.runner.study.plan import Study
 from qframe_rl.runner.study.series import BoardPlan
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from qframe_rl.runner.evaluate import Evaluation
-    from qframe_rl.runner.study.board import Boards
-    from qframe_rl.runner.study.study import Studied
+    pass
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 STUDY = {"data": None, "agents": None, "agent": None, "risk": None, "level": None}
@@ -84,6 +80,21 @@ def parser() -> Parser:
         "what", nargs="*", metavar="AGENT|CHECKPOINT", help="name of a strategy, or folder of a checkpoint"
     )
     _add_plan(made)
+    _add_scoring(made)
+    made.add_fields("data, each instead of the first checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
+    made.add_fields(
+        "limits of the risk engine, in studies too, each instead of the first checkpoint's",
+        Limits,
+        "risk",
+        {},
+        defaults=False,
+    )
+    _add_studies(made)
+    return made
+
+
+def _add_scoring(made: Parser) -> None:
+    """Options of what is scored on which bars."""
     made.add_argument("--from", dest="since", metavar="TIME", help="start of the period, ISO 8601 UTC")
     made.add_argument("--to", dest="until", metavar="TIME", help="end of the period, ISO 8601 UTC")
     made.add_argument(
@@ -99,14 +110,10 @@ def parser() -> Parser:
     made.add_argument(
         "--out", type=Path, metavar="FOLDER", help="folder for journals and picture (default: runs/evaluate/CHECKPOINT)"
     )
-    made.add_fields("data, each instead of the first checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
-    made.add_fields(
-        "limits of the risk engine, in studies too, each instead of the first checkpoint's",
-        Limits,
-        "risk",
-        {},
-        defaults=False,
-    )
+
+
+def _add_studies(made: Parser) -> None:
+    """Options of studies, and where they leave what they made."""
     made.add_fields("study", Study, "study", STUDY)
     made.add_argument(
         "--set",
@@ -120,7 +127,6 @@ def parser() -> Parser:
     made.add_on()
     made.add_ledger()
     made.add_argument("--resume", action="store_true", help="take over what an interrupted study finished")
-    return made
 
 
 def _add_plan(made: Parser) -> None:
@@ -199,7 +205,7 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
                 screen.say("Finished trainings are kept; the same command with --resume takes them over.")
                 raise
     seconds = time.monotonic() - began
-    tell(console(to_stderr=given["json"]), done, config, seconds)
+    tell_study(console(to_stderr=given["json"]), done, config, seconds)
     if not given["json"]:
         return None
     facts = {key: done.facts[key] for key in ("significance", "overfitting", "superiority", "luck", "data")}
@@ -241,23 +247,6 @@ def _series(given: dict[str, Any]) -> dict[str, Any] | None:
     return tell_boards(done, time.monotonic() - began, as_json=given["json"])
 
 
-def tell_boards(done: Boards, seconds: float, *, as_json: bool) -> dict[str, Any] | None:
-    """Print the boards and where they are; the JSON object where one is asked for."""
-    from qframe_rl.evaluate.table import render
-    from qframe_rl.runner.study.board import plain
-
-    out = console(to_stderr=as_json)
-    for board in done.boards:
-        out.print(render(board.rows, f"{board.market}. {board.span}"))
-    for what, path in (("tables", done.text), ("picture", done.picture), ("figures", done.facts)):
-        out.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
-    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
-    if not as_json:
-        return None
-    boards = [plain(board) for board in done.boards]
-    return {"text": str(done.text), "picture": str(done.picture), "boards": boards}
-
-
 def _mapping(value: object) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) else {} if value is None else {"data": value}
 
@@ -284,34 +273,6 @@ def _named(text: str, tree: dict[str, Any]) -> str:
     return name
 
 
-def tell(out: Console, done: Studied, config: Study, seconds: float) -> None:
-    """Print the leaderboard, the verdict, and what can be done next."""
-    from qframe_rl.evaluate.provenance import marked
-    from qframe_rl.evaluate.report.verdict import verdict
-    from qframe_rl.evaluate.table import render, unfilled
-
-    title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
-    out.print(render(done.rows, title, config.level))
-    for line in unfilled(done.rows):
-        out.print(line, style="yellow", highlight=False)
-    _tell_limits(out, config.risk)
-    for name, left in done.facts["dust"].items():
-        out.print(f"{name} ends with {len(left)} position(s) that it cannot sell: {'; '.join(left)}", highlight=False)
-    found = verdict(done.facts)
-    out.print(f"[bold]{found.headline}[/bold]", highlight=False)
-    for line in found.reasons:
-        out.print(f"  - {line}", highlight=False)
-    out.print(f"\nrun     {done.folder}", highlight=False, soft_wrap=True)
-    out.print(f"report  {called('report')} {done.folder}", highlight=False, soft_wrap=True)
-    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
-
-
-def _tell_limits(out: Console, limits: Limits) -> None:
-    named = ", ".join(f"{name} = {value}" for name, value in limits.model_dump(exclude_defaults=True).items())
-    if named:
-        out.print(f"Every row, the baselines too, was held to limits of the risk engine: {named}.", highlight=False)
-
-
 def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
     given_data = data_settings(given)
     named = BASELINES if given["baselines"] is None else given["baselines"]
@@ -336,7 +297,7 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
             level=level,
             ledger=Trials.opened(given["ledger"], given["runs"]),
         )
-    report(done, level, to_stderr=given["json"])
+    tell_scores(done, level, to_stderr=given["json"])
     if not given["json"]:
         return None
     return {"results": [_result(one) for one in done.scored]}
@@ -353,49 +314,6 @@ def _result(one: Any) -> dict[str, Any]:
         "journal": str(one.journal),
         "journal_hash": one.record.digest,
     }
-
-
-def report(done: Evaluation, level: float, *, to_stderr: bool) -> None:
-    """Print the table and all figures of each checkpoint."""
-    from qframe_rl.evaluate.metrics import metrics
-    from qframe_rl.evaluate.table import AHEAD, cash_line, render, unfilled
-    from qframe_rl.kernel.dust import dust_of
-    from qframe_rl.types import iso
-
-    out = console(to_stderr=to_stderr)
-    history, segment = done.history, done.segment
-    first = iso(int(history.time[segment.start]) - history.bar_ns)[:16]
-    last = iso(int(history.time[segment.stop - 1]))[:16]
-    title = f"{', '.join(history.symbols)} from {history.source.origin}, {first} to {last}"
-    out.print(render([one.row for one in done.scored], title, level))
-    out.print(cash_line(done.scored[0].record), highlight=False)
-    out.print(AHEAD, highlight=False)
-    for line in unfilled(one.row for one in done.scored):
-        out.print(line, style="yellow", highlight=False)
-    for one in done.scored:
-        if one.checkpoint is not None:
-            out.print(f"[bold]{one.name}[/bold]", highlight=False)
-            figures = metrics(one.record)
-            for name in figures.__slots__:
-                value = getattr(figures, name)
-                out.print(f"  {name:20} {value:,.6g}" if isinstance(value, float) else f"  {name:20} {value}")
-            for left in dust_of(one.record):
-                out.print(f"  {left}", highlight=False)
-    _tell_limits(out, done.limits)
-    if done.changed:
-        out.print(
-            "The bars are not those that the checkpoint was made with: the data have changed since.", style="yellow"
-        )
-    if done.stand_in:
-        out.print(
-            "These bars stand in for those that the checkpoint was made with, which --data FOLDER reads.",
-            style="yellow",
-        )
-    if history.source.environment != "production":
-        out.print(
-            f"The data are {history.source.environment}: these figures say nothing about a real market.", style="yellow"
-        )
-    out.print(f"journals and picture in {done.folder}", highlight=False)
 
 
 if __name__ == "__main__":

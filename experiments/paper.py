@@ -50,6 +50,17 @@ def parser() -> Parser:
         "checkpoint", type=checkpoint_place, metavar="CHECKPOINT",
         help=f"folder of a checkpoint, or one that ships: {', '.join(shipped())}",
     )  # fmt: skip
+    _add_session(made)
+    _add_live(made)
+    _add_watching(made)
+    made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
+    made.add_fields("limits of the risk engine, each instead of the checkpoint's", Limits, "limits", {}, defaults=False)
+    made.add_fields("alerts", AlertConfig, "alerts", {name: f"alert_{name}" for name in AlertConfig.model_fields})
+    return made
+
+
+def _add_session(made: Parser) -> None:
+    """Options of the bars, and of the journal."""
     made.add_argument(
         "--feed",
         choices=("replay", "ccxt"),
@@ -78,12 +89,6 @@ def parser() -> Parser:
         metavar="N",
         help="bars between snapshots; a restart runs the bars since the last one again (default: 100)",
     )
-    _add_live(made)
-    _add_watching(made)
-    made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
-    made.add_fields("limits of the risk engine, each instead of the checkpoint's", Limits, "limits", {}, defaults=False)
-    made.add_fields("alerts", AlertConfig, "alerts", {name: f"alert_{name}" for name in AlertConfig.model_fields})
-    return made
 
 
 def _add_live(made: Parser) -> None:

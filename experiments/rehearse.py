@@ -58,6 +58,18 @@ def parser() -> Parser:
         f"{_WAYS}\nkinds of faults, for --faults:\n{kinds}\n",
         first="--data --symbols --from --to --start --speed --faults --port",
     )
+    _add_time(made)
+    _add_doors(made)
+    made.add_argument(
+        "--once", action="store_true", help="leave when the last bar has closed (default: go on answering)"
+    )
+    made.add_fields("data", DataConfig, "data", DATA)
+    made.add_fields("exchange", RehearsalConfig, "exchange", {})
+    return made
+
+
+def _add_time(made: Parser) -> None:
+    """Options of what is served, and when it happens."""
     add = made.add_argument
     add(
         "--speed",
@@ -86,6 +98,11 @@ def parser() -> Parser:
         help="shift the tape by whole days so that its start, or a moment within a day after it, is the present, and "
         "go on at 1x: for programs that trust their own clock (default: off)",
     )
+
+
+def _add_doors(made: Parser) -> None:
+    """Options of the ports."""
+    add = made.add_argument
     add(
         "--port",
         type=within(int, 0, 65535),
@@ -108,10 +125,6 @@ def parser() -> Parser:
         metavar="FILE",
         help="where the authority's certificate is written (default: rehearsal-ca.pem)",
     )
-    add("--once", action="store_true", help="leave when the last bar has closed (default: go on answering)")
-    made.add_fields("data", DataConfig, "data", DATA)
-    made.add_fields("exchange", RehearsalConfig, "exchange", {})
-    return made
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import Parser, checkpoint_place, console, data_settings, door, program
-from experiments.evaluate import tell_boards
 from experiments.screen import BarScreen
+from experiments.told import tell_boards
 from qframe_rl.config import UserError
 from qframe_rl.feeds.data import DataConfig
 

@@ -69,6 +69,12 @@ def parser() -> Parser:
     )
     made.add_on()
     made.add_ledger()
+    _add_places(made)
+    return made
+
+
+def _add_places(made: Parser) -> None:
+    """Where it leaves what it made, and takes up what an interrupted run left."""
     places = made.add_argument_group("places")
     places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
     places.add_argument(
@@ -77,7 +83,6 @@ def parser() -> Parser:
     places.add_argument(
         "--resume", action="store_true", help="take finished trainings of an interrupted run of the same settings over"
     )
-    return made
 
 
 def _known() -> str:

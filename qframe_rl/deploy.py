@@ -26,7 +26,8 @@ def make_market(
     Parameters
     ----------
     env
-        Name and parameters; ``auto`` is ``perp`` where every instrument is a perpetual, else ``spot``.
+        Name and parameters; ``auto`` is what `qframe_rl.catalog.market_for` says: for perpetuals where every instrument
+        is one, else for coins.
     instruments
         The A instruments.
     columns

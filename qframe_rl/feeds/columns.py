@@ -48,7 +48,14 @@ def extend(history: History, specs: Sequence[str], root: Path) -> History:
     history
         The bars.
     specs
-        ``NAME=FILE:COLUMN[:DELAY]`` each; FILE is CSV or Parquet, relative to ``root`` or absolute.
+        ``NAME=FILE:COLUMN[:DELAY]`` each; FILE is CSV or Parquet, relative to ``root`` or absolute. When a value is
+        known, the first of these that holds decides, plus DELAY:
+
+        - a column ``published`` states it;
+        - a file with open, high, low and close holds bars, whose ``timestamp`` is their open: one timeframe later;
+        - else ``timestamp`` plus DELAY, which must be stated; ``0s`` says that the file is stamped by publication.
+
+        A value stays until the next one is known. Of equal times the last row counts.
     root
         Folder that relative files lie in.
 

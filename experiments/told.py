@@ -1,0 +1,104 @@
+"""What an evaluation prints: scores of checkpoints, a study, and boards of studies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli import called, console
+from qframe_rl.risk.limits import Limits
+from qframe_rl.runner.study.plan import Study
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qframe_rl.runner.evaluate import Evaluation
+    from qframe_rl.runner.study.board import Boards
+    from qframe_rl.runner.study.study import Studied
+
+
+def tell_scores(done: Evaluation, level: float, *, to_stderr: bool) -> None:
+    """Print the table and all figures of each checkpoint."""
+    from qframe_rl.evaluate.metrics import metrics
+    from qframe_rl.evaluate.table import AHEAD, cash_line, render, unfilled
+    from qframe_rl.kernel.dust import dust_of
+    from qframe_rl.types import iso
+
+    out = console(to_stderr=to_stderr)
+    history, segment = done.history, done.segment
+    first = iso(int(history.time[segment.start]) - history.bar_ns)[:16]
+    last = iso(int(history.time[segment.stop - 1]))[:16]
+    title = f"{', '.join(history.symbols)} from {history.source.origin}, {first} to {last}"
+    out.print(render([one.row for one in done.scored], title, level))
+    out.print(cash_line(done.scored[0].record), highlight=False)
+    out.print(AHEAD, highlight=False)
+    for line in unfilled(one.row for one in done.scored):
+        out.print(line, style="yellow", highlight=False)
+    for one in done.scored:
+        if one.checkpoint is not None:
+            out.print(f"[bold]{one.name}[/bold]", highlight=False)
+            figures = metrics(one.record)
+            for name in figures.__slots__:
+                value = getattr(figures, name)
+                out.print(f"  {name:20} {value:,.6g}" if isinstance(value, float) else f"  {name:20} {value}")
+            for left in dust_of(one.record):
+                out.print(f"  {left}", highlight=False)
+    _tell_limits(out, done.limits)
+    if done.changed:
+        out.print(
+            "The bars are not those that the checkpoint was made with: the data have changed since.", style="yellow"
+        )
+    if done.stand_in:
+        out.print(
+            "These bars stand in for those that the checkpoint was made with, which --data FOLDER reads.",
+            style="yellow",
+        )
+    if history.source.environment != "production":
+        out.print(
+            f"The data are {history.source.environment}: these figures say nothing about a real market.", style="yellow"
+        )
+    out.print(f"journals and picture in {done.folder}", highlight=False)
+
+
+def tell_study(out: Console, done: Studied, config: Study, seconds: float) -> None:
+    """Print the leaderboard, the verdict, and what can be done next."""
+    from qframe_rl.evaluate.provenance import marked
+    from qframe_rl.evaluate.report.verdict import verdict
+    from qframe_rl.evaluate.table import render, unfilled
+
+    title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
+    out.print(render(done.rows, title, config.level))
+    for line in unfilled(done.rows):
+        out.print(line, style="yellow", highlight=False)
+    _tell_limits(out, config.risk)
+    for name, left in done.facts["dust"].items():
+        out.print(f"{name} ends with {len(left)} position(s) that it cannot sell: {'; '.join(left)}", highlight=False)
+    found = verdict(done.facts)
+    out.print(f"[bold]{found.headline}[/bold]", highlight=False)
+    for line in found.reasons:
+        out.print(f"  - {line}", highlight=False)
+    out.print(f"\nrun     {done.folder}", highlight=False, soft_wrap=True)
+    out.print(f"report  {called('report')} {done.folder}", highlight=False, soft_wrap=True)
+    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+
+
+def tell_boards(done: Boards, seconds: float, *, as_json: bool) -> dict[str, Any] | None:
+    """Print the boards and where they are; the JSON object where one is asked for."""
+    from qframe_rl.evaluate.table import render
+    from qframe_rl.runner.study.board import plain
+
+    out = console(to_stderr=as_json)
+    for board in done.boards:
+        out.print(render(board.rows, f"{board.market}. {board.span}"))
+    for what, path in (("tables", done.text), ("picture", done.picture), ("figures", done.facts)):
+        out.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
+    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+    if not as_json:
+        return None
+    boards = [plain(board) for board in done.boards]
+    return {"text": str(done.text), "picture": str(done.picture), "boards": boards}
+
+
+def _tell_limits(out: Console, limits: Limits) -> None:
+    named = ", ".join(f"{name} = {value}" for name, value in limits.model_dump(exclude_defaults=True).items())
+    if named:
+        out.print(f"Every row, the baselines too, was held to limits of the risk engine: {named}.", highlight=False)
