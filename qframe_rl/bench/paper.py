@@ -50,7 +50,7 @@ def session(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> l
         screen.begin("paper")
         run(world(100), folder / "first", durable=True)
         begun = time.perf_counter()
-        result = run(whole, folder / "whole", listeners=[meter], desks=[meter])
+        result = run(whole, folder / "whole", listeners=[meter], told=[meter])
         took = time.perf_counter() - begun
         size = result.journal.stat().st_size / result.bars
         begun = time.perf_counter()
@@ -58,7 +58,7 @@ def session(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> l
         resumed = time.perf_counter() - begun
         assert again.digest == result.digest
         other = Meter(screen, len(durable.history) - _WARM_UP)
-        kept = run(durable, folder / "durable", listeners=[other], desks=[other], durable=True)
+        kept = run(durable, folder / "durable", listeners=[other], told=[other], durable=True)
         begun = time.perf_counter()
         replayed = replay(durable.market, durable.agent, durable.terms, kept.journal)
         rate = replayed.bars / (time.perf_counter() - begun)
@@ -92,12 +92,12 @@ def world(n_bars: int, agent: str = "momentum") -> BenchWorld:
 
 
 def run(
-    made: BenchWorld, folder: Path, *, listeners: Sequence[Any] = (), desks: Sequence[Any] = (), durable: bool = False
+    made: BenchWorld, folder: Path, *, listeners: Sequence[Any] = (), told: Sequence[Any] = (), durable: bool = False
 ) -> SessionResult:
     """Run a session to its end, or go on with it."""
     feed = ReplayFeed(made.history, Segment(_WARM_UP, len(made.history)), made.terms.window)
     return paper(
-        made.market, made.agent, feed, made.terms, folder, listeners=listeners, desks=desks, durable=durable
+        made.market, made.agent, feed, made.terms, folder, listeners=listeners, told=told, durable=durable
     )  # fmt: skip
 
 

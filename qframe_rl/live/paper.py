@@ -72,8 +72,8 @@ def simulated(market: Market, terms: SessionSpec) -> Venue:
 
 def recorded(ledger: Ledger, terms: SessionSpec) -> Venue:
     """Make the venue of a replay of real orders: all that the exchange said is in the record."""
-    gate = OrderSender(None, ledger, run_id(ledger))
-    return ExchangeVenue(None, gate, ledger, terms.instruments, terms.bar_ns, lambda: 0)
+    sender = OrderSender(None, ledger, run_id(ledger))
+    return ExchangeVenue(None, sender, ledger, terms.instruments, terms.bar_ns, lambda: 0)
 
 
 def paper(
@@ -86,7 +86,7 @@ def paper(
     limits: Limits | None = None,
     quotes: BookSource | None = None,
     listeners: Sequence[Listener] = (),
-    desks: Sequence[RouterListener] = (),
+    told: Sequence[RouterListener] = (),
     process: Plain | None = None,
     durable: bool = True,
     hidden: Mapping[str, str] | None = None,
@@ -111,7 +111,7 @@ def paper(
         Of the risk engine; none bind by default.
     quotes
         Order books, where the terms ask for them.
-    listeners, desks
+    listeners, told
         Told of each bar; told of each decision and change of state.
     process
         What to note about this process.
@@ -148,7 +148,7 @@ def paper(
             venue(ledger) if venue else simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger,
             market.instruments, operator, quotes, terms.quoted, listeners, soft,
         )  # fmt: skip
-        router.told.extend(desks)
+        router.told.extend(told)
         if begun is not None:
             begun(router, ledger, operator)
         _agree(ledger, terms, path)

@@ -146,8 +146,8 @@ def exchange_venue(
     made = account_client(terms, url)
 
     def venue(ledger: Ledger) -> ExchangeVenue:
-        gate = OrderSender(made, ledger, run_id(ledger), note=note, **timing)
-        return ExchangeVenue(made, gate, ledger, terms.instruments, terms.bar_ns, feed.now, note=note)
+        sender = OrderSender(made, ledger, run_id(ledger), note=note, **timing)
+        return ExchangeVenue(made, sender, ledger, terms.instruments, terms.bar_ns, feed.now, note=note)
 
     return venue
 

@@ -48,7 +48,7 @@ class ExchangeVenue:
     ----------
     client
         Of CCXT, with keys and markets; None in a replay.
-    gate
+    sender
         Sends the orders.
     ledger
         What the exchange says is taken from it, or written to it.
@@ -72,7 +72,7 @@ class ExchangeVenue:
     def __init__(
         self,
         client: Any,
-        gate: OrderSender,
+        sender: OrderSender,
         ledger: Ledger,
         instruments: tuple[Instrument, ...],
         bar_ns: int,
@@ -82,7 +82,7 @@ class ExchangeVenue:
         note: Callable[[str], None] = lambda text: None,
     ):
         self._reader = Reader(client, instruments, now)
-        self._client, self._gate, self._ledger = client, gate, ledger
+        self._client, self._sender, self._ledger = client, sender, ledger
         self._instruments, self._bar_ns, self._now = instruments, bar_ns, now
         self._symbols = [i.symbol for i in instruments]
         self._patience_s, self._note = patience_s, note
@@ -121,7 +121,7 @@ class ExchangeVenue:
             "account": [packed(field) for field in self.account], "terminated": self.terminated,
             "trouble": list(self.trouble), "orders": self._n_orders,
             "names": list(self._names.items()), "waiting": list(self._waiting.items()), "seen": list(self._seen),
-            "since_ms": self._since_ms, "time": self._time, "began": self._began, "unknown": self._gate.carried(),
+            "since_ms": self._since_ms, "time": self._time, "began": self._began, "unknown": self._sender.carried(),
             "owed": packed(self._owed), "left": self._left, "unfinished": [self._unfinished, self._unseen],
         }  # fmt: skip
 
@@ -132,7 +132,7 @@ class ExchangeVenue:
         self._names, self._seen = dict(memory["names"]), dict.fromkeys(memory["seen"])
         self._waiting, self._left = dict(memory["waiting"]), dict(memory["left"])
         self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
-        self._gate.carry(memory["unknown"])
+        self._sender.carry(memory["unknown"])
         self._owed, (self._unfinished, self._unseen) = unpacked(memory["owed"]), memory["unfinished"]
 
     def rule(self, instruments: tuple[Instrument, ...]) -> None:
@@ -155,7 +155,7 @@ class ExchangeVenue:
 
         One that closes already, though its answer was lost, is not followed by another before that is found out.
         """
-        unknown = [one.intent for one in self._gate.unknown.values()]
+        unknown = [one.intent for one in self._sender.unknown.values()]
         closing = {one.symbol for one in unknown if one.quantity * position[self._symbols.index(one.symbol)] < 0.0}
         outcomes = self._send(orders, position, lambda: True, np.array([s not in closing for s in self._symbols]))
         self._unfinished = self._unseen or any(said["status"] in ("refused", "never") for said in outcomes)
@@ -195,7 +195,7 @@ class ExchangeVenue:
     def news(self) -> list[Input]:
         """What became clear of orders, and what of a kill switch is done, or due again; nobody is waited for."""
         self._time_kept.look()
-        found = [Input("resolved", said) for said in self._gate.look()]
+        found = [Input("resolved", said) for said in self._sender.look()]
         for symbol, opening in self._left.items():
             gone = self._sweeper.go_on(symbol, opening)
             if gone is not None:
@@ -210,7 +210,7 @@ class ExchangeVenue:
     def learn(self, kind: str, payload: Plain) -> bool:
         """Take over what `news` said; return whether a kill switch has to act again."""
         if kind == "resolved":
-            intent = self._gate.learn(payload)
+            intent = self._sender.learn(payload)
             if payload["status"] == "accepted":
                 self._accepted(self._symbols.index(intent.symbol), intent.quantity, payload)
             return True
@@ -265,12 +265,12 @@ class ExchangeVenue:
 
     def _doubtful(self) -> Any:
         """(A,) in which instruments it is not known what became of an order."""
-        symbols = {one.intent.symbol for one in self._gate.unknown.values()}
+        symbols = {one.intent.symbol for one in self._sender.unknown.values()}
         return np.array([symbol in symbols for symbol in self._symbols])
 
     def _read(self) -> Plain | None:
         """Read the account, in a thread; None while that goes on, or while an order is about to be found."""
-        if self._gate.young():
+        if self._sender.young():
             time.sleep(_LOOK_S)
             return None
         if self._reading is None or self._reading.acts != self._acts:
@@ -295,7 +295,7 @@ class ExchangeVenue:
                     self._n_orders += 1
             if not sent:
                 continue
-            for number, outcome in self._gate.send({n: intent for n, (_, intent) in sent.items()}, valid).items():
+            for number, outcome in self._sender.send({n: intent for n, (_, intent) in sent.items()}, valid).items():
                 a, intent = sent[number]
                 outcomes.append(outcome)
                 if outcome["status"] == "accepted":
@@ -329,7 +329,7 @@ class ExchangeVenue:
             self._note(f"the dead man's switch of {symbol} could not be set: {type(error).__name__}")
 
     def _ours(self) -> Ours:
-        return Ours(frozenset(self._names), frozenset(self._waiting), frozenset(self._gate.unknown))
+        return Ours(frozenset(self._names), frozenset(self._waiting), frozenset(self._sender.unknown))
 
     def _clearing(self, symbol: str, opening: bool) -> Callable[[], list[str]]:
         """How to cancel the orders of a market."""

@@ -55,18 +55,18 @@ def account(exchange: Rehearsal) -> Any:
 class Trader:
     """Places orders at a gate."""
 
-    def __init__(self, gate: OrderSender, ledger: Ledger):
-        self.gate, self.ledger = gate, ledger
+    def __init__(self, sender: OrderSender, ledger: Ledger):
+        self.sender, self.ledger = sender, ledger
 
     def place(self, number: int, intent: Intent) -> dict[str, Any]:
-        return placed(self.gate, self.ledger, number, intent)
+        return placed(self.sender, self.ledger, number, intent)
 
     def name(self, number: int) -> str:
-        return self.gate.name(number)
+        return self.sender.name(number)
 
 
 @pytest.fixture
-def gate(exchange: Rehearsal, tmp_path: Path) -> Iterator[Trader]:
+def sender(exchange: Rehearsal, tmp_path: Path) -> Iterator[Trader]:
     writer = Writer(tmp_path / "journal.db")
     made, ledger = account(exchange), Ledger(tmp_path / "journal.db", writer)
     yield Trader(OrderSender(made, ledger, str(tmp_path), recv_window_ms=400, margin_ms=200), ledger)
@@ -79,37 +79,37 @@ def orders(exchange: Rehearsal) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", EXECUTED)
-def test_an_order_that_was_executed_is_found_and_not_sent_again(exchange: Rehearsal, gate: Trader, kind: str) -> None:
+def test_an_order_that_was_executed_is_found_and_not_sent_again(exchange: Rehearsal, sender: Trader, kind: str) -> None:
     exchange.inject(Fault(kind=kind, at="usdm.order.post"))
-    assert gate.place(0, Intent(SYMBOL, 0.01))["status"] == "accepted"
-    assert orders(exchange).count(gate.name(0)) == 1
+    assert sender.place(0, Intent(SYMBOL, 0.01))["status"] == "accepted"
+    assert orders(exchange).count(sender.name(0)) == 1
 
 
 @pytest.mark.parametrize("kind", LOST)
-def test_an_order_that_never_arrived_is_known_not_to_be_there(exchange: Rehearsal, gate: Trader, kind: str) -> None:
+def test_an_order_that_never_arrived_is_known_not_to_be_there(exchange: Rehearsal, sender: Trader, kind: str) -> None:
     exchange.inject(Fault(kind=kind, at="usdm.order.post"))
-    outcome = gate.place(0, Intent(SYMBOL, 0.01))
+    outcome = sender.place(0, Intent(SYMBOL, 0.01))
     assert (outcome["status"], outcome["why"]) == ("never", "not found after its recvWindow")
-    assert gate.name(0) not in orders(exchange)
+    assert sender.name(0) not in orders(exchange)
 
 
-def test_an_order_that_arrives_too_late_is_refused_and_sent_again_once(exchange: Rehearsal, gate: Trader) -> None:
+def test_an_order_that_arrives_too_late_is_refused_and_sent_again_once(exchange: Rehearsal, sender: Trader) -> None:
     exchange.inject(Fault(kind="late", at="usdm.order.post", seconds=1.5))
-    assert gate.place(0, Intent(SYMBOL, 0.01))["status"] == "accepted"
-    assert orders(exchange).count(gate.name(0)) == 1
+    assert sender.place(0, Intent(SYMBOL, 0.01))["status"] == "accepted"
+    assert orders(exchange).count(sender.name(0)) == 1
 
 
-def test_a_clear_no_is_believed(gate: Trader) -> None:
-    assert gate.place(0, Intent(SYMBOL, 1e9))["status"] == "refused"
-    assert gate.gate.send({1: Intent(SYMBOL, 0.01)}, lambda: False)[1]["why"] == "too late to be sent"
+def test_a_clear_no_is_believed(sender: Trader) -> None:
+    assert sender.place(0, Intent(SYMBOL, 1e9))["status"] == "refused"
+    assert sender.sender.send({1: Intent(SYMBOL, 0.01)}, lambda: False)[1]["why"] == "too late to be sent"
 
 
 @pytest.mark.parametrize("skew", [15_000, -15_000])
-def test_a_clock_that_drifted_is_set_again_and_trading_goes_on(exchange: Rehearsal, gate: Trader, skew: int) -> None:
+def test_a_clock_that_drifted_is_set_again_and_trading_goes_on(exchange: Rehearsal, sender: Trader, skew: int) -> None:
     exchange.call(lambda control: control.skew(skew))
     try:
-        assert gate.place(0, Intent(SYMBOL, 0.01))["status"] == "accepted"
-        assert orders(exchange).count(gate.name(0)) == 1
+        assert sender.place(0, Intent(SYMBOL, 0.01))["status"] == "accepted"
+        assert orders(exchange).count(sender.name(0)) == 1
     finally:
         exchange.call(lambda control: control.skew(0))
 

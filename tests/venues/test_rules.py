@@ -35,10 +35,10 @@ class Traded:
         self.ledger = Ledger(path, self.writer)
         self.hour = 0
         self.late = 0
-        self.gate = OrderSender(self.fake, self.ledger, "run", recv_window_ms=60, margin_ms=40)
+        self.sender = OrderSender(self.fake, self.ledger, "run", recv_window_ms=60, margin_ms=40)
         coin = (Instrument(SYMBOL, "perpetual", lot=0.01),)
         self.venue = ExchangeVenue(
-            self.fake, self.gate, self.ledger, coin, HOUR, lambda: T0 + self.hour * HOUR + self.late
+            self.fake, self.sender, self.ledger, coin, HOUR, lambda: T0 + self.hour * HOUR + self.late
         )
         self.bar()
 
@@ -75,7 +75,7 @@ def made(tmp_path: Path) -> Iterator[Traded]:
 
 def outcome(made: Traded, *, fails: dict[str, list[Exception]], stop: float | None = None) -> str:
     made.fake.fails = fails
-    said: str = placed(made.gate, made.ledger, 0, Intent(SYMBOL, 1.0, stop=stop))["status"]
+    said: str = placed(made.sender, made.ledger, 0, Intent(SYMBOL, 1.0, stop=stop))["status"]
     return said
 
 
@@ -131,9 +131,9 @@ def test_what_is_not_found_in_time_never_arrived(made: Traded) -> None:
 
 
 def test_not_found_is_not_believed_before_its_window_ends(made: Traded) -> None:
-    made.gate.wait_s, begun = 2.0, time.monotonic()
+    made.sender.wait_s, begun = 2.0, time.monotonic()
     outcome(made, fails={"create_order": [LOST]})
-    assert time.monotonic() - begun > made.gate.wait_s
+    assert time.monotonic() - begun > made.sender.wait_s
 
 
 def test_not_found_is_not_believed_while_the_request_is_under_way(made: Traded) -> None:
@@ -145,7 +145,7 @@ def test_not_found_is_not_believed_while_the_request_is_under_way(made: Traded) 
 def test_not_found_is_not_believed_of_one_way_to_ask_alone(made: Traded) -> None:
     begun = time.monotonic()
     outcome(made, fails={"create_order": [LOST], "fetch_orders": [LOST, LOST, LOST]})
-    assert time.monotonic() - begun > 2.0 * made.gate.wait_s
+    assert time.monotonic() - begun > 2.0 * made.sender.wait_s
 
 
 def test_a_refusal_is_one(made: Traded) -> None:
@@ -167,7 +167,7 @@ def test_a_refused_timestamp_sets_the_clock_and_sends_once_more(made: Traded) ->
 
 def test_a_timestamp_that_stays_refused_did_nothing(made: Traded) -> None:
     made.fake.fails = {"create_order": [STALE, STALE]}
-    assert made.gate.send({0: Intent(SYMBOL, 1.0)})[0]["status"] == "never"
+    assert made.sender.send({0: Intent(SYMBOL, 1.0)})[0]["status"] == "never"
 
 
 def test_a_clock_that_cannot_be_set_did_nothing_either(made: Traded) -> None:
@@ -177,7 +177,7 @@ def test_a_clock_that_cannot_be_set_did_nothing_either(made: Traded) -> None:
 def test_an_answer_about_another_order_is_none(made: Traded) -> None:
     send = made.fake.create_order
     made.fake.create_order = lambda *given: send(*given) | {"clientOrderId": "other", "id": "9"}  # type: ignore[method-assign]
-    assert placed(made.gate, made.ledger, 0, Intent(SYMBOL, 1.0))["order"] == "1"
+    assert placed(made.sender, made.ledger, 0, Intent(SYMBOL, 1.0))["order"] == "1"
 
 
 def test_an_exchange_without_the_rule_is_refused(made: Traded) -> None:
@@ -323,7 +323,7 @@ def test_once_it_is_known_they_are_counted_and_explain_what_came(made: Traded) -
     made.trade("t", "1", 1.0)
     made.fake.contracts = 1.0
     made.bar()
-    made.venue.learn("resolved", {"name": made.gate.name(0), "status": "accepted", "order": "1"})
+    made.venue.learn("resolved", {"name": made.sender.name(0), "status": "accepted", "order": "1"})
     fills = made.bar()
     assert (float(fills.quantity[0]), made.venue.trouble) == (1.0, ())
 
@@ -383,6 +383,6 @@ def test_a_market_that_is_not_clear_is_tried_until_it_is(made: Traded) -> None:
 def test_what_reduces_is_sent_first(tmp_path: Path) -> None:
     made = Traded(tmp_path / "journal.db")
     coins = (Instrument(SYMBOL, "perpetual"), Instrument("B/USDT:USDT", "perpetual"))
-    venue = ExchangeVenue(made.fake, made.gate, made.ledger, coins, HOUR, lambda: 0)
+    venue = ExchangeVenue(made.fake, made.sender, made.ledger, coins, HOUR, lambda: 0)
     venue.close(Orders.market(np.array([1.0, -3.0])), np.array([0.0, 3.0]))
     assert [given["amount"] for given in made.sent()] == [3.0, 1.0]
