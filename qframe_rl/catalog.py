@@ -55,7 +55,7 @@ def load(kind: Kind, name: str) -> Any:
     Raises
     ------
     UserError
-        If there is none of that name, if it lacks ``Config`` or ``make``, or if another package's ``agents`` or
+        If there is none of that name or two, if it lacks ``Config`` or ``make``, or if another package's ``agents`` or
         ``envs`` stands in front of ours.
     """
     if "." in name:
@@ -67,6 +67,8 @@ def load(kind: Kind, name: str) -> Any:
     module = module_of(kind, name)
     if module.startswith(f"{kind}."):
         _refuse_foreign(kind)
+    elif (_ROOT / kind / f"{name}.py").exists():
+        raise UserError(f"{kind}/{name}.py has the name of a strategy of the library; give it another one.")
     return _complete(importlib.import_module(module), name)
 
 

@@ -48,3 +48,17 @@ def test_a_path_with_a_part_missing_is_refused(name: str) -> None:
 def test_a_module_without_the_parts_is_named() -> None:
     with pytest.raises(UserError, match="has no Config and no make"):
         catalog.load("agents", "json.decoder")
+
+
+def test_a_file_of_the_name_of_a_yardstick_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "flat.py").write_text("from qframe_rl.baselines.flat import Config, make\n")
+    monkeypatch.setattr(catalog, "_ROOT", tmp_path)
+    with pytest.raises(UserError, match=r"^agents/flat\.py has the name of a strategy of the library; give it another"):
+        catalog.load("agents", "flat")
+
+
+def test_auto_is_what_a_file_says_it_is_for() -> None:
+    assert [catalog.market_for(kind) for kind in ("spot", "perpetual")] == ["spot", "perp"]
+    with pytest.raises(UserError, match=r"instruments of kind option; name one with --env"):
+        catalog.market_for("option")
