@@ -187,7 +187,8 @@ def _sentence(error: ValidationError, model: type[Base], where: str) -> str:
         unknown = str(first["loc"][-1])
         known = _fields_at(model, first["loc"][:-1])
         return f"{where}: unknown key {field!r}{nearest(unknown, known)}"
-    return f"{where}: {field + ': ' if field else ''}{first['msg']} (got {shortened(first['input'])})."
+    said = first["msg"].removeprefix("Value error, ")  # pydantic's word for what our own validators say
+    return f"{where}: {field + ': ' if field else ''}{said} (got {shortened(first['input'])})."
 
 
 def shortened(value: object) -> str:

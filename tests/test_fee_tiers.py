@@ -135,3 +135,10 @@ def test_tiers_that_do_not_fall_are_refused_in_a_sentence(tiers: Any) -> None:
 def test_a_bar_of_a_market_is_a_share_of_its_day() -> None:
     history = panel(50, 1, seed=1, kind="spot")
     assert made(history, "1e6:3").rules.table[0, 17] == DAY / HOUR
+
+
+def test_what_is_wrong_with_tiers_is_said_in_our_own_words() -> None:
+    with pytest.raises(
+        UserError, match=r"^env spot: fee_tiers: volumes must rise and fees fall from tier to tier \(got"
+    ):
+        build(MarketConfig, {"fee_tiers": "2e6:3,1e6:2"}, "env spot")
