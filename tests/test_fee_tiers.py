@@ -16,7 +16,7 @@ from qframe_rl.interface import rebalance
 from qframe_rl.kernel.rules import rules_of
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.study.windows import run_all
-from qframe_rl.types import DAY, HOUR, History, Orders, Segment
+from qframe_rl.types import DAY, HOUR, Bar, History, Instrument, Orders, Segment
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.markets import history_of, panel
 
@@ -118,6 +118,19 @@ def test_backtests_of_many_settings_live_through_the_same_days_as_a_session(n: i
         worth = (np.abs(record.fills.quantity) * record.fills.price).sum(axis=1)
         paid = record.fills.fee.sum(axis=1)[worth > 0.0] / worth[worth > 0.0]
         assert {round(fee, 6) for fee in paid.tolist()} == {1e-3, 8e-4, 3e-4}
+
+
+def test_what_a_last_bar_closes_is_volume_too() -> None:
+    coins = tuple(Instrument(f"{name}/USDT", taker_fee=OWN) for name in "AB")
+    venue = SimulatedVenue(rules_of(coins, volume_share=1.0, fee_tiers=((1500.0, 2e-4),), day_bars=24.0), 1e4)
+    paid = []
+    for hour, quantity in enumerate(([0.0, 0.0], [10.0, 0.0], [0.0, 0.0], [0.0, 1.0])):
+        venue.submit(Orders.market(np.array(quantity)))
+        values = np.tile([100.0, 100.0, 100.0, 100.0, 1e6], (2, 1))
+        fills = venue.advance(Bar(hour * HOUR, values, np.zeros(2), np.array([hour == 2, False])))
+        paid.append(float(fills.fee.sum()))
+    # Bought for 1,000 and closed for 1,000: each pays the coin's own fee, and what comes after them pays the tier's.
+    assert paid == pytest.approx([0.0, 1.0, 1.0, 0.02])
 
 
 def test_without_tiers_nothing_is_remembered() -> None:
