@@ -11,11 +11,13 @@ import os
 import site
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numba
 
@@ -35,6 +37,8 @@ _OUTSIDE = ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.P
 _on = False
 _installed = False
 _refused: list[str] = []
+_bystanders: WeakSet[threading.Thread] = WeakSet()
+"""Threads that ran before, and those that they began since: Ray's, or a server's of another test."""
 
 
 class Denied(Exception):
@@ -43,14 +47,16 @@ class Denied(Exception):
 
 @contextmanager
 def denied() -> Iterator[None]:
-    """Deny files other than code, sockets and other programs to everything that this process does meanwhile.
+    """Deny files other than code, sockets and other programs to this thread, and to all that begin meanwhile.
 
-    One who hides the refusal from his caller is found out at the end.
+    Threads that ran before go on as they did. One who hides the refusal from his caller is found out at the end.
     """
     global _on
     _install()
     before, _on = _on, True
     _refused.clear()
+    _bystanders.clear()
+    _bystanders.update(set(threading.enumerate()) - {threading.current_thread()})
     try:
         yield
     finally:
@@ -77,10 +83,13 @@ def _install() -> None:
         _installed = True
         sys.addaudithook(_hook)
         _guard_arrow()
+        _follow_bystanders()
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if not _on:
+        return
+    if event not in (*_OUTSIDE, "open") or _is_bystander():
         return
     if event in _OUTSIDE:
         _deny(f"{event} {args[:2]}")
@@ -88,6 +97,11 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         place, _, flags = args
         if isinstance(place, str | bytes | os.PathLike) and not flags & (os.O_WRONLY | os.O_CREAT):
             _refuse(os.fsdecode(place))
+
+
+def _is_bystander() -> bool:
+    here = threading.get_ident()
+    return any(thread.ident == here for thread in _bystanders)
 
 
 def _refuse(place: str) -> None:
@@ -103,6 +117,19 @@ def _deny(what: str) -> None:
     raise Denied(what)
 
 
+def _follow_bystanders() -> None:
+    """Python 3.11 has no audit event for a thread's begin."""
+    start = threading.Thread.start
+
+    @wraps(start)
+    def inner(thread: threading.Thread) -> None:
+        if _on and _is_bystander():
+            _bystanders.add(thread)
+        start(thread)
+
+    threading.Thread.start = inner  # type: ignore[method-assign]
+
+
 def _guard_arrow() -> None:
     import pyarrow.dataset
     import pyarrow.parquet.core as parquet
@@ -110,7 +137,7 @@ def _guard_arrow() -> None:
     def guarded(function: Any) -> Any:
         @wraps(function)
         def inner(*args: Any, **more: Any) -> Any:
-            if _on:
+            if _on and not _is_bystander():
                 _deny(f"it opened {args}")
             return function(*args, **more)
 

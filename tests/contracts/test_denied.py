@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -73,6 +74,42 @@ def test_it_cannot_look_elsewhere(way: str, place: Path) -> None:
 def test_one_who_hides_the_refusal_is_found_out(place: Path) -> None:
     with pytest.raises(Denied, match=r"bars\.csv"), denied(), suppress(Denied):
         (place / "bars.csv").read_text()
+
+
+def test_a_thread_that_it_begins_cannot_look_elsewhere(place: Path) -> None:
+    def look() -> None:
+        with suppress(Denied):
+            (place / "bars.csv").read_text()
+
+    with pytest.raises(Denied, match=r"bars\.csv"), denied():
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+
+def test_what_ran_before_goes_on_and_so_does_what_it_begins(place: Path) -> None:
+    """Ray's threads connect whenever they want to, long after a test that began it."""
+    inside, done = threading.Event(), threading.Event()
+    read: list[str] = []
+
+    def look() -> None:
+        read.append((place / "bars.csv").read_text())
+
+    def run() -> None:
+        inside.wait(60)
+        look()
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(60)
+        done.set()
+
+    before = threading.Thread(target=run)
+    before.start()
+    with denied():
+        inside.set()
+        assert done.wait(60)
+    before.join()
+    assert len(read) == 2
 
 
 def test_a_cheat_grows_rich_unwatched_and_is_caught_by_the_contract(place: Path) -> None:
