@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import control, train
+from experiments import control
 from experiments.cli import door
 from qframe_rl.agent import Memoryless, View
 from qframe_rl.checkpoint import load_checkpoint
@@ -28,7 +28,7 @@ from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import HOUR, Orders
 from qframe_rl.venues.ccxt import ExchangeVenue
-from tests.experiments.test_rehearsed_paper import Lockstep, account, same_again
+from tests.experiments.test_rehearsed_paper import Lockstep, account, same_again, trained
 from tests.markets import START, panel
 
 HOUR_MS = 3_600_000
@@ -54,10 +54,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             root = folder / "store"
             stop = START + (N_BARS - 1) * HOUR
             download("binance", symbols, "1h", START - HOUR, stop, root=root, url=exchange.url, pause_s=0.0)
-        places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
-        argv = ["--data", str(root), "--symbols", ",".join(symbols), "--agents", "momentum"]
-        assert door(train.main, [*argv, "--set", "env.cash=100000", *places]) == 0
-        made[kind] = next((folder / "runs").glob("*/agents/momentum-0-0"))
+        made[kind] = trained(root, symbols, folder)
     yield made
 
 

@@ -31,6 +31,7 @@ from qframe_rl.rehearsal.faults import script_of
 from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest
+from qframe_rl.runner.train import Run
 from qframe_rl.types import HOUR, Instrument, Record, Segment
 from tests.markets import START, panel
 
@@ -71,10 +72,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
         root = folder / "store"
         since = START - HOUR
         download("binance", SYMBOLS, "1h", since, START + (N_BARS - 1) * HOUR, root=root, url=exchange.url, pause_s=0.0)
+    yield trained(root, SYMBOLS, folder), root
+
+
+def trained(root: Path, symbols: tuple[str, ...], folder: Path) -> Path:
+    """A strategy of what a store has, without the run's pictures: they would take three times as long as the rest."""
     places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
-    argv = ["--data", str(root), "--symbols", ",".join(SYMBOLS), "--agents", "momentum", "--set", "env.cash=100000"]
-    assert door(train.main, [*argv, *places]) == 0
-    yield next((folder / "runs").glob("*/agents/momentum-0-0")), root
+    argv = ["--data", str(root), "--symbols", ",".join(symbols), "--agents", "momentum", "--set", "env.cash=100000"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "_draw", lambda *given: None)
+        assert door(train.main, [*argv, *places]) == 0
+    return next((folder / "runs").glob("*/agents/momentum-0-0"))
 
 
 def expected(place: Path, window: int, instruments: tuple[Instrument, ...] | None = None) -> Record:
