@@ -28,6 +28,7 @@ ANSWERS = "tests/venues/test_answers.py"
 ENGINE = "tests/risk/test_engine.py"
 JOURNAL = "tests/journal"
 FEED = "tests/feeds/test_ccxt.py"
+STREAM = "tests/feeds/test_stream.py"
 BOOK = "tests/venues/test_book.py"
 
 
@@ -171,6 +172,9 @@ MUTANTS = (
     Mutant("journal/inbox.py", "WHERE number > ? ORDER BY number", "WHERE number >= ? ORDER BY number", JOURNAL),
     Mutant("journal/ledger.py", "if self.writing and not came:", "if self.writing:", JOURNAL),
     Mutant("feeds/ccxt.py", "final = (close <= now) & (followed", "final = (close <= now) | (followed", FEED),
+    Mutant("feeds/ccxt.py", "                self.streams.check()", "                pass", STREAM),
+    Mutant("feeds/stream.py", "except unclear() as error:", "except Exception as error:", STREAM),
+    Mutant("feeds/answer.py", "except OSError as error:", "except ZeroDivisionError as error:", STREAM),
     Mutant("feeds/rows.py", "low <= 0.0", "low < 0.0", FEED),
     Mutant("feeds/exchange.py", "for _ in range(2):", "for _ in range(0):", FEED),
     Mutant(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+_PARSERS = (LookupError, TypeError, AttributeError, ValueError)
+"""What CCXT's parsers raise on well-formed JSON of another form."""
 
 
 @cache
@@ -30,11 +33,35 @@ def answer(call: Callable[..., T], *given: Any) -> T:
 
     try:
         return call(*given)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        if error.__traceback__ is None or error.__traceback__.tb_next is None:
-            # It was called in a way in which it cannot be: nobody was asked.
+    except _PARSERS as error:
+        if _unasked(error):
             raise
         raise ccxt.BadResponse(f"an answer of another form ({type(error).__name__})") from error
+
+
+async def awaited(call: Callable[..., Awaitable[T]], *given: Any) -> T:
+    """As `answer`, what is awaited of CCXT's asynchronous clients; they also tell of a broken socket as it comes."""
+    import ccxt
+
+    try:
+        return await call(*given)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Not we have had enough: CCXT cancels what waits on a socket that it closes.
+        raise ccxt.NetworkError("the connection was given up") from None
+    except OSError as error:
+        raise ccxt.NetworkError(f"the connection broke ({type(error).__name__})") from error
+    except _PARSERS as error:
+        if _unasked(error):
+            raise
+        raise ccxt.BadResponse(f"an answer of another form ({type(error).__name__})") from error
+
+
+def _unasked(error: Exception) -> bool:
+    """Whether it was called in a way in which it cannot be: nobody was asked."""
+    return error.__traceback__ is None or error.__traceback__.tb_next is None
 
 
 def shaped(shape: Any, said: Any) -> Any:

@@ -275,7 +275,12 @@ class CcxtFeed:
 
     def _await(self, moment: int) -> None:
         """Wait for a moment of the exchange's clock, ns UTC."""
-        while (left := (moment - self._clock.now()) / SECOND) > 0.0:
+        while True:
+            if self.streams is not None:
+                self.streams.check()
+            left = (moment - self._clock.now()) / SECOND
+            if left <= 0.0:
+                return
             self._clock.wait(left)
 
     def _complete(self, opened: int, close: int) -> bool:

@@ -334,17 +334,15 @@ class MarketDataClient:
         Unavailable
             If the exchange does not give one.
         """
-        import ccxt
-
         try:
-            told = self.client.fetch_order_book(listing.symbol, depth)
-            bids, asks = (rows.levels(told[side][:depth]) for side in ("bids", "asks"))
-        except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError) as error:
+            told = shaped(rows.BookAnswer, answer(self.client.fetch_order_book, listing.symbol, depth))
+        except unclear() as error:
             raise Unavailable(f"{self.name} gives no order book of {listing.symbol}: {_short(error)}.") from None
+        bids, asks = (np.unique(rows.levels(side, depth), axis=0) for side in (told.bids, told.asks))
         unit = amount_unit(self.client.id, self.client.markets[listing.symbol])
         bids[:, rows.AMOUNT] *= unit
         asks[:, rows.AMOUNT] *= unit
-        return int(told.get("timestamp") or 0) * MS, bids[::-1], asks
+        return (told.timestamp or 0) * MS, bids[::-1], asks
 
     def rates(self, listing: Listing, since: int) -> Series:
         """One page of funding settlements at and after ``since``: (N, 1) rates at their times, ns UTC; NaN if odd."""

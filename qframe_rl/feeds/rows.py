@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat
 
 from qframe_rl.types import LAST_NS, Bool, Float, Int
 
@@ -14,6 +15,24 @@ PRICE, AMOUNT = range(2)
 """Columns of a side of an order book."""
 UNPLACED = 0
 """Stands for the time of rows that have none."""
+
+
+def _two(row: Any) -> Any:
+    return row[:2] if isinstance(row, list | tuple) else row
+
+
+_Level = Annotated[tuple[FiniteFloat, FiniteFloat], BeforeValidator(_two)]
+"""Price and amount; what CCXT says of a level beyond that is left out."""
+
+
+class BookAnswer(BaseModel):
+    """What is read of an order book, in CCXT's words: it is right as a whole or not at all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bids: list[_Level]
+    asks: list[_Level]
+    timestamp: int | None = None
 
 
 class Page(NamedTuple):
@@ -68,18 +87,9 @@ def rates(rows: Sequence[dict[str, Any]]) -> Page:
     return _page(table, faults, odd)
 
 
-def levels(rows: Sequence[Sequence[Any]]) -> Float:
-    """(N, 2) price and amount of one side of an order book, by price.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If one is missing: a book is right as a whole or not at all.
-    """
-    table = np.array([row[:2] for row in rows], dtype=np.float64).reshape(len(rows), 2)
-    if not np.isfinite(table).all():
-        raise ValueError("a missing value")
-    return np.unique(table, axis=0)
+def levels(side: Sequence[tuple[float, float]], depth: int) -> Float:
+    """(N, 2) price and amount of the first ``depth`` levels of one side of a `BookAnswer`."""
+    return np.array(side[:depth], dtype=np.float64).reshape(-1, 2)
 
 
 def _placed(rows: Sequence[Sequence[Any]], width: int) -> tuple[Float, dict[int, str]]:

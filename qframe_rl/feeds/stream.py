@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from qframe_rl.exchanges import amount_unit, depth_of
+from qframe_rl.feeds.answer import awaited, shaped, unclear
 from qframe_rl.feeds.client import Kind, pro
 from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.listing import Listing
-from qframe_rl.feeds.rows import MS
+from qframe_rl.feeds.rows import MS, PRICE, BookAnswer, levels
+from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.types import Float
 
 _CLOSE_S = 1.0
@@ -84,17 +84,22 @@ class Streams:
         self._opened: dict[str, int] = {}
         self._quotes: dict[str, Quote] = {}
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="streams", daemon=True)
+        self._task: PendingRequest[None] | None = None
 
     def start(self) -> None:
         """Connect."""
-        self._thread.start()
+        self._task = PendingRequest(lambda: asyncio.run(self._main()))
 
     def stop(self) -> None:
         """Disconnect."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0 + _CLOSE_S)
+        if self._task is not None:
+            self._task.wait(5.0 + _CLOSE_S)
+
+    def check(self) -> None:
+        """Raise what ended the streams, if anything did: a mistake of ours, which no new subscription mends."""
+        if self._task is not None and self._task.done:
+            self._task.result()
 
     def quote(self, symbol: str) -> Quote | None:
         """Last order book of a symbol; None if there is none, or if it is older than the stale limit."""
@@ -109,18 +114,23 @@ class Streams:
                 clients.append(self._client(market.kind))
                 tasks.append(self._follow(clients[-1], market, what, once))
         running = [asyncio.create_task(task) for task in tasks]
-        while not self._stopped.is_set():
+        mistakes: list[BaseException] = []
+        while not self._stopped.is_set() and not mistakes:
             await asyncio.sleep(0.05)
+            mistakes = [error for task in running if task.done() and (error := task.exception())]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await asyncio.gather(*(_closed(client.close()) for client in clients))
+        if mistakes:
+            self.wake.set()
+            raise mistakes[0]
 
     async def _ready(self, client: Any, kind: Kind) -> None:
         """Let a client know the markets: of each kind they are asked for once."""
         async with self._asking[kind]:
             if self._known.get(kind) is None:
-                self._known[kind] = await client.load_markets()
+                self._known[kind] = await awaited(client.load_markets)
             elif not client.markets:
                 client.set_markets(self._known[kind])
 
@@ -143,8 +153,7 @@ class Streams:
             except TimeoutError:
                 why = f"nothing for {self.stale_s:.3g} s"
                 await _drop(client)
-            except (ccxt.BaseError, LookupError, TypeError, AttributeError, ValueError) as error:
-                # The last four are what CCXT's parsers raise on well-formed JSON of another shape.
+            except unclear() as error:
                 why = f"{type(error).__name__}: {str(error)[:80]}"
                 if not isinstance(error, ccxt.NetworkError):
                     await _drop(client)
@@ -154,51 +163,42 @@ class Streams:
             await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.05 * 2.0 ** min(failures - 1, 10), self.stale_s))
 
     async def _candles(self, client: Any, symbol: str) -> None:
-        rows = await client.watch_ohlcv(symbol, self._timeframe)
+        rows = shaped(list[list[float | None]], await awaited(client.watch_ohlcv, symbol, self._timeframe))
         opened = max((int(row[0]) for row in rows if row and row[0]), default=0)
         if opened > self._opened.get(symbol, 0):
             self._opened[symbol] = opened
             self.wake.set()
 
     async def _book(self, client: Any, symbol: str) -> None:
-        told = await client.watch_order_book(symbol, depth_of(client.id, self._depth))
+        told = await awaited(client.watch_order_book, symbol, depth_of(client.id, self._depth))
         unit = amount_unit(client.id, client.markets[symbol])
         try:
-            bids, asks = (side * (1.0, unit) for side in sides(told, self._depth))
-        except ValueError:
+            book = shaped(BookAnswer, told)
+            bids, asks = (side * (1.0, unit) for side in sides(book, self._depth))
+        except unclear():
             # A change was missed, nobody knows when: what was told before is as doubtful as this.
             self._quotes.pop(symbol, None)
             raise
-        self._quotes[symbol] = Quote(int(told.get("timestamp") or 0) * MS, time.monotonic(), bids, asks)
+        self._quotes[symbol] = Quote((book.timestamp or 0) * MS, time.monotonic(), bids, asks)
 
 
-def sides(told: Mapping[str, Any], depth: int) -> tuple[Float, Float]:
-    """(N, 2) bids and (N, 2) asks of an order book as CCXT tells it, as in `levels`.
+def sides(told: BookAnswer, depth: int) -> tuple[Float, Float]:
+    """(N, 2) price and amount of bids and asks, best first, no more than ``depth`` levels of each.
 
     Raises
     ------
-    ValueError
-        If the best bid is not below the best ask: CCXT takes an update whose levels are null for an empty one and goes
-        on, and what should have gone stays in its book.
+    ccxt.BadResponse
+        If a number is not above zero, or the best bid not below the best ask: CCXT takes an update whose levels are
+        null for an empty one and goes on, and what should have gone stays in its book.
     """
-    bids, asks = (levels(told[side], depth) for side in ("bids", "asks"))
-    if len(bids) and len(asks) and bids[0, 0] >= asks[0, 0]:
-        raise ValueError(f"an order book with its bid at {bids[0, 0]:.10g} and its ask at {asks[0, 0]:.10g}")
+    import ccxt
+
+    bids, asks = (levels(side, depth) for side in (told.bids, told.asks))
+    if not ((bids > 0.0).all() and (asks > 0.0).all()):
+        raise ccxt.BadResponse("an order book with a number that is not above zero")
+    if len(bids) and len(asks) and bids[0, PRICE] >= asks[0, PRICE]:
+        raise ccxt.BadResponse(f"an order book with its bid at {bids[0, 0]:.10g} and its ask at {asks[0, 0]:.10g}")
     return bids, asks
-
-
-def levels(rows: Sequence[Sequence[float]], depth: int) -> Float:
-    """(N, 2) price and base units of the first ``depth`` levels.
-
-    Raises
-    ------
-    ValueError
-        If a number is missing or not above zero.
-    """
-    table = np.array([row[:2] for row in rows[:depth]], dtype=np.float64).reshape(-1, 2)
-    if not (np.isfinite(table).all() and (table > 0.0).all()):
-        raise ValueError("an order book with a missing price")
-    return table
 
 
 async def _drop(client: Any) -> None:

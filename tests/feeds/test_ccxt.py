@@ -145,6 +145,31 @@ def test_a_mistake_of_ours_is_not_taken_for_an_answer_and_asked_for_again(
     assert server.data_requests == before + 1
 
 
+def test_an_empty_page_is_believed_the_third_time(server: Loopback, exchange: MarketDataClient) -> None:
+    server.faults = {0: "nothing", 1: "nothing"}
+    assert len(page(exchange)) == 20
+
+
+def test_a_page_has_nothing_from_before_what_was_asked_for(exchange: MarketDataClient) -> None:
+    assert page(exchange, START + 1)[0, 0] == START_MS + 3_600_000
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"bids": [], "asks": None}, {"bids": [[1.0, None]], "asks": []}])
+def test_a_book_of_another_form_is_none(
+    exchange: MarketDataClient, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    monkeypatch.setattr(exchange.client, "fetch_order_book", lambda *given: answer)
+    with pytest.raises(Unavailable, match="gives no order book of BTC/USDT: BadResponse"):
+        exchange.book(BTC, 5)
+
+
+def test_a_mistake_of_ours_in_a_book_surfaces(exchange: MarketDataClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange.client, "fetch_order_book", lambda *given: {"bids": [[1.0, 1.0]], "asks": []})
+    monkeypatch.setattr("qframe_rl.feeds.rows.levels", lambda *given: {}["ours"])
+    with pytest.raises(KeyError, match="ours"):
+        exchange.book(BTC, 5)
+
+
 def test_patience_ends(server: Loopback) -> None:
     exchange = MarketDataClient("binance", url=server.url, pause_s=0.001, tries=3)
     server.faults = dict.fromkeys(range(10), "502")

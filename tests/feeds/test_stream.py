@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
+import ccxt
 import pytest
 
+from qframe_rl.feeds import stream
+from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.listing import listings
-from qframe_rl.feeds.stream import Streams, levels, sides
+from qframe_rl.feeds.rows import BookAnswer
+from qframe_rl.feeds.stream import Streams, sides
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import Fault, Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.market import ListedMarket
@@ -84,19 +91,65 @@ def test_a_silent_stream_leaves_the_others_alone(
     assert not [note for note in notes if other in note]
 
 
-def test_a_book_with_a_missing_price_is_refused() -> None:
-    with pytest.raises(ValueError, match="missing price"):
-        levels([[1.0, 2.0], [None, 1.0]], 5)  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="missing price"):
-        levels([[0.0, 2.0]], 5)
-    assert levels([[1.0, 2.0, 3.0]], 5).tolist() == [[1.0, 2.0]]
+@pytest.mark.parametrize("kind", [KeyError, TypeError, ValueError, AttributeError])
+def test_a_mistake_of_ours_ends_the_feed_and_is_no_answer(
+    exchange: Rehearsal, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def wrong(*given: Any) -> Any:
+        raise kind("ours")
+
+    monkeypatch.setattr(stream, "sides", wrong)
+    feed = CcxtFeed("binance", [SYMBOL], "1h", 2, url=exchange.url, speed=7200.0, depth=5)
+    with pytest.raises(kind, match="ours"):
+        list(islice(feed, 200))
+
+
+@pytest.mark.parametrize("error", [ConnectionError("closed before send"), KeyError("a parser's"), CancelledError()])
+def test_what_comes_out_of_ccxt_is_subscribed_after_again(
+    exchange: Rehearsal, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    made = Streams("binance", listings("binance", [SYMBOL]), "1h", url=exchange.url, depth=5, stale_s=STALE_S)
+    new = made._client
+
+    def once(kind: Any) -> Any:
+        client = new(kind)
+        watch = client.watch_order_book
+
+        def broken(*given: Any) -> Any:
+            client.watch_order_book = watch
+            raise error
+
+        async def watched(*given: Any) -> Any:
+            return broken(*given)
+
+        client.watch_order_book = watched
+        return client
+
+    monkeypatch.setattr(made, "_client", once)
+    made.start()
+    until(lambda: made.quote(SYMBOL) is not None, 10.0)
+    made.check()
+    made.stop()
+
+
+def book(bids: list[Any], asks: list[Any]) -> BookAnswer:
+    return BookAnswer.model_validate({"bids": bids, "asks": asks})
+
+
+def test_a_book_with_a_price_of_zero_is_refused() -> None:
+    with pytest.raises(ccxt.BadResponse, match="not above zero"):
+        sides(book([[0.0, 2.0]], []), 5)
+
+
+def test_no_more_levels_are_taken_than_asked_for() -> None:
+    assert sides(book([[2.0, 2.0, 3], [1.0, 1.0, None]], []), 1)[0].tolist() == [[2.0, 2.0]]
 
 
 def test_a_crossed_book_is_refused() -> None:
     ask = [[93.94, 1.0], [95.0, 1.0]]
     for bid in (93.94, 94.95):
-        with pytest.raises(ValueError, match=r"bid at .* ask at 93\.94"):
-            sides({"bids": [[bid, 2.0], [93.0, 1.0]], "asks": ask}, 5)
-    bids, asks = sides({"bids": [[93.93, 2.0]], "asks": ask}, 5)
+        with pytest.raises(ccxt.BadResponse, match=r"bid at .* ask at 93\.94"):
+            sides(book([[bid, 2.0], [93.0, 1.0]], ask), 5)
+    bids, asks = sides(book([[93.93, 2.0]], ask), 5)
     assert bids.tolist() == [[93.93, 2.0]]
     assert asks.tolist() == ask
