@@ -135,6 +135,6 @@ def test_new_files_and_that_of_the_guide_pass_the_checks_and_the_contracts(tmp_p
     for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
         done = subprocess.run([bin / check[0], *check[1:], *files], cwd=here, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
-    tests = ["tests/contracts/test_agents.py", "tests/contracts/test_envs.py", "tests/contracts/test_planners.py"]
+    tests = [f"tests/contracts/test_{name}.py" for name in ("agents", "bounds", "envs", "planners")]
     done = run(["-m", "pytest", "-q", *tests, "-k", "my_idea or of_the_guide or my_market"], here, PYTHONPATH=str(here))
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-3000:]
