@@ -179,6 +179,8 @@ def shown(default: object) -> str:
 def settings(model: type[Base], preset: str | None, assignments: Sequence[str], options: Mapping[str, Any]) -> Tree:
     """Layer settings: preset < environment < ``--set`` < options; the model's defaults lie under all of them.
 
+    Parameters of a strategy that the preset runs and a later layer does not are left out with it.
+
     Parameters
     ----------
     model
@@ -196,6 +198,7 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
         For a missing or broken preset, an unknown environment variable or a malformed assignment.
     """
     tree: Tree = {} if preset is None else read_preset(preset)
+    ran, told = _names(tree), set()
     for name, text in sorted(os.environ.items()):
         if name.startswith("QFRAME_") and name != "QFRAME_DATA":
             keys = name.removeprefix("QFRAME_").lower().split("__")
@@ -203,6 +206,7 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
                 raise UserError(
                     f"environment variable {name}: unknown key {keys[0]!r}{nearest(keys[0], model.model_fields)}"
                 )
+            told.add(tuple(keys[:2]))
             _put(tree, keys, _value(text))
     for text in assignments:
         key, equals, value = text.partition("=")
@@ -211,11 +215,22 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
         keys = _keys(key)
         if keys[0] not in model.model_fields:
             raise UserError(f"--set {text}: unknown key {keys[0]!r}{nearest(keys[0], model.model_fields)}")
+        told.add(tuple(keys[:2]))
         _put(tree, keys, _value(value))
     for key, value in options.items():
         if value is not None:
             _put(tree, key.split("."), value)
+    for name in ran - _names(tree):
+        if ("agent", name) not in told and isinstance(tree.get("agent"), dict):
+            tree["agent"].pop(name, None)
     return tree
+
+
+def _names(tree: Tree) -> set[str]:
+    """Strategies that settings run."""
+    given = tree.get("agents", ())
+    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else ()
+    return {str(part).strip() for part in parts}
 
 
 def roster(door: str) -> tuple[str, ...]:

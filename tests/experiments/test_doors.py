@@ -160,6 +160,16 @@ def test_settings_layer_preset_environment_and_command_line(tmp_path: Path, monk
         settings(Experiment, None, [], {})
 
 
+def test_parameters_of_a_preset_go_with_the_strategy_that_they_are_of() -> None:
+    for agents in ("momentum,flat", ("momentum", "flat")):
+        assert settings(Experiment, "quick", [], {"agents": agents})["agent"] == {}
+    assert "ppo" in settings(Experiment, "quick", [], {"agents": "flat, ppo"})["agent"]
+    assert "ppo" in settings(Experiment, "quick", [], {})["agent"]
+    assert settings(Experiment, "quick", ["agents=['flat']"], {})["agent"] == {}
+    told = settings(Experiment, "quick", ["agent.ppo.n_envs=8"], {"agents": "flat"})["agent"]
+    assert told["ppo"]["n_envs"] == 8  # so that it is refused
+
+
 def csv(tmp_path: Path, rows: list[str], header: str = "timestamp,open,high,low,close,volume") -> str:
     path = tmp_path / "bars.csv"
     path.write_text("\n".join([header, *rows]) + "\n")
