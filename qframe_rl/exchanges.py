@@ -85,7 +85,7 @@ class Conventions(Base):
     rehearsed: bool = False
     """Whether tests hold all this against a rehearsal of its wire."""
     like: str | None = None
-    """Another exchange that counts the same way."""
+    """Another exchange, which it is like in all but the fields of its own record; that one is like no other."""
     why: str = ""
     """What shows it."""
 
@@ -100,8 +100,8 @@ def table() -> Mapping[str, Conventions]:
         For an unknown field or value in the table.
     """
     found = tomllib.loads(_TABLE.read_text(encoding="utf-8"))
-    rows = {name: build(Conventions, row, f"{_TABLE.name} [{name}]") for name, row in found.items()}
-    return {name: row if row.like is None else rows[row.like] for name, row in rows.items()}
+    rows = {name: (found[row["like"]] if "like" in row else {}) | row for name, row in found.items()}
+    return {name: build(Conventions, row, f"{_TABLE.name} [{name}]") for name, row in rows.items()}
 
 
 def conventions(exchange: str) -> Conventions:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import ccxt
 import pytest
 
+from qframe_rl import exchanges
 from qframe_rl.config import UserError
 from qframe_rl.exchanges import check_orders, conventions, owner_of, table
 from qframe_rl.feeds.client import client
@@ -47,6 +50,21 @@ def test_the_classes_and_requests_that_it_names_are_in_ccxt() -> None:
         if name in ccxt.exchanges and row.contracts is not None:
             assert row.contracts in ccxt.exchanges
             assert row.dead_man is None or hasattr(getattr(ccxt, row.contracts), row.dead_man)
+
+
+@pytest.mark.parametrize("name", [name for name, row in table().items() if row.window_option is not None])
+def test_the_option_that_bounds_a_requests_age_is_one_that_ccxt_reads(name: str) -> None:
+    for one in {name, table()[name].contracts or name}:
+        assert table()[name].window_option in getattr(ccxt, one)().options
+
+
+def test_one_that_is_like_another_may_differ_in_a_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = '[a]\nlinear = "quote"\nsides = 2\nname_length = 36\n[b]\nlike = "a"\nname_length = 20\n'
+    (tmp_path / "exchanges.toml").write_text(rows)
+    monkeypatch.setattr(exchanges, "_TABLE", tmp_path / "exchanges.toml")
+    found = table.__wrapped__()
+    assert (found["b"].linear, found["b"].sides, found["b"].name_length) == ("quote", 2, 20)
+    assert found["a"].name_length == 36
 
 
 def test_contracts_are_served_by_the_class_that_the_table_names() -> None:
