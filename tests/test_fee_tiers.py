@@ -13,7 +13,7 @@ from qframe_rl.config import UserError, build
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.market import Market, MarketConfig, market, whole
 from qframe_rl.interface import rebalance
-from qframe_rl.kernel.rules import rules_of
+from qframe_rl.kernel.rules import DAY_BARS, N_RULES, rules_of
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.study.windows import run_all
 from qframe_rl.types import DAY, HOUR, Bar, History, Instrument, Orders, Segment
@@ -136,7 +136,7 @@ def test_what_a_last_bar_closes_is_volume_too() -> None:
 def test_without_tiers_nothing_is_remembered() -> None:
     history = panel(50, 2, seed=1, kind="spot")
     assert made(history, ()).rules.n_columns == 8
-    assert made(history, ()).rules.table.shape == (2, 18)
+    assert made(history, ()).rules.table.shape == (2, N_RULES)
 
 
 @pytest.mark.parametrize("tiers", ["1e6", "2e6:3,1e6:2", "a:b", [[1.0, 2.0, 3.0]], [[5.0, 1.0], [6.0, 2.0]], "-1:2"])
@@ -147,7 +147,7 @@ def test_tiers_that_do_not_fall_are_refused_in_a_sentence(tiers: Any) -> None:
 
 def test_a_bar_of_a_market_is_a_share_of_its_day() -> None:
     history = panel(50, 1, seed=1, kind="spot")
-    assert made(history, "1e6:3").rules.table[0, 17] == DAY / HOUR
+    assert made(history, "1e6:3").rules.table[0, DAY_BARS] == DAY / HOUR
 
 
 def test_what_is_wrong_with_tiers_is_said_in_our_own_words() -> None:
