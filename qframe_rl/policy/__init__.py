@@ -5,9 +5,9 @@ from qframe_rl.policy.bars import EncodedBars, Minibatch
 from qframe_rl.policy.chance import Choices, Gauss, chance_of
 from qframe_rl.policy.dense import Dense
 from qframe_rl.policy.loss import Loss
-from qframe_rl.policy.net import Encoder, InputShape, Net, Torso
+from qframe_rl.policy.net import Encoder, EpisodeEncoder, InputShape, Net, Span, Torso
 
 __all__ = [
-    "Choices", "Dense", "EncodedBars", "Encoder", "Gauss", "Graph", "InputShape", "Loss", "Minibatch", "Net",
-    "NetworkBackend", "Torso", "chance_of",
+    "Choices", "Dense", "EncodedBars", "Encoder", "EpisodeEncoder", "Gauss", "Graph", "InputShape", "Loss",
+    "Minibatch", "Net", "NetworkBackend", "Span", "Torso", "chance_of",
 ]  # fmt: skip

@@ -75,7 +75,9 @@ class NetworkBackend(ABC):
         """
 
     @abstractmethod
-    def learn(self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int) -> Tensor:
+    def learn(
+        self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int, barred: Tensor | None = None
+    ) -> Tensor:
         """Write the gradient of the loss over a part of a minibatch of ``n`` samples to `grad`.
 
         Parameters
@@ -88,12 +90,25 @@ class NetworkBackend(ABC):
             All samples: account, actions, advantage, return and log-probability, a row each.
         n
             Samples of the whole minibatch: every part divides by it, so that the gradients of the parts add up.
+        barred
+            Of all samples, (N, n_outputs) bool: choices that were forbidden; None = none ever was.
 
         Returns
         -------
         Tensor
             (5,) of this part the parts of the loss, divided by ``n``, see `Loss`.
         """
+
+    @abstractmethod
+    def moments(self) -> list[Tensor]:
+        """What the optimiser remembers: running means of gradients and of their squares, and (1,) steps taken.
+
+        To be called of the first lane alone.
+        """
+
+    @abstractmethod
+    def take_over(self, moments: Sequence[Tensor]) -> None:
+        """Go on with `moments` of another process, after the weights were written into the network."""
 
 
 class Graph(NetworkBackend):
@@ -128,14 +143,31 @@ class Graph(NetworkBackend):
         outs.copy_(out)
         values.copy_(value)
 
-    def learn(self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int) -> Tensor:
+    def learn(
+        self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int, barred: Tensor | None = None
+    ) -> Tensor:
         """Write the gradient of a minibatch's part, see `NetworkBackend`."""
         self.grad.zero_()
         account, facts = samples.index_select(0, batch.pick).tensor_split([self.net.shape.n_account], dim=1)
         out, value = self._through(encodings, batch.spot, account)
+        if barred is not None:
+            out = out.masked_fill(barred.index_select(0, batch.pick), -torch.inf)
         loss, told = self.loss(self.net.chance, out, value, facts)
         torch.autograd.backward(loss / n)
         return told / n
+
+    def moments(self) -> list[Tensor]:
+        """What Adam remembers, see `NetworkBackend`."""
+        state = self._adam.state[self.flat]
+        if not state:
+            return [torch.zeros_like(self.flat), torch.zeros_like(self.flat), torch.zeros(1)]
+        return [state["exp_avg"].clone(), state["exp_avg_sq"].clone(), state["step"].reshape(1).clone()]
+
+    def take_over(self, moments: Sequence[Tensor]) -> None:
+        """Go on, see `NetworkBackend`."""
+        mean, square, steps = (x.to(self.flat) for x in moments)
+        if steps > 0:
+            self._adam.state[self.flat] = {"step": steps[0].clone(), "exp_avg": mean, "exp_avg_sq": square}
 
     def _through(self, encodings: Tensor | None, spot: Tensor | None, account: Tensor) -> tuple[Tensor, Tensor]:
         shared = encodings if encodings is None or spot is None else encodings.index_select(0, spot)

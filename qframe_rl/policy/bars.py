@@ -128,20 +128,34 @@ class EncodedBars:
             return torch.randperm(n, generator=generator, device=device), lambda part: Minibatch(part, where[part])
         place = torch.randperm(len(self.units), generator=generator, device=device).cpu().numpy()
         order = np.empty(n, dtype=np.int64)
-        _group(row, place, self.block, np.zeros(len(self.units) * self.block, dtype=np.int64), order)
+        group(row, place, self.block, np.zeros(len(self.units) * self.block, dtype=np.int64), order)
         return torch.from_numpy(order), lambda part: self._laid_out(row, part.numpy())
 
     def _laid_out(self, row: Int, chosen: Int) -> Minibatch:
         """Samples in the order of their units and bars."""
         units, spot = np.zeros(len(chosen) + self._AT_LEAST, dtype=np.int64), np.empty_like(chosen)
-        k = _lay_out(row, chosen, self.block, units, spot)
+        k = lay_out(row, chosen, self.block, units, spot)
         k += -k % max(1, self._AT_LEAST // self.block)  # by units that nobody looks at
         return Minibatch(*(torch.from_numpy(x).to(self.units.device) for x in (chosen, units[:k], spot)))
 
 
 @compiled
-def _group(row: Int, place: Int, block: int, start: Int, order: Int) -> None:
-    """Order samples by the place of their unit and by bar, by counting; ``start`` (bars,) is zeros, for scratch."""
+def group(row: Int, place: Int, block: int, start: Int, order: Int) -> None:
+    """Order samples by the place of their unit and within it, by counting.
+
+    Parameters
+    ----------
+    row
+        (n,) unit x ``block`` + place in it, of each sample.
+    place
+        (units,) place of each unit in the order.
+    block
+        Samples of a unit, at the most.
+    start
+        (units x ``block``,) zeros, for scratch.
+    order
+        (n,) written.
+    """
     for r in row:
         start[place[r // block] * block + r % block] += 1
     total = 0
@@ -154,8 +168,20 @@ def _group(row: Int, place: Int, block: int, start: Int, order: Int) -> None:
 
 
 @fused
-def _lay_out(row: Int, chosen: Int, block: int, units: Int, spot: Int) -> int:
-    """Write which units are seen, and where in their encodings each chosen sample's is; return how many units."""
+def lay_out(row: Int, chosen: Int, block: int, units: Int, spot: Int) -> int:
+    """Write which units are seen, and where in their encodings each chosen sample's is; return how many units.
+
+    Parameters
+    ----------
+    row
+        (n,) unit x ``block`` + place in it, of each sample.
+    chosen
+        (m,) samples, those of a unit one after another.
+    block
+        Samples of a unit, at the most.
+    units, spot
+        (m,) written; of ``units`` as many as are returned.
+    """
     k, before = -1, -1
     for i in range(len(chosen)):
         unit = row[chosen[i]] // block

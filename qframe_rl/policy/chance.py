@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 from qframe_rl.config import UserError
 
+_NEVER = -1e9
+"""Smallest logarithm of a probability in an entropy, where 0 times minus infinity is 0."""
+
 
 class Choices(nn.Module):
     """Independent categorical choices, ``n_parts`` of ``n_options`` each."""
@@ -35,12 +38,17 @@ class Choices(nn.Module):
         """(B, n_parts) most likely."""
         return out.view(-1, self.n_parts, self.n_options).argmax(dim=-1)
 
+    def mean(self, outs: Sequence[Tensor]) -> Tensor:
+        """(B, n_outputs) of the mean of distributions: the logarithms of mean probabilities."""
+        logs = [F.log_softmax(out.view(-1, self.n_parts, self.n_options), dim=-1) for out in outs]
+        return torch.stack(logs).logsumexp(dim=0).flatten(1)
+
     def judge(self, out: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) log-probabilities of actions and (B,) entropies."""
+        """(B,) log-probabilities of actions and (B,) entropies; an option whose logit is -inf is never taken."""
         options_first = out.float().view(-1, self.n_parts, self.n_options).permute(2, 0, 1).contiguous()
         log_p = F.log_softmax(options_first, dim=0)  # 2.5 times as fast along the long axes
         chosen = log_p.gather(0, actions.long().unsqueeze(0)).squeeze(0)
-        return chosen.sum(-1), -(log_p.exp() * log_p).sum((0, 2))
+        return chosen.sum(-1), -(log_p.exp() * log_p.clamp_min(_NEVER)).sum((0, 2))
 
 
 class Gauss(nn.Module):
@@ -62,6 +70,10 @@ class Gauss(nn.Module):
     def best(self, out: Tensor) -> Tensor:
         """(B, n_outputs) the means."""
         return out.float()
+
+    def mean(self, outs: Sequence[Tensor]) -> Tensor:
+        """(B, n_outputs) the mean of the mean of distributions."""
+        return torch.stack(list(outs)).mean(dim=0)
 
     def judge(self, out: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) log-densities of actions and (B,) entropies."""

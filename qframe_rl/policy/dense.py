@@ -40,9 +40,12 @@ from qframe_rl.policy.tiles import (
     spread,
     unpack,
 )  # fmt: skip
-from qframe_rl.types import Float, Int, Single
+from qframe_rl.types import Bool, Float, Int, Single
 
+_NOTHING: Bool = np.zeros((0, 0), dtype=np.bool_)
 _HALF, _FLOOR = np.float32(0.5), np.float32(-np.inf)
+# Logit of a choice that is forbidden: its probability is 0, and finite numbers times 0 stay 0.
+_NEVER = np.float32(-1e30)
 _HALF_LOG_2PI = np.float32(0.5 * math.log(2.0 * math.pi))
 
 
@@ -147,8 +150,8 @@ def _turn_gauss(
 @fused
 def learn(
     plans: Int, packed: Single, v: Single, places: Int, slopes: Single, grad: Single, encodings: Single, spot: Int,
-    of_encodings: Single, samples: Single, pick: Int, n_options: int, log_std: Single, of_log_std: Single,
-    clip: np.float32, of_entropy: np.float32, share: np.float32, told: Float,
+    of_encodings: Single, samples: Single, pick: Int, barred: Bool, n_options: int, log_std: Single,
+    of_log_std: Single, clip: np.float32, of_entropy: np.float32, share: np.float32, told: Float,
 ) -> None:  # fmt: skip
     """Write the slopes of the loss along everything that it depends on, and its parts.
 
@@ -164,6 +167,8 @@ def learn(
         Like ``encodings``; added to.
     samples, pick
         Rows of account, actions, advantage, return and old log-probability; which of them to learn from, (B,).
+    barred
+        (N, n_outputs) choices that are forbidden; without rows none is.
     n_options
         Of each choice; 0 = actions are drawn from normal distributions.
     log_std, of_log_std
@@ -195,6 +200,10 @@ def learn(
         for s in range(n):
             row = samples[pick[first + s]]
             actions, gain, target, old = row[n_account : n_facts - 3], row[-3], row[-2], row[-1]
+            if len(barred) > 0:
+                for k in range(barred.shape[1]):
+                    if barred[pick[first + s], k]:
+                        v[out + place(s, k)] = _NEVER
             if n_options:
                 log_p, entropy = _judge_choices(v, out, at, s, n_options, actions)
             else:
@@ -276,8 +285,7 @@ class Dense(NetworkBackend):
         self._packed: Single = np.zeros(size, dtype=np.float32) if first is None else first._packed
         self._slopes, self._tile = np.zeros(size, dtype=np.float32), np.zeros(tile, dtype=np.float32)
         self._moments, self._n_steps = np.zeros((2, len(self.flat)), dtype=np.float32), 0
-        for plan in self._plans:
-            pack(plan, self.flat.numpy(), self._packed)
+        self._pack()
 
     def step(self, others: Sequence[NetworkBackend], rate: float) -> None:
         """Step along the gradient, see `NetworkBackend`."""
@@ -292,19 +300,38 @@ class Dense(NetworkBackend):
         seen, where = _arrays(encodings, spot)
         see(self._plans, self._packed, self._tile, seen, where, account.numpy(), outs.numpy(), values.numpy())
 
-    def learn(self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int) -> Tensor:
+    def learn(
+        self, encodings: Tensor | None, batch: Minibatch, samples: Tensor, n: int, barred: Tensor | None = None
+    ) -> Tensor:
         """Write the gradient of a minibatch's part, see `NetworkBackend`."""
         seen, where = _arrays(encodings, batch.spot)
         of_seen, told = np.zeros_like(seen), np.zeros(5)
+        never = _NOTHING if barred is None else barred.numpy()
         learn(
             self._plans, self._packed, self._tile, self._places, self._slopes, self.grad.numpy(), seen, where, of_seen,
-            samples.numpy(), batch.pick.numpy(), self._options, self._log_std.detach().numpy(),
+            samples.numpy(), batch.pick.numpy(), never, self._options, self._log_std.detach().numpy(),
             self._of_log_std.numpy(), np.float32(self.loss.clip_range), np.float32(-self.loss.ent_coef / n),
             np.float32(1.0 / n), told,
         )  # fmt: skip
         if encodings is not None:
             torch.autograd.backward(encodings, torch.from_numpy(of_seen).to(encodings.dtype))
         return torch.from_numpy(told / n)
+
+    def moments(self) -> list[Tensor]:
+        """What Adam remembers, see `NetworkBackend`."""
+        return [torch.from_numpy(row.copy()) for row in self._moments] + [
+            torch.tensor([float(self._n_steps)], dtype=torch.float64)
+        ]
+
+    def take_over(self, moments: Sequence[Tensor]) -> None:
+        """Go on, see `NetworkBackend`."""
+        mean, square, steps = moments
+        self._moments[0], self._moments[1], self._n_steps = mean.numpy(), square.numpy(), int(steps[0])
+        self._pack()
+
+    def _pack(self) -> None:
+        for plan in self._plans:
+            pack(plan, self.flat.numpy(), self._packed)
 
 
 def _arrays(encodings: Tensor | None, spot: Tensor | None) -> tuple[Single, Int]:

@@ -21,6 +21,8 @@ from qframe_rl.config import UserError
 from qframe_rl.policy.chance import chance_of
 
 Torso = Literal["mlp", "cnn", "lstm", "gru"]
+Span = Literal["window", "episode"]
+"""How long a recurrent network remembers."""
 
 
 class InputShape(NamedTuple):
@@ -90,6 +92,48 @@ class Encoder(nn.Module):
         return self.out(self.memory(rows)[0][:, -n_last:])  # type: ignore[no-any-return]
 
 
+class EpisodeEncoder(nn.Module):
+    """A recurrent network along a whole episode, and what the first layer of actor and critic makes of it.
+
+    Parameters
+    ----------
+    n_inputs
+        Numbers of an observation: all that is seen of market and account.
+    torso
+        ``lstm`` or ``gru``.
+    units
+        Of the recurrent network.
+    n_outputs
+        Width of the encoding.
+    """
+
+    def __init__(self, n_inputs: int, torso: Torso, units: int, n_outputs: int):
+        super().__init__()
+        self.units = units
+        self.memory = (nn.LSTM if torso == "lstm" else nn.GRU)(n_inputs, units, batch_first=True)
+        self.out = nn.Linear(units + n_inputs, n_outputs)  # what is seen now need not pass through the memory
+
+    @property
+    def n_memory(self) -> int:
+        """Numbers that are remembered of an episode."""
+        return self.units * (2 if isinstance(self.memory, nn.LSTM) else 1)
+
+    def run(self, rows: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, L, n_inputs) successive observations to (n, L, n_outputs), and what is remembered after them.
+
+        Parameters
+        ----------
+        rows
+            Of n episodes.
+        before
+            (n, n_memory) what is remembered of them; zeros at their beginning.
+        """
+        parts = tuple(part.unsqueeze(0).contiguous() for part in torch.split(before, self.units, dim=1))
+        said, after = self.memory(rows, parts if len(parts) == 2 else parts[0])
+        left = torch.cat([part[0] for part in (after if len(parts) == 2 else (after,))], dim=1)
+        return self.out(torch.cat([said, rows.to(said.dtype)], dim=2)), left
+
+
 class Net(nn.Module):
     """Actor and critic.
 
@@ -105,23 +149,25 @@ class Net(nn.Module):
         Units of the hidden layers of actor and critic each, tanh.
     log_std
         Where the logarithm of the standard deviation of continuous actions begins.
+    span
+        How long a recurrent torso remembers: the window that is seen, or the episode.
 
     Raises
     ------
     UserError
-        For a space of actions that has no distribution, or a torso that needs a market or more bars.
+        For a space of actions that has no distribution, a torso that needs a market or more bars, or one that has no
+        memory to last.
     """
 
     def __init__(
-        self, shape: InputShape, space: Space[Any], torso: Torso, units: int, hidden: Sequence[int], log_std: float
-    ):
+        self, shape: InputShape, space: Space[Any], torso: Torso, units: int, hidden: Sequence[int], log_std: float,
+        span: Span = "window",
+    ):  # fmt: skip
         super().__init__()
-        if not shape.n_rows and torso != "mlp":
-            raise UserError(f"network {torso} needs a market with bars; take network mlp.")
         self.shape = shape
         self.chance = chance_of(space, log_std)
         n = 2 * hidden[0]
-        self.encoder = Encoder(shape, torso, units, n) if shape.n_rows else None
+        self.encoder = _encoder(shape, torso, units, n, span)
         self.account = nn.Linear(shape.n_account, n, bias=self.encoder is None)
         self.actor, self.critic = (
             nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden, (*hidden[1:], last), strict=True))
@@ -141,12 +187,41 @@ class Net(nn.Module):
         of_actor, of_critic = torch.tanh(z if encoding is None else z + encoding).chunk(2, dim=-1)
         return _through(self.actor, of_actor), _through(self.critic, of_critic).float().squeeze(-1)
 
+    @property
+    def episodic(self) -> EpisodeEncoder | None:
+        """The encoder whose memory lasts an episode, if it is one."""
+        return self.encoder if isinstance(self.encoder, EpisodeEncoder) else None
+
     def see(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Whole observations (B, n_numbers), windows first, to the actor's outputs and (B,) values."""
+        return self.recall(observations, None)[:2]
+
+    def recall(self, observations: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """`see` with (B, n_memory) of what was remembered before and is after; None = nothing."""
+        n, after = self.shape.n_rows * self.shape.width, None
         if self.encoder is None:
-            return self(None, observations)  # type: ignore[no-any-return]
-        n = self.shape.n_rows * self.shape.width
-        return self(self.encoder(observations[:, :n]), observations[:, n:])  # type: ignore[no-any-return]
+            encoding = None
+        elif (encoder := self.episodic) is not None:
+            before = observations.new_zeros(len(observations), encoder.n_memory) if before is None else before
+            rows, after = encoder.run(observations.unsqueeze(1), before)
+            encoding = rows[:, 0]
+        else:
+            encoding = self.encoder(observations[:, :n])
+        out, value = self(encoding, observations[:, n:])
+        return out, value, after
+
+
+def _encoder(
+    shape: InputShape, torso: Torso, units: int, n_outputs: int, span: Span
+) -> Encoder | EpisodeEncoder | None:
+    """What looks at the bars, if there are any, or remembers the episode."""
+    if span == "episode":
+        if torso not in ("lstm", "gru"):
+            raise UserError(f"network {torso} has no memory that could last an episode; take network lstm or gru.")
+        return EpisodeEncoder(shape.n_rows * shape.width + shape.n_account, torso, units, n_outputs)
+    if not shape.n_rows and torso != "mlp":
+        raise UserError(f"network {torso} needs a market with bars; take network mlp, or memory episode.")
+    return Encoder(shape, torso, units, n_outputs) if shape.n_rows else None
 
 
 def _through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:

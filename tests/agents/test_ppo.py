@@ -15,7 +15,7 @@ from qframe_rl.config import Ref, UserError
 from qframe_rl.deploy import make_market
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import whole
-from qframe_rl.policy import Dense, Graph, Loss, returns
+from qframe_rl.policy import Dense, Graph, Loss, returns, training
 from tests.contracts.checks import Quiet
 
 
@@ -80,15 +80,22 @@ class Cut(VectorEnv[Any, Any, Any]):
 def test_an_episode_cut_off_is_worth_what_goes_on_and_one_that_ended_is_not(ends: bool) -> None:
     """With gamma .8 a stream of ones is worth 5; if it ends after five steps, 3.36 at its start."""
     config = ppo.Config(
-        total_steps=60_000, n_envs=16, n_steps=20, batch_size=160, gamma=0.8, gae_lambda=0.9, learning_rate=3e-3
+        total_steps=60_000,
+        n_envs=16,
+        n_steps=20,
+        batch_size=160,
+        n_epochs=4,
+        gamma=0.8,
+        gae_lambda=0.9,
+        learning_rate=3e-3,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = ppo.Net(ppo.InputShape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (32, 32), 0.0)
-    training = ppo.PpoTraining(config, net, Cut(16, ends=ends), 0, Quiet())
+    one = training.PpoTraining(config.plan(0, continuous=False), net, Cut(16, ends=ends), 0, Quiet())
     with ppo._threads():
-        training()
-    worth = float(training.values[0].mean()) * training.spread.value
+        one()
+    worth = float(one.values[0].mean()) * one.spread.value
     assert worth == pytest.approx(3.36 if ends else 5.0, rel=0.03)
 
 
@@ -96,9 +103,9 @@ def test_an_episode_cut_off_is_valued_at_its_own_last_observation() -> None:
     """Not at what the next one begins with, which is all that a reused buffer would still hold."""
     config = ppo.Config(n_envs=3, n_steps=20)
     net = ppo.Net(ppo.InputShape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (8,), 0.0)
-    training = ppo.PpoTraining(config, net, Cut(3, ends=False), 0, Quiet())
-    training._look(0, training.envs.reset()[0])
-    last = training.collect()
+    one = training.PpoTraining(config.plan(0, continuous=False), net, Cut(3, ends=False), 0, Quiet())
+    one._look(0, one.envs.reset()[0])
+    last = one.collect()
     with torch.inference_mode():
         worth = float(net.see(torch.ones(1, 1))[1])
         at_first = float(net.see(torch.zeros(1, 1))[1])
@@ -128,6 +135,8 @@ def task(n_rows: int = 1, actions: str = "levels") -> Any:
         {"precision": "bfloat16", "n_steps": 256},
         {"threads": 3},
         {"threads": 2, "network": "lstm"},
+        {"network": "gru", "units": 8, "memory": "episode"},
+        {"members": 2},
     ],
 )
 @pytest.mark.parametrize("actions", ["levels", "exposure"])
@@ -143,7 +152,8 @@ def test_every_network_trains_saves_and_loads_to_the_same_bits(params: dict[str,
     three.restore(one.state())
     assert np.array_equal(one.act(rows), three.act(rows))
     with pytest.raises(ValueError, match="not of this network"):
-        three.restore({**one.state(), "actor.0.weight": np.zeros((1, 1), np.float32)})
+        name = "actor.0.weight" if config.members == 1 else "1/actor.0.weight"
+        three.restore({**one.state(), name: np.zeros((1, 1), np.float32)})
 
 
 @pytest.mark.parametrize("network", ["mlp", "lstm"])
@@ -157,8 +167,8 @@ def test_the_way_of_a_gpu_leads_where_that_of_a_cpu_does(network: str, monkeypat
         agent.fit(place, Quiet())
         return agent.state()
 
-    on_cpu, loss = learned(), Loss(config.clip_range, config.ent_coef)
-    monkeypatch.setattr(ppo, "_lanes", lambda config, net, dtype: [Graph(net, loss, dtype)])
+    on_cpu, loss = learned(), Loss(config.clip_range, 0.003)
+    monkeypatch.setattr(training, "lanes", lambda plan, net: [Graph(net, loss, plan.dtype)])
     for name, value in learned().items():
         assert np.allclose(value, on_cpu[name], atol=2e-4), name
 

@@ -95,6 +95,8 @@ def test_training_twice_gives_the_same_weights_and_another_process_goes_on_to_th
         ("ensemble", {"method": "stacking"}),
         ("ensemble", {"method": "eg", "members": ["random", "mean_reversion"]}),
         ("sb3", {"algorithm": "recurrent_ppo"}),
+        ("ppo", {"network": "lstm", "memory": "episode"}),
+        ("ppo", {"network": "gru", "memory": "episode", "members": 2}),
     ],
 )
 def test_another_process_can_go_on_with_what_it_remembers(name: str, params: dict[str, Any]) -> None:
