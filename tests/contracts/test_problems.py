@@ -25,6 +25,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("execution", {"n_steps": 20, "aversion": 2e-6}),
     ("garleanu_pedersen", {"decay": 0.5, "max_position": 4.0}),
     ("ar1_signal", {"cost": 0.5}),
+    ("unknown_market", {"prior": "drifts", "episode_steps": 64}),
+    ("unknown_market", {"prior": "regimes"}),
+    ("unknown_market", {"prior": "signs", "shown": True}),
 ]
 IDS = [" ".join([name, *(f"{k}={v}" for k, v in params.items())]) for name, params in CASES]
 both = pytest.mark.parametrize("mode", ["expected", "sampled"])
@@ -59,7 +62,7 @@ def test_the_batch_behaves_as_gymnasiums_own_vector_env(
     ours.action_space.seed(0)
     assert np.array_equal(ours.reset(seed=7)[0], theirs.reset(seed=7)[0])
     ends = 0
-    for _ in range(210):
+    for _ in range(270):
         actions = ours.action_space.sample()
         a, b = ours.step(actions), theirs.step(actions)
         for mine, other in zip(a[:4], b[:4], strict=True):
@@ -147,6 +150,9 @@ def test_the_optimal_policy_earns_what_the_theory_says(name: str, params: dict[s
         ("regime", {}, 0.8, 0.782),
         ("regime", {"hidden": True}, 0.22951, None),
         ("market_making", {}, 59.10625, 59.10625),
+        ("unknown_market", {}, 0.142810, 0.1314044),
+        ("unknown_market", {"prior": "drifts"}, 0.108, 0.08821265),
+        ("unknown_market", {"prior": "regimes"}, 0.153472, 0.145988),
         ("kelly", {}, 0.0201355, 0.0201355),
         ("kelly", {"game": "gbm"}, 0.1249846, 0.1249846),
     ],
