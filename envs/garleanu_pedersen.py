@@ -89,10 +89,11 @@ def _show(params: Float, state: Float, out: Single) -> None:
 
 
 def _follow(rule: Rule, config: Config, observations: Single) -> Float:
-    """(B, 1) actions of a linear policy."""
+    """(B, 1) actions of a linear policy, held at the largest position where it asks for more."""
     x, f = observations[:, 0] * config.unit, observations[:, 1] * config.deviation
     held = rule.keep * x + rule.lean * f
-    return np.asarray(held / (config.max_position * config.unit))[:, None].astype(np.float64)
+    share: Float = np.clip(held / (config.max_position * config.unit), -1.0, 1.0)
+    return share[:, None].astype(np.float64)
 
 
 def _theory(config: Config) -> Theory:

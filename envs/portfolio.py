@@ -1,4 +1,4 @@
-"""A portfolio: target weights over many coins and cash."""
+"""A portfolio: shares of equity in many coins and in cash."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from qframe_rl.config import Ref
 from qframe_rl.gym.market import Market, MarketConfig, market
 from qframe_rl.types import Instrument
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(MarketConfig):
-    """Long-only weights that sum to one with cash."""
+    """Long-only shares that sum to one with cash."""
 
-    actions: Ref = Ref(name="weights")
-    """Action scheme; weights: one number in [0, 1] for each coin and one for cash, divided by their sum."""
+    actions: Ref = Ref(name="simplex")
+    """Action scheme; simplex: logits of the coins and of cash, towards whose softmax a bar trades a part of the way."""
 
 
 def make(config: Config, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int) -> Market:

@@ -24,7 +24,8 @@ SCHEMES = {
     "limit": {"low": -2.0, "high": 2.0, "max_offset": 0.03},
     "exposure": {"low": -1.0, "high": 1.0},
     "levels": {"levels": (-1.0, 0.0, 0.5)},
-    "weights": {},
+    "simplex": {"step": 0.3},
+    "delta": {"low": -1.0, "high": 1.0},
 }
 
 

@@ -50,7 +50,12 @@ def imported(path: Path, bar_ns: int, stated: Sequence[str] = ()) -> Imported:
     UserError
         If it cannot be read, or a column that is needed cannot be told.
     """
-    raw, where = opened(path), str(path)
+    return interpreted(opened(path), path, bar_ns, stated)
+
+
+def interpreted(raw: Raw, path: Path, bar_ns: int, stated: Sequence[str] = ()) -> Imported:
+    """Candles of a table; ``path`` names it, the rest is as in `imported`."""
+    where = str(path)
     if raw.headed:
         names = raw.table.column_names
         found = formats.known(names)
@@ -99,8 +104,7 @@ def _bars(raw: Raw, roles: dict[str, str], path: Path, remarks: list[str]) -> Fl
 def _opens(raw: Raw, roles: dict[str, str], path: Path, bar_ns: int, remarks: list[str]) -> Int:
     if "since_midnight" in roles:
         return _of_day(raw, roles["since_midnight"], path)
-    name = roles["time"] if "time" in roles else roles["close_time"]
-    found = times(raw.table.column(name), path, name)
+    found = stamps(raw, roles, path)
     if len(found) == 0:
         return found
     before = next((b for b in _LAST_MOMENTS if bar_ns >= MINUTE and not ((found + b) % MINUTE).any()), 0)
@@ -114,6 +118,12 @@ def _opens(raw: Raw, roles: dict[str, str], path: Path, bar_ns: int, remarks: li
         remarks.append("stamped by its closes")
         found = found - bar_ns
     return found
+
+
+def stamps(raw: Raw, roles: dict[str, str], path: Path) -> Int:
+    """(N,) times of a table as they stand in it, ns UTC."""
+    name = roles["time"] if "time" in roles else roles["close_time"]
+    return times(raw.table.column(name), path, name)
 
 
 def _of_day(raw: Raw, name: str, path: Path) -> Int:

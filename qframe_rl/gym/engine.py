@@ -7,6 +7,7 @@ episode is a hash of that seed and n, so what an account lives through does not 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import (
     BEFORE,
     CASH,
+    EARNED,
     EQUITY,
     LEFT,
     MARK,
@@ -119,17 +121,36 @@ class BatchEngine:
         """(B, A) marks; a view."""
         return self.holding[:, :, MARK]
 
-    def seed_with(self, seed: int) -> None:
-        """Give account b the seed ``seed + b`` and forget all episodes."""
-        self.seed[:] = np.uint64(seed % (1 << 64)) + np.arange(self.n_envs, dtype=np.uint64)
-        self.episode[:] = 0
+    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
+        """Give account b the seed ``seed + b``, or each its own of (B,), and forget episodes; of the masked alone."""
+        which = self._everybody if mask is None else mask
+        self.seed[which], self.episode[which] = seeds_of(seed, self.n_envs)[which], 0
 
-    def reset(self, mask: Bool) -> None:
-        """Begin a new episode for the masked accounts."""
+    def reset(self, mask: Bool, start: Int | None = None) -> None:
+        """Begin a new episode for the masked accounts.
+
+        Parameters
+        ----------
+        mask
+            (B,) whose.
+        start
+            (B,) rows of the tape that they begin on; None = the next that their seeds draw.
+
+        Raises
+        ------
+        ValueError
+            For a mask of another shape.
+        UserError
+            For a row on which no episode can begin.
+        """
+        if mask.shape != (self.n_envs,) or mask.dtype != np.bool_:
+            raise ValueError(f"a mask of {self.n_envs} environments is wanted, not {mask.dtype} {mask.shape}")
         _begin(
             mask, self.seed, self.episode, self.tape.runs, self.episode_bars, self.tape.bars, self.start_cash,
             self.account, self.holding, self.row, self.last, self.memory,
         )  # fmt: skip
+        if start is not None:
+            self.row[mask], self.last[mask] = start[mask], self.tape.last_of(start[mask], self.episode_bars)
         if self.watch is not None:
             begin_rows(mask, self.account, self.tape.time, self.row, self.watch)
         if self.recorded:
@@ -143,8 +164,13 @@ class BatchEngine:
         tuple[Float, Bool, bool]
             (B,) rewards; (3, B) terminated (liquidated or ruined), truncated (episode or data ended) and either; and
             whether there is any of these. 0 and False for the inactive.
+
+        Raises
+        ------
+        ValueError
+            For actions of another shape than the space's, or one outside it that counts; nothing has moved then.
         """
-        self._advance(*self.interface.scheme.targets(actions), active)
+        self._advance(*self.interface.scheme.targets(actions, self.account, self.holding, active), active)
         rewards = np.zeros(self.n_envs)
         ends = np.empty((3, self.n_envs), dtype=np.bool_)
         self.reward.kernel(self.account, active, self.memory, self.reward.params, rewards)
@@ -187,14 +213,35 @@ class BatchEngine:
         return {name: array.copy() for name, array in self._kept().items()}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot."""
-        for name, array in self._kept().items():
+        """Return to a snapshot; raises ValueError for one of another batch."""
+        kept = self._kept()
+        check_snapshot(kept, state)
+        if ((state["row"] < 0) | (state["row"] >= len(self.tape.time))).any():
+            raise ValueError("a snapshot of other bars: a row of it is not on this tape")
+        for name, array in kept.items():
             array[...] = state[name]
 
     def _kept(self) -> dict[str, NDArray[Any]]:
         """All that a snapshot holds."""
         kept = {name: getattr(self, name) for name in self._STATE}
         return kept if self.watch is None else kept | {"risk": self.watch.state, "sent": self.watch.sent}
+
+
+def seeds_of(seed: int | Sequence[int], n_envs: int) -> NDArray[np.uint64]:
+    """(B,) seeds: ``seed`` and the numbers after it, or B given ones; raises ValueError for another number of them."""
+    if isinstance(seed, int | np.integer):
+        return np.uint64(int(seed) % (1 << 64)) + np.arange(n_envs, dtype=np.uint64)
+    if len(seed) != n_envs:
+        raise ValueError(f"{len(seed)} seeds for {n_envs} environments")
+    return np.array([int(one) % (1 << 64) for one in seed], dtype=np.uint64)
+
+
+def check_snapshot(kept: Mapping[str, NDArray[Any]], state: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a snapshot that is not of the same arrays, with a ValueError."""
+    for name, array in kept.items():
+        if name not in state or np.shape(state[name]) != array.shape:
+            found = np.shape(state[name]) if name in state else "nothing"
+            raise ValueError(f"a snapshot of another batch: {name} is {found}, not {array.shape}")
 
 
 class Recycler:
@@ -264,7 +311,7 @@ def _begin(
             row[b] = runs[r, FIRST] + pick
             last[b] = min(row[b] + bars, runs[r, LAST]) if bars > 0 else runs[r, LAST]
             account[b, CASH] = account[b, EQUITY] = account[b, BEFORE] = cash
-            account[b, MOVING] = account[b, LEFT] = 0.0
+            account[b, MOVING] = account[b, LEFT] = account[b, EARNED] = 0.0
             account[b, N_ACCOUNT:] = 0.0
             memory[b, :] = 0.0
             for a in range(holding.shape[1]):

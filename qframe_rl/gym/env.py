@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from qframe_rl.agent import View
+from qframe_rl.config import UserError
 from qframe_rl.gym.engine import BatchEngine
-from qframe_rl.gym.render import Trace, picture
+from qframe_rl.gym.info import Bounded, checked, info_of
+from qframe_rl.gym.render import Trace, mode_of, picture
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface
@@ -23,10 +27,11 @@ Step = tuple[Single, SupportsFloat, bool, bool, dict[str, Any]]
 Base = gymnasium.Env[Single, Any]
 
 
-class TradingEnv(Base):
+class TradingEnv(Bounded, Base):
     """A batch of one: the same engine, the same bits as `VectorTradingEnv`.
 
-    ``info`` holds ``equity`` (quote currency) and ``time`` (close of the last bar, ns UTC).
+    ``info`` holds what is asked for by name: ``equity`` (quote currency) and ``time`` (close of the last bar, ns UTC),
+    unless something else is.
 
     Parameters
     ----------
@@ -36,33 +41,75 @@ class TradingEnv(Base):
         ``rgb_array`` (price with trades, exposure, equity as a picture) or ``human`` (the same in a window).
     symbols
         Names for the picture.
+    info
+        Names of what ``info`` holds, of `qframe_rl.gym.info.NAMES`.
+
+    Raises
+    ------
+    UserError
+        For a render mode or a name in ``info`` that there is not.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
 
-    def __init__(self, engine: BatchEngine, render_mode: str | None = None, symbols: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        engine: BatchEngine,
+        render_mode: str | None = None,
+        symbols: tuple[str, ...] = (),
+        info: Iterable[str] = ("equity", "time"),
+    ):
         self._batch = VectorTradingEnv(engine, AutoresetMode.DISABLED)
+        self._shown = checked(info)
+        self._running = False
+        self.max_episode_steps = engine.episode_bars or None
         self.engine = engine
         self.observation_space = engine.interface.observation_space
         self.action_space = engine.interface.action_space
-        self.render_mode = render_mode
+        self.render_mode = mode_of(render_mode, self.metadata["render_modes"])
         self._trace = Trace(symbols)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
-        """Begin an episode."""
+        """Begin an episode.
+
+        Parameters
+        ----------
+        seed
+            Of the bars at which this and later episodes begin; None = go on with the one of before.
+        options
+            ``start``: where it begins instead, as in `qframe_rl.gym.packed.PackedHistory.row_of`.
+
+        Raises
+        ------
+        UserError
+            For another option, or a start at which no episode can begin.
+        """
         super().reset(seed=seed)
         if seed is None and self._batch._np_random is None:
             seed = int(self.np_random.integers(1 << 62))
-        rows, _ = self._batch.reset(seed=seed)
+        rows, _ = self._batch.reset(seed=seed, options=options)
+        self._running = True
         self._trace.clear()
         self._remember()
-        return rows[0], self._info()
+        return rows[0], info_of(self.engine, self._shown)
 
     def step(self, action: Any) -> Step:
-        """Move one bar on."""
+        """Move one bar on.
+
+        Raises
+        ------
+        ValueError
+            For an action outside the space.
+        gymnasium.error.ResetNeeded
+            Before the first `reset`, and after the end of an episode.
+        """
+        if not self._running:
+            raise ResetNeeded("call reset() before step(): no episode is under way")
         rows, rewards, terminated, truncated, _ = self._batch.step(np.asarray(action)[None])
         self._remember()
-        return rows[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), self._info()
+        ruined, cut = bool(terminated[0]), bool(truncated[0])
+        self._running = not (ruined or cut)
+        return rows[0], float(rewards[0]), ruined, cut, info_of(self.engine, self._shown)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """Draw the episode so far: return (H, W, 3) for ``rgb_array``, show it for ``human``."""
@@ -78,10 +125,7 @@ class TradingEnv(Base):
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Return to a snapshot."""
         self._batch.restore(state)
-
-    def _info(self) -> dict[str, Any]:
-        engine = self.engine
-        return {"equity": float(engine.equity[0]), "time": int(engine.tape.time[engine.row[0]])}
+        self._running = not bool(state["over"][0])
 
     def _remember(self) -> None:
         if self.render_mode is None:
@@ -127,7 +171,11 @@ class SessionEnv(Base):
         ------
         RuntimeError
             The second time: what was traded cannot be taken back.
+        UserError
+            For any option: a feed begins where it begins.
         """
+        for name in options or {}:
+            raise UserError(f"a session has no option {name!r} of reset.")
         super().reset(seed=seed)
         if self._view is not None:
             raise RuntimeError("a session has one episode; make a new session for another")

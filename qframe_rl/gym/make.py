@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
 from qframe_rl import catalog
-from qframe_rl.config import Ref, UserError, build
-from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.config import Ref, UserError, build, nearest
 from qframe_rl.gym.env import TradingEnv
+from qframe_rl.gym.given import Given, histories_of
 from qframe_rl.gym.market import Market, whole
 from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.gym.problem import Problem, ProblemConfig, ProblemEnv, VectorProblemEnv
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import History
 
-Histories = History | Sequence[History] | None
 Risk = Limits | Mapping[str, Any] | None
+
+
+class UnexpectedKeyword(UserError, TypeError):
+    """A keyword that an environment does not take: a TypeError for libraries that probe by it, with one sentence."""
 
 
 def make_env(
     name: str,
-    history: Histories = None,
+    history: Given = None,
     render_mode: str | None = None,
     risk: Risk = None,
+    info: Iterable[str] = ("equity", "time"),
     **params: Any,
 ) -> TradingEnv | ProblemEnv:
     """One environment of a market or a problem.
@@ -37,29 +40,40 @@ def make_env(
     name
         Name in the catalogue.
     history
-        Bars, or several histories of the same instruments, one of which each episode walks; the embedded default
-        market without it. The scaler is fitted on all of them: hand over training bars only. A problem takes none.
+        Bars, several histories of the same instruments, one of which each episode walks, a DataFrame or a dict of them
+        by symbol, a file, or a recipe, as in `qframe_rl.gym.given.histories_of`; the embedded default market without
+        it. The scaler is fitted on all of them: hand over training bars only. A problem takes none.
     render_mode
-        ``rgb_array`` or ``human``; a problem has no picture.
+        ``rgb_array`` or ``human``.
     risk
         Limits of the risk engine that every account is held to, such as ``{"max_leverage": 1.0}``; a problem has none.
+    info
+        What ``info`` holds, names of `qframe_rl.gym.info.NAMES`; a problem's holds nothing.
     **params
         Fields of the market's ``Config``.
+
+    Raises
+    ------
+    UserError
+        For what the market refuses; where it is a keyword that there is not, it is a TypeError as well.
     """
     if is_problem(name):
-        _refuse(name, history=history, render_mode=render_mode, risk=risk)
-        return make_problem(Ref(name=name, params=params)).env()
+        _refuse(name, history=history, risk=risk, info=None if tuple(info) == ("equity", "time") else info)
+        return _problem(name, params).env(render_mode)
     market, tape = _prepare(name, history, risk, params)
-    return market.env(tape, render_mode)
+    return market.env(tape, render_mode, info)
 
 
 def make_vec(
     name: str,
     num_envs: int = 1,
-    history: Histories = None,
+    history: Given = None,
     autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     observation: str = "window",
     risk: Risk = None,
+    info: Iterable[str] = (),
+    render_mode: str | None = None,
+    max_episode_steps: int | None = None,
     **params: Any,
 ) -> VectorTradingEnv | VectorProblemEnv:
     """A batch of environments of a market or a problem.
@@ -72,14 +86,33 @@ def make_vec(
         As in `make_env`.
     num_envs
         B, environments of the batch.
-    autoreset_mode, observation
+    autoreset_mode, observation, info
         As in `qframe_rl.gym.vector.VectorTradingEnv`.
+    render_mode
+        None: a batch has no picture.
+    max_episode_steps
+        As a specification has it: the market's ``episode_bars``.
+
+    Raises
+    ------
+    UserError
+        As in `make_env`, and for a render mode.
     """
+    if render_mode is not None:
+        raise UserError(f"a batch has no picture; make one environment with render_mode={render_mode!r}, or none.")
     if is_problem(name):
-        _refuse(name, history=history, observation=None if observation == "window" else observation, risk=risk)
-        return make_problem(Ref(name=name, params=params)).vec(num_envs, autoreset_mode)
+        _refuse(
+            name, history=history, observation=None if observation == "window" else observation, risk=risk,
+            info=tuple(info) or None,
+        )  # fmt: skip
+        made = _problem(name, params)
+        if max_episode_steps not in (None, made.episode_steps):
+            raise UserError(f"{name!r} has episodes of {made.episode_steps} steps, not {max_episode_steps}.")
+        return made.vec(num_envs, autoreset_mode)
+    if max_episode_steps is not None:
+        params = {"episode_bars": max_episode_steps} | params
     market, tape = _prepare(name, history, risk, params)
-    return market.vec(tape, num_envs, autoreset_mode, observation)
+    return market.vec(tape, num_envs, autoreset_mode, observation, info)
 
 
 def is_problem(name: str) -> bool:
@@ -104,16 +137,27 @@ def make_problem(ref: Ref) -> Problem:
     return problem
 
 
+def _problem(name: str, params: dict[str, Any]) -> Problem:
+    _check_keywords(name, params)
+    return make_problem(Ref(name=name, params=params))
+
+
+def _check_keywords(name: str, params: dict[str, Any]) -> None:
+    known = catalog.load("envs", name).Config.model_fields
+    for key in params:
+        if key not in known:
+            raise UnexpectedKeyword(f"env {name}: unexpected keyword argument {key!r}{nearest(key, known)}")
+
+
 def _refuse(name: str, **given: object) -> None:
     for what, value in given.items():
         if value is not None:
             raise UserError(f"{name!r} is a problem without bars; it takes no {what}.")
 
 
-def _prepare(name: str, history: Histories, risk: Risk, params: dict[str, Any]) -> tuple[Market, PackedHistory]:
-    if history is None:
-        history = synthetic("ar1")
-    histories = [history] if isinstance(history, History) else list(history)
+def _prepare(name: str, history: Given, risk: Risk, params: dict[str, Any]) -> tuple[Market, PackedHistory]:
+    _check_keywords(name, params)
+    histories = histories_of(history)
     first = histories[0]
     module = catalog.load("envs", name)
     config = build(module.Config, params, f"env {name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from qframe_rl.config import Base, Ref, UserError
 from qframe_rl.feeds.presets import one_quote, opening_cash
 from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.gym.env import TradingEnv
+from qframe_rl.gym.info import RECORDED, checked
 from qframe_rl.gym.packed import PackedHistory, tape_of
 from qframe_rl.gym.reward import Reward, reward
 from qframe_rl.gym.vector import VectorTradingEnv
@@ -58,7 +59,7 @@ class MarketConfig(Base):
     """Bars whose features are shown at once. The features look back by themselves, so one is enough for a policy
     without memory."""
     actions: Ref = Ref(name="levels")
-    """Action scheme: levels, exposure, weights or limit, with its parameters."""
+    """Action scheme: levels, exposure, simplex, delta or limit, with its parameters."""
     reward: Ref = Ref(name="log_growth")
     """Reward: log_growth, differential_sharpe or drawdown, with its parameters."""
     episode_bars: int | None = Field(default=720, ge=1, le=1_000_000)
@@ -139,9 +140,20 @@ class Market:
             limits=self.limits,
         )  # fmt: skip
 
-    def env(self, tape: PackedHistory, render_mode: str | None = None) -> TradingEnv:
-        """One environment."""
-        return TradingEnv(self.engine(tape, 1, recorded=True), render_mode, tuple(i.symbol for i in self.instruments))
+    def env(
+        self, tape: PackedHistory, render_mode: str | None = None, info: Iterable[str] = ("equity", "time")
+    ) -> TradingEnv:
+        """One environment.
+
+        Parameters
+        ----------
+        tape
+            Bars and features, from `tape`.
+        render_mode, info
+            As in `TradingEnv`.
+        """
+        symbols = tuple(i.symbol for i in self.instruments)
+        return TradingEnv(self.engine(tape, 1, recorded=True), render_mode, symbols, info)
 
     def vec(
         self,
@@ -149,6 +161,7 @@ class Market:
         n_envs: int,
         mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         observation: str = "window",
+        info: Iterable[str] = (),
     ) -> VectorTradingEnv:
         """A batch of environments.
 
@@ -158,10 +171,12 @@ class Market:
             Bars and features, from `tape`.
         n_envs
             Environments of the batch.
-        mode, observation
-            ``autoreset_mode`` and ``observation`` of `VectorTradingEnv`.
+        mode, observation, info
+            ``autoreset_mode``, ``observation`` and ``info`` of `VectorTradingEnv`.
         """
-        return VectorTradingEnv(self.engine(tape, n_envs), mode, observation)
+        names = checked(info)
+        engine = self.engine(tape, n_envs, recorded=bool(RECORDED & set(names)))
+        return VectorTradingEnv(engine, mode, observation, names)
 
     def spec(self, columns: tuple[str, ...], seed: int, theory: Mapping[str, float] | None = None) -> MarketSpec:
         """What a strategy may know before the first bar.

@@ -9,8 +9,10 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.interface import Observer, Parts
 from qframe_rl.kernel.columns import bars_of
-from qframe_rl.types import Float, Int, Single
+from qframe_rl.types import Float, Int, Single, iso, parse_time
 
+_FIRST_NS = 10**12
+"""Whole numbers from here on are times."""
 FIRST, LAST = range(2)
 """Columns of `PackedHistory.runs`."""
 
@@ -32,6 +34,45 @@ class PackedHistory:
     def n_bytes(self) -> int:
         """Memory of the arrays."""
         return sum(array.nbytes for array in vars(self).values())
+
+    def row_of(self, start: object) -> int:
+        """Row on which an episode from ``start`` on begins.
+
+        Parameters
+        ----------
+        start
+            A time (text as ISO 8601, a datetime, or a whole number of ns UTC): the first bar that closes at or after it
+            is the last one shown at the first decision. A whole number below 10^12 is the row itself.
+
+        Raises
+        ------
+        UserError
+            If no episode can begin there.
+        """
+        if isinstance(start, int | np.integer) and start < _FIRST_NS:
+            row = int(start)
+        else:
+            row = self._at(int(start) if isinstance(start, int | np.integer) else parse_time(str(start)))
+        if not ((self.runs[:, FIRST] <= row) & (row < self.runs[:, LAST])).any():
+            raise UserError(
+                f"no episode can begin at {start}: the first decision is at {iso(int(self.time[self.runs[0, FIRST]]))} "
+                f"(row {self.runs[0, FIRST]}) and the last bar closes at {iso(int(self.time[self.runs[-1, LAST]]))} "
+                f"(row {self.runs[-1, LAST]})."
+            )
+        return row
+
+    def _at(self, time: int) -> int:
+        """First decision row that closes at or after a time; -1 where no run reaches so far, or all begin later."""
+        for first, last in self.runs:
+            if self.time[first] - (self.time[first + 1] - self.time[first]) < time <= self.time[last - 1]:
+                return int(first + np.searchsorted(self.time[first:last], time))
+        return -1
+
+    def last_of(self, rows: Int, bars: int) -> Int:
+        """(N,) last rows of episodes of ``bars`` bars (0 = to the end of the run) that begin on ``rows`` (N,)."""
+        run = np.searchsorted(self.runs[:, FIRST], rows, side="right") - 1
+        ends: Int = self.runs[run, LAST]
+        return np.minimum(rows + bars, ends) if bars else ends
 
 
 def tape_of(parts: Parts, observer: Observer) -> PackedHistory:

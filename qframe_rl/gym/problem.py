@@ -7,13 +7,14 @@ number and its actions, not on how many episodes run beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, SupportsFloat
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ from numpy.typing import NDArray
 from qframe_rl.agent import MarketSpec, View
 from qframe_rl.config import Base
 from qframe_rl.gym.chance import draw
+from qframe_rl.gym.engine import check_snapshot, seeds_of
+from qframe_rl.gym.info import Bounded
+from qframe_rl.gym.render import mode_of, steps_picture
+from qframe_rl.gym.vector import Seed, check_options, mask_of
+from qframe_rl.interface.schemes import outside
 from qframe_rl.types import Bool, Float, Orders, Single
 
 Act = Callable[[Single], NDArray[Any]]
@@ -104,9 +110,9 @@ class Problem:
         """A batch of episodes."""
         return Episodes(self, n_envs)
 
-    def env(self) -> ProblemEnv:
+    def env(self, render_mode: str | None = None) -> ProblemEnv:
         """One environment."""
-        return ProblemEnv(self)
+        return ProblemEnv(self, render_mode)
 
     def vec(self, n_envs: int, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> VectorProblemEnv:
         """A batch of environments."""
@@ -158,13 +164,13 @@ class Episodes:
         self.clock = np.zeros(n_envs, dtype=np.int64)
         self._draws = np.zeros((n_envs, problem.n_draws))
 
-    def seed_with(self, seed: int) -> None:
-        """Give episode b the seed ``seed + b`` and begin to count anew."""
-        self.seed[:] = np.uint64(seed % (1 << 64)) + np.arange(self.n_envs, dtype=np.uint64)
-        self.episode[:] = 0
+    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
+        """Give episode b the seed ``seed + b``, or each its own of (B,), and count anew; the masked ones alone."""
+        which = np.ones(self.n_envs, dtype=np.bool_) if mask is None else mask
+        self.seed[which], self.episode[which] = seeds_of(seed, self.n_envs)[which], 0
 
     def reset(self, mask: Bool) -> None:
-        """Begin a new episode where the mask is set."""
+        """Begin a new episode where the mask (B,) is set."""
         self.episode[mask] += np.uint64(1)
         self.clock[mask] = 0
         draw(mask, self.seed, self.episode, self.clock, self._draws)
@@ -181,9 +187,9 @@ class Episodes:
         Raises
         ------
         ValueError
-            For an action that is not finite, or not in a discrete space.
+            For actions of another shape than the space's, or one outside it that counts; nothing has moved then.
         """
-        chosen = self._checked(actions)
+        chosen = self._checked(actions, active)
         np.add(self.clock, 1, out=self.clock, where=active)
         draw(active, self.seed, self.episode, self.clock, self._draws)
         rewards, ended = np.zeros(self.n_envs), np.zeros(self.n_envs, dtype=np.bool_)
@@ -203,25 +209,29 @@ class Episodes:
         return {name: getattr(self, name).copy() for name in self._STATE}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot."""
+        """Return to a snapshot; raises ValueError for one of another batch."""
+        check_snapshot({name: getattr(self, name) for name in self._STATE}, state)
         for name in self._STATE:
             getattr(self, name)[...] = state[name]
 
-    def _checked(self, actions: NDArray[Any]) -> Float:
-        """(B, K) actions as the problem takes them; a Box is clipped to its bounds."""
-        chosen = np.asarray(actions, dtype=np.float64).reshape(self.n_envs, -1)
-        if not np.isfinite(chosen).all():
-            raise ValueError("an action is not a finite number")
+    def _checked(self, actions: NDArray[Any], active: Bool) -> Float:
+        """(B, K) actions as the problem takes them."""
         space = self.problem.action_space
+        shape = (self.n_envs, *(space.shape or ()))
+        if np.shape(actions) != shape:
+            raise ValueError(f"actions have shape {np.shape(actions)}, but {space} of {self.n_envs} wants {shape}")
+        chosen = np.ascontiguousarray(actions, dtype=np.float64).reshape(self.n_envs, -1)
         if isinstance(space, spaces.Box):
-            return np.clip(chosen, -1.0, 1.0)
-        n = int(space.n)
-        if ((chosen < 0) | (chosen >= n) | (chosen != np.rint(chosen))).any():
-            raise ValueError(f"an action is none of 0 to {n - 1}")
+            inside = np.abs(chosen) <= 1.0
+        else:
+            inside = (chosen >= 0.0) & (chosen < int(space.n)) & (chosen == np.rint(chosen))
+        wrong = np.flatnonzero(active & ~inside.all(axis=1))
+        if len(wrong):
+            raise ValueError(outside(actions, int(wrong[0]), space))
         return chosen
 
 
-class VectorProblemEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
+class VectorProblemEnv(Bounded, VectorEnv[Single, NDArray[Any], NDArray[Any]]):
     """B episodes in one batch, without Python per environment.
 
     Environment b of a batch seeded with s lives through what a single one seeded with s + b does, in every autoreset
@@ -241,24 +251,38 @@ class VectorProblemEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
         self.problem = problem
         self.episodes = problem.episodes(n_envs)
         self.num_envs = n_envs
-        self.mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.mode}
+        self.max_episode_steps = problem.episode_steps
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
         self.single_observation_space = problem.observation_space
         self.single_action_space = problem.action_space
         self.observation_space = batch_space(problem.observation_space, n_envs)
         self.action_space = batch_space(problem.action_space, n_envs)
         self._over = np.ones(n_envs, dtype=np.bool_)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
-        """Begin new episodes, in all environments or in those of ``options["reset_mask"]`` (B,)."""
-        super().reset(seed=seed)
-        if seed is not None:
-            self.episodes.seed_with(seed)
-        elif self._np_random is None:
-            self.episodes.seed_with(int(self.np_random.integers(1 << 63)))
-        mask = np.ones(self.num_envs, dtype=np.bool_)
-        if options is not None and "reset_mask" in options:
-            mask = np.asarray(options["reset_mask"], dtype=np.bool_)
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
+        """Begin new episodes.
+
+        Parameters
+        ----------
+        seed
+            Episode b gets ``seed + b``; or (B,) one for each; None = go on with those of before.
+        options
+            ``reset_mask``, (B,) bool: in which environments.
+
+        Raises
+        ------
+        UserError
+            For another option.
+        """
+        check_options(options or {}, ("reset_mask",))
+        mask = mask_of(options or {}, self.num_envs)
+        if seed is None and self._np_random is None:
+            super().reset()
+            self.episodes.seed_with(int(self.np_random.integers(1 << 63)), mask)
+        elif seed is not None:
+            super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else int(seed[0]))
+            self.episodes.seed_with(seed, mask)
         self.episodes.reset(mask)
         self._over = self._over & ~mask
         return self.episodes.observe(), {}
@@ -266,15 +290,15 @@ class VectorProblemEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
     def step(self, actions: NDArray[Any]) -> tuple[Single, Float, Bool, Bool, dict[str, Any]]:
         """Take every environment a step on."""
         waiting = self._over
-        if self.mode == AutoresetMode.DISABLED and waiting.any():
+        if self.autoreset_mode == AutoresetMode.DISABLED and waiting.any():
             raise AssertionError("an episode has ended: reset(options={'reset_mask': terminated | truncated}) first")
         rewards, terminated, truncated = self.episodes.step(actions, ~waiting)
         if waiting.any():
             self.episodes.reset(waiting)
         over = terminated | truncated
         infos: dict[str, Any] = {}
-        if self.mode == AutoresetMode.SAME_STEP and over.any():
-            infos = {"final_obs": self.episodes.observe(), "_final_obs": over}
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
+            infos = {"final_obs": self.episodes.observe(), "_final_obs": over, "final_info": {}, "_final_info": over}
             self.episodes.reset(over)
             over = np.zeros_like(over)
         self._over = over
@@ -285,7 +309,8 @@ class VectorProblemEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
         return self.episodes.snapshot() | {"over": self._over.copy()}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot: the same actions then give the same bits."""
+        """Return to a snapshot: the same actions then give the same bits; raises ValueError for another batch's."""
+        check_snapshot({"over": self._over}, state)
         self.episodes.restore(state)
         self._over = state["over"].copy()
 
@@ -293,30 +318,72 @@ class VectorProblemEnv(VectorEnv[Single, NDArray[Any], NDArray[Any]]):
         """Nothing to close."""
 
 
-class ProblemEnv(gymnasium.Env[Single, Any]):
-    """A batch of one: the same functions, the same bits as `VectorProblemEnv`."""
+class ProblemEnv(Bounded, gymnasium.Env[Single, Any]):
+    """A batch of one: the same functions, the same bits as `VectorProblemEnv`.
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    Parameters
+    ----------
+    problem
+        What happens in an episode.
+    render_mode
+        ``rgb_array`` (what was seen, done and paid, step by step, as a picture) or ``human`` (the same in a window).
 
-    def __init__(self, problem: Problem):
+    Raises
+    ------
+    UserError
+        For another render mode.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, problem: Problem, render_mode: str | None = None):
         self.problem = problem
+        self.max_episode_steps = problem.episode_steps
         self._batch = VectorProblemEnv(problem, 1, AutoresetMode.DISABLED)
         self.observation_space = problem.observation_space
         self.action_space = problem.action_space
-        self.render_mode = None
+        self.render_mode = mode_of(render_mode, self.metadata["render_modes"])
+        self._running = False
+        self._steps: list[tuple[Single, Float, float]] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
-        """Begin an episode."""
+        """Begin an episode; raises UserError for an option, of which there are none."""
         super().reset(seed=seed)
+        check_options(options or {}, ())
         if seed is None and self._batch._np_random is None:
             seed = int(self.np_random.integers(1 << 62))
         rows, _ = self._batch.reset(seed=seed)
+        self._running = True
+        self._steps.clear()
         return rows[0], {}
 
     def step(self, action: Any) -> tuple[Single, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Take a step."""
+        """Take a step.
+
+        Raises
+        ------
+        ValueError
+            For an action outside the space.
+        gymnasium.error.ResetNeeded
+            Before the first `reset`, and after the end of an episode.
+        """
+        if not self._running:
+            raise ResetNeeded("call reset() before step(): no episode is under way")
         rows, rewards, terminated, truncated, _ = self._batch.step(np.asarray(action)[None])
-        return rows[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
+        ended, cut, paid = bool(terminated[0]), bool(truncated[0]), float(rewards[0])
+        self._running = not (ended or cut)
+        if self.render_mode is not None:
+            self._steps.append((rows[0], np.array(action, dtype=np.float64).ravel(), paid))
+        if self.render_mode == "human":
+            self.render()
+        return rows[0], paid, ended, cut, {}
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Draw the episode so far: return (H, W, 3) for ``rgb_array``, show it for ``human``."""
+        if self.render_mode is None:
+            return None
+        image = steps_picture(self._steps, show=self.render_mode == "human")
+        return image if self.render_mode == "rgb_array" else None
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The exact state."""
@@ -325,3 +392,4 @@ class ProblemEnv(gymnasium.Env[Single, Any]):
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Return to a snapshot."""
         self._batch.restore(state)
+        self._running = not bool(state["over"][0])

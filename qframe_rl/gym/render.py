@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.types import CLOSE, Float, iso
+from qframe_rl.config import UserError, nearest
+from qframe_rl.types import CLOSE, Float, Single, iso
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -49,6 +56,13 @@ class Trace:
         self.equity.append(float(equity))
 
 
+def mode_of(asked: str | None, known: Sequence[str]) -> str | None:
+    """The render mode that is asked for; raises UserError for one that there is not."""
+    if asked is not None and asked not in known:
+        raise UserError(f"render_mode has no {asked!r}{nearest(asked, known)}")
+    return asked
+
+
 def picture(trace: Trace, *, show: bool = False, size: tuple[int, int] = (960, 640)) -> NDArray[np.uint8]:
     """Draw a trace.
 
@@ -66,12 +80,7 @@ def picture(trace: Trace, *, show: bool = False, size: tuple[int, int] = (960, 6
     NDArray[np.uint8]
         (height, width, 3).
     """
-    import matplotlib.pyplot as plt
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(size[0] / 100, size[1] / 100), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = _figure(size)
     prices, exposures, equities = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
     bars = np.arange(len(trace.time))
     close, traded, exposure = (np.stack(rows) for rows in (trace.close, trace.traded, trace.exposure))
@@ -90,12 +99,62 @@ def picture(trace: Trace, *, show: bool = False, size: tuple[int, int] = (960, 6
     equities.set_ylabel("equity")
     equities.set_xlabel(f"bars since {iso(trace.time[0])} UTC")
     prices.legend(loc="upper left", frameon=False, ncols=4)
-    for axes in (prices, exposures, equities):
+    return _drawn(figure, (prices, exposures, equities), show=show)
+
+
+def steps_picture(
+    steps: Sequence[tuple[Single, Float, float]], *, show: bool = False, size: tuple[int, int] = (960, 640)
+) -> NDArray[np.uint8]:
+    """Draw an episode that has no prices.
+
+    Parameters
+    ----------
+    steps
+        What was seen after each step (n,), the action (K,) and its reward; may be none yet.
+    show
+        Also show it in a window (or in the notebook).
+    size
+        Width and height in pixels.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        (height, width, 3).
+    """
+    figure = _figure(size)
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
+    paid = np.cumsum([reward for _, _, reward in steps])
+    rows_of = ([seen for seen, _, _ in steps], [done for _, done, _ in steps], paid)
+    for axes, rows, label in zip(panels, rows_of, _PANELS, strict=True):
+        if steps:
+            axes.plot(np.arange(1, len(steps) + 1), np.array(rows), lw=1.0)
+        axes.set_ylabel(label)
+    panels[-1].set_xlabel("step")
+    return _drawn(figure, panels, show=show)
+
+
+_PANELS = ("seen", "action", "rewards, summed")
+
+
+def _figure(size: tuple[int, int]) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(size[0] / 100, size[1] / 100), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _drawn(figure: Figure, panels: Iterable[Axes], *, show: bool) -> NDArray[np.uint8]:
+    """Pixels of a figure, which is also shown if asked for."""
+    import matplotlib.pyplot as plt
+
+    for axes in panels:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
-    image = np.asarray(rgba)[:, :, :3].copy()
+    canvas: Any = figure.canvas
+    canvas.draw()
+    image = np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
     if show:
         window = plt.figure("QFrame RL", figsize=figure.get_size_inches())
         window.clear()

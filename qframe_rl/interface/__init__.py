@@ -7,11 +7,12 @@ normalise differently. `rebalance` is the same arithmetic for strategies that th
 
 from qframe_rl.interface.market import MarketInterface, interface_from, rebalance
 from qframe_rl.interface.observer import BOUND, Observer, Parts, Scaler, see_rows
-from qframe_rl.interface.schemes import SCHEMES, Exposure, Levels, Limit, Scheme, Weights
+from qframe_rl.interface.schemes import SCHEMES, Delta, Exposure, Levels, Limit, Scheme, Simplex
 
 __all__ = [
     "BOUND",
     "SCHEMES",
+    "Delta",
     "Exposure",
     "Levels",
     "Limit",
@@ -20,7 +21,7 @@ __all__ = [
     "Parts",
     "Scaler",
     "Scheme",
-    "Weights",
+    "Simplex",
     "interface_from",
     "rebalance",
     "see_rows",

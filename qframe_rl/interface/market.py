@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError, build, nearest
-from qframe_rl.interface.observer import ONE_ROW, Observer, Parts, Scaler, laid_out
-from qframe_rl.interface.schemes import SCHEMES, Scheme
+from qframe_rl.interface.observer import ONE, ONE_ROW, Observer, Parts, Scaler, laid_out
+from qframe_rl.interface.schemes import SCHEMES, WITHDRAWN
 from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import target_rows
@@ -30,7 +30,7 @@ class MarketInterface:
     observer
         What a policy sees.
     scheme
-        Name of an action scheme: ``levels``, ``exposure``, ``weights`` or ``limit``.
+        Name of an action scheme: ``levels``, ``exposure``, ``simplex``, ``delta`` or ``limit``.
     params
         Parameters of the scheme's configuration.
 
@@ -41,13 +41,15 @@ class MarketInterface:
     """
 
     def __init__(self, observer: Observer, scheme: str, params: Mapping[str, Any]):
+        if scheme in WITHDRAWN:
+            raise UserError(f"the action scheme {scheme!r} is withdrawn: {WITHDRAWN[scheme]}.")
         if scheme not in SCHEMES:
             raise UserError(f"unknown action scheme {scheme!r}{nearest(scheme, SCHEMES)}")
         config, make = SCHEMES[scheme]
         self.observer = observer
         self.scheme_name = scheme
         self.scheme_params = dict(params)
-        self.scheme: Scheme = make(build(config, params, f"actions {scheme}"), observer.n_instruments)
+        self.scheme = make(build(config, params, f"actions {scheme}"), observer.n_instruments)
         self.window = observer.window
         self.market_shape = (observer.n_rows, observer.n_instruments * len(observer.features))
         self.observation_space: gymnasium.Space[Any] = observer.space
@@ -62,9 +64,10 @@ class MarketInterface:
         return self.observer.observe(view)
 
     def orders(self, action: Any, view: View) -> Orders:
-        """Orders that one action means at one view."""
-        target, offset = self.scheme.targets(np.asarray(action)[None])
-        return _orders(target, offset, view, self.scheme.band)
+        """Orders that one action means at one view; raises ValueError for an action outside the space."""
+        account, holding, bars = laid_out(view)
+        target, offset = self.scheme.targets(np.asarray(action)[None], account, holding, ONE)
+        return _orders(target, offset, account, holding, bars, self.scheme.band)
 
     def describe(self) -> dict[str, Any]:
         """Plain data from which `interface_from` makes it again, the scaler's numbers to the last bit."""
@@ -99,13 +102,20 @@ def rebalance(view: View, target: Float, band: float = 0.0) -> Orders:
         (A,) signed share of equity to hold of each instrument; NaN = leave as it is.
     band
         No order where exposure is within this of its target, unless the target is exactly 0.
+
+    Raises
+    ------
+    ValueError
+        For targets of another shape.
     """
-    target = np.asarray(target, dtype=np.float64)
-    return _orders(target[None], np.empty((0, len(target))), view, band)
-
-
-def _orders(target: Float, offset: Float, view: View, band: float) -> Orders:
     account, holding, bars = laid_out(view)
+    target = np.ascontiguousarray(target, dtype=np.float64)
+    if target.shape != (holding.shape[1],):
+        raise ValueError(f"target exposures have shape {target.shape}, but there are {holding.shape[1]} instruments")
+    return _orders(target[None], np.empty((0, len(target))), account, holding, bars, band)
+
+
+def _orders(target: Float, offset: Float, account: Float, holding: Float, bars: Float, band: float) -> Orders:
     out = np.empty((1, target.shape[1], N_ORDER))
     target_rows(target, offset, band, account, holding, bars, ONE_ROW, out, _scratch(target.shape[1]))
     return Orders(out[0, :, QUANTITY], out[0, :, LIMIT], out[0, :, STOP])

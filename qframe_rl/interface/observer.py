@@ -24,7 +24,8 @@ Parts = Sequence[tuple[History, Segments]]
 """Histories, and the rows of each that may be looked at."""
 ONE_ROW = np.zeros(1, dtype=np.int64)
 """Where the only account of a `laid_out` view stands."""
-_ONE = np.ones(1, dtype=np.bool_)
+ONE = np.ones(1, dtype=np.bool_)
+"""That it counts."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Observer:
         shown = self.scaler(self.raw(view.bars, view.times, len(view.bars) - self.n_rows))
         row[: shown.size] = shown.ravel()
         account, holding, bars = laid_out(view)
-        see_rows(account, holding, bars, ONE_ROW, _ONE, BOUND, shown.size, row[None])
+        see_rows(account, holding, bars, ONE_ROW, ONE, BOUND, shown.size, row[None])
         return row
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from qframe_rl.config import UserError
 from qframe_rl.types import Bool, Single
 
 Masks = Callable[[Single], Bool]
@@ -31,11 +32,18 @@ class BatchVecEnv(VecEnv):
         What a reward is multiplied by for the learner.
     masks
         Which actions are allowed at an observation, for algorithms that can be told.
+
+    Raises
+    ------
+    UserError
+        For a batch in another mode than SAME_STEP.
     """
 
     render_mode = None
 
     def __init__(self, envs: VectorEnv[Any, Any, Any], scale: float = 1.0, masks: Masks | None = None):
+        if envs.metadata.get("autoreset_mode") != AutoresetMode.SAME_STEP:
+            raise UserError("Stable-Baselines3 needs a batch in SAME_STEP mode; make it with autoreset_mode SAME_STEP.")
         self.envs, self.scale, self.masks = envs, scale, masks
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
         self._actions: NDArray[Any] = np.empty(0)

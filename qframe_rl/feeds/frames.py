@@ -1,0 +1,150 @@
+"""Tables of pandas as market data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qframe_rl.config import UserError
+from qframe_rl.feeds import formats
+from qframe_rl.feeds.check import checked
+from qframe_rl.feeds.containers import Raw
+from qframe_rl.feeds.fields import numeric
+from qframe_rl.feeds.imported import interpreted, stamps
+from qframe_rl.feeds.listing import Listing, base_exchange, listing
+from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel
+from qframe_rl.feeds.parquet import Series
+from qframe_rl.feeds.presets import preset
+from qframe_rl.types import Float, History, Int, Source, iso
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAMES = frozenset({*formats.ROLES, "symbol", "pair", "ticker", "timestamp", "date", "datetime", "index", FUNDING_RATE})
+"""Columns, normalised, that are no series of a user's own."""
+
+
+def from_frames(frames: Mapping[str, pd.DataFrame], exchange: str = "binance") -> History:
+    """Bars of one or several instruments from tables of pandas.
+
+    Parameters
+    ----------
+    frames
+        By symbol, such as ``BTC/USDT``, or ``BTC/USDT:USDT`` for a perpetual: a table with a row for each bar. Its
+        index or a column of it has the opens of the bars (a time without a zone is UTC); open, high, low, close and
+        volume are found by their names, as in files. Every other column of numbers becomes a series that policies see:
+        its value must have been known when the bar closed. A perpetual needs a column ``funding_rate``, which has the
+        rate where a settlement fell at the open of the bar, and no value elsewhere.
+    exchange
+        Whose preset rules (fees, lots) instruments get.
+
+    Returns
+    -------
+    History
+        (T, A, 5 + series); not looked through for bad prints. The length of a bar is the usual distance of two rows.
+
+    Raises
+    ------
+    UserError
+        For a missing or wrong column, times that are unsorted or duplicated, prices that no exchange could print, or
+        tables that do not have the same series.
+    """
+    if not frames:
+        raise UserError("history: no tables; give one for each symbol.")
+    tables = {symbol: _Table(symbol, frame) for symbol, frame in frames.items()}
+    opens = [table.opens for table in tables.values()]
+    bar_ns = _usual_step(opens, next(iter(tables)))
+    names = {table.series for table in tables.values()}
+    if len(names) > 1:
+        raise UserError(
+            f"history: tables have different series: {', '.join(map(str, sorted(names)))}; give all the same."
+        )
+    legs = [table.leg(bar_ns, exchange) for table in tables.values()]
+    history = panel(legs, bar_ns, Source(base_exchange(exchange)[0], "unknown", "DataFrame"))
+    return checked(_extended(history, list(tables.values()), bar_ns))
+
+
+class _Table:
+    """One table of pandas, looked through for its columns."""
+
+    def __init__(self, symbol: str, frame: pd.DataFrame):
+        import pyarrow
+
+        self.symbol, self.where = symbol, Path(f"DataFrame of {symbol}")
+        flat = frame.reset_index() if _is_time(frame.index) or frame.index.name is not None else frame
+        flat = flat.set_axis([str(name) for name in flat.columns], axis=1)
+        try:
+            table = pyarrow.Table.from_pandas(flat, preserve_index=False)
+        except pyarrow.ArrowException as error:
+            raise UserError(f"{self.where}: {error}") from None
+        self.raw = Raw(table, True, symbol)
+        self.roles = formats.roles(table.column_names, None, {}, str(self.where))
+        self.opens = stamps(self.raw, self.roles, self.where)
+        used = {*self.roles.values()}
+        self.series = tuple(n for n in table.column_names if n not in used and _is_series(n, table.column(n)))
+
+    def leg(self, bar_ns: int, exchange: str) -> Leg:
+        """Its bars and funding rates."""
+        found = interpreted(self.raw, self.where, bar_ns)
+        for row in np.flatnonzero(np.diff(found.opens) <= 0)[:1]:
+            what = "duplicated" if found.opens[row] == found.opens[row + 1] else "not sorted"
+            raise UserError(f"{self.where}: timestamps are {what} at {iso(int(found.opens[row + 1]))}.")
+        market = (
+            listing(exchange, self.symbol) if "/" in self.symbol else Listing(base_exchange(exchange)[0], self.symbol)
+        )
+        rates = None
+        if market.kind == "perpetual":
+            rates = self._rates(found.opens)
+        return Leg(preset(market), Series(found.opens, found.bars), rates)
+
+    def rows(self) -> Float:
+        """(N, K) values of its own series."""
+        none = np.empty((len(self.opens), 0))
+        return np.column_stack([none, *(numeric(self.raw.table, name, self.where) for name in self.series)])
+
+    def _rates(self, opens: Int) -> Series:
+        names = [n for n in self.raw.table.column_names if formats.normalised(n) == FUNDING_RATE]
+        if not names:
+            raise UserError(
+                f"{self.where}: a perpetual needs a column {FUNDING_RATE}: the rate where a settlement fell at the "
+                "open of the bar, no value elsewhere (0 throughout trades without funding)."
+            )
+        values = numeric(self.raw.table, names[0], self.where)
+        known = ~np.isnan(values)
+        return Series(opens[known], values[known, None])
+
+
+def _is_time(index: Any) -> bool:
+    return bool(getattr(index, "inferred_type", "") in ("datetime64", "datetime", "date", "period"))
+
+
+def _is_series(name: str, column: Any) -> bool:
+    import pyarrow
+
+    numbers = pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type)
+    return bool(numbers or pyarrow.types.is_boolean(column.type)) and formats.normalised(name) not in _NAMES
+
+
+def _usual_step(opens: list[Int], first: str) -> int:
+    steps = np.concatenate([np.diff(np.sort(one)) for one in opens])
+    steps = steps[steps > 0]
+    if len(steps) == 0:
+        raise UserError(f"DataFrame of {first}: two bars at least are needed.")
+    values, counts = np.unique(steps, return_counts=True)
+    return int(values[np.argmax(counts)])
+
+
+def _extended(history: History, tables: list[_Table], bar_ns: int) -> History:
+    """The same bars with the series of the tables as further channels."""
+    names = tables[0].series
+    if not names:
+        return history
+    more = np.full((*history.values.shape[:2], len(names)), np.nan)
+    for a, table in enumerate(tables):
+        more[np.searchsorted(history.time, table.opens + bar_ns), a] = table.rows()
+    values = np.concatenate([history.values, more], axis=2)
+    return replace(history, values=values, columns=(*history.columns, *names))

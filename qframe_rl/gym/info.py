@@ -1,0 +1,102 @@
+"""What ``info`` holds beside the observation: asked for by name, and free where nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
+
+from qframe_rl.config import UserError, nearest
+from qframe_rl.gym.engine import BatchEngine
+from qframe_rl.kernel.columns import EARNED, FEE, FUNDING, PRICE, PUSHED, QUANTITY, SPREAD
+from qframe_rl.types import Bool, Float
+
+Infos = dict[str, Any]
+"""Arrays of B rows by name, and beside each, under ``_`` and its name, a mask of the rows that count."""
+
+
+def _exposure(engine: BatchEngine) -> Float:
+    """(B, A) worth of each position as a signed share of equity; 0 without equity."""
+    worth = np.where(engine.position == 0.0, 0.0, engine.position * engine.mark)
+    equity = engine.equity[:, None]
+    return np.divide(worth, equity, out=np.zeros_like(worth), where=equity > 0.0)
+
+
+def _costs(engine: BatchEngine) -> dict[str, Float]:
+    """(B,) what the last bar cost by kind, quote currency; funding is negative where it was received."""
+    kinds = {"fee": FEE, "spread": SPREAD, "impact": PUSHED, "funding": FUNDING}
+    return {name: engine.fills[:, :, column].sum(axis=1) for name, column in kinds.items()}
+
+
+_KINDS: dict[str, Callable[[BatchEngine], NDArray[Any] | dict[str, Float]]] = {
+    "equity": lambda engine: engine.equity.copy(),
+    "cash": lambda engine: engine.cash.copy(),
+    "time": lambda engine: engine.tape.time[engine.row],
+    "exposure": _exposure,
+    "position": lambda engine: engine.position.copy(),
+    "costs": _costs,
+    "interest": lambda engine: engine.account[:, EARNED].copy(),
+    "fills": lambda engine: engine.fills[:, :, QUANTITY].copy(),
+    "prices": lambda engine: engine.fills[:, :, PRICE].copy(),
+}
+NAMES = tuple(_KINDS)
+"""``equity``, ``cash`` and ``interest`` (of the last bar) in quote currency, ``time`` of the last close in ns UTC,
+``exposure`` (A,) as shares of equity, ``position`` and ``fills`` of the last bar (A,) in signed base units and the
+``prices`` of these, and ``costs`` of the last bar: a dict of ``fee``, ``spread``, ``impact`` and ``funding`` in quote
+currency."""
+RECORDED = frozenset({"costs", "fills", "prices"})
+"""Those that need the engine to keep what became of the orders."""
+
+
+def checked(names: Iterable[str] | str) -> tuple[str, ...]:
+    """Names of what is asked for, in their order; raises UserError for one that there is not."""
+    asked = tuple(dict.fromkeys(part.strip() for part in (names.split(",") if isinstance(names, str) else names)))
+    for name in asked:
+        if name not in _KINDS:
+            raise UserError(f"info has no {name!r}{nearest(name, NAMES)}")
+    return asked
+
+
+def infos_of(engine: BatchEngine, names: tuple[str, ...], mask: Bool) -> Infos:
+    """What is asked for of every account of a batch, with the mask of those that count, as Gymnasium lays it out."""
+    return _masked({name: _KINDS[name](engine) for name in names}, mask)
+
+
+def _masked(values: Mapping[str, Any], mask: Bool) -> Infos:
+    found: Infos = {}
+    for name, value in values.items():
+        found[name] = _masked(value, mask) if isinstance(value, dict) else value
+        found[f"_{name}"] = mask
+    return found
+
+
+def info_of(engine: BatchEngine, names: tuple[str, ...]) -> dict[str, Any]:
+    """What is asked for of the only account of a batch of one."""
+    return {name: _first(_KINDS[name](engine)) for name in names}
+
+
+def _first(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {kind: _first(one) for kind, one in value.items()}
+    return value[0] if value.ndim > 1 else value[0].item()
+
+
+class Bounded:
+    """An environment whose spec says how many steps an episode has at most."""
+
+    max_episode_steps: int | None = None
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium made it from."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = spec
+        if spec is not None and spec.max_episode_steps is None:
+            spec.max_episode_steps = self.max_episode_steps

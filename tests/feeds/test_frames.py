@@ -1,0 +1,130 @@
+"""Tables of pandas as market data: the same bars as those of a file, and every way in which they may be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pandas as pd
+import pytest
+
+from qframe_rl.config import UserError
+from qframe_rl.feeds.files import load_file
+from qframe_rl.feeds.frames import from_frames
+from qframe_rl.gym.given import histories_of
+from qframe_rl.gym.make import make_env, make_vec
+from qframe_rl.types import HOUR, History
+from tests.markets import panel
+
+
+def frame(n: int = 300, seed: int = 0) -> pd.DataFrame:
+    history = panel(n, 1, seed=seed, kind="spot", ragged=False, column=False)
+    table = pd.DataFrame(history.values[:, 0, :5], columns=["Open", "High", "Low", "Close", "Volume"])
+    return table.set_index(pd.to_datetime(history.time - history.bar_ns, utc=True))
+
+
+def test_a_table_is_the_same_bars_as_its_file(tmp_path: Path) -> None:
+    table = frame()
+    table.rename_axis("timestamp").to_csv(tmp_path / "BTC-USDT.csv")
+    file = load_file(tmp_path / "BTC-USDT.csv", "binance", ("BTC/USDT",))
+    made = from_frames({"BTC/USDT": table})
+    assert made.instruments == file.instruments
+    np.testing.assert_array_equal(made.time, file.time)
+    np.testing.assert_array_equal(made.values, file.values)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda t: t.rename_axis("timestamp").reset_index(),
+        lambda t: t.tz_localize(None),
+        lambda t: t.tz_convert("Asia/Tokyo"),
+        lambda t: t.reset_index(drop=True).assign(date=[x.isoformat() for x in t.index]),
+        lambda t: t.reset_index(drop=True).assign(time=(t.index - pd.Timestamp(0, tz="UTC")) // pd.Timedelta("1ms")),
+        lambda t: t.iloc[::-1],
+    ],
+    ids=["column", "naive", "zone", "texts", "epochs", "newest first"],
+)
+def test_spellings_of_time(shape: Any) -> None:
+    made, plain = from_frames({"BTC/USDT": shape(frame())}), from_frames({"BTC/USDT": frame()})
+    np.testing.assert_array_equal(made.time, plain.time)
+    np.testing.assert_array_equal(made.values, plain.values)
+
+
+def test_several_tables_are_one_panel_and_own_columns_are_series() -> None:
+    one, two = frame(seed=1).assign(signal=np.arange(300.0)), frame(seed=2).iloc[50:250].assign(signal=1.0)
+    made = from_frames({"BTC/USDT": one, "ETH/USDT": two})
+    assert made.symbols == ("BTC/USDT", "ETH/USDT")
+    assert made.columns == ("signal",)
+    assert np.isnan(made.values[:50, 1]).all()
+    assert made.final[249, 1]
+    np.testing.assert_array_equal(made.values[:, 0, 5], np.arange(300.0))
+    with pytest.raises(UserError, match="different series"):
+        from_frames({"BTC/USDT": one, "ETH/USDT": frame()})
+
+
+def test_a_perpetual_brings_its_funding() -> None:
+    rates = np.full(300, np.nan)
+    rates[::8] = 0.0001
+    made = from_frames({"BTC/USDT:USDT": frame().assign(funding_rate=rates)})
+    assert made.instruments[0].kind == "perpetual"
+    paid = made.funding[:, 0] / made.values[:, 0, 0]
+    assert paid[8::8] == pytest.approx(0.0001)
+    assert (paid[1:8] == 0.0).all()
+    with pytest.raises(UserError, match="needs a column funding_rate"):
+        from_frames({"BTC/USDT:USDT": frame()})
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (frame().drop(columns="Close"), "no column for close"),
+        (frame().reset_index(drop=True), "no column for time"),
+        (frame().iloc[[0, 1, 1, 2]], "duplicated"),
+        (frame().iloc[[0, 2, 1]], "not sorted"),
+        (frame().assign(Low=-1.0), "not above zero"),
+        (frame().iloc[:1], "two bars"),
+        (frame().assign(Close="a"), "not a number"),
+        (frame().assign(Close=None), "NaN|no bar"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(table: pd.DataFrame, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        from_frames({"BTC/USDT": table})
+
+
+def test_environments_take_whatever_holds_bars(tmp_path: Path) -> None:
+    table = frame()
+    table.rename_axis("timestamp").to_csv(tmp_path / "BTC-USDT.csv")
+    history = from_frames({"BTC/USDT": table})
+    named = table.copy()
+    named.attrs["symbol"] = "BTC/USDT"
+    recipe = {"data": str(tmp_path / "BTC-USDT.csv"), "timeframe": "1h"}
+    wanted = make_env("spot", history).reset(seed=1)[0]
+    for given in (named, {"BTC/USDT": table}, recipe, tmp_path / "BTC-USDT.csv", str(tmp_path / "BTC-USDT.csv")):
+        assert np.array_equal(make_env("spot", given).reset(seed=1)[0], wanted)
+        assert np.array_equal(make_vec("spot", 1, given).reset(seed=1)[0][0], wanted)
+    assert histories_of(table)[0].symbols == ("ASSET/USD",)
+    assert histories_of([history, history]) == [history, history]
+
+
+def test_a_recipe_travels_in_the_specification() -> None:
+    """A specification as text, as Minari and Ray carry it, finds the same bars again."""
+    env = gymnasium.make("QFrame/Spot-v1", history={"data": "synthetic:regimes", "bars": 5000, "seed": 3})
+    assert env.spec is not None
+    again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert np.array_equal(env.reset(seed=2)[0], again.reset(seed=2)[0])
+
+
+@pytest.mark.parametrize("given", [3, [], [3], {"BTC/USDT": 3}, {"daat": "x"}, "no/such/file"])
+def test_anything_else_is_refused(given: Any) -> None:
+    with pytest.raises(UserError):
+        make_env("spot", given)
+
+
+def test_the_usual_distance_of_rows_is_the_length_of_a_bar() -> None:
+    made: History = from_frames({"BTC/USDT": frame().drop(frame().index[[5, 6, 100]])})
+    assert made.bar_ns == HOUR
+    assert len(made) == 297

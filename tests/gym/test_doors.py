@@ -1,0 +1,263 @@
+"""What comes in through an environment's doors is looked at before anything moves: shapes, values, options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+
+from qframe_rl.agent import View
+from qframe_rl.config import Ref, UserError
+from qframe_rl.gym.make import make_env, make_vec
+from qframe_rl.interface import rebalance
+from qframe_rl.sb3.batch import BatchVecEnv
+from qframe_rl.types import iso
+from tests.markets import START, panel
+
+PARAMS: dict[str, Any] = {"features": ["log_return:1"], "episode_bars": 30}
+SCHEMES: dict[str, tuple[Any, list[Any]]] = {
+    "levels": (1, [-1, 7, 1.7, np.nan]),
+    "exposure": ([0.5], [[-1.01], [1.5], [np.nan]]),
+    "simplex": ([0.5, 0.5], [[0.5, 1.01], [np.nan, 0.5], [-2.0, 0.0]]),
+    "delta": ([0.5], [[-1.01], [np.nan]]),
+    "limit": ([0.5, 0.5], [[0.5, 1.01], [-2.0, 0.0], [0.5, np.nan]]),
+}
+PROBLEMS: dict[str, tuple[Any, list[Any]]] = {
+    "ar1_signal": (1, [-1, 7, 0.5, np.nan]),
+    "kelly": ([0.5], [[1.5], [np.nan]]),
+}
+
+
+def batch(scheme: str, n: int) -> Any:
+    vec = make_vec("spot", n, panel(200, 1, kind="spot"), actions=Ref(name=scheme), **PARAMS)
+    vec.reset(seed=0)
+    return vec
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("n", [1, 4, 512])
+def test_a_batch_takes_actions_of_its_own_shape_alone(scheme: str, n: int) -> None:
+    """One action for 512 accounts read foreign memory before, and gave other rewards each time."""
+    vec, good = batch(scheme, n), np.array(SCHEMES[scheme][0])
+    right = np.broadcast_to(good, (n, *good.shape))
+    before = vec.snapshot()
+    for wrong in (
+        right[:-1],
+        np.concatenate([right, right[:1]]),
+        right[..., None],
+        good.ravel()[:0],
+        right.ravel()[:1],
+    ):
+        if wrong.shape != right.shape:
+            with pytest.raises(ValueError, match=r"actions have shape .* wants"):
+                vec.step(wrong)
+    for name, array in vec.snapshot().items():
+        np.testing.assert_array_equal(array, before[name], name)
+    vec.step(right)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_action_outside_the_space_is_named_and_moves_nothing(scheme: str) -> None:
+    good, bad = SCHEMES[scheme]
+    vec = batch(scheme, 4)
+    env = make_env("spot", panel(200, 1, kind="spot"), actions=Ref(name=scheme), **PARAMS)
+    env.reset(seed=0)
+    before = vec.snapshot()
+    for one in bad:
+        rows = np.array([good, good, one, good])
+        with pytest.raises(ValueError, match=r"environment 2: action .* is not in"):
+            vec.step(rows)
+        with pytest.raises(ValueError, match=r"^action .* is not in"):
+            env.step(np.array(one))
+    for name, array in vec.snapshot().items():
+        np.testing.assert_array_equal(array, before[name], name)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_problems_look_as_closely(name: str) -> None:
+    good, bad = PROBLEMS[name]
+    vec: Any = make_vec(name, 4)
+    vec.reset(seed=0)
+    for one in bad:
+        with pytest.raises(ValueError, match=r"environment 2: action .* is not in"):
+            vec.step(np.array([good, good, one, good]))
+    for wrong in (np.array([good] * 3), np.array([good] * 5), np.array([[good]] * 4)):
+        with pytest.raises(ValueError, match=r"actions have shape"):
+            vec.step(wrong)
+    vec.step(np.array([good] * 4))
+
+
+def test_the_action_of_one_who_waits_for_a_reset_is_not_looked_at() -> None:
+    vec = batch("levels", 2)
+    for _ in range(30):
+        *_, truncated, _ = vec.step(np.array([0, 0]))
+    assert truncated.all()
+    vec.step(np.array([-1, 9]))
+    with pytest.raises(ValueError, match="environment 0"):
+        vec.step(np.array([-1, 0]))
+
+
+def test_the_orders_of_one_action_are_as_strict() -> None:
+    env = make_env("spot", panel(200, 1, kind="spot"), **PARAMS)
+    interface, history = env.engine.interface, panel(200, 2, kind="spot")
+    view = view_of(history)
+    with pytest.raises(ValueError, match="not in"):
+        interface.orders(7, view_of(panel(200, 1, kind="spot")))
+    with pytest.raises(ValueError, match="shape"):
+        rebalance(view, np.zeros(3))
+    with pytest.raises(ValueError, match="shape"):
+        rebalance(view, np.zeros(1))
+
+
+def view_of(history: Any) -> View:
+    from qframe_rl.types import Account, Fills
+
+    n = len(history.instruments)
+    account = Account(np.float64(1000.0), np.zeros(n), history.marks[-1])  # type: ignore[arg-type]
+    return View(int(history.time[-1]), history.time, history.values, account, Fills.none(n), True, False, False, 0.0)
+
+
+@pytest.mark.parametrize(
+    "mask", [np.ones(3, dtype=bool), np.ones((4, 1), dtype=bool), np.ones(4), np.ones(5, dtype=bool)]
+)
+@pytest.mark.parametrize("name", ["spot", "kelly"])
+def test_a_mask_of_another_shape_is_refused(name: str, mask: np.ndarray) -> None:
+    vec: Any = make_vec(name, 4)
+    vec.reset(seed=0)
+    with pytest.raises(ValueError, match="reset_mask"):
+        vec.reset(options={"reset_mask": mask})
+
+
+def test_a_snapshot_of_another_batch_is_refused() -> None:
+    one, other = batch("levels", 3), batch("levels", 4)
+    with pytest.raises(ValueError, match="another batch"):
+        other.restore(one.snapshot())
+    state = one.snapshot()
+    state["row"] = state["row"] + 10_000
+    with pytest.raises(ValueError, match="other bars"):
+        one.restore(state)
+    kelly, more = make_vec("kelly", 3), make_vec("kelly", 2)
+    with pytest.raises(ValueError, match="another batch"):
+        more.restore(kelly.snapshot())
+
+
+@pytest.mark.parametrize("name", ["spot", "kelly"])
+def test_an_unknown_keyword_is_a_type_error_and_one_sentence(name: str) -> None:
+    for make in (make_env, make_vec):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'speed'") as caught:
+            make(name, speed=3)  # type: ignore[operator]
+        assert isinstance(caught.value, UserError)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'speed'"):
+        gymnasium.make(f"QFrame/{name.capitalize()}-v1" if name == "spot" else "QFrame/Kelly-v0", speed=3)
+
+
+@pytest.mark.parametrize("name", ["QFrame/Spot-v1", "QFrame/Kelly-v0"])
+def test_render_mode_is_taken_everywhere_and_checked(name: str) -> None:
+    env = gymnasium.make(name, render_mode="rgb_array")
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    env.step(env.action_space.sample())
+    picture: Any = env.render()
+    assert picture.shape == (640, 960, 3)
+    assert picture.std() > 1.0
+    with pytest.raises(UserError, match="render_mode"):
+        gymnasium.make(name, render_mode="ansi")
+    with pytest.raises(UserError, match="a batch has no picture"):
+        gymnasium.make_vec(name, render_mode="rgb_array")
+
+
+@pytest.mark.parametrize("name", ["QFrame/Spot-v1", "QFrame/Kelly-v0"])
+def test_a_step_before_the_reset_says_what_to_call(name: str) -> None:
+    env = gymnasium.make(name)
+    with pytest.raises(ResetNeeded, match=r"call reset\(\)"):
+        env.step(env.action_space.sample())
+
+
+def test_a_step_after_the_end_says_what_to_call() -> None:
+    env = make_env("spot", panel(200, 1, kind="spot"), **PARAMS)
+    env.reset(seed=0)
+    over = False
+    while not over:
+        _, _, terminated, truncated, _ = env.step(0)
+        over = terminated or truncated
+    with pytest.raises(ResetNeeded):
+        env.step(0)
+    env.reset()
+    env.step(0)
+
+
+def test_the_specification_says_how_long_an_episode_is() -> None:
+    env = gymnasium.make("QFrame/Spot-v1", history="synthetic:ar1", episode_bars=77)
+    assert env.spec is not None
+    assert env.spec.max_episode_steps == 77
+    again = gymnasium.make(env.spec)
+    one, two = env.reset(seed=3)[0], again.reset(seed=3)[0]
+    assert np.array_equal(one, two)
+    steps = 0
+    while True:
+        a, b = env.step(1), again.step(1)
+        steps += 1
+        assert np.array_equal(a[0], b[0])
+        assert a[1:4] == b[1:4]
+        if a[3]:
+            break
+    assert steps == 77
+    vec = gymnasium.make_vec("QFrame/Spot-v1", num_envs=2, history="synthetic:ar1", episode_bars=77)
+    assert vec.spec is not None
+    assert vec.spec.max_episode_steps == 77
+    assert gymnasium.make("QFrame/Spot-v1", episode_bars=None).spec.max_episode_steps is None  # type: ignore[union-attr]
+    assert gymnasium.make("QFrame/GarleanuPedersen-v0").spec.max_episode_steps  # type: ignore[union-attr]
+
+
+def test_a_start_can_be_asked_for_by_row_and_by_time() -> None:
+    history = panel(200, 1, kind="spot")
+    env = make_env("spot", history, **PARAMS)
+    for start in (50, int(history.time[50]), iso(int(history.time[50])), int(history.time[50]) - 1):
+        _, info = env.reset(seed=0, options={"start": start})
+        assert info["time"] == history.time[50]
+        assert int(env.engine.last[0]) == 80
+    env.reset(seed=0, options={"start": 190})
+    assert int(env.engine.last[0]) == 199
+    vec: Any = make_vec("spot", 3, history, info=("time",), **PARAMS)
+    _, infos = vec.reset(seed=0, options={"start": [20, 30, 40]})
+    assert infos["time"].tolist() == history.time[[20, 30, 40]].tolist()
+    mask = np.array([False, True, False])
+    _, infos = vec.reset(options={"start": 60, "reset_mask": mask})
+    assert infos["time"].tolist() == history.time[[20, 60, 40]].tolist()
+    assert infos["_time"].tolist() == mask.tolist()
+
+
+@pytest.mark.parametrize("start", [0, 199, 10_000, -1, START, "2019-01-01", "2031-01-01"])
+def test_a_start_where_no_episode_can_begin_is_refused(start: object) -> None:
+    env = make_env("spot", panel(200, 1, kind="spot"), **PARAMS)
+    with pytest.raises(UserError, match="no episode can begin at"):
+        env.reset(options={"start": start})
+
+
+def test_other_options_are_refused() -> None:
+    for name in ("spot", "kelly"):
+        for env in (make_env(name), make_vec(name)):
+            with pytest.raises(UserError, match="no option 'begin'"):
+                env.reset(options={"begin": 3})
+    with pytest.raises(UserError, match="2 values for 3"):
+        make_vec("spot", 3).reset(options={"start": [50, 60]})
+
+
+def test_seeds_may_be_one_for_each() -> None:
+    history = panel(200, 1, kind="spot")
+    vec: Any = make_vec("spot", 3, history, **PARAMS)
+    rows, _ = vec.reset(seed=[11, 4, 7])
+    for row, seed in zip(rows, (11, 4, 7), strict=True):
+        assert np.array_equal(row, make_env("spot", history, **PARAMS).reset(seed=seed)[0])
+    with pytest.raises(ValueError, match="2 seeds for 3"):
+        vec.reset(seed=[1, 2])
+
+
+def test_stable_baselines3_is_told_which_mode_it_needs() -> None:
+    with pytest.raises(UserError, match="SAME_STEP"):
+        BatchVecEnv(make_vec("spot", 2))
+    BatchVecEnv(make_vec("spot", 2, autoreset_mode=AutoresetMode.SAME_STEP))
