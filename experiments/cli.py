@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from qframe_rl import catalog
 from qframe_rl.config import Base, Unavailable, UserError, build, nearest, shortened
+from qframe_rl.custom import by_path, in_params
 from qframe_rl.feeds.data import DataConfig
 
 if TYPE_CHECKING:
@@ -103,6 +104,27 @@ class Parser(argparse.ArgumentParser):
             "results are the same, see docs/scaling.md (default: in this process)",
         )  # fmt: skip
 
+    def add_own(self, path: str = "own") -> None:
+        """Add the options by which a reward, action scheme or feature of the user's own is handed over.
+
+        Parameters
+        ----------
+        path
+            Where reward and actions stand in the settings; what is not the user's own stands there by ``--set``.
+        """
+        group = self.add_argument_group("a reward, action scheme or feature of your own")
+        for what in ("reward", "actions"):
+            group.add_argument(
+                f"--{what}", dest=f"{path}.{what}", type=_handed_over, metavar="MODULE:NAME",
+                help=f"function or class of your own, such as my_module:my_{what}; a checkpoint that was made with one "
+                "knows its name and digest alone (default: none)",
+            )  # fmt: skip
+        if path == "own":
+            group.add_argument(
+                "--feature", dest="own.features", type=_handed_over, action="append", default=[],
+                metavar="MODULE:NAME", help="the same, of a feature (repeatable; default: none)",
+            )  # fmt: skip
+
     def add_ledger(self) -> None:
         """Add the option that says where all that was ever tried is counted."""
         self.add_argument(
@@ -149,6 +171,14 @@ class Parser(argparse.ArgumentParser):
                 metavar="VALUE",
                 help=f"{text} (default: {shown((taken or {}).get(field, default))})" if defaults else text,
             )
+
+
+def _handed_over(path: str) -> str:
+    """Type of an option that names a function or class of the user's own."""
+    try:
+        return by_path(path)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def within(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
@@ -223,6 +253,8 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
     for name in ran - _names(tree):
         if ("agent", name) not in told and isinstance(tree.get("agent"), dict):
             tree["agent"].pop(name, None)
+    if isinstance(tree.get("env"), dict):
+        tree["env"] = {name: in_params(at) if name == "params" else at for name, at in in_params(tree["env"]).items()}
     return tree
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.cli import (
     Parser,
@@ -27,9 +27,6 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.study.plan import Study
 from qframe_rl.runner.study.series import BoardPlan
-
-if TYPE_CHECKING:
-    pass
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 STUDY = {"data": None, "agents": None, "agent": None, "risk": None, "level": None}
@@ -125,6 +122,7 @@ def _add_studies(made: Parser) -> None:
     )
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
     made.add_on()
+    made.add_own()
     made.add_ledger()
     made.add_argument("--resume", action="store_true", help="take over what an interrupted study finished")
 

@@ -56,6 +56,7 @@ def parser() -> Parser:
     made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
     made.add_fields("limits of the risk engine, each instead of the checkpoint's", Limits, "limits", {}, defaults=False)
     made.add_fields("alerts", AlertConfig, "alerts", {name: f"alert_{name}" for name in AlertConfig.model_fields})
+    made.add_own()
     return made
 
 

@@ -25,6 +25,7 @@ def parser() -> Parser:
     made.add_argument(
         "--checkpoint", type=Path, metavar="FOLDER", help="the checkpoint, if it is not where it was (default: there)"
     )
+    made.add_own()
     return made
 
 

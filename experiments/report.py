@@ -51,6 +51,7 @@ def parser() -> Parser:
     made.add_argument(
         "--runs", type=Path, default=Path("runs"), help="where the runs of checkpoints are looked up (default: runs)"
     )
+    made.add_own()
     made.add_ledger()
     made.add_fields("data of checkpoints, each instead of their own", DataConfig, "data", OPTIONS, defaults=False)
     return made

@@ -67,6 +67,7 @@ def parser() -> Parser:
         help="deploy AGENT, or without a name the one that ranks first, even if it fails the test for it; the "
         "checkpoint says so (default: off)",
     )
+    made.add_own("env")
     made.add_on()
     made.add_ledger()
     _add_places(made)

@@ -18,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest, shortened
+from qframe_rl.custom import handed_over, is_custom
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.times import DAY, WEEK
 from qframe_rl.types import CLOSE, HIGH, LOW, VOLUME, Float, Int
 
 N_BARS = 1_000_000
 """Most bars that a feature counts in."""
+Own = Callable[[Float, Int], Float]
+"""A user's own feature, see `feature`."""
 D = TypeVar("D", bound=np.generic)
 R = TypeVar("R")
 Kernel = Callable[[Float, Int, int, int, Float, Float], None]
@@ -290,7 +293,43 @@ def features(specs: Sequence[str], columns: Sequence[str]) -> tuple[Feature, ...
     return tuple(_feature(spec, tuple(columns)) for spec in dict.fromkeys(named))
 
 
+def feature(lookback: int) -> Callable[[Own], Own]:
+    """Say of a function how many bars it looks back, its own included: ``@feature(lookback=24)``.
+
+    The function is ``f(bars (lookback, A, C), times (lookback,)) -> (A,)``: from the last bars, as
+    `qframe_rl.types.Bar` has them, and their closes (ns UTC) to a number for each instrument. It is asked bar by bar,
+    so it cannot see what comes after, and gives the same bits live as in training.
+    """
+    if not 1 <= lookback <= N_BARS:
+        raise UserError(f"a feature looks back 1 to {N_BARS:,} bars, not {lookback}.")
+
+    def marked(function: Own) -> Own:
+        function.lookback = lookback  # type: ignore[attr-defined]
+        return function
+
+    return marked
+
+
+def _own(spec: str, function: Callable[..., Any]) -> Feature:
+    """A user's own feature; NaN where a bar of its window is missing."""
+    if not hasattr(function, "lookback"):
+        raise UserError(f"feature {spec}: say how many bars it looks back by @qframe_rl.features.feature(lookback=24).")
+    n = int(function.lookback)
+
+    def rows(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+        for t in range(first, len(bars)):
+            window = bars[t - n + 1 : t + 1]
+            found = np.asarray(function(window, times[t - n + 1 : t + 1]), dtype=np.float64)
+            if found.shape != out.shape[1:]:
+                raise ValueError(f"feature {spec} gave an array of shape {found.shape} for {out.shape[1]} instruments")
+            out[t - first] = np.where(np.isnan(window[:, :, CLOSE]).any(axis=0), np.nan, found)
+
+    return Feature(spec, n, rows, np.zeros(0))
+
+
 def _feature(spec: str, columns: tuple[str, ...]) -> Feature:
+    if is_custom(spec):
+        return _own(spec, handed_over(spec, "feature"))
     name, *arguments = spec.split(":")
     if name == "column" and len(arguments) == 1:
         if arguments[0] not in columns:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from qframe_rl.config import Strict, UserError
+from qframe_rl.custom import is_custom
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.instruments import InstrumentFields
 from qframe_rl.risk.limits import Limits
@@ -17,6 +18,10 @@ Params = dict[str, Any]
 N_INSTRUMENTS = 1000
 _FEATURES = "env.params.features"
 """The one parameter whose texts are looked up in a closed list alone; a column's name in it may have a dot."""
+
+
+_OWN = ("env.params.reward", "env.params.reward.name", "env.params.actions", "env.params.actions.name")
+"""Where a user's own function may stand, by name and digest."""
 
 
 class Named(Strict):
@@ -121,7 +126,8 @@ def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:
     """Refuse an agent or a market that names anything outside the catalogue, at any depth of its parameters.
 
     What is outside is named by a dotted path and imported, which runs its code. So no text with a dot may stand among
-    the parameters, unless it is a number or the name of a feature.
+    the parameters, unless it is a number, the name of a feature, or that of a reward or an action scheme of the user's
+    own, which is never imported by its name.
 
     Raises
     ------
@@ -130,7 +136,7 @@ def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:
     """
     for kind, named in (("agent", agent), ("env", env)):
         for place, text in _texts(kind, named):
-            if "." in text and not _is_number(text):
+            if "." in text and not _is_number(text) and not (place in _OWN and is_custom(text)):
                 raise UserError(
                     f"the checkpoint's {place} {text!r} lies outside the catalogue and is not imported; name it in a "
                     "configuration of your own if you trust it."

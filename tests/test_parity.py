@@ -64,7 +64,10 @@ class Scripted:
         return self.made.interface.orders(next(self.actions), view)
 
 
-@pytest.mark.parametrize(("scheme", "n_bars"), [("limit", 10_100), ("exposure", 2_000), ("levels", 2_000)])
+@pytest.mark.parametrize(
+    ("scheme", "n_bars"),
+    [("limit", 10_100), ("exposure", 2_000), ("levels", 2_000), ("simplex", 2_000), ("delta", 2_000)],
+)
 def test_session_environment_and_batch_agree_to_the_bit(scheme: str, n_bars: int) -> None:
     history = panel(n_bars, 3, seed=5, volatility=0.004)
     made = make(history, scheme)

@@ -171,9 +171,8 @@ class BatchEngine:
             For actions of another shape than the space's, or one outside it that counts; nothing has moved then.
         """
         self._advance(*self.interface.scheme.targets(actions, self.account, self.holding, active), active)
-        rewards = np.zeros(self.n_envs)
         ends = np.empty((3, self.n_envs), dtype=np.bool_)
-        self.reward.kernel(self.account, active, self.memory, self.reward.params, rewards)
+        rewards = self.reward.pay(self.account, self.holding, active, self.memory)
         return rewards, ends, _end(active, self.account, self.row, self.last, ends)
 
     def _advance(self, target: Float, offset: Float, active: Bool) -> None:

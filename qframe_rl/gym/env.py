@@ -19,6 +19,7 @@ from qframe_rl.gym.render import Trace, mode_of, picture
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface
+from qframe_rl.interface.observer import laid_out
 from qframe_rl.kernel.columns import BEFORE, EQUITY, N_ACCOUNT, QUANTITY
 from qframe_rl.session import Session
 from qframe_rl.types import Single
@@ -192,11 +193,12 @@ class SessionEnv(Base):
         account = np.zeros((1, N_ACCOUNT))
         account[0, BEFORE] = self._view.account.equity
         view = self._view = self.session.step(self.interface.orders(action, self._view))
-        out = np.zeros(1)
         account[0, EQUITY] = view.account.equity
+        paid = np.zeros(1)
         if not view.exhausted:
-            self.reward.kernel(account, np.ones(1, dtype=np.bool_), self._memory, self.reward.params, out)
-        return self.interface.observe(view), float(out[0]), view.terminated, view.exhausted, self._info(view)
+            _, holding, _ = laid_out(view)
+            paid = self.reward.pay(account, holding, np.ones(1, dtype=np.bool_), self._memory)
+        return self.interface.observe(view), float(paid[0]), view.terminated, view.exhausted, self._info(view)
 
     def _info(self, view: View) -> dict[str, Any]:
         return {"equity": float(view.account.equity), "time": view.time}

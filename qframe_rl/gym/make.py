@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from qframe_rl import catalog
 from qframe_rl.config import Ref, UserError, build, nearest
+from qframe_rl.custom import in_params
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.given import Given, histories_of
 from qframe_rl.gym.market import Market, whole
@@ -50,7 +51,9 @@ def make_env(
     info
         What ``info`` holds, names of `qframe_rl.gym.info.NAMES`; a problem's holds nothing.
     **params
-        Fields of the market's ``Config``.
+        Fields of the market's ``Config``. ``reward``, ``actions`` and each of ``features`` may be a function or class
+        of your own, or its path ``MODULE:NAME``: see `qframe_rl.gym.reward.Lived`,
+        `qframe_rl.interface.schemes.OwnScheme` and `qframe_rl.features.feature`.
 
     Raises
     ------
@@ -157,6 +160,7 @@ def _refuse(name: str, **given: object) -> None:
 
 def _prepare(name: str, history: Given, risk: Risk, params: dict[str, Any]) -> tuple[Market, PackedHistory]:
     _check_keywords(name, params)
+    params = in_params(params)
     histories = histories_of(history)
     first = histories[0]
     module = catalog.load("envs", name)

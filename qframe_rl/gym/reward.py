@@ -1,6 +1,7 @@
 """What a step is worth: compiled functions of equity before and after a bar, each with a little state per account.
 
-Every reward starts from zero state and reads nothing but equity, so what the agent is paid for is what it owns.
+Every reward starts from zero state and reads nothing but equity, so what the agent is paid for is what it owns. A
+user's own is a function of numpy over a batch, see `Lived`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from pydantic import Field
 
 from qframe_rl.config import Base, Ref, UserError, build, nearest
+from qframe_rl.custom import handed_over, is_custom, made_own
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.columns import BEFORE, EQUITY
+from qframe_rl.kernel.columns import BEFORE, EQUITY, MARK, POSITION
 from qframe_rl.types import Bool, Float
 
 Kernel = Callable[[Float, Bool, Float, Float, Float], None]
@@ -28,11 +30,77 @@ RUIN = 1e-3
 """Losing everything counts as being left with this share of equity: log reward -6.9 instead of minus infinity."""
 
 
+class Lived(NamedTuple):
+    """What a user's own reward is told of one bar, of B accounts at once."""
+
+    before: Float
+    """(B,) equity before the bar, quote currency, above zero."""
+    equity: Float
+    """(B,) equity after it; 0 where everything is lost."""
+    exposure: Float
+    """(B, A) worth of each position after it, signed share of equity."""
+    memory: Float
+    """(B, 4) numbers of each account to remember things by: zeros where an episode begins, then as they were left."""
+
+
+Own = Callable[[Lived], Float]
+"""A user's own reward: from what was lived to (B,) rewards."""
+
+
 class Reward(NamedTuple):
     """A reward by name."""
 
     kernel: Kernel
     params: Float
+    own: Own | None = None
+    """A user's own function, in place of the kernel."""
+
+    def pay(self, account: Float, holding: Float, active: Bool, memory: Float) -> Float:
+        """Rewards of one bar.
+
+        Parameters
+        ----------
+        account, holding
+            (B, C) and (B, A, 2) after the bar, as `qframe_rl.kernel.columns` says.
+        active
+            (B,) who lived it.
+        memory
+            (B, `N_STATE`) updated in place.
+
+        Returns
+        -------
+        Float
+            (B,); 0 for those who are not active.
+
+        Raises
+        ------
+        ValueError
+            If a user's own reward is not (B,) finite numbers.
+        """
+        out = np.zeros(len(account))
+        if self.own is None:
+            self.kernel(account, active, memory, self.params, out)
+        else:
+            _pay_own(self.own, account, holding, active, memory, out)
+        return out
+
+
+def _pay_own(own: Own, account: Float, holding: Float, active: Bool, memory: Float, out: Float) -> None:
+    kept = memory[active]
+    equity = account[active, EQUITY]
+    worth = np.where(holding[active, :, POSITION] == 0.0, 0.0, holding[active, :, POSITION] * holding[active, :, MARK])
+    share = np.divide(worth, equity[:, None], out=np.zeros_like(worth), where=equity[:, None] > 0.0)
+    paid = np.asarray(own(Lived(account[active, BEFORE].copy(), equity, share, kept)), dtype=np.float64)
+    name = getattr(own, "__name__", type(own).__name__)
+    if paid.shape != equity.shape:
+        raise ValueError(f"reward {name} gave an array of shape {paid.shape} for {len(equity)} accounts")
+    if not np.isfinite(paid).all():
+        wrong = int(np.flatnonzero(~np.isfinite(paid))[0])
+        raise ValueError(
+            f"reward {name} is {paid[wrong]} where equity went from {account[active, BEFORE][wrong]:g} to "
+            f"{equity[wrong]:g}; give a finite number there too"
+        )
+    out[active], memory[active] = paid, kept
 
 
 class LogGrowthConfig(Base):
@@ -122,13 +190,15 @@ KINDS: dict[str, tuple[type[Base], Kernel, tuple[str, ...]]] = {
 
 
 def reward(ref: Ref) -> Reward:
-    """Look a reward up.
+    """Look a reward up: one of ours by its name, or a user's own that was handed over.
 
     Raises
     ------
     UserError
-        For an unknown name or parameter.
+        For an unknown name or parameter, or one of a user's own that was not handed over, or is another by now.
     """
+    if is_custom(ref.name):
+        return Reward(_log_growth, np.zeros(0), made_own(handed_over(ref.name, "reward"), ref.params, "reward"))
     if ref.name not in KINDS:
         raise UserError(f"unknown reward {ref.name!r}{nearest(ref.name, KINDS)}")
     config, kernel, fields = KINDS[ref.name]

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.agent import View
-from qframe_rl.config import UserError, build, nearest
 from qframe_rl.interface.observer import ONE, ONE_ROW, Observer, Parts, Scaler, laid_out
-from qframe_rl.interface.schemes import SCHEMES, WITHDRAWN
+from qframe_rl.interface.schemes import scheme_of
 from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import target_rows
@@ -30,26 +29,21 @@ class MarketInterface:
     observer
         What a policy sees.
     scheme
-        Name of an action scheme: ``levels``, ``exposure``, ``simplex``, ``delta`` or ``limit``.
+        Name of an action scheme: ``levels``, ``exposure``, ``simplex``, ``delta``, ``limit``, or of a user's own.
     params
         Parameters of the scheme's configuration.
 
     Raises
     ------
     UserError
-        For an unknown scheme or parameter.
+        As `qframe_rl.interface.schemes.scheme_of`.
     """
 
     def __init__(self, observer: Observer, scheme: str, params: Mapping[str, Any]):
-        if scheme in WITHDRAWN:
-            raise UserError(f"the action scheme {scheme!r} is withdrawn: {WITHDRAWN[scheme]}.")
-        if scheme not in SCHEMES:
-            raise UserError(f"unknown action scheme {scheme!r}{nearest(scheme, SCHEMES)}")
-        config, make = SCHEMES[scheme]
         self.observer = observer
         self.scheme_name = scheme
         self.scheme_params = dict(params)
-        self.scheme = make(build(config, params, f"actions {scheme}"), observer.n_instruments)
+        self.scheme = scheme_of(scheme, params, observer.n_instruments)
         self.window = observer.window
         self.market_shape = (observer.n_rows, observer.n_instruments * len(observer.features))
         self.observation_space: gymnasium.Space[Any] = observer.space

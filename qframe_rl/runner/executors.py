@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from qframe_rl.agent import Log
 from qframe_rl.config import Unavailable, UserError
+from qframe_rl.custom import adopt, everything
 from qframe_rl.versions import code_fingerprint
 
 S = TypeVar("S")
@@ -182,7 +183,7 @@ class RayExecutor(Executor):
             while waiting or running:
                 while waiting and len(running) < _AHEAD * self.cores:
                     k, job = waiting.popleft()
-                    running[self._task.remote(place, work, job, code_fingerprint())] = k
+                    running[self._task.remote(place, work, job, code_fingerprint(), everything())] = k
                 (done, *_), _ = ray.wait(list(running), num_returns=1)
                 k = running.pop(done)
                 result, points = self._result(done)
@@ -236,8 +237,11 @@ def executor_of(on: str | None) -> LocalExecutor | RayExecutor:
     return RayExecutor(address or None)
 
 
-def _task(shared: Any, work: Callable[[Any, Any, Log], Any], job: Any, code: str) -> tuple[Any, Any]:
-    """Work on one job, elsewhere."""
+def _task(
+    shared: Any, work: Callable[[Any, Any, Log], Any], job: Any, code: str, own: dict[str, Any]
+) -> tuple[Any, Any]:
+    """Work on one job, elsewhere, with what was handed over here."""
+    adopt(own)
     if code_fingerprint() != code:
         raise UserError("--on ray: a machine of the cluster has other code than this one; install the same on all.")
     notes = Notes()

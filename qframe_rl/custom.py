@@ -1,0 +1,253 @@
+"""Rewards, action schemes and features of a user's own: functions and classes, known by name and digest.
+
+Whoever makes an environment hands them over, as objects or by path (``my_rewards:growth``); a configuration, and a
+checkpoint, keep their name and the digest of their code, as ``my_rewards:growth@0123456789abcdef``. Nothing is ever
+imported by such a name: where it is met, what was handed over before is taken, if its code is still the same.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import inspect
+import re
+import sys
+import textwrap
+import types
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qframe_rl.config import UserError
+
+_PATH = re.compile(r"(?!column:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_IDENTITY = re.compile(rf"({_PATH.pattern})@([0-9a-f]{{16}})")
+_PLAIN = (int, float, complex, str, bytes, bool, type(None))
+_known: dict[str, dict[str, Callable[..., Any]]] = {}
+"""What was handed over, by name without its module and by digest."""
+
+
+def hand_over(thing: Callable[..., Any]) -> str:
+    """Make a function or class known; return its name with its digest.
+
+    Raises
+    ------
+    UserError
+        For something that has no name, or whose code cannot be read.
+    """
+    name = getattr(thing, "__qualname__", None)
+    if name is None:
+        raise UserError(f"{thing!r} has no name; hand over the function or the class itself.")
+    found = digest(thing)
+    _known.setdefault(name, {})[found] = thing
+    return f"{thing.__module__}:{name.replace('<locals>.', '').replace('<lambda>', 'unnamed')}@{found}"
+
+
+def everything() -> dict[str, dict[str, Callable[..., Any]]]:
+    """All that was handed over, for `adopt` in another process."""
+    return {name: dict(found) for name, found in _known.items()}
+
+
+def adopt(known: Mapping[str, Mapping[str, Callable[..., Any]]]) -> None:
+    """Take over what was handed over elsewhere."""
+    for name, found in known.items():
+        _known.setdefault(name, {}).update(found)
+
+
+def by_path(path: str) -> str:
+    """Import what a path such as ``my_rewards:growth`` names and hand it over; return its name with its digest.
+
+    Raises
+    ------
+    UserError
+        If there is no such module, or nothing of that name in it.
+    """
+    module, _, name = path.partition(":")
+    if not _PATH.fullmatch(path):
+        raise UserError(f"{path!r} is not MODULE:NAME, such as my_rewards:growth.")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        thing: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise UserError(f"{path}: no module {module!r}; is it in this folder, or on PYTHONPATH?") from None
+    for part in name.split("."):
+        if not hasattr(thing, part):
+            raise UserError(f"{path}: {module} has no {name!r}.")
+        thing = getattr(thing, part)
+    if not callable(thing):
+        raise UserError(f"{path}: that is no function and no class.")
+    return hand_over(thing)
+
+
+def is_custom(name: str) -> bool:
+    """Whether a name is that of something that was handed over, digest included."""
+    return _IDENTITY.fullmatch(name) is not None
+
+
+def handed_over(name: str, what: str) -> Callable[..., Any]:
+    """What was handed over under a name.
+
+    Parameters
+    ----------
+    name
+        With its digest.
+    what
+        ``reward``, ``actions`` or ``feature``, for a refusal.
+
+    Raises
+    ------
+    UserError
+        If nothing was, or something whose code is another.
+    """
+    match = _IDENTITY.fullmatch(name)
+    assert match is not None
+    path, wanted = match.groups()
+    there = {key.replace("<locals>.", "").replace("<lambda>", "unnamed"): one for key, one in _known.items()}
+    same = there.get(path.partition(":")[2], {})
+    if wanted in same:
+        return same[wanted]
+    mend = f"--{what} {path}, or qframe_rl.custom.hand_over({path.partition(':')[2]})"
+    if same:
+        raise UserError(
+            f"{what} {path} has another digest ({', '.join(same)}) than the one that is asked for ({wanted}): its code "
+            f"was edited since; hand over the one of then by {mend}."
+        )
+    raise UserError(f"{what} {path} (digest {wanted}) is the user's own and is not imported; hand it over by {mend}.")
+
+
+def made_own(thing: Callable[..., Any], params: Mapping[str, Any], what: str) -> Callable[..., Any]:
+    """A function with its parameters, or an object of a class made with them.
+
+    Raises
+    ------
+    UserError
+        If it does not take them.
+    """
+    try:
+        if isinstance(thing, type):
+            return thing(**params)  # type: ignore[no-any-return]
+        inspect.signature(thing).bind_partial(**params)
+    except TypeError as error:
+        raise UserError(f"{what} {thing.__qualname__}: {error}.") from None
+    return partial(thing, **params) if params else thing
+
+
+def in_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a market with names in place of objects and paths, which are handed over.
+
+    Parameters
+    ----------
+    params
+        ``reward`` and ``actions`` may be a function, a class, a path, or a table with one of these as ``name``;
+        ``features`` may have functions and paths among their names.
+    """
+    found = dict(params)
+    for key in ("reward", "actions"):
+        if key in found:
+            found[key] = _named(found[key])
+    if isinstance(found.get("features"), str):
+        found["features"] = [part.strip() for part in found["features"].split(",") if part.strip()]
+    if isinstance(found.get("features"), list | tuple):
+        found["features"] = tuple(_named(one) for one in found["features"])
+    return found
+
+
+def _named(given: Any) -> Any:
+    if isinstance(given, Mapping) and "name" in given:
+        return {**given, "name": _named(given["name"])}
+    if isinstance(given, str):
+        return by_path(given) if _PATH.fullmatch(given) and not _counts(given) else given
+    return hand_over(given) if callable(given) else given
+
+
+def _counts(text: str) -> bool:
+    """Whether it is a name with numbers after it, such as ``rsi:14``: no path, whatever stands before."""
+    return text.partition(":")[2].isdigit()
+
+
+def digest(thing: Callable[..., Any]) -> str:
+    """Sixteen hexadecimal digits of the code of a function or class, and of what it uses of a user's own.
+
+    Comments, docstrings and layout do not count. What it refers to counts where it is a plain constant, or a function,
+    class or module outside of installed packages, and what these refer to in their turn.
+    """
+    parts = sorted({repr(part) for part in _code(thing, set())})
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _code(thing: Any, seen: set[int]) -> Iterator[Any]:
+    """Facts about what a thing does, in no order; each thing once."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    thing = inspect.unwrap(thing) if callable(thing) else thing
+    thing = getattr(thing, "py_func", thing)  # of what Numba compiled
+    if isinstance(thing, types.FunctionType | type) and _is_own(thing):
+        yield _source(thing)
+        functions = [thing] if isinstance(thing, types.FunctionType) else _methods(thing)
+        for function in functions:
+            yield from _used(function, seen)
+    elif isinstance(thing, types.ModuleType) and _is_own(thing):
+        yield _tree(inspect.getsource(thing))
+
+
+def _methods(cls: type) -> list[types.FunctionType]:
+    return [one for one in vars(cls).values() if isinstance(one, types.FunctionType)]
+
+
+def _used(function: types.FunctionType, seen: set[int]) -> Iterator[Any]:
+    """What a function refers to: constants, and the code of what is a user's own."""
+    names = set(_names(function.__code__))
+    inner = inspect.getclosurevars(function).nonlocals
+    for name, value in [*((n, function.__globals__[n]) for n in names & function.__globals__.keys()), *inner.items()]:
+        if isinstance(value, _PLAIN):
+            yield name, value
+        elif isinstance(value, tuple | list | dict):
+            yield name, repr(value)
+        else:
+            yield from _code(value, seen)
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for one in code.co_consts:
+        if isinstance(one, types.CodeType):
+            yield from _names(one)
+
+
+def _is_own(thing: Any) -> bool:
+    """Whether it lies neither in the standard library, nor in an installed package, nor in this library."""
+    name = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
+    top = str(name).partition(".")[0]
+    place = str(getattr(sys.modules.get(str(name)), "__file__", "") or "")
+    return top == "__main__" or (top not in sys.stdlib_module_names | {"qframe_rl"} and "site-packages" not in place)
+
+
+def _source(thing: Any) -> Any:
+    """Syntax tree of a function or class; of one whose text is not there, its machine code."""
+    try:
+        return _tree(textwrap.dedent(inspect.getsource(thing)))
+    except (OSError, TypeError, SyntaxError):
+        functions = [thing] if isinstance(thing, types.FunctionType) else _methods(thing)
+        return [
+            (f.__code__.co_code, f.__code__.co_names, [c for c in f.__code__.co_consts if isinstance(c, _PLAIN)])
+            for f in functions
+        ]
+
+
+def _tree(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,247 @@
+"""A user's own rewards, action schemes and features: by object and by path through every door, never by a checkpoint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from qframe_rl import custom
+from qframe_rl.config import UserError
+from qframe_rl.features import features
+from qframe_rl.feeds.history import HistoryFeed
+from qframe_rl.gym.env import SessionEnv, TradingEnv
+from qframe_rl.gym.make import make_env, make_vec
+from qframe_rl.session import Session
+from qframe_rl.types import Segment
+from qframe_rl.venues.simulated import SimulatedVenue
+from tests import own_functions as own
+from tests.markets import panel
+
+PLAIN: dict[str, Any] = {"features": ["log_return:1"], "episode_bars": 60}
+OWN: dict[str, dict[str, Any]] = {
+    "reward": {"reward": own.growth_less_risk},
+    "reward by path": {"reward": "tests.own_functions:growth_less_risk"},
+    "reward with parameters": {"reward": {"name": own.growth_less_risk, "aversion": 0.3}},
+    "reward of a class": {"reward": {"name": own.Steady, "eta": 0.2}},
+    "actions": {"actions": own.follow},
+    "actions of a class": {"actions": {"name": "tests.own_functions:OneOf", "share": 0.5}},
+    "feature": {"features": ["log_return:1", own.pressed, "tests.own_functions:pressed"]},
+}
+
+
+def walk(env: Any, n: int = 80) -> list[Any]:
+    row, _ = env.reset(seed=3)
+    env.action_space.seed(0)
+    log = [row]
+    for _ in range(n):
+        log += env.step(env.action_space.sample())[:4]
+    return log
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_one_environment_a_batch_and_gymnasium_agree(case: str) -> None:
+    history = panel(300, 2, seed=5, kind="spot")
+    params = PLAIN | OWN[case]
+    env = make_env("spot", history, **params)
+    vec: Any = make_vec("spot", 4, history, **params)
+    made: Any = gymnasium.make("QFrame/Spot-v1", history=history, **params)
+    rows, _ = vec.reset(seed=3)
+    row, _ = env.reset(seed=3)
+    assert np.array_equal(row, rows[0])
+    assert np.array_equal(row, made.reset(seed=3)[0])
+    vec.action_space.seed(1)
+    for _ in range(60):
+        actions = vec.action_space.sample()
+        one, many, third = env.step(actions[0]), vec.step(actions), made.step(actions[0])
+        for a, b, c in zip(one[:4], many[:4], third[:4], strict=True):
+            assert np.array_equal(a, b[0])
+            assert np.array_equal(a, c)
+    state = vec.snapshot()
+    again = [vec.step(actions)[1] for _ in range(3)]
+    vec.restore(state)
+    assert np.array_equal(again, [vec.step(actions)[1] for _ in range(3)])
+
+
+def test_a_session_pays_and_shows_the_same() -> None:
+    history = panel(400, 2, seed=6, kind="spot", ragged=False)
+    params = {"features": ["log_return:3", own.pressed], "reward": own.Steady, "actions": own.follow}
+    env = make_env("spot", history, **(params | {"episode_bars": None}))
+    assert isinstance(env, TradingEnv)
+    row, _ = env.reset(seed=0)
+    engine, window = env.engine, env.engine.interface.window
+    feed = HistoryFeed(history, Segment(window, len(history)), window)
+    from qframe_rl.gym.market import MarketConfig, market
+
+    ready = market(
+        "test", MarketConfig(**custom.in_params(params)), history.instruments, history.columns, history.bar_ns
+    )
+    venue = SimulatedVenue(ready.rules, ready.cash)
+    live = SessionEnv(Session(feed, venue, window), engine.interface, engine.reward)
+    seen, _ = live.reset()
+    assert np.array_equal(row, seen)
+    env.action_space.seed(4)
+    for _ in range(300):
+        action = env.action_space.sample()
+        a, b = env.step(action), live.step(action)
+        assert np.array_equal(a[0], b[0])
+        assert a[1:4] == b[1:4]
+
+
+def test_the_reward_is_the_users() -> None:
+    history = panel(300, 1, seed=5, kind="spot", ragged=False)
+    env = make_env("spot", history, reward=own.growth_less_risk, info=("equity", "exposure"), **PLAIN)
+    _, before = env.reset(seed=0)
+    for action in (2, 2, 0, 1, 1):
+        _, paid, _, _, info = env.step(action)
+        wanted = 100.0 * np.log(info["equity"] / before["equity"]) - 0.01 * info["exposure"][0] ** 2
+        assert paid == pytest.approx(wanted)
+        before = info
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"reward": lambda bar: bar.equity[:1]}, "gave an array of shape"),
+        ({"reward": lambda bar: bar.equity * np.nan}, "give a finite number"),
+        ({"actions": lambda actions, exposure: exposure[:, :0]}, "targets"),
+        ({"actions": lambda actions, exposure: exposure + np.inf}, "targets"),
+    ],
+)
+def test_what_a_function_gives_is_looked_at(params: dict[str, Any], said: str) -> None:
+    vec: Any = make_vec("spot", 3, panel(100, 2, kind="spot"), **PLAIN, **params)
+    vec.reset(seed=0)
+    with pytest.raises(ValueError, match=said):
+        vec.step(vec.action_space.sample())
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"reward": "no.such.module:reward"}, "no module"),
+        ({"reward": "tests.own_functions:rewrad"}, "has no 'rewrad'"),
+        ({"reward": "tests.own_functions:not_callable"}, "no function and no class"),
+        ({"reward": {"name": own.growth_less_risk, "weight": 3}}, "unexpected keyword argument 'weight'"),
+        ({"reward": {"name": own.Steady, "weight": 3}}, "weight"),
+        ({"features": [own.undeclared]}, "how many bars it looks back"),
+        ({"reward": "tests.own_functions:growth_less_risk@0123456789abcdef"}, "another digest"),
+        ({"reward": "elsewhere:unknown@0123456789abcdef"}, "hand it over by --reward elsewhere:unknown"),
+        ({"actions": "elsewhere:unknown@0123456789abcdef"}, "hand it over by --actions"),
+        ({"features": ["elsewhere:unknown@0123456789abcdef"]}, "hand it over by --feature"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(params: dict[str, Any], said: str) -> None:
+    custom.hand_over(own.growth_less_risk)
+    with pytest.raises(UserError, match=said):
+        make_env("spot", panel(100, 1, kind="spot"), **(PLAIN | params))
+
+
+def test_a_feature_with_a_missing_bar_is_nan_and_sees_nothing_ahead() -> None:
+    history = panel(200, 2, seed=2, kind="spot")
+    (made,) = features((custom.hand_over(own.pressed),), ())
+    rows = made.rows(history.values, history.time)
+    for t in range(4, 200):
+        window = history.values[t - 4 : t + 1]
+        missing = np.isnan(window[:, :, 3]).any(axis=0)
+        assert np.array_equal(np.isnan(rows[t]), missing)
+        live = made.rows(window, history.time[t - 4 : t + 1], 4)
+        assert np.array_equal(rows[t], live[0], equal_nan=True)
+    assert np.isnan(rows[:4]).all()
+
+
+BASE = """
+    import numpy as np
+    SCALE = 100.0
+    def helper(x):
+        return np.log(x)
+    def reward(bar):
+        return SCALE * helper(bar.equity / bar.before)
+    class Rewards:
+        limit = 3
+        def __call__(self, bar):
+            return helper(bar.equity)
+"""
+EDITS = {
+    "a comment": ("return np.log(x)", "return np.log(x)  # natural", True),
+    "a docstring": ("def reward(bar):", 'def reward(bar):\n        """Growth."""', True),
+    "layout": (
+        "SCALE * helper(bar.equity / bar.before)",
+        "(SCALE *\n                helper(bar.equity / bar.before))",
+        True,
+    ),
+    "the function": ("SCALE * helper", "2.0 * SCALE * helper", False),
+    "a helper": ("return np.log(x)", "return np.log1p(x)", False),
+    "a constant": ("SCALE = 100.0", "SCALE = 10.0", False),
+    "something else": ("limit = 3", "limit = 4", True),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_the_digest_is_that_of_the_code_and_of_what_it_uses(
+    edit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    old, new, same = EDITS[edit]
+    digests = []
+    for k, text in enumerate((BASE, BASE.replace(old, new))):
+        name = f"module_{abs(hash(edit))}_{k}"
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        digests.append(custom.by_path(f"{name}:reward").rpartition("@")[2])
+    assert (digests[0] == digests[1]) == same
+
+
+def test_a_class_counts_with_all_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = set()
+    for k, text in enumerate((BASE, BASE.replace("limit = 3", "limit = 4"), BASE.replace("np.log(x)", "np.sqrt(x)"))):
+        (tmp_path / f"classes_{k}.py").write_text(textwrap.dedent(text))
+        found.add(custom.by_path(f"classes_{k}:Rewards").rpartition("@")[2])
+    assert len(found) == 3
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).resolve().parent.parent)
+    code = f"import sys; sys.path.insert(0, {root!r}); from experiments.command import entry; sys.exit(entry())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.mark.slow
+def test_a_checkpoint_knows_name_and_digest_and_imports_nothing(tmp_path: Path) -> None:
+    """Trained with a reward and a scheme of the user's own; whoever loads it hands both over, or is told how."""
+    source = (
+        "import numpy as np\n{}def growth(bar):\n    return 100.0 * np.log(np.maximum(bar.equity, 1e-9) / bar.before)\n"
+    )
+    scheme = "def follow(actions, exposure):\n    return 0.5 * (exposure + abs(actions))\n"
+    (tmp_path / "mine.py").write_text(source.format("print('IMPORTED')\n") + scheme)
+    given = ("--reward", "mine:growth", "--actions", "mine:follow")
+    done = run(
+        tmp_path, "train", "--preset", "quick", "--agents", "ppo", "--promote-anyway", "ppo", "--ledger", "ledger.db",
+        *given,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    place = next(p for p in (tmp_path / "checkpoints").iterdir() if (p / "checkpoint.json").exists())
+    text = (place / "checkpoint.json").read_text()
+    assert "mine:growth@" in text
+    assert "mine:follow@" in text
+    paper = ("paper", str(place), "--feed", "replay", "--speed", "max")
+    for asked, said in (((), "--actions mine:follow"), (given[2:], "--reward mine:growth")):
+        refused = run(tmp_path, *paper, *asked)
+        assert refused.returncode == 2
+        assert f"hand it over by {said}" in refused.stderr
+        assert ("IMPORTED" in refused.stdout) == bool(asked)
+    traded = run(tmp_path, *paper, *given)
+    assert traded.returncode == 0, traded.stderr
+    scored = run(tmp_path, "evaluate", str(place), "--ledger", "ledger.db", *given)
+    assert scored.returncode == 0, scored.stderr
+    (tmp_path / "mine.py").write_text(source.format("").replace("100.0", "10.0") + scheme)
+    edited = run(tmp_path, *paper, *given)
+    assert edited.returncode == 2
+    assert "another digest" in edited.stderr
