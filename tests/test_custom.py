@@ -1,4 +1,4 @@
-"""A user's own rewards, action schemes and features: by object and by path through every door, never by a checkpoint."""
+"""Rewards, action schemes and features of a user: by object and path through every door, never by a checkpoint."""
 
 from __future__ import annotations
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from qframe_rl.feeds.synthetic import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -16,9 +19,15 @@ def blocks(name: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
 
 
-def test_the_example_runs() -> None:
+def test_the_example_runs(tmp_path: Path) -> None:
+    """Word for word, in a folder with candles of one's own."""
     (code,) = blocks("README.md")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert code.count("\n") <= 17
+    history = synthetic("ar1", n_bars=3_000)
+    table = pd.DataFrame(history.values[:, 0, :5], columns=["open", "high", "low", "close", "volume"])
+    table.set_index(pd.to_datetime(history.time - history.bar_ns)).to_csv(tmp_path / "candles.csv")
+    path = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("equity ")
 
