@@ -54,7 +54,22 @@ def imported(path: Path, bar_ns: int, stated: Sequence[str] = ()) -> Imported:
 
 
 def interpreted(raw: Raw, path: Path, bar_ns: int, stated: Sequence[str] = ()) -> Imported:
-    """Candles of a table; ``path`` names it, the rest is as in `imported`."""
+    """Candles of a table.
+
+    Parameters
+    ----------
+    raw
+        The table.
+    path
+        Names it, for messages and remarks.
+    bar_ns, stated
+        As in `imported`.
+
+    Raises
+    ------
+    UserError
+        If a column that is needed cannot be told.
+    """
     where = str(path)
     if raw.headed:
         names = raw.table.column_names
@@ -121,7 +136,22 @@ def _opens(raw: Raw, roles: dict[str, str], path: Path, bar_ns: int, remarks: li
 
 
 def stamps(raw: Raw, roles: dict[str, str], path: Path) -> Int:
-    """(N,) times of a table as they stand in it, ns UTC."""
+    """Times of a table as they stand in it.
+
+    Parameters
+    ----------
+    raw
+        The table.
+    roles
+        Which column is what; ``time`` or ``close_time`` is there.
+    path
+        Names it, for messages.
+
+    Returns
+    -------
+    Int
+        (N,) ns UTC.
+    """
     name = roles["time"] if "time" in roles else roles["close_time"]
     return times(raw.table.column(name), path, name)
 

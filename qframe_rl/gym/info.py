@@ -61,7 +61,17 @@ def checked(names: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def infos_of(engine: BatchEngine, names: tuple[str, ...], mask: Bool) -> Infos:
-    """What is asked for of every account of a batch, with the mask of those that count, as Gymnasium lays it out."""
+    """What is asked for of every account of a batch, laid out as Gymnasium does.
+
+    Parameters
+    ----------
+    engine
+        The batch.
+    names
+        What is asked for, of `NAMES`.
+    mask
+        (B,) the accounts that count.
+    """
     return _masked({name: _KINDS[name](engine) for name in names}, mask)
 
 

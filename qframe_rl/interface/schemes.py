@@ -145,7 +145,17 @@ def _inside(space: gymnasium.Space[Any], actions: NDArray[Any]) -> Bool:
 
 
 def outside(actions: NDArray[Any], wrong: int, space: gymnasium.Space[Any]) -> str:
-    """Say which environment's action is outside the space."""
+    """Say which environment's action is outside the space.
+
+    Parameters
+    ----------
+    actions
+        (B, ...) of a batch.
+    wrong
+        Which of them.
+    space
+        Of one environment.
+    """
     which = f"environment {wrong}: " if len(actions) > 1 else ""
     return f"{which}action {np.asarray(actions)[wrong].tolist()} is not in {space}"
 
@@ -371,6 +381,15 @@ SCHEMES: dict[str, tuple[type[Base], Callable[[Any, int], Scheme]]] = {
 
 def scheme_of(name: str, params: Mapping[str, Any], n_instruments: int) -> Scheme:
     """Make a scheme: one of ours by its name, or a user's own that was handed over.
+
+    Parameters
+    ----------
+    name
+        Of `SCHEMES`, or with the digest of what was handed over.
+    params
+        Parameters of its configuration.
+    n_instruments
+        A.
 
     Raises
     ------

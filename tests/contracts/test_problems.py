@@ -228,5 +228,5 @@ def test_a_problem_takes_no_bars() -> None:
 def test_an_action_outside_of_the_space_is_refused(action: float) -> None:
     env = problem("ar1_signal", {}).env()
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="an action is"):
+    with pytest.raises(ValueError, match="is not in Discrete"):
         env.step(action)
