@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.cli import Parser, door, locate_data, settings
+from experiments.cli import Parser, door
 from experiments.screen import BarScreen
+from experiments.settings import locate_data, settings
 from qframe_rl.config import UserError, build, nearest
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.runner.experiment import Experiment

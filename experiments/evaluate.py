@@ -8,19 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import (
-    Parser,
-    checkpoint_place,
-    console,
-    data_settings,
-    door,
-    given_under,
-    locate_data,
-    read_preset,
-    settings,
-    within,
-)  # fmt: skip
+from experiments.cli import Parser, checkpoint_place, console, door, within
 from experiments.screen import BarScreen
+from experiments.settings import data_settings, given_under, locate_data, read_preset, settings
 from experiments.told import tell_boards, tell_scores, tell_study
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig

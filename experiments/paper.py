@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from experiments.cli import Parser, called, checkpoint_place, console, data_settings, door, given_under, shipped, within
+from experiments.cli import Parser, called, checkpoint_place, console, door, shipped, within
 from experiments.screen import downloads
+from experiments.settings import data_settings, given_under
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Parser, console, data_settings, door, within
+from experiments.cli import Parser, console, door, within
 from experiments.screen import downloads
+from experiments.settings import data_settings
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.rehearsal.config import RehearsalConfig, speed_of

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import Parser, checkpoint_place, console, data_settings, door, program
+from experiments.cli import Parser, checkpoint_place, console, door, program
 from experiments.screen import BarScreen
+from experiments.settings import data_settings
 from experiments.told import tell_boards
 from qframe_rl.config import UserError
 from qframe_rl.feeds.data import DataConfig

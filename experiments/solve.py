@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Interrupted, Parser, console, door, roster, within
+from experiments.cli import Interrupted, Parser, console, door, within
 from experiments.screen import BarScreen
+from experiments.settings import roster
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build, nearest
 

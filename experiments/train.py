@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import PRESETS, Parser, called, console, door, locate_data, program, roster, settings, shown
+from experiments.cli import Parser, called, console, door, program, shown
 from experiments.screen import BarScreen
+from experiments.settings import PRESETS, locate_data, roster, settings
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig

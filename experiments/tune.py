@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Interrupted, Parser, called, console, door, locate_data, roster, settings
+from experiments.cli import Interrupted, Parser, called, console, door
 from experiments.screen import BarScreen
+from experiments.settings import locate_data, roster, settings
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits

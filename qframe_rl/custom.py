@@ -150,10 +150,13 @@ def in_params(params: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("reward", "actions"):
         if key in found:
             found[key] = _named(found[key])
-    if isinstance(found.get("features"), str):
-        found["features"] = [part.strip() for part in found["features"].split(",") if part.strip()]
-    if isinstance(found.get("features"), list | tuple):
-        found["features"] = tuple(_named(one) for one in found["features"])
+    listed = found.get("features", ())
+    if isinstance(listed, str):
+        listed = [part.strip() for part in listed.split(",")]
+    if isinstance(listed, list | tuple):
+        named = [_named(one) for one in listed]
+        if named != list(listed):  # else it stays as it was written: trials are known by that
+            found["features"] = named
     return found
 
 

@@ -53,7 +53,7 @@ def make_env(
     **params
         Fields of the market's ``Config``. ``reward``, ``actions`` and each of ``features`` may be a function or class
         of your own, or its path ``MODULE:NAME``: see `qframe_rl.gym.reward.Lived`,
-        `qframe_rl.interface.schemes.OwnScheme` and `qframe_rl.features.feature`.
+        `qframe_rl.interface.own_scheme.OwnScheme` and `qframe_rl.features.feature`.
 
     Raises
     ------

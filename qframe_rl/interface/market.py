@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qframe_rl.agent import View
 from qframe_rl.interface.observer import ONE, ONE_ROW, Observer, Parts, Scaler, laid_out
-from qframe_rl.interface.schemes import scheme_of
+from qframe_rl.interface.own_scheme import scheme_of
 from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import target_rows
@@ -36,7 +36,7 @@ class MarketInterface:
     Raises
     ------
     UserError
-        As `qframe_rl.interface.schemes.scheme_of`.
+        As `qframe_rl.interface.own_scheme.scheme_of`.
     """
 
     def __init__(self, observer: Observer, scheme: str, params: Mapping[str, Any]):

@@ -8,7 +8,8 @@ under any of them: its actions lie within a hundredth of the middle of the space
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import gymnasium
@@ -17,8 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.config import Base, UserError, build, nearest
-from qframe_rl.custom import handed_over, is_custom, made_own
+from qframe_rl.config import Base, UserError
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import EQUITY, MARK, POSITION
 from qframe_rl.types import Bool, Float
@@ -33,37 +33,24 @@ target exposures and limit offsets, (B, A) or none at all; NaN leaves a holding 
 returns the first active account whose action is outside the space, else -1."""
 
 
-class Scheme:
+class Scheme(ABC):
     """What an action asks to hold.
 
     Parameters
     ----------
     space
         Of one account's actions.
-    kernel, params
-        What reads a batch of them.
     n_instruments
         A.
     band
         No order where exposure is within this of its target.
-    limits
-        Whether the kernel writes limit offsets.
     """
 
-    def __init__(
-        self,
-        space: gymnasium.Space[Any],
-        kernel: Kernel,
-        params: Sequence[float],
-        n_instruments: int,
-        *,
-        band: float = 0.0,
-        limits: bool = False,
-    ):
-        self.space, self.band, self.n = space, band, n_instruments
-        self._kernel, self._params = kernel, np.array(params, dtype=np.float64)
-        self._limits, self._market = limits, np.empty((0, n_instruments))
+    def __init__(self, space: gymnasium.Space[Any], n_instruments: int, *, band: float = 0.0):
+        self.space, self.n, self.band = space, n_instruments, band
+        self.market = np.empty((0, n_instruments))
 
+    @abstractmethod
     def targets(self, actions: NDArray[Any], account: Float, holding: Float, active: Bool) -> tuple[Float, Float]:
         """Target exposures and limit offsets of a batch of actions.
 
@@ -86,13 +73,6 @@ class Scheme:
         ValueError
             For actions of another shape, or one outside the space.
         """
-        rows = self.rows(actions, len(account))
-        target = np.empty((len(account), self.n))
-        offset = np.empty((len(account), self.n)) if self._limits else self._market
-        wrong = self._kernel(rows, account, holding, active, self._params, target, offset)
-        if wrong >= 0:
-            raise ValueError(outside(actions, wrong, self.space))
-        return target, offset
 
     def rows(self, actions: NDArray[Any], n_envs: int) -> Float:
         """(B, K) contiguous numbers of actions; raises ValueError where their shape is not that of the space."""
@@ -102,46 +82,41 @@ class Scheme:
         return np.ascontiguousarray(actions, dtype=np.float64).reshape(n_envs, -1)
 
 
-class OwnScheme(Scheme):
-    """A user's own scheme.
+class CompiledScheme(Scheme):
+    """One whose actions a compiled function reads.
 
     Parameters
     ----------
-    thing
-        A function ``thing(actions (B, ...), exposure (B, A)) -> (B, A)`` from actions and what is held (signed shares
-        of equity) to what is to be held, NaN = leave it; its actions lie in [-1, 1], one for each instrument. Or an
-        object with such a method ``targets``, and with ``space`` and ``band`` where it wants others.
-    n_instruments
-        A.
+    space, n_instruments, band
+        As in `Scheme`.
+    kernel, params
+        What reads a batch of them.
+    limits
+        Whether the kernel writes limit offsets.
     """
 
-    def __init__(self, thing: Any, n_instruments: int):
-        space, band = getattr(thing, "space", _box(n_instruments)), float(getattr(thing, "band", 0.02))
-        super().__init__(space, _exposure, (), n_instruments, band=band)
-        self._own = getattr(thing, "targets", thing)
-        self._name = getattr(thing, "__name__", type(thing).__name__)
+    def __init__(
+        self,
+        space: gymnasium.Space[Any],
+        kernel: Kernel,
+        params: Sequence[float],
+        n_instruments: int,
+        *,
+        band: float = 0.0,
+        limits: bool = False,
+    ):
+        super().__init__(space, n_instruments, band=band)
+        self._kernel, self._params, self._limits = kernel, np.array(params, dtype=np.float64), limits
 
     def targets(self, actions: NDArray[Any], account: Float, holding: Float, active: Bool) -> tuple[Float, Float]:
-        """As `Scheme.targets`; also raises ValueError if it does not give (B, A) numbers."""
-        self.rows(actions, len(account))
-        actions = np.asarray(actions)
-        for b in np.flatnonzero(active & ~_inside(self.space, actions))[:1]:
-            raise ValueError(outside(actions, int(b), self.space))
-        worth = np.where(holding[:, :, POSITION] == 0.0, 0.0, holding[:, :, POSITION] * holding[:, :, MARK])
-        equity = account[:, EQUITY, None]
-        held = np.divide(worth, equity, out=np.zeros_like(worth), where=equity > 0.0)
-        found = np.ascontiguousarray(self._own(actions, held), dtype=np.float64)
-        if found.shape != held.shape or np.isinf(found).any():
-            raise ValueError(f"actions {self._name} gave {found.shape} targets, or infinite ones, not {held.shape}")
-        return found, self._market
-
-
-def _inside(space: gymnasium.Space[Any], actions: NDArray[Any]) -> Bool:
-    """(B,) whether each action is in the space."""
-    if isinstance(space, spaces.Box):
-        inside = (actions >= space.low) & (actions <= space.high)
-        return np.asarray(inside.reshape(len(actions), -1).all(axis=1))
-    return np.array([space.contains(np.asarray(one, dtype=space.dtype)) for one in actions], dtype=np.bool_)
+        """As `Scheme.targets`."""
+        rows = self.rows(actions, len(account))
+        target = np.empty((len(account), self.n))
+        offset = np.empty((len(account), self.n)) if self._limits else self.market
+        wrong = self._kernel(rows, account, holding, active, self._params, target, offset)
+        if wrong >= 0:
+            raise ValueError(outside(actions, wrong, self.space))
+        return target, offset
 
 
 def outside(actions: NDArray[Any], wrong: int, space: gymnasium.Space[Any]) -> str:
@@ -214,7 +189,7 @@ class SimplexConfig(Base):
     much. What is held of one that less than a tenth of it is asked for is sold to the end."""
 
 
-class Levels(Scheme):
+class Levels(CompiledScheme):
     """``levels``: an action is the index of an exposure, one index per instrument."""
 
     def __init__(self, config: LevelsConfig, n_instruments: int):
@@ -224,34 +199,34 @@ class Levels(Scheme):
         super().__init__(space, _levels, config.levels, n_instruments, band=config.band)
 
 
-class Exposure(Scheme):
+class Exposure(CompiledScheme):
     """``exposure``: an action is the exposure itself, on the scale [-1, 1] of its bounds."""
 
     def __init__(self, config: ExposureConfig, n_instruments: int):
         self.low, self.high = _bounds(config.low, config.high)
         params = (self.low, 0.5 * (self.high - self.low))
-        super().__init__(_box(n_instruments), _exposure, params, n_instruments, band=config.band)
+        super().__init__(box(n_instruments), _exposure, params, n_instruments, band=config.band)
 
 
-class Limit(Scheme):
+class Limit(CompiledScheme):
     """``limit``: an action is A exposures and A offsets of limit prices, each on the scale [-1, 1] of its bounds."""
 
     def __init__(self, config: LimitConfig, n_instruments: int):
         self.low, self.high = _bounds(config.low, config.high)
         params = (self.low, 0.5 * (self.high - self.low), config.max_offset)
-        super().__init__(_box(2 * n_instruments), _limit, params, n_instruments, band=config.band, limits=True)
+        super().__init__(box(2 * n_instruments), _limit, params, n_instruments, band=config.band, limits=True)
 
 
-class Delta(Scheme):
+class Delta(CompiledScheme):
     """``delta``: an action is the change of exposure, on the scale [-1, 1] of the largest; small ones leave it."""
 
     def __init__(self, config: DeltaConfig, n_instruments: int):
         self.low, self.high = _bounds(config.low, config.high)
         params = (self.low, self.high, config.max_step, config.band)
-        super().__init__(_box(n_instruments), _delta, params, n_instruments)
+        super().__init__(box(n_instruments), _delta, params, n_instruments)
 
 
-class Simplex(Scheme):
+class Simplex(CompiledScheme):
     """``simplex``: an action is A + 1 logits, of the instruments and then cash; softmax gives what to move towards.
 
     Cash has a bias, and a bar trades only a part of the way, so that neither the noise of a new policy nor that of its
@@ -260,10 +235,11 @@ class Simplex(Scheme):
 
     def __init__(self, config: SimplexConfig, n_instruments: int):
         params = (config.scale, config.cash_bias, config.step, config.band)
-        super().__init__(_box(n_instruments + 1), _simplex, params, n_instruments)
+        super().__init__(box(n_instruments + 1), _simplex, params, n_instruments)
 
 
-def _box(n: int) -> spaces.Box:
+def box(n: int) -> spaces.Box:
+    """The space of n numbers in [-1, 1]."""
     return spaces.Box(-1.0, 1.0, (n,), np.float32)
 
 
@@ -377,39 +353,6 @@ SCHEMES: dict[str, tuple[type[Base], Callable[[Any, int], Scheme]]] = {
     "delta": (DeltaConfig, Delta),
     "limit": (LimitConfig, Limit),
 }
-
-
-def scheme_of(name: str, params: Mapping[str, Any], n_instruments: int) -> Scheme:
-    """Make a scheme: one of ours by its name, or a user's own that was handed over.
-
-    Parameters
-    ----------
-    name
-        Of `SCHEMES`, or with the digest of what was handed over.
-    params
-        Parameters of its configuration.
-    n_instruments
-        A.
-
-    Raises
-    ------
-    UserError
-        For an unknown name or parameter, one that is withdrawn, or one of a user's own that was not handed over, or is
-        another by now.
-    """
-    if is_custom(name):
-        return OwnScheme(_own_with(handed_over(name, "actions"), params, n_instruments), n_instruments)
-    if name in WITHDRAWN:
-        raise UserError(f"the action scheme {name!r} is withdrawn: {WITHDRAWN[name]}.")
-    if name not in SCHEMES:
-        raise UserError(f"unknown action scheme {name!r}{nearest(name, SCHEMES)}")
-    config, make = SCHEMES[name]
-    return make(build(config, params, f"actions {name}"), n_instruments)
-
-
-def _own_with(thing: Callable[..., Any], params: Mapping[str, Any], n_instruments: int) -> Any:
-    """A class is told how many instruments there are, before its parameters."""
-    return made_own(thing, {"n_instruments": n_instruments, **params} if isinstance(thing, type) else params, "actions")
 
 
 WITHDRAWN = {

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, paper, train
-from experiments.cli import door, settings
+from experiments.cli import door
+from experiments.settings import settings
 from qframe_rl.config import UserError, build
 from qframe_rl.journal.store import read
 from qframe_rl.runner.experiment import Experiment

@@ -498,7 +498,7 @@ def warm_toml(folder: Path) -> None:
 
 def open_toml(folder: Path) -> object:
     """As `train`, `evaluate`, `tune` and `solve` do before they work."""
-    from experiments.cli import settings
+    from experiments.settings import settings
     from qframe_rl.config import build
     from qframe_rl.deploy import make_agent, make_market
     from qframe_rl.gym.make import is_problem, make_problem

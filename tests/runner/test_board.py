@@ -11,7 +11,8 @@ import pytest
 
 from experiments import evaluate as evaluate_door
 from experiments import report as report_door
-from experiments.cli import door, read_preset
+from experiments.cli import door
+from experiments.settings import read_preset
 from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.leaderboard import board_figure, markdown, order
 from qframe_rl.evaluate.report.verdict import in_short

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from experiments import control, evaluate, paper, replay, status, train
-from experiments.cli import PRESETS, door, settings
+from experiments.cli import door
+from experiments.settings import PRESETS, settings
 from qframe_rl.config import build
 from qframe_rl.journal.store import Writer, read, verify
 from qframe_rl.runner.experiment import Experiment
