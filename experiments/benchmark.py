@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SUITES = {
     "env": "steps of one instrument, windows copied or indices handed out; ratio to a bare row copy",
     "portfolio": "steps of sixteen perpetuals with margin and funding",
-    "train": "PPO end to end, two threads; ratio to the matrix products alone and to Stable-Baselines3",
+    "train": "PPO end to end; ratio to matrix products alone and to Stable-Baselines3, on optima too (half an hour)",
     "gradient": "one gradient step on one thread; ratio to automatic differentiation, and of products to BLAS",
     "backtest": "one setting of a rule over 100,000 bars",
     "sweep": "1,000 settings over 100,000 bars",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from qframe_rl import catalog
+from qframe_rl.bench.frames import LESSONS, SEEDS, frames_to_optimum
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.bench.worlds import WorldTask, bars, world
@@ -40,7 +41,7 @@ class Quiet:
 
 
 def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
-    """Frames a second from environment to updated weights, two threads; and the time to a known optimum."""
+    """Frames a second from environment to updated weights, two threads; and frames and time to known optima, one."""
     frames = 2048 if small else 524_288
     shape = {"n_envs": 64, "n_steps": 16, "batch_size": 512} if small else {}
     recurrent = {"network": "lstm"} | shape
@@ -58,6 +59,7 @@ def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
         found = rates(work, repeats, screen, "train")
         torch.set_num_threads(1)
         seconds = {} if small else _seconds_to_optimum(3, screen)
+        arrivals = frames_to_optimum(["kelly_gbm"] if small else list(LESSONS), 1 if small else SEEDS, screen)
     finally:
         torch.set_num_threads(before)
     plain = {"gemm": 1.0 / FLOPS, "sb3-default": 1.0, "sb3-tuned": 1.0}
@@ -73,6 +75,7 @@ def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
             if seconds
             else []
         ),
+        *arrivals,
         BenchmarkRow("gemm", 1, found["gemm"], "flop/s", "", None),
         *(
             BenchmarkRow(f"peer.{k}", 1, found[k], "frames/s", "", None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import benchmark
+from qframe_rl.bench import frames
 from qframe_rl.config import UserError
 
 
@@ -21,7 +22,8 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
     assert {
         "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "growth.batch.index",
         "gradient.plain", "gradient.market", "gradient.products", "train.ppo",
-        "train.ppo_lstm", "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.one", "fan.memory",
+        "train.ppo_lstm", "train.frames_to_95", "train.seconds_to_95",
+        "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.one", "fan.memory",
         "paper.bars", "paper.decision", "paper.decision_p99", "paper.journal", "paper.growth", "paper.resume",
     } <= {row["name"] for row in rows}  # fmt: skip
     for row in rows:
@@ -47,3 +49,11 @@ def test_mistakes_are_said_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureF
     assert ended.value.code == 2 and "'0' is not a whole number from 1 to" in capsys.readouterr().err
     with pytest.raises(UserError, match="make peers"):
         benchmark.main(["env", "--peers", "nowhere/python"])
+
+
+def test_a_learner_is_looked_at_until_it_has_nearly_the_optimum() -> None:
+    """A bet's optimum is found within a few looks; the clock stands still while a policy is measured."""
+    found = frames.arrival(frames.ours, frames.LESSONS["kelly_gbm"], seed=0)
+    assert found.reached and found.frames % frames.EVERY == 0 and found.seconds > 0.0
+    given_up = frames.arrival(frames.ours, frames.LESSONS["ar1_signal"], seed=0, most=frames.EVERY)
+    assert (given_up.reached, given_up.frames) == (False, frames.EVERY)
