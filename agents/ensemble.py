@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from qframe_rl import catalog
-from qframe_rl.agent import Agent, Log, MarketSpec, Portable, State, Task, View
+from qframe_rl.agent import Agent, Log, MarketSpec, Portable, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, build
 from qframe_rl.estimate import allocation
 from qframe_rl.interface import rebalance
@@ -217,9 +217,15 @@ class LearningEnsemble(Ensemble):
     """One that has members to train."""
 
     def fit(self, task: Task, log: Log) -> None:
-        """Train each member that learns, all on the same task."""
+        """Train each member that learns, all on the same task; one that was trained before an interruption is kept."""
+        kept = dict(task.recall()) if isinstance(task, Resumable) else {}
+        done: State = {}
         for name, agent in self._learners().items():
-            agent.fit(task, _Labelled(log, name))
+            if found := _own(kept, f"{name}/trained/"):
+                agent.restore(found)
+            else:
+                agent.fit(_Part(task, f"{name}/going/", done, kept), _Labelled(log, name))
+            done |= {f"{name}/trained/{key}": value for key, value in agent.state().items()}
 
     def state(self) -> State:
         """The members' states, each under its name."""
@@ -232,6 +238,37 @@ class LearningEnsemble(Ensemble):
 
     def _learners(self) -> dict[str, Any]:
         return {name: agent for name, agent in self.members.items() if hasattr(agent, "fit")}
+
+
+class _Part:
+    """A member's task, which keeps an unfinished training beside what the members before it learned.
+
+    Parameters
+    ----------
+    task
+        Of all.
+    prefix
+        Of the names under which this member's training is kept.
+    done
+        What the members before it learned.
+    kept
+        What was kept before an interruption.
+    """
+
+    def __init__(self, task: Task, prefix: str, done: State, kept: State):
+        self.task, self.prefix, self.done, self.kept = task, prefix, done, kept
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+    def remember(self, state: State) -> None:
+        """Keep this member's training."""
+        if isinstance(self.task, Resumable):
+            self.task.remember(self.done | {self.prefix + key: value for key, value in state.items()})
+
+    def recall(self) -> State:
+        """What was kept of it."""
+        return _own(self.kept, self.prefix)
 
 
 class _Labelled:

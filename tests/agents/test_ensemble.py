@@ -12,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import leaves_list, linkage
 
+from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.config import UserError
 from qframe_rl.estimate import allocation
 from qframe_rl.evaluate.metrics import metrics
-from qframe_rl.types import Record
+from qframe_rl.evaluate.splits import Fold
+from qframe_rl.runner.task import MarketTask
+from qframe_rl.types import Record, Segment
 from tests.agents.runs import FREE, made, market_of, trade, trained
+from tests.contracts.checks import Quiet
 from tests.markets import panel
 
 DATA = os.environ.get("QFRAME_DATA")
@@ -275,6 +279,36 @@ def test_learners_among_members_are_trained_and_restored() -> None:
     again.restore(agent.state())
     assert run(agent).digest == run(again).digest
     assert not hasattr(ensemble(members=("momentum", "flat"), member={}), "fit")
+
+
+def test_an_interrupted_training_goes_on_with_the_member_that_it_had_come_to(tmp_path: Path) -> None:
+    """And hands no member what another one kept."""
+    ppo, dmn = catalog.load("agents", "ppo"), catalog.load("agents", "dmn")
+    quick = {"ppo": {**ppo.QUICK, "evaluations": 0}, "dmn": {**dmn.QUICK, "epochs": 4}}
+
+    def fresh() -> Any:
+        return ensemble(members=("ppo", "dmn"), member=quick)
+
+    whole: Any = trained(fresh(), MARKET, HISTORY, 900)
+    fold = Fold((Segment(0, 900),), (), (Segment(900, len(HISTORY)),))
+
+    class Stops(Quiet):
+        def progress(self, done: int, total: int, note: str = "") -> None:
+            if "dmn" in note and done == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fresh().fit(MarketTask(MARKET, HISTORY, fold, 0, tmp_path / "kept"), Stops())
+    heard: list[str] = []
+
+    class Hears(Quiet):
+        def progress(self, done: int, total: int, note: str = "") -> None:
+            heard.append(f"{note.split()[0]} {done}")
+
+    again = fresh()
+    again.fit(MarketTask(MARKET, HISTORY, fold, 0, tmp_path / "kept"), Hears())
+    assert heard == ["dmn 4"]
+    assert all(np.array_equal(value, again.state()[key]) for key, value in whole.state().items())
 
 
 def test_members_that_cannot_be_are_refused() -> None:
