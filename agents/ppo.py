@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -70,11 +69,8 @@ class Config(Base):
     target_kl: float | None = Field(default=None, gt=0.0, le=1e6)
     """Divergence from the policy that collected the samples after which an update makes no more passes over them;
     null = never."""
-    ent_coef: float | None = Field(
-        default=None, ge=0.0, le=1e6, json_schema_extra=search(low=1e-4, high=0.03, log=True)
-    )
-    """Weight of the entropy bonus at the start; null = 0.003, and 0 for continuous actions, which would be paid for
-    wider noise."""
+    ent_coef: float = Field(default=0.003, ge=0.0, le=1e6, json_schema_extra=search(low=1e-4, high=0.03, log=True))
+    """Weight of the entropy bonus at the start."""
     ent_coef_end: float | None = Field(default=None, ge=0.0, le=1e6)
     """Weight of the entropy bonus at the end, to which it goes linearly; null = that at the start."""
     reward_scale: float | None = Field(default=None, gt=0.0, le=1e12)
@@ -109,18 +105,16 @@ class Config(Base):
     patience: int = Field(default=4, ge=0, le=1_000_000)
     """Evaluations in a row that are no better than the best, after which training stops; 0 = never."""
 
-    def plan(self, n_bars: int, *, continuous: bool) -> TrainingPlan:
-        """The training of one member, on so many bars (0 = a problem) and actions of a kind."""
+    def plan(self, n_bars: int) -> TrainingPlan:
+        """The training of one member, on so many bars; 0 = a problem."""
         given = Given(self.n_envs, self.n_steps, self.batch_size, self.n_epochs)
         # Such a network says anew what it sees of every bar after each update.
         least = n_bars // 4 if self.network in ("lstm", "gru") and self.memory == "window" else 0
-        rate, entropy, after = self.learning_rate_end, self.ent_coef, self.ent_coef_end
-        if entropy is None:
-            entropy = 0.0 if continuous else 0.003
+        rate, entropy = self.learning_rate_end, self.ent_coef_end
         return TrainingPlan(
             self.total_steps, sizes(self.total_steps, given, market=n_bars > 0, least=least),
             Ramp(self.learning_rate, 0.1 * self.learning_rate if rate is None else rate),
-            Ramp(entropy, entropy if after is None else after),
+            Ramp(self.ent_coef, self.ent_coef if entropy is None else entropy),
             self.gamma, self.gae_lambda, self.clip_range, self.reward_scale, self.target_kl, self.memory_steps,
             torch.bfloat16 if self.precision == "bfloat16" else torch.float32, self.threads, self.device,
         )  # fmt: skip
@@ -289,7 +283,7 @@ class Ppo:
     def _plan(self, task: Task) -> TrainingPlan:
         n_bars = sum(s.stop - s.start for _, segments in task.train for s in segments)
         n_bars = max(n_bars, self.interface.market_shape[0])  # a task may keep its bars to itself
-        return self.config.plan(n_bars, continuous=isinstance(self.interface.action_space, spaces.Box))
+        return self.config.plan(n_bars)
 
     def _told(self, k: int) -> Watcher:
         """Tells the listeners."""

@@ -119,12 +119,11 @@ def theirs_tuned(task: ProblemTask, lesson: Lesson, lookout: Lookout) -> None:
     from qframe_rl.deep.scale import return_scale
     from qframe_rl.sb3.batch import BatchVecEnv
 
-    continuous = not hasattr(task.problem.action_space, "n")
     scale = return_scale(task.envs(8), lesson.gamma, 200, 0)
     policy: dict[str, Any] = {"net_arch": [64, 64], "log_std_init": -1.0}
     _learn(
         lesson, lookout, BatchVecEnv(task.envs(8), scale), gamma=lesson.gamma, seed=task.spec.seed, n_steps=64,
-        batch_size=128, n_epochs=10, gae_lambda=0.9, learning_rate=1e-3, ent_coef=0.0 if continuous else 0.003,
+        batch_size=128, n_epochs=10, gae_lambda=0.9, learning_rate=1e-3, ent_coef=0.003,
         policy_kwargs=policy | ({"lstm_hidden_size": 64} if lesson.memory else {}),
     )  # fmt: skip
 

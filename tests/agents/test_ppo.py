@@ -92,7 +92,7 @@ def test_an_episode_cut_off_is_worth_what_goes_on_and_one_that_ended_is_not(ends
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = ppo.Net(ppo.InputShape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (32, 32), 0.0)
-    one = training.PpoTraining(config.plan(0, continuous=False), net, Cut(16, ends=ends), 0, Quiet())
+    one = training.PpoTraining(config.plan(0), net, Cut(16, ends=ends), 0, Quiet())
     with ppo._threads():
         one()
     worth = float(one.values[0].mean()) * one.spread.value
@@ -103,7 +103,7 @@ def test_an_episode_cut_off_is_valued_at_its_own_last_observation() -> None:
     """Not at what the next one begins with, which is all that a reused buffer would still hold."""
     config = ppo.Config(n_envs=3, n_steps=20)
     net = ppo.Net(ppo.InputShape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (8,), 0.0)
-    one = training.PpoTraining(config.plan(0, continuous=False), net, Cut(3, ends=False), 0, Quiet())
+    one = training.PpoTraining(config.plan(0), net, Cut(3, ends=False), 0, Quiet())
     one._look(0, one.envs.reset()[0])
     last = one.collect()
     with torch.inference_mode():
