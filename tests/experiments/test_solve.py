@@ -148,9 +148,10 @@ def test_the_houses_cases_are_sound() -> None:
         for label in case.agents:
             assert label.split(":")[0] == case.agents[label].agent.name, (name, label)
         assert len(gates.optimum(case)) > 0
-    assert solve.planned(cases, [], "sb3").keys() == cases.keys()
+    assert solve.planned(cases, [], "ppo,sb3").keys() == cases.keys()
     assert solve.planned(cases, [], None)["regime"] == ["ppo", "sb3"]
     assert "ppo" not in solve.planned(cases, [], None)["regime_hidden"]
+    assert solve.planned(cases, [], None)["unknown_signs"] == ["ppo"]
 
 
 def test_a_problem_cannot_be_traded_as_bars(capsys: pytest.CaptureFixture[str]) -> None:
