@@ -328,7 +328,8 @@ class Ppo:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + k * _APART)
             shape = InputShape(n_rows, width, n_account)
-            return Net(shape, interface.action_space, c.network, c.units, c.hidden, c.log_std, c.memory)
+            space, idle = interface.action_space, interface.idle
+            return Net(shape, space, c.network, c.units, c.hidden, c.log_std, c.memory, idle)
 
 
 class _Share:

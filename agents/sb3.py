@@ -14,6 +14,7 @@ from pydantic import Field
 
 from qframe_rl.agent import Log, MarketSpec, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, nearest
+from qframe_rl.policy.net import lean_to
 from qframe_rl.sb3.apart import one_thread, own_randomness
 from qframe_rl.types import Orders, Single
 
@@ -231,6 +232,8 @@ class Sb3:
         return getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name)
 
     def _model(self, task: Task, scale: float, done: int) -> BaseAlgorithm:
+        from stable_baselines3.common.policies import ActorCriticPolicy
+
         from qframe_rl.sb3.batch import BatchVecEnv
 
         options = self.defaults | self._exploration() | self.config.options
@@ -245,6 +248,8 @@ class Sb3:
             **{"device": "cpu", **options},
         )
         model.num_timesteps = done
+        if self.interface.idle and isinstance(model.policy, ActorCriticPolicy):
+            lean_to(self.interface.idle, model.policy.action_net)  # a new policy chooses nothing by noise
         return model
 
     def _learn(self, model: Any, n_steps: int, watched: list[Any]) -> None:

@@ -69,6 +69,8 @@ class Interface(Protocol):
     action_space: gymnasium.Space[Any]
     market_shape: tuple[int, int]
     """Bars and numbers per bar of the market's part, with which an observation begins; (0, 0) = there is none."""
+    idle: tuple[int, ...]
+    """Of discrete actions the one that asks for the least, for each choice; empty where there is none such."""
 
     def observe(self, view: View) -> NDArray[np.float32]:
         """Observation of one view."""

@@ -133,6 +133,7 @@ class Numbers:
     masks: Callable[[Single], Bool] | None = None
     market_shape: tuple[int, int] = (0, 0)
     window: int = 0
+    idle: tuple[int, ...] = ()
 
     def observe(self, view: View) -> Single:
         """Refuse: a problem has no views."""

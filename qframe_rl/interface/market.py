@@ -48,6 +48,7 @@ class MarketInterface:
         self.market_shape = (observer.n_rows, observer.n_instruments * len(observer.features))
         self.observation_space: gymnasium.Space[Any] = observer.space
         self.action_space = self.scheme.space
+        self.idle = self.scheme.idle
 
     def fit(self, parts: Parts) -> MarketInterface:
         """Return the same interface with its scaler fitted on the rows of the parts' segments alone."""

@@ -46,6 +46,10 @@ class Scheme(ABC):
         No order where exposure is within this of its target.
     """
 
+    idle: tuple[int, ...] = ()
+    """Of discrete actions the one that asks for the least, for each instrument; none where the middle of the space is
+    that."""
+
     def __init__(self, space: gymnasium.Space[Any], n_instruments: int, *, band: float = 0.0):
         self.space, self.n, self.band = space, n_instruments, band
         self.market = np.empty((0, n_instruments))
@@ -197,6 +201,7 @@ class Levels(CompiledScheme):
         n = len(self.levels)
         space = spaces.Discrete(n) if n_instruments == 1 else spaces.MultiDiscrete([n] * n_instruments)
         super().__init__(space, _levels, config.levels, n_instruments, band=config.band)
+        self.idle = (int(np.argmin(np.abs(self.levels))),) * n_instruments
 
 
 class Exposure(CompiledScheme):
