@@ -5,7 +5,7 @@ So the matrix computed once over a history and the last row computed from a live
 whose bars are not all there is NaN.
 
 Features are named by short texts: ``log_return:24`` is the log return over 24 bars, ``column:signal`` the feed's column
-of that name. `known` lists them.
+of that name. `known` lists them. Each can be asked for of coarser bars: ``4h:rsi:14``, see `qframe_rl.coarser`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from qframe_rl.coarser import Coarser, apart, ratio, rows_of
 from qframe_rl.config import UserError, nearest, shortened
 from qframe_rl.custom import handed_over, is_custom
 from qframe_rl.jit import compiled, inlined
@@ -274,15 +275,18 @@ def known() -> dict[str, str]:
     return table | {"column:NAME": "the feed's column NAME", "columns": "every column of the feed"}
 
 
-def features(specs: Sequence[str], columns: Sequence[str]) -> tuple[Feature, ...]:
+def features(specs: Sequence[str], columns: Sequence[str], bar_ns: int = 0) -> tuple[Feature, ...]:
     """Look the named features up.
 
     Parameters
     ----------
     specs
-        Names such as ``log_return:24``; ``columns`` stands for one feature per column.
+        Names such as ``log_return:24``, or ``4h:log_return:24`` of coarser bars; ``columns`` stands for one feature per
+        column.
     columns
         Names of the feed's columns.
+    bar_ns
+        Length of a bar, ns: names of coarser bars need it.
 
     Raises
     ------
@@ -290,7 +294,7 @@ def features(specs: Sequence[str], columns: Sequence[str]) -> tuple[Feature, ...
         For an unknown name, a wrong number of arguments or one out of range.
     """
     named = [name for spec in specs for name in ([f"column:{c}" for c in columns] if spec == "columns" else [spec])]
-    return tuple(_feature(spec, tuple(columns)) for spec in dict.fromkeys(named))
+    return tuple(_feature(spec, tuple(columns), bar_ns) for spec in dict.fromkeys(named))
 
 
 def feature(lookback: int) -> Callable[[Own], Own]:
@@ -327,7 +331,22 @@ def _own(spec: str, function: Callable[..., Any]) -> Feature:
     return Feature(spec, n, rows, np.zeros(0))
 
 
-def _feature(spec: str, columns: tuple[str, ...]) -> Feature:
+def _coarse(spec: str, coarser: Coarser, columns: tuple[str, ...], bar_ns: int) -> Feature:
+    """A feature of coarser bars: the last one that has closed may be all but one bar old."""
+    n, inner = ratio(spec, coarser.length_ns, bar_ns), _feature(coarser.inner, columns)
+    lookback = inner.lookback * n + n - 1
+    if lookback > N_BARS:
+        raise UserError(f"feature {spec!r} looks back {lookback:,} bars, more than {N_BARS:,}.")
+
+    def rows(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
+        rows_of(inner.rows, bars, times, coarser.length_ns, first, out)
+
+    return Feature(spec, lookback, rows, np.zeros(0))
+
+
+def _feature(spec: str, columns: tuple[str, ...], bar_ns: int = 0) -> Feature:
+    if (coarser := apart(spec)) is not None:
+        return _coarse(spec, coarser, columns, bar_ns)
     if is_custom(spec):
         return _own(spec, handed_over(spec, "feature"))
     name, *arguments = spec.split(":")

@@ -42,6 +42,8 @@ class InterfaceEntry(Strict):
     scale: list[Annotated[float, Field(gt=0.0)]]
     scheme: Text
     params: Params
+    bar_ns: int = Field(default=0, ge=0, le=366 * 86_400 * 1_000_000_000)
+    """Where a feature is one of coarser bars."""
 
     @model_validator(mode="after")
     def _scaled(self) -> Self:

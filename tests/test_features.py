@@ -42,7 +42,7 @@ def test_every_feature_is_tried() -> None:
 @pytest.mark.parametrize("spec", ALL)
 def test_the_last_row_of_a_live_window_is_the_row_of_the_history(spec: str) -> None:
     history = panel(300, 3, seed=2)
-    (feature,) = features([spec], history.columns)
+    (feature,) = features([spec], history.columns, history.bar_ns)
     whole = feature.rows(history.values, history.time)
     assert whole.shape == (300, 3)
     assert np.isnan(whole[: feature.lookback - 1]).all()
@@ -58,7 +58,7 @@ def test_the_last_row_of_a_live_window_is_the_row_of_the_history(spec: str) -> N
 @pytest.mark.parametrize("spec", ALL)
 def test_nothing_outside_the_lookback_matters(spec: str) -> None:
     history = panel(300, 2, seed=4, ragged=False)
-    (feature,) = features([spec], history.columns)
+    (feature,) = features([spec], history.columns, history.bar_ns)
     whole = feature.rows(history.values, history.time)
     t = 200
     scrambled = history.values.copy()
@@ -79,7 +79,7 @@ def test_a_missing_bar_makes_a_feature_of_it_nan() -> None:
     values = history.values.copy()
     values[60, 0, :5] = np.nan
     for spec in ("volatility:10", "range:10", "volume_z:10", "rsi:2", "macd:2:4", "ma_distance:10", "zscore:10"):
-        (feature,) = features([spec], history.columns)
+        (feature,) = features([spec], history.columns, history.bar_ns)
         rows = feature.rows(values, history.time)[:, 0]
         assert np.isnan(rows[60 : 60 + feature.lookback]).all(), spec
         assert np.isfinite(rows[60 + feature.lookback :]).all(), spec

@@ -13,6 +13,7 @@ GROUPS = {
         "times",
         "interface",
         "features",
+        "coarser",
         "estimate",
         "theory",
         "policy",

@@ -24,8 +24,8 @@ from qframe_rl.kernel.columns import BEFORE, EQUITY, N_ACCOUNT, QUANTITY
 from qframe_rl.session import Session
 from qframe_rl.types import Single
 
-Step = tuple[Single, SupportsFloat, bool, bool, dict[str, Any]]
-Base = gymnasium.Env[Single, Any]
+Step = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]
+Base = gymnasium.Env[Any, Any]
 
 
 class TradingEnv(Bounded, Base):
@@ -44,11 +44,13 @@ class TradingEnv(Bounded, Base):
         Names for the picture.
     info
         Names of what ``info`` holds, of `qframe_rl.gym.info.NAMES`.
+    observation
+        ``window`` or ``dict``, as in `VectorTradingEnv`.
 
     Raises
     ------
     UserError
-        For a render mode or a name in ``info`` that there is not.
+        For a render mode, a kind of observation or a name in ``info`` that there is not.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
@@ -59,18 +61,21 @@ class TradingEnv(Bounded, Base):
         render_mode: str | None = None,
         symbols: tuple[str, ...] = (),
         info: Iterable[str] = ("equity", "time"),
+        observation: str = "window",
     ):
-        self._batch = VectorTradingEnv(engine, AutoresetMode.DISABLED)
+        if observation == "index":
+            raise UserError("an index is an observation of batches; take window or dict for one environment.")
+        self._batch = VectorTradingEnv(engine, AutoresetMode.DISABLED, observation)
         self._shown = checked(info)
         self._running = False
         self.max_episode_steps = engine.episode_bars or None
         self.engine = engine
-        self.observation_space = engine.interface.observation_space
+        self.observation_space = self._batch.single_observation_space
         self.action_space = engine.interface.action_space
         self.render_mode = mode_of(render_mode, self.metadata["render_modes"])
         self._trace = Trace(symbols)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode.
 
         Parameters
@@ -92,7 +97,7 @@ class TradingEnv(Bounded, Base):
         self._running = True
         self._trace.clear()
         self._remember()
-        return rows[0], info_of(self.engine, self._shown)
+        return _only(rows), info_of(self.engine, self._shown)
 
     def step(self, action: Any) -> Step:
         """Move one bar on.
@@ -110,7 +115,7 @@ class TradingEnv(Bounded, Base):
         self._remember()
         ruined, cut = bool(terminated[0]), bool(truncated[0])
         self._running = not (ruined or cut)
-        return rows[0], float(rewards[0]), ruined, cut, info_of(self.engine, self._shown)
+        return _only(rows), float(rewards[0]), ruined, cut, info_of(self.engine, self._shown)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """Draw the episode so far: return (H, W, 3) for ``rgb_array``, show it for ``human``."""
@@ -138,6 +143,11 @@ class TradingEnv(Bounded, Base):
         self._trace.append(int(engine.tape.time[row]), bar, engine.fills[b, :, QUANTITY], exposure, engine.equity[b])
         if self.render_mode == "human":
             self.render()
+
+
+def _only(rows: Any) -> Any:
+    """What the only environment of a batch sees."""
+    return {name: part[0] for name, part in rows.items()} if isinstance(rows, dict) else rows[0]
 
 
 class SessionEnv(Base):

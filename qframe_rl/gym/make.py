@@ -32,6 +32,7 @@ def make_env(
     render_mode: str | None = None,
     risk: Risk = None,
     info: Iterable[str] = ("equity", "time"),
+    observation: str = "window",
     **params: Any,
 ) -> TradingEnv | ProblemEnv:
     """One environment of a market or a problem.
@@ -50,6 +51,8 @@ def make_env(
         Limits of the risk engine that every account is held to, such as ``{"max_leverage": 1.0}``; a problem has none.
     info
         What ``info`` holds, names of `qframe_rl.gym.info.NAMES`; a problem's holds nothing.
+    observation
+        ``window`` or ``dict``, as in `qframe_rl.gym.vector.VectorTradingEnv`; a problem has the first alone.
     **params
         Fields of the market's ``Config``. ``reward``, ``actions`` and each of ``features`` may be a function or class
         of your own, or its path ``MODULE:NAME``: see `qframe_rl.gym.reward.Lived`,
@@ -61,10 +64,13 @@ def make_env(
         For what the market refuses; where it is a keyword that there is not, it is a TypeError as well.
     """
     if is_problem(name):
-        _refuse(name, history=history, risk=risk, info=None if tuple(info) == ("equity", "time") else info)
+        asked = None if tuple(info) == ("equity", "time") else info
+        _refuse(
+            name, history=history, risk=risk, info=asked, observation=None if observation == "window" else observation
+        )
         return _problem(name, params).env(render_mode)
     market, tape = _prepare(name, history, risk, params)
-    return market.env(tape, render_mode, info)
+    return market.env(tape, render_mode, info, observation)
 
 
 def make_vec(

@@ -141,7 +141,11 @@ class Market:
         )  # fmt: skip
 
     def env(
-        self, tape: PackedHistory, render_mode: str | None = None, info: Iterable[str] = ("equity", "time")
+        self,
+        tape: PackedHistory,
+        render_mode: str | None = None,
+        info: Iterable[str] = ("equity", "time"),
+        observation: str = "window",
     ) -> TradingEnv:
         """One environment.
 
@@ -149,11 +153,11 @@ class Market:
         ----------
         tape
             Bars and features, from `tape`.
-        render_mode, info
+        render_mode, info, observation
             As in `TradingEnv`.
         """
         symbols = tuple(i.symbol for i in self.instruments)
-        return TradingEnv(self.engine(tape, 1, recorded=True), render_mode, symbols, info)
+        return TradingEnv(self.engine(tape, 1, recorded=True), render_mode, symbols, info, observation)
 
     def vec(
         self,
@@ -254,7 +258,7 @@ def market(
         fee_tiers=tuple((volume, fee / 1e4) for volume, fee in config.fee_tiers),
         day_bars=DAY / bar_ns,
     )
-    observer = Observer(config.features, config.n_rows, len(instruments), columns)
+    observer = Observer(config.features, config.n_rows, len(instruments), columns, bar_ns=bar_ns)
     interface = MarketInterface(observer, config.actions.name, config.actions.params)
     one_quote(instruments)
     cash = opening_cash(instruments) if config.cash is None else config.cash

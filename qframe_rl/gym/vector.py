@@ -17,7 +17,7 @@ from qframe_rl.gym.info import Bounded, checked, infos_of
 from qframe_rl.interface import BOUND
 from qframe_rl.types import Bool, Float, Int
 
-OBSERVATIONS = ("window", "index")
+OBSERVATIONS = ("window", "dict", "index")
 OPTIONS = ("reset_mask", "start")
 Seed = int | Sequence[int] | None
 Step = tuple[Any, Float, Bool, Bool, dict[str, Any]]
@@ -60,10 +60,11 @@ class VectorTradingEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     autoreset_mode
         What happens when an episode ends.
     observation
-        ``window``: a copied row per environment, as a single environment returns it. ``index``: a dict of ``cursor``
-        (B,) int32, the row of `features` that each environment stands on, and ``account`` (B, 2A), the last 2A numbers
-        of its window observation; the rest of that observation is rows ``cursor - n_rows + 1`` to ``cursor`` of
-        `features`, which the policy gathers where it computes.
+        ``window``: a copied row per environment, as a single environment returns it. ``dict``: the same numbers as
+        ``market`` (B, n_rows, A, F) and ``account`` (B, 2, A), exposures and flags of what trades. ``index``: a dict of
+        ``cursor`` (B,) int32, the row of `features` that each environment stands on, and ``account`` (B, 2A), the last
+        2A numbers of its window observation; the rest of that observation is rows ``cursor - n_rows + 1`` to
+        ``cursor`` of `features`, which the policy gathers where it computes.
     info
         Names of what ``infos`` hold; costs and fills need an engine that records them.
 
@@ -85,12 +86,12 @@ class VectorTradingEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self.engine = engine
         self.features = engine.tape.features
         self.n_rows = engine.interface.observer.n_rows
-        self._indexed = observation == "index"
+        self._kind = observation
         self.num_envs = engine.n_envs
         self.max_episode_steps = engine.episode_bars or None
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self.single_observation_space = self._index_space() if self._indexed else engine.interface.observation_space
+        self.single_observation_space = self._space()
         self.single_action_space = engine.interface.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -185,12 +186,16 @@ class VectorTradingEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self._anybody_over = bool(self._over.any())
 
     def _observe(self, mask: Bool | None = None) -> Any:
-        if not self._indexed:
-            return self.engine.observe(mask)
-        cursor, account = self.engine.point(mask)
-        return {"cursor": cursor, "account": account}
+        if self._kind == "index":
+            cursor, account = self.engine.point(mask)
+            return {"cursor": cursor, "account": account}
+        rows = self.engine.observe(mask)
+        return rows if self._kind == "window" else self.engine.interface.observer.parts(rows)
 
-    def _index_space(self) -> spaces.Dict:
+    def _space(self) -> spaces.Space[Any]:
+        if self._kind != "index":
+            interface = self.engine.interface
+            return interface.observer.dict_space if self._kind == "dict" else interface.observation_space
         n_account = 2 * self.engine.holding.shape[1]
         return spaces.Dict(
             cursor=spaces.Box(0, len(self.features) - 1, (), np.int32),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.agent import View
+from qframe_rl.coarser import apart
 from qframe_rl.interface.observer import ONE, ONE_ROW, Observer, Parts, Scaler, laid_out
 from qframe_rl.interface.own_scheme import scheme_of
 from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
@@ -67,7 +68,8 @@ class MarketInterface:
     def describe(self) -> dict[str, Any]:
         """Plain data from which `interface_from` makes it again, the scaler's numbers to the last bit."""
         o = self.observer
-        return {
+        coarse = any(apart(feature.name) is not None for feature in o.features)
+        return ({"bar_ns": o.bar_ns} if coarse else {}) | {
             "features": [feature.name for feature in o.features],
             "n_rows": o.n_rows,
             "n_instruments": o.n_instruments,
@@ -82,7 +84,8 @@ class MarketInterface:
 def interface_from(data: Mapping[str, Any]) -> MarketInterface:
     """Make an interface from what `MarketInterface.describe` returned."""
     scaler = Scaler(np.array(data["mean"], dtype=np.float64), np.array(data["scale"], dtype=np.float64))
-    observer = Observer(data["features"], data["n_rows"], data["n_instruments"], data["columns"], scaler)
+    shape = (data["n_rows"], data["n_instruments"], data["columns"])
+    observer = Observer(data["features"], *shape, scaler, data.get("bar_ns", 0))
     return MarketInterface(observer, data["scheme"], data["params"])
 
 

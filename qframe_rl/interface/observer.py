@@ -63,6 +63,8 @@ class Observer:
         Names of the feed's columns.
     scaler
         As `fit` made it; features pass unscaled without one.
+    bar_ns
+        Length of a bar, ns; needed where a feature is one of coarser bars.
 
     Raises
     ------
@@ -77,8 +79,10 @@ class Observer:
         n_instruments: int,
         columns: Sequence[str] = (),
         scaler: Scaler | None = None,
+        bar_ns: int = 0,
     ):
-        self.features: tuple[Feature, ...] = features(specs, columns)
+        self.features: tuple[Feature, ...] = features(specs, columns, bar_ns)
+        self.bar_ns = bar_ns
         if not self.features:
             raise UserError("an observation needs at least one feature.")
         self.n_rows = n_rows
@@ -94,6 +98,22 @@ class Observer:
                 f"has {self.n_numbers:,} numbers, more than {N_NUMBERS:,}; lower n_rows or drop features."
             )
         self.space = spaces.Box(-BOUND, BOUND, (self.n_numbers,), np.float32)
+
+    @property
+    def dict_space(self) -> spaces.Dict:
+        """Of what `parts` gives for one row."""
+        n, shape = self.n_instruments, (self.n_rows, self.n_instruments, len(self.features))
+        return spaces.Dict(
+            market=spaces.Box(-BOUND, BOUND, shape, np.float32), account=spaces.Box(-BOUND, BOUND, (2, n), np.float32)
+        )
+
+    def parts(self, rows: Single) -> dict[str, Single]:
+        """Views of (B, n_numbers) rows: ``market`` (B, n_rows, A, F), ``account`` (B, 2, A) exposures and flags."""
+        n, cut = self.n_instruments, self.n_numbers - 2 * self.n_instruments
+        return {
+            "market": rows[:, :cut].reshape(len(rows), self.n_rows, n, len(self.features)),
+            "account": rows[:, cut:].reshape(len(rows), 2, n),
+        }
 
     def raw(self, bars: Float, times: Int, first: int = 0) -> Float:
         """Features as they are before scaling, of rows ``first`` to the end.
@@ -123,7 +143,7 @@ class Observer:
         spread = np.sqrt((np.where(seen, rows - mean, 0.0) ** 2).sum(axis=0) / count)
         scaler = Scaler(mean, np.where(spread > 1e-12, spread, 1.0))
         names = [feature.name for feature in self.features]
-        return Observer(names, self.n_rows, self.n_instruments, self.columns, scaler)
+        return Observer(names, self.n_rows, self.n_instruments, self.columns, scaler, self.bar_ns)
 
     def matrix(self, history: History) -> NDArray[np.float32]:
         """Scaled features (T, A x F) of every row of a history."""

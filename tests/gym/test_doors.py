@@ -261,3 +261,28 @@ def test_stable_baselines3_is_told_which_mode_it_needs() -> None:
     with pytest.raises(UserError, match="SAME_STEP"):
         BatchVecEnv(make_vec("spot", 2))
     BatchVecEnv(make_vec("spot", 2, autoreset_mode=AutoresetMode.SAME_STEP))
+
+
+def test_a_dict_of_observations_has_the_numbers_of_the_row() -> None:
+    history = panel(200, 2, kind="spot")
+    params: dict[str, Any] = {**PARAMS, "features": ["log_return:1", "4h:rsi:2", "day_sin"], "n_rows": 3}
+    flat, env = make_env("spot", history, **params), make_env("spot", history, observation="dict", **params)
+    vec: Any = make_vec("spot", 4, history, observation="dict", autoreset_mode=AutoresetMode.SAME_STEP, **params)
+    row, parts = flat.reset(seed=2)[0], env.reset(seed=2)[0]
+    many = vec.reset(seed=2)[0]
+    env.action_space.seed(0)
+    for _ in range(40):
+        assert np.array_equal(row, np.concatenate([parts["market"].ravel(), parts["account"].ravel()]))
+        assert env.observation_space.contains(parts)
+        assert vec.observation_space.contains(many)
+        assert np.array_equal(many["market"][0], parts["market"])
+        action = env.action_space.sample()
+        actions = np.stack([action] * 4)
+        row, _, _, over, _ = flat.step(action)
+        parts, many = env.step(action)[0], vec.step(actions)[0]
+        if over:
+            break
+    assert parts["market"].shape == (3, 2, 3)
+    assert parts["account"].shape == (2, 2)
+    with pytest.raises(UserError, match="index is an observation of batches"):
+        make_env("spot", history, observation="index", **params)
