@@ -130,7 +130,7 @@ class VectorTradingEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             self.engine.seed_with(int(self.np_random.integers(1 << 63)))
         elif seed is not None:
             super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else int(seed[0]))
-            self.engine.seed_with(seed, mask)
+            self.engine.seed_with(seed, *([] if mask.all() else [mask]))
 
     def _asked(self, options: dict[str, Any]) -> tuple[Bool, Int | None]:
         """Which environments begin anew, and on which rows."""
