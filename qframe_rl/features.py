@@ -288,6 +288,11 @@ def features(specs: Sequence[str], columns: Sequence[str], bar_ns: int = 0) -> t
     bar_ns
         Length of a bar, ns: names of coarser bars need it.
 
+    Returns
+    -------
+    tuple[Feature, ...]
+        In the order of their names, each once.
+
     Raises
     ------
     UserError
