@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from tests.left_out import imports_what_is_missing, missing, named_by
 from tests.rays import one_ray
+from tests.turns import has_turn
 
 # As many workers as cores: threads of OpenMP would wait for each other; tests of deep agents took four times as long.
 # Read when PyTorch is imported, here and in every process that a test begins.
@@ -27,8 +28,23 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return (collection_path.suffix == ".py" and imports_what_is_missing(collection_path)) or None
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Skip tests that name a file of the catalogue that was deleted."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that asks for long tests."""
+    parser.addoption("--long", metavar="all|0|1|2", help="run those marked long instead: all, or a third of them")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave long tests to their turn, and skip those that name a file of the catalogue that was deleted."""
+    asked, places = (
+        config.getoption("--long"),
+        [str(config.invocation_params.dir / p.split("::")[0]) for p in config.args],
+    )
+    turn = {
+        item: has_turn(item.nodeid, long=item.get_closest_marker("long") is not None, asked=asked, places=places)
+        for item in items
+    }
+    config.hook.pytest_deselected(items=[item for item in items if not turn[item]])
+    items[:] = [item for item in items if turn[item]]
     for item in items if missing() else ():
         params = item.callspec.params if hasattr(item, "callspec") else {}
         gone = named_by(item.path, getattr(item, "originalname", item.name), params)

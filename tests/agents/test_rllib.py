@@ -373,7 +373,7 @@ def test_without_ray_training_is_refused_in_one_sentence(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_was_trained_by_ray_trades_on_paper_where_there_is_none(tmp_path: Path) -> None:
     params = {"total_steps": 16_384, "n_envs": 16, "n_steps": 32, "hidden": "16,8", "learning_rate": 0.005}
     sets = [f"--set=agent.rllib.{name}={value}" for name, value in params.items()]

@@ -18,7 +18,7 @@ def chosen() -> str:
     return names[int(done.stdout.strip() or "0", 16) % len(names)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_one_of_them_runs() -> None:
     name = chosen()

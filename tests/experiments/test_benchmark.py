@@ -12,7 +12,7 @@ from qframe_rl.bench import frames
 from qframe_rl.config import UserError
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_suite_runs_small(tmp_path: Path) -> None:
     suites = [name for name in benchmark.SUITES if name != "startup"]  # its doors are tested on their own
     found = benchmark.main([*suites, "--small", "--repeats", "1", "--json", "--plot", str(tmp_path / "growth.png")])

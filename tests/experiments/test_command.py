@@ -120,7 +120,7 @@ def test_a_strangers_catalogue_gets_one_sentence(tmp_path: Path) -> None:
     assert made.stderr.startswith("error: the package 'agents' at ") and len(made.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_new_files_and_that_of_the_guide_pass_the_checks_and_the_contracts(tmp_path: Path) -> None:
     kept = shutil.ignore_patterns(".*", "runs", "docs", "checkpoints", "__pycache__", "*.egg-info")

@@ -125,7 +125,7 @@ def same_again(folder: Path, place: Path, digest: str) -> None:
     assert replay(market, agent, terms, folder / "journal.db").digest == digest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_month_on_the_wire_is_the_backtest_to_the_bit(checkpoint: tuple[Path, Path], tmp_path: Path) -> None:
     place, _ = checkpoint
     first, end = moments(LIVE)

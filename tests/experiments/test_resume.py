@@ -43,7 +43,7 @@ def run(capsys: pytest.CaptureFixture[str], main: Any, *argv: object) -> tuple[i
     return code, json.loads(last) if last.startswith("{") else {}, " ".join(err.split())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_kills_at_random_instants_change_nothing(checkpoint: Path) -> None:
     command = [sys.executable, "-m", "tests.soak.kill_paper", str(checkpoint), "--kills", "6", "--commands"]

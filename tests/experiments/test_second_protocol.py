@@ -46,7 +46,7 @@ __all__ = ["checkpoint", "checkpoints"]
 CONFIG = RehearsalConfig(prints=4, cash=100_000.0, protocol="bybit")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_month_on_the_wire_is_the_backtest_to_the_bit(checkpoint: tuple[Path, Path], tmp_path: Path) -> None:
     place, _ = checkpoint
     first, end = moments(LIVE)

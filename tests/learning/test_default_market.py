@@ -16,7 +16,7 @@ from qframe_rl.runner.task import MarketTask
 from tests.contracts.checks import Quiet
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
 def test_ppo_reaches_nine_tenths_of_the_optimal_growth(seed: int) -> None:
     history = synthetic("ar1", 30_000, seed=3)

@@ -60,7 +60,7 @@ def ratios(name: str, n: int) -> Float:
     return np.array([judged(name, 100 + seed) for seed in range(n)])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", LEARNERS)
 def test_on_noise_it_is_judged_as_noise(name: str) -> None:

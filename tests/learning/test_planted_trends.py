@@ -16,7 +16,7 @@ from tests.planted import SIGMA, Filter, HiddenRegime, macd, market_of, planted,
 FOLD = Fold((Segment(0, 3500),), (), (Segment(3500, 5500),))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_dmn_comes_near_the_filter_and_beats_every_classical_rule_and_its_forecasting_twin() -> None:
     history = planted(5500, 40, seed=1)
     market, test = market_of(history, FOLD), FOLD.test[0]

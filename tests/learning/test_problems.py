@@ -35,7 +35,7 @@ def reached(market: str, label: str, seed: int) -> tuple[float, float]:
     return measure(problem, agent, 1000).share, contender.gate or case.gate
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("market", "label"),
     [

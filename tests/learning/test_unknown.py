@@ -97,7 +97,7 @@ def figures(market: str, run: int) -> Figures:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("market", MARKETS)
 def test_what_is_not_shown_is_found_out(market: str) -> None:

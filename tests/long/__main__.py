@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.turns import PARTS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,6 +30,9 @@ def jobs() -> dict[str, Job]:
     return {
         "fuzz": Job(["tests.fuzz", "--count", "2000"], (["tests.fuzz", "--count", "60"],)),
         "deletions": Job(["tests.long.deletions"]),
+        "suite": Job(
+            ["pytest", "-n", "2", "--long=all"], tuple(["pytest", "-n", "2", f"--long={k}"] for k in range(PARTS))
+        ),
         "tutorials": Job(["docs.generate.tutorials"]),
         "selection": Job(["tests.learning.test_selection", "400"]),
         "noise": Job(["tests.learning.test_learners_on_noise", "20"]),

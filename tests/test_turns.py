@@ -1,0 +1,30 @@
+"""Every long test has its turn in exactly one third, and no other has."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.turns import PARTS, has_turn
+
+NAMES = [f"tests/learning/test_{k}.py::test_it[{k}]" for k in range(60)]
+
+
+def test_each_has_one_turn() -> None:
+    for name in NAMES:
+        turns = [has_turn(name, long=True, asked=str(k), places=["tests"]) for k in range(PARTS)]
+        assert sum(turns) == 1
+        assert has_turn(name, long=True, asked="all", places=["tests"])
+    assert not any(
+        has_turn(name, long=False, asked=asked, places=["tests"]) for name in NAMES for asked in ("all", "0")
+    )
+
+
+def test_a_run_of_folders_leaves_them_out_and_one_of_files_does_not() -> None:
+    assert not has_turn(NAMES[0], long=True, asked=None, places=["tests"])
+    assert has_turn(NAMES[0], long=True, asked=None, places=[__file__])
+    assert has_turn(NAMES[0], long=False, asked=None, places=["tests"])
+
+
+def test_another_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="neither all nor a number below 3"):
+        has_turn(NAMES[0], long=True, asked="3", places=["tests"])
