@@ -25,6 +25,7 @@ def test_real_orders_may_go_where_the_proof_was_rehearsed(exchange: str) -> None
     [
         ("kraken", False, "kraken: no rule is known after which a request that was lost can no longer arrive"),
         ("okx", True, "trade on paper, or on binance"),
+        ("bybitid", True, "bybitid: its wire was never rehearsed"),
     ],
 )
 def test_orders_are_refused_where_the_proof_does_not_hold(exchange: str, real: bool, says: str) -> None:

@@ -162,21 +162,21 @@ def share(tried: list[Tried]) -> float:
     return float(np.mean([one.promoted != "flat" for one in tried]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_at_most_seven_in_a_hundred_noise_agents_are_promoted() -> None:
     found = [noise(seed) for seed in range(30)]
     assert share(found) <= 0.07
     assert abs(np.mean([one.ratio for one in found])) < 3.0 * math.sqrt(1.0 / YEARS / len(found))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_at_least_nine_in_ten_with_an_edge_are_promoted() -> None:
     found = [skill(1000 + seed) for seed in range(30)]
     assert np.mean([one.ratio for one in found]) == pytest.approx(PLANTED, abs=0.25)
     assert np.mean([one.promoted == "follower" for one in found]) >= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tries_that_an_agent_hides_do_not_promote_it() -> None:
     found = [hiding(seed) for seed in range(20)]
     assert sum(one.promoted == "hiding" for one in found) <= 2
