@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -67,8 +68,7 @@ def by_path(path: str) -> str:
     module, _, name = path.partition(":")
     if not _PATH.fullmatch(path):
         raise UserError(f"{path!r} is not MODULE:NAME, such as my_rewards:growth.")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    _look_here()
     try:
         thing: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -82,6 +82,12 @@ def by_path(path: str) -> str:
     if not callable(thing):
         raise UserError(f"{path}: that is no function and no class.")
     return hand_over(thing)
+
+
+def _look_here() -> None:
+    """Let modules of the working folder be imported, as ``python -m`` does."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def is_custom(name: str) -> bool:
@@ -154,7 +160,7 @@ def in_params(params: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(listed, str):
         listed = [part.strip() for part in listed.split(",")]
     if isinstance(listed, list | tuple):
-        named = [_named(one) for one in listed]
+        named = [one if isinstance(one, str) and not _is_module(one) else _named(one) for one in listed]
         if named != list(listed):  # else it stays as it was written: trials are known by that
             found["features"] = named
     return found
@@ -164,13 +170,17 @@ def _named(given: Any) -> Any:
     if isinstance(given, Mapping) and "name" in given:
         return {**given, "name": _named(given["name"])}
     if isinstance(given, str):
-        return by_path(given) if _PATH.fullmatch(given) and not _counts(given) else given
+        return by_path(given) if _PATH.fullmatch(given) else given
     return hand_over(given) if callable(given) else given
 
 
-def _counts(text: str) -> bool:
-    """Whether it is a name with numbers after it, such as ``rsi:14``: no path, whatever stands before."""
-    return text.partition(":")[2].isdigit()
+def _is_module(text: str) -> bool:
+    """Whether a feature's name may be a path: what stands before the colon is a module, and no number after it."""
+    module, _, name = text.partition(":")
+    if not _PATH.fullmatch(text) or name.isdigit():
+        return False
+    _look_here()
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
 
 
 def digest(thing: Callable[..., Any]) -> str:

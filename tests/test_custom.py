@@ -132,6 +132,8 @@ def test_what_a_function_gives_is_looked_at(params: dict[str, Any], said: str) -
         ({"features": [own.undeclared]}, "how many bars it looks back"),
         ({"reward": "tests.own_functions:growth_less_risk@0123456789abcdef"}, "another digest"),
         ({"reward": "elsewhere:unknown@0123456789abcdef"}, "hand it over by --reward elsewhere:unknown"),
+        ({"features": ["log_return:x"]}, "needs 1 whole number"),
+        ({"features": ["tests.own_functions:presed"]}, "has no 'presed'"),
         ({"actions": "elsewhere:unknown@0123456789abcdef"}, "hand it over by --actions"),
         ({"features": ["elsewhere:unknown@0123456789abcdef"]}, "hand it over by --feature"),
     ],
