@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from scipy.optimize import minimize
 
 from qframe_rl.gym.make import make_vec
@@ -52,10 +53,22 @@ def history(close: Float) -> History:
     )  # fmt: skip
 
 
+class Shares:
+    """An action scheme that holds what it is told: shares of equity in the instruments, and in cash."""
+
+    band = 0.0
+
+    def __init__(self, n_instruments: int):
+        self.space = spaces.Box(0.0, 1.0, (n_instruments + 1,), np.float64)
+
+    def targets(self, actions: Float, exposure: Float) -> Float:
+        return actions[:, :-1] / actions.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
 def environment(close: Float, n: int, fee_bps: float = 0.0) -> VectorTradingEnv:
     envs = make_vec(
         "portfolio", n, history(close), features=("log_return:1",), episode_bars=None, cash=1.0, taker_fee_bps=fee_bps,
-        half_spread_bps=0.0, impact=0.0, volume_share=1.0,
+        half_spread_bps=0.0, impact=0.0, volume_share=1.0, actions=Shares,
     )  # fmt: skip
     envs.reset(seed=0)
     return envs
@@ -93,7 +106,9 @@ def walk(close: Float) -> Float:
     for t, x in enumerate(move):
         if t > 0:
             weights[0] = engine.position[0] * engine.mark[0] / engine.equity[0]
-        _, _, terminated, truncated, _ = envs.step(np.concatenate([weights, np.zeros((len(weights), 1))], axis=1))
+        _, _, terminated, truncated, _ = envs.step(
+            np.clip(np.concatenate([weights, np.zeros((len(weights), 1))], axis=1), 0.0, 1.0)
+        )
         assert not terminated.any()
         eg, pamr = weights[4], weights[5]
         weights[4] = eg * np.exp(0.05 * x / (eg @ x))
