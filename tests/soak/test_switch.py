@@ -36,4 +36,5 @@ def test_an_order_that_stays_unknown_holds_up_no_command(place: Path, tmp_path: 
     events = [(event.kind, json.loads(event.payload)) for event in read(tmp_path / "journal.db")]
     unknown = {p["name"] for kind, p in events if kind == "outcome" and p["status"] == "unknown"}
     assert unknown
-    assert not {p["name"] for kind, p in events if kind == "resolved"}
+    # On a busy machine the fault may be over before the session is, and a query answered.
+    assert {p["name"] for kind, p in events if kind == "resolved"} <= unknown
