@@ -7,25 +7,22 @@ imported by such a name: where it is met, what was handed over before is taken, 
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import re
 import sys
-import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qframe_rl.config import UserError
+from qframe_rl.digests import digest
 
 _PATH = re.compile(r"(?!column:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _IDENTITY = re.compile(rf"({_PATH.pattern})@([0-9a-f]{{16}})")
-_PLAIN = (int, float, complex, str, bytes, bool, type(None))
 _known: dict[str, dict[str, Callable[..., Any]]] = {}
 """What was handed over, by name without its module and by digest."""
 
@@ -36,14 +33,15 @@ def hand_over(thing: Callable[..., Any]) -> str:
     Raises
     ------
     UserError
-        For something that has no name, or whose code cannot be read.
+        For an object of a class, a method of one, or anything else that is neither a function nor a class.
     """
-    name = getattr(thing, "__qualname__", None)
-    if name is None:
-        raise UserError(f"{thing!r} has no name; hand over the function or the class itself.")
-    found = digest(thing)
+    if not isinstance(thing, types.FunctionType | type) and not hasattr(thing, "py_func"):
+        raise UserError(
+            f"{thing!r} is neither a function nor a class; hand over the class, with its parameters beside."
+        )
+    name, found = thing.__qualname__.replace("<locals>.", "").replace("<lambda>", "unnamed"), digest(thing)
     _known.setdefault(name, {})[found] = thing
-    return f"{thing.__module__}:{name.replace('<locals>.', '').replace('<lambda>', 'unnamed')}@{found}"
+    return f"{thing.__module__}:{name}@{found}"
 
 
 def everything() -> dict[str, dict[str, Callable[..., Any]]]:
@@ -113,8 +111,7 @@ def handed_over(name: str, what: str) -> Callable[..., Any]:
     match = _IDENTITY.fullmatch(name)
     assert match is not None
     path, wanted = match.groups()
-    there = {key.replace("<locals>.", "").replace("<lambda>", "unnamed"): one for key, one in _known.items()}
-    same = there.get(path.partition(":")[2], {})
+    same = _known.get(path.partition(":")[2], {})
     if wanted in same:
         return same[wanted]
     mend = f"--{what} {path}, or qframe_rl.custom.hand_over({path.partition(':')[2]})"
@@ -181,86 +178,3 @@ def _is_module(text: str) -> bool:
         return False
     _look_here()
     return importlib.util.find_spec(module.partition(".")[0]) is not None
-
-
-def digest(thing: Callable[..., Any]) -> str:
-    """Sixteen hexadecimal digits of the code of a function or class, and of what it uses of a user's own.
-
-    Comments, docstrings and layout do not count. What it refers to counts where it is a plain constant, or a function,
-    class or module outside of installed packages, and what these refer to in their turn.
-    """
-    parts = sorted({repr(part) for part in _code(thing, set())})
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _code(thing: Any, seen: set[int]) -> Iterator[Any]:
-    """Facts about what a thing does, in no order; each thing once."""
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    thing = inspect.unwrap(thing) if callable(thing) else thing
-    thing = getattr(thing, "py_func", thing)  # of what Numba compiled
-    if isinstance(thing, types.FunctionType | type) and _is_own(thing):
-        yield _source(thing)
-        functions = [thing] if isinstance(thing, types.FunctionType) else _methods(thing)
-        for function in functions:
-            yield from _used(function, seen)
-    elif isinstance(thing, types.ModuleType) and _is_own(thing):
-        yield _tree(inspect.getsource(thing))
-
-
-def _methods(cls: type) -> list[types.FunctionType]:
-    return [one for one in vars(cls).values() if isinstance(one, types.FunctionType)]
-
-
-def _used(function: types.FunctionType, seen: set[int]) -> Iterator[Any]:
-    """What a function refers to: constants, and the code of what is a user's own."""
-    names = set(_names(function.__code__))
-    inner = inspect.getclosurevars(function).nonlocals
-    for name, value in [*((n, function.__globals__[n]) for n in names & function.__globals__.keys()), *inner.items()]:
-        if isinstance(value, _PLAIN):
-            yield name, value
-        elif isinstance(value, tuple | list | dict):
-            yield name, repr(value)
-        else:
-            yield from _code(value, seen)
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for one in code.co_consts:
-        if isinstance(one, types.CodeType):
-            yield from _names(one)
-
-
-def _is_own(thing: Any) -> bool:
-    """Whether it lies neither in the standard library, nor in an installed package, nor in this library."""
-    name = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
-    top = str(name).partition(".")[0]
-    place = str(getattr(sys.modules.get(str(name)), "__file__", "") or "")
-    return top == "__main__" or (top not in sys.stdlib_module_names | {"qframe_rl"} and "site-packages" not in place)
-
-
-def _source(thing: Any) -> Any:
-    """Syntax tree of a function or class; of one whose text is not there, its machine code."""
-    try:
-        return _tree(textwrap.dedent(inspect.getsource(thing)))
-    except (OSError, TypeError, SyntaxError):
-        functions = [thing] if isinstance(thing, types.FunctionType) else _methods(thing)
-        return [
-            (f.__code__.co_code, f.__code__.co_names, [c for c in f.__code__.co_consts if isinstance(c, _PLAIN)])
-            for f in functions
-        ]
-
-
-def _tree(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [one for one in body if not _is_text(one)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

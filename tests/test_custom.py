@@ -198,6 +198,94 @@ def test_the_digest_is_that_of_the_code_and_of_what_it_uses(
     assert (digests[0] == digests[1]) == same
 
 
+USED = """
+    import functools
+    import numpy as np
+    STEP = 3
+    TABLE = np.array([1.0, 2.0])
+    SETTINGS = {"deep": [1, (2, {3})]}
+    class Base:
+        slope = 2.0
+        @staticmethod
+        def bend(x):
+            return deeper(x)
+    def deeper(x):
+        return x * 1.0
+    def doubled(function):
+        @functools.wraps(function)
+        def inner(bar):
+            return 2.0 * function(bar)
+        return inner
+    def made(size):
+        def inner(bar):
+            return size * bar.equity
+        return inner
+    class Reward(Base):
+        @property
+        def size(self):
+            return 5.0
+        @classmethod
+        def new(cls):
+            return cls()
+        def __call__(self, bar, step=STEP):
+            return self.bend(bar.equity) * step * self.size
+    @doubled
+    def reward(bar, *, step=STEP):
+        return TABLE[0] * bar.equity * SETTINGS["deep"][0] * step
+    closed = made(7.0)
+    unnamed = lambda bar: bar.equity * TABLE[1]
+"""
+SIBLINGS = {
+    "a default": ("STEP = 3", "STEP = 4", {"Reward", "reward"}),
+    "an array": ("[1.0, 2.0]", "[1.0, 2.5]", {"reward", "unnamed"}),
+    "a nested constant": ("(2, {3})", "(2, {4})", {"reward"}),
+    "a base class": ("slope = 2.0", "slope = 2.5", {"Reward"}),
+    "what a base class calls": ("x * 1.0", "x * 1.5", {"Reward"}),
+    "what decorates it": ("2.0 * function", "3.0 * function", {"reward"}),
+    "what a closure holds": ("made(7.0)", "made(8.0)", {"closed"}),
+    "a property": ("return 5.0", "return 6.0", {"Reward"}),
+    "a class method": ("return cls()", "return cls", {"Reward"}),
+    "an unnamed function": ("bar.equity * TABLE[1]", "bar.equity + TABLE[1]", {"unnamed"}),
+}
+
+
+@pytest.mark.parametrize("edit", SIBLINGS)
+def test_whatever_it_uses_of_the_users_own_counts(edit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    old, new, changed = SIBLINGS[edit]
+    assert USED.count(old) == 1
+    digests = []
+    for k, text in enumerate((USED, USED.replace(old, new))):
+        name = f"used_{list(SIBLINGS).index(edit)}_{k}"
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
+        names = ("Reward", "reward", "closed", "unnamed")
+        digests.append({one: custom.by_path(f"{name}:{one}").rpartition("@")[2] for one in names})
+    assert {name for name in digests[0] if digests[0][name] != digests[1][name]} == changed
+
+
+def test_a_digest_is_the_same_in_another_process(tmp_path: Path) -> None:
+    (tmp_path / "used.py").write_text(textwrap.dedent(USED))
+    code = "from qframe_rl.custom import by_path; print(*map(by_path, ('used:Reward', 'used:reward', 'used:closed')))"
+    root = str(Path(__file__).resolve().parent.parent)
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, check=True,
+            env={"PYTHONPATH": root, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in "123"
+    }  # fmt: skip
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "thing", [own.Steady(), own.Steady().__call__, np.log, 3.0], ids=["object", "method", "ufunc", "number"]
+)
+def test_what_is_neither_a_function_nor_a_class_is_refused(thing: Any) -> None:
+    """Its code could not be told from another's."""
+    with pytest.raises(UserError, match="neither a function nor a class"):
+        custom.hand_over(thing)
+
+
 def test_a_class_counts_with_all_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     found = set()

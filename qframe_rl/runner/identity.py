@@ -12,18 +12,17 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
-import site
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, fingerprint
 from qframe_rl.evaluate.trials import CodeIdentity
+from qframe_rl.syntax import is_installed, plain
 from qframe_rl.types import History
 from qframe_rl.versions import code_fingerprint
 
@@ -153,14 +152,7 @@ def _spec(name: str) -> ModuleSpec | None:
 
 def _installed(spec: ModuleSpec) -> bool:
     places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
-    return any(Path(place).resolve().is_relative_to(folder) for place in places for folder in _site_folders())
-
-
-@cache
-def _site_folders() -> tuple[Path, ...]:
-    paths = sysconfig.get_paths()
-    folders = [paths["purelib"], paths["platlib"], site.getusersitepackages(), *site.getsitepackages()]
-    return tuple(Path(folder).resolve() for folder in dict.fromkeys(folders))
+    return any(map(is_installed, places))
 
 
 @cache
@@ -187,23 +179,8 @@ def _read(name: str, spec: ModuleSpec) -> tuple[str, tuple[str, ...]]:
 @lru_cache(maxsize=512)
 def _parsed(source: str, package: str) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(source)
-    digest = hashlib.sha256(repr(_plain(tree)).encode()).hexdigest()
+    digest = hashlib.sha256(repr(plain(tree)).encode()).hexdigest()
     return digest, tuple(dict.fromkeys(_imports(tree, package)))
-
-
-def _plain(node: Any) -> Any:
-    """A syntax tree as nested tuples: no positions, no texts that stand alone, and no fields that are empty."""
-    if isinstance(node, list):
-        return tuple(_plain(one) for one in node if not _is_text(one))
-    if not isinstance(node, ast.AST):
-        return node
-    fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
-    return type(node).__name__, tuple((name, _plain(value)) for name, value in fields)
-
-
-def _is_text(node: Any) -> bool:
-    """Whether it is a docstring, or a text after a field that describes it."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _imports(tree: ast.AST, package: str) -> Iterator[str]:
