@@ -19,7 +19,7 @@ from qframe_rl.feeds.listing import Listing, base_exchange, listing
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.presets import preset
-from qframe_rl.types import Float, History, Int, Source, iso
+from qframe_rl.types import VOLUME, Float, History, Int, Source, iso
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,17 +55,18 @@ def from_frames(frames: Mapping[str, pd.DataFrame], exchange: str = "binance") -
     """
     if not frames:
         raise UserError("history: no tables; give one for each symbol.")
-    tables = {symbol: _Table(symbol, frame) for symbol, frame in frames.items()}
-    opens = [table.opens for table in tables.values()]
-    bar_ns = _usual_step(opens, next(iter(tables)))
-    names = {table.series for table in tables.values()}
-    if len(names) > 1:
-        raise UserError(
-            f"history: tables have different series: {', '.join(map(str, sorted(names)))}; give all the same."
-        )
-    legs = [table.leg(bar_ns, exchange) for table in tables.values()]
+    tables = [_Table(symbol, frame) for symbol, frame in frames.items()]
+    bar_ns = _usual_step(tables)
+    first = tables[0]
+    for table in tables[1:]:
+        if set(table.series) != set(first.series):
+            raise UserError(
+                f"{table.where}: it has different series ({', '.join(table.series) or 'none'}) than that of "
+                f"{first.symbol} ({', '.join(first.series) or 'none'}); give all tables the same."
+            )
+    legs = [table.leg(bar_ns, exchange) for table in tables]
     history = panel(legs, bar_ns, Source(base_exchange(exchange)[0], "unknown", "DataFrame"))
-    return checked(_extended(history, list(tables.values()), bar_ns))
+    return checked(_extended(history, tables, bar_ns))
 
 
 class _Table:
@@ -77,45 +78,48 @@ class _Table:
         self.symbol, self.where = symbol, Path(f"DataFrame of {symbol}")
         flat = frame.reset_index() if _is_time(frame.index) or frame.index.name is not None else frame
         flat = flat.set_axis([str(name) for name in flat.columns], axis=1)
+        for name in flat.columns[flat.columns.duplicated()][:1]:
+            raise UserError(f"{self.where}: two columns are named {name!r}; rename one.")
         try:
             table = pyarrow.Table.from_pandas(flat, preserve_index=False)
         except pyarrow.ArrowException as error:
             raise UserError(f"{self.where}: {error}") from None
         self.raw = Raw(table, True, symbol)
         self.roles = formats.roles(table.column_names, None, {}, str(self.where))
-        self.opens = stamps(self.raw, self.roles, self.where)
+        self.stamps = stamps(self.raw, self.roles, self.where)
         used = {*self.roles.values()}
         self.series = tuple(n for n in table.column_names if n not in used and _is_series(n, table.column(n)))
+        self.opens: Int = np.empty(0, dtype=np.int64)
 
     def leg(self, bar_ns: int, exchange: str) -> Leg:
         """Its bars and funding rates."""
         found = interpreted(self.raw, self.where, bar_ns)
-        for row in np.flatnonzero(np.diff(found.opens) <= 0)[:1]:
-            what = "duplicated" if found.opens[row] == found.opens[row + 1] else "not sorted"
-            raise UserError(f"{self.where}: timestamps are {what} at {iso(int(found.opens[row + 1]))}.")
-        market = (
-            listing(exchange, self.symbol) if "/" in self.symbol else Listing(base_exchange(exchange)[0], self.symbol)
-        )
-        rates = None
-        if market.kind == "perpetual":
-            rates = self._rates(found.opens)
-        return Leg(preset(market), Series(found.opens, found.bars), rates)
+        self.opens = found.opens
+        for row in np.flatnonzero(np.diff(self.opens) <= 0)[:1]:
+            what = "duplicated" if self.opens[row] == self.opens[row + 1] else "not sorted"
+            raise UserError(f"{self.where}: timestamps are {what} at {iso(int(self.opens[row + 1]))}.")
+        if not np.nan_to_num(found.bars[:, VOLUME]).any():
+            raise UserError(f"{self.where}: all volumes are 0, so no order could fill; give it a column of volumes.")
+        named = "/" in self.symbol
+        market = listing(exchange, self.symbol) if named else Listing(base_exchange(exchange)[0], self.symbol)
+        rates = self._rates() if market.kind == "perpetual" else None
+        return Leg(preset(market), Series(self.opens, found.bars), rates)
 
-    def rows(self) -> Float:
-        """(N, K) values of its own series."""
-        none = np.empty((len(self.opens), 0))
-        return np.column_stack([none, *(numeric(self.raw.table, name, self.where) for name in self.series)])
+    def values(self, name: str) -> Float:
+        """(N,) numbers of a column, in the order of `opens`."""
+        found = numeric(self.raw.table, name, self.where)
+        return found[::-1] if self.stamps[0] > self.stamps[-1] else found
 
-    def _rates(self, opens: Int) -> Series:
+    def _rates(self) -> Series:
         names = [n for n in self.raw.table.column_names if formats.normalised(n) == FUNDING_RATE]
         if not names:
             raise UserError(
                 f"{self.where}: a perpetual needs a column {FUNDING_RATE}: the rate where a settlement fell at the "
                 "open of the bar, no value elsewhere (0 throughout trades without funding)."
             )
-        values = numeric(self.raw.table, names[0], self.where)
+        values = self.values(names[0])
         known = ~np.isnan(values)
-        return Series(opens[known], values[known, None])
+        return Series(self.opens[known], values[known, None])
 
 
 def _is_time(index: Any) -> bool:
@@ -129,11 +133,11 @@ def _is_series(name: str, column: Any) -> bool:
     return bool(numbers or pyarrow.types.is_boolean(column.type)) and formats.normalised(name) not in _NAMES
 
 
-def _usual_step(opens: list[Int], first: str) -> int:
-    steps = np.concatenate([np.diff(np.sort(one)) for one in opens])
+def _usual_step(tables: list[_Table]) -> int:
+    steps = np.concatenate([np.diff(np.sort(table.stamps)) for table in tables])
     steps = steps[steps > 0]
     if len(steps) == 0:
-        raise UserError(f"DataFrame of {first}: two bars at least are needed.")
+        raise UserError(f"{tables[0].where}: two bars at least are needed.")
     values, counts = np.unique(steps, return_counts=True)
     return int(values[np.argmax(counts)])
 
@@ -141,10 +145,10 @@ def _usual_step(opens: list[Int], first: str) -> int:
 def _extended(history: History, tables: list[_Table], bar_ns: int) -> History:
     """The same bars with the series of the tables as further channels."""
     names = tables[0].series
-    if not names:
-        return history
     more = np.full((*history.values.shape[:2], len(names)), np.nan)
     for a, table in enumerate(tables):
-        more[np.searchsorted(history.time, table.opens + bar_ns), a] = table.rows()
+        rows = np.searchsorted(history.time, table.opens + bar_ns)
+        for k, name in enumerate(names):
+            more[rows, a, k] = table.values(name)
     values = np.concatenate([history.values, more], axis=2)
     return replace(history, values=values, columns=(*history.columns, *names))

@@ -65,6 +65,30 @@ def test_several_tables_are_one_panel_and_own_columns_are_series() -> None:
         from_frames({"BTC/USDT": one, "ETH/USDT": frame()})
 
 
+@pytest.mark.parametrize("shape", ["newest first", "stamped by closes", "last moments"])
+def test_own_columns_and_rates_stay_with_their_bars(shape: str) -> None:
+    """However the table is stamped or sorted, a value stands in the bar of its row: not a bar later, nor reversed."""
+    rates = np.where(np.arange(300) % 8 == 0, 0.0001 * np.arange(1, 301), np.nan)
+    table = frame().assign(signal=np.arange(300.0), funding_rate=rates)
+    plain = from_frames({"BTC/USDT:USDT": table})
+    if shape == "newest first":
+        table = table.iloc[::-1]
+    else:
+        late = pd.Timedelta(HOUR, "ns") - (pd.Timedelta(1, "ms") if shape == "last moments" else pd.Timedelta(0))
+        table = table.reset_index(drop=True).assign(close_time=table.index + late)
+    made = from_frames({"BTC/USDT:USDT": table})
+    np.testing.assert_array_equal(made.time, plain.time)
+    np.testing.assert_array_equal(made.values, plain.values)
+    np.testing.assert_array_equal(made.funding, plain.funding)
+    assert made.columns == ("funding_rate", "signal")
+
+
+def test_series_of_several_tables_may_stand_in_another_order() -> None:
+    one = frame(seed=1).assign(a=1.0, b=2.0)
+    made = from_frames({"BTC/USDT": one, "ETH/USDT": frame(seed=2).assign(b=4.0, a=3.0)})
+    assert made.values[0, :, 5:].tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
 def test_a_perpetual_brings_its_funding() -> None:
     rates = np.full(300, np.nan)
     rates[::8] = 0.0001
@@ -88,6 +112,9 @@ def test_a_perpetual_brings_its_funding() -> None:
         (frame().iloc[:1], "two bars"),
         (frame().assign(Close="a"), "not a number"),
         (frame().assign(Close=None), "NaN|no bar"),
+        (frame().assign(Volume=0.0), "all volumes are 0"),
+        (pd.concat([frame(), frame()[["Close"]]], axis=1), "two columns are named 'Close'"),
+        (frame().iloc[:0], "two bars"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(table: pd.DataFrame, said: str) -> None:
