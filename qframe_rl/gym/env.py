@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.gym.engine import BatchEngine
-from qframe_rl.gym.info import Bounded, checked, info_of
-from qframe_rl.gym.render import Trace, mode_of, picture
+from qframe_rl.gym.info import checked, info_of
+from qframe_rl.gym.render import Trace, picture
 from qframe_rl.gym.reward import N_STATE, Reward
+from qframe_rl.gym.single import SingleEnv, Step
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface
 from qframe_rl.interface.observer import laid_out
@@ -24,22 +24,19 @@ from qframe_rl.kernel.columns import BEFORE, EQUITY, N_ACCOUNT, QUANTITY
 from qframe_rl.session import Session
 from qframe_rl.types import Single
 
-Step = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]
-Base = gymnasium.Env[Any, Any]
 
-
-class TradingEnv(Bounded, Base):
+class TradingEnv(SingleEnv):
     """A batch of one: the same engine, the same bits as `VectorTradingEnv`.
 
     ``info`` holds what is asked for by name: ``equity`` (quote currency) and ``time`` (close of the last bar, ns UTC),
-    unless something else is.
+    unless something else is. Its picture has prices with trades, exposure and equity.
 
     Parameters
     ----------
     engine
         A batch of one.
     render_mode
-        ``rgb_array`` (price with trades, exposure, equity as a picture) or ``human`` (the same in a window).
+        As in `SingleEnv`.
     symbols
         Names for the picture.
     info
@@ -53,8 +50,6 @@ class TradingEnv(Bounded, Base):
         For a render mode, a kind of observation or a name in ``info`` that there is not.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
-
     def __init__(
         self,
         engine: BatchEngine,
@@ -65,92 +60,33 @@ class TradingEnv(Bounded, Base):
     ):
         if observation == "index":
             raise UserError("an index is an observation of batches; take window or dict for one environment.")
-        self._batch = VectorTradingEnv(engine, AutoresetMode.DISABLED, observation)
-        self._shown = checked(info)
-        self._running = False
-        self.max_episode_steps = engine.episode_bars or None
+        super().__init__(VectorTradingEnv(engine, AutoresetMode.DISABLED, observation), render_mode)
         self.engine = engine
-        self.observation_space = self._batch.single_observation_space
-        self.action_space = engine.interface.action_space
-        self.render_mode = mode_of(render_mode, self.metadata["render_modes"])
+        self._shown = checked(info)
         self._trace = Trace(symbols)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode.
+    def _info(self) -> dict[str, Any]:
+        return info_of(self.engine, self._shown)
 
-        Parameters
-        ----------
-        seed
-            Of the bars at which this and later episodes begin; None = go on with the one of before.
-        options
-            ``start``: where it begins instead, as in `qframe_rl.gym.packed.PackedHistory.row_of`.
-
-        Raises
-        ------
-        UserError
-            For another option, or a start at which no episode can begin.
-        """
-        super().reset(seed=seed)
-        if seed is None and self._batch._np_random is None:
-            seed = int(self.np_random.integers(1 << 62))
-        rows, _ = self._batch.reset(seed=seed, options=options)
-        self._running = True
+    def _begun(self) -> None:
         self._trace.clear()
         self._remember()
-        return _only(rows), info_of(self.engine, self._shown)
 
-    def step(self, action: Any) -> Step:
-        """Move one bar on.
-
-        Raises
-        ------
-        ValueError
-            For an action outside the space.
-        gymnasium.error.ResetNeeded
-            Before the first `reset`, and after the end of an episode.
-        """
-        if not self._running:
-            raise ResetNeeded("call reset() before step(): no episode is under way")
-        rows, rewards, terminated, truncated, _ = self._batch.step(np.asarray(action)[None])
+    def _lived(self, seen: Any, action: Any, paid: float) -> None:
         self._remember()
-        ruined, cut = bool(terminated[0]), bool(truncated[0])
-        self._running = not (ruined or cut)
-        return _only(rows), float(rewards[0]), ruined, cut, info_of(self.engine, self._shown)
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """Draw the episode so far: return (H, W, 3) for ``rgb_array``, show it for ``human``."""
-        if self.render_mode is None:
-            return None
-        image = picture(self._trace, show=self.render_mode == "human")
-        return image if self.render_mode == "rgb_array" else None
-
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state."""
-        return self._batch.snapshot()
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot."""
-        self._batch.restore(state)
-        self._running = not bool(state["over"][0])
+    def _picture(self, *, show: bool) -> NDArray[np.uint8]:
+        return picture(self._trace, show=show)
 
     def _remember(self) -> None:
-        if self.render_mode is None:
-            return
         engine, b = self.engine, 0
         row = int(engine.row[b])
         exposure = engine.position[b] * np.nan_to_num(engine.mark[b]) / max(float(engine.equity[b]), 1e-12)
         bar = engine.tape.bars[row]
         self._trace.append(int(engine.tape.time[row]), bar, engine.fills[b, :, QUANTITY], exposure, engine.equity[b])
-        if self.render_mode == "human":
-            self.render()
 
 
-def _only(rows: Any) -> Any:
-    """What the only environment of a batch sees."""
-    return {name: part[0] for name, part in rows.items()} if isinstance(rows, dict) else rows[0]
-
-
-class SessionEnv(Base):
+class SessionEnv(gymnasium.Env[Any, Any]):
     """A session behind the Gymnasium interface: ``step`` blocks until the feed's next bar closes.
 
     It takes any feed, a live one of an exchange included, and settles in the session's venue, so a policy trained in

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest
@@ -92,21 +91,3 @@ def _first(value: Any) -> Any:
     if isinstance(value, dict):
         return {kind: _first(one) for kind, one in value.items()}
     return value[0] if value.ndim > 1 else value[0].item()
-
-
-class Bounded:
-    """An environment whose spec says how many steps an episode has at most."""
-
-    max_episode_steps: int | None = None
-    _spec: EnvSpec | None = None
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """What Gymnasium made it from."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = spec
-        if spec is not None and spec.max_episode_steps is None:
-            spec.max_episode_steps = self.max_episode_steps

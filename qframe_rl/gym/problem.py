@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, SupportsFloat
+from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -23,8 +22,8 @@ from qframe_rl.agent import MarketSpec, View
 from qframe_rl.config import Base
 from qframe_rl.gym.chance import draw
 from qframe_rl.gym.engine import check_snapshot, seeds_of
-from qframe_rl.gym.info import Bounded
-from qframe_rl.gym.render import mode_of, steps_picture
+from qframe_rl.gym.render import steps_picture
+from qframe_rl.gym.single import Bounded, SingleEnv
 from qframe_rl.gym.vector import Seed, check_options, mask_of
 from qframe_rl.interface.schemes import outside
 from qframe_rl.types import Bool, Float, Orders, Single
@@ -319,78 +318,29 @@ class VectorProblemEnv(Bounded, VectorEnv[Single, NDArray[Any], NDArray[Any]]):
         """Nothing to close."""
 
 
-class ProblemEnv(Bounded, gymnasium.Env[Single, Any]):
+class ProblemEnv(SingleEnv):
     """A batch of one: the same functions, the same bits as `VectorProblemEnv`.
+
+    Its picture has what was seen, done and paid, step by step.
 
     Parameters
     ----------
     problem
         What happens in an episode.
     render_mode
-        ``rgb_array`` (what was seen, done and paid, step by step, as a picture) or ``human`` (the same in a window).
-
-    Raises
-    ------
-    UserError
-        For another render mode.
+        As in `SingleEnv`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 10}  # noqa: RUF012
-
     def __init__(self, problem: Problem, render_mode: str | None = None):
+        super().__init__(VectorProblemEnv(problem, 1, AutoresetMode.DISABLED), render_mode)
         self.problem = problem
-        self.max_episode_steps = problem.episode_steps
-        self._batch = VectorProblemEnv(problem, 1, AutoresetMode.DISABLED)
-        self.observation_space = problem.observation_space
-        self.action_space = problem.action_space
-        self.render_mode = mode_of(render_mode, self.metadata["render_modes"])
-        self._running = False
         self._steps: list[tuple[Single, Float, float]] = []
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
-        """Begin an episode; raises UserError for an option, of which there are none."""
-        super().reset(seed=seed)
-        check_options(options or {}, ())
-        if seed is None and self._batch._np_random is None:
-            seed = int(self.np_random.integers(1 << 62))
-        rows, _ = self._batch.reset(seed=seed)
-        self._running = True
+    def _begun(self) -> None:
         self._steps.clear()
-        return rows[0], {}
 
-    def step(self, action: Any) -> tuple[Single, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Take a step.
+    def _lived(self, seen: Any, action: Any, paid: float) -> None:
+        self._steps.append((seen, np.array(action, dtype=np.float64).ravel(), paid))
 
-        Raises
-        ------
-        ValueError
-            For an action outside the space.
-        gymnasium.error.ResetNeeded
-            Before the first `reset`, and after the end of an episode.
-        """
-        if not self._running:
-            raise ResetNeeded("call reset() before step(): no episode is under way")
-        rows, rewards, terminated, truncated, _ = self._batch.step(np.asarray(action)[None])
-        ended, cut, paid = bool(terminated[0]), bool(truncated[0]), float(rewards[0])
-        self._running = not (ended or cut)
-        if self.render_mode is not None:
-            self._steps.append((rows[0], np.array(action, dtype=np.float64).ravel(), paid))
-        if self.render_mode == "human":
-            self.render()
-        return rows[0], paid, ended, cut, {}
-
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """Draw the episode so far: return (H, W, 3) for ``rgb_array``, show it for ``human``."""
-        if self.render_mode is None:
-            return None
-        image = steps_picture(self._steps, show=self.render_mode == "human")
-        return image if self.render_mode == "rgb_array" else None
-
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state."""
-        return self._batch.snapshot()
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot."""
-        self._batch.restore(state)
-        self._running = not bool(state["over"][0])
+    def _picture(self, *, show: bool) -> NDArray[np.uint8]:
+        return steps_picture(self._steps, show=show)

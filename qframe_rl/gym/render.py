@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.config import UserError, nearest
 from qframe_rl.types import CLOSE, Float, Single, iso
 
 if TYPE_CHECKING:
@@ -54,13 +53,6 @@ class Trace:
         self.traded.append(traded.copy())
         self.exposure.append(exposure.copy())
         self.equity.append(float(equity))
-
-
-def mode_of(asked: str | None, known: Sequence[str]) -> str | None:
-    """The render mode that is asked for; raises UserError for one that there is not."""
-    if asked is not None and asked not in known:
-        raise UserError(f"render_mode has no {asked!r}{nearest(asked, known)}")
-    return asked
 
 
 def picture(trace: Trace, *, show: bool = False, size: tuple[int, int] = (960, 640)) -> NDArray[np.uint8]:

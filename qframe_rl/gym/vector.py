@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest
 from qframe_rl.gym.engine import OVER, TERMINATED, TRUNCATED, BatchEngine, check_snapshot
-from qframe_rl.gym.info import Bounded, checked, infos_of
+from qframe_rl.gym.info import checked, infos_of
+from qframe_rl.gym.single import Bounded
 from qframe_rl.interface import BOUND
 from qframe_rl.types import Bool, Float, Int
 

@@ -219,7 +219,7 @@ class Limit(CompiledScheme):
     def __init__(self, config: LimitConfig, n_instruments: int):
         self.low, self.high = _bounds(config.low, config.high)
         params = (self.low, 0.5 * (self.high - self.low), config.max_offset)
-        super().__init__(box(2 * n_instruments), _limit, params, n_instruments, band=config.band, limits=True)
+        super().__init__(box(2 * n_instruments), _exposure, params, n_instruments, band=config.band, limits=True)
 
 
 class Delta(CompiledScheme):
@@ -286,26 +286,15 @@ def _levels(
 def _exposure(
     actions: Float, account: Float, holding: Float, active: Bool, params: Float, target: Float, offset: Float
 ) -> int:
-    for b in range(len(actions)):
-        for a in range(target.shape[1]):
-            if active[b] and not _within(actions[b, a]):
-                return b
-            target[b, a] = params[0] + (actions[b, a] + 1.0) * params[1]
-    return -1
-
-
-@compiled
-def _limit(
-    actions: Float, account: Float, holding: Float, active: Bool, params: Float, target: Float, offset: Float
-) -> int:
-    n = target.shape[1]
+    n, limited = target.shape[1], len(offset) > 0
     for b in range(len(actions)):
         for a in range(n):
-            if active[b] and not (_within(actions[b, a]) and _within(actions[b, n + a])):
+            x, y = actions[b, a], actions[b, n + a] if limited else 0.0
+            if active[b] and not (_within(x) and _within(y)):
                 return b
-            target[b, a] = params[0] + (actions[b, a] + 1.0) * params[1]
-            away = actions[b, n + a] * params[2]
-            offset[b, a] = away if away > 0.0 else np.nan
+            target[b, a] = params[0] + (x + 1.0) * params[1]
+            if limited:
+                offset[b, a] = y * params[2] if y * params[2] > 0.0 else np.nan
     return -1
 
 
