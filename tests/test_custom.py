@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
 from qframe_rl import custom
 from qframe_rl.config import UserError
@@ -103,6 +104,26 @@ def test_the_reward_is_the_users() -> None:
         wanted = 100.0 * np.log(info["equity"] / before["equity"]) - 0.01 * info["exposure"][0] ** 2
         assert paid == pytest.approx(wanted)
         before = info
+
+
+def test_a_reward_remembers_to_the_end_of_its_episode() -> None:
+    history = panel(300, 1, seed=5, kind="spot", ragged=False)
+    reward = {"name": own.Steady, "eta": 0.25}
+    vec: Any = make_vec(
+        "spot", 2, history, reward=reward, info=("equity",), autoreset_mode=AutoresetMode.SAME_STEP,
+        **PLAIN | {"episode_bars": 20},
+    )  # fmt: skip
+    _, infos = vec.reset(seed=0)
+    before, mean, ends = infos["equity"], np.zeros(2), 0
+    for _ in range(50):
+        _, paid, _, over, infos = vec.step(np.array([2, 1]))
+        after = np.where(over, infos["final_info"]["equity"] if over.any() else 0.0, infos["equity"])
+        growth = np.log(after / before)
+        mean += 0.25 * (np.abs(growth) - mean)
+        assert paid == pytest.approx(growth - mean, abs=1e-12)
+        ends += int(over.sum())
+        before, mean = infos["equity"], np.where(over, 0.0, mean)
+    assert ends == 4
 
 
 @pytest.mark.parametrize(

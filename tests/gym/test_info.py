@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -68,6 +69,21 @@ def test_money_adds_up_bar_by_bar() -> None:
         spent += costs["spread"] + costs["impact"] + costs["fee"]
         before = info
     assert spent > 0.0
+
+
+def test_interest_is_what_idle_cash_earned() -> None:
+    history = replace(panel(200, 1, kind="spot", ragged=False), cash_rate=np.linspace(0.0, 1e-4, 200))
+    env = make_env("spot", history, info=("cash", "interest"), **PARAMS)
+    _, before = env.reset(seed=0)
+    assert before["interest"] == 0.0
+    for _ in range(23):
+        _, _, _, over, info = env.step(0)
+        rate = history.cash_rate[int(env.engine.row[0])]
+        assert info["interest"] == pytest.approx(before["cash"] * rate)
+        before = info
+    assert over
+    assert before["interest"] > 0.0
+    assert env.reset()[1]["interest"] == 0.0
 
 
 def test_nothing_is_there_that_was_not_asked_for() -> None:
