@@ -88,7 +88,9 @@ def known(names: Sequence[str]) -> Format | None:
     return next((one for one in FORMATS if one.marks <= there), None)
 
 
-def roles(names: Sequence[str], found: Format | None, stated: Mapping[str, str], where: str) -> dict[str, str]:
+def roles(
+    names: Sequence[str], found: Format | None, stated: Mapping[str, str], where: str, mend: str = ""
+) -> dict[str, str]:
     """Which column is what.
 
     Parameters
@@ -101,6 +103,8 @@ def roles(names: Sequence[str], found: Format | None, stated: Mapping[str, str],
         What the user says: roles to names.
     where
         The file, for a refusal.
+    mend
+        What to do where a column cannot be told; empty = how ``--map`` would name it.
 
     Returns
     -------
@@ -130,8 +134,8 @@ def roles(names: Sequence[str], found: Format | None, stated: Mapping[str, str],
         role for role in _BAR if role not in chosen and not (f"close_{role}" in chosen or f"quote_{role}" in chosen)
     ]
     if lacks:
-        hint = " ".join(f"--map {role}=NAME" for role in lacks)
-        raise UserError(f"{where}: no column for {', '.join(lacks)} among {', '.join(names) or 'none'}; add {hint}.")
+        mend = mend or "add " + " ".join(f"--map {role}=NAME" for role in lacks)
+        raise UserError(f"{where}: no column for {', '.join(lacks)} among {', '.join(names) or 'none'}; {mend}.")
     return chosen
 
 

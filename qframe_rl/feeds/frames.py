@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, shortened
 from qframe_rl.feeds import formats
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.containers import Raw
@@ -55,6 +55,9 @@ def from_frames(frames: Mapping[str, pd.DataFrame], exchange: str = "binance") -
     """
     if not frames:
         raise UserError("history: no tables; give one for each symbol.")
+    for symbol, frame in frames.items():
+        if not hasattr(frame, "reset_index"):
+            raise UserError(f"history: {symbol!r} is no DataFrame (got {shortened(frame)}).")
     tables = [_Table(symbol, frame) for symbol, frame in frames.items()]
     bar_ns = _usual_step(tables)
     first = tables[0]
@@ -76,7 +79,7 @@ class _Table:
         import pyarrow
 
         self.symbol, self.where = symbol, Path(f"DataFrame of {symbol}")
-        flat = frame.reset_index() if _is_time(frame.index) or frame.index.name is not None else frame
+        flat = frame if _counts_rows(frame.index) else _timed(frame).reset_index()
         flat = flat.set_axis([str(name) for name in flat.columns], axis=1)
         for name in flat.columns[flat.columns.duplicated()][:1]:
             raise UserError(f"{self.where}: two columns are named {name!r}; rename one.")
@@ -85,7 +88,8 @@ class _Table:
         except pyarrow.ArrowException as error:
             raise UserError(f"{self.where}: {error}") from None
         self.raw = Raw(table, True, symbol)
-        self.roles = formats.roles(table.column_names, None, {}, str(self.where))
+        mend = "name its columns so, and give it the times of the opens as an index"
+        self.roles = formats.roles(table.column_names, None, {}, str(self.where), mend)
         self.stamps = stamps(self.raw, self.roles, self.where)
         used = {*self.roles.values()}
         self.series = tuple(n for n in table.column_names if n not in used and _is_series(n, table.column(n)))
@@ -122,8 +126,14 @@ class _Table:
         return Series(self.opens[known], values[known, None])
 
 
-def _is_time(index: Any) -> bool:
-    return bool(getattr(index, "inferred_type", "") in ("datetime64", "datetime", "date", "period"))
+def _counts_rows(index: Any) -> bool:
+    """Whether an index is the one of a table that has none."""
+    return type(index).__name__ == "RangeIndex" and index.name is None
+
+
+def _timed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose index has moments, not periods."""
+    return frame.to_timestamp() if type(frame.index).__name__ == "PeriodIndex" else frame
 
 
 def _is_series(name: str, column: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -232,7 +233,7 @@ def seeds_of(seed: int | Sequence[int], n_envs: int) -> NDArray[np.uint64]:
         return np.uint64(int(seed) % (1 << 64)) + np.arange(n_envs, dtype=np.uint64)
     if len(seed) != n_envs:
         raise ValueError(f"{len(seed)} seeds for {n_envs} environments")
-    return np.array([int(one) % (1 << 64) for one in seed], dtype=np.uint64)
+    return np.array([index(one) % (1 << 64) for one in seed], dtype=np.uint64)
 
 
 def check_snapshot(kept: Mapping[str, NDArray[Any]], state: Mapping[str, NDArray[Any]]) -> None:

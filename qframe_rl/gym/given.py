@@ -45,7 +45,7 @@ def histories_of(given: Given) -> list[History]:
     if _is_frame(given):
         return [_from_frames({str(getattr(given, "attrs", {}).get("symbol", "ASSET/USD")): given})]
     if isinstance(given, Mapping):
-        if given and all(map(_is_frame, given.values())):
+        if any(map(_is_frame, given.values())):
             return [_from_frames(given)]
         return [_loaded(given)]
     listed = list(given) if isinstance(given, Sequence) else []

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from qframe_rl import catalog
-from qframe_rl.config import Ref, UserError, build, nearest
+from qframe_rl.config import Ref, UserError, build, nearest, shortened
 from qframe_rl.custom import in_params
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.given import Given, histories_of
@@ -107,6 +108,8 @@ def make_vec(
     UserError
         As in `make_env`, and for a render mode.
     """
+    if not isinstance(num_envs, int | np.integer) or num_envs < 1:
+        raise UserError(f"num_envs must be a whole number, at least 1 (got {shortened(num_envs)}).")
     if render_mode is not None:
         raise UserError(f"a batch has no picture; make one environment with render_mode={render_mode!r}, or none.")
     if is_problem(name):

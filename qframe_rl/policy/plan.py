@@ -113,9 +113,8 @@ class TrainingPlan(NamedTuple):
 def sizes(total_steps: int, given: Given, *, market: bool, least: int = 0) -> Sizes:
     """Fill in what is None, so that the budget is spent in at least `UPDATES` updates where it can be.
 
-    A problem's rewards are expectations: small rollouts and many passes waste the fewest frames. A market's are noise
-    for the most part: more samples and fewer passes. Of many frames either takes larger rollouts and fewer passes,
-    which is faster.
+    A problem has small rollouts and many passes, which waste the fewest frames there (`python -m experiments.benchmark
+    train`); a market more samples and fewer passes. Of many frames either takes larger rollouts and fewer passes.
 
     Parameters
     ----------

@@ -44,8 +44,11 @@ def test_a_table_is_the_same_bars_as_its_file(tmp_path: Path) -> None:
         lambda t: t.reset_index(drop=True).assign(date=[x.isoformat() for x in t.index]),
         lambda t: t.reset_index(drop=True).assign(time=(t.index - pd.Timestamp(0, tz="UTC")) // pd.Timedelta("1ms")),
         lambda t: t.iloc[::-1],
+        lambda t: t.tz_localize(None).to_period("h"),
+        lambda t: t.set_axis([x.isoformat() for x in t.index]),
+        lambda t: t.set_axis((t.index - pd.Timestamp(0, tz="UTC")) // pd.Timedelta("1ms")),
     ],
-    ids=["column", "naive", "zone", "texts", "epochs", "newest first"],
+    ids=["column", "naive", "zone", "texts", "epochs", "newest first", "periods", "texts as index", "epochs as index"],
 )
 def test_spellings_of_time(shape: Any) -> None:
     made, plain = from_frames({"BTC/USDT": shape(frame())}), from_frames({"BTC/USDT": frame()})
@@ -105,7 +108,7 @@ def test_a_perpetual_brings_its_funding() -> None:
     ("table", "said"),
     [
         (frame().drop(columns="Close"), "no column for close"),
-        (frame().reset_index(drop=True), "no column for time"),
+        (frame().reset_index(drop=True), "no column for time.*times of the opens as an index"),
         (frame().iloc[[0, 1, 1, 2]], "duplicated"),
         (frame().iloc[[0, 2, 1]], "not sorted"),
         (frame().assign(Low=-1.0), "not above zero"),
@@ -145,7 +148,9 @@ def test_a_recipe_travels_in_the_specification() -> None:
     assert np.array_equal(env.reset(seed=2)[0], again.reset(seed=2)[0])
 
 
-@pytest.mark.parametrize("given", [3, [], [3], {"BTC/USDT": 3}, {"daat": "x"}, "no/such/file"])
+@pytest.mark.parametrize(
+    "given", [3, [], [3], {"BTC/USDT": 3}, {"daat": "x"}, "no/such/file", {"A/USD": frame(), "B/USD": 3}]
+)
 def test_anything_else_is_refused(given: Any) -> None:
     with pytest.raises(UserError):
         make_env("spot", given)

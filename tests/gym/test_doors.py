@@ -255,6 +255,15 @@ def test_seeds_may_be_one_for_each() -> None:
         assert np.array_equal(row, make_env("spot", history, **PARAMS).reset(seed=seed)[0])
     with pytest.raises(ValueError, match="2 seeds for 3"):
         vec.reset(seed=[1, 2])
+    with pytest.raises(TypeError, match="integer"):
+        vec.reset(seed=[1, 2, 2.5])
+
+
+@pytest.mark.parametrize("n", [0, -3, 2.5, "4"])
+@pytest.mark.parametrize("name", ["spot", "kelly"])
+def test_a_batch_has_one_environment_at_least(name: str, n: Any) -> None:
+    with pytest.raises(UserError, match="num_envs must be a whole number, at least 1"):
+        make_vec(name, n)
 
 
 def test_stable_baselines3_is_told_which_mode_it_needs() -> None:
