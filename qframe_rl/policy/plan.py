@@ -113,8 +113,8 @@ class TrainingPlan(NamedTuple):
 def sizes(total_steps: int, given: Given, *, market: bool, least: int = 0) -> Sizes:
     """Fill in what is None, so that the budget is spent in at least `UPDATES` updates where it can be.
 
-    A problem has small rollouts and many passes, which waste the fewest frames there (`python -m experiments.benchmark
-    train`); a market more samples and fewer passes. Of many frames either takes larger rollouts and fewer passes.
+    A problem has small rollouts and many passes, a market more samples and fewer passes, and of many frames either
+    takes larger rollouts.
 
     Parameters
     ----------
