@@ -24,6 +24,7 @@ from qframe_rl.types import Float
 
 _CLOSE_S = 1.0
 _LOAD_S = 30.0
+_FIRST_S = 5.0
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -54,7 +55,8 @@ class Streams:
     depth
         Levels of each side of a book; 0 = no books.
     stale_s
-        Longest silence of a stream, seconds.
+        Longest silence of a stream, seconds. Its first update, for which it connects and asks for a book's picture, may
+        take five seconds.
     note
         Told in one line of every reconnection.
     """
@@ -141,22 +143,24 @@ class Streams:
         import ccxt
 
         failures, symbol = 0, market.symbol
+        longest = max(self.stale_s, _FIRST_S)
         while True:
             try:
                 await asyncio.wait_for(self._ready(client, market.kind), self.stale_s + _LOAD_S)
-                await asyncio.wait_for(once(client, symbol), self.stale_s)
-                failures = 0
+                await asyncio.wait_for(once(client, symbol), longest)
+                failures, longest = 0, self.stale_s
                 continue
             except ccxt.NotSupported:
                 self._note(f"{symbol}: CCXT has no stream of its {what}; it is asked for instead")
                 return
             except TimeoutError:
-                why = f"nothing for {self.stale_s:.3g} s"
+                why = f"nothing for {longest:.3g} s"
                 await _drop(client)
             except unclear() as error:
                 why = f"{type(error).__name__}: {str(error)[:80]}"
                 if not isinstance(error, ccxt.NetworkError):
                     await _drop(client)
+            longest = max(self.stale_s, _FIRST_S)
             failures += 1
             self.n_restarts += 1
             self._note(f"stream of {symbol} {what}: {why}; subscribing again")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,6 +213,36 @@ def _spoken(exchange: RehearsalExchange) -> tuple[Rest, Dial]:
     return Rest(exchange, BinanceRest(exchange)), Sockets(exchange, hub)
 
 
+class _Connections(web.Server):
+    """Knows all that are open: also those that are made while it shuts down, of which aiohttp lets go."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]):
+        super().__init__(handler, access_log=None)
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count it in."""
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Count it out."""
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+
+    async def end(self) -> None:
+        """Let requests come to their end for a moment, drop what is open, and wait until it is."""
+        self.pre_shutdown()
+        await self.shutdown(_SHUTDOWN_S)
+        end = time.monotonic() + _SHUTDOWN_S
+        while (tasks := asyncio.all_tasks() - {asyncio.current_task()}) or self._open:
+            for transport in list(self._open.values()):
+                transport.abort()
+            for task in tasks if time.monotonic() > end else ():
+                task.cancel()
+            await asyncio.sleep(0)
+
+
 class _Server:
     """Sockets, pump and shutdown of one exchange."""
 
@@ -221,7 +252,8 @@ class _Server:
         self.handle = Rehearsal(exchange, loop, paper)
         self._rest, self._sockets = _spoken(exchange)
         self._board = ControlServer(Control(exchange), paper.ca_pem if paper else None)
-        self._runner: web.ServerRunner | None = None
+        self._connections: _Connections | None = None
+        self._listening: list[asyncio.Server] = []
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -236,12 +268,10 @@ class _Server:
 
     async def open(self, port: int, tls_port: int) -> None:
         """Listen."""
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=_SHUTDOWN_S)
-        await runner.setup()
-        self._runner = runner
-        self.handle.url = f"http://127.0.0.1:{await _listen(runner, port, None)}"
+        self._connections = _Connections(self._handle)
+        self.handle.url = f"http://127.0.0.1:{await self._listen(port, None)}"
         if self._paper is not None:
-            self.handle.tls_port = await _listen(runner, tls_port, certificate.server_context(self._paper))
+            self.handle.tls_port = await self._listen(tls_port, certificate.server_context(self._paper))
             self.handle.tls_url = f"https://127.0.0.1:{self.handle.tls_port}"
 
     def work(self) -> None:
@@ -259,19 +289,26 @@ class _Server:
         await pump
         for link in list(self.exchange.hub.links):
             link.end(reset=True)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        for server in self._listening:
+            for socket in server.sockets:
+                self.loop.remove_reader(socket.fileno())
+        # A connection that asyncio has taken but not made yet when its server closes stays open for ever.
+        await asyncio.sleep(0)
+        for server in self._listening:
+            server.close()
+        if self._connections is not None:
+            await self._connections.end()
 
-
-async def _listen(runner: web.ServerRunner, port: int, context: ssl.SSLContext | None) -> int:
-    """Open a port; return its number."""
-    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=context)
-    try:
-        await site.start()
-    except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else "there are ports 0 to 65535"
-        raise UserError(f"port {port} cannot be listened on: {why}.") from None
-    return int(runner.addresses[-1][1])
+    async def _listen(self, port: int, context: ssl.SSLContext | None) -> int:
+        """Open a port; return its number."""
+        assert self._connections is not None
+        try:
+            server = await self.loop.create_server(self._connections, "127.0.0.1", port, ssl=context)
+        except (OSError, OverflowError) as error:
+            why = error.strerror if isinstance(error, OSError) else "there are ports 0 to 65535"
+            raise UserError(f"port {port} cannot be listened on: {why}.") from None
+        self._listening.append(server)
+        return int(server.sockets[0].getsockname()[1])
 
 
 def write_ca(path: Path, rehearsal: Rehearsal) -> None:

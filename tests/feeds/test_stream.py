@@ -153,3 +153,13 @@ def test_a_crossed_book_is_refused() -> None:
     bids, asks = sides(book([[93.93, 2.0]], ask), 5)
     assert bids.tolist() == [[93.93, 2.0]]
     assert asks.tolist() == ask
+
+
+def test_a_first_picture_may_take_longer_than_a_stream_may_be_silent(exchange: Rehearsal) -> None:
+    exchange.inject(Fault(kind="slow", at="usdm.depth", seconds=1.5 * STALE_S))
+    made = Streams("binance", listings("binance", [SYMBOL]), "1h", url=exchange.url, depth=5, stale_s=STALE_S)
+    made.start()
+    until(lambda: made.quote(SYMBOL) is not None, 10.0)
+    assert exchange.hits()["slow", "usdm.depth"] == 1
+    assert made.n_restarts == 0
+    made.stop()
