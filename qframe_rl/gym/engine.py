@@ -100,6 +100,7 @@ class BatchEngine:
         self.fills = np.zeros((n_envs if recorded or self.watch is not None else 0, n, N_FILLS))
         self._work = scratch(n)
         self._everybody = np.ones(n_envs, dtype=np.bool_)
+        self._anywhere = np.full(n_envs, -1)
         self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
 
     @property
@@ -135,23 +136,23 @@ class BatchEngine:
         mask
             (B,) whose.
         start
-            (B,) rows of the tape that they begin on; None = the next that their seeds draw.
+            (B,) rows of the tape that they begin on, from `PackedHistory.row_of`; None = those that their seeds draw
+            next.
 
         Raises
         ------
         ValueError
-            For a mask of another shape.
-        UserError
-            For a row on which no episode can begin.
+            For a mask or starts of another shape, or a row that is not on the tape.
         """
         if mask.shape != (self.n_envs,) or mask.dtype != np.bool_:
             raise ValueError(f"a mask of {self.n_envs} environments is wanted, not {mask.dtype} {mask.shape}")
+        if start is not None and (start.shape != mask.shape or not (start[mask] < len(self.tape.time)).all()):
+            raise ValueError(f"(B,) = ({self.n_envs},) rows of the tape are wanted to start on, not {start}")
         _begin(
-            mask, self.seed, self.episode, self.tape.runs, self.episode_bars, self.tape.bars, self.start_cash,
-            self.account, self.holding, self.row, self.last, self.memory,
+            mask, self._anywhere if start is None else start, self.seed, self.episode, self.tape.runs,
+            self.episode_bars, self.tape.bars, self.start_cash, self.account, self.holding, self.row, self.last,
+            self.memory,
         )  # fmt: skip
-        if start is not None:
-            self.row[mask], self.last[mask] = start[mask], self.tape.last_of(start[mask], self.episode_bars)
         if self.watch is not None:
             begin_rows(mask, self.account, self.tape.time, self.row, self.watch)
         if self.recorded:
@@ -285,6 +286,7 @@ def _n_starts(run: Int, r: int, bars: int) -> int:
 @compiled
 def _begin(
     mask: Bool,
+    start: Int,
     seed: NDArray[np.uint64],
     episode: NDArray[np.uint64],
     runs: Int,
@@ -309,6 +311,10 @@ def _begin(
                 pick -= _n_starts(runs, r, bars)
                 r += 1
             row[b] = runs[r, FIRST] + pick
+            if start[b] >= 0:
+                row[b], r = start[b], 0
+                while r + 1 < len(runs) and row[b] > runs[r, LAST]:
+                    r += 1
             last[b] = min(row[b] + bars, runs[r, LAST]) if bars > 0 else runs[r, LAST]
             account[b, CASH] = account[b, EQUITY] = account[b, BEFORE] = cash
             account[b, MOVING] = account[b, LEFT] = account[b, EARNED] = 0.0

@@ -68,12 +68,6 @@ class PackedHistory:
                 return int(first + np.searchsorted(self.time[first:last], time))
         return -1
 
-    def last_of(self, rows: Int, bars: int) -> Int:
-        """(N,) last rows of episodes of ``bars`` bars (0 = to the end of the run) that begin on ``rows`` (N,)."""
-        run = np.searchsorted(self.runs[:, FIRST], rows, side="right") - 1
-        ends: Int = self.runs[run, LAST]
-        return np.minimum(rows + bars, ends) if bars else ends
-
 
 def tape_of(parts: Parts, observer: Observer) -> PackedHistory:
     """Lay histories end to end.

@@ -231,6 +231,20 @@ def test_a_start_can_be_asked_for_by_row_and_by_time() -> None:
     assert infos["_time"].tolist() == mask.tolist()
 
 
+@pytest.mark.parametrize("scheme", ["levels", "exposure", "limit"])
+def test_an_episode_from_a_start_is_the_same_whatever_the_seed(scheme: str) -> None:
+    history = panel(200, 1, kind="spot")
+    lived = []
+    for seed in range(4):
+        env = make_env("spot", history, **PARAMS | {"actions": scheme})
+        env.action_space.seed(1)
+        env.reset(seed=seed, options={"start": 50})
+        actions = [env.action_space.sample() for _ in range(5)]
+        lived.append([env.step(action)[1] for action in actions])
+    assert any(lived[0])
+    assert all(rewards == lived[0] for rewards in lived)
+
+
 @pytest.mark.parametrize("start", [0, 199, 10_000, -1, START, "2019-01-01", "2031-01-01"])
 def test_a_start_where_no_episode_can_begin_is_refused(start: object) -> None:
     env = make_env("spot", panel(200, 1, kind="spot"), **PARAMS)
