@@ -105,11 +105,15 @@ class Config(Base):
     patience: int = Field(default=4, ge=0, le=1_000_000)
     """Evaluations in a row that are no better than the best, after which training stops; 0 = never."""
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether the network says anew what it sees of every bar after each update."""
+        return self.network in ("lstm", "gru") and self.memory == "window"
+
     def plan(self, n_bars: int) -> TrainingPlan:
-        """The training of one member, on so many bars; 0 = a problem."""
+        """The training of one member, on so many bars, of which only a network that reads all asks; 0 = a problem."""
         given = Given(self.n_envs, self.n_steps, self.batch_size, self.n_epochs)
-        # Such a network says anew what it sees of every bar after each update.
-        least = n_bars // 4 if self.network in ("lstm", "gru") and self.memory == "window" else 0
+        least = n_bars // 4 if self.reads_all else 0
         rate, entropy = self.learning_rate_end, self.ent_coef_end
         return TrainingPlan(
             self.total_steps, sizes(self.total_steps, given, market=n_bars > 0, least=least),
@@ -281,8 +285,9 @@ class Ppo:
         return self._loaded(best.weights) if best.weights else net
 
     def _plan(self, task: Task) -> TrainingPlan:
-        n_bars = sum(s.stop - s.start for _, segments in task.train for s in segments)
-        n_bars = max(n_bars, self.interface.market_shape[0])  # a task may keep its bars to itself
+        n_bars = self.interface.market_shape[0]
+        if self.config.reads_all:
+            n_bars = max(n_bars, sum(s.n_bars for _, segments in task.train for s in segments))
         return self.config.plan(n_bars)
 
     def _told(self, k: int) -> Watcher:

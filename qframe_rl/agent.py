@@ -235,6 +235,8 @@ class Indexed(Protocol):
     """(T, A x F) what there is to see of the market at each cursor; rows ``cursor - n_rows + 1`` to ``cursor``."""
     n_rows: int
     """Rows that make one observation."""
+    growing: bool
+    """Whether `features` are written as episodes begin: rows that no cursor has pointed at yet may be empty."""
 
 
 class Task(Protocol):

@@ -100,7 +100,6 @@ class BatchEngine:
         self.fills = np.zeros((n_envs if recorded or self.watch is not None else 0, n, N_FILLS))
         self._work = scratch(n)
         self._everybody = np.ones(n_envs, dtype=np.bool_)
-        self._anywhere = np.full(n_envs, -1)
         self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
 
     @property
@@ -148,15 +147,26 @@ class BatchEngine:
             raise ValueError(f"a mask of {self.n_envs} environments is wanted, not {mask.dtype} {mask.shape}")
         if start is not None and (start.shape != mask.shape or not (start[mask] < len(self.tape.time)).all()):
             raise ValueError(f"(B,) = ({self.n_envs},) rows of the tape are wanted to start on, not {start}")
+        rows = self._drawn(mask)
+        if start is not None:
+            rows[mask] = start[mask]
+        self.tape.ready(rows[mask])
         _begin(
-            mask, self._anywhere if start is None else start, self.seed, self.episode, self.tape.runs,
-            self.episode_bars, self.tape.bars, self.start_cash, self.account, self.holding, self.row, self.last,
-            self.memory,
+            mask, rows, self.episode, self.tape.runs, self.episode_bars, self.tape.bars, self.start_cash,
+            self.account, self.holding, self.row, self.last, self.memory,
         )  # fmt: skip
+        if self.tape.growing:
+            self.tape.expect(self._drawn(mask)[mask])
         if self.watch is not None:
             begin_rows(mask, self.account, self.tape.time, self.row, self.watch)
         if self.recorded:
             self.fills[mask] = 0.0
+
+    def _drawn(self, mask: Bool) -> Int:
+        """(B,) rows on which the next episodes of the masked accounts begin by their seeds."""
+        rows = np.zeros(self.n_envs, dtype=np.int64)
+        _draw(mask, self.seed, self.episode, self.tape.runs, self.episode_bars, rows)
+        return rows
 
     def step(self, actions: NDArray[Any], active: Bool) -> tuple[Float, Bool, bool]:
         """Move the active accounts one bar on.
@@ -219,6 +229,7 @@ class BatchEngine:
         check_snapshot(kept, state)
         if ((state["row"] < 0) | (state["row"] >= len(self.tape.time))).any():
             raise ValueError("a snapshot of other bars: a row of it is not on this tape")
+        self.tape.ready(state["row"])
         for name, array in kept.items():
             array[...] = state[name]
 
@@ -284,10 +295,26 @@ def _n_starts(run: Int, r: int, bars: int) -> int:
 
 
 @compiled
+def _draw(
+    mask: Bool, seed: NDArray[np.uint64], episode: NDArray[np.uint64], runs: Int, bars: int, out: Int
+) -> None:  # fmt: skip
+    total = 0
+    for r in range(len(runs)):
+        total += _n_starts(runs, r, bars)
+    for b in range(len(mask)):
+        if mask[b]:
+            pick = np.int64(_mix(seed[b], episode[b]) % np.uint64(total))
+            r = 0
+            while pick >= _n_starts(runs, r, bars):
+                pick -= _n_starts(runs, r, bars)
+                r += 1
+            out[b] = runs[r, FIRST] + pick
+
+
+@compiled
 def _begin(
     mask: Bool,
     start: Int,
-    seed: NDArray[np.uint64],
     episode: NDArray[np.uint64],
     runs: Int,
     bars: int,
@@ -299,22 +326,12 @@ def _begin(
     last: Int,
     memory: Float,
 ) -> None:
-    total = 0
-    for r in range(len(runs)):
-        total += _n_starts(runs, r, bars)
     for b in range(len(mask)):
         if mask[b]:
-            pick = np.int64(_mix(seed[b], episode[b]) % np.uint64(total))
             episode[b] += np.uint64(1)
-            r = 0
-            while pick >= _n_starts(runs, r, bars):
-                pick -= _n_starts(runs, r, bars)
+            row[b], r = start[b], 0
+            while r + 1 < len(runs) and row[b] > runs[r, LAST]:
                 r += 1
-            row[b] = runs[r, FIRST] + pick
-            if start[b] >= 0:
-                row[b], r = start[b], 0
-                while r + 1 < len(runs) and row[b] > runs[r, LAST]:
-                    r += 1
             last[b] = min(row[b] + bars, runs[r, LAST]) if bars > 0 else runs[r, LAST]
             account[b, CASH] = account[b, EQUITY] = account[b, BEFORE] = cash
             account[b, MOVING] = account[b, LEFT] = account[b, EARNED] = 0.0

@@ -178,4 +178,4 @@ def _prepare(name: str, history: Given, risk: Risk, params: dict[str, Any]) -> t
     limits = risk if isinstance(risk, Limits) else build(Limits, risk or {}, "risk")
     parts = [(h, whole(h)) for h in histories]
     market = replace(made, limits=limits).fit(parts)
-    return market, market.tape(parts)
+    return market, market.tape(market.lessons(parts, 0))

@@ -17,6 +17,7 @@ from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.info import RECORDED, checked
 from qframe_rl.gym.packed import PackedHistory, tape_of
 from qframe_rl.gym.reward import Reward, reward
+from qframe_rl.gym.universe import BootstrapUniverse, ResampledPaths, paths_of, tape_of_paths, universe_of
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface, Observer, Parts
 from qframe_rl.kernel.rules import HALF_SPREAD, TAKER, Rules, rules_of
@@ -64,6 +65,9 @@ class MarketConfig(Base):
     """Reward: log_growth, differential_sharpe or drawdown, with its parameters."""
     episode_bars: int | None = Field(default=720, ge=1, le=1_000_000)
     """Length of a training episode in bars, begun at a random bar; null = the whole training period."""
+    universe: Ref = Ref(name="measured")
+    """What is trained on: measured bars, or bootstrap, paths rebuilt from jointly resampled moves of the training bars,
+    with its parameters paths and block. Nothing else is resampled."""
     cash: float | None = Field(default=None, gt=0.0, le=1e15)
     """Quote currency at the start; null = by currency: 10,000 dollars or euros, 1 BTC, 10 ETH, 100 BNB."""
     taker_fee_bps: float | None = Field(default=None, ge=0.0, lt=1000.0)
@@ -114,14 +118,25 @@ class Market:
     episode_bars: int | None
     limits: Limits = field(default_factory=Limits)
     """Of the risk engine in front of every account: of environments, backtests and studies."""
+    universe: BootstrapUniverse | None = None
+    """ResampledPaths that are trained on instead of measured bars."""
 
     def fit(self, parts: Parts) -> Market:
         """Return the same market with its scaler fitted on the rows of the parts' segments alone."""
         return replace(self, interface=self.interface.fit(parts))
 
-    def tape(self, parts: Parts) -> PackedHistory:
-        """Bars and features of histories, to share among environments."""
-        return tape_of(parts, self.interface.observer)
+    def lessons(self, parts: Parts, seed: int) -> Parts | ResampledPaths:
+        """What a training on these histories walks: themselves, or paths made of their moves from a seed."""
+        if self.universe is None:
+            return parts
+        return paths_of(parts, self.universe, self.interface.window, self.episode_bars, seed)
+
+    def tape(self, parts: Parts | ResampledPaths) -> PackedHistory:
+        """Bars and features of histories or paths, to share among environments."""
+        observer = self.interface.observer
+        if isinstance(parts, ResampledPaths):
+            return tape_of_paths(parts, observer, len(self.instruments))
+        return tape_of(parts, observer)
 
     def engine(self, tape: PackedHistory, n_envs: int, *, recorded: bool = False) -> BatchEngine:
         """A batch of accounts.
@@ -262,7 +277,10 @@ def market(
     interface = MarketInterface(observer, config.actions.name, config.actions.params)
     one_quote(instruments)
     cash = opening_cash(instruments) if config.cash is None else config.cash
-    return Market(name, priced, bar_ns, rules, interface, reward(config.reward), cash, config.episode_bars)
+    return Market(
+        name, priced, bar_ns, rules, interface, reward(config.reward), cash, config.episode_bars,
+        universe=universe_of(config.universe),
+    )  # fmt: skip
 
 
 def _with_fees(instrument: Instrument, config: MarketConfig) -> Instrument:

@@ -30,10 +30,14 @@ class PackedHistory:
     runs: Int
     """(R, 2) first and last decision row of each run; orders decided on the last never settle."""
 
-    @property
-    def n_bytes(self) -> int:
-        """Memory of the arrays."""
-        return sum(array.nbytes for array in vars(self).values())
+    growing = False
+    """Whether rows are written while episodes walk others."""
+
+    def ready(self, rows: Int) -> None:
+        """Have what episodes that begin on ``rows`` walk along written; here it always is."""
+
+    def expect(self, rows: Int) -> None:
+        """Hear on which rows episodes will begin next."""
 
     def row_of(self, start: object) -> int:
         """Row on which an episode from ``start`` on begins.

@@ -86,6 +86,7 @@ class VectorTradingEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             raise UserError(f"unknown kind of observation {observation!r}{nearest(observation, OBSERVATIONS)}")
         self.engine = engine
         self.features = engine.tape.features
+        self.growing = engine.tape.growing
         self.n_rows = engine.interface.observer.n_rows
         self._kind = observation
         self.num_envs = engine.n_envs

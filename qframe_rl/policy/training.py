@@ -15,6 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qframe_rl.config import UserError
 from qframe_rl.policy.backend import Graph, NetworkBackend
 from qframe_rl.policy.bars import EncodedBars, Minibatch
 from qframe_rl.policy.dense import Dense
@@ -233,6 +234,11 @@ class PpoTraining:
     def _sight(self) -> tuple[EncodedBars | None, EpisodeMemory | None]:
         """What the encoder looks at, if there is one: bars that samples share, or whole episodes."""
         encoder, (n_envs, n_steps, *_), shape = self.net.encoder, self.plan.sizes, self.net.shape
+        if self.features is not None and self.envs.growing:
+            if isinstance(encoder, Encoder) and encoder.recurrent:
+                raise UserError("universe bootstrap: memory window reads all bars at once; take memory episode.")
+            if self.device.type != "cpu":
+                raise UserError("universe bootstrap: bars are made as they are needed, on a CPU; take device cpu.")
         if isinstance(encoder, EpisodeEncoder):
             length = self.plan.memory_steps
             return None, EpisodeMemory(

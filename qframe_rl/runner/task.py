@@ -47,7 +47,7 @@ class MarketTask:
         self.spec = market.spec(history.columns, seed, history.theory)
         learning, stopping = tail(fold)
         hidden = (*fold.validation, *fold.test)
-        self.train = pieces(history, learning, hidden, 0)
+        self.train = market.lessons(pieces(history, learning, hidden, 0), seed)
         self.validation = pieces(history, stopping, hidden, len(history))
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
