@@ -34,7 +34,7 @@ class MeasuredUniverse(Base):
 
 
 class BootstrapUniverse(Base):
-    """ResampledPaths rebuilt from jointly resampled moves."""
+    """Paths rebuilt from jointly resampled moves."""
 
     paths: int = Field(default=1000, ge=1, le=1_000_000)
     """How many there are; an episode walks one of them."""
@@ -91,7 +91,7 @@ class ResampledPaths(Sequence[tuple[History, Segments]]):
 def paths_of(
     parts: Parts, universe: BootstrapUniverse, window: int, episode_bars: int | None, seed: int
 ) -> ResampledPaths:
-    """ResampledPaths from the moves of the parts' segments alone.
+    """Paths from the moves of the parts' segments alone.
 
     Parameters
     ----------
