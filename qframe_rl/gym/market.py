@@ -119,7 +119,7 @@ class Market:
     limits: Limits = field(default_factory=Limits)
     """Of the risk engine in front of every account: of environments, backtests and studies."""
     universe: BootstrapUniverse | None = None
-    """ResampledPaths that are trained on instead of measured bars."""
+    """Paths that are trained on instead of measured bars."""
 
     def fit(self, parts: Parts) -> Market:
         """Return the same market with its scaler fitted on the rows of the parts' segments alone."""
