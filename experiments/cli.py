@@ -100,6 +100,14 @@ class Parser(argparse.ArgumentParser):
             "results are the same, see docs/scaling.md (default: in this process)",
         )  # fmt: skip
 
+    def add_track(self) -> None:
+        """Add the option that names who keeps curves beside TensorBoard."""
+        self.add_argument(
+            "--track", choices=("wandb", "mlflow"), action="append", default=[],
+            help="keep curves, figures and parameters there as well, beside TensorBoard, as that tool is set up: "
+            "WANDB_MODE=offline, MLFLOW_TRACKING_URI=... (may be repeated)",
+        )  # fmt: skip
+
     def add_own(self, path: str = "own") -> None:
         """Add the options by which a reward, action scheme or feature of the user's own is handed over.
 

@@ -37,6 +37,7 @@ READERS = {
     "assignments": STUDIED,
     "resume": STUDIED,
     "on": STUDIED,
+    "track": STUDIED,
 }
 """Options that not every way of evaluating reads, and which do."""
 
@@ -112,6 +113,7 @@ def _add_studies(made: Parser) -> None:
     )
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs of studies (default: runs)")
     made.add_on()
+    made.add_track()
     made.add_own()
     made.add_ledger()
     made.add_argument("--resume", action="store_true", help="take over what an interrupted study finished")
@@ -178,7 +180,7 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     locate_data(tree)
     tree["agents"] = tuple(_named(text, tree) for text in given["what"])
     config = build(Study, tree, "settings")
-    with BarScreen() as screen:
+    with BarScreen(track=given["track"]) as screen:
         screen.begin("start up")
         from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.study.study import study
@@ -217,7 +219,7 @@ def _series(given: dict[str, Any]) -> dict[str, Any] | None:
     changed["data"] = {**_mapping(changed.get("data")), **given_under(given, "data")}
     changed["risk"] = {**_mapping(changed.get("risk")), **given_under(given, "risk")}
     asked = list(plan.studies(only, changed, locate_data))
-    with BarScreen() as screen:
+    with BarScreen(track=given["track"]) as screen:
         screen.begin("start up")
         from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.study.board import run_series

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,14 +11,28 @@ from experiments.cli import console
 
 if TYPE_CHECKING:
     from qframe_rl.feeds.download import Progress
+    from qframe_rl.runner.trackers import OpenTracker
 
 
 class BarScreen:
-    """Progress bars on stderr: one line per piece of work under way."""
+    """Progress bars on stderr: one line per piece of work under way.
 
-    def __init__(self, *, enabled: bool = True):
+    Parameters
+    ----------
+    enabled
+        Whether bars are drawn.
+    track
+        Names of `qframe_rl.runner.trackers.TRACKERS` that keep curves beside TensorBoard.
+    """
+
+    def __init__(self, *, enabled: bool = True, track: Sequence[str] = ()):
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+        self.trackers: Sequence[OpenTracker] = ()
+        if track:
+            from qframe_rl.runner.trackers import tracker_of
+
+            self.trackers = [tracker_of(name) for name in track]
         self.console = console(to_stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),

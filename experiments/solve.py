@@ -52,6 +52,7 @@ def parser() -> Parser:
         help="episodes that a policy is measured on (default: 2000)",
     )
     made.add_on()
+    made.add_track()
     made.add_argument("--cases", type=Path, default=CASES, metavar="FILE", help="TOML of cases (default: the house's)")
     made.add_argument(
         "--out", type=Path, default=Path("runs/solve"), metavar="FOLDER",
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Solve."""
     given = vars(parser().parse_args(argv))
     results: list[GateResult] = []
-    with BarScreen() as screen:
+    with BarScreen(track=given["track"]) as screen:
         screen.begin("start up")
         from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.solve.gates import GateTrainings

@@ -70,6 +70,7 @@ def parser() -> Parser:
     )
     made.add_own("env")
     made.add_on()
+    made.add_track()
     made.add_ledger()
     _add_places(made)
     return made
@@ -121,14 +122,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         return None
     own = {
         name: given.pop(name)
-        for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on", "ledger")
+        for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on", "track", "ledger")
     }
     tree = {"agents": roster("train")} | settings(Experiment, own["preset"], own["assignments"], given)
     locate_data(tree)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
     if experiment.env.name in catalog.problems():
         raise UserError(f"env {experiment.env.name!r} has no bars; python -m experiments.solve trains on it.")
-    with BarScreen() as screen:
+    with BarScreen(track=own["track"]) as screen:
         screen.begin("start up")
         from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.train import train

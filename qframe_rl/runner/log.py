@@ -1,12 +1,13 @@
-"""Where a run reports: TensorBoard for curves and figures, and a screen for progress."""
+"""Where a run reports: TensorBoard for curves and figures, trackers beside it, and a screen for progress."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qframe_rl.agent import Log
+from qframe_rl.runner.trackers import OpenTracker, Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 class Screen(Protocol):
     """Told what the run is doing; the command line draws bars of it."""
+
+    trackers: Sequence[OpenTracker] = ()
+    """What keeps curves beside TensorBoard."""
 
     def begin(self, task: str) -> None:
         """Start a piece of work."""
@@ -55,7 +59,10 @@ class Silent(Screen):
 
 
 class RunLog(Log):
-    """The `Log` of one training: a TensorBoard folder and a line of the screen.
+    """The `Log` of one training: a TensorBoard folder, the screen's trackers, and a line of the screen.
+
+    A tracker that fails is said so on the screen and left out from then on: TensorBoard has it all, and a training is
+    not lost for a server.
 
     Parameters
     ----------
@@ -65,17 +72,24 @@ class RunLog(Log):
         What the screen calls the training.
     screen
         Told of its progress.
+
+    Raises
+    ------
+    UserError
+        If a tracker cannot begin.
     """
 
     def __init__(self, folder: Path, task: str, screen: Screen):
         from torch.utils.tensorboard import SummaryWriter
 
         self.task, self.screen = task, screen
+        self._trackers = [begin(folder, task) for begin in screen.trackers]
         self._writer = SummaryWriter(str(folder))
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """One point of a curve."""
         self._writer.add_scalar(name, value, step)
+        self._track(lambda tracker: tracker.scalar(name, value, step))
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Show how far the training is."""
@@ -83,13 +97,25 @@ class RunLog(Log):
 
     def figure(self, name: str, figure: Figure) -> None:
         """Show a figure."""
+        self._track(lambda tracker: tracker.figure(name, figure))
         self._writer.add_figure(name, figure)
 
     def hyper_parameters(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Show what was set and what came of it."""
         plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in params.items()}
         self._writer.add_hparams(plain, dict(metrics), run_name=".")
+        self._track(lambda tracker: tracker.hyper_parameters(plain, metrics))
 
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+        self._track(lambda tracker: tracker.close())
+
+    def _track(self, tell: Callable[[Tracker], None]) -> None:
+        for tracker in list(self._trackers):
+            try:
+                tell(tracker)
+            except Exception as error:
+                self._trackers.remove(tracker)
+                why = f"{type(tracker).__name__} failed ({type(error).__name__}: {str(error)[:200]})"
+                self.screen.say(f"{self.task}: {why}; curves go on in TensorBoard alone.")
