@@ -30,6 +30,8 @@ class Schedule(NamedTuple):
     """Norm that gradients are cut to."""
     seed: int
     """Root of all randomness."""
+    first: int = 1
+    """Pass from which a score counts."""
 
 
 @contextmanager
@@ -91,13 +93,14 @@ class Loop:
             self.net.eval()
             with torch.inference_mode():
                 found = score()
-            if found > self.best:
+            if self.epoch >= schedule.first and found > self.best:
                 self.best, self.best_epoch, self.kept = found, self.epoch, arrays(self.net)
             self.log.scalar("train/loss", loss, self.epoch)
             self.log.scalar("validation/score", found, self.epoch)
             if self.keeper:
                 self.keeper.remember(self._state())
-            self.log.progress(self.epoch, schedule.epochs, f"validation {found:.2f}, best {self.best:.2f}{note}")
+            best = f", best {self.best:.2f}" if self.best_epoch else ""
+            self.log.progress(self.epoch, schedule.epochs, f"validation {found:.2f}{best}{note}")
         load(self.net, self.kept)
         self.net.eval()
 

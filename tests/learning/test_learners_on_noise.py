@@ -34,6 +34,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "direct_rl": {"epochs": 40},
     "dmn": {"epochs": 20},
     "eiie": {"epochs": 12, "batches": 12},
+    "fitted_q": {"steps": 600, "passes": 10},
     "ppo": {"total_steps": 16_384},
     "sb3": {"total_steps": 4096, "evaluations": 8},
     "rllib": {},

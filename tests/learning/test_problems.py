@@ -43,6 +43,8 @@ def reached(market: str, label: str, seed: int) -> tuple[float, float]:
         ("ar1_signal", "ppo"),
         ("execution", "ppo"),
         ("regime", "ppo"),
+        ("regime", "fitted_q"),
+        ("ar1_signal", "fitted_q"),
         ("market_making", "ppo"),
         ("kelly", "ppo"),
         ("kelly_gbm", "ppo"),
