@@ -19,6 +19,7 @@ from qframe_rl import catalog
 from qframe_rl.agent import Agent, Log, MarketSpec, Portable, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, build
 from qframe_rl.estimate import allocation
+from qframe_rl.estimate.routing import FixedShare, Oamp
 from qframe_rl.interface import rebalance
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.kernel.settle import settle
@@ -29,6 +30,8 @@ _USUAL = ("momentum", "mean_reversion", "buy_and_hold")
 """Members where none are named, as far as the catalogue has them."""
 _DUST = 1e-9
 """Differences of exposure below this are rounding, not decisions."""
+_WIDE = 4.0
+"""Standard deviations of a gain that ``oamp`` takes for the whole range of losses."""
 
 
 class Config(Base):
@@ -42,21 +45,29 @@ class Config(Base):
     member: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of the members, by name or label."""
     method: Literal[
-        "equal", "inverse_volatility", "risk_parity", "hrp", "mean_variance", "best", "hedge", "eg", "stacking"
-    ] = "equal"
+        "equal", "inverse_volatility", "risk_parity", "hrp", "mean_variance", "best", "hedge", "eg", "stacking",
+        "fixed_share", "oamp",
+    ] = "equal"  # fmt: skip
     """``equal`` parts; ``inverse_volatility`` and ``risk_parity`` by risk (the second knows correlations), ``hrp`` by
     risk down a tree of clusters; ``mean_variance`` by shrunk means and covariances; ``best`` puts all on the best
     Sharpe ratio so far; ``hedge`` and ``eg`` shift to what earned most, a little each time; ``stacking`` regresses
-    returns on the members' exposures. Choosing among methods is a trial like any other."""
+    returns on the members' exposures; ``fixed_share`` and ``oamp`` route: the first puts all on what has lately earned
+    most and follows a change of the best, with ``reweight_bars`` of 1 soonest; the second mixes, and comes near the one
+    that is best in the long run. Choosing among methods is a trial like any other."""
     estimate_bars: int = Field(default=720, ge=20, le=1_000_000)
-    """Bars of paper returns that weights are estimated from (all but ``equal``, ``hedge`` and ``eg``). Until a tenth of
-    them have passed, parts are equal."""
+    """Bars of paper returns that weights are estimated from (all but ``equal``, ``hedge`` and ``eg``; a router's unit).
+    Until a tenth of them have passed, parts are equal."""
     reweight_bars: int = Field(default=24, ge=1, le=1_000_000)
     """Bars between two reckonings of the weights."""
     rate: float = Field(default=0.05, gt=0.0, le=1e6)
     """Learning rate of ``hedge`` and ``eg``. For ``hedge`` over T reckonings the best is sqrt(8 ln M / T)."""
     loss_scale: float = Field(default=0.05, gt=0.0, le=1e6)
     """Return between two reckonings that counts as a loss of 0 (gained) or 1 (lost); beyond it is cut (``hedge``)."""
+    route_rate: float = Field(default=0.3, gt=0.0, le=1e6)
+    """How fast ``fixed_share`` moves: a gain of a standard deviation more grows a share by this, in logarithms."""
+    route_share: float = Field(default=0.003, ge=0.0, le=1.0)
+    """Part of all that ``fixed_share`` divides anew at each reckoning: about one over the reckonings for which one
+    member stays the best."""
     aversion: float = Field(default=5.0, gt=0.0, le=1e6)
     """Aversion to variance of ``mean_variance``; 1 wants the largest expected log growth, more is more careful."""
     ridge: float = Field(default=0.1, ge=0.0, le=1e6)
@@ -87,6 +98,7 @@ class Ensemble:
         self.returns: deque[Float] = deque(maxlen=max(config.estimate_bars, config.reweight_bars))
         self.forecasts: deque[tuple[Float, Float]] = deque(maxlen=config.estimate_bars)
         self.held: Float = np.zeros(a)
+        self.router = self._router()
 
     def decide(self, view: View) -> Orders:
         """Settle the paper accounts, ask every member, and trade the weighted sum."""
@@ -119,6 +131,7 @@ class Ensemble:
         }
         for name, fields in (("paper", self.paper), ("asked", self.asked), ("fills", self.fills)):
             memory |= {f"{name}/{k}": np.array(field) for k, field in enumerate(fields)}
+        memory |= {f"router/{key}": value for key, value in (self.router.memory() if self.router else {}).items()}
         for name, agent in self.members.items():
             own = agent.carried() if isinstance(agent, Portable) else None
             if own is None:
@@ -142,6 +155,8 @@ class Ensemble:
         if len(memory["known"]):
             rows, outcomes = (np.split(memory[name], ends) for name in ("forecasts", "outcomes"))
             self.forecasts.extend(zip(rows, outcomes, strict=True))
+        if self.router:
+            self.router.carry(_own(memory, "router/"))
         for name, agent in self.members.items():
             if isinstance(agent, Portable):
                 agent.carry(_own(memory, f"member/{name}/"))
@@ -156,6 +171,7 @@ class Ensemble:
         self.n_settled = 0
         self.returns.clear()
         self.forecasts.clear()
+        self.router = self._router()
 
     def _settle(self, view: View) -> None:
         """Let the newest bar do to the paper accounts what it does to any account.
@@ -197,6 +213,8 @@ class Ensemble:
             return allocation.hedge(self.weight, losses, config.rate)
         if config.method == "equal" or self.n_settled < max(config.estimate_bars // 10, 2 * n):
             return np.full(n, 1.0 / n)
+        if self.router:
+            return self.router.step(self._gains())
         if config.method == "stacking":
             rows, outcomes = (np.concatenate([part[k] for part in self.forecasts]) for k in (0, 1))
             return allocation.stacking(rows, outcomes, config.ridge)
@@ -211,6 +229,19 @@ class Ensemble:
             "hrp": allocation.hierarchical_risk_parity,
         }
         return by_risk[config.method](np.atleast_2d(np.cov(returns.T)))
+
+    def _gains(self) -> Float:
+        """(M,) returns since the last reckoning, in units of their usual deviation."""
+        n = self.config.reweight_bars
+        unit = float(np.std(np.array(self.returns))) * n**0.5
+        grown = np.prod(1.0 + np.array(_last(self.returns, n)), axis=0) - 1.0
+        return grown / unit if unit > 0.0 else np.zeros(len(self.members))
+
+    def _router(self) -> FixedShare | Oamp | None:
+        n, config = len(self.members), self.config
+        if config.method == "fixed_share":
+            return FixedShare(n, config.route_rate, config.route_share)
+        return Oamp(n, _WIDE) if config.method == "oamp" else None
 
 
 class LearningEnsemble(Ensemble):

@@ -27,7 +27,10 @@ from tests.markets import panel
 DATA = os.environ.get("QFRAME_DATA")
 SMOOTH = FREE | {"taker_fee_bps": 5.0, "half_spread_bps": 1.0}
 """Costs without impact: an ensemble's paper accounts know all of them."""
-METHODS = ["equal", "inverse_volatility", "risk_parity", "hrp", "mean_variance", "best", "hedge", "eg", "stacking"]
+METHODS = [
+    "fixed_share", "oamp", "equal", "inverse_volatility", "risk_parity", "hrp", "mean_variance", "best", "hedge", "eg",
+    "stacking",
+]  # fmt: skip
 HISTORY = panel(1_500, 3, seed=8, volatility=0.01, ragged=False)
 MARKET = market_of(HISTORY, **SMOOTH)
 PARAMS = {"mean_reversion": {"regime_bars": 60}}

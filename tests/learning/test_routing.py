@@ -1,0 +1,66 @@
+"""Routers on the signal whose sign turns: against the filter that knows the market, and against never routing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qframe_rl.estimate.routing import FixedShare, Oamp
+from qframe_rl.theory.ar1 import ar1_flip
+from tests.routed import MARKET, filtered, path, reward, routed
+
+N, SEEDS = 100_000, 10
+RATES, SHARES = (0.08, 0.16, 0.3, 0.45), (0.001, 0.003, 0.01)
+SHARE = 2.0 * MARKET.usual - 1.0
+BLIND = SHARE * ar1_flip(0.9, MARKET.cost / SHARE).growth
+"""What the best policy earns that does not look for the regime."""
+
+
+def tuned(noise: float) -> tuple[float, float]:
+    """Rate and share that earn most on a path of its own."""
+    one = path(N, noise, 999)
+    return max(((e, a) for e in RATES for a in SHARES), key=lambda pair: routed(one, FixedShare(2, *pair)))
+
+
+def test_the_table_of_what_can_be_reached() -> None:
+    """Told, filter and one member, on one long path each."""
+    for noise, wanted in ((2.0, 0.587), (4.0, 0.518), (8.0, 0.391)):
+        one = path(200_000, noise, 5)
+        assert filtered(one, noise) == pytest.approx(wanted, abs=0.012)
+    assert reward(one, one.regime * one.member) == pytest.approx(0.637, abs=0.01)
+    assert reward(one, one.member) == pytest.approx(0.140, abs=0.03)
+    assert pytest.approx(0.158, abs=5e-4) == BLIND
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("noise", [2.0, 4.0])
+def test_fixed_share_comes_near_the_filter(noise: float) -> None:
+    pair = tuned(noise)
+    found = []
+    for seed in range(SEEDS):
+        one = path(N, noise, seed)
+        found.append((routed(one, FixedShare(2, *pair)), filtered(one, noise)))
+    shares = [router / known for router, known in found]
+    print(f"noise {noise}, rate and share {pair}: {np.mean(found, axis=0)}, {np.round(shares, 3)}")  # pytest -s
+    assert sum(router >= 0.85 * known and router > BLIND + 0.2 for router, known in found) >= 9
+
+
+@pytest.mark.slow
+def test_where_nothing_turns_fixed_share_costs_little() -> None:
+    shares = []
+    for seed in range(3):
+        one = path(N, 2.0, seed, turns=False)
+        shares.append(routed(one, FixedShare(2, 0.3, 0.003)) / reward(one, one.member))
+    print(f"share of the one good member: {np.round(shares, 3)}")
+    assert min(shares) >= 0.95
+
+
+@pytest.mark.slow
+def test_oamp_finds_the_one_good_member_and_does_not_follow_a_change() -> None:
+    one = path(50_000, 2.0, 1, turns=False)
+    assert routed(one, Oamp(2, 4.0)) >= 0.98 * reward(one, one.member)
+    one = path(N, 2.0, 1)
+    found = routed(one, Oamp(2, 4.0))
+    print(f"oamp {found:.3f}, one member {reward(one, one.member):.3f}, filter {filtered(one, 2.0):.3f}")
+    assert found < BLIND + 0.05
