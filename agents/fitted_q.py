@@ -25,7 +25,7 @@ from qframe_rl.interface import Levels, MarketInterface, rebalance
 from qframe_rl.types import OPEN, YEAR, Bool, Float, History, Int, Orders, Segments, Single
 
 if TYPE_CHECKING:
-    from qframe_rl.deep.fitted_q import Drawn, Fit, QNet
+    from qframe_rl.deep.fitted_q import Drawn, QNet, QSchedule
 
 _ENVS = 256
 """Episodes of a problem that states are gathered from side by side."""
@@ -69,7 +69,7 @@ QUICK = {"hidden": (16,), "steps": 60, "passes": 3, "batch_size": 128, "states":
 """Parameters of a training that takes a second: for a first try, and for tests."""
 
 
-class Table:
+class Revealed:
     """Rows of history to learn from; `qframe_rl.deep.fitted_q.Rows`.
 
     Parameters
@@ -209,7 +209,7 @@ class FittedQ(Memoryless):
 
         self._net = restored(self._network, state)
 
-    def table(self, parts: Any) -> Table:
+    def table(self, parts: Any) -> Revealed:
         """What there is to learn from in (history, segments): rows whose next two bars trade and follow at once.
 
         Raises
@@ -231,7 +231,7 @@ class FittedQ(Memoryless):
         at = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
         if not len(at):
             raise UserError("agent 'fitted_q' needs training periods in which three bars follow one another.")
-        return Table(np.concatenate(shown), np.concatenate(gains), at, n, self.levels, self.switch)
+        return Revealed(np.concatenate(shown), np.concatenate(gains), at, n, self.levels, self.switch)
 
     def best(self, history: History) -> Int:
         """(T, A, K) index of the best level at the close of every row of a history, by the level held."""
@@ -252,11 +252,11 @@ class FittedQ(Memoryless):
         interface = self.spec.interface
         return QNet(interface.observation_space.shape[0], self.config.hidden, 1, int(interface.action_space.n))  # type: ignore[index, attr-defined]
 
-    def _fit(self) -> Fit:
-        from qframe_rl.deep.fitted_q import Fit
+    def _fit(self) -> QSchedule:
+        from qframe_rl.deep.fitted_q import QSchedule
 
         c = self.config
-        return Fit(
+        return QSchedule(
             c.gamma, c.steps, c.passes, c.batch_size, c.learning_rate, c.last_rate, c.target_rate, c.max_gradient,
             self.spec.seed,
         )  # fmt: skip

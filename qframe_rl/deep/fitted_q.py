@@ -72,7 +72,7 @@ class Rows(Protocol):
         """Those numbered ``at``."""
 
 
-class Fit(NamedTuple):
+class QSchedule(NamedTuple):
     """How a network is fitted."""
 
     gamma: float
@@ -144,9 +144,9 @@ def _usual(at: Int, rows: Drawn, slow: Callable[[Tensor], Tensor], gamma: float)
 
 
 def fit_q(
-    net: QNet, rows: Rows, fit: Fit, task: Task, log: Log, score: Callable[[], float], aims: Targets = _usual
+    net: QNet, rows: Rows, fit: QSchedule, task: Task, log: Log, score: Callable[[], float], aims: Targets = _usual
 ) -> None:
-    """Fit a network in place; the weights of the highest score are kept.
+    """QSchedule a network in place; the weights of the highest score are kept.
 
     Parameters
     ----------

@@ -89,6 +89,11 @@ def next_belief(belief: Float, signal: Float, returns: Float, p: Turning) -> Flo
         b and f of a step, and the return that was seen in it; any shapes that broadcast.
     p
         Parameters.
+
+    Returns
+    -------
+    Float
+        Of the shape that they broadcast to.
     """
     with np.errstate(over="ignore"):
         against = (1.0 - belief) / belief * np.exp(-2.0 * signal * returns / p.noise**2)

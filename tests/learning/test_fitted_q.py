@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.fitted_q import Config, FittedQ, Table
+from agents.fitted_q import Config, FittedQ, Revealed
 from qframe_rl.config import Ref
 from qframe_rl.deep.fitted_q import Drawn, fit_q, walk
 from qframe_rl.deep.training import own_randomness
@@ -105,7 +105,7 @@ def test_the_same_network_led_by_hindsight_waits_where_nobody_should(seed: int) 
 
 
 def known_later(
-    table: Table, gamma: float
+    table: Revealed, gamma: float
 ) -> Callable[[Int, Drawn, Callable[[torch.Tensor], torch.Tensor], float], torch.Tensor]:
     """Values of every pair of every row when all that follows is known."""
     rewards = table.rewards(np.arange(len(table))) / table.unit
