@@ -74,5 +74,5 @@ long: dev
 	@$(PY) -m tests.long $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist experiments/site
+	rm -rf $(VENV) .venv-clients .venv-conformance .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist experiments/site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

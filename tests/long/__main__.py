@@ -41,6 +41,7 @@ def jobs() -> dict[str, Job]:
         "mutants": Job(["tests.mutants"]),
         "switch": Job(["tests.soak.switch"]),
         "conformance": Job(["tests.conformance"]),
+        "libraries": Job(["tests.conformance.libraries"]),
     }
 
 
