@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from tests.conformance.libraries.environments import HOME, PLACE, python
 from tests.conformance.libraries.page import written
 
-PATIENCE_S = 3600.0
+PATIENCE_S = 1800.0
 Row = dict[str, Any]
 
 
@@ -47,13 +47,17 @@ def told(name: str) -> list[Row]:
     tool = TOOLS[name]
     argv = [str(python(tool.environment)), "-m", f"tests.conformance.libraries.{tool.script}"]
     settings = os.environ | {"PYTHONWARNINGS": "ignore", "MPLBACKEND": "agg", "SDL_VIDEODRIVER": "dummy"}
-    done = subprocess.run(
-        argv, cwd=HOME, env=settings, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False
-    )
-    rows: list[Row] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"tool"')]
-    if done.returncode:  # what it told until then stands
+    with subprocess.Popen(argv, cwd=HOME, env=settings, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            said, _ = running.communicate(timeout=PATIENCE_S)
+            why = f"status {running.returncode}" if running.returncode else ""
+        except subprocess.TimeoutExpired:
+            running.kill()
+            said, why = running.communicate()[0], f"not done after {PATIENCE_S:.0f} s"
+    rows: list[Row] = [json.loads(line) for line in said.splitlines() if line.startswith('{"tool"')]
+    if why:  # what it told until then stands
         lost = {"tool": name, "version": "", "what": "to its end", "part": "", "case": "Spot-v1", "control": False}
-        rows.append(lost | {"why": f"status {done.returncode}"})
+        rows.append(lost | {"why": why})
     kept(name).write_text(json.dumps(rows), encoding="utf-8")
     return rows
 
