@@ -19,10 +19,11 @@ ENVIRONMENTS = {
         "gymnasium==1.4.0", *DRAWING, "array-api-compat", "stable-baselines3", "sb3-contrib", "torchrl",
         "tianshou[eval]>=2", "minari[create]",
     ),
-    "rllib": ("ray[rllib]>=2.60",),
-    "agilerl": ("agilerl",),
+    "rllib": ("ray[rllib]>=2.60", "pytest"),
+    "agilerl": ("agilerl", "peft"),
 }  # fmt: skip
-"""What each holds beside what this project needs. RLlib wants one version of Gymnasium, AgileRL one of TensorDict."""
+"""What each holds beside what this project needs. RLlib wants one version of Gymnasium, AgileRL one of
+TensorDict, and imports peft without asking for it."""
 
 
 def python(name: str) -> Path:
