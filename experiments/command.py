@@ -29,6 +29,10 @@ DOORS = {
         "replay": "run a session again from its journal",
         "rehearse": "serve an exchange to rehearse against",
     },
+    "for others to see": {
+        "serve": "an API over sessions, runs and checkpoints",
+        "token": "make and delete what opens it",
+    },
     "research": {
         "tune": "search for the parameters of a strategy",
         "solve": "train agents on problems whose optimum is known",

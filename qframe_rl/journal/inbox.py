@@ -21,7 +21,7 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS commands (number INTEGER PRIMARY KEY, time
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def order(journal: Path, word: str, patience_s: float = 10.0) -> None:
+def order(journal: Path, word: str, patience_s: float = 10.0) -> int:
     """Put a command into the inbox of a session, whether a process runs or not.
 
     Parameters
@@ -32,6 +32,11 @@ def order(journal: Path, word: str, patience_s: float = 10.0) -> None:
         The command.
     patience_s
         How long to wait for another process that holds the inbox, seconds.
+
+    Returns
+    -------
+    int
+        Its number, by which the journal tells that it was obeyed.
 
     Raises
     ------
@@ -49,12 +54,35 @@ def order(journal: Path, word: str, patience_s: float = 10.0) -> None:
             database.execute(
                 "INSERT INTO commands SELECT max(?, coalesce(max(number), 0) + 1), ?, ? FROM commands", (now, now, word)
             )
+            ((number,),) = database.execute("SELECT max(number) FROM commands").fetchall()
             database.execute("COMMIT")
     except sqlite3.Error as error:
         raise Unavailable(
             f"{inbox} cannot be written ({error}); the file HALT in the same folder and the signals are heard all the "
             "same."
         ) from None
+    return int(number)
+
+
+def left(journal: Path) -> list[tuple[int, int, str]]:
+    """All commands that lie in an inbox, obeyed ones too: number, when it was left (ns UTC), word.
+
+    Raises
+    ------
+    Unavailable
+        If it is held, corrupt or cannot be read.
+    """
+    inbox = journal.with_name(NAME)
+    if not inbox.exists():
+        return []
+    try:
+        with closing(_connect(inbox, "ro", 1.0)) as database:
+            rows: list[tuple[int, int, str]] = database.execute(
+                "SELECT number, time, word FROM commands ORDER BY number DESC LIMIT 1000"
+            ).fetchall()
+    except sqlite3.Error as error:
+        raise Unavailable(f"{inbox} cannot be read ({error})") from None
+    return rows[::-1]
 
 
 class Inbox:

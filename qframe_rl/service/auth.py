@@ -1,0 +1,247 @@
+"""Who may do what: tokens, users, scopes.
+
+A token is random and stored as its SHA-256 alone; a password as argon2id. A scope says what may be done, and a service
+allows some of them to nobody: it is read-only unless it was started with more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+from qframe_rl.config import UserError, nearest
+from qframe_rl.service.store import ServiceStore
+
+Scope = Literal["read", "operate", "trade", "jobs", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+"""read: see; operate: lessen risk; trade: anything that may raise it; jobs: run work; admin: tokens, users, audit."""
+ALWAYS: frozenset[Scope] = frozenset(("read", "admin"))
+"""Allowed by every service; the others by ``--allow``."""
+_PREFIX = "qfr_"
+_HOUR_NS = 3600 * 10**9
+LOGIN_HOURS = 12
+LOGINS, LOGIN_WINDOW_S = 5, 60.0
+_NAME = re.compile(r"[0-9a-z_-]{1,64}")
+_LEAST_PASSWORD = 10
+
+
+class Identity(NamedTuple):
+    """Who asks."""
+
+    id: str
+    """Of the token."""
+    name: str
+    owner: str | None
+    """User that logged in; None for a token of a program."""
+    scopes: frozenset[Scope]
+    """What it may do here: its own scopes, as far as the service allows them."""
+    expires_ns: int | None
+    cookie: bool
+    """Whether it came as a browser's cookie."""
+
+
+class Doorkeeper:
+    """Knows tokens and users.
+
+    Parameters
+    ----------
+    store
+        Where they are kept.
+    allowed
+        Scopes that the service allows beside `ALWAYS`.
+    """
+
+    def __init__(self, store: ServiceStore, allowed: Iterable[Scope] = ()):
+        self.store = store
+        self.allowed = frozenset(allowed) | ALWAYS
+        self._lock = threading.Lock()
+        self._known: dict[bytes, Identity] = {}
+        self._version = -1
+        self._tries: dict[str, deque[float]] = defaultdict(deque)
+
+    def identity(self, token: str) -> Identity | None:
+        """Whom a token belongs to; None if to nobody, or if it is too old."""
+        version = self.store.version()
+        if version != self._version:
+            self._known, self._version = {}, version
+        digest = _digest(token)
+        found = self._known.get(digest)
+        if found is None:
+            rows = self.store.rows(
+                "SELECT id, name, owner, scopes, expires_ns, cookie FROM tokens WHERE hash = ?", (digest,)
+            )
+            if not rows:
+                return None
+            token_id, name, owner, scopes, expires, cookie = rows[0]
+            found = Identity(token_id, name, owner, _scopes(scopes) & self.allowed, expires, bool(cookie))
+            self._known[digest] = found
+        return None if found.expires_ns is not None and found.expires_ns < time.time_ns() else found
+
+    def new_token(
+        self, name: str, scopes: Iterable[str], hours: float | None = None, *, owner: str | None = None,
+        cookie: bool = False,
+    ) -> str:  # fmt: skip
+        """Make a token; it is shown here and never again.
+
+        Parameters
+        ----------
+        name
+            What it is for.
+        scopes
+            What it may do.
+        hours
+            How long it lasts; None = until it is deleted.
+        owner
+            User that logged in with it.
+        cookie
+            Whether it is a browser's.
+
+        Raises
+        ------
+        UserError
+            For an unknown scope, or a name that is not 1 to 64 of ``0-9a-z_-``.
+        """
+        check_name(name)
+        wanted = check_scopes(scopes)
+        token, now = _PREFIX + secrets.token_urlsafe(32), time.time_ns()
+        expires = None if hours is None else now + int(hours * _HOUR_NS)
+        with self.store.writing() as database:
+            database.execute(
+                "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (secrets.token_hex(8), _digest(token), name, owner, " ".join(wanted), now, expires, cookie),
+            )
+        return token
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """All tokens, without what opens anything."""
+        rows = self.store.rows(
+            "SELECT id, name, owner, scopes, made_ns, expires_ns, cookie FROM tokens ORDER BY made_ns"
+        )
+        return [
+            {"id": i, "name": name, "owner": owner, "scopes": scopes.split(), "made_ns": str(made),
+             "expires_ns": None if expires is None else str(expires), "browser": bool(cookie)}
+            for i, name, owner, scopes, made, expires, cookie in rows
+        ]  # fmt: skip
+
+    def delete_token(self, token_id: str) -> bool:
+        """Whether there was such a token; it opens nothing any more."""
+        with self.store.writing() as database:
+            gone = database.execute("DELETE FROM tokens WHERE id = ?", (token_id,)).rowcount
+        self._known.clear()
+        return gone > 0
+
+    def new_user(self, name: str, password: str, scopes: Iterable[str]) -> None:
+        """Make a user, or give one another password and other scopes.
+
+        Raises
+        ------
+        UserError
+            For an unknown scope, a name as in `new_token`, or a password of less than 10 characters.
+        """
+        check_name(name)
+        wanted = check_scopes(scopes)
+        if len(password) < _LEAST_PASSWORD:
+            raise UserError(f"a password needs {_LEAST_PASSWORD} characters at least.")
+        hashed = _hasher().hash(password)
+        with self.store.writing() as database:
+            database.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", (name, hashed, " ".join(wanted)))
+            database.execute("DELETE FROM tokens WHERE owner = ?", (name,))
+        self._known.clear()
+
+    def users(self) -> list[dict[str, Any]]:
+        """All users, without their passwords."""
+        rows = self.store.rows("SELECT name, scopes FROM users ORDER BY name")
+        return [{"name": name, "scopes": scopes.split()} for name, scopes in rows]
+
+    def delete_user(self, name: str) -> bool:
+        """Whether there was such a user; what they logged in with opens nothing any more."""
+        with self.store.writing() as database:
+            gone = database.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount
+            database.execute("DELETE FROM tokens WHERE owner = ?", (name,))
+        self._known.clear()
+        return gone > 0
+
+    def wait_s(self, *who: str) -> float:
+        """Count one try to log in by each of ``who``; how long they must wait if there were too many, else 0."""
+        now, longest = time.monotonic(), 0.0
+        with self._lock:
+            for one in who:
+                tries = self._tries[one]
+                while tries and now - tries[0] > LOGIN_WINDOW_S:
+                    tries.popleft()
+                if len(tries) >= LOGINS:
+                    longest = max(longest, LOGIN_WINDOW_S - (now - tries[0]))
+                else:
+                    tries.append(now)
+            for one in [one for one, tries in self._tries.items() if not tries]:
+                del self._tries[one]
+        return longest
+
+    def right_password(self, name: str, password: str) -> bool:
+        """Whether it is this user's password; it takes as long for a user that there is not."""
+        from argon2.exceptions import VerificationError
+
+        rows = self.store.rows("SELECT password FROM users WHERE name = ?", (name,))
+        stored = rows[0][0] if rows else _nobody()
+        try:
+            return bool(_hasher().verify(stored, password)) and bool(rows)
+        except VerificationError:
+            return False
+
+    def login(self, name: str) -> str:
+        """A token for a browser in which this user gave the right password."""
+        ((scopes,),) = self.store.rows("SELECT scopes FROM users WHERE name = ?", (name,))
+        with self.store.writing() as database:
+            database.execute("DELETE FROM tokens WHERE cookie AND expires_ns < ?", (time.time_ns(),))
+        return self.new_token(name, scopes.split(), LOGIN_HOURS, owner=name, cookie=True)
+
+    def first_token(self) -> str | None:
+        """A token that may read, where there is none and no user yet; it is shown once."""
+        if self.store.rows("SELECT 1 FROM tokens UNION SELECT 1 FROM users LIMIT 1"):
+            return None
+        return self.new_token("first", ["read"])
+
+
+@cache
+def _nobody() -> str:
+    """What the password of a user that there is not is compared with."""
+    hashed: str = _hasher().hash(secrets.token_hex())
+    return hashed
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is not 1 to 64 of ``0-9a-z_-``; raises UserError."""
+    if not _NAME.fullmatch(name):
+        raise UserError("a name has 1 to 64 of 0-9, a-z, _ and -.")
+
+
+def check_scopes(scopes: Iterable[str]) -> list[Scope]:
+    """Scopes, each once and in their order; raises UserError for an unknown one, or none."""
+    wanted = set(scopes)
+    for scope in wanted:
+        if scope not in SCOPES:
+            raise UserError(f"unknown scope {scope[:40]!r}{nearest(scope, SCOPES)}; there are {', '.join(SCOPES)}.")
+    if not wanted:
+        raise UserError(f"name at least one scope: {', '.join(SCOPES)}.")
+    return [scope for scope in SCOPES if scope in wanted]
+
+
+def _scopes(text: str) -> frozenset[Scope]:
+    return frozenset(cast("list[Scope]", text.split()))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _hasher() -> Any:
+    from argon2 import PasswordHasher
+
+    return PasswordHasher()

@@ -1,0 +1,62 @@
+"""Routes that command sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.journal.inbox import order
+from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.service import shapes
+from qframe_rl.service.auth import Identity
+from qframe_rl.service.guard import needs
+from qframe_rl.service.known import named
+from qframe_rl.service.places import Found
+from qframe_rl.service.problems import Problem
+from qframe_rl.service.wiring import It, Key, Operator, Service, SessionId, once, routes, who
+
+commanding = routes()
+
+
+@commanding.post("/sessions/{session}/commands", status_code=202)
+def command(
+    it: It, identity: Operator, session: SessionId, given: shapes.CommandIn, key: Key = None
+) -> shapes.CommandOut:
+    """Tell a session to halt, flatten, reduce or resume: asked when this answers, obeyed when its journal says so."""
+    if given.word == "resume":
+        needs("trade", identity, it.keeper.allowed)
+        if identity.cookie and (
+            identity.owner is None or not it.keeper.right_password(identity.owner, given.password or "")
+        ):
+            raise Problem(403, "resuming raises risk: give your password again.", needs="password")
+    found = it.session(session)
+
+    def ask() -> shapes.CommandOut:
+        return shapes.CommandOut(**_ordered(it, identity, found, given.word))
+
+    asked = f"{session} {given.word}"
+    return once(it, identity, key, asked, ask, shapes.CommandOut)
+
+
+@commanding.post("/kill", status_code=202)
+def kill(it: It, identity: Operator, key: Key = None) -> shapes.Killed:
+    """Tell every session to halt."""
+
+    def ask() -> shapes.Killed:
+        told: list[dict[str, Any]] = []
+        for found in it.places.sessions().values():
+            try:
+                told.append({"session": found.id, **_ordered(it, identity, found, "halt")})
+            except (UserError, Unavailable) as error:
+                told.append({"session": found.id, "failed": named(str(error), [found])})
+        return shapes.Killed(told=told)
+
+    return once(it, identity, key, "kill", ask, shapes.Killed)
+
+
+def _ordered(it: Service, identity: Identity, found: Found, word: str) -> dict[str, Any]:
+    if word == "resume" and (found.folder / "HALT").exists():
+        raise Problem(409, "the file HALT in the session's folder would halt it again; remove it first.")
+    number = order(found.folder / JOURNAL, word)
+    it.store.audit(who(identity), word, found.id, f"asked as {number}")
+    return {"number": str(number), "word": word, "asked_ns": str(number)}

@@ -1,0 +1,136 @@
+"""What is known of a session, kept as ready bytes until something moves."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.journal.inbox import left
+from qframe_rl.journal.peek import Peek
+from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.journal.store import pulse
+from qframe_rl.service.places import Found
+from qframe_rl.service.shapes import SessionSummary
+from qframe_rl.service.stream import Hub
+from qframe_rl.watch.standing import look, terms_of
+
+_FRESH_S = 1.0
+_COMMANDS = 100
+
+
+class KnownSessions:
+    """Summaries of sessions.
+
+    Parameters
+    ----------
+    hub
+        Knows when a session has moved.
+    """
+
+    def __init__(self, hub: Hub):
+        self.hub = hub
+        self._kept: dict[str, tuple[int, float, dict[str, Any], bytes]] = {}
+        self._terms: dict[str, dict[str, Any]] = {}
+
+    def summary(self, found: Found) -> dict[str, Any]:
+        """How it stands; what only its process says (that it lives) may be a second old."""
+        return self._known(found)[2]
+
+    def ready(self, found: Found) -> bytes:
+        """The same as JSON."""
+        return self._known(found)[3]
+
+    def kept(self, session: str) -> bytes | None:
+        """The same if it is fresh already, without a look at any file."""
+        kept = self._kept.get(session)
+        if kept is None or kept[0] != self.hub.moved.get(session, 0) or time.monotonic() - kept[1] > _FRESH_S:
+            return None
+        return kept[3]
+
+    def _known(self, found: Found) -> tuple[int, float, dict[str, Any], bytes]:
+        kept, moved = self._kept.get(found.id), self.hub.moved.get(found.id, 0)
+        if kept is None or kept[0] != moved or time.monotonic() - kept[1] > _FRESH_S:
+            plain = SessionSummary(**self._looked(found)).model_dump(mode="json")
+            kept = moved, time.monotonic(), plain, json.dumps(plain).encode()
+            self._kept[found.id] = kept
+        return kept
+
+    def _looked(self, found: Found) -> dict[str, Any]:
+        said = look(found.folder)
+        broken = self.hub.broken.get(found.id) or said.get("broken")
+        plain: dict[str, Any] = {"id": found.id, "name": found.name, "running": said.get("process") is not None}
+        if broken is not None:
+            return plain | {"state": "broken", "ill": _named(broken, found)}
+        try:
+            if found.id not in self._terms:
+                self._terms[found.id] = terms_of(found.folder / JOURNAL)
+            terms = self._terms[found.id]
+            written = pulse(found.folder / JOURNAL)
+            plain |= {
+                "agent": str(terms.get("name")), "orders": str(terms.get("orders")),
+                "environment": str(terms["source"].get("environment", terms["source"].get("feed", "unknown"))),
+                "symbols": [str(i["symbol"]) for i in terms.get("instruments", ())], "bar_ns": str(terms["bar_ns"]),
+                "alerts_waiting": said["alerts_waiting"], "state": said["state"], "ill": said.get("ill"),
+            }  # fmt: skip
+        except (UserError, Unavailable, LookupError, TypeError, AttributeError) as error:
+            return plain | {"state": "broken", "ill": _named(str(error), found)}
+        if "account" in said and written is not None:
+            plain |= {
+                "position": said["account"]["position"], "equity": _finite(said["account"]["equity"]),
+                "peak": _finite(said["peak"]), "bars": said["bars"], "time_ns": str(said["time"]),
+                "decided_ns": str(written[0]), "drift_bps": said["drift_bps"], "symbols": said["symbols"],
+            }  # fmt: skip
+        return plain
+
+
+def commands_of(found: Found) -> list[dict[str, Any]]:
+    """The last commands to a session: asked, and, once the journal says so, obeyed at which bar; newest first.
+
+    Raises
+    ------
+    UserError
+        If the journal is corrupt.
+    """
+    path = found.folder / JOURNAL
+    obeyed: list[dict[str, Any]] = []
+    with Peek(path) as peek:
+        rows = peek.rows(
+            "SELECT seq, payload, (SELECT payload FROM events b WHERE b.seq < e.seq AND b.kind = 'bar' "
+            "ORDER BY b.seq DESC LIMIT 1) FROM events e WHERE kind = 'command' ORDER BY seq DESC", n=_COMMANDS,
+        )  # fmt: skip
+    for seq, payload, bar in rows:
+        plain = json.loads(payload)
+        at = json.loads(bar)["time"] if bar is not None else None
+        obeyed.append(
+            {"number": str(plain.get("number", 0)), "word": str(plain["word"]), "asked_ns": None,
+             "by": str(plain["by"]), "obeyed": seq, "obeyed_at_ns": None if at is None else str(at)}
+        )  # fmt: skip
+    asked = {str(number): (str(when), word) for number, when, word in left(path)}
+    for one in obeyed:
+        when, _ = asked.pop(one["number"], (None, ""))
+        one["asked_ns"] = when
+    last = max((int(one["number"]) for one in obeyed), default=0)
+    waiting = [
+        {"number": number, "word": word, "asked_ns": when, "by": None, "obeyed": None, "obeyed_at_ns": None}
+        for number, (when, word) in asked.items() if int(number) > last
+    ]  # fmt: skip
+    return [*waiting[::-1], *obeyed][:_COMMANDS]
+
+
+def named(text: str, founds: Sequence[Found]) -> str:
+    """An error with names of sessions in place of paths."""
+    for found in founds:
+        text = _named(text, found)
+    return text
+
+
+def _named(text: str, found: Found) -> str:
+    return text.replace(str(found.folder), found.name)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

@@ -1,0 +1,257 @@
+"""Equity and fills of sessions as rows: what journals say, taken out of them once and kept in the service's store.
+
+A projection has a cursor: rows and cursor move in one transaction, so that after any end each event counts once. It is
+made when somebody asks first, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qframe_rl.journal.lock import corrupt
+from qframe_rl.journal.peek import N_ROWS, Peek
+from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.service.places import Found
+from qframe_rl.service.store import ServiceStore
+
+_CONSUMER = "figures"
+_KINDS = ("started", "settled")
+
+
+class Figures:
+    """Equity and fills of all sessions.
+
+    Parameters
+    ----------
+    store
+        Where rows are kept.
+    """
+
+    def __init__(self, store: ServiceStore):
+        self.store = store
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._symbols: dict[str, tuple[str, ...]] = {}
+
+    def equity(self, found: Found, since_ns: int, until_ns: int, points: int) -> list[dict[str, Any]]:
+        """Equity after each bar, thinned out to so many points.
+
+        Of each stretch of bars the first, the lowest, the highest and the last are kept, so that no drawdown is lost.
+
+        Parameters
+        ----------
+        found
+            The session.
+        since_ns, until_ns
+            Which bars, ns UTC.
+        points
+            How many at most, at least 4.
+
+        Raises
+        ------
+        UserError
+            If the journal is corrupt.
+        """
+        journal = self.caught_up(found)
+        rows = self.store.rows(
+            "SELECT seq, time_ns, equity, cash, gross, net FROM equity WHERE journal = ? AND time_ns BETWEEN ? AND ? "
+            "ORDER BY seq", (journal, since_ns, until_ns),
+        )  # fmt: skip
+        return [
+            {"seq": seq, "time_ns": str(time), "equity": equity, "cash": cash, "gross": gross, "net": net}
+            for seq, time, equity, cash, gross, net in thinned(rows, points, 2)
+        ]
+
+    def fills(self, found: Found, after: int, limit: int) -> list[dict[str, Any]]:
+        """Fills of events after one, in their order.
+
+        Parameters
+        ----------
+        found
+            The session.
+        after
+            Number of an event.
+        limit
+            How many at most; the fills of one event stay together.
+
+        Raises
+        ------
+        UserError
+            If the journal is corrupt.
+        """
+        journal = self.caught_up(found)
+        rows = self.store.rows(
+            "SELECT seq, time_ns, symbol, quantity, price, fee, cost FROM fills WHERE journal = ? AND seq > ? "
+            "ORDER BY seq, leg LIMIT ?", (journal, after, limit + 1),
+        )  # fmt: skip
+        if len(rows) > limit:
+            last = rows[-1][0]
+            whole = [row for row in rows if row[0] != last]
+            rows = whole or self.store.rows(
+                "SELECT seq, time_ns, symbol, quantity, price, fee, cost FROM fills WHERE journal = ? AND seq = ? "
+                "ORDER BY leg", (journal, last),
+            )  # fmt: skip
+        names = ("seq", "time_ns", "symbol", "quantity", "price", "fee", "cost")
+        return [dict(zip(names, row, strict=True)) | {"time_ns": str(row[1])} for row in rows]
+
+    def caught_up(self, found: Found) -> int:
+        """Number of a session's journal in the store, of which every event so far has its rows."""
+        journal = self.store.journal(found.id, found.name)
+        with self._guard:
+            lock = self._locks.setdefault(found.id, threading.Lock())
+        with lock, Peek(found.folder / JOURNAL) as peek:
+            while self._step(found, journal, peek):
+                pass
+        return journal
+
+    def _step(self, found: Found, journal: int, peek: Peek) -> bool:
+        """Take the next thousand events; whether there may be more."""
+        known = self.store.rows("SELECT seq FROM cursors WHERE consumer = ? AND journal = ?", (_CONSUMER, journal))
+        after = int(known[0][0]) if known else 0
+        ((head,),) = peek.rows("SELECT coalesce(max(seq), 0) FROM events")
+        if head <= after:
+            return False
+        rows = peek.rows(
+            "SELECT seq, kind, payload FROM events WHERE seq > ? AND seq <= ? AND kind IN (?, ?) ORDER BY seq",
+            (after, head, *_KINDS), N_ROWS,
+        )  # fmt: skip
+        # A read ends early where it takes too long; what is certain is the last row that came.
+        cursor = int(rows[-1][0]) if rows else head
+        symbols, path = self._symbols_of(found, peek), found.folder / JOURNAL
+        equity: list[tuple[Any, ...]] = []
+        fills: list[tuple[Any, ...]] = []
+        for seq, _, payload in rows:
+            try:
+                plain = json.loads(payload)
+                equity.append((journal, seq, *_figures(plain)))
+                fills += [(journal, seq, *fill) for fill in _fills(plain, symbols)]
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                raise corrupt(path, f"event {seq} is not what a session writes") from None
+        with self.store.writing() as database:
+            database.executemany("INSERT OR REPLACE INTO equity VALUES (?, ?, ?, ?, ?, ?, ?)", equity)
+            database.executemany("INSERT OR REPLACE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", fills)
+            database.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (_CONSUMER, journal, cursor))
+        return True
+
+    def _symbols_of(self, found: Found, peek: Peek) -> tuple[str, ...]:
+        if found.id not in self._symbols:
+            rows = peek.rows("SELECT payload FROM events WHERE kind = 'session' ORDER BY seq LIMIT 1")
+            try:
+                (payload,) = rows[0]
+                self._symbols[found.id] = tuple(str(one["symbol"]) for one in json.loads(payload)["instruments"])
+            except (ValueError, LookupError, TypeError):
+                raise corrupt(found.folder / JOURNAL, "it does not say what the session is") from None
+        return self._symbols[found.id]
+
+
+def thinned(rows: Sequence[tuple[Any, ...]], points: int, column: int) -> list[tuple[Any, ...]]:
+    """Rows of which no more are left than asked for: first, lowest, highest and last of each stretch.
+
+    Parameters
+    ----------
+    rows
+        In their order.
+    points
+        At least 4.
+    column
+        Whose lowest and highest are kept.
+    """
+    if len(rows) <= points:
+        return list(rows)
+    n = max(1, points // 4)
+    kept = []
+    for k in range(n):
+        start, stop = k * len(rows) // n, (k + 1) * len(rows) // n
+        part = range(start, stop)
+        low, high = (pick(part, key=lambda i: rows[i][column]) for pick in (min, max))
+        kept += [rows[i] for i in sorted({start, low, high, stop - 1})]
+    return kept
+
+
+def _figures(plain: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Time, equity, cash, gross and net exposure of an account, from what an event says of it."""
+    account = plain["account"]
+    equity, cash = float(account["equity"]), float(account["cash"])
+    worth = [
+        float(q) * float(m) if q and m is not None else 0.0
+        for q, m in zip(account["position"], account["mark"], strict=True)
+    ]
+    scale = 1.0 / equity if equity > 0.0 else 0.0
+    return int(plain["time"]), equity, cash, sum(map(abs, worth)) * scale, sum(worth) * scale
+
+
+def _fills(plain: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Leg, time, symbol, quantity, price, fee and other costs of each fill."""
+    fills = plain.get("fills") or {}
+    for leg, quantity in enumerate(fills.get("quantity") or ()):
+        if quantity:
+            fee = _at(fills, "fee", leg)
+            cost = fee + _at(fills, "spread", leg) + _at(fills, "impact", leg)
+            yield leg, int(plain["time"]), symbols[leg], float(quantity), _at(fills, "price", leg), fee, cost
+
+
+def _at(fills: Mapping[str, Any], name: str, leg: int) -> float:
+    column = fills.get(name)
+    return float(column[leg]) if column and column[leg] is not None else 0.0
+
+
+def of_kinds(
+    folder: Path, kinds: Sequence[str], after: int, limit: int, *, newest: bool = False
+) -> list[dict[str, Any]]:
+    """Events of some kinds, all of them if none is named; for people, so the chain is not checked.
+
+    Parameters
+    ----------
+    folder
+        Of the session.
+    kinds
+        Names of kinds.
+    after
+        Number of an event: later ones are given, or with ``newest`` earlier ones; 0 = from the beginning, or the end.
+    limit
+        How many at most.
+    newest
+        The newest first.
+
+    Raises
+    ------
+    UserError
+        If the journal is corrupt.
+    """
+    marks = ", ".join("?" * len(kinds))
+    where = [f"kind IN ({marks})"] if kinds else []
+    if after or not newest:
+        where.append("seq < ?" if newest else "seq > ?")
+    order = "DESC" if newest else "ASC"
+    only = f"WHERE {' AND '.join(where)}" if where else ""
+    query = f"SELECT seq, time, kind, payload FROM events {only} ORDER BY seq {order}"
+    found: list[dict[str, Any]] = []
+    path = folder / JOURNAL
+    with Peek(path) as peek:
+        for seq, written, kind, payload in peek.rows(query, (*kinds, *([after] if after or not newest else [])), limit):
+            try:
+                found.append({"seq": seq, "time_ns": str(int(written)), "kind": str(kind), "data": json.loads(payload)})
+            except (ValueError, TypeError, RecursionError):
+                raise corrupt(path, f"event {seq} is not what a session writes") from None
+    return found
+
+
+def alerts_of(folder: Path, limit: int) -> list[dict[str, Any]]:
+    """The newest messages of a session's outbox, newest first.
+
+    Raises
+    ------
+    UserError
+        If the journal is corrupt.
+    """
+    with Peek(folder / JOURNAL) as peek:
+        rows = peek.rows("SELECT id, time, rule, text, tries, sent FROM outbox ORDER BY id DESC", n=limit)
+    return [
+        {"id": i, "time_ns": str(time), "rule": str(rule), "text": str(text), "tries": tries,
+         "sent_ns": None if sent is None else str(sent)}
+        for i, time, rule, text, tries, sent in rows
+    ]  # fmt: skip

@@ -1,0 +1,236 @@
+"""Routes that show: sessions, events, runs, checkpoints, the catalogue, bars."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from qframe_rl.config import UserError
+from qframe_rl.service import shapes
+from qframe_rl.service.candles import POINTS, candles
+from qframe_rl.service.known import commands_of
+from qframe_rl.service.places import Found, newest, shown_json
+from qframe_rl.service.problems import Problem
+from qframe_rl.service.projection import alerts_of, of_kinds
+from qframe_rl.service.stream import HEARTBEAT_S, Cursor, Listener, block
+from qframe_rl.service.wiring import (
+    LATEST_NS,
+    After,
+    It,
+    Limit,
+    Moment,
+    Name,
+    Reader,
+    Service,
+    SessionId,
+    Words,
+    routes,
+    service_of,
+    there,
+    who,
+)  # fmt: skip
+
+STREAMS = 20
+"""Open streams of one token or user, at most."""
+_RUN_FILES = ("choice.json", "leaderboard.json", "study.json", "tune.json", "board.json", "data.json")
+_ORDERS = ("decision", "outcome", "resolved", "cancelled", "swept", "exchange", "held")
+reading = routes()
+
+
+@reading.get("/sessions")
+def sessions(it: It, _: Reader) -> list[shapes.SessionSummary]:
+    """All sessions below the folders, newest first."""
+    return [shapes.SessionSummary(**it.known.summary(found)) for found in newest(it.places.sessions())]
+
+
+@reading.get("/sessions/{session}", response_model=shapes.SessionSummary)
+async def session(request: Request, session: SessionId, _: Reader) -> Response:
+    """One session."""
+    it = service_of(request)
+    kept = it.known.kept(session)
+    if kept is None:
+        kept = await asyncio.to_thread(lambda: it.known.ready(it.session(session)))
+    return Response(kept, media_type="application/json")
+
+
+@reading.get("/sessions/{session}/equity")
+def equity(
+    it: It, _: Reader, session: SessionId, since: Moment = 0, until: Moment = LATEST_NS,
+    points: Annotated[int, Query(ge=4, le=POINTS)] = 2000,
+) -> list[shapes.EquityPoint]:  # fmt: skip
+    """Equity after each bar; where there are more than ``points``, each stretch's first, lowest, highest and last."""
+    return [shapes.EquityPoint(**row) for row in it.figures.equity(it.session(session), since, until, points)]
+
+
+@reading.get("/sessions/{session}/fills")
+def fills(it: It, _: Reader, session: SessionId, after: After = 0, limit: Limit = 500) -> list[shapes.Fill]:
+    """Fills of events after one, in their order; those of one event stay together."""
+    return [shapes.Fill(**row) for row in it.figures.fills(it.session(session), after, limit)]
+
+
+@reading.get("/sessions/{session}/decisions")
+def decisions(it: It, _: Reader, session: SessionId, before: After = 0, limit: Limit = 100) -> list[shapes.Event]:
+    """What the agent asked for, newest first."""
+    return _events(it.session(session), ("decision",), before, limit, newest=True)
+
+
+@reading.get("/sessions/{session}/orders")
+def orders(it: It, _: Reader, session: SessionId, before: After = 0, limit: Limit = 100) -> list[shapes.Event]:
+    """What was asked for and what became of it on the exchange, newest first."""
+    return _events(it.session(session), _ORDERS, before, limit, newest=True)
+
+
+@reading.get("/sessions/{session}/alerts")
+def alerts(it: It, _: Reader, session: SessionId, limit: Limit = 100) -> list[shapes.AlertOut]:
+    """Messages of a session, newest first."""
+    return [shapes.AlertOut(**row) for row in alerts_of(it.session(session).folder, limit)]
+
+
+@reading.get("/sessions/{session}/events")
+def events(
+    it: It, _: Reader, session: SessionId, after: After = 0, limit: Limit = 500, kinds: Words = ""
+) -> list[shapes.Event]:
+    """Events after one, in their order."""
+    return _events(it.session(session), tuple(_named(kinds)), after, limit)
+
+
+@reading.get("/sessions/{session}/commands")
+def commands(it: It, _: Reader, session: SessionId) -> list[shapes.CommandOut]:
+    """What the session was told: asked, and obeyed at which bar; newest first."""
+    return [shapes.CommandOut(**one) for one in commands_of(it.session(session))]
+
+
+@reading.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+async def stream(
+    request: Request, identity: Reader, sessions: Words = "", kinds: Words = "",
+    last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=64_000)] = None,
+) -> StreamingResponse:  # fmt: skip
+    """Events as they are written, as server-sent events: of all sessions in one stream.
+
+    ``event: journal`` is an event of a journal; ``hello`` says where the stream begins, ``reset`` that what was missed
+    is more than is sent again: read anew what you show. A comment comes every 15 s.
+    """
+    it, name = service_of(request), who(identity)
+    try:
+        cursor = None if not last else Cursor.of(last)
+    except ValueError:
+        cursor = Cursor("?")
+    if it.streams.get(name, 0) >= STREAMS:
+        raise Problem(429, f"{STREAMS} streams are open for {name} already; close one.")
+    it.streams[name] = it.streams.get(name, 0) + 1
+    listener = Listener(frozenset(_named(sessions)), frozenset(_named(kinds)), lambda: None)
+    return StreamingResponse(
+        _blocks(it, name, listener, cursor), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+    )
+
+
+async def _blocks(it: Service, name: str, listener: Listener, cursor: Cursor | None) -> AsyncIterator[bytes]:
+    task = asyncio.current_task()
+    assert task is not None
+    listener.end = task.cancel
+    try:
+        missed = it.hub.begin(listener, cursor)
+        if missed is None:
+            it.hub.begin(listener, None)
+            yield b"retry: 2000\n" + block("reset", {"v": 1}, it.hub.cursor())
+        else:
+            if cursor is None:
+                yield b"retry: 2000\n" + block("hello", {"v": 1}, it.hub.cursor())
+            if missed:
+                yield b"".join(missed)
+        while not listener.dropped:
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await listener.more.wait()
+            except TimeoutError:
+                yield b": here\n\n"
+                continue
+            listener.more.clear()
+            ready = b"".join(listener.blocks)
+            listener.blocks.clear()
+            if ready:
+                yield ready
+    finally:
+        it.hub.listeners.discard(listener)
+        it.streams[name] -= 1
+
+
+@reading.get("/runs")
+def runs(it: It, _: Reader) -> list[shapes.RunOut]:
+    """Trainings, studies and searches below the folders, newest first."""
+    return [shapes.RunOut(id=one.id, kind=one.kind, name=one.name) for one in newest(it.places.runs())]
+
+
+@reading.get("/runs/{run}/report")
+def report(it: It, _: Reader, run: Name) -> dict[str, Any]:
+    """What a run came to: its files of figures, by their names."""
+    found = there(it.places.runs().get(run), "run")
+    told = {name.removesuffix(".json"): shown_json(found.folder / name) for name in _RUN_FILES if _has(found, name)}
+    return {"id": found.id, "kind": found.kind, **told}
+
+
+@reading.get("/checkpoints")
+def checkpoints(it: It, _: Reader) -> list[shapes.CheckpointOut]:
+    """Checkpoints below the folders, newest first."""
+    return [_checkpoint(found) for found in newest(it.places.checkpoints())]
+
+
+@reading.get("/checkpoints/{checkpoint}")
+def checkpoint(it: It, _: Reader, checkpoint: Name) -> dict[str, Any]:
+    """The manifest of a checkpoint: agent, market, data, scores and verdict."""
+    found = there(it.places.checkpoints().get(checkpoint), "checkpoint")
+    told: dict[str, Any] = shown_json(found.folder / "checkpoint.json")
+    return told
+
+
+@reading.get("/strategies")
+def strategies(it: It, _: Reader) -> list[dict[str, Any]]:
+    """Strategies of the catalogue, with the JSON Schema of their parameters."""
+    return it.schemas.of("agents")
+
+
+@reading.get("/markets")
+def markets(it: It, _: Reader) -> list[dict[str, Any]]:
+    """Markets and problems of the catalogue, with the JSON Schema of their parameters."""
+    return it.schemas.of("envs")
+
+
+@reading.get("/bars")
+def bars(
+    it: It, _: Reader, symbol: Annotated[str, Query(max_length=64)], timeframe: Annotated[str, Query(max_length=8)],
+    exchange: Annotated[str, Query(pattern=r"^[0-9a-z_]{1,32}$")] = "binance",
+    since: Moment = 0, until: Moment = LATEST_NS, points: Annotated[int, Query(ge=1, le=POINTS)] = 1000,
+) -> list[shapes.BarOut]:  # fmt: skip
+    """Bars of the service's store; where there are more than ``points``, several in one with true highs and lows."""
+    if it.data is None:
+        raise Problem(404, "the service has no market data; start it with --data FOLDER.")
+    return [shapes.BarOut(**one) for one in candles(it.data, exchange, symbol, timeframe, since, until, points)]
+
+
+def _events(found: Found, kinds: tuple[str, ...], at: int, limit: int, *, newest: bool = False) -> list[shapes.Event]:
+    return [shapes.Event(**row) for row in of_kinds(found.folder, kinds, at, limit, newest=newest)]
+
+
+def _checkpoint(found: Found) -> shapes.CheckpointOut:
+    try:
+        told = shown_json(found.folder / "checkpoint.json")
+        return shapes.CheckpointOut(
+            id=found.id, name=found.name, agent=told["agent"]["name"], market=told["env"]["name"],
+            symbols=[one["symbol"] for one in told["instruments"]], bar_ns=str(told["bar_ns"]),
+            promoted=told["provenance"].get("promotion", {}).get("promoted"),
+        )  # fmt: skip
+    except (UserError, LookupError, TypeError, AttributeError, ValueError):
+        return shapes.CheckpointOut(id=found.id, name=found.name, broken="its checkpoint.json is not one.")
+
+
+def _has(found: Found, name: str) -> bool:
+    path = found.folder / name
+    return path.is_file() and not path.is_symlink()
+
+
+def _named(words: str) -> list[str]:
+    return [word for word in words.split(",") if word]

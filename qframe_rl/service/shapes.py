@@ -1,0 +1,228 @@
+"""What goes in and out of the API, version 1: fields are only ever added."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Id = Annotated[str, Field(pattern=r"^[0-9a-z_-]{1,64}$")]
+SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Nanoseconds = Annotated[str, Field(pattern=r"^-?[0-9]{1,19}$", description="ns UTC, as text: it is larger than 2^53")]
+Word = Literal["halt", "flatten", "reduce", "resume"]
+
+
+class In(BaseModel):
+    """A request's body: nothing but what is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Out(BaseModel):
+    """An answer's body; what a later version adds is let through."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Health(Out):
+    """Whether the service works."""
+
+    ok: bool
+    version: str
+    allow: list[str]
+    """Scopes that it allows; what is not here its page shows as dead."""
+    sessions: int
+    broken: int
+    listeners: int
+
+
+class Login(In):
+    """Name and password of a user."""
+
+    name: Annotated[str, Field(max_length=64)]
+    password: Annotated[str, Field(max_length=1024)]
+
+
+class Me(Out):
+    """Who asks."""
+
+    name: str
+    scopes: list[str]
+    allow: list[str]
+    expires_ns: Nanoseconds | None
+
+
+class SessionSummary(Out):
+    """How a session stands."""
+
+    id: SessionId
+    name: str
+    """Where its folder lies below a root."""
+    state: str
+    """ACTIVE, REDUCE_ONLY, FLATTEN, HALTED; ``broken`` where its journal cannot be read."""
+    running: bool
+    agent: str | None = None
+    orders: str | None = None
+    environment: str | None = None
+    symbols: list[str] = []
+    position: list[float | None] = []
+    equity: float | None = None
+    peak: float | None = None
+    bars: int | None = None
+    time_ns: Nanoseconds | None = None
+    """Close of the last bar."""
+    decided_ns: Nanoseconds | None = None
+    """When it was last written."""
+    bar_ns: Nanoseconds | None = None
+    drift_bps: float | None = None
+    alerts_waiting: int | None = None
+    ill: str | None = None
+    """What is wrong with it."""
+
+
+class EquityPoint(Out):
+    """An account after a bar."""
+
+    seq: int
+    time_ns: Nanoseconds
+    equity: float
+    cash: float
+    gross: float
+    """Sum of exposures, share of equity."""
+    net: float
+
+
+class Fill(Out):
+    """One fill."""
+
+    seq: int
+    time_ns: Nanoseconds
+    symbol: str
+    quantity: float
+    """Base units, negative where sold."""
+    price: float
+    fee: float
+    """Quote currency."""
+    cost: float
+    """Fee, spread and impact, quote currency."""
+
+
+class Event(Out):
+    """An event of a journal."""
+
+    seq: int
+    kind: str
+    time_ns: Nanoseconds
+    """When it was written."""
+    data: dict[str, Any]
+
+
+class AlertOut(Out):
+    """A message of a session."""
+
+    id: int
+    time_ns: Nanoseconds
+    rule: str
+    text: str
+    tries: int
+    sent_ns: Nanoseconds | None
+
+
+class CommandIn(In):
+    """What a session is told."""
+
+    word: Word
+    password: Annotated[str | None, Field(max_length=1024)] = None
+    """Of the user once more, where a browser asks for what may raise risk."""
+
+
+class CommandOut(Out):
+    """A command, and what became of it."""
+
+    number: str
+    word: str
+    asked_ns: Nanoseconds | None
+    by: str | None = None
+    obeyed: int | None = None
+    """Event by which the journal says so."""
+    obeyed_at_ns: Nanoseconds | None = None
+    """Close of the bar after which it was obeyed."""
+
+
+class Killed(Out):
+    """What was told to every session."""
+
+    told: list[dict[str, Any]]
+    """Of each session the command as it was left, or ``failed``: why it could not be."""
+
+
+class RunOut(Out):
+    """A run."""
+
+    id: Id
+    kind: str
+    name: str
+
+
+class CheckpointOut(Out):
+    """A checkpoint."""
+
+    id: Id
+    name: str
+    agent: str | None = None
+    market: str | None = None
+    symbols: list[str] = []
+    bar_ns: Nanoseconds | None = None
+    promoted: bool | None = None
+    broken: str | None = None
+
+
+class BarOut(Out):
+    """A bar, or several in one."""
+
+    time_ns: Nanoseconds
+    """Open."""
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class TokenIn(In):
+    """A token that is wanted."""
+
+    name: Id
+    scopes: Annotated[list[str], Field(min_length=1, max_length=5)]
+    hours: Annotated[float | None, Field(gt=0.0, le=24 * 366 * 10)] = None
+
+
+class TokenOut(Out):
+    """A token; what opens is shown once, where it is made."""
+
+    id: str
+    name: str
+    owner: str | None
+    scopes: list[str]
+    made_ns: Nanoseconds
+    expires_ns: Nanoseconds | None
+    browser: bool
+
+
+class UserIn(In):
+    """A user that is wanted."""
+
+    name: Id
+    password: Annotated[str, Field(min_length=10, max_length=1024)]
+    scopes: Annotated[list[str], Field(min_length=1, max_length=5)]
+
+
+class AuditOut(Out):
+    """Who did what."""
+
+    id: int
+    time_ns: Nanoseconds
+    who: str
+    what: str
+    on_what: str
+    outcome: str

@@ -1,0 +1,147 @@
+"""The parts of a service, and what routes ask for: the service itself, who asks, and what stands in addresses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Path as InPath
+
+from qframe_rl.journal.peek import N_ROWS
+from qframe_rl.service import problems, shapes
+from qframe_rl.service.auth import Doorkeeper, Identity, Scope
+from qframe_rl.service.guard import asks, needs
+from qframe_rl.service.known import KnownSessions
+from qframe_rl.service.places import Found, Places
+from qframe_rl.service.problems import Problem
+from qframe_rl.service.projection import Figures
+from qframe_rl.service.schemas import Schemas
+from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.stream import Hub
+
+API = "/api/v1"
+LATEST_NS = 2**63 - 1
+Shape = TypeVar("Shape", bound=shapes.Out)
+Limit = Annotated[int, Query(ge=1, le=N_ROWS)]
+After = Annotated[int, Query(ge=0, le=2**62)]
+Moment = Annotated[int, Query(ge=0, le=LATEST_NS)]
+SessionId = Annotated[str, InPath(pattern=r"^[0-9a-f]{16}$")]
+Name = Annotated[str, InPath(pattern=r"^[0-9a-z_-]{1,64}$")]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,128}$")]
+Words = Annotated[str, Query(max_length=4000, description="names, with commas between them; empty = all")]
+
+
+@dataclass
+class Service:
+    """All that answers are made of."""
+
+    places: Places
+    store: ServiceStore
+    keeper: Doorkeeper
+    hub: Hub
+    known: KnownSessions
+    figures: Figures
+    data: Path | None
+    schemas: Schemas = field(default_factory=Schemas)
+    streams: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, roots: list[Path], state: Path, allow: tuple[Scope, ...] = (), data: Path | None = None) -> Service:
+        """Join the parts.
+
+        Parameters
+        ----------
+        roots
+            Folders that are shown.
+        state
+            Folder of ``service.db``.
+        allow
+            Scopes that the service allows beside reading.
+        data
+            Folder of a Parquet store; None = no bars are shown.
+        """
+        places, store = Places(roots), ServiceStore(state)
+        hub = Hub(places, store)
+        return cls(places, store, Doorkeeper(store, allow), hub, KnownSessions(hub), Figures(store), data)
+
+    def session(self, session: str) -> Found:
+        """A session by its id; raises a `Problem` if there is none."""
+        return there(self.places.sessions().get(session), "session")
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request is for."""
+    service: Service = request.app.state.service
+    return service
+
+
+def scope(wanted: Scope) -> Callable[[Request], Identity]:
+    """A dependency: who asks, if he has this scope."""
+
+    def check(request: Request) -> Identity:
+        keeper = service_of(request).keeper
+        identity = asks(keeper, request)
+        needs(wanted, identity, keeper.allowed)
+        return identity
+
+    check.scope = wanted  # type: ignore[attr-defined]
+    return check
+
+
+def anybody(request: Request) -> Identity:
+    """A dependency: who asks, whatever he may do."""
+    return asks(service_of(request).keeper, request)
+
+
+Reader = Annotated[Identity, Depends(scope("read"))]
+Operator = Annotated[Identity, Depends(scope("operate"))]
+Admin = Annotated[Identity, Depends(scope("admin"))]
+Anybody = Annotated[Identity, Depends(anybody)]
+It = Annotated[Service, Depends(service_of)]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": problems.TITLES[status], "content": {problems.TYPE: {}}}
+    for status in (400, 401, 403, 404, 413, 422, 429, 503)
+}
+
+
+def routes() -> APIRouter:
+    """Routes of one kind, each of which may answer with a problem."""
+    return APIRouter(prefix=API, responses=ERRORS)
+
+
+def there(found: Found | None, what: str) -> Found:
+    """What was found; raises a `Problem` where nothing was."""
+    if found is None:
+        raise Problem(404, f"there is no such {what}.")
+    return found
+
+
+def who(identity: Identity) -> str:
+    """Name of a user, or of a program's token."""
+    return identity.owner or identity.name
+
+
+def once(
+    it: Service, identity: Identity, key: str | None, asked: str, ask: Callable[[], Shape], shape: type[Shape]
+) -> Shape:
+    """What is asked for, done once for each key of a token."""
+    if key is None:
+        return ask()
+    digest = hashlib.sha256(asked.encode()).hexdigest()
+    known = it.store.rows("SELECT asked, body FROM replies WHERE key = ? AND token = ?", (key, identity.id))
+    if known:
+        if known[0][0] != digest:
+            raise Problem(422, "this Idempotency-Key was given with another request.")
+        return shape(**json.loads(known[0][1]))
+    done = ask()
+    with it.store.writing() as database:
+        database.execute(
+            "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, 202, ?, unixepoch() * 1000000000)",
+            (key, identity.id, digest, done.model_dump_json()),
+        )
+    return done
