@@ -84,9 +84,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         def ready() -> None:
             rights = ", ".join(["read", *allow])
             out.print(f"serving {url} ({rights})", highlight=False, soft_wrap=True)
-            out.print(f"routes {url}/docs; Ctrl-C stops it", highlight=False, soft_wrap=True)
             if token is not None:
                 _show(out, token, state)
+            out.print(f"routes {url}/docs; Ctrl-C stops it", highlight=False, soft_wrap=True)
 
         run(service, listening, ready, certificate)
     finally:

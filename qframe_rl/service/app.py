@@ -26,6 +26,8 @@ from qframe_rl.service.reading import reading
 from qframe_rl.service.ruling import ruling
 from qframe_rl.service.wiring import API, Service, service_of
 
+ROUTERS = (public, reading, commanding, ruling)
+
 
 def create_app(service: Service) -> FastAPI:
     """The application of a service."""
@@ -44,7 +46,7 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=f"{API}/openapi.json", docs_url=None, redoc_url=None, lifespan=living,
     )  # fmt: skip
     app.state.service = service
-    for router in (public, reading, commanding, ruling):
+    for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Gate)
     app.add_exception_handler(Problem, problems.told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 from collections.abc import Callable
@@ -67,7 +68,13 @@ def run(
     except (OSError, ssl.SSLError) as error:
         raise UserError(f"the certificate cannot be read ({error}); see --tls-cert and --tls-key.") from None
     server = _Server(config, ready)
-    server.run(sockets=[listening])
+    # It stops in order and then raises the signal once more, for whoever had a handler before: nobody.
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Server(uvicorn.Server):

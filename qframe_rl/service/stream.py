@@ -14,8 +14,9 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
@@ -25,7 +26,6 @@ from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import JournalEvent, read
 from qframe_rl.service.places import Found, Places
 from qframe_rl.service.store import ServiceStore
-from qframe_rl.types import iso
 
 POLL_S = 0.02
 REST_S = 1.0
@@ -75,8 +75,8 @@ class Published(NamedTuple):
     journal: int
     seq: int
     kind: str
-    block: bytes
-    """As it is sent."""
+    rest: bytes
+    """What is sent of it, after the line with the cursor of who gets it."""
 
 
 @dataclass(eq=False)
@@ -199,23 +199,29 @@ class Hub:
         return self._cursor.text()
 
     def _missed(self, listener: Listener, cursor: Cursor, now: Cursor) -> list[bytes] | None:
-        recent = [event for event in self._recent if cursor.seen.get(event.journal, 0) < event.seq]
         total = sum(seq - cursor.seen.get(j, 0) for j, seq in now.seen.items())
         if total > MISSED:
             return None
-        if len(recent) == total:
-            return [event.block for event in recent if listener.wants(event.session, event.kind)]
+        missed = [event for event in self._recent if cursor.seen.get(event.journal, 0) < event.seq]
+        if len(missed) < total:
+            missed = list(self._read(cursor, now))
+        # Each with the cursor of this listener: it may have had more of one journal than others had at that event.
         blocks, at = [], Cursor(cursor.epoch, cursor.seen)
+        for event in missed:
+            at.seen[event.journal] = event.seq
+            if listener.wants(event.session, event.kind):
+                blocks.append(_block(at.text(), event.rest))
+        return blocks
+
+    def _read(self, cursor: Cursor, now: Cursor) -> Iterator[Published]:
+        """What journals hold between two cursors."""
         for tailed in list(self._tailed.values()):
             have, want = cursor.seen.get(tailed.number, 0), now.seen.get(tailed.number, 0)
             if have < want:
                 for event in read(tailed.found.folder / JOURNAL, have):
                     if event.seq > want:
                         break
-                    at.seen[tailed.number] = event.seq
-                    if listener.wants(tailed.found.id, event.kind):
-                        blocks.append(_block(at.text(), tailed.found.id, event))
-        return blocks
+                    yield _published(tailed.found.id, tailed.number, event)
 
     def _work(self) -> None:
         while not self._stopped.wait(POLL_S):
@@ -280,8 +286,9 @@ class Hub:
     def _tell(self, session: str, number: int, events: Iterable[JournalEvent]) -> None:
         for event in events:
             self._cursor.seen[number] = event.seq
-            block = _block(self._cursor.text(), session, event)
-            self._recent.append(Published(session, number, event.seq, event.kind, block))
+            published = _published(session, number, event)
+            self._recent.append(published)
+            block = _block(self._cursor.text(), published.rest)
             for listener in list(self.listeners):
                 if listener.wants(session, event.kind):
                     listener.give(block)
@@ -294,13 +301,24 @@ def told(session: str, event: JournalEvent) -> str:
     """An event as the API has it, version 1, on one line; fields are only ever added."""
     payload = event.payload.replace("\r", " ").replace("\n", " ")
     return (
-        f'{{"v":1,"session":"{session}","seq":{event.seq},"kind":{json.dumps(event.kind)},"at":"{iso(event.time)}",'
+        f'{{"v":1,"session":"{session}","seq":{event.seq},"kind":{json.dumps(event.kind)},"at":"{_iso(event.time)}",'
         f'"time_ns":"{event.time}","data":{payload}}}'
     )
 
 
-def _block(cursor: str, session: str, event: JournalEvent) -> bytes:
-    return f"id: {cursor}\nevent: journal\ndata: {told(session, event)}\n\n".encode()
+def _published(session: str, number: int, event: JournalEvent) -> Published:
+    rest = f"event: journal\ndata: {told(session, event)}\n\n".encode()
+    return Published(session, number, event.seq, event.kind, rest)
+
+
+def _block(cursor: str, rest: bytes) -> bytes:
+    return f"id: {cursor}\n".encode() + rest
+
+
+def _iso(time_ns: int) -> str:
+    """ISO 8601 to the millisecond, UTC."""
+    seconds, rest = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 10**6:03d}Z"
 
 
 def block(event: str, data: Any, cursor: str | None = None) -> bytes:
