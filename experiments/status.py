@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,13 @@ def parser() -> Parser:
         "status",
         "Show live sessions: state of trading, equity, positions, age of the last bar, drift. It reads the journals\n"
         "and disturbs nobody.",
-        ["runs/paper/1a2b3c4d5e6f7081-0badcafe", "runs/paper/* --every 5"],
+        ["runs/paper/1a2b3c4d5e6f7081-0badcafe", "runs/paper/* --every 5", "--url http://127.0.0.1:8321"],
     )
-    made.add_argument("sessions", nargs="+", type=Path, metavar="FOLDER", help="folder of a session, or its journal.db")
+    made.add_argument("sessions", nargs="*", type=Path, metavar="FOLDER", help="folder of a session, or its journal.db")
+    made.add_argument(
+        "--url", metavar="URL",
+        help="ask a service for its sessions instead of reading folders; its token in QFRAME_SERVICE_TOKEN",
+    )  # fmt: skip
     made.add_argument(
         "--every",
         type=within(float, 0.1, 1e6),
@@ -38,9 +43,12 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Show."""
     given = vars(parser().parse_args(argv))
+    if bool(given["sessions"]) == (given["url"] is not None):
+        raise UserError("name folders of sessions, or the --url of a service; one of the two.")
     out = console(to_stderr=False)
+    looked = partial(_asked, given["url"]) if given["url"] is not None else partial(_read, given["sessions"])
     if given["every"] is None:
-        shown = [look(place) for place in given["sessions"]]
+        shown = looked()
         if not given["json"]:
             out.print(table(shown))
         return _complete(shown, as_json=given["json"])
@@ -48,8 +56,35 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
     with Live(console=out, auto_refresh=False) as live:
         while True:
-            live.update(table([look(place) for place in given["sessions"]]), refresh=True)
+            live.update(table(looked()), refresh=True)
             time.sleep(given["every"])
+
+
+def _read(places: Sequence[Path]) -> list[dict[str, Any]]:
+    return [look(place) for place in places]
+
+
+def _asked(url: str) -> list[dict[str, Any]]:
+    """Sessions of a service, as `look` tells them."""
+    from qframe_rl.service.client import ServiceClient
+
+    with ServiceClient(url) as client:
+        return [_told(one) for one in client.sessions()]
+
+
+def _told(one: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"session": one.name, "id": one.id, "process": "runs" if one.running else None}
+    if one.state == "broken":
+        return found | {"broken": one.ill}
+    found |= {"state": one.state, "alerts_waiting": one.alerts_waiting, "ill": one.ill}
+    if one.equity is None:
+        return found
+    now = time.time_ns()
+    return found | {
+        "account": {"equity": one.equity, "position": one.position}, "peak": one.peak, "symbols": one.symbols,
+        "bars": one.bars, "drift_bps": one.drift_bps, "bar_age_s": (now - int(one.time_ns)) / 1e9,
+        "decision_age_s": (now - int(one.decided_ns)) / 1e9,
+    }  # fmt: skip
 
 
 def _complete(shown: Sequence[dict[str, Any]], *, as_json: bool) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ GROUPS = {
     ),
     "Environments": ("gym", "kernel", "feeds", "instruments", "exchanges", "risk"),
     "Truth": ("baselines", "evaluate", "runner", "checkpoint", "manifest"),
-    "Live": ("session", "venues", "live", "journal", "listeners", "alerts", "watch", "deploy", "rehearsal"),
+    "Live": ("session", "venues", "live", "journal", "listeners", "alerts", "watch", "deploy", "rehearsal", "service"),
     "Foundations": ("config", "custom", "digests", "syntax", "catalog", "jit", "versions", "bench"),
 }
 """Rooms by what a reader comes for; a room that is in none is an error."""

@@ -29,7 +29,17 @@ class Tracker(Protocol):
     """A run of one training, kept by somebody else's tool."""
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """One point of a curve."""
+        """One point of a curve.
+
+        Parameters
+        ----------
+        name
+            Of the curve.
+        value
+            Its value.
+        step
+            Environment steps so far.
+        """
 
     def figure(self, name: str, figure: Figure) -> None:
         """A figure."""

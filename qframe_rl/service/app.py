@@ -21,7 +21,7 @@ from qframe_rl.service.documents import page
 from qframe_rl.service.entrance import public
 from qframe_rl.service.guard import Gate
 from qframe_rl.service.known import named
-from qframe_rl.service.problems import Problem
+from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reading import reading
 from qframe_rl.service.ruling import ruling
 from qframe_rl.service.wiring import API, Service, service_of
@@ -49,7 +49,7 @@ def create_app(service: Service) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Gate)
-    app.add_exception_handler(Problem, problems.told)
+    app.add_exception_handler(ApiProblem, problems.told)
     app.add_exception_handler(UserError, _refused)
     app.add_exception_handler(Unavailable, _not_now)
     app.add_exception_handler(HTTPException, _http)

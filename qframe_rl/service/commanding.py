@@ -12,7 +12,7 @@ from qframe_rl.service.auth import Identity
 from qframe_rl.service.guard import needs
 from qframe_rl.service.known import named
 from qframe_rl.service.places import Found
-from qframe_rl.service.problems import Problem
+from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.wiring import It, Key, Operator, Service, SessionId, once, routes, who
 
 commanding = routes()
@@ -28,7 +28,7 @@ def command(
         if identity.cookie and (
             identity.owner is None or not it.keeper.right_password(identity.owner, given.password or "")
         ):
-            raise Problem(403, "resuming raises risk: give your password again.", needs="password")
+            raise ApiProblem(403, "resuming raises risk: give your password again.", needs="password")
     found = it.session(session)
 
     def ask() -> shapes.CommandOut:
@@ -56,7 +56,7 @@ def kill(it: It, identity: Operator, key: Key = None) -> shapes.Killed:
 
 def _ordered(it: Service, identity: Identity, found: Found, word: str) -> dict[str, Any]:
     if word == "resume" and (found.folder / "HALT").exists():
-        raise Problem(409, "the file HALT in the session's folder would halt it again; remove it first.")
+        raise ApiProblem(409, "the file HALT in the session's folder would halt it again; remove it first.")
     number = order(found.folder / JOURNAL, word)
     it.store.audit(who(identity), word, found.id, f"asked as {number}")
     return {"number": str(number), "word": word, "asked_ns": str(number)}

@@ -10,17 +10,17 @@ from fastapi.responses import Response
 from qframe_rl.service import shapes
 from qframe_rl.service.auth import LOGIN_HOURS
 from qframe_rl.service.guard import COOKIE, same_origin
-from qframe_rl.service.problems import Problem
+from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.wiring import Anybody, It, routes, who
 
 public = routes()
 
 
 @public.get("/health")
-def health(it: It) -> shapes.Health:
+def health(it: It) -> shapes.ServiceHealth:
     """Whether the service works, and what it allows."""
     allow: list[str] = sorted(it.keeper.allowed)
-    return shapes.Health(
+    return shapes.ServiceHealth(
         ok=True, version=version("qframe-rl"), allow=allow, sessions=len(it.places.sessions()),
         broken=len(it.hub.broken), listeners=len(it.hub.listeners),
     )  # fmt: skip
@@ -30,16 +30,16 @@ def health(it: It) -> shapes.Health:
 def login(it: It, request: Request, given: shapes.Login) -> Response:
     """Log a browser in: its cookie lasts twelve hours."""
     if "origin" in request.headers and not same_origin(request):
-        raise Problem(403, "a page of another origin asked; only the service's own page may.")
+        raise ApiProblem(403, "a page of another origin asked; only the service's own page may.")
     client = request.client.host if request.client is not None else "?"
     wait = it.keeper.wait_s(f"client {client}", f"user {given.name}")
     if wait:
-        problem = Problem(429, f"too many tries; wait {wait:.0f} s.")
+        problem = ApiProblem(429, f"too many tries; wait {wait:.0f} s.")
         problem.headers["retry-after"] = str(int(wait) + 1)
         raise problem
     if not it.keeper.right_password(given.name, given.password):
         it.store.audit(given.name, "login", "", "refused")
-        raise Problem(401, "no such user, or another password.")
+        raise ApiProblem(401, "no such user, or another password.")
     token = it.keeper.login(given.name)
     it.store.audit(given.name, "login", "", "done")
     answer = Response(status_code=204)

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import HTTPException, Request
 
 from qframe_rl.service.auth import Doorkeeper, Identity, Scope
-from qframe_rl.service.problems import Problem, answer
+from qframe_rl.service.problems import ApiProblem, answer
 
 COOKIE = "qframe"
 BODY = 64 << 10
@@ -84,15 +84,15 @@ def token_of(request: Request) -> tuple[str, bool]:
 
 
 def asks(keeper: Doorkeeper, request: Request) -> Identity:
-    """Who asks; raises a `Problem` for nobody, and for a page of another origin that would change something."""
+    """Who asks; raises a `ApiProblem` for nobody, and for a page of another origin that would change something."""
     token, by_cookie = token_of(request)
     identity = keeper.identity(token) if token else None
     if identity is None or identity.cookie != by_cookie:
-        problem = Problem(401, "give a token as 'Authorization: Bearer ...', or log in; qframe token makes one.")
+        problem = ApiProblem(401, "give a token as 'Authorization: Bearer ...', or log in; qframe token makes one.")
         problem.headers["www-authenticate"] = "Bearer"
         raise problem
     if by_cookie and request.method not in _SAFE and not same_origin(request):
-        raise Problem(403, "a page of another origin asked; only the service's own page may.")
+        raise ApiProblem(403, "a page of another origin asked; only the service's own page may.")
     return identity
 
 
@@ -104,8 +104,8 @@ def same_origin(request: Request) -> bool:
 
 
 def needs(scope: Scope, identity: Identity, allowed: frozenset[Scope]) -> None:
-    """Refuse who may not; raises a `Problem` that says what is missing."""
+    """Refuse who may not; raises a `ApiProblem` that says what is missing."""
     if scope not in allowed:
-        raise Problem(403, f"the service allows this to nobody; start it with --allow {scope}.", needs_allow=scope)
+        raise ApiProblem(403, f"the service allows this to nobody; start it with --allow {scope}.", needs_allow=scope)
     if scope not in identity.scopes:
-        raise Problem(403, f"this token lacks the scope {scope}; qframe token makes one that has it.", needs=scope)
+        raise ApiProblem(403, f"this token lacks the scope {scope}; qframe token makes one that has it.", needs=scope)

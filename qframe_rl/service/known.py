@@ -15,7 +15,7 @@ from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
 from qframe_rl.service.places import Found
 from qframe_rl.service.shapes import SessionSummary
-from qframe_rl.service.stream import Hub
+from qframe_rl.service.stream import EventHub
 from qframe_rl.watch.standing import look, terms_of
 
 _FRESH_S = 1.0
@@ -31,7 +31,7 @@ class KnownSessions:
         Knows when a session has moved.
     """
 
-    def __init__(self, hub: Hub):
+    def __init__(self, hub: EventHub):
         self.hub = hub
         self._kept: dict[str, tuple[int, float, dict[str, Any], bytes]] = {}
         self._terms: dict[str, dict[str, Any]] = {}

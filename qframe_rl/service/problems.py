@@ -16,7 +16,7 @@ TITLES = {
 }  # fmt: skip
 
 
-class Problem(Exception):
+class ApiProblem(Exception):
     """An answer that is an error.
 
     Parameters
@@ -42,6 +42,6 @@ def answer(status: int, detail: str, headers: dict[str, str] | None = None, **mo
 
 
 async def told(request: Request, problem: Exception) -> Response:
-    """Answer of a `Problem`."""
-    assert isinstance(problem, Problem)
+    """Answer of a `ApiProblem`."""
+    assert isinstance(problem, ApiProblem)
     return answer(problem.status, problem.detail, problem.headers, **problem.more)

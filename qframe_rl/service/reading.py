@@ -14,9 +14,9 @@ from qframe_rl.service import shapes
 from qframe_rl.service.candles import POINTS, candles
 from qframe_rl.service.known import commands_of
 from qframe_rl.service.places import Found, newest, shown_json
-from qframe_rl.service.problems import Problem
+from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.projection import alerts_of, of_kinds
-from qframe_rl.service.stream import HEARTBEAT_S, Cursor, Listener, block
+from qframe_rl.service.stream import HEARTBEAT_S, Cursor, StreamListener, block
 from qframe_rl.service.wiring import (
     LATEST_NS,
     After,
@@ -120,15 +120,15 @@ async def stream(
     except ValueError:
         cursor = Cursor("?")
     if it.streams.get(name, 0) >= STREAMS:
-        raise Problem(429, f"{STREAMS} streams are open for {name} already; close one.")
+        raise ApiProblem(429, f"{STREAMS} streams are open for {name} already; close one.")
     it.streams[name] = it.streams.get(name, 0) + 1
-    listener = Listener(frozenset(_named(sessions)), frozenset(_named(kinds)), lambda: None)
+    listener = StreamListener(frozenset(_named(sessions)), frozenset(_named(kinds)), lambda: None)
     return StreamingResponse(
         _blocks(it, name, listener, cursor), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
     )
 
 
-async def _blocks(it: Service, name: str, listener: Listener, cursor: Cursor | None) -> AsyncIterator[bytes]:
+async def _blocks(it: Service, name: str, listener: StreamListener, cursor: Cursor | None) -> AsyncIterator[bytes]:
     task = asyncio.current_task()
     assert task is not None
     listener.end = task.cancel
@@ -207,7 +207,7 @@ def bars(
 ) -> list[shapes.BarOut]:  # fmt: skip
     """Bars of the service's store; where there are more than ``points``, several in one with true highs and lows."""
     if it.data is None:
-        raise Problem(404, "the service has no market data; start it with --data FOLDER.")
+        raise ApiProblem(404, "the service has no market data; start it with --data FOLDER.")
     return [shapes.BarOut(**one) for one in candles(it.data, exchange, symbol, timeframe, since, until, points)]
 
 

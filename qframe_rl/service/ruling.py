@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.responses import Response
 
 from qframe_rl.service import shapes
-from qframe_rl.service.problems import Problem
+from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.wiring import Admin, After, It, Limit, Name, routes, who
 
 ruling = routes()
@@ -31,7 +31,7 @@ def make_token(it: It, identity: Admin, given: shapes.TokenIn) -> dict[str, str]
 def delete_token(it: It, identity: Admin, token: Name) -> Response:
     """Delete a token; it opens nothing any more."""
     if not it.keeper.delete_token(token):
-        raise Problem(404, "there is no such token.")
+        raise ApiProblem(404, "there is no such token.")
     it.store.audit(who(identity), "delete token", token, "done")
     return Response(status_code=204)
 
@@ -54,7 +54,7 @@ def make_user(it: It, identity: Admin, given: shapes.UserIn) -> dict[str, str]:
 def delete_user(it: It, identity: Admin, name: Name) -> Response:
     """Delete a user, and what he is logged in with."""
     if not it.keeper.delete_user(name):
-        raise Problem(404, "there is no such user.")
+        raise ApiProblem(404, "there is no such user.")
     it.store.audit(who(identity), "delete user", name, "done")
     return Response(status_code=204)
 

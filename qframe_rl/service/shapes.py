@@ -24,7 +24,7 @@ class Out(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Health(Out):
+class ServiceHealth(Out):
     """Whether the service works."""
 
     ok: bool

@@ -80,7 +80,7 @@ class Published(NamedTuple):
 
 
 @dataclass(eq=False)
-class Listener:
+class StreamListener:
     """One who listens."""
 
     sessions: frozenset[str]
@@ -123,7 +123,7 @@ class _Tailed:
     """When it was last asked whether somebody writes it."""
 
 
-class Hub:
+class EventHub:
     """Looks at journals and tells listeners.
 
     Parameters
@@ -136,7 +136,7 @@ class Hub:
 
     def __init__(self, places: Places, store: ServiceStore):
         self.places, self.store = places, store
-        self.listeners: set[Listener] = set()
+        self.listeners: set[StreamListener] = set()
         self.n_dropped = 0
         self.moved: dict[str, int] = {}
         """Last event that was seen of each session: what is known of one is old when this moves."""
@@ -167,7 +167,7 @@ class Hub:
             if tailed.peek is not None:
                 tailed.peek.close()
 
-    def begin(self, listener: Listener, cursor: Cursor | None) -> list[bytes] | None:
+    def begin(self, listener: StreamListener, cursor: Cursor | None) -> list[bytes] | None:
         """Let one listen from now on; call it in the event loop.
 
         Parameters
@@ -198,7 +198,7 @@ class Hub:
         """Where a listener stands who begins now."""
         return self._cursor.text()
 
-    def _missed(self, listener: Listener, cursor: Cursor, now: Cursor) -> list[bytes] | None:
+    def _missed(self, listener: StreamListener, cursor: Cursor, now: Cursor) -> list[bytes] | None:
         total = sum(seq - cursor.seen.get(j, 0) for j, seq in now.seen.items())
         if total > MISSED:
             return None

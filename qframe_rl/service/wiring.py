@@ -18,11 +18,11 @@ from qframe_rl.service.auth import Doorkeeper, Identity, Scope
 from qframe_rl.service.guard import asks, needs
 from qframe_rl.service.known import KnownSessions
 from qframe_rl.service.places import Found, Places
-from qframe_rl.service.problems import Problem
+from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.projection import Figures
 from qframe_rl.service.schemas import Schemas
 from qframe_rl.service.store import ServiceStore
-from qframe_rl.service.stream import Hub
+from qframe_rl.service.stream import EventHub
 
 API = "/api/v1"
 LATEST_NS = 2**63 - 1
@@ -43,7 +43,7 @@ class Service:
     places: Places
     store: ServiceStore
     keeper: Doorkeeper
-    hub: Hub
+    hub: EventHub
     known: KnownSessions
     figures: Figures
     data: Path | None
@@ -66,11 +66,11 @@ class Service:
             Folder of a Parquet store; None = no bars are shown.
         """
         places, store = Places(roots), ServiceStore(state)
-        hub = Hub(places, store)
+        hub = EventHub(places, store)
         return cls(places, store, Doorkeeper(store, allow), hub, KnownSessions(hub), Figures(store), data)
 
     def session(self, session: str) -> Found:
-        """A session by its id; raises a `Problem` if there is none."""
+        """A session by its id; raises a `ApiProblem` if there is none."""
         return there(self.places.sessions().get(session), "session")
 
 
@@ -115,9 +115,9 @@ def routes() -> APIRouter:
 
 
 def there(found: Found | None, what: str) -> Found:
-    """What was found; raises a `Problem` where nothing was."""
+    """What was found; raises a `ApiProblem` where nothing was."""
     if found is None:
-        raise Problem(404, f"there is no such {what}.")
+        raise ApiProblem(404, f"there is no such {what}.")
     return found
 
 
@@ -136,7 +136,7 @@ def once(
     known = it.store.rows("SELECT asked, body FROM replies WHERE key = ? AND token = ?", (key, identity.id))
     if known:
         if known[0][0] != digest:
-            raise Problem(422, "this Idempotency-Key was given with another request.")
+            raise ApiProblem(422, "this Idempotency-Key was given with another request.")
         return shape(**json.loads(known[0][1]))
     done = ask()
     with it.store.writing() as database:

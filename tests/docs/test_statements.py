@@ -174,6 +174,10 @@ def _below(model: type[BaseModel], keys: list[str]) -> bool:
     return kind is Ref
 
 
+OF_PROGRAMS = {"QFRAME_DATA", "QFRAME_SERVICE_TOKEN", "QFRAME_SERVICE_PASSWORD"}
+"""Variables of the environment that are no settings."""
+
+
 def _in(config: type[BaseModel], keys: list[str]) -> bool:
     """Whether a configuration has a key; what lies in a reference or a table is looked up by name elsewhere."""
     return keys[0] in config.model_fields or keys[0] in ("KEY", "NAME")
@@ -192,7 +196,7 @@ def test_settings_that_are_named_exist(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_variables_of_the_environment_exist(name: str) -> None:
     for variable in re.findall(r"\bQFRAME_[A-Z_]+[A-Z]\b", (ROOT / name).read_text()):
-        if variable != "QFRAME_DATA":
+        if variable not in OF_PROGRAMS:
             keys = variable.removeprefix("QFRAME_").lower().split("__")
             assert key_exists(".".join(keys)), variable
 

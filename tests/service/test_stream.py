@@ -20,7 +20,7 @@ from qframe_rl.journal.store import JournalEvent
 from qframe_rl.service.places import Places
 from qframe_rl.service.projection import thinned
 from qframe_rl.service.store import ServiceStore
-from qframe_rl.service.stream import BLOCKS, MISSED, Cursor, Hub, Listener, told
+from qframe_rl.service.stream import BLOCKS, MISSED, Cursor, EventHub, StreamListener, told
 from tests.service.places import Served, Session, journal_events, messages, served, start, until
 
 numbers = st.integers(0, 2**62)
@@ -260,7 +260,7 @@ def test_a_stop_does_not_wait_for_streams(tmp_path: Path) -> None:
 
 def test_a_listener_that_is_full_is_hung_up_on() -> None:
     ended: list[bool] = []
-    listener = Listener(frozenset(), frozenset(), lambda: ended.append(True))
+    listener = StreamListener(frozenset(), frozenset(), lambda: ended.append(True))
     for n in range(BLOCKS + 5):
         listener.give(b"%d" % n)
     assert ended == [True]
@@ -283,7 +283,7 @@ def test_a_journal_that_was_replaced_is_in_quarantine(tmp_path: Path, what: str)
     store = ServiceStore(tmp_path / "state")
 
     async def scenario() -> None:
-        hub = Hub(Places([tmp_path]), store)
+        hub = EventHub(Places([tmp_path]), store)
         hub.start(asyncio.get_running_loop())
         await asyncio.sleep(0.1)
         assert not hub.broken

@@ -1,0 +1,203 @@
+"""A typed client of the service, for programs: ``ServiceClient("http://127.0.0.1:8321", token)``."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.service import shapes
+
+VARIABLE = "QFRAME_SERVICE_TOKEN"
+"""Environment variable of the token."""
+Row = TypeVar("Row", bound=BaseModel)
+_PATIENCE_S = 30.0
+_SILENCE_S = 20.0
+"""A stream that is silent for longer is broken: a comment comes every 15 s."""
+
+
+class StreamedEvent(NamedTuple):
+    """An event of the stream."""
+
+    cursor: str
+    """Where the stream goes on after it."""
+    kind: str
+    """``journal``, ``hello`` or ``reset``."""
+    data: dict[str, Any]
+
+
+class ServiceClient:
+    """A connection to a service; use it in a ``with`` block, or `close` it.
+
+    Parameters
+    ----------
+    url
+        Of the service.
+    token
+        What opens it; None = that of the environment variable ``QFRAME_SERVICE_TOKEN``.
+    verify
+        Whether TLS certificates are checked, or the file of an authority.
+
+    Raises
+    ------
+    UserError
+        If there is no token.
+    """
+
+    def __init__(self, url: str, token: str | None = None, *, verify: bool | str = True):
+        token = token or os.environ.get(VARIABLE)
+        if not token:
+            raise UserError(f"the service asks for a token; set {VARIABLE} (qframe token makes one).")
+        self._http = httpx.Client(
+            base_url=f"{url.rstrip('/')}/api/v1", headers={"authorization": f"Bearer {token}"}, timeout=_PATIENCE_S,
+            verify=verify,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._http.close()
+
+    def health(self) -> shapes.ServiceHealth:
+        """Whether the service works."""
+        return shapes.ServiceHealth(**self._asked("GET", "/health"))
+
+    def me(self) -> shapes.Me:
+        """Whom the token belongs to, and what it may do."""
+        return shapes.Me(**self._asked("GET", "/me"))
+
+    def sessions(self) -> list[shapes.SessionSummary]:
+        """All sessions, newest first."""
+        return _many(shapes.SessionSummary, self._asked("GET", "/sessions"))
+
+    def session(self, session: str) -> shapes.SessionSummary:
+        """One session."""
+        return shapes.SessionSummary(**self._asked("GET", f"/sessions/{session}"))
+
+    def equity(self, session: str, points: int = 2000) -> list[shapes.EquityPoint]:
+        """Equity after each bar, thinned out to so many points."""
+        return _many(shapes.EquityPoint, self._asked("GET", f"/sessions/{session}/equity", points=points))
+
+    def fills(self, session: str) -> Iterator[shapes.Fill]:
+        """Every fill of a session, in their order."""
+        after = 0
+        while page := _many(shapes.Fill, self._asked("GET", f"/sessions/{session}/fills", after=after, limit=1000)):
+            yield from page
+            after = page[-1].seq
+
+    def commands(self, session: str) -> list[shapes.CommandOut]:
+        """What a session was told, newest first."""
+        return _many(shapes.CommandOut, self._asked("GET", f"/sessions/{session}/commands"))
+
+    def command(
+        self, session: str, word: shapes.Word, wait_s: float = 0.0, key: str | None = None
+    ) -> shapes.CommandOut:
+        """Tell a session what to do.
+
+        Parameters
+        ----------
+        session
+            Its id.
+        word
+            What to do.
+        wait_s
+            How long to wait until its journal says that it obeyed, seconds.
+        key
+            Given again, the command is left once; None = one of its own.
+
+        Returns
+        -------
+        shapes.CommandOut
+            What became of it by then: ``obeyed`` is None while it was only asked.
+        """
+        headers = {"idempotency-key": key or secrets.token_hex(16)}
+        said = shapes.CommandOut(
+            **self._asked("POST", f"/sessions/{session}/commands", {"word": word}, headers=headers)
+        )  # fmt: skip
+        until = time.monotonic() + wait_s
+        while said.obeyed is None and time.monotonic() < until:
+            time.sleep(0.05)
+            said = next((one for one in self.commands(session) if one.number == said.number), said)
+        return said
+
+    def events(
+        self, cursor: str | None = None, sessions: Sequence[str] = (), kinds: Sequence[str] = ()
+    ) -> Iterator[StreamedEvent]:
+        """Events as they are written, for ever: a stream that breaks is taken up where it broke.
+
+        Parameters
+        ----------
+        cursor
+            Where to go on; None = begin now.
+        sessions, kinds
+            Which; none = all.
+
+        Raises
+        ------
+        UserError
+            If the token is refused.
+        """
+        params = {"sessions": ",".join(sessions), "kinds": ",".join(kinds)}
+        while True:
+            headers = {} if cursor is None else {"last-event-id": cursor}
+            timeout = httpx.Timeout(_PATIENCE_S, read=_SILENCE_S)
+            try:
+                with self._http.stream("GET", "/events", params=params, headers=headers, timeout=timeout) as answer:
+                    if answer.status_code >= 400:
+                        answer.read()
+                        raise _refused(answer)
+                    for event in _parsed(answer.iter_lines()):
+                        cursor = event.cursor or cursor
+                        yield event
+            except httpx.TransportError:
+                time.sleep(1.0)
+
+    def _asked(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
+    ) -> Any:
+        try:
+            answer = self._http.request(method, path, json=body, params=params, headers=headers)
+        except httpx.TransportError as error:
+            raise Unavailable(f"{self._http.base_url} does not answer ({error}).") from None
+        if answer.status_code >= 400:
+            raise _refused(answer)
+        return answer.json()
+
+
+def _many(shape: type[Row], rows: Any) -> list[Row]:
+    return [shape(**row) for row in rows]
+
+
+def _refused(answer: httpx.Response) -> UserError | Unavailable:
+    try:
+        detail = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = f"it answered {answer.status_code}"
+    kind = Unavailable if answer.status_code in (429, 502, 503, 504) else UserError
+    return kind(f"{answer.request.url.host}: {detail}")
+
+
+def _parsed(lines: Iterator[str]) -> Iterator[StreamedEvent]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        if line and name:
+            fields[name] = value.removeprefix(" ")
+        elif not line and "event" in fields:
+            yield StreamedEvent(fields.get("id", ""), fields["event"], json.loads(fields.get("data", "{}")))
+            fields = {}
