@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parser, console, door, within
 from qframe_rl.config import UserError
-from qframe_rl.watch.standing import look, span
+from qframe_rl.live.standing import look, span
 
 if TYPE_CHECKING:
     from rich.table import Table

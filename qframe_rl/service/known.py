@@ -13,10 +13,10 @@ from qframe_rl.journal.inbox import left
 from qframe_rl.journal.peek import Peek
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
+from qframe_rl.live.standing import look, terms_of
 from qframe_rl.service.places import Found
 from qframe_rl.service.shapes import SessionSummary
 from qframe_rl.service.stream import EventHub
-from qframe_rl.watch.standing import look, terms_of
 
 _FRESH_S = 1.0
 _COMMANDS = 100
