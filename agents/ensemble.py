@@ -18,9 +18,11 @@ from pydantic import Field
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, Log, MarketSpec, Portable, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, build
+from qframe_rl.deep.guard import Guard
+from qframe_rl.deep.members import MemberLog, MemberTask
 from qframe_rl.estimate import allocation
 from qframe_rl.estimate.routing import FixedShare, Oamp
-from qframe_rl.interface import rebalance
+from qframe_rl.interface import MarketInterface, rebalance
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Fills, Float, Orders
@@ -72,6 +74,10 @@ class Config(Base):
     """Aversion to variance of ``mean_variance``; 1 wants the largest expected log growth, more is more careful."""
     ridge: float = Field(default=0.1, ge=0.0, le=1e6)
     """Penalty on squared weights, in units of the exposures' mean square (``stacking``)."""
+    guard: bool = False
+    """Whether nothing is traded while the market's features are strange by those of the training bars (`ROWS` bars
+    rarer than all but a twentieth of usual ones); what lost 5 % or more is closed then. One strategy alone can be
+    guarded so: name it as the only member."""
     band: float = Field(default=0.02, ge=0.0, le=1000.0)
     """No trade while an exposure is within this of the weighted one, unless a member trades the instrument."""
 
@@ -99,6 +105,8 @@ class Ensemble:
         self.forecasts: deque[tuple[Float, Float]] = deque(maxlen=config.estimate_bars)
         self.held: Float = np.zeros(a)
         self.router = self._router()
+        self.guard = _guard(spec) if config.guard else None
+        self.window = max(self.window, self.guard.window if self.guard else 0)
 
     def decide(self, view: View) -> Orders:
         """Settle the paper accounts, ask every member, and trade the weighted sum."""
@@ -113,6 +121,8 @@ class Ensemble:
         target = self.weight @ self.exposure
         wanted = ((self.asked.quantity != 0.0) & (self.weight > 0.0)[:, None]).any(axis=0)
         wanted |= np.abs(target - view.account.exposure) > max(self.config.band, _DUST)
+        if self.guard:
+            target, wanted = self.guard.allowed(view, target, wanted, self.held)
         self.held = view.account.position.copy()
         return rebalance(view, np.where(wanted, target, np.nan))
 
@@ -131,6 +141,8 @@ class Ensemble:
         }
         for name, fields in (("paper", self.paper), ("asked", self.asked), ("fills", self.fills)):
             memory |= {f"{name}/{k}": np.array(field) for k, field in enumerate(fields)}
+        if self.guard:
+            memory["entry"] = self.guard.entry.copy()
         memory |= {f"router/{key}": value for key, value in (self.router.memory() if self.router else {}).items()}
         for name, agent in self.members.items():
             own = agent.carried() if isinstance(agent, Portable) else None
@@ -157,6 +169,8 @@ class Ensemble:
             self.forecasts.extend(zip(rows, outcomes, strict=True))
         if self.router:
             self.router.carry(_own(memory, "router/"))
+        if self.guard:
+            self.guard.entry = np.array(memory["entry"])
         for name, agent in self.members.items():
             if isinstance(agent, Portable):
                 agent.carry(_own(memory, f"member/{name}/"))
@@ -245,7 +259,7 @@ class Ensemble:
 
 
 class LearningEnsemble(Ensemble):
-    """One that has members to train."""
+    """One that has members, or a guard, to train."""
 
     def fit(self, task: Task, log: Log) -> None:
         """Train each member that learns, all on the same task; one that was trained before an interruption is kept."""
@@ -255,64 +269,25 @@ class LearningEnsemble(Ensemble):
             if found := _own(kept, f"{name}/trained/"):
                 agent.restore(found)
             else:
-                agent.fit(_Part(task, f"{name}/going/", done, kept), _Labelled(log, name))
+                agent.fit(MemberTask(task, f"{name}/going/", done, kept), MemberLog(log, name))
             done |= {f"{name}/trained/{key}": value for key, value in agent.state().items()}
+        if self.guard:
+            self.guard.fit(task)
 
     def state(self) -> State:
-        """The members' states, each under its name."""
-        return {f"{name}/{key}": v for name, agent in self._learners().items() for key, v in agent.state().items()}
+        """The members' states, each under its name, and the guard's under none."""
+        own = {f"/{key}": value for key, value in (self.guard.state() if self.guard else {}).items()}
+        return own | {f"{n}/{key}": v for n, agent in self._learners().items() for key, v in agent.state().items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Hand each member its own."""
         for name, agent in self._learners().items():
             agent.restore(_own(state, f"{name}/"))
+        if self.guard:
+            self.guard.restore(_own(state, "/"))
 
     def _learners(self) -> dict[str, Any]:
         return {name: agent for name, agent in self.members.items() if hasattr(agent, "fit")}
-
-
-class _Part:
-    """A member's task, which keeps an unfinished training beside what the members before it learned.
-
-    Parameters
-    ----------
-    task
-        Of all.
-    prefix
-        Of the names under which this member's training is kept.
-    done
-        What the members before it learned.
-    kept
-        What was kept before an interruption.
-    """
-
-    def __init__(self, task: Task, prefix: str, done: State, kept: State):
-        self.task, self.prefix, self.done, self.kept = task, prefix, done, kept
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
-
-    def remember(self, state: State) -> None:
-        """Keep this member's training."""
-        if isinstance(self.task, Resumable):
-            self.task.remember(self.done | {self.prefix + key: value for key, value in state.items()})
-
-    def recall(self) -> State:
-        """What was kept of it."""
-        return _own(self.kept, self.prefix)
-
-
-class _Labelled:
-    """A log that says which member speaks."""
-
-    def __init__(self, log: Log, name: str):
-        self.log, self.name = log, name
-
-    def scalar(self, name: str, value: float, step: int) -> None:
-        self.log.scalar(f"{self.name}/{name}", value, step)
-
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        self.log.progress(done, total, f"{self.name} {note}".strip())
 
 
 def _own(state: Mapping[str, NDArray[Any]], prefix: str) -> State:
@@ -328,6 +303,12 @@ def _last(kept: Sequence[T], n: int) -> list[T]:
 def _no_orders(shape: tuple[int, ...]) -> Orders:
     """Orders to be written into: each field is an array of its own."""
     return Orders(np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan))
+
+
+def _guard(spec: MarketSpec) -> Guard:
+    if not isinstance(spec.interface, MarketInterface):
+        raise UserError("agent.ensemble.guard needs a market whose interface observes features.")
+    return Guard(spec.interface.observer, spec.seed)
 
 
 def _members(config: Config, spec: MarketSpec) -> dict[str, Agent]:
@@ -376,6 +357,6 @@ def _paper_rules(spec: MarketSpec) -> Rules:
 def make(config: Config, spec: MarketSpec) -> Ensemble:
     """Make the agent; it is trained only if a member is."""
     plain = Ensemble(config, spec)
-    if not any(hasattr(agent, "fit") for agent in plain.members.values()):
+    if not config.guard and not any(hasattr(agent, "fit") for agent in plain.members.values()):
         return plain
     return LearningEnsemble(config, spec)
