@@ -10,10 +10,14 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from qframe_rl.agent import View
 from qframe_rl.config import UserError
+from qframe_rl.deep.guard import Guard
 from qframe_rl.estimate.density import DECAY, ROWS, Familiar, averaged, mixture
-from qframe_rl.types import Float, Segment
+from qframe_rl.gym.market import Market
+from qframe_rl.types import Account, Fills, Float, History, Segment
 from tests.agents.runs import FREE, made, market_of, trade, trained
+from tests.contracts.checks import agent_can_be_carried
 from tests.markets import panel
 
 SEEDS = 20
@@ -73,20 +77,22 @@ def guarded(**params: Any) -> dict[str, Any]:
     return {"members": ("buy_and_hold",), **params}
 
 
-def test_where_states_are_strange_nothing_is_traded_and_what_lost_is_closed() -> None:
-    """Quiet bars, then wild and falling ones: the strategy itself goes on holding."""
+def crash() -> tuple[Market, History]:
+    """Quiet bars, then wild and falling ones from row 2,600 on."""
     calm = panel(STRETCH, 1, seed=8, volatility=0.002, ragged=False)
-    values = calm.values.copy()
-    moves = np.random.default_rng(1).normal(-0.004, 0.02, 400)
-    start = STRETCH - 400
-    closes = values[start - 1, 0, 3] * np.exp(np.cumsum(moves))
+    values, start = calm.values.copy(), STRETCH - 400
+    closes = values[start - 1, 0, 3] * np.exp(np.cumsum(np.random.default_rng(1).normal(-0.004, 0.02, 400)))
     opens = np.concatenate([values[start - 1 : start, 0, 3], closes[:-1]])
     values[start:, 0, 0], values[start:, 0, 3] = opens, closes
     values[start:, 0, 1], values[start:, 0, 2] = np.maximum(opens, closes), np.minimum(opens, closes)
     history = replace(calm, values=values)
-    market = market_of(history, **FREE, features=("log_return:1", "volatility:12")).fit(
-        [(history, (Segment(0, 2500),))]
-    )
+    market = market_of(history, **FREE, features=("log_return:1", "volatility:12"))
+    return market.fit([(history, (Segment(0, 2500),))]), history
+
+
+def test_where_states_are_strange_nothing_is_traded_and_what_lost_is_closed() -> None:
+    """The strategy itself goes on holding."""
+    market, history = crash()
     records = {}
     for guard in (False, True):
         agent = trained(made("ensemble", market, history, **guarded(guard=guard)), market, history, 2500)
@@ -97,6 +103,31 @@ def test_where_states_are_strange_nothing_is_traded_and_what_lost_is_closed() ->
     assert held[True][-1] == 0.0
     assert held[False][-1] != 0.0
     assert records[True].account.equity[-1] > records[False].account.equity[-1]
+
+
+def test_another_process_goes_on_with_its_entries_and_what_is_usual() -> None:
+    market, history = crash()
+    agent: Any = trained(made("ensemble", market, history, **guarded(guard=True)), market, history, 2500)
+
+    def again() -> Any:
+        twin: Any = made("ensemble", market, history, **guarded(guard=True))
+        twin.restore(agent.state())
+        return twin
+
+    agent_can_be_carried(market, agent, again, history)
+
+
+def test_an_entry_is_the_average_of_what_was_added() -> None:
+    guard = Guard(market_of(panel(300, 1)).interface.observer, 0)
+    steps = [(2.0, 100.0, 100.0), (4.0, 110.0, 105.0), (3.0, 90.0, 105.0), (-1.0, 80.0, 80.0), (0.0, 70.0, np.nan)]
+    before = np.zeros(1)
+    for k, (position, price, entry) in enumerate(steps):
+        fills = Fills.none(1)._replace(price=np.array([price]), quantity=np.array([position]) - before)
+        account = Account(np.array(1e4), np.array([position]), np.array([price]))
+        view = View(k, np.arange(1), np.zeros((1, 1, 5)), account, fills, first=False)
+        guard._enter(view, before)
+        assert guard.entry == pytest.approx([entry], nan_ok=True)
+        before = account.position
 
 
 def test_too_few_bars_are_refused() -> None:
