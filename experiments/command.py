@@ -31,6 +31,7 @@ DOORS = {
     },
     "for others to see": {
         "serve": "an API over sessions, runs and checkpoints",
+        "supervise": "keep sessions running",
         "token": "make and delete what opens it",
     },
     "research": {

@@ -24,9 +24,10 @@ from qframe_rl.service.known import named
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reading import reading
 from qframe_rl.service.ruling import ruling
+from qframe_rl.service.supervising import supervising
 from qframe_rl.service.wiring import API, Service, service_of
 
-ROUTERS = (public, reading, commanding, ruling)
+ROUTERS = (public, reading, commanding, supervising, ruling)
 
 
 def create_app(service: Service) -> FastAPI:

@@ -13,7 +13,7 @@ from qframe_rl.service.guard import needs
 from qframe_rl.service.known import named
 from qframe_rl.service.places import Found
 from qframe_rl.service.problems import ApiProblem
-from qframe_rl.service.wiring import It, Key, Operator, Service, SessionId, once, routes, who
+from qframe_rl.service.wiring import It, Key, Operator, Service, SessionId, once, once_more, routes, who
 
 commanding = routes()
 
@@ -25,10 +25,7 @@ def command(
     """Tell a session to halt, flatten, reduce or resume: asked when this answers, obeyed when its journal says so."""
     if given.word == "resume":
         needs("trade", identity, it.keeper.allowed)
-        if identity.cookie and (
-            identity.owner is None or not it.keeper.right_password(identity.owner, given.password or "")
-        ):
-            raise ApiProblem(403, "resuming raises risk: give your password again.", needs="password")
+        once_more(it, identity, given.password)
     found = it.session(session)
 
     def ask() -> shapes.CommandOut:

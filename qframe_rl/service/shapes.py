@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qframe_rl.service.desired import SessionSpec, Wanted
+
 Id = Annotated[str, Field(pattern=r"^[0-9a-z_-]{1,64}$")]
 SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Nanoseconds = Annotated[str, Field(pattern=r"^-?[0-9]{1,19}$", description="ns UTC, as text: it is larger than 2^53")]
@@ -147,6 +149,39 @@ class CommandOut(Out):
     """Event by which the journal says so."""
     obeyed_at_ns: Nanoseconds | None = None
     """Close of the bar after which it was obeyed."""
+
+
+class SupervisedIn(In):
+    """A session that is wanted."""
+
+    name: Id
+    spec: SessionSpec
+    password: Annotated[str | None, Field(max_length=1024)] = None
+    """Of the user once more, where a browser asks."""
+
+
+class DesiredIn(In):
+    """What is wanted of a session."""
+
+    desired: Wanted
+    password: Annotated[str | None, Field(max_length=1024)] = None
+    """Of the user once more, where a browser asks for RUNNING."""
+
+
+class SupervisedOut(Out):
+    """A supervised session: what is wanted, and how far the supervisor is."""
+
+    name: str
+    session: SessionId | None = None
+    """Its id, once its journal has begun."""
+    spec: SessionSpec
+    desired: str
+    revision: int
+    state: str
+    """STOPPED, STARTING, RUNNING (it decides), STOPPING, BACKOFF, FAILED."""
+    pid: int | None
+    since_ns: Nanoseconds
+    why: str
 
 
 class Killed(Out):

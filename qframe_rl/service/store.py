@@ -39,6 +39,11 @@ MIGRATIONS = (
     CREATE TABLE replies (key TEXT NOT NULL, token TEXT NOT NULL, asked TEXT NOT NULL, status INTEGER NOT NULL,
         body TEXT NOT NULL, time_ns INTEGER NOT NULL, PRIMARY KEY (key, token)) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE supervised (name TEXT PRIMARY KEY, spec TEXT NOT NULL, desired TEXT NOT NULL,
+        revision INTEGER NOT NULL, state TEXT NOT NULL, pid INTEGER, begun TEXT, since_ns INTEGER NOT NULL,
+        starts TEXT NOT NULL, due_ns INTEGER NOT NULL, why TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Numbered from 1; one that was released is never edited."""
 

@@ -15,6 +15,7 @@ from fastapi import Path as InPath
 from qframe_rl.journal.peek import N_ROWS
 from qframe_rl.service import problems, shapes
 from qframe_rl.service.auth import Doorkeeper, Identity, Scope
+from qframe_rl.service.desired import Desired
 from qframe_rl.service.guard import asks, needs
 from qframe_rl.service.known import KnownSessions
 from qframe_rl.service.places import Found, Places
@@ -47,6 +48,7 @@ class Service:
     known: KnownSessions
     figures: Figures
     data: Path | None
+    desired: Desired
     schemas: Schemas = field(default_factory=Schemas)
     streams: dict[str, int] = field(default_factory=dict)
 
@@ -67,7 +69,9 @@ class Service:
         """
         places, store = Places(roots), ServiceStore(state)
         hub = EventHub(places, store)
-        return cls(places, store, Doorkeeper(store, allow), hub, KnownSessions(hub), Figures(store), data)
+        return cls(
+            places, store, Doorkeeper(store, allow), hub, KnownSessions(hub), Figures(store), data, Desired(store)
+        )
 
     def session(self, session: str) -> Found:
         """A session by its id; raises a `ApiProblem` if there is none."""
@@ -99,6 +103,7 @@ def anybody(request: Request) -> Identity:
 
 
 Reader = Annotated[Identity, Depends(scope("read"))]
+Trader = Annotated[Identity, Depends(scope("trade"))]
 Operator = Annotated[Identity, Depends(scope("operate"))]
 Admin = Annotated[Identity, Depends(scope("admin"))]
 Anybody = Annotated[Identity, Depends(anybody)]
@@ -124,6 +129,12 @@ def there(found: Found | None, what: str) -> Found:
 def who(identity: Identity) -> str:
     """Name of a user, or of a program's token."""
     return identity.owner or identity.name
+
+
+def once_more(it: Service, identity: Identity, password: str | None) -> None:
+    """Refuse a browser that raises risk without its user's password; raises an `ApiProblem`."""
+    if identity.cookie and (identity.owner is None or not it.keeper.right_password(identity.owner, password or "")):
+        raise ApiProblem(403, "this may raise risk: give your password again.", needs="password")
 
 
 def once(

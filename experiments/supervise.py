@@ -1,0 +1,127 @@
+"""Keep sessions running: ``python -m experiments.supervise --help``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.cli import Parser, console, door
+from qframe_rl.config import UserError
+
+_ACTS = ("run", "add", "start", "stop", "remove", "list")
+
+
+def parser() -> Parser:
+    """The options of this door."""
+    made = Parser(
+        "supervise",
+        "Start, adopt, restart and stop sessions that are wanted. `run` does it until it is stopped; sessions go on\n"
+        "without it, and it finds them again. The other words say what is wanted, whether it runs or not; `serve`\n"
+        "--allow trade says the same over its API.",
+        ["", "add alpha --checkpoint ppo --with feed=ccxt --with exchange=binance", "stop alpha", "list"],
+        "a session's --with: feed (replay, ccxt), orders (paper, testnet), exchange, symbols, timeframe, fills,\n"
+        "speed, url (a rehearsal exchange here), daily_loss, max_drawdown\n",
+    )
+    add = made.add_argument
+    add("act", nargs="?", default="run", choices=_ACTS, metavar="ACT", help=f"{', '.join(_ACTS)} (default: run)")
+    add("name", nargs="?", metavar="NAME", help="of a session")
+    add("--checkpoint", metavar="ID", help="what a new session trades with: name of its folder below a root")
+    add("--with", dest="more", action="append", default=[], metavar="KEY=VALUE", help="of a new session (repeatable)")
+    add(
+        "--root", type=Path, action="append", default=[], metavar="FOLDER",
+        help="folder below which checkpoints are found (may be repeated; default: runs and checkpoints)",
+    )  # fmt: skip
+    add(
+        "--sessions", type=Path, default=Path("runs/supervised"), metavar="FOLDER",
+        help="folder in which each session has one (default: runs/supervised)",
+    )  # fmt: skip
+    add(
+        "--state", type=Path, default=Path("runs/.service"), metavar="FOLDER",
+        help="the service's --state (default: runs/.service)",
+    )  # fmt: skip
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Do it."""
+    given = vars(parser().parse_args(argv))
+    from qframe_rl.service.desired import Desired
+    from qframe_rl.service.store import ServiceStore
+
+    store = ServiceStore(given["state"])
+    try:
+        if given["act"] == "run":
+            return _supervised(store, given)
+        said = _said(Desired(store), given)
+    finally:
+        store.close()
+    if given["json"]:
+        return {"supervised": said}
+    for one in said:
+        why = f"  {one['why']}" if one["why"] else ""
+        console(to_stderr=False).print(
+            f"{one['name']}  {one['state']} (wanted: {one['desired']}){why}", highlight=False, soft_wrap=True
+        )
+    return None
+
+
+def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
+    from qframe_rl.service.places import Places
+    from qframe_rl.service.supervise import EVERY_S, Supervisor
+
+    out, stop = console(to_stderr=True), threading.Event()
+    roots = given["root"] or [Path("runs"), Path("checkpoints")]
+    supervisor = Supervisor(
+        store, Places(roots), given["sessions"], lambda line: out.print(line, highlight=False, soft_wrap=True)
+    )
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    out.print("supervising; Ctrl-C stops this, not the sessions", highlight=False)
+    try:
+        while not stop.wait(EVERY_S):
+            supervisor.step()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        supervisor.close()
+    return {"supervised": [one.told() for one in supervisor.desired.all()]} if given["json"] else None
+
+
+def _said(desired: Any, given: dict[str, Any]) -> list[dict[str, Any]]:
+    from pydantic import ValidationError
+
+    from qframe_rl.service.desired import SessionSpec
+
+    act, name = given["act"], given["name"]
+    if act == "list":
+        return [one.told() for one in desired.all()]
+    if name is None:
+        raise UserError(f"{act} what? Give the name of a session.")
+    if act != "add":
+        if act == "remove":
+            desired.remove(name)
+            return []
+        return [desired.want(name, "RUNNING" if act == "start" else "STOPPED").told()]
+    if given["checkpoint"] is None:
+        raise UserError("add wants --checkpoint ID, what the session trades with.")
+    more = dict(_pair(text) for text in given["more"])
+    try:
+        spec = SessionSpec(checkpoint=given["checkpoint"], **more)
+    except (ValidationError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("--with",), "msg": str(error)}
+        raise UserError(f"{first['loc'][0]}: {first['msg']}.") from None
+    return [desired.add(name, spec).told()]
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise UserError(f"--with {text}: give KEY=VALUE.")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(door(main))

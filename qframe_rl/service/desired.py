@@ -1,0 +1,200 @@
+"""Sessions that are to run, as rows: what each is, what is wanted of it, and how far the supervisor is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from qframe_rl.config import UserError
+from qframe_rl.service.auth import check_name
+from qframe_rl.service.store import ServiceStore
+
+Wanted = Literal["RUNNING", "STOPPED"]
+STATES = ("STOPPED", "STARTING", "RUNNING", "STOPPING", "BACKOFF", "FAILED")
+_LOOPBACK = ("http://127.0.0.1:", "http://localhost:")
+Share = Annotated[float | None, Field(gt=0.0, lt=1.0)]
+
+
+class SessionSpec(BaseModel):
+    """What a supervised session is: a checkpoint of the service's list, and options of `paper`, no others."""
+
+    model_config = ConfigDict(extra="forbid")
+    checkpoint: Annotated[str, Field(pattern=r"^[0-9a-z_-]{1,64}$")]
+    """Its id."""
+    feed: Literal["replay", "ccxt"] = "ccxt"
+    orders: Literal["paper", "testnet"] = "paper"
+    """Real orders are not started from here."""
+    exchange: Annotated[str | None, Field(pattern=r"^[0-9a-z_]{1,32}$")] = None
+    symbols: Annotated[str | None, Field(pattern=r"^[0-9A-Z/:,#_-]{1,500}$")] = None
+    timeframe: Annotated[str | None, Field(pattern=r"^[0-9]{1,3}[mhdw]$")] = None
+    fills: Literal["bar", "book"] = "bar"
+    speed: Annotated[str | None, Field(pattern=r"^(max|[0-9]{1,7}(\.[0-9]{1,3})?x)$")] = None
+    """Of a replay, or of a rehearsal exchange's clock."""
+    url: Annotated[str | None, Field(max_length=100)] = None
+    """A rehearsal exchange on this machine."""
+    daily_loss: Share = None
+    max_drawdown: Share = None
+
+    @field_validator("url")
+    @classmethod
+    def _near(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(_LOOPBACK):
+            raise ValueError("only a rehearsal exchange on this machine, such as http://127.0.0.1:8765")
+        return url
+
+    def options(self) -> list[str]:
+        """Of `paper`."""
+        given: Mapping[str, str | None] = {
+            "--feed": self.feed, "--exchange": self.exchange, "--symbols": self.symbols, "--timeframe": self.timeframe,
+            "--speed": self.speed, "--daily-loss": _text(self.daily_loss), "--max-drawdown": _text(self.max_drawdown),
+        }  # fmt: skip
+        live = {"--orders": self.orders, "--fills": self.fills, "--url": self.url} if self.feed == "ccxt" else {}
+        return [part for name, value in {**given, **live}.items() if value is not None for part in (name, value)]
+
+
+class SupervisedSession(NamedTuple):
+    """A row."""
+
+    name: str
+    spec: SessionSpec
+    desired: str
+    revision: int
+    """Rises with every change of what is wanted."""
+    state: str
+    pid: int | None
+    begun: str | None
+    """When the system began the process, by which another one of the same number is told from it."""
+    since_ns: int
+    """When it came into this state."""
+    starts: tuple[float, ...]
+    """When it was started lately, seconds since 1970."""
+    due_ns: int
+    """When it is tried again."""
+    why: str
+    """Why it is in this state."""
+
+    def told(self) -> dict[str, Any]:
+        """For others."""
+        return {
+            "name": self.name, "spec": self.spec.model_dump(mode="json"), "desired": self.desired,
+            "revision": self.revision, "state": self.state, "pid": self.pid, "since_ns": str(self.since_ns),
+            "why": self.why,
+        }  # fmt: skip
+
+
+class Desired:
+    """The rows.
+
+    Parameters
+    ----------
+    store
+        Where they lie.
+    """
+
+    def __init__(self, store: ServiceStore):
+        self.store = store
+
+    def all(self) -> list[SupervisedSession]:
+        """All rows, by name."""
+        rows = self.store.rows("SELECT * FROM supervised ORDER BY name")
+        return [_row(row) for row in rows]
+
+    def one(self, name: str) -> SupervisedSession:
+        """The row of a name.
+
+        Raises
+        ------
+        UserError
+            If there is none.
+        """
+        rows = self.store.rows("SELECT * FROM supervised WHERE name = ?", (name,))
+        if not rows:
+            raise UserError(f"no session {name[:64]!r} is supervised.")
+        return _row(rows[0])
+
+    def add(self, name: str, spec: SessionSpec, desired: Wanted = "RUNNING") -> SupervisedSession:
+        """Add a session.
+
+        Raises
+        ------
+        UserError
+            If there is one of this name, or the name is not 1 to 64 of ``0-9a-z_-``.
+        """
+        check_name(name)
+        with self.store.writing() as database:
+            done = database.execute(
+                "INSERT OR IGNORE INTO supervised VALUES (?, ?, ?, 1, 'STOPPED', NULL, NULL, ?, '[]', 0, '')",
+                (name, spec.model_dump_json(), desired, time.time_ns()),
+            ).rowcount
+        if not done:
+            raise UserError(f"a session {name!r} is supervised already; take another name.")
+        return self.one(name)
+
+    def want(self, name: str, desired: Wanted, revision: int | None = None) -> SupervisedSession:
+        """Say what is wanted; one that had failed is tried anew.
+
+        Parameters
+        ----------
+        name
+            Of the session.
+        desired
+            What is wanted.
+        revision
+            That of the row as it was seen; None = whatever it is.
+
+        Raises
+        ------
+        UserError
+            If there is none.
+        LookupError
+            If the row has changed since.
+        """
+        with self.store.writing() as database:
+            done = database.execute(
+                "UPDATE supervised SET desired = ?, revision = revision + 1, starts = '[]', due_ns = 0, "
+                "state = CASE WHEN state IN ('FAILED', 'BACKOFF') THEN 'STOPPED' ELSE state END "
+                "WHERE name = ? AND (? IS NULL OR revision = ?)", (desired, name, revision, revision),
+            ).rowcount  # fmt: skip
+        found = self.one(name)
+        if not done:
+            raise LookupError(f"{name} is at revision {found.revision} by now")
+        return found
+
+    def remove(self, name: str) -> None:
+        """Forget a session that is stopped; its folder stays.
+
+        Raises
+        ------
+        UserError
+            If there is none, or it is not stopped.
+        """
+        found = self.one(name)
+        with self.store.writing() as database:
+            done = database.execute(
+                "DELETE FROM supervised WHERE name = ? AND desired = 'STOPPED' AND state IN ('STOPPED', 'FAILED')",
+                (name,),
+            ).rowcount
+        if not done:
+            raise UserError(f"{name} is {found.state} and {found.desired} is wanted; stop it first.")
+
+    def note(self, name: str, **fields: Any) -> None:
+        """Note how far a session is: any of state, pid, begun, since_ns, starts, due_ns, why, desired."""
+        columns = ", ".join(f"{column} = ?" for column in fields)
+        with self.store.writing() as database:
+            database.execute(f"UPDATE supervised SET {columns} WHERE name = ?", (*fields.values(), name))
+
+
+def _row(row: tuple[Any, ...]) -> SupervisedSession:
+    name, spec, desired, revision, state, pid, begun, since, starts, due, why = row
+    return SupervisedSession(
+        name, SessionSpec.model_validate_json(spec), desired, revision, state, pid, begun, since,
+        tuple(json.loads(starts)), due, why,
+    )  # fmt: skip
+
+
+def _text(number: float | None) -> str | None:
+    return None if number is None else repr(number)

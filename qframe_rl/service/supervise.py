@@ -1,0 +1,240 @@
+"""Starts, adopts, restarts and stops sessions that are wanted.
+
+It owns nothing: what is wanted are rows, and what runs is known by the lock of each journal. Sessions are no children
+that end with it; one that begins again finds them, and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.journal.lock import writer_of
+from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.journal.store import pulse
+from qframe_rl.service.desired import Desired, SupervisedSession
+from qframe_rl.service.places import Places
+from qframe_rl.service.store import ServiceStore
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+EVERY_S = 0.25
+LOG = "session.log"
+_LOCK = "supervise.lock"
+_BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+STARTS, WITHIN_S = 5, 600.0
+"""So many starts within that time, and it has failed."""
+_STOP_S = 60.0
+"""Time to end in order; then it is killed, which its journal bears."""
+_LOG_BYTES = 10 << 20
+_TAIL = 4096
+
+
+class _Process(NamedTuple):
+    """A process of a session that lives."""
+
+    pid: int
+    writes: bool
+    """Whether it holds the journal's lock."""
+
+
+class Supervisor:
+    """One for each state folder.
+
+    Parameters
+    ----------
+    store
+        Rows of what is wanted.
+    places
+        Where checkpoints are found.
+    root
+        Folder in which each session has one of its name.
+    told
+        Told in one line of every change.
+
+    Raises
+    ------
+    UserError
+        If another supervisor has this state, or on Windows.
+    """
+
+    def __init__(self, store: ServiceStore, places: Places, root: Path, told: Callable[[str], None]):
+        if fcntl is None:
+            raise UserError("sessions need flock, which Windows lacks; run the supervisor under Linux, macOS or WSL.")
+        self.desired, self.places, self.root, self.told = Desired(store), places, root, told
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = os.open(store.path.with_name(_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise UserError(f"another supervisor has {store.path.parent}; one is enough.") from None
+
+    def close(self) -> None:
+        """Let go; sessions go on."""
+        os.close(self._lock)
+
+    def step(self) -> None:
+        """Look at every row once, and do what lacks."""
+        for row in self.desired.all():
+            process = self._process(row)
+            if row.desired == "RUNNING":
+                self._run(row, process)
+            else:
+                self._stop(row, process)
+
+    def _run(self, row: SupervisedSession, process: _Process | None) -> None:
+        if process is not None:
+            fresh = row.pid != process.pid
+            since = row.since_ns if row.state in ("STARTING", "RUNNING") and not fresh else time.time_ns()
+            state = "RUNNING" if self._decides(row, process, 0 if fresh else since) else "STARTING"
+            if fresh or state != row.state:
+                begun = _begun(process.pid)
+                self._note(row, state, pid=process.pid, begun=begun, why="adopted" if fresh and row.pid else "")
+        elif row.state in ("STARTING", "RUNNING"):
+            self._ended(row)
+        elif row.state == "BACKOFF" and time.time_ns() < row.due_ns:
+            return
+        elif row.state != "FAILED":
+            self._start(row)
+
+    def _stop(self, row: SupervisedSession, process: _Process | None) -> None:
+        if process is None:
+            self._children.pop(row.name, None)
+            if row.state not in ("STOPPED", "FAILED"):
+                self._note(row, "STOPPED", pid=None, begun=None, why="")
+        elif row.state != "STOPPING":
+            self._note(row, "STOPPING", pid=process.pid, begun=_begun(process.pid), why="")
+            _signal(process.pid, signal.SIGTERM)
+        elif time.time_ns() - row.since_ns > _STOP_S * 1e9:
+            _signal(process.pid, signal.SIGKILL)
+
+    def _start(self, row: SupervisedSession) -> None:
+        checkpoint = self.places.checkpoints().get(row.spec.checkpoint)
+        if checkpoint is None:
+            self._note(row, "FAILED", why=f"there is no checkpoint {row.spec.checkpoint}")
+            return
+        folder = self.root / row.name
+        door = [sys.executable, "-m", "experiments.paper"]
+        argv = [*door, str(checkpoint.folder), *row.spec.options(), "--out", str(folder)]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with _log(folder) as log:
+                child = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                    close_fds=True,
+                )  # fmt: skip
+        except OSError as error:
+            self._back_off(row, f"cannot be started ({error.strerror})")
+            return
+        self._children[row.name] = child
+        now = time.time()
+        starts = [*(at for at in row.starts if now - at < WITHIN_S), now]
+        self._note(row, "STARTING", pid=child.pid, begun=_begun(child.pid), starts=json.dumps(starts), why="")
+
+    def _ended(self, row: SupervisedSession) -> None:
+        """Nothing runs, though it was started."""
+        child = self._children.pop(row.name, None)
+        code = child.returncode if child is not None else None
+        if code == 0:
+            self._note(row, "STOPPED", pid=None, begun=None, desired="STOPPED", why="it came to its end")
+        elif code == 2:
+            self._note(row, "FAILED", pid=None, begun=None, why=_last_error(self.root / row.name))
+        else:
+            self._back_off(row, f"it ended ({'unseen' if code is None else _ending(code)})")
+
+    def _back_off(self, row: SupervisedSession, why: str) -> None:
+        now = time.time()
+        lately = [at for at in row.starts if now - at < WITHIN_S]
+        if len(lately) >= STARTS:
+            self._note(row, "FAILED", pid=None, begun=None, why=f"{why}; {len(lately)} starts in ten minutes")
+            return
+        wait = _BACKOFF_S[min(len(lately), len(_BACKOFF_S)) - 1] if lately else _BACKOFF_S[0]
+        self._note(row, "BACKOFF", pid=None, begun=None, due_ns=time.time_ns() + int(wait * 1e9), why=why)
+
+    def _process(self, row: SupervisedSession) -> _Process | None:
+        journal = self.root / row.name / JOURNAL
+        child = self._children.get(row.name)
+        if child is not None:
+            child.poll()  # so that it does not stay as a zombie, whose number lives
+        writer = writer_of(journal)
+        if writer is not None:
+            return _Process(writer, writes=True)
+        if child is not None:
+            return _Process(child.pid, writes=False) if child.returncode is None else None
+        if row.pid is not None and row.begun is not None and _begun(row.pid) == row.begun:
+            return _Process(row.pid, writes=False)
+        return None
+
+    def _decides(self, row: SupervisedSession, process: _Process, since_ns: int) -> bool:
+        """Whether its journal says that it has lived through a bar since it was started."""
+        if not process.writes:
+            return False
+        if row.state == "RUNNING" and row.pid == process.pid:
+            return True
+        try:
+            said = pulse(self.root / row.name / JOURNAL)
+        except (UserError, Unavailable):
+            return False
+        return said is not None and said[0] >= since_ns
+
+    def _note(self, row: SupervisedSession, state: str, **fields: Any) -> None:
+        self.desired.note(row.name, state=state, since_ns=time.time_ns(), **fields)
+        why = fields.get("why") or ""
+        self.told(f"{row.name}: {state}{f' ({why})' if why else ''}")
+
+
+def _log(folder: Path) -> Any:
+    """The session's log, begun anew once it is too long."""
+    path = folder / LOG
+    if path.exists() and path.stat().st_size > _LOG_BYTES:
+        path.replace(path.with_name(f"{LOG}.1"))
+    return path.open("ab")
+
+
+def _last_error(folder: Path) -> str:
+    """What a session said before it ended."""
+    with contextlib.suppress(OSError):
+        with (folder / LOG).open("rb") as file:
+            file.seek(max(0, (folder / LOG).stat().st_size - _TAIL))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        errors = [line for line in lines if line.startswith("error: ")]
+        if errors:
+            return errors[-1].removeprefix("error: ")[:500]
+    return f"it refused to begin; see {LOG} in its folder"
+
+
+def _begun(pid: int) -> str | None:
+    """When the system began a process; None if it is gone."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.parent.parent.is_dir():
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            return None if fields[0] in "ZX" else fields[19]
+        return None
+    try:  # no /proc: macOS
+        said = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return said.stdout.strip() or None
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _ending(code: int) -> str:
+    return f"status {code}" if code >= 0 else signal.Signals(-code).name
