@@ -32,6 +32,7 @@ DOORS = {
     "for others to see": {
         "serve": "an API over sessions, runs and checkpoints",
         "supervise": "keep sessions running",
+        "worker": "do jobs that are asked for",
         "token": "make and delete what opens it",
     },
     "research": {

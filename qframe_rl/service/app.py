@@ -20,6 +20,7 @@ from qframe_rl.service.commanding import commanding
 from qframe_rl.service.documents import page
 from qframe_rl.service.entrance import public
 from qframe_rl.service.guard import Gate
+from qframe_rl.service.jobbing import jobbing
 from qframe_rl.service.known import named
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reading import reading
@@ -27,7 +28,7 @@ from qframe_rl.service.ruling import ruling
 from qframe_rl.service.supervising import supervising
 from qframe_rl.service.wiring import API, Service, service_of
 
-ROUTERS = (public, reading, commanding, supervising, ruling)
+ROUTERS = (public, reading, commanding, supervising, jobbing, ruling)
 
 
 def create_app(service: Service) -> FastAPI:

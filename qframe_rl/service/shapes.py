@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from qframe_rl.service.desired import SessionSpec, Wanted
+from qframe_rl.service.jobs import JobSpec
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-z_-]{1,64}$")]
 SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -181,6 +182,22 @@ class SupervisedOut(Out):
     """STOPPED, STARTING, RUNNING (it decides), STOPPING, BACKOFF, FAILED."""
     pid: int | None
     since_ns: Nanoseconds
+    why: str
+
+
+class JobOut(Out):
+    """A job."""
+
+    id: Id
+    spec: JobSpec
+    state: str
+    """QUEUED, RUNNING, DONE, FAILED, CANCELLED."""
+    who: str
+    asked_ns: Nanoseconds
+    ended_ns: Nanoseconds | None
+    tries: int
+    cancel: bool
+    """Whether its end was asked for."""
     why: str
 
 

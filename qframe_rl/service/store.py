@@ -44,6 +44,12 @@ MIGRATIONS = (
         revision INTEGER NOT NULL, state TEXT NOT NULL, pid INTEGER, begun TEXT, since_ns INTEGER NOT NULL,
         starts TEXT NOT NULL, due_ns INTEGER NOT NULL, why TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE jobs (id TEXT PRIMARY KEY, spec TEXT NOT NULL, state TEXT NOT NULL, asked_ns INTEGER NOT NULL,
+        who TEXT NOT NULL, worker TEXT, lease_ns INTEGER NOT NULL, tries INTEGER NOT NULL, cancel INTEGER NOT NULL,
+        ended_ns INTEGER, why TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX jobs_by_state ON jobs (state, asked_ns);
+    """,
 )
 """Numbered from 1; one that was released is never edited."""
 

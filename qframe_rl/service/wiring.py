@@ -17,6 +17,7 @@ from qframe_rl.service import problems, shapes
 from qframe_rl.service.auth import Doorkeeper, Identity, Scope
 from qframe_rl.service.desired import Desired
 from qframe_rl.service.guard import asks, needs
+from qframe_rl.service.jobs import Jobs
 from qframe_rl.service.known import KnownSessions
 from qframe_rl.service.places import Found, Places
 from qframe_rl.service.problems import ApiProblem
@@ -49,6 +50,7 @@ class Service:
     figures: Figures
     data: Path | None
     desired: Desired
+    jobs: Jobs
     schemas: Schemas = field(default_factory=Schemas)
     streams: dict[str, int] = field(default_factory=dict)
 
@@ -69,9 +71,8 @@ class Service:
         """
         places, store = Places(roots), ServiceStore(state)
         hub = EventHub(places, store)
-        return cls(
-            places, store, Doorkeeper(store, allow), hub, KnownSessions(hub), Figures(store), data, Desired(store)
-        )
+        keeper, known = Doorkeeper(store, allow), KnownSessions(hub)
+        return cls(places, store, keeper, hub, known, Figures(store), data, Desired(store), Jobs(store))
 
     def session(self, session: str) -> Found:
         """A session by its id; raises a `ApiProblem` if there is none."""
@@ -103,6 +104,7 @@ def anybody(request: Request) -> Identity:
 
 
 Reader = Annotated[Identity, Depends(scope("read"))]
+Employer = Annotated[Identity, Depends(scope("jobs"))]
 Trader = Annotated[Identity, Depends(scope("trade"))]
 Operator = Annotated[Identity, Depends(scope("operate"))]
 Admin = Annotated[Identity, Depends(scope("admin"))]

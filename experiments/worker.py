@@ -1,0 +1,71 @@
+"""Do the service's jobs: ``python -m experiments.worker --help``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.cli import Parser, console, door, within
+from qframe_rl.config import UserError
+
+
+def parser() -> Parser:
+    """The options of this door."""
+    made = Parser(
+        "worker",
+        "Do jobs that were asked for over the service's API (train, evaluate, tune, report, download), one at a time.\n"
+        "A worker that is stopped or killed leaves its job to the next one, which goes on where it was interrupted.",
+        ["", "--data store --memory 16"],
+    )
+    add = made.add_argument
+    add("--root", type=Path, default=Path(), metavar="FOLDER", help="runs and checkpoints lie in it (default: here)")
+    add("--state", type=Path, metavar="FOLDER", help="the service's --state (default: runs/.service below the root)")
+    add("--data", type=Path, metavar="FOLDER", help="Parquet store (default: QFRAME_DATA, if it is set)")
+    add(
+        "--memory", type=within(float, 0.5, 1e6), metavar="GB",
+        help="address space of a job (default: as much as there is)",
+    )  # fmt: skip
+    add("--once", action="store_true", help="leave when no job waits (default: wait for the next)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Work until stopped."""
+    given = vars(parser().parse_args(argv))
+    from qframe_rl.service.places import Places
+    from qframe_rl.service.store import ServiceStore
+    from qframe_rl.service.worker import Worker
+
+    root = given["root"]
+    data = given["data"] or (Path(os.environ["QFRAME_DATA"]) if os.environ.get("QFRAME_DATA") else None)
+    if data is not None and not data.is_dir():
+        raise UserError(f"--data: {data} is no folder; make it, and download fills it.")
+    out, stop = console(to_stderr=True), threading.Event()
+    store = ServiceStore(given["state"] or root / "runs" / ".service")
+    places = Places([root / "runs", root / "checkpoints"])
+    worker = Worker(store, places, root, data, given["memory"], lambda line: out.print(line, highlight=False))
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    out.print(f"{worker.name} waits for jobs; Ctrl-C stops it", highlight=False)
+    done = 0
+    try:
+        while not stop.is_set():
+            if worker.step(stop.is_set):
+                done += 1
+            elif given["once"]:
+                break
+            else:
+                stop.wait(0.5)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        store.close()
+    return {"done": done} if given["json"] else None
+
+
+if __name__ == "__main__":
+    sys.exit(door(main))

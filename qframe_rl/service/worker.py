@@ -1,0 +1,149 @@
+"""Does jobs, one at a time: each in a process group of its own, with its time and its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from qframe_rl.config import UserError
+from qframe_rl.service.jobs import Job, Jobs, log_of
+from qframe_rl.service.places import Places
+from qframe_rl.service.store import ServiceStore
+
+_LOOK_S = 0.1
+_RENEW_S = 1.0
+_PR_SET_PDEATHSIG = 1
+_GRACE_S = 20.0
+"""Time to end in order after it was told to."""
+
+
+class Worker:
+    """One that does jobs.
+
+    Parameters
+    ----------
+    store
+        Where they wait.
+    places
+        Where runs and checkpoints are found.
+    root
+        Folder below which ``runs`` and ``checkpoints`` are made.
+    data
+        Folder of a Parquet store; None = none.
+    memory_gb
+        Address space of a job, GB; None = no limit.
+    told
+        Told in one line of every change.
+    """
+
+    def __init__(
+        self, store: ServiceStore, places: Places, root: Path, data: Path | None, memory_gb: float | None,
+        told: Callable[[str], None],
+    ):  # fmt: skip
+        self.jobs, self.places, self.root, self.data, self.told = Jobs(store), places, root, data, told
+        self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._state, self._memory = store.path.parent, memory_gb
+
+    def step(self, stopped: Callable[[], bool]) -> bool:
+        """Do the next job, if there is one; whether there was.
+
+        Parameters
+        ----------
+        stopped
+            Whether the worker is to stop: the job under way is then left to another one, to go on with.
+        """
+        job = self.jobs.claim(self.name)
+        if job is None:
+            return False
+        self.told(f"job {job.id}: {job.spec.kind} {' '.join(job.spec.names)} begins (try {job.tries})")
+        state, why = self._done(job, stopped)
+        if state == "QUEUED":
+            self.jobs.release(job.id, self.name)
+        else:
+            self.jobs.end(job.id, self.name, state, why)
+        self.told(f"job {job.id}: {state}{f' ({why})' if why else ''}")
+        return True
+
+    def _done(self, job: Job, stopped: Callable[[], bool]) -> tuple[str, str]:
+        if job.cancel:
+            return "CANCELLED", ""
+        try:
+            argv = job.spec.argv(
+                self.places, self.root / "runs", self.root / "checkpoints", self.data, again=job.tries > 1
+            )
+        except UserError as error:
+            return "FAILED", str(error)
+        path = log_of(self._state, job.id)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        settings = os.environ | ({"QFRAME_DATA": str(self.data)} if self.data is not None else {})
+        with path.open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", f"experiments.{job.spec.kind}", *argv], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True, env=settings, preexec_fn=self._limited,
+            )  # fmt: skip
+            return self._watched(job, child, stopped)
+
+    def _watched(self, job: Job, child: subprocess.Popen[bytes], stopped: Callable[[], bool]) -> tuple[str, str]:
+        until, renewed = time.monotonic() + job.spec.hours * 3600.0, time.monotonic()
+        while child.poll() is None:
+            now = time.monotonic()
+            if stopped():
+                _ended(child)
+                return "QUEUED", "left to the next worker"
+            if now > until:
+                _ended(child)
+                return "FAILED", f"it took more than {job.spec.hours:g} hours"
+            if now - renewed >= _RENEW_S:
+                held = self.jobs.renew(job.id, self.name)
+                renewed = now
+                if held is None:
+                    _ended(child)
+                    return "QUEUED", "another worker has it by now"
+                if held.cancel:
+                    _ended(child)
+                    return "CANCELLED", ""
+            time.sleep(_LOOK_S)
+        if child.returncode == 0:
+            return "DONE", ""
+        return "FAILED", _last_error(log_of(self._state, job.id), child.returncode)
+
+    def _limited(self) -> None:
+        os.nice(5)
+        if sys.platform == "linux":
+            # A worker that is killed takes its job with it, so that the next one does not find two.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if self._memory is not None:
+            size = int(self._memory * 1e9)
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def _ended(child: subprocess.Popen[bytes]) -> None:
+    """End a job and all that it started: told first, killed where that is not heard."""
+    for number, patience in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, 10.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _last_error(path: Path, code: int) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    if errors:
+        return errors[-1].removeprefix("error: ")
+    return f"status {code}" if code >= 0 else signal.Signals(-code).name

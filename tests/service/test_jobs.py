@@ -1,0 +1,223 @@
+"""Jobs: asked for over the API, done once, given up, cancelled, gone on with; and no code comes in by them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from experiments import worker
+from qframe_rl.config import UserError
+from qframe_rl.service.jobs import LEASE_S, Jobs, JobSpec, log_of
+from qframe_rl.service.places import Places
+from qframe_rl.service.store import ServiceStore
+from tests.service.places import ROOT, served, until
+
+TRAIN: dict[str, Any] = {
+    "kind": "train", "names": ["momentum", "flat"], "options": {"data": "synthetic:ar1", "bars": "2000"},
+}  # fmt: skip
+LONG: dict[str, Any] = {
+    "kind": "train", "names": ["ppo"], "options": {"data": "synthetic:ar1", "bars": "20000"},
+    "settings": {"agent.ppo.total_steps": "900000000"},
+}  # fmt: skip
+
+
+class Clock:
+    now = 1_700_000_000 * 10**9
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def test_a_job_is_one_workers_at_a_time_and_goes_on_when_that_one_is_gone(tmp_path: Path) -> None:
+    store, clock = ServiceStore(tmp_path), Clock()
+    jobs = Jobs(store, clock)
+    first, second = jobs.ask(JobSpec(**TRAIN), "anna"), jobs.ask(JobSpec(**TRAIN), "anna")
+    got = jobs.claim("one")
+    assert got is not None
+    assert (got.id, got.state, got.tries) == (first.id, "RUNNING", 1)
+    other = jobs.claim("two")
+    assert other is not None
+    assert other.id == second.id
+    assert jobs.claim("three") is None
+    clock.now += int((LEASE_S - 1) * 1e9)
+    assert jobs.renew(first.id, "one") is not None
+    clock.now += int(2 * 1e9)
+    late = jobs.claim("three")
+    assert late is not None
+    assert (late.id, late.tries) == (second.id, 2)
+    assert jobs.renew(second.id, "two") is None
+    assert not jobs.end(second.id, "two", "DONE")
+    assert jobs.end(second.id, "three", "DONE")
+    jobs.release(first.id, "one")
+    again = jobs.claim("four")
+    assert again is not None
+    assert again.id == first.id
+    store.close()
+
+
+def test_a_job_that_waits_is_cancelled_at_once(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path)
+    jobs = Jobs(store)
+    job = jobs.ask(JobSpec(**TRAIN), "anna")
+    done = jobs.cancel(job.id)
+    assert done is not None
+    assert done.state == "CANCELLED"
+    assert jobs.claim("one") is None
+    assert jobs.cancel("nothing") is None
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "shell", "names": ["ls"]},
+        {"kind": "train", "names": ["os.path"]},
+        {"kind": "train", "names": ["../agents/ppo"]},
+        {"kind": "train", "options": {"reward": "os:system"}},
+        {"kind": "train", "options": {"data": "/etc/passwd"}},
+        {"kind": "train", "options": {"env": "my_code.market"}},
+        {"kind": "train", "options": {"preset": "evil.toml"}},
+        {"kind": "train", "options": {"preset": "../../evil"}},
+        {"kind": "train", "options": {"from": "--runs"}},
+        {"kind": "train", "symbols": "--checkpoints=/etc"},
+        {"kind": "train", "symbols": "BTC/USDT --runs /etc"},
+        {"kind": "train", "settings": {"agent.ensemble.agents": "evil.module"}},
+        {"kind": "train", "settings": {"data.root": "/etc"}},
+        {"kind": "train", "settings": {"env.reward": "os:system"}},
+        {"kind": "train", "settings": {"env.actions": "../x"}},
+        {"kind": "report", "names": ["x"], "settings": {"env.fee": "1"}},
+        {"kind": "download", "options": {"to": "/etc"}},
+        {"kind": "train", "hours": 0},
+        {"kind": "train", "more": 1},
+    ],
+)
+def test_what_could_be_code_or_a_path_is_refused(spec: dict[str, Any], tmp_path: Path) -> None:
+    try:
+        made = JobSpec(**spec)
+    except ValidationError:
+        return
+    with pytest.raises(UserError):
+        made.argv(Places([tmp_path]), tmp_path, tmp_path, None, again=False)
+    raise AssertionError(f"{spec} was let through")
+
+
+def test_arguments_are_those_of_the_door(tmp_path: Path) -> None:
+    places = Places([tmp_path])
+    spec = JobSpec(**TRAIN | {"settings": {"env.half_spread_bps": "2"}})
+    assert spec.argv(places, Path("r"), Path("c"), None, again=True) == [
+        "--agents", "momentum,flat", "--bars", "2000", "--data", "synthetic:ar1", "--set", "env.half_spread_bps=2",
+        "--runs", "r", "--checkpoints", "c", "--resume",
+    ]  # fmt: skip
+    fetch = JobSpec(kind="download", symbols="BTC/USDT", options={"exchange": "binance", "from": "2024-01-01"})
+    argv = fetch.argv(places, Path("r"), Path("c"), Path("store"), again=False)
+    assert argv == ["--exchange", "binance", "--since", "2024-01-01", "--symbols", "BTC/USDT", "--to", "store"]
+    with pytest.raises(UserError, match="no store"):
+        fetch.argv(places, Path("r"), Path("c"), None, again=False)
+    with pytest.raises(UserError, match="did you mean 'momentum'"):
+        JobSpec(kind="evaluate", names=["momentun"]).argv(places, Path("r"), Path("c"), None, again=False)
+
+
+def begun(root: Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "experiments.worker", "--root", str(root)]
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert process.stderr is not None
+    assert "waits for jobs" in process.stderr.readline()
+    return process
+
+
+def ended(process: subprocess.Popen[str], how: int = signal.SIGTERM) -> int:
+    process.send_signal(how)
+    process.communicate(timeout=40.0)
+    return process.returncode
+
+
+@pytest.mark.slow
+def test_a_training_is_asked_for_watched_and_done_over_the_api(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with served(tmp_path / "runs", "--root", str(tmp_path), "--allow", "jobs") as service:
+        working = begun(tmp_path)
+        with service.client("read", "jobs") as api:
+            key = {"idempotency-key": "k"}
+            asked = api.post("/jobs", json=TRAIN, headers=key)
+            assert asked.status_code == 201
+            job = asked.json()["id"]
+            assert api.post("/jobs", json=TRAIN, headers=key).json()["id"] == job
+            assert api.post("/jobs", json={"kind": "train", "names": ["os.path"]}).status_code == 422
+            until(lambda: api.get(f"/jobs/{job}").json()["state"] == "DONE", 120.0)
+            log = api.get(f"/jobs/{job}/log").json()
+            assert "Chosen" in log["text"]
+            assert api.get(f"/jobs/{job}/log", params={"after": log["next"]}).json()["text"] == ""
+            until(lambda: len(api.get("/runs").json()) == 1)
+            (run,) = api.get("/runs").json()
+            assert run["kind"] == "training"
+            assert api.get(f"/runs/{run['id']}/report").json()["choice"]
+            wrong = api.post("/jobs", json={"kind": "evaluate", "names": ["nobody"]}).json()["id"]
+            until(lambda: api.get(f"/jobs/{wrong}").json()["state"] == "FAILED", 60.0)
+            assert "nobody" in api.get(f"/jobs/{wrong}").json()["why"]
+            assert len(api.get("/jobs").json()) == 2
+            assert api.delete("/jobs/nothing").status_code == 404
+        assert ended(working) == 0
+
+
+@pytest.mark.slow
+def test_a_job_is_cancelled_ends_with_its_time_and_dies_with_its_worker(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    store = ServiceStore(tmp_path / "runs" / ".service")
+    jobs = Jobs(store)
+
+    def state(job: str) -> str:
+        found = jobs.one(job)
+        assert found is not None
+        return found.state
+
+    def processes() -> list[int]:
+        found = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False)
+        return [int(pid) for pid in found.stdout.split() if int(pid) != os.getpid()]
+
+    working = begun(tmp_path)
+    long = jobs.ask(JobSpec(**LONG), "anna")
+    log = log_of(tmp_path / "runs" / ".service", long.id)
+    until(lambda: state(long.id) == "RUNNING" and len(processes()) >= 2, 60.0)
+    jobs.cancel(long.id)
+    until(lambda: state(long.id) == "CANCELLED", 60.0)
+    assert processes() == [working.pid]
+    assert log.exists()
+    brief = jobs.ask(JobSpec(**LONG | {"hours": 0.0005}), "anna")
+    until(lambda: state(brief.id) == "FAILED", 60.0)
+    found = jobs.one(brief.id)
+    assert found is not None
+    assert "more than 0.0005 hours" in found.why
+    other = jobs.ask(JobSpec(**LONG), "anna")
+    until(lambda: state(other.id) == "RUNNING" and len(processes()) >= 2, 60.0)
+    ended(working, signal.SIGKILL)
+    until(lambda: processes() == [], 20.0)
+    working = begun(tmp_path)
+    time.sleep(1.0)
+    assert state(other.id) == "RUNNING", "its lease is not over yet"
+    with store.writing() as database:
+        database.execute("UPDATE jobs SET lease_ns = 0")
+    until(lambda: len(processes()) >= 2, 30.0)
+    found = jobs.one(other.id)
+    assert found is not None
+    assert found.tries == 2
+    assert ended(working) == 0
+    assert state(other.id) == "QUEUED", "left to the next one"
+    assert processes() == []
+    store.close()
+
+
+def test_a_worker_without_work_may_leave(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    assert worker.main(["--root", str(tmp_path), "--once", "--json"]) == {"done": 0}
+    with pytest.raises(UserError, match="--data"):
+        worker.main(["--root", str(tmp_path), "--data", str(tmp_path / "nowhere")])
+    shutil.rmtree(tmp_path / "runs")
