@@ -93,7 +93,7 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
 def _said(desired: Any, given: dict[str, Any]) -> list[dict[str, Any]]:
     from pydantic import ValidationError
 
-    from qframe_rl.service.desired import SessionSpec
+    from qframe_rl.service.desired import SupervisedSpec
 
     act, name = given["act"], given["name"]
     if act == "list":
@@ -109,7 +109,7 @@ def _said(desired: Any, given: dict[str, Any]) -> list[dict[str, Any]]:
         raise UserError("add wants --checkpoint ID, what the session trades with.")
     more = dict(_pair(text) for text in given["more"])
     try:
-        spec = SessionSpec(checkpoint=given["checkpoint"], **more)
+        spec = SupervisedSpec(checkpoint=given["checkpoint"], **more)
     except (ValidationError, TypeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("--with",), "msg": str(error)}
         raise UserError(f"{first['loc'][0]}: {first['msg']}.") from None

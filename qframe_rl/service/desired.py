@@ -19,7 +19,7 @@ _LOOPBACK = ("http://127.0.0.1:", "http://localhost:")
 Share = Annotated[float | None, Field(gt=0.0, lt=1.0)]
 
 
-class SessionSpec(BaseModel):
+class SupervisedSpec(BaseModel):
     """What a supervised session is: a checkpoint of the service's list, and options of `paper`, no others."""
 
     model_config = ConfigDict(extra="forbid")
@@ -60,7 +60,7 @@ class SupervisedSession(NamedTuple):
     """A row."""
 
     name: str
-    spec: SessionSpec
+    spec: SupervisedSpec
     desired: str
     revision: int
     """Rises with every change of what is wanted."""
@@ -116,7 +116,7 @@ class Desired:
             raise UserError(f"no session {name[:64]!r} is supervised.")
         return _row(rows[0])
 
-    def add(self, name: str, spec: SessionSpec, desired: Wanted = "RUNNING") -> SupervisedSession:
+    def add(self, name: str, spec: SupervisedSpec, desired: Wanted = "RUNNING") -> SupervisedSession:
         """Add a session.
 
         Raises
@@ -191,7 +191,7 @@ class Desired:
 def _row(row: tuple[Any, ...]) -> SupervisedSession:
     name, spec, desired, revision, state, pid, begun, since, starts, due, why = row
     return SupervisedSession(
-        name, SessionSpec.model_validate_json(spec), desired, revision, state, pid, begun, since,
+        name, SupervisedSpec.model_validate_json(spec), desired, revision, state, pid, begun, since,
         tuple(json.loads(starts)), due, why,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qframe_rl.service.desired import SessionSpec, Wanted
+from qframe_rl.service.desired import SupervisedSpec, Wanted
 from qframe_rl.service.jobs import JobSpec
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-z_-]{1,64}$")]
@@ -156,7 +156,7 @@ class SupervisedIn(In):
     """A session that is wanted."""
 
     name: Id
-    spec: SessionSpec
+    spec: SupervisedSpec
     password: Annotated[str | None, Field(max_length=1024)] = None
     """Of the user once more, where a browser asks."""
 
@@ -175,7 +175,7 @@ class SupervisedOut(Out):
     name: str
     session: SessionId | None = None
     """Its id, once its journal has begun."""
-    spec: SessionSpec
+    spec: SupervisedSpec
     desired: str
     revision: int
     state: str

@@ -22,7 +22,7 @@ from experiments import supervise
 from qframe_rl.config import UserError
 from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import read, verify
-from qframe_rl.service.desired import Desired, SessionSpec
+from qframe_rl.service.desired import Desired, SupervisedSpec
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.supervise import STARTS, Supervisor
@@ -73,7 +73,7 @@ def want(root: Path, act: str, name: str) -> None:
 def test_sessions_run_whoever_is_killed_and_no_bar_is_lost(root: Path) -> None:
     store = ServiceStore(root / "state")
     for name in ("a", "b"):
-        Desired(store).add(name, SessionSpec(**SPEC))
+        Desired(store).add(name, SupervisedSpec(**SPEC))
     store.close()
     supervisor = begun(root)
     until(lambda: all(one.state == "RUNNING" for one in rows(root).values()), 90.0)
@@ -110,9 +110,9 @@ def test_sessions_run_whoever_is_killed_and_no_bar_is_lost(root: Path) -> None:
 def test_what_cannot_run_fails_with_its_own_sentence_and_what_ends_is_stopped(root: Path) -> None:
     store = ServiceStore(root / "state")
     desired = Desired(store)
-    desired.add("wrong", SessionSpec(**SPEC | {"feed": "ccxt", "speed": None, "exchange": "nowhere"}))
-    desired.add("gone", SessionSpec(**SPEC | {"checkpoint": "gone"}))
-    desired.add("brief", SessionSpec(**SPEC | {"speed": "max"}))
+    desired.add("wrong", SupervisedSpec(**SPEC | {"feed": "ccxt", "speed": None, "exchange": "nowhere"}))
+    desired.add("gone", SupervisedSpec(**SPEC | {"checkpoint": "gone"}))
+    desired.add("brief", SupervisedSpec(**SPEC | {"speed": "max"}))
     supervisor = begun(root)
     until(lambda: desired.one("wrong").state == "FAILED", 60.0)
     assert "nowhere" in desired.one("wrong").why
@@ -135,7 +135,7 @@ def test_what_crashes_all_the_time_is_given_up(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     store = ServiceStore(root / "state")
     desired = Desired(store)
-    desired.add("a", SessionSpec(**SPEC))
+    desired.add("a", SupervisedSpec(**SPEC))
     told: list[str] = []
     supervisor = Supervisor(store, Places([root / "checkpoints"]), root / "sessions", told.append)
     with pytest.raises(UserError, match="another supervisor"):
@@ -211,4 +211,4 @@ def test_words_of_the_door(root: Path) -> None:
 @pytest.mark.parametrize("url", ["http://10.0.0.1:80", "https://127.0.0.1:8765", "http://127.0.0.1.evil.example:1"])
 def test_only_a_rehearsal_on_this_machine_may_be_named(url: str) -> None:
     with pytest.raises(ValidationError, match="on this machine"):
-        SessionSpec(checkpoint="x", url=url)
+        SupervisedSpec(checkpoint="x", url=url)
