@@ -194,8 +194,10 @@ class Jobs:
         """Put a job at the end of the queue."""
         job = secrets.token_hex(8)
         with self.store.writing() as database:
+            # Later than all before, also by a clock that went back: the queue is in the order of asking.
             database.execute(
-                "INSERT INTO jobs VALUES (?, ?, 'QUEUED', ?, ?, NULL, 0, 0, 0, NULL, '')",
+                "INSERT INTO jobs SELECT ?, ?, 'QUEUED', max(?, coalesce(max(asked_ns), 0) + 1), ?, NULL, 0, 0, 0, NULL, "
+                "'' FROM jobs",
                 (job, spec.model_dump_json(), self._clock(), who),
             )
         found = self.one(job)
