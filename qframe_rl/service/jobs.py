@@ -196,8 +196,8 @@ class Jobs:
         with self.store.writing() as database:
             # Later than all before, also by a clock that went back: the queue is in the order of asking.
             database.execute(
-                "INSERT INTO jobs SELECT ?, ?, 'QUEUED', max(?, coalesce(max(asked_ns), 0) + 1), ?, NULL, 0, 0, 0, NULL, "
-                "'' FROM jobs",
+                "INSERT INTO jobs SELECT ?, ?, 'QUEUED', max(?, coalesce(max(asked_ns), 0) + 1), ?, "
+                "NULL, 0, 0, 0, NULL, '' FROM jobs",
                 (job, spec.model_dump_json(), self._clock(), who),
             )
         found = self.one(job)
