@@ -342,6 +342,17 @@ def parts(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def datasets(config: Config) -> tuple[str, ...]:
+    """What its members learn from: the content counts as their code does."""
+    names: list[str] = []
+    for text in config.members:
+        label, _, name = text.rpartition("=")
+        module, where = catalog.load("agents", name), f"agent ensemble, member {label or name}"
+        if hasattr(module, "datasets"):
+            names += module.datasets(build(module.Config, config.member.get(label or name, {}), where))
+    return tuple(dict.fromkeys(names))
+
+
 def _paper_rules(spec: MarketSpec) -> Rules:
     """The market's rules as far as a strategy may know them: fees, lots, leverage and spread, without impact."""
     taker = max(instrument.taker_fee for instrument in spec.instruments)

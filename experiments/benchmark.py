@@ -18,6 +18,7 @@ SUITES = {
     "env": "steps of one instrument, windows copied or indices handed out; ratio to a bare row copy",
     "portfolio": "steps of sixteen perpetuals with margin and funding",
     "train": "PPO end to end; ratio to matrix products alone and to Stable-Baselines3, on optima too (half an hour)",
+    "offline": "the rows of train for agents that learn from recorded steps; ratio to Stable-Baselines3's DQN",
     "gradient": "one gradient step on one thread; ratio to automatic differentiation, and of products to BLAS",
     "backtest": "one setting of a rule over 100,000 bars",
     "sweep": "1,000 settings over 100,000 bars",
@@ -96,7 +97,7 @@ def _draw(found: list[BenchmarkRow], to: Path) -> None:
 
 
 def _suite(name: str) -> Any:
-    from qframe_rl.bench import executors, gradient, growth, paper, settings, startup, steps, training
+    from qframe_rl.bench import executors, gradient, growth, offline, paper, settings, startup, steps, training
 
     return {
         "env": steps.env,
@@ -104,6 +105,7 @@ def _suite(name: str) -> Any:
         "growth": growth.growth,
         "memory": steps.memory,
         "train": training.train,
+        "offline": offline.offline,
         "gradient": gradient.gradient,
         "backtest": settings.backtest,
         "sweep": settings.sweep_settings,

@@ -38,6 +38,7 @@ DOORS = {
     "research": {
         "tune": "search for the parameters of a strategy",
         "solve": "train agents on problems whose optimum is known",
+        "collect": "write what strategies live as a Minari dataset",
     },
     "of the house": {
         "new": "begin a strategy or a market of your own",

@@ -239,6 +239,21 @@ class Indexed(Protocol):
     """Whether `features` are written as episodes begin: rows that no cursor has pointed at yet may be empty."""
 
 
+class Transitions(NamedTuple):
+    """N recorded steps, in the order in which they were lived."""
+
+    observations: NDArray[np.float32]
+    """(N, n) what was seen."""
+    actions: NDArray[Any]
+    """(N, ...) what was done, as the action space has it."""
+    rewards: Float
+    """(N,) what it paid."""
+    following: NDArray[np.float32]
+    """(N, n) what was seen next; where an episode was over, its true last observation."""
+    terminated: Bool
+    """(N,) whether the episode ended by itself there, so that nothing came after; False where it was cut off."""
+
+
 class Task(Protocol):
     """What a learner is trained on. It holds no row that the learner is judged on."""
 
@@ -257,6 +272,15 @@ class Task(Protocol):
 
     def validate(self, agent: Agent) -> float:
         """Sharpe ratio (annual, net of costs) of ``agent`` over the pieces of ``validation``."""
+
+    def transitions(self, dataset: str) -> Transitions:
+        """Steps of a Minari dataset, by its id or its folder, as the policy of this task would have seen them.
+
+        Raises
+        ------
+        UserError
+            If it is of another environment than this task's, or reaches past the bars that may be learned from.
+        """
 
 
 @runtime_checkable

@@ -14,8 +14,12 @@ from qframe_rl.config import Base, Ref, UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import interface_from
+from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import History, Instrument, Segment, iso, parse_time
+from qframe_rl.venues.guarded import GuardedVenue
+from qframe_rl.venues.simulated import SimulatedVenue
+from qframe_rl.venues.venue import Venue
 
 
 def make_market(
@@ -76,7 +80,13 @@ def make_agent(
 
 def window_of(market: Market, *agents: Agent) -> int:
     """Bars to show at each decision so that every agent and the market's interface see enough."""
-    return max(market.interface.window, *(agent.window for agent in agents))
+    return max([market.interface.window, *(agent.window for agent in agents)])
+
+
+def venue_of(market: Market) -> Venue:
+    """A simulated venue with one account of the market, behind its limits where it has any."""
+    venue = SimulatedVenue(market.rules, market.cash)
+    return GuardedVenue(venue, RiskEngine(market.limits, market.instruments)) if market.limits.binding else venue
 
 
 def config_of(checkpoint: Checkpoint) -> Base:

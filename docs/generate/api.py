@@ -22,7 +22,7 @@ GROUPS = {
         "rllib",
     ),
     "Environments": ("gym", "kernel", "feeds", "instruments", "exchanges", "risk"),
-    "Truth": ("baselines", "evaluate", "runner", "checkpoint", "manifest"),
+    "Truth": ("baselines", "evaluate", "runner", "offline", "checkpoint", "manifest"),
     "Live": ("session", "venues", "live", "journal", "listeners", "alerts", "watch", "deploy", "rehearsal", "service"),
     "Foundations": ("config", "custom", "digests", "syntax", "catalog", "jit", "versions", "bench"),
 }

@@ -11,6 +11,7 @@ import torch
 from qframe_rl import catalog
 from qframe_rl.bench.frames import LESSONS, SEEDS, frames_to_optimum
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
+from qframe_rl.bench.offline import Quiet, offline
 from qframe_rl.bench.peers import Peers
 from qframe_rl.bench.worlds import WorldTask, bars, world
 from qframe_rl.config import Ref, UserError
@@ -28,16 +29,6 @@ _OURS = {
     "n_steps": 64, "precision": "bfloat16", "threads": THREADS, "batch_size": 65536, "n_envs": 4096, "n_epochs": 4,
 }  # fmt: skip
 _GATE, _MOST = 0.98, 800_000
-
-
-class Quiet:
-    """A log that nobody reads."""
-
-    def scalar(self, name: str, value: float, step: int) -> None:
-        """Show nothing."""
-
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        """Show nothing."""
 
 
 def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
@@ -76,6 +67,7 @@ def train(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
             else []
         ),
         *arrivals,
+        *offline(small, repeats, peers, screen),
         BenchmarkRow("gemm", 1, found["gemm"], "flop/s", "", None),
         *(
             BenchmarkRow(f"peer.{k}", 1, found[k], "frames/s", "", None)

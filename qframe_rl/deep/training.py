@@ -74,7 +74,7 @@ class Loop:
         if found:
             self._take_over(found)
 
-    def __call__(self, losses: Losses, score: Callable[[], float], note: str = "") -> None:
+    def __call__(self, losses: Losses, score: Callable[[], float] | None, note: str = "") -> None:
         """Train until the schedule or the patience ends, and leave the best weights in the network.
 
         Parameters
@@ -82,7 +82,8 @@ class Loop:
         losses
             What to lower.
         score
-            What to stop by, higher being better, with the network in evaluation mode.
+            What to stop by, higher being better, with the network in evaluation mode; None = by nothing: the last
+            weights count as the best.
         note
             Shown beside the progress.
         """
@@ -92,15 +93,17 @@ class Loop:
             loss = self._pass(losses)
             self.net.eval()
             with torch.inference_mode():
-                found = score()
+                found = float(self.epoch) if score is None else score()
             if self.epoch >= schedule.first and found > self.best:
                 self.best, self.best_epoch, self.kept = found, self.epoch, arrays(self.net)
             self.log.scalar("train/loss", loss, self.epoch)
-            self.log.scalar("validation/score", found, self.epoch)
+            said = f"loss {loss:.3g}"
+            if score is not None:
+                self.log.scalar("validation/score", found, self.epoch)
+                said = f"validation {found:.2f}" + (f", best {self.best:.2f}" if self.best_epoch else "")
             if self.keeper:
                 self.keeper.remember(self._state())
-            best = f", best {self.best:.2f}" if self.best_epoch else ""
-            self.log.progress(self.epoch, schedule.epochs, f"validation {found:.2f}{best}{note}")
+            self.log.progress(self.epoch, schedule.epochs, f"{said}{note}")
         load(self.net, self.kept)
         self.net.eval()
 

@@ -111,6 +111,13 @@ class SessionEnv(gymnasium.Env[Any, Any]):
         self._view: View | None = None
         self._memory = np.zeros((1, N_STATE))
 
+    @property
+    def view(self) -> View:
+        """What is known now; raises RuntimeError before `reset`."""
+        if self._view is None:
+            raise RuntimeError("call reset() first")
+        return self._view
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
         """Start the session.
 

@@ -18,6 +18,7 @@ from qframe_rl.gym.market import Market, whole
 from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.gym.problem import Problem, ProblemConfig, ProblemEnv, VectorProblemEnv
 from qframe_rl.gym.vector import VectorTradingEnv
+from qframe_rl.interface import Parts
 from qframe_rl.risk.limits import Limits
 
 Risk = Limits | Mapping[str, Any] | None
@@ -154,7 +155,7 @@ def _problem(name: str, params: dict[str, Any]) -> Problem:
     return make_problem(Ref(name=name, params=params))
 
 
-def _check_keywords(name: str, params: dict[str, Any]) -> None:
+def _check_keywords(name: str, params: Mapping[str, Any]) -> None:
     known = catalog.load("envs", name).Config.model_fields
     for key in params:
         if key not in known:
@@ -168,6 +169,30 @@ def _refuse(name: str, **given: object) -> None:
 
 
 def _prepare(name: str, history: Given, risk: Risk, params: dict[str, Any]) -> tuple[Market, PackedHistory]:
+    market, parts = prepared(name, history, risk, params)
+    return market, market.tape(market.lessons(parts, 0))
+
+
+def prepared(name: str, history: Given, risk: Risk, params: Mapping[str, Any]) -> tuple[Market, Parts]:
+    """The market that an environment is one of, its scaler fitted on all of its bars, and these.
+
+    Parameters
+    ----------
+    name, history, risk
+        As in `make_env`.
+    params
+        Fields of the market's ``Config``.
+
+    Returns
+    -------
+    tuple[Market, Parts]
+        The market, and its histories with all of their rows.
+
+    Raises
+    ------
+    UserError
+        As in `make_env`.
+    """
     _check_keywords(name, params)
     params = in_params(params)
     histories = histories_of(history)
@@ -177,5 +202,4 @@ def _prepare(name: str, history: Given, risk: Risk, params: dict[str, Any]) -> t
     made: Market = module.make(config, first.instruments, first.columns, first.bar_ns)
     limits = risk if isinstance(risk, Limits) else build(Limits, risk or {}, "risk")
     parts = [(h, whole(h)) for h in histories]
-    market = replace(made, limits=limits).fit(parts)
-    return market, market.tape(market.lessons(parts, 0))
+    return replace(made, limits=limits).fit(parts), parts

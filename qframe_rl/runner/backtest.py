@@ -9,15 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from qframe_rl.agent import Agent, View
+from qframe_rl.deploy import venue_of
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import Journal
-from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.session import Session
 from qframe_rl.types import Account, Fills, Float, History, Orders, Record, Segment
-from qframe_rl.venues.guarded import GuardedVenue
-from qframe_rl.venues.simulated import SimulatedVenue
-from qframe_rl.venues.venue import Venue
 
 OnBar = Callable[[int, int], None]
 """Told of bars done and bars in all, now and then."""
@@ -55,7 +52,7 @@ def backtest(
     """
     feed = HistoryFeed(history, segment, window)
     journal = Journal(market.instruments, market.bar_ns)
-    session = Session(feed, _venue(market), window, journal)
+    session = Session(feed, venue_of(market), window, journal)
     total = feed.stop - feed.start - window
     view: View = session.start()
     done = 0
@@ -67,11 +64,6 @@ def backtest(
     if on_bar is not None:
         on_bar(total, total)
     return journal.record()
-
-
-def _venue(market: Market) -> Venue:
-    venue = SimulatedVenue(market.rules, market.cash)
-    return GuardedVenue(venue, RiskEngine(market.limits, market.instruments)) if market.limits.binding else venue
 
 
 def joined(records: Sequence[Record]) -> Record:

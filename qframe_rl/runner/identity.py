@@ -3,7 +3,7 @@
 It is the strategy's own module and every module that this one imports, directly or not, outside the library and outside
 installed distributions; the catalogues ``agents/`` and ``envs/`` count as the strategy's own. Modules are found by the
 import system and hashed by their syntax trees: comments, docstrings and layout do not count. An installed distribution
-is recorded by name and version.
+is recorded by name and version. The content of a dataset that a strategy learns from counts as its code does.
 """
 
 from __future__ import annotations
@@ -83,7 +83,34 @@ def code_of(agent: str, config: Base, env: Ref, market: str) -> Code:
     """
     module, market = catalog.load("agents", agent), market if env.name == "auto" else env.name
     parts = module.parts(config) if hasattr(module, "parts") else ()
-    return code(*(catalog.module_of("agents", name) for name in (agent, *parts)), catalog.module_of("envs", market))
+    found = code(*(catalog.module_of("agents", name) for name in (agent, *parts)), catalog.module_of("envs", market))
+    return with_data(found, agent, config)
+
+
+def with_data(found: Code, agent: str, config: Base) -> Code:
+    """Code of a strategy together with the datasets that it learns from.
+
+    Parameters
+    ----------
+    found
+        Its code alone.
+    agent
+        Its name.
+    config
+        Its configuration: where its module has ``datasets``, that names them from it, by id or folder.
+
+    Raises
+    ------
+    UserError
+        If one of them is not there or cannot be read.
+    """
+    module = catalog.load("agents", agent)
+    names = module.datasets(config) if hasattr(module, "datasets") else ()
+    if not names:
+        return found
+    from qframe_rl.offline.dataset import dataset_digest
+
+    return found._replace(digest=fingerprint(found.digest, *map(dataset_digest, names)))
 
 
 def own_code(agent: str) -> str:

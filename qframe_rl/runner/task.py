@@ -10,7 +10,7 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, State
+from qframe_rl.agent import Agent, State, Transitions
 from qframe_rl.config import UserError
 from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.metrics import bars_per_year, excess, sharpe
@@ -49,6 +49,8 @@ class MarketTask:
         hidden = (*fold.validation, *fold.test)
         self.train = market.lessons(pieces(history, learning, hidden, 0), seed)
         self.validation = pieces(history, stopping, hidden, len(history))
+        last = max(segment.stop for segment in fold.train)
+        self._known = int(history.time[min(last, *(segment.start for segment in hidden), len(history)) - 1])
 
     def envs(self, n_envs: int, *, indexed: bool = False) -> VectorEnv[Any, Any, Any]:
         """Training environments with autoreset mode SAME_STEP, seeded."""
@@ -56,6 +58,15 @@ class MarketTask:
         envs = self.market.vec(self.market.tape(self.train), n_envs, AutoresetMode.SAME_STEP, kind)
         envs.reset(seed=self.spec.seed)
         return envs
+
+    def transitions(self, dataset: str) -> Transitions:
+        """Steps of a Minari dataset, as `qframe_rl.offline.fits.market_transitions` scales them and what it refuses.
+
+        It may know no bar after the training part, nor any after the first bar that judges.
+        """
+        from qframe_rl.offline.fits import market_transitions
+
+        return market_transitions(dataset, self.market, self._known)
 
     def validate(self, agent: Agent) -> float:
         """Annual Sharpe ratio in excess of cash, net of costs, over the training part's tail; the mean of pieces."""

@@ -23,6 +23,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
         "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "growth.batch.index",
         "gradient.plain", "gradient.market", "gradient.products", "train.ppo",
         "train.ppo_lstm", "train.frames_to_95", "train.seconds_to_95",
+        "train.offline", "train.offline_iql", "train.offline_share_iql", "train.offline_share_cql",
         "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.one", "fan.memory",
         "paper.bars", "paper.decision", "paper.decision_p99", "paper.journal", "paper.growth", "paper.resume",
     } <= {row["name"] for row in rows}  # fmt: skip
@@ -31,7 +32,8 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
         assert math.isfinite(row["value"])
         assert row["value"] > 0.0 or row["name"] == "paper.growth"  # memory may shrink
         assert (row["ratio"] is None) == (row["ratio_to"] == "")
-    assert {row["ratio_to"] for row in rows} >= {"rowcopy", "gemm", "sb3-default", "sb3-tuned", "recurrent-ppo"}
+    peers = {"sb3-default", "sb3-tuned", "recurrent-ppo", "sb3-dqn"}
+    assert {row["ratio_to"] for row in rows} >= {"rowcopy", "gemm", *peers}
     assert next(row["value"] for row in rows if row["name"] == "memory.index") <= 512
     assert next(row["value"] for row in rows if row["name"] == "paper.growth") < 20.0
     assert found["machine"]["cores"]

@@ -20,7 +20,7 @@ from qframe_rl.evaluate.inference.seeds import mean, seeds_interval
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Curve, Problem
 from qframe_rl.runner.executors import Executor, LocalExecutor
-from qframe_rl.runner.identity import code
+from qframe_rl.runner.identity import code, with_data
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.solve.solve import EPISODES, ProblemTask, measure, read_state, write_state
 from qframe_rl.versions import code_fingerprint
@@ -287,6 +287,7 @@ def _made(problem: Problem, contender: Contender, gamma: float | None, seed: int
 
 def _identity(job: SolveJob, case: Case, agent: str, params: dict[str, Any], seed: int, n_episodes: int) -> str:
     env = case.env.model_dump(mode="json")
-    own = code(catalog.module_of("agents", agent), catalog.module_of("envs", case.env.name)).digest
+    plain = code(catalog.module_of("agents", agent), catalog.module_of("envs", case.env.name))
+    own = with_data(plain, agent, build(catalog.load("agents", agent).Config, params, f"agent {agent}")).digest
     print_of = fingerprint(env, agent, params, seed, n_episodes, code_fingerprint(), own)
     return f"{job.market}-{job.label.replace(':', '-')}-{job.run}-{print_of}"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, MarketSpec, Solver, State
+from qframe_rl.agent import Agent, MarketSpec, Solver, State, Transitions
 from qframe_rl.config import UserError
 from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.types import Bool, Float, History, Segments
@@ -82,6 +82,12 @@ class ProblemTask:
         envs = self.problem.vec(n_envs, AutoresetMode.SAME_STEP)
         envs.reset(seed=self.spec.seed)
         return envs
+
+    def transitions(self, dataset: str) -> Transitions:
+        """Steps of a Minari dataset; raises as `qframe_rl.offline.fits.problem_transitions`."""
+        from qframe_rl.offline.fits import problem_transitions
+
+        return problem_transitions(dataset, self.problem)
 
     def remember(self, state: State) -> None:
         """Write ``state`` to the snapshot, whole or not at all."""
