@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest
 from qframe_rl.gym.engine import BatchEngine
-from qframe_rl.kernel.columns import EARNED, FEE, FUNDING, PRICE, PUSHED, QUANTITY, SPREAD
+from qframe_rl.kernel.columns import CASH, EARNED, EQUITY, FEE, FUNDING, PRICE, PUSHED, QUANTITY, SPREAD
 from qframe_rl.types import Bool, Float
 
 Infos = dict[str, Any]
@@ -41,6 +41,13 @@ _KINDS: dict[str, Callable[[BatchEngine], NDArray[Any] | dict[str, Float]]] = {
     "fills": lambda engine: engine.fills[:, :, QUANTITY].copy(),
     "prices": lambda engine: engine.fills[:, :, PRICE].copy(),
 }
+_ONE: dict[str, Callable[[BatchEngine], float | int]] = {
+    "equity": lambda engine: engine.account.item(0, EQUITY),
+    "cash": lambda engine: engine.account.item(0, CASH),
+    "time": lambda engine: engine.tape.time.item(engine.row.item(0)),
+    "interest": lambda engine: engine.account.item(0, EARNED),
+}
+"""The same of the only account of a batch, without an array."""
 NAMES = tuple(_KINDS)
 """``equity``, ``cash`` and ``interest`` (of the last bar) in quote currency, ``time`` of the last close in ns UTC,
 ``exposure`` (A,) as shares of equity, ``position`` and ``fills`` of the last bar (A,) in signed base units and the
@@ -84,7 +91,7 @@ def _masked(values: Mapping[str, Any], mask: Bool) -> Infos:
 
 def info_of(engine: BatchEngine, names: tuple[str, ...]) -> dict[str, Any]:
     """What is asked for of the only account of a batch of one."""
-    return {name: _first(_KINDS[name](engine)) for name in names}
+    return {name: _ONE[name](engine) if name in _ONE else _first(_KINDS[name](engine)) for name in names}
 
 
 def _first(value: Any) -> Any:

@@ -52,6 +52,7 @@ class Scheme(ABC):
 
     def __init__(self, space: gymnasium.Space[Any], n_instruments: int, *, band: float = 0.0):
         self.space, self.n, self.band = space, n_instruments, band
+        self._shape = tuple(space.shape or ())
         self.market = np.empty((0, n_instruments))
 
     @abstractmethod
@@ -80,10 +81,11 @@ class Scheme(ABC):
 
     def rows(self, actions: NDArray[Any], n_envs: int) -> Float:
         """(B, K) contiguous numbers of actions; raises ValueError where their shape is not that of the space."""
-        shape = (n_envs, *(self.space.shape or ()))
-        if np.shape(actions) != shape:
-            raise ValueError(f"actions have shape {np.shape(actions)}, but {self.space} of {n_envs} wants {shape}")
-        return np.ascontiguousarray(actions, dtype=np.float64).reshape(n_envs, -1)
+        given = np.asarray(actions)
+        if given.shape != (n_envs, *self._shape):
+            wanted = (n_envs, *self._shape)
+            raise ValueError(f"actions have shape {given.shape}, but {self.space} of {n_envs} wants {wanted}")
+        return np.ascontiguousarray(given, dtype=np.float64).reshape(n_envs, -1)
 
 
 class CompiledScheme(Scheme):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tests.turns import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
+CATALOGUE = (ROOT / "tests" / "catalogue.txt").read_text().split()
 
 
 class Job(NamedTuple):
@@ -29,7 +30,7 @@ def jobs() -> dict[str, Job]:
     """All that takes long, by name."""
     return {
         "fuzz": Job(["tests.fuzz", "--count", "2000"], (["tests.fuzz", "--count", "60"],)),
-        "deletions": Job(["tests.long.deletions"]),
+        "deletions": Job(["tests.long.deletions"], tuple(["tests.long.deletions", name] for name in CATALOGUE)),
         "suite": Job(
             ["pytest", "-n", "2", "--long=all"], tuple(["pytest", "-n", "2", f"--long={k}"] for k in range(PARTS))
         ),
