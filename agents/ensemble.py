@@ -7,9 +7,9 @@ what those accounts did up to now: a member is judged by decisions that it made 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,14 @@ from qframe_rl.deep.guard import Guard
 from qframe_rl.deep.members import MemberLog, MemberTask
 from qframe_rl.estimate import allocation
 from qframe_rl.estimate.routing import FixedShare, Oamp
-from qframe_rl.interface import MarketInterface, rebalance
+from qframe_rl.interface import MarketInterface, Observer, rebalance
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Fills, Float, Orders
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from qframe_rl.deep.router import LearnedRouter
+
 _USUAL = ("momentum", "mean_reversion", "buy_and_hold")
 """Members where none are named, as far as the catalogue has them."""
 _DUST = 1e-9
@@ -48,14 +50,15 @@ class Config(Base):
     """Parameters of the members, by name or label."""
     method: Literal[
         "equal", "inverse_volatility", "risk_parity", "hrp", "mean_variance", "best", "hedge", "eg", "stacking",
-        "fixed_share", "oamp",
+        "fixed_share", "oamp", "learned",
     ] = "equal"  # fmt: skip
     """``equal`` parts; ``inverse_volatility`` and ``risk_parity`` by risk (the second knows correlations), ``hrp`` by
     risk down a tree of clusters; ``mean_variance`` by shrunk means and covariances; ``best`` puts all on the best
     Sharpe ratio so far; ``hedge`` and ``eg`` shift to what earned most, a little each time; ``stacking`` regresses
     returns on the members' exposures; ``fixed_share`` and ``oamp`` route: the first puts all on what has lately earned
     most and follows a change of the best, with ``reweight_bars`` of 1 soonest; the second mixes, and comes near the one
-    that is best in the long run. Choosing among methods is a trial like any other."""
+    that is best in the long run; ``learned`` is a network that picks a member at every bar, trained on what all of them
+    would have earned on the training bars. Choosing among methods is a trial like any other."""
     estimate_bars: int = Field(default=720, ge=20, le=1_000_000)
     """Bars of paper returns that weights are estimated from (all but ``equal``, ``hedge`` and ``eg``; a router's unit).
     Until a tenth of them have passed, parts are equal."""
@@ -70,6 +73,8 @@ class Config(Base):
     route_share: float = Field(default=0.003, ge=0.0, le=1.0)
     """Part of all that ``fixed_share`` divides anew at each reckoning: about one over the reckonings for which one
     member stays the best."""
+    route_steps: int = Field(default=4000, ge=1, le=10_000_000)
+    """Gradient steps of ``learned``."""
     aversion: float = Field(default=5.0, gt=0.0, le=1e6)
     """Aversion to variance of ``mean_variance``; 1 wants the largest expected log growth, more is more careful."""
     ridge: float = Field(default=0.1, ge=0.0, le=1e6)
@@ -104,20 +109,19 @@ class Ensemble:
         self.returns: deque[Float] = deque(maxlen=max(config.estimate_bars, config.reweight_bars))
         self.forecasts: deque[tuple[Float, Float]] = deque(maxlen=config.estimate_bars)
         self.held: Float = np.zeros(a)
-        self.router = self._router()
-        self.guard = _guard(spec) if config.guard else None
+        self.router = self._router(n)
+        self.guard = Guard(_observer(spec, "guard"), spec.seed) if config.guard else None
+        self.learned = self._learned(spec) if config.method == "learned" else None
         self.window = max(self.window, self.guard.window if self.guard else 0)
 
     def decide(self, view: View) -> Orders:
         """Settle the paper accounts, ask every member, and trade the weighted sum."""
-        if view.first:
-            self._start(view)
-        else:
-            self._settle(view)
-        reckoned = self.n_settled > 0 and self.n_settled % self.config.reweight_bars == 0
-        if reckoned:
+        self._start(view) if view.first else self._settle(view)
+        if self.n_settled > 0 and self.n_settled % self.config.reweight_bars == 0:
             self.weight = self._weights()
         self._ask(view)
+        if self.learned:
+            self.weight = self.learned.pick(self._seen(view), self.exposure)
         target = self.weight @ self.exposure
         wanted = ((self.asked.quantity != 0.0) & (self.weight > 0.0)[:, None]).any(axis=0)
         wanted |= np.abs(target - view.account.exposure) > max(self.config.band, _DUST)
@@ -143,7 +147,8 @@ class Ensemble:
             memory |= {f"{name}/{k}": np.array(field) for k, field in enumerate(fields)}
         if self.guard:
             memory["entry"] = self.guard.entry.copy()
-        memory |= {f"router/{key}": value for key, value in (self.router.memory() if self.router else {}).items()}
+        if router := self.router or self.learned:
+            memory |= {f"router/{key}": value for key, value in router.memory().items()}
         for name, agent in self.members.items():
             own = agent.carried() if isinstance(agent, Portable) else None
             if own is None:
@@ -167,8 +172,8 @@ class Ensemble:
         if len(memory["known"]):
             rows, outcomes = (np.split(memory[name], ends) for name in ("forecasts", "outcomes"))
             self.forecasts.extend(zip(rows, outcomes, strict=True))
-        if self.router:
-            self.router.carry(_own(memory, "router/"))
+        if router := self.router or self.learned:
+            router.carry(_own(memory, "router/"))
         if self.guard:
             self.guard.entry = np.array(memory["entry"])
         for name, agent in self.members.items():
@@ -185,7 +190,8 @@ class Ensemble:
         self.n_settled = 0
         self.returns.clear()
         self.forecasts.clear()
-        self.router = self._router()
+        if router := self.router or self.learned:
+            router.begin()
 
     def _settle(self, view: View) -> None:
         """Let the newest bar do to the paper accounts what it does to any account.
@@ -198,6 +204,8 @@ class Ensemble:
         self.paper, self.fills = settle(self.paper, self.asked, bar, self.rules)
         self.n_settled += 1
         self.returns.append(np.where(before > 0.0, self.paper.equity / np.maximum(before, 1e-300) - 1.0, 0.0))
+        if self.learned:
+            self.learned.step(self.returns[-1])
         if self.config.method == "stacking":
             moved = view.close[-1] / view.close[-2] - 1.0 if len(view.close) > 1 else np.full(len(self.held), np.nan)
             known = ~np.isnan(moved)
@@ -220,11 +228,13 @@ class Ensemble:
     def _weights(self) -> Float:
         config, n = self.config, len(self.members)
         if config.method in ("hedge", "eg"):
-            grown = np.prod(1.0 + np.array(_last(self.returns, config.reweight_bars)), axis=0)
+            grown = np.prod(1.0 + np.array(self.returns)[-config.reweight_bars :], axis=0)
             if config.method == "eg":
                 return allocation.exponentiated_gradient(self.weight, np.maximum(grown, 1e-12), config.rate)
             losses = np.clip(0.5 - 0.5 * (grown - 1.0) / config.loss_scale, 0.0, 1.0)
             return allocation.hedge(self.weight, losses, config.rate)
+        if config.method == "learned":
+            return self.weight
         if config.method == "equal" or self.n_settled < max(config.estimate_bars // 10, 2 * n):
             return np.full(n, 1.0 / n)
         if self.router:
@@ -232,7 +242,7 @@ class Ensemble:
         if config.method == "stacking":
             rows, outcomes = (np.concatenate([part[k] for part in self.forecasts]) for k in (0, 1))
             return allocation.stacking(rows, outcomes, config.ridge)
-        returns = np.array(_last(self.returns, config.estimate_bars))
+        returns = np.array(self.returns)[-config.estimate_bars :]
         if config.method == "mean_variance":
             return allocation.mean_variance(returns, config.aversion)
         if config.method == "best":
@@ -244,22 +254,34 @@ class Ensemble:
         }
         return by_risk[config.method](np.atleast_2d(np.cov(returns.T)))
 
+    def _seen(self, view: View) -> Float:
+        """(A x F) scaled features of the newest bar."""
+        rows = self.observer.raw(view.bars, view.times, len(view.bars) - 1)
+        return self.observer.scaler(rows).ravel().astype(np.float64)
+
     def _gains(self) -> Float:
         """(M,) returns since the last reckoning, in units of their usual deviation."""
         n = self.config.reweight_bars
         unit = float(np.std(np.array(self.returns))) * n**0.5
-        grown = np.prod(1.0 + np.array(_last(self.returns, n)), axis=0) - 1.0
+        grown = np.prod(1.0 + np.array(self.returns)[-n:], axis=0) - 1.0
         return grown / unit if unit > 0.0 else np.zeros(len(self.members))
 
-    def _router(self) -> FixedShare | Oamp | None:
-        n, config = len(self.members), self.config
-        if config.method == "fixed_share":
-            return FixedShare(n, config.route_rate, config.route_share)
-        return Oamp(n, _WIDE) if config.method == "oamp" else None
+    def _learned(self, spec: MarketSpec) -> LearnedRouter:
+        from qframe_rl.deep.router import LearnedRouter
+
+        self.observer = _observer(spec, "method=learned")
+        self.window = max(self.window, self.observer.lookback)
+        shape = *self.exposure.shape, len(self.held) * len(self.observer.features)
+        return LearnedRouter(shape, spec.cost_rate, spec.seed, self.config.route_steps)
+
+    def _router(self, n: int) -> FixedShare | Oamp | None:
+        if self.config.method == "fixed_share":
+            return FixedShare(n, self.config.route_rate, self.config.route_share)
+        return Oamp(n, _WIDE) if self.config.method == "oamp" else None
 
 
 class LearningEnsemble(Ensemble):
-    """One that has members, or a guard, to train."""
+    """One that has members, a router or a guard to train."""
 
     def fit(self, task: Task, log: Log) -> None:
         """Train each member that learns, all on the same task; one that was trained before an interruption is kept."""
@@ -273,10 +295,25 @@ class LearningEnsemble(Ensemble):
             done |= {f"{name}/trained/{key}": value for key, value in agent.state().items()}
         if self.guard:
             self.guard.fit(task)
+        if self.learned:
+            from qframe_rl.deep.router import lived
+
+            learn, stop = (lived(p, self.window, self._practised) for p in (task.train, task.validation))
+            part = MemberTask(task, "/router/going/", done, kept)
+            self.learned.fit(learn, stop, part, MemberLog(log, "router"))
+
+    def _practised(self, view: View) -> tuple[Float, Float, Float]:
+        """What is seen of a bar of training, what the members gained in it, and what they want then."""
+        self.held = np.ones_like(self.held)
+        self._start(view) if view.first else self._settle(view)
+        self._ask(view)
+        gains = np.zeros(len(self.members)) if view.first else self.returns[-1]
+        return self._seen(view), gains, self.exposure.copy()
 
     def state(self) -> State:
-        """The members' states, each under its name, and the guard's under none."""
-        own = {f"/{key}": value for key, value in (self.guard.state() if self.guard else {}).items()}
+        """The members' states, each under its name, and those of guard and router."""
+        own = {f"/guard/{key}": value for key, value in (self.guard.state() if self.guard else {}).items()}
+        own |= {f"/router/{key}": value for key, value in (self.learned.state() if self.learned else {}).items()}
         return own | {f"{n}/{key}": v for n, agent in self._learners().items() for key, v in agent.state().items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -284,7 +321,9 @@ class LearningEnsemble(Ensemble):
         for name, agent in self._learners().items():
             agent.restore(_own(state, f"{name}/"))
         if self.guard:
-            self.guard.restore(_own(state, "/"))
+            self.guard.restore(_own(state, "/guard/"))
+        if self.learned:
+            self.learned.restore(_own(state, "/router/"))
 
     def _learners(self) -> dict[str, Any]:
         return {name: agent for name, agent in self.members.items() if hasattr(agent, "fit")}
@@ -295,20 +334,16 @@ def _own(state: Mapping[str, NDArray[Any]], prefix: str) -> State:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _last(kept: Sequence[T], n: int) -> list[T]:
-    """The last ``n`` of what was kept."""
-    return list(kept)[-n:]
-
-
 def _no_orders(shape: tuple[int, ...]) -> Orders:
     """Orders to be written into: each field is an array of its own."""
     return Orders(np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan))
 
 
-def _guard(spec: MarketSpec) -> Guard:
+def _observer(spec: MarketSpec, what: str) -> Observer:
+    """The market's own, which a guard and a learned router look through."""
     if not isinstance(spec.interface, MarketInterface):
-        raise UserError("agent.ensemble.guard needs a market whose interface observes features.")
-    return Guard(spec.interface.observer, spec.seed)
+        raise UserError(f"agent.ensemble.{what} needs a market whose interface observes features.")
+    return spec.interface.observer
 
 
 def _members(config: Config, spec: MarketSpec) -> dict[str, Agent]:
@@ -368,6 +403,7 @@ def _paper_rules(spec: MarketSpec) -> Rules:
 def make(config: Config, spec: MarketSpec) -> Ensemble:
     """Make the agent; it is trained only if a member is."""
     plain = Ensemble(config, spec)
-    if not config.guard and not any(hasattr(agent, "fit") for agent in plain.members.values()):
+    learns = config.guard or config.method == "learned"
+    if not learns and not any(hasattr(agent, "fit") for agent in plain.members.values()):
         return plain
     return LearningEnsemble(config, spec)

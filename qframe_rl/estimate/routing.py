@@ -34,8 +34,12 @@ class FixedShare:
     """
 
     def __init__(self, n: int, rate: float, share: float):
-        self.rate, self.share = rate, share
-        self.weight: Float = np.full(n, 1.0 / n)
+        self.n, self.rate, self.share = n, rate, share
+        self.begin()
+
+    def begin(self) -> None:
+        """Equal shares."""
+        self.weight: Float = np.full(self.n, 1.0 / self.n)
 
     def step(self, gains: Float) -> Float:
         """(M,) weights after (M,) gains: 1 for the largest share, the first of equals."""
@@ -71,7 +75,12 @@ class Oamp:
     """
 
     def __init__(self, n: int, scale: float):
-        self.scale = scale
+        self.n, self.scale = n, scale
+        self.begin()
+
+    def begin(self) -> None:
+        """Equal weights, and nothing known."""
+        n = self.n
         self.weight: Float = np.full(n, 1.0 / n)
         self.rate: Float = np.full(n, MOST_RATE)
         self.missed: Float = np.zeros(n)

@@ -314,6 +314,19 @@ def test_an_interrupted_training_goes_on_with_the_member_that_it_had_come_to(tmp
     assert all(np.array_equal(value, again.state()[key]) for key, value in whole.state().items())
 
 
+def test_a_learned_router_is_trained_restored_and_follows_who_earns() -> None:
+    """One member turns its account over at every bar and pays for it; the other holds nothing."""
+    params = {"members": ("flat", "tests.agents.loser"), "member": {}, "method": "learned", "route_steps": 200}
+    agent: Any = trained(made("ensemble", MARKET, HISTORY, **params), MARKET, HISTORY, 1_000)
+    record = trade(MARKET, agent, HISTORY, 1_000)
+    assert np.mean(np.abs(record.account.position).sum(axis=1) == 0.0) > 0.9
+    other: Any = made("ensemble", MARKET, HISTORY, **params)
+    other.restore(agent.state())
+    assert trade(MARKET, other, HISTORY, 1_000).digest == record.digest
+    with pytest.raises(RuntimeError, match="train or restore"):
+        trade(MARKET, made("ensemble", MARKET, HISTORY, **params), HISTORY, 1_000)
+
+
 def test_members_that_cannot_be_are_refused() -> None:
     for params, text in (
         ({"members": ("momentum", "momentum")}, "LABEL=NAME"),

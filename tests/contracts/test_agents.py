@@ -95,6 +95,7 @@ def test_training_twice_gives_the_same_weights_and_another_process_goes_on_to_th
         ("ensemble", {"method": "stacking"}),
         ("ensemble", {"method": "fixed_share", "reweight_bars": 1}),
         ("ensemble", {"method": "oamp", "reweight_bars": 2}),
+        ("ensemble", {"method": "learned", "route_steps": 40}),
         ("ensemble", {"method": "eg", "members": ["random", "mean_reversion"]}),
         ("sb3", {"algorithm": "recurrent_ppo"}),
         ("ppo", {"network": "lstm", "memory": "episode"}),

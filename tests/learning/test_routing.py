@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from qframe_rl.deep.router import LearnedRouter, Lived
 from qframe_rl.estimate.routing import FixedShare, Oamp
 from qframe_rl.theory.ar1 import ar1_flip
-from tests.routed import MARKET, filtered, path, reward, routed
+from tests.contracts.checks import Quiet
+from tests.routed import MARKET, Path, filtered, path, reward, routed
 
 N, SEEDS = 100_000, 10
 RATES, SHARES = (0.08, 0.16, 0.3, 0.45), (0.001, 0.003, 0.01)
@@ -44,6 +46,40 @@ def test_fixed_share_comes_near_the_filter(noise: float) -> None:
     shares = [router / known for router, known in found]
     print(f"noise {noise}, rate and share {pair}: {np.mean(found, axis=0)}, {np.round(shares, 3)}")  # pytest -s
     assert sum(router >= 0.85 * known and router > BLIND + 0.2 for router, known in found) >= 9
+
+
+def as_lived(one: Path) -> Lived:
+    """A path as strategies live through it."""
+    cost = MARKET.cost * np.abs(np.diff(one.member, prepend=0.0))
+    net = np.stack([one.member * one.returns - cost, -one.member * one.returns - cost], axis=1)
+    ended = np.concatenate([np.zeros((1, 2)), net[:-1]])
+    exposure = np.stack([one.member, -one.member], axis=1)[:, :, None]
+    return Lived(one.signal[:, None], ended, exposure, one.returns[:, None])
+
+
+def followed(one: Path, router: LearnedRouter) -> float:
+    """Expected reward a step of following a learned router."""
+    life, position = as_lived(one), np.empty(len(one.signal))
+    router.begin()
+    for t, (seen, gains, exposure) in enumerate(zip(life.seen, life.gains, life.exposure, strict=True)):
+        router.step(gains)
+        position[t] = router.pick(seen, exposure) @ exposure[:, 0]
+    return reward(one, position)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("noise", [2.0, 4.0])
+def test_the_learned_router_beats_fixed_share(noise: float) -> None:
+    pair = tuned(noise)
+    found = []
+    for seed in range(SEEDS):
+        router = LearnedRouter((2, 1, 1), MARKET.cost, seed, 4000)
+        router.fit([as_lived(path(2 * N, noise, 100 + seed))], [as_lived(path(N, noise, 200 + seed))], None, Quiet())  # type: ignore[arg-type]
+        one = path(N, noise, seed)
+        found.append((followed(one, router), routed(one, FixedShare(2, *pair))))
+    print(f"noise {noise}: learned and fixed share {np.mean(found, axis=0)}, {np.round(found, 4).tolist()}")
+    assert sum(learned > fixed for learned, fixed in found) >= 8
 
 
 @pytest.mark.slow
