@@ -119,7 +119,7 @@ def test_another_process_goes_on_with_its_entries_and_what_is_usual() -> None:
 
 def test_an_entry_is_the_average_of_what_was_added() -> None:
     guard = Guard(market_of(panel(300, 1)).interface.observer, 0)
-    steps = [(2.0, 100.0, 100.0), (4.0, 110.0, 105.0), (3.0, 90.0, 105.0), (-1.0, 80.0, 80.0), (0.0, 70.0, np.nan)]
+    steps = [(2.0, 100.0, 100.0), (5.0, 110.0, 106.0), (3.0, 90.0, 106.0), (-1.0, 80.0, 80.0), (0.0, 70.0, np.nan)]
     before = np.zeros(1)
     for k, (position, price, entry) in enumerate(steps):
         fills = Fills.none(1)._replace(price=np.array([price]), quantity=np.array([position]) - before)
