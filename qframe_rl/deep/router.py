@@ -26,7 +26,7 @@ Parts = Sequence[tuple[History, Segments]]
 _HIDDEN = (64, 64)
 
 
-class Lived(NamedTuple):
+class Practice(NamedTuple):
     """What M strategies did on T bars in a row; A instruments."""
 
     seen: Float
@@ -80,7 +80,7 @@ class LearnedRouter:
         picked: Float = np.eye(self.shape[0])[self.followed]
         return picked
 
-    def fit(self, learn: Sequence[Lived], stop: Sequence[Lived], task: Task, log: Log) -> None:
+    def fit(self, learn: Sequence[Practice], stop: Sequence[Practice], task: Task, log: Log) -> None:
         """Learn from stretches, and choose the best weights by others.
 
         Parameters
@@ -115,7 +115,7 @@ class LearnedRouter:
         """Take that over."""
         self.decayed, self.followed = np.array(memory["decayed"]), int(memory["followed"][0])
 
-    def numbers(self, one: Lived) -> Single:
+    def numbers(self, one: Practice) -> Single:
         """(T, N) what the network sees along a stretch."""
         self.begin()
         rows = []
@@ -134,7 +134,7 @@ class LearnedRouter:
         return QNet(len(SPANS) * m + s + m * a, _HIDDEN, m, m)
 
 
-def lived(parts: Parts, window: int, practise: Callable[[View], tuple[Float, Float, Float]]) -> list[Lived]:
+def lived(parts: Parts, window: int, practise: Callable[[View], tuple[Float, Float, Float]]) -> list[Practice]:
     """Let strategies practise on stretches of history, each begun with nothing held.
 
     Parameters
@@ -160,7 +160,7 @@ def lived(parts: Parts, window: int, practise: Callable[[View], tuple[Float, Flo
                 rows.append(practise(View(int(history.time[t]), history.time[shown], bars, account, fills, not rows)))
             if len(rows) > 2:
                 seen, gains, exposure = (np.stack(part) for part in zip(*rows, strict=True))
-                found.append(Lived(seen, gains, exposure, ahead[segment.stop - len(rows) : segment.stop]))
+                found.append(Practice(seen, gains, exposure, ahead[segment.stop - len(rows) : segment.stop]))
     return found
 
 
@@ -182,7 +182,7 @@ class _Stretches:
         The stretches; the last two rows of each have no sequel, and its first row follows nothing.
     """
 
-    def __init__(self, router: LearnedRouter, parts: Sequence[Lived]):
+    def __init__(self, router: LearnedRouter, parts: Sequence[Practice]):
         rewards, rows, base = [], [], 0
         for one in parts:
             before = np.concatenate([np.zeros_like(one.exposure[:1]), one.exposure[:-1]])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qframe_rl.deep.fitted_q import greedy, walk
-from qframe_rl.deep.router import LearnedRouter, Lived
+from qframe_rl.deep.router import LearnedRouter, Practice
 from qframe_rl.estimate.routing import FixedShare, Oamp
 from qframe_rl.theory.ar1 import ar1_flip
 from tests.contracts.checks import Quiet
@@ -50,13 +50,13 @@ def test_fixed_share_comes_near_the_filter(noise: float) -> None:
     assert sum(router >= 0.85 * known and router > BLIND + 0.2 for router, known in found) >= 9
 
 
-def as_lived(one: Path) -> Lived:
+def as_lived(one: Path) -> Practice:
     """A path as strategies live through it."""
     cost = MARKET.cost * np.abs(np.diff(one.member, prepend=0.0))
     net = np.stack([one.member * one.returns - cost, -one.member * one.returns - cost], axis=1)
     ended = np.concatenate([np.zeros((1, 2)), net[:-1]])
     exposure = np.stack([one.member, -one.member], axis=1)[:, :, None]
-    return Lived(one.signal[:, None], ended, exposure, one.returns[:, None])
+    return Practice(one.signal[:, None], ended, exposure, one.returns[:, None])
 
 
 def followed(one: Path, router: LearnedRouter) -> float:
