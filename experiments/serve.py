@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
                 _show(out, token, state)
             out.print(f"routes {url}/docs; Ctrl-C stops it", highlight=False, soft_wrap=True)
 
-        run(service, listening, ready, certificate)
+        run(service, listening, ready, certificate, behind_proxy=given["behind_proxy"])
     finally:
         listening.close()
     return {"url": url} if given["json"] else None

@@ -21,7 +21,6 @@ from qframe_rl.service.documents import page
 from qframe_rl.service.entrance import public
 from qframe_rl.service.guard import Gate
 from qframe_rl.service.jobbing import jobbing
-from qframe_rl.service.known import named
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reading import reading
 from qframe_rl.service.ruling import ruling
@@ -67,20 +66,12 @@ def create_app(service: Service) -> FastAPI:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """A sentence of the library, with names in place of paths."""
-    return problems.answer(422, _without_paths(request, error))
+    """A mistake of who asks, in the library's sentence."""
+    return problems.answer(422, service_of(request).without_paths(str(error)))
 
 
 async def _not_now(request: Request, error: Exception) -> Response:
-    return problems.answer(503, _without_paths(request, error), {"retry-after": "1"})
-
-
-def _without_paths(request: Request, error: Exception) -> str:
-    it = service_of(request)
-    text = named(str(error), [*it.places.sessions().values(), *it.places.runs().values()])
-    for root in (*it.places.roots, it.store.path.parent, *([it.data] if it.data is not None else [])):
-        text = text.replace(str(root), "")
-    return text
+    return problems.answer(503, service_of(request).without_paths(str(error)), {"retry-after": "1"})
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -71,8 +71,9 @@ class Doorkeeper:
         version = self.store.version()
         if version != self._version:
             self._known, self._version = {}, version
-        digest = _digest(token)
-        found = self._known.get(digest)
+        # What is deleted takes another dictionary, so that a row that was read before is not kept after it.
+        known, digest = self._known, _digest(token)
+        found = known.get(digest)
         if found is None:
             rows = self.store.rows(
                 "SELECT id, name, owner, scopes, expires_ns, cookie FROM tokens WHERE hash = ?", (digest,)
@@ -81,7 +82,7 @@ class Doorkeeper:
                 return None
             token_id, name, owner, scopes, expires, cookie = rows[0]
             found = Identity(token_id, name, owner, _scopes(scopes) & self.allowed, expires, bool(cookie))
-            self._known[digest] = found
+            known[digest] = found
         return None if found.expires_ns is not None and found.expires_ns < time.time_ns() else found
 
     def new_token(
@@ -134,7 +135,7 @@ class Doorkeeper:
         """Whether there was such a token; it opens nothing any more."""
         with self.store.writing() as database:
             gone = database.execute("DELETE FROM tokens WHERE id = ?", (token_id,)).rowcount
-        self._known.clear()
+        self._known = {}
         return gone > 0
 
     def new_user(self, name: str, password: str, scopes: Iterable[str]) -> None:
@@ -153,7 +154,7 @@ class Doorkeeper:
         with self.store.writing() as database:
             database.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", (name, hashed, " ".join(wanted)))
             database.execute("DELETE FROM tokens WHERE owner = ?", (name,))
-        self._known.clear()
+        self._known = {}
 
     def users(self) -> list[dict[str, Any]]:
         """All users, without their passwords."""
@@ -165,24 +166,33 @@ class Doorkeeper:
         with self.store.writing() as database:
             gone = database.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount
             database.execute("DELETE FROM tokens WHERE owner = ?", (name,))
-        self._known.clear()
+        self._known = {}
         return gone > 0
 
     def wait_s(self, *who: str) -> float:
-        """Count one try to log in by each of ``who``; how long they must wait if there were too many, else 0."""
-        now, longest = time.monotonic(), 0.0
+        """Count one try by each of ``who``; how long they must wait if one had too many, else 0.
+
+        A try that must wait counts for nobody: it says nothing of the user whom it names.
+        """
+        now = time.monotonic()
         with self._lock:
-            for one in who:
-                tries = self._tries[one]
-                while tries and now - tries[0] > LOGIN_WINDOW_S:
+            for one, tries in list(self._tries.items()):
+                while tries and now - tries[0] >= LOGIN_WINDOW_S:
                     tries.popleft()
-                if len(tries) >= LOGINS:
-                    longest = max(longest, LOGIN_WINDOW_S - (now - tries[0]))
-                else:
-                    tries.append(now)
-            for one in [one for one, tries in self._tries.items() if not tries]:
-                del self._tries[one]
-        return longest
+                if not tries:
+                    del self._tries[one]
+            full = [self._tries[one][0] for one in who if one in self._tries and len(self._tries[one]) >= LOGINS]
+            if full:
+                return LOGIN_WINDOW_S - (now - max(full))
+            for one in who:
+                self._tries[one].append(now)
+        return 0.0
+
+    def forgive(self, who: str) -> None:
+        """Take back the last try of one, which was right."""
+        with self._lock:
+            if self._tries.get(who):
+                self._tries[who].pop()
 
     def right_password(self, name: str, password: str) -> bool:
         """Whether it is this user's password; it takes as long for a user that there is not."""

@@ -8,12 +8,11 @@ from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import order
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.service import shapes
-from qframe_rl.service.auth import Identity
 from qframe_rl.service.guard import needs
 from qframe_rl.service.known import named
 from qframe_rl.service.places import Found
 from qframe_rl.service.problems import ApiProblem
-from qframe_rl.service.wiring import It, Key, Operator, Service, SessionId, once, once_more, routes, who
+from qframe_rl.service.wiring import It, Key, Operator, SessionId, once, once_more, routes, who
 
 commanding = routes()
 
@@ -29,7 +28,9 @@ def command(
     found = it.session(session)
 
     def ask() -> shapes.CommandOut:
-        return shapes.CommandOut(**_ordered(it, identity, found, given.word))
+        done = _ordered(found, given.word)
+        it.store.audit(who(identity), given.word, found.id, f"asked as {done['number']}")
+        return shapes.CommandOut(**done)
 
     asked = f"{session} {given.word}"
     return once(it, identity, key, asked, ask, shapes.CommandOut)
@@ -43,17 +44,18 @@ def kill(it: It, identity: Operator, key: Key = None) -> shapes.Killed:
         told: list[dict[str, Any]] = []
         for found in it.places.sessions().values():
             try:
-                told.append({"session": found.id, **_ordered(it, identity, found, "halt")})
+                told.append({"session": found.id, **_ordered(found, "halt")})
             except (UserError, Unavailable) as error:
                 told.append({"session": found.id, "failed": named(str(error), [found])})
+        for one in told:  # only then: a disk that is full lets all be told
+            it.store.audit(who(identity), "halt", one["session"], one.get("failed") or f"asked as {one['number']}")
         return shapes.Killed(told=told)
 
     return once(it, identity, key, "kill", ask, shapes.Killed)
 
 
-def _ordered(it: Service, identity: Identity, found: Found, word: str) -> dict[str, Any]:
+def _ordered(found: Found, word: str) -> dict[str, Any]:
     if word == "resume" and (found.folder / "HALT").exists():
         raise ApiProblem(409, "the file HALT in the session's folder would halt it again; remove it first.")
     number = order(found.folder / JOURNAL, word)
-    it.store.audit(who(identity), word, found.id, f"asked as {number}")
     return {"number": str(number), "word": word, "asked_ns": str(number)}

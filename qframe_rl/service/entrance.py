@@ -11,7 +11,7 @@ from qframe_rl.service import shapes
 from qframe_rl.service.auth import LOGIN_HOURS
 from qframe_rl.service.guard import COOKIE, same_origin
 from qframe_rl.service.problems import ApiProblem
-from qframe_rl.service.wiring import Anybody, It, routes, who
+from qframe_rl.service.wiring import Anybody, It, routes, tried, who
 
 public = routes()
 
@@ -32,11 +32,7 @@ def login(it: It, request: Request, given: shapes.Login) -> Response:
     if "origin" in request.headers and not same_origin(request):
         raise ApiProblem(403, "a page of another origin asked; only the service's own page may.")
     client = request.client.host if request.client is not None else "?"
-    wait = it.keeper.wait_s(f"client {client}", f"user {given.name}")
-    if wait:
-        problem = ApiProblem(429, f"too many tries; wait {wait:.0f} s.")
-        problem.headers["retry-after"] = str(int(wait) + 1)
-        raise problem
+    tried(it, f"client {client}", f"user {given.name}")
     if not it.keeper.right_password(given.name, given.password):
         it.store.audit(given.name, "login", "", "refused")
         raise ApiProblem(401, "no such user, or another password.")

@@ -18,13 +18,13 @@ jobbing = routes()
 @jobbing.get("/jobs")
 def jobs(it: It, _: Reader) -> list[shapes.JobOut]:
     """The newest jobs, newest first."""
-    return [shapes.JobOut(**one.told()) for one in it.jobs.newest()]
+    return [_told(it, one) for one in it.jobs.newest()]
 
 
 @jobbing.get("/jobs/{job}")
 def one_job(it: It, _: Reader, job: Name) -> shapes.JobOut:
     """One job."""
-    return shapes.JobOut(**_job(it, job).told())
+    return _told(it, _job(it, job))
 
 
 @jobbing.get("/jobs/{job}/log")
@@ -46,7 +46,7 @@ def ask(it: It, identity: Employer, given: JobSpec, key: Key = None) -> shapes.J
     def queue() -> shapes.JobOut:
         made = it.jobs.ask(given, who(identity))
         it.store.audit(who(identity), f"job {given.kind}", made.id, " ".join(given.names))
-        return shapes.JobOut(**made.told())
+        return _told(it, made)
 
     return once(it, identity, key, f"job {given.model_dump_json()}", queue, shapes.JobOut)
 
@@ -58,7 +58,11 @@ def cancel(it: It, identity: Employer, job: Name) -> shapes.JobOut:
     found = it.jobs.cancel(job)
     assert found is not None
     it.store.audit(who(identity), "cancel job", job, found.state)
-    return shapes.JobOut(**found.told())
+    return _told(it, found)
+
+
+def _told(it: Service, job: Job) -> shapes.JobOut:
+    return shapes.JobOut(**job.told() | {"why": it.without_paths(job.why)})
 
 
 def _job(it: Service, job: str) -> Job:

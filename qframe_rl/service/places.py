@@ -79,7 +79,7 @@ class Places:
             named: dict[str, dict[str, Found]] = {"run": {}, "checkpoint": {}}
             for root in self.roots:
                 for folder, files in _folders(root, _DEPTH):
-                    name = str(folder.relative_to(root)) if folder != root else folder.name
+                    name = _shown(folder.relative_to(root) if folder != root else Path(folder.name))
                     if JOURNAL in files and (session := self._session(folder / JOURNAL)) is not None:
                         other = sessions.get(session)
                         if other is None or (
@@ -145,6 +145,11 @@ def _folders(root: Path, depth: int) -> Iterator[tuple[Path, set[str]]]:
         for entry in entries:
             if _is(entry, "dir") and not entry.name.startswith("."):
                 yield from _folders(Path(entry.path), depth - 1)
+
+
+def _shown(path: Path) -> str:
+    """A path for people: bytes that are no UTF-8 are marked, since JSON has no such text."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _is(entry: os.DirEntry[str], kind: str) -> bool:

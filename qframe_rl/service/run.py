@@ -35,8 +35,9 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def run(
-    service: Service, listening: socket.socket, ready: Callable[[], None], certificate: tuple[Path, Path] | None = None
-) -> None:
+    service: Service, listening: socket.socket, ready: Callable[[], None],
+    certificate: tuple[Path, Path] | None = None, *, behind_proxy: bool = False,
+) -> None:  # fmt: skip
     """Answer until SIGINT or SIGTERM.
 
     It steps back behind sessions on the same machine: its process is nicer by 5.
@@ -51,6 +52,8 @@ def run(
         Called once, when it answers.
     certificate
         Files of a certificate and its key, for TLS.
+    behind_proxy
+        Whether a proxy on this machine says in ``X-Forwarded-For`` who asks; else whoever asks could say anything.
 
     Raises
     ------
@@ -61,7 +64,8 @@ def run(
     files = {} if certificate is None else {"ssl_certfile": certificate[0], "ssl_keyfile": certificate[1]}
     config = uvicorn.Config(
         create_app(service), log_level="warning", access_log=False, server_header=False, lifespan="on",
-        timeout_graceful_shutdown=_SHUTDOWN_S, timeout_keep_alive=75, ws="none", **files,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=_SHUTDOWN_S, timeout_keep_alive=75, ws="none", proxy_headers=behind_proxy,
+        **files,  # type: ignore[arg-type]
     )  # fmt: skip
     try:
         config.load()

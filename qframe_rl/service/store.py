@@ -94,15 +94,25 @@ class ServiceStore:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it or nothing."""
+        """One transaction: all of it or nothing.
+
+        Raises
+        ------
+        Unavailable
+            If the disk is full or fails, or another process holds the file.
+        """
         with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
             try:
+                self._database.execute("BEGIN IMMEDIATE")
                 yield self._database
-            except BaseException:
-                self._database.rollback()
+                self._database.execute("COMMIT")
+            except BaseException as error:
+                if self._database.in_transaction:
+                    self._database.rollback()
+                if isinstance(error, sqlite3.OperationalError):
+                    why = f"{self.path} cannot be written ({error}); mend the disk, then try again."
+                    raise Unavailable(why) from None
                 raise
-            self._database.execute("COMMIT")
 
     def version(self) -> int:
         """A number that moves when another process has written."""

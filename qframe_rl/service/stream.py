@@ -36,6 +36,7 @@ BLOCKS = 256
 """Blocks that wait for a listener; more, and it is hung up on."""
 HEARTBEAT_S = 15.0
 _RECENT = 10_000
+_HASH = "SELECT hash FROM events WHERE seq = ?"
 
 
 class Cursor:
@@ -116,6 +117,8 @@ class _Tailed:
     found: Found
     number: int
     seq: int
+    hash: bytes = b""
+    """Of that event; empty before the first."""
     peek: Peek | None = None
     due: float = 0.0
     live: bool = False
@@ -204,7 +207,12 @@ class EventHub:
             return None
         missed = [event for event in self._recent if cursor.seen.get(event.journal, 0) < event.seq]
         if len(missed) < total:
-            missed = list(self._read(cursor, now))
+            try:
+                missed = list(self._read(cursor, now))
+            except (UserError, Unavailable):  # gone or corrupt: what it held cannot be sent again
+                return None
+        if len(missed) < total:
+            return None
         # Each with the cursor of this listener: it may have had more of one journal than others had at that event.
         blocks, at = [], Cursor(cursor.epoch, cursor.seen)
         for event in missed:
@@ -239,16 +247,23 @@ class EventHub:
             tailed = self._tailed.get(session)
             if tailed is not None and tailed.found.folder == found.folder:
                 continue
-            number = self.store.journal(session, found.name)
-            seq = tailed.seq if tailed is not None else 0
+            try:
+                number = self.store.journal(session, found.name)
+            except Unavailable as error:
+                if not self._begun:
+                    raise
+                self.broken[session] = str(error)  # and again at the next look
+                continue
+            seq, digest = (tailed.seq, tailed.hash) if tailed is not None else (0, b"")
             if not self._begun:
                 try:
                     with Peek(found.folder / JOURNAL) as peek:
-                        ((seq,),) = peek.rows("SELECT coalesce(max(seq), 0) FROM events")
+                        last = peek.rows("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
+                        seq, digest = last[0] if last else (0, b"")
                 except (UserError, Unavailable) as error:
                     self.broken[session] = str(error)
                 self._cursor.seen[number] = seq
-            self._tailed[session] = _Tailed(found, number, seq)
+            self._tailed[session] = _Tailed(found, number, seq, digest)
 
     def _tail(self, tailed: _Tailed, now: float) -> None:
         path = tailed.found.folder / JOURNAL
@@ -260,6 +275,10 @@ class EventHub:
                 raise UserError(f"{path} ends at event {head}, but event {tailed.seq} had been read: an old copy?")
             events = []
             if head > tailed.seq:
+                if tailed.hash and tailed.peek.rows(_HASH, (tailed.seq,)) != [(tailed.hash,)]:
+                    raise UserError(
+                        f"{path} has another event {tailed.seq} than had been read: an old copy that went on?"
+                    )
                 for event in read(path, tailed.seq):
                     events.append(event)
                     if len(events) >= 1000:
@@ -269,6 +288,7 @@ class EventHub:
                 tailed.live, tailed.asked = writer_of(path) is not None, now
             tailed.due = now if head > tailed.seq + len(events) else now + (POLL_S if tailed.live else REST_S)
             if events:
+                ((tailed.hash,),) = tailed.peek.rows(_HASH, (events[-1].seq,))
                 tailed.seq = self.moved[tailed.found.id] = events[-1].seq
                 self._publish(tailed, events)
         except (UserError, Unavailable, OSError) as error:

@@ -169,11 +169,14 @@ class Supervisor:
         child = self._children.get(row.name)
         if child is not None:
             child.poll()  # so that it does not stay as a zombie, whose number lives
+        # One that has just taken the lock has not noted its number yet: the one that stands there is of the dead.
         writer = writer_of(journal)
-        if writer is not None:
+        if child is not None and child.returncode is None:
+            return _Process(child.pid, writes=writer == child.pid)
+        if writer is not None and _begun(writer) is not None:
             return _Process(writer, writes=True)
         if child is not None:
-            return _Process(child.pid, writes=False) if child.returncode is None else None
+            return None
         if row.pid is not None and row.begun is not None and _begun(row.pid) == row.begun:
             return _Process(row.pid, writes=False)
         return None

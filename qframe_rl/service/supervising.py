@@ -103,4 +103,4 @@ def _tagged(it: Service, answer: Response, row: SupervisedSession) -> shapes.Sup
 
 def _told(it: Service, row: SupervisedSession) -> shapes.SupervisedOut:
     session = next((one.id for one in it.places.sessions().values() if one.folder.name == row.name), None)
-    return shapes.SupervisedOut(**row.told(), session=session)
+    return shapes.SupervisedOut(**row.told() | {"why": it.without_paths(row.why)}, session=session)

@@ -7,7 +7,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi import Path as InPath
@@ -18,7 +20,7 @@ from qframe_rl.service.auth import Doorkeeper, Identity, Scope
 from qframe_rl.service.desired import Desired
 from qframe_rl.service.guard import asks, needs
 from qframe_rl.service.jobs import Jobs
-from qframe_rl.service.known import KnownSessions
+from qframe_rl.service.known import KnownSessions, named
 from qframe_rl.service.places import Found, Places
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.projection import Figures
@@ -53,6 +55,9 @@ class Service:
     jobs: Jobs
     schemas: Schemas = field(default_factory=Schemas)
     streams: dict[str, int] = field(default_factory=dict)
+    keyed: WeakValueDictionary[tuple[str, str], Any] = field(default_factory=WeakValueDictionary)
+    """Locks of requests with an Idempotency-Key that are under way, by token and key."""
+    keyed_lock: Any = field(default_factory=Lock)
 
     @classmethod
     def of(cls, roots: list[Path], state: Path, allow: tuple[Scope, ...] = (), data: Path | None = None) -> Service:
@@ -73,6 +78,13 @@ class Service:
         hub = EventHub(places, store)
         keeper, known = Doorkeeper(store, allow), KnownSessions(hub)
         return cls(places, store, keeper, hub, known, Figures(store), data, Desired(store), Jobs(store))
+
+    def without_paths(self, text: str) -> str:
+        """A sentence of the library, with names in place of paths."""
+        text = named(text, [*self.places.sessions().values(), *self.places.runs().values()])
+        for root in (*self.places.roots, self.store.path.parent, *([self.data] if self.data is not None else [])):
+            text = text.replace(str(root), "")
+        return text
 
     def session(self, session: str) -> Found:
         """A session by its id; raises a `ApiProblem` if there is none."""
@@ -133,18 +145,44 @@ def who(identity: Identity) -> str:
     return identity.owner or identity.name
 
 
+def tried(it: Service, *who: str) -> None:
+    """Count a try to give a password; raises an `ApiProblem` where there were too many."""
+    wait = it.keeper.wait_s(*who)
+    if wait:
+        problem = ApiProblem(429, f"too many tries; wait {wait:.0f} s.")
+        problem.headers["retry-after"] = str(int(wait) + 1)
+        raise problem
+
+
 def once_more(it: Service, identity: Identity, password: str | None) -> None:
-    """Refuse a browser that raises risk without its user's password; raises an `ApiProblem`."""
-    if identity.cookie and (identity.owner is None or not it.keeper.right_password(identity.owner, password or "")):
-        raise ApiProblem(403, "this may raise risk: give your password again.", needs="password")
+    """Refuse a browser that raises risk without its user's password; raises an `ApiProblem`.
+
+    Wrong ones count as at a login: who has a cookie does not guess the password with it.
+    """
+    if not identity.cookie:
+        return
+    if identity.owner is not None and password is not None:
+        again = f"again {identity.owner}"
+        tried(it, again)
+        if it.keeper.right_password(identity.owner, password):
+            it.keeper.forgive(again)
+            return
+    raise ApiProblem(403, "this may raise risk: give your password again.", needs="password")
 
 
 def once(
     it: Service, identity: Identity, key: str | None, asked: str, ask: Callable[[], Shape], shape: type[Shape]
 ) -> Shape:
-    """What is asked for, done once for each key of a token."""
+    """What is asked for, done once for each key of a token; who sends it meanwhile waits for the same answer."""
     if key is None:
         return ask()
+    with it.keyed_lock:
+        turn = it.keyed.setdefault((identity.id, key), Lock())
+    with turn:
+        return _once(it, identity, key, asked, ask, shape)
+
+
+def _once(it: Service, identity: Identity, key: str, asked: str, ask: Callable[[], Shape], shape: type[Shape]) -> Shape:
     digest = hashlib.sha256(asked.encode()).hexdigest()
     known = it.store.rows("SELECT asked, body FROM replies WHERE key = ? AND token = ?", (key, identity.id))
     if known:
