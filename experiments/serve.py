@@ -86,6 +86,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
             out.print(f"serving {url} ({rights})", highlight=False, soft_wrap=True)
             if token is not None:
                 _show(out, token, state)
+            if state != Path("runs/.service"):
+                out.print(
+                    f"state in {state}: token, supervise and worker want it as --state", highlight=False, soft_wrap=True
+                )
             out.print(f"routes {url}/docs; Ctrl-C stops it", highlight=False, soft_wrap=True)
 
         run(service, listening, ready, certificate, behind_proxy=given["behind_proxy"])

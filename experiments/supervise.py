@@ -50,8 +50,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Do it."""
     given = vars(parser().parse_args(argv))
     from qframe_rl.service.desired import Desired
-    from qframe_rl.service.store import ServiceStore
+    from qframe_rl.service.store import NAME, ServiceStore
 
+    if given["act"] not in ("run", "add") and not (given["state"] / NAME).is_file():
+        raise UserError(f"{given['state'] / NAME} is not there; name the --state of the service.")
     store = ServiceStore(given["state"])
     try:
         if given["act"] == "run":
@@ -61,11 +63,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         store.close()
     if given["json"]:
         return {"supervised": said}
+    out = console(to_stderr=False)
+    if not said:
+        out.print("none is supervised" if given["act"] == "list" else f"{given['name']}  forgotten", highlight=False)
     for one in said:
         why = f"  {one['why']}" if one["why"] else ""
-        console(to_stderr=False).print(
-            f"{one['name']}  {one['state']} (wanted: {one['desired']}){why}", highlight=False, soft_wrap=True
-        )
+        out.print(f"{one['name']}  {one['state']} (wanted: {one['desired']}){why}", highlight=False, soft_wrap=True)
     return None
 
 

@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.service.auth import Doorkeeper
     from qframe_rl.service.store import NAME, ServiceStore
 
-    if given["act"] in ("list", "delete", "delete-user") and not (given["state"] / NAME).is_file():
+    new = not (given["state"] / NAME).is_file()
+    if given["act"] in ("list", "delete", "delete-user") and new:
         raise UserError(f"{given['state'] / NAME} is not there; name the --state of the service.")
     store = ServiceStore(given["state"])
     try:
@@ -57,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         store.close()
     if given["json"]:
         return said
+    if new:
+        console(to_stderr=True).print(
+            f"{given['state']} is new: a service whose --root or --state is another one does not see this",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     out = console(to_stderr=False)
     for line in _lines(said):
         out.print(line, highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
@@ -15,7 +16,8 @@ from qframe_rl.service.store import ServiceStore
 
 Wanted = Literal["RUNNING", "STOPPED"]
 STATES = ("STOPPED", "STARTING", "RUNNING", "STOPPING", "BACKOFF", "FAILED")
-_LOOPBACK = ("http://127.0.0.1:", "http://localhost:")
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost):[0-9]{1,5}/?")
+"""Whole: `http://127.0.0.1:1@elsewhere` is an address of elsewhere, which would be sent the keys."""
 Share = Annotated[float | None, Field(gt=0.0, lt=1.0)]
 
 
@@ -42,7 +44,7 @@ class SupervisedSpec(BaseModel):
     @field_validator("url")
     @classmethod
     def _near(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(_LOOPBACK):
+        if url is not None and not _LOOPBACK.fullmatch(url):
             raise ValueError("only a rehearsal exchange on this machine, such as http://127.0.0.1:8765")
         return url
 

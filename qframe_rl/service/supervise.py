@@ -124,7 +124,9 @@ class Supervisor:
     def _start(self, row: SupervisedSession) -> None:
         checkpoint = self.places.checkpoints().get(row.spec.checkpoint)
         if checkpoint is None:
-            self._note(row, "FAILED", why=f"there is no checkpoint {row.spec.checkpoint}")
+            self._note(
+                row, "FAILED", why=f"there is no checkpoint {row.spec.checkpoint}: no such folder below a --root"
+            )
             return
         folder = self.root / row.name
         door = [sys.executable, "-m", "experiments.paper"]

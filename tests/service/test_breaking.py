@@ -14,8 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
-from qframe_rl.config import Unavailable
+from experiments import supervise, token
+from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import left
 from qframe_rl.journal.lock import head_path
 from qframe_rl.service.app import create_app
@@ -380,3 +382,30 @@ def test_a_number_of_the_dead_that_stands_in_a_lock_is_no_process(tmp_path: Path
     one.close()
     supervisor.close()
     store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1@evil.example/", "http://localhost:x@evil.example", "http://127.0.0.1:80.evil.example",
+     "http://127.0.0.1:8765 --orders", "http://127.0.0.1:8765/\n", "https://evil.example#http://127.0.0.1:1"],
+)  # fmt: skip
+def test_a_rehearsal_exchange_is_on_this_machine_alone(url: str) -> None:
+    with pytest.raises(ValidationError, match="this machine"):
+        SupervisedSpec(checkpoint="x", url=url)
+    assert "--url" in SupervisedSpec(checkpoint="x", url="http://127.0.0.1:8765").options()
+
+
+def test_who_is_in_the_wrong_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for argv in (["list"], ["stop", "alpha"], ["start", "alpha"], ["remove", "alpha"]):
+        with pytest.raises(UserError, match="--state"):
+            supervise.main(argv)
+    assert not list(tmp_path.iterdir())
+    token.main(["make", "one"])
+    assert "new" in capsys.readouterr().err
+    token.main(["make", "two"])
+    assert not capsys.readouterr().err
+    supervise.main(["list"])
+    assert "none" in capsys.readouterr().out
