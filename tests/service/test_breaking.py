@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ from qframe_rl.service.places import Places
 from qframe_rl.service.reading import STREAMS
 from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.stream import Cursor, EventHub, StreamListener
-from qframe_rl.service.supervise import Supervisor
+from qframe_rl.service.supervise import STARTS, Supervisor, _begun
 from qframe_rl.service.wiring import Service
 from tests.service.places import Served, Session, served, until
 
@@ -224,7 +226,12 @@ def test_a_listener_whose_missed_events_cannot_be_read_begins_anew(tmp_path: Pat
         hub.start(asyncio.get_running_loop())
         now = Cursor.of(hub.cursor())
         earlier = Cursor(now.epoch, {number: seq - 2 for number, seq in now.seen.items()})
-        assert len(hub.begin(listener(), earlier) or ()) == 4
+        for k, block in enumerate(
+            hub.begin(listener(), earlier) or ()
+        ):  # after each, the rest is still to come
+            had = Cursor.of(block.split(b"\n")[0].removeprefix(b"id: ").decode())
+            assert len(hub.begin(listener(), had) or ()) == 3 - k
+        assert k == 3
         bad.close()
         shutil.rmtree(tmp_path / "bad")
         assert hub.begin(listener(), earlier) is None
@@ -409,3 +416,30 @@ def test_who_is_in_the_wrong_folder_is_told(
     assert not capsys.readouterr().err
     supervise.main(["list"])
     assert "none" in capsys.readouterr().out
+
+
+def test_a_number_that_another_process_has_by_now_is_not_the_session(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path / "state")
+    supervisor = Supervisor(store, Places([tmp_path]), tmp_path / "sessions", lambda _: None)
+    supervisor.desired.add("alpha", SupervisedSpec(checkpoint="x"))
+    for begun, here in ((_begun(os.getpid()), True), ("1", False)):
+        supervisor.desired.note("alpha", pid=os.getpid(), begun=begun)
+        assert (supervisor._process(supervisor.desired.one("alpha")) is not None) == here
+    with subprocess.Popen(["true"]) as ended:
+        until(lambda: Path(f"/proc/{ended.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        assert _begun(ended.pid) is None
+    supervisor.close()
+    store.close()
+
+
+def test_so_many_starts_are_a_failure_and_one_less_is_not(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path / "state")
+    supervisor = Supervisor(store, Places([tmp_path]), tmp_path / "sessions", lambda _: None)
+    supervisor.desired.add("alpha", SupervisedSpec(checkpoint="x"))
+    now = time.time()
+    for starts, state in (([now] * (STARTS - 1), "BACKOFF"), ([now] * STARTS, "FAILED"), ([now - 601] * 9, "BACKOFF")):
+        supervisor.desired.note("alpha", state="RUNNING", starts=json.dumps(starts))
+        supervisor.step()
+        assert supervisor.desired.one("alpha").state == state
+    supervisor.close()
+    store.close()
