@@ -226,9 +226,7 @@ def test_a_listener_whose_missed_events_cannot_be_read_begins_anew(tmp_path: Pat
         hub.start(asyncio.get_running_loop())
         now = Cursor.of(hub.cursor())
         earlier = Cursor(now.epoch, {number: seq - 2 for number, seq in now.seen.items()})
-        for k, block in enumerate(
-            hub.begin(listener(), earlier) or ()
-        ):  # after each, the rest is still to come
+        for k, block in enumerate(hub.begin(listener(), earlier) or ()):  # after each, the rest is still to come
             had = Cursor.of(block.split(b"\n")[0].removeprefix(b"id: ").decode())
             assert len(hub.begin(listener(), had) or ()) == 3 - k
         assert k == 3
