@@ -441,3 +441,19 @@ def test_so_many_starts_are_a_failure_and_one_less_is_not(tmp_path: Path) -> Non
         assert supervisor.desired.one("alpha").state == state
     supervisor.close()
     store.close()
+
+
+def test_a_job_is_given_back_by_its_worker_alone_and_what_has_ended_is_not_cancelled(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path)
+    jobs = Jobs(store)
+    asked = jobs.ask(JobSpec(kind="train", names=["momentum"]), "anna")
+    jobs.claim("one")
+    jobs.release(asked.id, "two")
+    held = jobs.one(asked.id)
+    assert held is not None
+    assert (held.state, held.worker) == ("RUNNING", "one")
+    assert jobs.end(asked.id, "one", "DONE")
+    ended = jobs.cancel(asked.id)
+    assert ended is not None
+    assert (ended.state, ended.cancel) == ("DONE", False)
+    store.close()
