@@ -162,11 +162,8 @@ class Ensemble:
         self.weight, self.exposure, self.held = (np.array(memory[name]) for name in ("weight", "exposure", "held"))
         parts = {name: _own(memory, f"{name}/") for name in ("paper", "asked", "fills")}
         fields = {name: [np.array(part[str(k)]) for k in range(len(part))] for name, part in parts.items()}
-        self.paper, self.asked, self.fills = (
-            Account(*fields["paper"]),
-            Orders(*fields["asked"]),
-            Fills(*fields["fills"]),
-        )
+        self.paper, self.asked = Account(*fields["paper"]), Orders(*fields["asked"])
+        self.fills = Fills(*fields["fills"])
         self.returns.extend(memory["returns"])
         ends = np.cumsum(memory["known"])[:-1]
         if len(memory["known"]):
@@ -248,10 +245,9 @@ class Ensemble:
         if config.method == "best":
             return allocation.best(returns)
         by_risk = {
-            "inverse_volatility": allocation.inverse_volatility,
-            "risk_parity": allocation.risk_parity,
+            "inverse_volatility": allocation.inverse_volatility, "risk_parity": allocation.risk_parity,
             "hrp": allocation.hierarchical_risk_parity,
-        }
+        }  # fmt: skip
         return by_risk[config.method](np.atleast_2d(np.cov(returns.T)))
 
     def _seen(self, view: View) -> Float:
@@ -367,37 +363,33 @@ def _members(config: Config, spec: MarketSpec) -> dict[str, Agent]:
 
 def parts(config: Config) -> tuple[str, ...]:
     """Names of the strategies that it is made of, members of members too: their code is part of what it is."""
-    names: list[str] = []
-    for text in config.members:
-        label, _, name = text.rpartition("=")
-        module, where = catalog.load("agents", name), f"agent ensemble, member {label or name}"
-        names.append(name)
-        if hasattr(module, "parts"):
-            names += module.parts(build(module.Config, config.member.get(label or name, {}), where))
-    return tuple(dict.fromkeys(names))
+    names = tuple(text.rpartition("=")[2] for text in config.members)
+    return tuple(dict.fromkeys((*names, *_of_members(config, "parts"))))
 
 
 def datasets(config: Config) -> tuple[str, ...]:
     """What its members learn from: the content counts as their code does."""
-    names: list[str] = []
+    return _of_members(config, "datasets")
+
+
+def _of_members(config: Config, what: str) -> tuple[str, ...]:
+    """What the members' modules say of themselves, as far as they say it."""
+    found: list[str] = []
     for text in config.members:
         label, _, name = text.rpartition("=")
         module, where = catalog.load("agents", name), f"agent ensemble, member {label or name}"
-        if hasattr(module, "datasets"):
-            names += module.datasets(build(module.Config, config.member.get(label or name, {}), where))
-    return tuple(dict.fromkeys(names))
+        if hasattr(module, what):
+            found += getattr(module, what)(build(module.Config, config.member.get(label or name, {}), where))
+    return tuple(dict.fromkeys(found))
 
 
 def _paper_rules(spec: MarketSpec) -> Rules:
     """The market's rules as far as a strategy may know them: fees, lots, leverage and spread, without impact."""
     taker = max(instrument.taker_fee for instrument in spec.instruments)
     return rules_of(
-        spec.instruments,
-        half_spread=max(0.0, spec.cost_rate - taker),
-        volume_share=1.0,
-        leverage=spec.leverage,
+        spec.instruments, half_spread=max(0.0, spec.cost_rate - taker), volume_share=1.0, leverage=spec.leverage,
         shorting=spec.shorting,
-    )
+    )  # fmt: skip
 
 
 def make(config: Config, spec: MarketSpec) -> Ensemble:
