@@ -240,10 +240,9 @@ class Ensemble:
             rows, outcomes = (np.concatenate([part[k] for part in self.forecasts]) for k in (0, 1))
             return allocation.stacking(rows, outcomes, config.ridge)
         returns = np.array(self.returns)[-config.estimate_bars :]
-        if config.method == "mean_variance":
-            return allocation.mean_variance(returns, config.aversion)
-        if config.method == "best":
-            return allocation.best(returns)
+        if config.method in ("mean_variance", "best"):
+            mean_variance = config.method == "mean_variance"
+            return allocation.mean_variance(returns, config.aversion) if mean_variance else allocation.best(returns)
         by_risk = {
             "inverse_volatility": allocation.inverse_volatility, "risk_parity": allocation.risk_parity,
             "hrp": allocation.hierarchical_risk_parity,
