@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import Parser, console, door, within
+from experiments.cli import SHIPPED, Parser, console, door, within
 from qframe_rl.config import UserError, nearest
 
 PORT = 8321
@@ -30,8 +30,8 @@ def parser() -> Parser:
     add = made.add_argument
     add(
         "--root", type=Path, action="append", default=[], metavar="FOLDER",
-        help="folder below which sessions, runs and checkpoints are shown (may be repeated; default: runs and "
-        "checkpoints)",
+        help="folder below which sessions, runs and checkpoints are shown (may be repeated; default: runs, "
+        "checkpoints and what ships)",
     )  # fmt: skip
     add(
         "--port", type=within(int, 0, 65535), default=PORT, metavar="PORT",
@@ -114,7 +114,7 @@ def _roots(given: Sequence[Path]) -> list[Path]:
     for root in given:
         if not root.is_dir():
             raise UserError(f"--root: {root} is no folder; name one below which sessions or runs lie.")
-    roots = list(given) or [Path(name) for name in _PLACES]
+    roots = list(given) or [*map(Path, _PLACES), SHIPPED]
     roots[0].mkdir(parents=True, exist_ok=True)
     return roots
 

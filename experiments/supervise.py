@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import Parser, console, door
+from experiments.cli import SHIPPED, Parser, console, door
 from qframe_rl.config import UserError
 
 _ACTS = ("run", "add", "start", "stop", "remove", "list")
@@ -33,7 +33,7 @@ def parser() -> Parser:
     add("--with", dest="more", action="append", default=[], metavar="KEY=VALUE", help="of a new session (repeatable)")
     add(
         "--root", type=Path, action="append", default=[], metavar="FOLDER",
-        help="folder below which checkpoints are found (may be repeated; default: runs and checkpoints)",
+        help="folder below which checkpoints are found (may be repeated; default: runs, checkpoints and what ships)",
     )  # fmt: skip
     add(
         "--sessions", type=Path, default=Path("runs/supervised"), metavar="FOLDER",
@@ -77,7 +77,7 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
     from qframe_rl.service.supervise import EVERY_S, Supervisor
 
     out, stop = console(to_stderr=True), threading.Event()
-    roots = given["root"] or [Path("runs"), Path("checkpoints")]
+    roots = given["root"] or [Path("runs"), Path("checkpoints"), SHIPPED]
     supervisor = Supervisor(
         store, Places(roots), given["sessions"], lambda line: out.print(line, highlight=False, soft_wrap=True)
     )

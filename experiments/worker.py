@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import Parser, console, door, within
+from experiments.cli import SHIPPED, Parser, console, door, within
 from qframe_rl.config import UserError
 
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         raise UserError(f"--data: {data} is no folder; make it, and download fills it.")
     out, stop = console(to_stderr=True), threading.Event()
     store = ServiceStore(given["state"] or root / "runs" / ".service")
-    places = Places([root / "runs", root / "checkpoints"])
+    places = Places([root / "runs", root / "checkpoints", SHIPPED])
     worker = Worker(store, places, root, data, given["memory"], lambda line: out.print(line, highlight=False))
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     out.print(f"{worker.name} waits for jobs; Ctrl-C stops it", highlight=False)

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import left
@@ -19,7 +19,15 @@ from qframe_rl.service.shapes import SessionSummary
 from qframe_rl.service.stream import EventHub
 
 _FRESH_S = 1.0
+_AT_REST_S = 30.0
 _COMMANDS = 100
+
+
+class _Kept(NamedTuple):
+    moved: tuple[int, str | None]
+    at: float
+    plain: dict[str, Any]
+    ready: bytes
 
 
 class KnownSessions:
@@ -33,31 +41,39 @@ class KnownSessions:
 
     def __init__(self, hub: EventHub):
         self.hub = hub
-        self._kept: dict[str, tuple[int, float, dict[str, Any], bytes]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._terms: dict[str, dict[str, Any]] = {}
 
     def summary(self, found: Found) -> dict[str, Any]:
-        """How it stands; what only its process says (that it lives) may be a second old."""
-        return self._known(found)[2]
+        """How it stands.
+
+        What no event says, as that its process lives, may be a second old; half a minute where none ran: one that
+        begins writes an event.
+        """
+        return self._known(found).plain
 
     def ready(self, found: Found) -> bytes:
         """The same as JSON."""
-        return self._known(found)[3]
+        return self._known(found).ready
 
     def kept(self, session: str) -> bytes | None:
         """The same if it is fresh already, without a look at any file."""
         kept = self._kept.get(session)
-        if kept is None or kept[0] != self.hub.moved.get(session, 0) or time.monotonic() - kept[1] > _FRESH_S:
-            return None
-        return kept[3]
+        return None if kept is None or not self._fresh(session, kept) else kept.ready
 
-    def _known(self, found: Found) -> tuple[int, float, dict[str, Any], bytes]:
-        kept, moved = self._kept.get(found.id), self.hub.moved.get(found.id, 0)
-        if kept is None or kept[0] != moved or time.monotonic() - kept[1] > _FRESH_S:
+    def _known(self, found: Found) -> _Kept:
+        kept, moved = self._kept.get(found.id), self._moved(found.id)
+        if kept is None or not self._fresh(found.id, kept):
             plain = SessionSummary(**self._looked(found)).model_dump(mode="json")
-            kept = moved, time.monotonic(), plain, json.dumps(plain).encode()
-            self._kept[found.id] = kept
+            kept = self._kept[found.id] = _Kept(moved, time.monotonic(), plain, json.dumps(plain).encode())
         return kept
+
+    def _fresh(self, session: str, kept: _Kept) -> bool:
+        longest = _FRESH_S if kept.plain["running"] or kept.plain["state"] == "broken" else _AT_REST_S
+        return kept.moved == self._moved(session) and time.monotonic() - kept.at <= longest
+
+    def _moved(self, session: str) -> tuple[int, str | None]:
+        return self.hub.moved.get(session, 0), self.hub.broken.get(session)
 
     def _looked(self, found: Found) -> dict[str, Any]:
         said = look(found.folder)
