@@ -159,7 +159,7 @@ def test_a_port_that_is_taken_is_said_so(service: Served, tmp_path: Path) -> Non
         serve.main(["--root", str(tmp_path), "--port", port])
 
 
-def test_the_document_holds_what_it_says(service: Served, session: Session) -> None:
+def test_the_document_holds_what_it_says(service: Served, session: Session, tmp_path: Path) -> None:
     """Hundreds of requests made of the document itself: no answer is a mistake of the service."""
     headers = {"authorization": f"Bearer {service.token('read', 'operate', 'trade', 'jobs')}"}
     argv = [
@@ -169,7 +169,7 @@ def test_the_document_holds_what_it_says(service: Served, session: Session) -> N
         "--exclude-path", "/api/v1/events", "--request-timeout", "60",
     ]  # fmt: skip
     assert schemathesis.__version__
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     until(lambda: httpx.get(f"{service.url}/api/v1/health").json()["ok"])
     assert json.loads(httpx.get(f"{service.url}/api/v1/openapi.json").text)["info"]["title"] == "QFrame RL"
