@@ -30,6 +30,11 @@ class PackedHistory:
     runs: Int
     """(R, 2) first and last decision row of each run; orders decided on the last never settle."""
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the arrays."""
+        return self.time.nbytes + self.bars.nbytes + self.features.nbytes + self.runs.nbytes
+
     growing = False
     """Whether rows are written while episodes walk others."""
 
