@@ -11,7 +11,6 @@ from experiments.cli import console
 
 if TYPE_CHECKING:
     from qframe_rl.feeds.download import Progress
-    from qframe_rl.runner.trackers import OpenTracker
 
 
 class BarScreen:
@@ -28,11 +27,9 @@ class BarScreen:
     def __init__(self, *, enabled: bool = True, track: Sequence[str] = ()):
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self.trackers: Sequence[OpenTracker] = ()
-        if track:
-            from qframe_rl.runner.trackers import tracker_of
+        from qframe_rl.runner.trackers import OpenRuns, tracker_of
 
-            self.trackers = [tracker_of(name) for name in track]
+        self.runs = OpenRuns([tracker_of(name) for name in track])
         self.console = console(to_stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -55,6 +52,7 @@ class BarScreen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        self.runs.close(self.say)
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qframe_rl.agent import Log
-from qframe_rl.runner.trackers import OpenTracker, Tracker
+from qframe_rl.runner.trackers import OpenRuns, Tracker, told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Screen(Protocol):
     """Told what the run is doing; the command line draws bars of it."""
 
-    trackers: Sequence[OpenTracker] = ()
-    """What keeps curves beside TensorBoard."""
+    runs: OpenRuns = OpenRuns()
+    """What keeps curves beside TensorBoard; ended with the screen."""
 
     def begin(self, task: str) -> None:
         """Start a piece of work."""
@@ -83,7 +83,7 @@ class RunLog(Log):
         from torch.utils.tensorboard import SummaryWriter
 
         self.task, self.screen = task, screen
-        self._trackers = [begin(folder, task) for begin in screen.trackers]
+        self._trackers = screen.runs.of(folder, task)
         self._writer = SummaryWriter(str(folder))
 
     def scalar(self, name: str, value: float, step: int) -> None:
@@ -109,13 +109,9 @@ class RunLog(Log):
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
-        self._track(lambda tracker: tracker.close())
+        self._track(lambda tracker: tracker.flush())
 
     def _track(self, tell: Callable[[Tracker], None]) -> None:
         for tracker in list(self._trackers):
-            try:
-                tell(tracker)
-            except Exception as error:
+            if not told(self.task, tracker, tell, self.screen.say):
                 self._trackers.remove(tracker)
-                why = f"{type(tracker).__name__} failed ({type(error).__name__}: {str(error)[:200]})"
-                self.screen.say(f"{self.task}: {why}; curves go on in TensorBoard alone.")

@@ -1,8 +1,9 @@
 """Curves and figures of trainings in Weights & Biases or MLflow as well, beside TensorBoard.
 
-Each training is a run of the project, or experiment, ``qframe-rl``, grouped by the folder of the run that it belongs
-to. Where it goes is settled as these libraries settle it: ``WANDB_MODE=offline`` keeps all on this machine, and
-``MLFLOW_TRACKING_URI`` names a server, a database or a folder.
+Each training is one run of the project, or experiment, ``qframe-rl``, with its curves and, later, its parameters and
+figures; runs are grouped by the folder of the run that they belong to. Where all that goes is settled as these
+libraries settle it: ``WANDB_MODE=offline`` keeps it on this machine, and ``MLFLOW_TRACKING_URI`` names a server, a
+database or a folder.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib.util
 import io
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,12 +48,67 @@ class Tracker(Protocol):
     def hyper_parameters(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """What was set and what came of it."""
 
+    def flush(self) -> None:
+        """Send what waits; more may come."""
+
     def close(self) -> None:
         """Send what is left; the run is over."""
 
 
 OpenTracker = Callable[[Path, str], Tracker]
 """Begins a run, given TensorBoard's folder of the training and the training's title."""
+
+
+class OpenRuns:
+    """The runs of one command, each begun when it is first written to and ended with the command.
+
+    Parameters
+    ----------
+    begin
+        What begins a run, for each tool.
+    """
+
+    def __init__(self, begin: Sequence[OpenTracker] = ()):
+        self._begin = tuple(begin)
+        self._runs: dict[Path, list[Tracker]] = {}
+
+    def of(self, folder: Path, title: str) -> list[Tracker]:
+        """The runs of a training, one of each tool, as in `OpenTracker`; raises what beginning one raises."""
+        if not self._begin:
+            return []
+        if folder not in self._runs:
+            self._runs[folder] = [begin(folder, title) for begin in self._begin]
+        return self._runs[folder]
+
+    def close(self, say: Callable[[str], None]) -> None:
+        """End all; what fails is said."""
+        runs, self._runs = self._runs, {}
+        for folder, trackers in runs.items():
+            for tracker in trackers:
+                told(folder.name, tracker, lambda one: one.close(), say)
+
+
+def told(title: str, tracker: Tracker, tell: Callable[[Any], None], say: Callable[[str], None]) -> bool:
+    """Tell a tracker something; whether it took it. One that fails is said: a training is not lost for a server.
+
+    Parameters
+    ----------
+    title
+        Of the training.
+    tracker
+        Which.
+    tell
+        Given the tracker.
+    say
+        Told what failed.
+    """
+    try:
+        tell(tracker)
+    except Exception as error:
+        why = f"{type(tracker).__name__} failed ({type(error).__name__}: {str(error)[:200]})"
+        say(f"{title}: {why}; curves go on in TensorBoard alone.")
+        return False
+    return True
 
 
 class WandbTracker(Tracker):
@@ -106,6 +162,9 @@ class WandbTracker(Tracker):
         self._run.config.update(dict(params))  # type: ignore[no-untyped-call]
         self._run.summary.update(dict(metrics))
 
+    def flush(self) -> None:
+        """Nothing waits: it sends by itself."""
+
     def close(self) -> None:
         """Send what is left."""
         self._run.finish()
@@ -148,7 +207,7 @@ class MlflowTracker(Tracker):
         """One point of a curve, over environment steps; they are sent in batches."""
         self._points.append(self._metric(_spelt(name), float(value), int(time.time() * 1000), step))
         if len(self._points) >= _POINTS:
-            self._flush()
+            self.flush()
 
     def figure(self, name: str, figure: Figure) -> None:
         """A figure."""
@@ -163,10 +222,11 @@ class MlflowTracker(Tracker):
 
     def close(self) -> None:
         """Send what is left."""
-        self._flush()
+        self.flush()
         self._client.set_terminated(self._id)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send the points that wait."""
         points, self._points = self._points, []
         if points:
             self._client.log_batch(self._id, metrics=points)

@@ -17,7 +17,7 @@ from experiments import train
 from qframe_rl.config import UserError
 from qframe_rl.runner import trackers
 from qframe_rl.runner.log import RunLog, Silent
-from qframe_rl.runner.trackers import MlflowTracker, tracker_of
+from qframe_rl.runner.trackers import MlflowTracker, OpenRuns, tracker_of
 
 # MLflow's own models, under the newest SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -46,6 +46,8 @@ def test_a_training_is_tracked_as_tensorboard_has_it(tmp_path: Path, capsys: pyt
     assert {run.data.tags["group"] for run in runs} == {board.parent.parent.name}
     (curves,) = (run for run in runs if run.info.run_name == "ppo-0-0" and "train/entropy" in run.data.metrics)
     assert curves.info.status == "FINISHED"
+    assert curves.data.params["total_steps"], "parameters are in the run of the curves"
+    assert len({run.info.run_name for run in runs}) == len(runs)
     for tag in tags:
         history = client.get_metric_history(curves.info.run_id, tag)
         expected = [(event.step, pytest.approx(event.value, rel=1e-6)) for event in seen.Scalars(tag)]
@@ -82,7 +84,7 @@ def test_a_tracker_that_fails_is_said_so_once_and_left_out(tmp_path: Path) -> No
         return made[0]
 
     screen = Silent()
-    screen.trackers = [begin]
+    screen.runs = OpenRuns([begin])
     screen.say = said.append  # type: ignore[method-assign]
     log = RunLog(tmp_path / "board", "train ppo", screen)
     for step in range(3):
