@@ -20,6 +20,11 @@ SHORTEST = 8
 _WORDS = ("KEY", "SECRET", "PASSWORD", "TOKEN")
 
 
+def is_secret(name: str) -> bool:
+    """Whether a variable of the environment holds a secret, by its name."""
+    return name.upper().endswith(_WORDS)
+
+
 def secrets_of(environment: Mapping[str, str], urls: Mapping[str, str]) -> dict[str, str]:
     """What must not be written, by where it comes from.
 
@@ -30,11 +35,7 @@ def secrets_of(environment: Mapping[str, str], urls: Mapping[str, str]) -> dict[
     urls
         Addresses that messages go to, by where they come from: each as a whole, and each part of it that is no host.
     """
-    found = {
-        f"the environment variable {name}": value
-        for name, value in environment.items()
-        if name.upper().endswith(_WORDS)
-    }
+    found = {f"the environment variable {name}": value for name, value in environment.items() if is_secret(name)}
     for name, url in urls.items():
         found[name] = url
         for number, part in enumerate(_parts(url), start=1):

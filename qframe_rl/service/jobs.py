@@ -19,6 +19,8 @@ from qframe_rl.service.store import ServiceStore
 
 Kind = Literal["train", "evaluate", "tune", "report", "download"]
 LEASE_S = 60.0
+LOST = 3
+"""Workers that may be gone while they have a job before it has failed."""
 ENDED = ("DONE", "FAILED", "CANCELLED")
 _MORE = {
     "train": ("preset", "timeframe", "from", "to", "seeds", "env", "exchange", "bars", "data", "seed"),
@@ -157,6 +159,8 @@ class Job(NamedTuple):
     cancel: bool
     ended_ns: int | None
     why: str
+    lost: int
+    """Workers that were gone while they had it."""
 
     def told(self) -> dict[str, Any]:
         """For others."""
@@ -197,7 +201,7 @@ class Jobs:
             # Later than all before, also by a clock that went back: the queue is in the order of asking.
             database.execute(
                 "INSERT INTO jobs SELECT ?, ?, 'QUEUED', max(?, coalesce(max(asked_ns), 0) + 1), ?, "
-                "NULL, 0, 0, 0, NULL, '' FROM jobs",
+                "NULL, 0, 0, 0, NULL, '', 0 FROM jobs",
                 (job, spec.model_dump_json(), self._clock(), who),
             )
         found = self.one(job)
@@ -208,8 +212,14 @@ class Jobs:
         """Take the oldest job that waits, or whose worker is gone; None if there is none."""
         now = self._clock()
         with self.store.writing() as database:
+            database.execute(
+                "UPDATE jobs SET state = 'FAILED', ended_ns = ?, why = ? "
+                "WHERE state = 'RUNNING' AND lease_ns < ? AND lost >= ?",
+                (now, f"{LOST} workers were gone while they had it", now, LOST - 1),
+            )
             rows = database.execute(
-                "UPDATE jobs SET state = 'RUNNING', worker = ?, lease_ns = ?, tries = tries + 1 WHERE id = ("
+                "UPDATE jobs SET state = 'RUNNING', worker = ?, lease_ns = ?, tries = tries + 1, "
+                "lost = lost + (state = 'RUNNING') WHERE id = ("
                 "SELECT id FROM jobs WHERE state = 'QUEUED' OR (state = 'RUNNING' AND lease_ns < ?) "
                 "ORDER BY asked_ns LIMIT 1) RETURNING *",
                 (worker, now + int(LEASE_S * 1e9), now),
@@ -261,7 +271,6 @@ def log_of(state: Path, job: str) -> Path:
 
 
 def _job(row: tuple[Any, ...]) -> Job:
-    job, spec, state, asked, who, worker, lease, tries, cancel, ended, why = row
-    return Job(
-        job, JobSpec.model_validate(json.loads(spec)), state, asked, who, worker, lease, tries, bool(cancel), ended, why
-    )
+    job, spec, state, asked, who, worker, lease, tries, cancel, ended, why, lost = row
+    made = JobSpec.model_validate(json.loads(spec))
+    return Job(job, made, state, asked, who, worker, lease, tries, bool(cancel), ended, why, lost)

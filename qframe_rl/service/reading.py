@@ -114,13 +114,13 @@ async def stream(
     ``event: journal`` is an event of a journal; ``hello`` says where the stream begins, ``reset`` that what was missed
     is more than is sent again: read anew what you show. A comment comes every 15 s.
     """
-    it, name = service_of(request), who(identity)
+    it, name = service_of(request), identity.owner or identity.id
     try:
         cursor = None if not last else Cursor.of(last)
     except ValueError:
         cursor = Cursor("?")
     if it.streams.get(name, 0) >= STREAMS:
-        raise ApiProblem(429, f"{STREAMS} streams are open for {name} already; close one.")
+        raise ApiProblem(429, f"{STREAMS} streams are open for {who(identity)} already; close one.")
     it.streams[name] = it.streams.get(name, 0) + 1
     listener = StreamListener(frozenset(_named(sessions)), frozenset(_named(kinds)), lambda: None)
     return StreamingResponse(

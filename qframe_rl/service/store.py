@@ -50,6 +50,7 @@ MIGRATIONS = (
         ended_ns INTEGER, why TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX jobs_by_state ON jobs (state, asked_ns);
     """,
+    "ALTER TABLE jobs ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;",
 )
 """Numbered from 1; one that was released is never edited."""
 

@@ -14,18 +14,21 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.journal.lock import writer_of
+from qframe_rl.journal.lock import corrupt, writer_of
 from qframe_rl.journal.peek import Peek
+from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import JournalEvent, read
 from qframe_rl.service.places import Found, Places
 from qframe_rl.service.store import ServiceStore
+from qframe_rl.types import LAST_NS
 
 POLL_S = 0.02
 REST_S = 1.0
@@ -140,7 +143,6 @@ class EventHub:
     def __init__(self, places: Places, store: ServiceStore):
         self.places, self.store = places, store
         self.listeners: set[StreamListener] = set()
-        self.n_dropped = 0
         self.moved: dict[str, int] = {}
         """Last event that was seen of each session: what is known of one is old when this moves."""
         self.broken: dict[str, str] = {}
@@ -226,10 +228,11 @@ class EventHub:
         for tailed in list(self._tailed.values()):
             have, want = cursor.seen.get(tailed.number, 0), now.seen.get(tailed.number, 0)
             if have < want:
-                for event in read(tailed.found.folder / JOURNAL, have):
+                path = tailed.found.folder / JOURNAL
+                for event in read(path, have):
                     if event.seq > want:
                         break
-                    yield _published(tailed.found.id, tailed.number, event)
+                    yield _published(tailed.found.id, tailed.number, path, event)
 
     def _work(self) -> None:
         while not self._stopped.wait(POLL_S):
@@ -273,14 +276,14 @@ class EventHub:
             ((head,),) = tailed.peek.rows("SELECT coalesce(max(seq), 0) FROM events")
             if head < tailed.seq:
                 raise UserError(f"{path} ends at event {head}, but event {tailed.seq} had been read: an old copy?")
-            events = []
+            events: list[Published] = []
             if head > tailed.seq:
                 if tailed.hash and tailed.peek.rows(_HASH, (tailed.seq,)) != [(tailed.hash,)]:
                     raise UserError(
                         f"{path} has another event {tailed.seq} than had been read: an old copy that went on?"
                     )
                 for event in read(path, tailed.seq):
-                    events.append(event)
+                    events.append(_published(tailed.found.id, tailed.number, path, event))
                     if len(events) >= 1000:
                         break
             self.broken.pop(tailed.found.id, None)
@@ -290,7 +293,7 @@ class EventHub:
             if events:
                 ((tailed.hash,),) = tailed.peek.rows(_HASH, (events[-1].seq,))
                 tailed.seq = self.moved[tailed.found.id] = events[-1].seq
-                self._publish(tailed, events)
+                self._publish(events)
         except (UserError, Unavailable, OSError) as error:
             self.broken[tailed.found.id] = str(error)
             if tailed.peek is not None:
@@ -298,23 +301,21 @@ class EventHub:
                 tailed.peek = None
             tailed.due = now + REST_S
 
-    def _publish(self, tailed: _Tailed, events: Sequence[JournalEvent]) -> None:
+    def _publish(self, events: Sequence[Published]) -> None:
         assert self._loop is not None
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._tell, tailed.found.id, tailed.number, list(events))
+            self._loop.call_soon_threadsafe(self._tell, events)
 
-    def _tell(self, session: str, number: int, events: Iterable[JournalEvent]) -> None:
+    def _tell(self, events: Sequence[Published]) -> None:
         for event in events:
-            self._cursor.seen[number] = event.seq
-            published = _published(session, number, event)
-            self._recent.append(published)
-            block = _block(self._cursor.text(), published.rest)
+            self._cursor.seen[event.journal] = event.seq
+            self._recent.append(event)
+            block = _block(self._cursor.text(), event.rest)
             for listener in list(self.listeners):
-                if listener.wants(session, event.kind):
+                if listener.wants(event.session, event.kind):
                     listener.give(block)
                 if listener.dropped:
                     self.listeners.discard(listener)
-                    self.n_dropped += 1
 
 
 def told(session: str, event: JournalEvent) -> str:
@@ -326,7 +327,11 @@ def told(session: str, event: JournalEvent) -> str:
     )
 
 
-def _published(session: str, number: int, event: JournalEvent) -> Published:
+def _published(session: str, number: int, path: Path, event: JournalEvent) -> Published:
+    """An event in words, if it is what a session writes: whoever can write a journal can chain it anew."""
+    parsed(path, event.seq, event.kind, event.payload)
+    if not 0 <= event.time < LAST_NS:
+        raise corrupt(path, f"event {event.seq} has no time")
     rest = f"event: journal\ndata: {told(session, event)}\n\n".encode()
     return Published(session, number, event.seq, event.kind, rest)
 

@@ -32,7 +32,7 @@ except ImportError:  # Windows
 
 EVERY_S = 0.25
 LOG = "session.log"
-_LOCK = "supervise.lock"
+_LOCK = ".supervise.lock"
 _BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 STARTS, WITHIN_S = 5, 600.0
 """So many starts within that time, and it has failed."""
@@ -51,7 +51,7 @@ class _Process(NamedTuple):
 
 
 class Supervisor:
-    """One for each state folder.
+    """One for each state folder, and for each folder of sessions.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Supervisor:
     Raises
     ------
     UserError
-        If another supervisor has this state, or on Windows.
+        If another supervisor has one of them, or on Windows.
     """
 
     def __init__(self, store: ServiceStore, places: Places, root: Path, told: Callable[[str], None]):
@@ -75,16 +75,20 @@ class Supervisor:
             raise UserError("sessions need flock, which Windows lacks; run the supervisor under Linux, macOS or WSL.")
         self.desired, self.places, self.root, self.told = Desired(store), places, root, told
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock = os.open(store.path.with_name(_LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise UserError(f"another supervisor has {store.path.parent}; one is enough.") from None
+        self._locks: list[int] = []
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in (store.path.parent, root):
+            self._locks.append(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            try:
+                fcntl.flock(self._locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self.close()
+                raise UserError(f"another supervisor has {folder}; one is enough.") from None
 
     def close(self) -> None:
         """Let go; sessions go on."""
-        os.close(self._lock)
+        for lock in self._locks:
+            os.close(lock)
 
     def step(self) -> None:
         """Look at every row once, and do what lacks."""

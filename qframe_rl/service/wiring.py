@@ -30,6 +30,8 @@ from qframe_rl.service.stream import EventHub
 
 API = "/api/v1"
 LATEST_NS = 2**63 - 1
+_KEPT_S = 7 * 86_400
+"""For how long an Idempotency-Key is known."""
 Shape = TypeVar("Shape", bound=shapes.Out)
 Limit = Annotated[int, Query(ge=1, le=N_ROWS)]
 After = Annotated[int, Query(ge=0, le=2**62)]
@@ -191,6 +193,7 @@ def _once(it: Service, identity: Identity, key: str, asked: str, ask: Callable[[
         return shape(**json.loads(known[0][1]))
     done = ask()
     with it.store.writing() as database:
+        database.execute("DELETE FROM replies WHERE time_ns < (unixepoch() - ?) * 1000000000", (_KEPT_S,))
         database.execute(
             "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, 202, ?, unixepoch() * 1000000000)",
             (key, identity.id, digest, done.model_dump_json()),

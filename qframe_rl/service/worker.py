@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qframe_rl.config import UserError
+from qframe_rl.journal.secrets import is_secret
 from qframe_rl.service.jobs import Job, Jobs, log_of
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
@@ -85,7 +86,10 @@ class Worker:
             return "FAILED", str(error)
         path = log_of(self._state, job.id)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        settings = os.environ | ({"QFRAME_DATA": str(self.data)} if self.data is not None else {})
+        # Nobody's keys: no job needs them, and what a job says is shown.
+        settings = {name: value for name, value in os.environ.items() if not is_secret(name)}
+        if self.data is not None:
+            settings["QFRAME_DATA"] = str(self.data)
         with path.open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", f"experiments.{job.spec.kind}", *argv], stdin=subprocess.DEVNULL, stdout=log,

@@ -16,9 +16,11 @@ from pydantic import ValidationError
 
 from experiments import worker
 from qframe_rl.config import UserError
-from qframe_rl.service.jobs import LEASE_S, Jobs, JobSpec, log_of
+from qframe_rl.service import worker as service_worker
+from qframe_rl.service.jobs import LEASE_S, LOST, Jobs, JobSpec, log_of
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.worker import Worker
 from tests.service.places import ROOT, served, until
 
 TRAIN: dict[str, Any] = {
@@ -221,3 +223,41 @@ def test_a_worker_without_work_may_leave(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--data"):
         worker.main(["--root", str(tmp_path), "--data", str(tmp_path / "nowhere")])
     shutil.rmtree(tmp_path / "runs")
+
+
+def test_a_job_that_takes_its_workers_with_it_is_given_up(tmp_path: Path) -> None:
+    store, clock = ServiceStore(tmp_path), Clock()
+    jobs = Jobs(store, clock)
+    job = jobs.ask(JobSpec(**TRAIN), "anna")
+    for _ in range(5):
+        assert jobs.claim("orderly") is not None
+        jobs.release(job.id, "orderly")
+    for lost in range(LOST):
+        assert jobs.claim(f"worker {lost}") is not None
+        clock.now += int((LEASE_S + 1) * 1e9)
+    assert jobs.claim("one more") is None
+    found = jobs.one(job.id)
+    assert found is not None
+    assert (found.state, found.why) == ("FAILED", f"{LOST} workers were gone while they had it")
+    store.close()
+
+
+def test_a_job_has_nobodys_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINANCE_API_KEY", "a key that is long enough")
+    monkeypatch.setenv("BINANCE_SECRET", "a secret that is long enough")
+    monkeypatch.setenv("PLAIN", "word")
+    monkeypatch.chdir(tmp_path)
+    store = ServiceStore(tmp_path / "state")
+    given: list[dict[str, str]] = []
+
+    class Process(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, argv: list[str], **more: Any):
+            given.append(more["env"])
+            super().__init__(["true"], **more)
+
+    monkeypatch.setattr(service_worker.subprocess, "Popen", Process)
+    Jobs(store).ask(JobSpec(**TRAIN), "anna")
+    assert Worker(store, Places([]), tmp_path, None, None, print).step(lambda: False)
+    assert "PLAIN" in given[0]
+    assert not {"BINANCE_API_KEY", "BINANCE_SECRET"} & set(given[0])
+    store.close()

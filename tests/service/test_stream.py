@@ -298,3 +298,23 @@ def test_a_journal_that_was_replaced_is_in_quarantine(tmp_path: Path, what: str)
 
     asyncio.run(scenario())
     store.close()
+
+
+def test_a_journal_that_no_session_wrote_is_in_quarantine_and_nobody_is_told_of_it(tmp_path: Path) -> None:
+    """Its chain holds: whoever can write the file can chain it anew."""
+    good, forged = Session(tmp_path / "good"), Session(tmp_path / "forged")
+    with served(tmp_path) as service, service.client() as api:
+        reader = Reader(service.token(), int(service.url.rpartition(":")[2]))
+        reader.start()
+        assert reader.ready.wait(10.0)
+        forged.writer._redactor.json = str  # type: ignore[method-assign]
+        forged.writer.append("bar", "no JSON")
+        forged.writer.commit()
+        until(lambda: api.get(f"/sessions/{forged.id}").json()["state"] == "broken")
+        good.bar(3)
+        until(lambda: reader.seqs(good.id)[-1:] == [good.writer.head.seq])
+        assert reader.seqs(forged.id) == []
+        reader.stopped.set()
+        good.bar()
+    good.close()
+    forged.close()

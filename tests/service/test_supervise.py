@@ -140,6 +140,10 @@ def test_what_crashes_all_the_time_is_given_up(tmp_path: Path, monkeypatch: pyte
     supervisor = Supervisor(store, Places([root / "checkpoints"]), root / "sessions", told.append)
     with pytest.raises(UserError, match="another supervisor"):
         Supervisor(store, Places([root]), root / "sessions", told.append)
+    elsewhere = ServiceStore(root / "elsewhere")
+    with pytest.raises(UserError, match="another supervisor"):
+        Supervisor(elsewhere, Places([root]), root / "sessions", told.append)
+    elsewhere.close()
     waits = []
     for _ in range(200):
         supervisor.step()
