@@ -137,16 +137,8 @@ def _theory(config: Config) -> Theory:
 def _portrait(config: Config, act: Act) -> tuple[Curve, ...]:
     """What is held through one episode, beside the regime that was in force; the same episode for every policy."""
     steps = min(_PORTRAIT_STEPS, config.steps)
-    episodes = make(config).episodes(1)
-    episodes.seed_with(_PORTRAIT_SEED)
-    everyone = np.ones(1, dtype=np.bool_)
-    episodes.reset(everyone)
-    regimes, held = np.zeros(steps), np.zeros(steps)
-    for t in range(steps):
-        regimes[t] = episodes.state[0, 1]
-        action = np.asarray(act(episodes.observe()))
-        held[t] = POSITIONS[int(action.ravel()[0])]
-        episodes.step(action, everyone)
+    states, actions = make(config).one_episode(act, steps, _PORTRAIT_SEED)
+    regimes, held = states[:, 1], POSITIONS[actions]
     x = np.arange(steps, dtype=np.float64)
     return (
         Curve("One episode", "regime", "step", "position held", x, regimes, given=True),

@@ -143,16 +143,8 @@ def _theory(config: Config) -> Theory:
 def _portrait(config: Config, act: Act) -> tuple[Curve, ...]:
     """What is held through one episode, beside the side that the signal takes; the same episode for every policy."""
     steps = min(_PORTRAIT_STEPS, config.episode_steps)
-    episodes = make(config).episodes(1)
-    episodes.seed_with(_PORTRAIT_SEED)
-    everyone = np.ones(1, dtype=np.bool_)
-    episodes.reset(everyone)
-    drifts, held = np.zeros(steps), np.zeros(steps)
-    for t in range(steps):
-        drifts[t] = np.clip(episodes.state[0, 1] * episodes.state[0, 2], -1.0, 1.0)
-        action = np.asarray(act(episodes.observe()))
-        held[t] = POSITIONS[int(action.ravel()[0])]
-        episodes.step(action, everyone)
+    states, actions = make(config).one_episode(act, steps, _PORTRAIT_SEED)
+    drifts, held = np.clip(states[:, 1] * states[:, 2], -1.0, 1.0), POSITIONS[actions]
     x = np.arange(steps, dtype=np.float64)
     return (
         Curve("One episode", "expected return", "step", "position held", x, drifts, given=True),

@@ -109,6 +109,34 @@ class Problem:
         """A batch of episodes."""
         return Episodes(self, n_envs)
 
+    def one_episode(self, act: Act, steps: int, seed: int) -> tuple[Float, NDArray[Any]]:
+        """Walk one episode for its picture.
+
+        Parameters
+        ----------
+        act
+            The policy; it must give one discrete action.
+        steps
+            How many, at most those of an episode.
+        seed
+            Of the episode: the same one for every policy.
+
+        Returns
+        -------
+        tuple[Float, NDArray[Any]]
+            (steps, n_state) the state before each step, and (steps,) the action taken in it.
+        """
+        episodes, everyone = self.episodes(1), np.ones(1, dtype=np.bool_)
+        episodes.seed_with(seed)
+        episodes.reset(everyone)
+        states, actions = np.empty((steps, self.n_state)), np.empty(steps, dtype=np.int64)
+        for t in range(steps):
+            states[t] = episodes.state[0]
+            action = np.asarray(act(episodes.observe()))
+            actions[t] = int(action.ravel()[0])
+            episodes.step(action, everyone)
+        return states, actions
+
     def env(self, render_mode: str | None = None) -> ProblemEnv:
         """One environment."""
         return ProblemEnv(self, render_mode)

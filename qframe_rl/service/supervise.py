@@ -22,6 +22,7 @@ from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
 from qframe_rl.service.desired import Desired, SupervisedSession
+from qframe_rl.service.ending import ending, last_error
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
 
@@ -39,7 +40,6 @@ STARTS, WITHIN_S = 5, 600.0
 _STOP_S = 60.0
 """Time to end in order; then it is killed, which its journal bears."""
 _LOG_BYTES = 10 << 20
-_TAIL = 4096
 
 
 class _Process(NamedTuple):
@@ -157,9 +157,11 @@ class Supervisor:
         if code == 0:
             self._note(row, "STOPPED", pid=None, begun=None, desired="STOPPED", why="it came to its end")
         elif code == 2:
-            self._note(row, "FAILED", pid=None, begun=None, why=_last_error(self.root / row.name))
+            log = self.root / row.name / LOG
+            why = last_error(log) or f"it refused to begin; see {LOG} in its folder"
+            self._note(row, "FAILED", pid=None, begun=None, why=why)
         else:
-            self._back_off(row, f"it ended ({'unseen' if code is None else _ending(code)})")
+            self._back_off(row, f"it ended ({'unseen' if code is None else ending(code)})")
 
     def _back_off(self, row: SupervisedSession, why: str) -> None:
         now = time.time()
@@ -213,18 +215,6 @@ def _log(folder: Path) -> Any:
     return path.open("ab")
 
 
-def _last_error(folder: Path) -> str:
-    """What a session said before it ended."""
-    with contextlib.suppress(OSError):
-        with (folder / LOG).open("rb") as file:
-            file.seek(max(0, (folder / LOG).stat().st_size - _TAIL))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-        errors = [line for line in lines if line.startswith("error: ")]
-        if errors:
-            return errors[-1].removeprefix("error: ")[:500]
-    return f"it refused to begin; see {LOG} in its folder"
-
-
 def _begun(pid: int) -> str | None:
     """When the system began a process; None if it is gone."""
     stat = Path(f"/proc/{pid}/stat")
@@ -243,7 +233,3 @@ def _begun(pid: int) -> str | None:
 def _signal(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _ending(code: int) -> str:
-    return f"status {code}" if code >= 0 else signal.Signals(-code).name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from qframe_rl.config import UserError
 from qframe_rl.journal.secrets import is_secret
+from qframe_rl.service.ending import ending, last_error
 from qframe_rl.service.jobs import Job, Jobs, log_of
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
@@ -45,12 +45,19 @@ class Worker:
         Address space of a job, GB; None = no limit.
     told
         Told in one line of every change.
+
+    Raises
+    ------
+    UserError
+        On Windows.
     """
 
     def __init__(
         self, store: ServiceStore, places: Places, root: Path, data: Path | None, memory_gb: float | None,
         told: Callable[[str], None],
     ):  # fmt: skip
+        if not hasattr(os, "killpg"):
+            raise UserError("jobs need process groups, which Windows lacks; run the worker under Linux, macOS or WSL.")
         self.jobs, self.places, self.root, self.data, self.told = Jobs(store), places, root, data, told
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._state, self._memory = store.path.parent, memory_gb
@@ -119,7 +126,7 @@ class Worker:
             time.sleep(_LOOK_S)
         if child.returncode == 0:
             return "DONE", ""
-        return "FAILED", _last_error(log_of(self._state, job.id), child.returncode)
+        return "FAILED", last_error(log_of(self._state, job.id)) or ending(child.returncode)
 
     def _limited(self) -> None:
         os.nice(5)
@@ -127,6 +134,8 @@ class Worker:
             # A worker that is killed takes its job with it, so that the next one does not find two.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if self._memory is not None:
+            import resource
+
             size = int(self._memory * 1e9)
             resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
@@ -141,13 +150,3 @@ def _ended(child: subprocess.Popen[bytes]) -> None:
             break
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-
-
-def _last_error(path: Path, code: int) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 8192))
-        lines = file.read().decode("utf-8", "replace").splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
-    if errors:
-        return errors[-1].removeprefix("error: ")
-    return f"status {code}" if code >= 0 else signal.Signals(-code).name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,32 +15,12 @@ from qframe_rl.service.app import ROUTERS, create_app
 from qframe_rl.service.auth import SCOPES, Doorkeeper
 from qframe_rl.service.store import MIGRATIONS, NAME, ServiceStore
 from qframe_rl.service.wiring import Service
+from tests.service.conftest import PASSWORD
 from tests.service.places import Served, Session, served, start
 
-PASSWORD = "correct horse battery"
-ALLOW = ("--allow", "operate,trade,jobs")
 OPEN = {"/api/v1/health", "/api/v1/login"}
 OF_ADMIN = {"/api/v1/tokens", "/api/v1/users", "/api/v1/audit"}
 ANYBODY = {"/api/v1/me", "/api/v1/logout"}
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="module")
-def session(root: Path) -> Iterator[Session]:
-    one = Session(root / "alpha")
-    one.bar(2)
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
-def service(root: Path, session: Session) -> Iterator[Served]:
-    with served(root, *ALLOW) as running:
-        yield running
 
 
 def routes(tmp_path: Path) -> list[tuple[str, str, str | None]]:

@@ -32,28 +32,8 @@ from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.stream import Cursor, EventHub, StreamListener
 from qframe_rl.service.supervise import STARTS, Supervisor, _begun
 from qframe_rl.service.wiring import Service
-from tests.service.places import Served, Session, served, until
-
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="module")
-def session(root: Path) -> Iterator[Session]:
-    one = Session(root / "alpha")
-    one.bar(2)
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
-def service(root: Path, session: Session) -> Iterator[Served]:
-    with served(root, "--allow", "operate,trade,jobs") as running:
-        yield running
+from tests.service.conftest import PASSWORD
+from tests.service.places import Served, Session, until
 
 
 def test_one_key_sent_by_many_at_once_is_one_command(service: Served, session: Session) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,26 +15,7 @@ import schemathesis
 from experiments import serve, status, token
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.service.client import VARIABLE, ServiceClient
-from tests.service.places import ROOT, Served, Session, served, start, until
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="module")
-def session(root: Path) -> Iterator[Session]:
-    one = Session(root / "alpha")
-    one.bar(20)
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
-def service(root: Path, session: Session) -> Iterator[Served]:
-    with served(root, "--allow", "operate,trade,jobs") as running:
-        yield running
+from tests.service.places import ROOT, Served, Session, start, until
 
 
 def test_a_program_sees_and_commands(service: Served, session: Session) -> None:

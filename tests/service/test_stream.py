@@ -199,8 +199,12 @@ def test_who_missed_too_much_or_comes_from_elsewhere_begins_anew(tmp_path: Path)
         assert first(ahead.text())["event"] == "reset", "an old copy of the journal"
         for _ in range(MISSED // 3 // 100 + 2):
             one.bar(100)
-        until(lambda: api.get(f"/sessions/{one.id}").json()["bars"] == one.bars)
-        time.sleep(0.2)
+
+        def heard() -> int:
+            with api.stream("GET", "/events") as answer:
+                return sum(Cursor.of(next(messages(answer.iter_lines()))["id"]).seen.values())
+
+        until(lambda: heard() == one.writer.head.seq)
         assert first(hello["id"])["event"] == "reset"
     one.close()
 
