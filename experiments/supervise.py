@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import SHIPPED, Parser, console, door
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, build, nearest
 
 _ACTS = ("run", "add", "start", "stop", "remove", "list")
 
@@ -77,9 +77,11 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
     from qframe_rl.service.supervise import EVERY_S, Supervisor
 
     out, stop = console(to_stderr=True), threading.Event()
-    roots = given["root"] or [Path("runs"), Path("checkpoints"), SHIPPED]
     supervisor = Supervisor(
-        store, Places(roots), given["sessions"], lambda line: out.print(line, highlight=False, soft_wrap=True)
+        store,
+        Places(_roots(given["root"])),
+        given["sessions"],
+        lambda line: out.print(line, highlight=False, soft_wrap=True),
     )
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     out.print("supervising; Ctrl-C stops this, not the sessions", highlight=False)
@@ -94,9 +96,8 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _said(desired: Any, given: dict[str, Any]) -> list[dict[str, Any]]:
-    from pydantic import ValidationError
-
     from qframe_rl.service.desired import SupervisedSpec
+    from qframe_rl.service.places import Places
 
     act, name = given["act"], given["name"]
     if act == "list":
@@ -111,12 +112,15 @@ def _said(desired: Any, given: dict[str, Any]) -> list[dict[str, Any]]:
     if given["checkpoint"] is None:
         raise UserError("add wants --checkpoint ID, what the session trades with.")
     more = dict(_pair(text) for text in given["more"])
-    try:
-        spec = SupervisedSpec(checkpoint=given["checkpoint"], **more)
-    except (ValidationError, TypeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("--with",), "msg": str(error)}
-        raise UserError(f"{first['loc'][0]}: {first['msg']}.") from None
+    spec = build(SupervisedSpec, {"checkpoint": given["checkpoint"], **more}, "add")
+    known = Places(_roots(given["root"])).checkpoints()
+    if spec.checkpoint not in known:
+        raise UserError(f"there is no checkpoint {spec.checkpoint!r} below a --root{nearest(spec.checkpoint, known)}")
     return [desired.add(name, spec).told()]
+
+
+def _roots(given: Sequence[Path]) -> list[Path]:
+    return list(given) or [Path("runs"), Path("checkpoints"), SHIPPED]
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.service.worker import Worker
 
     root = given["root"]
+    if not root.is_dir():
+        raise UserError(f"--root: {root} is no folder; name the one in which runs and checkpoints lie.")
     data = given["data"] or (Path(os.environ["QFRAME_DATA"]) if os.environ.get("QFRAME_DATA") else None)
     if data is not None and not data.is_dir():
         raise UserError(f"--data: {data} is no folder; make it, and download fills it.")

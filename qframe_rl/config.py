@@ -188,6 +188,9 @@ def _sentence(error: ValidationError, model: type[Base], where: str) -> str:
         known = _fields_at(model, first["loc"][:-1])
         return f"{where}: unknown key {field!r}{nearest(unknown, known)}"
     said = first["msg"].removeprefix("Value error, ")  # pydantic's word for what our own validators say
+    about = model.model_fields[field].description if field in model.model_fields else None
+    if first["type"] == "string_pattern_mismatch" and about:
+        said = f"not {about[0].lower()}{about[1:].partition('.')[0]}"
     return f"{where}: {field + ': ' if field else ''}{said} (got {shortened(first['input'])})."
 
 

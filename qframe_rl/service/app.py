@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -87,4 +88,11 @@ async def _not_understood(request: Request, error: Exception) -> Response:
     if first["loc"][0] == "path":
         return problems.answer(404, "there is nothing of that id.")
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
-    return problems.answer(422, f"{where or 'the body'}: {first['msg']}.", field=where)
+    return problems.answer(422, f"{where or 'the body'}: {_said(first)}.", field=where)
+
+
+def _said(error: dict[str, Any]) -> str:
+    """What is wrong with a field."""
+    if error["type"] == "string_pattern_mismatch":
+        return "not of the form that /docs has"
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from qframe_rl.config import UserError
+from qframe_rl.config import Base, UserError
 from qframe_rl.service.auth import check_name
 from qframe_rl.service.store import ServiceStore
 
@@ -21,21 +21,23 @@ _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost):[0-9]{1,5}/?")
 Share = Annotated[float | None, Field(gt=0.0, lt=1.0)]
 
 
-class SupervisedSpec(BaseModel):
+class SupervisedSpec(Base):
     """What a supervised session is: a checkpoint of the service's list, and options of `paper`, no others."""
 
-    model_config = ConfigDict(extra="forbid")
     checkpoint: Annotated[str, Field(pattern=r"^[0-9a-z_-]{1,64}$")]
-    """Its id."""
+    """The id of a checkpoint, the name of its folder."""
     feed: Literal["replay", "ccxt"] = "ccxt"
     orders: Literal["paper", "testnet"] = "paper"
     """Real orders are not started from here."""
     exchange: Annotated[str | None, Field(pattern=r"^[0-9a-z_]{1,32}$")] = None
+    """The name of an exchange, as CCXT spells it."""
     symbols: Annotated[str | None, Field(pattern=r"^[0-9A-Z/:,#_-]{1,500}$")] = None
+    """Symbols such as BTC/USDT, with commas between them."""
     timeframe: Annotated[str | None, Field(pattern=r"^[0-9]{1,3}[mhdw]$")] = None
+    """The length of a bar, such as 1h."""
     fills: Literal["bar", "book"] = "bar"
     speed: Annotated[str | None, Field(pattern=r"^(max|[0-9]{1,7}(\.[0-9]{1,3})?x)$")] = None
-    """Of a replay, or of a rehearsal exchange's clock."""
+    """The speed of a replay, or of a rehearsal exchange's clock: max, or a number and x such as 60x."""
     url: Annotated[str | None, Field(max_length=100)] = None
     """A rehearsal exchange on this machine."""
     daily_loss: Share = None

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from qframe_rl import catalog
-from qframe_rl.config import UserError, nearest
+from qframe_rl.config import Base, UserError, nearest
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
 
@@ -41,19 +41,18 @@ _CODE = re.compile(r"[a-z_]\w*\.[a-z_]", re.IGNORECASE)
 """A dotted path of Python, as which a strategy of somewhere else is named."""
 
 
-class JobSpec(BaseModel):
+class JobSpec(Base):
     """What is to be done: names of the catalogue, of checkpoints and runs of the list, and plain values."""
 
-    model_config = ConfigDict(extra="forbid")
     kind: Kind
-    names: Annotated[list[Annotated[str, Field(pattern=r"^[0-9a-z_-]{1,64}$")]], Field(max_length=20)] = []
+    names: tuple[Annotated[str, Field(pattern=r"^[0-9a-z_-]{1,64}$")], ...] = Field(default=(), max_length=20)
     """train: strategies; evaluate: strategies or checkpoints; tune: one strategy; report: runs or checkpoints."""
     symbols: Annotated[str | None, Field(max_length=500)] = None
-    options: dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(max_length=64)]] = {}
+    options: dict[Annotated[str, Field(max_length=32)], Annotated[str, Field(max_length=64)]] = Field(default={})
     """Others of the door, such as ``{"timeframe": "1h", "seeds": "3"}``."""
-    settings: Annotated[
-        dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=200)]], Field(max_length=50)
-    ] = {}
+    settings: dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=200)]] = Field(
+        default={}, max_length=50
+    )
     """Of ``--set``, such as ``{"agent.ppo.total_steps": "100000"}``."""
     hours: Annotated[float, Field(gt=0.0, le=24.0 * 31)] = 24.0
     """After which it is ended."""

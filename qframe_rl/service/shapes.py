@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qframe_rl.config import Base
 from qframe_rl.service.desired import SupervisedSpec, Wanted
 from qframe_rl.service.jobs import JobSpec
 
@@ -15,10 +16,8 @@ Nanoseconds = Annotated[str, Field(pattern=r"^-?[0-9]{1,19}$", description="ns U
 Word = Literal["halt", "flatten", "reduce", "resume"]
 
 
-class In(BaseModel):
+class In(Base):
     """A request's body: nothing but what is asked for."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Out(BaseModel):

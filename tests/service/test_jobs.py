@@ -220,6 +220,9 @@ def test_a_job_is_cancelled_ends_with_its_time_and_dies_with_its_worker(tmp_path
 def test_a_worker_without_work_may_leave(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     assert worker.main(["--root", str(tmp_path), "--once", "--json"]) == {"done": 0}
+    with pytest.raises(UserError, match="--root"):
+        worker.main(["--root", str(tmp_path / "nowhere"), "--once"])
+    assert not (tmp_path / "nowhere").exists()
     with pytest.raises(UserError, match="--data"):
         worker.main(["--root", str(tmp_path), "--data", str(tmp_path / "nowhere")])
     shutil.rmtree(tmp_path / "runs")

@@ -192,7 +192,7 @@ def test_the_api_says_what_is_wanted(root: Path) -> None:
 
 
 def test_words_of_the_door(root: Path) -> None:
-    state = ["--state", str(root / "state"), "--json"]
+    state = ["--state", str(root / "state"), "--root", str(root / "checkpoints"), "--json"]
     supervise.main(["add", "alpha", "--checkpoint", "carry", "--with", "feed=replay", "--with", "speed=10x", *state])
     said = supervise.main(["list", *state])
     assert said is not None
@@ -202,6 +202,8 @@ def test_words_of_the_door(root: Path) -> None:
         (["add", "alpha", "--checkpoint", "carry", *state], "another name"),
         (["add", "beta", "--checkpoint", "carry", "--with", "sped=1", *state], "sped"),
         (["add", "beta", "--checkpoint", "carry", "--with", "sped", *state], "KEY=VALUE"),
+        (["add", "beta", "--checkpoint", "carri", *state], "did you mean 'carry'"),
+        (["add", "beta", "--checkpoint", "carry", "--with", "speed=12", *state], "not the speed of a replay.*60x"),
         (["stop", "beta", *state], "no session"),
         (["stop", *state], "Give the name"),
         (["remove", "alpha", *state], "stop it first"),
