@@ -23,7 +23,19 @@ GROUPS = {
     ),
     "Environments": ("gym", "kernel", "feeds", "instruments", "exchanges", "risk"),
     "Truth": ("baselines", "evaluate", "runner", "offline", "checkpoint", "manifest"),
-    "Live": ("session", "venues", "live", "journal", "listeners", "alerts", "watch", "deploy", "rehearsal", "service"),
+    "Live": (
+        "session",
+        "venues",
+        "live",
+        "journal",
+        "listeners",
+        "alerts",
+        "watch",
+        "deploy",
+        "rehearsal",
+        "portfolio",
+        "service",
+    ),
     "Foundations": ("config", "custom", "digests", "syntax", "catalog", "jit", "versions", "bench"),
 }
 """Rooms by what a reader comes for; a room that is in none is an error."""
