@@ -42,12 +42,14 @@ check: dev
 bench: setup
 	@$(PY) -m experiments.benchmark $(ARGS)
 
-# Peers in an environment of their own: gym-trading-env asks for a CCXT of 2023.
+# Peers in an environment of their own: gym-trading-env asks for a CCXT of 2023; freqtrade for one of today.
 peers: .venv-peers/.done
 .venv-peers/.done:
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check 'torch>=2.6,<2.14' torchtrade vectorbt backtesting gymnasium
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps gym-trading-env
+	@test -x .venv-peers/freqtrade/bin/python || $(PYTHON) -m venv .venv-peers/freqtrade
+	@.venv-peers/freqtrade/bin/pip install --quiet --disable-pip-version-check freqtrade
 	@touch $@
 
 # The tutorials, all cells of them; what they print stands on their pages in the site.

@@ -24,6 +24,7 @@ SUITES = {
     "sweep": "1,000 settings over 100,000 bars",
     "fan": "jobs on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
+    "service": "ten sessions alone and under 200 clients, bars to clients, requests, the kill of all; some minutes",
     "growth": "what a step costs as accounts, windows, instruments and rules grow; --plot draws it",
     "memory": "bytes of one more environment",
     "startup": "seconds of --help, and to the first step",
@@ -49,8 +50,8 @@ def parser() -> Parser:
     )
     made.add_argument(
         "--peers", type=Path, metavar="PYTHON",
-        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, which then take "
-        "turns with ours; make peers makes one (default: none)",
+        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, and freqtrade "
+        "below it, which then take turns with ours; make peers makes one (default: none)",
     )  # fmt: skip
     made.add_argument("--plot", type=Path, metavar="FILE", help="PNG to draw the suite growth to (default: none)")
     made.add_argument("--small", action="store_true", help="little work, to see that it runs (default: off)")
@@ -97,7 +98,7 @@ def _draw(found: list[BenchmarkRow], to: Path) -> None:
 
 
 def _suite(name: str) -> Any:
-    from qframe_rl.bench import executors, gradient, growth, offline, paper, settings, startup, steps, training
+    from qframe_rl.bench import executors, gradient, growth, offline, paper, service, settings, startup, steps, training
 
     return {
         "env": steps.env,
@@ -111,6 +112,7 @@ def _suite(name: str) -> Any:
         "sweep": settings.sweep_settings,
         "fan": executors.fan,
         "paper": paper.session,
+        "service": service.service,
         "startup": startup.startup,
     }[name]
 

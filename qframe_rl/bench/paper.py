@@ -25,7 +25,7 @@ from qframe_rl.risk.engine import RiskDecision
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import History, Orders, Segment
 
-_WARM_UP = 400
+WARM_UP = 400
 """Bars before the first decision."""
 
 
@@ -44,7 +44,7 @@ def session(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> l
     It is long, so it is run once, whatever ``repeats`` says; a short one before it, which is not counted, compiles.
     """
     whole, durable = world(1_000 if small else 100_000), world(300 if small else 5_000)
-    meter = Meter(screen, len(whole.history) - _WARM_UP)
+    meter = Meter(screen, len(whole.history) - WARM_UP)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         screen.begin("paper")
@@ -57,7 +57,7 @@ def session(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> l
         again = run(whole, folder / "whole")
         resumed = time.perf_counter() - begun
         assert again.digest == result.digest
-        other = Meter(screen, len(durable.history) - _WARM_UP)
+        other = Meter(screen, len(durable.history) - WARM_UP)
         kept = run(durable, folder / "durable", listeners=[other], told=[other], durable=True)
         begun = time.perf_counter()
         replayed = replay(durable.market, durable.agent, durable.terms, kept.journal)
@@ -78,9 +78,9 @@ def session(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> l
 
 def world(n_bars: int, agent: str = "momentum") -> BenchWorld:
     """A market of one instrument, and a strategy that trades now and then."""
-    history = synthetic("ar1", n_bars=n_bars + _WARM_UP)
+    history = synthetic("ar1", n_bars=n_bars + WARM_UP)
     market = make_market(Ref(name="auto"), history.instruments, history.columns, history.bar_ns)
-    market = market.fit([(history, (Segment(0, _WARM_UP),))])
+    market = market.fit([(history, (Segment(0, WARM_UP),))])
     made = make_agent(agent, catalog.load("agents", agent).Config(), market, history.columns, 0, None)
     window = window_of(market, made)
     return BenchWorld(
@@ -95,7 +95,7 @@ def run(
     made: BenchWorld, folder: Path, *, listeners: Sequence[Any] = (), told: Sequence[Any] = (), durable: bool = False
 ) -> SessionResult:
     """Run a session to its end, or go on with it."""
-    feed = ReplayFeed(made.history, Segment(_WARM_UP, len(made.history)), made.terms.window)
+    feed = ReplayFeed(made.history, Segment(WARM_UP, len(made.history)), made.terms.window)
     return paper(
         made.market, made.agent, feed, made.terms, folder, listeners=listeners, told=told, durable=durable
     )  # fmt: skip

@@ -6,7 +6,7 @@ import json
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,16 @@ from qframe_rl.types import CLOSE, History
 
 _BARS = 100_000
 _WORKER = Path(__file__).with_name("peer_worker.py")
+_SERVER = Path(__file__).with_name("peer_server.py")
+
+
+class PeerServer(NamedTuple):
+    """A peer's web server that answers."""
+
+    host: str
+    port: int
+    headers: dict[str, str]
+    """What opens it."""
 
 
 class Peers:
@@ -56,13 +66,32 @@ class Peers:
         np.savez(place, time=history.time[:_BARS], bars=history.values[:_BARS, 0, : CLOSE + 2])
         return {name: self._worker(name, place, size) for name in names}
 
-    def _worker(self, name: str, place: Path, size: int) -> Work:
+    def server(self, name: str) -> PeerServer:
+        """A peer's web server; it has an environment of its own below the others'.
+
+        Raises
+        ------
+        UserError
+            If it cannot be run; with what it said.
+        """
+        python = self.python.absolute().parent.parent / name / "bin" / "python"
+        if not python.exists():
+            raise UserError(f"--peers: no Python interpreter at {python}; make peers puts one there.")
+        _, told = self._begun(name, [str(python), str(_SERVER)])
+        return PeerServer(told["host"], told["port"], told["headers"])
+
+    def _begun(self, name: str, argv: list[str]) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+        """A process, and the line in which it said that it is ready."""
         process = subprocess.Popen(
-            [str(self.python), str(_WORKER), name, str(place), str(size)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )  # fmt: skip
         self._running.append(process)
-        self.versions[name] = str(_answer(process, name)["version"])
+        told = _answer(process, name)
+        self.versions[name] = str(told["version"])
+        return process, told
+
+    def _worker(self, name: str, place: Path, size: int) -> Work:
+        process, _ = self._begun(name, [str(self.python), str(_WORKER), name, str(place), str(size)])
 
         def do() -> float:
             assert process.stdin is not None
@@ -75,8 +104,13 @@ class Peers:
     def close(self) -> None:
         """End the processes and remove their files."""
         for process in self._running:
-            process.kill()
-            process.communicate()
+            if process.stdin is not None:
+                process.stdin.close()  # a server ends its own processes then
+            try:
+                process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         self._folder.cleanup()
 
 

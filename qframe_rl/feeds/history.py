@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from qframe_rl.config import UserError
 from qframe_rl.types import SECOND, Bar, History, Segment
+
+_LOOK_S = 0.5
+
+
+def _nothing() -> None:
+    """No one waits to be called."""
 
 
 class HistoryFeed:
@@ -48,14 +55,21 @@ class HistoryFeed:
         self.columns = history.columns
         self.bar_ns = history.bar_ns
         self.stopped = threading.Event()
+        self.idle: Callable[[], None] = _nothing
+        """Called twice a second while a bar is waited for."""
 
     def __iter__(self) -> Iterator[Bar]:
         live = self.start + self.window
         for row in range(self.start, self.stop):
             if self.speed < math.inf and row >= live:
                 wait = (self.history.time[row] - self.history.time[row - 1]) / SECOND / self.speed
-                if self.stopped.wait(wait):
-                    return
+                self._wait(wait)
             if self.stopped.is_set():
                 return
             yield self.history.bar(row)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for so long, or until it is stopped."""
+        end = time.monotonic() + seconds
+        while not self.stopped.wait(max(0.0, min(end - time.monotonic(), _LOOK_S))) and time.monotonic() < end:
+            self.idle()

@@ -46,7 +46,6 @@ def _nothing() -> None:
 class ReplayFeed(HistoryFeed):
     """A `HistoryFeed` that a session can resume."""
 
-    idle: Callable[[], None] = staticmethod(_nothing)
     hear: Callable[[], None] = staticmethod(_nothing)
 
     def resume(self, time: int, memory: Plain) -> None:

@@ -192,8 +192,11 @@ class OrderRouter:
         self.soft.run("the sign of life", self._ledger.beat)
         if self._view is None:
             return
+        before = self.engine.state
         for kind, payload in self._ledger.inputs(HEARD, self._news):
             self._obey(kind, payload)
+        if self.engine.state is not before:  # who looks sees it now, not after the next bar
+            self._ledger.commit(self.pulse())
 
     def _news(self) -> list[Input]:
         """What operator and exchange say now."""

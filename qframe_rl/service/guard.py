@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -23,6 +24,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+_ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 Connection = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -60,10 +62,7 @@ class Gate:
         async def headed(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 there = {name for name, _ in message["headers"]}
-                message["headers"] = [
-                    *message["headers"],
-                    *((n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in there),
-                ]
+                message["headers"] = [*message["headers"], *(one for one in _ENCODED if one[0] not in there)]
             await send(message)
 
         stated = dict(scope["headers"]).get(b"content-length", b"0")
@@ -83,10 +82,12 @@ def token_of(request: Request) -> tuple[str, bool]:
     return request.cookies.get(COOKIE, ""), True
 
 
-def asks(keeper: Doorkeeper, request: Request) -> Identity:
+async def asks(keeper: Doorkeeper, request: Request) -> Identity:
     """Who asks; raises a `ApiProblem` for nobody, and for a page of another origin that would change something."""
     token, by_cookie = token_of(request)
-    identity = keeper.identity(token) if token else None
+    identity = keeper.at_hand(token)
+    if identity is None and token:
+        identity = await asyncio.to_thread(keeper.identity, token)
     if identity is None or identity.cookie != by_cookie:
         problem = ApiProblem(401, "give a token as 'Authorization: Bearer ...', or log in; qframe token makes one.")
         problem.headers["www-authenticate"] = "Bearer"

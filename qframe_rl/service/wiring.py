@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -93,18 +93,22 @@ class Service:
         return there(self.places.sessions().get(session), "session")
 
 
+async def _it(request: Request) -> Service:
+    return service_of(request)
+
+
 def service_of(request: Request) -> Service:
     """The service that a request is for."""
     service: Service = request.app.state.service
     return service
 
 
-def scope(wanted: Scope) -> Callable[[Request], Identity]:
+def scope(wanted: Scope) -> Callable[[Request], Awaitable[Identity]]:
     """A dependency: who asks, if he has this scope."""
 
-    def check(request: Request) -> Identity:
+    async def check(request: Request) -> Identity:
         keeper = service_of(request).keeper
-        identity = asks(keeper, request)
+        identity = await asks(keeper, request)
         needs(wanted, identity, keeper.allowed)
         return identity
 
@@ -112,9 +116,9 @@ def scope(wanted: Scope) -> Callable[[Request], Identity]:
     return check
 
 
-def anybody(request: Request) -> Identity:
+async def anybody(request: Request) -> Identity:
     """A dependency: who asks, whatever he may do."""
-    return asks(service_of(request).keeper, request)
+    return await asks(service_of(request).keeper, request)
 
 
 Reader = Annotated[Identity, Depends(scope("read"))]
@@ -123,7 +127,7 @@ Trader = Annotated[Identity, Depends(scope("trade"))]
 Operator = Annotated[Identity, Depends(scope("operate"))]
 Admin = Annotated[Identity, Depends(scope("admin"))]
 Anybody = Annotated[Identity, Depends(anybody)]
-It = Annotated[Service, Depends(service_of)]
+It = Annotated[Service, Depends(_it)]  # no thread is asked for it
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": problems.TITLES[status], "content": {problems.TYPE: {}}}
     for status in (400, 401, 403, 404, 413, 422, 429, 503)

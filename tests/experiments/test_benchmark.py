@@ -26,6 +26,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
         "train.offline", "train.offline_iql", "train.offline_share_iql", "train.offline_share_cql",
         "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.one", "fan.memory",
         "paper.bars", "paper.decision", "paper.decision_p99", "paper.journal", "paper.growth", "paper.resume",
+        "service.decision_p99", "service.bar_to_client_p99", "service.requests", "service.kill", "service.ready",
     } <= {row["name"] for row in rows}  # fmt: skip
     for row in rows:
         assert set(row) == {"name", "batch", "value", "unit", "ratio_to", "ratio"}
@@ -33,7 +34,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
         assert row["value"] > 0.0 or row["name"] == "paper.growth"  # memory may shrink
         assert (row["ratio"] is None) == (row["ratio_to"] == "")
     peers = {"sb3-default", "sb3-tuned", "recurrent-ppo", "sb3-dqn"}
-    assert {row["ratio_to"] for row in rows} >= {"rowcopy", "gemm", *peers}
+    assert {row["ratio_to"] for row in rows} >= {"rowcopy", "gemm", "alone", *peers}
     assert next(row["value"] for row in rows if row["name"] == "memory.index") <= 512
     assert next(row["value"] for row in rows if row["name"] == "paper.growth") < 20.0
     assert found["machine"]["cores"]

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from experiments import control, paper, replay, train
+from experiments import control, paper, replay, status, train
 from experiments.cli import door
 from qframe_rl.journal.ledger import REMARKS, Ledger
-from qframe_rl.journal.store import read, verify
+from qframe_rl.journal.store import pulse, read, verify
 from qframe_rl.live.recorded import Recording, ReplayFeed
 
 
@@ -354,6 +354,23 @@ def test_a_stopped_control_holds_up_no_decision_and_is_obeyed_when_it_goes_on(
     assert "stopped by SIGTERM after" in " ".join(err.split())
     words = [p["word"] for k, p in kinds(tmp_path) if k == "command"]
     assert words == ["reduce", "halt"]
+
+
+def test_a_command_is_obeyed_and_seen_while_the_next_bar_is_awaited(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where bars of the past come at a pace, and not only in the events: who looks sees the new state."""
+    command = [sys.executable, "-m", "experiments.paper", str(checkpoint), "--speed", "60x", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    journal = tmp_path / "journal.db"
+    wait_for(process, lambda: journal.exists() and decisions(tmp_path) == 1)
+    assert run(capsys, control.main, "halt", tmp_path)[0] == 0
+    wait_for(process, lambda: json.loads((pulse(journal) or (0, "{}"))[1]).get("state") == "HALTED")
+    assert decisions(tmp_path) == 1, "a bar comes every minute: none has since"
+    assert run(capsys, status.main, tmp_path)[1]["sessions"][0]["state"] == "HALTED"
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_commands_put_while_nobody_runs_are_obeyed_once_at_the_start(
