@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
 import os
@@ -114,6 +115,12 @@ def _add_live(made: Parser) -> None:
         "the exchange itself, and wants the next two options and --daily-loss. Keys are read from the environment,\n"
         "such as BINANCE_API_KEY and BINANCE_SECRET (default: paper)",
     )
+    made.add_argument(
+        "--account", type=_account, metavar="NAME",
+        help="account that the session trades, by a name of yours; its keys are QFRAME_ACCOUNT_NAME_API_KEY,\n"
+        "..._SECRET and, where needed, ..._PASSWORD. No two sessions whose orders go out share a symbol of an\n"
+        "account (default: the exchange's own keys)",
+    )  # fmt: skip
     made.add_argument("--i-accept-real-money-risk", action="store_true", help="for --orders real (default: off)")
     made.add_argument(
         "--paper-record", type=Path, metavar="JOURNAL", help="for --orders real: 30 days on paper, same checkpoint"
@@ -147,6 +154,16 @@ def _add_watching(made: Parser) -> None:
         help="ask for this address once a minute while decisions are on time; who expects that (healthchecks.io)\n"
         "notices when the machine is gone (default: no)",
     )  # fmt: skip
+
+
+def _account(text: str) -> str:
+    """Type of the option that names an account."""
+    from qframe_rl.live.accounts import account_name
+
+    try:
+        return account_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def speed_of(text: str) -> float:
@@ -200,11 +217,11 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     opened = _opened(given, checkpoint, given_data, speed, note)
     venue = None
-    if given["orders"] != "paper":
-        limits, venue = _real(opened, given, limits, note, speed)
     watching = _watching(given, alerts, speed)
-    stop = _stopped_by(opened)
     with ExitStack() as stack:
+        if given["orders"] != "paper":
+            limits, venue = _real(opened, given, limits, note, speed, stack)
+        stop = _stopped_by(opened)
         windows = Windows(opened, watching, stack, note)
         note.also = lambda text: windows.say(text)
         line = stack.enter_context(out.status("waiting for the first bar"))
@@ -237,12 +254,13 @@ def _opened(
         return opened_live(
             given["checkpoint"], checkpoint, given_data, given["out"], given["url"], note,
             orders=given["orders"], fills=given["fills"],
-            latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed,
+            latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed, account=given["account"],
         )  # fmt: skip
     with downloads() as report:
         return opened_replay(
-            given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed, report
-        )
+            given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed, report,
+            given["account"],
+        )  # fmt: skip
 
 
 def _watching(given: dict[str, Any], alerts: AlertConfig, speed: float) -> WatchConfig:
@@ -312,18 +330,26 @@ def _said(result: SessionResult, out: Console, came: Sequence[str], *, as_json: 
     }
 
 
-def _real(opened: Any, given: dict[str, Any], limits: Limits, note: SessionNotes, speed: float) -> tuple[Limits, Any]:
+def _real(
+    opened: Opened, given: dict[str, Any], limits: Limits, note: SessionNotes, speed: float, stack: ExitStack
+) -> tuple[Limits, Any]:
     """Limits and venue of a session whose orders go out; it is refused where a condition does not hold.
+
+    Its symbols are its own until the stack is closed.
 
     Raises
     ------
     UserError
-        For a condition, or a key that is missing.
+        For a condition, a key that is missing, or a symbol that another session trades on the same account.
     """
+    from qframe_rl.feeds.ccxt import CcxtFeed
+    from qframe_rl.live.accounts import claim
     from qframe_rl.live.permit import check_period, exchange_venue, safe_limits
 
     if given["orders"] == "real":
         check_period(given["paper_record"], opened.terms)
+    assert isinstance(opened.feed, CcxtFeed)
+    stack.callback(claim(opened.terms, opened.folder, given["url"]).close)
     venue = exchange_venue(opened.feed, opened.terms, given["url"], note)
     return safe_limits(limits, opened.terms.instruments, 1.0 if speed == math.inf else speed), venue
 

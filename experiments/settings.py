@@ -15,6 +15,8 @@ from qframe_rl.feeds.data import DataConfig
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Tree = dict[str, Any]
+OTHERS = ("QFRAME_SERVICE_", "QFRAME_ACCOUNT_")
+"""How variables begin that are no settings: of the service, and keys of accounts."""
 
 
 def settings(model: type[Base], preset: str | None, assignments: Sequence[str], options: Mapping[str, Any]) -> Tree:
@@ -41,7 +43,7 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
     tree: Tree = {} if preset is None else read_preset(preset)
     ran, told = _names(tree), set()
     for name, text in sorted(os.environ.items()):
-        if name.startswith("QFRAME_") and name != "QFRAME_DATA":
+        if name.startswith("QFRAME_") and name != "QFRAME_DATA" and not name.startswith(OTHERS):
             keys = name.removeprefix("QFRAME_").lower().split("__")
             if keys[0] not in model.model_fields:
                 raise UserError(

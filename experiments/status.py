@@ -17,6 +17,14 @@ from qframe_rl.live.standing import look, span
 if TYPE_CHECKING:
     from rich.table import Table
 
+_COLUMNS = (
+    "session", "account", "process", "state", "bars", "equity", "drawdown", "position", "bar age", "decided", "drift",
+    "undelivered",
+)  # fmt: skip
+_AT_NEED = ("account",)
+"""Columns that are left out where no session has anything in them."""
+_WORDS = ("session", "account", "state", "position")
+
 
 def parser() -> Parser:
     """The options of this door."""
@@ -76,7 +84,7 @@ def _told(one: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"session": one.name, "id": one.id, "process": "runs" if one.running else None}
     if one.state == "broken":
         return found | {"broken": one.ill}
-    found |= {"state": one.state, "alerts_waiting": one.alerts_waiting, "ill": one.ill}
+    found |= {"state": one.state, "alerts_waiting": one.alerts_waiting, "ill": one.ill, "account_name": one.account}
     if one.equity is None:
         return found
     now = time.time_ns()
@@ -102,31 +110,33 @@ def table(sessions: Sequence[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     made = Table(box=None, header_style="dim")
-    for name in ("session", "process", "state", "bars", "equity", "drawdown", "position", "bar age", "decided"):
-        made.add_column(name, justify="left" if name in ("session", "state", "position") else "right")
-    for name in ("drift", "undelivered"):
-        made.add_column(name, justify="right")
-    for one in sessions:
-        made.add_row(*_row(one))
+    rows = [_row(one) for one in sessions]
+    for name in _COLUMNS:
+        if name not in _AT_NEED or any(row.get(name) for row in rows):
+            made.add_column(name, justify="left" if name in _WORDS else "right")
+    for row in rows:
+        made.add_row(*(row.get(str(column.header), "") for column in made.columns))
     return made
 
 
-def _row(one: dict[str, Any]) -> list[str]:
-    """One session in words."""
-    name = Path(one["session"]).name
+def _row(one: dict[str, Any]) -> dict[str, str]:
+    """One session in words, by column."""
+    row = {"session": Path(one["session"]).name}
     if "broken" in one:
-        return [name, "", "BROKEN"]
-    process = "none" if one["process"] is None else str(one["process"])
+        return row | {"state": "BROKEN"}
+    row["process"] = "none" if one["process"] is None else str(one["process"])
     if "account" not in one:
-        return [name, process, one["state"]]
+        return row | {"state": one["state"]}
     equity, peak = one["account"]["equity"], one["peak"]
     held = [f"{q:+g} {s}" for s, q in zip(one["symbols"], one["account"]["position"], strict=True) if q]
-    return [
-        name, process, one["state"] if one["ill"] is None else f"{one['state']}, {one['ill']}", str(one["bars"]),
-        f"{equity:,.2f}", f"{1.0 - equity / max(equity, peak):.1%}", ", ".join(held) or "flat",
-        span(one["bar_age_s"]), span(one["decision_age_s"]),
-        "" if one["drift_bps"] is None else f"{one['drift_bps']:+.1f} bps", str(one["alerts_waiting"]),
-    ]  # fmt: skip
+    return row | {
+        "account": one["account_name"] or "", "bars": str(one["bars"]), "equity": f"{equity:,.2f}",
+        "state": one["state"] if one["ill"] is None else f"{one['state']}, {one['ill']}",
+        "drawdown": f"{1.0 - equity / max(equity, peak):.1%}", "position": ", ".join(held) or "flat",
+        "bar age": span(one["bar_age_s"]), "decided": span(one["decision_age_s"]),
+        "drift": "" if one["drift_bps"] is None else f"{one['drift_bps']:+.1f} bps",
+        "undelivered": str(one["alerts_waiting"]),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

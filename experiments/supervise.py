@@ -24,7 +24,7 @@ def parser() -> Parser:
         "--allow trade says the same over its API.",
         ["", "add alpha --checkpoint ppo --with feed=ccxt --with exchange=binance", "stop alpha", "list"],
         "a session's --with: feed (replay, ccxt), orders (paper, testnet), exchange, symbols, timeframe, fills,\n"
-        "speed, url (a rehearsal exchange here), daily_loss, max_drawdown\n",
+        "speed, url (a rehearsal exchange here), account, daily_loss, max_drawdown\n",
     )
     add = made.add_argument
     add("act", nargs="?", default="run", choices=_ACTS, metavar="ACT", help=f"{', '.join(_ACTS)} (default: run)")

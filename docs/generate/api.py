@@ -36,7 +36,7 @@ GROUPS = {
         "portfolio",
         "service",
     ),
-    "Foundations": ("config", "custom", "digests", "syntax", "catalog", "jit", "versions", "bench"),
+    "Foundations": ("config", "home", "custom", "digests", "syntax", "catalog", "jit", "versions", "bench"),
 }
 """Rooms by what a reader comes for; a room that is in none is an error."""
 

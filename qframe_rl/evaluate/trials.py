@@ -10,7 +10,6 @@ SQLite file: several processes may write, a row is there whole or not.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -19,12 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from platformdirs import user_state_path
-
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.closes import Closes, closes_of, overlap
 from qframe_rl.evaluate.luck import FARTHEST, PRIOR, Luck, larger, luck
 from qframe_rl.evaluate.trial import KEPT, CodeIdentity, Trial, dataset_named, dataset_of, trial, trial_of
+from qframe_rl.home import user_state
 from qframe_rl.types import History
 
 __all__ = [
@@ -73,8 +71,7 @@ _COLUMNS = [field.name for field in fields(Trial)]
 
 def user_ledger() -> Path:
     """The user's own ledger: below XDG_STATE_HOME, or else where the platform keeps what programs remember."""
-    given = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (given / "qframe-rl" if given.is_absolute() else user_state_path("qframe-rl", appauthor=False)) / NAME
+    return user_state() / NAME
 
 
 class Trials:

@@ -49,15 +49,11 @@ class Lock:
     """
 
     def __init__(self, path: Path):
-        if fcntl is None:
-            raise UserError(
-                "a live session needs flock, which Windows lacks; run it under Linux, macOS or WSL (status, replay and "
-                "all that reads a journal work here)."
-            )
+        need_flock()
         self._path = path
         self._file = os.open(head_path(path), os.O_RDWR | os.O_CREAT, 0o644)
         self._beaten = 0.0
-        if not _taken(self._file):
+        if not taken(self._file):
             os.close(self._file)
             raise UserError(f"{path} is being written by another process; stop that one, or give another --out.")
 
@@ -89,8 +85,17 @@ class Lock:
         os.close(self._file)
 
 
-def _taken(file: int) -> bool:
-    """Whether the lock could be taken; those who only look whether it is, as `writer_of`, hold it for an instant."""
+def need_flock() -> None:
+    """Refuse a system without locks; raises UserError."""
+    if fcntl is None:
+        raise UserError(
+            "a live session needs flock, which Windows lacks; run it under Linux, macOS or WSL (status, replay and "
+            "all that reads a journal work here)."
+        )
+
+
+def taken(file: int) -> bool:
+    """Whether a file's lock could be taken; who only looks whether it is, as `writer_of`, has it for an instant."""
     until = time.monotonic() + _PROBED_S
     while True:
         try:

@@ -49,6 +49,7 @@ def opened_replay(
     folder: Path | None,
     speed: float,
     report: Report | None = None,
+    account: str | None = None,
 ) -> Opened:
     """Open a session on bars of the past.
 
@@ -66,6 +67,8 @@ def opened_replay(
         As in `HistoryFeed`.
     report
         Told of a download's progress.
+    account
+        Name of the account that the session trades; on paper it is a name alone.
 
     Raises
     ------
@@ -87,6 +90,7 @@ def opened_replay(
         history.bar_ns,
         window,
         theory=None if history.theory is None else dict(history.theory),
+        account=account,
     )
     return Opened(market, agent, ReplayFeed(history, segment, window, speed), terms, folder or _folder(place, terms))
 
@@ -104,6 +108,7 @@ def opened_live(
     latency_s: float = 0.0,
     speed: float = 1.0,
     clock: Clock | None = None,
+    account: str | None = None,
 ) -> Opened:
     """Open a session on the candles of an exchange as they close.
 
@@ -122,6 +127,8 @@ def opened_live(
         Whose fills count; order books are recorded either way.
     latency_s
         As in `LiveQuotes`.
+    account
+        As in `opened_replay`; orders go out with its keys.
 
     Raises
     ------
@@ -148,7 +155,7 @@ def opened_live(
     }
     terms = SessionSpec(
         checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,
-        fills, quoted=True, orders=orders,
+        fills, quoted=True, orders=orders, account=account,
     )  # fmt: skip
     folder = folder or _folder(place, terms)
     begun = terms_of(folder / NAME)
@@ -194,5 +201,6 @@ def _place(path: Path) -> Path:
 
 
 def _folder(place: Path, terms: SessionSpec) -> Path:
-    key = fingerprint(terms.model, terms.source, terms.fills, terms.orders)[:8]
+    named = () if terms.account is None else (terms.account,)
+    key = fingerprint(terms.model, terms.source, terms.fills, terms.orders, *named)[:8]
     return Path("runs") / "paper" / f"{place.absolute().name}-{key}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from qframe_rl.feeds.client import client
 from qframe_rl.feeds.presets import opening_cash
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import read, verify
+from qframe_rl.live.accounts import keys_of
 from qframe_rl.live.spec import SessionSpec, run_id, terms_of
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import DAY, Instrument
@@ -100,27 +100,10 @@ def check_period(record: Path, terms: SessionSpec) -> None:
         raise UserError(f"{record} lost money ({equity[0]:,.2f} to {equity[-1]:,.2f}); real orders are refused.")
 
 
-def keys_of(exchange: str) -> dict[str, str]:
-    """Credentials from the environment: ``BINANCE_API_KEY``, ``BINANCE_SECRET`` and, where needed, ``.._PASSWORD``.
-
-    Raises
-    ------
-    UserError
-        If key or secret is missing.
-    """
-    prefix = exchange.upper()
-    names = {"apiKey": f"{prefix}_API_KEY", "secret": f"{prefix}_SECRET", "password": f"{prefix}_PASSWORD"}
-    found = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
-    for field in ("apiKey", "secret"):
-        if field not in found:
-            raise UserError(f"orders need a key: set {names['apiKey']} and {names['secret']} in the environment.")
-    return found
-
-
 def exchange_venue(
     feed: CcxtFeed, terms: SessionSpec, url: str | None, note: Callable[[str], None], **timing: int
 ) -> Callable[[Ledger], ExchangeVenue]:
-    """How to make the venue of a session whose orders go out.
+    """How to make the venue of a session whose orders go out; `qframe_rl.live.accounts.claim` comes before.
 
     Parameters
     ----------
@@ -158,7 +141,7 @@ def account_client(terms: SessionSpec, url: str | None) -> Any:
 
     exchange = terms.source["exchange"]
     sandbox = terms.orders == "testnet" and url is None
-    made = client(exchange, terms.instruments[0].kind, url, sandbox, keys_of(exchange))
+    made = client(exchange, terms.instruments[0].kind, url, sandbox, keys_of(exchange, terms.account).ccxt())
     try:
         made.load_markets()
         made.load_time_difference()

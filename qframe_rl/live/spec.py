@@ -19,6 +19,8 @@ from qframe_rl.journal.store import read
 from qframe_rl.types import DAY, SECOND, YEAR, Instrument
 
 Rule = Literal["bar", "book"]
+ACCOUNT = "[a-z0-9_]{1,32}"
+"""Form of an account's name."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,15 @@ class SessionSpec:
     """Where orders go."""
     theory: Plain | None = None
     """Constants of the known optimum, where the market has one."""
+    account: str | None = None
+    """Name of the account that it trades; None = it has none."""
 
     def plain(self) -> Plain:
-        """As JSON."""
-        return asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
+        """As JSON; records of before accounts had names have none."""
+        plain = asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
+        if self.account is None:
+            del plain["account"]
+        return plain
 
 
 class StatedSpec(Strict):
@@ -64,6 +71,7 @@ class StatedSpec(Strict):
     quoted: bool = False
     orders: Literal["paper", "testnet", "real"] = "paper"
     theory: dict[str, float] | None = None
+    account: str | None = Field(default=None, pattern=f"^{ACCOUNT}$")
 
 
 def terms_of(path: Path) -> SessionSpec | None:

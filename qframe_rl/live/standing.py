@@ -29,8 +29,10 @@ def _looked(place: Path) -> dict[str, Any]:
     if said is None:
         return found | {"state": "no decision yet"}
     written, state = said[0], said_last(path, said[1])
+    terms = terms_of(path)
+    found["account_name"] = terms.get("account")
     ages = {"bar_age_s": (now - state["time"]) / 1e9, "decision_age_s": (now - written) / 1e9}
-    return found | state | ages | {"ill": _ill(path, found, ages["bar_age_s"])}
+    return found | state | ages | {"ill": _ill(terms, found, ages["bar_age_s"])}
 
 
 def terms_of(path: Path) -> dict[str, Any]:
@@ -47,9 +49,9 @@ def terms_of(path: Path) -> dict[str, Any]:
     return parsed(path, begun.seq, begun.kind, begun.payload)
 
 
-def _ill(path: Path, found: dict[str, Any], bar_age_s: float) -> str | None:
+def _ill(terms: dict[str, Any], found: dict[str, Any], bar_age_s: float) -> str | None:
     """What is wrong with a session that runs on an exchange's bars, by the defaults of `paper`; else None."""
-    terms, limits = terms_of(path), AlertConfig()
+    limits = AlertConfig()
     if found["process"] is None or terms["source"].get("environment") not in ("production", "testnet"):
         return None
     late_s = bar_age_s - terms["bar_ns"] / 1e9

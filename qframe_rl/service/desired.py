@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from qframe_rl.config import Base, UserError
+from qframe_rl.live.accounts import account_name
 from qframe_rl.service.auth import check_name
 from qframe_rl.service.store import ServiceStore
 
@@ -40,6 +41,8 @@ class SupervisedSpec(Base):
     """The speed of a replay, or of a rehearsal exchange's clock: max, or a number and x such as 60x."""
     url: Annotated[str | None, Field(max_length=100)] = None
     """A rehearsal exchange on this machine."""
+    account: Annotated[str | None, AfterValidator(lambda text: None if text is None else account_name(text))] = None
+    """The name of the account that it trades; its keys are in the supervisor's environment."""
     daily_loss: Share = None
     max_drawdown: Share = None
 
@@ -54,7 +57,8 @@ class SupervisedSpec(Base):
         """Of `paper`."""
         given: Mapping[str, str | None] = {
             "--feed": self.feed, "--exchange": self.exchange, "--symbols": self.symbols, "--timeframe": self.timeframe,
-            "--speed": self.speed, "--daily-loss": _text(self.daily_loss), "--max-drawdown": _text(self.max_drawdown),
+            "--speed": self.speed, "--account": self.account,
+            "--daily-loss": _text(self.daily_loss), "--max-drawdown": _text(self.max_drawdown),
         }  # fmt: skip
         live = {"--orders": self.orders, "--fills": self.fills, "--url": self.url} if self.feed == "ccxt" else {}
         return [part for name, value in {**given, **live}.items() if value is not None for part in (name, value)]

@@ -87,7 +87,7 @@ class KnownSessions:
             terms = self._terms[found.id]
             written = pulse(found.folder / JOURNAL)
             plain |= {
-                "agent": str(terms.get("name")), "orders": str(terms.get("orders")),
+                "agent": str(terms.get("name")), "orders": str(terms.get("orders")), "account": terms.get("account"),
                 "environment": str(terms["source"].get("environment", terms["source"].get("feed", "unknown"))),
                 "symbols": [str(i["symbol"]) for i in terms.get("instruments", ())], "bar_ns": str(terms["bar_ns"]),
                 "alerts_waiting": said["alerts_waiting"], "state": said["state"], "ill": said.get("ill"),

@@ -65,6 +65,8 @@ class SessionSummary(Out):
     running: bool
     agent: str | None = None
     orders: str | None = None
+    account: str | None = None
+    """Name of the account that it trades; None where it has none."""
     environment: str | None = None
     symbols: list[str] = []
     position: list[float | None] = []

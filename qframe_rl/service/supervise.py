@@ -21,6 +21,7 @@ from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
+from qframe_rl.live.accounts import others
 from qframe_rl.service.desired import Desired, SupervisedSession
 from qframe_rl.service.ending import ending, last_error
 from qframe_rl.service.places import Places
@@ -140,7 +141,7 @@ class Supervisor:
             with _log(folder) as log:
                 child = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                    close_fds=True,
+                    close_fds=True, env=others(dict(os.environ), row.spec.account),
                 )  # fmt: skip
         except OSError as error:
             self._back_off(row, f"cannot be started ({error.strerror})")

@@ -174,7 +174,11 @@ def _below(model: type[BaseModel], keys: list[str]) -> bool:
     return kind is Ref
 
 
-OF_PROGRAMS = {"QFRAME_DATA", "QFRAME_SERVICE_TOKEN", "QFRAME_SERVICE_PASSWORD"}
+OF_PROGRAMS = {
+    "QFRAME_DATA", "QFRAME_SERVICE_TOKEN", "QFRAME_SERVICE_PASSWORD", "QFRAME_ACCOUNT_MAIN_API_KEY",
+    "QFRAME_ACCOUNT_MAIN_SECRET", "QFRAME_ACCOUNT_NAME_API_KEY", "QFRAME_ACCOUNT_NAME_SECRET",
+    "QFRAME_ACCOUNT_NAME_PASSWORD",
+}  # fmt: skip
 """Variables of the environment that are no settings."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +25,11 @@ from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.journal.store import Writer, read
+from qframe_rl.live.accounts import claim
 from qframe_rl.live.open import Opened, opened_live, reopened
 from qframe_rl.live.paper import paper, replay
 from qframe_rl.live.permit import account_client, check_period, exchange_venue
+from qframe_rl.live.standing import look
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, listed, serve
 from qframe_rl.rehearsal.faults import script_of
 from qframe_rl.rehearsal.market import ListedMarket
@@ -34,6 +38,7 @@ from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.train import Run
 from qframe_rl.types import HOUR, Instrument, Record, Segment
 from tests.markets import START, panel
+from tests.service.places import until
 
 MS = 1_000_000
 N_BARS, LIVE, REST = 1500, 744, 5
@@ -239,6 +244,41 @@ def test_positions_that_nobody_explains_halt_trading(
     states = [json.loads(e.payload) for e in read(tmp_path / "journal.db") if e.kind == "state"]
     assert states[0]["state"] == "HALTED"
     assert any("the exchange holds" in reason for reason in states[0]["reasons"])
+
+
+def test_a_symbol_of_an_account_is_one_sessions_while_it_lives(
+    checkpoint: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, _ = checkpoint
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    first, _ = moments(12)
+    with serve(markets(), RehearsalConfig(prints=4, cash=100_000.0), start_ms=first + 5_000) as exchange:
+        monkeypatch.setenv("QFRAME_ACCOUNT_MAIN_API_KEY", exchange.config.api_key)
+        monkeypatch.setenv("QFRAME_ACCOUNT_MAIN_SECRET", exchange.config.secret)
+        options = [
+            str(place), "--feed", "ccxt", "--exchange", "binance", "--symbols", ",".join(SYMBOLS), "--orders",
+            "testnet", "--url", exchange.url, "--account",
+        ]  # fmt: skip
+        argv = [sys.executable, "-m", "experiments.paper", *options, "main", "--out", str(tmp_path / "one")]
+        with (tmp_path / "said").open("wb") as said:
+            process = subprocess.Popen(argv, stdout=said, stderr=said)
+        try:
+            until(lambda: process.poll() is not None or "account_name" in look(tmp_path / "one"), 120.0)
+            assert look(tmp_path / "one")["account_name"] == "main", (tmp_path / "said").read_text()
+            assert door(paper_door.main, [*options, "MAIN", "--out", str(tmp_path / "two")]) == 2
+            refused = capsys.readouterr().err
+            assert f"is traded by the session in {tmp_path / 'one'} (process {process.pid})" in refused
+            assert refused.count("\n") == 1
+            assert not (tmp_path / "two").exists()
+            assert door(paper_door.main, [*options, "other", "--out", str(tmp_path / "two")]) == 2
+            assert "set QFRAME_ACCOUNT_OTHER_API_KEY" in capsys.readouterr().err
+        finally:
+            process.kill()
+            process.wait()
+        begun = live(place, exchange, tmp_path / "three", 0, orders="testnet", account="main")
+        claim(begun.terms, begun.folder, exchange.url).close()
+    for path in [*(tmp_path / "one").iterdir(), tmp_path / "said"]:
+        assert exchange.config.secret.encode() not in path.read_bytes()
 
 
 REFUSALS = [
