@@ -137,6 +137,24 @@ class Parser(argparse.ArgumentParser):
             "qframe-rl/trials.db below XDG_STATE_HOME or where the platform keeps the state of programs)",
         )  # fmt: skip
 
+    def add_state(self, default: Path | None, what: str) -> None:
+        """Add the options that say where the service keeps what is its own.
+
+        Parameters
+        ----------
+        default
+            Folder that is taken unless told; None = as ``what`` says.
+        what
+            What the help says of the folder.
+        """
+        self.add_argument("--state", type=_folder, default=default, metavar="FOLDER", help=what)
+        self.add_argument(
+            "--store", metavar="URL",
+            help="keep its rows in PostgreSQL, for several hosts: postgresql://user@host:5432/database; one with a "
+            "password as the variable QFRAME_STORE (default: QFRAME_STORE, if it is set, else service.db in the folder "
+            "of --state)",
+        )  # fmt: skip
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line."""
         self.exit(2, f"error: {message}; see --help.\n")
@@ -183,6 +201,13 @@ def _handed_over(path: str) -> str:
         return by_path(path)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _folder(text: str) -> Path:
+    """Type of an option that names a folder where others name a database."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError("it is a folder; an address is given as --store")
+    return Path(text)
 
 
 def within(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:

@@ -46,10 +46,7 @@ def parser() -> Parser:
         "--data", type=Path, metavar="FOLDER",
         help="Parquet store whose bars are shown (default: QFRAME_DATA, if it is set)",
     )  # fmt: skip
-    add(
-        "--state", type=Path, metavar="FOLDER",
-        help="folder of service.db: tokens, users, projections (default: .service below the first root)",
-    )  # fmt: skip
+    made.add_state(None, "folder of service.db: tokens, users, projections (default: .service below the first root)")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
     add("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM; with --tls-key it answers over TLS alone")
     add("--tls-key", type=Path, metavar="FILE", help="key of the certificate, PEM")
@@ -71,11 +68,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if data is not None and not data.is_dir():
         raise UserError(f"--data: {data} is no folder; name one that `download` has filled.")
     from qframe_rl.service.run import bound, run
+    from qframe_rl.service.store import NAME
     from qframe_rl.service.wiring import Service
 
     listening = bound(given["host"], given["port"])
     try:
-        service = Service.of(roots, state, allow, data)
+        service = Service.of(roots, state, allow, data, given["store"])
         host, port = listening.getsockname()[:2]
         url = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         token = service.keeper.first_token()
@@ -86,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
             out.print(f"serving {url} ({rights})", highlight=False, soft_wrap=True)
             if token is not None:
                 _show(out, token, state)
+            if service.store.place != str(state / NAME):
+                out.print(f"rows in {service.store.place}", highlight=False, soft_wrap=True)
             if state != Path("runs/.service"):
                 out.print(
                     f"state in {state}: token, supervise and worker want it as --state", highlight=False, soft_wrap=True

@@ -39,10 +39,7 @@ def parser() -> Parser:
         "--sessions", type=Path, default=Path("runs/supervised"), metavar="FOLDER",
         help="folder in which each session has one (default: runs/supervised)",
     )  # fmt: skip
-    add(
-        "--state", type=Path, default=Path("runs/.service"), metavar="FOLDER",
-        help="the service's --state (default: runs/.service)",
-    )  # fmt: skip
+    made.add_state(Path("runs/.service"), "the service's --state (default: runs/.service)")
     return made
 
 
@@ -50,11 +47,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Do it."""
     given = vars(parser().parse_args(argv))
     from qframe_rl.service.desired import Desired
-    from qframe_rl.service.store import NAME, ServiceStore
+    from qframe_rl.service.store import NAME, ServiceStore, elsewhere
 
-    if given["act"] not in ("run", "add") and not (given["state"] / NAME).is_file():
+    here = not elsewhere(given["store"])
+    if here and given["act"] not in ("run", "add") and not (given["state"] / NAME).is_file():
         raise UserError(f"{given['state'] / NAME} is not there; name the --state of the service.")
-    store = ServiceStore(given["state"])
+    store = ServiceStore(given["state"], given["store"])
     try:
         if given["act"] == "run":
             return _supervised(store, given)
@@ -87,7 +85,7 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
     out.print("supervising; Ctrl-C stops this, not the sessions", highlight=False)
     try:
         while not stop.wait(EVERY_S):
-            supervisor.step()
+            supervisor.step_or_wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

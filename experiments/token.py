@@ -35,10 +35,7 @@ def parser() -> Parser:
         "--hours", type=within(float, 1e-3, 24 * 366 * 10), metavar="HOURS",
         help="how long a token lasts (default: until it is deleted)",
     )  # fmt: skip
-    made.add_argument(
-        "--state", type=Path, default=Path("runs/.service"), metavar="FOLDER",
-        help="the service's --state (default: runs/.service)",
-    )  # fmt: skip
+    made.add_state(Path("runs/.service"), "the service's --state (default: runs/.service)")
     return made
 
 
@@ -46,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Do it."""
     given = vars(parser().parse_args(argv))
     from qframe_rl.service.auth import Doorkeeper
-    from qframe_rl.service.store import NAME, ServiceStore
+    from qframe_rl.service.store import NAME, ServiceStore, elsewhere
 
-    new = not (given["state"] / NAME).is_file()
+    new = not elsewhere(given["store"]) and not (given["state"] / NAME).is_file()
     if given["act"] in ("list", "delete", "delete-user") and new:
         raise UserError(f"{given['state'] / NAME} is not there; name the --state of the service.")
-    store = ServiceStore(given["state"])
+    store = ServiceStore(given["state"], given["store"])
     try:
         said = _done(Doorkeeper(store), given)
     finally:

@@ -24,7 +24,7 @@ def parser() -> Parser:
     )
     add = made.add_argument
     add("--root", type=Path, default=Path(), metavar="FOLDER", help="runs and checkpoints lie in it (default: here)")
-    add("--state", type=Path, metavar="FOLDER", help="the service's --state (default: runs/.service below the root)")
+    made.add_state(None, "the service's --state (default: runs/.service below the root)")
     add("--data", type=Path, metavar="FOLDER", help="Parquet store (default: QFRAME_DATA, if it is set)")
     add(
         "--memory", type=within(float, 0.5, 1e6), metavar="GB",
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if data is not None and not data.is_dir():
         raise UserError(f"--data: {data} is no folder; make it, and download fills it.")
     out, stop = console(to_stderr=True), threading.Event()
-    store = ServiceStore(given["state"] or root / "runs" / ".service")
+    store = ServiceStore(given["state"] or root / "runs" / ".service", given["store"])
     places = Places([root / "runs", root / "checkpoints", SHIPPED])
     worker = Worker(store, places, root, data, given["memory"], lambda line: out.print(line, highlight=False))
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}

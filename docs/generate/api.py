@@ -36,7 +36,19 @@ GROUPS = {
         "portfolio",
         "service",
     ),
-    "Foundations": ("config", "home", "custom", "digests", "syntax", "catalog", "jit", "versions", "bench"),
+    "Foundations": (
+        "config",
+        "home",
+        "custom",
+        "digests",
+        "syntax",
+        "catalog",
+        "jit",
+        "versions",
+        "servers",
+        "postgres",
+        "bench",
+    ),
 }
 """Rooms by what a reader comes for; a room that is in none is an error."""
 

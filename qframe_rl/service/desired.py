@@ -135,7 +135,8 @@ class Desired:
         check_name(name)
         with self.store.writing() as database:
             done = database.execute(
-                "INSERT OR IGNORE INTO supervised VALUES (?, ?, ?, 1, 'STOPPED', NULL, NULL, ?, '[]', 0, '')",
+                "INSERT INTO supervised VALUES (?, ?, ?, 1, 'STOPPED', NULL, NULL, ?, '[]', 0, '') "
+                "ON CONFLICT DO NOTHING",
                 (name, spec.model_dump_json(), desired, time.time_ns()),
             ).rowcount
         if not done:

@@ -30,7 +30,7 @@ def one_job(it: It, _: Reader, job: Name) -> shapes.JobOut:
 @jobbing.get("/jobs/{job}/log")
 def log(it: It, _: Reader, job: Name, after: Annotated[int, Query(ge=0, le=2**40)] = 0) -> dict[str, Any]:
     """What a job has said, from byte ``after`` on: ``text``, at most a megabyte of it, and ``next`` to ask from."""
-    path = log_of(it.store.path.parent, _job(it, job).id)
+    path = log_of(it.store.folder, _job(it, job).id)
     if not path.is_file():
         return {"text": "", "next": after}
     with path.open("rb") as file:

@@ -195,13 +195,13 @@ class Jobs:
 
     def ask(self, spec: JobSpec, who: str) -> Job:
         """Put a job at the end of the queue."""
-        job = secrets.token_hex(8)
+        job, now = secrets.token_hex(8), self._clock()
         with self.store.writing() as database:
             # Later than all before, also by a clock that went back: the queue is in the order of asking.
             database.execute(
-                "INSERT INTO jobs SELECT ?, ?, 'QUEUED', max(?, coalesce(max(asked_ns), 0) + 1), ?, "
-                "NULL, 0, 0, 0, NULL, '', 0 FROM jobs",
-                (job, spec.model_dump_json(), self._clock(), who),
+                "INSERT INTO jobs SELECT ?, ?, 'QUEUED', CASE WHEN max(asked_ns) >= ? THEN max(asked_ns) + 1 "
+                "ELSE ? END, ?, NULL, 0, 0, 0, NULL, '', 0 FROM jobs",
+                (job, spec.model_dump_json(), now, now, who),
             )
         found = self.one(job)
         assert found is not None
@@ -210,7 +210,7 @@ class Jobs:
     def claim(self, worker: str) -> Job | None:
         """Take the oldest job that waits, or whose worker is gone; None if there is none."""
         now = self._clock()
-        with self.store.writing() as database:
+        with self.store.writing(alone=False) as database:
             database.execute(
                 "UPDATE jobs SET state = 'FAILED', ended_ns = ?, why = ? "
                 "WHERE state = 'RUNNING' AND lease_ns < ? AND lost >= ?",
@@ -218,9 +218,9 @@ class Jobs:
             )
             rows = database.execute(
                 "UPDATE jobs SET state = 'RUNNING', worker = ?, lease_ns = ?, tries = tries + 1, "
-                "lost = lost + (state = 'RUNNING') WHERE id = ("
+                "lost = lost + CASE WHEN state = 'RUNNING' THEN 1 ELSE 0 END WHERE id = ("
                 "SELECT id FROM jobs WHERE state = 'QUEUED' OR (state = 'RUNNING' AND lease_ns < ?) "
-                "ORDER BY asked_ns LIMIT 1) RETURNING *",
+                f"ORDER BY asked_ns LIMIT 1 {self.store.skip_locked}) RETURNING *",
                 (worker, now + int(LEASE_S * 1e9), now),
             ).fetchall()
         return _job(rows[0]) if rows else None

@@ -132,9 +132,12 @@ class Figures:
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 raise corrupt(path, f"event {seq} is not what a session writes") from None
         with self.store.writing() as database:
-            database.executemany("INSERT OR REPLACE INTO equity VALUES (?, ?, ?, ?, ?, ?, ?)", equity)
-            database.executemany("INSERT OR REPLACE INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", fills)
-            database.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (_CONSUMER, journal, cursor))
+            database.executemany("INSERT INTO equity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", equity)
+            database.executemany("INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", fills)
+            database.execute(
+                "INSERT INTO cursors VALUES (?, ?, ?) ON CONFLICT (consumer, journal) DO UPDATE SET seq = excluded.seq",
+                (_CONSUMER, journal, cursor),
+            )
         return True
 
     def _symbols_of(self, found: Found, peek: Peek) -> tuple[str, ...]:

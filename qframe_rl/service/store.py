@@ -1,24 +1,26 @@
-"""What the service keeps for itself: one SQLite file, ``service.db``, whose every row but a few can be made again.
+"""What the service keeps for itself: ``service.db``, one SQLite file, or a PostgreSQL database for several hosts.
 
 Journals stay the truth: equity and fills here are projections of them, each with a cursor. To back up: users, tokens,
-the audit. Several processes may open it; each statement is short.
+the audit. Several processes may open it; each statement is short, and is written so that both kinds take it: ``?`` for
+values, ``ON CONFLICT`` in place of SQLite's own words, no function of one of them alone.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from qframe_rl.config import Unavailable, UserError
+from qframe_rl.config import Unavailable
+from qframe_rl.service.sqlite import NAME, SqliteRows
 
-NAME = "service.db"
-APPLICATION = 0x51465253
+__all__ = ["MIGRATIONS", "NAME", "VARIABLE", "Done", "ServiceStore", "Statements", "StoreRows", "elsewhere"]
+VARIABLE = "QFRAME_STORE"
+"""Names the database where an address has a password, which others would read among a command's arguments."""
 MIGRATIONS = (
     """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -52,73 +54,136 @@ MIGRATIONS = (
     """,
     "ALTER TABLE jobs ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;",
 )
-"""Numbered from 1; one that was released is never edited."""
+"""Numbered from 1; one that was released is never edited. Types are SQLite's, which PostgreSQL's are made from."""
+
+
+def elsewhere(url: str | None) -> str | None:
+    """Address of the database that rows lie in; None where they lie in ``service.db``."""
+    return url or os.environ.get(VARIABLE) or None
+
+
+class Done(Protocol):
+    """What a statement came to."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that it changed."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All rows that it gives."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row that it gives; None after the last."""
+        ...
+
+
+class Statements(Protocol):
+    """A transaction under way."""
+
+    def execute(self, query: str, parameters: Sequence[object] = (), /) -> Done:
+        """One statement."""
+        ...
+
+    def executemany(self, query: str, rows: Iterable[Sequence[object]], /) -> object:
+        """One statement for each row of values."""
+        ...
+
+
+class StoreRows(Protocol):
+    """Where rows lie: `qframe_rl.service.sqlite` or `qframe_rl.service.postgres`."""
+
+    place: str
+    skip_locked: str
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        ...
+
+    def writing(self, *, alone: bool = True) -> AbstractContextManager[Statements]:
+        """One transaction."""
+        ...
+
+    def version(self) -> object:
+        """What is another when another process has written."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
 
 
 class ServiceStore:
-    """The open file, for all threads of a process.
+    """The open store, for all threads of a process.
 
     Parameters
     ----------
     folder
-        Where it lies; made if it is not there, for its owner alone.
+        Where ``service.db`` lies, and logs of jobs in any case; made if it is not there.
+    url
+        ``postgresql://...``: rows lie there; None = as the variable ``QFRAME_STORE`` says, else in ``service.db``.
 
     Raises
     ------
     UserError
-        If what lies there is not one, or was written by a later version.
+        If what lies there is not one, or was written by a later version, or the address is not one.
     Unavailable
-        If it cannot be written.
+        If it cannot be written, or does not answer.
     """
 
-    def __init__(self, folder: Path):
-        self.path = folder / NAME
-        self._lock = threading.RLock()
+    def __init__(self, folder: Path, url: str | None = None):
+        self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.path.touch(mode=0o600)
-            self._database = sqlite3.connect(
-                self.path, isolation_level=None, timeout=10.0, check_same_thread=False, cached_statements=256
-            )
-            self._migrate()
-        except (sqlite3.OperationalError, OSError) as error:
-            raise Unavailable(f"{self.path} cannot be written ({error}); give a folder that can be.") from None
-        except sqlite3.DatabaseError as error:
-            raise UserError(f"{self.path} is no database of the service ({error}); put it aside.") from None
+        except OSError as error:
+            raise Unavailable(f"{folder} cannot be written ({error.strerror}); give a folder that can be.") from None
+        address = elsewhere(url)
+        self._rows: StoreRows
+        if address:
+            from qframe_rl.service.postgres import PostgresRows
+
+            self._rows = PostgresRows(address, MIGRATIONS)
+        else:
+            self._rows = SqliteRows(folder, MIGRATIONS)
+        self.place = self._rows.place
+        """For messages, without a password."""
+        self.skip_locked = self._rows.skip_locked
+        """What stands behind a query for a row that another process may be about to take."""
+        with self.writing() as database:
+            database.execute("INSERT INTO meta VALUES ('epoch', ?) ON CONFLICT DO NOTHING", (secrets.token_hex(4),))
         ((self.epoch,),) = self.rows("SELECT value FROM meta WHERE key = 'epoch'")
-        """Changes when the file is made anew: cursors of another one mean nothing here."""
+        """Changes when the store is made anew: cursors of another one mean nothing here."""
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
-        with self._lock:
-            return self._database.execute(query, parameters).fetchall()
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it or nothing.
+        """All rows of a query.
 
         Raises
         ------
         Unavailable
-            If the disk is full or fails, or another process holds the file.
+            If the database does not answer.
         """
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException as error:
-                if self._database.in_transaction:
-                    self._database.rollback()
-                if isinstance(error, sqlite3.OperationalError):
-                    why = f"{self.path} cannot be written ({error}); mend the disk, then try again."
-                    raise Unavailable(why) from None
-                raise
+        return self._rows.rows(query, parameters)
 
-    def version(self) -> int:
-        """A number that moves when another process has written."""
-        with self._lock:
-            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+    def writing(self, *, alone: bool = True) -> AbstractContextManager[Statements]:
+        """One transaction: all of it or nothing.
+
+        Parameters
+        ----------
+        alone
+            Whether no other process writes meanwhile, so that what was read in it stays true to its end. Without it
+            rows that are changed are held alone, where the database can.
+
+        Raises
+        ------
+        Unavailable
+            If the disk is full or fails, another process holds it, or the database does not answer.
+        """
+        return self._rows.writing(alone=alone)
+
+    def version(self) -> object:
+        """What is another when another process has written; raises Unavailable as `rows` does."""
+        return self._rows.version()
 
     def journal(self, session: str, name: str) -> int:
         """Number of a session's journal, given once for good."""
@@ -126,7 +191,9 @@ class ServiceStore:
         if known:
             return int(known[0][0])
         with self.writing() as database:
-            database.execute("INSERT OR IGNORE INTO journals (session, name) VALUES (?, ?)", (session, name))
+            database.execute(
+                "INSERT INTO journals (session, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (session, name)
+            )
         return int(self.rows("SELECT id FROM journals WHERE session = ?", (session,))[0][0])
 
     def audit(self, who: str, what: str, on_what: str, outcome: str) -> None:
@@ -138,24 +205,5 @@ class ServiceStore:
             )
 
     def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._database.close()
-
-    def _migrate(self) -> None:
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        with self.writing() as database:
-            (form,) = database.execute("PRAGMA user_version").fetchone()
-            (application,) = database.execute("PRAGMA application_id").fetchone()
-            ((n_tables,),) = database.execute("SELECT count(*) FROM sqlite_master").fetchall()
-            if n_tables and application != APPLICATION:
-                raise UserError(f"{self.path} is no database of the service; put it aside.")
-            if form > len(MIGRATIONS):
-                raise UserError(f"{self.path} was written by a later version (its form is {form}); install that one.")
-            for script in MIGRATIONS[form:]:
-                for statement in script.split(";"):
-                    database.execute(statement)
-            database.execute(f"PRAGMA application_id={APPLICATION}")
-            database.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-            database.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (secrets.token_hex(4),))
+        """Let go of it."""
+        self._rows.close()

@@ -25,7 +25,7 @@ from qframe_rl.live.accounts import others
 from qframe_rl.service.desired import Desired, SupervisedSession
 from qframe_rl.service.ending import ending, last_error
 from qframe_rl.service.places import Places
-from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.store import VARIABLE, ServiceStore
 
 try:
     import fcntl
@@ -77,8 +77,9 @@ class Supervisor:
         self.desired, self.places, self.root, self.told = Desired(store), places, root, told
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._locks: list[int] = []
+        self._ill: str | None = None
         root.mkdir(parents=True, exist_ok=True)
-        for folder in (store.path.parent, root):
+        for folder in (store.folder, root):
             self._locks.append(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             try:
                 fcntl.flock(self._locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,6 +100,17 @@ class Supervisor:
                 self._run(row, process)
             else:
                 self._stop(row, process)
+
+    def step_or_wait(self) -> None:
+        """As `step`; while the store does not answer nothing is begun or ended, and that is told once."""
+        try:
+            self.step()
+            ill = None
+        except Unavailable as error:
+            ill = str(error)
+        if (ill is None) != (self._ill is None):
+            self.told(f"{ill} Sessions go on." if ill is not None else "the store answers again")
+        self._ill = ill
 
     def _run(self, row: SupervisedSession, process: _Process | None) -> None:
         if process is not None:
@@ -141,7 +153,7 @@ class Supervisor:
             with _log(folder) as log:
                 child = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                    close_fds=True, env=others(dict(os.environ), row.spec.account),
+                    close_fds=True, env=_settings(row.spec.account),
                 )  # fmt: skip
         except OSError as error:
             self._back_off(row, f"cannot be started ({error.strerror})")
@@ -206,6 +218,11 @@ class Supervisor:
         self.desired.note(row.name, state=state, since_ns=time.time_ns(), **fields)
         why = fields.get("why") or ""
         self.told(f"{row.name}: {state}{f' ({why})' if why else ''}")
+
+
+def _settings(account: str | None) -> dict[str, str]:
+    """The environment of a session: keys of its own account alone, and not where the service keeps its rows."""
+    return {name: value for name, value in others(dict(os.environ), account).items() if name != VARIABLE}
 
 
 def _log(folder: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,14 @@ class Service:
     keyed_lock: Any = field(default_factory=Lock)
 
     @classmethod
-    def of(cls, roots: list[Path], state: Path, allow: tuple[Scope, ...] = (), data: Path | None = None) -> Service:
+    def of(
+        cls,
+        roots: list[Path],
+        state: Path,
+        allow: tuple[Scope, ...] = (),
+        data: Path | None = None,
+        store: str | None = None,
+    ) -> Service:
         """Join the parts.
 
         Parameters
@@ -75,16 +83,19 @@ class Service:
             Scopes that the service allows beside reading.
         data
             Folder of a Parquet store; None = no bars are shown.
+        store
+            As ``url`` of `ServiceStore`.
         """
-        places, store = Places(roots), ServiceStore(state)
-        hub = EventHub(places, store)
-        keeper, known = Doorkeeper(store, allow), KnownSessions(hub)
-        return cls(places, store, keeper, hub, known, Figures(store), data, Desired(store), Jobs(store))
+        places, kept = Places(roots), ServiceStore(state, store)
+        hub = EventHub(places, kept)
+        keeper, known = Doorkeeper(kept, allow), KnownSessions(hub)
+        return cls(places, kept, keeper, hub, known, Figures(kept), data, Desired(kept), Jobs(kept))
 
     def without_paths(self, text: str) -> str:
         """A sentence of the library, with names in place of paths."""
         text = named(text, [*self.places.sessions().values(), *self.places.runs().values()])
-        for root in (*self.places.roots, self.store.path.parent, *([self.data] if self.data is not None else [])):
+        text = text.replace(self.store.place, "the store")
+        for root in (*self.places.roots, self.store.folder, *([self.data] if self.data is not None else [])):
             text = text.replace(str(root), "")
         return text
 
@@ -195,11 +206,11 @@ def _once(it: Service, identity: Identity, key: str, asked: str, ask: Callable[[
         if known[0][0] != digest:
             raise ApiProblem(422, "this Idempotency-Key was given with another request.")
         return shape(**json.loads(known[0][1]))
-    done = ask()
+    done, now = ask(), time.time_ns()
     with it.store.writing() as database:
-        database.execute("DELETE FROM replies WHERE time_ns < (unixepoch() - ?) * 1000000000", (_KEPT_S,))
+        database.execute("DELETE FROM replies WHERE time_ns < ?", (now - _KEPT_S * 10**9,))
         database.execute(
-            "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, 202, ?, unixepoch() * 1000000000)",
-            (key, identity.id, digest, done.model_dump_json()),
+            "INSERT INTO replies VALUES (?, ?, ?, 202, ?, ?) ON CONFLICT DO NOTHING",
+            (key, identity.id, digest, done.model_dump_json(), now),
         )
     return done

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from qframe_rl.config import UserError
+from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.secrets import is_secret
 from qframe_rl.service.ending import ending, last_error
-from qframe_rl.service.jobs import Job, Jobs, log_of
+from qframe_rl.service.jobs import LEASE_S, Job, Jobs, log_of
 from qframe_rl.service.places import Places
-from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.store import VARIABLE, ServiceStore
 
 _LOOK_S = 0.1
 _RENEW_S = 1.0
@@ -60,7 +60,8 @@ class Worker:
             raise UserError("jobs need process groups, which Windows lacks; run the worker under Linux, macOS or WSL.")
         self.jobs, self.places, self.root, self.data, self.told = Jobs(store), places, root, data, told
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._state, self._memory = store.path.parent, memory_gb
+        self._state, self._memory = store.folder, memory_gb
+        self._ill: str | None = None
 
     def step(self, stopped: Callable[[], bool]) -> bool:
         """Do the next job, if there is one; whether there was.
@@ -70,17 +71,39 @@ class Worker:
         stopped
             Whether the worker is to stop: the job under way is then left to another one, to go on with.
         """
-        job = self.jobs.claim(self.name)
+        try:
+            job = self.jobs.claim(self.name)
+        except Unavailable as error:
+            self._hear(str(error))
+            return False
+        self._hear(None)
         if job is None:
             return False
         self.told(f"job {job.id}: {job.spec.kind} {' '.join(job.spec.names)} begins (try {job.tries})")
         state, why = self._done(job, stopped)
-        if state == "QUEUED":
-            self.jobs.release(job.id, self.name)
-        else:
-            self.jobs.end(job.id, self.name, state, why)
+        while not self._noted(job, state, why) and not stopped():
+            time.sleep(_RENEW_S)
         self.told(f"job {job.id}: {state}{f' ({why})' if why else ''}")
         return True
+
+    def _noted(self, job: Job, state: str, why: str) -> bool:
+        """Note what became of a job; whether the store took it."""
+        try:
+            if state == "QUEUED":
+                self.jobs.release(job.id, self.name)
+            else:
+                self.jobs.end(job.id, self.name, state, why)
+        except Unavailable as error:
+            self._hear(str(error))
+            return False
+        self._hear(None)
+        return True
+
+    def _hear(self, ill: str | None) -> None:
+        """Tell once that the store does not answer, and once that it does."""
+        if (ill is None) != (self._ill is None):
+            self.told(ill if ill is not None else "the store answers again")
+        self._ill = ill
 
     def _done(self, job: Job, stopped: Callable[[], bool]) -> tuple[str, str]:
         if job.cancel:
@@ -94,7 +117,7 @@ class Worker:
         path = log_of(self._state, job.id)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         # Nobody's keys: no job needs them, and what a job says is shown.
-        settings = {name: value for name, value in os.environ.items() if not is_secret(name)}
+        settings = {name: value for name, value in os.environ.items() if not is_secret(name) and name != VARIABLE}
         if self.data is not None:
             settings["QFRAME_DATA"] = str(self.data)
         with path.open("ab") as log:
@@ -105,7 +128,8 @@ class Worker:
             return self._watched(job, child, stopped)
 
     def _watched(self, job: Job, child: subprocess.Popen[bytes], stopped: Callable[[], bool]) -> tuple[str, str]:
-        until, renewed = time.monotonic() + job.spec.hours * 3600.0, time.monotonic()
+        renewed = asked = time.monotonic()
+        until = renewed + job.spec.hours * 3600.0
         while child.poll() is None:
             now = time.monotonic()
             if stopped():
@@ -114,8 +138,17 @@ class Worker:
             if now > until:
                 _ended(child)
                 return "FAILED", f"it took more than {job.spec.hours:g} hours"
-            if now - renewed >= _RENEW_S:
-                held = self.jobs.renew(job.id, self.name)
+            if now - renewed >= LEASE_S:
+                _ended(child)
+                return "QUEUED", "the store did not answer for as long as the job was this worker's"
+            if now - asked >= _RENEW_S:
+                asked = now
+                try:
+                    held = self.jobs.renew(job.id, self.name)
+                except Unavailable as error:
+                    self._hear(str(error))
+                    continue
+                self._hear(None)
                 renewed = now
                 if held is None:
                     _ended(child)

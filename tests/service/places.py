@@ -93,9 +93,10 @@ class Served:
 
     def __init__(self, process: subprocess.Popen[str], url: str, said: str, state: Path):
         self.process, self.url, self.said, self.state = process, url, said, state
+        self.store: str | None = None
 
     def token(self, *scopes: str, name: str = "test") -> str:
-        store = ServiceStore(self.state)
+        store = ServiceStore(self.state, self.store)
         try:
             return Doorkeeper(store).new_token(name, scopes or ["read"])
         finally:

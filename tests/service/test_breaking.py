@@ -288,6 +288,7 @@ def test_an_older_copy_that_went_another_way_stays_in_quarantine(tmp_path: Path)
     store.close()
 
 
+@pytest.mark.usefixtures("each_store")
 def test_a_deleted_token_is_not_kept_by_who_looked_it_up_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,7 +317,7 @@ def test_a_full_disk_of_the_service_lets_every_session_be_halted(tmp_path: Path)
     sessions = [Session(tmp_path / name) for name in ("a", "b", "c")]
     service = Service.of([tmp_path], tmp_path / "state", ("operate",))
     api = Within(service, "read", "operate")
-    database = service.store._database
+    database = service.store._rows._database
     ((pages,),) = database.execute("PRAGMA page_count").fetchall()
     database.execute(f"PRAGMA max_page_count={pages}")
     until(lambda: api("POST", "kill").status_code == 503, 60.0)
@@ -423,6 +424,7 @@ def test_so_many_starts_are_a_failure_and_one_less_is_not(tmp_path: Path) -> Non
     store.close()
 
 
+@pytest.mark.usefixtures("each_store")
 def test_a_job_is_given_back_by_its_worker_alone_and_what_has_ended_is_not_cancelled(tmp_path: Path) -> None:
     store = ServiceStore(tmp_path)
     jobs = Jobs(store)

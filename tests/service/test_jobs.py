@@ -39,6 +39,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.usefixtures("each_store")
 def test_a_job_is_one_workers_at_a_time_and_goes_on_when_that_one_is_gone(tmp_path: Path) -> None:
     store, clock = ServiceStore(tmp_path), Clock()
     jobs = Jobs(store, clock)
@@ -66,6 +67,7 @@ def test_a_job_is_one_workers_at_a_time_and_goes_on_when_that_one_is_gone(tmp_pa
     store.close()
 
 
+@pytest.mark.usefixtures("each_store")
 def test_a_job_that_waits_is_cancelled_at_once(tmp_path: Path) -> None:
     store = ServiceStore(tmp_path)
     jobs = Jobs(store)
@@ -228,6 +230,7 @@ def test_a_worker_without_work_may_leave(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "runs")
 
 
+@pytest.mark.usefixtures("each_store")
 def test_a_job_that_takes_its_workers_with_it_is_given_up(tmp_path: Path) -> None:
     store, clock = ServiceStore(tmp_path), Clock()
     jobs = Jobs(store, clock)

@@ -191,6 +191,7 @@ def test_the_api_says_what_is_wanted(root: Path) -> None:
             assert api.get("/supervised").json() == []
 
 
+@pytest.mark.usefixtures("each_store")
 def test_words_of_the_door(root: Path) -> None:
     state = ["--state", str(root / "state"), "--root", str(root / "checkpoints"), "--json"]
     supervise.main(["add", "alpha", "--checkpoint", "carry", "--with", "feed=replay", "--with", "speed=10x", *state])

@@ -1,0 +1,101 @@
+"""Addresses of servers outside: what of them may be shown, and what never is."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from qframe_rl.config import UserError
+
+_SECRET = ("password", "token", "secret")
+_START, _END = 47, 48
+"""Where a process's arguments lie in its memory: fields of /proc/self/stat, proc(5)."""
+
+
+class ServerAddress(NamedTuple):
+    """An address that may have a password in it."""
+
+    url: str
+    """The whole of it; never shown."""
+    place: str
+    """Without password and options, for messages."""
+    secrets: tuple[str, ...]
+    """What no message may have in it."""
+    parts: SplitResult
+
+    def told(self, text: object) -> str:
+        """Somebody's message on one line, without a secret."""
+        said = " ".join(str(text).split()).rstrip(".")
+        for secret in self.secrets:
+            said = said.replace(secret, "***")
+        return said
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What stands behind the question mark."""
+        return dict(parse_qsl(self.parts.query, keep_blank_values=True))
+
+
+def is_address(text: object, *schemes: str) -> bool:
+    """Whether a text is an address of one of these kinds."""
+    return str(text).partition("://")[0] in schemes and "://" in str(text)
+
+
+def address_of(url: str, schemes: Sequence[str], example: str) -> ServerAddress:
+    """Take an address apart; from then on its password does not stand among the arguments of this process.
+
+    Parameters
+    ----------
+    url
+        The address.
+    schemes
+        Kinds that are understood.
+    example
+        One that is right, for a message.
+
+    Raises
+    ------
+    UserError
+        If it is not one. The message does not repeat it: what is wrong may be its password.
+    """
+    hidden(url)
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        parts, port, host = urlsplit(""), None, None
+    amiss = parts.scheme not in schemes or host is None or parts.fragment or port == 0
+    if amiss or any("@" in part for part in (parts.path, parts.query, host or "", parts.netloc.rpartition("@")[0])):
+        raise UserError(
+            f"this is no address such as {example}; of a user or password write @ as %40, / as %2F, : as %3A, ? as %3F "
+            "and # as %23."
+        )
+    user = parts.netloc.rpartition("@")[0].partition(":")[0]
+    place = f"{parts.scheme}://{f'{user}@' if user else ''}{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return ServerAddress(url, place, _secrets(parts), parts)
+
+
+def hidden(secret: str) -> None:
+    """Write stars over a text among this process's arguments, which every user of the machine can read.
+
+    Linux only; elsewhere give what is secret by a variable.
+    """
+    wanted = secret.encode()
+    if sys.platform != "linux" or not wanted or not any(secret in part for part in sys.orig_argv):
+        return
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = (int(fields[number - 2]) for number in (_START, _END))
+    there = Path("/proc/self/cmdline").read_bytes()[: end - start]
+    at = there.find(wanted)
+    while at >= 0:
+        ctypes.memset(start + at, ord("*"), len(wanted))
+        at = there.find(wanted, at + len(wanted))
+
+
+def _secrets(parts: SplitResult) -> tuple[str, ...]:
+    found = [parts.password or ""] + [v for k, v in parse_qsl(parts.query) if k == "p" or k.lower().endswith(_SECRET)]
+    return tuple(dict.fromkeys(text for one in found for text in (one, unquote(one)) if text))
