@@ -295,6 +295,7 @@ def _stopped_by(opened: Opened) -> list[str]:
 
 def _said(result: SessionResult, out: Console, came: Sequence[str], *, as_json: bool) -> dict[str, Any] | None:
     """Say how it ended; the JSON object where one is asked for."""
+    from qframe_rl.live.capital import paid_in
     from qframe_rl.live.status import drift_said
 
     more = f" ({result.repeated} of them on record before)" if result.repeated else ""
@@ -309,7 +310,7 @@ def _said(result: SessionResult, out: Console, came: Sequence[str], *, as_json: 
         )  # fmt: skip
     else:
         out.print(
-            f"{how} after {result.bars} bars{more} with equity {result.final_equity:,.2f}; "
+            f"{how} after {result.bars} bars{more} with equity {result.final_equity:,.2f}{paid_in(result.paid)}; "
             f"journal {result.journal}\n{drift}"
             f"Run it again from its record: {called('replay')} {result.journal}",
             highlight=False, soft_wrap=True,
@@ -321,6 +322,7 @@ def _said(result: SessionResult, out: Console, came: Sequence[str], *, as_json: 
     return {
         "dust": [one._asdict() for one in result.dust],
         "final_equity": result.final_equity,
+        "paid_in": result.paid / 1e8,
         "bars": result.bars,
         "journal": str(result.journal),
         "journal_hash": result.digest,

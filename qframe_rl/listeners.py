@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -58,6 +58,31 @@ class Returning(Protocol):
 
     def carry(self, memory: Mapping[str, Any], view: View) -> None:
         """Take over what `carried` returned after ``view``."""
+
+
+class CashFlow(NamedTuple):
+    """Money that came into an account, or left it, between two bars."""
+
+    time: int
+    """Close of the bar before it, ns UTC."""
+    units: int
+    """1e-8 of the quote currency; negative = out of the account."""
+    before: float
+    """Equity before it, quote currency."""
+    after: float
+
+    @property
+    def scale(self) -> float:
+        """What figures of equity, such as its highest, are multiplied by, so that it is no profit and no loss."""
+        return self.after / self.before
+
+
+@runtime_checkable
+class Paid(Protocol):
+    """A listener whose figures depend on what is paid in and out."""
+
+    def paid(self, flow: CashFlow) -> None:
+        """Take it out of the figures."""
 
 
 class Soft:
@@ -264,6 +289,7 @@ def write_record(record: Record, path: Path) -> None:
 
     columns = {"time": pyarrow.array(record.time, pyarrow.timestamp("ns", "UTC"))}
     columns |= {"equity": record.account.equity, "cash": record.account.cash, "absorbed": record.fills.absorbed}
+    columns |= {"flow": record.flow} if record.flow.any() else {}
     columns |= {"interest": record.fills.interest, "cash_rate": record.cash_rate}
     for a, instrument in enumerate(record.instruments):
         fields = {"position": record.account.position, "mark": record.account.mark}
@@ -320,4 +346,5 @@ def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) ->
         skipped = int((table.schema.metadata or {}).get(_SKIPPED.encode(), 0))
     except ValueError:
         raise UserError(f"{path}: its note {_SKIPPED!r} is not a number; run it again.") from None
-    return Record(instruments, bar_ns, time, account, orders, fills, column("cash_rate"), "", skipped)
+    flow = column("flow") if "flow" in table.column_names else np.zeros(0)
+    return Record(instruments, bar_ns, time, account, orders, fills, column("cash_rate"), "", skipped, flow)

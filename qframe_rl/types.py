@@ -257,9 +257,22 @@ class Record:
     skipped: int = 0
     """Time between its first and last close that no bar covers, ns: where pieces were laid end to end that do not
     touch; negative where they overlap."""
+    flow: Float = field(default_factory=lambda: np.zeros(0))
+    """(N,) what was paid in (out where negative) between the bar before and this one, quote currency; empty = none."""
 
     def __len__(self) -> int:
         return len(self.time)
+
+    @property
+    def worth(self) -> Float:
+        """(N,) what the first equity has become: equity with all that was paid in or out taken out (time-weighted)."""
+        equity = self.account.equity
+        if not self.flow.any():
+            return equity
+        before, after = equity[:-1], equity[:-1] + self.flow[1:]
+        held = np.divide(before, after, out=np.ones(len(before)), where=after > 0.0)
+        worth: Float = equity * np.concatenate([[1.0], np.cumprod(held)])
+        return worth
 
     @property
     def years(self) -> float:

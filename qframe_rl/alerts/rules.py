@@ -12,6 +12,7 @@ from qframe_rl.agent import View
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.alerts.delistings import NOW
 from qframe_rl.journal.store import Alert
+from qframe_rl.listeners import CashFlow
 from qframe_rl.risk.engine import RiskDecision
 from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Orders, iso
 
@@ -81,6 +82,13 @@ class Alerts:
         """Take the first equity as the highest."""
         self._peak = self._day_equity = float(view.account.equity)
         self._day, self._time = view.time // DAY, view.time
+
+    def paid(self, flow: CashFlow) -> None:
+        """Say it, and take it out of the figures."""
+        self._peak *= flow.scale
+        self._day_equity *= flow.scale
+        way = "paid in" if flow.units > 0 else "paid out"
+        self.tell(flow.time, "transfer", f"{abs(flow.units) / 1e8:,.2f} {way}; equity is {flow.after:,.2f} now")
 
     def settled(self, view: View, orders: Orders) -> None:
         """Apply the rules to one bar."""

@@ -36,7 +36,7 @@ class Metrics:
     initial_equity: float
     """Equity before the first bar, quote currency."""
     final_equity: float
-    """Equity after the last bar, quote currency."""
+    """What the first equity has become after the last bar, quote currency: what was paid in or out is no part of it."""
     total_return: float
     """Final over initial equity, less 1."""
     annual_return: float
@@ -112,7 +112,7 @@ class Attribution(NamedTuple):
     """
 
     change: Float
-    """Equity after the bar less equity before it."""
+    """Equity after the bar less equity before it, and less what was paid in between."""
     price: Float
     """Price moves: of what was held, from mark to mark; of what was traded, from its price before slippage to the mark,
     or, for a forced close, to the price of the close."""
@@ -168,7 +168,7 @@ def returns(equity: Float) -> Float:
 
 def excess(record: Record) -> Float:
     """(N - 1,) returns less what idle cash earned in the same bars."""
-    return returns(record.account.equity) - record.cash_rate[1:]
+    return returns(record.worth) - record.cash_rate[1:]
 
 
 def cash_of(record: Record) -> Float | None:
@@ -260,7 +260,7 @@ def ledger(record: Record) -> Attribution:
     moved = np.where(held != 0.0, held * (mark - before), 0.0)
     traded = np.where(fills.quantity != 0.0, fills.quantity * (mark - fills.price) + fills.slippage, 0.0)
     closed = np.where(fills.forced != 0.0, fills.forced * (mark - fills.forced_price), 0.0)
-    change = np.diff(record.account.equity)
+    change = np.diff(record.account.equity) - (record.flow[1:] if len(record.flow) else 0.0)
     price = (moved + traded + closed).sum(axis=1)
     fees, slippage, funding = (field.sum(axis=1) for field in (fills.fee, fills.slippage, fills.funding))
     residual = change - (price - fees - slippage - funding + fills.interest + fills.absorbed)
@@ -295,7 +295,7 @@ def metrics(record: Record) -> Metrics:
     Metrics
         All finite.
     """
-    equity = record.account.equity
+    equity = record.worth
     rate = returns(equity)
     years, frequency = record.years, bars_per_year(record)
     annual = float(compound(np.array(log_growth(equity)), years))

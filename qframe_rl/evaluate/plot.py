@@ -203,7 +203,7 @@ def _quote(record: Record) -> str:
 
 
 def _draw_equity(ax: Axes, records: Mapping[str, Record]) -> None:
-    curves = [record.account.equity for record in records.values()]
+    curves = [record.worth for record in records.values()]
     for k, (name, record) in enumerate(records.items()):
         label = f"{name}  {_short(float(curves[k][-1]))}"
         width = 1.7 if k == 0 else 1.3
@@ -251,7 +251,7 @@ def _draw_drawdown(ax: Axes, records: Mapping[str, Record]) -> None:
     from matplotlib.ticker import PercentFormatter
 
     for k, record in enumerate(records.values()):
-        falls = drawdown(record.account.equity)
+        falls = drawdown(record.worth)
         ax.plot(_dates(record), falls, linewidth=1.0, zorder=20 - k, **_style(k))
         if k == 0:
             ax.fill_between(_dates(record), falls, 0.0, color=PALETTE[0], alpha=0.15, linewidth=0, zorder=2)

@@ -116,11 +116,11 @@ def leaderboard(
     list[Row]
         Highest excess Sharpe ratio first, then by name.
     """
-    best = log_growth(records[OPTIMAL].account.equity) if OPTIMAL in records else 0.0
+    best = log_growth(records[OPTIMAL].worth) if OPTIMAL in records else 0.0
     luck = luck or Luck()
     rows = []
     for agent, record in records.items():
-        figures, equity = metrics(record), record.account.equity
+        figures, equity = metrics(record), record.worth
         of = moments(excess(record))
         ahead = next_window(record, windows).interval(bars_per_year(record), level)
         drawn, above = intervals(record, level=level, n_resamples=n_resamples, seed=seed)
@@ -157,7 +157,7 @@ def leaderboard(
 
 def next_window(record: Record, windows: int = 1) -> Forecast:
     """Forecast the Sharpe ratio of the next window from a record of some windows of equal length."""
-    parts = [part for part in np.array_split(returns(record.account.equity), windows) if len(part)]
+    parts = [part for part in np.array_split(returns(record.worth), windows) if len(part)]
     return forecast(parts, max(len(part) for part in parts)) if parts else Forecast(0.0, 0.0, math.inf)
 
 
@@ -179,7 +179,7 @@ def intervals(
         Intervals of the returns themselves, and of those beyond what idle cash earned; twice the same object where cash
         earned nothing.
     """
-    rate, frequency, cash = returns(record.account.equity), bars_per_year(record), cash_of(record)
+    rate, frequency, cash = returns(record.worth), bars_per_year(record), cash_of(record)
     drawn = bootstrap(rate, frequency, level=level, n_resamples=n_resamples, seed=seed)
     if cash is None:
         return drawn, drawn

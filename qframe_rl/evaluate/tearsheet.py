@@ -123,7 +123,7 @@ def days_of(record: Record) -> Days:
     if not len(day):
         return Days(day, np.zeros(0), np.zeros(0), 1.0)
     ends = np.flatnonzero(np.concatenate([np.diff(day) != 0, [True]]))
-    rate = returns(record.account.equity[np.concatenate([[0], ends + 1])])
+    rate = returns(record.worth[np.concatenate([[0], ends + 1])])
     starts = np.concatenate([[0], ends[:-1] + 1])
     cash = np.expm1(np.add.reduceat(np.log1p(record.cash_rate[1:]), starts))
     return Days(day[ends], rate, cash, min(365.0, per_year(len(ends), record.years)))
@@ -139,7 +139,7 @@ def worst_drawdowns(record: Record, most: int = WORST) -> list[Drawdown]:
     most
         How many at most.
     """
-    falls = drawdown(record.account.equity)
+    falls = drawdown(record.worth)
     below = np.concatenate([[False], falls < -ROUNDING, [False]])
     edges = np.flatnonzero(np.diff(below))
     found = [_episode(record, falls, int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -7,16 +7,18 @@ the number of the last command that was obeyed, which is in the journal, says wh
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 
-from qframe_rl.config import Unavailable
+from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.peek import Peek
 
 NAME = "inbox.db"
 """Its file name in the folder of a session."""
+_TRANSFER = re.compile(r"transfer ([0-9a-z_-]{1,64}) (-?[1-9][0-9]{0,17})")
 _SCHEMA = "CREATE TABLE IF NOT EXISTS commands (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, word TEXT NOT NULL)"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -62,6 +64,36 @@ def order(journal: Path, word: str, patience_s: float = 10.0) -> int:
             "same."
         ) from None
     return int(number)
+
+
+def transfer_word(name: str, units: int) -> str:
+    """The command that pays ``units``, 1e-8 of the quote currency, into a session, or out of it where negative.
+
+    Parameters
+    ----------
+    name
+        Of the transfer: a session obeys each once for ever, however often it is told.
+    units
+        Not 0, and less than 1e18.
+
+    Raises
+    ------
+    UserError
+        For a name that is not 1 to 64 of ``0-9a-z_-``, or units that cannot be.
+    """
+    word = f"transfer {name} {units}"
+    if not _TRANSFER.fullmatch(word):
+        raise UserError(
+            f"a transfer has a name of 1 to 64 of 0-9, a-z, _ and -, and units from 1 to 999999999999999999 or their "
+            f"negative, not {name[:64]!r} and {units}."
+        )
+    return word
+
+
+def transfer_of(word: str) -> tuple[str, int] | None:
+    """Name and units of what `transfer_word` made; None for any other command."""
+    found = _TRANSFER.fullmatch(word)
+    return None if found is None else (found[1], int(found[2]))
 
 
 def left(journal: Path) -> list[tuple[int, int, str]]:

@@ -57,6 +57,14 @@ class CommandShape(EventShape):
     number: int = Field(default=0, ge=0, lt=2**63)
 
 
+class TransferShape(EventShape):
+    """Money that is to be paid in, or out."""
+
+    id: str = Field(pattern=r"^[0-9a-z_-]{1,64}$")
+    units: int = Field(ge=-(10**18), le=10**18)
+    number: int = Field(default=0, ge=0, lt=2**63)
+
+
 class OutcomeShape(EventShape):
     """What became of an order."""
 
@@ -146,7 +154,7 @@ class PulseShape(EventShape):
 
 
 SHAPES: dict[str, type[Base]] = {
-    "command": CommandShape, "outcome": OutcomeShape, "resolved": OutcomeShape,
+    "command": CommandShape, "transfer": TransferShape, "outcome": OutcomeShape, "resolved": OutcomeShape,
     "exchange": ExchangeShape, "held": HeldShape, "cancelled": CancelledShape, "swept": SweptShape, "run": RunShape,
     "snapshot": SnapshotShape, "process": ProcessShape, "session": SessionShape,
 }  # fmt: skip

@@ -18,9 +18,9 @@ from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME, read
+from qframe_rl.live.books import BookSource
 from qframe_rl.live.quotes import LiveQuotes
 from qframe_rl.live.recorded import Live, ReplayFeed
-from qframe_rl.live.router import BookSource
 from qframe_rl.live.spec import Rule, SessionSpec, terms_of
 from qframe_rl.types import timeframe_name
 

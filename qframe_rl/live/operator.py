@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qframe_rl.journal.inbox import Inbox
+from qframe_rl.journal.inbox import Inbox, transfer_of
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Soft
-from qframe_rl.risk.engine import RiskEngine
+from qframe_rl.risk.engine import COMMANDS, RiskEngine
 from qframe_rl.risk.limits import Limits
 
 KILL_FILE = "HALT"
@@ -45,7 +45,9 @@ class Operator:
             found.append(Input("limits", self._limits.model_dump(mode="json")))
         left = self._ledger.left_inside(self._read)
         for number, word in [*left, *(self._soft.run("the inbox", self._inbox.after, self._read) or ())]:
-            found.append(Input("command", {"word": word, "by": "command", "number": number}))
+            said = self._meant(number, word)
+            if said is not None:
+                found.append(said)
         if self.signalled is not None:
             found.append(Input("command", {"word": self.signalled, "by": "signal"}))
             self.signalled = None
@@ -53,6 +55,17 @@ class Operator:
             found.append(Input("command", {"word": "halt", "by": "file"}))
         return found
 
+    def _meant(self, number: int, word: str) -> Input | None:
+        """What a word in the inbox means; what means nothing is said, and is no reason to stop trading."""
+        transfer = transfer_of(word)
+        if transfer is not None:
+            return Input("transfer", {"id": transfer[0], "units": transfer[1], "by": "command", "number": number})
+        if word in COMMANDS:
+            return Input("command", {"word": word, "by": "command", "number": number})
+        self._read = max(self._read, number)
+        self._soft.failed("a command", f"the inbox holds {word[:80]!r}, which is none")
+        return None
+
     def noted(self, number: int) -> None:
         """Remember how far the inbox was read."""
-        self._read = number
+        self._read = max(self._read, number)

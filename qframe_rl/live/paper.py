@@ -21,9 +21,10 @@ from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.journal.store import NAME, Writer, last_events
 from qframe_rl.kernel.dust import Dust, dust
 from qframe_rl.listeners import Listener, Soft
+from qframe_rl.live.books import BookSource
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.recorded import Live, Recording
-from qframe_rl.live.router import BookSource, OrderRouter, RouterListener
+from qframe_rl.live.router import OrderRouter, RouterListener
 from qframe_rl.live.snapshots import SNAPSHOT_BARS, SnapshotManager
 from qframe_rl.live.spec import SessionSpec, run_id
 from qframe_rl.risk.engine import RiskEngine, ready
@@ -61,6 +62,8 @@ class SessionResult:
     """Bars that were still lacking before the first decision when it was stopped."""
     dust: tuple[Dust, ...] = ()
     """What is held and no order can sell."""
+    paid: int = 0
+    """Paid in less paid out since the first decision, 1e-8 of the quote currency; no part of what was earned."""
 
 
 def simulated(market: Market, terms: SessionSpec) -> Venue:
@@ -235,7 +238,7 @@ def _ended(
     return SessionResult(
         state, float(router.account.equity), router.n_bars, ledger.path, str(router.digest), recording.n_repeated,
         router.drift.mean_bps, router.drift.n_fills, awaited,
-        dust(feed.instruments, router.account.position, router.account.mark),
+        dust(feed.instruments, router.account.position, router.account.mark), router.capital.units,
     )  # fmt: skip
 
 

@@ -85,12 +85,14 @@ def check_period(record: Path, terms: SessionSpec) -> None:
         raise UserError(f"{record} is not paper trading on an exchange's own bars; run --feed ccxt without --orders.")
     if paper.source != terms.source:
         raise UserError(f"{record} traded {paper.source}, but the session asks for {terms.source}.")
-    times, equity = [], []
+    times, equity, scale = [], [], 1.0
     for event in read(record):
         if event.kind == "settled":
             said = json.loads(event.payload)
             times.append(said["time"])
-            equity.append(said["account"]["equity"])
+            equity.append(said["account"]["equity"] * scale)
+        if event.kind == "transferred" and equity:
+            scale = equity[-1] / json.loads(event.payload)["account"]["equity"]
         if event.kind == "state" and json.loads(event.payload)["state"] == "HALTED":
             raise UserError(f"{record}: the risk engine halted it; find out why and begin a new paper period.")
     days = (times[-1] - times[0]) / DAY if times else 0.0

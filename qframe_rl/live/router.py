@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from time import monotonic, perf_counter
 from typing import ParamSpec, Protocol
 
@@ -13,10 +12,11 @@ import numpy as np
 from qframe_rl.agent import View
 from qframe_rl.config import build
 from qframe_rl.feeds.exchange import Stopped
-from qframe_rl.feeds.task import LOOK_S, PendingRequest
 from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, packed, sight, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
-from qframe_rl.listeners import Digest, Listener, Soft
+from qframe_rl.listeners import Digest, Listener, Paid, Soft
+from qframe_rl.live.books import BookSource, books_of
+from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.operator import Operator
 from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine
 from qframe_rl.risk.limits import Limits
@@ -26,17 +26,10 @@ from qframe_rl.venues.venue import NEWS, Lasting, Outgoing, Quoted, Ruled, Venue
 from qframe_rl.watch.health import Health
 
 P = ParamSpec("P")
-HEARD = frozenset({"command", "limits", "rules"}) | NEWS
+HEARD = frozenset({"command", "limits", "rules", "transfer"}) | NEWS
 """Kinds of events that come between two bars: from the operator, and from an exchange."""
 _STOP_S = 1.0
 """How long a bar that waits for an exchange goes on after the session was told to stop, seconds."""
-
-
-class BookSource(Protocol):
-    """Where order books come from."""
-
-    def books(self, symbols: Sequence[str]) -> Sequence[Book | None]:
-        """The books now, None where there is none that is fresh."""
 
 
 class RouterListener(Protocol):
@@ -106,6 +99,7 @@ class OrderRouter:
         """Whether the session was told to stop."""
         self.snapshot: Callable[[View], None] = lambda view: None
         """Called last of all for each bar that is settled."""
+        self.capital = CapitalAccount()
         self.n_bars = 0
         self._heard = 0
         self._venue = venue
@@ -212,16 +206,33 @@ class OrderRouter:
             self.engine.limits = build(Limits, payload, "the record's limits")
         elif kind == "rules":
             self._rule(payload["instruments"])
+        elif kind == "transfer":
+            self._note(payload)
+            self._pay(payload)
         elif kind == "command":
-            self._heard = max(self._heard, payload.get("number", 0))
-            if self._operator is not None:
-                self._operator.noted(self._heard)
+            self._note(payload)
             before = self.engine.state
             if self.engine.command(payload["word"]) is not before:
                 self._tell(self._seen().time, (f"{payload['word']} by {payload['by']}",))
                 self._act(self._seen())
         elif self._outgoing is not None and self._outgoing.learn(kind, payload):
             self._act(self._seen())
+
+    def _note(self, payload: Plain) -> None:
+        """Remember how far the inbox was read."""
+        self._heard = max(self._heard, payload.get("number", 0))
+        if self._operator is not None:
+            self._operator.noted(self._heard)
+
+    def _pay(self, payload: Plain) -> None:
+        """Pay in or out; what it did to equity is no profit and no loss to anybody."""
+        flow = self.capital.transfer(self._seen().time, payload, self._venue, self._ledger)
+        if flow is not None:
+            self.engine.paid(flow.scale)
+            for listener in self.listeners:
+                if isinstance(listener, Paid):
+                    self._inform(listener, listener.paid, flow)
+        self._ledger.commit(self.pulse())
 
     def _rule(self, instruments: Sequence[Plain]) -> None:
         """Go on by other rules of the instruments."""
@@ -255,6 +266,7 @@ class OrderRouter:
             "bars": self.n_bars, "heard": self._heard, "fills": [packed(field) for field in self._seen().fills],
             "engine": self.engine.carried(), "digest": self.digest.carried(), "drift": self.drift.carried(),
             "venue": self._lasting.carried(), "instruments": [i.plain() for i in self.instruments],
+            "capital": self.capital.carried(),
         }  # fmt: skip
 
     def carry(self, memory: Plain) -> Fills:
@@ -265,6 +277,7 @@ class OrderRouter:
         self.engine.carry(memory["engine"])
         self.digest.carry(memory["digest"])
         self.drift.carry(memory["drift"])
+        self.capital.carry(memory["capital"])
         self.n_bars, self._heard = memory["bars"], memory["heard"]
         if self._operator is not None:
             self._operator.noted(self._heard)
@@ -333,10 +346,9 @@ class OrderRouter:
 
     def pulse(self) -> Plain:
         """What those who watch want to know."""
-        view = self._seen()
-        account = view.account
+        account = self.account
         return {
-            "time": view.time,
+            "time": self._seen().time,
             "bars": self.n_bars,
             "state": str(self.engine.state),
             "account": account_out(account),
@@ -347,6 +359,7 @@ class OrderRouter:
             "rejects": self.engine.rejects,
             "drift_bps": self.drift.mean_bps,
             "drift_fills": self.drift.n_fills,
+            **self.capital.told(float(account.equity)),
         }
 
     def _seen(self) -> View:
@@ -356,31 +369,10 @@ class OrderRouter:
 
     def _books(self, orders: Orders) -> list[Book | None]:
         """Books of what is ordered or held; they are part of the record."""
-        books: list[Book | None] = [None] * len(self._symbols)
         wanted = (orders.quantity != 0.0) | (self.account.position != 0.0)
         if not self._quoted or not wanted.any():
-            return books
-        rows = np.flatnonzero(wanted)
-
-        task: list[PendingRequest[Sequence[Book | None]]] = []
-
-        def source() -> Plain | None:
-            assert self._quotes is not None
-            if not task:
-                task.append(PendingRequest(partial(self._quotes.books, [self._symbols[a] for a in rows])))
-            if not task[0].wait(LOOK_S):
-                return None
-            found = task[0].result()
-            return {
-                self._symbols[a]: {"time": book.time, "bids": numbers(book.bids), "asks": numbers(book.asks)}
-                for a, book in zip(rows, found, strict=True)
-                if book is not None
-            }
-
-        for symbol, plain in self._ledger.awaited("quotes", source, self._hear).items():
-            sides = (np.array(plain[side], dtype=np.float64).reshape(-1, 2) for side in ("bids", "asks"))
-            books[self._symbols.index(symbol)] = Book(plain["time"], *sides)
-        return books
+            return [None] * len(self._symbols)
+        return books_of(self._ledger, self._quotes, self._symbols, np.flatnonzero(wanted).tolist(), self._hear)
 
     def _tell(self, time: int, reasons: Sequence[str]) -> None:
         """Put a change of state on record."""

@@ -198,6 +198,11 @@ class RiskEngine:
             self.state = COMMANDS[word]
         return self.state
 
+    def paid(self, scale: float) -> None:
+        """Equity was multiplied by ``scale`` by a transfer: no loss that counts, and no new highest value."""
+        self._watch.state[0, PEAK] *= scale
+        self._watch.state[0, DAY_START] *= scale
+
     def trip(self, reasons: tuple[str, ...]) -> tuple[str, ...]:
         """Halt because of something that nothing here explains; return why, or nothing if it was halted already."""
         if self.state is State.HALTED:

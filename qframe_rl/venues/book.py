@@ -105,6 +105,10 @@ class TwinVenue:
         self._venue.carry(memory["venue"])
         self._tradable = unpacked(memory["tradable"])
 
+    def transfer(self, units: int) -> str:
+        """Pay units in or out, as `SimulatedVenue.transfer`."""
+        return self._venue.transfer(units)
+
     def rule(self, instruments: tuple[Instrument, ...]) -> None:
         """Fill by what the exchange now states of the instruments."""
         self._venue.rule(instruments)

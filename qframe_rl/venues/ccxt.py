@@ -24,17 +24,18 @@ from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.kernel.columns import CANCELLED, FEE, FUNDING, N_FILLS, PRICE, QUANTITY
 from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.venues.funding import Allotted
 from qframe_rl.venues.order_sender import Intent, OrderSender
 from qframe_rl.venues.reading import Known, Reader
 from qframe_rl.venues.resting import Ours
 from qframe_rl.venues.sweep import AT_ONCE_S, FAILURES, Again, Sweeper
 from qframe_rl.venues.timely import Asking, Timekeeper
+from qframe_rl.venues.troubles import troubles, unexplained
 
 _MS = 1_000_000
 _OVERLAP_MS = 600_000
 _KEPT = 5000
 """Orders, and trades, that are remembered: many times those of the time that is read again."""
-_ULP = 1e-9
 _LOOK_S = 0.05
 """How long the account is waited for before the operator is heard again, seconds."""
 _LOST_S = 3.0
@@ -108,6 +109,7 @@ class ExchangeVenue:
         """Markets whose orders could not be cancelled; whether those that only reduce may stay."""
         self._unfinished = self._unseen = False
         """Whether part of a close did not go out; whether it went by what we know, not by what the exchange says."""
+        self._allotted = Allotted()
         # The rest belongs to this process alone.
         self._sweeper, self._again = Sweeper(self._clearing, note), Again()
         self._acts = 0
@@ -123,6 +125,7 @@ class ExchangeVenue:
             "names": list(self._names.items()), "waiting": list(self._waiting.items()), "seen": list(self._seen),
             "since_ms": self._since_ms, "time": self._time, "began": self._began, "unknown": self._sender.carried(),
             "owed": packed(self._owed), "left": self._left, "unfinished": [self._unfinished, self._unseen],
+            "allotted": self._allotted.carried(),
         }  # fmt: skip
 
     def carry(self, memory: Plain) -> None:
@@ -133,7 +136,13 @@ class ExchangeVenue:
         self._waiting, self._left = dict(memory["waiting"]), dict(memory["left"])
         self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
         self._sender.carry(memory["unknown"])
+        self._allotted.carry(memory["allotted"])
         self._owed, (self._unfinished, self._unseen) = unpacked(memory["owed"]), memory["unfinished"]
+
+    def transfer(self, units: int) -> str:
+        """Let the session use more or less of the exchange's account, whose money stays where it is; why not, if so."""
+        why, self.account = self._allotted.transfer(units, self.account, self._instruments)
+        return why
 
     def rule(self, instruments: tuple[Instrument, ...]) -> None:
         """Judge what is held by what the exchange now states of the instruments."""
@@ -236,11 +245,11 @@ class ExchangeVenue:
         if self._began:
             expected = before + fills.quantity - np.where(doubtful, 0.0, self._owed)
             self._owed = np.where(doubtful, self._owed + after - expected, 0.0)
-            off = self._off(expected, after) & ~doubtful
-            self.trouble = self._unexplained(expected, after, off, self._strange(said["trades"], doubtful))
+            off = unexplained(self._instruments, expected, after) & ~doubtful
+            self.trouble = troubles(self._symbols, expected, after, off, self._strange(said["trades"], doubtful))
             forced = np.where(off, after - expected, 0.0)
             fills = fills._replace(forced=forced, forced_price=np.where(forced == 0.0, 0.0, mark))
-        cash = np.array(said["cash"], dtype=np.float64)
+        cash = np.array(self._allotted.of(said["cash"]), dtype=np.float64)
         if not doubtful.any():
             # Read again a little of what was read before: a trade may be listed late, and counts once by its id.
             self._since_ms = max(self._since_ms, bar.time // _MS - _OVERLAP_MS)
@@ -367,18 +376,6 @@ class ExchangeVenue:
         columns[:, PRICE] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)
         columns[:, CANCELLED] = self._ordered - gross
         return Fills.of(columns, np.zeros(()), np.zeros(()))
-
-    def _off(self, expected: Any, after: Any) -> Any:
-        lots = np.array([max(i.lot, 1e-12) for i in self._instruments])
-        return np.abs(expected - after) > 0.5 * lots + _ULP * np.abs(after)
-
-    def _unexplained(self, expected: Any, after: Any, off: Any, strange: int) -> tuple[str, ...]:
-        found = [
-            f"{symbol}: the exchange holds {after[a]:g}, our trades say {expected[a]:g}"
-            for a, symbol in enumerate(self._symbols)
-            if off[a]
-        ]
-        return (*found, f"{strange} trades of orders that are not ours") if strange else tuple(found)
 
     def _strange(self, trades: list[Plain], doubtful: Any) -> int:
         """Trades of orders that are not ours; where one of ours is unknown, nobody can tell."""

@@ -11,9 +11,12 @@ from qframe_rl.kernel.columns import (
     CASH_RATE,
     DUE,
     EARNED,
+    EQUITY,
     FINAL,
+    LEFT,
     LIMIT,
     MARK,
+    MOVING,
     N_BAR,
     N_FILLS,
     POSITION,
@@ -26,6 +29,7 @@ from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules, changed
 from qframe_rl.types import CLOSE, VOLUME, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.venues.funding import free_cash, paid, refusal
 
 _ROW = np.zeros(1, dtype=np.int64)
 _ACTIVE = np.ones(1, dtype=np.bool_)
@@ -67,6 +71,19 @@ class SimulatedVenue:
     def rule(self, instruments: tuple[Instrument, ...]) -> None:
         """Settle by what the exchange now states of the instruments."""
         self.rules = changed(self.rules, instruments)
+
+    def transfer(self, units: int) -> str:
+        """Pay so many units of 1e-8 of the quote currency in, or out where negative; why not, if that cannot be."""
+        if self.terminated:
+            return "the account is gone"
+        money = self._money[0]
+        moving = float(money[MOVING]) if money[LEFT] > 0.0 else 0.0
+        why = refusal(units, free_cash(self.account, moving, self.rules), float(self.account.equity))
+        if not why:
+            money[CASH] = paid(float(money[CASH]), units)
+            self.account = self._stated()
+            money[EQUITY] = self.account.equity
+        return why
 
     def _stated(self) -> Account:
         position, mark = self._holding[0, :, POSITION].copy(), self._holding[0, :, MARK].copy()

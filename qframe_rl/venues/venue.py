@@ -44,6 +44,14 @@ class Venue(Protocol):
 
 
 @runtime_checkable
+class Funded(Protocol):
+    """A venue whose account money can be paid into, or out of."""
+
+    def transfer(self, units: int) -> str:
+        """Pay so many units of 1e-8 of the quote currency in, or out where negative; why not, if that cannot be."""
+
+
+@runtime_checkable
 class Ruled(Protocol):
     """A venue that goes on when its exchange changes the rules of its instruments."""
 

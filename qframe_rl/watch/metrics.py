@@ -12,6 +12,7 @@ from typing import Any
 
 from qframe_rl.agent import View
 from qframe_rl.config import Unavailable, UserError
+from qframe_rl.listeners import CashFlow
 from qframe_rl.risk.engine import RiskDecision, State
 from qframe_rl.types import SECOND, Orders
 from qframe_rl.watch.health import Health
@@ -111,6 +112,10 @@ class PrometheusMetrics:
         paid = max(0.0, float(view.fills.fee.sum()))
         self._fees.inc(paid)
         self._paid += paid
+
+    def paid(self, flow: CashFlow) -> None:
+        """What was paid in is no new highest equity, and what was paid out no loss."""
+        self._peak *= flow.scale
 
     def ended(self, view: View) -> None:
         """Nothing to count."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qframe_rl.agent import View
+from qframe_rl.listeners import CashFlow
 from qframe_rl.types import SECOND, Orders
 
 FILE = "events.out.tfevents.live"
@@ -56,6 +57,10 @@ class ScalarWriter:
         """Write one bar."""
         self._bar += 1
         self._write(view)
+
+    def paid(self, flow: CashFlow) -> None:
+        """What was paid in is no new highest equity, and what was paid out no loss."""
+        self._peak *= flow.scale
 
     def ended(self, view: View) -> None:
         """Nothing is left to write."""

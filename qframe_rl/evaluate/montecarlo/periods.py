@@ -119,7 +119,7 @@ def _market(mark: Float) -> Float:
 def _table(record: Record, cells: Sequence[tuple[str, Bool]]) -> list[PeriodFigures]:
     from statistics import NormalDist
 
-    rate, held = returns(record.account.equity), _market(record.account.mark)[1:]
+    rate, held = returns(record.worth), _market(record.account.mark)[1:]
     bar = NormalDist().inv_cdf(1.0 - LEVEL / 2.0 / max(1, len(cells)))
     passed = np.diff(record.time)
     return [

@@ -30,7 +30,7 @@ def trades_of(record: Record) -> Trades:
     A bar that closes a position belongs to the trade that it ends, a bar that opens one to the trade that it begins. A
     stretch in cash earns nothing, so that the compound of all is the record's own.
     """
-    rate = returns(record.account.equity)
+    rate = returns(record.worth)
     side = np.sign(record.account.position)
     before, after = side[:-1], side[1:]
     changed = np.any(before != after, axis=1)
@@ -66,7 +66,7 @@ def shuffled(record: Record, n_paths: int, seed: int) -> Iterator[Float]:
         (N + 1,) equity over initial equity, bar by bar. The last value of every path is the same: order changes the
         way, never the end.
     """
-    rate = returns(record.account.equity)
+    rate = returns(record.worth)
     parts = trades_of(record)
     growth = np.log(np.maximum(1.0 + rate, 1e-300))
     spans = [growth[a:b] for a, b in zip(parts.start, parts.stop, strict=True)]

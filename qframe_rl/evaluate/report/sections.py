@@ -154,7 +154,7 @@ def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
 def _curves(records: Mapping[str, Record]) -> Iterator[Chart]:
     lines, falls = [], []
     for k, (name, record) in enumerate(records.items()):
-        equity = record.account.equity
+        equity = record.worth
         rows, values = thinned(equity, POINTS)
         lines.append(
             ChartSeries(name, seconds(record.time[rows]), plain(values), colour=k, width=2.0 if k == 0 else 1.3)
@@ -163,7 +163,7 @@ def _curves(records: Mapping[str, Record]) -> Iterator[Chart]:
         falls.append(
             ChartSeries(name, seconds(record.time[rows]), plain(values), colour=k, width=1.4 if k == 0 else 1.0)
         )
-    every = np.concatenate([record.account.equity for record in records.values()])
+    every = np.concatenate([record.worth for record in records.values()])
     log = bool(every.min() > 0.0 and every.max() / every.min() > 3.0)
     yield Chart(
         "Equity", tuple(lines), y="money", y_label=f"quote currency{', log' if log else ''}", log=log, height=1.3

@@ -142,7 +142,7 @@ def _moving(name: str, days: Days, held: Days | None) -> Iterator[Chart]:
 
 
 def _rolling(record: Record) -> Chart:
-    rate, time = returns(record.account.equity), record.time
+    rate, time = returns(record.worth), record.time
     span = min(ROLLING_DAYS * DAY, int(time[-1] - time[0]) // 2)
     stop = np.arange(int(np.searchsorted(time, time[0] + span)), len(time))
     start = np.searchsorted(time, time[stop] - span)

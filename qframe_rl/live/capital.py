@@ -1,0 +1,78 @@
+"""Money that is paid into a session or out of it: each transfer once, and never a profit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qframe_rl.journal.codec import Plain, account_out
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.listeners import CashFlow
+from qframe_rl.venues.funding import money
+from qframe_rl.venues.venue import Funded, Venue
+
+
+class CapitalAccount:
+    """What was paid in so far, and by which transfers; a function of the record, so a replay has the same."""
+
+    def __init__(self) -> None:
+        self.units = 0
+        """Paid in less paid out since the first decision, 1e-8 of the quote currency."""
+        self.scale = 1.0
+        """Equity times this is what equity would be had nothing been paid in or out (time-weighted)."""
+        self._known: dict[str, None] = {}
+
+    def carried(self) -> Plain:
+        """What is remembered between two bars, as JSON."""
+        return {"units": self.units, "scale": self.scale, "known": list(self._known)}
+
+    def carry(self, memory: Mapping[str, Any]) -> None:
+        """Take over what `carried` returned."""
+        self.units, self.scale = int(memory["units"]), float(memory["scale"])
+        self._known = dict.fromkeys(memory["known"])
+
+    def told(self, equity: float) -> Plain:
+        """For those who watch: units paid in, and ``equity`` without them; nothing where nothing was paid."""
+        return {"paid": self.units, "worth": equity * self.scale} if self._known else {}
+
+    def transfer(self, time: int, payload: Plain, venue: Venue, ledger: Ledger) -> CashFlow | None:
+        """Pay in or out, and put on record what came of it; a transfer that is known changes nothing.
+
+        Parameters
+        ----------
+        time
+            Close of the last bar, ns UTC.
+        payload
+            ``id`` and ``units`` of the transfer.
+        venue
+            Whose account it is.
+        ledger
+            The journal.
+
+        Returns
+        -------
+        CashFlow | None
+            What it did; None where it did nothing.
+        """
+        name, units = payload["id"], payload["units"]
+        if name in self._known:
+            return None
+        self._known[name] = None
+        before = float(venue.account.equity)
+        why = venue.transfer(units) if isinstance(venue, Funded) else "this venue's account takes no transfers"
+        event: Plain = {"time": time, "id": name, "units": units, "state": "REFUSED" if why else "SETTLED"}
+        event |= {"why": why} if why else {}
+        ledger.put("transferred", event | {"account": account_out(venue.account)})
+        if why:
+            return None
+        flow = CashFlow(time, units, before, float(venue.account.equity))
+        self.units += units
+        self.scale /= flow.scale
+        return flow
+
+
+def paid_in(units: int) -> str:
+    """What was paid in, in words; empty where nothing was."""
+    if units == 0:
+        return ""
+    return f" ({money(abs(units))} {'paid in' if units > 0 else 'paid out'} since it began)"

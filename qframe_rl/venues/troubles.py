@@ -1,0 +1,38 @@
+"""Positions of an exchange that our trades do not explain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qframe_rl.types import Instrument
+
+_ULP = 1e-9
+
+
+def unexplained(instruments: Sequence[Instrument], expected: Any, after: Any) -> Any:
+    """(A,) where ``after``, base units that the exchange holds, is not what our trades come to."""
+    lots = np.array([max(i.lot, 1e-12) for i in instruments])
+    return np.abs(expected - after) > 0.5 * lots + _ULP * np.abs(after)
+
+
+def troubles(symbols: Sequence[str], expected: Any, after: Any, off: Any, strange: int) -> tuple[str, ...]:
+    """What halts trading, in words.
+
+    Parameters
+    ----------
+    symbols, expected, after
+        (A,) instruments, base units by our trades, and those that the exchange holds.
+    off
+        (A,) which of them differ.
+    strange
+        Number of trades of orders that are not ours.
+    """
+    found = [
+        f"{symbol}: the exchange holds {after[a]:g}, our trades say {expected[a]:g}"
+        for a, symbol in enumerate(symbols)
+        if off[a]
+    ]
+    return (*found, f"{strange} trades of orders that are not ours") if strange else tuple(found)
