@@ -36,7 +36,7 @@ class _Rows:
         if kind == "bar":
             self._rate = float(plain.get("cash_rate", 0.0))
         elif kind == "decision":
-            self._sent = orders_in(plain.get("orders", plain["asked"]))
+            self._sent = orders_in(plain["orders"] if "orders" in plain else plain["asked"])
         elif kind == "transferred" and plain["state"] == "SETTLED":
             self._units += int(plain["units"])
         elif kind in ("started", "settled"):

@@ -13,7 +13,20 @@ _ULP = 1e-9
 
 
 def unexplained(instruments: Sequence[Instrument], expected: Any, after: Any) -> Any:
-    """(A,) where ``after``, base units that the exchange holds, is not what our trades come to."""
+    """Say where an exchange holds something else than our trades come to.
+
+    Parameters
+    ----------
+    instruments
+        The A instruments; half a lot is no difference.
+    expected, after
+        (A,) base units by our trades, and those that the exchange holds.
+
+    Returns
+    -------
+    Bool
+        (A,).
+    """
     lots = np.array([max(i.lot, 1e-12) for i in instruments])
     return np.abs(expected - after) > 0.5 * lots + _ULP * np.abs(after)
 
@@ -29,6 +42,11 @@ def troubles(symbols: Sequence[str], expected: Any, after: Any, off: Any, strang
         (A,) which of them differ.
     strange
         Number of trades of orders that are not ours.
+
+    Returns
+    -------
+    tuple[str, ...]
+        A sentence each; empty where all is explained.
     """
     found = [
         f"{symbol}: the exchange holds {after[a]:g}, our trades say {expected[a]:g}"
