@@ -21,7 +21,7 @@ GROUPS = {
         "sb3",
         "rllib",
     ),
-    "Environments": ("gym", "kernel", "feeds", "instruments", "exchanges", "risk"),
+    "Environments": ("gym", "kernel", "book", "feeds", "instruments", "exchanges", "risk"),
     "Truth": ("baselines", "evaluate", "runner", "offline", "checkpoint", "manifest"),
     "Live": (
         "session",
