@@ -17,7 +17,7 @@ _FEWEST = 1024
 """Fills that are asked for at a time."""
 
 
-class Outcomes(NamedTuple):
+class MatchOutcomes(NamedTuple):
     """What became of N messages."""
 
     status: NDArray[np.int8]
@@ -28,7 +28,7 @@ class Outcomes(NamedTuple):
     """(F, 8) fills in their order, columns as in `qframe_rl.book.state`."""
 
 
-class Resting(NamedTuple):
+class RestingOrders(NamedTuple):
     """N orders that rest in a book, the best price first and there the oldest."""
 
     side: Int
@@ -38,7 +38,7 @@ class Resting(NamedTuple):
     order_id: Int
 
 
-def match(books: Books, messages: Int, starts: Int | None = None) -> Outcomes:
+def match(books: Books, messages: Int, starts: Int | None = None) -> MatchOutcomes:
     """Let books take messages, each its own in their order.
 
     Parameters
@@ -52,7 +52,7 @@ def match(books: Books, messages: Int, starts: Int | None = None) -> Outcomes:
 
     Returns
     -------
-    Outcomes
+    MatchOutcomes
         Of each message, and all fills; their row is that of ``messages``.
 
     Raises
@@ -70,7 +70,7 @@ def match(books: Books, messages: Int, starts: Int | None = None) -> Outcomes:
     while cursor[0] < books.n_books:
         n = run(books, messages, rows, cursor, status, left, fills)
         parts.append(fills[:n].copy())
-    return Outcomes(status, left, parts[0] if len(parts) == 1 else np.concatenate(parts))
+    return MatchOutcomes(status, left, parts[0] if len(parts) == 1 else np.concatenate(parts))
 
 
 def _starts(books: Books, n: int, starts: Int | None) -> Int:
@@ -145,7 +145,7 @@ def levels(books: Books, book: int = 0) -> tuple[Int, Int]:
     return found[0], found[1]
 
 
-def resting(books: Books, book: int = 0) -> Resting:
+def resting(books: Books, book: int = 0) -> RestingOrders:
     """All orders that rest in a book."""
     found: list[tuple[int, int]] = []
     for side, (ticks, _) in zip((BUY, SELL), map(np.transpose, levels(books, book)), strict=True):
@@ -156,7 +156,7 @@ def resting(books: Books, book: int = 0) -> Resting:
                 place = int(books.after[book, place])
     sides, places = np.array(found, np.int64).reshape(-1, 2).T
     of = (books.tick, books.lots, books.owner, books.order_id)
-    return Resting(sides, *(field[book, places].astype(np.int64) for field in of))
+    return RestingOrders(sides, *(field[book, places].astype(np.int64) for field in of))
 
 
 def message(kind: int, side: int, tick: int, lots: int, owner: int, order_id: int) -> Int:
