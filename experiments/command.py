@@ -27,6 +27,7 @@ DOORS = {
         "status": "show live sessions",
         "control": "halt, flatten, reduce or resume a live session",
         "replay": "run a session again from its journal",
+        "export": "write a session's fills with what they cost and earned",
         "rehearse": "serve an exchange to rehearse against",
     },
     "for others to see": {

@@ -100,6 +100,10 @@ class ServiceClient:
             yield from page
             after = page[-1].seq
 
+    def fills_csv(self, session: str) -> str:
+        """Every fill of a session with cost basis and realised profit, as CSV."""
+        return self._answered("GET", f"/sessions/{session}/fills.csv").text
+
     def commands(self, session: str) -> list[shapes.CommandOut]:
         """What a session was told, newest first."""
         return _many(shapes.CommandOut, self._asked("GET", f"/sessions/{session}/commands"))
@@ -170,13 +174,18 @@ class ServiceClient:
     def _asked(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
     ) -> Any:
+        return self._answered(method, path, body, headers, **params).json()
+
+    def _answered(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
+    ) -> httpx.Response:
         try:
             answer = self._http.request(method, path, json=body, params=params, headers=headers)
         except httpx.TransportError as error:
             raise Unavailable(f"{self._http.base_url} does not answer ({error}).") from None
         if answer.status_code >= 400:
             raise _refused(answer)
-        return answer.json()
+        return answer
 
 
 def _many(shape: type[Row], rows: Any) -> list[Row]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any
 
 from fastapi import Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from qframe_rl.config import UserError
+from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.live.cost_basis import CostBasis, write_csv
 from qframe_rl.service import shapes
 from qframe_rl.service.candles import POINTS, candles
 from qframe_rl.service.known import commands_of
@@ -36,6 +39,8 @@ from qframe_rl.service.wiring import (
 
 STREAMS = 20
 """Open streams of one token or user, at most."""
+_IN_MEMORY, _PIECE = 4 << 20, 64 << 10
+"""Bytes of a CSV that are not put on the disk, and letters of it that are sent at once."""
 _RUN_FILES = ("choice.json", "leaderboard.json", "study.json", "tune.json", "board.json", "data.json")
 _ORDERS = ("decision", "outcome", "resolved", "cancelled", "swept", "exchange", "held")
 reading = routes()
@@ -70,6 +75,31 @@ def equity(
 def fills(it: It, _: Reader, session: SessionId, after: After = 0, limit: Limit = 500) -> list[shapes.Fill]:
     """Fills of events after one, in their order; those of one event stay together."""
     return [shapes.Fill(**row) for row in it.figures.fills(it.session(session), after, limit)]
+
+
+@reading.get(
+    "/sessions/{session}/fills.csv", response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)  # fmt: skip
+def fills_csv(it: It, _: Reader, session: SessionId) -> StreamingResponse:
+    """All fills with cost basis and realised profit, first in, first out, and what else moved money; CSV."""
+    book = CostBasis(it.session(session).folder / JOURNAL)
+    file = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="")  # noqa: SIM115
+    try:
+        # Whole before it is sent: a journal that proves corrupt in its midst is answered as one.
+        write_csv(book.rows(), file)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    named = {"content-disposition": f'attachment; filename="fills-{session}.csv"'}
+    return StreamingResponse(_pieces(file), media_type="text/csv", headers=named)
+
+
+def _pieces(file: Any) -> Iterator[str]:
+    with file:
+        while text := file.read(_PIECE):
+            yield text
 
 
 @reading.get("/sessions/{session}/decisions")

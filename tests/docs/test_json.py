@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from experiments import control, evaluate, paper, replay, report, status, train
+from experiments import control, evaluate, export, paper, replay, report, status, train
 from tests.docs.documents import ROOT
 
 
@@ -71,6 +71,8 @@ def test_they_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert shown is not None and set(shown) == keys("`status`")
     said: dict[str, Any] = shown["sessions"][0]
     assert set(said) == listed("`status`", "sessions") - {"broken"}
+    exported = export.main([session, "--fills", "fills.csv", "--json"])
+    assert exported is not None and set(exported) == keys("`export`")
     told = control.main(["halt", session, "--json"])
     assert told is not None and set(told) == keys("`control`")
-    json.dumps([trained, scored, studied, reported, traded, again, shown, told], allow_nan=False)
+    json.dumps([trained, scored, studied, reported, traded, again, shown, exported, told], allow_nan=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -83,6 +85,21 @@ def test_fills_are_each_there_once_however_they_are_asked_for(api: httpx.Client,
         "seq": 0, "time_ns": "", "symbol": "BTC/USDT", "quantity": 0.5, "price": 100.0, "fee": 0.05,
         "cost": pytest.approx(0.06),
     }  # fmt: skip
+
+
+def test_fills_come_as_a_csv_with_cost_basis(api: httpx.Client, session: Session) -> None:
+    said = api.get(f"/sessions/{session.id}/fills.csv")
+    assert said.status_code == 200
+    assert said.headers["content-type"].startswith("text/csv")
+    assert said.headers["content-disposition"] == f'attachment; filename="fills-{session.id}.csv"'
+    rows = list(csv.DictReader(io.StringIO(said.text, newline="")))
+    assert [row["kind"] for row in rows[:2]] == ["opening", "opening"]
+    fills = api.get(f"/sessions/{session.id}/fills", params={"limit": 1000}).json()
+    told = [row for row in rows if row["kind"] == "fill"]
+    assert [(int(row["seq"]), row["symbol"], float(row["quantity"]), float(row["fee"])) for row in told] == [
+        (one["seq"], one["symbol"], one["quantity"], one["fee"]) for one in fills
+    ]
+    assert api.get(f"/sessions/{'0' * 16}/fills.csv").status_code == 404
 
 
 def test_events_decisions_and_orders_come_in_their_order(api: httpx.Client, session: Session) -> None:
