@@ -44,25 +44,26 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     verify(path, pages=False)
     book, fresh = CostBasis(path), file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        with fresh.open("w", encoding="utf-8", newline="") as out:
-            write_csv(book.rows(), out)
+        with fresh.open("w", encoding="utf-8", newline="") as written:
+            write_csv(book.rows(), written)
         fresh.replace(file)
     finally:
         fresh.unlink(missing_ok=True)
-    sums, out_ = book.sums(), console(to_stderr=given["json"])
-    out_.print(
+    sums, out = book.sums(), console(to_stderr=given["json"])
+    out.print(
         f"{file}: {sums.fills:,} fills, realised {sums.realised:,.2f}, open {sums.open:+,.2f}, funding paid "
-        f"{sums.funding:,.2f}, interest {sums.other:,.2f}; the account's equity changed by {sums.change:+,.2f}",
+        f"{sums.funding:,.2f}, interest {sums.other:,.2f}, paid in {sums.transfers:,.2f}; "
+        f"the account's equity changed by {sums.change:+,.2f}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if abs(sums.unexplained) >= Decimal(_CENT):
-        out_.print(
+        out.print(
             f"{sums.unexplained:+,.2f} of that no row explains, such as a deposit, or a fee in another coin",
             style="yellow", highlight=False, soft_wrap=True,
         )  # fmt: skip
     if not given["json"]:
         return None
-    names = ("realised", "open", "funding", "other", "change", "unexplained")
+    names = ("realised", "open", "funding", "other", "transfers", "change", "unexplained")
     return {"file": str(file), "fills": sums.fills} | {name: plain_text(getattr(sums, name)) for name in names}
 
 

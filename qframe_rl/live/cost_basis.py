@@ -15,11 +15,13 @@ from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.peek import Peek
 from qframe_rl.types import iso
 
-_KINDS = ("session", "started", "settled")
+_KINDS = ("session", "started", "settled", "transferred")
 _CLOSE = Decimal("1e-9")
 """How far two counts of the same may lie apart, as a share: binary fractions are no decimals."""
 _LARGEST = 320
 """Powers of ten that a number of a session may have."""
+_UNIT = Decimal("1e-8")
+"""Of a transfer, quote currency."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """How a text begins that a spreadsheet would compute."""
 
@@ -34,7 +36,7 @@ class BasisRow:
     """Event of the journal."""
     kind: str
     """``fill``; ``forced``: closed by the venue; ``opening``: held when the session began; ``funding``; ``interest``:
-    of idle cash; ``absorbed``: debts that the venue bore."""
+    of idle cash; ``absorbed``: debts that the venue bore; ``transfer``: paid in, or out."""
     symbol: str
     currency: str
     """Of all amounts."""
@@ -72,13 +74,15 @@ class BasisSums:
     """Paid; negative where received."""
     other: Decimal
     """Interest, and debts that the venue bore."""
+    transfers: Decimal
+    """Paid in; negative where paid out."""
     change: Decimal
     """Of the account's equity since the session began."""
 
     @property
     def unexplained(self) -> Decimal:
         """What the account says and the rows do not."""
-        return self.change - (self.realised + self.open - self.funding + self.other)
+        return self.change - (self.realised + self.open - self.funding + self.other + self.transfers)
 
 
 class CostBasis:
@@ -99,7 +103,7 @@ class CostBasis:
         self._marks: list[Decimal | None] = []
         self._first = self._last = ZERO
         self._fills = 0
-        self._realised = self._funding = self._other = ZERO
+        self._realised = self._funding = self._other = self._transfers = ZERO
 
     def rows(self) -> Iterator[BasisRow]:
         """All rows, in the order of the journal.
@@ -131,7 +135,8 @@ class CostBasis:
             for lots, mark in zip(self._lots, self._marks, strict=True):
                 gained += sum((lot.worth(mark or ZERO) for lot in lots.open), ZERO)
             return BasisSums(
-                self._fills, self._realised, gained, self._funding, self._other, self._last - self._first
+                self._fills, self._realised, gained, self._funding, self._other, self._transfers,
+                self._last - self._first,
             )  # fmt: skip
 
     def _taken(self, seq: int, kind: str, plain: dict[str, Any]) -> Iterator[BasisRow]:
@@ -139,6 +144,10 @@ class CostBasis:
             self._begin(plain["instruments"])
         elif kind == "started":
             yield from self._started(seq, plain)
+        elif kind == "transferred":
+            if plain["state"] == "SETTLED":
+                self._look(plain["account"])
+                yield from self._money("transfer", None, seq, plain["time"], Decimal(plain["units"]) * _UNIT)
         else:
             yield from self._settled(seq, plain)
 
@@ -200,6 +209,8 @@ class CostBasis:
             return
         if kind == "funding":
             self._funding -= amount
+        elif kind == "transfer":
+            self._transfers += amount
         else:
             self._other += amount
         symbol = "" if a is None else self._symbols[a]

@@ -156,6 +156,18 @@ def test_fees_funding_and_interest_each_in_their_place(book: Book) -> None:
     assert (bought.basis, bought.proceeds) == (Decimal("49.95"), Decimal("40.04"))
 
 
+def test_what_is_paid_in_is_no_profit(book: Book) -> None:
+    book.started(account(1000.0, 0.0, 0.0))
+    for units, state, cash in ((5_000_000_001, "SETTLED", 1050.00000001), (-7, "REFUSED", 1050.00000001)):
+        held = account_out(account(cash, 0.0, 0.0))
+        book.put("transferred", time=START, id=f"t{units}", units=units, state=state, account=held)
+    (paid,) = book.rows()
+    assert (paid.kind, paid.amount, paid.realised) == ("transfer", Decimal("50.00000001"), None)
+    basis = CostBasis(book.path)
+    list(basis.rows())
+    assert (basis.sums().transfers, basis.sums().unexplained) == (Decimal("50.00000001"), 0)
+
+
 def test_what_was_held_before_the_session_has_the_value_that_it_had_then(book: Book) -> None:
     book.started(account(0.0, 1.0, 0.0))
     book.settled(account(150.0, 0.0, 0.0), {"quantity": [-1.0, 0.0], "price": [150.0, 0.0]})
