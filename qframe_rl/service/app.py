@@ -22,13 +22,15 @@ from qframe_rl.service.documents import page
 from qframe_rl.service.entrance import public
 from qframe_rl.service.guard import Gate
 from qframe_rl.service.jobbing import jobbing
+from qframe_rl.service.looking import looking
+from qframe_rl.service.pages import Bundle
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reading import reading
 from qframe_rl.service.ruling import ruling
 from qframe_rl.service.supervising import supervising
 from qframe_rl.service.wiring import API, Service, service_of
 
-ROUTERS = (public, reading, commanding, supervising, jobbing, ruling)
+ROUTERS = (public, reading, looking, commanding, supervising, jobbing, ruling)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -63,6 +65,7 @@ def create_app(service: Service) -> FastAPI:
     def documents() -> HTMLResponse:
         return HTMLResponse(page(app.openapi()))
 
+    app.include_router(Bundle.read().router())
     return app
 
 

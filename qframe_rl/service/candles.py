@@ -11,7 +11,7 @@ from qframe_rl.config import UserError
 from qframe_rl.feeds import parquet
 from qframe_rl.feeds.listing import listing
 from qframe_rl.feeds.store import bars_path
-from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, timeframe_ns
+from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Float, Int, timeframe_ns
 
 POINTS = 5000
 
@@ -42,16 +42,39 @@ def candles(
     if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
         raise UserError(f"there are no bars of {symbol} on {exchange}, {timeframe}.")
     series = parquet.read(path, parquet.PRICES).between(since_ns, until_ns)
-    n = len(series.time)
+    time, bars = thinned_bars(series.time, series.values, points)
+    return [
+        {"time_ns": str(int(t)), "open": float(bar[OPEN]), "high": float(bar[HIGH]), "low": float(bar[LOW]),
+         "close": float(bar[CLOSE]), "volume": float(bar[VOLUME])}
+        for t, bar in zip(time, bars, strict=True)
+    ]  # fmt: skip
+
+
+def thinned_bars(time: Int, values: Float, points: int, *, last: bool = False) -> tuple[Int, Float]:
+    """Several bars in one where there are more than ``points``: first open, highest, lowest, last close, all volume.
+
+    Parameters
+    ----------
+    time, values
+        (T,) ns UTC and (T, C) channels of one instrument.
+    points
+        How many at most.
+    last
+        Whether a bar of several has the time of its last one; else that of its first.
+
+    Returns
+    -------
+    tuple[Int, Float]
+        (P,) and (P, 5); NaN where nothing traded.
+    """
+    n = len(time)
     if n == 0:
-        return []
+        return time, values[:, : VOLUME + 1]
     edges = np.unique(np.linspace(0, n, min(points, n) + 1).astype(np.int64))[:-1]
     ends = np.append(edges[1:], n) - 1
-    values = series.values
-    high, low = np.fmax.reduceat(values[:, HIGH], edges), np.fmin.reduceat(values[:, LOW], edges)
-    volume = np.add.reduceat(values[:, VOLUME], edges)
-    return [
-        {"time_ns": str(int(series.time[a])), "open": float(values[a, OPEN]), "high": float(high[k]),
-         "low": float(low[k]), "close": float(values[b, CLOSE]), "volume": float(volume[k])}
-        for k, (a, b) in enumerate(zip(edges, ends, strict=True))
-    ]  # fmt: skip
+    bars = np.empty((len(edges), VOLUME + 1))
+    bars[:, OPEN], bars[:, CLOSE] = values[edges, OPEN], values[ends, CLOSE]
+    bars[:, HIGH] = np.fmax.reduceat(values[:, HIGH], edges)
+    bars[:, LOW] = np.fmin.reduceat(values[:, LOW], edges)
+    bars[:, VOLUME] = np.add.reduceat(values[:, VOLUME], edges)
+    return time[ends if last else edges], bars

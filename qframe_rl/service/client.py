@@ -104,6 +104,22 @@ class ServiceClient:
         """Every fill of a session with cost basis and realised profit, as CSV."""
         return self._answered("GET", f"/sessions/{session}/fills.csv").text
 
+    def bars(self, session: str, symbol: str | None = None, points: int = 2000) -> shapes.SessionBars:
+        """Bars that a session lived through, by columns, thinned out to so many with true highs and lows."""
+        return shapes.SessionBars(**self._asked("GET", f"/sessions/{session}/bars", points=points, symbol=symbol))
+
+    def inspect(self, session: str, at_ns: int) -> shapes.InspectedBar:
+        """The last bar that closed by a moment: what was asked, cut and filled, and by which rule."""
+        return shapes.InspectedBar(**self._asked("GET", f"/sessions/{session}/inspect", at=at_ns))
+
+    def check(self, session: str) -> shapes.ChainCheck:
+        """Whether the chain of hashes of a session's journal holds."""
+        return shapes.ChainCheck(**self._asked("GET", f"/sessions/{session}/check"))
+
+    def alerts(self, limit: int = 100) -> list[shapes.SessionAlert]:
+        """Messages of all sessions, newest first."""
+        return _many(shapes.SessionAlert, self._asked("GET", "/alerts", limit=limit))
+
     def commands(self, session: str) -> list[shapes.CommandOut]:
         """What a session was told, newest first."""
         return _many(shapes.CommandOut, self._asked("GET", f"/sessions/{session}/commands"))
@@ -180,12 +196,16 @@ class ServiceClient:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
     ) -> httpx.Response:
         try:
-            answer = self._http.request(method, path, json=body, params=params, headers=headers)
+            answer = self._http.request(method, path, json=body, params=_given(params), headers=headers)
         except httpx.TransportError as error:
             raise Unavailable(f"{self._http.base_url} does not answer ({error}).") from None
         if answer.status_code >= 400:
             raise _refused(answer)
         return answer
+
+
+def _given(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
 
 
 def _many(shape: type[Row], rows: Any) -> list[Row]:

@@ -12,11 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.peek import N_ROWS, Peek
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.service.places import Found
 from qframe_rl.service.store import ServiceStore
+from qframe_rl.types import Float, Int
 
 _CONSUMER = "figures"
 _KINDS = ("started", "settled")
@@ -95,8 +98,35 @@ class Figures:
                 "SELECT seq, time_ns, symbol, quantity, price, fee, cost FROM fills WHERE journal = ? AND seq = ? "
                 "ORDER BY leg", (journal, last),
             )  # fmt: skip
-        names = ("seq", "time_ns", "symbol", "quantity", "price", "fee", "cost")
-        return [dict(zip(names, row, strict=True)) | {"time_ns": str(row[1])} for row in rows]
+        return [_fill(row) for row in rows]
+
+    def newest_fills(self, found: Found, limit: int) -> list[dict[str, Any]]:
+        """The last fills, newest first.
+
+        Raises
+        ------
+        UserError
+            If the journal is corrupt.
+        """
+        rows = self.store.rows(
+            "SELECT seq, time_ns, symbol, quantity, price, fee, cost FROM fills WHERE journal = ? "
+            "ORDER BY seq DESC, leg DESC LIMIT ?", (self.caught_up(found), limit),
+        )  # fmt: skip
+        return [_fill(row) for row in rows]
+
+    def traded(self, found: Found, symbol: str, since_ns: int, until_ns: int) -> tuple[Int, Float]:
+        """When a symbol was traded between two moments, and how much: (N,) ns UTC, (N,) signed base units.
+
+        Raises
+        ------
+        UserError
+            If the journal is corrupt.
+        """
+        rows = self.store.rows(
+            "SELECT time_ns, quantity FROM fills WHERE journal = ? AND symbol = ? AND time_ns BETWEEN ? AND ?",
+            (self.caught_up(found), symbol, since_ns, until_ns),
+        )
+        return np.array([r[0] for r in rows], dtype=np.int64), np.array([r[1] for r in rows], dtype=np.float64)
 
     def caught_up(self, found: Found) -> int:
         """Number of a session's journal in the store, of which every event so far has its rows."""
@@ -149,6 +179,11 @@ class Figures:
             except (ValueError, LookupError, TypeError):
                 raise corrupt(found.folder / JOURNAL, "it does not say what the session is") from None
         return self._symbols[found.id]
+
+
+def _fill(row: tuple[Any, ...]) -> dict[str, Any]:
+    names = ("seq", "time_ns", "symbol", "quantity", "price", "fee", "cost")
+    return dict(zip(names, row, strict=True)) | {"time_ns": str(row[1])}
 
 
 def thinned(rows: Sequence[tuple[Any, ...]], points: int, column: int) -> list[tuple[Any, ...]]:

@@ -72,9 +72,13 @@ def equity(
 
 
 @reading.get("/sessions/{session}/fills")
-def fills(it: It, _: Reader, session: SessionId, after: After = 0, limit: Limit = 500) -> list[shapes.Fill]:
-    """Fills of events after one, in their order; those of one event stay together."""
-    return [shapes.Fill(**row) for row in it.figures.fills(it.session(session), after, limit)]
+def fills(
+    it: It, _: Reader, session: SessionId, after: After = 0, limit: Limit = 500, newest: bool = False
+) -> list[shapes.Fill]:
+    """Fills of events after one, in their order, those of one event together; or the newest, newest first."""
+    found = it.session(session)
+    rows = it.figures.newest_fills(found, limit) if newest else it.figures.fills(found, after, limit)
+    return [shapes.Fill(**row) for row in rows]
 
 
 @reading.get(
@@ -122,10 +126,11 @@ def alerts(it: It, _: Reader, session: SessionId, limit: Limit = 100) -> list[sh
 
 @reading.get("/sessions/{session}/events")
 def events(
-    it: It, _: Reader, session: SessionId, after: After = 0, limit: Limit = 500, kinds: Words = ""
-) -> list[shapes.Event]:
-    """Events after one, in their order."""
-    return _events(it.session(session), tuple(_named(kinds)), after, limit)
+    it: It, _: Reader, session: SessionId, after: After = 0, limit: Limit = 500, kinds: Words = "",
+    newest: bool = False,
+) -> list[shapes.Event]:  # fmt: skip
+    """Events after one, in their order; with ``newest`` those before it, newest first, 0 = from the end."""
+    return _events(it.session(session), tuple(_named(kinds)), after, limit, newest=newest)
 
 
 @reading.get("/sessions/{session}/commands")

@@ -79,6 +79,8 @@ class SessionSummary(Out):
     """When it was last written."""
     bar_ns: Nanoseconds | None = None
     drift_bps: float | None = None
+    day_start: float | None = None
+    """Equity with which its day began, 00:00 UTC."""
     alerts_waiting: int | None = None
     ill: str | None = None
     """What is wrong with it."""
@@ -130,6 +132,95 @@ class AlertOut(Out):
     text: str
     tries: int
     sent_ns: Nanoseconds | None
+
+
+class SessionAlert(AlertOut):
+    """A message, and of which session."""
+
+    session: SessionId
+    name: str
+
+
+class SessionBars(Out):
+    """Bars of a session, by columns."""
+
+    symbol: str
+    symbols: list[str]
+    """Of the session."""
+    bar_ns: Nanoseconds
+    n: int
+    """Bars in all; more than rows where several are in one."""
+    time_ns: list[Nanoseconds]
+    """Closes."""
+    open: list[float | None]
+    high: list[float | None]
+    low: list[float | None]
+    close: list[float | None]
+    volume: list[float | None]
+    bought: list[float]
+    """Base units of the symbol that filled in each row."""
+    sold: list[float]
+    cuts: list[float]
+    """How often the risk engine cut or refused something after the bars of each row."""
+
+
+class OrderOut(Out):
+    """An order."""
+
+    symbol: str
+    quantity: float
+    """Base units, negative = sell."""
+    limit: float | None
+    stop: float | None
+
+
+class InspectedFill(Out):
+    """What became of an order, and by which rule."""
+
+    symbol: str
+    quantity: float
+    price: float | None
+    rule: str
+    fee: float
+    spread: float
+    impact: float
+    funding: float
+    cancelled: float
+
+
+class InspectedBar(Out):
+    """A bar, the decision after it, and what the next bar made of that."""
+
+    time_ns: Nanoseconds
+    symbols: list[str]
+    bar: list[dict[str, Any]]
+    seq: int | None
+    """Event of the decision; None where there was none."""
+    account: dict[str, Any] | None
+    """When it was decided."""
+    asked: list[OrderOut] = []
+    sent: list[OrderOut] = []
+    """What the risk engine let through."""
+    reasons: list[str] = []
+    """Why it cut or refused."""
+    state: str | None = None
+    sight: str = ""
+    """SHA-256 of what the agent saw."""
+    settled: int | None = None
+    settled_ns: Nanoseconds | None = None
+    after: dict[str, Any] | None = None
+    fills: list[InspectedFill] = []
+    news: list[dict[str, Any]] = []
+    """What came between the two bars: commands, answers of the exchange."""
+
+
+class ChainCheck(Out):
+    """Whether a journal is what was written."""
+
+    holds: bool
+    why: str | None = None
+    events: int | None = None
+    head: str | None = None
 
 
 class CommandIn(In):

@@ -28,6 +28,7 @@ from qframe_rl.service.projection import Figures
 from qframe_rl.service.schemas import Schemas
 from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.stream import EventHub
+from qframe_rl.service.tapes import Tapes
 
 API = "/api/v1"
 LATEST_NS = 2**63 - 1
@@ -57,6 +58,7 @@ class Service:
     desired: Desired
     jobs: Jobs
     schemas: Schemas = field(default_factory=Schemas)
+    tapes: Tapes = field(default_factory=Tapes)
     streams: dict[str, int] = field(default_factory=dict)
     keyed: WeakValueDictionary[tuple[str, str], Any] = field(default_factory=WeakValueDictionary)
     """Locks of requests with an Idempotency-Key that are under way, by token and key."""

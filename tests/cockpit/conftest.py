@@ -1,0 +1,65 @@
+"""One browser for all, one service over live sessions for a module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.cockpit.places import CHROMIUM, SCRIPT, Replayed, Visitor, visitor
+from tests.service.places import Served, Session, served
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    assert Path(CHROMIUM).exists(), f"{CHROMIUM} is not there: apt-get install chromium"
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(scope="module")
+def session(root: Path) -> Iterator[Session]:
+    """One whose bars come when a test says so."""
+    one = Session(root / "alpha")
+    one.bar(60)
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def scripted(root: Path) -> Iterator[Session]:
+    """One whose name, agent and alert are scripts."""
+    one = Session(root / SCRIPT, agent=SCRIPT)
+    one.bar(3)
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def replayed(root: Path) -> Iterator[Replayed]:
+    """A real one that trades all the time."""
+    one = Replayed(root / "carry")
+    yield one
+    one.end()
+
+
+@pytest.fixture(scope="module")
+def service(root: Path, session: Session) -> Iterator[Served]:
+    with served(root, "--allow", "operate,trade,jobs") as running:
+        yield running
+
+
+@pytest.fixture
+def anna(browser: Browser, service: Served) -> Iterator[Visitor]:
+    """Somebody who may do everything, at a desk."""
+    with visitor(browser, service) as one:
+        yield one
