@@ -1,0 +1,195 @@
+"""A recorded market as one table that no account changes: what each row found, and which rows touch which price.
+
+Rows stand in the order of the exchange's clock; of one millisecond trades come before depth, which contains them
+already. Each knows the lots at its level before it, and the best prices once its whole message is known.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, Events
+from qframe_rl.config import UserError
+from qframe_rl.jit import apart, inlined
+from qframe_rl.types import Bool, Int
+
+NO_BID, NO_ASK = -(2**41), 2**41
+"""Ticks of best prices that are not there."""
+NOT_TOLD = -1
+"""Lots of a level that no row has told yet."""
+
+
+class Tape(NamedTuple):
+    """N rows of a run, and K levels that they name."""
+
+    exchange_ns: Int
+    """(N,) by the exchange's clock."""
+    local_ns: Int
+    """(N,) when it arrives, by the same clock: what the recorder's was behind is put right."""
+    kind: NDArray[np.int8]
+    """(N,) as in `qframe_rl.book.events`."""
+    side: NDArray[np.int8]
+    """(N,)."""
+    tick: Int
+    """(N,)."""
+    lots: Int
+    """(N,)."""
+    before: Int
+    """(N,) lots at the row's level before it; -1 where none were ever told. Of a trade, those it took from."""
+    bid: Int
+    """(N,) best bid once the row's message is known; `NO_BID` = none."""
+    ask: Int
+    """(N,) best ask; `NO_ASK` = none."""
+    message: Int
+    """(N,) rows of one message have one number."""
+    level: NDArray[np.int32]
+    """(N,) number of the level that the row names: of a trade, the level it took from."""
+    level_side: NDArray[np.int8]
+    """(K,) 0 = bids, 1 = asks."""
+    level_tick: Int
+    """(K,) levels are sorted by side, then tick."""
+    starts: Int
+    """(K + 1,) where each level's rows begin in ``rows``."""
+    rows: Int
+    """(N,) rows by level, and there in their order."""
+    trades: Int
+    """(T,) rows of trades."""
+    bid_rises: Int
+    """Rows of messages after which the best bid is higher than before: these alone can meet a resting ask."""
+    ask_falls: Int
+    """Rows of messages after which the best ask is lower."""
+    arrivals: Int
+    """(N,) rows by the time at which they arrive."""
+    uncrossed: int
+    """Levels that were taken out because the other side had come to stand at or beyond them."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all."""
+        return sum(field.nbytes for field in self if isinstance(field, np.ndarray))
+
+    def level_of(self, side: int, tick: int) -> int:
+        """Number of a level; -1 if no row names it."""
+        first, last = np.searchsorted(self.level_side, [side, side + 1])
+        k = first + int(np.searchsorted(self.level_tick[first:last], tick))
+        return k if k < last and self.level_tick[k] == tick else -1
+
+
+def tape_of(events: Events, clock_shift_ns: int = 0) -> Tape:
+    """Make the table of a run.
+
+    Parameters
+    ----------
+    events
+        As they arrived.
+    clock_shift_ns
+        What is added to the recorder's clock, ns.
+
+    Raises
+    ------
+    UserError
+        If there is none, or a row is of no kind or side.
+    """
+    n = len(events.tick)
+    if not n:
+        raise UserError("a tape needs events; there is none.")
+    if not (np.isin(events.kind, (SNAPSHOT, DEPTH, TRADE)).all() and np.isin(events.side, (0, 1)).all()):
+        raise UserError("events are snapshots, depth or trades, of side 0 or 1.")
+    order = np.lexsort((np.arange(n), events.kind != TRADE, events.exchange_ns))
+    of = events.where(order)
+    side = np.where(of.kind == TRADE, 1 - of.side, of.side).astype(np.int8)
+    named, number = np.unique(np.stack([side, of.tick], axis=1), axis=0, return_inverse=True)
+    level: NDArray[np.int32] = number.reshape(-1).astype(np.int32)
+    before, bid, ask = (np.empty(n, np.int64) for _ in range(3))
+    level_tick, n_bids = np.ascontiguousarray(named[:, 1]), int(np.searchsorted(named[:, 0], 1))
+    table, told = np.full(len(named), NOT_TOLD, np.int64), np.full(len(named), -1, np.int64)
+    uncrossed = _filled(
+        of.kind, level, of.lots, of.message, level_tick, n_bids, table, told, before, bid, ask
+    )  # fmt: skip
+    ticks = np.concatenate([level_tick, [NO_ASK, NO_BID]])
+    bid, ask = ticks[np.where(bid < 0, len(ticks) - 1, bid)], ticks[ask]
+    rows = np.argsort(level, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(level, minlength=len(named)))])
+    last = np.append(of.message[1:] != of.message[:-1], True)
+    local = of.local_ns + clock_shift_ns
+    return Tape(
+        of.exchange_ns, local, of.kind, of.side, of.tick, of.lots, before, bid, ask, of.message, level,
+        named[:, 0].astype(np.int8), level_tick, starts.astype(np.int64), rows, np.flatnonzero(of.kind == TRADE),
+        _moved(bid, last, up=True), _moved(ask, last, up=False), np.argsort(local, kind="stable"), uncrossed,
+    )  # fmt: skip
+
+
+def _moved(best: Int, last: Bool, *, up: bool) -> Int:
+    """Last rows of messages by which a best price moved towards the other side."""
+    at = np.flatnonzero(last)
+    step = np.diff(best[at], prepend=best[at[0]])
+    return at[step > 0 if up else step < 0]
+
+
+@apart
+def _filled(
+    kind: NDArray[np.int8], level: NDArray[np.int32], lots: Int, message: Int, tick: Int, n_bids: int, table: Int,
+    told: Int, before: Int, bid: Int, ask: Int,
+) -> int:  # fmt: skip
+    """Walk the rows once.
+
+    Parameters
+    ----------
+    kind, level, lots, message
+        (N,) of each row.
+    tick
+        (K,) of each level, bids first.
+    n_bids
+        Levels of bids.
+    table, told
+        (K,) lots of each level, and the row that told them.
+    before, bid, ask
+        (N,) written: lots before each row; levels of the best prices after its message, -1 and K for none.
+
+    Returns
+    -------
+    int
+        Levels that were taken out of a crossed book.
+    """
+    n, best_bid, best_ask, uncrossed, first = len(level), -1, len(tick), 0, 0
+    for row in range(n):
+        k = int(level[row])
+        before[row] = table[k]
+        if kind[row] != TRADE:
+            table[k], told[k] = lots[row], row
+            if k < n_bids:
+                best_bid = max(best_bid, k) if lots[row] > 0 else _below(table, best_bid)
+            else:
+                best_ask = min(best_ask, k) if lots[row] > 0 else _above(table, best_ask)
+        if row + 1 == n or message[row + 1] != message[row]:
+            while best_bid >= 0 and best_ask < len(tick) and tick[best_bid] >= tick[best_ask]:
+                uncrossed += 1
+                if told[best_bid] < told[best_ask]:
+                    table[best_bid] = 0
+                    best_bid = _below(table, best_bid)
+                else:
+                    table[best_ask] = 0
+                    best_ask = _above(table, best_ask)
+            for j in range(first, row + 1):
+                bid[j], ask[j] = best_bid, best_ask
+            first = row + 1
+    return uncrossed
+
+
+@inlined
+def _below(table: Int, k: int) -> int:
+    """Highest level at or below k that has lots; -1 if there is none."""
+    while k >= 0 and table[k] <= 0:
+        k -= 1
+    return k
+
+
+@inlined
+def _above(table: Int, k: int) -> int:
+    """Lowest level at or above k that has lots; K if there is none."""
+    while k < len(table) and table[k] <= 0:
+        k += 1
+    return k
