@@ -34,6 +34,7 @@ DOORS = {
         "serve": "an API over sessions, runs and checkpoints",
         "supervise": "keep sessions running",
         "worker": "do jobs that are asked for",
+        "relay": "move events to a queue and a database of other hosts",
         "token": "make and delete what opens it",
     },
     "research": {

@@ -15,7 +15,7 @@ from qframe_rl.feeds.data import DataConfig
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Tree = dict[str, Any]
-OTHERS = ("QFRAME_SERVICE_", "QFRAME_ACCOUNT_", "QFRAME_STORE")
+OTHERS = ("QFRAME_SERVICE_", "QFRAME_ACCOUNT_", "QFRAME_STORE", "QFRAME_RELAY_")
 """How variables begin that are no settings: of the service, and keys of accounts."""
 
 

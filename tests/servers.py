@@ -24,7 +24,7 @@ def program(name: str, package: str) -> Path:
     found = shutil.which(name) or next((str(p / name) for p in places if (p / name).is_file()), None)
     if found is None:
         raise AssertionError(f"{name} is not here: apt-get install {package}, as .ci/run does")
-    return Path(found).resolve()
+    return Path(found)
 
 
 def free_port() -> int:
@@ -59,7 +59,6 @@ class TestServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         said = self.folder.parent / f"{self.folder.name}.log"
-        # Memory of another life of it must be gone first: PostgreSQL refuses to begin beside it.
         with said.open("ab") as log:
             self.process = subprocess.Popen(
                 list(self._argv(self.port, self.folder)), stdout=log, stderr=subprocess.STDOUT, user=self._user,
@@ -112,7 +111,7 @@ class TestServer:
 
 def postgres() -> TestServer:
     """PostgreSQL, begun; its user ``postgres`` needs no password, one of the name ``guarded`` would."""
-    initdb, user = program("initdb", "postgresql"), _unprivileged()
+    initdb, user = program("initdb", "postgresql").resolve(), _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="qframe-pg-"))
     if user is not None:
         shutil.chown(folder, user)
@@ -137,6 +136,29 @@ def postgres() -> TestServer:
         return True
 
     made = TestServer(folder, argv, ready, user)
+    made.start()
+    return made
+
+
+def redis_server(*settings: str) -> TestServer:
+    """Redis with its log of commands on disk each second, begun."""
+    path = program("redis-server", "redis-server")
+
+    def argv(port: int, place: Path) -> list[str]:
+        return [
+            str(path), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(place), "--save", "",
+            "--appendonly", "yes", "--appendfsync", "everysec", *settings,
+        ]  # fmt: skip
+
+    def ready(port: int) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1.0) as one:
+                one.sendall(b"PING\r\n")
+                return one.recv(100).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    made = TestServer(Path(tempfile.mkdtemp(prefix="qframe-redis-")), argv, ready)
     made.start()
     return made
 

@@ -34,6 +34,7 @@ GROUPS = {
         "deploy",
         "rehearsal",
         "portfolio",
+        "relay",
         "service",
     ),
     "Foundations": (

@@ -74,7 +74,7 @@ def read(path: Path, after: int = 0) -> Iterator[JournalEvent]:
     UserError
         If there is no journal, or at the first event that is not as it was written.
     """
-    for event, _ in _chained(path, after):
+    for event, _ in chained(path, after):
         yield event
 
 
@@ -111,7 +111,7 @@ def verify(path: Path, *, pages: bool = True) -> Head:
     head = BEGINNING
     known = read_head(path)
     met = known is None or known.seq == 0
-    for event, digest in _chained(path):
+    for event, digest in chained(path):
         head = Head(event.seq, digest)
         if known is not None and event.seq == known.seq:
             if digest != known.hash:
@@ -173,7 +173,7 @@ class Writer:
         """Add an event, as canonical JSON, to the next commit; return what will be written of it."""
         payload = self._redactor.json(payload)
         seq, now = self.head.seq + 1, time.time_ns()
-        digest = _link(self.head.hash, seq, now, kind, payload)
+        digest = link(self.head.hash, seq, now, kind, payload)
         self._events.append((seq, now, kind, payload, digest))
         self.head = Head(seq, digest)
         return payload
@@ -303,7 +303,8 @@ def waiting(path: Path) -> int:
     return int(count)
 
 
-def _chained(path: Path, after: int = 0) -> Iterator[tuple[JournalEvent, bytes]]:
+def chained(path: Path, after: int = 0) -> Iterator[tuple[JournalEvent, bytes]]:
+    """As `read`, each event with its hash."""
     digest, last = BEGINNING.hash, after
     with Peek(path) as peek:
         if after:
@@ -316,7 +317,7 @@ def _chained(path: Path, after: int = 0) -> Iterator[tuple[JournalEvent, bytes]]
                     raise corrupt(path, f"event {last + 1} is missing")
                 if not isinstance(kind, str) or not isinstance(payload, str) or not isinstance(written, int):
                     raise corrupt(path, f"event {seq} is not the one that was written")
-                digest = _link(digest, seq, written, kind, payload)
+                digest = link(digest, seq, written, kind, payload)
                 if digest != stated:
                     raise corrupt(path, f"event {seq} is not the one that was written")
                 last = seq
@@ -336,5 +337,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
 
 
-def _link(before: bytes, seq: int, written: int, kind: str, payload: str) -> bytes:
+def link(before: bytes, seq: int, written: int, kind: str, payload: str) -> bytes:
+    """Hash of an event.
+
+    Parameters
+    ----------
+    before
+        Hash of the event before, (32,) bytes; zeros before the first.
+    seq, written, kind, payload
+        As in `JournalEvent`.
+    """
     return hashlib.sha256(before + f"{seq} {written} {kind}\n{payload}".encode()).digest()

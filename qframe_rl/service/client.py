@@ -89,6 +89,11 @@ class ServiceClient:
         """One session."""
         return shapes.SessionSummary(**self._asked("GET", f"/sessions/{session}"))
 
+    def page(self, session: str, after: int = 0, limit: int = 500) -> list[shapes.Event]:
+        """Events of a session after one, in their order; at most 1,000."""
+        asked = self._asked("GET", f"/sessions/{session}/events", after=after, limit=min(limit, 1000))
+        return _many(shapes.Event, asked)
+
     def equity(self, session: str, points: int = 2000) -> list[shapes.EquityPoint]:
         """Equity after each bar, thinned out to so many points."""
         return _many(shapes.EquityPoint, self._asked("GET", f"/sessions/{session}/equity", points=points))

@@ -22,7 +22,11 @@ from qframe_rl.service.store import ServiceStore
 from qframe_rl.types import Float, Int
 
 _CONSUMER = "figures"
-_KINDS = ("started", "settled")
+KINDS = ("started", "settled")
+"""Kinds of events that say what an account holds."""
+EQUITY = "INSERT INTO equity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+FILLS = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+CURSOR = "INSERT INTO cursors VALUES (?, ?, ?) ON CONFLICT (consumer, journal) DO UPDATE SET seq = excluded.seq"
 
 
 class Figures:
@@ -147,7 +151,7 @@ class Figures:
             return False
         rows = peek.rows(
             "SELECT seq, kind, payload FROM events WHERE seq > ? AND seq <= ? AND kind IN (?, ?) ORDER BY seq",
-            (after, head, *_KINDS), N_ROWS,
+            (after, head, *KINDS), N_ROWS,
         )  # fmt: skip
         # A read ends early where it takes too long; what is certain is the last row that came.
         cursor = int(rows[-1][0]) if rows else head
@@ -157,17 +161,14 @@ class Figures:
         for seq, _, payload in rows:
             try:
                 plain = json.loads(payload)
-                equity.append((journal, seq, *_figures(plain)))
-                fills += [(journal, seq, *fill) for fill in _fills(plain, symbols)]
+                equity.append((journal, seq, *figures_of(plain)))
+                fills += [(journal, seq, *fill) for fill in fills_of(plain, symbols)]
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 raise corrupt(path, f"event {seq} is not what a session writes") from None
         with self.store.writing() as database:
-            database.executemany("INSERT INTO equity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", equity)
-            database.executemany("INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", fills)
-            database.execute(
-                "INSERT INTO cursors VALUES (?, ?, ?) ON CONFLICT (consumer, journal) DO UPDATE SET seq = excluded.seq",
-                (_CONSUMER, journal, cursor),
-            )
+            database.executemany(EQUITY, equity)
+            database.executemany(FILLS, fills)
+            database.execute(CURSOR, (_CONSUMER, journal, cursor))
         return True
 
     def _symbols_of(self, found: Found, peek: Peek) -> tuple[str, ...]:
@@ -175,7 +176,7 @@ class Figures:
             rows = peek.rows("SELECT payload FROM events WHERE kind = 'session' ORDER BY seq LIMIT 1")
             try:
                 (payload,) = rows[0]
-                self._symbols[found.id] = tuple(str(one["symbol"]) for one in json.loads(payload)["instruments"])
+                self._symbols[found.id] = symbols_of(payload)
             except (ValueError, LookupError, TypeError):
                 raise corrupt(found.folder / JOURNAL, "it does not say what the session is") from None
         return self._symbols[found.id]
@@ -210,7 +211,12 @@ def thinned(rows: Sequence[tuple[Any, ...]], points: int, column: int) -> list[t
     return kept
 
 
-def _figures(plain: Mapping[str, Any]) -> tuple[Any, ...]:
+def symbols_of(payload: str) -> tuple[str, ...]:
+    """Symbols of a session, from its first event; raises ValueError, LookupError or TypeError if it is none."""
+    return tuple(str(one["symbol"]) for one in json.loads(payload)["instruments"])
+
+
+def figures_of(plain: Mapping[str, Any]) -> tuple[Any, ...]:
     """Time, equity, cash, gross and net exposure of an account, from what an event says of it."""
     account = plain["account"]
     equity, cash = float(account["equity"]), float(account["cash"])
@@ -222,7 +228,7 @@ def _figures(plain: Mapping[str, Any]) -> tuple[Any, ...]:
     return int(plain["time"]), equity, cash, sum(map(abs, worth)) * scale, sum(worth) * scale
 
 
-def _fills(plain: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+def fills_of(plain: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Leg, time, symbol, quantity, price, fee and other costs of each fill."""
     fills = plain.get("fills") or {}
     for leg, quantity in enumerate(fills.get("quantity") or ()):

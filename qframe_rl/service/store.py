@@ -53,6 +53,10 @@ MIGRATIONS = (
     CREATE INDEX jobs_by_state ON jobs (state, asked_ns);
     """,
     "ALTER TABLE jobs ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;",
+    """
+    CREATE TABLE events (journal INTEGER NOT NULL REFERENCES journals, seq INTEGER NOT NULL, kind TEXT NOT NULL,
+        time_ns INTEGER NOT NULL, payload TEXT NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (journal, seq)) WITHOUT ROWID;
+    """,
 )
 """Numbered from 1; one that was released is never edited. Types are SQLite's, which PostgreSQL's are made from."""
 

@@ -251,7 +251,7 @@ _CELLS = (
 def _spoil_events(session: Path, rng: Random) -> None:
     """Change what a journal says, and chain it anew, so that what it says is looked at."""
     from qframe_rl.journal.lock import BEGINNING
-    from qframe_rl.journal.store import _link
+    from qframe_rl.journal.store import link
 
     path = session / "journal.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
@@ -281,7 +281,7 @@ def _spoil_events(session: Path, rng: Random) -> None:
             for seq, time, kind, payload in database.execute(
                 "SELECT seq, time, kind, payload FROM events ORDER BY seq"
             ).fetchall():
-                digest, last = _link(digest, seq, time, kind, payload), seq
+                digest, last = link(digest, seq, time, kind, payload), seq
                 database.execute("UPDATE events SET hash = ? WHERE seq = ?", (digest, seq))
             (session / "journal.db.head").write_text(f"{last:020d} {digest.hex()} {1:010d}\n")
 

@@ -15,7 +15,7 @@ from experiments.status import look
 from qframe_rl.config import UserError
 from qframe_rl.journal.lock import BEGINNING
 from qframe_rl.journal.shapes import parsed
-from qframe_rl.journal.store import _link, verify
+from qframe_rl.journal.store import link, verify
 from qframe_rl.live.open import reopened
 from qframe_rl.live.paper import replay
 from qframe_rl.live.spec import terms_of
@@ -37,7 +37,7 @@ def forged(folder: Path, kind: str, change: dict[str, Any] | str) -> Path:
         database.execute("UPDATE events SET payload = ? WHERE seq = ?", (text, seq))
         digest, rows = BEGINNING.hash, database.execute("SELECT seq, time, kind, payload FROM events ORDER BY seq")
         for number, *rest in rows.fetchall():
-            digest = _link(digest, number, *rest)
+            digest = link(digest, number, *rest)
             database.execute("UPDATE events SET hash = ? WHERE seq = ?", (digest, number))
             last = number
     path.with_name("journal.db.head").write_text(f"{last:020d} {digest.hex()} {1:010d}\n")

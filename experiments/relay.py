@@ -1,0 +1,148 @@
+"""Move events of sessions to other hosts: ``python -m experiments.relay --help``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.cli import Parser, console, door
+from qframe_rl.config import UserError
+from qframe_rl.servers import is_address
+
+FROM, TO = "QFRAME_RELAY_FROM", "QFRAME_RELAY_TO"
+_QUEUES, _DATABASES = ("redis", "rediss"), ("postgresql", "postgres")
+
+
+def parser() -> Parser:
+    """The options of this door."""
+    made = Parser(
+        "relay",
+        "Move every event of every journal below some folders to a queue (Redis Streams), and from there, or at once,\n"
+        "into a database (PostgreSQL): each once, in order, checked against its chain of hashes. It reads the\n"
+        "journals and disturbs nobody; it may be killed at any time, and goes on where it was.",
+        [
+            "--root runs --to redis://127.0.0.1:6379/0",
+            "--from redis://127.0.0.1:6379/0 --to postgresql://qframe@127.0.0.1/qframe",
+        ],
+        "an address with a password is better given by QFRAME_RELAY_TO and QFRAME_RELAY_FROM: others on the machine\n"
+        "read a command's arguments\n",
+        first="--root --from --to --api",
+    )
+    add = made.add_argument
+    add(
+        "--root", type=Path, action="append", default=[], metavar="FOLDER",
+        help="folder below which journals are looked for (may be repeated; default: runs, without --from); with --from "
+        "those that fill gaps of the queue",
+    )  # fmt: skip
+    add("--from", dest="source", metavar="URL", help=f"queue to read, redis://... (default: {FROM}, if it is set)")
+    add("--to", dest="target", metavar="URL", help=f"redis://... or postgresql://... (default: {TO})")
+    add(
+        "--api", metavar="URL",
+        help="service on the journals' host that fills gaps of the queue, with QFRAME_SERVICE_TOKEN (default: none)",
+    )  # fmt: skip
+    add(
+        "--state", type=Path, default=Path("runs/.relay"), metavar="FOLDER",
+        help="what it keeps for itself (default: runs/.relay)",
+    )  # fmt: skip
+    add("--once", action="store_true", help="leave when all that there is has been moved (default: wait for more)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Move events until stopped."""
+    given = vars(parser().parse_args(argv))
+    source, target = given["source"] or os.environ.get(FROM), given["target"] or os.environ.get(TO)
+    if not target:
+        raise UserError(f"--to is missing: where events go, such as redis://127.0.0.1:6379/0 (or {TO}).")
+    _check(source, target, given)
+    out, stop = console(to_stderr=True), threading.Event()
+
+    def told(line: str) -> None:
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    from qframe_rl.relay.pump import Pump
+
+    place, closing = _target(target, given, told)
+    pump = Pump(_source(source, given, told), place, _consumer(place.place), told)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    told(f"{pump.source.place} to {place.place}; Ctrl-C stops it")
+    try:
+        pump.run(stop.is_set, once=given["once"])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        closing()
+    if pump.stopped:
+        raise UserError(" ".join(pump.stopped.values()))
+    return {"events": pump.moved, "behind": pump.behind()} if given["json"] else None
+
+
+def _check(source: str | None, target: str, given: dict[str, Any]) -> None:
+    for option, url, kinds in (("--from", source, _QUEUES), ("--to", target, (*_QUEUES, *_DATABASES))):
+        if url and not is_address(url, *kinds):
+            raise UserError(f"{option}: give an address such as {' or '.join(f'{k}://...' for k in kinds[::2])}.")
+    if source and is_address(target, *_QUEUES):
+        raise UserError("--from and --to are both queues; --to wants postgresql://... then.")
+    if given["api"] and not source:
+        raise UserError("--api fills gaps of a queue; give --from redis://... as well.")
+    if given["api"] and given["root"]:
+        raise UserError("--root and --api both say where gaps are filled from; give one.")
+    for root in given["root"]:
+        if not root.is_dir():
+            raise UserError(f"--root: {root} is no folder; name one below which sessions lie.")
+
+
+def _consumer(place: str) -> str:
+    """Name of a target among those who read a queue: its kind, and which one."""
+    return f"{place.partition(':')[0]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
+def _target(url: str, given: dict[str, Any], told: Callable[[str], None]) -> tuple[Any, Callable[[], None]]:
+    """Where events go, and how it is closed."""
+    if is_address(url, *_QUEUES):
+        from qframe_rl.relay.queue import RedisTarget
+
+        queue = RedisTarget(url)
+        amiss = queue.amiss()
+        if amiss:
+            told(f"ALERT: {amiss}")
+        return queue, queue.close
+    from qframe_rl.service.copies import EventCopies
+    from qframe_rl.service.store import ServiceStore
+
+    store = ServiceStore(given["state"], url)
+    return EventCopies(store), store.close
+
+
+def _source(url: str | None, given: dict[str, Any], told: Callable[[str], None]) -> Any:
+    from qframe_rl.relay.journals import JournalSource
+
+    if url is None:
+        return JournalSource(_find(given["root"] or [Path("runs")]))
+    from qframe_rl.relay.queue import RedisSource
+
+    if given["api"]:
+        from qframe_rl.service.client import ServiceClient
+        from qframe_rl.service.copies import ApiEvents
+
+        return RedisSource(url, ApiEvents(ServiceClient(given["api"]), given["api"]))
+    return RedisSource(url, JournalSource(_find(given["root"])) if given["root"] else None)
+
+
+def _find(roots: Sequence[Path]) -> Callable[[], dict[str, tuple[str, Path]]]:
+    """Journals below some folders, by the ids of their sessions."""
+    from qframe_rl.journal.store import NAME
+    from qframe_rl.service.places import Places
+
+    places = Places(roots)
+    return lambda: {one.id: (one.name, one.folder / NAME) for one in places.sessions().values()}
+
+
+if __name__ == "__main__":
+    sys.exit(door(main))
