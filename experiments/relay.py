@@ -16,7 +16,7 @@ from qframe_rl.config import UserError
 from qframe_rl.servers import is_address
 
 FROM, TO = "QFRAME_RELAY_FROM", "QFRAME_RELAY_TO"
-_QUEUES, _DATABASES = ("redis", "rediss"), ("postgresql", "postgres")
+_QUEUES, _DATABASES, _POINTS = ("redis", "rediss"), ("postgresql", "postgres"), ("influxdb", "influxdbs")
 
 
 def parser() -> Parser:
@@ -24,11 +24,13 @@ def parser() -> Parser:
     made = Parser(
         "relay",
         "Move every event of every journal below some folders to a queue (Redis Streams), and from there, or at once,\n"
-        "into a database (PostgreSQL): each once, in order, checked against its chain of hashes. It reads the\n"
-        "journals and disturbs nobody; it may be killed at any time, and goes on where it was.",
+        "into a database (PostgreSQL): each once, in order, checked against its chain of hashes. Or write what\n"
+        "Grafana shows of them into InfluxDB. It reads the journals and disturbs nobody; it may be killed at any\n"
+        "time, and goes on where it was.",
         [
             "--root runs --to redis://127.0.0.1:6379/0",
             "--from redis://127.0.0.1:6379/0 --to postgresql://qframe@127.0.0.1/qframe",
+            "--root runs --to influxdb://127.0.0.1:8086/qframe",
         ],
         "an address with a password is better given by QFRAME_RELAY_TO and QFRAME_RELAY_FROM: others on the machine\n"
         "read a command's arguments\n",
@@ -41,7 +43,11 @@ def parser() -> Parser:
         "those that fill gaps of the queue",
     )  # fmt: skip
     add("--from", dest="source", metavar="URL", help=f"queue to read, redis://... (default: {FROM}, if it is set)")
-    add("--to", dest="target", metavar="URL", help=f"redis://... or postgresql://... (default: {TO})")
+    add(
+        "--to", dest="target", metavar="URL",
+        help=f"redis://..., postgresql://... or influxdb://HOST:8086/DATABASE, with ?org=ORG for version 2 and "
+        f"its token in INFLUX_TOKEN (default: {TO})",
+    )  # fmt: skip
     add(
         "--api", metavar="URL",
         help="service on the journals' host that fills gaps of the queue, with QFRAME_SERVICE_TOKEN (default: none)",
@@ -84,11 +90,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 
 def _check(source: str | None, target: str, given: dict[str, Any]) -> None:
-    for option, url, kinds in (("--from", source, _QUEUES), ("--to", target, (*_QUEUES, *_DATABASES))):
+    for option, url, kinds in (("--from", source, _QUEUES), ("--to", target, (*_QUEUES, *_DATABASES, *_POINTS))):
         if url and not is_address(url, *kinds):
             raise UserError(f"{option}: give an address such as {' or '.join(f'{k}://...' for k in kinds[::2])}.")
     if source and is_address(target, *_QUEUES):
-        raise UserError("--from and --to are both queues; --to wants postgresql://... then.")
+        raise UserError("--from and --to are both queues; --to wants postgresql://... or influxdb://... then.")
     if given["api"] and not source:
         raise UserError("--api fills gaps of a queue; give --from redis://... as well.")
     if given["api"] and given["root"]:
@@ -113,6 +119,11 @@ def _target(url: str, given: dict[str, Any], told: Callable[[str], None]) -> tup
         if amiss:
             told(f"ALERT: {amiss}")
         return queue, queue.close
+    if is_address(url, *_POINTS):
+        from qframe_rl.relay.influx import InfluxTarget
+
+        points = InfluxTarget(url, given["state"])
+        return points, points.close
     from qframe_rl.service.copies import EventCopies
     from qframe_rl.service.store import ServiceStore
 

@@ -163,6 +163,33 @@ def redis_server(*settings: str) -> TestServer:
     return made
 
 
+def influxdb() -> TestServer:
+    """InfluxDB 1.x as Debian has it, begun."""
+    path = program("influxd", "influxdb")
+    folder = Path(tempfile.mkdtemp(prefix="qframe-influx-"))
+
+    def argv(port: int, place: Path) -> list[str]:
+        (place / "conf").write_text(
+            f'reporting-disabled = true\nbind-address = "127.0.0.1:{free_port()}"\n'
+            f'[meta]\ndir = "{place}/meta"\n[data]\ndir = "{place}/data"\nwal-dir = "{place}/wal"\n'
+            f'query-log-enabled = false\n[http]\nbind-address = "127.0.0.1:{port}"\nlog-enabled = false\n'
+            "[monitor]\nstore-enabled = false\n"
+        )
+        return [str(path), "-config", str(place / "conf")]
+
+    def ready(port: int) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1.0) as one:
+                one.sendall(b"GET /ping HTTP/1.0\r\n\r\n")
+                return b" 204 " in one.recv(100)
+        except OSError:
+            return False
+
+    made = TestServer(folder, argv, ready)
+    made.start()
+    return made
+
+
 def _unprivileged() -> str | None:
     """Whom PostgreSQL runs as: it refuses root."""
     if os.geteuid() != 0:
