@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "session", "account", "process", "state", "bars", "equity", "drawdown", "position", "bar age", "decided", "drift",
-    "undelivered",
+    "promise", "undelivered",
 )  # fmt: skip
-_AT_NEED = ("account",)
+_AT_NEED = ("account", "promise")
 """Columns that are left out where no session has anything in them."""
-_WORDS = ("session", "account", "state", "position")
+_WORDS = ("session", "account", "state", "position", "promise")
 
 
 def parser() -> Parser:
@@ -90,6 +90,7 @@ def _told(one: Any) -> dict[str, Any]:
     now = time.time_ns()
     return found | {
         "account": {"equity": one.equity, "position": one.position}, "peak": one.peak, "symbols": one.symbols,
+        "promise": None if one.promise is None else one.promise.model_dump(mode="json"),
         "bars": one.bars, "drift_bps": one.drift_bps, "bar_age_s": (now - int(one.time_ns)) / 1e9,
         "decision_age_s": (now - int(one.decided_ns)) / 1e9,
     }  # fmt: skip
@@ -135,7 +136,7 @@ def _row(one: dict[str, Any]) -> dict[str, str]:
         "drawdown": f"{1.0 - equity / max(equity, peak):.1%}", "position": ", ".join(held) or "flat",
         "bar age": span(one["bar_age_s"]), "decided": span(one["decision_age_s"]),
         "drift": "" if one["drift_bps"] is None else f"{one['drift_bps']:+.1f} bps",
-        "undelivered": str(one["alerts_waiting"]),
+        "promise": one["promise"]["answer"] if one["promise"] else "", "undelivered": str(one["alerts_waiting"]),
     }  # fmt: skip
 
 

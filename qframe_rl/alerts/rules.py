@@ -16,6 +16,12 @@ from qframe_rl.listeners import CashFlow
 from qframe_rl.risk.engine import RiskDecision
 from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Orders, iso
 
+_PROMISED = {
+    "below": "what it earns is below what its checkpoint's scores forecast",
+    "inside": "what it earns is inside what its checkpoint's scores forecast",
+    "too early": "it is too early to tell whether what it earns is what its checkpoint's scores forecast",
+}
+
 
 class Alerts:
     """A listener that turns bars and changes of state into alerts: each rule once in a while, all not too often.
@@ -38,6 +44,8 @@ class Alerts:
         How late the last bar arrived, ns.
     ends
         When markets end of which it is known, ns UTC or `NOW`.
+    promise
+        How what is earned stands to what was forecast: inside, below, too early; None where nothing was.
     """
 
     option = "alerts"
@@ -51,9 +59,11 @@ class Alerts:
         drift: Callable[[], float | None],
         late: Callable[[], int],
         ends: Callable[[], Mapping[str, int]] = dict,
+        promise: Callable[[], str | None] = lambda: None,
     ):
         self._config, self._name, self._symbols = config, name, symbols
         self._say, self._drift, self._late, self._ends = say, drift, late, ends
+        self._promise, self._answer = promise, "too early"
         self._lacking = [0] * len(symbols)
         self._intents: dict[str, tuple[str, str]] = {}
         self._time = 0
@@ -68,7 +78,7 @@ class Alerts:
         return {
             "peak": self._peak, "day": self._day, "day_equity": self._day_equity, "trades": self._trades,
             "fees": self._fees, "said": self._said, "recent": list(self._recent), "held_back": self._held_back,
-            "lacking": self._lacking,
+            "lacking": self._lacking, "answer": self._answer,
         }  # fmt: skip
 
     def carry(self, memory: Mapping[str, Any], view: View) -> None:
@@ -76,7 +86,7 @@ class Alerts:
         self._peak, self._day, self._day_equity = memory["peak"], memory["day"], memory["day_equity"]
         self._trades, self._fees, self._held_back = memory["trades"], memory["fees"], memory["held_back"]
         self._said, self._recent = dict(memory["said"]), deque(memory["recent"])
-        self._lacking, self._time = list(memory["lacking"]), view.time
+        self._lacking, self._time, self._answer = list(memory["lacking"]), view.time, memory["answer"]
 
     def started(self, view: View) -> None:
         """Take the first equity as the highest."""
@@ -109,6 +119,7 @@ class Alerts:
         drift = self._drift()
         if drift is not None and drift > config.drift_bps:
             self.tell(time, "drift", f"real books cost {drift:.1f} bps more than the backtest's rule")
+        self._kept(time)
         self._markets(view)
         if view.terminated:
             self.tell(time, "liquidated", f"the account is gone: equity {equity:,.2f}")
@@ -151,6 +162,13 @@ class Alerts:
         self._intents.pop(name, None)
         if status != "accepted":
             self.tell(self._time, f"not taken {symbol}", f"{order} was not taken ({status}): {said.get('why')}")
+
+    def _kept(self, time: int) -> None:
+        """Say that it stands otherwise to what was forecast than before."""
+        answer = self._promise()
+        if answer is not None and answer != self._answer:
+            before, self._answer = self._answer, answer
+            self.tell(time, f"promise {answer}", f"{_PROMISED[answer]}; it was {before} before")
 
     def _markets(self, view: View) -> None:
         """Say which markets are gone, or about to be."""

@@ -125,7 +125,15 @@ class Lots:
 
 
 def share(fee: Decimal, part: Decimal, whole: Decimal) -> Decimal:
-    """So much of a fee, rounded toward zero."""
+    """So much of a fee, rounded toward zero.
+
+    Parameters
+    ----------
+    fee
+        Of all.
+    part, whole
+        Of what it is shared by.
+    """
     if not part or not fee:
         return ZERO
     with localcontext(Context(prec=400)):

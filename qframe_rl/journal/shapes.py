@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -135,6 +135,19 @@ class HoldingShape(EventShape):
     position: list[float]
 
 
+class PromiseShape(EventShape):
+    """How a session stands to what its checkpoint promised."""
+
+    answer: Literal["inside", "below", "too early"]
+    bars: int = Field(ge=0, lt=2**62)
+    sharpe: Number
+    log_evidence: float
+    centre: float
+    low: float
+    high: float
+    spread: float
+
+
 class PulseShape(EventShape):
     """What the writer of a journal says of itself with each commit."""
 
@@ -145,6 +158,7 @@ class PulseShape(EventShape):
     symbols: list[str]
     peak: float
     drift_bps: Number
+    promise: PromiseShape | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -11,6 +11,7 @@ from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.deploy import data_for, deployed, known_data, period_of, window_of
+from qframe_rl.evaluate.inference.sequential import Promise
 from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report
@@ -19,6 +20,7 @@ from qframe_rl.gym.market import Market
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME, read
 from qframe_rl.live.books import BookSource
+from qframe_rl.live.promise import promise_of
 from qframe_rl.live.quotes import LiveQuotes
 from qframe_rl.live.recorded import Live, ReplayFeed
 from qframe_rl.live.spec import Rule, SessionSpec, terms_of
@@ -38,6 +40,8 @@ class Opened:
     terms: SessionSpec
     folder: Path
     quotes: BookSource | None = None
+    promise: Promise | None = None
+    """What the scores of the checkpoint forecast."""
 
 
 def opened_replay(
@@ -92,7 +96,9 @@ def opened_replay(
         theory=None if history.theory is None else dict(history.theory),
         account=account,
     )
-    return Opened(market, agent, ReplayFeed(history, segment, window, speed), terms, folder or _folder(place, terms))
+    return Opened(market, agent, ReplayFeed(history, segment, window, speed), terms, folder or _folder(place, terms),
+        promise=promise_of(checkpoint),
+    )  # fmt: skip
 
 
 def opened_live(
@@ -162,7 +168,7 @@ def opened_live(
     if begun is not None and [i.symbol for i in begun.instruments] == source["symbols"]:
         terms = replace(terms, instruments=begun.instruments)
     market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, feed.source.origin)
-    return Opened(market, agent, feed, terms, folder, LiveQuotes(feed, DEPTH, latency_s))
+    return Opened(market, agent, feed, terms, folder, LiveQuotes(feed, DEPTH, latency_s), promise_of(checkpoint))
 
 
 def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, SessionSpec]:

@@ -92,6 +92,8 @@ class OrderRouter:
         self.told: list[RouterListener] = []
         self.resumed: Callable[[int], None] = lambda time: None
         """Told once, with the last bar's close, when a session that was on record goes on."""
+        self.promise: Callable[[], Plain] = dict
+        """How the session stands to what its checkpoint promised; empty where it promised nothing."""
         self.rules: Callable[[], tuple[Instrument, ...]] = lambda: self.instruments
         """What the exchange states of the instruments now; it does not wait."""
         self.instruments = instruments
@@ -360,6 +362,7 @@ class OrderRouter:
             "drift_bps": self.drift.mean_bps,
             "drift_fills": self.drift.n_fills,
             **self.capital.told(float(account.equity)),
+            **({"promise": promise} if (promise := self.promise()) else {}),
         }
 
     def _seen(self) -> View:

@@ -30,7 +30,7 @@ def _looked(place: Path) -> dict[str, Any]:
         return found | {"state": "no decision yet"}
     written, state = said[0], said_last(path, said[1])
     terms = terms_of(path)
-    found["account_name"] = terms.get("account")
+    found |= {"account_name": terms.get("account"), "promise": None}
     ages = {"bar_age_s": (now - state["time"]) / 1e9, "decision_age_s": (now - written) / 1e9}
     return found | state | ages | {"ill": _ill(terms, found, ages["bar_age_s"])}
 

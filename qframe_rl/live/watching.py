@@ -15,11 +15,13 @@ from qframe_rl.alerts.delistings import Delistings
 from qframe_rl.alerts.heartbeat import Heartbeat
 from qframe_rl.alerts.rules import Alerts
 from qframe_rl.alerts.sender import Channel, Sender, channels
+from qframe_rl.evaluate.inference.sequential import Promise
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.secrets import Redactor
 from qframe_rl.listeners import Soft
 from qframe_rl.live.open import Opened
 from qframe_rl.live.operator import Operator
+from qframe_rl.live.promise import PromiseWatch
 from qframe_rl.live.router import OrderRouter
 from qframe_rl.types import SECOND
 from qframe_rl.watch.health import Health
@@ -86,6 +88,8 @@ class Windows:
         signal.signal(signal.SIGUSR2, lambda *_: setattr(operator, "signalled", "flatten"))
         health = router.health = self._health(router)
         made: list[Any] = []
+        if self._opened.promise is not None:
+            router.listeners.append(self._watched(router, self._opened.promise))
         if self._channels:
             made.append(self._alarm(router, ledger, health))
         if self._config.metrics is not None:
@@ -105,6 +109,11 @@ class Windows:
             beat.start()
             self._stack.callback(router.soft.run, "the end of a watcher", beat.stop)
 
+    def _watched(self, router: OrderRouter, promise: Promise) -> PromiseWatch:
+        watch = PromiseWatch(promise, self._opened.terms.bar_ns)
+        router.promise = watch.test.plain
+        return watch
+
     def _health(self, router: OrderRouter) -> Health:
         config = self._config
         return Health(
@@ -121,8 +130,9 @@ class Windows:
             return None if said is None else f"{name}: {said}"
 
         alerts = Alerts(
-            config.alerts, name, self._symbols, ledger.alert, lambda: router.drift.mean_bps, router.late_ns, ends
-        )
+            config.alerts, name, self._symbols, ledger.alert, lambda: router.drift.mean_bps, router.late_ns, ends,
+            lambda: router.promise().get("answer"),
+        )  # fmt: skip
         router.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
         ledger.told = lambda kind, payload: router.soft.run(alerts.option, alerts.recorded, kind, payload)
         sender = Sender(ledger.path, self._channels, router.soft, ill)

@@ -99,6 +99,7 @@ class KnownSessions:
                 "position": said["account"]["position"], "equity": _finite(said["account"]["equity"]),
                 "peak": _finite(said["peak"]), "bars": said["bars"], "time_ns": str(said["time"]),
                 "decided_ns": str(written[0]), "drift_bps": said["drift_bps"], "symbols": said["symbols"],
+                "promise": said.get("promise"),
                 "day_start": said.get("day_start"),
             }  # fmt: skip
         return plain

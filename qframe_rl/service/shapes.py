@@ -54,6 +54,23 @@ class Me(Out):
     expires_ns: Nanoseconds | None
 
 
+class PromiseOut(Out):
+    """How what a session earns stands to what its checkpoint's scores forecast; Sharpe ratios a year."""
+
+    answer: Literal["inside", "below", "too early"]
+    bars: int
+    """Looked at so far."""
+    sharpe: float | None
+    """What it earned."""
+    log_evidence: float
+    """Logarithm of how much likelier that is under lower ratios than under the forecast."""
+    centre: float
+    """Of the forecast; its interval for the next window, and the deviation of the true ratio."""
+    low: float
+    high: float
+    spread: float
+
+
 class SessionSummary(Out):
     """How a session stands."""
 
@@ -79,6 +96,8 @@ class SessionSummary(Out):
     """When it was last written."""
     bar_ns: Nanoseconds | None = None
     drift_bps: float | None = None
+    promise: PromiseOut | None = None
+    """None where its checkpoint forecast nothing."""
     day_start: float | None = None
     """Equity with which its day began, 00:00 UTC."""
     alerts_waiting: int | None = None

@@ -43,9 +43,10 @@ class Told:
         self.drift: float | None = None
         self.late = 0
         self.ends: dict[str, int] = {}
+        self.promise: str | None = None
         self.alerts = Alerts(
             AlertConfig(**config), "s", ["A"], self.said.append, lambda: self.drift, lambda: self.late,
-            lambda: self.ends,
+            lambda: self.ends, lambda: self.promise,
         )  # fmt: skip
         self.alerts.started(view(0, 100.0))
 
@@ -72,6 +73,20 @@ def test_each_rule_speaks() -> None:
     expected = ["drawdown", "rejected", "stale", "drift", "daily summary", "liquidated", "state HALTED"]
     assert told.rules == expected
     assert "equity 102.00 (+2.00%), 1 fills" in told.said[4].text
+
+
+def test_each_change_of_how_a_promise_is_kept_is_said_once() -> None:
+    told = Told()
+    for hour, answer in enumerate([None, "too early", "too early", "inside", "inside", "below", "below", "inside"]):
+        told.promise = answer
+        told.alerts.settled(view((hour + 1) * HOUR, 100.0), NOTHING)
+    assert told.rules == ["promise inside", "promise below", "promise inside"]
+    assert "below what its checkpoint's scores forecast; it was inside before" in told.said[1].text
+    again = Told()
+    again.alerts.carry(told.alerts.carried(), view(9 * HOUR, 100.0))
+    again.promise = "inside"
+    again.alerts.settled(view(10 * HOUR, 100.0), NOTHING)
+    assert again.rules == []
 
 
 def lacking(time: int) -> View:
