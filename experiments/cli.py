@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from experiments.settings import PRESETS, Tree
 from qframe_rl.config import Base, Unavailable, UserError, shortened
 from qframe_rl.custom import by_path
+from qframe_rl.servers import POSTGRES, is_address, unlocked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -208,6 +209,31 @@ def _folder(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError("it is a folder; an address is given as --store")
     return Path(text)
+
+
+def stored_in(given: str | None, mend: str) -> Path | str | None:
+    """Where market data lie that a service shows or its jobs use: a folder, or the address of a database.
+
+    Parameters
+    ----------
+    given
+        What was asked for; None = as QFRAME_DATA says, if it is set.
+    mend
+        What to do where it is no folder.
+
+    Raises
+    ------
+    UserError
+        If it is neither.
+    """
+    place = given or os.environ.get("QFRAME_DATA")
+    if not place:
+        return None
+    if is_address(place, *POSTGRES):
+        return unlocked(place)
+    if not Path(place).is_dir():
+        raise UserError(f"--data: {place} is no folder; {mend}.")
+    return Path(place)
 
 
 def within(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from experiments.cli import Interrupted, Parser, door
 from experiments.screen import downloads
+from qframe_rl.servers import POSTGRES, is_address, unlocked
 
 if TYPE_CHECKING:
     from qframe_rl.feeds.download import Saved
@@ -36,12 +37,13 @@ def parser() -> Parser:
     """The options of this door."""
     made = Parser(
         "download",
-        "Fetch candles, and for perpetuals funding rates and hourly mark prices, through CCXT into a Parquet store.\n"
-        "Only what is missing is fetched; after an interruption the same command resumes. The open candle is never\n"
-        "stored, and gaps are reported and never filled.",
+        "Fetch candles, and for perpetuals funding rates and hourly mark prices, through CCXT into a Parquet store or\n"
+        "into PostgreSQL. Only what is missing is fetched; after an interruption the same command resumes. The\n"
+        "open candle is never stored, and gaps are reported and never filled.",
         [
             "--symbols BTC/USDT,ETH/USDT --timeframe 1h --since 2020-01-01",
             "--exchange bybit --symbols BTC/USDT:USDT --timeframe 4h --since 2023-01-01",
+            "--symbols BTC/USDT --since 2020-01-01 --data postgresql://qframe@127.0.0.1/qframe",
             "--list symbols --exchange kraken",
         ],
     )
@@ -81,7 +83,10 @@ def parser() -> Parser:
 def _add_places(made: Parser) -> None:
     """Options of where data come from and go to."""
     add = made.add_argument
-    add("--to", metavar="FOLDER", type=Path, help="folder of the store (default: $QFRAME_DATA, else ./data)")
+    add(
+        "--to", "--data", metavar="PLACE",
+        help="folder of the store, or postgresql://user@host:5432/database (default: $QFRAME_DATA, else ./data)",
+    )  # fmt: skip
     add(
         "--url",
         metavar="URL",
@@ -118,20 +123,26 @@ def _list(options: argparse.Namespace) -> dict[str, Any] | None:
 
 def _download(options: argparse.Namespace) -> dict[str, Any] | None:
     from qframe_rl.feeds.download import download, inventory
-    from qframe_rl.feeds.load import data_root
+    from qframe_rl.feeds.load import data_place
 
     started = time.monotonic()
-    root = options.to or data_root()
+    place = options.to or data_place()
+    into = is_address(place, *POSTGRES)
+    if into:
+        place = unlocked(place)
     symbols = [symbol.strip() for symbol in options.symbols.split(",") if symbol.strip()]
     since, until = _span(options)
     try:
         with downloads() as report:
-            saved = download(
-                options.exchange, symbols, options.timeframe, since, until,
-                root=root, url=options.url, sandbox=options.sandbox, report=report,
-            )  # fmt: skip
+            what = (options.exchange, symbols, options.timeframe, since, until)
+            if into:
+                from qframe_rl.feeds.database import download_into
+
+                saved = download_into(place, *what, exchange_url=options.url, sandbox=options.sandbox, report=report)
+            else:
+                saved = download(*what, root=Path(place), url=options.url, sandbox=options.sandbox, report=report)
     except KeyboardInterrupt:
-        saved = inventory(root, options.exchange, symbols, options.timeframe)
+        saved = () if into else inventory(Path(place), options.exchange, symbols, options.timeframe)
         _show(saved, options)
         print("what came is stored, and the same command resumes.", file=sys.stderr)
         raise Interrupted(_result(saved, options, started)) from None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import SHIPPED, Parser, console, door, within
+from experiments.cli import SHIPPED, Parser, console, door, stored_in, within
 from qframe_rl.config import UserError, nearest
 
 PORT = 8321
@@ -43,8 +42,8 @@ def parser() -> Parser:
         "(run work); no token may more (default: nothing)",
     )  # fmt: skip
     add(
-        "--data", type=Path, metavar="FOLDER",
-        help="Parquet store whose bars are shown (default: QFRAME_DATA, if it is set)",
+        "--data", metavar="PLACE",
+        help="Parquet store or postgresql://... whose bars are shown (default: QFRAME_DATA, if it is set)",
     )  # fmt: skip
     made.add_state(None, "folder of service.db: tokens, users, projections (default: .service below the first root)")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: 127.0.0.1)")
@@ -64,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     allow = _allowed(given["allow"])
     roots = _roots(given["root"])
     state = given["state"] or roots[0] / ".service"
-    data = given["data"] or (Path(os.environ["QFRAME_DATA"]) if os.environ.get("QFRAME_DATA") else None)
-    if data is not None and not data.is_dir():
-        raise UserError(f"--data: {data} is no folder; name one that `download` has filled.")
+    data = stored_in(given["data"], "name one that `download` has filled")
     from qframe_rl.service.run import bound, run
     from qframe_rl.service.store import NAME
     from qframe_rl.service.wiring import Service

@@ -12,6 +12,7 @@ from qframe_rl import catalog
 from qframe_rl.config import Base, UserError, build, nearest, shortened
 from qframe_rl.custom import in_params
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.servers import POSTGRES, is_address, unlocked
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Tree = dict[str, Any]
@@ -151,10 +152,12 @@ def locate_data(tree: Tree, *, live: bool = False) -> None:
     data = tree.setdefault("data", {})
     if not isinstance(data, dict):
         data = tree["data"] = {"data": data}
+    if is_address(data.get("data", ""), *POSTGRES):
+        data["data"] = unlocked(data["data"])  # before anything quotes it
     if "data" in data or not (data.get("symbols") or (live and data.get("exchange"))):
         return
     folder = os.environ.get("QFRAME_DATA", "data")
-    if not live and not Path(folder).is_dir():
+    if not live and not is_address(folder, *POSTGRES) and not Path(folder).is_dir():
         where = f"$QFRAME_DATA ({folder})" if "QFRAME_DATA" in os.environ else "./data"
         raise UserError(f"{where} is not a folder of data; set QFRAME_DATA, give --data, or run experiments.download.")
     data["data"] = folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import SHIPPED, Parser, console, door, within
+from experiments.cli import SHIPPED, Parser, console, door, stored_in, within
 from qframe_rl.config import UserError
 
 
@@ -25,7 +24,7 @@ def parser() -> Parser:
     add = made.add_argument
     add("--root", type=Path, default=Path(), metavar="FOLDER", help="runs and checkpoints lie in it (default: here)")
     made.add_state(None, "the service's --state (default: runs/.service below the root)")
-    add("--data", type=Path, metavar="FOLDER", help="Parquet store (default: QFRAME_DATA, if it is set)")
+    add("--data", metavar="PLACE", help="Parquet store or postgresql://... (default: QFRAME_DATA, if it is set)")
     add(
         "--memory", type=within(float, 0.5, 1e6), metavar="GB",
         help="address space of a job (default: as much as there is)",
@@ -44,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     root = given["root"]
     if not root.is_dir():
         raise UserError(f"--root: {root} is no folder; name the one in which runs and checkpoints lie.")
-    data = given["data"] or (Path(os.environ["QFRAME_DATA"]) if os.environ.get("QFRAME_DATA") else None)
-    if data is not None and not data.is_dir():
-        raise UserError(f"--data: {data} is no folder; make it, and download fills it.")
+    data = stored_in(given["data"], "make it, and download fills it")
     out, stop = console(to_stderr=True), threading.Event()
     store = ServiceStore(given["state"] or root / "runs" / ".service", given["store"])
     places = Places([root / "runs", root / "checkpoints", SHIPPED])

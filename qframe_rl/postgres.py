@@ -8,7 +8,7 @@ from collections.abc import Generator
 from typing import Any, Self, TypeVar
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.servers import ServerAddress, address_of
+from qframe_rl.servers import POSTGRES, POSTGRES_EXAMPLE, ServerAddress, address_of
 
 try:
     import psycopg
@@ -17,8 +17,6 @@ try:
 except ImportError:
     raise UserError("PostgreSQL needs psycopg: pip install 'qframe-rl[postgres]'.") from None
 
-SCHEMES = ("postgresql", "postgres")
-EXAMPLE = "postgresql://user@127.0.0.1:5432/qframe"
 _LEAST = 150_000
 """Version 15 as the server counts."""
 _CONNECT_S, _ANSWER_S = 3, 35.0
@@ -84,7 +82,7 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
 
 def postgres_address(url: str) -> ServerAddress:
     """The address of a database; raises UserError if it is not one."""
-    made = address_of(url, SCHEMES, EXAMPLE)
+    made = address_of(url, POSTGRES, POSTGRES_EXAMPLE, hostless=True)
     try:
         psycopg.conninfo.conninfo_to_dict(url)
     except psycopg.Error:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from qframe_rl.config import UserError
 
 _SECRET = ("password", "token", "secret")
+POSTGRES = ("postgresql", "postgres")
+POSTGRES_EXAMPLE = "postgresql://user@127.0.0.1:5432/qframe"
 _START, _END = 47, 48
 """Where a process's arguments lie in its memory: fields of /proc/self/stat, proc(5)."""
 
@@ -45,7 +48,7 @@ def is_address(text: object, *schemes: str) -> bool:
     return str(text).partition("://")[0] in schemes and "://" in str(text)
 
 
-def address_of(url: str, schemes: Sequence[str], example: str) -> ServerAddress:
+def address_of(url: str, schemes: Sequence[str], example: str, *, hostless: bool = False) -> ServerAddress:
     """Take an address apart; from then on its password does not stand among the arguments of this process.
 
     Parameters
@@ -56,6 +59,8 @@ def address_of(url: str, schemes: Sequence[str], example: str) -> ServerAddress:
         Kinds that are understood.
     example
         One that is right, for a message.
+    hostless
+        Whether the host may be left out, or stand among the options, as the folder of a socket does.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def address_of(url: str, schemes: Sequence[str], example: str) -> ServerAddress:
         port, host = parts.port, parts.hostname
     except ValueError:
         parts, port, host = urlsplit(""), None, None
-    amiss = parts.scheme not in schemes or host is None or parts.fragment or port == 0
+    amiss = parts.scheme not in schemes or (host is None and not hostless) or parts.fragment or port == 0
     if amiss or any("@" in part for part in (parts.path, parts.query, host or "", parts.netloc.rpartition("@")[0])):
         raise UserError(
             f"this is no address such as {example}; of a user or password write @ as %40, / as %2F, : as %3A, ? as %3F "
@@ -76,7 +81,27 @@ def address_of(url: str, schemes: Sequence[str], example: str) -> ServerAddress:
         )
     user = parts.netloc.rpartition("@")[0].partition(":")[0]
     place = f"{parts.scheme}://{f'{user}@' if user else ''}{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return ServerAddress(url, place, _secrets(parts), parts)
+    socket = dict(parse_qsl(parts.query)).get("host") if hostless else None
+    return ServerAddress(url, f"{place}?host={socket}" if socket else place, _secrets(parts), parts)
+
+
+def unlocked(url: str) -> str:
+    """An address of PostgreSQL without its password, which libpq then finds in PGPASSWORD, as it does in every child.
+
+    So the address may be written down: into runs, checkpoints and journals.
+
+    Raises
+    ------
+    UserError
+        If it is not an address.
+    """
+    made = address_of(url, POSTGRES, POSTGRES_EXAMPLE, hostless=True)
+    password = made.options.get("password") or unquote(made.parts.password or "")
+    if password:
+        os.environ["PGPASSWORD"] = password
+    options = {name: value for name, value in made.options.items() if not name.lower().endswith(_SECRET)}
+    plain = made.place.partition("?")[0]
+    return f"{plain}?{urlencode(options, quote_via=quote)}" if options else plain
 
 
 def hidden(secret: str) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from qframe_rl.config import Base
+from qframe_rl.servers import POSTGRES, is_address, unlocked
 
 
 class DataConfig(Base):
     """Where bars come from and which."""
 
     data: str = "synthetic:ar1"
-    """Folder of a Parquet store, a file of candles, ccxt:EXCHANGE, synthetic:NAME, or settlements:FILE, a long
-    table of timestamp, symbol and settle. Timestamps in files are the opens of the bars."""
+    """Folder of a Parquet store, postgresql://... (download fills it), a file of candles, ccxt:EXCHANGE,
+    synthetic:NAME, or settlements:FILE, a long table of timestamp, symbol and settle. Timestamps in files are the opens
+    of the bars."""
     exchange: str = "binance"
     """Exchange of a store, as CCXT spells it; USD-margined perpetuals are under EXCHANGE_um."""
     symbols: tuple[str, ...] = ()
@@ -46,6 +48,12 @@ class DataConfig(Base):
     """Number of bars of a synthetic market."""
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     """Seed of a synthetic market."""
+
+    @field_validator("data", mode="after")
+    @classmethod
+    def _without_password(cls, data: str) -> str:
+        """What is asked for is written down: the password of a database goes where libpq looks for it."""
+        return unlocked(data) if is_address(data, *POSTGRES) else data
 
     @field_validator("risk_free", mode="before")
     @classmethod

@@ -24,6 +24,7 @@ from qframe_rl.feeds.quality import describe, quarantine, suspects
 from qframe_rl.feeds.relist import relisted
 from qframe_rl.feeds.settlements import settlements
 from qframe_rl.feeds.store import holes, load_store
+from qframe_rl.servers import POSTGRES, POSTGRES_EXAMPLE, address_of, is_address, unlocked
 from qframe_rl.types import CLOSE, History, iso, parse_time, timeframe_ns
 
 _EXCHANGE, _SYNTHETIC, _SETTLEMENTS = "ccxt:", "synthetic:", "settlements:"
@@ -31,7 +32,14 @@ _EXCHANGE, _SYNTHETIC, _SETTLEMENTS = "ccxt:", "synthetic:", "settlements:"
 
 def data_root() -> Path:
     """Folder of the user's store: ``$QFRAME_DATA``, else ``data`` in the working folder."""
-    return Path(os.environ.get("QFRAME_DATA") or "data")
+    named = os.environ.get("QFRAME_DATA") or "data"
+    return Path("data" if is_address(named, *POSTGRES) else named)
+
+
+def data_place() -> str:
+    """The same, or the address of the database that ``$QFRAME_DATA`` names."""
+    named = os.environ.get("QFRAME_DATA") or "data"
+    return unlocked(named) if is_address(named, *POSTGRES) else named
 
 
 def load(config: DataConfig, report: Report | None = None) -> History:
@@ -42,8 +50,9 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     Parameters
     ----------
     config
-        ``synthetic:NAME`` makes them, ``ccxt:EXCHANGE`` downloads what `data_root` lacks of them and reads them from
-        there, a folder is read as a store, a file as one instrument, ``settlements:FILE`` as days of many contracts.
+        ``synthetic:NAME`` makes them, ``ccxt:EXCHANGE`` downloads what `data_place` lacks of them and reads them from
+        there, a folder or ``postgresql://...`` is read as a store, a file as one instrument, ``settlements:FILE`` as
+        days of many contracts.
     report
         Told of a download's progress.
 
@@ -75,11 +84,10 @@ def _load(config: DataConfig, report: Report | None) -> History:
     if since is not None and until is not None and since >= until:
         raise UserError(f"since {config.since} is not before until {config.until}.")
     if config.data.startswith(_EXCHANGE):
-        root = _downloaded(config, since, until, report)
-        history = load_store(
-            root, _exchange(config), config.symbols, config.timeframe, since, until, funding=config.funding
-        )
-        return extend(history, config.columns, root)
+        place = _downloaded(config, since, until, report)
+        return _stored(config.model_copy(update={"data": place, "exchange": _exchange(config)}), since, until)
+    if is_address(config.data, *POSTGRES):
+        return _stored(config, since, until)
     if config.data.startswith(_SYNTHETIC):
         return _cut(_synthetic(config), config, Path(), since, until)
     if config.data.startswith(_SETTLEMENTS):
@@ -88,17 +96,47 @@ def _load(config: DataConfig, report: Report | None) -> History:
         return extend(history, config.columns, data_root())
     path = Path(config.data).expanduser()
     if path.is_dir():
-        history = load_store(
-            path, config.exchange, config.symbols, config.timeframe, since, until, funding=config.funding
-        )
-        return extend(history, config.columns, path)
+        return _stored(config, since, until)
     if path.is_file():
         history = load_file(path, config.exchange, config.symbols, config.timeframe, config.funding, config.map)
         return _cut(history, config, path.parent, since, until)
     raise UserError(
-        f"data {config.data!r}: no such file or folder, and none of {_SYNTHETIC}NAME, {_EXCHANGE}EXCHANGE and "
-        f"{_SETTLEMENTS}FILE."
+        f"data {config.data!r}: no such file or folder, and none of {_SYNTHETIC}NAME, {_EXCHANGE}EXCHANGE, "
+        f"{_SETTLEMENTS}FILE and postgresql://..."
     )
+
+
+def _stored(config: DataConfig, since: int | None, until: int | None) -> History:
+    """Bars of a store, or of this machine's copy of a database."""
+    root, what = store_root(config), (config.exchange, config.symbols, config.timeframe)
+    assert root is not None
+    if not is_address(config.data, *POSTGRES):
+        return extend(load_store(root, *what, since, until, funding=config.funding), config.columns, root)
+    place = address_of(config.data, POSTGRES, POSTGRES_EXAMPLE, hostless=True).place
+    try:
+        history = load_store(root, *what, since, until, funding=config.funding)
+    except UserError as error:
+        raise UserError(str(error).replace(str(root), place)) from None
+    history = replace(history, source=replace(history.source, origin=place))
+    return extend(history, config.columns, data_root())
+
+
+def store_root(config: DataConfig) -> Path | None:
+    """Folder of the Parquet store that a configuration's bars are read from; None if they are not from one.
+
+    Raises
+    ------
+    UserError
+        If a database lacks them.
+    Unavailable
+        If it does not answer.
+    """
+    if is_address(config.data, *POSTGRES):
+        from qframe_rl.feeds.database import MarketDatabase
+
+        return MarketDatabase(config.data).bring(config.exchange, config.symbols, config.timeframe)
+    path = Path(config.data).expanduser()
+    return path if path.is_dir() else None
 
 
 def _lacks(history: History, config: DataConfig) -> Iterator[str]:
@@ -169,13 +207,18 @@ def _exchange(config: DataConfig) -> str:
     return config.data.removeprefix(_EXCHANGE) if config.data.startswith(_EXCHANGE) else config.exchange
 
 
-def _downloaded(config: DataConfig, since: int | None, until: int | None, report: Report | None) -> Path:
-    """Root of a store that holds the span."""
+def _downloaded(config: DataConfig, since: int | None, until: int | None, report: Report | None) -> str:
+    """The store or database that holds the span by now."""
     if since is None:
         raise UserError(f"{config.data} needs a first moment to download from; set since, such as 2022-01-01.")
-    root = data_root()
-    download(_exchange(config), config.symbols, config.timeframe, since, until, root=root, report=report)
-    return root
+    place, what = data_place(), (_exchange(config), config.symbols, config.timeframe, since, until)
+    if is_address(place, *POSTGRES):
+        from qframe_rl.feeds.database import download_into
+
+        download_into(place, *what, report=report)
+    else:
+        download(*what, root=Path(place), report=report)
+    return place
 
 
 def _synthetic(config: DataConfig) -> History:

@@ -8,7 +8,7 @@ from qframe_rl.feeds import parquet
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report
 from qframe_rl.feeds.listing import Listing, listing
-from qframe_rl.feeds.load import load
+from qframe_rl.feeds.load import load, store_root
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
 from qframe_rl.feeds.store import marks_path, rates_path
 from qframe_rl.rehearsal.market import ListedMarket, listed
@@ -30,8 +30,8 @@ def markets_of(config: DataConfig, report: Report | None = None) -> tuple[Listed
     UserError
         As in `feeds.load.load`.
     """
-    history, root = load(config, report), Path(config.data).expanduser()
-    if not root.is_dir():
+    history, root = load(config, report), store_root(config)
+    if root is None:
         return listed(history)
     perpetuals = [listing(config.exchange, i.symbol) for i in history.instruments if i.kind == "perpetual"]
     rates = {one.symbol: _rates(root, one) for one in perpetuals}

@@ -17,14 +17,14 @@ POINTS = 5000
 
 
 def candles(
-    root: Path, exchange: str, symbol: str, timeframe: str, since_ns: int, until_ns: int, points: int
+    place: Path | str, exchange: str, symbol: str, timeframe: str, since_ns: int, until_ns: int, points: int
 ) -> list[dict[str, Any]]:
     """Bars that open in [since, until), several in one where there are more than ``points``.
 
     Parameters
     ----------
-    root
-        Folder of the store.
+    place
+        Folder of the store, or address of a database.
     exchange, symbol, timeframe
         As in `qframe_rl.feeds.store.load_store`.
     since_ns, until_ns
@@ -38,7 +38,9 @@ def candles(
         For an unknown symbol or timeframe, or one that is not in the store.
     """
     timeframe_ns(timeframe)
-    path = bars_path(root, listing(exchange, symbol), timeframe)
+    market = listing(exchange, symbol)
+    root = place if isinstance(place, Path) else _brought(place, exchange, symbol, timeframe)
+    path = bars_path(root, market, timeframe)
     if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
         raise UserError(f"there are no bars of {symbol} on {exchange}, {timeframe}.")
     series = parquet.read(path, parquet.PRICES).between(since_ns, until_ns)
@@ -48,6 +50,16 @@ def candles(
          "close": float(bar[CLOSE]), "volume": float(bar[VOLUME])}
         for t, bar in zip(time, bars, strict=True)
     ]  # fmt: skip
+
+
+def _brought(url: str, exchange: str, symbol: str, timeframe: str) -> Path:
+    """The copy of a database on this machine; what that lacks is not in it either."""
+    from qframe_rl.feeds.database import MarketDatabase
+
+    database = MarketDatabase(url)
+    if database.has(exchange, symbol, timeframe):
+        database.bring(exchange, [symbol], timeframe)
+    return database.root
 
 
 def thinned_bars(time: Int, values: Float, points: int, *, last: bool = False) -> tuple[Int, Float]:

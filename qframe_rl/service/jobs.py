@@ -83,7 +83,7 @@ class JobSpec(Base):
             raise ValueError(f"{self.kind} takes no settings")
         return self
 
-    def argv(self, places: Places, runs: Path, checkpoints: Path, data: Path | None, *, again: bool) -> list[str]:
+    def argv(self, places: Places, runs: Path, checkpoints: Path, data: Path | str | None, *, again: bool) -> list[str]:
         """Arguments of the door.
 
         Parameters
@@ -93,7 +93,7 @@ class JobSpec(Base):
         runs, checkpoints
             Folders in which it leaves what it makes.
         data
-            Folder of the store; None = none.
+            Folder of the store, or address of a database; None = none.
         again
             Whether an earlier try was interrupted.
 

@@ -54,7 +54,7 @@ class Service:
     hub: EventHub
     known: KnownSessions
     figures: Figures
-    data: Path | None
+    data: Path | str | None
     desired: Desired
     jobs: Jobs
     schemas: Schemas = field(default_factory=Schemas)
@@ -70,7 +70,7 @@ class Service:
         roots: list[Path],
         state: Path,
         allow: tuple[Scope, ...] = (),
-        data: Path | None = None,
+        data: Path | str | None = None,
         store: str | None = None,
     ) -> Service:
         """Join the parts.
@@ -84,7 +84,7 @@ class Service:
         allow
             Scopes that the service allows beside reading.
         data
-            Folder of a Parquet store; None = no bars are shown.
+            Folder of a Parquet store, or address of a database; None = no bars are shown.
         store
             As ``url`` of `ServiceStore`.
         """

@@ -40,7 +40,7 @@ class Worker:
     root
         Folder below which ``runs`` and ``checkpoints`` are made.
     data
-        Folder of a Parquet store; None = none.
+        Folder of a Parquet store, or address of a database; None = none.
     memory_gb
         Address space of a job, GB; None = no limit.
     told
@@ -53,7 +53,7 @@ class Worker:
     """
 
     def __init__(
-        self, store: ServiceStore, places: Places, root: Path, data: Path | None, memory_gb: float | None,
+        self, store: ServiceStore, places: Places, root: Path, data: Path | str | None, memory_gb: float | None,
         told: Callable[[str], None],
     ):  # fmt: skip
         if not hasattr(os, "killpg"):
@@ -120,6 +120,8 @@ class Worker:
         settings = {name: value for name, value in os.environ.items() if not is_secret(name) and name != VARIABLE}
         if self.data is not None:
             settings["QFRAME_DATA"] = str(self.data)
+        if isinstance(self.data, str) and "PGPASSWORD" in os.environ:  # of the database that its market data are in
+            settings["PGPASSWORD"] = os.environ["PGPASSWORD"]
         with path.open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", f"experiments.{job.spec.kind}", *argv], stdin=subprocess.DEVNULL, stdout=log,
