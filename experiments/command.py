@@ -33,6 +33,7 @@ DOORS = {
     "for others to see": {
         "serve": "an API over sessions, runs and checkpoints",
         "supervise": "keep sessions running",
+        "portfolio": "capital over several sessions, and their limits",
         "worker": "do jobs that are asked for",
         "relay": "move events to a queue and a database of other hosts",
         "token": "make and delete what opens it",

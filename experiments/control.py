@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import Parser, console, door
-from qframe_rl.config import UserError
+from qframe_rl.config import Unavailable, UserError
 
 WORDS = ("halt", "flatten", "reduce", "resume")
 
@@ -17,18 +17,29 @@ def parser() -> Parser:
     """The options of this door."""
     made = Parser(
         "control",
-        "Kill switch of a live session, and the way back. The command waits in its inbox: a session that runs obeys\n"
-        "within a second or at the next bar, one that does not obeys when it is started again.",
-        ["halt runs/paper/1a2b3c4d5e6f7081-0badcafe", "resume runs/paper/1a2b3c4d5e6f7081-0badcafe"],
-        "the same by file: touch FOLDER/HALT; by signal: kill -USR1 (halt) or -USR2 (flatten) PROCESS\n",
-    )
+        "Kill switch of live sessions, and the way back. The command waits in an inbox: a session that runs obeys\n"
+        "within a second or at the next bar, one that does not obeys when it is started again. --all and --portfolio\n"
+        "tell many, a halt by inbox, file and signal, each of which is enough: no server and no database is needed.",
+        [
+            "halt runs/paper/1a2b3c4d5e6f7081-0badcafe", "resume runs/paper/1a2b3c4d5e6f7081-0badcafe",
+            "--all runs", "flatten --all runs --portfolio main",
+        ],
+        "the same by file: touch FOLDER/HALT; by signal: kill -USR1 (halt) or -USR2 (flatten) PROCESS\n"
+        "what --all halted stays so while the file HALT is in its folder: remove it, then resume\n",
+    )  # fmt: skip
     made.add_argument(
         "command",
+        nargs="?",
         choices=WORDS,
         metavar="COMMAND",
-        help="halt: no order goes out; flatten: close everything, then halt; reduce: only close; resume: trade again",
+        help="halt: no order goes out; flatten: close everything, then halt; reduce: only close; resume: trade again "
+        "(default with --all or --portfolio: halt)",
     )
-    made.add_argument("session", type=Path, metavar="FOLDER", help="folder of the session, or its journal.db")
+    made.add_argument("session", nargs="?", type=Path, metavar="FOLDER", help="folder of a session, or its journal.db")
+    made.add_argument("--all", type=Path, metavar="ROOT", help="every session below a folder (default: one session)")
+    made.add_argument(
+        "--portfolio", metavar="ID", help="every member of a portfolio below --all (default of that here: runs)"
+    )
     return made
 
 
@@ -48,6 +59,10 @@ def _left_open(journal: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Leave a command."""
     given = vars(parser().parse_args(argv))
+    if given["all"] is not None or given["portfolio"] is not None:
+        return _many(given)
+    if given["command"] is None or given["session"] is None:
+        raise UserError("control wants a COMMAND and the FOLDER of a session, or --all ROOT; see --help.")
     from qframe_rl.journal.inbox import order
     from qframe_rl.journal.lock import writer_of
     from qframe_rl.journal.store import journal_of
@@ -62,6 +77,41 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     left = _left_open(path) if given["command"] == "halt" else ""
     console(to_stderr=True).print(f"{given['command']}: {when}{left}", highlight=False, soft_wrap=True)
     return {"command": given["command"], "process": process} if given["json"] else None
+
+
+def _many(given: dict[str, Any]) -> dict[str, Any] | None:
+    """Tell every session below a folder, and say of each how; what could be told to nobody is an error at the end."""
+    from qframe_rl.live.kill import sessions_below
+
+    if given["session"] is not None:
+        raise UserError(f"{given['session']} and --all: name one folder, as --all ROOT.")
+    root, word = given["all"] or Path("runs"), given["command"] or "halt"
+    found = sessions_below(root, given["portfolio"])
+    if not found:
+        what = "" if given["portfolio"] is None else f" of portfolio {given['portfolio']}"
+        raise UserError(f"there is no session{what} below {root}.")
+    told = [_one_of_many(folder, word) for folder in found]
+    out = console(to_stderr=True)
+    for one in told:
+        how = f"told by {', '.join(one['ways'])}" if one["ways"] else f"NOT told: {one['failed']}"
+        out.print(f"{word}: {one['session']}  {how}", highlight=False, soft_wrap=True)
+    if missed := [one for one in told if not one["ways"]]:
+        raise Unavailable(f"{len(missed)} of {len(told)} sessions could not be told: {missed[0]['failed']}")
+    return {"command": word, "told": told} if given["json"] else None
+
+
+def _one_of_many(folder: Path, word: str) -> dict[str, Any]:
+    from qframe_rl.journal.inbox import order
+    from qframe_rl.journal.store import NAME
+    from qframe_rl.live.kill import tell
+
+    if word != "resume":
+        done = tell(folder, word)
+        return {"session": str(folder), "ways": list(done.ways), "failed": "; ".join(done.failed)}
+    if (folder / "HALT").exists():
+        return {"session": str(folder), "ways": [], "failed": f"{folder / 'HALT'} would halt it again; remove it first"}
+    order(folder / NAME, word)
+    return {"session": str(folder), "ways": ["inbox"], "failed": ""}
 
 
 if __name__ == "__main__":

@@ -83,14 +83,28 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
     )
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     out.print("supervising; Ctrl-C stops this, not the sessions", highlight=False)
+    beside = threading.Thread(target=_kept, args=(store, given["sessions"], supervisor.told, stop), name="steward")
+    beside.start()
     try:
         while not stop.wait(EVERY_S):
             supervisor.step_or_wait()
     finally:
+        stop.set()
+        beside.join()
         for number, handler in before.items():
             signal.signal(number, handler)
         supervisor.close()
     return {"supervised": [one.told() for one in supervisor.desired.all()]} if given["json"] else None
+
+
+def _kept(store: Any, sessions: Path, told: Any, stop: threading.Event) -> None:
+    """Carry portfolios out until told to stop: their transfers, limits and schedules."""
+    from qframe_rl.service.steward import Steward
+    from qframe_rl.service.supervise import EVERY_S
+
+    steward = Steward(store, sessions, told)
+    while not stop.wait(EVERY_S):
+        steward.step_or_wait()
 
 
 def _said(desired: Any, given: dict[str, Any]) -> list[dict[str, Any]]:

@@ -35,6 +35,10 @@ def parser() -> Parser:
         "--hours", type=within(float, 1e-3, 24 * 366 * 10), metavar="HOURS",
         help="how long a token lasts (default: until it is deleted)",
     )  # fmt: skip
+    made.add_argument(
+        "--portfolios", metavar="IDS",
+        help="portfolios that a token is for, and nothing else, with commas between (default: all that there is)",
+    )  # fmt: skip
     made.add_state(Path("runs/.service"), "the service's --state (default: runs/.service)")
     return made
 
@@ -73,7 +77,7 @@ def _done(keeper: Any, given: dict[str, Any]) -> dict[str, Any]:
     if name is None:
         raise UserError(f"{act} whom? Give a name{' (an id, as list shows it)' if act == 'delete' else ''}.")
     if act == "make":
-        return {"token": keeper.new_token(name, scopes, given["hours"])}
+        return {"token": keeper.new_token(name, scopes, given["hours"], portfolios=_named(given["portfolios"]))}
     if act == "user":
         keeper.new_user(name, os.environ.get("QFRAME_SERVICE_PASSWORD") or _asked(), scopes)
         return {"user": name}
@@ -81,6 +85,10 @@ def _done(keeper: Any, given: dict[str, Any]) -> dict[str, Any]:
     if not gone:
         raise UserError(f"there is no {'token' if act == 'delete' else 'user'} {name!r}; list shows what there is.")
     return {"deleted": name}
+
+
+def _named(text: str | None) -> list[str] | None:
+    return None if text is None else [part for part in text.split(",") if part]
 
 
 def _asked() -> str:

@@ -11,6 +11,7 @@ GROUPS = {
         "agent",
         "types",
         "times",
+        "amounts",
         "interface",
         "features",
         "coarser",

@@ -18,6 +18,8 @@ from qframe_rl.journal.peek import Peek
 
 NAME = "inbox.db"
 """Its file name in the folder of a session."""
+KILL_FILE = "HALT"
+"""A file of this name in the session's folder halts trading as long as it is there."""
 _TRANSFER = re.compile(r"transfer ([0-9a-z_-]{1,64}) (-?[1-9][0-9]{0,17})")
 _SCHEMA = "CREATE TABLE IF NOT EXISTS commands (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, word TEXT NOT NULL)"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qframe_rl.amounts import money
 from qframe_rl.journal.codec import Plain, account_out
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.listeners import CashFlow
-from qframe_rl.venues.funding import money
 from qframe_rl.venues.venue import Funded, Venue
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qframe_rl.journal.inbox import Inbox, transfer_of
+from qframe_rl.journal.inbox import KILL_FILE, Inbox, transfer_of
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Soft
 from qframe_rl.risk.engine import COMMANDS, RiskEngine
 from qframe_rl.risk.limits import Limits
-
-KILL_FILE = "HALT"
-"""A file of this name in the session's folder halts trading as long as it is there."""
 
 
 class Operator:

@@ -276,7 +276,9 @@ def walk(
     router.conditions = recording.conditions
     router.snapshot = manager
     session = Session(recording, router, window, router)
-    return run(session, agent, None if kept is None else manager.resume(session, kept, window))
+    view = run(session, agent, None if kept is None else manager.resume(session, kept, window))
+    router.heed()  # what lies in the inbox of an account that is gone is answered, too
+    return view
 
 
 def _agree(ledger: Ledger, terms: SessionSpec, path: Path) -> None:

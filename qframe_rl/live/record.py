@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qframe_rl.amounts import UNITS
 from qframe_rl.config import UserError
 from qframe_rl.instruments import instrument_of
 from qframe_rl.journal.codec import Plain, account_in, fills_in, orders_in
@@ -14,7 +15,6 @@ from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import read
 from qframe_rl.types import Account, Fills, Instrument, Orders, Record
-from qframe_rl.venues.funding import UNITS
 
 
 class _Rows:

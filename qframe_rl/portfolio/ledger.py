@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
+from qframe_rl.amounts import MOST, money
 from qframe_rl.config import UserError
-from qframe_rl.venues.funding import MOST, money
 
 CONTRIBUTED = "contributed"
 UNALLOCATED = "unallocated"

@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from qframe_rl.amounts import UNITS
 from qframe_rl.config import UserError
 from qframe_rl.estimate.allocation import hierarchical_risk_parity, inverse_volatility, ledoit_wolf, risk_parity
 from qframe_rl.types import Float
-from qframe_rl.venues.funding import UNITS
 
 Method = Literal["hand", "equal", "inverse_volatility", "risk_parity", "hrp"]
 METHODS: tuple[Method, ...] = ("hand", "equal", "inverse_volatility", "risk_parity", "hrp")

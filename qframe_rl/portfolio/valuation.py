@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from qframe_rl.venues.funding import paid
+from qframe_rl.amounts import paid
 
 Mark = Literal["", "silent", "corrupt", "not begun"]
 """What is wrong with a member's figures: it is not heard from, its journal cannot be read, or it has not begun. They

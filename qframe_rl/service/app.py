@@ -21,6 +21,7 @@ from qframe_rl.service.commanding import commanding
 from qframe_rl.service.documents import page
 from qframe_rl.service.entrance import public
 from qframe_rl.service.guard import Gate
+from qframe_rl.service.investing import investing
 from qframe_rl.service.jobbing import jobbing
 from qframe_rl.service.looking import looking
 from qframe_rl.service.pages import Bundle
@@ -30,7 +31,7 @@ from qframe_rl.service.ruling import ruling
 from qframe_rl.service.supervising import supervising
 from qframe_rl.service.wiring import API, Service, service_of
 
-ROUTERS = (public, reading, looking, commanding, supervising, jobbing, ruling)
+ROUTERS = (public, reading, looking, commanding, supervising, investing, jobbing, ruling)
 
 
 def create_app(service: Service) -> FastAPI:

@@ -50,6 +50,8 @@ class Identity(NamedTuple):
     expires_ns: int | None
     cookie: bool
     """Whether it came as a browser's cookie."""
+    portfolios: frozenset[str] | None = None
+    """The portfolios that it is for, and nothing else; None = whatever its scopes allow."""
 
 
 class Doorkeeper:
@@ -92,12 +94,13 @@ class Doorkeeper:
         found = known.get(digest)
         if found is None:
             rows = self.store.rows(
-                "SELECT id, name, owner, scopes, expires_ns, cookie FROM tokens WHERE hash = ?", (digest,)
+                "SELECT id, name, owner, scopes, expires_ns, cookie, portfolios FROM tokens WHERE hash = ?", (digest,)
             )
             if not rows:
                 return None
-            token_id, name, owner, scopes, expires, cookie = rows[0]
-            found = Identity(token_id, name, owner, _scopes(scopes) & self.allowed, expires, bool(cookie))
+            token_id, name, owner, scopes, expires, cookie, only = rows[0]
+            reach = None if only is None else frozenset(only.split())
+            found = Identity(token_id, name, owner, _scopes(scopes) & self.allowed, expires, bool(cookie), reach)
             known[digest] = found
         return None if _over(found) else found
 
@@ -110,7 +113,7 @@ class Doorkeeper:
 
     def new_token(
         self, name: str, scopes: Iterable[str], hours: float | None = None, *, owner: str | None = None,
-        cookie: bool = False,
+        cookie: bool = False, portfolios: Iterable[str] | None = None,
     ) -> str:  # fmt: skip
         """Make a token; it is shown here and never again.
 
@@ -126,6 +129,8 @@ class Doorkeeper:
             User that logged in with it.
         cookie
             Whether it is a browser's.
+        portfolios
+            Ids of portfolios that it is for, and nothing else; None = whatever its scopes allow.
 
         Raises
         ------
@@ -134,24 +139,29 @@ class Doorkeeper:
         """
         check_name(name)
         wanted = check_scopes(scopes)
+        only = None if portfolios is None else " ".join(sorted({_checked(one) for one in portfolios}))
+        if only == "":
+            raise UserError("name at least one portfolio that the token is for.")
         token, now = _PREFIX + secrets.token_urlsafe(32), time.time_ns()
         expires = None if hours is None else now + int(hours * _HOUR_NS)
         with self.store.writing() as database:
             database.execute(
-                "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (secrets.token_hex(8), _digest(token), name, owner, " ".join(wanted), now, expires, cookie),
+                "INSERT INTO tokens (id, hash, name, owner, scopes, made_ns, expires_ns, cookie, portfolios) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (secrets.token_hex(8), _digest(token), name, owner, " ".join(wanted), now, expires, cookie, only),
             )
         return token
 
     def tokens(self) -> list[dict[str, Any]]:
         """All tokens, without what opens anything."""
         rows = self.store.rows(
-            "SELECT id, name, owner, scopes, made_ns, expires_ns, cookie FROM tokens ORDER BY made_ns"
+            "SELECT id, name, owner, scopes, made_ns, expires_ns, cookie, portfolios FROM tokens ORDER BY made_ns"
         )
         return [
             {"id": i, "name": name, "owner": owner, "scopes": scopes.split(), "made_ns": str(made),
-             "expires_ns": None if expires is None else str(expires), "browser": bool(cookie)}
-            for i, name, owner, scopes, made, expires, cookie in rows
+             "expires_ns": None if expires is None else str(expires), "browser": bool(cookie),
+             "portfolios": None if only is None else only.split()}
+            for i, name, owner, scopes, made, expires, cookie, only in rows
         ]  # fmt: skip
 
     def delete_token(self, token_id: str) -> bool:
@@ -257,6 +267,11 @@ def check_name(name: str) -> None:
     """Refuse a name that is not 1 to 64 of ``0-9a-z_-``; raises UserError."""
     if not _NAME.fullmatch(name):
         raise UserError("a name has 1 to 64 of 0-9, a-z, _ and -.")
+
+
+def _checked(name: str) -> str:
+    check_name(name)
+    return name
 
 
 def check_scopes(scopes: Iterable[str]) -> list[Scope]:

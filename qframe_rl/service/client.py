@@ -14,7 +14,7 @@ import httpx
 from pydantic import BaseModel
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.service import shapes
+from qframe_rl.service import portfolio_shapes, shapes
 
 VARIABLE = "QFRAME_SERVICE_TOKEN"
 """Environment variable of the token."""
@@ -158,6 +158,50 @@ class ServiceClient:
         while said.obeyed is None and time.monotonic() < until:
             time.sleep(0.05)
             said = next((one for one in self.commands(session) if one.number == said.number), said)
+        return said
+
+    def portfolios(self) -> list[portfolio_shapes.PortfolioOut]:
+        """All portfolios that the token may see."""
+        return _many(portfolio_shapes.PortfolioOut, self._asked("GET", "/portfolios"))
+
+    def portfolio(self, portfolio: str) -> portfolio_shapes.PortfolioOut:
+        """One portfolio."""
+        return portfolio_shapes.PortfolioOut(**self._asked("GET", f"/portfolios/{portfolio}"))
+
+    def transfers(self, portfolio: str) -> list[portfolio_shapes.TransferOut]:
+        """Transfers to members of a portfolio and from them, newest first."""
+        return _many(portfolio_shapes.TransferOut, self._asked("GET", f"/portfolios/{portfolio}/transfers"))
+
+    def transfer(
+        self, portfolio: str, member: str | None, units: int, wait_s: float = 0.0, key: str | None = None
+    ) -> portfolio_shapes.TransferOut:
+        """Move money to a member, or from it.
+
+        Parameters
+        ----------
+        portfolio
+            Its id.
+        member
+            Whose; None = the owners pay in, or take out what is unallocated.
+        units
+            1e-8 of the currency; negative = back.
+        wait_s
+            How long to wait until the session has decided, seconds.
+        key
+            Given again, it is the same transfer; None = one of its own.
+
+        Returns
+        -------
+        portfolio_shapes.TransferOut
+            What became of it by then: PENDING while nothing was decided.
+        """
+        headers, body = {"idempotency-key": key or secrets.token_hex(16)}, {"member": member, "units": str(units)}
+        path = f"/portfolios/{portfolio}/transfers"
+        said = portfolio_shapes.TransferOut(**self._asked("POST", path, body, headers=headers))
+        until = time.monotonic() + wait_s
+        while said.state == "PENDING" and time.monotonic() < until:
+            time.sleep(0.05)
+            said = next((one for one in self.transfers(portfolio) if one.id == said.id), said)
         return said
 
     def events(

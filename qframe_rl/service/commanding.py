@@ -28,7 +28,7 @@ def command(
     found = it.session(session)
 
     def ask() -> shapes.CommandOut:
-        done = _ordered(found, given.word)
+        done = ordered(found, given.word)
         it.store.audit(who(identity), given.word, found.id, f"asked as {done['number']}")
         return shapes.CommandOut(**done)
 
@@ -44,7 +44,7 @@ def kill(it: It, identity: Operator, key: Key = None) -> shapes.Killed:
         told: list[dict[str, Any]] = []
         for found in it.places.sessions().values():
             try:
-                told.append({"session": found.id, **_ordered(found, "halt")})
+                told.append({"session": found.id, **ordered(found, "halt")})
             except (UserError, Unavailable) as error:
                 told.append({"session": found.id, "failed": named(str(error), [found])})
         for one in told:  # only then: a disk that is full lets all be told
@@ -54,7 +54,8 @@ def kill(it: It, identity: Operator, key: Key = None) -> shapes.Killed:
     return once(it, identity, key, "kill", ask, shapes.Killed)
 
 
-def _ordered(found: Found, word: str) -> dict[str, Any]:
+def ordered(found: Found, word: str) -> dict[str, Any]:
+    """Leave a command in a session's inbox; raises an `ApiProblem` where a file would undo it."""
     if word == "resume" and (found.folder / "HALT").exists():
         raise ApiProblem(409, "the file HALT in the session's folder would halt it again; remove it first.")
     number = order(found.folder / JOURNAL, word)

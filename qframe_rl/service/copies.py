@@ -11,7 +11,19 @@ from qframe_rl.journal.lock import Head
 from qframe_rl.journal.store import JournalEvent, link
 from qframe_rl.relay.events import CursorMoved, LinkedEvent
 from qframe_rl.service.client import ServiceClient
-from qframe_rl.service.projection import CURSOR, EQUITY, FILLS, KINDS, figures_of, fills_of, symbols_of
+from qframe_rl.service.projection import (
+    CURSOR,
+    EQUITY,
+    FILLS,
+    FLOW,
+    FLOWS,
+    KINDS,
+    figures_of,
+    fills_of,
+    flows_of,
+    last_equity,
+    symbols_of,
+)  # fmt: skip
 from qframe_rl.service.store import ServiceStore, Statements
 
 CONSUMER = "copy"
@@ -70,18 +82,26 @@ class EventCopies:
         """Equity and fills of them, as the service's own projection has them."""
         equity: list[tuple[Any, ...]] = []
         fills: list[tuple[Any, ...]] = []
+        flows: list[tuple[Any, ...]] = []
+        last = last_equity(lambda query, given: database.execute(query, given).fetchall(), number)
         for event in events:
             try:
                 if event.kind == "session" and number not in self._symbols:
                     self._symbols[number] = symbols_of(event.payload)
+                if event.kind == FLOW:
+                    plain = json.loads(event.payload)
+                    flows += [(number, event.seq, *flow) for flow in flows_of(plain, last)]
+                    last = float(plain["account"]["equity"])
                 if event.kind in KINDS:
                     plain = json.loads(event.payload)
+                    last = float(plain["account"]["equity"])
                     equity.append((number, event.seq, *figures_of(plain)))
                     symbols = self._symbols_of(database, number)
                     fills += [(number, event.seq, *fill) for fill in fills_of(plain, symbols)]
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 raise UserError(f"event {event.seq} is not what a session writes; nothing more is copied.") from None
         database.executemany(EQUITY, equity)
+        database.executemany(FLOWS, flows)
         database.executemany(FILLS, fills)
 
     def _symbols_of(self, database: Statements, number: int) -> tuple[str, ...]:

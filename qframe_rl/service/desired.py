@@ -182,6 +182,9 @@ class Desired:
             If there is none, or it is not stopped.
         """
         found = self.one(name)
+        member = self.store.rows("SELECT portfolio FROM members WHERE member = ?", (name,))
+        if member:
+            raise UserError(f"{name} is a member of portfolio {member[0][0]}; let it go from there first.")
         with self.store.writing() as database:
             done = database.execute(
                 "DELETE FROM supervised WHERE name = ? AND desired = 'STOPPED' AND state IN ('STOPPED', 'FAILED')",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ KINDS = ("started", "settled")
 EQUITY = "INSERT INTO equity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 FILLS = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 CURSOR = "INSERT INTO cursors VALUES (?, ?, ?) ON CONFLICT (consumer, journal) DO UPDATE SET seq = excluded.seq"
+FLOW = "transferred"
+"""Kind of the events that say what was paid in or out."""
+FLOWS = "INSERT INTO flows VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class Figures:
@@ -68,8 +72,10 @@ class Figures:
             "SELECT seq, time_ns, equity, cash, gross, net FROM equity WHERE journal = ? AND time_ns BETWEEN ? AND ? "
             "ORDER BY seq", (journal, since_ns, until_ns),
         )  # fmt: skip
+        without = self._without_flows(journal)
         return [
             {"seq": seq, "time_ns": str(time), "equity": equity, "cash": cash, "gross": gross, "net": net}
+            | without(seq, equity)
             for seq, time, equity, cash, gross, net in thinned(rows, points, 2)
         ]
 
@@ -150,26 +156,49 @@ class Figures:
         if head <= after:
             return False
         rows = peek.rows(
-            "SELECT seq, kind, payload FROM events WHERE seq > ? AND seq <= ? AND kind IN (?, ?) ORDER BY seq",
-            (after, head, *KINDS), N_ROWS,
+            "SELECT seq, kind, payload FROM events WHERE seq > ? AND seq <= ? AND kind IN (?, ?, ?) ORDER BY seq",
+            (after, head, *KINDS, FLOW), N_ROWS,
         )  # fmt: skip
         # A read ends early where it takes too long; what is certain is the last row that came.
         cursor = int(rows[-1][0]) if rows else head
         symbols, path = self._symbols_of(found, peek), found.folder / JOURNAL
         equity: list[tuple[Any, ...]] = []
         fills: list[tuple[Any, ...]] = []
-        for seq, _, payload in rows:
+        flows: list[tuple[Any, ...]] = []
+        last = last_equity(self.store.rows, journal)
+        for seq, kind, payload in rows:
             try:
                 plain = json.loads(payload)
-                equity.append((journal, seq, *figures_of(plain)))
+                if kind == FLOW:
+                    flows += [(journal, seq, *flow) for flow in flows_of(plain, last)]
+                else:
+                    equity.append((journal, seq, *figures_of(plain)))
+                last = float(plain["account"]["equity"])
                 fills += [(journal, seq, *fill) for fill in fills_of(plain, symbols)]
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 raise corrupt(path, f"event {seq} is not what a session writes") from None
         with self.store.writing() as database:
             database.executemany(EQUITY, equity)
+            database.executemany(FLOWS, flows)
             database.executemany(FILLS, fills)
             database.execute(CURSOR, (_CONSUMER, journal, cursor))
         return True
+
+    def _without_flows(self, journal: int) -> Callable[[int, float], dict[str, Any]]:
+        """What was paid in by an event, and equity without it (time-weighted)."""
+        flows = self.store.rows(
+            "SELECT seq, units, before, after FROM flows WHERE journal = ? ORDER BY seq", (journal,)
+        )
+        seqs, paid, scale = [seq for seq, *_ in flows], [0], [1.0]
+        for _, units, before, after in flows:
+            paid.append(paid[-1] + units)
+            scale.append(scale[-1] * before / after if after > 0.0 else scale[-1])
+
+        def at(seq: int, equity: float) -> dict[str, Any]:
+            k = bisect(seqs, seq)
+            return {"paid": str(paid[k]), "worth": equity * scale[k]}
+
+        return at
 
     def _symbols_of(self, found: Found, peek: Peek) -> tuple[str, ...]:
         if found.id not in self._symbols:
@@ -185,6 +214,22 @@ class Figures:
 def _fill(row: tuple[Any, ...]) -> dict[str, Any]:
     names = ("seq", "time_ns", "symbol", "quantity", "price", "fee", "cost")
     return dict(zip(names, row, strict=True)) | {"time_ns": str(row[1])}
+
+
+def last_equity(rows: Callable[[str, Sequence[object]], list[Any]], journal: int) -> float:
+    """Equity by the last row of a session, be it of a bar or of a transfer; ``rows`` answers a query."""
+    found = rows(
+        "SELECT seq, equity FROM equity WHERE journal = ? UNION SELECT seq, after FROM flows WHERE journal = ? "
+        "ORDER BY 1 DESC LIMIT 1", (journal, journal),
+    )  # fmt: skip
+    return float(found[0][1]) if found else 0.0
+
+
+def flows_of(plain: Mapping[str, Any], before: float) -> Iterator[tuple[Any, ...]]:
+    """Units, equity before and after of a transfer that was settled."""
+    after = float(plain["account"]["equity"])
+    if plain["state"] == "SETTLED":
+        yield int(plain["units"]), before, after
 
 
 def thinned(rows: Sequence[tuple[Any, ...]], points: int, column: int) -> list[tuple[Any, ...]]:

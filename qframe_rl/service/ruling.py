@@ -22,7 +22,7 @@ def tokens(it: It, _: Admin) -> list[shapes.TokenOut]:
 @ruling.post("/tokens", status_code=201)
 def make_token(it: It, identity: Admin, given: shapes.TokenIn) -> dict[str, str]:
     """Make a token; it is shown here and never again."""
-    token = it.keeper.new_token(given.name, given.scopes, given.hours)
+    token = it.keeper.new_token(given.name, given.scopes, given.hours, portfolios=given.portfolios)
     it.store.audit(who(identity), "make token", given.name, " ".join(given.scopes))
     return {"token": token}
 

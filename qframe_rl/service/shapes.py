@@ -115,6 +115,10 @@ class EquityPoint(Out):
     gross: float
     """Sum of exposures, share of equity."""
     net: float
+    paid: Nanoseconds = "0"
+    """Paid in less paid out so far, 1e-8 of the currency, as text."""
+    worth: float | None = None
+    """Equity without what was paid in or out (time-weighted)."""
 
 
 class Fill(Out):
@@ -358,6 +362,8 @@ class TokenIn(In):
     name: Id
     scopes: Annotated[list[str], Field(min_length=1, max_length=5)]
     hours: Annotated[float | None, Field(gt=0.0, le=24 * 366 * 10)] = None
+    portfolios: Annotated[list[Id] | None, Field(min_length=1, max_length=100)] = None
+    """The portfolios that it is for, and nothing else; none named = whatever its scopes allow."""
 
 
 class TokenOut(Out):
@@ -370,6 +376,8 @@ class TokenOut(Out):
     made_ns: Nanoseconds
     expires_ns: Nanoseconds | None
     browser: bool
+    portfolios: list[str] | None = None
+    """Those that it is for, and nothing else."""
 
 
 class UserIn(In):

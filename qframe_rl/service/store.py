@@ -57,6 +57,28 @@ MIGRATIONS = (
     CREATE TABLE events (journal INTEGER NOT NULL REFERENCES journals, seq INTEGER NOT NULL, kind TEXT NOT NULL,
         time_ns INTEGER NOT NULL, payload TEXT NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (journal, seq)) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE flows (journal INTEGER NOT NULL REFERENCES journals, seq INTEGER NOT NULL, units INTEGER NOT NULL,
+        before REAL NOT NULL, after REAL NOT NULL, PRIMARY KEY (journal, seq)) WITHOUT ROWID;
+    ALTER TABLE tokens ADD COLUMN portfolios TEXT;
+    CREATE TABLE portfolios (id TEXT PRIMARY KEY, spec TEXT NOT NULL, revision INTEGER NOT NULL, vigil TEXT NOT NULL,
+        made_ns INTEGER NOT NULL, looked_ns INTEGER NOT NULL, due_ns INTEGER NOT NULL, plan TEXT NOT NULL,
+        why TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE members (member TEXT PRIMARY KEY, portfolio TEXT NOT NULL REFERENCES portfolios, share REAL,
+        joined INTEGER NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL, pairs TEXT NOT NULL, value TEXT NOT NULL)
+        WITHOUT ROWID;
+    CREATE TABLE ledger (portfolio TEXT NOT NULL REFERENCES portfolios, seq INTEGER NOT NULL, entry TEXT NOT NULL,
+        kind TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL, units INTEGER NOT NULL,
+        time_ns INTEGER NOT NULL, who TEXT NOT NULL, PRIMARY KEY (portfolio, seq), UNIQUE (portfolio, entry, kind))
+        WITHOUT ROWID;
+    CREATE TABLE transfers (id TEXT PRIMARY KEY, portfolio TEXT NOT NULL REFERENCES portfolios, member TEXT NOT NULL,
+        units INTEGER NOT NULL, state TEXT NOT NULL, why TEXT NOT NULL, who TEXT NOT NULL, asked_ns INTEGER NOT NULL,
+        sent_ns INTEGER NOT NULL, ended_ns INTEGER) WITHOUT ROWID;
+    CREATE INDEX transfers_by_state ON transfers (portfolio, state, asked_ns);
+    CREATE TABLE worths (portfolio TEXT NOT NULL REFERENCES portfolios, time_ns INTEGER NOT NULL, equity REAL NOT NULL,
+        worth REAL NOT NULL, gross REAL NOT NULL, unallocated INTEGER NOT NULL, in_transit INTEGER NOT NULL,
+        PRIMARY KEY (portfolio, time_ns)) WITHOUT ROWID;
+    """,
 )
 """Numbered from 1; one that was released is never edited. Types are SQLite's, which PostgreSQL's are made from."""
 

@@ -22,9 +22,10 @@ from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
 from qframe_rl.live.accounts import others
-from qframe_rl.service.desired import Desired, SupervisedSession
+from qframe_rl.service.desired import Desired, SupervisedSession, SupervisedSpec
 from qframe_rl.service.ending import ending, last_error
 from qframe_rl.service.places import Places
+from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.store import VARIABLE, ServiceStore
 
 try:
@@ -75,6 +76,7 @@ class Supervisor:
         if fcntl is None:
             raise UserError("sessions need flock, which Windows lacks; run the supervisor under Linux, macOS or WSL.")
         self.desired, self.places, self.root, self.told = Desired(store), places, root, told
+        self.portfolios = Portfolios(store)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._locks: list[int] = []
         self._ill: str | None = None
@@ -147,7 +149,8 @@ class Supervisor:
             return
         folder = self.root / row.name
         door = [sys.executable, "-m", "experiments.paper"]
-        argv = [*door, str(checkpoint.folder), *row.spec.options(), "--out", str(folder)]
+        options = self._within_its_portfolio(row).options()
+        argv = [*door, str(checkpoint.folder), *options, "--out", str(folder)]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _log(folder) as log:
@@ -162,6 +165,15 @@ class Supervisor:
         now = time.time()
         starts = [*(at for at in row.starts if now - at < WITHIN_S), now]
         self._note(row, "STARTING", pid=child.pid, begun=_begun(child.pid), starts=json.dumps(starts), why="")
+
+    def _within_its_portfolio(self, row: SupervisedSession) -> SupervisedSpec:
+        """What a session is, with limits of its own that are no wider than its portfolio's: a warden may be dead."""
+        limits = self.portfolios.limits_of(row.name)
+        tighter = {
+            name: min(bound for bound in (getattr(row.spec, name), getattr(limits, name)) if bound is not None)
+            for name in ("daily_loss", "max_drawdown") if limits is not None and getattr(limits, name) is not None
+        }  # fmt: skip
+        return row.spec.model_copy(update=tighter)
 
     def _ended(self, row: SupervisedSession) -> None:
         """Nothing runs, though it was started."""

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi import Path as InPath
+from fastapi.concurrency import run_in_threadpool
 
 from qframe_rl.journal.peek import N_ROWS
 from qframe_rl.service import problems, shapes
@@ -23,6 +24,7 @@ from qframe_rl.service.guard import asks, needs
 from qframe_rl.service.jobs import Jobs
 from qframe_rl.service.known import KnownSessions, named
 from qframe_rl.service.places import Found, Places
+from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.projection import Figures
 from qframe_rl.service.schemas import Schemas
@@ -40,6 +42,7 @@ After = Annotated[int, Query(ge=0, le=2**62)]
 Moment = Annotated[int, Query(ge=0, le=LATEST_NS)]
 SessionId = Annotated[str, InPath(pattern=r"^[0-9a-f]{16}$")]
 Name = Annotated[str, InPath(pattern=r"^[0-9a-z_-]{1,64}$")]
+PortfolioId = Annotated[str, InPath(pattern=r"^[0-9a-z_-]{1,64}$")]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x21-\x7e]{1,128}$")]
 Words = Annotated[str, Query(max_length=4000, description="names, with commas between them; empty = all")]
 
@@ -57,6 +60,7 @@ class Service:
     data: Path | str | None
     desired: Desired
     jobs: Jobs
+    portfolios: Portfolios
     schemas: Schemas = field(default_factory=Schemas)
     tapes: Tapes = field(default_factory=Tapes)
     streams: dict[str, int] = field(default_factory=dict)
@@ -91,7 +95,7 @@ class Service:
         places, kept = Places(roots), ServiceStore(state, store)
         hub = EventHub(places, kept)
         keeper, known = Doorkeeper(kept, allow), KnownSessions(hub)
-        return cls(places, kept, keeper, hub, known, Figures(kept), data, Desired(kept), Jobs(kept))
+        return cls(places, kept, keeper, hub, known, Figures(kept), data, Desired(kept), Jobs(kept), Portfolios(kept))
 
     def without_paths(self, text: str) -> str:
         """A sentence of the library, with names in place of paths."""
@@ -123,10 +127,31 @@ def scope(wanted: Scope) -> Callable[[Request], Awaitable[Identity]]:
         keeper = service_of(request).keeper
         identity = await asks(keeper, request)
         needs(wanted, identity, keeper.allowed)
+        if identity.portfolios is not None:
+            await run_in_threadpool(within_reach, service_of(request), identity, request)
         return identity
 
     check.scope = wanted  # type: ignore[attr-defined]
     return check
+
+
+def within_reach(it: Service, identity: Identity, request: Request) -> None:
+    """Refuse a token that is for some portfolios alone whatever is of no portfolio, or of another one.
+
+    What is of another one is not there for it: that would tell that there is one. Raises an `ApiProblem`.
+    """
+    assert identity.portfolios is not None
+    named = request.path_params
+    if "portfolio" in named:
+        if named["portfolio"] not in identity.portfolios:
+            raise ApiProblem(404, "there is no such portfolio.")
+    elif "session" in named:
+        found = it.places.sessions().get(named["session"])
+        its = {one.name: one.portfolio for one in it.portfolios.members()}
+        if found is None or its.get(found.folder.name) not in identity.portfolios:
+            raise ApiProblem(404, "there is no such session.")
+    elif (request.method, request.url.path) != ("GET", f"{API}/portfolios"):
+        raise ApiProblem(403, "this token is for portfolios alone: it may see and do nothing else.")
 
 
 async def anybody(request: Request) -> Identity:

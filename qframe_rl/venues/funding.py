@@ -1,8 +1,4 @@
-"""Money that is paid into an account or out of it, in integer units of 1e-8 of its quote currency.
-
-Cash is a binary fraction and units are decimal ones: the new cash is the binary fraction nearest to the exact sum, so
-there is one rounding, of half a last bit of cash at most, and none in any sum of units.
-"""
+"""Money that is paid into an account or out of it: what is free, and what an exchange's account leaves out."""
 
 from __future__ import annotations
 
@@ -12,30 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from qframe_rl.amounts import UNITS, money, paid
 from qframe_rl.kernel.rules import MAINTENANCE, OWNED, Rules
 from qframe_rl.types import Account, Instrument
-
-UNITS = 10**8
-"""In one of the quote currency."""
-MOST = 10**18
-"""Units of a transfer at most: 10 thousand million of the quote currency."""
-
-
-def money(units: int) -> str:
-    """An amount as people write it, every digit of it: ``1,000.00`` or ``-0.00000001``."""
-    whole, rest = divmod(abs(units), UNITS)
-    digits = f"{rest:08d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if units < 0 else ''}{whole:,}.{digits}"
-
-
-def units_of(amount: float) -> int:
-    """The units nearest to an amount of money that a binary fraction states."""
-    return round(Fraction(amount) * UNITS)
-
-
-def paid(cash: float, units: int) -> float:
-    """Cash after a transfer: the exact sum, rounded once."""
-    return float(Fraction(cash) + Fraction(units, UNITS))
 
 
 def free_cash(account: Account, moving: float, rules: Rules) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from qframe_rl.amounts import paid
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.kernel.columns import (
     ABSORBED,
@@ -29,7 +30,7 @@ from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules, changed
 from qframe_rl.types import CLOSE, VOLUME, Account, Bar, Fills, Float, Instrument, Orders
-from qframe_rl.venues.funding import free_cash, paid, refusal
+from qframe_rl.venues.funding import free_cash, refusal
 
 _ROW = np.zeros(1, dtype=np.int64)
 _ACTIVE = np.ones(1, dtype=np.bool_)

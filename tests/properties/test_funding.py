@@ -10,10 +10,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qframe_rl.amounts import UNITS, money, units_of
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.types import Account, Bar, Instrument, Orders
 from qframe_rl.venues.ccxt import ExchangeVenue
-from qframe_rl.venues.funding import UNITS, Allotted, money, units_of
+from qframe_rl.venues.funding import Allotted
 from qframe_rl.venues.simulated import SimulatedVenue
 
 EXACT = Context(prec=400)

@@ -1,0 +1,128 @@
+"""Telling sessions to stop trading in every way they hear: inbox, file, signal. Each is enough; none needs a server.
+
+Nothing here knows an API, a database or a queue: folders with journals are all that is looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.journal.inbox import KILL_FILE, order
+from qframe_rl.journal.lock import writer_of
+from qframe_rl.journal.store import NAME as JOURNAL
+
+PORTFOLIO_FILE = "portfolio"
+"""A file of this name in a session's folder names the portfolio that it is a member of."""
+_DEPTH = 5
+
+
+class ToldSession(NamedTuple):
+    """How a session was told."""
+
+    folder: Path
+    ways: tuple[str, ...]
+    """Of inbox, file, signal: those that worked."""
+    failed: tuple[str, ...]
+    """Why the others did not, a sentence each."""
+
+
+def sessions_below(root: Path, portfolio: str | None = None) -> list[Path]:
+    """Folders with a journal below a folder, those of one portfolio if it is named, in order.
+
+    Parameters
+    ----------
+    root
+        Where to look; links to folders are not followed.
+    portfolio
+        Its id, which stands in a file of each member's folder.
+
+    Raises
+    ------
+    UserError
+        If ``root`` is no folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not there or no folder; name the folder below which the sessions are.")
+    return sorted(
+        folder for folder in _folders(root, _DEPTH)
+        if (folder / JOURNAL).is_file() and (portfolio is None or portfolio_of(folder) == portfolio)
+    )  # fmt: skip
+
+
+def portfolio_of(folder: Path) -> str | None:
+    """The portfolio that a session is a member of, by the file in its folder; None if there is none."""
+    try:
+        return (folder / PORTFOLIO_FILE).read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def mark(folder: Path, portfolio: str | None) -> None:
+    """Write into a session's folder which portfolio it is a member of, whole or not at all; None = of none."""
+    path = folder / PORTFOLIO_FILE
+    if portfolio is None:
+        path.unlink(missing_ok=True)
+        return
+    fresh = path.with_name(f".{PORTFOLIO_FILE}.part")
+    fresh.write_text(f"{portfolio}\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def tell(folder: Path, word: str, *, file: bool = True) -> ToldSession:
+    """Tell a session ``halt``, ``flatten`` or ``reduce`` in every way that it hears the word.
+
+    Parameters
+    ----------
+    folder
+        Of the session.
+    word
+        What to do.
+    file
+        Whether ``halt`` also leaves the file `HALT`, which keeps it halted until it is removed.
+    """
+    ways: list[str] = []
+    failed: list[str] = []
+    if word == "halt" and file:
+        try:
+            (folder / KILL_FILE).touch()
+            ways.append("file")
+        except OSError as error:
+            failed.append(f"{folder / KILL_FILE} cannot be written ({error.strerror})")
+    _signalled(folder, word, ways, failed)
+    try:
+        order(folder / JOURNAL, word, patience_s=2.0)
+        ways.append("inbox")
+    except (UserError, Unavailable) as error:
+        failed.append(str(error))
+    return ToldSession(folder, tuple(ways), tuple(failed))
+
+
+def _signalled(folder: Path, word: str, ways: list[str], failed: list[str]) -> None:
+    numbers = {"halt": "SIGUSR1", "flatten": "SIGUSR2"}
+    if word not in numbers or not hasattr(signal, numbers[word]):
+        return
+    process = writer_of(folder / JOURNAL)
+    if process is None:
+        return
+    try:
+        os.kill(process, getattr(signal, numbers[word]))
+        ways.append("signal")
+    except OSError as error:
+        failed.append(f"process {process} cannot be signalled ({error.strerror})")
+
+
+def _folders(root: Path, depth: int) -> Iterator[Path]:
+    yield root
+    if depth:
+        try:
+            below = [Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
+        except OSError:  # gone since it was listed, or not ours to read
+            return
+        for folder in below:
+            if not folder.name.startswith("."):
+                yield from _folders(folder, depth - 1)

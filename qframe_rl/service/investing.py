@@ -1,0 +1,248 @@
+"""Routes of portfolios: what they are, what they come to, and the money between them and their members."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Annotated, Any
+
+from fastapi import Query
+from fastapi.responses import Response
+
+from qframe_rl.config import UserError
+from qframe_rl.live.kill import tell
+from qframe_rl.portfolio.ledger import CapitalTransfer
+from qframe_rl.service import portfolio_shapes as shapes
+from qframe_rl.service import standings
+from qframe_rl.service.booking import PortfolioRow, PortfolioSpec
+from qframe_rl.service.candles import POINTS
+from qframe_rl.service.commanding import ordered
+from qframe_rl.service.guard import needs
+from qframe_rl.service.membership import admit
+from qframe_rl.service.problems import ApiProblem
+from qframe_rl.service.steering import steered
+from qframe_rl.service.supervising import Match
+from qframe_rl.service.wiring import (
+    LATEST_NS,
+    After,
+    It,
+    Key,
+    Limit,
+    Moment,
+    Operator,
+    PortfolioId,
+    Reader,
+    Service,
+    Trader,
+    once,
+    once_more,
+    routes,
+    who,
+)  # fmt: skip
+
+investing = routes()
+
+
+@investing.get("/portfolios")
+def portfolios(it: It, identity: Reader) -> list[shapes.PortfolioOut]:
+    """All portfolios that the token may see."""
+    rows = it.portfolios.all()
+    return [_told(it, row) for row in rows if identity.portfolios is None or row.id in identity.portfolios]
+
+
+@investing.get("/portfolios/{portfolio}")
+def portfolio(it: It, answer: Response, portfolio: PortfolioId, _: Reader) -> shapes.PortfolioOut:
+    """One of them, with its members; its revision is the ETag."""
+    return _tagged(it, answer, _row(it, portfolio))
+
+
+@investing.get("/portfolios/{portfolio}/positions")
+def positions(it: It, portfolio: PortfolioId, _: Reader) -> list[shapes.PositionOut]:
+    """Positions of all members, none netted with another's."""
+    return standings.positions(it.portfolios, _row(it, portfolio))
+
+
+@investing.get("/portfolios/{portfolio}/equity")
+def equity(
+    it: It, portfolio: PortfolioId, _: Reader, since: Moment = 0, until: Moment = LATEST_NS,
+    points: Annotated[int, Query(ge=4, le=POINTS)] = 2000,
+) -> list[shapes.WorthPoint]:  # fmt: skip
+    """Equity after each close; of more than ``points`` each stretch's first, lowest, highest and last."""
+    return standings.curve(it.portfolios, _row(it, portfolio).id, since, until, points)
+
+
+@investing.get("/portfolios/{portfolio}/risk")
+def risk(it: It, portfolio: PortfolioId, _: Reader) -> shapes.PortfolioRisk:
+    """State, losses, gross and net over all members, and how much of each limit is used."""
+    return standings.risk(it.portfolios, _row(it, portfolio))
+
+
+@investing.get("/portfolios/{portfolio}/ledger")
+def ledger(it: It, portfolio: PortfolioId, _: Reader, after: After = 0, limit: Limit = 500) -> list[shapes.LedgerEntry]:
+    """Postings after one, in their order: double entry, in units of 1e-8."""
+    return standings.entries(it.portfolios, _row(it, portfolio).id, after, limit)
+
+
+@investing.get("/portfolios/{portfolio}/transfers")
+def transfers(it: It, portfolio: PortfolioId, _: Reader, limit: Limit = 100) -> list[shapes.TransferOut]:
+    """Transfers to members and from them, newest first."""
+    return [standings.told(one) for one in it.portfolios.transfers(_row(it, portfolio).id, n=limit)]
+
+
+@investing.post("/portfolios", status_code=201)
+def make(it: It, identity: Trader, given: shapes.PortfolioIn, key: Key = None) -> shapes.PortfolioOut:
+    """Make a portfolio, and pay in what it begins with."""
+    once_more(it, identity, given.password)
+    spec = PortfolioSpec(**given.model_dump(exclude={"id", "capital", "password"}))
+
+    def ask() -> shapes.PortfolioOut:
+        known = [row for row in it.portfolios.all() if row.id == given.id]
+        if known and key is None:
+            raise UserError(f"there is a portfolio {given.id!r} already; take another id.")
+        row = it.portfolios.make(given.id, spec)
+        if given.capital is not None and int(given.capital):
+            it.portfolios.contribute(given.id, "capital", int(given.capital), who(identity))
+        it.store.audit(who(identity), "make portfolio", given.id, f"capital {given.capital or 0}")
+        return _told(it, row)
+
+    return once(it, identity, key, f"portfolio {_asked(given)}", ask, shapes.PortfolioOut)
+
+
+@investing.patch("/portfolios/{portfolio}")
+def change(
+    it: It, answer: Response, identity: Trader, portfolio: PortfolioId, given: shapes.PortfolioChange,
+    match: Match = None,
+) -> shapes.PortfolioOut:  # fmt: skip
+    """Change limits, schedule, method or members. If-Match has the revision that was seen."""
+    once_more(it, identity, given.password)
+    row = _row(it, portfolio)
+    here = {one.name for one in it.portfolios.members(portfolio)}
+    if identity.portfolios is not None and set(given.members) - here:
+        raise ApiProblem(403, "this token is for portfolios alone: it brings no session into one.")
+    if match is None:
+        raise ApiProblem(428, "give the revision that you saw as If-Match.")
+    revision = int(match.strip('"'))
+    if revision != row.revision:
+        raise ApiProblem(412, f"{portfolio} is at revision {row.revision} by now; look again.")
+    try:
+        revision = _changed(it, row, given, who(identity), revision)
+    except LookupError as error:
+        raise ApiProblem(412, f"{error}; look again.") from None
+    it.store.audit(who(identity), "change portfolio", portfolio, f"revision {revision}")
+    return _tagged(it, answer, _row(it, portfolio))
+
+
+@investing.post("/portfolios/{portfolio}/transfers", status_code=202)
+def transfer(
+    it: It, identity: Trader, portfolio: PortfolioId, given: shapes.TransferIn, key: Key = None
+) -> shapes.TransferOut:  # fmt: skip
+    """Move money: asked when this answers; a session's journal says whether it was settled.
+
+    One Idempotency-Key is one transfer for ever, whatever is killed meanwhile: the transfer's id follows from it.
+    """
+    once_more(it, identity, given.password)
+    _row(it, portfolio)
+    name = hashlib.sha256(f"{identity.id} {key or time.time_ns()}".encode()).hexdigest()[:32]
+
+    def ask() -> shapes.TransferOut:
+        done = _moved(it, portfolio, given, name, who(identity))
+        it.store.audit(who(identity), f"transfer {given.units}", f"{portfolio} {given.member or ''}", name)
+        return done
+
+    return once(it, identity, key, f"transfer {portfolio} {_asked(given)}", ask, shapes.TransferOut)
+
+
+@investing.post("/portfolios/{portfolio}/rebalance", status_code=202)
+def rebalance(it: It, identity: Trader, portfolio: PortfolioId, given: shapes.PasswordIn) -> shapes.PortfolioOut:
+    """Bring members to their shares now: the supervisor does it."""
+    once_more(it, identity, given.password)
+    row = _row(it, portfolio)
+    it.portfolios.note(row.id, due_ns=1, why="")
+    it.store.audit(who(identity), "rebalance", portfolio, "asked")
+    return _told(it, _row(it, portfolio))
+
+
+@investing.post("/portfolios/{portfolio}/commands", status_code=202)
+def command(
+    it: It, identity: Operator, portfolio: PortfolioId, given: shapes.PortfolioCommand, key: Key = None
+) -> shapes.PortfolioTold:  # fmt: skip
+    """Tell all members to halt, flatten, reduce or resume; the portfolio stays as tight until it is resumed."""
+    if given.word == "resume":
+        needs("trade", identity, it.keeper.allowed)
+        once_more(it, identity, given.password)
+    row = _row(it, portfolio)
+
+    def ask() -> shapes.PortfolioTold:
+        state = steered(it.portfolios, row.id, given.word, who(identity))
+        said = [_commanded(it, one.name, given.word) for one in it.portfolios.members(row.id)]
+        it.store.audit(who(identity), given.word, portfolio, state)
+        return shapes.PortfolioTold(state=state, told=said)
+
+    return once(it, identity, key, f"{portfolio} {given.word}", ask, shapes.PortfolioTold)
+
+
+def _changed(it: Service, row: PortfolioRow, given: shapes.PortfolioChange, asks: str, revision: int) -> int:
+    """Do what a change asks for, step by step, each on the revision that the step before left; the last one."""
+    spec = _spec(row.spec, given)
+    if spec != row.spec:
+        revision = it.portfolios.change(row.id, spec, revision).revision
+    for name in given.remove:
+        revision = it.portfolios.remove(row.id, name, asks, revision).revision
+    for name, share in given.members.items():
+        revision = admit(it.portfolios, row.id, name, share, revision)
+    return revision
+
+
+def _spec(spec: PortfolioSpec, given: shapes.PortfolioChange) -> PortfolioSpec:
+    named: dict[str, Any] = {"limits": given.limits, "method": given.method, "every": given.every, "band": given.band}
+    fields = {name: value for name, value in named.items() if value is not None}
+    return spec.model_copy(update=fields | ({"every": None} if given.unscheduled else {}))
+
+
+def _moved(it: Service, portfolio: str, given: shapes.TransferIn, name: str, asks: str) -> shapes.TransferOut:
+    units = int(given.units)
+    if given.member is not None:
+        return standings.told(it.portfolios.transfer(portfolio, CapitalTransfer(name, given.member, units), asks))
+    it.portfolios.contribute(portfolio, name, units, asks)
+    now = str(time.time_ns())
+    return shapes.TransferOut(
+        id=name, member=None, units=given.units, state="SETTLED", why="", who=asks, asked_ns=now, sent_ns=None,
+        ended_ns=now,
+    )  # fmt: skip
+
+
+def _commanded(it: Service, member: str, word: str) -> dict[str, Any]:
+    found = next((one for one in it.places.sessions().values() if one.folder.name == member), None)
+    if found is None:
+        return {"member": member, "failed": "its folder is not below a folder that is shown; the supervisor tells it"}
+    if word == "resume":
+        try:
+            return {"member": member, **ordered(found, word)}
+        except (UserError, ApiProblem) as error:
+            return {"member": member, "failed": it.without_paths(str(error))}
+    done = tell(found.folder, word, file=False)
+    if not done.ways:
+        return {"member": member, "failed": it.without_paths("; ".join(done.failed))}
+    return {"member": member, "ways": list(done.ways)}
+
+
+def _row(it: Service, portfolio: str) -> PortfolioRow:
+    found = [row for row in it.portfolios.all() if row.id == portfolio]
+    if not found:
+        raise ApiProblem(404, "there is no such portfolio.")
+    return found[0]
+
+
+def _tagged(it: Service, answer: Response, row: PortfolioRow) -> shapes.PortfolioOut:
+    answer.headers["etag"] = f'"{row.revision}"'
+    return _told(it, row)
+
+
+def _told(it: Service, row: PortfolioRow) -> shapes.PortfolioOut:
+    sessions = {one.folder.name: one.id for one in it.places.sessions().values()}
+    return standings.standing(it.portfolios, row, sessions)
+
+
+def _asked(given: Any) -> str:
+    return json.dumps(given.model_dump(mode="json", exclude={"password"}), sort_keys=True)

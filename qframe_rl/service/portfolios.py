@@ -1,0 +1,323 @@
+"""Portfolios as rows: what each is, who is in it, its ledger, and the transfers between it and its members.
+
+Every change is one transaction that reads what it needs inside it. What money did is in the ledger alone; balances are
+sums of it. A transfer's id decides after any end of any process: its row is made once, its session obeys it once, and
+its end is booked once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from qframe_rl.config import UserError
+from qframe_rl.portfolio.ledger import CapitalTransfer, PortfolioLedger, Posting
+from qframe_rl.portfolio.limits import PortfolioLimits
+from qframe_rl.portfolio.shares import check_shares
+from qframe_rl.portfolio.warden import Vigil
+from qframe_rl.service.auth import check_name
+from qframe_rl.service.booking import (
+    HEAD,
+    JOINED,
+    MEMBER,
+    NEW,
+    PORTFOLIO,
+    TRANSFER,
+    WAITS,
+    LedgerRow,
+    MemberRow,
+    PortfolioRow,
+    PortfolioSpec,
+    TransferRow,
+    balances,
+    begin,
+    book,
+    equity_of,
+    flowed,
+    in_kind,
+    member_of,
+    nothing,
+    portfolio_of,
+    transfer_of,
+    units_in,
+)  # fmt: skip
+from qframe_rl.service.store import ServiceStore, Statements
+from qframe_rl.times import timeframe_ns
+
+
+class Portfolios:
+    """The rows.
+
+    Parameters
+    ----------
+    store
+        Where they lie.
+    """
+
+    def __init__(self, store: ServiceStore):
+        self.store = store
+
+    def all(self) -> list[PortfolioRow]:
+        """All portfolios, by id."""
+        return [portfolio_of(row) for row in self.store.rows(f"SELECT {PORTFOLIO} FROM portfolios ORDER BY id")]
+
+    def one(self, portfolio: str) -> PortfolioRow:
+        """A portfolio; raises UserError if there is none."""
+        rows = self.store.rows(f"SELECT {PORTFOLIO} FROM portfolios WHERE id = ?", (portfolio,))
+        if not rows:
+            raise UserError(f"there is no portfolio {portfolio[:64]!r}.")
+        return portfolio_of(rows[0])
+
+    def members(self, portfolio: str | None = None) -> list[MemberRow]:
+        """Members of a portfolio, or of all of them, by name."""
+        only, given = ("", ()) if portfolio is None else ("WHERE portfolio = ?", (portfolio,))
+        rows = self.store.rows(f"SELECT {MEMBER} FROM members {only} ORDER BY member", given)
+        return [member_of(row) for row in rows]
+
+    def ledger(self, portfolio: str) -> PortfolioLedger:
+        """Balances of a portfolio."""
+        return PortfolioLedger(one.posting for one in self.entries(portfolio))
+
+    def entries(self, portfolio: str, after: int = 0, n: int | None = None) -> list[LedgerRow]:
+        """Postings of a portfolio after one, in their order."""
+        limit, given = ("", ()) if n is None else ("LIMIT ?", (n,))
+        rows = self.store.rows(
+            "SELECT seq, time_ns, who, entry, kind, source, target, units FROM ledger WHERE portfolio = ? AND seq > ? "
+            f"ORDER BY seq {limit}", (portfolio, after, *given),
+        )  # fmt: skip
+        return [LedgerRow(seq, time_ns, who, Posting(*rest)) for seq, time_ns, who, *rest in rows]
+
+    def transfers(self, portfolio: str, before_ns: int = 0, n: int = 1000) -> list[TransferRow]:
+        """Transfers of a portfolio, the newest first; those that were asked for before ``before_ns`` where given."""
+        before = before_ns or 2**63 - 1
+        rows = self.store.rows(
+            f"SELECT {TRANSFER} FROM transfers WHERE portfolio = ? AND asked_ns < ? ORDER BY asked_ns DESC, id LIMIT ?",
+            (portfolio, before, n),
+        )
+        return [transfer_of(row) for row in rows]
+
+    def pending(self, portfolio: str) -> list[TransferRow]:
+        """Transfers whose end no journal tells yet, the oldest first."""
+        rows = self.store.rows(
+            f"SELECT {TRANSFER} FROM transfers WHERE portfolio = ? AND state = 'PENDING' ORDER BY asked_ns, id",
+            (portfolio,),
+        )
+        return [transfer_of(row) for row in rows]
+
+    def limits_of(self, member: str) -> PortfolioLimits | None:
+        """Limits of the portfolio that a session is a member of; None where it is of none."""
+        rows = self.store.rows("SELECT portfolio FROM members WHERE member = ?", (member,))
+        return self.one(rows[0][0]).spec.limits if rows else None
+
+    def make(self, portfolio: str, spec: PortfolioSpec) -> PortfolioRow:
+        """Make a portfolio; the same again is the same.
+
+        Raises
+        ------
+        UserError
+            If there is another one of this id, or it is not 1 to 64 of ``0-9a-z_-``.
+        """
+        check_name(portfolio)
+        now = time.time_ns()
+        due = now + timeframe_ns(spec.every) if spec.every else 0
+        with self.store.writing() as database:
+            database.execute(
+                f"INSERT INTO portfolios ({PORTFOLIO}) VALUES (?, ?, 1, ?, ?, 0, ?, ?, '') ON CONFLICT DO NOTHING",
+                (portfolio, spec.model_dump_json(), json.dumps(Vigil()._asdict()), now, due, "{}"),
+            )
+        found = self.one(portfolio)
+        if found.spec != spec and found.made_ns != now:
+            raise UserError(f"there is a portfolio {portfolio!r} already, and it is another one; take another id.")
+        return found
+
+    def change(self, portfolio: str, spec: PortfolioSpec, revision: int | None = None) -> PortfolioRow:
+        """Change what a portfolio is.
+
+        Parameters
+        ----------
+        portfolio, spec
+            Which, and what it becomes; its currency stays.
+        revision
+            That of the row as it was seen; None = whatever it is.
+
+        Raises
+        ------
+        UserError
+            If there is none, its currency would be another, or shares by hand cannot be.
+        LookupError
+            If it has changed since.
+        """
+        before = self.one(portfolio)
+        if spec.currency != before.spec.currency:
+            raise UserError(f"{portfolio} is in {before.spec.currency}; a portfolio keeps its currency.")
+        due = before.due_ns
+        if spec.every != before.spec.every:
+            due = time.time_ns() + timeframe_ns(spec.every) if spec.every else 0
+        with self.store.writing() as database:
+            self._revise(database, portfolio, revision)
+            database.execute(
+                "UPDATE portfolios SET spec = ?, due_ns = ? WHERE id = ?", (spec.model_dump_json(), due, portfolio)
+            )
+        return self.one(portfolio)
+
+    def add(self, portfolio: str, member: str, share: float | None, revision: int | None = None) -> PortfolioRow:
+        """Add a supervised session, or change its share; what it owns is booked once its journal tells.
+
+        Parameters
+        ----------
+        portfolio, member
+            Their names.
+        share
+            By hand; None = as it is.
+        revision
+            As in `change`.
+
+        Raises
+        ------
+        UserError
+            If there is none, it is in another portfolio, or the shares are more than the whole.
+        LookupError
+            If it has changed since.
+        """
+        row = self.one(portfolio)
+        with self.store.writing() as database:
+            self._revise(database, portfolio, revision)
+            database.execute(
+                f"INSERT INTO members ({MEMBER}) VALUES (?, ?, ?, 0, 0, ?, '[]', ?) ON CONFLICT DO NOTHING",
+                (member, portfolio, share, HEAD, json.dumps(nothing(member)._asdict())),
+            )
+            ((there,),) = database.execute("SELECT portfolio FROM members WHERE member = ?", (member,)).fetchall()
+            if there != portfolio:
+                raise UserError(f"{member} is a member of {there}; a session is in one portfolio.")
+            if share is not None:
+                database.execute("UPDATE members SET share = ? WHERE member = ?", (share, member))
+            rows = database.execute(f"SELECT {MEMBER} FROM members WHERE portfolio = ?", (portfolio,)).fetchall()
+            shares = {one.name: one.share for one in map(member_of, rows) if one.share is not None}
+            if row.spec.method == "hand":
+                check_shares(list(shares), shares)
+        return self.one(portfolio)
+
+    def remove(self, portfolio: str, member: str, who: str, revision: int | None = None) -> PortfolioRow:
+        """Let a member go with what it owns, by its last value.
+
+        Parameters
+        ----------
+        portfolio, member
+            Their names.
+        who
+            Asks.
+        revision
+            As in `change`.
+
+        Raises
+        ------
+        UserError
+            If it is none, or a transfer to or from it is under way.
+        LookupError
+            If the portfolio has changed since.
+        """
+        with self.store.writing() as database:
+            self._revise(database, portfolio, revision)
+            rows = database.execute(
+                f"SELECT {MEMBER} FROM members WHERE member = ? AND portfolio = ?", (member, portfolio)
+            ).fetchall()
+            if not rows:
+                raise UserError(f"{member[:64]} is no member of {portfolio}.")
+            open_now = database.execute(
+                "SELECT id FROM transfers WHERE member = ? AND state = 'PENDING'", (member,)
+            ).fetchall()
+            if open_now:
+                raise UserError(
+                    f"transfer {open_now[0][0]} of {member} is under way; its session decides on it when it runs."
+                )
+            found, now = member_of(rows[0]), time.time_ns()
+            before = equity_of(database, portfolio)
+            database.execute("DELETE FROM members WHERE member = ?", (member,))
+            if found.joined == JOINED:
+                book(database, portfolio, in_kind(f"{member}-{now}", member, -units_in(found.value)), who)
+                flowed(database, portfolio, before)
+        return self.one(portfolio)
+
+    def contribute(self, portfolio: str, entry: str, units: int, who: str) -> None:
+        """Pay in, or take out what is unallocated; each entry once.
+
+        Parameters
+        ----------
+        portfolio
+            Its id.
+        entry
+            Id of the movement: 1 to 64 of ``0-9a-z_-``.
+        units
+            1e-8 of the currency; negative = out.
+        who
+            Asks.
+
+        Raises
+        ------
+        UserError
+            If more is taken out than there is, or the entry was another.
+        """
+        self.one(portfolio)
+        check_name(entry)
+        with self.store.writing() as database:
+            known = database.execute(
+                "SELECT units, kind FROM ledger WHERE portfolio = ? AND entry = ?", (portfolio, entry)
+            ).fetchall()
+            if known:
+                if known != [(abs(units), "contribution" if units > 0 else "withdrawal")]:
+                    raise UserError(f"{entry} is another movement of {portfolio}; give one of its own.")
+                return
+            before = equity_of(database, portfolio)
+            book(database, portfolio, balances(database, portfolio).contribution(entry, units), who)
+            flowed(database, portfolio, before)
+
+    def transfer(self, portfolio: str, one: CapitalTransfer, who: str) -> TransferRow:
+        """Ask for a transfer, PENDING; the same id is the same transfer.
+
+        Parameters
+        ----------
+        portfolio
+            Its id.
+        one
+            The transfer.
+        who
+            Asks.
+
+        Raises
+        ------
+        UserError
+            If it is no member, if there is not as much unallocated, or the id is that of another transfer.
+        """
+        check_name(one.id)
+        with self.store.writing() as database:
+            begin(database, portfolio, one, who)
+        ((*row,),) = self.store.rows(f"SELECT {TRANSFER} FROM transfers WHERE id = ?", (one.id,))
+        return transfer_of(row)
+
+    def waits(self, member: str) -> None:
+        """Note that a member was looked at and had not begun: what it begins with is what it brings."""
+        with self.store.writing() as database:
+            database.execute("UPDATE members SET joined = ? WHERE member = ? AND joined = ?", (WAITS, member, NEW))
+
+    def note(self, portfolio: str, **fields: Any) -> None:
+        """Note any of looked_ns, due_ns, why, and plan (as JSON)."""
+        columns = ", ".join(f"{column} = ?" for column in fields)
+        with self.store.writing() as database:
+            database.execute(f"UPDATE portfolios SET {columns} WHERE id = ?", (*fields.values(), portfolio))
+
+    def sent(self, transfer: str) -> None:
+        """Note that a transfer lies in its session's inbox."""
+        with self.store.writing() as database:
+            database.execute("UPDATE transfers SET sent_ns = ? WHERE id = ?", (time.time_ns(), transfer))
+
+    def _revise(self, database: Statements, portfolio: str, revision: int | None) -> None:
+        only, given = ("", ()) if revision is None else ("AND revision = ?", (revision,))
+        done = database.execute(
+            f"UPDATE portfolios SET revision = revision + 1 WHERE id = ? {only}", (portfolio, *given)
+        ).rowcount
+        if not done:
+            rows = database.execute("SELECT revision FROM portfolios WHERE id = ?", (portfolio,)).fetchall()
+            if not rows:
+                raise UserError(f"there is no portfolio {portfolio[:64]!r}.")
+            raise LookupError(f"{portfolio} is at revision {rows[0][0]} by now")
