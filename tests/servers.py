@@ -109,7 +109,7 @@ class TestServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def postgres() -> TestServer:
+def postgres(*more: str) -> TestServer:
     """PostgreSQL, begun; its user ``postgres`` needs no password, one of the name ``guarded`` would."""
     initdb, user = program("initdb", "postgresql").resolve(), _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="qframe-pg-"))
@@ -124,7 +124,19 @@ def postgres() -> TestServer:
 
     def argv(port: int, place: Path) -> list[str]:
         flags = [part for one in settings for part in ("-c", one)]
-        return [str(initdb.parent / "postgres"), "-D", str(place), "-p", str(port), "-h", "127.0.0.1", "-k", "", *flags]
+        return [
+            str(initdb.parent / "postgres"),
+            "-D",
+            str(place),
+            "-p",
+            str(port),
+            "-h",
+            "127.0.0.1",
+            "-k",
+            "",
+            *flags,
+            *more,
+        ]
 
     def ready(port: int) -> bool:
         import psycopg
