@@ -110,11 +110,12 @@ def table(sessions: Sequence[dict[str, Any]]) -> Table:
     """Lay sessions out, one a row."""
     from rich.table import Table
 
-    made = Table(box=None, header_style="dim")
+    made = Table(box=None, header_style="dim", collapse_padding=True, pad_edge=False)
     rows = [_row(one) for one in sessions]
     for name in _COLUMNS:
         if name not in _AT_NEED or any(row.get(name) for row in rows):
-            made.add_column(name, justify="left" if name in _WORDS else "right")
+            narrowest = None if name == "position" else len(name)
+            made.add_column(name, justify="left" if name in _WORDS else "right", min_width=narrowest)
     for row in rows:
         made.add_row(*(row.get(str(column.header), "") for column in made.columns))
     return made

@@ -146,6 +146,7 @@ class PromiseShape(EventShape):
     low: float
     high: float
     spread: float
+    drawdown: Number = None
 
 
 class PulseShape(EventShape):

@@ -27,11 +27,12 @@ from qframe_rl.service.looking import looking
 from qframe_rl.service.pages import Bundle
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reading import reading
+from qframe_rl.service.reporting import reporting
 from qframe_rl.service.ruling import ruling
 from qframe_rl.service.supervising import supervising
 from qframe_rl.service.wiring import API, Service, service_of
 
-ROUTERS = (public, reading, looking, commanding, supervising, investing, jobbing, ruling)
+ROUTERS = (public, reading, reporting, looking, commanding, supervising, investing, jobbing, ruling)
 
 
 def create_app(service: Service) -> FastAPI:

@@ -125,6 +125,10 @@ class ServiceClient:
         """Messages of all sessions, newest first."""
         return _many(shapes.SessionAlert, self._asked("GET", "/alerts", limit=limit))
 
+    def report(self, session: str) -> bytes:
+        """The report of a session as a PDF; it is made first where there is none of it as it stands."""
+        return self._answered("GET", f"/sessions/{session}/report.pdf").content
+
     def commands(self, session: str) -> list[shapes.CommandOut]:
         """What a session was told, newest first."""
         return _many(shapes.CommandOut, self._asked("GET", f"/sessions/{session}/commands"))

@@ -69,6 +69,8 @@ class PromiseOut(Out):
     low: float
     high: float
     spread: float
+    drawdown: float | None = None
+    """Deepest of the bars that the checkpoint was judged on, as a fraction."""
 
 
 class SessionSummary(Out):

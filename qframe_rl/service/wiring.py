@@ -27,6 +27,7 @@ from qframe_rl.service.places import Found, Places
 from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.projection import Figures
+from qframe_rl.service.reports import Reports
 from qframe_rl.service.schemas import Schemas
 from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.stream import EventHub
@@ -61,6 +62,7 @@ class Service:
     desired: Desired
     jobs: Jobs
     portfolios: Portfolios
+    reports: Reports
     schemas: Schemas = field(default_factory=Schemas)
     tapes: Tapes = field(default_factory=Tapes)
     streams: dict[str, int] = field(default_factory=dict)
@@ -95,7 +97,10 @@ class Service:
         places, kept = Places(roots), ServiceStore(state, store)
         hub = EventHub(places, kept)
         keeper, known = Doorkeeper(kept, allow), KnownSessions(hub)
-        return cls(places, kept, keeper, hub, known, Figures(kept), data, Desired(kept), Jobs(kept), Portfolios(kept))
+        return cls(
+            places, kept, keeper, hub, known, Figures(kept), data, Desired(kept), Jobs(kept), Portfolios(kept),
+            Reports(state),
+        )  # fmt: skip
 
     def without_paths(self, text: str) -> str:
         """A sentence of the library, with names in place of paths."""

@@ -175,7 +175,7 @@ def test_what_never_moved_is_too_early_for_ever() -> None:
     assert (test.answer, test.plain()["sharpe"]) == ("too early", None)
 
 
-ROW = {"next_low": -2.0, "next_high": 4.0, "sharpe_low": -0.5, "sharpe_high": 2.5}
+ROW = {"max_drawdown": -0.3, "next_low": -2.0, "next_high": 4.0, "sharpe_low": -0.5, "sharpe_high": 2.5}
 
 
 def test_a_promise_is_that_of_the_scores() -> None:
@@ -184,6 +184,7 @@ def test_a_promise_is_that_of_the_scores() -> None:
     assert found is not None
     total, own = (6.0 / 2.0 / 1.959964) ** 2, (3.0 / 2.0 / 1.959964) ** 2
     assert found[:3] == (1.0, -2.0, 4.0)
+    assert found.drawdown == 0.3
     assert found.spread == pytest.approx(math.sqrt(total - own))
     wide = Promise.of(ROW | {"sharpe_low": -9.0})
     assert wide is not None

@@ -46,6 +46,8 @@ class Promise(NamedTuple):
     high: float
     spread: float
     """Standard deviation of the true ratio round the centre: without the error of a window's own figure."""
+    drawdown: float | None = None
+    """Deepest loss since the highest equity over the bars that were judged, as a fraction of it."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Promise | None:
@@ -60,7 +62,9 @@ class Promise(NamedTuple):
         if low is None or high is None or least is None or most is None or not low < high:
             return None
         total, own = (((to - since) / 2.0 / _NORMAL) ** 2 for since, to in ((low, high), (least, most)))
-        return cls((low + high) / 2.0, low, high, math.sqrt(total - min(own, total / 2.0)))
+        fall = row.get("max_drawdown")
+        deep = None if fall is None else abs(fall)
+        return cls((low + high) / 2.0, low, high, math.sqrt(total - min(own, total / 2.0)), deep)
 
     @property
     def lost(self) -> float:

@@ -42,11 +42,11 @@ def report(material: Material) -> Report:
     sections = [
         _leaderboard(facts),
         Section(
-            "Equity and drawdown", charts=tuple(_curves(material.records)), tables=(drawdowns(facts["tear_sheet"]),)
+            "Equity and drawdown", charts=tuple(curves(material.records)), tables=(drawdowns(facts["tear_sheet"]),)
         ),
         *through_time(facts["subject"], own, material.records.get(BENCHMARK), facts["tear_sheet"]),
-        _positions(facts["subject"], own, facts.get("dust", {}).get(facts["subject"], ())),
-        _costs(material.records),
+        positions(facts["subject"], own, facts.get("dust", {}).get(facts["subject"], ())),
+        costs(material.records),
         *beneath(facts),
         _provenance(facts),
     ]
@@ -151,7 +151,8 @@ def _rows(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     return Table(title, head, body)
 
 
-def _curves(records: Mapping[str, Record]) -> Iterator[Chart]:
+def curves(records: Mapping[str, Record]) -> Iterator[Chart]:
+    """Equity and drawdown of records over time."""
     lines, falls = [], []
     for k, (name, record) in enumerate(records.items()):
         equity = record.worth
@@ -171,7 +172,18 @@ def _curves(records: Mapping[str, Record]) -> Iterator[Chart]:
     yield Chart("Drawdown", tuple(falls), y="percent", y_label="below the highest equity", height=0.8)
 
 
-def _positions(name: str, record: Record, left: Sequence[str]) -> Section:
+def positions(name: str, record: Record, left: Sequence[str]) -> Section:
+    """Lay out what a strategy held and traded.
+
+    Parameters
+    ----------
+    name
+        Of the strategy.
+    record
+        Of it.
+    left
+        What no order can sell at the end, in words.
+    """
     charts = []
     if len(record.instruments) == 1:
         charts.append(_trades(record))
@@ -228,7 +240,8 @@ def _trade_table(record: Record) -> Table:
     return Table("Round trips, net of costs", ("", ""), tuple(rows))
 
 
-def _costs(records: Mapping[str, Record]) -> Section:
+def costs(records: Mapping[str, Record]) -> Section:
+    """What trading cost in records."""
     kinds = ("fees", "spread", "impact", "funding")
     names = list(records)
     of = {name: metrics(record) for name, record in records.items()}

@@ -1,0 +1,40 @@
+"""Routes of reports: pages and PDFs of sessions, made when they are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi.responses import HTMLResponse, Response
+
+from qframe_rl.service.reports import PAGE, PDF, page_policy
+from qframe_rl.service.wiring import It, Reader, SessionId, routes
+
+_AS_PDF: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}}
+}
+reporting = routes()
+
+
+@reporting.get("/sessions/{session}/report", response_class=HTMLResponse)
+def session_page(it: It, _: Reader, session: SessionId) -> HTMLResponse:
+    """The report of a session as a page of its own: what it earned beside what was forecast, trades, costs, events."""
+    return page_of(it.reports.of_session(it.session(session)))
+
+
+@reporting.get("/sessions/{session}/report.pdf", response_class=Response, responses=_AS_PDF)
+def session_pdf(it: It, _: Reader, session: SessionId) -> Response:
+    """The report of a session as a PDF."""
+    return pdf_of(it.reports.of_session(it.session(session)), f"report-{session}.pdf")
+
+
+def page_of(folder: Path) -> HTMLResponse:
+    """A report's page, under a policy of its own."""
+    text = (folder / PAGE).read_text(encoding="utf-8")
+    return HTMLResponse(text, headers={"content-security-policy": page_policy(text)})
+
+
+def pdf_of(folder: Path, name: str) -> Response:
+    """A report's PDF."""
+    shown = {"content-disposition": f'inline; filename="{name}"'}
+    return Response((folder / PDF).read_bytes(), media_type="application/pdf", headers=shown)
