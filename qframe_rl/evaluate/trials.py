@@ -116,6 +116,14 @@ class Trials:
         """Every row as of `on`, for data that are known by what `History.describe` returned; runs keep that."""
         return self._rows(data["fingerprint"], dataset_named(data), None)
 
+    def every(self) -> list[Trial]:
+        """Every row on any data, in the order in which they came."""
+        if not self.path.exists():
+            return []
+        with self._open() as base:
+            found = base.execute(f"SELECT {', '.join(_COLUMNS)} FROM trials ORDER BY rowid").fetchall()
+        return [Trial(*row) for row in found]
+
     def luck(self, history: History) -> Luck:
         """What the trials on data that overlap with a history say about luck."""
         return luck(self.on(history))

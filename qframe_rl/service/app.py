@@ -28,11 +28,14 @@ from qframe_rl.service.pages import Bundle
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reading import reading
 from qframe_rl.service.reporting import reporting
+from qframe_rl.service.researching import researching
 from qframe_rl.service.ruling import ruling
 from qframe_rl.service.supervising import supervising
 from qframe_rl.service.wiring import API, Service, service_of
 
-ROUTERS = (public, reading, reporting, looking, commanding, supervising, investing, jobbing, ruling)
+ROUTERS = (
+    public, reading, reporting, looking, researching, commanding, supervising, investing, jobbing, ruling,
+)  # fmt: skip
 
 
 def create_app(service: Service) -> FastAPI:
@@ -45,6 +48,7 @@ def create_app(service: Service) -> FastAPI:
             yield
         finally:
             await asyncio.to_thread(service.hub.stop)
+            service.aside.close()
             service.store.close()
 
     app = FastAPI(

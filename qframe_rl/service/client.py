@@ -14,7 +14,7 @@ import httpx
 from pydantic import BaseModel
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.service import portfolio_shapes, shapes
+from qframe_rl.service import page_shapes, portfolio_shapes, shapes
 
 VARIABLE = "QFRAME_SERVICE_TOKEN"
 """Environment variable of the token."""
@@ -109,21 +109,48 @@ class ServiceClient:
         """Every fill of a session with cost basis and realised profit, as CSV."""
         return self._answered("GET", f"/sessions/{session}/fills.csv").text
 
-    def bars(self, session: str, symbol: str | None = None, points: int = 2000) -> shapes.SessionBars:
+    def bars(self, session: str, symbol: str | None = None, points: int = 2000) -> page_shapes.SessionBars:
         """Bars that a session lived through, by columns, thinned out to so many with true highs and lows."""
-        return shapes.SessionBars(**self._asked("GET", f"/sessions/{session}/bars", points=points, symbol=symbol))
+        return page_shapes.SessionBars(**self._asked("GET", f"/sessions/{session}/bars", points=points, symbol=symbol))
 
-    def inspect(self, session: str, at_ns: int) -> shapes.InspectedBar:
+    def inspect(self, session: str, at_ns: int) -> page_shapes.InspectedBar:
         """The last bar that closed by a moment: what was asked, cut and filled, and by which rule."""
-        return shapes.InspectedBar(**self._asked("GET", f"/sessions/{session}/inspect", at=at_ns))
+        return page_shapes.InspectedBar(**self._asked("GET", f"/sessions/{session}/inspect", at=at_ns))
 
-    def check(self, session: str) -> shapes.ChainCheck:
+    def check(self, session: str) -> page_shapes.ChainCheck:
         """Whether the chain of hashes of a session's journal holds."""
-        return shapes.ChainCheck(**self._asked("GET", f"/sessions/{session}/check"))
+        return page_shapes.ChainCheck(**self._asked("GET", f"/sessions/{session}/check"))
 
-    def alerts(self, limit: int = 100) -> list[shapes.SessionAlert]:
+    def alerts(self, limit: int = 100) -> list[page_shapes.SessionAlert]:
         """Messages of all sessions, newest first."""
-        return _many(shapes.SessionAlert, self._asked("GET", "/alerts", limit=limit))
+        return _many(page_shapes.SessionAlert, self._asked("GET", "/alerts", limit=limit))
+
+    def run(self, run: str) -> page_shapes.RunDetail:
+        """What a run is, how far it is, and the verdict on what it came to."""
+        return page_shapes.RunDetail(**self._asked("GET", f"/runs/{run}"))
+
+    def compare(self, of: Sequence[str], window: int = 720, points: int = 1000) -> list[dict[str, Any]]:
+        """Curves side by side: ``session:ID``, ``run:ID:RECORD``, ``checkpoint:ID``.
+
+        Parameters
+        ----------
+        of
+            Which, 12 at most.
+        window
+            Bars of the moving Sharpe ratio.
+        points
+            How many of each curve at most.
+        """
+        said = self._asked("GET", "/compare", of=",".join(of), window=window, points=points)
+        return page_shapes.Comparison(**said).curves
+
+    def sight(self, session: str, at_ns: int) -> page_shapes.Sight:
+        """What the agent saw at the last bar that closed by a moment, by feature."""
+        return page_shapes.Sight(**self._asked("GET", f"/sessions/{session}/sight", at=at_ns))
+
+    def against_backtest(self, session: str) -> page_shapes.AgainstBacktest:
+        """A session against a backtest of its checkpoint on the same bars."""
+        return page_shapes.AgainstBacktest(**self._asked("GET", f"/sessions/{session}/backtest"))
 
     def report(self, session: str) -> bytes:
         """The report of a session as a PDF; it is made first where there is none of it as it stands."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from qframe_rl.service import shapes
-from qframe_rl.service.jobs import Job, JobSpec, log_of
+from qframe_rl.service.jobs import OPTIONS, Job, JobSpec, log_of
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.wiring import Employer, It, Key, Name, Reader, Service, once, routes, who
 
@@ -19,6 +19,12 @@ jobbing = routes()
 def jobs(it: It, _: Reader) -> list[shapes.JobOut]:
     """The newest jobs, newest first."""
     return [_told(it, one) for one in it.jobs.newest()]
+
+
+@jobbing.get("/job-kinds")
+def kinds(it: It, _: Reader) -> dict[str, list[str]]:
+    """Kinds of jobs, and the options that each takes."""
+    return {kind: list(options) for kind, options in OPTIONS.items()}
 
 
 @jobbing.get("/jobs/{job}")

@@ -22,7 +22,7 @@ LEASE_S = 60.0
 LOST = 3
 """Workers that may be gone while they have a job before it has failed."""
 ENDED = ("DONE", "FAILED", "CANCELLED")
-_MORE = {
+OPTIONS = {
     "train": ("preset", "timeframe", "from", "to", "seeds", "env", "exchange", "bars", "data", "seed"),
     "evaluate": ("timeframe", "from", "to", "walk-forward", "cpcv", "monte-carlo", "env", "exchange", "bars", "data"),
     "tune": ("timeframe", "from", "to", "walk-forward", "budget", "env", "exchange", "bars", "data", "seed"),
@@ -66,7 +66,7 @@ class JobSpec(Base):
 
     @model_validator(mode="after")
     def _known(self) -> JobSpec:
-        known = _MORE[self.kind]
+        known = OPTIONS[self.kind]
         for name, value in self.options.items():
             if name not in known:
                 raise ValueError(f"{self.kind} takes no {name!r} from here{nearest(name, known)}")

@@ -24,8 +24,11 @@ _LARGEST = 32 << 20
 """Bytes of a JSON file that is shown."""
 _LISTED = 1000
 """Things of a kind that are listed."""
-MARKS = {"choice.json": "training", "study.json": "study", "tune.json": "search", "board.json": "board"}
-"""Files by which a folder is known for a run, and of what kind."""
+MARKS = {
+    "choice.json": "training", "study.json": "study", "tune.json": "search", "board.json": "board",
+    "experiment.json": "training",
+}  # fmt: skip
+"""Files by which a folder is known for a run, and of what kind: the first counts; the last is there from its start."""
 
 
 class Found(NamedTuple):

@@ -194,12 +194,6 @@ async def _blocks(it: Service, name: str, listener: StreamListener, cursor: Curs
         it.streams[name] -= 1
 
 
-@reading.get("/runs")
-def runs(it: It, _: Reader) -> list[shapes.RunOut]:
-    """Trainings, studies and searches below the folders, newest first."""
-    return [shapes.RunOut(id=one.id, kind=one.kind, name=one.name) for one in newest(it.places.runs())]
-
-
 @reading.get("/runs/{run}/report")
 def report(it: It, _: Reader, run: Name) -> dict[str, Any]:
     """What a run came to: its files of figures, by their names."""

@@ -32,6 +32,8 @@ class _Tape:
 
     symbols: tuple[str, ...]
     bar_ns: int
+    model: str
+    """SHA-256 of the checkpoint."""
     n: int = 0
     after: int = 0
     """Last event that was looked at."""
@@ -112,6 +114,10 @@ class Tapes:
             raise UserError("the session has no bar that closed by then.")
         return int(tape.seq[k]), int(tape.time[k])
 
+    def model(self, found: Found) -> str:
+        """SHA-256 of the checkpoint that a session runs with."""
+        return self._caught_up(found).model
+
     def _caught_up(self, found: Found) -> _Tape:
         with self._lock:
             tape = self._tapes.get(found.id)
@@ -160,7 +166,9 @@ def _tape_of(found: Found) -> _Tape:
         rows = peek.rows("SELECT payload FROM events WHERE kind = 'session' ORDER BY seq LIMIT 1")
     try:
         plain = json.loads(rows[0][0])
-        return _Tape(tuple(str(one["symbol"]) for one in plain["instruments"]), int(plain["bar_ns"]))
+        return _Tape(
+            tuple(str(one["symbol"]) for one in plain["instruments"]), int(plain["bar_ns"]), str(plain.get("model"))
+        )
     except (ValueError, LookupError, TypeError, RecursionError):
         raise corrupt(found.folder / JOURNAL, "it does not say what the session is") from None
 

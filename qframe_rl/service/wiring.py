@@ -18,7 +18,9 @@ from fastapi.concurrency import run_in_threadpool
 
 from qframe_rl.journal.peek import N_ROWS
 from qframe_rl.service import problems, shapes
+from qframe_rl.service.aside import SideProcess
 from qframe_rl.service.auth import Doorkeeper, Identity, Scope
+from qframe_rl.service.curves import Curves
 from qframe_rl.service.desired import Desired
 from qframe_rl.service.guard import asks, needs
 from qframe_rl.service.jobs import Jobs
@@ -65,6 +67,10 @@ class Service:
     reports: Reports
     schemas: Schemas = field(default_factory=Schemas)
     tapes: Tapes = field(default_factory=Tapes)
+    aside: SideProcess = field(default_factory=SideProcess)
+    curves: Curves = field(default_factory=Curves)
+    backtests: dict[tuple[str, int], Any] = field(default_factory=dict)
+    """The last backtest that was made of a session, by its id and its last bar."""
     streams: dict[str, int] = field(default_factory=dict)
     keyed: WeakValueDictionary[tuple[str, str], Any] = field(default_factory=WeakValueDictionary)
     """Locks of requests with an Idempotency-Key that are under way, by token and key."""

@@ -12,7 +12,9 @@ from tests.cockpit.places import DESK, PHONE, SCRIPT, Visitor, goes, sideways, u
 from tests.service.places import Served, Session
 
 PLACES = {
-    "overview": "/", "session": "/session/{session}", "alerts": "/alerts",
+    "overview": "/", "session": "/session/{session}", "alerts": "/alerts", "compare": "/compare?of=session:{session}",
+    "research": "/research", "jobs": "/jobs?kind=train", "supervised": "/supervised", "portfolios": "/portfolios",
+    "settings": "/settings",
 }  # fmt: skip
 
 
@@ -48,7 +50,7 @@ def test_a_name_that_is_a_script_is_a_name(anna: Visitor, scripted: Session) -> 
 def test_all_of_it_is_reached_by_keys(anna: Visitor, session: Session) -> None:
     page = anna.go()
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_contain_text("Keys")
+    expect(page.get_by_role("dialog")).to_contain_text("Pages and keys")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.keyboard.press("g")
@@ -88,14 +90,24 @@ def test_a_bar_is_told_as_its_journal_has_it(anna: Visitor, session: Session) ->
     expect(story).to_contain_text("at the next bar's open, half the spread and the impact worse")
 
 
+USEFUL = """
+const look = () => {
+  if (document.querySelector("main table a[href^='#/session/']")) window.useful = performance.now();
+  else requestAnimationFrame(look);
+};
+requestAnimationFrame(look);
+"""
+
+
 def test_a_page_is_useful_within_a_second(browser: Browser, service: Served, session: Session) -> None:
     """The best of five first visits, each with an empty cache: other work on the machine is not the page's."""
     found = []
     for _ in range(5):
         with visitor(browser, service) as one:
+            one.context.add_init_script(USEFUL)
             page = one.go()
             page.get_by_role("link", name="alpha", exact=True).wait_for()
-            useful = page.evaluate("performance.now()")
+            useful = page.evaluate("window.useful")
             (paint,) = page.evaluate("performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)")
             found.append((useful, paint))
     print(f"first visit: first paint {min(found)[1]:.0f} ms, table of sessions {min(found)[0]:.0f} ms")

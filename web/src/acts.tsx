@@ -71,9 +71,9 @@ export function Acts({ session, cookie, done }: { session: Session; cookie: bool
                 {!session.running && <p>Its process does not run: it hears this when it is started again.</p>}
               </>
             ),
-            act: async (password) => {
+            act: async (password, key) => {
               const body = password === undefined ? { word } : { word, password };
-              await post(`/sessions/${session.id}/commands`, body);
+              await post(`/sessions/${session.id}/commands`, body, key);
               done();
             },
             ...more,

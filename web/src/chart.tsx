@@ -60,15 +60,26 @@ export interface ChartProps {
   choose?: (time: number) => void;
   /** Told which bars are in sight, seconds since 1970, once the hand rests. */
   sight?: (from: number, to: number) => void;
-  hover?: (time: number | null, index: number | null) => void;
+  hover?: (time: number | null) => void;
   /** Of which data this is: another one, and all of it is shown. */
   of: string;
   format?: (value: number) => string;
+  /** The axis has days since a beginning. */
+  days?: boolean;
+  /** The axis has steps of a training. */
+  steps?: boolean;
 }
 
 const REST_MS = 180;
 
-function frame(): Parameters<IChartApi["applyOptions"]>[0] {
+/** How the axis calls a moment. */
+function labelled(props: ChartProps): ((time: Time) => string) | null {
+  if (props.days) return (time) => `${(Number(time) / 86_400).toFixed(1)} d`;
+  return props.steps ? (time) => `step ${Number(time) - 1}` : null;
+}
+
+function looks(props: ChartProps): Parameters<IChartApi["applyOptions"]>[0] {
+  const label = labelled(props);
   return {
     layout: {
       background: { color: "transparent" },
@@ -80,9 +91,9 @@ function frame(): Parameters<IChartApi["applyOptions"]>[0] {
     },
     grid: { vertLines: { color: colour("grid") }, horzLines: { color: colour("grid") } },
     rightPriceScale: { borderColor: colour("line"), minimumWidth: 68, scaleMargins: { top: 0.12, bottom: 0.08 } },
-    timeScale: { borderColor: colour("line"), timeVisible: true, secondsVisible: false, minBarSpacing: 0.02, rightOffset: 3 },
+    timeScale: { borderColor: colour("line"), timeVisible: true, secondsVisible: false, minBarSpacing: 0.02, rightOffset: 3, ...(label === null ? {} : { tickMarkFormatter: label }) },
     crosshair: { mode: 0 },
-    localization: { timeFormatter: (time: Time) => `${moment(Number(time) * 1000)} UTC` },
+    localization: { timeFormatter: label ?? ((time: Time) => `${moment(Number(time) * 1000)} UTC`) },
   };
 }
 
@@ -188,12 +199,21 @@ export function Chart(props: ChartProps): ReactNode {
   const dark = useValue(shade);
   useEffect(() => {
     if (place.current === null) return;
-    const chart = createChart(place.current, { autoSize: true, ...frame() });
+    const chart = createChart(place.current, { autoSize: true, ...looks(given.current) });
     const made: Made = { chart, candles: null, lines: new Map(), signs: null, times: [], of: null, timer: 0, told: "", drawn: [], shown: null };
     own.current = made;
     chart.subscribeClick((at) => at.time !== undefined && given.current.choose?.(Number(at.time)));
+    // In the frame in which the chart is drawn: a text of its own frame would cost as much again.
+    let time: number | null = null;
+    let frame = 0;
     chart.subscribeCrosshairMove((at) => {
-      given.current.hover?.(at.time === undefined ? null : Number(at.time), at.logical ?? null);
+      time = at.time === undefined ? null : Number(at.time);
+      if (frame === 0) {
+        frame = requestAnimationFrame(() => {
+          frame = 0;
+          given.current.hover?.(time);
+        });
+      }
     });
     chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
       clearTimeout(made.timer);
@@ -209,8 +229,8 @@ export function Chart(props: ChartProps): ReactNode {
     };
   }, []);
   useEffect(() => {
-    own.current?.chart.applyOptions(frame());
-  }, [dark]);
+    own.current?.chart.applyOptions(looks(given.current));
+  }, [dark, props.days, props.steps]);
   useEffect(() => {
     const made = own.current;
     if (made === null) return;

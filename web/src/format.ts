@@ -98,3 +98,12 @@ export function timeframe(bar: string | null | undefined): string {
   }
   return `${length} ms`;
 }
+
+/** Whole units of 1e-8, exactly: at least two digits after the point, and no zero that says nothing. */
+export function units(text: string | null | undefined): string {
+  if (text === null || text === undefined) return NONE;
+  const value = BigInt(text);
+  const digits = (value < 0n ? -value : value).toString().padStart(9, "0");
+  const tail = digits.slice(-8).replace(/0{1,6}$/, "");
+  return `${value < 0n ? "−" : ""}${Number(digits.slice(0, -8)).toLocaleString("en-US")}.${tail}`;
+}

@@ -5,9 +5,16 @@ import "./theme";
 import { identity, whoAsks } from "./api";
 import "./live";
 import { AlertsPage } from "./pages/alerts";
+import { ComparePage } from "./pages/compare";
+import { JobPage, JobsPage } from "./pages/jobs";
 import { LoginPage } from "./pages/login";
 import { OverviewPage } from "./pages/overview";
+import { PortfolioPage, PortfoliosPage } from "./pages/portfolios";
+import { ResearchPage } from "./pages/research";
+import { RunPage } from "./pages/run";
 import { SessionPage } from "./pages/session";
+import { SettingsPage } from "./pages/settings";
+import { SupervisedPage } from "./pages/supervised";
 import { Frame } from "./shell";
 import { usePlace, useValue } from "./store";
 import { Empty } from "./ui";
@@ -15,10 +22,18 @@ import { Empty } from "./ui";
 function page(place: string): [string, ReactNode] {
   const [path = "/", query = ""] = place.split("?");
   const [, room = "", id = ""] = path.split("/");
-  void query;
   if (room === "") return ["Overview", <OverviewPage />];
   if (room === "session") return ["Session", <SessionPage key={id} id={id} />];
+  if (room === "portfolios") return ["Portfolios", <PortfoliosPage />];
+  if (room === "portfolio") return ["Portfolio", <PortfolioPage key={id} id={id} />];
+  if (room === "compare") return ["Compare", <ComparePage query={query} />];
+  if (room === "research") return ["Research", <ResearchPage />];
+  if (room === "run") return ["Run", <RunPage key={id} id={id} />];
+  if (room === "jobs") return ["Jobs", <JobsPage key={query} query={query} />];
+  if (room === "job") return ["Job", <JobPage key={id} id={id} />];
+  if (room === "supervised") return ["Supervised", <SupervisedPage />];
   if (room === "alerts") return ["Alerts", <AlertsPage />];
+  if (room === "settings") return ["Settings", <SettingsPage />];
   return ["Nothing here", <Empty>There is no such page.</Empty>];
 }
 

@@ -10,8 +10,17 @@ import { Dialog, classes, useForbidden, Sure } from "./ui";
 
 export const PLACES = [
   ["/", "Overview", "o"],
+  ["/portfolios", "Portfolios", "p"],
+  ["/compare", "Compare", "c"],
+  ["/research", "Research", "r"],
+  ["/jobs", "Jobs", "j"],
+  ["/supervised", "Supervised", "s"],
   ["/alerts", "Alerts", "a"],
+  ["/settings", "Settings", "e"],
 ] as const;
+
+/** The others are reached from those. */
+const ON_A_PHONE: ReadonlySet<string> = new Set(["/", "/portfolios", "/research", "/alerts"]);
 
 export function Logo(): ReactNode {
   return (
@@ -67,11 +76,14 @@ export function Frame({ children }: { children: ReactNode }): ReactNode {
           {children}
         </main>
         <nav className="thumb" aria-label="Pages, on a phone">
-          {PLACES.map(([path, name]) => (
+          {PLACES.filter(([path]) => ON_A_PHONE.has(path)).map(([path, name]) => (
             <a key={path} href={`#${path}`} aria-current={isHere(place, path) ? "page" : undefined}>
               {name}
             </a>
           ))}
+          <button type="button" onClick={() => setHelp(true)}>
+            More
+          </button>
         </nav>
       </div>
       {help && <Keys close={() => setHelp(false)} />}
@@ -155,7 +167,7 @@ function Kill(): ReactNode {
                 </p>
               </>
             ),
-            act: async () => setTold({ rows: (await post<Killed>("/kill", {})).told, sessions }),
+            act: async (_, key) => setTold({ rows: (await post<Killed>("/kill", {}, key)).told, sessions }),
           }}
         />
       )}
@@ -199,14 +211,18 @@ function useKeys(help: () => void): void {
 
 function Keys({ close }: { close: () => void }): ReactNode {
   return (
-    <Dialog title="Keys" close={close}>
+    <Dialog title="Pages and keys" close={close}>
       <dl className="pairs">
         {PLACES.map(([path, name, key]) => (
           <div key={path} style={{ display: "contents" }}>
             <dt>
               <kbd>g</kbd> <kbd>{key}</kbd>
             </dt>
-            <dd>{name}</dd>
+            <dd>
+              <a href={`#${path}`} onClick={close}>
+                {name}
+              </a>
+            </dd>
           </div>
         ))}
         <dt>← →</dt>

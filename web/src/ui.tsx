@@ -7,7 +7,7 @@ import {
   useRef,
   useState,
 } from "react";
-import { Problem, identity, serviceNow } from "./api";
+import { Problem, identity, newKey, serviceNow } from "./api";
 import { clock, moment, ms, span } from "./format";
 import { type Shown, useNow, useStale, useValue } from "./store";
 
@@ -140,6 +140,8 @@ export interface Column<T> {
   name: string;
   /** Left or right; numbers stand right. */
   left?: boolean;
+  /** Its name is for those who do not see the column alone. */
+  unnamed?: boolean;
   /** Not shown on a phone. */
   wide?: boolean;
   cell: (row: T) => ReactNode;
@@ -167,7 +169,7 @@ export function Table<T>(props: {
             <tr>
               {props.columns.map((column) => (
                 <th key={column.name} scope="col" className={classes(column.left && "left", column.wide && "wide")}>
-                  {column.name}
+                  {column.unnamed ? <span className="hidden">{column.name}</span> : column.name}
                 </th>
               ))}
             </tr>
@@ -214,7 +216,8 @@ export interface Deed {
   /** Whether a browser's user gives the password again. */
   password?: boolean;
   danger?: boolean;
-  act: (password: string | undefined) => Promise<void>;
+  /** The key is the same however often this dialog is sent: the service does it once. */
+  act: (password: string | undefined, key: string) => Promise<void>;
 }
 
 /** A button for something that has consequences; dead, with what is missing, where it is not allowed. */
@@ -246,6 +249,7 @@ export function Act({ deed, className }: { deed: Deed; className?: string }): Re
 
 export function Sure({ deed, close }: { deed: Deed; close: () => void }): ReactNode {
   const { me } = useValue(identity);
+  const key = useRef(newKey());
   const [typed, setTyped] = useState("");
   const [password, setPassword] = useState("");
   const [busy, setBusy] = useState(false);
@@ -256,7 +260,7 @@ export function Sure({ deed, close }: { deed: Deed; close: () => void }): ReactN
     if (!ready) return;
     setBusy(true);
     try {
-      await deed.act(deed.password ? password : undefined);
+      await deed.act(deed.password ? password : undefined, key.current);
       close();
     } catch (error) {
       setBusy(false);
@@ -356,6 +360,22 @@ export function Tabs(props: { names: readonly string[]; chosen: string; choose: 
           {name}
         </button>
       ))}
+    </div>
+  );
+}
+
+/** How much of a limit is used: in words, and as a bar besides. */
+export function Meter({ name, used, words }: { name: string; used: number; words: string }): ReactNode {
+  const level = used >= 1 ? "bad" : used >= 0.8 ? "warn" : "";
+  const said = used >= 1 ? "✕ reached" : used >= 0.8 ? "⚠ near" : "";
+  return (
+    <div className={`meter ${level}`}>
+      <span>
+        {name}: {words}, {Math.round(used * 100)}% {said}
+      </span>
+      <div className="track" aria-hidden="true">
+        <div style={{ width: `${Math.max(0, Math.min(100, used * 100))}%` }} />
+      </div>
     </div>
   );
 }

@@ -3,6 +3,7 @@ import { byToken, get } from "../api";
 import { Acts, Outcomes, held } from "../acts";
 import { Chart, type Line, type Sign } from "../charts";
 import { amount, figure, moment, money, ms, ns, percent, price, share, signed, timeframe, whole } from "../format";
+import { Against } from "../against";
 import { Inspector } from "../inspector";
 import { useGet, useKept, useNow, useValue } from "../store";
 import { colour, shade } from "../theme";
@@ -12,8 +13,8 @@ import { AlertTable, SessionState, Written, drawdown, today } from "./overview";
 
 const MOVES = ["settled", "state", "command", "process", "started", "decision"] as const;
 const SETTLED = ["settled"] as const;
-const POINTS = 2000;
-const TABS = ["Commands", "Fills", "Orders", "Alerts", "Events", "Hash check"] as const;
+const POINTS = 1000;
+const TABS = ["Commands", "Fills", "Orders", "Alerts", "Events", "Backtest", "Hash check"] as const;
 
 export function SessionPage({ id }: { id: string }): ReactNode {
   useNow();
@@ -40,6 +41,9 @@ export function SessionPage({ id }: { id: string }): ReactNode {
           {session.agent ?? "–"} · {session.orders ?? "–"} · {session.environment ?? "–"} · {timeframe(session.bar_ns)} bars
         </span>
         <span className="room" />
+        <a className="button" href={`#/compare?of=session:${id}`}>
+          Compare
+        </a>
         <Acts session={session} cookie={!byToken()} done={commands.again} />
       </div>
       {session.ill && <Fault problem={new Error(session.ill)} />}
@@ -81,6 +85,7 @@ export function SessionPage({ id }: { id: string }): ReactNode {
           {tab === "Orders" && <Orders id={id} />}
           {tab === "Alerts" && <Alerts session={session} />}
           {tab === "Events" && <Events id={id} />}
+          {tab === "Backtest" && <Against session={id} />}
           {tab === "Hash check" && <Check id={id} />}
         </div>
       </section>
