@@ -19,16 +19,16 @@ except ImportError:
 
 _LEAST = 150_000
 """Version 15 as the server counts."""
-_CONNECT_S, _ANSWER_S = 3, 35.0
+_CONNECT_S, _ANSWER_S = 3, 12.0
 _SETTINGS = (
-    "SET statement_timeout = '30s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'; "
+    "SET statement_timeout = '10s'; SET lock_timeout = '8s'; SET idle_in_transaction_session_timeout = '30s'; "
     "SET TimeZone = 'UTC'; SET extra_float_digits = 1"
 )
 T = TypeVar("T")
 
 
 class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
-    """One that breaks where the server says nothing for half a minute: a process that was stopped never hangs up."""
+    """One that breaks where the server says nothing for twelve seconds: a process that was stopped never hangs up."""
 
     patience_s = _ANSWER_S
 

@@ -66,6 +66,8 @@ class PostgresRows:
         self._closed = False
         try:
             self._migrate(migrations)
+            assert self._connection is not None
+            self._connection.patience_s = BoundedConnection.patience_s
         except BaseException:
             self.close()
             raise
@@ -182,6 +184,7 @@ class PostgresRows:
             if form > len(migrations):
                 raise UserError(f"{self.place} was written by a later version (its form is {form}); install that one.")
             database.execute("SET LOCAL statement_timeout = 0")
+            database.be_patient()
             for script in migrations[form:]:
                 for statement in filter(str.strip, script.split(";")):
                     self._made(database, statement)
@@ -215,6 +218,10 @@ class _Statements:
 
     def __init__(self, connection: BoundedConnection):
         self._connection = connection
+
+    def be_patient(self) -> None:
+        """Wait long from now on: a table of many rows is altered."""
+        self._connection.patience_s = 3600.0
 
     def execute(self, query: str, parameters: Sequence[object] = (), /) -> psycopg.Cursor[tuple[Any, ...]]:
         """One statement."""
