@@ -30,7 +30,7 @@ def parser() -> Parser:
         "Capital over several supervised sessions. Say what is wanted here; `supervise` carries it out while it runs,\n"
         "and sessions decide on each transfer by themselves: money that they need stays, and that is said.\n\n"
         "  make ID --capital 10000         a portfolio, and what its owners pay in\n"
-        "  add ID SESSION --share 0.4      let a supervised session in, with what it owns\n"
+        "  add ID SESSION --share 0.4      let a supervised session in, with what it owns; --ramp: its share in steps\n"
         "  transfer ID SESSION AMOUNT      give it money (-AMOUNT: take it back); - for SESSION: pay in or out\n"
         "  plan ID --method hrp --every 7d how capital is divided, and when; rebalance ID: now\n"
         "  limits ID --limit max_drawdown=0.2  what all members together are held to; none: a limit goes\n"
@@ -53,6 +53,11 @@ def parser() -> Parser:
     add("--capital", metavar="AMOUNT", help="what a new portfolio begins with (default: nothing)")
     add("--currency", default="USDT", metavar="CODE", help="quote currency of every member (default: USDT)")
     add("--share", type=within(float, 0.0, 1.0), metavar="SHARE", help="of a member, by hand: 0 to 1")
+    add(
+        "--ramp", metavar="STEPS",
+        help="of a member: how it earns its share, such as 5%%:14d,25%%:30d,100%%: each step for so long inside its "
+        "promise, else a step back; none = all of it at once",
+    )  # fmt: skip
     add("--method", metavar="NAME", help="hand, equal, inverse_volatility, risk_parity or hrp (default: hand)")
     add("--every", metavar="TIME", help="time between two rebalances, such as 7d; none = when asked for alone")
     add("--band", type=within(float, 0.0, 0.5), metavar="SHARE", help="how far off a share may be (default: 0.02)")
@@ -127,9 +132,16 @@ def _make(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _add(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
+    from qframe_rl.portfolio.ramp import steps_of
     from qframe_rl.service.membership import admit
+    from qframe_rl.service.ramping import Ramps
 
+    steps = given["ramp"]
+    if steps not in (None, "none"):
+        steps_of(steps)
     admit(rows, given["portfolio"], _session(given), given["share"])
+    if steps is not None:
+        Ramps(rows).put(given["portfolio"], _session(given), None if steps == "none" else steps, _WHO)
     return _stands(rows, given["portfolio"])
 
 
@@ -260,11 +272,22 @@ def _lines(said: Mapping[str, Any]) -> list[str]:
             f"  {member['name']:20} {member['equity']:>16,.2f}  {member['weight']:6.1%}{share}{what}"
             f"{': ' + member['why'] if member['why'] else ''}"
         )
+        lines += _ramp(member["ramp"])
     used = [
         f"  {bound['name']}: {bound['now']:,.4g} of {bound['bound']:,.4g} ({bound['used']:.0%})"
         for bound in said["risk"]["limits"]
     ]
     return [*lines, *used, *(f"  why {one['state']}: {why}" for why in one["why"]), *_schedule(one)]
+
+
+def _ramp(ramp: Mapping[str, Any] | None) -> list[str]:
+    """How far a member is on its way to its share."""
+    if ramp is None:
+        return []
+    days = int(ramp["served_ns"]) / 86_400e9
+    moving = ", its money is on the way" if ramp["moving"] else ""
+    why = f"; {ramp['why']}" if ramp["why"] else ""
+    return [f"    ramp {ramp['steps']}: {ramp['share']:.2%} of its share for {days:.1f} days{moving}{why}"]
 
 
 def _headline(one: Mapping[str, Any]) -> str:

@@ -55,6 +55,8 @@ class RampFigures(NamedTuple):
     """Drawdown of the checkpoint's test bars, as a fraction; None where that is not known."""
     mark: str = ""
     """What is wrong with its figures, such as silent; empty where nothing is."""
+    placed: bool = True
+    """Whether it has its step's share; before that its days do not count."""
 
 
 class RampState(NamedTuple):
@@ -137,7 +139,7 @@ class CapitalRamp:
         reasons = self.outside(now)
         if reasons:
             return self._back(state, reasons)
-        if now.answer is None or (now.promised is None and self.bounds.drawdown is None):
+        if not now.placed or now.answer is None or (now.promised is None and self.bounds.drawdown is None):
             return state, None
         return self._served(state, passed)
 

@@ -21,6 +21,7 @@ from qframe_rl.service.commanding import ordered
 from qframe_rl.service.guard import needs
 from qframe_rl.service.membership import admit
 from qframe_rl.service.problems import ApiProblem
+from qframe_rl.service.ramping import Ramps
 from qframe_rl.service.steering import steered
 from qframe_rl.service.supervising import Match
 from qframe_rl.service.wiring import (
@@ -191,6 +192,8 @@ def _changed(it: Service, row: PortfolioRow, given: shapes.PortfolioChange, asks
         revision = it.portfolios.remove(row.id, name, asks, revision).revision
     for name, share in given.members.items():
         revision = admit(it.portfolios, row.id, name, share, revision)
+    for name, steps in given.ramps.items():
+        Ramps(it.portfolios).put(row.id, name, steps, asks)
     return revision
 
 

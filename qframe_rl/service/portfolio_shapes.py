@@ -16,6 +16,7 @@ Units = Annotated[
 Password = Annotated[str | None, Field(max_length=1024)]
 Every = Annotated[str | None, Field(pattern=r"^[1-9][0-9]{0,3}[mhdw]$")]
 Band = Annotated[float, Field(ge=0.0, le=0.5)]
+StepsOf = Annotated[str | None, Field(max_length=400)]
 ShareOf = Annotated[float | None, Field(ge=0.0, le=1.0)]
 
 
@@ -45,9 +46,27 @@ class PortfolioChange(In):
     band: Annotated[float | None, Field(ge=0.0, le=0.5)] = None
     members: Annotated[dict[Id, ShareOf], Field(default={}, max_length=1000)]
     """Supervised sessions that come in, or whose share by hand changes."""
+    ramps: Annotated[dict[Id, StepsOf], Field(default={}, max_length=1000)]
+    """Members that earn their share in steps, such as 5%:14d,25%:30d,100%; null = all of it at once."""
     remove: Annotated[list[Id], Field(default=[], max_length=1000)]
     """Members that go, with what they own."""
     password: Password = None
+
+
+class RampOut(Out):
+    """How far a member is with what it earns in steps."""
+
+    steps: str
+    step: int
+    """From 0."""
+    share: float
+    """Of its whole share, so much it gets now."""
+    served_ns: Nanoseconds
+    """How long it has kept to this step, inside its promise."""
+    moving: bool
+    """Whether its money is still to be moved."""
+    why: str
+    """The last decision."""
 
 
 class MemberOut(Out):
@@ -74,6 +93,7 @@ class MemberOut(Out):
     why: str
     settled: Units
     """What it was given, less what it gave back."""
+    ramp: RampOut | None = None
 
 
 class PortfolioOut(Out):

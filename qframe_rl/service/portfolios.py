@@ -234,6 +234,7 @@ class Portfolios:
             found, now = member_of(rows[0]), time.time_ns()
             before = equity_of(database, portfolio)
             database.execute("DELETE FROM members WHERE member = ?", (member,))
+            database.execute("DELETE FROM ramps WHERE member = ?", (member,))
             if found.joined == JOINED:
                 book(database, portfolio, in_kind(f"{member}-{now}", member, -units_in(found.value)), who)
                 flowed(database, portfolio, before)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Rebalancer:
 
     def __init__(self, portfolios: Portfolios, root: Path):
         self.portfolios, self.root = portfolios, root
+        self.part: Callable[[], Mapping[str, float]] = dict
+        """Of its share a member gets so much now, where it does not get all of it."""
 
     def step(self, row: PortfolioRow) -> str:
         """Do what is next; what happened, in words, or empty."""
@@ -50,7 +53,7 @@ class Rebalancer:
         if not row.due_ns or time.time_ns() < row.due_ns:
             return ""
         members = self.portfolios.members(row.id)
-        why = self._obstacle(row, members)
+        why = self.obstacle(row, members)
         if not why:
             try:
                 plan = self._planned(row, members)
@@ -65,7 +68,7 @@ class Rebalancer:
         self.portfolios.note(row.id, due_ns=due, why="", plan=json.dumps(plan))
         return f"rebalancing to {', '.join(f'{name} {share:.1%}' for name, share in plan['shares'].items())}"
 
-    def _obstacle(self, row: PortfolioRow, members: list[MemberRow]) -> str:
+    def obstacle(self, row: PortfolioRow, members: list[MemberRow]) -> str:
         """Why nothing can be moved now; empty if it can."""
         if row.vigil.state != "ACTIVE":
             return f"it is {row.vigil.state}"
@@ -76,11 +79,16 @@ class Rebalancer:
                 return f"{one.name} is {one.value.mark or 'not begun'}"
         return "transfers are under way" if self.portfolios.pending(row.id) else ""
 
-    def _planned(self, row: PortfolioRow, members: list[MemberRow]) -> dict[str, Any]:
-        names = [one.name for one in members]
+    def shares(self, row: PortfolioRow, members: list[MemberRow]) -> dict[str, float]:
+        """What each member gets now, as a share of the portfolio; raises UserError as `shares_of` does."""
+        names, part = [one.name for one in members], self.part()
         by_hand = {one.name: one.share for one in members if one.share is not None}
         by_risk = row.spec.method not in ("hand", "equal")
         shares = shares_of(row.spec.method, names, by_hand, self._returns(names) if by_risk else np.zeros((0, 0)))
+        return {name: share * part.get(name, 1.0) for name, share in shares.items()}
+
+    def _planned(self, row: PortfolioRow, members: list[MemberRow]) -> dict[str, Any]:
+        shares = self.shares(row, members)
         have = {one.name: units_in(one.value) for one in members}
         whole = self.portfolios.ledger(row.id).unallocated + sum(have.values())
         return {

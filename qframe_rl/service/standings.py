@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qframe_rl.portfolio.ramp import steps_text
 from qframe_rl.portfolio.valuation import PortfolioValue, value
 from qframe_rl.service.booking import JOINED, MemberRow, PortfolioRow, TransferRow
 from qframe_rl.service.portfolio_shapes import (
@@ -14,11 +15,13 @@ from qframe_rl.service.portfolio_shapes import (
     PortfolioOut,
     PortfolioRisk,
     PositionOut,
+    RampOut,
     TransferOut,
     WorthPoint,
 )
 from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.projection import thinned
+from qframe_rl.service.ramping import RampRow, Ramps
 
 
 def standing(portfolios: Portfolios, row: PortfolioRow, sessions: Mapping[str, str]) -> PortfolioOut:
@@ -32,7 +35,7 @@ def standing(portfolios: Portfolios, row: PortfolioRow, sessions: Mapping[str, s
         Ids of sessions by name.
     """
     members, ledger, now = portfolios.members(row.id), portfolios.ledger(row.id), valued(portfolios, row)
-    settled = ledger.settled
+    settled, ramps = ledger.settled, Ramps(portfolios).all()
     return PortfolioOut(
         id=row.id, currency=row.spec.currency, revision=row.revision, state=row.vigil.state, why=list(row.vigil.why),
         equity=now.equity, worth=now.equity * row.vigil.scale, contributions=str(ledger.contributions),
@@ -40,7 +43,7 @@ def standing(portfolios: Portfolios, row: PortfolioRow, sessions: Mapping[str, s
         every=row.spec.every, band=row.spec.band, limits=row.spec.limits,
         due_ns=str(row.due_ns) if row.due_ns else None, rebalancing=bool(row.plan), not_rebalanced=row.why,
         looked_ns=str(row.looked_ns) if row.looked_ns else None,
-        members=[_member(one, now, settled, sessions) for one in members],
+        members=[_member(one, now, settled, sessions, ramps.get(one.name)) for one in members],
     )  # fmt: skip
 
 
@@ -133,14 +136,21 @@ def told(row: TransferRow) -> TransferOut:
 
 
 def _member(
-    one: MemberRow, now: PortfolioValue, settled: Mapping[str, int], sessions: Mapping[str, str]
+    one: MemberRow, now: PortfolioValue, settled: Mapping[str, int], sessions: Mapping[str, str], ramp: RampRow | None
 ) -> MemberOut:  # fmt: skip
     worth = one.value
     return MemberOut(
         name=one.name, session=sessions.get(one.name), share=one.share, joined=one.joined == JOINED,
         equity=worth.equity, weight=_share(worth.equity, now.equity), gross=worth.gross,
         positions=dict(worth.positions), state=worth.state, time_ns=str(worth.time_ns), mark=worth.mark, why=worth.why,
-        settled=str(settled.get(one.name, 0)),
+        settled=str(settled.get(one.name, 0)), ramp=None if ramp is None else _ramp(ramp),
+    )  # fmt: skip
+
+
+def _ramp(one: RampRow) -> RampOut:
+    return RampOut(
+        steps=steps_text(one.steps), step=one.state.step, share=one.share, served_ns=str(one.state.served_ns),
+        moving=one.moving, why=one.why,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from qframe_rl.service.booking import (
 from qframe_rl.service.desired import Desired
 from qframe_rl.service.membership import apply, walked
 from qframe_rl.service.portfolios import Portfolios
+from qframe_rl.service.ramping import RampKeeper, Ramps
 from qframe_rl.service.rebalancing import Rebalancer
 from qframe_rl.service.store import ServiceStore
 
@@ -60,6 +61,7 @@ class Steward:
     def __init__(self, store: ServiceStore, root: Path, told: Callable[[str], None]):
         self.portfolios, self.desired, self.root, self.told = Portfolios(store), Desired(store), root, told
         self.rebalancer = Rebalancer(self.portfolios, root)
+        self.ramps = RampKeeper(Ramps(self.portfolios), self.rebalancer, root)
         self._beats: dict[str, tuple[int | None, float]] = {}
         """Last sign of life of each member, and when it was seen, by this process's own clock."""
         self._tellings: dict[str, tuple[str, int, float]] = {}
@@ -84,7 +86,8 @@ class Steward:
             for one in self.portfolios.pending(row.id):
                 self._send(one)
             self._watch(row, marks)
-            said = self.rebalancer.step(row)
+            self.ramps.step(row, self.told)
+            said = self.rebalancer.step(self.portfolios.one(row.id))
             if said:
                 self.told(f"{row.id}: {said}")
 

@@ -79,6 +79,10 @@ MIGRATIONS = (
         worth REAL NOT NULL, gross REAL NOT NULL, unallocated INTEGER NOT NULL, in_transit INTEGER NOT NULL,
         PRIMARY KEY (portfolio, time_ns)) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE ramps (member TEXT PRIMARY KEY, steps TEXT NOT NULL, state TEXT NOT NULL, moving INTEGER NOT NULL,
+        tried_ns INTEGER NOT NULL, why TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Numbered from 1; one that was released is never edited. Types are SQLite's, which PostgreSQL's are made from."""
 

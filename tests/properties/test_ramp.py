@@ -16,7 +16,10 @@ BAD = {
     "drift": GOOD._replace(drift_bps=20.1), "drawdown": GOOD._replace(drawdown=0.21),
     "below": GOOD._replace(answer="below"), "halted": GOOD._replace(state="HALTED"),
 }  # fmt: skip
-OLD = {"silent": GOOD._replace(mark="silent"), "no promise": GOOD._replace(answer=None)}
+OLD = {
+    "silent": GOOD._replace(mark="silent"), "no promise": GOOD._replace(answer=None),
+    "money on its way": GOOD._replace(placed=False),
+}  # fmt: skip
 
 
 def lived(
@@ -80,7 +83,7 @@ def test_whatever_happens(looks: list[tuple[int, RampFigures]]) -> None:
         now = figures._replace(time_ns=time)
         after, decision = RAMP.look(state, now)
         fresh = not now.mark and time > latest
-        clean = fresh and not RAMP.outside(now) and now.answer is not None
+        clean = fresh and not RAMP.outside(now) and now.answer is not None and now.placed
         inside_ns = 0 if fresh and RAMP.outside(now) else inside_ns
         inside_ns += min(time - latest, DAY) if clean and latest else 0
         assert 0 <= after.step < len(RAMP.steps)

@@ -427,6 +427,12 @@ def test_the_routes(service: Served, place: Path) -> None:
         assert api.patch("/portfolios/one", json=change, headers={"if-match": '"9"'}).status_code == 412
         changed = api.patch("/portfolios/one", json=change, headers={"if-match": '"1"'})
         assert [m["name"] for m in changed.json()["members"]] == ["a", "b"]
+        seen = {"if-match": changed.headers["etag"]}
+        for steps, status in (("5%:14d", 422), ("5%:14d,100%", 200), (None, 200)):
+            answer = api.patch("/portfolios/one", json={"ramps": {"a": steps}}, headers=seen)
+            assert answer.status_code == status, answer.text
+            shown = api.get("/portfolios/one").json()["members"][0]["ramp"]
+            assert (shown and shown["share"]) == (0.05 if steps == "5%:14d,100%" else None)
         store = ServiceStore(service.state)
         Steward(store, place / "sessions", print).step()
         store.close()
