@@ -71,12 +71,6 @@ class Tape(NamedTuple):
         """Bytes of all."""
         return sum(field.nbytes for field in self if isinstance(field, np.ndarray))
 
-    def level_of(self, side: int, tick: int) -> int:
-        """Number of a level; -1 if no row names it."""
-        first, last = np.searchsorted(self.level_side, [side, side + 1])
-        k = first + int(np.searchsorted(self.level_tick[first:last], tick))
-        return k if k < last and self.level_tick[k] == tick else -1
-
 
 def tape_of(events: Events, clock_shift_ns: int = 0) -> Tape:
     """Make the table of a run.

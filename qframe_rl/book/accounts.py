@@ -1,0 +1,214 @@
+"""What accounts on a tape remember: quotes, queues, money, and answers that are on their way; and what they send."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from qframe_rl.book.lookup import rows_until
+from qframe_rl.book.state import BUY
+from qframe_rl.book.tape import Tape
+from qframe_rl.jit import inlined
+from qframe_rl.types import Float, Int
+
+NEVER = 2**62
+EMPTY, SENT, RESTS = range(3)
+"""States of a quote at the exchange: none, on its way, waiting."""
+STATE, TICK, LEFT, LEVEL, ARRIVES, CANCELS, CURSOR, CROSSED, KNOWN, ENDS, SENT_LOTS = range(11)
+"""Columns of a quote: its state; price; lots left; number of its level, -1 if no row names it; when it arrives and when
+its cancel does, exchange's clock; the next of its level's rows; lots that it filled against a book that stands through
+it; when its place is known; when its end is; lots as they were sent."""
+N_QUOTE = 11
+AHEAD, PRINTED = range(2)
+"""Columns of a quote's queue."""
+CASH, POSITION, MAKER_LOTS, TAKER_LOTS, MAKER_TURNOVER, TAKER_TURNOVER, REFUSED, UNTOLD, NOW, N_SENT = range(10)
+TAKES, TAKES_SIDE, TAKES_LOTS, TAKES_BOUND = range(10, 14)
+"""Columns of an account: money in ticks times lots, lots held, lots and turnover as maker and as taker, quotes that
+would have taken, quotes at levels that were never told, exchange's clock, messages sent; when an order that takes
+arrives, its side, its lots, and the worst price that it accepts."""
+N_ACCOUNT = 14
+TRADES, FALLS, RISES = range(3)
+"""Cursors of an account: into trades, and into rows after which the best ask is lower and the best bid higher."""
+N_NOTICES = 16
+NOTICE_AT, NOTICE_LOTS, NOTICE_CASH = range(3)
+N_TAKEN = 16
+TAKEN_LEVEL, TAKEN_ROW, TAKEN_LOTS = range(3)
+PRINT_AT, PRINT_THROUGH, CROSSING, TOOK = range(4)
+"""Causes of a fill: a print at the quote's price, one through it, the other side's standing through it, taking."""
+F_TIME, F_SIDE, F_TICK, F_LOTS, F_CAUSE, F_ACCOUNT = range(6)
+"""Columns of an own fill."""
+N_OWN_FILL = 6
+
+
+class Walk(NamedTuple):
+    """B accounts on a tape."""
+
+    quotes: Int
+    """(B, 2, 11) one quote a side."""
+    queue: Float
+    """(B, 2, 2) lots ahead, and lots printed since the level's last row."""
+    account: Int
+    """(B, 10)."""
+    cursors: Int
+    """(B, 3)."""
+    notices: Int
+    """(B, 16, 3) fills whose answer is on its way: when it is known, lots bought, money paid in ticks times lots."""
+    taken: Int
+    """(B, 16, 3) what was taken at a level since its row."""
+    fills: Int
+    """(F, 6) own fills, in their order."""
+    n_fills: Int
+    """(1,) how many; what found no room is counted, and not written."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one account, fills apart."""
+        per = (self.quotes, self.queue, self.account, self.cursors, self.notices, self.taken)
+        return sum(field.nbytes for field in per) // len(self.account)
+
+
+def new_walk(n_accounts: int, n_fills: int = 0) -> Walk:
+    """Accounts with nothing, before any time.
+
+    Parameters
+    ----------
+    n_accounts
+        B.
+    n_fills
+        Own fills that are written down.
+    """
+    quotes = np.zeros((n_accounts, 2, N_QUOTE), np.int64)
+    quotes[:, :, CANCELS] = quotes[:, :, ARRIVES] = NEVER
+    account = np.zeros((n_accounts, N_ACCOUNT), np.int64)
+    account[:, TAKES] = NEVER
+    notices = np.zeros((n_accounts, N_NOTICES, 3), np.int64)
+    notices[:, :, NOTICE_AT] = NEVER
+    taken = np.full((n_accounts, N_TAKEN, 3), -1, np.int64)
+    fills = np.zeros((max(n_fills, 1), N_OWN_FILL), np.int64)
+    cursors, queue = np.zeros((n_accounts, 3), np.int64), np.zeros((n_accounts, 2, 2))
+    return Walk(quotes, queue, account, cursors, notices, taken, fills, np.zeros(1, np.int64))
+
+
+@inlined
+def begin(tape: Tape, walk: Walk, b: int, at: int) -> None:
+    """Put an account without orders at a moment, exchange's clock, ns."""
+    row = rows_until(tape.exchange_ns, at)
+    for side in range(2):
+        walk.quotes[b, side, STATE] = EMPTY
+        walk.quotes[b, side, ENDS] = at
+        walk.quotes[b, side, ARRIVES] = walk.quotes[b, side, CANCELS] = NEVER
+    for k in range(N_ACCOUNT):
+        walk.account[b, k] = 0
+    walk.account[b, NOW], walk.account[b, TAKES] = at, NEVER
+    walk.cursors[b, TRADES] = rows_until(tape.trades, row - 1)
+    walk.cursors[b, FALLS] = rows_until(tape.ask_falls, row - 1)
+    walk.cursors[b, RISES] = rows_until(tape.bid_rises, row - 1)
+    for k in range(N_NOTICES):
+        walk.notices[b, k, NOTICE_AT] = NEVER
+        walk.notices[b, k, NOTICE_LOTS] = walk.notices[b, k, NOTICE_CASH] = 0
+    for k in range(N_TAKEN):
+        walk.taken[b, k, TAKEN_LEVEL] = -1
+
+
+@inlined
+def send_quote(walk: Walk, b: int, side: int, tick: int, lots: int, arrives: int) -> None:
+    """Send a quote; the side must be known to be free."""
+    quote = walk.quotes[b, side]
+    quote[STATE], quote[TICK], quote[LEFT], quote[SENT_LOTS] = SENT, tick, lots, lots
+    quote[ARRIVES], quote[CANCELS], quote[KNOWN], quote[ENDS] = arrives, NEVER, NEVER, NEVER
+    walk.account[b, N_SENT] += 1
+
+
+@inlined
+def send_cancel(walk: Walk, b: int, side: int, arrives: int) -> None:
+    """Send a cancel of the side's quote, unless one is on its way; it does not overtake the quote."""
+    quote = walk.quotes[b, side]
+    if quote[STATE] != EMPTY and quote[CANCELS] == NEVER:
+        quote[CANCELS] = max(arrives, quote[ARRIVES]) if quote[STATE] == SENT else arrives
+        walk.account[b, N_SENT] += 1
+
+
+@inlined
+def send_take(walk: Walk, b: int, side: int, lots: int, bound: int, arrives: int) -> bool:
+    """Send an order that takes what it can up to a price; False while another is on its way."""
+    account = walk.account[b]
+    if account[TAKES] != NEVER:
+        return False
+    account[TAKES], account[TAKES_SIDE], account[TAKES_LOTS], account[TAKES_BOUND] = arrives, side, lots, bound
+    account[N_SENT] += 1
+    return True
+
+
+@inlined
+def known_position(walk: Walk, b: int, at: int) -> int:
+    """Lots that an account knows to hold."""
+    held = walk.account[b, POSITION]
+    for k in range(N_NOTICES):
+        if NEVER > walk.notices[b, k, NOTICE_AT] > at:
+            held -= walk.notices[b, k, NOTICE_LOTS]
+    return int(held)
+
+
+@inlined
+def is_free(walk: Walk, b: int, side: int, at: int) -> bool:
+    """Whether an account knows that it has no quote on a side, and none is on its way."""
+    return bool(walk.quotes[b, side, STATE] == EMPTY and walk.quotes[b, side, ENDS] <= at)
+
+
+@inlined
+def _notice(walk: Walk, b: int, known: int, lots: int, cash: int, at: int) -> None:
+    """Note a fill whose answer is on its way; where no place is free, with the one that comes last."""
+    free, last = -1, 0
+    for k in range(N_NOTICES):
+        when = walk.notices[b, k, NOTICE_AT]
+        if when == NEVER or when <= at:
+            free = k
+        elif walk.notices[b, last, NOTICE_AT] <= when:
+            last = k
+    if free >= 0:
+        walk.notices[b, free, NOTICE_LOTS] = walk.notices[b, free, NOTICE_CASH] = 0
+    else:
+        free = last
+    walk.notices[b, free, NOTICE_AT] = known
+    walk.notices[b, free, NOTICE_LOTS] += lots
+    walk.notices[b, free, NOTICE_CASH] += cash
+
+
+@inlined
+def book_fill(walk: Walk, b: int, side: int, tick: int, lots: int, at: int, answer_ns: int, cause: int) -> None:
+    """Book so many lots at a price."""
+    account = walk.account[b]
+    signed = lots if side == BUY else -lots
+    account[POSITION] += signed
+    account[CASH] -= signed * tick
+    if cause == TOOK:
+        account[TAKER_LOTS] += lots
+        account[TAKER_TURNOVER] += lots * tick
+    else:
+        account[MAKER_LOTS] += lots
+        account[MAKER_TURNOVER] += lots * tick
+        quote = walk.quotes[b, side]
+        quote[LEFT] -= lots
+        if quote[LEFT] == 0:
+            end_quote(walk, b, side, at + answer_ns)
+    _notice(walk, b, at + answer_ns, signed, -signed * tick, at)
+    n = walk.n_fills[0]
+    if n < len(walk.fills):
+        row = walk.fills[n]
+        row[F_TIME], row[F_SIDE], row[F_TICK], row[F_LOTS], row[F_CAUSE], row[F_ACCOUNT] = (
+            at,
+            side,
+            tick,
+            lots,
+            cause,
+            b,
+        )
+    walk.n_fills[0] += 1
+
+
+@inlined
+def end_quote(walk: Walk, b: int, side: int, known: int) -> None:
+    """A quote is no more, which is known at a moment."""
+    quote = walk.quotes[b, side]
+    quote[STATE], quote[ENDS], quote[CANCELS], quote[ARRIVES] = EMPTY, known, NEVER, NEVER
