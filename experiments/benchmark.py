@@ -25,6 +25,7 @@ SUITES = {
     "fan": "jobs on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
     "service": "ten sessions alone and under 200 clients, bars to clients, requests, the kill of all; some minutes",
+    "book": "order books: messages matched, a maker on a recorded market; ratio to bourse and hftbacktest",
     "growth": "what a step costs as accounts, windows, instruments and rules grow; --plot draws it",
     "memory": "bytes of one more environment",
     "startup": "seconds of --help, and to the first step",
@@ -98,7 +99,19 @@ def _draw(found: list[BenchmarkRow], to: Path) -> None:
 
 
 def _suite(name: str) -> Any:
-    from qframe_rl.bench import executors, gradient, growth, offline, paper, service, settings, startup, steps, training
+    from qframe_rl.bench import (
+        book,
+        executors,
+        gradient,
+        growth,
+        offline,
+        paper,
+        service,
+        settings,
+        startup,
+        steps,
+        training,
+    )
 
     return {
         "env": steps.env,
@@ -113,6 +126,7 @@ def _suite(name: str) -> Any:
         "fan": executors.fan,
         "paper": paper.session,
         "service": service.service,
+        "book": book.book,
         "startup": startup.startup,
     }[name]
 

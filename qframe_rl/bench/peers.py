@@ -17,6 +17,7 @@ from qframe_rl.types import CLOSE, History
 _BARS = 100_000
 _WORKER = Path(__file__).with_name("peer_worker.py")
 _SERVER = Path(__file__).with_name("peer_server.py")
+_BOOKS = Path(__file__).with_name("peer_book.py")
 
 
 class PeerServer(NamedTuple):
@@ -66,6 +67,16 @@ class Peers:
         np.savez(place, time=history.time[:_BARS], bars=history.values[:_BARS, 0, : CLOSE + 2])
         return {name: self._worker(name, place, size) for name in names}
 
+    def books(self, place: Path, *names: str) -> dict[str, Work]:
+        """Work of peers on order books, with what ``place`` has.
+
+        Raises
+        ------
+        UserError
+            If one of them cannot be run; with what it said.
+        """
+        return {name: self._worker(name, place, 1, _BOOKS) for name in names}
+
     def server(self, name: str) -> PeerServer:
         """A peer's web server; it has an environment of its own below the others'.
 
@@ -90,8 +101,8 @@ class Peers:
         self.versions[name] = str(told["version"])
         return process, told
 
-    def _worker(self, name: str, place: Path, size: int) -> Work:
-        process, _ = self._begun(name, [str(self.python), str(_WORKER), name, str(place), str(size)])
+    def _worker(self, name: str, place: Path, size: int, script: Path = _WORKER) -> Work:
+        process, _ = self._begun(name, [str(self.python), str(script), name, str(place), str(size)])
 
         def do() -> float:
             assert process.stdin is not None

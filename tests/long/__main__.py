@@ -43,6 +43,7 @@ def jobs() -> dict[str, Job]:
         "switch": Job(["tests.soak.switch"]),
         "conformance": Job(["tests.conformance"]),
         "libraries": Job(["tests.conformance.libraries"]),
+        "replay": Job(["tests.book.beside"]),
     }
 
 
