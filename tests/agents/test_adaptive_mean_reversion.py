@@ -93,6 +93,7 @@ def test_a_price_that_does_not_move_is_not_bet_on() -> None:
     assert (agent.targets(history.values, history.time, 500) == 0.0).all()
 
 
+@pytest.mark.long
 def test_its_parameters_change_the_orders() -> None:
     history = switching(4_000, 0)
     market = market_of(history)
@@ -166,6 +167,7 @@ class Published:
 @pytest.mark.parametrize(
     ("fee_bps", "earned", "sharpe"), [(0.0, -0.058, -0.13), (5.0, -0.621, -3.02), (15.0, -0.939, -8.75)]
 )
+@pytest.mark.long
 def test_the_ancestor_earns_what_an_independent_computation_says(fee_bps: float, earned: float, sharpe: float) -> None:
     """ALGORITHMS 0.7: a signal on 97 % of bars, turnover 602 a year, Sharpe -0.19, -3.05 and -8.73 at 0, 5 and 15 bp.
 

@@ -112,6 +112,7 @@ def test_a_training_period_shorter_than_a_sequence_is_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_reaches_the_optimal_growth_or_a_better_sharpe_ratio_as_it_is_asked() -> None:
     history = synthetic("ar1", 30_000, seed=3)
     (fold,) = split("holdout").split(history)

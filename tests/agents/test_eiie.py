@@ -109,6 +109,7 @@ def best_constant(rises: Float) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_outgrows_every_constant_portfolio_where_trends_are_planted() -> None:
     history = planted(5_000, 8, 5, drift=0.3, stay=0.98)
     fold = Fold((Segment(0, 3_000),), (Segment(3_000, 3_500),), (Segment(3_500, 5_000),))

@@ -284,6 +284,7 @@ def test_learners_among_members_are_trained_and_restored() -> None:
     assert not hasattr(ensemble(members=("momentum", "flat"), member={}), "fit")
 
 
+@pytest.mark.long
 def test_an_interrupted_training_goes_on_with_the_member_that_it_had_come_to(tmp_path: Path) -> None:
     """And hands no member what another one kept."""
     ppo, dmn = catalog.load("agents", "ppo"), catalog.load("agents", "dmn")

@@ -77,6 +77,7 @@ def test_the_thresholds_that_it_finds_are_those_of_dynamic_programming() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_it_finds_earns_more_than_other_thresholds() -> None:
     growth = dict.fromkeys((0.25, 1.0, 2.2), 0.0)
     for seed in range(4):

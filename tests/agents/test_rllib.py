@@ -118,6 +118,7 @@ def test_where_it_can_be_the_same_seed_gives_the_same_bits(ray_here: None, name:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_learners_of_their_own_processes(ray_here: None) -> None:
     """Two learners share the batch; more runners than there are cores are refused."""
     work = task()
