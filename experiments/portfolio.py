@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from qframe_rl.service.portfolios import Portfolios
 
 _ACTS = (
-    "list", "make", "show", "add", "remove", "transfer", "rebalance", "limits", "plan", "ledger", "halt", "flatten",
-    "reduce", "resume",
+    "list", "make", "show", "add", "remove", "transfer", "rebalance", "limits", "plan", "ledger", "report",
+    "halt", "flatten", "reduce", "resume",
 )  # fmt: skip
 _WHO = "the command line"
 
@@ -35,6 +35,7 @@ def parser() -> Parser:
         "  plan ID --method hrp --every 7d how capital is divided, and when; rebalance ID: now\n"
         "  limits ID --limit max_drawdown=0.2  what all members together are held to; none: a limit goes\n"
         "  show ID, ledger ID, list        how it stands, every movement, all of them\n"
+        "  report ID --out FOLDER          a page and a PDF: curve, members, exposure, limits, ledger\n"
         "  halt, flatten, reduce, resume ID  all members; it stays as tight until resume\n"
         "  remove ID SESSION               let it go, with what it owns",
         [
@@ -62,6 +63,7 @@ def parser() -> Parser:
     add("--every", metavar="TIME", help="time between two rebalances, such as 7d; none = when asked for alone")
     add("--band", type=within(float, 0.0, 0.5), metavar="SHARE", help="how far off a share may be (default: 0.02)")
     add("--limit", dest="more", action="append", default=[], metavar="LIMIT=VALUE", help="a limit (repeatable)")
+    add("--out", type=Path, metavar="FOLDER", help="of a report (default: runs/portfolios/ID)")
     add("--id", metavar="ID", help="of a transfer: given again it is the same one (default: a new one)")
     made.add_state(Path("runs/.service"), "the service's --state (default: runs/.service)")
     add(
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         return {name: what for name, what in said.items() if name != "lines"}
     out = console(to_stderr=False)
     for line in said["lines"] if "lines" in said else _lines(said):
-        out.print(line, highlight=False, soft_wrap=True)
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
     return None
 
 
@@ -251,6 +253,26 @@ def _ledger(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"ledger": booked, "transfers": asked, "lines": lines or ["nothing was booked yet"]}
 
 
+def _report(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
+    from qframe_rl.evaluate.report.page import write_html
+    from qframe_rl.evaluate.report.paper import write_pdf
+    from qframe_rl.service.accounting import portfolio_report
+
+    made = portfolio_report(rows, given["portfolio"], given["sessions"])
+    folder = given["out"] or Path("runs") / "portfolios" / given["portfolio"]
+    folder.mkdir(parents=True, exist_ok=True)
+    html, pdf = folder / "report.html", folder / "report.pdf"
+    write_html([made], html)
+    pages = write_pdf([made], pdf)
+    lines = [
+        made.headline,
+        *(f"  - {reason}" for reason in made.reasons),
+        f"page    {html}",
+        f"PDF     {pdf} ({pages} pages)",
+    ]
+    return {"html": str(html), "pdf": str(pdf), "pages": pages, "headline": made.headline, "lines": lines}
+
+
 def _stands(rows: Portfolios, name: str) -> dict[str, Any]:
     from qframe_rl.service.standings import risk, standing
 
@@ -323,7 +345,8 @@ def _session(given: Mapping[str, Any]) -> str:
 
 _DONE: dict[str, Callable[[Portfolios, Mapping[str, Any]], dict[str, Any]]] = {
     "list": _list, "make": _make, "show": _show, "add": _add, "remove": _remove, "transfer": _transfer,
-    "rebalance": _rebalance, "limits": _limits, "plan": _plan, "ledger": _ledger, "halt": _steer, "flatten": _steer,
+    "rebalance": _rebalance, "limits": _limits, "plan": _plan, "ledger": _ledger, "report": _report,
+    "halt": _steer, "flatten": _steer,
     "reduce": _steer, "resume": _steer,
 }  # fmt: skip
 

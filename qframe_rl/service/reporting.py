@@ -1,4 +1,4 @@
-"""Routes of reports: pages and PDFs of sessions, made when they are asked for."""
+"""Routes of reports: pages and PDFs of sessions and portfolios, made when they are asked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from fastapi.responses import HTMLResponse, Response
 
+from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reports import PAGE, PDF, page_policy
-from qframe_rl.service.wiring import It, Reader, SessionId, routes
+from qframe_rl.service.wiring import It, PortfolioId, Reader, Service, SessionId, routes
 
 _AS_PDF: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}}
@@ -26,6 +27,26 @@ def session_page(it: It, _: Reader, session: SessionId) -> HTMLResponse:
 def session_pdf(it: It, _: Reader, session: SessionId) -> Response:
     """The report of a session as a PDF."""
     return pdf_of(it.reports.of_session(it.session(session)), f"report-{session}.pdf")
+
+
+@reporting.get("/portfolios/{portfolio}/report", response_class=HTMLResponse)
+def portfolio_page(it: It, portfolio: PortfolioId, _: Reader) -> HTMLResponse:
+    """The report of a portfolio as a page of its own: curve, members, exposure, limits, ledger."""
+    return page_of(_of(it, portfolio))
+
+
+@reporting.get("/portfolios/{portfolio}/report.pdf", response_class=Response, responses=_AS_PDF)
+def portfolio_pdf(it: It, portfolio: PortfolioId, _: Reader) -> Response:
+    """The report of a portfolio as a PDF."""
+    return pdf_of(_of(it, portfolio), f"report-{portfolio}.pdf")
+
+
+def _of(it: Service, portfolio: str) -> Path:
+    if portfolio not in {row.id for row in it.portfolios.all()}:
+        raise ApiProblem(404, "there is no such portfolio.")
+    folders = {found.folder.name: found.folder for found in it.places.sessions().values()}
+    here = [folders[one.name].parent for one in it.portfolios.members(portfolio) if one.name in folders]
+    return it.reports.of_portfolio(it.store, portfolio, here[0] if here else it.places.roots[0])
 
 
 def page_of(folder: Path) -> HTMLResponse:

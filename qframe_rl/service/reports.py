@@ -21,7 +21,7 @@ from qframe_rl.journal.secrets import is_secret
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.service.ending import ending, last_error
 from qframe_rl.service.places import Found
-from qframe_rl.service.store import VARIABLE
+from qframe_rl.service.store import VARIABLE, ServiceStore
 
 MEMORY_GB, SECONDS = 6.0, 120
 """Address space and time of one."""
@@ -61,9 +61,45 @@ class Reports:
         with Peek(found.folder / JOURNAL) as peek:
             rows = peek.rows("SELECT hash FROM events ORDER BY seq DESC LIMIT 1", n=1)
         head = rows[0][0] if rows and isinstance(rows[0][0], bytes) else b""
-        return self.made(f"{found.id} {head.hex()}", [str(found.folder)])
+        return self.made(f"{found.id} {head.hex()}", ["experiments.report", str(found.folder)])
 
-    def made(self, what: str, arguments: Sequence[str]) -> Path:
+    def of_portfolio(self, store: ServiceStore, portfolio: str, root: Path) -> Path:
+        """Folder of the report of a portfolio as it is now.
+
+        Parameters
+        ----------
+        store
+            Of its rows.
+        portfolio
+            Its id.
+        root
+            Folder in which each member has one of its name.
+
+        Raises
+        ------
+        UserError
+            If nothing can be reported of it.
+        Unavailable
+            If too much is asked for at once, or it takes too long.
+        """
+        seen = store.rows(
+            "SELECT revision, vigil, plan, (SELECT max(seq) FROM ledger WHERE portfolio = id), "
+            "(SELECT max(time_ns) FROM worths WHERE portfolio = id), "
+            "(SELECT count(*) FROM transfers WHERE portfolio = id AND state = 'PENDING') FROM portfolios WHERE id = ?",
+            (portfolio,),
+        )
+        arguments = [
+            "experiments.portfolio",
+            "report",
+            portfolio,
+            "--state",
+            str(store.folder),
+            "--sessions",
+            str(root),
+        ]
+        return self.made(f"portfolio {portfolio} {seen}", arguments, store.url)
+
+    def made(self, what: str, arguments: Sequence[str], store: str | None = None) -> Path:
         """Folder of a report, which is made if there is none.
 
         Parameters
@@ -71,12 +107,14 @@ class Reports:
         what
             What it is of, and in what state: with another text another one is made.
         arguments
-            Of ``report``, without ``--out``.
+            A module of the commands and what it is given, without ``--out``.
+        store
+            Address of the database that it may open; None = none but that of its folder.
 
         Raises
         ------
         UserError
-            In the words of ``report``, if it refuses.
+            In its own words, if it refuses.
         Unavailable
             If too much is asked for at once, or it takes too long.
         """
@@ -88,7 +126,7 @@ class Reports:
             raise Unavailable("other reports are being made; try again.")
         try:
             if not self._there(folder):
-                self._make(folder, arguments)
+                self._make(folder, arguments, store)
                 self._forget()
         finally:
             self._one.release()
@@ -101,25 +139,26 @@ class Reports:
             return False
         return (folder / PDF).is_file()
 
-    def _make(self, folder: Path, arguments: Sequence[str]) -> None:
+    def _make(self, folder: Path, arguments: Sequence[str], store: str | None) -> None:
         fresh = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700, parents=True)
         try:
-            self._run(fresh, arguments)
+            self._run(fresh, arguments, store)
             shutil.rmtree(folder, ignore_errors=True)
             fresh.rename(folder)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def _run(self, out: Path, arguments: Sequence[str]) -> None:
+    def _run(self, out: Path, arguments: Sequence[str], store: str | None) -> None:
         log = out / "log"
         # Nobody's keys: no report needs them.
         settings = {name: value for name, value in os.environ.items() if not is_secret(name) and name not in _ADDRESSES}
         settings |= {"OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+        settings |= {} if store is None else {VARIABLE: store}
         argv = [
-            sys.executable, "-m", "qframe_rl.service.limited", str(MEMORY_GB), str(SECONDS), "experiments.report",
-            *arguments, "--out", str(out),
+            sys.executable, "-m", "qframe_rl.service.limited", str(MEMORY_GB), str(SECONDS), *arguments, "--out",
+            str(out),
         ]  # fmt: skip
         with log.open("wb") as said:
             child = subprocess.Popen(

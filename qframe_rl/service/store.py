@@ -163,7 +163,7 @@ class ServiceStore:
     """
 
     def __init__(self, folder: Path, url: str | None = None):
-        self.folder = folder
+        self.folder, self.url = folder, elsewhere(url)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -15,13 +15,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from experiments import paper, report
+from experiments import paper, portfolio, report
 from experiments.cli import SHIPPED, door
 from qframe_rl.config import Unavailable, UserError
+from qframe_rl.portfolio.limits import PortfolioLimits
 from qframe_rl.service import reports
+from qframe_rl.service.booking import PortfolioSpec
 from qframe_rl.service.client import ServiceClient
+from qframe_rl.service.desired import Desired, SupervisedSpec
 from qframe_rl.service.places import Found, Places
+from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.reports import Reports
+from qframe_rl.service.steward import Steward
+from qframe_rl.service.store import ServiceStore
 from tests.service.places import ROOT, Served, Session, served
 
 N = 400
@@ -99,6 +105,33 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(api: httpx.Client, root: 
         assert api.get(f"/sessions/{'0' * 16}/{name}").status_code == 404
 
 
+def test_a_portfolio_is_reported_with_all_that_it_is(
+    api: httpx.Client, service: Served, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ServiceStore(service.state)
+    Desired(store).add("lived", SupervisedSpec(checkpoint="carry"), "STOPPED")
+    rows = Portfolios(store)
+    for name in ("main", "empty"):
+        rows.make(name, PortfolioSpec(limits=PortfolioLimits(max_drawdown=0.3)))
+    rows.contribute("main", "capital", 123 * 10**8 + 1, "anna")
+    rows.add("main", "lived", 0.5)
+    for _ in range(4):
+        Steward(store, root, lambda line: None).step()
+    store.close()
+    page = api.get("/portfolios/main/report")
+    assert page.status_code == 200, page.text
+    for part in ("Members", "Exposure", "Limits", "Ledger", "123.00000001", "max_drawdown", "lived", "REPLAY DATA"):
+        assert part in page.text, part
+    pdf = api.get("/portfolios/main/report.pdf")
+    assert pdf.content.startswith(b"%PDF")
+    assert api.get("/portfolios/empty/report").status_code == 200
+    assert api.get("/portfolios/none/report").status_code == 404
+    argv = ["report", "main", "--state", str(service.state), "--sessions", str(root), "--out", str(tmp_path)]
+    assert door(portfolio.main, argv) == 0
+    assert "on what was paid in" in capsys.readouterr().out
+    assert (tmp_path / "report.pdf").is_file()
+
+
 def test_it_ends_with_its_time_and_its_memory(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Reports(tmp_path)
     monkeypatch.setattr(reports, "SECONDS", 1)
@@ -118,7 +151,7 @@ def test_it_ends_with_its_time_and_its_memory(root: Path, tmp_path: Path, monkey
 def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Reports(tmp_path)
     monkeypatch.setattr(reports, "KEPT", 2)
-    monkeypatch.setattr(Reports, "_run", lambda self, out, arguments: (out / reports.PDF).write_bytes(b"%PDF"))
+    monkeypatch.setattr(Reports, "_run", lambda self, out, *given: (out / reports.PDF).write_bytes(b"%PDF"))
     first = made.made("a", [])
     made.made("b", [])
     assert made.made("a", []) == first
