@@ -25,6 +25,7 @@ _SETTINGS = (
     "SET TimeZone = 'UTC'; SET extra_float_digits = 1"
 )
 T = TypeVar("T")
+__all__ = ["BoundedConnection", "postgres_address", "psycopg"]
 
 
 class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):

@@ -189,11 +189,13 @@ class SessionPoints:
         if event.kind == "bar":
             self.memory["bar"] = event.time
             return
-        if event.kind not in ("session", "started", "settled", "decision", "state"):
+        if event.kind not in ("session", "started", "settled", "transferred", "decision", "state"):
             return
         plain = json.loads(event.payload)
         if event.kind == "session":
             self.memory["symbols"] = [str(one["symbol"]) for one in plain["instruments"]]
+        elif event.kind == "transferred":
+            self._paid(float(plain["account"]["equity"]))
         elif event.kind == "decision":
             since = event.time - self.memory["bar"] if "bar" in self.memory else None
             latency = None if since is None else since / 1e9
@@ -213,10 +215,18 @@ class SessionPoints:
             fields = {"drift_bps": float(pulse["drift_bps"]), "n_fills": int(pulse.get("drift_fills") or 0)}
             yield from self._line("drift", "", fields, int(pulse["time"]))
 
+    def _paid(self, after: float) -> None:
+        """What is paid in or out is neither profit nor loss: the highest equity moves by the same ratio."""
+        before = float(self.memory.get("equity", 0.0))
+        if before > 0.0 and "peak" in self.memory:
+            self.memory["peak"] *= after / before
+        self.memory["equity"] = after
+
     def _account(self, plain: Mapping[str, Any]) -> Iterator[str]:
         account, at = plain["account"], int(plain["time"])
         equity = float(account["equity"])
         peak = self.memory["peak"] = max(equity, float(self.memory.get("peak", equity)))
+        self.memory["equity"] = equity
         worth = [
             float(q) * float(m) if q and m is not None else 0.0
             for q, m in zip(account["position"], account["mark"], strict=True)

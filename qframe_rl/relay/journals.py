@@ -82,9 +82,9 @@ class JournalSource:
 
     def wait(self, cursors: Mapping[str, int], seconds: float) -> None:
         """Wait until one of them has more."""
-        until = time.monotonic() + seconds
+        until, pause = time.monotonic() + seconds, _POLL_S * max(1.0, len(cursors) / 10)
         while time.monotonic() < until and not any(self.head(one) > seq for one, seq in cursors.items()):
-            time.sleep(_POLL_S)
+            time.sleep(pause)
 
     def close(self) -> None:
         """Let go of the files."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,19 +10,7 @@ from qframe_rl.journal.lock import Head
 from qframe_rl.journal.store import JournalEvent, link
 from qframe_rl.relay.events import CursorMoved, LinkedEvent
 from qframe_rl.service.client import ServiceClient
-from qframe_rl.service.projection import (
-    CURSOR,
-    EQUITY,
-    FILLS,
-    FLOW,
-    FLOWS,
-    KINDS,
-    figures_of,
-    fills_of,
-    flows_of,
-    last_equity,
-    symbols_of,
-)  # fmt: skip
+from qframe_rl.service.projection import CURSOR, FLOW, KINDS, NO_EVENT, ProjectedRows, last_equity, symbols_of
 from qframe_rl.service.store import ServiceStore, Statements
 
 CONSUMER = "copy"
@@ -79,32 +66,23 @@ class EventCopies:
             database.execute(CURSOR, (CONSUMER, number, events[-1].event.seq))
 
     def _project(self, database: Statements, number: int, events: Sequence[JournalEvent]) -> None:
-        """Equity and fills of them, as the service's own projection has them."""
-        equity: list[tuple[Any, ...]] = []
-        fills: list[tuple[Any, ...]] = []
-        flows: list[tuple[Any, ...]] = []
+        """Equity, fills and transfers of them, as the service's own projection has them."""
+        told = [event for event in events if event.kind in (*KINDS, FLOW)]
+        if not told:
+            return
         last = last_equity(lambda query, given: database.execute(query, given).fetchall(), number)
-        for event in events:
-            try:
-                if event.kind == "session" and number not in self._symbols:
-                    self._symbols[number] = symbols_of(event.payload)
-                if event.kind == FLOW:
-                    plain = json.loads(event.payload)
-                    flows += [(number, event.seq, *flow) for flow in flows_of(plain, last)]
-                    last = float(plain["account"]["equity"])
-                if event.kind in KINDS:
-                    plain = json.loads(event.payload)
-                    last = float(plain["account"]["equity"])
-                    equity.append((number, event.seq, *figures_of(plain)))
-                    symbols = self._symbols_of(database, number)
-                    fills += [(number, event.seq, *fill) for fill in fills_of(plain, symbols)]
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                raise UserError(f"event {event.seq} is not what a session writes; nothing more is copied.") from None
-        database.executemany(EQUITY, equity)
-        database.executemany(FLOWS, flows)
-        database.executemany(FILLS, fills)
+        seq = told[0].seq
+        try:
+            made = ProjectedRows(number, self._symbols_of(database, number), last)
+            for event in told:
+                seq = event.seq
+                made.add(seq, event.kind, event.payload)
+        except NO_EVENT:
+            raise UserError(f"event {seq} is not what a session writes; nothing more is copied.") from None
+        made.write(database)
 
     def _symbols_of(self, database: Statements, number: int) -> tuple[str, ...]:
+        """Symbols of a session, by its first event, which is there by now."""
         if number not in self._symbols:
             query = "SELECT payload FROM events WHERE journal = ? AND kind = 'session' ORDER BY seq LIMIT 1"
             self._symbols[number] = symbols_of(database.execute(query, (number,)).fetchone()[0])

@@ -19,18 +19,20 @@ from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.peek import N_ROWS, Peek
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.service.places import Found
-from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.store import ServiceStore, Statements
 from qframe_rl.types import Float, Int
 
 _CONSUMER = "figures"
 KINDS = ("started", "settled")
 """Kinds of events that say what an account holds."""
-EQUITY = "INSERT INTO equity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-FILLS = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_EQUITY = "INSERT INTO equity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_FILLS = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 CURSOR = "INSERT INTO cursors VALUES (?, ?, ?) ON CONFLICT (consumer, journal) DO UPDATE SET seq = excluded.seq"
 FLOW = "transferred"
 """Kind of the events that say what was paid in or out."""
-FLOWS = "INSERT INTO flows VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_FLOWS = "INSERT INTO flows VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+NO_EVENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading an event raises that no session wrote."""
 
 
 class Figures:
@@ -161,26 +163,14 @@ class Figures:
         )  # fmt: skip
         # A read ends early where it takes too long; what is certain is the last row that came.
         cursor = int(rows[-1][0]) if rows else head
-        symbols, path = self._symbols_of(found, peek), found.folder / JOURNAL
-        equity: list[tuple[Any, ...]] = []
-        fills: list[tuple[Any, ...]] = []
-        flows: list[tuple[Any, ...]] = []
-        last = last_equity(self.store.rows, journal)
+        made = ProjectedRows(journal, self._symbols_of(found, peek), last_equity(self.store.rows, journal))
         for seq, kind, payload in rows:
             try:
-                plain = json.loads(payload)
-                if kind == FLOW:
-                    flows += [(journal, seq, *flow) for flow in flows_of(plain, last)]
-                else:
-                    equity.append((journal, seq, *figures_of(plain)))
-                last = float(plain["account"]["equity"])
-                fills += [(journal, seq, *fill) for fill in fills_of(plain, symbols)]
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                raise corrupt(path, f"event {seq} is not what a session writes") from None
+                made.add(seq, kind, payload)
+            except NO_EVENT:
+                raise corrupt(found.folder / JOURNAL, f"event {seq} is not what a session writes") from None
         with self.store.writing() as database:
-            database.executemany(EQUITY, equity)
-            database.executemany(FLOWS, flows)
-            database.executemany(FILLS, fills)
+            made.write(database)
             database.execute(CURSOR, (_CONSUMER, journal, cursor))
         return True
 
@@ -214,6 +204,42 @@ class Figures:
 def _fill(row: tuple[Any, ...]) -> dict[str, Any]:
     names = ("seq", "time_ns", "symbol", "quantity", "price", "fee", "cost")
     return dict(zip(names, row, strict=True)) | {"time_ns": str(row[1])}
+
+
+class ProjectedRows:
+    """Equity, fills and transfers of some events of one journal, in their order.
+
+    Parameters
+    ----------
+    journal
+        Its number in the store.
+    symbols
+        Of the session.
+    last
+        Equity before the first of them.
+    """
+
+    def __init__(self, journal: int, symbols: Sequence[str], last: float):
+        self._journal, self._symbols, self._last = journal, symbols, last
+        self._equity: list[tuple[Any, ...]] = []
+        self._fills: list[tuple[Any, ...]] = []
+        self._flows: list[tuple[Any, ...]] = []
+
+    def add(self, seq: int, kind: str, payload: str) -> None:
+        """Take one of `KINDS`, or of `FLOW`; raises one of `NO_EVENT` if it is not what a session writes."""
+        plain = json.loads(payload)
+        if kind == FLOW:
+            self._flows += [(self._journal, seq, *flow) for flow in flows_of(plain, self._last)]
+        else:
+            self._equity.append((self._journal, seq, *figures_of(plain)))
+        self._last = float(plain["account"]["equity"])
+        self._fills += [(self._journal, seq, *fill) for fill in fills_of(plain, self._symbols)]
+
+    def write(self, database: Statements) -> None:
+        """Write them, those that are there already left out."""
+        database.executemany(_EQUITY, self._equity)
+        database.executemany(_FLOWS, self._flows)
+        database.executemany(_FILLS, self._fills)
 
 
 def last_equity(rows: Callable[[str, Sequence[object]], list[Any]], journal: int) -> float:

@@ -264,4 +264,14 @@ def test_figures_that_have_no_form_are_left_out_and_texts_are_escaped() -> None:
     (line,) = points.of(JournalEvent(4, 11, "state", json.dumps({"state": 'a "b" \\ c', "time": 9})))
     assert line.endswith(' state="a \\"b\\" \\\\ c",reasons="",seq=4i 11')
     assert list(points.of(JournalEvent(5, 12, "snapshot", "{}"))) == []
+    # Half is paid out, which is no loss: a drawdown stays what it was.
+    for seq, kind, equity_, expected in (
+        (6, "settled", 1.0, 0.5),
+        (7, "transferred", 0.5, None),
+        (8, "settled", 0.5, 0.5),
+    ):
+        made = list(
+            points.of(JournalEvent(seq, 13, kind, json.dumps({"time": seq, "account": account | {"equity": equity_}})))
+        )
+        assert made == [] if expected is None else f"drawdown={expected}," in made[0]
     assert list(points.drift({"drift_bps": None, "time": 9})) == []

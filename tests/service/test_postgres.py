@@ -260,6 +260,26 @@ def test_a_password_is_not_shown(tmp_path: Path, database: TestServer, monkeypat
         supervise.main(["list", "--state", url])
 
 
+@pytest.mark.parametrize(
+    ("module", "code", "extra"),
+    [
+        ("psycopg", "from experiments.serve import main; main(['--store', 'postgresql://x/y'])", "postgres"),
+        ("psycopg", "from experiments.relay import main; main(['--to', 'postgresql://x/y'])", "postgres"),
+        ("redis", "from experiments.relay import main; main(['--to', 'redis://x'])", "redis"),
+        ("psycopg", "from qframe_rl.feeds import load, data; load.load(data.DataConfig(data='postgresql://x/y', "
+         "symbols=('A/B',)))", "postgres"),
+    ],
+)  # fmt: skip
+def test_what_is_not_installed_is_said_with_the_extra(module: str, code: str, extra: str, tmp_path: Path) -> None:
+    whole = f"import sys; sys.modules[{module!r}] = None; {code}"
+    found = subprocess.run(
+        [sys.executable, "-c", whole], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "UserError: " in found.stderr
+    assert f"pip install 'qframe-rl[{extra}]'" in found.stderr
+
+
 def test_a_password_leaves_the_arguments_of_the_process() -> None:
     """What other users of the machine see of it."""
     code = (
