@@ -2,7 +2,9 @@
 
 Sources: Cartea, Jaimungal & Penalva, Algorithmic and High-Frequency Trading (2015), section 10.2 (quotes and value in
 continuous time); Avellaneda & Stoikov, High-frequency trading in a limit order book, Quantitative Finance 8 (2008),
-equations 29 and 30 (quotes by reservation price). Market orders arrive on each side at a rate ``intensity``; one
+equations 29 and 30 (quotes by reservation price); Guéant, Lehalle & Fernandez-Tapia, Dealing with the inventory risk,
+Mathematics and Financial Economics 7 (2013), theorem 1 and proposition 3 (exact and asymptotic quotes under exponential
+utility). Market orders arrive on each side at a rate ``intensity``; one
 reaches a quote at distance d from the mid price with probability exp(-k d).
 """
 
@@ -20,6 +22,8 @@ FILL_MODELS = ("poisson", "linear")
 """``poisson``: a fill in dt has probability 1 - exp(-rate dt), which is exact for one fill a step; ``linear``: rate dt,
 at most 1, as in the simulation of Avellaneda & Stoikov."""
 _SWEEPS, _HALVINGS = 40, 80
+_TERMS = 24
+"""Of the exponential of a matrix of norm 1."""
 
 
 class QuotingParams(NamedTuple):
@@ -220,3 +224,93 @@ def average_spread(aversion: float, volatility: float, decay: float, horizon: fl
         Length of the episode that the mean is taken over.
     """
     return 0.5 * aversion * volatility**2 * horizon + 2.0 * math.log1p(aversion / decay) / aversion
+
+
+class InventoryParams(NamedTuple):
+    """The constants of quoting under exponential utility; the defaults are those of the tests."""
+
+    intensity: float = 140.0
+    """Market orders on each side per unit of time that would reach a quote at the mid price."""
+    decay: float = 1.5
+    """k: how fast fills thin out with the distance of the quote, per unit of price."""
+    aversion: float = 0.1
+    """gamma: absolute risk aversion, above zero."""
+    volatility: float = 2.0
+    """Of the mid price, per square root of time."""
+    limit: int = 30
+    """Largest inventory, units; a side that would exceed it is not quoted."""
+
+    @property
+    def half_spread(self) -> float:
+        """What a quote earns where inventory has no risk, units of price."""
+        return math.log1p(self.aversion / self.decay) / self.aversion
+
+
+def utility_quotes(terms: InventoryParams, left: float = math.inf) -> tuple[Float, Float]:
+    """Exact quotes under exponential utility and limited inventory (their theorem 1).
+
+    Parameters
+    ----------
+    terms
+        The problem.
+    left
+        Time left, in units of time; infinite = so long that the end does not matter.
+
+    Returns
+    -------
+    tuple
+        (2 limit + 1,) distance of the ask above the mid price, and of the bid below it, for inventories from -limit to
+        limit; infinite where the limit forbids a fill.
+    """
+    v = np.log(_left(terms, left)) / terms.decay
+    ask, bid = np.full(len(v), np.inf), np.full(len(v), np.inf)
+    ask[1:] = terms.half_spread + v[1:] - v[:-1]
+    bid[:-1] = terms.half_spread + v[:-1] - v[1:]
+    return ask, bid
+
+
+def _left(terms: InventoryParams, left: float) -> Float:
+    """(2 limit + 1,) exp(-M left) 1 but for a factor; M the matrix of their theorem 1.
+
+    By powers of a matrix without a negative number, so that the least of the values, too, are right in all digits; of
+    the eigenvectors they would be lost in the rounding of the largest. Squared without end, it becomes the eigenvector.
+    """
+    t = terms
+    q = np.arange(-t.limit, t.limit + 1)
+    lost = t.intensity * (1.0 + t.aversion / t.decay) ** -(1.0 + t.decay / t.aversion)
+    risk = 0.5 * t.decay * t.aversion * t.volatility**2 * q**2
+    side = np.full(2 * t.limit, lost)
+    rates = np.diag(risk.max() - risk) + np.diag(side, 1) + np.diag(side, -1)
+    most = float(rates.sum(axis=1).max())
+    n_squares = 64 if math.isinf(left) else max(math.ceil(math.log2(max(most * left, 1.0))), 0)
+    part = rates / most if math.isinf(left) else rates * (left / 2.0**n_squares)
+    term = power = np.eye(len(q))
+    for n in range(1, _TERMS):
+        term = term @ part / n
+        power = power + term
+    for _ in range(n_squares):
+        power = power @ power
+        power = power / power.max()
+    return np.asarray(power.sum(axis=1))
+
+
+def asymptotic_quotes(terms: InventoryParams, inventory: Float) -> tuple[Float, Float]:
+    """Quotes far from the end and from the limit, in closed form (their proposition 3).
+
+    Parameters
+    ----------
+    terms
+        The problem; ``limit`` plays no part.
+    inventory
+        Units held; any shape.
+
+    Returns
+    -------
+    tuple
+        Distance of the ask above the mid price, and of the bid below it.
+    """
+    t = terms
+    growth = (1.0 + t.aversion / t.decay) ** (1.0 + t.decay / t.aversion)
+    slope = math.sqrt(t.volatility**2 * t.aversion / (2.0 * t.decay * t.intensity) * growth)
+    q = np.asarray(inventory, dtype=np.float64)
+    return t.half_spread + 0.5 * (1.0 - 2.0 * q) * slope, t.half_spread + 0.5 * (1.0 + 2.0 * q) * slope

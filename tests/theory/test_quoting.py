@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from qframe_rl.theory.quoting import (
+    InventoryParams,
     QuotingParams,
+    asymptotic_quotes,
     avellaneda_stoikov,
     average_spread,
     continuous,
     continuous_quotes,
     discrete,
     fill_probability,
+    utility_quotes,
 )
 
 FLAT, THREE = 10, 13
@@ -84,3 +87,46 @@ def test_quotes_around_the_reservation_price() -> None:
     ask, bid = avellaneda_stoikov(np.array([0.0, 4.0]), np.array([0.5, 0.5]), 0.1, 2.0, 1.5)
     assert ask[0] == bid[0] == pytest.approx(0.5 * average_spread(0.1, 2.0, 1.5, 1.0))
     assert bid[1] - ask[1] == pytest.approx(2 * 4.0 * 0.1 * 4.0 * 0.5)
+
+
+def test_quotes_under_exponential_utility() -> None:
+    """G8: by eigenvector far from the end, by matrix exponential at any time, and in closed form."""
+    terms = InventoryParams()
+    flat = terms.limit
+    ask, bid = utility_quotes(terms)
+    assert (bid[flat], bid[flat + 3], ask[flat + 3]) == pytest.approx((0.671628, 0.828496, 0.514383), abs=1e-6)
+    assert math.isinf(ask[0]) and math.isinf(bid[-1]) and np.isfinite(ask[1:]).all() and np.isfinite(bid[:-1]).all()
+    np.testing.assert_allclose(ask, bid[::-1], atol=1e-9)
+    far_ask, far_bid = asymptotic_quotes(terms, np.array([0.0, 3.0]))
+    assert (far_bid[0], far_bid[1], far_ask[1]) == pytest.approx((0.671244, 0.826395, 0.516092), abs=1e-6)
+    np.testing.assert_allclose(utility_quotes(terms, 5.0)[1], bid, atol=1e-9)
+    end_ask, end_bid = utility_quotes(terms, 0.0)
+    np.testing.assert_allclose(end_ask[1:], terms.half_spread)
+    np.testing.assert_allclose(end_bid[:-1], terms.half_spread)
+
+
+def test_quotes_under_exponential_utility_solve_its_equation() -> None:
+    """The logarithm's argument v solves v' = M v backwards; here by small steps from the end, without eigenvectors."""
+    terms, left, n = InventoryParams(limit=6), 0.05, 20_000
+    q = np.arange(-6, 7)
+    lost = terms.intensity * (1 + terms.aversion / terms.decay) ** -(1 + terms.decay / terms.aversion)
+    v = np.ones(13)
+    for _ in range(n):
+        beside = np.append(v[1:], 0.0) + np.append(0.0, v[:-1])
+        risk = 0.5 * terms.decay * terms.aversion * terms.volatility**2 * q**2
+        v = v + left / n * (lost * beside - risk * v)
+    bid = terms.half_spread + np.log(v[:-1] / v[1:]) / terms.decay
+    np.testing.assert_allclose(utility_quotes(terms, left)[1][:-1], bid, atol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [4, 60])
+def test_lasting_quotes_solve_the_equation_at_every_inventory(limit: int) -> None:
+    """All inventories lose value at one rate; at the outermost ones, too, where the values are least."""
+    terms = InventoryParams(limit=limit)
+    _, bid = utility_quotes(terms)
+    step = np.exp(terms.decay * (terms.half_spread - bid[:-1]))  # v(q + 1) / v(q)
+    lost = terms.intensity * (1 + terms.aversion / terms.decay) ** -(1 + terms.decay / terms.aversion)
+    q = np.arange(-limit, limit + 1)
+    risk = 0.5 * terms.decay * terms.aversion * terms.volatility**2 * q**2
+    rate = lost * (np.append(step, 0.0) + np.append(0.0, 1.0 / step)) - risk
+    np.testing.assert_allclose(rate, rate[limit], rtol=1e-9)
