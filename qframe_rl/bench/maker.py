@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from qframe_rl.book.accounts import (
-    KNOWN,
-    TICK,
-    Walk,
-    is_free,
-    known_position,
-    send_cancel,
-    send_quote,
-)
+from qframe_rl.book.accounts import Walk, known_position
 from qframe_rl.book.events import TRADE
-from qframe_rl.book.state import BUY
 from qframe_rl.book.tape import Tape
 from qframe_rl.book.walk import advance
+from qframe_rl.book.wish import WISH_LOTS, WISH_TICK, pursue
 from qframe_rl.jit import apart
 from qframe_rl.types import Int
 
 
 @apart
 def quote_best(
-    tape: Tape, walk: Walk, b: int, start: int, step_ns: int, entry_ns: int, answer_ns: int, power: float, seen: Int
+    tape: Tape, walk: Walk, b: int, start: int, step_ns: int, entry_ns: int, answer_ns: int, power: float, seen: Int,
+    wishes: Int,
 ) -> None:  # fmt: skip
     """Walk one account.
 
@@ -41,6 +34,8 @@ def quote_best(
         From `qframe_rl.book.queue.exponent`.
     seen
         (K, 3) written: best bid and ask as they had arrived at each decision, and the position as it was known.
+    wishes
+        (3, 3) of zeros, written.
     """
     row, n, last = 0, len(tape.arrivals), 0
     for k in range(len(seen)):
@@ -51,10 +46,6 @@ def quote_best(
             row += 1
         advance(tape, walk, b, now, answer_ns, power)
         seen[k, 0], seen[k, 1], seen[k, 2] = tape.bid[last], tape.ask[last], known_position(walk, b, now)
-        for side in range(2):
-            best = int(tape.bid[last] if side == BUY else tape.ask[last])
-            quote = walk.quotes[b, side]
-            if is_free(walk, b, side, now):
-                send_quote(walk, b, side, best, 1, now + entry_ns)
-            elif quote[KNOWN] <= now and quote[TICK] != best:
-                send_cancel(walk, b, side, now + entry_ns)
+        wishes[0, WISH_TICK], wishes[1, WISH_TICK] = tape.bid[last], tape.ask[last]
+        wishes[0, WISH_LOTS] = wishes[1, WISH_LOTS] = 1
+        pursue(walk, b, wishes, wishes[2], now, entry_ns)
