@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -156,6 +157,13 @@ class Parser(argparse.ArgumentParser):
             "of --state)",
         )  # fmt: skip
 
+    def add_alive(self) -> None:
+        """Add the option that names what those who look after processes look at."""
+        self.add_argument(
+            "--alive", type=Path, metavar="FILE",
+            help="file that is touched every second while it works, for checks of its health (default: none)",
+        )  # fmt: skip
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line."""
         self.exit(2, f"error: {message}; see --help.\n")
@@ -250,6 +258,22 @@ def within(kind: type[int] | type[float], low: float, high: float) -> Callable[[
         return value
 
     return read
+
+
+def beating(stopped: Callable[[], bool], file: Path | None) -> Callable[[], bool]:
+    """What says whether to stop, and touches a file, each second at most, whenever it is asked; None = no file."""
+    if file is None:
+        return stopped
+    last = -math.inf
+
+    def asked() -> bool:
+        nonlocal last
+        if time.monotonic() - last >= 1.0:
+            file.touch()
+            last = time.monotonic()
+        return stopped()
+
+    return asked
 
 
 def shown(default: object) -> str:

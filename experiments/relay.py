@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import Parser, console, door
+from experiments.cli import Parser, beating, console, door
 from qframe_rl.config import UserError
 from qframe_rl.servers import is_address
 
@@ -56,6 +56,7 @@ def parser() -> Parser:
         "--state", type=Path, default=Path("runs/.relay"), metavar="FOLDER",
         help="what it keeps for itself (default: runs/.relay)",
     )  # fmt: skip
+    made.add_alive()
     add("--once", action="store_true", help="leave when all that there is has been moved (default: wait for more)")
     return made
 
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     told(f"{pump.source.place} to {place.place}; Ctrl-C stops it")
     try:
-        pump.run(stop.is_set, once=given["once"])
+        pump.run(beating(stop.is_set, given["alive"]), once=given["once"])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import SHIPPED, Parser, console, door
+from experiments.cli import SHIPPED, Parser, beating, console, door
 from qframe_rl.config import UserError, build, nearest
 
 _ACTS = ("run", "add", "start", "stop", "remove", "list")
@@ -40,6 +40,7 @@ def parser() -> Parser:
         help="folder in which each session has one (default: runs/supervised)",
     )  # fmt: skip
     made.add_state(Path("runs/.service"), "the service's --state (default: runs/.service)")
+    made.add_alive()
     return made
 
 
@@ -85,8 +86,9 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
     out.print("supervising; Ctrl-C stops this, not the sessions", highlight=False)
     beside = threading.Thread(target=_kept, args=(store, given["sessions"], supervisor.told, stop), name="steward")
     beside.start()
+    stopped = beating(stop.is_set, given["alive"])
     try:
-        while not stop.wait(EVERY_S):
+        while not (stop.wait(EVERY_S) or stopped()):
             supervisor.step_or_wait()
     finally:
         stop.set()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import SHIPPED, Parser, console, door, stored_in, within
+from experiments.cli import SHIPPED, Parser, beating, console, door, stored_in, within
 from qframe_rl.config import UserError
 
 
@@ -29,6 +29,7 @@ def parser() -> Parser:
         "--memory", type=within(float, 0.5, 1e6), metavar="GB",
         help="address space of a job (default: as much as there is)",
     )  # fmt: skip
+    made.add_alive()
     add("--once", action="store_true", help="leave when no job waits (default: wait for the next)")
     return made
 
@@ -50,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     worker = Worker(store, places, root, data, given["memory"], lambda line: out.print(line, highlight=False))
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     out.print(f"{worker.name} waits for jobs; Ctrl-C stops it", highlight=False)
-    done = 0
+    done, stopped = 0, beating(stop.is_set, given["alive"])
     try:
-        while not stop.is_set():
-            if worker.step(stop.is_set):
+        while not stopped():
+            if worker.step(stopped):
                 done += 1
             elif given["once"]:
                 break
