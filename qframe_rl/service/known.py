@@ -87,7 +87,8 @@ class KnownSessions:
             terms = self._terms[found.id]
             written = pulse(found.folder / JOURNAL)
             plain |= {
-                "agent": str(terms.get("name")), "orders": str(terms.get("orders")), "account": terms.get("account"),
+                "agent": str(terms.get("name")), "orders": str(terms.get("orders")),
+                "account": _text(terms.get("account")),
                 "environment": str(terms["source"].get("environment", terms["source"].get("feed", "unknown"))),
                 "symbols": [str(i["symbol"]) for i in terms.get("instruments", ())], "bar_ns": str(terms["bar_ns"]),
                 "alerts_waiting": said["alerts_waiting"], "state": said["state"], "ill": said.get("ill"),
@@ -148,6 +149,10 @@ def named(text: str, founds: Sequence[Found]) -> str:
 
 def _named(text: str, found: Found) -> str:
     return text.replace(str(found.folder), found.name)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _finite(number: float) -> float | None:

@@ -137,7 +137,7 @@ def events(path: Path) -> list[str]:
 
 def test_fees_funding_and_interest_each_in_their_place(book: Book) -> None:
     book.started(account(1000.0, 0.0, 0.0))
-    book.settled(account(0.0, 0.3, -2.0), {
+    book.settled(account(0.0, 0.1 + 0.2, -2.0), {
         "quantity": [0.1 + 0.2, -2.0], "price": [100.0, 50.0], "fee": [0.3, 0.1], "funding": [0.0, 0.25],
         "interest": 0.125,
     })  # fmt: skip

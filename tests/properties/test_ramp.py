@@ -64,6 +64,13 @@ def test_time_without_trading_does_not_count() -> None:
     assert lived([(1, GOOD)] + [(0, GOOD)] * 100)[-1][0] == lived([(1, GOOD)])[-1][0]
 
 
+@pytest.mark.parametrize("what", BAD)
+def test_the_days_of_a_step_begin_anew_after_each_look_outside(what: str) -> None:
+    found = lived([(1, GOOD)] * (24 * 13) + [(1, BAD[what])] + [(1, GOOD)] * (24 * 14 - 1))
+    assert found[-1][0].step == 0
+    assert lived([(1, GOOD)] * (24 * 13) + [(1, BAD[what])] + [(1, GOOD)] * 24 * 14)[-1][0].step == 1
+
+
 def test_bounds_that_are_given_hold() -> None:
     strict = CapitalRamp(RAMP.steps, RampBounds(drift_bps=1.0, drawdown=0.005))
     assert len(strict.outside(GOOD)) == 2
