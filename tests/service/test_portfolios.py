@@ -29,7 +29,7 @@ from qframe_rl.service.booking import PortfolioSpec
 from qframe_rl.service.desired import Desired, SupervisedSpec
 from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.steward import Steward
-from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.store import VARIABLE, ServiceStore
 from tests.service.places import ROOT, Served, Session, served, until
 from tests.service.test_supervise import begun, ended
 
