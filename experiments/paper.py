@@ -19,6 +19,7 @@ from experiments.settings import data_settings, given_under
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.live.signals import hear_early
 from qframe_rl.risk.limits import Limits
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def speed_of(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Trade on paper."""
+    hear_early()
     given = vars(parser().parse_args(argv))
     # A terminal that is gone, or a full disk behind it, is no reason to stop trading.
     with contextlib.redirect_stderr(cast(TextIO, Steady(sys.stderr))):

@@ -135,20 +135,24 @@ def _make(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
     from qframe_rl.portfolio.ramp import steps_of
-    from qframe_rl.service.membership import admit
+    from qframe_rl.service.membership import check_newcomers
+    from qframe_rl.service.portfolios import PortfolioChanges
     from qframe_rl.service.ramping import Ramps
 
-    steps = given["ramp"]
+    name, session, steps = given["portfolio"], _session(given), given["ramp"]
     if steps not in (None, "none"):
         steps_of(steps)
-    admit(rows, given["portfolio"], _session(given), given["share"])
+    check_newcomers(rows, name, [session])
+    rows.change(name, PortfolioChanges(members={session: given["share"]}), _WHO)
     if steps is not None:
-        Ramps(rows).put(given["portfolio"], _session(given), None if steps == "none" else steps, _WHO)
+        Ramps(rows).put(name, session, None if steps == "none" else steps, _WHO)
     return _stands(rows, given["portfolio"])
 
 
 def _remove(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
-    rows.remove(given["portfolio"], _session(given), _WHO)
+    from qframe_rl.service.portfolios import PortfolioChanges
+
+    rows.change(given["portfolio"], PortfolioChanges(remove=[_session(given)]), _WHO)
     return _stands(rows, given["portfolio"])
 
 
@@ -179,9 +183,11 @@ def _limits(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _changed(rows: Portfolios, given: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     from qframe_rl.service.booking import PortfolioSpec
+    from qframe_rl.service.portfolios import PortfolioChanges
 
     row = rows.one(given["portfolio"])
-    rows.change(row.id, build(PortfolioSpec, {**row.spec.model_dump(mode="json"), **fields}, row.id), row.revision)
+    spec = build(PortfolioSpec, {**row.spec.model_dump(mode="json"), **fields}, row.id)
+    rows.change(row.id, PortfolioChanges(spec), _WHO, row.revision)
     return _stands(rows, row.id)
 
 

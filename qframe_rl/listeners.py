@@ -74,7 +74,7 @@ class CashFlow(NamedTuple):
     @property
     def scale(self) -> float:
         """What figures of equity, such as its highest, are multiplied by, so that it is no profit and no loss."""
-        return self.after / self.before
+        return self.after / self.before if self.before > 0.0 and self.after > 0.0 else 1.0
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import KILL_FILE, order
 from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.live.signals import WORDS
 
 PORTFOLIO_FILE = "portfolio"
 """A file of this name in a session's folder names the portfolio that it is a member of."""
@@ -103,7 +104,7 @@ def tell(folder: Path, word: str, *, file: bool = True) -> ToldSession:
 
 
 def _signalled(folder: Path, word: str, ways: list[str], failed: list[str]) -> None:
-    numbers = {"halt": "SIGUSR1", "flatten": "SIGUSR2"}
+    numbers = {word: name for name, word in WORDS.items()}
     if word not in numbers or not hasattr(signal, numbers[word]):
         return
     process = writer_of(folder / JOURNAL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from qframe_rl.live.open import Opened
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.promise import PromiseWatch
 from qframe_rl.live.router import OrderRouter
+from qframe_rl.live.signals import obey
 from qframe_rl.types import SECOND
 from qframe_rl.watch.health import Health
 
@@ -84,8 +84,7 @@ class Windows:
 
     def open(self, router: OrderRouter, ledger: Ledger, operator: Operator) -> None:
         """Open them, before the first bar."""
-        signal.signal(signal.SIGUSR1, lambda *_: setattr(operator, "signalled", "halt"))
-        signal.signal(signal.SIGUSR2, lambda *_: setattr(operator, "signalled", "flatten"))
+        obey(lambda word: setattr(operator, "signalled", word))
         health = router.health = self._health(router)
         made: list[Any] = []
         if self._opened.promise is not None:

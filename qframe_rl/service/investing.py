@@ -13,13 +13,15 @@ from fastapi.responses import Response
 from qframe_rl.config import UserError
 from qframe_rl.live.kill import tell
 from qframe_rl.portfolio.ledger import CapitalTransfer
+from qframe_rl.portfolio.ramp import steps_of
 from qframe_rl.service import portfolio_shapes as shapes
 from qframe_rl.service import standings
 from qframe_rl.service.booking import PortfolioRow, PortfolioSpec
 from qframe_rl.service.candles import POINTS
 from qframe_rl.service.commanding import ordered
 from qframe_rl.service.guard import needs
-from qframe_rl.service.membership import admit
+from qframe_rl.service.membership import check_newcomers
+from qframe_rl.service.portfolios import PortfolioChanges
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.ramping import Ramps
 from qframe_rl.service.steering import steered
@@ -123,15 +125,19 @@ def change(
         raise ApiProblem(403, "this token is for portfolios alone: it brings no session into one.")
     if match is None:
         raise ApiProblem(428, "give the revision that you saw as If-Match.")
-    revision = int(match.strip('"'))
-    if revision != row.revision:
-        raise ApiProblem(412, f"{portfolio} is at revision {row.revision} by now; look again.")
+    check_newcomers(it.portfolios, portfolio, given.members)
+    for steps in given.ramps.values():
+        if steps is not None:
+            steps_of(steps)
+    changes = PortfolioChanges(_spec(row.spec, given), given.members, given.remove)
     try:
-        revision = _changed(it, row, given, who(identity), revision)
+        row = it.portfolios.change(portfolio, changes, who(identity), int(match.strip('"')))
     except LookupError as error:
         raise ApiProblem(412, f"{error}; look again.") from None
-    it.store.audit(who(identity), "change portfolio", portfolio, f"revision {revision}")
-    return _tagged(it, answer, _row(it, portfolio))
+    for name, steps in given.ramps.items():
+        Ramps(it.portfolios).put(portfolio, name, steps, who(identity))
+    it.store.audit(who(identity), "change portfolio", portfolio, f"revision {row.revision}")
+    return _tagged(it, answer, row)
 
 
 @investing.post("/portfolios/{portfolio}/transfers", status_code=202)
@@ -181,20 +187,6 @@ def command(
         return shapes.PortfolioTold(state=state, told=said)
 
     return once(it, identity, key, f"{portfolio} {given.word}", ask, shapes.PortfolioTold)
-
-
-def _changed(it: Service, row: PortfolioRow, given: shapes.PortfolioChange, asks: str, revision: int) -> int:
-    """Do what a change asks for, step by step, each on the revision that the step before left; the last one."""
-    spec = _spec(row.spec, given)
-    if spec != row.spec:
-        revision = it.portfolios.change(row.id, spec, revision).revision
-    for name in given.remove:
-        revision = it.portfolios.remove(row.id, name, asks, revision).revision
-    for name, share in given.members.items():
-        revision = admit(it.portfolios, row.id, name, share, revision)
-    for name, steps in given.ramps.items():
-        Ramps(it.portfolios).put(row.id, name, steps, asks)
-    return revision
 
 
 def _spec(spec: PortfolioSpec, given: shapes.PortfolioChange) -> PortfolioSpec:

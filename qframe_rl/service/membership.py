@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -211,38 +212,38 @@ def _book_in_kind(
         flowed(database, member.portfolio, before)
 
 
-def admit(portfolios: Portfolios, portfolio: str, member: str, share: float | None, revision: int | None = None) -> int:
-    """Add a supervised session to a portfolio, if it may be; return the revision.
+def check_newcomers(portfolios: Portfolios, portfolio: str, names: Iterable[str]) -> None:
+    """Refuse sessions that may not come into a portfolio.
 
     Parameters
     ----------
-    portfolios
-        The rows.
-    portfolio, member, share, revision
-        As in `Portfolios.add`.
+    portfolios, portfolio
+        The rows, and which of them.
+    names
+        Of sessions that are to come.
 
     Raises
     ------
     UserError
-        If no session of this name is supervised, if it is in another currency, or if another member has the same
+        If no session of a name is supervised, if one is in another currency, or if two members would have the same
         exchange account: that account's money would count twice.
-    LookupError
-        If the portfolio has changed since.
     """
-    desired = Desired(portfolios.store)
-    session, currency = desired.one(member), portfolios.one(portfolio).spec.currency
-    for symbol in (session.spec.symbols or "").split(","):
-        quote = symbol.partition(":")[0].partition("/")[2].partition("#")[0]
-        if quote and quote != currency:
-            raise UserError(f"{member} trades {symbol}, and {portfolio} is in {currency}.")
-    others = {one.name: one for one in desired.all()}
-    for other in portfolios.members():
-        if other.name != member and _one_account(session, others.get(other.name)):
-            raise UserError(
-                f"{member} and {other.name}, a member of {other.portfolio}, trade one exchange account, whose money "
-                "would count twice: give each a sub-account of its own (account=NAME)."
-            )
-    return portfolios.add(portfolio, member, share, revision).revision
+    desired, currency = Desired(portfolios.store), portfolios.one(portfolio).spec.currency
+    sessions = {one.name: one for one in desired.all()}
+    members = {one.name: one.portfolio for one in portfolios.members()}
+    for name in names:
+        session = desired.one(name)
+        for symbol in (session.spec.symbols or "").split(","):
+            quote = symbol.partition(":")[0].partition("/")[2].partition("#")[0]
+            if quote and quote != currency:
+                raise UserError(f"{name} trades {symbol}, and {portfolio} is in {currency}.")
+        for other, where in members.items():
+            if other != name and _one_account(session, sessions.get(other)):
+                raise UserError(
+                    f"{name} and {other}, a member of {where}, trade one exchange account, whose money would count "
+                    "twice: give each a sub-account of its own (account=NAME)."
+                )
+        members[name] = portfolio
 
 
 def _one_account(one: SupervisedSession, other: SupervisedSession | None) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from qframe_rl.config import UserError
 from qframe_rl.portfolio.ledger import CapitalTransfer, PortfolioLedger, Posting
@@ -37,6 +38,7 @@ from qframe_rl.service.booking import (
     flowed,
     in_kind,
     member_of,
+    members_in,
     nothing,
     portfolio_of,
     transfer_of,
@@ -44,6 +46,17 @@ from qframe_rl.service.booking import (
 )  # fmt: skip
 from qframe_rl.service.store import ServiceStore, Statements
 from qframe_rl.times import timeframe_ns
+
+
+class PortfolioChanges(NamedTuple):
+    """What becomes of a portfolio."""
+
+    spec: PortfolioSpec | None = None
+    """What it is; None = as it is. Its currency stays."""
+    members: Mapping[str, float | None] = {}
+    """Sessions that come in, and shares by hand that change; None = the share as it is."""
+    remove: Sequence[str] = ()
+    """Members that go."""
 
 
 class Portfolios:
@@ -131,113 +144,42 @@ class Portfolios:
             raise UserError(f"there is a portfolio {portfolio!r} already, and it is another one; take another id.")
         return found
 
-    def change(self, portfolio: str, spec: PortfolioSpec, revision: int | None = None) -> PortfolioRow:
-        """Change what a portfolio is.
+    def change(self, portfolio: str, changes: PortfolioChanges, who: str, revision: int | None = None) -> PortfolioRow:
+        """Change what a portfolio is and who is in it: all of it or nothing.
+
+        What a session owns that comes in is booked once its journal tells; one that goes takes what it owns, by its
+        last value.
 
         Parameters
         ----------
-        portfolio, spec
-            Which, and what it becomes; its currency stays.
+        portfolio, changes
+            Which, and what becomes of it.
+        who
+            Asks.
         revision
             That of the row as it was seen; None = whatever it is.
 
         Raises
         ------
         UserError
-            If there is none, its currency would be another, or shares by hand cannot be.
+            If there is none, its currency would be another, a session is in another portfolio, shares by hand are more
+            than the whole, or who is to go is no member or has a transfer under way.
         LookupError
             If it has changed since.
         """
         before = self.one(portfolio)
-        if spec.currency != before.spec.currency:
-            raise UserError(f"{portfolio} is in {before.spec.currency}; a portfolio keeps its currency.")
-        due = before.due_ns
-        if spec.every != before.spec.every:
-            due = time.time_ns() + timeframe_ns(spec.every) if spec.every else 0
         with self.store.writing() as database:
             self._revise(database, portfolio, revision)
-            database.execute(
-                "UPDATE portfolios SET spec = ?, due_ns = ? WHERE id = ?", (spec.model_dump_json(), due, portfolio)
-            )
-        return self.one(portfolio)
-
-    def add(self, portfolio: str, member: str, share: float | None, revision: int | None = None) -> PortfolioRow:
-        """Add a supervised session, or change its share; what it owns is booked once its journal tells.
-
-        Parameters
-        ----------
-        portfolio, member
-            Their names.
-        share
-            By hand; None = as it is.
-        revision
-            As in `change`.
-
-        Raises
-        ------
-        UserError
-            If there is none, it is in another portfolio, or the shares are more than the whole.
-        LookupError
-            If it has changed since.
-        """
-        row = self.one(portfolio)
-        with self.store.writing() as database:
-            self._revise(database, portfolio, revision)
-            database.execute(
-                f"INSERT INTO members ({MEMBER}) VALUES (?, ?, ?, 0, 0, ?, '[]', ?) ON CONFLICT DO NOTHING",
-                (member, portfolio, share, HEAD, json.dumps(nothing(member)._asdict())),
-            )
-            ((there,),) = database.execute("SELECT portfolio FROM members WHERE member = ?", (member,)).fetchall()
-            if there != portfolio:
-                raise UserError(f"{member} is a member of {there}; a session is in one portfolio.")
-            if share is not None:
-                database.execute("UPDATE members SET share = ? WHERE member = ?", (share, member))
-            rows = database.execute(f"SELECT {MEMBER} FROM members WHERE portfolio = ?", (portfolio,)).fetchall()
-            shares = {one.name: one.share for one in map(member_of, rows) if one.share is not None}
-            if row.spec.method == "hand":
+            if changes.spec is not None:
+                _respecify(database, before, changes.spec)
+            for member in changes.remove:
+                _remove(database, portfolio, member, who)
+            for member, share in changes.members.items():
+                _add(database, portfolio, member, share)
+            spec = changes.spec or before.spec
+            shares = {one.name: one.share for one in members_in(database, portfolio) if one.share is not None}
+            if spec.method == "hand":
                 check_shares(list(shares), shares)
-        return self.one(portfolio)
-
-    def remove(self, portfolio: str, member: str, who: str, revision: int | None = None) -> PortfolioRow:
-        """Let a member go with what it owns, by its last value.
-
-        Parameters
-        ----------
-        portfolio, member
-            Their names.
-        who
-            Asks.
-        revision
-            As in `change`.
-
-        Raises
-        ------
-        UserError
-            If it is none, or a transfer to or from it is under way.
-        LookupError
-            If the portfolio has changed since.
-        """
-        with self.store.writing() as database:
-            self._revise(database, portfolio, revision)
-            rows = database.execute(
-                f"SELECT {MEMBER} FROM members WHERE member = ? AND portfolio = ?", (member, portfolio)
-            ).fetchall()
-            if not rows:
-                raise UserError(f"{member[:64]} is no member of {portfolio}.")
-            open_now = database.execute(
-                "SELECT id FROM transfers WHERE member = ? AND state = 'PENDING'", (member,)
-            ).fetchall()
-            if open_now:
-                raise UserError(
-                    f"transfer {open_now[0][0]} of {member} is under way; its session decides on it when it runs."
-                )
-            found, now = member_of(rows[0]), time.time_ns()
-            before = equity_of(database, portfolio)
-            database.execute("DELETE FROM members WHERE member = ?", (member,))
-            database.execute("DELETE FROM ramps WHERE member = ?", (member,))
-            if found.joined == JOINED:
-                book(database, portfolio, in_kind(f"{member}-{now}", member, -units_in(found.value)), who)
-                flowed(database, portfolio, before)
         return self.one(portfolio)
 
     def contribute(self, portfolio: str, entry: str, units: int, who: str) -> None:
@@ -322,3 +264,42 @@ class Portfolios:
             if not rows:
                 raise UserError(f"there is no portfolio {portfolio[:64]!r}.")
             raise LookupError(f"{portfolio} is at revision {rows[0][0]} by now")
+
+
+def _respecify(database: Statements, before: PortfolioRow, spec: PortfolioSpec) -> None:
+    if spec.currency != before.spec.currency:
+        raise UserError(f"{before.id} is in {before.spec.currency}; a portfolio keeps its currency.")
+    due = before.due_ns
+    if spec.every != before.spec.every:
+        due = time.time_ns() + timeframe_ns(spec.every) if spec.every else 0
+    database.execute(
+        "UPDATE portfolios SET spec = ?, due_ns = ? WHERE id = ?", (spec.model_dump_json(), due, before.id)
+    )
+
+
+def _add(database: Statements, portfolio: str, member: str, share: float | None) -> None:
+    database.execute(
+        f"INSERT INTO members ({MEMBER}) VALUES (?, ?, ?, 0, 0, ?, '[]', ?) ON CONFLICT DO NOTHING",
+        (member, portfolio, share, HEAD, json.dumps(nothing(member)._asdict())),
+    )
+    ((there,),) = database.execute("SELECT portfolio FROM members WHERE member = ?", (member,)).fetchall()
+    if there != portfolio:
+        raise UserError(f"{member} is a member of {there}; a session is in one portfolio.")
+    if share is not None:
+        database.execute("UPDATE members SET share = ? WHERE member = ?", (share, member))
+
+
+def _remove(database: Statements, portfolio: str, member: str, who: str) -> None:
+    found = [one for one in members_in(database, portfolio) if one.name == member]
+    if not found:
+        raise UserError(f"{member[:64]} is no member of {portfolio}.")
+    open_now = database.execute("SELECT id FROM transfers WHERE member = ? AND state = 'PENDING'", (member,)).fetchall()
+    if open_now:
+        raise UserError(f"transfer {open_now[0][0]} of {member} is under way; its session decides on it when it runs.")
+    before = equity_of(database, portfolio)
+    database.execute("DELETE FROM members WHERE member = ?", (member,))
+    database.execute("DELETE FROM ramps WHERE member = ?", (member,))
+    if found[0].joined == JOINED:
+        entry = f"{member}-{time.time_ns()}"
+        book(database, portfolio, in_kind(entry, member, -units_in(found[0].value)), who)
+        flowed(database, portfolio, before)

@@ -45,6 +45,8 @@ class Rebalancer:
         self.portfolios, self.root = portfolios, root
         self.part: Callable[[], Mapping[str, float]] = dict
         """Of its share a member gets so much now, where it does not get all of it."""
+        self.running: frozenset[str] | None = None
+        """Sessions that are wanted running: the others would decide on no transfer; None = all."""
 
     def step(self, row: PortfolioRow) -> str:
         """Do what is next; what happened, in words, or empty."""
@@ -77,6 +79,8 @@ class Rebalancer:
         for one in members:
             if one.joined != JOINED or one.value.mark:
                 return f"{one.name} is {one.value.mark or 'not begun'}"
+            if self.running is not None and one.name not in self.running:
+                return f"{one.name} is stopped"
         return "transfers are under way" if self.portfolios.pending(row.id) else ""
 
     def shares(self, row: PortfolioRow, members: list[MemberRow]) -> dict[str, float]:

@@ -79,13 +79,14 @@ class Steward:
             If the store does not answer; the next step goes on.
         """
         self._mark()
-        running = {one.name for one in self.desired.all() if one.desired == "RUNNING"}
+        running = frozenset(one.name for one in self.desired.all() if one.desired == "RUNNING")
         for row in self.portfolios.all():
             marks = {one.name: self._caught_up(row, one, one.name in running)
                      for one in self.portfolios.members(row.id)}  # fmt: skip
             for one in self.portfolios.pending(row.id):
                 self._send(one)
             self._watch(row, marks)
+            self.rebalancer.running = running
             self.ramps.step(row, self.told)
             said = self.rebalancer.step(self.portfolios.one(row.id))
             if said:

@@ -27,7 +27,7 @@ from qframe_rl.portfolio.limits import PortfolioLimits
 from qframe_rl.service import booking, membership
 from qframe_rl.service.booking import PortfolioSpec
 from qframe_rl.service.desired import Desired, SupervisedSpec
-from qframe_rl.service.portfolios import Portfolios
+from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.steward import Steward
 from qframe_rl.service.store import VARIABLE, ServiceStore
 from tests.service.places import ROOT, Served, Session, served, until
@@ -192,7 +192,7 @@ def little(each_store: str, tmp_path: Path) -> Iterator[tuple[ServiceStore, Obey
     rows = Portfolios(store)
     rows.make("main", PortfolioSpec())
     rows.contribute("main", "capital", 1_000 * E8, "test")
-    rows.add("main", "a", None)
+    rows.change("main", PortfolioChanges(members={"a": None}), "test")
     session = Obeying(sessions / "a")
     session.bar()
     Steward(store, sessions, print).step()
@@ -277,7 +277,7 @@ def test_a_corrupt_or_silent_member_keeps_its_value_and_tightens_all(
     rows = Portfolios(store)
     other = Obeying(sessions / "b")
     Desired(store).add("b", SupervisedSpec(checkpoint="carry"))
-    rows.add("main", "b", None)
+    rows.change("main", PortfolioChanges(members={"b": None}), "test")
     steward = stewards(store, sessions)
     steward.step()
     assert rows.one("main").vigil.state == "ACTIVE"
@@ -328,7 +328,9 @@ def test_the_warden_tells_until_it_is_obeyed_and_no_more(little: tuple[ServiceSt
 
     store, session, sessions = little
     rows, steward = Portfolios(store), stewards(store, sessions)
-    rows.change("main", PortfolioSpec(limits=PortfolioLimits(max_drawdown=0.1, on_loss="HALTED")))
+    rows.change(
+        "main", PortfolioChanges(PortfolioSpec(limits=PortfolioLimits(max_drawdown=0.1, on_loss="HALTED"))), "test"
+    )
     steward.step()
     session.cash = 5_000.0
     session.bar()
@@ -348,12 +350,16 @@ def test_the_warden_tells_until_it_is_obeyed_and_no_more(little: tuple[ServiceSt
 def test_a_schedule_is_kept_and_says_why_it_was_not(little: tuple[ServiceStore, Obeying, Path]) -> None:
     store, session, sessions = little
     rows = Portfolios(store)
-    rows.change("main", PortfolioSpec(method="hrp", every="7d"))
+    rows.change("main", PortfolioChanges(PortfolioSpec(method="hrp", every="7d")), "test")
     assert rows.one("main").due_ns > 0
     rows.note("main", due_ns=1)
     stewards(store, sessions).step()
+    assert "a is stopped" in rows.one("main").why
+    Desired(store).want("a", "RUNNING")
+    rows.note("main", due_ns=1)
+    stewards(store, sessions).step()
     assert "20 returns" in rows.one("main").why
-    rows.change("main", PortfolioSpec(method="equal", every="7d", band=0.0))
+    rows.change("main", PortfolioChanges(PortfolioSpec(method="equal", every="7d", band=0.0)), "test")
     rows.note("main", due_ns=1)
     for _ in range(6):
         stewards(store, sessions).step()
@@ -545,12 +551,12 @@ def test_nothing_is_lost_of_what_a_row_says(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another one"):
         rows.make("one", PortfolioSpec())
     with pytest.raises(UserError, match="keeps its currency"):
-        rows.change("one", spec.model_copy(update={"currency": "EUR"}))
+        rows.change("one", PortfolioChanges(spec.model_copy(update={"currency": "EUR"})), "test")
     with pytest.raises(LookupError, match="revision 1"):
-        rows.change("one", spec, revision=7)
-    rows.add("one", "a", 0.7)
+        rows.change("one", PortfolioChanges(spec), "test", revision=7)
+    rows.change("one", PortfolioChanges(members={"a": 0.7}), "test")
     with pytest.raises(UserError, match="in one portfolio"):
         rows.make("two", PortfolioSpec())
-        rows.add("two", "a", None)
+        rows.change("two", PortfolioChanges(members={"a": None}), "test")
     assert booking.HEAD == "0" * 64
     store.close()

@@ -14,7 +14,7 @@ from qframe_rl.config import UserError
 from qframe_rl.service import ramping
 from qframe_rl.service.booking import PortfolioSpec
 from qframe_rl.service.desired import Desired, SupervisedSpec
-from qframe_rl.service.portfolios import Portfolios
+from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.ramping import Ramps
 from qframe_rl.service.standings import standing
 from qframe_rl.service.steward import Steward
@@ -52,7 +52,7 @@ class Ramped:
         Desired(self.store).add("a", SupervisedSpec(checkpoint="carry"), "STOPPED")
         self.rows, self.ramps = Portfolios(self.store), Ramps(Portfolios(self.store))
         self.rows.make("main", PortfolioSpec(band=0.5))
-        self.rows.add("main", "a", 1.0)
+        self.rows.change("main", PortfolioChanges(members={"a": 1.0}), "test")
         self.session = Promising(self.sessions / "a")
         self.session.bar()
         self.told: list[str] = []
@@ -155,7 +155,7 @@ def test_it_is_shown_changed_and_ends_with_its_member(ramped: Ramped) -> None:
     ramped.ramps.put("main", "a", STEPS, "test")
     while ramped.rows.pending("main"):
         ramped.live()
-    ramped.rows.remove("main", "a", "test")
+    ramped.rows.change("main", PortfolioChanges(remove=["a"]), "test")
     assert ramped.ramps.all() == {}
     with pytest.raises(UserError, match="no member"):
         ramped.ramps.put("main", "a", STEPS, "test")

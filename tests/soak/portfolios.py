@@ -30,7 +30,7 @@ from qframe_rl.portfolio.ledger import balanced
 from qframe_rl.service.auth import Doorkeeper
 from qframe_rl.service.booking import units_in
 from qframe_rl.service.desired import Desired, SupervisedSpec
-from qframe_rl.service.portfolios import Portfolios
+from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.store import ServiceStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ class Stage:
         rows.make("main", PortfolioSpec())
         rows.contribute("main", "capital", 100_000 * E8, "soak")
         for name in MEMBERS:
-            rows.add("main", name, None)
+            rows.change("main", PortfolioChanges(members={name: None}), "test")
         self.store, self.rows, self.desired = store, rows, Desired(store)
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.url = ""
