@@ -96,7 +96,8 @@ def _many(given: dict[str, Any]) -> dict[str, Any] | None:
         how = f"told by {', '.join(one['ways'])}" if one["ways"] else f"NOT told: {one['failed']}"
         out.print(f"{word}: {one['session']}  {how}", highlight=False, soft_wrap=True)
     if missed := [one for one in told if not one["ways"]]:
-        raise Unavailable(f"{len(missed)} of {len(told)} sessions could not be told: {missed[0]['failed']}")
+        kind = UserError if word == "resume" else Unavailable
+        raise kind(f"{len(missed)} of {len(told)} sessions could not be told: {missed[0]['failed']}")
     return {"command": word, "told": told} if given["json"] else None
 
 

@@ -524,8 +524,14 @@ def test_kill_all_tells_by_every_way_and_each_is_enough(tmp_path: Path, capsys: 
     assert said is not None
     assert [one["ways"] for one in said["told"]] == [["file", "signal", "inbox"], ["file", "signal"]]
     assert (tmp_path / "deep" / "b" / "HALT").exists()
-    with pytest.raises(Unavailable, match="remove it first"):
+    with pytest.raises(UserError, match="remove it first"):
         control.main(["resume", "--all", str(tmp_path)])
+    (tmp_path / "deep" / "c").mkdir()
+    (tmp_path / "deep" / "c" / "journal.db").write_text("nothing")
+    (tmp_path / "deep" / "c" / "HALT").mkdir()
+    with pytest.raises(Unavailable, match="1 of 3 sessions"):
+        control.main(["reduce", "--all", str(tmp_path)])
+    shutil.rmtree(tmp_path / "deep" / "c")
     said = control.main(["reduce", "--all", str(tmp_path), "--portfolio", "main", "--json"])
     assert said is not None
     assert [one["ways"] for one in said["told"]] == [["inbox"]]
