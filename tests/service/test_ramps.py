@@ -49,7 +49,7 @@ class Ramped:
 
     def __init__(self, folder: Path):
         self.store, self.sessions = ServiceStore(folder / "state"), folder / "sessions"
-        Desired(self.store).add("a", SupervisedSpec(checkpoint="carry"), "STOPPED")
+        Desired(self.store).add("a", SupervisedSpec(checkpoint="carry"))
         self.rows, self.ramps = Portfolios(self.store), Ramps(Portfolios(self.store))
         self.rows.make("main", PortfolioSpec(band=0.5))
         self.rows.change("main", PortfolioChanges(members={"a": 1.0}), "test")
@@ -117,7 +117,7 @@ def test_a_schedule_gives_no_more_than_the_step(ramped: Ramped) -> None:
     ramped.live()
     ramped.ramps.put("main", "a", LONG, "test")
     ramped.live()
-    ramped.rows.change("main", PortfolioSpec(band=0.0, every="7d"))
+    ramped.rows.change("main", PortfolioChanges(PortfolioSpec(band=0.0, every="7d")), "test")
     ramped.rows.note("main", due_ns=1)
     assert ramped.live(looks=8) == pytest.approx(500.0)
 
