@@ -7,15 +7,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.cli import Parser, beating, console, door
-from qframe_rl.config import UserError
+from qframe_rl.config import Unavailable, UserError
 from qframe_rl.servers import is_address
 
 FROM, TO = "QFRAME_RELAY_FROM", "QFRAME_RELAY_TO"
+_AGAIN_S = 1.0
 _QUEUES, _DATABASES, _POINTS = ("redis", "rediss"), ("postgresql", "postgres"), ("influxdb", "influxdbs")
 
 
@@ -75,16 +77,22 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
     from qframe_rl.relay.pump import Pump
 
-    place, closing = _target(target, given, told)
-    pump = Pump(_source(source, given, told), place, _consumer(place.place), told)
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    told(f"{pump.source.place} to {place.place}; Ctrl-C stops it")
     try:
-        pump.run(beating(stop.is_set, given["alive"]), once=given["once"])
+        stopped = beating(stop.is_set, given["alive"])
+        opened = _opened(target, given, told, stopped)
+        if opened is None:
+            return None
+        place, closing = opened
+        try:
+            pump = Pump(_source(source, given), place, _consumer(place.place), told)
+            told(f"{pump.source.place} to {place.place}; Ctrl-C stops it")
+            pump.run(stopped, once=given["once"])
+        finally:
+            closing()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        closing()
     if pump.stopped:
         raise UserError(" ".join(pump.stopped.values()))
     return {"events": pump.moved, "behind": pump.behind()} if given["json"] else None
@@ -110,6 +118,24 @@ def _consumer(place: str) -> str:
     return f"{place.partition(':')[0]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
+def _opened(
+    url: str, given: dict[str, Any], told: Callable[[str], None], stopped: Callable[[], bool]
+) -> tuple[Any, Callable[[], None]] | None:
+    """Where events go, once it answers; None if it is told to stop before."""
+    said = False
+    while not stopped():
+        try:
+            return _target(url, given, told)
+        except Unavailable as error:
+            if given["once"]:
+                raise
+            if not said:
+                told(f"{error} It is tried again.")
+            said = True
+            time.sleep(_AGAIN_S)
+    return None
+
+
 def _target(url: str, given: dict[str, Any], told: Callable[[str], None]) -> tuple[Any, Callable[[], None]]:
     """Where events go, and how it is closed."""
     if is_address(url, *_QUEUES):
@@ -132,7 +158,7 @@ def _target(url: str, given: dict[str, Any], told: Callable[[str], None]) -> tup
     return EventCopies(store), store.close
 
 
-def _source(url: str | None, given: dict[str, Any], told: Callable[[str], None]) -> Any:
+def _source(url: str | None, given: dict[str, Any]) -> Any:
     from qframe_rl.relay.journals import JournalSource
 
     if url is None:

@@ -157,6 +157,7 @@ def test_it_is_trained_from_and_its_password_is_written_nowhere(
     assert os.environ["PGPASSWORD"] == "s3cret-word"
     monkeypatch.setenv("QFRAME_DATA", secret)
     assert data_place() == url
+    assert DataConfig(data=secret).data == url
 
 
 def test_what_is_not_there_is_said_with_the_nearest(server: Loopback, url: str) -> None:

@@ -26,7 +26,7 @@ from qframe_rl.relay.queue import RedisSource, RedisTarget, cursors_of, stream_o
 from qframe_rl.service.client import ServiceClient
 from qframe_rl.service.copies import ApiEvents, EventCopies
 from qframe_rl.service.store import ServiceStore
-from tests.servers import TestServer
+from tests.servers import TestServer, free_port
 from tests.service.places import ROOT, Session, served, until
 
 
@@ -284,6 +284,19 @@ def test_each_event_once_under_kills_of_all_three(
         said = process.communicate(timeout=20.0)[1]
         assert process.returncode == 0, said
         assert "ALERT" not in said
+
+
+def test_a_sink_waits_for_a_database_that_is_not_there_yet(tmp_path: Path, queue: str) -> None:
+    url = f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"
+    argv = ["--from", queue, "--to", url, "--state", str(tmp_path)]
+    with pytest.raises(Unavailable, match="does not let us in"):
+        relay.main([*argv, "--once"])
+    waiting = begun(*argv)
+    assert waiting.stderr is not None
+    assert "tried again" in waiting.stderr.readline()
+    waiting.send_signal(signal.SIGTERM)
+    waiting.communicate(timeout=20.0)
+    assert waiting.returncode == 0
 
 
 @pytest.mark.parametrize(
