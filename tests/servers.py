@@ -175,8 +175,8 @@ def redis_server(*settings: str) -> TestServer:
     return made
 
 
-def influxdb() -> TestServer:
-    """InfluxDB 1.x as Debian has it, begun."""
+def influxdb(*, guarded: bool = False) -> TestServer:
+    """InfluxDB 1.x as Debian has it, begun; ``guarded``, it asks for a user and a password."""
     path = program("influxd", "influxdb")
     folder = Path(tempfile.mkdtemp(prefix="qframe-influx-"))
 
@@ -185,7 +185,7 @@ def influxdb() -> TestServer:
             f'reporting-disabled = true\nbind-address = "127.0.0.1:{free_port()}"\n'
             f'[meta]\ndir = "{place}/meta"\n[data]\ndir = "{place}/data"\nwal-dir = "{place}/wal"\n'
             f'query-log-enabled = false\n[http]\nbind-address = "127.0.0.1:{port}"\nlog-enabled = false\n'
-            "[monitor]\nstore-enabled = false\n"
+            f"auth-enabled = {str(guarded).lower()}\n[monitor]\nstore-enabled = false\n"
         )
         return [str(path), "-config", str(place / "conf")]
 

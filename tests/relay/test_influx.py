@@ -161,6 +161,25 @@ def test_every_query_of_the_dashboard_is_answered(
         assert not re.search(r"\$", plain.replace("$/", "")), query
 
 
+def test_version_1_asks_for_a_password_that_nobody_sees(alpha: Session, opened: Open, tmp_path: Path) -> None:
+    server, told = influxdb(guarded=True), []
+    try:
+        place = f"127.0.0.1:{server.port}/guarded"
+        query = {"q": f"CREATE USER root WITH PASSWORD '{WORD}' WITH ALL PRIVILEGES"}
+        assert httpx.post(f"http://127.0.0.1:{server.port}/query", params=query).status_code == 200
+        for url in (f"influxdb://root:wrong-{WORD}@{place}", f"influxdb://{place}"):
+            assert Pump(journals(alpha), opened(url, tmp_path), "x", told.append).step() == 0
+        assert all("401" in line and WORD not in line for line in told)
+        drained(Pump(journals(alpha), opened(f"influxdb://root:{WORD}@{place}", tmp_path / "state"), "x", told.append))
+        assert len(told) == 2
+        auth = httpx.BasicAuth("root", WORD)
+        asked = {"db": "guarded", "q": "SELECT count(equity) FROM equity"}
+        answer = httpx.get(f"http://127.0.0.1:{server.port}/query", params=asked, auth=auth).json()
+        assert answer["results"][0]["series"][0]["values"][0][1] == 41
+    finally:
+        server.close()
+
+
 class Wire(BaseHTTPRequestHandler):
     """What InfluxDB 2 documents of ``POST /api/v2/write``: https://docs.influxdata.com/influxdb/v2/api/."""
 
