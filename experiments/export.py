@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     path, file = journal_of(given["session"]), given["fills"]
     if file.is_dir() or (file.resolve().parent == path.resolve().parent and file.name.startswith(path.name)):
         raise UserError(f"--fills {file}: name a file of its own, such as fills.csv.")
+    if not file.absolute().parent.is_dir():
+        raise UserError(f"--fills {file}: {file.parent} is no folder; make it, or name another one.")
     verify(path, pages=False)
     book, fresh = CostBasis(path), file.with_name(f".{file.name}.{os.getpid()}.part")
     try:

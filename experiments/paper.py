@@ -240,6 +240,10 @@ def _check_orders(given: dict[str, Any], limits: Limits) -> None:
     """Refuse orders that may not go out."""
     if given["orders"] != "paper" and given["feed"] != "ccxt":
         raise UserError("--orders needs the bars of an exchange: add --feed ccxt.")
+    if given["orders"] != "paper" and given["account"] is not None:
+        from qframe_rl.live.accounts import keys_of
+
+        keys_of("", given["account"])
     if given["orders"] == "real":
         from qframe_rl.live.permit import check_real
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from qframe_rl.feeds.load import load
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.journal.store import Writer, read
 from qframe_rl.live.accounts import claim
+from qframe_rl.live.cost_basis import CostBasis
 from qframe_rl.live.open import Opened, opened_live, reopened
 from qframe_rl.live.paper import paper, replay
 from qframe_rl.live.permit import account_client, check_period, exchange_venue
@@ -216,6 +218,9 @@ def test_orders_reach_the_exchange_once_and_the_account_is_the_exchanges(
     accepted = {p["name"]: p["order"] for k, p in events if k == "outcome" and p["status"] == "accepted"}
     assert len(accepted) > 5
     assert {o["client"]: str(o["id"]) for o in truth["orders"]["usdm"]} == accepted
+    basis = CostBasis(tmp_path / "journal.db")
+    assert sum(row.kind == "fill" for row in basis.rows()) > 5
+    assert abs(basis.sums().unexplained) < Decimal("0.01"), "fills with cost basis come to the exchange's account"
     settled = [p for k, p in events if k == "settled"]
     assert not any(p["fills"].get("forced") for p in settled)
     assert not [p for k, p in events if k == "state"]
