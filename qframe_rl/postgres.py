@@ -22,7 +22,8 @@ _LEAST = 150_000
 _CONNECT_S, _ANSWER_S = 3, 12.0
 _SETTINGS = (
     "SET statement_timeout = '10s'; SET lock_timeout = '8s'; SET idle_in_transaction_session_timeout = '30s'; "
-    "SET TimeZone = 'UTC'; SET extra_float_digits = 1"
+    "SET TimeZone = 'UTC'; SET extra_float_digits = 1; "
+    "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 )
 T = TypeVar("T")
 __all__ = ["BoundedConnection", "postgres_address", "psycopg"]

@@ -62,6 +62,7 @@ class PostgresRows:
         self._connection: BoundedConnection | None = None
         self._failed: tuple[float, str] | None = None
         self._closed = False
+        self._held: dict[str, BoundedConnection] = {}
         try:
             self._migrate(migrations)
             assert self._connection is not None
@@ -111,12 +112,34 @@ class PostgresRows:
         """What is another when another process has written: which transactions are seen."""
         return self.rows("SELECT pg_current_snapshot()::text")[0][0]
 
+    def hold(self, what: str) -> bool:
+        """Whether this process is the one of all hosts that has a thing; it keeps it until it ends or hangs up."""
+        with self._lock:
+            connection = self._held.get(what)
+            try:
+                if connection is not None and not connection.closed:
+                    connection.execute("SELECT 1")
+                    return True
+                connection = BoundedConnection.to(self._address, f"qframe {what}")
+                query = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext(current_schema()))"
+                ((got,),) = connection.execute(query, (what,)).fetchall()
+            except psycopg.Error as error:
+                assert connection is not None
+                connection.close()
+                raise self._said(error) from None
+            if not got:
+                connection.close()
+                return False
+            self._held[what] = connection
+            return True
+
     def close(self) -> None:
         """Hang up."""
         with self._lock:
             self._closed = True
-            if self._connection is not None:
-                self._connection.close()
+            for connection in (self._connection, *self._held.values()):
+                if connection is not None:
+                    connection.close()
 
     def _connected(self) -> tuple[BoundedConnection, bool]:
         """The connection, and whether it is a new one."""

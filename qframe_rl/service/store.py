@@ -139,6 +139,10 @@ class StoreRows(Protocol):
         """What is another when another process has written."""
         ...
 
+    def hold(self, what: str) -> bool:
+        """Whether this process is the one of all hosts that has a thing."""
+        ...
+
     def close(self) -> None:
         """Let go."""
         ...
@@ -214,6 +218,13 @@ class ServiceStore:
     def version(self) -> object:
         """What is another when another process has written; raises Unavailable as `rows` does."""
         return self._rows.version()
+
+    def hold(self, what: str) -> bool:
+        """Whether this process is the one of all hosts that has a thing; asked for again, whether it still has.
+
+        With ``service.db`` that is for a lock in its folder to say, and the answer yes.
+        """
+        return self._rows.hold(what)
 
     def journal(self, session: str, name: str) -> int:
         """Number of a session's journal, given once for good."""

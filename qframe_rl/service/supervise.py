@@ -88,20 +88,28 @@ class Supervisor:
             except OSError:
                 self.close()
                 raise UserError(f"another supervisor has {folder}; one is enough.") from None
+        self._one()
 
     def close(self) -> None:
         """Let go; sessions go on."""
-        for lock in self._locks:
-            os.close(lock)
+        while self._locks:
+            os.close(self._locks.pop())
 
     def step(self) -> None:
-        """Look at every row once, and do what lacks."""
+        """Look at every row once, and do what lacks; raises UserError if another host's supervisor took over."""
+        self._one()
         for row in self.desired.all():
             process = self._process(row)
             if row.desired == "RUNNING":
                 self._run(row, process)
             else:
                 self._stop(row, process)
+
+    def _one(self) -> None:
+        """Be the only one of all hosts: two would run each session twice."""
+        if not self.desired.store.hold("supervisor"):
+            self.close()
+            raise UserError(f"another supervisor has {self.desired.store.place}; one is enough, on one host.")
 
     def step_or_wait(self) -> None:
         """As `step`; while the store does not answer nothing is begun or ended, and that is told once."""

@@ -18,8 +18,12 @@ from qframe_rl.postgres import BoundedConnection
 from qframe_rl.servers import address_of, hidden
 from qframe_rl.service.auth import Doorkeeper
 from qframe_rl.service.jobs import Jobs, JobSpec
+from qframe_rl.service.places import Places
 from qframe_rl.service.postgres import native, translated
+from qframe_rl.service.projection import Figures
 from qframe_rl.service.store import MIGRATIONS, VARIABLE, ServiceStore
+from qframe_rl.service.supervise import Supervisor
+from qframe_rl.service.wiring import LATEST_NS
 from tests.servers import TestServer, postgres
 from tests.service.places import ROOT, Session, served, until
 
@@ -104,6 +108,30 @@ def test_what_was_read_alone_stays_true_to_the_end(tmp_path: Path, fresh_url: Ca
     assert stores[0].rows("SELECT value FROM meta WHERE key = 'n'") == [("160",)]
     for one in stores:
         one.close()
+
+
+def test_one_supervisor_has_a_database_whichever_host_it_is_on(tmp_path: Path, own: TestServer) -> None:
+    stores = [ServiceStore(tmp_path / str(k), address(own)) for k in range(2)]
+
+    def supervisor(k: int) -> Supervisor:
+        return Supervisor(stores[k], Places([tmp_path]), tmp_path / f"sessions-{k}", lambda _: None)
+
+    first = supervisor(0)
+    with pytest.raises(UserError, match=r"another supervisor has postgresql.*on one host"):
+        supervisor(1)
+    own.kill()
+    with pytest.raises(Unavailable):
+        first.step()
+    own.start()
+    until(lambda: _answers(stores[1]))
+    second = supervisor(1)
+    with pytest.raises(UserError, match="another supervisor"):
+        first.step()
+    second.step()
+    stores[1].close()
+    third = supervisor(0)
+    third.close()
+    stores[0].close()
 
 
 def test_values_come_back_as_they_went(store: ServiceStore) -> None:
@@ -231,7 +259,14 @@ def test_a_service_goes_on_without_its_database_and_mends_itself(tmp_path: Path,
             assert httpx.get(f"{service.url}/api/v1/health").status_code == 200
             own.start()
             until(lambda: api.get("/tokens").status_code == 200)
-            assert len(api.get(f"/sessions/{one.id}/equity").json()) == 6
+            # The same rows as in SQLite, to the bit.
+            beside = ServiceStore(tmp_path / "sqlite")
+            figures, found = Figures(beside), Places([tmp_path / "root"]).sessions()[one.id]
+            equity = figures.equity(found, 0, LATEST_NS, 2000)
+            assert api.get(f"/sessions/{one.id}/equity").json() == equity
+            assert len(equity) == 6
+            assert api.get(f"/sessions/{one.id}/fills").json() == figures.fills(found, 0, 500)
+            beside.close()
     one.close()
 
 
@@ -263,7 +298,8 @@ def test_a_password_is_not_shown(tmp_path: Path, database: TestServer, monkeypat
 @pytest.mark.parametrize(
     ("module", "code", "extra"),
     [
-        ("psycopg", "from experiments.serve import main; main(['--store', 'postgresql://x/y'])", "postgres"),
+        ("psycopg", "from experiments.serve import main; main(['--port', '0', '--store', "
+         "'postgresql://x/y'])", "postgres"),
         ("psycopg", "from experiments.relay import main; main(['--to', 'postgresql://x/y'])", "postgres"),
         ("redis", "from experiments.relay import main; main(['--to', 'redis://x'])", "redis"),
         ("psycopg", "from qframe_rl.feeds import load, data; load.load(data.DataConfig(data='postgresql://x/y', "
