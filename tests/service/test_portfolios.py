@@ -22,7 +22,7 @@ from qframe_rl.journal.inbox import order, transfer_word
 from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import read
 from qframe_rl.live.kill import portfolio_of, sessions_below, tell
-from qframe_rl.portfolio.ledger import CapitalTransfer, balanced
+from qframe_rl.portfolio.ledger import CapitalTransfer, TransferState, balanced
 from qframe_rl.portfolio.limits import PortfolioLimits
 from qframe_rl.service import booking, membership
 from qframe_rl.service.booking import PortfolioSpec
@@ -321,6 +321,44 @@ def test_an_old_copy_of_a_journal_is_seen(little: tuple[ServiceStore, Obeying, P
     assert member.value.mark == "corrupt"
     assert "had been read" in member.value.why
     again.close()
+
+
+def test_what_two_readers_take_of_a_journal_counts_once(little: tuple[ServiceStore, Obeying, Path]) -> None:
+    store, session, sessions = little
+    rows, steward = Portfolios(store), stewards(store, sessions)
+    rows.transfer("main", CapitalTransfer("t", "a", 100 * E8), "test")
+    steward.step()
+    order(session.folder / "journal.db", transfer_word("stranger", 500 * E8))
+    session.obey()
+    (member,) = rows.members("main")
+    walk = membership.walked(member, session.folder / "journal.db", "USDT")
+    for _ in range(2):  # two supervisors, or one that did not know that it had
+        membership.apply(store, member, walk)
+    exact(rows)
+    assert rows.ledger("main").settled["a"] == 10_600 * E8
+    done = CapitalTransfer("t", "a", 100 * E8, TransferState.SETTLED)
+    for _ in range(2):
+        with store.writing() as database:
+            assert booking.end(database, "main", done)
+            assert not booking.end(database, "main", done._replace(units=1)), "another one"
+    exact(rows)
+
+
+def test_a_journal_whose_tail_is_lost_is_seen(little: tuple[ServiceStore, Obeying, Path], tmp_path: Path) -> None:
+    store, session, sessions = little
+    stewards(store, sessions).step()
+    session.bar()
+    session.writer._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(sessions / "a" / "journal.db", tmp_path / "old.db")
+    session.bar()
+    session.close()
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (sessions / "a" / name).unlink(missing_ok=True)
+    shutil.copy(tmp_path / "old.db", sessions / "a" / "journal.db")
+    stewards(store, sessions).step()
+    (member,) = Portfolios(store).members("main")
+    assert member.value.mark == "corrupt"
+    assert "more had been written" in member.value.why
 
 
 def test_the_warden_tells_until_it_is_obeyed_and_no_more(little: tuple[ServiceStore, Obeying, Path]) -> None:
