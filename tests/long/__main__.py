@@ -41,6 +41,7 @@ def jobs() -> dict[str, Job]:
         "lowest": Job(["tests.long.packaging", "--lowest"]),
         "mutants": Job(["tests.mutants"]),
         "switch": Job(["tests.soak.switch"]),
+        "portfolios": Job(["tests.soak.portfolios"], (["tests.soak.portfolios", "--kills", "3"],)),
         "container": Job(["tests.long.container"]),
         "conformance": Job(["tests.conformance"]),
         "libraries": Job(["tests.conformance.libraries"]),

@@ -26,6 +26,7 @@ from qframe_rl.portfolio.ledger import CapitalTransfer, TransferState, balanced
 from qframe_rl.portfolio.limits import PortfolioLimits
 from qframe_rl.service import booking, membership
 from qframe_rl.service.booking import PortfolioSpec
+from qframe_rl.service.client import ServiceClient
 from qframe_rl.service.desired import Desired, SupervisedSpec
 from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.steward import Steward
@@ -499,6 +500,12 @@ def test_the_routes(service: Served, place: Path) -> None:
         said = api.post("/portfolios/one/commands", json={"word": "halt"}).json()
         assert (said["state"], [one["ways"] for one in said["told"]]) == ("HALTED", [["signal", "inbox"]] * 2)
         assert api.post("/portfolios/one/commands", json={"word": "resume"}).json()["state"] == "ACTIVE"
+        with ServiceClient(service.url, service.token("read", "trade")) as client:
+            asked = client.transfer("one", "b", -5, key="c")
+            assert (asked.state, client.transfer("one", "b", -5, key="c").id) == ("PENDING", asked.id)
+            assert client.transfer("one", None, 7).state == "SETTLED"
+            assert client.portfolio("one").unallocated == "87654321113"
+            assert [one.id for one in client.portfolios()] == ["one"]
         for path in ("../x", "%2e%2e", "x" * 65, "A"):
             assert api.get(f"/portfolios/{path}").status_code == 404
     with service.client("read", "operate") as api:
