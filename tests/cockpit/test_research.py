@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,16 +14,10 @@ from playwright.sync_api import Page, expect
 
 from qframe_rl.journal.lock import writer_of
 from tests.cockpit.places import PASSWORD, Visitor, sideways, unfit
+from tests.cockpit.scene import door
 from tests.service.places import ROOT, Served, Session, served
 
-ENV = {name: value for name, value in os.environ.items() if name != "QFRAME_DATA"} | {"PYTHONPATH": str(ROOT)}
 PATIENCE_MS = 90_000.0
-
-
-def door(name: str, *argv: str) -> subprocess.Popen[bytes]:
-    """A command in a process of its own."""
-    line = [sys.executable, "-m", f"experiments.{name}", *argv]
-    return subprocess.Popen(line, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")

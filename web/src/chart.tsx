@@ -238,10 +238,12 @@ export function Chart(props: ChartProps): ReactNode {
     const before = made.of === props.of ? chart.timeScale().getVisibleRange() : null;
     const right = chart.timeScale().getVisibleLogicalRange();
     const follows = right !== null && right.to >= made.times.length - 1.5;
-    const n = made.times.length;
+    const [first] = made.times;
     drawn(made, props);
-    if (before !== null && made.times.length > 0 && !(follows && made.times.length >= n)) {
-      chart.timeScale().setVisibleRange(before);
+    const last = made.times[made.times.length - 1];
+    // What grows at its end goes on as it is; what was asked for anew is shown from where it was shown to.
+    if (before !== null && last !== undefined && !(follows && first === made.times[0])) {
+      chart.timeScale().setVisibleRange(follows ? { from: before.from, to: last as UTCTimestamp } : before);
     }
     signed(made, chart.timeScale().getVisibleLogicalRange());
   }, [props.candles, props.lines, props.signs, props.log, props.of, dark]);
@@ -290,7 +292,8 @@ function moved(made: Made, key: string, props: ChartProps): boolean {
     if (time === undefined || props.choose === undefined) return false;
     props.choose(time);
     if (next < range.from || next > range.to) {
-      scale.setVisibleLogicalRange({ from: next - width / 2, to: next + width / 2 });
+      const to = Math.min(next + width / 2, last + 3);
+      scale.setVisibleLogicalRange({ from: to - width, to });
     }
     return true;
   }

@@ -113,18 +113,31 @@ function Sessions({ rows }: { rows: readonly Session[] }): ReactNode {
             </>
           ),
         },
-        { name: "Agent", left: true, wide: true, cell: (one) => one.agent ?? "–" },
-        { name: "Orders", left: true, wide: true, cell: (one) => `${one.orders ?? "–"}, ${one.environment ?? "–"}` },
+        { name: "Agent", left: true, wide: true, cell: (one) => <Agent session={one} /> },
         { name: "Equity", cell: (one) => money(one.equity) },
         { name: "Today", cell: (one) => <span className={tone(today(one))}>{percent(today(one))}</span> },
         { name: "Drawdown", cell: (one) => percent(drawdown(one)) },
         { name: "Curve", left: true, wide: true, cell: (one) => <Curve session={one} /> },
-        { name: "Drift", wide: true, cell: (one) => (one.drift_bps === null ? "–" : `${signed(one.drift_bps, 1)} bp`) },
+        ...(rows.some((one) => one.drift_bps !== null) ? [DRIFT] : []),
         { name: "Bars", wide: true, cell: (one) => `${whole(one.bars)} × ${timeframe(one.bar_ns)}` },
         { name: "Last bar, UTC", wide: true, cell: (one) => <Time ns={one.time_ns} /> },
         { name: "Written", cell: (one) => <Written session={one} /> },
       ]}
     />
+  );
+}
+
+const DRIFT = {
+  name: "Drift",
+  wide: true,
+  cell: (one: Session): ReactNode => (one.drift_bps === null ? "–" : `${signed(one.drift_bps, 1)} bp`),
+};
+
+function Agent({ session }: { session: Session }): ReactNode {
+  return (
+    <>
+      {session.agent ?? "–"} <span className="faint">{session.orders === "paper" ? session.environment : session.orders}</span>
+    </>
   );
 }
 

@@ -6,7 +6,7 @@ import { SchemaForm, type Values, typed } from "../schema";
 import { useGet, useValue } from "../store";
 import { colour, shade } from "../theme";
 import type { Entry, Member, Portfolio, Position, Risk, Schema, Supervised, Transfer, WorthPoint } from "../types";
-import { Act, Age, type Deed, Empty, Fault, Mark, Meter, Panel, Stat, Sure, Table, Tabs, Time, tone, useForbidden } from "../ui";
+import { Act, Age, type Deed, Empty, Fault, Mark, Meter, Panel, Stat, Sure, Table, Tabs, Time, useForbidden } from "../ui";
 
 const MOVES = ["settled", "state", "transfer"] as const;
 const LEAST = { kinds: MOVES, least: 1_000, every: 5_000 };
@@ -86,7 +86,7 @@ export function PortfolioPage({ id }: { id: string }): ReactNode {
       <Panel title="Capital" of={shown}>
         <dl className="stats">
           <Stat name="Equity" value={money(row.equity)} under={row.currency} />
-          <Stat name="Growth" value={percent(row.worth - 1)} tone={tone(row.worth - 1)} under="without what was paid in or out" />
+          <Stat name="Worth" value={money(row.worth)} under="without what was paid in or out" />
           <Stat name="Paid in" value={units(row.contributions)} under="less what was taken out" />
           <Stat name="Unallocated" value={units(row.unallocated)} under="of the portfolio itself" />
           <Stat name="In transit" value={units(row.in_transit)} under="asked, not settled" />
@@ -176,13 +176,13 @@ function Curve({ id, members }: { id: string; members: readonly Member[] }): Rea
       [...new Map(times.map((time, k) => [time, values[k] ?? null] as const))].sort((a, b) => a[0] - b[0]);
     return [
       { name: "Equity", pane: 0, colour: colour("series"), points: points(rows.map((one) => one.equity)), format: (v) => money(v) },
-      { name: "Growth", pane: 1, colour: colour("good"), points: points(rows.map((one) => one.worth)), format: (v) => figure(v, 4) },
+      { name: "Worth", pane: 1, colour: colour("good"), points: points(rows.map((one) => one.worth)), format: (v) => money(v) },
       { name: "Drawdown", pane: 2, colour: colour("bad"), points: points(falls), format: (v) => share(v) },
     ];
   }, [shown.data, dark]);
   return (
     <Panel
-      title="Equity, growth without what was paid in or out, drawdown"
+      title="Equity, worth without what was paid in or out, drawdown"
       of={shown}
       side={
         members.some((one) => one.session) && (
@@ -191,7 +191,7 @@ function Curve({ id, members }: { id: string; members: readonly Member[] }): Rea
       }
     >
       {shown.data !== null && shown.data.length > 0 ? (
-        <Chart label="Equity, growth and drawdown of the portfolio" height={380} panes={[2, 1.2, 0.9]} lines={lines} of={id} />
+        <Chart label="Equity, worth and drawdown of the portfolio" height={380} panes={[2, 1.2, 0.9]} lines={lines} of={id} />
       ) : (
         <Empty>{shown.data === null ? "asking…" : "No close was counted yet: the supervisor does that."}</Empty>
       )}

@@ -1,6 +1,7 @@
 import { type ReactNode, useMemo, useState } from "react";
-import { API, Problem, headers, problemOf } from "../api";
+import type { Problem } from "../api";
 import { Chart, type Line } from "../charts";
+import { Report } from "../reports";
 import { figure, money, percent, share, span, whole } from "../format";
 import { useGet, useValue } from "../store";
 import { colour, shade } from "../theme";
@@ -41,7 +42,9 @@ export function RunPage({ id }: { id: string }): ReactNode {
           </a>
         )}
         {run.reports.map((name) => (
-          <Report key={name} run={id} name={name} />
+          <Report key={name} path={`/runs/${id}/${name}`} file={`${id}-${name}`}>
+            {name.endsWith("pdf") ? "Report, PDF" : "Report, page"}
+          </Report>
         ))}
         {run.reports.length === 0 && !run.under_way && (
           <a className="button" href={`#/jobs?kind=report&names=${id}`}>
@@ -217,30 +220,4 @@ function progress(run: Run, name: string, curves: readonly Curve[]): string {
   if (!total || step <= begun || last <= first) return `step ${whole(step)}`;
   const left = ((total - step) / (step - begun)) * (last - first);
   return `step ${whole(step)} of ${whole(total)}, about ${span(left * 1000)} left`;
-}
-
-/** A report asks for a token or a cookie as everything does; it is opened as a page of its own. */
-function Report({ run, name }: { run: string; name: string }): ReactNode {
-  const [problem, setProblem] = useState<Error | null>(null);
-  const open = async (): Promise<void> => {
-    try {
-      const answer = await fetch(`${API}/runs/${run}/${name}`, { headers: headers(), cache: "no-store" });
-      if (!answer.ok) throw await problemOf(answer);
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(await answer.blob());
-      link.download = `${run}-${name}`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    } catch (error) {
-      setProblem(error as Error);
-    }
-  };
-  return (
-    <>
-      <button type="button" onClick={() => void open()}>
-        {name.endsWith("pdf") ? "Report, PDF" : "Report, page"}
-      </button>
-      {problem && <Fault problem={problem} />}
-    </>
-  );
 }

@@ -5,6 +5,7 @@ import { Chart, type Line, type Sign } from "../charts";
 import { amount, figure, moment, money, ms, ns, percent, price, share, signed, timeframe, whole } from "../format";
 import { Against } from "../against";
 import { Inspector } from "../inspector";
+import { Report } from "../reports";
 import { useGet, useKept, useNow, useValue } from "../store";
 import { colour, shade } from "../theme";
 import type { Alert, Bars, Chain, Command, EquityPoint, Fill, Session, StoredEvent } from "../types";
@@ -44,6 +45,12 @@ export function SessionPage({ id }: { id: string }): ReactNode {
         <a className="button" href={`#/compare?of=session:${id}`}>
           Compare
         </a>
+        <Report path={`/sessions/${id}/report`} file={`${id}.html`}>
+          Report
+        </Report>
+        <Report path={`/sessions/${id}/report.pdf`} file={`${id}.pdf`}>
+          PDF
+        </Report>
         <Acts session={session} cookie={!byToken()} done={commands.again} />
       </div>
       {session.ill && <Fault problem={new Error(session.ill)} />}
@@ -160,7 +167,7 @@ function Market(props: { session: Session; chosen: number | null; choose: (time:
     const signs = times.flatMap((time, k): Sign[] => [
       ...((bars.bought[k] ?? 0) > 0 ? [{ time, kind: "bought" as const }] : []),
       ...((bars.sold[k] ?? 0) > 0 ? [{ time, kind: "sold" as const }] : []),
-      ...((bars.cuts[k] ?? 0) > 0 ? [{ time, kind: "cut" as const, text: "cut" }] : []),
+      ...((bars.cuts[k] ?? 0) > 0 ? [{ time, kind: "cut" as const }] : []),
     ]);
     const [curve, fall] = byCandle(times, rows ?? [], peaksOf(equity.data ?? []));
     const lines: Line[] = [
