@@ -34,10 +34,12 @@ def places(service: Served) -> dict[str, str]:
         sessions = {one["name"]: one["id"] for one in api.get("/sessions").json()}
         run = api.get("/runs").json()[0]["id"]
         jobs = api.get("/jobs").json()
+        fills = api.get(f"/sessions/{sessions['paper/ppo']}/fills", params={"limit": 1000}).json()
+    at = int(fills[len(fills) // 2]["time_ns"]) // 10**9 - 3600  # the decision was made at the close before
     ended, live = sessions["paper/ppo"], sessions["supervised/carry-a"]
     of = ",".join(f"run:{run}:validation-{name}-0" for name in ("ppo", "buy_and_hold", "random"))
     return {
-        "overview": "/", "session": f"/session/{ended}", "live": f"/session/{live}",
+        "overview": "/", "session": f"/session/{ended}?at={at}", "live": f"/session/{live}",
         "portfolios": "/portfolios", "portfolio": "/portfolio/main", "research": "/research", "run": f"/run/{run}",
         "compare": f"/compare?of={of}",
         "jobs": "/jobs?kind=train&names=ppo", **({"job": f"/job/{jobs[0]['id']}"} if jobs else {}),
@@ -49,15 +51,7 @@ def told(page: Page, name: str) -> None:
     """Bring a page into the state in which it is shown."""
     page.get_by_text("asking…").first.wait_for(state="detached", timeout=60_000)
     if name == "session":
-        chart = page.get_by_role("application")
-        chart.focus()
-        for _ in range(9):
-            page.keyboard.press("+")
-            page.wait_for_timeout(300)
-        page.wait_for_timeout(1500)
-        chart.click(position={"x": 180, "y": 120})
-        page.locator("[data-features]").wait_for(timeout=60_000)
-        page.evaluate("window.scrollTo(0, 0)")
+        page.locator("[data-features]").wait_for(timeout=200_000)
     page.wait_for_timeout(1500)
 
 

@@ -71,6 +71,8 @@ export interface ChartProps {
 }
 
 const REST_MS = 180;
+/** Candles that are shown before and after one that an address names. */
+const BESIDE = 18;
 
 /** How the axis calls a moment. */
 function labelled(props: ChartProps): ((time: Time) => string) | null {
@@ -109,6 +111,7 @@ interface Made {
   drawn: SeriesMarker<Time>[];
   /** Whether the signs are shown: too many of them say nothing. */
   shown: boolean | null;
+  gone: boolean;
 }
 
 /** Bars in sight up to which each fill has its sign. */
@@ -187,7 +190,21 @@ function drawn(made: Made, props: ChartProps): void {
   if (made.of !== props.of && made.times.length > 0) {
     made.of = props.of;
     chart.timeScale().fitContent();
+    const k = props.chosen == null ? -1 : made.times.findIndex((time) => time >= (props.chosen ?? 0));
+    // Once the chart knows how wide it is.
+    if (k >= 0) setTimeout(() => near(made, k), REST_MS);
   }
+}
+
+/** Point to the bar that is chosen. */
+function pointed(made: Made, props: ChartProps): void {
+  const candle = props.chosen == null ? undefined : props.candles?.find((one) => one.time === props.chosen);
+  if (candle === undefined || made.candles === null) made.chart.clearCrosshairPosition();
+  else made.chart.setCrosshairPosition(candle.close, candle.time as UTCTimestamp, made.candles);
+}
+
+function near(made: Made, k: number): void {
+  if (!made.gone) made.chart.timeScale().setVisibleLogicalRange({ from: k - BESIDE, to: k + BESIDE });
 }
 
 /** Candles and lines over one axis of time. Keys: left and right choose a bar, + and - zoom, 0 shows all. */
@@ -200,7 +217,7 @@ export function Chart(props: ChartProps): ReactNode {
   useEffect(() => {
     if (place.current === null) return;
     const chart = createChart(place.current, { autoSize: true, ...looks(given.current) });
-    const made: Made = { chart, candles: null, lines: new Map(), signs: null, times: [], of: null, timer: 0, told: "", drawn: [], shown: null };
+    const made: Made = { chart, candles: null, lines: new Map(), signs: null, times: [], of: null, timer: 0, told: "", drawn: [], shown: null, gone: false };
     own.current = made;
     chart.subscribeClick((at) => at.time !== undefined && given.current.choose?.(Number(at.time)));
     // In the frame in which the chart is drawn: a text of its own frame would cost as much again.
@@ -225,6 +242,7 @@ export function Chart(props: ChartProps): ReactNode {
     return () => {
       clearTimeout(made.timer);
       own.current = null;
+      made.gone = true;
       chart.remove();
     };
   }, []);
@@ -250,11 +268,10 @@ export function Chart(props: ChartProps): ReactNode {
   useEffect(() => {
     const made = own.current;
     if (made === null || made.candles === null) return;
-    if (props.chosen === null || props.chosen === undefined) made.chart.clearCrosshairPosition();
-    else {
-      const candle = props.candles?.find((one) => one.time === props.chosen);
-      if (candle) made.chart.setCrosshairPosition(candle.close, candle.time as UTCTimestamp, made.candles);
-    }
+    pointed(made, props);
+    // Once more when the chart has come to rest where it is to be.
+    const timer = setTimeout(() => !made.gone && pointed(made, props), 2 * REST_MS);
+    return () => clearTimeout(timer);
   }, [props.chosen, props.candles]);
   const key = (event: KeyboardEvent): void => {
     const made = own.current;

@@ -23,7 +23,7 @@ function page(place: string): [string, ReactNode] {
   const [path = "/", query = ""] = place.split("?");
   const [, room = "", id = ""] = path.split("/");
   if (room === "") return ["Overview", <OverviewPage />];
-  if (room === "session") return ["Session", <SessionPage key={id} id={id} />];
+  if (room === "session") return ["Session", <SessionPage key={id} id={id} at={Number(new URLSearchParams(query).get("at")) || null} />];
   if (room === "portfolios") return ["Portfolios", <PortfoliosPage />];
   if (room === "portfolio") return ["Portfolio", <PortfolioPage key={id} id={id} />];
   if (room === "compare") return ["Compare", <ComparePage query={query} />];

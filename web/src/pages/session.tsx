@@ -17,12 +17,13 @@ const SETTLED = ["settled"] as const;
 const POINTS = 1000;
 const TABS = ["Commands", "Fills", "Orders", "Alerts", "Events", "Backtest", "Hash check"] as const;
 
-export function SessionPage({ id }: { id: string }): ReactNode {
+/** A session; with `at` the bar that closed then is chosen, seconds since 1970. */
+export function SessionPage({ id, at }: { id: string; at: number | null }): ReactNode {
   useNow();
   const shown = useGet<Session>(`/sessions/${id}`, { session: id, kinds: MOVES, least: 250 });
   const commands = useGet<Command[]>(`/sessions/${id}/commands`, { session: id, kinds: ["command", "state"], every: 5_000 });
   const [tab, setTab] = useState<string>("Commands");
-  const [chosen, setChosen] = useState<number | null>(null);
+  const [chosen, setChosen] = useState<number | null>(at);
   const session = shown.data;
   if (session === null) {
     return (
