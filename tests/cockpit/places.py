@@ -16,6 +16,7 @@ import axe_playwright_python
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from qframe_rl.journal.lock import writer_of
+from qframe_rl.journal.store import pulse
 from qframe_rl.service.auth import Doorkeeper
 from qframe_rl.service.guard import COOKIE
 from qframe_rl.service.store import ServiceStore
@@ -116,6 +117,7 @@ class Replayed:
         env = {name: value for name, value in os.environ.items() if name != "QFRAME_DATA"} | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
         until(lambda: writer_of(self.folder / "journal.db") is not None, 60.0)
+        until(lambda: pulse(self.folder / "journal.db") is not None, 60.0)
 
     def end(self, how: int = signal.SIGKILL) -> None:
         if self.process.poll() is None:

@@ -162,7 +162,7 @@ def test_a_token_that_ends_leads_to_the_login_and_back(browser: Browser, service
         (mine,) = (token for token in keeper.tokens() if token["owner"] == "berta")
         keeper.delete_token(mine["id"])
         store.close()
-        expect(page.get_by_role("alert")).to_contain_text("You are logged out", timeout=20_000)
+        expect(page.get_by_role("alert")).to_contain_text("You are logged out", timeout=40_000)
         expect(page.get_by_text("alpha")).to_have_count(0)
         page.get_by_label("User").fill("berta")
         page.get_by_label("Password").fill("wrong password")

@@ -15,6 +15,7 @@ from qframe_rl.config import canonical
 from tests.cockpit.places import visitor
 from tests.service.places import HOUR, START, Served, Session, served
 
+pytestmark = pytest.mark.long
 N = 50_000
 SPIKE = 12_345
 

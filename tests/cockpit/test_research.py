@@ -17,6 +17,7 @@ from tests.cockpit.places import PASSWORD, Visitor, sideways, unfit
 from tests.cockpit.scene import door
 from tests.service.places import ROOT, Served, Session, served
 
+pytestmark = pytest.mark.long
 PATIENCE_MS = 90_000.0
 
 
