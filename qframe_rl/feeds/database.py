@@ -130,7 +130,18 @@ class MarketDatabase:
         return self.root
 
     def has(self, exchange: str, symbol: str, timeframe: str) -> bool:
-        """Whether there are bars of a symbol; raises Unavailable as `bring` does."""
+        """Whether there are bars of a symbol.
+
+        Parameters
+        ----------
+        exchange, symbol, timeframe
+            As in `bring`.
+
+        Raises
+        ------
+        Unavailable
+            If the database does not answer.
+        """
         (market,) = listings(exchange, [symbol])
         with self._connected() as connection:
             return _Key("ohlcv", market.folder, market.pair, timeframe) in self._there(connection)
