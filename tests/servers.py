@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 
 def program(name: str, package: str) -> Path:
@@ -58,11 +62,11 @@ class TestServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        said = self.folder.parent / f"{self.folder.name}.log"
+        said = self._log
         with said.open("ab") as log:
             self.process = subprocess.Popen(
                 list(self._argv(self.port, self.folder)), stdout=log, stderr=subprocess.STDOUT, user=self._user,
-                cwd=self.folder, start_new_session=True,
+                cwd=self.folder, start_new_session=True, preexec_fn=_dies_with_us,
             )  # fmt: skip
         until = time.monotonic() + 30.0
         while not self._ready(self.port):
@@ -107,6 +111,11 @@ class TestServer:
             self.go_on()
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._log.unlink(missing_ok=True)
+
+    @property
+    def _log(self) -> Path:
+        return self.folder.parent / f"{self.folder.name}.log"
 
 
 def postgres(*more: str) -> TestServer:
@@ -208,6 +217,12 @@ def _unprivileged() -> str | None:
         return None
     names = {one.pw_name for one in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
+
+
+def _dies_with_us() -> None:
+    """A test that is killed leaves no server behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _lives(pid: int) -> bool:
