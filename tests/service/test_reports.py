@@ -24,7 +24,7 @@ from qframe_rl.service.booking import PortfolioSpec
 from qframe_rl.service.client import ServiceClient
 from qframe_rl.service.desired import Desired, SupervisedSpec
 from qframe_rl.service.places import Found, Places
-from qframe_rl.service.portfolios import Portfolios
+from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.reports import Reports
 from qframe_rl.service.steward import Steward
 from qframe_rl.service.store import ServiceStore
@@ -114,7 +114,7 @@ def test_a_portfolio_is_reported_with_all_that_it_is(
     for name in ("main", "empty"):
         rows.make(name, PortfolioSpec(limits=PortfolioLimits(max_drawdown=0.3)))
     rows.contribute("main", "capital", 123 * 10**8 + 1, "anna")
-    rows.add("main", "lived", 0.5)
+    rows.change("main", PortfolioChanges(members={"lived": 0.5}), "test")
     for _ in range(4):
         Steward(store, root, lambda line: None).step()
     store.close()
