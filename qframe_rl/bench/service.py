@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -105,7 +107,7 @@ def service(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> l
             living.close()
     p99 = {name: float(np.percentile(seconds, 99.0)) * 1e3 for name, seconds in decisions.items()}
     return [
-        *rows("service.decision_p99", size.clients, p99["watched"], "ms", {"alone": 1.0}, p99),
+        *rows("service.decision_p99", size.clients, p99["watched"], f"ms{_beside()}", {"alone": 1.0}, p99),
         BenchmarkRow("service.decision_p99_alone", 0, p99["alone"], "ms", "", None),
         BenchmarkRow("service.bar_to_client_p99", size.clients, _percentile_ms(came, 99.0), "ms", "", None),
         BenchmarkRow("service.bar_to_client", size.clients, _percentile_ms(came, 50.0), "ms, median", "", None),
@@ -131,7 +133,11 @@ def _watched(
         decisions["alone"] += seconds
         screen.advance(title, 2 * turn + 1, 2 * repeats, "alone")
         root = folder / f"watched-{turn}"
-        with _sessions(living, root, size.sessions, size.pace) as seconds, _serving(root, size.clients) as served:
+        with (
+            _sessions(living, root, size.sessions, size.pace) as seconds,
+            _serving(root, size.clients) as served,
+            _relaying(root),
+        ):
             ready.append(served.ready_s)
             clients = _Worker("clients", served.host, str(served.port), str(size.clients), *served.tokens)
             try:
@@ -180,6 +186,33 @@ def _serving(root: Path, clients: int, *options: str) -> Iterator[_Served]:
     finally:
         process.terminate()
         process.communicate()
+
+
+@contextmanager
+def _relaying(root: Path) -> Iterator[None]:
+    """A Redis of its own, and a relay into it, where ``redis-server`` is installed."""
+    server = shutil.which("redis-server")
+    if server is None:
+        yield
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = root.with_name(f"{root.name}-redis")
+    place.mkdir()
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--save", "", "--dir", str(place)]
+    queue = subprocess.Popen([server, *options], **quiet)
+    url = f"redis://127.0.0.1:{port}/0"
+    argv = [sys.executable, "-m", "experiments.relay", "--root", str(root), "--to", url, "--state", str(place)]
+    relay = subprocess.Popen(argv, cwd=_ROOT, **quiet)
+    try:
+        yield
+        if relay.poll() is not None:
+            raise Unavailable(f"the relay ended with {relay.returncode}")
+    finally:
+        for process in (relay, queue):
+            process.terminate()
+            process.wait()
 
 
 def _token(state: Path, k: int) -> str:
@@ -247,6 +280,10 @@ def _get(connection: http.client.HTTPConnection, path: str, headers: Mapping[str
     if answer.status != 200:
         raise Unavailable(f"{path} was answered {answer.status}: {body[:200].decode(errors='replace')}")
     return body
+
+
+def _beside() -> str:
+    return "" if shutil.which("redis-server") else ", no relay: redis-server is not installed"
 
 
 def _percentile_ms(seconds: list[float], percentile: float) -> float:
