@@ -32,7 +32,13 @@ def synthetic_ticks(seed: int = 0, n_messages: int = 20_000, jumps: float = 0.03
 
 
 def rows_of(seed: int, n_messages: int, jumps: float) -> list[Row]:
-    """The rows of `synthetic_ticks`: both stamps, kind, side, tick, lots, message."""
+    """The rows of `synthetic_ticks`: both stamps, kind, side, tick, lots, message.
+
+    Parameters
+    ----------
+    seed, n_messages, jumps
+        As there.
+    """
     rng = np.random.default_rng(seed)
     book = _MadeBook(rng)
     rows: list[Row] = [
