@@ -28,6 +28,7 @@ DOORS = {
         "control": "halt, flatten, reduce or resume a live session",
         "replay": "run a session again from its journal",
         "export": "write a session's fills with what they cost and earned",
+        "backup": "copy journals, runs and rows as they are now, whatever runs",
         "rehearse": "serve an exchange to rehearse against",
     },
     "for others to see": {

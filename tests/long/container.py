@@ -29,6 +29,7 @@ STEPS = (
     ["train", "--preset", "quick", "--json"],
     ["paper", "ppo", "--speed", "max", "--json"],
     ["status", "runs/paper/ppo-smoke", "--json"],
+    ["backup", "backups/today", "--json"],
 )
 
 
