@@ -17,6 +17,7 @@ export interface Session {
   decided_ns: string | null;
   bar_ns: string | null;
   drift_bps: number | null;
+  promise: { answer: "inside" | "below" | "too early"; sharpe: number | null; low: number; high: number } | null;
   day_start: number | null;
   alerts_waiting: number | null;
   ill: string | null;

@@ -71,6 +71,14 @@ export function SessionPage({ id, at }: { id: string; at: number | null }): Reac
             value={session.drift_bps === null ? "–" : `${signed(session.drift_bps, 1)} bp`}
             under={session.drift_bps === null ? "no fill by both rules" : "real books over the bar's rule"}
           />
+          {session.promise != null && (
+            <Stat
+              name="Forecast"
+              value={session.promise.answer}
+              tone={session.promise.answer === "below" ? "down" : undefined}
+              under={`Sharpe ${session.promise.sharpe === null ? "not known yet" : signed(session.promise.sharpe)}, forecast ${signed(session.promise.low, 1)} to ${signed(session.promise.high, 1)}`}
+            />
+          )}
           <Stat name="Bars" value={whole(session.bars)} under="settled" />
           <Stat name="Written" value={<Written session={session} />} under={session.running ? "its process runs" : "no process"} />
         </dl>
