@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ _ACTS = (
     "halt", "flatten", "reduce", "resume",
 )  # fmt: skip
 _WHO = "the command line"
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
 
 
 def parser() -> Parser:
@@ -111,8 +113,12 @@ def units_of(text: str | None, what: str) -> int:
     UserError
         For anything else, or more than 8 digits after the point.
     """
+    if "," in (text or "") and _GROUPED.fullmatch(text or "") is None:
+        raise UserError(f"{what} {text}: write a point before the decimals, and commas between thousands alone.")
     try:
-        exact = Decimal((text or "").replace(",", "").replace("_", "")) * 10**8
+        # With as many digits as were written: one that is rounded away is not refused.
+        digits = Context(prec=len(text or "") + 16, traps=[InvalidOperation])
+        exact = digits.multiply(Decimal((text or "").replace(",", "").replace("_", "")), Decimal(10**8))
     except InvalidOperation:
         raise UserError(f"{what} {text or ''}: give an amount of money, such as 2500 or 0.5.") from None
     if not exact.is_finite() or exact != exact.to_integral_value() or abs(exact) >= 10**18:
@@ -127,25 +133,19 @@ def _make(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
     if name in {row.id for row in rows.all()}:
         raise UserError(f"there is a portfolio {name!r} already; take another id.")
     capital = 0 if given["capital"] is None else units_of(given["capital"], "--capital")
-    rows.make(name, build(PortfolioSpec, {"currency": given["currency"], **_planned(given), **_bound(given, {})}, name))
-    if capital:
-        rows.contribute(name, "capital", capital, _WHO)
+    spec = build(PortfolioSpec, {"currency": given["currency"], **_planned(given), **_bound(given, {})}, name)
+    rows.make(name, spec, capital, _WHO)
     return _stands(rows, name)
 
 
 def _add(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
-    from qframe_rl.portfolio.ramp import steps_of
     from qframe_rl.service.membership import check_newcomers
     from qframe_rl.service.portfolios import PortfolioChanges
-    from qframe_rl.service.ramping import Ramps
 
     name, session, steps = given["portfolio"], _session(given), given["ramp"]
-    if steps not in (None, "none"):
-        steps_of(steps)
     check_newcomers(rows, name, [session])
-    rows.change(name, PortfolioChanges(members={session: given["share"]}), _WHO)
-    if steps is not None:
-        Ramps(rows).put(name, session, None if steps == "none" else steps, _WHO)
+    ramps = {} if steps is None else {session: None if steps == "none" else steps}
+    rows.change(name, PortfolioChanges(members={session: given["share"]}, ramps=ramps), _WHO)
     return _stands(rows, given["portfolio"])
 
 

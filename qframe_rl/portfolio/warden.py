@@ -33,6 +33,8 @@ class Vigil(NamedTuple):
     """Equity times this is what equity would be had nothing been paid in or out (time-weighted)."""
     why: tuple[str, ...] = ()
     """What led to the state."""
+    emptied: float = 0.0
+    """What equity times `scale` was when all of it was paid out; 0 = there is some, or there never was."""
 
 
 class Finding(NamedTuple):
@@ -121,8 +123,13 @@ def paid_in(before: Vigil, equity_before: float, equity_after: float) -> Vigil:
         Of the portfolio, at the same prices.
     """
     if equity_before <= 0.0 or equity_after <= 0.0:
-        # From nothing, or to nothing: what was is no measure of what comes.
-        return before._replace(peak=max(equity_after, 0.0), day_start=max(equity_after, 0.0))
+        # From nothing, or to nothing: what was is no measure of what comes, but the curve goes on where it was.
+        emptied, scale = before.emptied or max(equity_before, 0.0) * before.scale, before.scale
+        if equity_after > 0.0 and emptied:
+            emptied, scale = 0.0, emptied / equity_after
+        return before._replace(
+            peak=max(equity_after, 0.0), day_start=max(equity_after, 0.0), scale=scale, emptied=emptied
+        )  # fmt: skip
     ratio = equity_after / equity_before
     return before._replace(
         peak=before.peak * ratio, day_start=before.day_start * ratio, scale=before.scale / ratio

@@ -13,17 +13,15 @@ from fastapi.responses import Response
 from qframe_rl.config import UserError
 from qframe_rl.live.kill import tell
 from qframe_rl.portfolio.ledger import CapitalTransfer
-from qframe_rl.portfolio.ramp import steps_of
 from qframe_rl.service import portfolio_shapes as shapes
 from qframe_rl.service import standings
-from qframe_rl.service.booking import PortfolioRow, PortfolioSpec
+from qframe_rl.service.booking import MemberRow, PortfolioRow, PortfolioSpec
 from qframe_rl.service.candles import POINTS
 from qframe_rl.service.commanding import ordered
 from qframe_rl.service.guard import needs
 from qframe_rl.service.membership import check_newcomers
 from qframe_rl.service.portfolios import PortfolioChanges
 from qframe_rl.service.problems import ApiProblem
-from qframe_rl.service.ramping import Ramps
 from qframe_rl.service.steering import steered
 from qframe_rl.service.supervising import Match
 from qframe_rl.service.wiring import (
@@ -41,6 +39,7 @@ from qframe_rl.service.wiring import (
     once,
     once_more,
     routes,
+    sessions_of,
     who,
 )  # fmt: skip
 
@@ -103,9 +102,7 @@ def make(it: It, identity: Trader, given: shapes.PortfolioIn, key: Key = None) -
         known = [row for row in it.portfolios.all() if row.id == given.id]
         if known and key is None:
             raise UserError(f"there is a portfolio {given.id!r} already; take another id.")
-        row = it.portfolios.make(given.id, spec)
-        if given.capital is not None and int(given.capital):
-            it.portfolios.contribute(given.id, "capital", int(given.capital), who(identity))
+        row = it.portfolios.make(given.id, spec, int(given.capital or 0), who(identity))
         it.store.audit(who(identity), "make portfolio", given.id, f"capital {given.capital or 0}")
         return _told(it, row)
 
@@ -126,16 +123,11 @@ def change(
     if match is None:
         raise ApiProblem(428, "give the revision that you saw as If-Match.")
     check_newcomers(it.portfolios, portfolio, given.members)
-    for steps in given.ramps.values():
-        if steps is not None:
-            steps_of(steps)
-    changes = PortfolioChanges(_spec(row.spec, given), given.members, given.remove)
+    changes = PortfolioChanges(_spec(row.spec, given), given.members, given.remove, given.ramps)
     try:
         row = it.portfolios.change(portfolio, changes, who(identity), int(match.strip('"')))
     except LookupError as error:
         raise ApiProblem(412, f"{error}; look again.") from None
-    for name, steps in given.ramps.items():
-        Ramps(it.portfolios).put(portfolio, name, steps, who(identity))
     it.store.audit(who(identity), "change portfolio", portfolio, f"revision {row.revision}")
     return _tagged(it, answer, row)
 
@@ -182,7 +174,7 @@ def command(
 
     def ask() -> shapes.PortfolioTold:
         state = steered(it.portfolios, row.id, given.word, who(identity))
-        said = [_commanded(it, one.name, given.word) for one in it.portfolios.members(row.id)]
+        said = [_commanded(it, one, given.word) for one in it.portfolios.members(row.id)]
         it.store.audit(who(identity), given.word, portfolio, state)
         return shapes.PortfolioTold(state=state, told=said)
 
@@ -207,8 +199,8 @@ def _moved(it: Service, portfolio: str, given: shapes.TransferIn, name: str, ask
     )  # fmt: skip
 
 
-def _commanded(it: Service, member: str, word: str) -> dict[str, Any]:
-    found = next((one for one in it.places.sessions().values() if one.folder.name == member), None)
+def _commanded(it: Service, row: MemberRow, word: str) -> dict[str, Any]:
+    member, found = row.name, sessions_of(it, [row]).get(row.name)
     if found is None:
         return {"member": member, "failed": "its folder is not below a folder that is shown; the supervisor tells it"}
     if word == "resume":
@@ -235,8 +227,8 @@ def _tagged(it: Service, answer: Response, row: PortfolioRow) -> shapes.Portfoli
 
 
 def _told(it: Service, row: PortfolioRow) -> shapes.PortfolioOut:
-    sessions = {one.folder.name: one.id for one in it.places.sessions().values()}
-    return standings.standing(it.portfolios, row, sessions)
+    sessions = sessions_of(it, it.portfolios.members(row.id))
+    return standings.standing(it.portfolios, row, {name: one.id for name, one in sessions.items()})
 
 
 def _asked(given: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qframe_rl.config import UserError
+from qframe_rl.config import Unavailable, UserError
 from qframe_rl.instruments import instrument_of
 from qframe_rl.journal.lock import corrupt, read_head
 from qframe_rl.journal.peek import Peek
@@ -35,6 +35,8 @@ from qframe_rl.service.store import ServiceStore
 
 EVENTS = 5000
 """Events that are taken at once, at most."""
+LARGEST = 5e10
+"""Of a member's equity, quote currency: its units are whole numbers of 64 bits."""
 _KINDS = frozenset({"session", "started", "settled", "transferred", "state"})
 
 
@@ -87,9 +89,11 @@ def walked(member: MemberRow, journal: Path, currency: str) -> MemberWalk:
         ]:
             raise corrupt(journal, f"its event {member.seq} is not the one that had been read: an old copy")
         walk = _Walk(member, currency)
+        # Who comes brings what it owns now, so all that led to it is read at once.
+        last_seq = head if member.joined == NEW else min(head, member.seq + EVENTS)
         for event in read(journal, member.seq):
             walk.take(journal, event)
-            if event.seq >= min(head, member.seq + EVENTS):
+            if event.seq >= last_seq:
                 break
         if walk.seq == member.seq:
             return walk.told(member.hash)
@@ -152,8 +156,27 @@ class _Walk:
             worth = float(held) * float(mark) if held else 0.0
             gross += abs(worth)
             net[pair] = net.get(pair, 0.0) + worth
-        self.value = MemberValue(self._name, float(account["equity"]), net, gross, int(plain["time"]), state)
+        equity = float(account["equity"])
+        if not abs(equity) < LARGEST:
+            raise UserError(
+                f"{self._name} has {equity:,.0f} {self._currency}, and a portfolio counts less than {LARGEST:,.0f}; "
+                "let it go from there."
+            )
+        self.value = MemberValue(self._name, equity, net, gross, int(plain["time"]), state)
         self.first = self.first or self.value
+
+
+def is_of(journal: Path, member: MemberRow) -> bool:
+    """Whether a journal is the one that a member's figures are from, by the last event that was read of it.
+
+    Other folders may have a member's name; of a member that nobody has looked at, nothing is known.
+    """
+    try:
+        with Peek(journal) as peek:
+            found = peek.rows("SELECT hash FROM events WHERE seq = ?", (member.seq,))
+    except (UserError, Unavailable):
+        return False
+    return bool(member.seq) and found == [(bytes.fromhex(member.hash),)]
 
 
 def apply(store: ServiceStore, member: MemberRow, walk: MemberWalk) -> None:

@@ -12,9 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from qframe_rl.amounts import money
 from qframe_rl.config import UserError
 from qframe_rl.portfolio.ledger import CapitalTransfer, PortfolioLedger, Posting
 from qframe_rl.portfolio.limits import PortfolioLimits
+from qframe_rl.portfolio.ramp import RampState, steps_of, steps_text
 from qframe_rl.portfolio.shares import check_shares
 from qframe_rl.portfolio.warden import Vigil
 from qframe_rl.service.auth import check_name
@@ -47,6 +49,9 @@ from qframe_rl.service.booking import (
 from qframe_rl.service.store import ServiceStore, Statements
 from qframe_rl.times import timeframe_ns
 
+CAPITAL = "capital"
+"""Entry of what a portfolio begins with."""
+
 
 class PortfolioChanges(NamedTuple):
     """What becomes of a portfolio."""
@@ -57,6 +62,9 @@ class PortfolioChanges(NamedTuple):
     """Sessions that come in, and shares by hand that change; None = the share as it is."""
     remove: Sequence[str] = ()
     """Members that go."""
+    ramps: Mapping[str, str | None] = {}
+    """Members that earn their capital in steps from the first one on, as `steps_of` reads them; None = all at once.
+    The same steps again change nothing."""
 
 
 class Portfolios:
@@ -123,15 +131,26 @@ class Portfolios:
         rows = self.store.rows("SELECT portfolio FROM members WHERE member = ?", (member,))
         return self.one(rows[0][0]).spec.limits if rows else None
 
-    def make(self, portfolio: str, spec: PortfolioSpec) -> PortfolioRow:
-        """Make a portfolio; the same again is the same.
+    def make(self, portfolio: str, spec: PortfolioSpec, capital: int = 0, who: str = "") -> PortfolioRow:
+        """Make a portfolio with what its owners pay in, both or neither; the same again is the same.
+
+        Parameters
+        ----------
+        portfolio, spec
+            Its id, and what it is.
+        capital
+            Units of 1e-8 that it begins with.
+        who
+            Asks.
 
         Raises
         ------
         UserError
-            If there is another one of this id, or it is not 1 to 64 of ``0-9a-z_-``.
+            If there is another one of this id, it is not 1 to 64 of ``0-9a-z_-``, or its capital is less than nothing.
         """
         check_name(portfolio)
+        if capital < 0:
+            raise UserError(f"a portfolio begins with nothing or more, not with {money(capital)}.")
         now = time.time_ns()
         due = now + timeframe_ns(spec.every) if spec.every else 0
         with self.store.writing() as database:
@@ -139,6 +158,9 @@ class Portfolios:
                 f"INSERT INTO portfolios ({PORTFOLIO}) VALUES (?, ?, 1, ?, ?, 0, ?, ?, '') ON CONFLICT DO NOTHING",
                 (portfolio, spec.model_dump_json(), json.dumps(Vigil()._asdict()), now, due, "{}"),
             )
+            ((made_ns,),) = database.execute("SELECT made_ns FROM portfolios WHERE id = ?", (portfolio,)).fetchall()
+            if capital and made_ns == now:
+                _contribute(database, portfolio, CAPITAL, capital, who)
         found = self.one(portfolio)
         if found.spec != spec and found.made_ns != now:
             raise UserError(f"there is a portfolio {portfolio!r} already, and it is another one; take another id.")
@@ -176,10 +198,13 @@ class Portfolios:
                 _remove(database, portfolio, member, who)
             for member, share in changes.members.items():
                 _add(database, portfolio, member, share)
+            ramps = [one for one in changes.ramps.items() if _ramp(database, portfolio, *one)]
             spec = changes.spec or before.spec
             shares = {one.name: one.share for one in members_in(database, portfolio) if one.share is not None}
             if spec.method == "hand":
                 check_shares(list(shares), shares)
+        for member, steps in ramps:
+            self.store.audit(who, "ramp", member, steps or "none")
         return self.one(portfolio)
 
     def contribute(self, portfolio: str, entry: str, units: int, who: str) -> None:
@@ -204,16 +229,7 @@ class Portfolios:
         self.one(portfolio)
         check_name(entry)
         with self.store.writing() as database:
-            known = database.execute(
-                "SELECT units, kind FROM ledger WHERE portfolio = ? AND entry = ?", (portfolio, entry)
-            ).fetchall()
-            if known:
-                if known != [(abs(units), "contribution" if units > 0 else "withdrawal")]:
-                    raise UserError(f"{entry} is another movement of {portfolio}; give one of its own.")
-                return
-            before = equity_of(database, portfolio)
-            book(database, portfolio, balances(database, portfolio).contribution(entry, units), who)
-            flowed(database, portfolio, before)
+            _contribute(database, portfolio, entry, units, who)
 
     def transfer(self, portfolio: str, one: CapitalTransfer, who: str) -> TransferRow:
         """Ask for a transfer, PENDING; the same id is the same transfer.
@@ -266,6 +282,19 @@ class Portfolios:
             raise LookupError(f"{portfolio} is at revision {rows[0][0]} by now")
 
 
+def _contribute(database: Statements, portfolio: str, entry: str, units: int, who: str) -> None:
+    known = database.execute(
+        "SELECT units, kind FROM ledger WHERE portfolio = ? AND entry = ?", (portfolio, entry)
+    ).fetchall()
+    if known:
+        if known != [(abs(units), "contribution" if units > 0 else "withdrawal")]:
+            raise UserError(f"{entry} is another movement of {portfolio}; give one of its own.")
+        return
+    before = equity_of(database, portfolio)
+    book(database, portfolio, balances(database, portfolio).contribution(entry, units), who)
+    flowed(database, portfolio, before)
+
+
 def _respecify(database: Statements, before: PortfolioRow, spec: PortfolioSpec) -> None:
     if spec.currency != before.spec.currency:
         raise UserError(f"{before.id} is in {before.spec.currency}; a portfolio keeps its currency.")
@@ -287,6 +316,23 @@ def _add(database: Statements, portfolio: str, member: str, share: float | None)
         raise UserError(f"{member} is a member of {there}; a session is in one portfolio.")
     if share is not None:
         database.execute("UPDATE members SET share = ? WHERE member = ?", (share, member))
+
+
+def _ramp(database: Statements, portfolio: str, member: str, steps: str | None) -> bool:
+    """Whether that changed anything."""
+    if member not in {one.name for one in members_in(database, portfolio)}:
+        raise UserError(f"{member[:64]} is no member of {portfolio}.")
+    text = None if steps is None else steps_text(steps_of(steps))
+    known = database.execute("SELECT steps FROM ramps WHERE member = ?", (member,)).fetchall()
+    if text is not None and known and known[0][0] == text:
+        return False
+    database.execute("DELETE FROM ramps WHERE member = ?", (member,))
+    if text is not None:
+        database.execute(
+            "INSERT INTO ramps (member, steps, state, moving, tried_ns, why) VALUES (?, ?, ?, 1, 0, '')",
+            (member, text, json.dumps(RampState()._asdict())),
+        )
+    return text is not None or bool(known)
 
 
 def _remove(database: Statements, portfolio: str, member: str, who: str) -> None:

@@ -12,10 +12,10 @@ from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.shapes import said_last
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
-from qframe_rl.portfolio.ramp import CapitalRamp, RampDecision, RampFigures, RampState, RampStep, steps_of, steps_text
+from qframe_rl.portfolio.ramp import CapitalRamp, RampDecision, RampFigures, RampState, RampStep, steps_of
 from qframe_rl.portfolio.shares import moves
 from qframe_rl.service.booking import JOINED, MemberRow, PortfolioRow, units_in
-from qframe_rl.service.portfolios import Portfolios
+from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.rebalancing import Rebalancer
 
 _COLUMNS = "member, steps, state, moving, tried_ns, why"
@@ -77,20 +77,7 @@ class Ramps:
         UserError
             If they are none, or it is no member.
         """
-        if member not in {one.name for one in self.portfolios.members(portfolio)}:
-            raise UserError(f"{member[:64]} is no member of {portfolio}.")
-        text = None if steps is None else steps_text(steps_of(steps))
-        before = self.all().get(member)
-        if before is not None and text == steps_text(before.steps):
-            return
-        with self.store.writing() as database:
-            database.execute("DELETE FROM ramps WHERE member = ?", (member,))
-            if text is not None:
-                database.execute(
-                    f"INSERT INTO ramps ({_COLUMNS}) VALUES (?, ?, ?, 1, 0, '')",
-                    (member, text, json.dumps(RampState()._asdict())),
-                )
-        self.store.audit(who, "ramp", member, text or "none")
+        self.portfolios.change(portfolio, PortfolioChanges(ramps={member: steps}), who)
 
     def keep(self, member: str, **fields: Any) -> None:
         """Note any of state (as JSON), moving, tried_ns, why."""

@@ -119,6 +119,10 @@ class Rebalancer:
         if plan["phase"] == "done":
             self.portfolios.note(row.id, plan="{}")
             return "rebalanced"
+        if row.vigil.state != "ACTIVE":
+            why = f"it is {row.vigil.state}"
+            self.portfolios.note(row.id, plan="{}", why=why)
+            return f"not rebalanced: {why}; what came in stays unallocated"
         gives = plan["phase"] == "give"
         part = [Move(*move) for move in plan["moves"] if (move[1] > 0) == gives]
         after = plan | {"phase": "done" if gives else "give"}

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.reports import PAGE, PDF, page_policy
-from qframe_rl.service.wiring import It, PortfolioId, Reader, Service, SessionId, routes
+from qframe_rl.service.wiring import It, PortfolioId, Reader, Service, SessionId, routes, sessions_of
 
 _AS_PDF: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}}}
@@ -44,9 +44,8 @@ def portfolio_pdf(it: It, portfolio: PortfolioId, _: Reader) -> Response:
 def _of(it: Service, portfolio: str) -> Path:
     if portfolio not in {row.id for row in it.portfolios.all()}:
         raise ApiProblem(404, "there is no such portfolio.")
-    folders = {found.folder.name: found.folder for found in it.places.sessions().values()}
-    here = [folders[one.name].parent for one in it.portfolios.members(portfolio) if one.name in folders]
-    return it.reports.of_portfolio(it.store, portfolio, here[0] if here else it.places.roots[0])
+    here = [found.folder.parent for found in sessions_of(it, it.portfolios.members(portfolio)).values()]
+    return it.reports.of_portfolio(it.store, portfolio, here[0] if here else it.store.folder)
 
 
 def page_of(folder: Path) -> HTMLResponse:

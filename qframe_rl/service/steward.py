@@ -43,6 +43,8 @@ _REST_S = 2.0
 """Time between two looks at a portfolio in which nothing happens."""
 _TOLD_S = 2.0
 """Time between two tellings of a member that does not obey."""
+_ILL = (UserError, OSError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What holds up one portfolio, or the marks in members' folders, and nothing else."""
 
 
 class Steward:
@@ -77,20 +79,34 @@ class Steward:
         ------
         Unavailable
             If the store does not answer; the next step goes on.
+        UserError
+            If something else failed, once everything else was done: what is wrong with one portfolio holds up no other.
         """
-        self._mark()
         running = frozenset(one.name for one in self.desired.all() if one.desired == "RUNNING")
+        ill = []
         for row in self.portfolios.all():
-            marks = {one.name: self._caught_up(row, one, one.name in running)
-                     for one in self.portfolios.members(row.id)}  # fmt: skip
-            for one in self.portfolios.pending(row.id):
-                self._send(one)
-            self._watch(row, marks)
-            self.rebalancer.running = running
-            self.ramps.step(row, self.told)
-            said = self.rebalancer.step(self.portfolios.one(row.id))
-            if said:
-                self.told(f"{row.id}: {said}")
+            try:
+                self._look_after(row, running)
+            except _ILL as error:
+                ill.append(f"{row.id}: {_sentence(error)}")
+        try:
+            self._mark()
+        except OSError as error:
+            ill.append(f"members' folders cannot be marked: {_sentence(error)}")
+        if ill:
+            raise UserError("; ".join(ill))
+
+    def _look_after(self, row: PortfolioRow, running: frozenset[str]) -> None:
+        marks = {one.name: self._caught_up(row, one, one.name in running)
+                 for one in self.portfolios.members(row.id)}  # fmt: skip
+        for one in self.portfolios.pending(row.id):
+            self._send(one)
+        self._watch(row, marks)
+        self.rebalancer.running = running
+        self.ramps.step(row, self.told)
+        said = self.rebalancer.step(self.portfolios.one(row.id))
+        if said:
+            self.told(f"{row.id}: {said}")
 
     def step_or_wait(self) -> None:
         """As `step`; whatever fails is told once and tried again, for nobody else looks after the money."""
@@ -99,8 +115,10 @@ class Steward:
             ill = ""
         except Unavailable as error:
             ill = f"{error} Portfolios wait."
-        except (UserError, OSError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            ill = f"portfolios: {type(error).__name__}: {self._without_path(str(error))}"
+        except UserError as error:
+            ill = f"portfolios: {self._without_path(str(error))}"
+        except _ILL as error:
+            ill = f"portfolios: {self._without_path(_sentence(error))}"
         if ill and ill != self._ill:
             self.told(ill)
         self._ill = ill
@@ -170,6 +188,8 @@ class Steward:
                 values += [standing] if one.joined == JOINED else []
             ledger, before = balances(database, row.id), vigil_in(database, row.id)
             now = value(ledger.unallocated, ledger.in_transit, values)
+            # Where the member goes whose clock was ahead, time stands still until the others' are there.
+            now = now._replace(time_ns=max(now.time_ns, _last_close(database, row.id)))
             found = Warden(row.spec.limits).look(before, now, values)
             if found.vigil != before:
                 keep_vigil(database, row.id, found.vigil)
@@ -218,11 +238,24 @@ class Steward:
         return text.replace(f"{self.root}/", "")
 
 
+def _sentence(error: Exception) -> str:
+    """What went wrong; of what is no sentence by itself, its kind as well."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
 def _lost(one: TransferRow, word: str, journal: Path) -> bool:
     """Whether a transfer that was sent a while ago lies in its inbox no more, and no journal told of it."""
     if time.time_ns() - one.sent_ns < _AGAIN_S * 1e9:
         return False
     return word not in {said for _, _, said in left(journal)}
+
+
+def _last_close(database: Any, portfolio: str) -> int:
+    """Of the curve, ns UTC; 0 where nothing was drawn."""
+    ((last,),) = database.execute(
+        "SELECT coalesce(max(time_ns), 0) FROM worths WHERE portfolio = ?", (portfolio,)
+    ).fetchall()
+    return int(last)
 
 
 def _drawn(database: Any, portfolio: str, now: PortfolioValue, vigil: Vigil, unallocated: int, in_transit: int) -> None:

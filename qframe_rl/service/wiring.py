@@ -17,14 +17,17 @@ from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 
 from qframe_rl.journal.peek import N_ROWS
+from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.service import problems, shapes
 from qframe_rl.service.aside import SideProcess
 from qframe_rl.service.auth import Doorkeeper, Identity, Scope
+from qframe_rl.service.booking import MemberRow
 from qframe_rl.service.curves import Curves
 from qframe_rl.service.desired import Desired
 from qframe_rl.service.guard import asks, needs
 from qframe_rl.service.jobs import Jobs
 from qframe_rl.service.known import KnownSessions, named
+from qframe_rl.service.membership import is_of
 from qframe_rl.service.places import Found, Places
 from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.problems import ApiProblem
@@ -158,11 +161,20 @@ def within_reach(it: Service, identity: Identity, request: Request) -> None:
             raise ApiProblem(404, "there is no such portfolio.")
     elif "session" in named:
         found = it.places.sessions().get(named["session"])
-        its = {one.name: one.portfolio for one in it.portfolios.members()}
-        if found is None or its.get(found.folder.name) not in identity.portfolios:
+        its = [one for one in it.portfolios.members() if one.portfolio in identity.portfolios]
+        if found is None or found not in sessions_of(it, its).values():
             raise ApiProblem(404, "there is no such session.")
     elif (request.method, request.url.path) != ("GET", f"{API}/portfolios"):
         raise ApiProblem(403, "this token is for portfolios alone: it may see and do nothing else.")
+
+
+def sessions_of(it: Service, members: list[MemberRow]) -> dict[str, Found]:
+    """Sessions of members, by name; a folder that has a member's name alone is none."""
+    shown = list(it.places.sessions().values())
+    return {
+        row.name: one for row in members for one in shown
+        if one.folder.name == row.name and is_of(one.folder / JOURNAL, row)
+    }  # fmt: skip
 
 
 async def anybody(request: Request) -> Identity:
