@@ -37,6 +37,15 @@ def test_a_portfolio_is_shown_with_its_members_limits_and_ledger(anna: Visitor) 
     assert anna.complaints == []
 
 
+def test_its_report_is_kept_as_a_file(anna: Visitor) -> None:
+    page = anna.go("/portfolio/main")
+    with page.expect_download(timeout=120_000) as kept:
+        page.get_by_role("button", name="PDF").click()
+    assert kept.value.suggested_filename == "portfolio-main.pdf"
+    assert Path(kept.value.path()).read_bytes().startswith(b"%PDF")
+    assert anna.complaints == []
+
+
 def test_money_moves_once_and_its_outcome_is_the_journals(anna: Visitor) -> None:
     page = anna.go("/portfolio/main")
     page.get_by_role("tab", name="Transfers").click()

@@ -2,6 +2,7 @@ import { type FormEvent, type ReactNode, useMemo, useState } from "react";
 import { asked, byToken, post } from "../api";
 import { Chart, type Line } from "../charts";
 import { figure, money, ms, percent, share, units } from "../format";
+import { Report } from "../reports";
 import { SchemaForm, type Values, typed } from "../schema";
 import { useGet, useValue } from "../store";
 import { colour, shade } from "../theme";
@@ -77,6 +78,12 @@ export function PortfolioPage({ id }: { id: string }): ReactNode {
         <Mark state={row.state} />
         {row.why.length > 0 && <span className="text">{row.why.join("; ")}</span>}
         <span className="room" />
+        <Report path={`/portfolios/${id}/report`} file={`portfolio-${id}.html`}>
+          Report
+        </Report>
+        <Report path={`/portfolios/${id}/report.pdf`} file={`portfolio-${id}.pdf`}>
+          PDF
+        </Report>
         <Commands row={row} done={again} />
       </div>
       {!looked(row, Date.now()) && (
