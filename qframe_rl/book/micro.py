@@ -77,9 +77,15 @@ def fit_micro(quotes: Int, n_imbalances: int = 9, n_spreads: int = 3) -> MicroPr
     n = n_imbalances * n_spreads
     stays, moves, by = np.zeros((n, n)), np.zeros((n, n)), np.zeros(n)
     _counted(np.ascontiguousarray(quotes), n_spreads, n_imbalances, stays, moves, by)
-    seen = np.maximum((stays + moves).sum(axis=1), 1.0)
     if not moves.any():
         raise UserError("the mid price never moves in the rows that the micro-price is fitted to.")
+    table = _summed(stays, moves, by).reshape(n_spreads, n_imbalances)
+    return MicroPrice(0.5 * (table - table[:, ::-1]))
+
+
+def _summed(stays: Float, moves: Float, by: Float) -> Float:
+    """(S * I,) the expected move after all moves."""
+    n, seen = len(by), np.maximum((stays + moves).sum(axis=1), 1.0)
     try:
         solved = np.linalg.solve(np.eye(n) - stays / seen[:, None], np.column_stack([by / seen, moves / seen[:, None]]))
     except np.linalg.LinAlgError:
@@ -93,8 +99,7 @@ def fit_micro(quotes: Int, n_imbalances: int = 9, n_spreads: int = 3) -> MicroPr
             break
     if not np.isfinite(lean).all() or np.abs(term).max() > _SMALL:
         raise UserError("the moves of the mid price do not come to an end; fit the micro-price to more rows.")
-    table = lean.reshape(n_spreads, n_imbalances)
-    return MicroPrice(0.5 * (table - table[:, ::-1]))
+    return lean
 
 
 @inlined

@@ -29,7 +29,7 @@ _TIMEFRAME = re.compile(r"([1-9]\d*[smhdw])(?![A-Za-z0-9])")
 
 
 class _Column(NamedTuple):
-    """One specification, taken apart."""
+    """One specification, taken apart; of ticks the name alone counts."""
 
     name: str
     path: Path
@@ -56,6 +56,9 @@ def extend(history: History, specs: Sequence[str], root: Path) -> History:
         - else ``timestamp`` plus DELAY, which must be stated; ``0s`` says that the file is stamped by publication.
 
         A value stays until the next one is known. Of equal times the last row counts.
+
+        ``NAME=ticks:FEATURE`` is what recorded ticks say of each bar of each instrument, see `tick_columns`: known at
+        the bar's close, and NaN, not the last one, where there are no ticks.
     root
         Folder that relative files lie in.
 
@@ -74,15 +77,28 @@ def extend(history: History, specs: Sequence[str], root: Path) -> History:
         return history
     names = list(history.columns)
     parts = [history.values]
+    of_ticks = [spec for spec in specs if is_of_ticks(spec)]
+    ticks = _of_ticks(history, of_ticks, root) if of_ticks else {}
     absent = np.isnan(history.values[:, :, CLOSE])
     for spec in specs:
         column = _parsed(spec, root)
         if column.name in names:
             raise UserError(f"column {spec!r}: the name {column.name!r} is taken.")
         names.append(column.name)
-        known = _as_of(column, history.time)
-        parts.append(np.where(absent, np.nan, known[:, None])[:, :, None])
+        known = ticks[spec] if spec in ticks else _as_of(column, history.time)[:, None]
+        parts.append(np.where(absent, np.nan, known)[:, :, None])
     return replace(history, values=np.concatenate(parts, axis=2), columns=tuple(names))
+
+
+def is_of_ticks(spec: str) -> bool:
+    """Whether a column is written ``NAME=ticks:FEATURE``."""
+    return spec.partition("=")[2].startswith("ticks:")
+
+
+def _of_ticks(history: History, specs: Sequence[str], root: Path) -> dict[str, Float]:
+    from qframe_rl.feeds.tick_columns import tick_columns
+
+    return dict(zip(specs, tick_columns(history, specs, root), strict=True))
 
 
 def _parsed(spec: str, root: Path) -> _Column:

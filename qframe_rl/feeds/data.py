@@ -28,7 +28,7 @@ class DataConfig(Base):
     columns: tuple[str, ...] = ()
     """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY], joined once they were known: bars when they
     have closed, other files from a column published, or DELAY (such as 1d) after their timestamps; 0s if these are the
-    times of publication."""
+    times of publication. NAME=ticks:FEATURE is what recorded order books say of each bar, such as flow=ticks:ofi."""
     funding: str = Field(default="require", pattern="^(require|zero)$")
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
     map: tuple[str, ...] = ()

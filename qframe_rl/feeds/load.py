@@ -14,7 +14,7 @@ from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.clock import Clock
-from qframe_rl.feeds.columns import extend
+from qframe_rl.feeds.columns import extend, is_of_ticks
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
@@ -189,8 +189,10 @@ def live(
     Raises
     ------
     UserError
-        As in `CcxtFeed`.
+        As in `CcxtFeed`, and for a column of ticks, which are recorded ones.
     """
+    for spec in filter(is_of_ticks, config.columns):
+        raise UserError(f"column {spec!r} is of recorded ticks, which a session on coming bars does not have.")
     return CcxtFeed(
         _exchange(config), config.symbols, config.timeframe, window, url=url, sandbox=sandbox, columns=config.columns,
         risk_free=config.risk_free, root=_root(config), note=note, clock=clock, speed=speed, depth=depth,

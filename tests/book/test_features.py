@@ -160,6 +160,15 @@ def test_a_book_that_stands_still_has_no_flow() -> None:
     assert not found.any()
 
 
+def test_a_row_that_comes_after_the_rest_of_its_message_counts_when_it_comes() -> None:
+    first = [(START, START, SNAPSHOT, 0, 100, 5, 0), (START, START, SNAPSHOT, 1, 101, 4, 0)]
+    late = [(START + MS, START + ms * MS, DEPTH, side, 100 + side, 9, 1) for ms, side in ((2, 0), (4, 1))]
+    tape = tape_of(events([*first, *late]))
+    features, at = book_features(["ofi:7ms"]), START + MS * np.array([8, 10, 12])
+    assert sampled(tape, features, at)[:, 0].tolist() == [4 - 5, -5, 0]
+    assert sampled(tape, features, at[1:])[:, 0].tolist() == [-5, 0]
+
+
 def test_buckets_of_volume() -> None:
     """The card's vector, of trades that fill buckets of ten lots."""
     lots = [(0, 6), (1, 4), (0, 10), (0, 5), (1, 5), (0, 8), (1, 2)]
@@ -175,6 +184,8 @@ def test_spreads_and_markouts_by_hand() -> None:
     early, late = sampled(tape, specs, START + MS * np.array([20, 25]))
     assert early[0] == pytest.approx(0.5 / 100.5, rel=1e-12) and np.isnan(early[1:]).all(), "they look back 25 ms"
     assert late[1:] == pytest.approx([(101 - 102) / 100.5, 1.0], rel=1e-12) and np.isnan(late[0])
+    touching = sampled(tape, book_features(["markout:4ms:20ms"]), START + MS * np.array([24]))
+    assert touching[0, 0] == 1.0, "what arrives at the very end of the horizon is known there"
     own = markouts(tape, START + MS * np.array([2, 2, 6]), np.array([0, 1, 0]), np.array([101, 101, 101]), [0, 4 * MS])
     np.testing.assert_array_equal(own, [[-0.5, 1.0], [0.5, -1.0], [1.0, np.nan]])
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qframe_rl.book.arrived import arrived_quotes
+from qframe_rl.book.features import book_features, sampled
 from qframe_rl.book.micro import fit_micro, restored_micro
+from qframe_rl.book.tape import tape_of
 from qframe_rl.config import UserError
+from qframe_rl.feeds.listing import Listing
+from qframe_rl.feeds.ticks import tick_runs
 from qframe_rl.types import Float, Int
 from tests.book.tapes import drawn_tape
 
@@ -74,6 +80,19 @@ def test_exchanging_the_sides_turns_it_round_and_wide_spreads_share_a_row() -> N
     quotes = np.array([[[100, 9], [103, 1]], [[100, 9], [150, 1]], [[100, 0], [150, 1]]])
     price = micro.of(quotes)
     np.testing.assert_allclose(price, [101.5 + micro.lean[2, 8], 125.0 + micro.lean[2, 8], np.nan])
+
+
+@pytest.mark.skipif("QFRAME_DATA" not in os.environ, reason="QFRAME_DATA names no market data")
+def test_on_a_real_market_it_tells_where_the_mid_goes() -> None:
+    """Ether, July 2024: fitted to the first half, it goes with the move of the next second in the other half."""
+    run = tick_runs(Path(os.environ["QFRAME_DATA"]), Listing("binance", "ETH/USDT:USDT"))[0]
+    tape = tape_of(run.events, run.clock_shift_ns)
+    first, last = int(tape.local_ns.min()), int(tape.local_ns.max())
+    micro = fit_micro(arrived_quotes(tape, 1, (first + last) // 2).quotes[:, 0])
+    at = np.arange((first + last) // 2, last - 10**9, 10**8)
+    lean, mid = sampled(tape, book_features(["micro", "mid"]), at, micro, run.ready_ns).T
+    later = sampled(tape, book_features(["mid"]), at + 10**9, None, run.ready_ns)[:, 0]
+    assert np.corrcoef(lean, later - mid)[0, 1] == pytest.approx(0.32, abs=0.01)
 
 
 def test_rows_after_the_training_change_nothing() -> None:
