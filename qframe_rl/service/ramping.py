@@ -160,7 +160,7 @@ class RampKeeper:
         now = time.time_ns()
         due = [
             one for name, one in self.ramps.all().items()
-            if name in ramped and one.moving and now - one.tried_ns > _AGAIN_S * 1e9
+            if name in ramped and one.moving and abs(now - one.tried_ns) > _AGAIN_S * 1e9
         ]  # fmt: skip
         row = self.ramps.portfolios.one(row.id)
         if not due or row.plan or self.rebalancer.obstacle(row, list(members)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from experiments import portfolio
 from qframe_rl.config import UserError
 from qframe_rl.journal.inbox import left, order, transfer_word
+from qframe_rl.portfolio.ledger import CapitalTransfer
 from qframe_rl.service import membership
 from qframe_rl.service.app import create_app
 from qframe_rl.service.auth import Doorkeeper
@@ -235,3 +237,24 @@ def test_a_folder_that_has_a_members_name_alone_is_no_member(kept: Kept, tmp_pat
     assert asked(tmp_path, ("GET", f"/sessions/{member}", None))[0].status_code == 200
     assert left(other.folder / "journal.db") == []
     assert [word for *_, word in left(kept.sessions / "a" / "journal.db")] == ["halt"]
+
+
+def test_a_lost_word_is_left_again_though_the_clock_stepped_back(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = kept.session("a")
+    kept.comes("a")
+    kept.rows.contribute("main", "capital", 100 * E8, "test")
+    kept.rows.transfer("main", CapitalTransfer("t", "a", 50 * E8), "test")
+    kept.look()
+    for path in session.folder.glob("inbox.db*"):
+        path.unlink()
+    kept.look()
+    assert left(session.folder / "journal.db") == [], "it was left just now"
+    real = time.time_ns
+    monkeypatch.setattr("qframe_rl.service.steward.time.time_ns", lambda: real() - 3600 * 10**9)
+    kept.look()
+    monkeypatch.undo()
+    assert [word for *_, word in left(session.folder / "journal.db")] == [transfer_word("t", 50 * E8)]
+    session.obey()
+    kept.look()
+    assert str(kept.rows.transfers("main")[0].transfer.state) == "SETTLED"
+    exact(kept.rows)
