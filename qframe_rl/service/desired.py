@@ -84,6 +84,8 @@ class SupervisedSession(NamedTuple):
     """When it is tried again."""
     why: str
     """Why it is in this state."""
+    folder: str
+    """Where the supervisor keeps it; empty until one has looked."""
 
     def told(self) -> dict[str, Any]:
         """For others."""
@@ -135,7 +137,7 @@ class Desired:
         check_name(name)
         with self.store.writing() as database:
             done = database.execute(
-                "INSERT INTO supervised VALUES (?, ?, ?, 1, 'STOPPED', NULL, NULL, ?, '[]', 0, '') "
+                "INSERT INTO supervised VALUES (?, ?, ?, 1, 'STOPPED', NULL, NULL, ?, '[]', 0, '', '') "
                 "ON CONFLICT DO NOTHING",
                 (name, spec.model_dump_json(), desired, time.time_ns()),
             ).rowcount
@@ -194,17 +196,17 @@ class Desired:
             raise UserError(f"{name} is {found.state} and {found.desired} is wanted; stop it first.")
 
     def note(self, name: str, **fields: Any) -> None:
-        """Note how far a session is: any of state, pid, begun, since_ns, starts, due_ns, why, desired."""
+        """Note how far a session is: any of its columns but name, spec and revision."""
         columns = ", ".join(f"{column} = ?" for column in fields)
         with self.store.writing() as database:
             database.execute(f"UPDATE supervised SET {columns} WHERE name = ?", (*fields.values(), name))
 
 
 def _row(row: tuple[Any, ...]) -> SupervisedSession:
-    name, spec, desired, revision, state, pid, begun, since, starts, due, why = row
+    name, spec, desired, revision, state, pid, begun, since, starts, due, why, folder = row
     return SupervisedSession(
         name, SupervisedSpec.model_validate_json(spec), desired, revision, state, pid, begun, since,
-        tuple(json.loads(starts)), due, why,
+        tuple(json.loads(starts)), due, why, folder,
     )  # fmt: skip
 
 

@@ -83,6 +83,7 @@ MIGRATIONS = (
     CREATE TABLE ramps (member TEXT PRIMARY KEY, steps TEXT NOT NULL, state TEXT NOT NULL, moving INTEGER NOT NULL,
         tried_ns INTEGER NOT NULL, why TEXT NOT NULL) WITHOUT ROWID;
     """,
+    "ALTER TABLE supervised ADD COLUMN folder TEXT NOT NULL DEFAULT '';",
 )
 """Numbered from 1; one that was released is never edited. Types are SQLite's, which PostgreSQL's are made from."""
 

@@ -99,6 +99,8 @@ class Supervisor:
         """Look at every row once, and do what lacks; raises UserError if another host's supervisor took over."""
         self._one()
         for row in self.desired.all():
+            if row.folder != (folder := str((self.root / row.name).resolve())):
+                self.desired.note(row.name, folder=folder)
             process = self._process(row)
             if row.desired == "RUNNING":
                 self._run(row, process)

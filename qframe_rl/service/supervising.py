@@ -57,9 +57,9 @@ def want_session(
     it: It, answer: Response, identity: Trader, session: SessionId, given: shapes.DesiredIn, match: Match = None
 ) -> shapes.SupervisedOut:
     """Say what is wanted of a session, by its id. If-Match has the revision that was seen."""
-    folder = it.session(session).folder
+    folder = str(it.session(session).folder)
     for one in it.desired.all():
-        if one.name == folder.name:
+        if one.folder == folder:
             return _wanted(it, answer, identity, one, given, match)
     raise ApiProblem(404, "this session is not supervised.")
 
@@ -102,5 +102,5 @@ def _tagged(it: Service, answer: Response, row: SupervisedSession) -> shapes.Sup
 
 
 def _told(it: Service, row: SupervisedSession) -> shapes.SupervisedOut:
-    session = next((one.id for one in it.places.sessions().values() if one.folder.name == row.name), None)
+    session = next((one.id for one in it.places.sessions().values() if str(one.folder) == row.folder), None)
     return shapes.SupervisedOut(**row.told() | {"why": it.without_paths(row.why)}, session=session)

@@ -26,7 +26,7 @@ from qframe_rl.service.desired import Desired, SupervisedSpec
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.supervise import STARTS, Supervisor
-from tests.service.places import ROOT, served, until
+from tests.service.places import ROOT, Session, served, until
 
 SPEC: dict[str, Any] = {"checkpoint": "carry", "feed": "replay", "speed": "72000x"}
 
@@ -189,6 +189,29 @@ def test_the_api_says_what_is_wanted(root: Path) -> None:
             assert api.delete("/supervised/alpha").status_code == 204
             assert api.delete("/supervised/alpha").status_code == 404
             assert api.get("/supervised").json() == []
+
+
+def test_a_session_elsewhere_of_the_same_name_is_another_one(tmp_path: Path) -> None:
+    other = Session(tmp_path / "paper" / "alpha")
+    other.bar()
+    with served(tmp_path, "--allow", "trade") as service:
+        store = ServiceStore(service.state)
+        desired = Desired(store)
+        desired.add("alpha", SupervisedSpec(**SPEC))
+        with service.client("read", "trade") as api:
+            stop = {
+                "url": f"/sessions/{other.id}/desired",
+                "json": {"desired": "STOPPED"},
+                "headers": {"if-match": '"1"'},
+            }
+            assert api.put(**stop).status_code == 404
+            assert api.get("/supervised/alpha").json()["session"] is None
+            desired.note("alpha", folder=str((tmp_path / "paper" / "alpha").resolve()))
+            assert api.get("/supervised/alpha").json()["session"] == other.id
+            assert api.put(**stop).status_code == 200
+        assert desired.one("alpha").desired == "STOPPED"
+        store.close()
+    other.close()
 
 
 @pytest.mark.usefixtures("each_store")
