@@ -232,8 +232,7 @@ class Fills(NamedTuple):
         return cls.of(np.zeros((*shape, len(PER_INSTRUMENT))), np.zeros(shape[:-1]), np.zeros(shape[:-1]))
 
 
-PER_INSTRUMENT = Fills._fields[:-2]
-"""Fields of `Fills` that there are per instrument."""
+PER_INSTRUMENT = Fills._fields[:-2]  # fields of `Fills` that there are per instrument
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,8 +254,7 @@ class Record:
     digest: str
     """SHA-256 over every number above, chained row by row."""
     skipped: int = 0
-    """Time between its first and last close that no bar covers, ns: where pieces were laid end to end that do not
-    touch; negative where they overlap."""
+    """Time that no bar covers, ns: where pieces were laid end to end that do not touch; negative where they overlap."""
     flow: Float = field(default_factory=lambda: np.zeros(0))
     """(N,) what was paid in (out where negative) between the bar before and this one, quote currency; empty = none."""
 
@@ -269,10 +267,9 @@ class Record:
         equity = self.account.equity
         if not self.flow.any():
             return equity
-        before, after = equity[:-1], equity[:-1] + self.flow[1:]
-        held = np.divide(before, after, out=np.ones(len(before)), where=after > 0.0)
-        worth: Float = equity * np.concatenate([[1.0], np.cumprod(held)])
-        return worth
+        after = equity[:-1] + self.flow[1:]
+        held = np.divide(equity[:-1], after, out=np.ones(len(after)), where=after > 0.0)
+        return np.asarray(equity * np.concatenate([[1.0], np.cumprod(held)]))
 
     @property
     def years(self) -> float:

@@ -13,12 +13,13 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from qframe_rl.config import Unavailable, UserError, nearest
 from qframe_rl.feeds import parquet, store
+from qframe_rl.feeds.copying import packed, unpacked
 from qframe_rl.feeds.download import Report, Saved, download
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
@@ -37,7 +38,6 @@ CREATE TABLE IF NOT EXISTS rates (series BIGINT NOT NULL REFERENCES market_serie
 CREATE TABLE IF NOT EXISTS market_rules (exchange TEXT PRIMARY KEY, stated TEXT NOT NULL);
 """
 _LOCK = 0x51464D44
-_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0" * 8
 _REVISIONS = "revisions.json"
 
 
@@ -212,7 +212,7 @@ class MarketDatabase:
             cursor.execute(f"CREATE TEMP TABLE fresh (LIKE {key.table}) ON COMMIT DROP")
             cursor.execute("ALTER TABLE fresh ALTER series DROP NOT NULL")
             with cursor.copy(f"COPY fresh ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
-                copy.write(_packed(new))
+                copy.write(packed(new))
             cursor.execute(
                 f"INSERT INTO {key.table} (series, {columns}) SELECT {number}, {columns} FROM fresh "
                 f"ON CONFLICT (series, time_ns) DO UPDATE SET {changes}"
@@ -327,21 +327,6 @@ def _without(series: Series, known: Series) -> Series:
     return Series(series.time[~same], series.values[~same])
 
 
-def _row(n: int) -> np.dtype[Any]:
-    """A row of PostgreSQL's binary COPY with one bigint and ``n`` numbers, each behind its length."""
-    parts: list[tuple[str, Any]] = [("n", ">i2"), ("l", ">i4"), ("time", ">i8")]
-    return np.dtype([*parts, ("values", [("l", ">i4"), ("x", ">f8")], (n,))])
-
-
-def _packed(series: Series) -> bytes:
-    """A series as binary COPY takes it."""
-    n = series.values.shape[1]
-    rows = np.zeros(len(series.time), _row(n))
-    rows["n"], rows["l"], rows["time"] = n + 1, 8, series.time
-    rows["values"]["l"], rows["values"]["x"] = 8, series.values
-    return _HEADER + rows.tobytes() + b"\xff\xff"
-
-
 def _fetch(connection: BoundedConnection, key: _Key, number: int) -> Series:
     """All rows of a series."""
     columns = ", ".join(("time_ns", *key.names))
@@ -355,8 +340,7 @@ def _fetch(connection: BoundedConnection, key: _Key, number: int) -> Series:
                 plain = b"".join(bytes(part) for part in copy)
     except psycopg.Error as error:
         raise Unavailable(f"market data cannot be read from the database ({str(error).strip()}).") from None
-    rows = np.frombuffer(plain[len(_HEADER) : -2], _row(len(key.names)))
-    return Series(rows["time"].astype(np.int64), np.ascontiguousarray(rows["values"]["x"], dtype=np.float64))
+    return unpacked(plain, len(key.names))
 
 
 def _json(path: Path) -> dict[str, str]:
