@@ -19,8 +19,8 @@ from experiments import download as door
 from experiments import train
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.feeds import parquet, store
-from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.copying import packed, unpacked
+from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.database import MarketDatabase, _without, download_into
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.listing import listing
