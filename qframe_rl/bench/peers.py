@@ -68,14 +68,15 @@ class Peers:
         return {name: self._worker(name, place, size) for name in names}
 
     def books(self, place: Path, *names: str) -> dict[str, Work]:
-        """Work of peers on order books, with what ``place`` has.
+        """Work of peers on order books, with what ``place`` has; in an environment of their own where there is one.
 
         Raises
         ------
         UserError
             If one of them cannot be run; with what it said.
         """
-        return {name: self._worker(name, place, 1, _BOOKS) for name in names}
+        python = self._below("books")
+        return {name: self._worker(name, place, 1, _BOOKS, python if python.exists() else None) for name in names}
 
     def server(self, name: str) -> PeerServer:
         """A peer's web server; it has an environment of its own below the others'.
@@ -85,11 +86,15 @@ class Peers:
         UserError
             If it cannot be run; with what it said.
         """
-        python = self.python.absolute().parent.parent / name / "bin" / "python"
+        python = self._below(name)
         if not python.exists():
             raise UserError(f"--peers: no Python interpreter at {python}; make peers puts one there.")
         _, told = self._begun(name, [str(python), str(_SERVER)])
         return PeerServer(told["host"], told["port"], told["headers"])
+
+    def _below(self, name: str) -> Path:
+        """The interpreter of an environment below the others', for what conflicts with them."""
+        return self.python.absolute().parent.parent / name / "bin" / "python"
 
     def _begun(self, name: str, argv: list[str]) -> tuple[subprocess.Popen[str], dict[str, Any]]:
         """A process, and the line in which it said that it is ready."""
@@ -101,8 +106,10 @@ class Peers:
         self.versions[name] = str(told["version"])
         return process, told
 
-    def _worker(self, name: str, place: Path, size: int, script: Path = _WORKER) -> Work:
-        process, _ = self._begun(name, [str(self.python), str(script), name, str(place), str(size)])
+    def _worker(
+        self, name: str, place: Path, size: int, script: Path = _WORKER, python: Path | None = None
+    ) -> Work:  # fmt: skip
+        process, _ = self._begun(name, [str(python or self.python), str(script), name, str(place), str(size)])
 
         def do() -> float:
             assert process.stdin is not None
