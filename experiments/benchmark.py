@@ -51,8 +51,8 @@ def parser() -> Parser:
     )
     made.add_argument(
         "--peers", type=Path, metavar="PYTHON",
-        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, and "
-        "freqtrade, hftbacktest and bourse below it, which then take turns with ours; make peers makes one (default: none)",
+        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, and freqtrade, "
+        "hftbacktest and bourse below it, which then take turns with ours; make peers makes one (default: none)",
     )  # fmt: skip
     made.add_argument("--plot", type=Path, metavar="FILE", help="PNG to draw the suite growth to (default: none)")
     made.add_argument("--small", action="store_true", help="little work, to see that it runs (default: off)")
