@@ -19,7 +19,7 @@ def parser() -> Parser:
         "worker",
         "Do jobs that were asked for over the service's API (train, evaluate, tune, report, download), one at a time.\n"
         "A worker that is stopped or killed leaves its job to the next one, which goes on where it was interrupted.",
-        ["", "--data store --memory 16"],
+        ["", "--data store --memory 16", "--on ray"],
     )
     add = made.add_argument
     add("--root", type=Path, default=Path(), metavar="FOLDER", help="runs and checkpoints lie in it (default: here)")
@@ -29,6 +29,7 @@ def parser() -> Parser:
         "--memory", type=within(float, 0.5, 1e6), metavar="GB",
         help="address space of a job (default: as much as there is)",
     )  # fmt: skip
+    made.add_on()
     made.add_alive()
     add("--once", action="store_true", help="leave when no job waits (default: wait for the next)")
     return made
@@ -48,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     out, stop = console(to_stderr=True), threading.Event()
     store = ServiceStore(given["state"] or root / "runs" / ".service", given["store"])
     places = Places([root / "runs", root / "checkpoints", SHIPPED])
-    worker = Worker(store, places, root, data, given["memory"], lambda line: out.print(line, highlight=False))
+    worker = Worker(
+        store, places, root, data, given["memory"], lambda line: out.print(line, highlight=False), given["on"]
+    )
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     out.print(f"{worker.name} waits for jobs; Ctrl-C stops it", highlight=False)
     done, stopped = 0, beating(stop.is_set, given["alive"])

@@ -45,17 +45,22 @@ class Worker:
         Address space of a job, GB; None = no limit.
     told
         Told in one line of every change.
+    on
+        Where trainings, evaluations and searches are worked on, as the doors' ``--on``; None = in the job's process.
 
     Raises
     ------
     UserError
-        On Windows.
+        On Windows, and for Ray under a limit of address space, which it maps many times over.
     """
 
     def __init__(
         self, store: ServiceStore, places: Places, root: Path, data: Path | str | None, memory_gb: float | None,
-        told: Callable[[str], None],
+        told: Callable[[str], None], on: str | None = None,
     ):  # fmt: skip
+        if on is not None and memory_gb is not None:
+            raise UserError("Ray maps far more address space than it uses; leave --memory or --on out.")
+        self._on = on
         if not hasattr(os, "killpg"):
             raise UserError("jobs need process groups, which Windows lacks; run the worker under Linux, macOS or WSL.")
         self.jobs, self.places, self.root, self.data, self.told = Jobs(store), places, root, data, told
@@ -112,6 +117,8 @@ class Worker:
             argv = job.spec.argv(
                 self.places, self.root / "runs", self.root / "checkpoints", self.data, again=job.tries > 1
             )
+            if self._on is not None and job.spec.kind in ("train", "evaluate", "tune"):
+                argv += ["--on", self._on]
         except UserError as error:
             return "FAILED", str(error)
         path = log_of(self._state, job.id)

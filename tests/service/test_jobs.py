@@ -267,3 +267,19 @@ def test_a_job_has_nobodys_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "PLAIN" in given[0]
     assert not {"BINANCE_API_KEY", "BINANCE_SECRET"} & set(given[0])
     store.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_worker_lets_ray_do_what_doors_let_it_do(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    store = ServiceStore(tmp_path / "runs" / ".service")
+    job = Jobs(store).ask(JobSpec(**TRAIN), "anna")
+    assert worker.main(["--root", str(tmp_path), "--on", "ray", "--once", "--json"]) == {"done": 1}
+    log = log_of(tmp_path / "runs" / ".service", job.id).read_text()
+    done = Jobs(store).one(job.id)
+    assert done is not None and done.state == "DONE", log
+    assert "ray" in log.lower()
+    store.close()
+    with pytest.raises(UserError, match="leave --memory or --on out"):
+        worker.main(["--root", str(tmp_path), "--on", "ray", "--memory", "4", "--once"])
