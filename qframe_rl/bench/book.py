@@ -14,7 +14,7 @@ from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.book import state as s
 from qframe_rl.book.accounts import Walk, new_walk
-from qframe_rl.book.core import match
+from qframe_rl.book.core import match, resting
 from qframe_rl.book.tape import Tape, tape_of
 from qframe_rl.book.walk import place
 from qframe_rl.feeds.listing import Listing
@@ -27,6 +27,8 @@ STEP_NS = SECOND // 10
 ENTRY_NS, ANSWER_NS = 10_000_037, 10_000_041
 """Travel times of messages and answers: no whole milliseconds, at which rows stand."""
 _SETTLING_NS = 2 * SECOND + 3
+_PART, _RESTING = 100, 200
+"""Messages that are drawn at a time; orders that rest."""
 
 
 def book(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
@@ -53,21 +55,30 @@ def book(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list
 
 
 def drawn_messages(seed: int, n: int) -> Int:
-    """(n, 6) limit orders round a price, market orders and cancels; each owner is another one."""
-    rng = np.random.default_rng(seed)
-    kinds = rng.choice([s.LIMIT, s.MARKET, s.CANCEL], n, p=[0.55, 0.05, 0.4])
-    made = np.zeros((n, s.N_MESSAGE), np.int64)
-    made[:, s.KIND], made[:, s.SIDE] = kinds, rng.integers(2, size=n)
-    made[:, s.TICK] = 10_000 + rng.integers(-12, 13, n)
-    made[:, s.LOTS], made[:, s.OWNER], made[:, s.ID] = rng.integers(1, 30, n), np.arange(n), np.arange(n)
-    named = kinds == s.CANCEL
-    made[named, s.ID] = np.maximum(np.arange(n) - rng.integers(1, 60, n), 0)[named]
-    return made
+    """(n, 6) limit orders round a price, market orders, and cancels of orders that rest; some 200 rest at a time."""
+    rng, books, parts, first = np.random.default_rng(seed), s.empty_books(1, 512, 4096), [], 0
+    while first < n:
+        rests = resting(books).order_id
+        kinds = rng.choice([s.LIMIT, s.MARKET, s.CANCEL], _PART, p=[0.5, 0.05, 0.45])
+        named = np.flatnonzero(kinds == s.CANCEL)[: max(len(rests) - _RESTING // 2, 0)]
+        kinds[kinds == s.CANCEL] = s.LIMIT
+        kinds[named] = s.CANCEL
+        made = np.zeros((_PART, s.N_MESSAGE), np.int64)
+        made[:, s.KIND], made[:, s.SIDE] = kinds, rng.integers(2, size=_PART)
+        away = rng.integers(-1, 10, _PART)
+        made[:, s.TICK] = 10_000 + np.where(made[:, s.SIDE] == s.BUY, -away, away)
+        made[:, s.LOTS], made[:, s.OWNER] = rng.integers(1, 30, _PART), first + np.arange(_PART)
+        made[:, s.ID] = made[:, s.OWNER]
+        made[named, s.ID] = rng.permutation(rests)[: len(named)]
+        match(books, made)
+        parts.append(made)
+        first += _PART
+    return np.concatenate(parts)[:n]
 
 
 def _matched(messages: Int) -> Work:
     def do() -> float:
-        match(s.empty_books(1, 512, 4096), messages)
+        match(s.empty_books(1, 512, 512), messages)
         return float(len(messages))
 
     return do
