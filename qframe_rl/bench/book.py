@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qframe_rl.bench.maker import quote_best
+from qframe_rl.bench.maker import quote_best, quote_many
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.book import state as s
@@ -27,6 +27,7 @@ STEP_NS = SECOND // 10
 ENTRY_NS, ANSWER_NS = 10_000_037, 10_000_041
 """Travel times of messages and answers: no whole milliseconds, at which rows stand."""
 _SETTLING_NS = 2 * SECOND + 3
+_BATCH, _STEPS = 256, 1000
 _PART, _RESTING = 100, 200
 """Messages that are drawn at a time; orders that rest."""
 
@@ -37,7 +38,11 @@ def book(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list
     messages = drawn_messages(0, n)
     run = recorded(small)
     tape = tape_of(run.events, run.clock_shift_ns)
-    work: dict[str, Work] = {"core": _matched(messages), "scan": scanned(run, tape)}
+    work: dict[str, Work] = {
+        "core": _matched(messages), "scan": scanned(run, tape), "batch": stepped(run, tape, small, random=False),
+        "batch_random": stepped(run, tape, small, random=True),
+    }  # fmt: skip
+    a_row = start_of(run, tape)[1] / len(tape.tick)
     with tempfile.TemporaryDirectory() as folder:
         if peers is not None:
             orders, told = Path(folder) / "orders.npz", Path(folder) / "events.npz"
@@ -49,6 +54,8 @@ def book(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list
         *rows("book.core", 1, found["core"], "messages/s", {"bourse-arrays": 1.0}, found),
         *rows("book.core_calls", 1, found["core"], "messages/s", {"bourse": 1.0}, found),
         *rows("book.scan", 1, found["scan"], "rows/s", {"hftbacktest": 1.0}, found),
+        *rows("book.batch", _BATCH, found["batch"], "steps/s", {"hftbacktest": a_row}, found),
+        *rows("book.batch_random", _BATCH, found["batch_random"], "steps/s", {"hftbacktest": a_row}, found),
         BenchmarkRow("book.memory", 1, float(new_walk(64).nbytes), "bytes an account", "", None),
         BenchmarkRow("book.core_memory", 1, float(s.empty_books(64).nbytes), "bytes a book", "", None),
     ]
@@ -113,6 +120,24 @@ def scanned(run: TickRun, tape: Tape) -> Work:
     def do() -> float:
         walked(run, tape, 1.0)
         return float(len(tape.tick))
+
+    return do
+
+
+def stepped(run: TickRun, tape: Tape, small: bool, *, random: bool) -> Work:
+    """Makers side by side: all at one moment of the tape, or each at one of its own."""
+    first, n = start_of(run, tape)
+    n_steps = min(20 if small else _STEPS, n)
+    spread = np.random.default_rng(0).integers(0, n - n_steps + 1, _BATCH) if random else np.zeros(_BATCH, np.int64)
+    starts, walk = first + spread * STEP_NS, new_walk(_BATCH)
+    arrived = tape.local_ns[tape.arrivals]
+
+    def do() -> float:
+        place(tape, walk, starts - 1)
+        seen = np.zeros((_BATCH, 2), np.int64)
+        seen[:, 0] = np.searchsorted(arrived, starts - SECOND)
+        quote_many(tape, walk, starts, seen, n_steps, STEP_NS, ENTRY_NS, ANSWER_NS, 1.0, np.zeros((3, 3), np.int64))
+        return float(_BATCH * n_steps)
 
     return do
 

@@ -49,3 +49,38 @@ def quote_best(
         wishes[0, WISH_TICK], wishes[1, WISH_TICK] = tape.bid[last], tape.ask[last]
         wishes[0, WISH_LOTS] = wishes[1, WISH_LOTS] = 1
         pursue(walk, b, wishes, wishes[2], now, entry_ns)
+
+
+@apart
+def quote_many(
+    tape: Tape, walk: Walk, starts: Int, seen: Int, n_steps: int, step_ns: int, entry_ns: int, answer_ns: int,
+    power: float, wishes: Int,
+) -> None:  # fmt: skip
+    """Walk B accounts, each from a moment of its own, step by step.
+
+    Parameters
+    ----------
+    tape, walk
+        The market, and B accounts at their moments.
+    starts
+        (B,) first decisions, ns.
+    seen
+        (B, 2) of zeros: how many rows had arrived at each account's last decision, and the last one of depth.
+    n_steps
+        Decisions of each.
+    step_ns, entry_ns, answer_ns, power, wishes
+        As in `quote_best`.
+    """
+    n = len(tape.arrivals)
+    for k in range(n_steps):
+        for b in range(len(starts)):
+            now, row, last = starts[b] + k * step_ns, seen[b, 0], seen[b, 1]
+            while row < n and tape.local_ns[tape.arrivals[row]] <= now:
+                if tape.kind[tape.arrivals[row]] != TRADE:
+                    last = tape.arrivals[row]
+                row += 1
+            seen[b, 0], seen[b, 1] = row, last
+            advance(tape, walk, b, now, answer_ns, power)
+            wishes[0, WISH_TICK], wishes[1, WISH_TICK] = tape.bid[last], tape.ask[last]
+            wishes[0, WISH_LOTS] = wishes[1, WISH_LOTS] = 1
+            pursue(walk, b, wishes, wishes[2], now, entry_ns)

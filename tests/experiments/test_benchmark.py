@@ -27,7 +27,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
         "sweep", "backtest", "fan.start", "fan.cell", "fan.cells", "fan.one", "fan.memory",
         "paper.bars", "paper.decision", "paper.decision_p99", "paper.journal", "paper.growth", "paper.resume",
         "service.decision_p99", "service.bar_to_client_p99", "service.requests", "service.kill", "service.ready",
-        "book.core", "book.core_calls", "book.scan", "book.memory",
+        "book.core", "book.core_calls", "book.scan", "book.batch", "book.batch_random", "book.memory",
     } <= {row["name"] for row in rows}  # fmt: skip
     for row in rows:
         assert set(row) == {"name", "batch", "value", "unit", "ratio_to", "ratio"}
