@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant("venues/ccxt.py", "bar.time // _MS - _OVERLAP_MS", "bar.time // _MS", VENUES),
     Mutant("venues/ccxt.py", "self._now() - self._time <= self._bar_ns // 2", "True", VENUES),
     Mutant("venues/reading.py", "if again == last:", "if True:", VENUES),
-    Mutant("venues/ccxt.py", "> 0.5 * lots", "> 5.0 * lots", VENUES),
+    Mutant("venues/troubles.py", "> 0.5 * lots", "> 5.0 * lots", VENUES),
     Mutant("journal/ledger.py", '["hash"] == _hash(kept.state)', '["hash"] != ""', JOURNAL),
     Mutant(
         "journal/ledger.py",
@@ -146,7 +146,10 @@ MUTANTS = (
     Mutant("venues/ccxt.py", 'one["id"] in self._seen or', "", VENUES),
     Mutant("venues/ccxt.py", "np.where(doubtful, 0.0, self._owed)", "np.where(doubtful, 0.0, 0.0)", VENUES),
     Mutant(
-        "venues/ccxt.py", "off = self._off(expected, after) & ~doubtful", "off = self._off(expected, after)", VENUES
+        "venues/ccxt.py",
+        "off = unexplained(self._instruments, expected, after) & ~doubtful",
+        "off = unexplained(self._instruments, expected, after)",
+        VENUES,
     ),
     Mutant("venues/ccxt.py", "self._ordered - gross", "self._ordered", VENUES),
     Mutant(

@@ -16,8 +16,9 @@ ARGS = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-
 expect.set_options(timeout=20_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for a module: as long as it lives, its event loop runs in the thread of the tests, and no other can."""
     assert Path(CHROMIUM).exists(), f"{CHROMIUM} is not there: apt-get install chromium"
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGS, "--no-sandbox"])

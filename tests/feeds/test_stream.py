@@ -101,7 +101,7 @@ def test_a_mistake_of_ours_ends_the_feed_and_is_no_answer(
     monkeypatch.setattr(stream, "sides", wrong)
     feed = CcxtFeed("binance", [SYMBOL], "1h", 2, url=exchange.url, speed=7200.0, depth=5)
     with pytest.raises(kind, match="ours"):
-        list(islice(feed, 200))
+        list(islice(feed, 1000))
 
 
 @pytest.mark.parametrize("error", [ConnectionError("closed before send"), KeyError("a parser's"), CancelledError()])
