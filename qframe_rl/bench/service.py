@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -181,7 +181,7 @@ def _serving(root: Path, clients: int, *options: str) -> Iterator[_Served]:
             raise Unavailable("the service did not begin")
         url = urlsplit(line.split()[1].rstrip(";"))
         assert url.hostname is not None and url.port is not None
-        _get(http.client.HTTPConnection(url.hostname, url.port), "/api/v1/health", {})
+        _got(url.hostname, url.port, "/api/v1/health", {})
         yield _Served(url.hostname, url.port, tokens, time.perf_counter() - begun)
     finally:
         process.terminate()
@@ -227,11 +227,11 @@ def _killed(n: int, root: Path, living: _Worker) -> float:
     """Seconds from the request that halts all to the journal of the last that has."""
     with _sessions(living, root, n, 0.2), _serving(root, 1, "--allow", "operate") as served:
         begun = time.perf_counter()
-        asked = http.client.HTTPConnection(served.host, served.port, timeout=_PATIENCE_S)
-        asked.request("POST", "/api/v1/kill", headers={"authorization": f"Bearer {served.tokens[0]}"})
-        answer = asked.getresponse()
-        if answer.status != 202 or len(json.loads(answer.read())["told"]) != n:
-            raise Unavailable(f"the service did not tell all {n} sessions to halt ({answer.status})")
+        with closing(http.client.HTTPConnection(served.host, served.port, timeout=_PATIENCE_S)) as asked:
+            asked.request("POST", "/api/v1/kill", headers={"authorization": f"Bearer {served.tokens[0]}"})
+            answer = asked.getresponse()
+            if answer.status != 202 or len(json.loads(answer.read())["told"]) != n:
+                raise Unavailable(f"the service did not tell all {n} sessions to halt ({answer.status})")
         left = [root / f"session-{k:02}" / NAME for k in range(n)]
         while left:
             left = [path for path in left if not _halted(path)]
@@ -252,18 +252,20 @@ def _answered(
     root = folder / "asked"
     with _sessions(living, root, size.sessions, size.pace), _serving(root, 1) as served:
         headers = {"authorization": f"Bearer {served.tokens[0]}"}
-        listed = json.loads(_get(http.client.HTTPConnection(served.host, served.port), "/api/v1/sessions", headers))
+        listed = json.loads(_got(served.host, served.port, "/api/v1/sessions", headers))
         path = f"/api/v1/sessions/{listed[0]['id']}"
-        work: dict[str, Work] = {"requests": asking(served.host, served.port, path, headers, size.requests)}
-        if peers is not None:
-            theirs = peers.server("freqtrade")
-            work["freqtrade"] = asking(theirs.host, theirs.port, "/api/v1/version", theirs.headers, size.requests)
-        return rates(work, repeats, screen, "requests")
+        with ExitStack() as open_ones:
+            ours = open_ones.enter_context(closing(http.client.HTTPConnection(served.host, served.port)))
+            work: dict[str, Work] = {"requests": asking(ours, path, headers, size.requests)}
+            if peers is not None:
+                server = peers.server("freqtrade")
+                theirs = open_ones.enter_context(closing(http.client.HTTPConnection(server.host, server.port)))
+                work["freqtrade"] = asking(theirs, "/api/v1/version", server.headers, size.requests)
+            return rates(work, repeats, screen, "requests")
 
 
-def asking(host: str, port: int, path: str, headers: Mapping[str, str], n: int) -> Work:
+def asking(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str], n: int) -> Work:
     """N requests, one after the other on one connection."""
-    connection = http.client.HTTPConnection(host, port, timeout=_PATIENCE_S)
 
     def do() -> float:
         for _ in range(n):
@@ -271,6 +273,11 @@ def asking(host: str, port: int, path: str, headers: Mapping[str, str], n: int) 
         return float(n)
 
     return do
+
+
+def _got(host: str, port: int, path: str, headers: Mapping[str, str]) -> bytes:
+    with closing(http.client.HTTPConnection(host, port, timeout=_PATIENCE_S)) as connection:
+        return _get(connection, path, headers)
 
 
 def _get(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> bytes:

@@ -207,7 +207,8 @@ def _origin(given: LiveMaterial) -> Section:
     source = terms["source"]
     rows = [
         (name, str(value)) for name, value in (
-            ("strategy", terms["name"]), ("checkpoint", str(terms.get("model", "-"))[:16]), ("account", terms.get("account") or "-"),
+            ("strategy", terms["name"]), ("checkpoint", str(terms.get("model", "-"))[:16]),
+            ("account", terms.get("account") or "-"),
             *((key, source[key]) for key in ("feed", "exchange", "environment", "data") if key in source),
             ("timeframe", timeframe_name(record.bar_ns)), ("symbols", ", ".join(i.symbol for i in record.instruments)),
             ("first", iso(int(record.time[0]))), ("last", iso(int(record.time[-1]))),
