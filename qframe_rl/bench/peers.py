@@ -128,7 +128,8 @@ class Peers:
                 process.wait(5.0)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+            with process:  # closes its pipes and waits
+                pass
         self._folder.cleanup()
 
 

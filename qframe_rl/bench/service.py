@@ -81,7 +81,8 @@ class _Worker:
     def close(self) -> None:
         """End it."""
         self._process.terminate()
-        self._process.wait()
+        with self._process:  # closes its pipes and waits
+            pass
 
 
 class _Served(NamedTuple):
