@@ -1,9 +1,14 @@
-"""The test of a promise, looked at after every bar: how often it is wrong, and how soon it is right."""
+"""The test of a promise, looked at after every bar: how often it is wrong, and how soon it is right.
+
+``python -m tests.evaluate.test_sequential`` prints the table of docs/operations.md, "The promise".
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -67,6 +72,8 @@ def _correlated(shock: Float, rho: float) -> Float:
 
 
 LAWS = (normal, fat, carried_on, reverting, clustered, crashing, idle)
+LENGTHS = ((DAY, 2000), (HOUR, 3000))
+"""Time of a bar, and bars."""
 
 
 def looked(promise: Promise, bar_ns: int, rates: Float) -> tuple[Float, SequentialTest]:
@@ -78,24 +85,41 @@ def looked(promise: Promise, bar_ns: int, rates: Float) -> tuple[Float, Sequenti
     return first, test
 
 
-@pytest.mark.parametrize("name", PROMISES)
-@pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize(("bar_ns", "bars"), [(DAY, 2000), (HOUR, 3000)])
-def test_sessions_of_the_forecast_itself_are_rarely_called_below(
-    law: Callable[[np.random.Generator, int], Float], name: str, bar_ns: int, bars: int
-) -> None:
-    """A thousand sessions with ratios drawn from the forecast, looked at after every bar: at most one in twenty."""
+def called_below(law: Callable[[np.random.Generator, int], Float], name: str, bar_ns: int, bars: int) -> float:
+    """Share of a thousand sessions, with ratios drawn from the forecast, that are ever below."""
     rng, promise = np.random.default_rng(7), PROMISES[name]
     noise = law(rng, bars)
     ratio = promise.centre + promise.spread * rng.standard_normal(B)
     first, _ = looked(promise, bar_ns, noise + ratio / math.sqrt(YEAR / bar_ns))
-    assert float(np.mean(first < bars)) <= 1.0 / AGAINST
+    return float(np.mean(first < bars))
+
+
+def lost_edge(bar_ns: int, bars: int, sharpe: float = 0.0) -> tuple[Float, SequentialTest]:
+    """As `looked`, of sessions with another Sharpe ratio than the 5 that was forecast."""
+    edge = sharpe / math.sqrt(YEAR / bar_ns)
+    return looked(PROMISES["narrow"], bar_ns, normal(np.random.default_rng(11), bars) + edge)
+
+
+def lost_later(bars: int = 1500) -> Float:
+    """The bar at which each session is below first that kept its promise for a year of days."""
+    promise, noise = PROMISES["narrow"], normal(np.random.default_rng(13), bars)
+    noise[:365] += promise.centre / math.sqrt(365.0)
+    return looked(promise, DAY, noise)[0]
+
+
+@pytest.mark.parametrize("name", PROMISES)
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(("bar_ns", "bars"), LENGTHS)
+def test_sessions_of_the_forecast_itself_are_rarely_called_below(
+    law: Callable[[np.random.Generator, int], Float], name: str, bar_ns: int, bars: int
+) -> None:
+    """A thousand sessions with ratios drawn from the forecast, looked at after every bar: at most one in twenty."""
+    assert called_below(law, name, bar_ns, bars) <= 1.0 / AGAINST
 
 
 def test_a_lost_edge_is_noticed() -> None:
     """Sharpe 5 was forecast and nothing is earned, on days: half within 160 days, nineteen of twenty in 380."""
-    rng, promise = np.random.default_rng(11), PROMISES["narrow"]
-    first, test = looked(promise, DAY, normal(rng, 700))
+    first, test = lost_edge(DAY, 700)
     assert np.median(first) < 160
     assert np.mean(first < 380) > 0.95
     assert np.mean(test.is_below) > 0.99
@@ -103,11 +127,7 @@ def test_a_lost_edge_is_noticed() -> None:
 
 def test_one_that_loses_its_edge_after_a_year_is_noticed_too() -> None:
     """Later, for the good year counts: half within 530 days of the loss."""
-    rng, promise = np.random.default_rng(13), PROMISES["narrow"]
-    noise = normal(rng, 1500)
-    noise[:365] += promise.centre / math.sqrt(365.0)
-    first, _ = looked(promise, DAY, noise)
-    assert np.median(first) < 365 + 530
+    assert np.median(lost_later()) < 365 + 530
 
 
 def test_answers_go_from_too_early_to_inside_and_below_stays_until_nothing_speaks_for_it() -> None:
@@ -197,3 +217,43 @@ def test_scores_without_a_forecast_promise_nothing(change: dict[str, float | Non
     assert Promise.of({name: value for name, value in ROW.items() if name not in change}) is None or change == {
         "next_high": -2.0
     }
+
+
+def noticed(first: Float, days: float, share: float) -> str:
+    """Days until a share of sessions are below."""
+    return f"{share:.0%} after {np.quantile(first + 1, share) * days:.0f} days"
+
+
+def main() -> None:
+    """Print the table."""
+    argparse.ArgumentParser("python -m tests.evaluate.test_sequential", description=main.__doc__).parse_args()
+    print(f"ever below, of {B:,} sessions drawn from the forecast, looked at after every bar")
+    heads = [f"{name}, {bars:,} x {ns // HOUR} h" for name in PROMISES for ns, bars in LENGTHS]
+    print(" " * 12 + "".join(f"{head:>22}" for head in heads))
+    everything = []
+    for law in LAWS:
+        shares = [called_below(law, name, *length) for name in PROMISES for length in LENGTHS]
+        everything += shares
+        print(f"{law.__name__:12}" + "".join(f"{share:22.1%}" for share in shares))
+    print(f"from {min(everything):.1%} to {max(everything):.1%} over the {len(everything)}\n")
+    print("noticed, where Sharpe 5 was forecast (deviation 0.7)")
+    daily, hourly = lost_edge(DAY, 700)[0], lost_edge(HOUR, 10_000)[0]
+    print(f"nothing earned, daily bars: {noticed(daily, 1.0, 0.5)}, {noticed(daily, 1.0, 0.95)}")
+    print(f"nothing earned, hourly bars: {noticed(hourly, 1 / 24, 0.5)}, {noticed(hourly, 1 / 24, 0.9)}")
+    print(f"Sharpe -20, hourly bars: {noticed(lost_edge(HOUR, 2000, -20.0)[0], 1 / 24, 0.5)}")
+    print(f"5 for a year and then nothing, daily bars: {noticed(lost_later() - 365, 1.0, 0.5)}\n")
+    print(f"one bar of one session costs {_cost_us():.1f} us")
+
+
+def _cost_us(bars: int = 5000) -> float:
+    """Of a test of one session, as a live one has it."""
+    test, rates = SequentialTest(PROMISES["narrow"], HOUR), 0.01 * np.random.default_rng(1).standard_normal((bars, 1))
+    test.add(rates[0])
+    began = time.perf_counter()
+    for rate in rates:
+        test.add(rate)
+    return (time.perf_counter() - began) / bars * 1e6
+
+
+if __name__ == "__main__":
+    main()
