@@ -27,7 +27,6 @@ SCHEMES = ("redis", "rediss")
 EXAMPLE = "redis://127.0.0.1:6379/0"
 JOURNALS = "qf:journals"
 _CONNECT_S, _ANSWER_S = 3.0, 10.0
-_ZEROS = b"\0" * 32
 
 
 class RedisQueue:
