@@ -146,7 +146,8 @@ class Portfolios:
         Raises
         ------
         UserError
-            If there is another one of this id, it is not 1 to 64 of ``0-9a-z_-``, or its capital is less than nothing.
+            If there is another one of this id or it began with another capital, the id is not 1 to 64 of ``0-9a-z_-``,
+            or the capital is less than nothing.
         """
         check_name(portfolio)
         if capital < 0:
@@ -161,9 +162,17 @@ class Portfolios:
             ((made_ns,),) = database.execute("SELECT made_ns FROM portfolios WHERE id = ?", (portfolio,)).fetchall()
             if capital and made_ns == now:
                 _contribute(database, portfolio, CAPITAL, capital, who)
-        found = self.one(portfolio)
+            began = database.execute(
+                "SELECT units FROM ledger WHERE portfolio = ? AND entry = ?", (portfolio, CAPITAL)
+            ).fetchall()
+        found, had = self.one(portfolio), began[0][0] if began else 0
         if found.spec != spec and found.made_ns != now:
             raise UserError(f"there is a portfolio {portfolio!r} already, and it is another one; take another id.")
+        if had != capital:
+            raise UserError(
+                f"there is a portfolio {portfolio!r} already, which began with {money(had)} and not with "
+                f"{money(capital)}; take another id, or pay in with a transfer."
+            )
         return found
 
     def change(self, portfolio: str, changes: PortfolioChanges, who: str, revision: int | None = None) -> PortfolioRow:

@@ -105,6 +105,20 @@ def test_a_portfolio_is_made_with_its_capital_or_not_at_all(kept: Kept, monkeypa
     assert kept.rows.ledger("other").unallocated == 1_000 * E8 + E8 // 2
 
 
+@pytest.mark.parametrize(("capital", "other"), [(1_000, 1_500), (1_000, 0), (0, 1_000)])
+def test_a_portfolio_that_is_made_again_with_another_capital_is_refused(kept: Kept, capital: int, other: int) -> None:
+    def made(name: str, amount: int) -> None:
+        kept.rows.make(name, PortfolioSpec(), amount * E8, "test")
+
+    made("again", capital)
+    made("again", capital)
+    with pytest.raises(UserError, match=rf"began with {capital:,}\.00 and not with {other:,}\.00; take another id"):
+        made("again", other)
+    assert kept.rows.ledger("again").contributions == capital * E8, "the same again is the same, and no more money"
+    kept.rows.contribute("again", "later", 70 * E8, "test")
+    made("again", capital)
+
+
 def test_a_change_with_a_ramp_that_cannot_be_changes_nothing(kept: Kept) -> None:
     kept.session("a")
     before = kept.rows.one("main")
