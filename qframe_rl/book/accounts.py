@@ -30,8 +30,9 @@ arrives, its side, its lots, and the worst price that it accepts."""
 N_ACCOUNT = 14
 TRADES, FALLS, RISES = range(3)
 """Cursors of an account: into trades, and into rows after which the best ask is lower and the best bid higher."""
-N_NOTICES = 16
-NOTICE_AT, NOTICE_LOTS, NOTICE_CASH = range(3)
+N_NOTICES, N_NOTICE = 16, 4
+NOTICE_AT, NOTICE_BID, NOTICE_ASK, NOTICE_TAKEN = range(4)
+"""Columns of a notice: when it is known; lots that the bid bought, that the ask sold, and that were taken, sold < 0."""
 N_TAKEN = 16
 TAKEN_LEVEL, TAKEN_ROW, TAKEN_LOTS = range(3)
 PRINT_AT, PRINT_THROUGH, CROSSING, TOOK = range(4)
@@ -49,11 +50,11 @@ class Walk(NamedTuple):
     queue: Float
     """(B, 2, 2) lots ahead, and lots printed since the level's last row."""
     account: Int
-    """(B, 10)."""
+    """(B, 14)."""
     cursors: Int
     """(B, 3)."""
     notices: Int
-    """(B, 16, 3) fills whose answer is on its way: when it is known, lots bought, money paid in ticks times lots."""
+    """(B, 16, 4) fills whose answer is on its way."""
     taken: Int
     """(B, 16, 3) what was taken at a level since its row."""
     fills: Int
@@ -66,6 +67,26 @@ class Walk(NamedTuple):
         """Bytes of one account, fills apart."""
         per = (self.quotes, self.queue, self.account, self.cursors, self.notices, self.taken)
         return sum(field.nbytes for field in per) // len(self.account)
+
+
+def check_walk(walk: Walk) -> None:
+    """Refuse accounts whose arrays are not of one batch, before compiled loops go through them.
+
+    Raises
+    ------
+    ValueError
+        Naming the first such array.
+    """
+    n = len(walk.account)
+    shapes = {
+        "quotes": (n, 2, N_QUOTE), "queue": (n, 2, 2), "account": (n, N_ACCOUNT), "cursors": (n, 3),
+        "notices": (n, N_NOTICES, N_NOTICE), "taken": (n, N_TAKEN, 3), "n_fills": (1,),
+    }  # fmt: skip
+    shapes["fills"] = (max(walk.fills.shape[:1], default=0), N_OWN_FILL)
+    for name, shape in shapes.items():
+        field, kind = getattr(walk, name), np.float64 if name == "queue" else np.int64
+        if field.shape != shape or field.dtype != kind or not field.flags.c_contiguous:
+            raise ValueError(f"accounts: {name} is {field.dtype} {field.shape}, not {np.dtype(kind)} {shape} in a row")
 
 
 def new_walk(n_accounts: int, n_fills: int = 0) -> Walk:
@@ -82,7 +103,7 @@ def new_walk(n_accounts: int, n_fills: int = 0) -> Walk:
     quotes[:, :, CANCELS] = quotes[:, :, ARRIVES] = NEVER
     account = np.zeros((n_accounts, N_ACCOUNT), np.int64)
     account[:, TAKES] = NEVER
-    notices = np.zeros((n_accounts, N_NOTICES, 3), np.int64)
+    notices = np.zeros((n_accounts, N_NOTICES, N_NOTICE), np.int64)
     notices[:, :, NOTICE_AT] = NEVER
     taken = np.full((n_accounts, N_TAKEN, 3), -1, np.int64)
     fills = np.zeros((max(n_fills, 1), N_OWN_FILL), np.int64)
@@ -106,7 +127,8 @@ def begin(tape: Tape, walk: Walk, b: int, at: int) -> None:
     walk.cursors[b, RISES] = rows_until(tape.bid_rises, row - 1)
     for k in range(N_NOTICES):
         walk.notices[b, k, NOTICE_AT] = NEVER
-        walk.notices[b, k, NOTICE_LOTS] = walk.notices[b, k, NOTICE_CASH] = 0
+        for column in range(1, N_NOTICE):
+            walk.notices[b, k, column] = 0
     for k in range(N_TAKEN):
         walk.taken[b, k, TAKEN_LEVEL] = -1
 
@@ -146,8 +168,18 @@ def known_position(walk: Walk, b: int, at: int) -> int:
     held = walk.account[b, POSITION]
     for k in range(N_NOTICES):
         if NEVER > walk.notices[b, k, NOTICE_AT] > at:
-            held -= walk.notices[b, k, NOTICE_LOTS]
+            held -= walk.notices[b, k, NOTICE_BID] - walk.notices[b, k, NOTICE_ASK] + walk.notices[b, k, NOTICE_TAKEN]
     return int(held)
+
+
+@inlined
+def unheard(walk: Walk, b: int, side: int, at: int) -> int:
+    """Lots of the side's quotes that are filled, which an account does not know yet."""
+    column, lots = NOTICE_BID if side == BUY else NOTICE_ASK, 0
+    for k in range(N_NOTICES):
+        if NEVER > walk.notices[b, k, NOTICE_AT] > at:
+            lots += walk.notices[b, k, column]
+    return int(lots)
 
 
 @inlined
@@ -157,7 +189,7 @@ def is_free(walk: Walk, b: int, side: int, at: int) -> bool:
 
 
 @inlined
-def _notice(walk: Walk, b: int, known: int, lots: int, cash: int, at: int) -> None:
+def _notice(walk: Walk, b: int, known: int, column: int, lots: int, at: int) -> None:
     """Note a fill whose answer is on its way; where no place is free, with the one that comes last."""
     free, last = -1, 0
     for k in range(N_NOTICES):
@@ -167,12 +199,12 @@ def _notice(walk: Walk, b: int, known: int, lots: int, cash: int, at: int) -> No
         elif walk.notices[b, last, NOTICE_AT] <= when:
             last = k
     if free >= 0:
-        walk.notices[b, free, NOTICE_LOTS] = walk.notices[b, free, NOTICE_CASH] = 0
+        for other in range(1, N_NOTICE):
+            walk.notices[b, free, other] = 0
     else:
         free = last
     walk.notices[b, free, NOTICE_AT] = known
-    walk.notices[b, free, NOTICE_LOTS] += lots
-    walk.notices[b, free, NOTICE_CASH] += cash
+    walk.notices[b, free, column] += lots
 
 
 @inlined
@@ -192,7 +224,10 @@ def book_fill(walk: Walk, b: int, side: int, tick: int, lots: int, at: int, answ
         quote[LEFT] -= lots
         if quote[LEFT] == 0:
             end_quote(walk, b, side, at + answer_ns)
-    _notice(walk, b, at + answer_ns, signed, -signed * tick, at)
+    if cause == TOOK:
+        _notice(walk, b, at + answer_ns, NOTICE_TAKEN, signed, at)
+    else:
+        _notice(walk, b, at + answer_ns, NOTICE_BID if side == BUY else NOTICE_ASK, lots, at)
     n = walk.n_fills[0]
     if n < len(walk.fills):
         row = walk.fills[n]

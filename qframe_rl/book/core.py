@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.book.matching import apply
-from qframe_rl.book.state import BUY, ID, LOTS, N_FILL, N_MESSAGE, OWNER, SELL, TICK, Books
+from qframe_rl.book.state import BUY, ID, LOTS, N_FILL, N_MESSAGE, OWNER, SELL, TICK, Books, check_books
 from qframe_rl.config import UserError
 from qframe_rl.jit import apart
 from qframe_rl.types import Int
@@ -60,6 +60,7 @@ def match(books: Books, messages: Int, starts: Int | None = None) -> MatchOutcom
     UserError
         If a shape or type is another one, or ``starts`` does not rise from 0 to N.
     """
+    check_books(books)
     if messages.dtype != np.int64 or messages.ndim != 2 or messages.shape[1] != N_MESSAGE:
         raise UserError(f"messages are int64 of shape (N, {N_MESSAGE}), not {messages.dtype} of {messages.shape}.")
     rows = _starts(books, len(messages), starts)

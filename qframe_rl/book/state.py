@@ -44,6 +44,11 @@ MOST_TICKS = 2**40
 MOST_PLACES = 2**15 - 1
 _WORD = 64
 
+_TYPES = (
+    np.int64, np.int32, np.uint64, np.int16, np.int16, np.int64, np.int16, np.int16, np.int8, np.int32, np.int64,
+    np.int64, np.int64, np.int16, np.int64, np.int16, np.int64,
+)  # fmt: skip
+
 
 class Books(NamedTuple):
     """B books of P prices and M places each."""
@@ -103,10 +108,6 @@ class Books(NamedTuple):
         """Bytes of one book."""
         return sum(field.nbytes for field in self) // self.n_books
 
-    def copy(self) -> Books:
-        """The same, apart from this."""
-        return Books._make(field.copy() for field in self)
-
 
 def empty_books(n_books: int, n_prices: int = 512, n_places: int = 256) -> Books:
     """Books without an order.
@@ -129,7 +130,6 @@ def empty_books(n_books: int, n_prices: int = 512, n_places: int = 256) -> Books
         raise UserError(f"{n_books} books of {n_prices} prices: at least one, and prices are a multiple of {_WORD}.")
     if not 1 <= n_places <= MOST_PLACES:
         raise UserError(f"{n_places} places of orders: 1 to {MOST_PLACES}.")
-    n_table = 1 << (2 * n_places - 1).bit_length()
     by_price, by_place = (n_books, n_prices), (n_books, n_places)
     best = np.empty((n_books, 2), np.int32)
     best[:, BUY], best[:, SELL] = -1, n_prices
@@ -139,6 +139,31 @@ def empty_books(n_books: int, n_prices: int = 512, n_places: int = 256) -> Books
         np.full(by_place, -1, np.int16), np.full(by_place, -1, np.int16), np.zeros(by_place, np.int8),
         np.zeros(by_place, np.int32), np.zeros(by_place, np.int64), np.zeros(by_place, np.int64),
         np.zeros(by_place, np.int64), np.tile(np.arange(n_places, dtype=np.int16)[::-1], (n_books, 1)).copy(),
-        np.full(n_books, n_places, np.int64), np.full((n_books, n_table), -1, np.int16),
+        np.full(n_books, n_places, np.int64), np.full((n_books, _n_table(n_places)), -1, np.int16),
         np.zeros((n_books, N_OUTCOMES), np.int64),
     )  # fmt: skip
+
+
+def _n_table(n_places: int) -> int:
+    """H: the power of two from which on the table is at most half full."""
+    return 1 << (2 * n_places - 1).bit_length()
+
+
+def check_books(books: Books) -> None:
+    """Refuse books whose arrays are not of one another, before compiled loops go through them.
+
+    Raises
+    ------
+    UserError
+        Naming the first such array.
+    """
+    n, n_prices, n_places = len(books.base), books.head.shape[-1], books.free.shape[-1]
+    by_price, by_place = (n, n_prices), (n, n_places)
+    shapes = [
+        (n,), (n, 2), (n, 2, n_prices // _WORD), *[by_price] * 3, *[by_place] * 8, (n,), (n, _n_table(n_places)),
+        (n, N_OUTCOMES),
+    ]  # fmt: skip
+    for name, shape, kind in zip(Books._fields, shapes, _TYPES, strict=True):
+        field = getattr(books, name)
+        if field.shape != shape or field.dtype != kind or not field.flags.c_contiguous:
+            raise UserError(f"books: {name} is {field.dtype} {field.shape}, not {np.dtype(kind)} {shape} in a row.")

@@ -48,6 +48,7 @@ from qframe_rl.book.accounts import (
     Walk,
     begin,
     book_fill,
+    check_walk,
     end_quote,
     is_free,
     send_cancel,
@@ -303,9 +304,9 @@ def _pass(tape: Tape, walk: Walk, b: int, side: int, row: int) -> None:
 QUOTE, TAKE, WITHDRAW = range(3)
 S_TIME, S_KIND, S_SIDE, S_TICK, S_LOTS = range(5)
 """Columns of a script: when a message arrives at the exchange, what it is, its side, its price, its lots."""
+N_SCRIPT = 5
 
 
-@apart
 def follow(tape: Tape, walk: Walk, script: Int, answer_ns: int, power: float, until: int) -> None:
     """Let the first account send messages that are written down, and live to a moment.
 
@@ -319,7 +320,22 @@ def follow(tape: Tape, walk: Walk, script: Int, answer_ns: int, power: float, un
         (N, 5) messages in the order in which they arrive.
     answer_ns, power, until
         As in `advance`.
+
+    Raises
+    ------
+    ValueError
+        For arrays of other shapes or types, or messages that do not rise in time.
     """
+    check_walk(walk)
+    if script.dtype != np.int64 or script.ndim != 2 or script.shape[1] != N_SCRIPT:
+        raise ValueError(f"a script is int64 of shape (N, {N_SCRIPT}), not {script.dtype} of {script.shape}")
+    if bool((np.diff(script[:, S_TIME]) < 0).any()) or not np.isin(script[:, S_SIDE], (BUY, SELL)).all():
+        raise ValueError("messages of a script rise in time, and are of side 0 or 1")
+    _follow(tape, walk, np.ascontiguousarray(script), answer_ns, power, until)
+
+
+@apart
+def _follow(tape: Tape, walk: Walk, script: Int, answer_ns: int, power: float, until: int) -> None:
     for k in range(len(script)):
         at, kind, side = int(script[k, S_TIME]), script[k, S_KIND], int(script[k, S_SIDE])
         advance(tape, walk, 0, at - 1, answer_ns, power)
@@ -333,7 +349,6 @@ def follow(tape: Tape, walk: Walk, script: Int, answer_ns: int, power: float, un
     advance(tape, walk, 0, until, answer_ns, power)
 
 
-@apart
 def place(tape: Tape, walk: Walk, at: Int) -> None:
     """Put every account at a moment of its own.
 
@@ -343,6 +358,19 @@ def place(tape: Tape, walk: Walk, at: Int) -> None:
         The market, and B accounts.
     at
         (B,) exchange's clock, ns.
+
+    Raises
+    ------
+    ValueError
+        For arrays of other shapes or types.
     """
+    check_walk(walk)
+    if at.dtype != np.int64 or at.shape != (len(walk.account),):
+        raise ValueError(f"moments are int64 of shape ({len(walk.account)},), not {at.dtype} of {at.shape}")
+    _place_all(tape, walk, np.ascontiguousarray(at))
+
+
+@apart
+def _place_all(tape: Tape, walk: Walk, at: Int) -> None:
     for b in range(len(walk.account)):
         begin(tape, walk, b, at[b])

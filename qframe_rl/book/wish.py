@@ -11,17 +11,15 @@ from qframe_rl.book.accounts import (
     EMPTY,
     KNOWN,
     LEFT,
-    POSITION,
     STATE,
     TICK,
     Walk,
     is_free,
-    known_position,
     send_cancel,
     send_quote,
     send_take,
+    unheard,
 )
-from qframe_rl.book.state import BUY
 from qframe_rl.jit import inlined
 from qframe_rl.types import Int
 
@@ -34,10 +32,7 @@ TAKE_SIDE, TAKE_LOTS, TAKE_BOUND = range(3)
 @inlined
 def known_left(walk: Walk, b: int, side: int, now: int) -> int:
     """Lots that an account knows to be left of its quote: those whose fills it has not heard of count."""
-    quote = walk.quotes[b, side]
-    unheard = walk.account[b, POSITION] - known_position(walk, b, now)
-    more = max(unheard, 0) if side == BUY else max(-unheard, 0)
-    return int(quote[LEFT] + more)
+    return int(walk.quotes[b, side, LEFT] + unheard(walk, b, side, now))
 
 
 @inlined

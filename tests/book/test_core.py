@@ -196,3 +196,12 @@ def test_bourse_fills_the_same() -> None:
     found = [(price, lots, known[active], known[passive]) for _, _, price, lots, active, passive in theirs.get_trades()]
     assert len(found) > 5_000
     assert found == [tuple(row) for row in ours[:, [s.AT, s.FILLED, s.TAKER, s.MAKER]].tolist()]
+
+
+@pytest.mark.parametrize("name", Books._fields)
+def test_books_whose_arrays_are_not_of_one_another_are_refused(name: str) -> None:
+    books = empty_books(2)
+    field = getattr(books, name)
+    for wrong in (field[:1], field.astype(np.float32), np.repeat(field, 2, axis=0)[::2]):
+        with pytest.raises(UserError, match=r"books: \w+ is "):
+            match(books._replace(**{name: wrong}), np.zeros((0, 6), np.int64))

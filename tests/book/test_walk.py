@@ -10,6 +10,7 @@ import pytest
 
 from qframe_rl.book import accounts as a
 from qframe_rl.book import walk as w
+from qframe_rl.book.accounts import Walk
 from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE
 from qframe_rl.book.queue import QueueRule, exponent
 from qframe_rl.book.tape import Tape, tape_of
@@ -220,3 +221,21 @@ def test_answers_travel() -> None:
     assert walk.account[0, a.POSITION] == 3
     assert a.known_position(walk, 0, at(2) + ANSWER - 1) == 0 and a.known_position(walk, 0, at(2) + ANSWER) == 3
     assert not a.is_free(walk, 0, 0, at(2) + ANSWER - 1) and a.is_free(walk, 0, 0, at(2) + ANSWER)
+
+
+@pytest.mark.parametrize("name", Walk._fields)
+def test_accounts_whose_arrays_are_not_of_one_batch_are_refused(name: str) -> None:
+    tape, walk = still(), a.new_walk(2, 4)
+    field = getattr(walk, name)
+    for wrong in (np.stack([field, field]), field.astype(np.int16)):
+        with pytest.raises(ValueError, match=r"accounts: \w+ is "):
+            w.place(tape, walk._replace(**{name: wrong}), np.zeros(2, np.int64))
+
+
+def test_scripts_of_other_shapes_are_refused() -> None:
+    tape, walk = still(), a.new_walk(1)
+    for wrong in (np.zeros((1, 4), np.int64), np.zeros((1, 5)), np.array([[2, 0, 0, 1, 1], [1, 0, 0, 1, 1]])):
+        with pytest.raises(ValueError, match="script"):
+            w.follow(tape, walk, wrong, 0, 1.0, 0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="moments"):
+        w.place(tape, walk, np.zeros(2, np.int64))

@@ -9,7 +9,7 @@ from qframe_rl.book import walk as w
 from qframe_rl.book.accounts import Walk
 from qframe_rl.book.events import TRADE
 from qframe_rl.book.tape import Tape
-from qframe_rl.book.wish import pursue
+from qframe_rl.book.wish import known_left, pursue
 from tests.book.tapes import MS
 from tests.book.test_walk import at, still
 
@@ -68,3 +68,13 @@ def test_what_is_not_heard_of_is_not_known() -> None:
     w.follow(tape, walk, np.zeros((0, 5), np.int64), ANSWER, 1.0, at(2))
     assert walk.quotes[0, 0, a.LEFT] == 3
     assert wish(walk, tape, 2.1, (100, 4)) == 1, "as far as is known 5 are left"
+
+
+def test_fills_of_both_sides_that_are_not_known_do_not_hide_each_other() -> None:
+    """A bid and an ask that filled within the same answer's way are both believed to be there still."""
+    tape = still((2, TRADE, 1, 100, 12), (2, TRADE, 0, 101, 12))
+    walk = account(tape)
+    wish(walk, tape, 1.5, (100, 5), (101, 5))
+    w.follow(tape, walk, np.zeros((0, 5), np.int64), ANSWER, 1.0, at(2.1))
+    assert [known_left(walk, 0, side, at(2.1)) for side in (0, 1)] == [5, 5]
+    assert [known_left(walk, 0, side, at(2.3)) for side in (0, 1)] == [3, 3]
