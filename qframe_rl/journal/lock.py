@@ -145,6 +145,35 @@ def writer_of(path: Path) -> int | None:
     return None
 
 
+def is_writer(path: Path, process: int) -> bool:
+    """Whether a process of this user holds the claim of a journal, by what the kernel says of its open files.
+
+    The number that stands in the note may be that of another process: the lock was taken and not noted yet, or it was
+    noted in another container, where numbers mean something else. Without ``/proc`` (macOS) the note is believed.
+    """
+    if not Path("/proc/self/fdinfo").is_dir():
+        return True
+    place = Path(f"/proc/{process}")
+    try:
+        if place.stat().st_uid != os.geteuid():
+            return False
+        claim = head_path(path).stat()
+        return any(_is_claim(place, file.name, claim) for file in (place / "fd").iterdir())
+    except OSError:  # it is gone, or not ours to look at
+        return False
+
+
+def _is_claim(place: Path, number: str, claim: os.stat_result) -> bool:
+    """Whether an open file of a process is a claim, and locked by it."""
+    try:
+        if not os.path.samestat((place / "fd" / number).stat(), claim):
+            return False
+        said = (place / "fdinfo" / number).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:  # closed since it was listed
+        return False
+    return any("FLOCK" in line and "WRITE" in line for line in said.splitlines() if line.startswith("lock:"))
+
+
 def beat_of(path: Path) -> int | None:
     """When the writer last showed that it lives, ns UTC; None where the journal was copied without its note."""
     head = head_path(path)

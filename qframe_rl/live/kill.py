@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import KILL_FILE, order
-from qframe_rl.journal.lock import writer_of
+from qframe_rl.journal.lock import is_writer, writer_of
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.live.signals import WORDS
 
@@ -30,6 +30,8 @@ class ToldSession(NamedTuple):
     """Of inbox, file, signal: those that worked."""
     failed: tuple[str, ...]
     """Why the others did not, a sentence each."""
+    number: int | None = None
+    """Of the command in the inbox, by which the journal tells that it was obeyed."""
 
 
 def sessions_below(root: Path, portfolio: str | None = None) -> list[Path]:
@@ -74,8 +76,10 @@ def mark(folder: Path, portfolio: str | None) -> None:
     fresh.replace(path)
 
 
-def tell(folder: Path, word: str, *, file: bool = True) -> ToldSession:
+def tell(folder: Path, word: str, *, file: bool = True, said: str = "") -> ToldSession:
     """Tell a session ``halt``, ``flatten`` or ``reduce`` in every way that it hears the word.
+
+    The signal goes to no other process than that of this user which holds the journal's lock.
 
     Parameters
     ----------
@@ -85,22 +89,34 @@ def tell(folder: Path, word: str, *, file: bool = True) -> ToldSession:
         What to do.
     file
         Whether ``halt`` also leaves the file `HALT`, which keeps it halted until it is removed.
+    said
+        What stands in that file, where there is none yet.
     """
     ways: list[str] = []
     failed: list[str] = []
     if word == "halt" and file:
         try:
-            (folder / KILL_FILE).touch()
+            _left(folder / KILL_FILE, said)
             ways.append("file")
         except OSError as error:
             failed.append(f"{folder / KILL_FILE} cannot be written ({error.strerror})")
     _signalled(folder, word, ways, failed)
+    number = None
     try:
-        order(folder / JOURNAL, word, patience_s=2.0)
+        number = order(folder / JOURNAL, word, patience_s=2.0)
         ways.append("inbox")
     except (UserError, Unavailable) as error:
         failed.append(str(error))
-    return ToldSession(folder, tuple(ways), tuple(failed))
+    return ToldSession(folder, tuple(ways), tuple(failed), number)
+
+
+def _left(path: Path, said: str) -> None:
+    """Leave the file; what another one left stays as it is. It halts from its first moment on, empty or not."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(said)
+    except FileExistsError:
+        path.touch()
 
 
 def _signalled(folder: Path, word: str, ways: list[str], failed: list[str]) -> None:
@@ -111,10 +127,29 @@ def _signalled(folder: Path, word: str, ways: list[str], failed: list[str]) -> N
     if process is None:
         return
     try:
-        os.kill(process, getattr(signal, numbers[word]))
-        ways.append("signal")
+        if _sent(folder / JOURNAL, process, getattr(signal, numbers[word])):
+            ways.append("signal")
+        else:
+            failed.append(f"process {process} is not seen to be the session's, or is another user's")
     except OSError as error:
         failed.append(f"process {process} cannot be signalled ({error.strerror})")
+
+
+def _sent(journal: Path, process: int, number: int) -> bool:
+    """Send a signal to a process that is seen to write the journal, and to no other that gets its number meanwhile."""
+    if not hasattr(os, "pidfd_open"):  # macOS
+        if is_writer(journal, process):
+            os.kill(process, number)
+            return True
+        return False
+    held = os.pidfd_open(process)
+    try:
+        if not is_writer(journal, process):
+            return False
+        signal.pidfd_send_signal(held, number)
+        return True
+    finally:
+        os.close(held)
 
 
 def _folders(root: Path, depth: int) -> Iterator[Path]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from qframe_rl.config import Unavailable, UserError
-from qframe_rl.journal.inbox import order
+from qframe_rl.journal.inbox import KILL_FILE, order
 from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.live.kill import tell
 from qframe_rl.service import shapes
 from qframe_rl.service.guard import needs
 from qframe_rl.service.known import named
@@ -15,6 +15,8 @@ from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.wiring import It, Key, Operator, SessionId, once, once_more, routes, who
 
 commanding = routes()
+LEFT = "left by the service's POST /kill; a resume over the service removes it\n"
+"""What stands in a file HALT that may be removed here: one that a person left stays."""
 
 
 @commanding.post("/sessions/{session}/commands", status_code=202)
@@ -38,25 +40,46 @@ def command(
 
 @commanding.post("/kill", status_code=202)
 def kill(it: It, identity: Operator, key: Key = None) -> shapes.Killed:
-    """Tell every session to halt."""
+    """Tell every session to halt, by inbox, file and signal: each is enough."""
 
     def ask() -> shapes.Killed:
-        told: list[dict[str, Any]] = []
-        for found in it.places.sessions().values():
-            try:
-                told.append({"session": found.id, **ordered(found, "halt")})
-            except (UserError, Unavailable) as error:
-                told.append({"session": found.id, "failed": named(str(error), [found])})
+        told = [_halted(found) for found in it.places.sessions().values()]
         for one in told:  # only then: a disk that is full lets all be told
-            it.store.audit(who(identity), "halt", one["session"], one.get("failed") or f"asked as {one['number']}")
+            ways = ", ".join(one["ways"])
+            it.store.audit(who(identity), "halt", one["session"], f"told by {ways}" if ways else one["failed"])
         return shapes.Killed(told=told)
 
     return once(it, identity, key, "kill", ask, shapes.Killed)
 
 
+def _halted(found: Found) -> dict[str, Any]:
+    """Tell a session to halt in every way; raises nothing, so that all the others are told."""
+    done = tell(found.folder, "halt", said=LEFT)
+    said: dict[str, Any] = {"session": found.id, "ways": list(done.ways)}
+    if done.number is not None:
+        said |= {"number": str(done.number), "word": "halt", "asked_ns": str(done.number)}
+    return said if done.ways else said | {"failed": named("; ".join(done.failed), [found])}
+
+
 def ordered(found: Found, word: str) -> dict[str, Any]:
-    """Leave a command in a session's inbox; raises an `ApiProblem` where a file would undo it."""
-    if word == "resume" and (found.folder / "HALT").exists():
-        raise ApiProblem(409, "the file HALT in the session's folder would halt it again; remove it first.")
+    """Leave a command in a session's inbox; raises an `ApiProblem` where a file would undo it.
+
+    A resume removes a file HALT that a kill from here left.
+    """
+    if word == "resume":
+        _freed(found)
     number = order(found.folder / JOURNAL, word)
     return {"number": str(number), "word": word, "asked_ns": str(number)}
+
+
+def _freed(found: Found) -> None:
+    path = found.folder / KILL_FILE
+    try:
+        if path.read_text(encoding="utf-8", errors="replace") == LEFT:
+            path.unlink()
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ApiProblem(409, f"the file HALT in the session's folder stays ({error.strerror}); remove it.") from None
+    raise ApiProblem(409, "the file HALT in the session's folder would halt it again; remove it first.")

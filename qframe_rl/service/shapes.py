@@ -233,7 +233,8 @@ class Killed(Out):
     """What was told to every session."""
 
     told: list[dict[str, Any]]
-    """Of each session the command as it was left, or ``failed``: why it could not be."""
+    """Of each session the ``ways`` by which it was told (inbox, file, signal); with inbox the command as it was left;
+    without any, ``failed``: why it could not be."""
 
 
 class RunOut(Out):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.journal.lock import writer_of
+from qframe_rl.journal.lock import is_writer, writer_of
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
 from qframe_rl.live.accounts import others
@@ -216,7 +216,7 @@ class Supervisor:
         writer = writer_of(journal)
         if child is not None and child.returncode is None:
             return _Process(child.pid, writes=writer == child.pid)
-        if writer is not None and _begun(writer) is not None:
+        if writer is not None and is_writer(journal, writer) and _begun(writer) is not None:
             return _Process(writer, writes=True)
         if child is not None:
             return None

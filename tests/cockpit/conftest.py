@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.cockpit.places import CHROMIUM, SCRIPT, Replayed, Visitor, visitor
-from tests.service.places import Served, Session, served
+from tests.cockpit.places import CHROMIUM, SCRIPT, Visitor, visitor
+from tests.service.fixtures import ours, root, service, session
+from tests.service.places import Replayed, Served, Session
 
+__all__ = ["ours", "root", "service", "session"]
 ARGS = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 """Canvases are drawn by another process than the page's, as where there is a graphics card."""
 expect.set_options(timeout=20_000)
@@ -27,17 +29,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="module")
-def session(root: Path) -> Iterator[Session]:
-    """One whose bars come when a test says so."""
-    one = Session(root / "alpha")
-    one.bar(60)
-    yield one
-    one.close()
+def bars() -> int:
+    return 60
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +48,6 @@ def replayed(root: Path) -> Iterator[Replayed]:
     one = Replayed(root / "carry")
     yield one
     one.end()
-
-
-@pytest.fixture(scope="module")
-def service(root: Path, session: Session) -> Iterator[Served]:
-    with served(root, "--allow", "operate,trade,jobs") as running:
-        yield running
 
 
 @pytest.fixture

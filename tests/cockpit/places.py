@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +11,10 @@ from typing import Any
 import axe_playwright_python
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from qframe_rl.journal.lock import writer_of
-from qframe_rl.journal.store import pulse
 from qframe_rl.service.auth import Doorkeeper
 from qframe_rl.service.guard import COOKIE
 from qframe_rl.service.store import ServiceStore
-from tests.service.places import ROOT, Served, until
+from tests.service.places import ROOT, Served
 
 CHROMIUM = "/usr/bin/chromium"
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -98,31 +92,6 @@ def sideways(page: Page) -> int:
 def goes(page: Page, seconds: float = 20.0) -> None:
     """Wait until the page is told of events."""
     page.wait_for_selector("[data-link=live]", timeout=seconds * 1000)
-
-
-class Replayed:
-    """A session of a checkpoint that ships, in a process of its own, on recorded bars that come slowly.
-
-    Its bars are an hour long and come twenty times a second: it lives as long as a test.
-    """
-
-    def __init__(self, folder: Path, speed: str = "72000x"):
-        self.folder = folder
-        self.begin(speed)
-
-    def begin(self, speed: str = "72000x") -> None:
-        checkpoint = str(ROOT / "checkpoints" / "funding_arbitrage")
-        options = ["--feed", "replay", "--speed", speed, "--out", str(self.folder)]
-        argv = [sys.executable, "-m", "experiments.paper", checkpoint, *options]
-        env = {name: value for name, value in os.environ.items() if name != "QFRAME_DATA"} | {"PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
-        until(lambda: writer_of(self.folder / "journal.db") is not None, 60.0)
-        until(lambda: pulse(self.folder / "journal.db") is not None, 60.0)
-
-    def end(self, how: int = signal.SIGKILL) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        self.process.wait(20.0)
 
 
 def checkpoints_under(root: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.cockpit.places import PASSWORD, Replayed, Visitor, visitor
-from tests.service.places import Served, served
+from tests.cockpit.places import PASSWORD, Visitor, visitor
+from tests.service.places import Replayed, Served, served
 
 OBEYED = re.compile(r"✓ obeyed at bar 20\d\d-\d\d-\d\d \d\d:\d\d, event \d+")
 

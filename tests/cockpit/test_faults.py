@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, expect
 
 from qframe_rl.service.auth import Doorkeeper
 from qframe_rl.service.store import ServiceStore
-from tests.cockpit.places import PASSWORD, Replayed, Visitor, goes, visitor
-from tests.service.places import Served, Session, served, start
+from tests.cockpit.places import PASSWORD, Visitor, goes, visitor
+from tests.service.places import Replayed, Served, Session, served, start
 
 LATE = ".figures.late"
 WATCH = """() => {

@@ -1,38 +1,19 @@
-"""A folder with one live session, and a service of it that allows everything: one of each for a module."""
+"""Where the service's rows lie: with SQLite, and with the one PostgreSQL of all tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from qframe_rl.service.store import VARIABLE
 from tests.servers import TestServer, postgres
-from tests.service.places import Served, Session, served
+from tests.service.fixtures import bars, ours, root, service, session
 
+__all__ = ["bars", "ours", "root", "service", "session"]
 PASSWORD = "correct horse battery"
 STORES = ("sqlite", "postgres")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="module")
-def session(root: Path) -> Iterator[Session]:
-    one = Session(root / "alpha")
-    one.bar(20)
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
-def service(root: Path, session: Session) -> Iterator[Served]:
-    with served(root, "--allow", "operate,trade,jobs") as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ import httpx
 
 from experiments import serve
 from qframe_rl.config import canonical
-from qframe_rl.journal.store import Writer
+from qframe_rl.journal.lock import writer_of
+from qframe_rl.journal.store import Writer, pulse
 from qframe_rl.service.auth import Doorkeeper
 from qframe_rl.service.store import ServiceStore
 
@@ -81,6 +82,31 @@ class Session:
 
     def close(self) -> None:
         self.writer.close()
+
+
+class Replayed:
+    """A session of a checkpoint that ships, in a process of its own, on recorded bars that come slowly.
+
+    Its bars are an hour long and come twenty times a second: it lives as long as a test.
+    """
+
+    def __init__(self, folder: Path, speed: str = "72000x"):
+        self.folder = folder
+        self.begin(speed)
+
+    def begin(self, speed: str = "72000x") -> None:
+        checkpoint = str(ROOT / "checkpoints" / "funding_arbitrage")
+        options = ["--feed", "replay", "--speed", speed, "--out", str(self.folder)]
+        argv = [sys.executable, "-m", "experiments.paper", checkpoint, *options]
+        env = {name: value for name, value in os.environ.items() if name != "QFRAME_DATA"} | {"PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+        until(lambda: writer_of(self.folder / "journal.db") is not None, 60.0)
+        until(lambda: pulse(self.folder / "journal.db") is not None, 60.0)
+
+    def end(self, how: int = signal.SIGKILL) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        self.process.wait(20.0)
 
 
 def equity(n: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +27,6 @@ from qframe_rl.service.steward import Steward
 from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.wiring import Service
 from tests.service.test_portfolios import E8, Obeying, exact
-
-
-@pytest.fixture(autouse=True)
-def ours() -> Iterator[None]:
-    """The writer of these journals is this very process, which is signalled as a session is."""
-    before = [signal.signal(number, lambda *_: None) for number in (signal.SIGUSR1, signal.SIGUSR2)]
-    yield
-    for number, handler in zip((signal.SIGUSR1, signal.SIGUSR2), before, strict=True):
-        signal.signal(number, handler)
 
 
 class Kept:

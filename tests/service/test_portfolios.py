@@ -38,16 +38,6 @@ E8 = 10**8
 SPEC: dict[str, Any] = {"checkpoint": "carry", "feed": "replay", "speed": "36000x"}
 
 
-@pytest.fixture(autouse=True)
-def ours() -> Iterator[None]:
-    """The writer of some journals is this very process, which is signalled as a session is."""
-    numbers = (signal.SIGUSR1, signal.SIGUSR2)
-    before = [signal.signal(number, lambda *_: None) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(ROOT / "checkpoints" / "funding_arbitrage", tmp_path / "checkpoints" / "carry")

@@ -115,9 +115,17 @@ function Outcome({ command }: { command: Command }): ReactNode {
   );
 }
 
+/** How a session was told to halt: by inbox, file, signal, or why by none of them. */
+export interface ToldSession {
+  session: string;
+  ways: string[];
+  number?: string;
+  failed?: string;
+}
+
 /** After a kill: of each session that it was asked, and then that it obeyed. */
 export function Told(props: {
-  told: readonly { session: string; number?: string; failed?: string }[];
+  told: readonly ToldSession[];
   sessions: readonly Session[];
 }): ReactNode {
   if (props.told.length === 0) return <p>There is no session.</p>;
@@ -130,10 +138,7 @@ export function Told(props: {
   );
 }
 
-function ToldOne(props: {
-  told: { session: string; number?: string; failed?: string };
-  session: Session | undefined;
-}): ReactNode {
+function ToldOne(props: { told: ToldSession; session: Session | undefined }): ReactNode {
   const { told } = props;
   const path = told.failed === undefined ? `/sessions/${told.session}/commands` : null;
   const shown = useGet<Command[]>(path, { session: told.session, kinds: KINDS, every: 1_000 });
@@ -145,6 +150,7 @@ function ToldOne(props: {
         {told.failed !== undefined && <span className="bad">✕ {told.failed}</span>}
         {told.failed === undefined && found !== undefined && <Outcome command={found} />}
         {told.failed === undefined && found === undefined && "asked"}
+        {told.failed === undefined && <span className="faint"> (told by {told.ways.join(", ")})</span>}
         {props.session?.running === false && found?.obeyed === null && " (its process does not run)"}
       </dd>
     </>

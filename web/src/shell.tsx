@@ -2,7 +2,7 @@
 import { type ReactNode, useEffect, useState } from "react";
 import { get, identity, post, serviceNow } from "./api";
 import { clock, span } from "./format";
-import { Told } from "./acts";
+import { Told, type ToldSession } from "./acts";
 import { link } from "./live";
 import { useNow, usePlace, useValue } from "./store";
 import type { Session } from "./types";
@@ -127,7 +127,7 @@ function Lost(): ReactNode {
 }
 
 interface Killed {
-  told: { session: string; number?: string; failed?: string }[];
+  told: ToldSession[];
 }
 
 function Kill(): ReactNode {
