@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from experiments.settings import PRESETS, Tree
 from qframe_rl.config import Base, Unavailable, UserError, shortened
 from qframe_rl.custom import by_path
-from qframe_rl.servers import POSTGRES, is_address, unlocked
+from qframe_rl.servers import DATA_PASSWORD, POSTGRES, has_password, is_address, unlocked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,8 @@ SHIPPED = next(
     if place.is_dir() or place.name == "checkpoints"
 )
 """Where the checkpoints that ship lie: in the package, or in the checkout."""
+_SERVER = re.compile(r"\b(redis|rediss|postgresql|postgres|influxdb|influxdbs)://.*", re.DOTALL)
+"""An address of a server that may have a password, wherever in an argument it begins."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -75,6 +78,8 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.first = first.split()
+        self.passwords = {"--store": "QFRAME_STORE_PASSWORD"}
+        """Variables that have passwords of addresses, by the option that takes the address; else `DATA_PASSWORD`."""
         self._foremost = self.add_argument_group("what matters most") if first else None
         self.add_argument(
             "--json", action="store_true", help="end stdout with one line of JSON, see docs/cli.md (default: off)"
@@ -152,9 +157,9 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--state", type=_folder, default=default, metavar="FOLDER", help=what)
         self.add_argument(
             "--store", metavar="URL",
-            help="keep its rows in PostgreSQL, for several hosts: postgresql://user@host:5432/database; one with a "
-            "password as the variable QFRAME_STORE (default: QFRAME_STORE, if it is set, else service.db in the folder "
-            "of --state)",
+            help="keep its rows in PostgreSQL, for several hosts: postgresql://user@host:5432/database, with its "
+            "password in QFRAME_STORE_PASSWORD (default: QFRAME_STORE, if it is set, else service.db in the folder of "
+            "--state)",
         )  # fmt: skip
 
     def add_alive(self) -> None:
@@ -163,6 +168,27 @@ class Parser(argparse.ArgumentParser):
             "--alive", type=Path, metavar="FILE",
             help="file that is touched every second while it works, for checks of its health (default: none)",
         )  # fmt: skip
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Refuse a password of a server among the arguments before anything is done with them."""
+        given = list(sys.argv[1:] if args is None else args)
+        for before, text in zip(["", *given], given, strict=False):
+            found = _SERVER.search(text)
+            if found is not None and has_password(found[0]):
+                option = text.partition("=")[0] if text.startswith("--") else before
+                self._refuse_password(option, found[0])
+        return super().parse_known_args(given, namespace)
+
+    def _refuse_password(self, option: str, url: str) -> NoReturn:
+        variable = self.passwords.get(option, DATA_PASSWORD)
+        if url.startswith("influx") and "token=" in url:
+            variable = "INFLUX_TOKEN"
+        raise UserError(
+            f"{option or 'an address'}: others on the machine read a command's arguments; leave the password out of "
+            f"the address, and give it as the variable {variable}."
+        )
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line."""

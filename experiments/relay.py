@@ -14,9 +14,10 @@ from typing import Any
 
 from experiments.cli import Parser, beating, console, door
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.servers import is_address
+from qframe_rl.servers import is_address, locked
 
 FROM, TO = "QFRAME_RELAY_FROM", "QFRAME_RELAY_TO"
+FROM_PASSWORD, TO_PASSWORD = "QFRAME_RELAY_FROM_PASSWORD", "QFRAME_RELAY_TO_PASSWORD"
 _AGAIN_S = 1.0
 _QUEUES, _DATABASES, _POINTS = ("redis", "rediss"), ("postgresql", "postgres"), ("influxdb", "influxdbs")
 
@@ -34,10 +35,12 @@ def parser() -> Parser:
             "--from redis://127.0.0.1:6379/0 --to postgresql://qframe@127.0.0.1/qframe",
             "--root runs --to influxdb://127.0.0.1:8086/qframe",
         ],
-        "an address with a password is better given by QFRAME_RELAY_TO and QFRAME_RELAY_FROM: others on the machine\n"
-        "read a command's arguments\n",
+        "others on the machine read a command's arguments: the password of an address is taken from\n"
+        "QFRAME_RELAY_TO_PASSWORD and QFRAME_RELAY_FROM_PASSWORD, or stands in the whole address as QFRAME_RELAY_TO\n"
+        "and QFRAME_RELAY_FROM\n",
         first="--root --from --to --api",
     )
+    made.passwords |= {"--from": FROM_PASSWORD, "--to": TO_PASSWORD}
     add = made.add_argument
     add(
         "--root", type=Path, action="append", default=[], metavar="FOLDER",
@@ -70,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if not target:
         raise UserError(f"--to is missing: where events go, such as redis://127.0.0.1:6379/0 (or {TO}).")
     _check(source, target, given)
+    source, target = source and locked(source, FROM_PASSWORD), locked(target, TO_PASSWORD)
     out, stop = console(to_stderr=True), threading.Event()
 
     def told(line: str) -> None:
@@ -154,7 +158,7 @@ def _target(url: str, given: dict[str, Any], told: Callable[[str], None]) -> tup
     from qframe_rl.service.copies import EventCopies
     from qframe_rl.service.store import ServiceStore
 
-    store = ServiceStore(given["state"], url)
+    store = ServiceStore(given["state"], url, TO_PASSWORD)
     return EventCopies(store), store.close
 
 

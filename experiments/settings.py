@@ -12,12 +12,12 @@ from qframe_rl import catalog
 from qframe_rl.config import Base, UserError, build, nearest, shortened
 from qframe_rl.custom import in_params
 from qframe_rl.feeds.data import DataConfig
-from qframe_rl.servers import POSTGRES, is_address, unlocked
+from qframe_rl.servers import DATA_PASSWORD, POSTGRES, is_address, unlocked
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Tree = dict[str, Any]
-OTHERS = ("QFRAME_SERVICE_", "QFRAME_ACCOUNT_", "QFRAME_STORE", "QFRAME_RELAY_")
-"""How variables begin that are no settings: of the service, and keys of accounts."""
+OTHERS = ("QFRAME_SERVICE_", "QFRAME_ACCOUNT_", "QFRAME_STORE", "QFRAME_RELAY_", DATA_PASSWORD)
+"""How variables begin that are no settings: of the service, keys of accounts, and passwords."""
 
 
 def settings(model: type[Base], preset: str | None, assignments: Sequence[str], options: Mapping[str, Any]) -> Tree:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+from pydantic import SecretStr
 
 from qframe_rl.config import UserError
 
 _SECRET = ("password", "token", "secret")
 POSTGRES = ("postgresql", "postgres")
 POSTGRES_EXAMPLE = "postgresql://user@127.0.0.1:5432/qframe"
-_START, _END = 47, 48
-"""Where a process's arguments lie in its memory: fields of /proc/self/stat, proc(5)."""
+DATA_PASSWORD = "QFRAME_DATA_PASSWORD"
+"""Where the password of a database of market data is looked for, if its address has none."""
 
 
 class ServerAddress(NamedTuple):
@@ -29,6 +28,9 @@ class ServerAddress(NamedTuple):
     secrets: tuple[str, ...]
     """What no message may have in it."""
     parts: SplitResult
+
+    def __repr__(self) -> str:
+        return f"ServerAddress({self.place})"
 
     def told(self, text: object) -> str:
         """Somebody's message on one line, without a secret."""
@@ -49,7 +51,7 @@ def is_address(text: object, *schemes: str) -> bool:
 
 
 def address_of(url: str, schemes: Sequence[str], example: str, *, hostless: bool = False) -> ServerAddress:
-    """Take an address apart; from then on its password does not stand among the arguments of this process.
+    """Take an address apart.
 
     Parameters
     ----------
@@ -67,7 +69,6 @@ def address_of(url: str, schemes: Sequence[str], example: str, *, hostless: bool
     UserError
         If it is not one. The message does not repeat it: what is wrong may be its password.
     """
-    hidden(url)
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname
@@ -104,21 +105,35 @@ def unlocked(url: str) -> str:
     return f"{plain}?{urlencode(options, quote_via=quote)}" if options else plain
 
 
-def hidden(secret: str) -> None:
-    """Write stars over a text among this process's arguments, which every user of the machine can read.
+def locked(url: str, variable: str) -> str:
+    """An address with the password that a variable of the environment has; one that has a password keeps its own.
 
-    Linux only; elsewhere give what is secret by a variable.
+    Parameters
+    ----------
+    url
+        The address; one that cannot be taken apart comes back as it is, for `address_of` to refuse.
+    variable
+        Name of the variable.
     """
-    wanted = secret.encode()
-    if sys.platform != "linux" or not wanted or not any(secret in part for part in sys.orig_argv):
-        return
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    start, end = (int(fields[number - 2]) for number in (_START, _END))
-    there = Path("/proc/self/cmdline").read_bytes()[: end - start]
-    at = there.find(wanted)
-    while at >= 0:
-        ctypes.memset(start + at, ord("*"), len(wanted))
-        at = there.find(wanted, at + len(wanted))
+    password = SecretStr(os.environ.get(variable, ""))
+    if not password or has_password(url):
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    user, _, place = parts.netloc.rpartition("@")
+    name = user.partition(":")[0]
+    return parts._replace(netloc=f"{name}:{quote(password.get_secret_value(), safe='')}@{place}").geturl()
+
+
+def has_password(url: str) -> bool:
+    """Whether a password or token stands in an address, also in one that is not well written."""
+    place, _, query = url.partition("://")[2].partition("?")
+    if ":" in (place.rpartition("@")[0] or query.rpartition("@")[0]):
+        return True
+    options = [part.partition("=")[0].lower() for part in query.split("&")]
+    return any(name == "p" or name.endswith(_SECRET) for name in options)
 
 
 def _secrets(parts: SplitResult) -> tuple[str, ...]:

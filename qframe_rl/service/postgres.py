@@ -153,7 +153,7 @@ class PostgresRows:
         try:
             self._connection = BoundedConnection.to(self._address, "qframe")
         except Unavailable as error:
-            self._failed = time.monotonic(), f"{error} It is tried again."
+            self._failed = time.monotonic(), str(error)
             raise Unavailable(self._failed[1]) from None
         self._failed = None
         return self._connection, True
@@ -192,7 +192,7 @@ class PostgresRows:
             return error
         if isinstance(error, psycopg.DataError):
             return UserError(f"a value does not fit ({self._address.told(error)}).")
-        return Unavailable(f"{self.place} does not do it now ({self._address.told(error)}); it is tried again.")
+        return Unavailable(f"{self.place} does not do it now ({self._address.told(error)}).")
 
     def _migrate(self, migrations: Sequence[str]) -> None:
         with self.writing() as database:

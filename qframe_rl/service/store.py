@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qframe_rl.config import Unavailable
+from qframe_rl.servers import locked
 from qframe_rl.service.sqlite import NAME, SqliteRows
 
-__all__ = ["MIGRATIONS", "NAME", "VARIABLE", "Done", "ServiceStore", "Statements", "StoreRows", "elsewhere"]
-VARIABLE = "QFRAME_STORE"
-"""Names the database where an address has a password, which others would read among a command's arguments."""
+__all__ = ["MIGRATIONS", "NAME", "PASSWORD", "VARIABLE", "Done", "ServiceStore", "Statements", "StoreRows", "elsewhere"]
+VARIABLE, PASSWORD = "QFRAME_STORE", "QFRAME_STORE_PASSWORD"
+"""Name the database and its password: others read a command's arguments."""
 MIGRATIONS = (
     """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -88,9 +89,13 @@ MIGRATIONS = (
 """Numbered from 1; one that was released is never edited. Types are SQLite's, which PostgreSQL's are made from."""
 
 
-def elsewhere(url: str | None) -> str | None:
-    """Address of the database that rows lie in; None where they lie in ``service.db``."""
-    return url or os.environ.get(VARIABLE) or None
+def elsewhere(url: str | None, password: str = PASSWORD) -> str | None:
+    """Address of the database that rows lie in; None where they lie in ``service.db``.
+
+    Its password comes from the variable that ``password`` names, where the address has none.
+    """
+    named = url or os.environ.get(VARIABLE)
+    return locked(named, password) if named else None
 
 
 class Done(Protocol):
@@ -158,6 +163,8 @@ class ServiceStore:
         Where ``service.db`` lies, and logs of jobs in any case; made if it is not there.
     url
         ``postgresql://...``: rows lie there; None = as the variable ``QFRAME_STORE`` says, else in ``service.db``.
+    password
+        Variable that has its password, where the address has none.
 
     Raises
     ------
@@ -167,18 +174,17 @@ class ServiceStore:
         If it cannot be written, or does not answer.
     """
 
-    def __init__(self, folder: Path, url: str | None = None):
-        self.folder, self.url = folder, elsewhere(url)
+    def __init__(self, folder: Path, url: str | None = None, password: str = PASSWORD):
+        self.folder, self.url = folder, elsewhere(url, password)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unavailable(f"{folder} cannot be written ({error.strerror}); give a folder that can be.") from None
-        address = elsewhere(url)
         self._rows: StoreRows
-        if address:
+        if self.url:
             from qframe_rl.service.postgres import PostgresRows
 
-            self._rows = PostgresRows(address, MIGRATIONS)
+            self._rows = PostgresRows(self.url, MIGRATIONS)
         else:
             self._rows = SqliteRows(folder, MIGRATIONS)
         self.place = self._rows.place

@@ -26,7 +26,7 @@ from qframe_rl.service.desired import Desired, SupervisedSession, SupervisedSpec
 from qframe_rl.service.ending import ending, last_error
 from qframe_rl.service.places import Places
 from qframe_rl.service.portfolios import Portfolios
-from qframe_rl.service.store import VARIABLE, ServiceStore
+from qframe_rl.service.store import PASSWORD, VARIABLE, ServiceStore
 
 try:
     import fcntl
@@ -121,7 +121,7 @@ class Supervisor:
         except Unavailable as error:
             ill = str(error)
         if (ill is None) != (self._ill is None):
-            self.told(f"{ill} Sessions go on." if ill is not None else "the store answers again")
+            self.told(f"{ill} It is tried again; sessions go on." if ill is not None else "the store answers again")
         self._ill = ill
 
     def _run(self, row: SupervisedSession, process: _Process | None) -> None:
@@ -244,7 +244,8 @@ class Supervisor:
 
 def _settings(account: str | None) -> dict[str, str]:
     """The environment of a session: keys of its own account alone, and not where the service keeps its rows."""
-    return {name: value for name, value in others(dict(os.environ), account).items() if name != VARIABLE}
+    own = (VARIABLE, PASSWORD)
+    return {name: value for name, value in others(dict(os.environ), account).items() if name not in own}
 
 
 def _log(folder: Path) -> Any:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.secrets import is_secret
+from qframe_rl.servers import DATA_PASSWORD
 from qframe_rl.service.ending import ending, last_error
 from qframe_rl.service.jobs import LEASE_S, Job, Jobs, log_of
 from qframe_rl.service.places import Places
@@ -107,7 +108,7 @@ class Worker:
     def _hear(self, ill: str | None) -> None:
         """Tell once that the store does not answer, and once that it does."""
         if (ill is None) != (self._ill is None):
-            self.told(ill if ill is not None else "the store answers again")
+            self.told(f"{ill} It is tried again." if ill is not None else "the store answers again")
         self._ill = ill
 
     def _done(self, job: Job, stopped: Callable[[], bool]) -> tuple[str, str]:
@@ -127,8 +128,8 @@ class Worker:
         settings = {name: value for name, value in os.environ.items() if not is_secret(name) and name != VARIABLE}
         if self.data is not None:
             settings["QFRAME_DATA"] = str(self.data)
-        if isinstance(self.data, str) and "PGPASSWORD" in os.environ:  # of the database that its market data are in
-            settings["PGPASSWORD"] = os.environ["PGPASSWORD"]
+        if isinstance(self.data, str):  # of the database that its market data are in
+            settings |= {name: os.environ[name] for name in ("PGPASSWORD", DATA_PASSWORD) if name in os.environ}
         with path.open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", f"experiments.{job.spec.kind}", *argv], stdin=subprocess.DEVNULL, stdout=log,

@@ -130,21 +130,25 @@ def test_it_is_trained_from_and_its_password_is_written_nowhere(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setenv("QFRAME_DATA_PASSWORD", "s3cret-word")
     secret = url.replace("postgres@", "postgres:s3cret-word@")
-    fetch(server, secret, 3000, ("BTC/USDT",))
+    fetch(server, url, 3000, ("BTC/USDT",))
     fetch(server, str(tmp_path / "store"), 3000, ("BTC/USDT",))
     out = tmp_path / "runs"
     places = ["--runs", str(out), "--checkpoints", str(out / "c")]
-    assert train.main(["--agents", "momentum,flat", "--symbols", "BTC/USDT", *places, "--data", secret, "--json"])
+    assert train.main(["--agents", "momentum,flat", "--symbols", "BTC/USDT", *places, "--data", url, "--json"])
     for path in out.rglob("*"):
         assert not path.is_file() or b"s3cret-word" not in path.read_bytes(), path
     (facts,) = out.rglob("data.json")
     assert json.loads(facts.read_text())["fingerprint"] == load(config(str(tmp_path / "store"))).fingerprint
     shown = capsys.readouterr()
     assert "s3cret-word" not in shown.out + shown.err
-    assert os.environ["PGPASSWORD"] == "s3cret-word"
     monkeypatch.setenv("QFRAME_DATA", secret)
     assert data_place() == url
+    assert os.environ["PGPASSWORD"] == "s3cret-word"
+    monkeypatch.setattr("qframe_rl.feeds.database.BoundedConnection.to", lambda address, _: pytest.fail(address.url))
+    with pytest.raises(pytest.fail.Exception, match="postgres:s3cret-word@"):
+        load(config(url))
     assert DataConfig(data=secret).data == url
 
 
@@ -163,7 +167,7 @@ def test_what_is_not_there_is_said_with_the_nearest(server: Loopback, url: str) 
             load(asked)
         assert "cache" not in str(said.value)
     for command in (train.main, lambda argv: door.main([*argv, "--symbols", "BTC/USDT", "--since", "2020-01-01"])):
-        with pytest.raises(UserError, match="no address") as said:
+        with pytest.raises(UserError, match="as the variable QFRAME_DATA_PASSWORD") as said:
             command(["--data", "postgresql://a:s3cret-word@c@d/x"])
         assert "s3cret-word" not in str(said.value)
     with pytest.raises(Unavailable, match="does not let us in"):

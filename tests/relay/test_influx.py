@@ -161,7 +161,9 @@ def test_every_query_of_the_dashboard_is_answered(
         assert not re.search(r"\$", plain.replace("$/", "")), query
 
 
-def test_version_1_asks_for_a_password_that_nobody_sees(alpha: Session, opened: Open, tmp_path: Path) -> None:
+def test_version_1_asks_for_a_password_that_nobody_sees(
+    alpha: Session, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, told = influxdb(guarded=True), []
     try:
         place = f"127.0.0.1:{server.port}/guarded"
@@ -176,6 +178,9 @@ def test_version_1_asks_for_a_password_that_nobody_sees(alpha: Session, opened: 
         asked = {"db": "guarded", "q": "SELECT count(equity) FROM equity"}
         answer = httpx.get(f"http://127.0.0.1:{server.port}/query", params=asked, auth=auth).json()
         assert answer["results"][0]["series"][0]["values"][0][1] == 41
+        monkeypatch.setenv("QFRAME_RELAY_TO_PASSWORD", WORD)
+        argv = ["--root", str(alpha.folder.parent), "--to", f"influxdb://root@{place}", "--once", "--json"]
+        assert relay.main([*argv, "--state", str(tmp_path / "variable")]) == {"events": 124, "behind": 0}
     finally:
         server.close()
 

@@ -304,7 +304,8 @@ def test_a_sink_waits_for_a_database_that_is_not_there_yet(tmp_path: Path, queue
     [
         ([], "--to is missing"),
         (["--to", "kafka://x"], "redis://"),
-        (["--to", "redis://:word1234@h@x"], "no address"),
+        (["--to", "redis://:word1234@h@x"], "as the variable QFRAME_RELAY_TO_PASSWORD"),
+        (["--to", "redis://h@x@y"], "no address"),
         (["--from", "redis://127.0.0.1:1", "--to", "redis://127.0.0.1:2"], "both queues"),
         (["--from", "postgresql://x/y", "--to", "postgresql://x/y"], "--from"),
         (["--to", "redis://127.0.0.1:1", "--root", "/nowhere"], "no folder"),
@@ -333,7 +334,12 @@ def test_addresses_may_come_from_variables_and_nobody_sees_their_passwords(
     monkeypatch.setenv("QFRAME_RELAY_TO", f"redis://guarded:s3cret-word@127.0.0.1:{own_redis.port}/0")
     said = relay.main([*root, "--once", "--json"])
     assert said == {"events": len(written(alpha)), "behind": 0}
+    monkeypatch.delenv("QFRAME_RELAY_TO")
+    bare = [*root, "--to", f"redis://guarded@127.0.0.1:{own_redis.port}/0", "--once", "--json"]
+    monkeypatch.setenv("QFRAME_RELAY_TO_PASSWORD", "s3cret-word")
+    assert relay.main(bare) == {"events": 0, "behind": 0}
     client.execute_command("ACL", "DELUSER", "guarded")
+    monkeypatch.setenv("QFRAME_RELAY_TO", f"redis://guarded:s3cret-word@127.0.0.1:{own_redis.port}/0")
     wrong, told = RedisTarget(os.environ["QFRAME_RELAY_TO"]), []
     Pump(journals(alpha), wrong, "x", told.append).step()
     assert "guarded@127.0.0.1" in told[0]

@@ -10,20 +10,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
-from experiments import supervise, token
+from experiments import portfolio, relay, serve, supervise, token
+from experiments.cli import door
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.postgres import BoundedConnection
-from qframe_rl.servers import address_of, hidden
+from qframe_rl.servers import address_of
 from qframe_rl.service.auth import Doorkeeper
 from qframe_rl.service.jobs import Jobs, JobSpec
 from qframe_rl.service.places import Places
 from qframe_rl.service.postgres import native, translated
 from qframe_rl.service.projection import Figures
 from qframe_rl.service.store import MIGRATIONS, VARIABLE, ServiceStore
+from qframe_rl.service.store import PASSWORD as PASSWORD_OF_STORE
 from qframe_rl.service.supervise import Supervisor
 from qframe_rl.service.wiring import LATEST_NS
+from qframe_rl.service.worker import Worker
 from tests.servers import TestServer, postgres
 from tests.service.places import ROOT, Session, served, until
 
@@ -204,7 +208,7 @@ def test_a_connection_that_broke_is_made_anew_and_a_write_is_whole_or_not_at_all
         database.execute("DELETE FROM audit")
         own.kill()
         database.execute("DELETE FROM tokens")
-    with pytest.raises(Unavailable, match="tried again"):
+    with pytest.raises(Unavailable, match="does not let us in"):
         store.rows("SELECT 1")
     assert keeper.identity(known) is not None, "who was let in lately stays in"
     with pytest.raises(Unavailable):
@@ -217,6 +221,38 @@ def test_a_connection_that_broke_is_made_anew_and_a_write_is_whole_or_not_at_all
     assert store.rows("SELECT count(*) FROM audit") == [(1,)]
     assert keeper.identity(unknown) is not None
     store.close()
+
+
+def test_it_is_said_that_it_is_tried_again_where_it_is_and_nowhere_else(
+    tmp_path: Path, own: TestServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command that ends tries nothing again; who waits, does, and says so once."""
+    place, state = address(own), ["--state", str(tmp_path)]
+    stores = [ServiceStore(tmp_path, place) for _ in range(2)]
+    heard: list[str] = []
+    supervisor = Supervisor(stores[0], Places([tmp_path]), tmp_path / "sessions", heard.append)
+    worker = Worker(stores[1], Places([tmp_path]), tmp_path, None, None, heard.append)
+    own.kill()
+    try:
+        for main, argv in (
+            (token.main, ["list"]), (supervise.main, ["list"]), (supervise.main, ["stop", "a"]),
+            (portfolio.main, ["list"]), (portfolio.main, ["make", "main"]), (serve.main, ["--port", "0"]),
+            (relay.main, ["--to", place, "--once"]),
+        ):  # fmt: skip
+            where = [] if main is relay.main else ["--store", place]
+            assert door(main, [*argv, *state, *where]) == 1
+            said = capsys.readouterr().err
+            assert "does not let us in" in said
+            assert "again" not in said, argv
+        for _ in range(2):
+            supervisor.step_or_wait()
+            assert worker.step(lambda: False) is False
+        assert len(heard) == 2, "once each"
+        assert all("It is tried again" in line for line in heard)
+    finally:
+        own.start()
+        for store in stores:
+            store.close()
 
 
 def test_a_server_that_was_stopped_holds_nobody_up(
@@ -271,9 +307,10 @@ def test_a_service_goes_on_without_its_database_and_mends_itself(tmp_path: Path,
 
 
 def test_a_password_is_not_shown(tmp_path: Path, database: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = f"postgresql://guarded:{WORD}@127.0.0.1:{database.port}/postgres"
-    argv = [sys.executable, "-m", "experiments.serve", "--root", str(tmp_path), "--port", "0", "--store", url]
-    found = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    url, bare = (f"postgresql://guarded{w}@127.0.0.1:{database.port}/postgres" for w in (f":{WORD}", ""))
+    argv = [sys.executable, "-m", "experiments.serve", "--root", str(tmp_path), "--port", "0", "--store", bare]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), PASSWORD_OF_STORE: WORD}
+    found = subprocess.run(argv, capture_output=True, text=True, env=env)
     assert found.returncode == 1
     assert "guarded@127.0.0.1" in found.stderr
     assert "password authentication failed" in found.stderr
@@ -292,7 +329,7 @@ def test_a_password_is_not_shown(tmp_path: Path, database: TestServer, monkeypat
         token.main(["list", "--state", str(tmp_path)])
     assert WORD not in str(lost.value)
     with pytest.raises(SystemExit):
-        supervise.main(["list", "--state", url])
+        supervise.main(["list", "--state", bare])
 
 
 @pytest.mark.parametrize(
@@ -316,20 +353,36 @@ def test_what_is_not_installed_is_said_with_the_extra(module: str, code: str, ex
     assert f"pip install 'qframe-rl[{extra}]'" in found.stderr
 
 
-def test_a_password_leaves_the_arguments_of_the_process() -> None:
-    """What other users of the machine see of it."""
-    code = (
-        "import sys; from qframe_rl.servers import address_of; from pathlib import Path\n"
-        "address_of(sys.argv[1], ['postgresql'], ''); print(Path('/proc/self/cmdline').read_bytes())"
-    )
-    url = f"postgresql://guarded:{WORD}@127.0.0.1/db"
-    said = subprocess.run([sys.executable, "-c", code, url, "--more"], capture_output=True, text=True, check=True)
-    assert WORD not in said.stdout
-    assert "--more" in said.stdout
-    hidden("a text that is not among the arguments")
-    made = address_of(url, ["postgresql"], "")
+def test_the_rows_are_reached_with_the_password_of_the_variable(
+    tmp_path: Path, database: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server of the tests asks for one of whom it calls guarded."""
+    word = "p@ss/w:rd?#%"
+    with psycopg.connect(f"postgresql://postgres@127.0.0.1:{database.port}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE guarded LOGIN SUPERUSER PASSWORD '{word}'")
+        connection.execute("CREATE SCHEMA guarded AUTHORIZATION guarded")
+    try:
+        monkeypatch.setenv(PASSWORD_OF_STORE, word)
+        store = ServiceStore(tmp_path, f"postgresql://guarded@127.0.0.1:{database.port}/postgres")
+        assert store.rows("SELECT current_user") == [("guarded",)]
+        assert word not in store.place
+        store.close()
+        monkeypatch.setenv(PASSWORD_OF_STORE, "another")
+        with pytest.raises(Unavailable, match="password authentication failed"):
+            ServiceStore(tmp_path, f"postgresql://guarded@127.0.0.1:{database.port}/postgres")
+    finally:
+        with psycopg.connect(
+            f"postgresql://postgres@127.0.0.1:{database.port}/postgres", autocommit=True
+        ) as connection:
+            connection.execute("DROP SCHEMA guarded CASCADE")
+            connection.execute("DROP ROLE guarded")
+
+
+def test_an_address_shows_nothing_of_its_password() -> None:
+    made = address_of(f"postgresql://guarded:{WORD}@127.0.0.1/db", ["postgresql"], "")
     assert (made.place, made.secrets) == ("postgresql://guarded@127.0.0.1/db", (WORD,))
     assert made.told(f"no {WORD}\nhere.") == "no *** here"
+    assert WORD not in f"{made} {made!r}"
 
 
 def _answers(store: ServiceStore) -> bool:
