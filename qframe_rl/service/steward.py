@@ -114,7 +114,7 @@ class Steward:
             self.step()
             ill = ""
         except Unavailable as error:
-            ill = f"{error} Portfolios wait."
+            ill = f"{error} It is tried again; portfolios wait."
         except UserError as error:
             ill = f"portfolios: {self._without_path(str(error))}"
         except _ILL as error:
