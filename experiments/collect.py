@@ -37,7 +37,7 @@ def parser() -> Parser:
             "--env spot --mix checkpoints/FOLDER --set env.episode_bars=168",
         ],
         f"problems: {', '.join(catalog.problems())}\n"
-        f"markets: {', '.join(name for name in catalog.names('envs') if name not in catalog.problems())}\n"
+        f"markets: {', '.join(catalog.bar_markets())}\n"
         "datasets lie in MINARI_DATASETS_PATH, or in ~/.minari/datasets; docs/offline.md says more",
         first="--env --mix --by --share --steps --seed --id --set",
     )

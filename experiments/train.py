@@ -94,7 +94,8 @@ def _known() -> str:
         f"{what}: {', '.join(names)}"
         for what, names in (
             ("agents", catalog.names("agents")),
-            ("markets", [name for name in catalog.names("envs") if name not in catalog.problems()]),
+            ("markets of bars", catalog.bar_markets()),
+            ("order books", catalog.order_books()),
             ("problems, see experiments.solve", catalog.problems()),
             ("presets", presets),
         )

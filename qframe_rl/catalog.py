@@ -81,12 +81,26 @@ def env_id(name: str) -> str:
 
 
 def problems() -> tuple[str, ...]:
-    """Names of the environments that have no bars but a known optimum; the rest of ``envs/`` are markets of bars.
+    """Names of the environments that have no bars but a known optimum.
 
     Read from the text of their files, so that a help text can list them without importing any.
     """
+    return _configured_by("ProblemConfig")
+
+
+def order_books() -> tuple[str, ...]:
+    """Names of the environments on recorded order books."""
+    return _configured_by("BookConfig")
+
+
+def bar_markets() -> tuple[str, ...]:
+    """Names of the markets of bars: the rest of ``envs/``."""
+    return tuple(name for name in names("envs") if name not in (*problems(), *order_books()))
+
+
+def _configured_by(kind: str) -> tuple[str, ...]:
     texts = {name: (_ROOT / "envs" / f"{name}.py").read_text(encoding="utf-8") for name in names("envs")}
-    return tuple(name for name, text in texts.items() if "class Config(ProblemConfig):" in text)
+    return tuple(name for name, text in texts.items() if f"class Config({kind}):" in text)
 
 
 def market_for(kind: str) -> str:

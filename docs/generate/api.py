@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GROUPS = {
     "For a strategy": (
         "agent",
+        "quoter",
         "types",
         "times",
         "amounts",

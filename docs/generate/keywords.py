@@ -18,6 +18,7 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.synthetic import GENERATORS
 from qframe_rl.gym.make import make_env, make_vec
 from qframe_rl.gym.market import MarketConfig
+from qframe_rl.gym.replay.market import BookConfig
 from qframe_rl.gym.reward import KINDS
 from qframe_rl.interface import SCHEMES
 from qframe_rl.risk.limits import Limits
@@ -39,8 +40,7 @@ def pages() -> dict[str, tuple[str, str]]:
 
 def environments() -> str:
     """Every environment with the keywords of ``gymnasium.make``."""
-    problems = catalog.problems()
-    markets = [name for name in catalog.names("envs") if name not in problems]
+    problems, markets, books = catalog.problems(), catalog.bar_markets(), catalog.order_books()
     lines = [
         "# Environments",
         "Every keyword of `gymnasium.make(ID, ...)` and `gymnasium.make_vec(ID, num_envs=N, ...)`, read from the "
@@ -65,6 +65,16 @@ def environments() -> str:
         }
         lines += [f"## `{catalog.env_id(name)}`", prose(catalog.load("envs", name))]
         lines += [table(config, only=own) if own else "No key of its own."]
+    lines += [
+        "# Order books",
+        "Environments on recorded ticks ([order books](../orderbook.md)). `history` is a folder with `ticks/`, a "
+        "recipe, or made-up ticks by default; they take no `risk`. Of every order book:",
+        table(BookConfig),
+    ]
+    for name in books:
+        config = catalog.load("envs", name).Config
+        own = {key for key, info in config.model_fields.items() if key not in BookConfig.model_fields}
+        lines += [f"## `{catalog.env_id(name)}`", prose(catalog.load("envs", name)), table(config, only=own)]
     lines += [
         "# Problems",
         "Environments without bars whose optimal policy is known ([solvable markets](../solvable.md)). "

@@ -15,19 +15,19 @@ from qframe_rl.types import Float, Int
 NEVER = 2**62
 EMPTY, SENT, RESTS = range(3)
 """States of a quote at the exchange: none, on its way, waiting."""
-STATE, TICK, LEFT, LEVEL, ARRIVES, CANCELS, CURSOR, CROSSED, KNOWN, ENDS, SENT_LOTS = range(11)
+STATE, TICK, LEFT, LEVEL, ARRIVES, CANCELS, CURSOR, CROSSED, KNOWN, ENDS, SENT_LOTS, PLACED, WITHDRAWN = range(13)
 """Columns of a quote: its state; price; lots left; number of its level, -1 if no row names it; when it arrives and when
 its cancel does, exchange's clock; the next of its level's rows; lots that it filled against a book that stands through
-it; when its place is known; when its end is; lots as they were sent."""
-N_QUOTE = 11
+it; when its place is known; when its end is; lots as they were sent; when it arrived; whether a cancel was sent."""
+N_QUOTE = 13
 AHEAD, PRINTED = range(2)
 """Columns of a quote's queue."""
 CASH, POSITION, MAKER_LOTS, TAKER_LOTS, MAKER_TURNOVER, TAKER_TURNOVER, REFUSED, UNTOLD, NOW, N_SENT = range(10)
-TAKES, TAKES_SIDE, TAKES_LOTS, TAKES_BOUND = range(10, 14)
+TAKES, TAKES_SIDE, TAKES_LOTS, TAKES_BOUND, TAKE_KNOWN = range(10, 15)
 """Columns of an account: money in ticks times lots, lots held, lots and turnover as maker and as taker, quotes that
 would have taken, quotes at levels that were never told, exchange's clock, messages sent; when an order that takes
-arrives, its side, its lots, and the worst price that it accepts."""
-N_ACCOUNT = 14
+arrives, its side, its lots, the worst price that it accepts, and when its end is known."""
+N_ACCOUNT = 15
 TRADES, FALLS, RISES = range(3)
 """Cursors of an account: into trades, and into rows after which the best ask is lower and the best bid higher."""
 N_NOTICES, N_NOTICE = 16, 4
@@ -46,11 +46,11 @@ class Walk(NamedTuple):
     """B accounts on a tape."""
 
     quotes: Int
-    """(B, 2, 11) one quote a side."""
+    """(B, 2, 13) one quote a side."""
     queue: Float
     """(B, 2, 2) lots ahead, and lots printed since the level's last row."""
     account: Int
-    """(B, 14)."""
+    """(B, 15)."""
     cursors: Int
     """(B, 3)."""
     notices: Int
@@ -101,6 +101,7 @@ def new_walk(n_accounts: int, n_fills: int = 0) -> Walk:
     """
     quotes = np.zeros((n_accounts, 2, N_QUOTE), np.int64)
     quotes[:, :, CANCELS] = quotes[:, :, ARRIVES] = NEVER
+    quotes[:, :, WITHDRAWN] = 1
     account = np.zeros((n_accounts, N_ACCOUNT), np.int64)
     account[:, TAKES] = NEVER
     notices = np.zeros((n_accounts, N_NOTICES, N_NOTICE), np.int64)
@@ -119,6 +120,7 @@ def begin(tape: Tape, walk: Walk, b: int, at: int) -> None:
         walk.quotes[b, side, STATE] = EMPTY
         walk.quotes[b, side, ENDS] = at
         walk.quotes[b, side, ARRIVES] = walk.quotes[b, side, CANCELS] = NEVER
+        walk.quotes[b, side, WITHDRAWN] = 1
     for k in range(N_ACCOUNT):
         walk.account[b, k] = 0
     walk.account[b, NOW], walk.account[b, TAKES] = at, NEVER
@@ -139,27 +141,40 @@ def send_quote(walk: Walk, b: int, side: int, tick: int, lots: int, arrives: int
     quote = walk.quotes[b, side]
     quote[STATE], quote[TICK], quote[LEFT], quote[SENT_LOTS] = SENT, tick, lots, lots
     quote[ARRIVES], quote[CANCELS], quote[KNOWN], quote[ENDS] = arrives, NEVER, NEVER, NEVER
+    quote[WITHDRAWN] = 0
     walk.account[b, N_SENT] += 1
 
 
 @inlined
 def send_cancel(walk: Walk, b: int, side: int, arrives: int) -> None:
-    """Send a cancel of the side's quote, unless one is on its way; it does not overtake the quote."""
+    """Send a cancel of the side's quote, unless one was sent; it does not overtake the quote.
+
+    One that meets no quote any more, because it filled meanwhile, is sent as well: who sends it does not know.
+    """
     quote = walk.quotes[b, side]
-    if quote[STATE] != EMPTY and quote[CANCELS] == NEVER:
-        quote[CANCELS] = max(arrives, quote[ARRIVES]) if quote[STATE] == SENT else arrives
+    if quote[WITHDRAWN] == 0:
+        quote[WITHDRAWN] = 1
         walk.account[b, N_SENT] += 1
+        if quote[STATE] != EMPTY:
+            quote[CANCELS] = max(arrives, quote[ARRIVES]) if quote[STATE] == SENT else arrives
 
 
 @inlined
 def send_take(walk: Walk, b: int, side: int, lots: int, bound: int, arrives: int) -> bool:
-    """Send an order that takes what it can up to a price; False while another is on its way."""
+    """Send an order that takes what it can up to a price; False while one that was sent has not arrived."""
     account = walk.account[b]
     if account[TAKES] != NEVER:
         return False
+    account[TAKE_KNOWN] = NEVER
     account[TAKES], account[TAKES_SIDE], account[TAKES_LOTS], account[TAKES_BOUND] = arrives, side, lots, bound
     account[N_SENT] += 1
     return True
+
+
+@inlined
+def taking(walk: Walk, b: int, at: int) -> int:
+    """Lots of an order that takes, whose end an account does not know yet."""
+    return int(walk.account[b, TAKES_LOTS]) if walk.account[b, TAKE_KNOWN] > at else 0
 
 
 @inlined

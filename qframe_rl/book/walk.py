@@ -27,6 +27,7 @@ from qframe_rl.book.accounts import (
     N_TAKEN,
     NEVER,
     NOW,
+    PLACED,
     PRINT_AT,
     PRINT_THROUGH,
     PRINTED,
@@ -34,6 +35,7 @@ from qframe_rl.book.accounts import (
     RESTS,
     RISES,
     STATE,
+    TAKE_KNOWN,
     TAKEN_LEVEL,
     TAKEN_LOTS,
     TAKEN_ROW,
@@ -71,7 +73,7 @@ def _arrive(tape: Tape, walk: Walk, b: int, side: int, answer_ns: int) -> None:
     at = quote[ARRIVES]
     row = rows_until(tape.exchange_ns, at)
     quote[ARRIVES] = NEVER
-    quote[KNOWN] = at + answer_ns
+    quote[PLACED], quote[KNOWN] = at, at + answer_ns
     bid = tape.bid[row - 1] if row > 0 else NO_BID
     ask = tape.ask[row - 1] if row > 0 else NO_ASK
     takes = quote[TICK] >= ask if side == BUY else quote[TICK] <= bid
@@ -100,11 +102,11 @@ def _arrive(tape: Tape, walk: Walk, b: int, side: int, answer_ns: int) -> None:
 
 
 @inlined
-def _take(tape: Tape, walk: Walk, b: int, answer_ns: int) -> None:
+def take(tape: Tape, walk: Walk, b: int, answer_ns: int) -> None:
     """An order that takes comes to the exchange."""
     account = walk.account[b]
     at, side, left, bound = account[TAKES], account[TAKES_SIDE], account[TAKES_LOTS], account[TAKES_BOUND]
-    account[TAKES] = NEVER
+    account[TAKES], account[TAKE_KNOWN] = NEVER, at + answer_ns
     row = rows_until(tape.exchange_ns, at)
     best = (tape.ask[row - 1] if side == BUY else tape.bid[row - 1]) if row > 0 else NO_ASK
     other = SELL if side == BUY else BUY
@@ -241,7 +243,7 @@ def _own(tape: Tape, walk: Walk, b: int, at: int, answer_ns: int) -> None:
         if walk.quotes[b, side, CANCELS] == at:
             end_quote(walk, b, side, at + answer_ns)
             return
-    _take(tape, walk, b, answer_ns)
+    take(tape, walk, b, answer_ns)
 
 
 @compiled

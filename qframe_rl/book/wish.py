@@ -1,23 +1,22 @@
 """From what is wished to what is sent: the one difference between wishes and live orders, wherever orders go.
 
-A wish is two quotes and one order that takes. A live quote at the wished price that is not larger than the wish stays,
-and keeps its place in the queue; any other is cancelled, and a new one is sent once its end is known. Wishes that are
-met already send nothing.
+A wish is two quotes and one order that takes, which is sent once the end of the one before is known. A live quote at
+the wished price that is not larger than the wish stays, and keeps its place in the queue; any other is cancelled, and a
+new one is sent once its end is known. Wishes that are met already send nothing.
 """
 
 from __future__ import annotations
 
 from qframe_rl.book.accounts import (
-    EMPTY,
     KNOWN,
     LEFT,
-    STATE,
     TICK,
     Walk,
     is_free,
     send_cancel,
     send_quote,
     send_take,
+    taking,
     unheard,
 )
 from qframe_rl.jit import inlined
@@ -60,9 +59,9 @@ def pursue(walk: Walk, b: int, quotes: Int, take: Int, now: int, entry_ns: int) 
         if is_free(walk, b, side, now):
             if lots > 0:
                 send_quote(walk, b, side, tick, lots, now + entry_ns)
-        elif quote[STATE] != EMPTY and quote[KNOWN] <= now:
+        elif quote[KNOWN] <= now:
             met = lots > 0 and quote[TICK] == tick and known_left(walk, b, side, now) <= lots
             if not met:
                 send_cancel(walk, b, side, now + entry_ns)
-    if take[TAKE_LOTS] > 0:
+    if take[TAKE_LOTS] > 0 and taking(walk, b, now) == 0:
         send_take(walk, b, int(take[TAKE_SIDE]), int(take[TAKE_LOTS]), int(take[TAKE_BOUND]), now + entry_ns)

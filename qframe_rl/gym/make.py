@@ -1,4 +1,4 @@
-"""What `gymnasium.make` and `gymnasium.make_vec` call for every market and problem of the catalogue."""
+"""What `gymnasium.make` and `gymnasium.make_vec` call for every market, book and problem of the catalogue."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from qframe_rl.gym.given import Given, histories_of
 from qframe_rl.gym.market import Market, whole
 from qframe_rl.gym.packed import PackedHistory
 from qframe_rl.gym.problem import Problem, ProblemConfig, ProblemEnv, VectorProblemEnv
+from qframe_rl.gym.replay.doors import BookEnv, VectorBookEnv
+from qframe_rl.gym.replay.given import GivenTicks, spans_of
+from qframe_rl.gym.replay.market import BookConfig, BookMarket
+from qframe_rl.gym.replay.packed import PackedTicks
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import Parts
 from qframe_rl.risk.limits import Limits
+from qframe_rl.types import Instrument
 
 Risk = Limits | Mapping[str, Any] | None
 
@@ -30,14 +35,14 @@ class UnexpectedKeyword(UserError, TypeError):
 
 def make_env(
     name: str,
-    history: Given = None,
+    history: Given | GivenTicks = None,
     render_mode: str | None = None,
     risk: Risk = None,
-    info: Iterable[str] = ("equity", "time"),
+    info: Iterable[str] | None = None,
     observation: str = "window",
     **params: Any,
-) -> TradingEnv | ProblemEnv:
-    """One environment of a market or a problem.
+) -> TradingEnv | BookEnv | ProblemEnv:
+    """One environment of a market, an order book or a problem.
 
     Parameters
     ----------
@@ -46,15 +51,18 @@ def make_env(
     history
         Bars, several histories of the same instruments, one of which each episode walks, a DataFrame or a dict of them
         by symbol, a file, or a recipe, as in `qframe_rl.gym.given.histories_of`; the embedded default market without
-        it. The scaler is fitted on all of them: hand over training bars only. A problem takes none.
+        it. The scaler is fitted on all of them: hand over training bars only. A problem takes none, and an order book
+        ticks, as in `qframe_rl.gym.replay.given.spans_of`; made-up ones without it.
     render_mode
         ``rgb_array`` or ``human``.
     risk
-        Limits of the risk engine that every account is held to, such as ``{"max_leverage": 1.0}``; a problem has none.
+        Limits of the risk engine that every account is held to, such as ``{"max_leverage": 1.0}``; problems and books
+        have none.
     info
-        What ``info`` holds, names of `qframe_rl.gym.info.NAMES`; a problem's holds nothing.
+        What ``info`` holds, names of `qframe_rl.gym.info.NAMES`, of a book `qframe_rl.gym.replay.doors.NAMES`; a
+        problem's holds nothing. None = equity (of a book: worth) and time.
     observation
-        ``window`` or ``dict``, as in `qframe_rl.gym.vector.VectorTradingEnv`; a problem has the first alone.
+        ``window`` or ``dict``, as in `qframe_rl.gym.vector.VectorTradingEnv`; problems and books have the first alone.
     **params
         Fields of the market's ``Config``. ``reward``, ``actions`` and each of ``features`` may be a function or class
         of your own, or its path ``MODULE:NAME``: see `qframe_rl.gym.reward.Lived`,
@@ -66,19 +74,22 @@ def make_env(
         For what the market refuses; where it is a keyword that there is not, it is a TypeError as well.
     """
     if is_problem(name):
-        asked = None if tuple(info) == ("equity", "time") else info
         _refuse(
-            name, history=history, risk=risk, info=asked, observation=None if observation == "window" else observation
+            name, history=history, risk=risk, info=info, observation=None if observation == "window" else observation
         )
         return _problem(name, params).env(render_mode)
-    market, tape = _prepare(name, history, risk, params)
-    return market.env(tape, render_mode, info, observation)
+    if is_book(name):
+        _refuse_of_book(name, risk, observation, ("window",))
+        book, ticks = _packed_book(name, history, params)
+        return BookEnv(book.engine(ticks, 1), render_mode, ("worth", "time") if info is None else info)
+    market, tape = _prepare(name, history, risk, params)  # type: ignore[arg-type]
+    return market.env(tape, render_mode, ("equity", "time") if info is None else info, observation)
 
 
 def make_vec(
     name: str,
     num_envs: int = 1,
-    history: Given = None,
+    history: Given | GivenTicks = None,
     autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
     observation: str = "window",
     risk: Risk = None,
@@ -86,10 +97,10 @@ def make_vec(
     render_mode: str | None = None,
     max_episode_steps: int | None = None,
     **params: Any,
-) -> VectorTradingEnv | VectorProblemEnv:
-    """A batch of environments of a market or a problem.
+) -> VectorTradingEnv | VectorBookEnv | VectorProblemEnv:
+    """A batch of environments of a market, an order book or a problem.
 
-    A problem has no bars to point at, so it takes no other ``observation``.
+    A problem has no bars to point at, so it takes no other ``observation``; a book has ``window`` and ``index``.
 
     Parameters
     ----------
@@ -122,15 +133,55 @@ def make_vec(
         if max_episode_steps not in (None, made.episode_steps):
             raise UserError(f"{name!r} has episodes of {made.episode_steps} steps, not {max_episode_steps}.")
         return made.vec(num_envs, autoreset_mode)
+    if is_book(name):
+        _refuse_of_book(name, risk, observation, ("window", "index"))
+        if max_episode_steps is not None:
+            params = {"episode_steps": max_episode_steps} | params
+        book, ticks = _packed_book(name, history, params)
+        return VectorBookEnv(book.engine(ticks, num_envs), autoreset_mode, observation, info)
     if max_episode_steps is not None:
         params = {"episode_bars": max_episode_steps} | params
-    market, tape = _prepare(name, history, risk, params)
+    market, tape = _prepare(name, history, risk, params)  # type: ignore[arg-type]
     return market.vec(tape, num_envs, autoreset_mode, observation, info)
 
 
 def is_problem(name: str) -> bool:
     """Whether a name of the catalogue is a problem: its ``Config`` says so by its kind. See docs/decisions/0006."""
     return issubclass(catalog.load("envs", name).Config, ProblemConfig)
+
+
+def is_book(name: str) -> bool:
+    """Whether a name of the catalogue is an order book: its ``Config`` says so by its kind."""
+    return issubclass(catalog.load("envs", name).Config, BookConfig)
+
+
+def make_book(ref: Ref, instrument: Instrument) -> BookMarket:
+    """Make the order book that a reference names, as one instrument has it.
+
+    Raises
+    ------
+    UserError
+        For an unknown name or parameter, or what is no order book.
+    """
+    module = catalog.load("envs", ref.name)
+    if not is_book(ref.name):
+        raise UserError(f"{ref.name!r} is no order book; those are {', '.join(catalog.order_books())}.")
+    made: BookMarket = module.make(build(module.Config, ref.params, f"env {ref.name}"), instrument)
+    return made
+
+
+def _packed_book(name: str, history: Any, params: dict[str, Any]) -> tuple[BookMarket, PackedTicks]:
+    _check_keywords(name, params)
+    instrument, spans = spans_of(history)
+    book = make_book(Ref(name=name, params=params), instrument).fit(spans)
+    return book, book.pack(spans)
+
+
+def _refuse_of_book(name: str, risk: Risk, observation: str, kinds: tuple[str, ...]) -> None:
+    if risk:
+        raise UserError(f"{name!r} is an order book, whose limits are its own (limit, loss_limit); it takes no risk.")
+    if observation not in kinds:
+        raise UserError(f"{name!r} has no observation {observation!r}{nearest(observation, kinds)}")
 
 
 def make_problem(ref: Ref) -> Problem:
@@ -144,7 +195,7 @@ def make_problem(ref: Ref) -> Problem:
     module = catalog.load("envs", ref.name)
     if not is_problem(ref.name):
         raise UserError(
-            f"{ref.name!r} is a market of bars and has no known optimum; python -m experiments.train takes it."
+            f"{ref.name!r} is a market of bars or a book without a known optimum; python -m experiments.train takes it."
         )
     problem: Problem = module.make(build(module.Config, ref.params, f"env {ref.name}"))
     return problem

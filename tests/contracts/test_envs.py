@@ -15,7 +15,7 @@ from qframe_rl.types import History
 from tests.contracts import checks
 from tests.markets import panel, prices
 
-ENVS = [name for name in catalog.names("envs") if name not in catalog.problems()]
+ENVS = catalog.bar_markets()
 FEATURES = ("log_return:1", "log_return:4", "volatility:12", "rsi:3", "macd:3:6", "day_sin", "columns")
 
 

@@ -1,0 +1,142 @@
+"""Quoting both sides of a recorded order book."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+from gymnasium import spaces
+from pydantic import Field, field_validator
+
+from qframe_rl.book.known import ASK, BID, DONE, N_DECISIONS, POSITION
+from qframe_rl.gym.replay.engine import HELD, MID, PASSED, WORTH, Objective
+from qframe_rl.gym.replay.market import BookConfig, BookMarket, book_market
+from qframe_rl.interface.books import TARGET, BookActions
+from qframe_rl.interface.quoting import N_QUOTE_SEEN, bounded, see_quote
+from qframe_rl.jit import compiled, inlined
+from qframe_rl.types import Bool, Float, Instrument, Int, Single
+
+_N_SEEN = 2 + 2 * N_QUOTE_SEEN
+Distance = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class Config(BookConfig):
+    """A maker: two quotes, renewed at each decision."""
+
+    actions: Literal["quotes", "table"] = "quotes"
+    """quotes: a Box of four, the distances of bid and ask from the mid price and their sizes, 0 to a whole quote.
+    table: one of all pairs of distances, or of none, for bid and ask."""
+    nearest: Distance = 0.5
+    """Distance from the mid price that an action of -1 means, ticks; half a tick is the best price of a spread of 1."""
+    farthest: Distance = 10.0
+    """Distance that an action of 1 means."""
+    distances: tuple[Distance, ...] = Field(default=(0.5, 1.5, 3.0, 6.0), min_length=1, max_length=50)
+    """Of table."""
+    inventory_penalty: float = Field(default=0.01, ge=0.0, le=1e12)
+    """phi: what a second with one whole quote held costs, ticks a whole quote; it grows with the square."""
+    cash: float = Field(default=10_000.0, gt=0.0, le=1e15)
+    """Quote currency at the start."""
+    loss_limit: float = Field(default=0.2, gt=0.0, le=1.0)
+    """Share of it whose loss ends an episode."""
+
+    @field_validator("farthest")
+    @classmethod
+    def _above(cls, farthest: float, info: object) -> float:
+        nearest = getattr(info, "data", {}).get("nearest", 0.5)
+        if farthest <= nearest:
+            raise ValueError(f"must be above nearest, {nearest}")
+        return farthest
+
+
+@inlined
+def _wished(told: Int, side: int, distance: float, share: float, size: float, limit: float, quotes: Int) -> None:
+    """Write one quote: on the passive side of the mid price, short of the other side's best, within the limit."""
+    mid = 0.5 * (told[BID] + told[ASK])
+    if side == 0:
+        tick = min(math.floor(mid - distance), told[ASK] - 1)
+        room = limit - told[POSITION]
+    else:
+        tick = max(math.ceil(mid + distance), told[BID] + 1)
+        room = limit + told[POSITION]
+    quotes[side, 0] = int(tick)
+    quotes[side, 1] = int(max(min(np.rint(share * size), room), 0.0))
+
+
+# Parameters: lots of a whole quote, lots that may be held, nearest distance, span of distances.
+@compiled
+def _quotes(active: Bool, actions: Float, params: Float, told: Int, task: Int, quotes: Int, take: Int) -> None:
+    for b in range(len(active)):
+        if active[b]:
+            for side in range(2):
+                distance = params[2] + 0.5 * (actions[b, side] + 1.0) * params[3]
+                share = 0.5 * (actions[b, 2 + side] + 1.0)
+                _wished(told[b], side, distance, share, params[0], params[1], quotes[b])
+
+
+# Parameters: as above, then the distances.
+@compiled
+def _table(active: Bool, actions: Float, params: Float, told: Int, task: Int, quotes: Int, take: Int) -> None:
+    n = len(params) - 4 + 1
+    for b in range(len(active)):
+        if active[b]:
+            which = int(actions[b, 0])
+            for side in range(2):
+                k = which // n if side == 0 else which % n
+                distance = params[3 + k] if k > 0 else 0.0
+                _wished(told[b], side, distance, 1.0 if k > 0 else 0.0, params[0], params[1], quotes[b])
+
+
+@compiled
+def _show(params: Float, told: Int, queue: Float, task: Int, out: Single) -> None:
+    for b in range(len(out)):
+        mid, steps = 0.5 * (told[b, BID] + told[b, ASK]), told[b, N_DECISIONS]
+        out[b, 0] = bounded(told[b, POSITION] / params[1])
+        out[b, 1] = 1.0 - told[b, DONE] / steps if steps > 0 else 1.0
+        for side in range(2):
+            see_quote(told[b], queue[b], side, mid, params[0], params[3], out[b], 2 + side * N_QUOTE_SEEN)
+
+
+@compiled
+def _begin(active: Bool, draws: Float, params: Float, ledger: Float, task: Int) -> None:
+    for b in range(len(active)):
+        if active[b]:
+            task[b, TARGET] = 0
+
+
+# Parameters: lots of a whole quote, penalty, cash and the loss that ends it in ticks times lots, maintenance margin.
+@compiled
+def _over(active: Bool, params: Float, ledger: Float, task: Int, last: Bool, terminated: Bool) -> None:
+    for b in range(len(active)):
+        if active[b]:
+            worth, notional = ledger[b, WORTH], abs(ledger[b, HELD]) * ledger[b, MID]
+            terminated[b] = worth <= -params[3] or params[2] + worth <= params[4] * notional
+
+
+@compiled
+def _pay(active: Bool, params: Float, before: Float, after: Float, task: Int, rewards: Float) -> None:
+    for b in range(len(active)):
+        if active[b]:
+            held = after[b, HELD] / params[0]
+            earned = (after[b, WORTH] - before[b, WORTH]) / params[0]
+            rewards[b] = earned - params[1] * held * held * after[b, PASSED]
+
+
+def make(config: Config, instrument: Instrument) -> BookMarket:
+    """Make the market.
+
+    Rewards are ticks a whole quote: the change of what the account is worth at the mid price, fees paid, less the
+    penalty; an episode that is cut off closes at what taking costs.
+    """
+    c, unit = config, instrument.tick * instrument.lot
+    sizes = (float(c.size), float(c.size * c.limit), c.nearest, c.farthest - c.nearest)
+    n = len(c.distances) + 1
+    if c.actions == "table":
+        params = np.array([*sizes, *c.distances])
+        actions = BookActions(spaces.Discrete(n * n), _table, _N_SEEN, _show, params, idle=(0,))
+    else:
+        space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+        actions = BookActions(space, _quotes, _N_SEEN, _show, np.array(sizes))
+    money = (c.cash / unit, c.loss_limit * c.cash / unit, instrument.maintenance)
+    terms = np.array([float(c.size), c.inventory_penalty, *money])
+    return book_market("book_making", c, instrument, actions, Objective(_begin, _over, _pay, terms))

@@ -1,0 +1,93 @@
+"""The one door to recorded order books: a `DataConfig` becomes runs of ticks of one instrument."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from qframe_rl.config import UserError
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.listing import Listing, listings
+from qframe_rl.feeds.presets import preset
+from qframe_rl.feeds.synthetic_ticks import synthetic_ticks
+from qframe_rl.feeds.ticks import TickRun, tick_runs
+from qframe_rl.types import Instrument, Source, iso, parse_time
+
+MADE = "synthetic:ticks"
+_MESSAGES, _RUNS = 20_000, 3
+
+
+class TickHistory(NamedTuple):
+    """Runs of one instrument, in the order of time."""
+
+    instrument: Instrument
+    runs: tuple[TickRun, ...]
+    source: Source
+
+    def describe(self) -> dict[str, object]:
+        """What a report says of them."""
+        first, last = self.runs[0].events, self.runs[-1].events
+        return {
+            "source": asdict(self.source),
+            "symbol": self.instrument.symbol,
+            "runs": [run.name for run in self.runs],
+            "rows": sum(len(run.events.tick) for run in self.runs),
+            "minutes": round(sum(_minutes(run) for run in self.runs), 3),
+            "first": iso(int(first.exchange_ns[0])),
+            "last": iso(int(last.exchange_ns[-1])),
+        }
+
+
+def _minutes(run: TickRun) -> float:
+    return float(run.events.exchange_ns[-1] - run.events.exchange_ns[0]) / 60e9
+
+
+def load_ticks(config: DataConfig) -> TickHistory:
+    """Runs that a configuration asks for.
+
+    Parameters
+    ----------
+    config
+        ``data`` is a folder with a store, of which ``ticks/`` is read, or ``synthetic:ticks``, three made-up runs from
+        ``seed`` on; ``exchange`` and one of ``symbols`` say which, ``since`` and ``until`` from when to when: runs that
+        lie within.
+
+    Raises
+    ------
+    UserError
+        If it is another source, or there are none.
+    """
+    if config.data == MADE:
+        runs = tuple(synthetic_ticks(config.seed * _RUNS + k, _MESSAGES) for k in range(_RUNS))
+        of = Listing("binance", runs[0].symbol)
+        return TickHistory(_instrument(of, runs[0]), runs, Source("synthetic", "synthetic", MADE))
+    root = Path(config.data)
+    if not root.is_dir():
+        raise UserError(f"--data {config.data}: recorded order books are in a folder with ticks/, or {MADE}.")
+    found = listings(config.exchange, config.symbols)
+    if len(found) != 1:
+        raise UserError(f"an order book is that of one symbol, not of {len(found)}; name one with --symbols.")
+    runs = tuple(_within(_of_one_grid(root, found[0]), config))
+    if not runs:
+        raise UserError(f"{root} has no ticks of {found[0].symbol} between {config.since} and {config.until}.")
+    return TickHistory(_instrument(found[0], runs[0]), runs, Source(found[0].exchange, "production", str(root)))
+
+
+def _of_one_grid(root: Path, of: Listing) -> list[TickRun]:
+    """All runs in the smallest steps that any of their files is written in."""
+    runs = tick_runs(root, of)
+    tick, lot = min(run.tick for run in runs), min(run.lot for run in runs)
+    if any((run.tick, run.lot) != (tick, lot) for run in runs):
+        runs = tick_runs(root, of, tick, lot)
+    return runs
+
+
+def _within(runs: list[TickRun], config: DataConfig) -> list[TickRun]:
+    first = parse_time(config.since) if config.since else 0
+    last = parse_time(config.until) if config.until else 2**62
+    return [run for run in runs if run.events.exchange_ns[0] >= first and run.events.exchange_ns[-1] <= last]
+
+
+def _instrument(of: Listing, run: TickRun) -> Instrument:
+    return replace(preset(of), lot=run.lot, tick=run.tick, min_amount=run.lot)

@@ -1,0 +1,1 @@
+"""Episodes on recorded order books."""

@@ -1,0 +1,156 @@
+"""All that the author of a strategy for order books must know: what it sees, and what it wishes.
+
+A strategy that quotes is a file in ``agents/`` with a ``Config`` and ``make(config, spec) -> Quoter``. It sees the book
+through its `BookView` alone, as it had arrived and as the exchange had answered by then, and says what it wishes to
+stand there; what is sent for it follows from that, the same way in training, replay, paper and real trading
+(`qframe_rl.book.wish`). A learner that knows spaces alone, such as ``ppo``, needs no more than ``spec.interface``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from qframe_rl.agent import MarketSpec
+from qframe_rl.book.state import BUY, SELL
+from qframe_rl.types import Float, Int, Single
+
+QUOTE_TICK, QUOTE_LEFT, QUOTE_WAITS, QUOTE_AGE = range(4)
+"""Columns of an own quote as it is known: price; lots left, 0 = there is none; 1 while a message about it is on its
+way; ns since its place is known."""
+BEST_TICK, BEST_LOTS = range(2)
+AHEAD, SHOWN = range(2)
+"""Columns of a quote's queue as it is known: lots ahead, and lots displayed at its price."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookView:
+    """Everything that is knowable at one decision instant, and nothing later. Arrays are read-only."""
+
+    time: int
+    """Now, ns UTC."""
+    best: Int
+    """(2, 2) best bid and ask as they had arrived: tick, lots."""
+    features: Float
+    """(W, F) named features at the last W decision instants, the last one now; NaN what cannot be known yet."""
+    position: int
+    """Lots held, as answers had it; below zero = sold. On a spot market: more or fewer than at the start."""
+    quotes: Int
+    """(2, 4) own bid and ask as they are known."""
+    queue: Float
+    """(2, 2) lots ahead of them and lots displayed there, as rows that had arrived have it; 0 where there is none."""
+    taking: int
+    """Lots of an order that takes, whose end is not known yet; no other is sent meanwhile."""
+    task: Int
+    """(4,) what the episode asks for: first the lots that must be held in the end, 0 for a maker; then the
+    environment's own."""
+    done: int
+    """Decisions made since the episode or the session began."""
+    n_decisions: int
+    """Decisions of the episode; 0 = there is no end."""
+    first: bool
+    """The first view of a session or episode: a policy with memory forgets here."""
+
+    @property
+    def mid(self) -> float:
+        """Mid price, ticks."""
+        return 0.5 * float(self.best[BUY, BEST_TICK] + self.best[SELL, BEST_TICK])
+
+    @property
+    def target(self) -> int:
+        """Lots that must be held in the end."""
+        return int(self.task[0])
+
+    @property
+    def time_left(self) -> float:
+        """Share of the episode that is left, 1 to 0; 1 where there is no end."""
+        return 1.0 - self.done / self.n_decisions if self.n_decisions else 1.0
+
+    @property
+    def spread(self) -> int:
+        """Best ask less best bid, ticks."""
+        return int(self.best[SELL, BEST_TICK] - self.best[BUY, BEST_TICK])
+
+
+class Wishes(NamedTuple):
+    """What shall stand in the book, and what shall be taken now."""
+
+    quotes: Int
+    """(2, 2) bid and ask: tick and lots, 0 lots = none. They are post-only."""
+    take: Int
+    """(3,) side, lots and the worst tick of an order that takes; 0 lots = none."""
+
+
+def wishes(
+    bid: tuple[int, int] = (0, 0), ask: tuple[int, int] = (0, 0), take: tuple[int, int, int] = (0, 0, 0)
+) -> Wishes:  # fmt: skip
+    """Wishes of plain numbers.
+
+    Parameters
+    ----------
+    bid, ask
+        Tick and lots.
+    take
+        Side, lots and worst tick.
+    """
+    return Wishes(np.array([bid, ask], np.int64), np.array(take, np.int64))
+
+
+class BookInterface(Protocol):
+    """Numbers out, numbers in: what a policy sees of a book, and how its action becomes wishes."""
+
+    window: int
+    """Decision instants that `observe` needs."""
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+    market_shape: tuple[int, int]
+    """W and F: an observation begins with the scaled features."""
+    idle: tuple[int, ...]
+    """Of discrete actions the one that asks for nothing, for each choice."""
+
+    def observe(self, view: BookView) -> Single:
+        """Observation of one view."""
+
+    def wishes(self, action: NDArray[Any], view: BookView) -> Wishes:
+        """What an action means at one view."""
+
+
+@dataclass(frozen=True)
+class BookSpec(MarketSpec):
+    """What a strategy for a book may know before the first row.
+
+    ``instruments`` has one, with its tick, lot and fees; ``bar_ns`` is 0.
+    """
+
+    features: tuple[str, ...] = ()
+    """Names of what `BookView.features` has, see `qframe_rl.book.features`."""
+    size: int = 1
+    """Lots of a whole quote."""
+    limit: int = 1
+    """Lots that may be held, quotes that live counted; of an execution, those that are to be done."""
+    decide_ns: int = 0
+    """Mean time between decisions, ns."""
+    horizon: int = 0
+    """Decisions of an episode; 0 = without end."""
+    volatility: float = 0.0
+    """Standard deviation of the mid price over training rows, ticks per root of a second."""
+    intensity: float = 0.0
+    """A of A exp(-k d): trades of one side a second that reach a distance d of 0 ticks from the mid price, fitted to
+    training rows."""
+    decay: float = 0.0
+    """k of it, per tick."""
+
+
+@runtime_checkable
+class Quoter(Protocol):
+    """A strategy for an order book."""
+
+    window: int
+    """Decision instants whose features it needs."""
+
+    def quote(self, view: BookView) -> Wishes:
+        """What shall stand in the book from now on."""
