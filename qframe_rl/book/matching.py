@@ -21,7 +21,7 @@ from qframe_rl.book.state import (
     LIMIT,
     LOTS,
     MARKET,
-    MOST_LOTS,
+    MOST_ORDER_LOTS,
     MOST_TICKS,
     OUTSIDE,
     OWNER,
@@ -135,7 +135,7 @@ def _is_ill(message: Int) -> bool:
         return True
     if kind == CANCEL:
         return False
-    if lots < 1 or lots > MOST_LOTS:
+    if lots < 1 or lots > MOST_ORDER_LOTS:
         return True
     if kind == RESIZE:
         return False

@@ -40,6 +40,9 @@ the price in ticks, lots. Lots below zero are those of a resting order that expi
 owner."""
 N_FILL = 8
 MOST_LOTS = 2**40
+"""Of an event."""
+MOST_ORDER_LOTS = 2**48
+"""Of an order: those of a full pool at one price are still a number of 64 bits."""
 MOST_TICKS = 2**40
 MOST_PLACES = 2**15 - 1
 _WORD = 64

@@ -27,6 +27,7 @@ def lessen(engine: MatchingEngine, order: Order, quantity: Decimal, name: str) -
     """
     change = _written(engine, order, order.limit or ZERO, quantity, name)
     order.quantity = quantity
+    engine.resting.lessened(order)
     order.account.rename(order, name)
     order.account.spot.lessen(order)
     engine.register.tell("AMENDED", order.account, engine.market, order)
@@ -50,10 +51,10 @@ def modify(engine: MatchingEngine, order: Order, price: Decimal, quantity: Decim
     if quantity <= order.filled:
         engine.cancel(order)
         return
-    engine.sides[order.side].remove(order)
+    engine.resting.withdraw(order)
     wallet.release(order)
     order.limit, order.quantity = price, quantity
-    taking = list(engine.matches(order))
+    taking = engine.matches(order)
     if order.post_only and taking:
         engine.close(order, CANCELED)
         return
@@ -62,7 +63,7 @@ def modify(engine: MatchingEngine, order: Order, price: Decimal, quantity: Decim
     except errors.Refused:
         order.limit, order.quantity = before
         wallet.keep(order)
-        engine.rest(order)
+        engine.resting.rest(order)
         raise
     order.limit, order.quantity = before
     _written(engine, order, price, quantity, order.client_id)

@@ -9,6 +9,7 @@ level the average price is the kernel's, rounded outward to the tick; inside a l
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -50,8 +51,8 @@ class BookInputs(NamedTuple):
     lot: Decimal
 
 
-def levels(shape: BookDepth, terms: BookInputs, side: str, taken: Decimal = ZERO) -> list[Level]:
-    """Offers that an order of ``side`` meets, the best first.
+def levels(shape: BookDepth, terms: BookInputs, side: str, taken: Decimal = ZERO) -> Iterator[Level]:
+    """Offers that an order of ``side`` meets, the best first, each made when it is asked for.
 
     Parameters
     ----------
@@ -66,7 +67,6 @@ def levels(shape: BookDepth, terms: BookInputs, side: str, taken: Decimal = ZERO
     """
     sign = 1.0 if side == BUY else -1.0
     offer = shape.share * terms.volume
-    made: list[Level] = []
     begin, gone, last = 0.0, taken, None
     for n in range(shape.levels):
         end = offer * ((n + 1) / shape.levels) ** 2 if shape.impact > 0.0 else offer * (1.0 + n)
@@ -77,8 +77,7 @@ def levels(shape: BookDepth, terms: BookInputs, side: str, taken: Decimal = ZERO
         less = min(gone, quantity)
         gone -= less
         if quantity > less and price > 0:
-            made.append(Level(price, quantity - less))
-    return made
+            yield Level(price, quantity - less)
 
 
 def _marginal(shape: BookDepth, terms: BookInputs, sign: float, begin: float, end: float, n: int) -> float:

@@ -39,6 +39,20 @@ def on_grid(value: Decimal, step: Decimal) -> bool:
     return value % step == 0
 
 
+def steps(value: Decimal, step: Decimal) -> int:
+    """How many steps a number on the grid is.
+
+    Raises
+    ------
+    ValueError
+        If it is not on the grid.
+    """
+    whole = int(value / step)
+    if whole * step != value:
+        raise ValueError(f"{value} is no multiple of {step}")
+    return whole
+
+
 def money(value: Decimal) -> Decimal:
     """``value`` rounded to the smallest step of money."""
     return value.quantize(MONEY, ROUND_HALF_EVEN)

@@ -1,4 +1,7 @@
-"""The matching engine of one market: price, then time, against the synthetic book and the other clients.
+"""The matching engine of one market: orders of clients, against the synthetic book and each other.
+
+Who meets whom is the core's to say (`qframe_rl.rehearsal.queues`); here is what the venue makes of it: what may rest,
+what ends and how, whose wallet pays, and what is told.
 
 Resting orders meet the walking price. They fill when the market trades *through* their price, at their price, as in the
 backtest's kernel; at exactly their price only the configured share of each trade is theirs. What a client takes from
@@ -9,15 +12,14 @@ is the recorded one, whatever the clients do.
 from __future__ import annotations
 
 import math
-from bisect import insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import NamedTuple
 
+from qframe_rl.book.state import MOST_ORDER_LOTS
 from qframe_rl.rehearsal import errors, pairs
 from qframe_rl.rehearsal.book import BUY, SELL, BookInputs, Level, levels
 from qframe_rl.rehearsal.config import RehearsalConfig
-from qframe_rl.rehearsal.decimals import ZERO, exact, floored, money
+from qframe_rl.rehearsal.decimals import ZERO, exact, floored, money, steps
 from qframe_rl.rehearsal.market import SPOT, ListedMarket
 from qframe_rl.rehearsal.order import (
     CANCELED,
@@ -31,17 +33,8 @@ from qframe_rl.rehearsal.order import (
     Trade,
 )
 from qframe_rl.rehearsal.path import Print
+from qframe_rl.rehearsal.resting import Offer, RestingBook
 from qframe_rl.types import OPEN, VOLUME
-
-
-class Offer(NamedTuple):
-    """Something that an incoming order meets."""
-
-    price: Decimal
-    quantity: Decimal
-    maker: Order | None
-    """The resting order behind it; None = the synthetic book."""
-
 
 _Crossing = tuple[Decimal, Order, Callable[[], None] | None]
 
@@ -70,8 +63,8 @@ class MatchingEngine:
         """Prices go on, and no client trades."""
         self.ration: Decimal | None = None
         """Share of an order that may fill at one instant; None = all of it."""
-        self.sides: dict[str, list[Order]] = {BUY: [], SELL: []}
-        """Resting orders, the best first."""
+        self.resting = RestingBook(market)
+        """Orders that rest."""
         self.waiting: list[tuple[Order, Callable[[], None]]] = []
         """Orders that wait for their trigger price, and what is done then."""
         self.ratio = Decimal(1)
@@ -86,7 +79,7 @@ class MatchingEngine:
     @property
     def idle(self) -> bool:
         """Whether no order waits for the price."""
-        return not (self.sides[BUY] or self.sides[SELL] or self.waiting)
+        return not (self.resting or self.waiting)
 
     def place(self, order: Order) -> None:
         """Accept an order and match it.
@@ -99,7 +92,7 @@ class MatchingEngine:
         if self.row < 0 or self.halted:
             raise errors.closed(self.market.wire)
         wallet = order.account.wallet(self.market.wire)
-        taking = list(self.matches(order))
+        taking = self.matches(order)
         if order.quantity <= 0:
             raise errors.Refused(-1013, "Filter failure: LOT_SIZE")
         if order.post_only and taking:
@@ -156,7 +149,7 @@ class MatchingEngine:
         wallet = order.account.wallet(self.market.wire)
         wallet.release(order)
         order.stop = None
-        taking = list(self.matches(order))
+        taking = self.matches(order)
         try:
             wallet.admit(order, [Level(o.price, o.quantity) for o in taking])
         except errors.Refused:
@@ -180,9 +173,7 @@ class MatchingEngine:
     def close(self, order: Order, status: str, what: str | None = None) -> None:
         """End an order that did not fill completely."""
         order.status, order.updated = status, self.register.now
-        side = self.sides[order.side]
-        if order in side:
-            side.remove(order)
+        self.resting.withdraw(order)
         self.waiting = [(o, fire) for o, fire in self.waiting if o is not order]
         order.account.wallet(self.market.wire).release(order)
         order.account.settle(order)
@@ -196,9 +187,8 @@ class MatchingEngine:
         if self.row >= 0:
             for level in levels(self.shape, self._terms(), side, self._taken[side]):
                 table[level.price] = table.get(level.price, ZERO) + level.quantity
-        for order in self.sides[other]:
-            if order.limit is not None:
-                table[order.limit] = table.get(order.limit, ZERO) + order.remaining
+        for price, quantity in self.resting.depth(other):
+            table[price] = table.get(price, ZERO) + quantity
         return [Level(price, table[price]) for price in sorted(table, reverse=side == SELL)]
 
     def renew(self) -> None:
@@ -239,8 +229,8 @@ class MatchingEngine:
                 at = order.stop / self.ratio if order.by_mark else order.stop
                 found.append((at, order, fire))
         for side, sign in ((BUY, 1), (SELL, -1)):
-            best = next((o for o in self.sides[side] if o.id not in served), None)
-            if best is not None and best.limit is not None and sign * (best.limit - target) > 0:
+            best = self._through(side, sign, target, served)
+            if best is not None and best.limit is not None:
                 found.append((best.limit, best, None))
         if not found:
             return None
@@ -248,11 +238,19 @@ class MatchingEngine:
         key = (lambda x: (x[0], x[2] is None)) if rises else (lambda x: (-x[0], x[2] is None))
         return min(found, key=key)
 
+    def _through(self, side: str, sign: int, target: Decimal, served: set[int]) -> Order | None:
+        """The first order of a side that a trade at ``target`` goes through and that was not served yet."""
+        price = self.resting.best(side)
+        if price is None or sign * (price - target) <= 0:
+            return None
+        order = next((o for o in self.resting.line(side) if o.id not in served), None)
+        return order if order is not None and sign * ((order.limit or ZERO) - target) > 0 else None
+
     def _touch(self, print_: Print) -> None:
         """Give resting orders at exactly the traded price their share of the trade, the oldest first."""
         left = floored(print_.quantity * exact(self.config.touch_share), self.market.lot)
-        for order in [*self.sides[BUY], *self.sides[SELL]]:
-            if order.limit == print_.price and left > 0:
+        for order in self.resting.at(print_.price):
+            if left > 0:
                 part = min(left, order.remaining)
                 left -= part
                 self._fill(order, print_.price, part, maker=True)
@@ -284,23 +282,12 @@ class MatchingEngine:
         if order.limit is None or order.tif in ("IOC", "FOK"):
             self.close(order, EXPIRED)
         else:
-            self.rest(order)
+            self.resting.rest(order)
 
-    def rest(self, order: Order) -> None:
-        """Let an order wait for the price, behind those of its price that were there before."""
-        insort(self.sides[order.side], order, key=_rank)
-
-    def matches(self, order: Order) -> Iterator[Offer]:
+    def matches(self, order: Order) -> list[Offer]:
         """What an order would take, the best first; its own account's orders are met with quantity 0."""
-        left = self._wanted(order)
-        for offer in self._line(order, left):
-            if not order.fits(offer.price) or left <= 0:
-                return
-            own = offer.maker is not None and offer.maker.account is order.account
-            quantity = ZERO if own else min(offer.quantity, left)
-            left -= quantity
-            if own or quantity > 0:
-                yield Offer(offer.price, quantity, offer.maker)
+        wanted = self._wanted(order)
+        return self.resting.met(order, steps(wanted, self.market.lot), self._outside(order, wanted))
 
     def _wanted(self, order: Order) -> Decimal:
         """Quantity that an order asks for now."""
@@ -314,7 +301,8 @@ class MatchingEngine:
     def _bought_with(self, order: Order) -> Decimal:
         """Whole lots that a spot market order's amount of quote currency buys or sells."""
         left, quantity = order.quote_quantity, ZERO
-        for offer in self._line(order, order.quote_quantity / self.price):
+        outside = self._outside(order, order.quote_quantity / self.price)
+        for offer in self.resting.met(order, MOST_ORDER_LOTS, outside, own=False):
             part = min(offer.quantity, floored(left / offer.price, self.market.lot))
             quantity += part
             left -= part * offer.price
@@ -322,29 +310,23 @@ class MatchingEngine:
                 break
         return quantity
 
-    def _line(self, order: Order, wanted: Decimal) -> Iterator[Offer]:
-        """Everything on the other side, the best first; of equal prices the synthetic book was there before."""
-        resting = [Offer(o.limit, o.remaining, o) for o in self.sides[SELL if order.buys else BUY] if o.limit]
+    def _outside(self, order: Order, wanted: Decimal) -> Iterable[Level]:
+        """The synthetic book that an order meets, the best first."""
         if self.config.fills == "bar" and order.limit is None:
-            made = self._kernel_offer(order.side, wanted)
-        else:
-            made = [
-                Offer(p, q, None) for p, q in levels(self.shape, self._terms(), order.side, self._taken[order.side])
-            ]
-        sign = 1 if order.buys else -1
-        return iter(sorted([*made, *resting], key=lambda offer: sign * offer.price))
+            return self._kernel_offer(order.side, wanted)
+        return levels(self.shape, self._terms(), order.side, self._taken[order.side])
 
-    def _kernel_offer(self, side: str, wanted: Decimal) -> list[Offer]:
+    def _kernel_offer(self, side: str, wanted: Decimal) -> list[Level]:
         """One offer at the price and up to the quantity at which the kernel fills a market order in the open bar."""
         base, volume = (float(self.market.values[self.row, column]) for column in (OPEN, VOLUME))
         size = min(wanted, floored(exact(self.config.volume_share * volume), self.market.lot))
-        if size <= 0:
+        if size < self.market.lot:
             return []
         slip = self.shape.half_spread
         if self.shape.impact > 0.0:
             slip += self.shape.impact * math.sqrt(float(size) / volume)
         price = base * (1.0 + (1.0 if side == BUY else -1.0) * slip)
-        return [Offer(exact(price), size, None)]
+        return [Level(exact(price), floored(size, self.market.lot))]
 
     def _terms(self) -> BookInputs:
         volume = float(self.market.values[self.row, VOLUME])
@@ -378,16 +360,10 @@ class MatchingEngine:
         order.trades.append(trade)
         order.account.trades[self.market.wire].append(trade)
         order.status = PARTIALLY_FILLED if order.remaining else FILLED
+        self.resting.lessened(order)
         if order.status == FILLED:
-            if order in self.sides[order.side]:
-                self.sides[order.side].remove(order)
             order.account.wallet(self.market.wire).release(order)
             order.account.settle(order)
-
-
-def _rank(order: Order) -> tuple[Decimal, int]:
-    assert order.limit is not None
-    return (-order.limit if order.buys else order.limit, order.turn)
 
 
 def _sum(offers: list[Offer]) -> Decimal:

@@ -301,9 +301,8 @@ class World:
         for order, _ in list(engine.waiting):
             if order.id:
                 engine.close(order, EXPIRED)
-        for side in list(engine.sides.values()):
-            for order in list(side):
-                engine.close(order, EXPIRED)
+        for order in engine.resting:
+            engine.close(order, EXPIRED)
         engine.waiting = []
         if place.market.wire == USDM:
             for account in self.accounts.values():

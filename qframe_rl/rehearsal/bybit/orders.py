@@ -159,7 +159,7 @@ def _hopeless(place: Place, order: Order) -> str:
     """Why an order would end at once; empty if it would not."""
     if not order.post_only and order.tif != "FOK":
         return ""
-    taking = list(place.engine.matches(order))
+    taking = place.engine.matches(order)
     if order.post_only:
         return "EC_PostOnlyWillTakeLiquidity" if taking else ""
     enough = sum((offer.quantity for offer in taking), ZERO) >= order.quantity
