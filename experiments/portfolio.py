@@ -158,6 +158,7 @@ def _remove(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _transfer(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
     from qframe_rl.portfolio.ledger import CapitalTransfer
+    from qframe_rl.service.waiting import waiting
 
     name, session, entry = given["portfolio"], _session(given), given["id"] or secrets.token_hex(16)
     units = units_of(given["amount"], "transfer")
@@ -167,7 +168,9 @@ def _transfer(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
     rows.one(name)
     done = rows.transfer(name, CapitalTransfer(entry, session, units), _WHO).transfer
     said = {"id": done.id, "member": session, "units": str(units), "state": str(done.state), "why": done.why}
-    return said | {"lines": [f"{done.id}  {done.state}: the session decides on it when `supervise` runs"]}
+    lines = [f"{done.id}  {done.state}: the session decides on it when `supervise` runs"]
+    lines += [str(one) for one in waiting(rows, name) if one.row.transfer.id == done.id]
+    return said | {"lines": lines}
 
 
 def _plan(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,7 +250,7 @@ def _list(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ledger(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
     from qframe_rl.amounts import money
-    from qframe_rl.service.standings import entries, told
+    from qframe_rl.service.standings import entries, transfers
 
     row = rows.one(given["portfolio"])
     booked = [one.model_dump() for one in entries(rows, row.id, 0, 10**6)]
@@ -255,7 +258,7 @@ def _ledger(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
         f"{one['seq']:5}  {one['kind']:12} {money(int(one['units'])):>20}  {one['source']} -> {one['target']}  "
         f"{one['entry']}" for one in booked
     ]  # fmt: skip
-    asked = [told(one).model_dump() for one in rows.transfers(row.id)]
+    asked = [one.model_dump() for one in transfers(rows, row.id, 1000)]
     return {"ledger": booked, "transfers": asked, "lines": lines or ["nothing was booked yet"]}
 
 
@@ -331,6 +334,7 @@ def _cash(one: Mapping[str, Any]) -> str:
 
 
 def _schedule(one: Mapping[str, Any]) -> list[str]:
+    from qframe_rl.amounts import money
     from qframe_rl.times import iso
 
     lines = []
@@ -338,6 +342,9 @@ def _schedule(one: Mapping[str, Any]) -> list[str]:
         lines.append(f"  rebalanced by {one['method']} every {one['every']}, next {iso(int(one['due_ns'] or 0))}")
     if one["not_rebalanced"]:
         lines.append(f"  not rebalanced: {one['not_rebalanced']}")
+    for wait in one["waiting"]:
+        what = f"{money(int(wait['units']))}, transfer {wait['transfer']}"
+        lines.append(f"  {wait['why']}, since {iso(int(wait['since_ns']))} UTC: {what}")
     if one["looked_ns"] is None:
         lines.append("  nobody has looked at its members yet: start `supervise`")
     return lines

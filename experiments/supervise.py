@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -83,9 +84,12 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
         lambda line: out.print(line, highlight=False, soft_wrap=True),
     )
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    send = _sending(store, supervisor.told)
     out.print("supervising; Ctrl-C stops this, not the sessions", highlight=False)
     beside = threading.Thread(target=_kept, args=(store, given["sessions"], supervisor.told, stop), name="steward")
+    sender = threading.Thread(target=_sent, args=(send, stop), name="alerts", daemon=True)
     beside.start()
+    sender.start()
     stopped = beating(stop.is_set, given["alive"])
     try:
         while not (stop.wait(EVERY_S) or stopped()):
@@ -93,6 +97,7 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
     finally:
         stop.set()
         beside.join()
+        sender.join(5.0)
         for number, handler in before.items():
             signal.signal(number, handler)
         supervisor.close()
@@ -107,6 +112,24 @@ def _kept(store: Any, sessions: Path, told: Any, stop: threading.Event) -> None:
     steward = Steward(store, sessions, told)
     while not stop.wait(EVERY_S):
         steward.step_or_wait()
+
+
+def _sending(store: Any, told: Any) -> Any:
+    """What sends alerts of portfolios; None where no channel is named."""
+    urls = os.environ.get("APPRISE_URLS", "").split()
+    if not urls:
+        return None
+    from qframe_rl.alerts.sender import channels
+    from qframe_rl.listeners import Soft
+    from qframe_rl.service.notices import NoticeSender, PortfolioNotices
+
+    return NoticeSender(PortfolioNotices(store), channels(urls), Soft(told))
+
+
+def _sent(send: Any, stop: threading.Event) -> None:
+    """Send alerts until told to stop; a channel that takes long holds up no portfolio."""
+    while send is not None and not stop.wait(1.0):
+        send.step()
 
 
 def _said(desired: Any, given: dict[str, Any]) -> list[dict[str, Any]]:

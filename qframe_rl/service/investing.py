@@ -89,7 +89,13 @@ def ledger(it: It, portfolio: PortfolioId, _: Reader, after: After = 0, limit: L
 @investing.get("/portfolios/{portfolio}/transfers")
 def transfers(it: It, portfolio: PortfolioId, _: Reader, limit: Limit = 100) -> list[shapes.TransferOut]:
     """Transfers to members and from them, newest first."""
-    return [standings.told(one) for one in it.portfolios.transfers(_row(it, portfolio).id, n=limit)]
+    return standings.transfers(it.portfolios, _row(it, portfolio).id, limit)
+
+
+@investing.get("/portfolios/{portfolio}/events")
+def events(it: It, portfolio: PortfolioId, _: Reader, limit: Limit = 100) -> list[shapes.NoticeOut]:
+    """What happened to it, newest first: steps of ramps, its state, rebalances, money that waits."""
+    return standings.notices(it.portfolios, _row(it, portfolio).id, limit)
 
 
 @investing.post("/portfolios", status_code=201)

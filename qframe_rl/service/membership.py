@@ -32,6 +32,7 @@ from qframe_rl.service.booking import (
 from qframe_rl.service.desired import Desired, SupervisedSession
 from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.store import ServiceStore
+from qframe_rl.types import HOUR
 
 EVENTS = 5000
 """Events that are taken at once, at most."""
@@ -177,6 +178,16 @@ def is_of(journal: Path, member: MemberRow) -> bool:
     except (UserError, Unavailable):
         return False
     return bool(member.seq) and found == [(bytes.fromhex(member.hash),)]
+
+
+def bar_of(journal: Path) -> int:
+    """Length of a session's bars, ns; an hour where its journal does not tell."""
+    try:
+        with Peek(journal) as peek:
+            ((payload,),) = peek.rows("SELECT payload FROM events WHERE seq = 1")
+        return int(parsed(journal, 1, "session", payload)["bar_ns"])
+    except (UserError, Unavailable, LookupError, TypeError, ValueError):
+        return HOUR
 
 
 def apply(store: ServiceStore, member: MemberRow, walk: MemberWalk) -> None:

@@ -96,6 +96,17 @@ class MemberOut(Out):
     ramp: RampOut | None = None
 
 
+class WaitOut(Out):
+    """A transfer that waits for a session which does not run; it decides when it is started."""
+
+    transfer: str
+    member: str
+    units: Units
+    since_ns: Nanoseconds
+    """When it was asked for, or its session ended, whichever was later."""
+    why: str
+
+
 class PortfolioOut(Out):
     """A portfolio, as it was looked at last."""
 
@@ -120,6 +131,8 @@ class PortfolioOut(Out):
     rebalancing: bool
     not_rebalanced: str
     """Why it was not when it was due."""
+    waiting: list[WaitOut]
+    """What a rebalance, a ramp or somebody asked for and a session that does not run has yet to decide on."""
     looked_ns: Nanoseconds | None
     """When the supervisor looked at its members last; old = it does not run, and so are all figures."""
     members: list[MemberOut]
@@ -214,6 +227,22 @@ class TransferOut(Out):
     asked_ns: Nanoseconds
     sent_ns: Nanoseconds | None
     ended_ns: Nanoseconds | None
+    waiting_ns: Nanoseconds | None = None
+    """Since when it waits for a session that does not run; None = it does not."""
+
+
+class NoticeOut(Out):
+    """Something that happened to a portfolio."""
+
+    seq: int
+    time_ns: Nanoseconds
+    rule: str
+    """ramp, state, rebalance or waits."""
+    text: str
+    alert: bool
+    """Whether it is sent to people."""
+    sent_ns: Nanoseconds | None
+    """When all channels of the supervisor had it."""
 
 
 class PasswordIn(In):

@@ -325,6 +325,7 @@ def _add(database: Statements, portfolio: str, member: str, share: float | None)
         raise UserError(f"{member} is a member of {there}; a session is in one portfolio.")
     if share is not None:
         database.execute("UPDATE members SET share = ? WHERE member = ?", (share, member))
+        database.execute("UPDATE ramps SET tried_ns = 0 WHERE member = ?", (member,))
 
 
 def _ramp(database: Statements, portfolio: str, member: str, steps: str | None) -> bool:

@@ -15,12 +15,14 @@ from qframe_rl.journal.store import pulse
 from qframe_rl.portfolio.ramp import CapitalRamp, RampDecision, RampFigures, RampState, RampStep, steps_of
 from qframe_rl.portfolio.shares import moves
 from qframe_rl.service.booking import JOINED, MemberRow, PortfolioRow, units_in
+from qframe_rl.service.notices import PortfolioNotices
 from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.rebalancing import Rebalancer
 
 _COLUMNS = "member, steps, state, moving, tried_ns, why"
 _AGAIN_S = 600.0
 """Time after which money that a session would not give back is asked for again."""
+NO_SHARE = "its share is nothing: it is asked for no money, and gets none"
 _NEAR = 0.01
 """How near to its share a member has come when it counts as there, as a part of it."""
 
@@ -101,6 +103,7 @@ class RampKeeper:
 
     def __init__(self, ramps: Ramps, rebalancer: Rebalancer, root: Path):
         self.ramps, self.rebalancer, self.root = ramps, rebalancer, root
+        self.notices = PortfolioNotices(ramps.store)
         rebalancer.part = lambda: {name: one.share for name, one in ramps.all().items()}
 
     def step(self, row: PortfolioRow, told: Callable[[str], None]) -> None:
@@ -116,12 +119,12 @@ class RampKeeper:
         ramps, members = self.ramps.all(), self.ramps.portfolios.members(row.id)
         ramped = [one for one in members if one.name in ramps and one.joined == JOINED]
         for member in ramped:
-            decision = self._looked(ramps[member.name], member)
+            decision = self._looked(row.id, ramps[member.name], member)
             if decision is not None:
                 told(f"{row.id}: {member.name} {_said(decision)}")
         self._move(row, members, [one.name for one in ramped])
 
-    def _looked(self, ramp: RampRow, member: MemberRow) -> RampDecision | None:
+    def _looked(self, portfolio: str, ramp: RampRow, member: MemberRow) -> RampDecision | None:
         state, decision = CapitalRamp(ramp.steps).look(
             ramp.state, self._figures(member)._replace(placed=not ramp.moving)
         )
@@ -130,6 +133,8 @@ class RampKeeper:
         kept: dict[str, Any] = {"state": json.dumps(state._asdict())}
         if decision is not None:
             kept |= {"moving": 1, "tried_ns": 0, "why": _said(decision)[:500]}
+            text, key = f"{member.name} {_said(decision)}", f"ramp {member.name} {state.time_ns}"
+            self.notices.say(portfolio, "ramp", text, key=key, alert=True)
             self.ramps.store.audit(
                 "ramp", f"{decision.before:.2%} to {decision.after:.2%}", member.name, _said(decision)
             )
@@ -165,12 +170,18 @@ class RampKeeper:
         row = self.ramps.portfolios.one(row.id)
         if not due or row.plan or self.rebalancer.obstacle(row, list(members)):
             return
-        name = due[0].member
         try:
-            share = self.rebalancer.shares(row, list(members))[name]
+            shares = self.rebalancer.shares(row, list(members))
         except UserError as error:
-            self.ramps.keep(name, tried_ns=now, why=str(error)[:500])
+            self.ramps.keep(due[0].member, tried_ns=now, why=str(error)[:500])
             return
+        for one in due:
+            if not shares[one.member]:  # a session never gives all of its money: nothing can come of asking
+                self.ramps.keep(one.member, tried_ns=now, why=NO_SHARE)
+        names = [one.member for one in due if shares[one.member]]
+        if not names:
+            return
+        name, share = names[0], shares[names[0]]
         have = {one.name: units_in(one.value) for one in members}
         whole = self.ramps.portfolios.ledger(row.id).unallocated + sum(have.values())
         if abs(share * whole - have[name]) <= _NEAR * share * whole:

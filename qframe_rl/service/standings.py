@@ -8,20 +8,24 @@ from typing import Any
 from qframe_rl.portfolio.ramp import steps_text
 from qframe_rl.portfolio.valuation import PortfolioValue, value
 from qframe_rl.service.booking import JOINED, MemberRow, PortfolioRow, TransferRow
+from qframe_rl.service.notices import PortfolioNotices
 from qframe_rl.service.portfolio_shapes import (
     LedgerEntry,
     LimitOut,
     MemberOut,
+    NoticeOut,
     PortfolioOut,
     PortfolioRisk,
     PositionOut,
     RampOut,
     TransferOut,
+    WaitOut,
     WorthPoint,
 )
 from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.projection import thinned
 from qframe_rl.service.ramping import RampRow, Ramps
+from qframe_rl.service.waiting import WaitingTransfer, waiting
 
 
 def standing(portfolios: Portfolios, row: PortfolioRow, sessions: Mapping[str, str]) -> PortfolioOut:
@@ -42,6 +46,7 @@ def standing(portfolios: Portfolios, row: PortfolioRow, sessions: Mapping[str, s
         unallocated=str(ledger.unallocated), in_transit=str(ledger.in_transit), method=row.spec.method,
         every=row.spec.every, band=row.spec.band, limits=row.spec.limits,
         due_ns=str(row.due_ns) if row.due_ns else None, rebalancing=bool(row.plan), not_rebalanced=row.why,
+        waiting=[_wait(one) for one in waiting(portfolios, row.id)],
         looked_ns=str(row.looked_ns) if row.looked_ns else None,
         members=[_member(one, now, settled, sessions, ramps.get(one.name)) for one in members],
     )  # fmt: skip
@@ -125,13 +130,39 @@ def entries(portfolios: Portfolios, portfolio: str, after: int, n: int) -> list[
     ]  # fmt: skip
 
 
-def told(row: TransferRow) -> TransferOut:
-    """A transfer."""
+def transfers(portfolios: Portfolios, portfolio: str, n: int) -> list[TransferOut]:
+    """Transfers to members and from them, the newest first."""
+    since = {one.row.transfer.id: one.since_ns for one in waiting(portfolios, portfolio)}
+    return [told(one, since.get(one.transfer.id)) for one in portfolios.transfers(portfolio, n=n)]
+
+
+def notices(portfolios: Portfolios, portfolio: str, n: int) -> list[NoticeOut]:
+    """What happened to a portfolio, the newest first."""
+    return [
+        NoticeOut(
+            seq=one.seq, time_ns=str(one.time_ns), rule=one.rule, text=one.text, alert=bool(one.alert),
+            sent_ns=None if one.sent_ns is None else str(one.sent_ns),
+        )
+        for one in PortfolioNotices(portfolios.store).latest(portfolio, n)
+    ]  # fmt: skip
+
+
+def told(row: TransferRow, waiting_ns: int | None = None) -> TransferOut:
+    """A transfer, and since when it waits for a session that does not run."""
     one = row.transfer
     return TransferOut(
         id=one.id, member=one.member, units=str(one.units), state=str(one.state), why=one.why, who=row.who,
         asked_ns=str(row.asked_ns), sent_ns=str(row.sent_ns) if row.sent_ns else None,
         ended_ns=None if row.ended_ns is None else str(row.ended_ns),
+        waiting_ns=None if waiting_ns is None else str(waiting_ns),
+    )  # fmt: skip
+
+
+def _wait(one: WaitingTransfer) -> WaitOut:
+    transfer = one.row.transfer
+    return WaitOut(
+        transfer=transfer.id, member=transfer.member, units=str(transfer.units), since_ns=str(one.since_ns),
+        why=one.why,
     )  # fmt: skip
 
 

@@ -31,11 +31,13 @@ from qframe_rl.service.booking import (
     vigil_in,
 )
 from qframe_rl.service.desired import Desired
-from qframe_rl.service.membership import apply, walked
+from qframe_rl.service.membership import apply, bar_of, walked
+from qframe_rl.service.notices import PortfolioNotices
 from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.ramping import RampKeeper, Ramps
 from qframe_rl.service.rebalancing import Rebalancer
 from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.waiting import waiting
 
 _AGAIN_S = 60.0
 """Time after which it is looked whether a transfer that no journal tells of still lies in its inbox."""
@@ -64,6 +66,9 @@ class Steward:
         self.portfolios, self.desired, self.root, self.told = Portfolios(store), Desired(store), root, told
         self.rebalancer = Rebalancer(self.portfolios, root)
         self.ramps = RampKeeper(Ramps(self.portfolios), self.rebalancer, root)
+        self.notices = PortfolioNotices(store)
+        self._waiting: dict[str, list[str]] = {}
+        """Whom money of each portfolio waited for at the last look."""
         self._beats: dict[str, tuple[int | None, float]] = {}
         """Last sign of life of each member, and when it was seen, by this process's own clock."""
         self._tellings: dict[str, tuple[str, int, float]] = {}
@@ -106,7 +111,23 @@ class Steward:
         self.ramps.step(row, self.told)
         said = self.rebalancer.step(self.portfolios.one(row.id))
         if said:
-            self.told(f"{row.id}: {said}")
+            self._say(row.id, "rebalance", said)
+        self._wait(row.id)
+
+    def _say(self, portfolio: str, rule: str, text: str, *, key: str = "", alert: bool = False) -> None:
+        if self.notices.say(portfolio, rule, text, key=key, alert=alert):
+            self.told(f"{portfolio}: {text}")
+
+    def _wait(self, portfolio: str) -> None:
+        """Tell at once whom money waits for, and people once it has waited for as long as a bar."""
+        waits = waiting(self.portfolios, portfolio)
+        names = sorted({one.row.transfer.member for one in waits})
+        if names and names != self._waiting.get(portfolio):
+            self.told(f"{portfolio}: {', '.join(one.why for one in waits)}")
+        self._waiting[portfolio] = names
+        for one in waits:
+            if time.time_ns() - one.since_ns > bar_of(self.root / one.row.transfer.member / JOURNAL):
+                self._say(portfolio, "waits", str(one), key=f"waits {one.row.transfer.id}", alert=True)
 
     def step_or_wait(self) -> None:
         """As `step`; whatever fails is told once and tried again, for nobody else looks after the money."""
@@ -195,7 +216,7 @@ class Steward:
                 keep_vigil(database, row.id, found.vigil)
             _drawn(database, row.id, now, found.vigil, ledger.unallocated, ledger.in_transit)
         if found.reasons:
-            self.told(f"{row.id}: {found.vigil.state} ({'; '.join(found.reasons)})")
+            self._say(row.id, "state", f"{found.vigil.state} ({'; '.join(found.reasons)})", alert=True)
         for name, word in found.orders:
             self._tell(name, word, next(one.seq for one in members if one.name == name))
 

@@ -85,6 +85,11 @@ MIGRATIONS = (
         tried_ns INTEGER NOT NULL, why TEXT NOT NULL) WITHOUT ROWID;
     """,
     "ALTER TABLE supervised ADD COLUMN folder TEXT NOT NULL DEFAULT '';",
+    """
+    CREATE TABLE notices (portfolio TEXT NOT NULL REFERENCES portfolios, seq INTEGER NOT NULL, once TEXT NOT NULL,
+        time_ns INTEGER NOT NULL, rule TEXT NOT NULL, text TEXT NOT NULL, alert INTEGER NOT NULL, sent_ns INTEGER,
+        PRIMARY KEY (portfolio, seq), UNIQUE (portfolio, once)) WITHOUT ROWID;
+    """,
 )
 """Numbered from 1; one that was released is never edited. Types are SQLite's, which PostgreSQL's are made from."""
 

@@ -31,6 +31,7 @@ from qframe_rl.service.desired import Desired, SupervisedSpec
 from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.steward import Steward
 from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.waiting import waiting
 from tests.service.places import ROOT, Served, Session, served, until
 from tests.service.test_supervise import begun, ended
 
@@ -128,7 +129,13 @@ def test_two_sessions_in_one_portfolio(root: Path, capsys: pytest.CaptureFixture
 
         supervise.main(["stop", "a", *state, "--json"])
         supervise.main(["remove", "a", *state, "--json"])
+    until(lambda: writer_of(root / "sessions" / "a" / "journal.db") is None, 60.0)
+    portfolio.main(["transfer", "main", "a", "7", "--id", "t3", *state])
+    until(lambda: bool(rows.ask(lambda it: waiting(it, "main"))))
+    waits = (portfolio.main(["show", "main", "--json", *state]) or {})["portfolio"]["waiting"]
+    assert [(wait["transfer"], wait["why"]) for wait in waits] == [("t3", "waiting for a, which does not run")]
     supervise.main(["start", "a", *state, "--json"])
+    until(lambda: str(rows.transfer("t3").state) == "SETTLED", 60.0)
     ended(supervisor, signal.SIGKILL)  # no supervisor, no API, no database: folders alone
     until(lambda: writer_of(root / "sessions" / "b" / "journal.db") is not None, 60.0)
     shutil.rmtree(root / "state")

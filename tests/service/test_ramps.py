@@ -14,9 +14,10 @@ from qframe_rl.config import UserError
 from qframe_rl.service import ramping
 from qframe_rl.service.booking import PortfolioSpec
 from qframe_rl.service.desired import Desired, SupervisedSpec
+from qframe_rl.service.notices import PortfolioNotices
 from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.ramping import Ramps
-from qframe_rl.service.standings import standing
+from qframe_rl.service.standings import notices, standing
 from qframe_rl.service.steward import Steward
 from qframe_rl.service.store import ServiceStore
 from tests.service.test_portfolios import E8, Obeying, exact
@@ -100,6 +101,25 @@ def test_money_follows_the_steps_up_and_back(ramped: Ramped) -> None:
     assert [what for who, what, _ in booked if who == "ramp"] == [
         "5.00% to 25.00%", "25.00% to 100.00%", "100.00% to 25.00%",
     ]  # fmt: skip
+    ramps = [one for one in PortfolioNotices(ramped.store).latest("main", 100) if one.rule == "ramp"]
+    assert [one.text.partition(":")[0] for one in reversed(ramps)] == [
+        "a raised from 0.05 to 0.25 of its share", "a raised from 0.25 to 1 of its share",
+        "a taken back from 1 to 0.25 of its share",
+    ]  # fmt: skip
+    assert all(one.alert for one in ramps)
+    shown = notices(ramped.rows, "main", 100)
+    assert [one.text for one in shown if one.rule == "ramp"] == [one.text for one in ramps]
+
+
+def test_a_member_whose_share_is_nothing_is_asked_for_none_of_its_money(ramped: Ramped) -> None:
+    """It would never give all of it; and once it has a share again, its ramp goes on."""
+    ramped.live()
+    ramped.rows.change("main", PortfolioChanges(members={"a": 0.0}, ramps={"a": STEPS}), "test")
+    assert ramped.live(12) == pytest.approx(10_000.0)
+    assert ramped.rows.transfers("main") == []
+    assert (ramped.step(), ramped.ramps.all()["a"].why) == (0, ramping.NO_SHARE)
+    ramped.rows.change("main", PortfolioChanges(members={"a": 1.0}), "test")
+    assert ramped.live() == pytest.approx(500.0)
 
 
 @pytest.mark.parametrize(
