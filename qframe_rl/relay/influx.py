@@ -1,8 +1,8 @@
 """Points for InfluxDB, by its line protocol: what Grafana shows of sessions.
 
-Measurements, each tagged with ``session`` and ``name``: ``equity``, ``fills`` (and ``symbol``), ``decisions``,
-``drift``, ``states``. Tags and time name a point, so one that is written twice stays one: no more is needed after an
-outage than to write the last batch again.
+Measurements, each tagged with ``session`` and ``name``: ``equity``, ``fills`` (and ``symbol``; ``rule`` where the
+venue closed), ``decisions``, ``drift``, ``states``. Tags and time name a point, so one that is written twice stays
+one: no more is needed after an outage than to write the last batch again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import httpx
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.lock import Head
 from qframe_rl.journal.store import JournalEvent
+from qframe_rl.journal.trades import trades_of
 from qframe_rl.relay.events import LinkedEvent
 from qframe_rl.servers import ServerAddress, address_of
 
@@ -237,13 +238,11 @@ class SessionPoints:
             "gross": sum(map(abs, worth)) * scale, "net": sum(worth) * scale,
         }  # fmt: skip
         yield from self._line("equity", "", fields, at)
-        fills = plain.get("fills") or {}
-        for leg, quantity in enumerate(fills.get("quantity") or ()):
-            if quantity:
-                parts = {name: _at(fills, name, leg) for name in ("price", "fee", "spread", "impact")}
-                cost = parts["fee"] + parts["spread"] + parts["impact"]
-                fields = {"quantity": float(quantity), "price": parts["price"], "fee": parts["fee"], "cost": cost}
-                yield from self._line("fills", f",symbol={_tag(self.memory['symbols'][leg])}", fields, at)
+        for one in trades_of(plain, self.memory["symbols"]):
+            fields = {"quantity": one.quantity, "price": one.price, "fee": one.fee, "cost": one.cost}
+            # Tags and time name a point: one bar may have a fill and a forced closing of the same symbol.
+            rule = ",rule=forced" if one.forced else ""
+            yield from self._line("fills", f",symbol={_tag(one.symbol)}{rule}", fields, at)
 
     def _line(self, measurement: str, more: str, fields: Mapping[str, Any], at: int) -> Iterator[str]:
         made = [f"{name}={text}" for name, value in fields.items() if (text := _field(value)) is not None]
@@ -267,11 +266,6 @@ def _tag(text: str) -> str:
     for mark in (",", "=", " "):
         plain = plain.replace(mark, f"\\{mark}")
     return plain
-
-
-def _at(fills: Mapping[str, Any], name: str, leg: int) -> float:
-    column = fills.get(name)
-    return float(column[leg]) if column and column[leg] is not None else 0.0
 
 
 def _base(address: ServerAddress) -> str:

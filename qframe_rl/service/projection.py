@@ -18,6 +18,7 @@ import numpy as np
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.peek import N_ROWS, Peek
 from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.journal.trades import trades_of
 from qframe_rl.service.places import Found
 from qframe_rl.service.store import ServiceStore, Statements
 from qframe_rl.types import Float, Int
@@ -100,17 +101,18 @@ class Figures:
         """
         journal = self.caught_up(found)
         rows = self.store.rows(
-            "SELECT seq, time_ns, symbol, quantity, price, fee, cost FROM fills WHERE journal = ? AND seq > ? "
+            "SELECT seq, time_ns, symbol, quantity, price, fee, cost, leg FROM fills WHERE journal = ? AND seq > ? "
             "ORDER BY seq, leg LIMIT ?", (journal, after, limit + 1),
         )  # fmt: skip
         if len(rows) > limit:
             last = rows[-1][0]
             whole = [row for row in rows if row[0] != last]
             rows = whole or self.store.rows(
-                "SELECT seq, time_ns, symbol, quantity, price, fee, cost FROM fills WHERE journal = ? AND seq = ? "
+                "SELECT seq, time_ns, symbol, quantity, price, fee, cost, leg FROM fills WHERE journal = ? AND seq = ? "
                 "ORDER BY leg", (journal, last),
             )  # fmt: skip
-        return [_fill(row) for row in rows]
+        n = len(self._symbols_of(found))
+        return [_fill(row, n) for row in rows]
 
     def newest_fills(self, found: Found, limit: int) -> list[dict[str, Any]]:
         """The last fills, newest first.
@@ -121,10 +123,11 @@ class Figures:
             If the journal is corrupt.
         """
         rows = self.store.rows(
-            "SELECT seq, time_ns, symbol, quantity, price, fee, cost FROM fills WHERE journal = ? "
+            "SELECT seq, time_ns, symbol, quantity, price, fee, cost, leg FROM fills WHERE journal = ? "
             "ORDER BY seq DESC, leg DESC LIMIT ?", (self.caught_up(found), limit),
         )  # fmt: skip
-        return [_fill(row) for row in rows]
+        n = len(self._symbols_of(found))
+        return [_fill(row, n) for row in rows]
 
     def traded(self, found: Found, symbol: str, since_ns: int, until_ns: int) -> tuple[Int, Float]:
         """When a symbol was traded between two moments, and how much: (N,) ns UTC, (N,) signed base units.
@@ -163,7 +166,7 @@ class Figures:
         )  # fmt: skip
         # A read ends early where it takes too long; what is certain is the last row that came.
         cursor = int(rows[-1][0]) if rows else head
-        made = ProjectedRows(journal, self._symbols_of(found, peek), last_equity(self.store.rows, journal))
+        made = ProjectedRows(journal, self._symbols_of(found), last_equity(self.store.rows, journal))
         for seq, kind, payload in rows:
             try:
                 made.add(seq, kind, payload)
@@ -190,9 +193,10 @@ class Figures:
 
         return at
 
-    def _symbols_of(self, found: Found, peek: Peek) -> tuple[str, ...]:
+    def _symbols_of(self, found: Found) -> tuple[str, ...]:
         if found.id not in self._symbols:
-            rows = peek.rows("SELECT payload FROM events WHERE kind = 'session' ORDER BY seq LIMIT 1")
+            with Peek(found.folder / JOURNAL) as peek:
+                rows = peek.rows("SELECT payload FROM events WHERE kind = 'session' ORDER BY seq LIMIT 1")
             try:
                 (payload,) = rows[0]
                 self._symbols[found.id] = symbols_of(payload)
@@ -201,9 +205,11 @@ class Figures:
         return self._symbols[found.id]
 
 
-def _fill(row: tuple[Any, ...]) -> dict[str, Any]:
+def _fill(row: tuple[Any, ...], n: int) -> dict[str, Any]:
+    """A fill of a session with n instruments; legs from n on are forced closings."""
+    *rest, leg = row
     names = ("seq", "time_ns", "symbol", "quantity", "price", "fee", "cost")
-    return dict(zip(names, row, strict=True)) | {"time_ns": str(row[1])}
+    return dict(zip(names, rest, strict=True)) | {"time_ns": str(row[1]), "forced": leg >= n}
 
 
 class ProjectedRows:
@@ -233,7 +239,11 @@ class ProjectedRows:
         else:
             self._equity.append((self._journal, seq, *figures_of(plain)))
         self._last = float(plain["account"]["equity"])
-        self._fills += [(self._journal, seq, *fill) for fill in fills_of(plain, self._symbols)]
+        at = int(plain["time"])
+        self._fills += [
+            (self._journal, seq, one.leg, at, one.symbol, one.quantity, one.price, one.fee, one.cost)
+            for one in trades_of(plain, self._symbols)
+        ]
 
     def write(self, database: Statements) -> None:
         """Write them, those that are there already left out."""
@@ -297,21 +307,6 @@ def figures_of(plain: Mapping[str, Any]) -> tuple[Any, ...]:
     ]
     scale = 1.0 / equity if equity > 0.0 else 0.0
     return int(plain["time"]), equity, cash, sum(map(abs, worth)) * scale, sum(worth) * scale
-
-
-def fills_of(plain: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Leg, time, symbol, quantity, price, fee and other costs of each fill."""
-    fills = plain.get("fills") or {}
-    for leg, quantity in enumerate(fills.get("quantity") or ()):
-        if quantity:
-            fee = _at(fills, "fee", leg)
-            cost = fee + _at(fills, "spread", leg) + _at(fills, "impact", leg)
-            yield leg, int(plain["time"]), symbols[leg], float(quantity), _at(fills, "price", leg), fee, cost
-
-
-def _at(fills: Mapping[str, Any], name: str, leg: int) -> float:
-    column = fills.get(name)
-    return float(column[leg]) if column and column[leg] is not None else 0.0
 
 
 def of_kinds(

@@ -136,6 +136,8 @@ class Fill(Out):
     """Quote currency."""
     cost: float
     """Fee, spread and impact, quote currency."""
+    forced: bool = False
+    """Whether the venue closed by itself: a liquidation, a delisting, a settlement."""
 
 
 class Event(Out):

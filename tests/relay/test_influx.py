@@ -23,7 +23,7 @@ from qframe_rl.relay.pump import Pump
 from qframe_rl.relay.queue import RedisSource, RedisTarget
 from tests.relay.test_relay import drained, journals
 from tests.servers import TestServer, influxdb
-from tests.service.places import ROOT, Session, equity, until
+from tests.service.places import ROOT, Session, equity, liquidated, until
 
 WORD = "s3cret-word"
 MEASUREMENTS = ("equity", "fills", "decisions", "drift", "states")
@@ -115,6 +115,20 @@ def test_points_of_a_session_are_in_version_1_once(
     assert again.moved == 9
     assert ask.counts() == expected | {"equity": 44, "fills": 43, "decisions": 43, "drift": 1}
     assert pump.stopped == {}
+
+
+def test_what_the_venue_closed_is_a_fill_as_well(
+    alpha: Session, opened: Open, tmp_path: Path, influx: TestServer
+) -> None:
+    """A liquidation in a bar that filled an order of the same symbol too: two points, and fees that come to the fee."""
+    liquidated(alpha)
+    ask = Asked(influx, "forced")
+    drained(Pump(journals(alpha), opened(f"influxdb://127.0.0.1:{influx.port}/forced", tmp_path / "s"), "x", print))
+    *_, own, out = sorted(ask('SELECT * FROM "fills" ORDER BY time'), key=lambda row: (row["time"], row["rule"] or ""))
+    assert [(one["symbol"], one["rule"], one["quantity"], one["price"]) for one in (own, out)] == [
+        ("BTC/USDT", None, 0.5, 100.0), ("BTC/USDT", "forced", -10.5, 90.0),
+    ]  # fmt: skip
+    assert [own["fee"], out["fee"], own["cost"]] == pytest.approx([0.5, 9.45, 0.51])
 
 
 def test_a_server_that_goes_away_gets_all_of_it_later(

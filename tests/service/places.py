@@ -109,6 +109,21 @@ class Replayed:
         self.process.wait(20.0)
 
 
+def liquidated(one: Session) -> None:
+    """Let a session live through a bar in which an order is filled and its venue then closes all of that coin."""
+    one.bars += 1
+    time_ns = START + one.bars * HOUR
+    one.put("decision", time=time_ns - HOUR, asked={"quantity": [0.5, 0.0]}, sight="0")
+    one.put("bar", time=time_ns, values=[[100.0, 101.0, 89.0, 90.0, 5.0]] * 2)
+    account = {**one.account(one.bars), "position": [0.0, 400.0]}
+    fills = {
+        "quantity": [0.5, 0.0], "price": [100.0, 0.0], "fee": [9.95, 0.0], "spread": [0.01, 0.0],
+        "forced": [-10.5, 0.0], "forced_price": [90.0, 0.0],
+    }  # fmt: skip
+    one.put("settled", time=time_ns, account=account, fills=fills, hash="0")
+    one.writer.commit(canonical(one.pulse()))
+
+
 def equity(n: int) -> float:
     """What was earned by bar n: it rises and falls."""
     return float((n * 37) % 101) - (500.0 if n == 77 else 0.0)

@@ -13,7 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service.places import START, Served, Session, equity, served, until
+from qframe_rl.service.places import Places
+from qframe_rl.service.projection import Figures
+from qframe_rl.service.store import MIGRATIONS, ServiceStore
+from tests.service.places import START, Served, Session, equity, liquidated, served, until
 
 N = 300
 
@@ -83,8 +86,30 @@ def test_fills_are_each_there_once_however_they_are_asked_for(api: httpx.Client,
     assert [one["seq"] for one in found] == sorted({one["seq"] for one in found})
     assert found[0] | {"seq": 0, "time_ns": ""} == {
         "seq": 0, "time_ns": "", "symbol": "BTC/USDT", "quantity": 0.5, "price": 100.0, "fee": 0.05,
-        "cost": pytest.approx(0.06),
+        "cost": pytest.approx(0.06), "forced": False,
     }  # fmt: skip
+
+
+def test_what_the_venue_closed_is_a_fill_and_rows_of_an_earlier_version_get_it(tmp_path: Path) -> None:
+    one = Session(tmp_path / "root" / "alpha")
+    one.bar(2)
+    liquidated(one)
+    store = ServiceStore(tmp_path / "state")
+    found = Places([tmp_path / "root"]).sessions()[one.id]
+    told = Figures(store).fills(found, 0, 100)
+    *_, own, out = told
+    assert [fill["forced"] for fill in told] == [False, False, False, True]
+    assert own["seq"] == out["seq"]
+    assert (out["symbol"], out["quantity"], out["price"]) == ("BTC/USDT", -10.5, 90.0)
+    assert own["fee"] + out["fee"] == 9.95
+    assert Figures(store).newest_fills(found, 1) == [out]
+    with store.writing() as database:  # as an earlier version left it
+        database.execute("DELETE FROM fills WHERE quantity < 0")
+        for statement in MIGRATIONS[-1].split(";")[:1]:
+            database.execute(statement)
+    assert Figures(store).fills(found, 0, 100) == told
+    store.close()
+    one.close()
 
 
 def test_fills_come_as_a_csv_with_cost_basis(api: httpx.Client, session: Session) -> None:

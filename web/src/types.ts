@@ -40,6 +40,7 @@ export interface Fill {
   price: number;
   fee: number;
   cost: number;
+  forced: boolean;
 }
 
 export interface Bars {

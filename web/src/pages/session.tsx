@@ -316,13 +316,13 @@ function Fills({ session }: { session: Session }): ReactNode {
     <Table
       caption="Fills, newest first"
       rows={rows}
-      id={(one) => `${one.seq} ${one.symbol}`}
+      id={(one) => `${one.seq} ${one.symbol} ${one.forced}`}
       empty="Nothing was traded."
       limit={50}
       columns={[
         { name: "Bar, UTC", left: true, cell: (one) => <Time ns={one.time_ns} /> },
         { name: "Symbol", left: true, cell: (one) => one.symbol },
-        { name: "Side", left: true, cell: (one) => (one.quantity > 0 ? "▲ bought" : "▼ sold") },
+        { name: "Side", left: true, cell: (one) => `${one.quantity > 0 ? "▲ bought" : "▼ sold"}${one.forced ? ", closed by the venue" : ""}` },
         { name: "Quantity", cell: (one) => amount(Math.abs(one.quantity)) },
         { name: "Price", cell: (one) => price(one.price) },
         { name: "Worth", wide: true, cell: (one) => money(Math.abs(one.quantity * one.price)) },
