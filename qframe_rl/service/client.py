@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple
 
 import httpx
-from pydantic import BaseModel
 
-from qframe_rl.config import Unavailable, UserError
 from qframe_rl.service import page_shapes, portfolio_shapes, shapes
+from qframe_rl.service.connection import PATIENCE_S, VARIABLE, many, refused
+from qframe_rl.service.research_client import ResearchClient
 
-VARIABLE = "QFRAME_SERVICE_TOKEN"
-"""Environment variable of the token."""
-Row = TypeVar("Row", bound=BaseModel)
-_PATIENCE_S = 30.0
+__all__ = ["VARIABLE", "ServiceClient", "StreamedEvent"]
+
 _SILENCE_S = 20.0
 """A stream that is silent for longer is broken: a comment comes every 15 s."""
 
@@ -34,44 +30,8 @@ class StreamedEvent(NamedTuple):
     data: dict[str, Any]
 
 
-class ServiceClient:
-    """A connection to a service; use it in a ``with`` block, or `close` it.
-
-    Parameters
-    ----------
-    url
-        Of the service.
-    token
-        What opens it; None = that of the environment variable ``QFRAME_SERVICE_TOKEN``.
-    verify
-        Whether TLS certificates are checked, or the file of an authority.
-
-    Raises
-    ------
-    UserError
-        If there is no token.
-    """
-
-    def __init__(self, url: str, token: str | None = None, *, verify: bool | str = True):
-        token = token or os.environ.get(VARIABLE)
-        if not token:
-            raise UserError(f"the service asks for a token; set {VARIABLE} (qframe token makes one).")
-        self._http = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1", headers={"authorization": f"Bearer {token}"}, timeout=_PATIENCE_S,
-            verify=verify,
-        )  # fmt: skip
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Hang up."""
-        self._http.close()
+class ServiceClient(ResearchClient):
+    """A connection to a service: sessions, portfolios, the stream; research and jobs by `ResearchClient`."""
 
     def health(self) -> shapes.ServiceHealth:
         """Whether the service works."""
@@ -83,7 +43,7 @@ class ServiceClient:
 
     def sessions(self) -> list[shapes.SessionSummary]:
         """All sessions, newest first."""
-        return _many(shapes.SessionSummary, self._asked("GET", "/sessions"))
+        return many(shapes.SessionSummary, self._asked("GET", "/sessions"))
 
     def session(self, session: str) -> shapes.SessionSummary:
         """One session."""
@@ -92,16 +52,16 @@ class ServiceClient:
     def page(self, session: str, after: int = 0, limit: int = 500) -> list[shapes.Event]:
         """Events of a session after one, in their order; at most 1,000."""
         asked = self._asked("GET", f"/sessions/{session}/events", after=after, limit=min(limit, 1000))
-        return _many(shapes.Event, asked)
+        return many(shapes.Event, asked)
 
     def equity(self, session: str, points: int = 2000) -> list[shapes.EquityPoint]:
         """Equity after each bar, thinned out to so many points."""
-        return _many(shapes.EquityPoint, self._asked("GET", f"/sessions/{session}/equity", points=points))
+        return many(shapes.EquityPoint, self._asked("GET", f"/sessions/{session}/equity", points=points))
 
     def fills(self, session: str) -> Iterator[shapes.Fill]:
         """Every fill of a session, in their order."""
         after = 0
-        while page := _many(shapes.Fill, self._asked("GET", f"/sessions/{session}/fills", after=after, limit=1000)):
+        while page := many(shapes.Fill, self._asked("GET", f"/sessions/{session}/fills", after=after, limit=1000)):
             yield from page
             after = page[-1].seq
 
@@ -123,26 +83,7 @@ class ServiceClient:
 
     def alerts(self, limit: int = 100) -> list[page_shapes.SessionAlert]:
         """Messages of all sessions, newest first."""
-        return _many(page_shapes.SessionAlert, self._asked("GET", "/alerts", limit=limit))
-
-    def run(self, run: str) -> page_shapes.RunDetail:
-        """What a run is, how far it is, and the verdict on what it came to."""
-        return page_shapes.RunDetail(**self._asked("GET", f"/runs/{run}"))
-
-    def compare(self, of: Sequence[str], window: int = 720, points: int = 1000) -> list[dict[str, Any]]:
-        """Curves side by side: ``session:ID``, ``run:ID:RECORD``, ``checkpoint:ID``.
-
-        Parameters
-        ----------
-        of
-            Which, 12 at most.
-        window
-            Bars of the moving Sharpe ratio.
-        points
-            How many of each curve at most.
-        """
-        said = self._asked("GET", "/compare", of=",".join(of), window=window, points=points)
-        return page_shapes.Comparison(**said).curves
+        return many(page_shapes.SessionAlert, self._asked("GET", "/alerts", limit=limit))
 
     def sight(self, session: str, at_ns: int) -> page_shapes.Sight:
         """What the agent saw at the last bar that closed by a moment, by feature."""
@@ -158,7 +99,7 @@ class ServiceClient:
 
     def commands(self, session: str) -> list[shapes.CommandOut]:
         """What a session was told, newest first."""
-        return _many(shapes.CommandOut, self._asked("GET", f"/sessions/{session}/commands"))
+        return many(shapes.CommandOut, self._asked("GET", f"/sessions/{session}/commands"))
 
     def command(
         self, session: str, word: shapes.Word, wait_s: float = 0.0, key: str | None = None
@@ -191,17 +132,36 @@ class ServiceClient:
             said = next((one for one in self.commands(session) if one.number == said.number), said)
         return said
 
+    def kill(self, key: str | None = None) -> shapes.Killed:
+        """Tell every session to halt, by inbox, file and signal; ``key`` as in `command`."""
+        return shapes.Killed(
+            **self._asked("POST", "/kill", headers={"idempotency-key": key or secrets.token_hex(16)})
+        )  # fmt: skip
+
     def portfolios(self) -> list[portfolio_shapes.PortfolioOut]:
         """All portfolios that the token may see."""
-        return _many(portfolio_shapes.PortfolioOut, self._asked("GET", "/portfolios"))
+        return many(portfolio_shapes.PortfolioOut, self._asked("GET", "/portfolios"))
 
     def portfolio(self, portfolio: str) -> portfolio_shapes.PortfolioOut:
         """One portfolio."""
         return portfolio_shapes.PortfolioOut(**self._asked("GET", f"/portfolios/{portfolio}"))
 
+    def worths(self, portfolio: str, points: int = 2000) -> list[portfolio_shapes.WorthPoint]:
+        """A portfolio after each close, thinned out to so many points."""
+        asked = self._asked("GET", f"/portfolios/{portfolio}/equity", points=points)
+        return many(portfolio_shapes.WorthPoint, asked)
+
+    def risk(self, portfolio: str) -> portfolio_shapes.PortfolioRisk:
+        """How a portfolio stands to its limits."""
+        return portfolio_shapes.PortfolioRisk(**self._asked("GET", f"/portfolios/{portfolio}/risk"))
+
+    def notices(self, portfolio: str, limit: int = 100) -> list[portfolio_shapes.NoticeOut]:
+        """What happened to a portfolio, newest first."""
+        return many(portfolio_shapes.NoticeOut, self._asked("GET", f"/portfolios/{portfolio}/events", limit=limit))
+
     def transfers(self, portfolio: str) -> list[portfolio_shapes.TransferOut]:
         """Transfers to members of a portfolio and from them, newest first."""
-        return _many(portfolio_shapes.TransferOut, self._asked("GET", f"/portfolios/{portfolio}/transfers"))
+        return many(portfolio_shapes.TransferOut, self._asked("GET", f"/portfolios/{portfolio}/transfers"))
 
     def transfer(
         self, portfolio: str, member: str | None, units: int, wait_s: float = 0.0, key: str | None = None
@@ -255,50 +215,17 @@ class ServiceClient:
         params = {"sessions": ",".join(sessions), "kinds": ",".join(kinds)}
         while True:
             headers = {} if cursor is None else {"last-event-id": cursor}
-            timeout = httpx.Timeout(_PATIENCE_S, read=_SILENCE_S)
+            timeout = httpx.Timeout(PATIENCE_S, read=_SILENCE_S)
             try:
                 with self._http.stream("GET", "/events", params=params, headers=headers, timeout=timeout) as answer:
                     if answer.status_code >= 400:
                         answer.read()
-                        raise _refused(answer)
+                        raise refused(answer)
                     for event in _parsed(answer.iter_lines()):
                         cursor = event.cursor or cursor
                         yield event
             except httpx.TransportError:
                 time.sleep(1.0)
-
-    def _asked(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
-    ) -> Any:
-        return self._answered(method, path, body, headers, **params).json()
-
-    def _answered(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
-    ) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, json=body, params=_given(params), headers=headers)
-        except httpx.TransportError as error:
-            raise Unavailable(f"{self._http.base_url} does not answer ({error}).") from None
-        if answer.status_code >= 400:
-            raise _refused(answer)
-        return answer
-
-
-def _given(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if value is not None}
-
-
-def _many(shape: type[Row], rows: Any) -> list[Row]:
-    return [shape(**row) for row in rows]
-
-
-def _refused(answer: httpx.Response) -> UserError | Unavailable:
-    try:
-        detail = str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = f"it answered {answer.status_code}"
-    kind = Unavailable if answer.status_code in (429, 502, 503, 504) else UserError
-    return kind(f"{answer.request.url.host}: {detail}")
 
 
 def _parsed(lines: Iterator[str]) -> Iterator[StreamedEvent]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import subprocess
 import sys
 from itertools import islice
@@ -14,7 +16,11 @@ import schemathesis
 
 from experiments import serve, status, token
 from qframe_rl.config import Unavailable, UserError
+from qframe_rl.service import client as client_module
+from qframe_rl.service import research_client
+from qframe_rl.service.app import create_app
 from qframe_rl.service.client import VARIABLE, ServiceClient
+from qframe_rl.service.wiring import Service
 from tests.service.places import ROOT, Served, Session, start, until
 
 
@@ -36,6 +42,24 @@ def test_a_program_sees_and_commands(service: Served, session: Session) -> None:
             client.session("0" * 16)
         with pytest.raises(UserError, match="lacks the scope trade"):
             client.command(session.id, "resume")
+
+
+def test_it_has_every_route_that_a_reader_may_ask(tmp_path: Path) -> None:
+    """But for the bars of the store, what stands in files, and who may do what."""
+    it = Service.of([tmp_path], tmp_path / "state", (), None, None)
+    asked = {path.removeprefix("/api/v1") for path, ways in create_app(it).openapi()["paths"].items() if "get" in ways}
+    it.store.close()
+    known = set()
+    for module in (client_module, research_client):
+        known |= set(re.findall(r'"GET", f?"(/[^"]*)"', inspect.getsource(module)))
+    elsewhere = {
+        "/bars", "/sessions/{session}/report", "/portfolios/{portfolio}/report", "/portfolios/{portfolio}/report.pdf",
+        "/runs/{run}/report.html", "/runs/{run}/report.pdf", "/runs/{run}/report", "/supervised", "/supervised/{name}",
+        "/tokens", "/users", "/audit", "/sessions/{session}/decisions", "/sessions/{session}/orders",
+        "/sessions/{session}/alerts", "/portfolios/{portfolio}/positions", "/portfolios/{portfolio}/ledger",
+        "/checkpoints/{checkpoint}",
+    }  # fmt: skip
+    assert asked - known == elsewhere
 
 
 def test_a_stream_is_taken_up_where_it_broke(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from experiments import worker
 from qframe_rl.config import UserError
 from qframe_rl.service import worker as service_worker
-from qframe_rl.service.jobs import LEASE_S, LOST, Jobs, JobSpec, log_of
+from qframe_rl.service.client import ServiceClient
+from qframe_rl.service.jobs import LEASE_S, LOST, OPTIONS, Jobs, JobSpec, log_of
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.worker import Worker
@@ -149,26 +150,34 @@ def test_a_training_is_asked_for_watched_and_done_over_the_api(tmp_path: Path) -
     (tmp_path / "runs").mkdir()
     with served(tmp_path / "runs", "--root", str(tmp_path), "--allow", "jobs") as service:
         working = begun(tmp_path)
-        with service.client("read", "jobs") as api:
-            key = {"idempotency-key": "k"}
-            asked = api.post("/jobs", json=TRAIN, headers=key)
-            assert asked.status_code == 201
-            job = asked.json()["id"]
-            assert api.post("/jobs", json=TRAIN, headers=key).json()["id"] == job
+        with service.client("read", "jobs") as api, ServiceClient(service.url, service.token("read", "jobs")) as client:
+            job = client.ask_job(JobSpec(**TRAIN), key="k").id
+            assert client.ask_job(JobSpec(**TRAIN), key="k").id == job
             assert api.post("/jobs", json={"kind": "train", "names": ["os.path"]}).status_code == 422
-            until(lambda: api.get(f"/jobs/{job}").json()["state"] == "DONE", 120.0)
+            until(lambda: client.job(job).state == "DONE", 120.0)
+            assert "Chosen" in "".join(client.job_log(job))
             log = api.get(f"/jobs/{job}/log").json()
-            assert "Chosen" in log["text"]
             assert api.get(f"/jobs/{job}/log", params={"after": log["next"]}).json()["text"] == ""
-            until(lambda: len(api.get("/runs").json()) == 1)
-            (run,) = api.get("/runs").json()
-            assert run["kind"] == "training"
-            assert api.get(f"/runs/{run['id']}/report").json()["choice"]
-            wrong = api.post("/jobs", json={"kind": "evaluate", "names": ["nobody"]}).json()["id"]
-            until(lambda: api.get(f"/jobs/{wrong}").json()["state"] == "FAILED", 60.0)
-            assert "nobody" in api.get(f"/jobs/{wrong}").json()["why"]
-            assert len(api.get("/jobs").json()) == 2
+            until(lambda: len(client.runs()) == 1)
+            (run,) = client.runs()
+            assert run.kind == "training"
+            assert api.get(f"/runs/{run.id}/report").json()["choice"]
+            curves = client.curves(run.id, points=4).trainings
+            assert curves["evaluation"]
+            assert all(len(one["steps"]) <= 4 for one in curves["evaluation"])
+            assert any("momentum" in one.agents for one in client.trials())
+            assert {"momentum", "flat"} <= {one.agent for one in client.checkpoints()}
+            assert {"momentum", "ppo"} <= {one["name"] for one in client.strategies()}
+            assert "perp" in {one["name"] for one in client.markets()}
+            assert {kind: tuple(options) for kind, options in client.job_kinds().items()} == OPTIONS
+            wrong = client.ask_job(JobSpec(kind="evaluate", names=("nobody",))).id
+            until(lambda: client.job(wrong).state == "FAILED", 60.0)
+            assert "nobody" in client.job(wrong).why
+            assert [one.id for one in client.jobs()] == [wrong, job]
+            assert client.cancel_job(wrong).state == "FAILED", "it has ended already"
             assert api.delete("/jobs/nothing").status_code == 404
+            with pytest.raises(UserError, match="no such job"):
+                client.cancel_job("nothing")
         assert ended(working) == 0
 
 
