@@ -112,4 +112,4 @@ def make(config: Config, instrument: Instrument) -> BookMarket:
         space, _wish, _N_SEEN, _show, np.array([float(c.size), c.farthest, float(c.collar), block])
     )  # fmt: skip
     objective = Objective(_begin, _over, _pay, np.array([block, _SIDES[c.side]]))
-    return book_market("book_execution", c, instrument, actions, objective, horizon=c.episode_steps or 0)
+    return book_market("book_execution", c, instrument, actions, objective, ends=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 import numpy as np
 from gymnasium import spaces
 from pydantic import Field, field_validator
 
-from qframe_rl.book.known import ASK, BID, DONE, N_DECISIONS, POSITION
+from qframe_rl.book.known import ASK, BID, POSITION
+from qframe_rl.book.wish import passive_tick, room_for
 from qframe_rl.gym.replay.engine import HELD, MID, PASSED, WORTH, Objective
 from qframe_rl.gym.replay.market import BookConfig, BookMarket, book_market
 from qframe_rl.interface.books import TARGET, BookActions
@@ -17,7 +17,7 @@ from qframe_rl.interface.quoting import N_QUOTE_SEEN, bounded, see_quote
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.types import Bool, Float, Instrument, Int, Single
 
-_N_SEEN = 2 + 2 * N_QUOTE_SEEN
+_N_SEEN = 1 + 2 * N_QUOTE_SEEN
 Distance = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
@@ -52,15 +52,9 @@ class Config(BookConfig):
 @inlined
 def _wished(told: Int, side: int, distance: float, share: float, size: float, limit: float, quotes: Int) -> None:
     """Write one quote: on the passive side of the mid price, short of the other side's best, within the limit."""
-    mid = 0.5 * (told[BID] + told[ASK])
-    if side == 0:
-        tick = min(math.floor(mid - distance), told[ASK] - 1)
-        room = limit - told[POSITION]
-    else:
-        tick = max(math.ceil(mid + distance), told[BID] + 1)
-        room = limit + told[POSITION]
-    quotes[side, 0] = int(tick)
-    quotes[side, 1] = int(max(min(np.rint(share * size), room), 0.0))
+    mid, other = 0.5 * (told[BID] + told[ASK]), told[ASK] if side == 0 else told[BID]
+    quotes[side, 0] = passive_tick(side, mid, distance, other)
+    quotes[side, 1] = int(min(np.rint(share * size), room_for(side, told[POSITION], limit)))
 
 
 # Parameters: lots of a whole quote, lots that may be held, nearest distance, span of distances.
@@ -90,11 +84,10 @@ def _table(active: Bool, actions: Float, params: Float, told: Int, task: Int, qu
 @compiled
 def _show(params: Float, told: Int, queue: Float, task: Int, out: Single) -> None:
     for b in range(len(out)):
-        mid, steps = 0.5 * (told[b, BID] + told[b, ASK]), told[b, N_DECISIONS]
+        mid = 0.5 * (told[b, BID] + told[b, ASK])
         out[b, 0] = bounded(told[b, POSITION] / params[1])
-        out[b, 1] = 1.0 - told[b, DONE] / steps if steps > 0 else 1.0
         for side in range(2):
-            see_quote(told[b], queue[b], side, mid, params[0], params[3], out[b], 2 + side * N_QUOTE_SEEN)
+            see_quote(told[b], queue[b], side, mid, params[0], params[3], out[b], 1 + side * N_QUOTE_SEEN)
 
 
 @compiled

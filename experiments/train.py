@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,14 @@ from experiments.settings import PRESETS, locate_data, roster, settings
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.tick_load import MADE
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import Experiment
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qframe_rl.runner.books.train import BookOutcome
     from qframe_rl.runner.train import Outcome
 
 DATA_OPTIONS = {"since": "from", "until": "to"}
@@ -125,11 +127,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         name: given.pop(name)
         for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on", "track", "ledger")
     }
-    tree = {"agents": roster("train")} | settings(Experiment, own["preset"], own["assignments"], given)
+    tree: dict[str, Any] = settings(Experiment, own["preset"], own["assignments"], given)
+    tree = {"agents": _roster(tree)} | tree
     locate_data(tree)
+    if _book(tree):
+        tree["data"].setdefault("data", MADE)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
     if experiment.env.name in catalog.problems():
         raise UserError(f"env {experiment.env.name!r} has no bars; python -m experiments.solve trains on it.")
+    if experiment.env.name in catalog.order_books():
+        return _on_book(experiment, own, began)
     with BarScreen(track=own["track"]) as screen:
         screen.begin("start up")
         from qframe_rl.runner.executors import executor_of
@@ -159,6 +166,77 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         "judged": outcome.judged,
         "data": outcome.history.describe(),
     }
+
+
+def _roster(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """Strategies that are taken where none is named: those of the order book that is asked for, or of bars."""
+    return roster(_book(tree) or "train")
+
+
+def _book(tree: Mapping[str, Any]) -> str:
+    """Name of the order book that is asked for; empty where it is none."""
+    env = tree.get("env", {})
+    name = env.get("name") if isinstance(env, Mapping) else env
+    return str(name) if name in catalog.order_books() else ""
+
+
+def _on_book(experiment: Experiment, own: Mapping[str, Any], began: float) -> dict[str, Any] | None:
+    """Train on recorded ticks."""
+    with BarScreen(track=own["track"]) as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.books.train import train_books
+        from qframe_rl.runner.executors import executor_of
+
+        with executor_of(own["on"]) as executor:
+            screen.end("start up")
+            try:
+                outcome = train_books(
+                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor
+                )
+            except KeyboardInterrupt:
+                screen.say("Finished trainings are kept; the same command with --resume takes them over.")
+                raise
+    seconds = time.monotonic() - began
+    report_book(console(to_stderr=own["json"]), outcome, experiment.level, seconds)
+    if not own["json"]:
+        return None
+    return {
+        "checkpoint": str(outcome.checkpoint),
+        "leaderboard": [dict(row) for row in outcome.rows],
+        "hash": outcome.digest,
+        "seconds": round(seconds, 3),
+        "choice": {"agent": outcome.chosen, "forced": outcome.forced, "reason": outcome.reason},
+        "data": outcome.history.describe(),
+    }
+
+
+def report_book(out: Console, outcome: BookOutcome, level: float, seconds: float) -> None:
+    """Print what quoting came to, what was chosen and why, and what can be done next."""
+    from qframe_rl.evaluate.provenance import marked
+    from qframe_rl.evaluate.quoting_table import SMALL, render_quoting
+
+    mark, unit, block = marked(outcome.history.source), outcome.history.instrument.quote, outcome.market.ends
+    titles = ("Validation: all agents", "Test: what was chosen, and the yardsticks")
+    for part, title in zip(("validation", "test"), titles, strict=True):
+        rows = [row for row in outcome.rows if row["split"] == part]
+        out.print(render_quoting(rows, f"{mark}{title}", unit, level, block=block))
+    out.print(f"Chosen: [bold]{outcome.chosen}[/bold]; {outcome.reason}.", highlight=False)
+    out.print(SMALL, highlight=False)
+    if outcome.forced:
+        out.print(f"Warning: {outcome.chosen} is deployed although it failed the test for it.", style="yellow")
+    if mark:
+        out.print("The ticks are made up: these figures say nothing about a real market.", style="yellow")
+    out.print(f"\nhash        {outcome.digest}", highlight=False)
+    for what, text in (
+        ("run", outcome.folder),
+        ("checkpoint", outcome.checkpoint),
+        ("all agents", outcome.folder / "agents"),
+        ("pictures", f"{outcome.folder / 'quoting.png'}, {outcome.folder / 'leaderboard.png'}"),
+        ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
+        ("evaluate", f"{called('evaluate')} {outcome.checkpoint}"),
+    ):
+        out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
+    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
 
 
 def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None:

@@ -54,6 +54,11 @@ class Checkpoint:
     """Weights by name; empty for a rule that learns nothing."""
 
     @property
+    def of_book(self) -> bool:
+        """Whether it quotes in an order book instead of trading bars."""
+        return bool(self.interface.get("kind") == "book")
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the manifest and every weight."""
         return _digest(canonical(self._manifest()), _weights_digest(self.state))

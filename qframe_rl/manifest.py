@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -44,6 +44,32 @@ class InterfaceEntry(Strict):
     params: Params
     bar_ns: int = Field(default=0, ge=0, le=366 * 86_400 * 1_000_000_000)
     """Where a feature is one of coarser bars."""
+
+    @model_validator(mode="after")
+    def _scaled(self) -> Self:
+        if not len(self.features) == len(self.mean) == len(self.scale):
+            raise ValueError("features, mean and scale differ in length")
+        return self
+
+
+class QuotingFacts(Strict):
+    """What was measured on training ticks."""
+
+    volatility: float = Field(ge=0.0, le=1e15)
+    intensity: float = Field(ge=0.0, le=1e15)
+    decay: float = Field(ge=0.0, le=1e15)
+
+
+class BookInterfaceEntry(Strict):
+    """An interface to an order book."""
+
+    kind: Literal["book"]
+    features: list[Text] = Field(min_length=1, max_length=1000)
+    n_rows: int = Field(ge=1, le=100_000)
+    mean: list[float]
+    scale: list[Annotated[float, Field(gt=0.0)]]
+    micro: list[Annotated[list[float], Field(max_length=1000)]] | None = Field(max_length=1000)
+    facts: QuotingFacts
 
     @model_validator(mode="after")
     def _scaled(self) -> Self:
@@ -112,13 +138,20 @@ class Manifest(Strict):
     seed: int = Field(ge=0, lt=2**64)
     instruments: list[InstrumentFields] = Field(min_length=1, max_length=N_INSTRUMENTS)
     columns: list[Text] = Field(max_length=1000)
-    bar_ns: int = Field(ge=1_000_000_000, le=366 * 86_400 * 1_000_000_000)
-    interface: InterfaceEntry
+    bar_ns: int = Field(ge=0, le=366 * 86_400 * 1_000_000_000)
+    """0 = an order book."""
+    interface: InterfaceEntry | BookInterfaceEntry
     provenance: Provenance
     scores: list[Params]
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if isinstance(self.interface, BookInterfaceEntry):
+            if self.bar_ns or len(self.instruments) != 1 or self.columns:
+                raise ValueError("an order book is that of one instrument, without bars and columns")
+            return self
+        if self.bar_ns < 1_000_000_000:
+            raise ValueError("bars are at least a second long")
         if self.interface.n_instruments != len(self.instruments) or self.interface.columns != self.columns:
             raise ValueError("the interface has other instruments or columns than the checkpoint")
         return self

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from qframe_rl.agent import MarketSpec
 from qframe_rl.book.state import BUY, SELL
+from qframe_rl.book.wish import passive_tick, room_for
 from qframe_rl.types import Float, Int, Single
 
 QUOTE_TICK, QUOTE_LEFT, QUOTE_WAITS, QUOTE_AGE = range(4)
@@ -100,17 +101,79 @@ def wishes(
     return Wishes(np.array([bid, ask], np.int64), np.array(take, np.int64))
 
 
+def around(
+    view: BookView, spec: BookSpec, bid: float, ask: float, reference: float | None = None, size: int | None = None
+) -> Wishes:
+    """Quotes on both sides of a price, whole ones where the limit has room.
+
+    Parameters
+    ----------
+    view, spec
+        What is seen, and what is known beforehand.
+    bid, ask
+        Distances from the price, ticks; infinite = no quote. A quote never reaches the other side's best price.
+    reference
+        The price, ticks; None = the mid price.
+    size
+        Lots of each; None = a whole quote.
+    """
+    price, made = view.mid if reference is None else reference, np.zeros((2, 2), np.int64)
+    for side, distance in ((BUY, bid), (SELL, ask)):
+        if np.isfinite(distance):
+            other = int(view.best[SELL if side == BUY else BUY, BEST_TICK])
+            lots = min(spec.size if size is None else size, room_for(side, view.position, float(spec.limit)))
+            made[side] = passive_tick(side, price, float(distance), other), int(lots)
+    return Wishes(made, np.zeros(3, np.int64))
+
+
+def towards_target(view: BookView, spec: BookSpec, due: int, collar: int) -> Wishes:
+    """Rest at the own side's best price with a whole quote, and take what is due and does not rest.
+
+    Parameters
+    ----------
+    view, spec
+        What is seen, and what is known beforehand.
+    due
+        Lots, without sign, of the target that must be done by now: what lacks is taken.
+    collar
+        Ticks beyond the other side's best price that are accepted.
+    """
+    rest = view.target - view.position
+    if rest == 0:
+        return wishes()
+    side, left = (BUY, rest) if rest > 0 else (SELL, -rest)
+    lives = int(view.quotes[side, QUOTE_LEFT])
+    late = max(due - (abs(view.target) - left) - view.taking, 0)
+    taken = min(late, max(left - lives - view.taking, 0))
+    lots = min(spec.size, max(left - late - view.taking, 0))
+    quote = (int(view.best[side, BEST_TICK]), lots)
+    other = int(view.best[SELL if side == BUY else BUY, BEST_TICK])
+    take = (side, taken, other + collar if side == BUY else other - collar)
+    return wishes(bid=quote, take=take) if side == BUY else wishes(ask=quote, take=take)
+
+
 class BookInterface(Protocol):
     """Numbers out, numbers in: what a policy sees of a book, and how its action becomes wishes."""
 
-    window: int
-    """Decision instants that `observe` needs."""
-    observation_space: gymnasium.Space[Any]
-    action_space: gymnasium.Space[Any]
-    market_shape: tuple[int, int]
-    """W and F: an observation begins with the scaled features."""
-    idle: tuple[int, ...]
-    """Of discrete actions the one that asks for nothing, for each choice."""
+    @property
+    def window(self) -> int:
+        """Decision instants that `observe` needs."""
+
+    @property
+    def observation_space(self) -> gymnasium.Space[Any]:
+        """Of one account."""
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any]:
+        """Of one account."""
+
+    @property
+    def market_shape(self) -> tuple[int, int]:
+        """W and F: an observation begins with the scaled features."""
+
+    @property
+    def idle(self) -> tuple[int, ...]:
+        """Of discrete actions the one that asks for nothing, for each choice."""
 
     def observe(self, view: BookView) -> Single:
         """Observation of one view."""
@@ -135,7 +198,7 @@ class BookSpec(MarketSpec):
     decide_ns: int = 0
     """Mean time between decisions, ns."""
     horizon: int = 0
-    """Decisions of an episode; 0 = without end."""
+    """Decisions until the deadline; 0 = there is none."""
     volatility: float = 0.0
     """Standard deviation of the mid price over training rows, ticks per root of a second."""
     intensity: float = 0.0

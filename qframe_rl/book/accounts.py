@@ -23,11 +23,12 @@ N_QUOTE = 13
 AHEAD, PRINTED = range(2)
 """Columns of a quote's queue."""
 CASH, POSITION, MAKER_LOTS, TAKER_LOTS, MAKER_TURNOVER, TAKER_TURNOVER, REFUSED, UNTOLD, NOW, N_SENT = range(10)
-TAKES, TAKES_SIDE, TAKES_LOTS, TAKES_BOUND, TAKE_KNOWN = range(10, 15)
+TAKES, TAKES_SIDE, TAKES_LOTS, TAKES_BOUND, TAKE_KNOWN, QUOTED = range(10, 16)
 """Columns of an account: money in ticks times lots, lots held, lots and turnover as maker and as taker, quotes that
 would have taken, quotes at levels that were never told, exchange's clock, messages sent; when an order that takes
-arrives, its side, its lots, the worst price that it accepts, and when its end is known."""
-N_ACCOUNT = 15
+arrives, its side, its lots, the worst price that it accepts, and when its end is known; lots of all
+quotes that were sent."""
+N_ACCOUNT = 16
 TRADES, FALLS, RISES = range(3)
 """Cursors of an account: into trades, and into rows after which the best ask is lower and the best bid higher."""
 N_NOTICES, N_NOTICE = 16, 4
@@ -50,7 +51,7 @@ class Walk(NamedTuple):
     queue: Float
     """(B, 2, 2) lots ahead, and lots printed since the level's last row."""
     account: Int
-    """(B, 15)."""
+    """(B, 16)."""
     cursors: Int
     """(B, 3)."""
     notices: Int
@@ -143,6 +144,7 @@ def send_quote(walk: Walk, b: int, side: int, tick: int, lots: int, arrives: int
     quote[ARRIVES], quote[CANCELS], quote[KNOWN], quote[ENDS] = arrives, NEVER, NEVER, NEVER
     quote[WITHDRAWN] = 0
     walk.account[b, N_SENT] += 1
+    walk.account[b, QUOTED] += lots
 
 
 @inlined

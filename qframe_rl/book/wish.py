@@ -7,6 +7,8 @@ new one is sent once its end is known. Wishes that are met already send nothing.
 
 from __future__ import annotations
 
+import math
+
 from qframe_rl.book.accounts import (
     KNOWN,
     LEFT,
@@ -19,6 +21,7 @@ from qframe_rl.book.accounts import (
     taking,
     unheard,
 )
+from qframe_rl.book.state import BUY
 from qframe_rl.jit import inlined
 from qframe_rl.types import Int
 
@@ -26,6 +29,30 @@ WISH_TICK, WISH_LOTS = range(2)
 """Columns of a wished quote: price, and lots, 0 = none."""
 TAKE_SIDE, TAKE_LOTS, TAKE_BOUND = range(3)
 """Columns of a wish to take: side, lots, 0 = none, and the worst price that is accepted."""
+
+
+@inlined
+def passive_tick(side: int, reference: float, distance: float, other: int) -> int:
+    """Tick of a quote so far behind a price, rounded away from it, and short of the other side's best price.
+
+    Parameters
+    ----------
+    side
+        `BUY` or `SELL`.
+    reference, distance
+        A price and the distance from it, ticks.
+    other
+        Best price of the other side as it had arrived.
+    """
+    if side == BUY:
+        return int(min(math.floor(reference - distance), other - 1))
+    return int(max(math.ceil(reference + distance), other + 1))
+
+
+@inlined
+def room_for(side: int, position: int, limit: float) -> float:
+    """Lots that a side may quote so that no more than a limit is ever held, whatever fills."""
+    return max(limit - position if side == BUY else limit + position, 0.0)
 
 
 @inlined

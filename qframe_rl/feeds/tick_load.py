@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds.data import DataConfig
@@ -25,10 +28,20 @@ class TickHistory(NamedTuple):
     runs: tuple[TickRun, ...]
     source: Source
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the instrument and all rows."""
+        digest = hashlib.sha256(repr((self.instrument, [r.clock_shift_ns for r in self.runs])).encode())
+        for run in self.runs:
+            for column in run.events:
+                digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
     def describe(self) -> dict[str, object]:
         """What a report says of them."""
         first, last = self.runs[0].events, self.runs[-1].events
         return {
+            "fingerprint": self.fingerprint,
             "source": asdict(self.source),
             "symbol": self.instrument.symbol,
             "runs": [run.name for run in self.runs],

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from qframe_rl import catalog
 from qframe_rl.config import Base, Ref, UserError, fingerprint
 from qframe_rl.evaluate.trials import CodeIdentity
+from qframe_rl.feeds.tick_load import TickHistory
 from qframe_rl.syntax import is_installed, plain
 from qframe_rl.types import History
 from qframe_rl.versions import code_fingerprint
@@ -51,7 +52,7 @@ class Code(NamedTuple):
         return {"digest": self.digest, "packages": dict(self.packages)}
 
 
-def run_identity(terms: Base, history: History, codes: Iterable[Code]) -> str:
+def run_identity(terms: Base, history: History | TickHistory, codes: Iterable[Code]) -> str:
     """Fingerprint of configuration, data and code of a run: equal ones give equal results.
 
     Parameters
@@ -59,7 +60,7 @@ def run_identity(terms: Base, history: History, codes: Iterable[Code]) -> str:
     terms
         All that was asked for.
     history
-        The bars; their fingerprint counts, not where they lie.
+        The bars or ticks; their fingerprint counts, not where they lie.
     codes
         What each strategy and market consists of, in any order.
     """

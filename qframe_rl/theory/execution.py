@@ -13,6 +13,9 @@ import numpy as np
 
 from qframe_rl.types import Float
 
+_STEEP = 300.0
+"""Urgency times the time to the deadline from which on a hyperbolic sine is half an exponential, and soon too large."""
+
 
 class ExecutionParams(NamedTuple):
     """The constants of the problem; the defaults are those of the paper (section 4)."""
@@ -68,6 +71,8 @@ def schedule(terms: ExecutionParams) -> Float:
     left = terms.days - terms.tau * np.arange(terms.n_steps + 1)
     if kappa * terms.days < 1e-9:
         return np.asarray(terms.shares * left / terms.days)
+    if kappa * terms.days > _STEEP:
+        return np.asarray(terms.shares * np.exp(kappa * (left - terms.days)) * -np.expm1(-2.0 * kappa * left))
     return np.asarray(terms.shares * np.sinh(kappa * left) / math.sinh(kappa * terms.days))
 
 

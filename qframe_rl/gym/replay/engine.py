@@ -75,6 +75,8 @@ class ReplayRules:
     taker_fee: float
     episode_steps: int
     """Decisions of an episode; 0 = whole spans."""
+    ends: bool
+    """Whether an account knows of its episode's end: else it quotes as if there was none."""
 
 
 class ReplayEngine:
@@ -148,7 +150,7 @@ class ReplayEngine:
         for k, part in enumerate(self.ticks.spans):
             _begin(
                 part.tape, part.heard, self.walk, self.known, mask, self.span, k, self.row, self.last, self.ticks.at,
-                self.ticks.best, self.ticks.mid2, self.rules.power, self.ledger,
+                self.ticks.best, self.ticks.mid2, self.rules.power, self.rules.ends, self.ledger,
             )  # fmt: skip
         self.objective.begin(mask, self._draws, self.objective.params, self.ledger, self.task)
 
@@ -264,13 +266,13 @@ class ReplayEngine:
 @apart
 def _begin(
     tape: Tape, rows: Int, walk: Walk, known: AccountKnowledge, mask: Bool, span: Int, k: int, row: Int, last: Int,
-    at: Int, best: Int, mid2: Int, power: float, ledger: Float,
+    at: Int, best: Int, mid2: Int, power: float, ends: bool, ledger: Float,
 ) -> None:  # fmt: skip
     for b in range(len(mask)):
         if mask[b] and span[b] == k:
             now = at[row[b]]
             begin(tape, walk, b, now)
-            forget(known, b, last[b] - row[b])
+            forget(known, b, last[b] - row[b] if ends else 0)
             learn(tape, rows, walk, known, b, now, best[row[b]], power)
             for column in range(N_LEDGER):
                 ledger[b, column] = 0.0
@@ -280,8 +282,8 @@ def _begin(
 @apart
 def _live(
     tape: Tape, rows: Int, walk: Walk, known: AccountKnowledge, active: Bool, span: Int, k: int, row: Int, at: Int,
-    best: Int, mid2: Int, entry_ns: Int, answer_ns: Int, quotes: Int, take: Int, power: float, maker: float, taker: float,
-    ledger: Float,
+    best: Int, mid2: Int, entry_ns: Int, answer_ns: Int, quotes: Int, take: Int, power: float, maker: float,
+    taker: float, ledger: Float,
 ) -> None:  # fmt: skip
     for b in range(len(active)):
         if active[b] and span[b] == k:

@@ -121,8 +121,8 @@ class BookMarket:
     config: BookConfig
     interface: QuotingInterface
     objective: Objective
-    horizon: int
-    """Decisions of an episode that its end matters for; 0 = none."""
+    ends: bool
+    """Whether episodes have a deadline; else one is cut off, and an account does not know of it."""
     facts: BookFacts = field(default_factory=BookFacts)
 
     @property
@@ -131,12 +131,17 @@ class BookMarket:
         return every(self.config.every)
 
     @property
+    def horizon(self) -> int:
+        """Decisions until the deadline; 0 = there is none, or it is the run's end."""
+        return (self.config.episode_steps or 0) if self.ends else 0
+
+    @property
     def rules(self) -> ReplayRules:
         """Fees, queue, length of episodes."""
         c, one = self.config, self.instrument
         maker = one.maker_fee if c.maker_fee_bps is None else c.maker_fee_bps / 1e4
         taker = one.taker_fee if c.taker_fee_bps is None else c.taker_fee_bps / 1e4
-        return ReplayRules(exponent(c.queue, c.queue_power), maker, taker, c.episode_steps or 0)
+        return ReplayRules(exponent(c.queue, c.queue_power), maker, taker, c.episode_steps or 0, self.ends)
 
     def fit(self, spans: Sequence[TickSpan]) -> BookMarket:
         """Return the same market with its scaler, micro-price and facts fitted on these spans alone."""
@@ -194,7 +199,8 @@ class BookMarket:
 
 
 def book_market(
-    name: str, config: BookConfig, instrument: Instrument, actions: BookActions, objective: Objective, horizon: int = 0
+    name: str, config: BookConfig, instrument: Instrument, actions: BookActions, objective: Objective, *,
+    ends: bool = False,
 ) -> BookMarket:  # fmt: skip
     """Join a configuration, an instrument and what an environment is about into a market.
 
@@ -206,12 +212,12 @@ def book_market(
         What was asked for, and whose book it is.
     actions, objective
         The environment's own.
-    horizon
+    ends
         As in `BookMarket`.
     """
     n = len(config.features)
     plain = QuotingInterface(config.features, config.n_rows, actions, Scaler(np.zeros(n), np.ones(n)))
-    return BookMarket(name, instrument, config, plain, objective, horizon)
+    return BookMarket(name, instrument, config, plain, objective, ends)
 
 
 def _until(span: TickSpan) -> Events:

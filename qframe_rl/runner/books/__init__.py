@@ -1,0 +1,1 @@
+"""Training, choosing and judging on recorded order books."""

@@ -1,0 +1,360 @@
+"""Train strategies on recorded books, score them on later ticks, choose one, judge it on the last ones, keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qframe_rl import catalog
+from qframe_rl.agent import Log, State
+from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.config import Base, UserError, nearest
+from qframe_rl.evaluate.provenance import marked
+from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores
+from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_figure
+from qframe_rl.feeds.tick_load import TickHistory, load_ticks
+from qframe_rl.gym.make import make_book
+from qframe_rl.gym.replay.market import BookMarket
+from qframe_rl.gym.replay.packed import TickSpan
+from qframe_rl.runner.books.packing import made_agent, packed_book
+from qframe_rl.runner.books.replay import as_quoter, replay
+from qframe_rl.runner.books.split import book_fold
+from qframe_rl.runner.books.task import BookTask
+from qframe_rl.runner.books.yardsticks import FLAT, YARDSTICKS
+from qframe_rl.runner.executors import Executor, LocalExecutor
+from qframe_rl.runner.experiment import Experiment, agent_config
+from qframe_rl.runner.files import write_json
+from qframe_rl.runner.identity import Code, code_of, own_code, refuse_other_code, run_identity
+from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.runner.task import seed_for
+
+Scored = dict[tuple[str, int], list[QuotingRecord]]
+TRADES = "trades"
+"""The queue rule at the other end of the band."""
+
+
+class BookJob(NamedTuple):
+    """One training: what is needed to do it elsewhere."""
+
+    name: str
+    config: Base
+    seed: int
+    code: str
+    partial: Path | None
+
+
+class BookInputs(NamedTuple):
+    """What all trainings of a run share."""
+
+    market: BookMarket
+    train: Sequence[TickSpan]
+    stopping: Sequence[TickSpan]
+
+
+def learn_book(inputs: BookInputs, job: BookJob, log: Log) -> State:
+    """Train an agent on ticks and return what it learned.
+
+    Parameters
+    ----------
+    inputs, job
+        What all share, and which one.
+    log
+        Told of its progress.
+    """
+    refuse_other_code(job.name, job.code)
+    agent: Any = made_agent(job.name, job.config, inputs.market, job.seed)
+    agent.fit(BookTask(inputs.market, inputs.train, inputs.stopping, job.seed, job.partial), log)
+    state: State = agent.state()
+    return state
+
+
+@dataclass
+class BookAgent:
+    """An agent of a run."""
+
+    name: str
+    run: int
+    seed: int
+    config: Base | None
+    agent: Any
+    code: Code | None
+
+    @property
+    def title(self) -> str:
+        """How it is called on the screen and in folders."""
+        return f"{self.name}-0-{self.run}"
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is trained at all."""
+        return hasattr(self.agent, "fit")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Of its configuration."""
+        return {} if self.config is None else self.config.model_dump(mode="json")
+
+
+@dataclass
+class BookOutcome:
+    """What a run on order books came to."""
+
+    folder: Path
+    checkpoint: Path
+    chosen: str
+    reason: str
+    forced: bool
+    rows: list[QuotingRow]
+    """Validation rows of all agents, test rows of what was chosen and the yardsticks."""
+    digest: str
+    history: TickHistory
+    market: BookMarket
+    records: dict[str, list[QuotingRecord]] = field(default_factory=dict)
+    """Of the test part, by agent."""
+
+
+class BookRun:
+    """One run under way.
+
+    Parameters
+    ----------
+    experiment
+        What to do; its environment is an order book.
+    runs, checkpoints
+        Folders in which the run's folder and the chosen checkpoint are put.
+    screen
+        Told of the progress.
+    resume
+        Take trainings over that an earlier, interrupted run of the same experiment finished.
+    executor
+        Where trainings are done.
+
+    Raises
+    ------
+    UserError
+        For anything in the experiment that the user can mend.
+    """
+
+    def __init__(
+        self, experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
+        executor: Executor | None = None,
+    ):  # fmt: skip
+        self.experiment, self.checkpoints, self.screen, self.resume = experiment, checkpoints, screen, resume
+        self.executor = executor or LocalExecutor()
+        if experiment.risk.binding:
+            raise UserError("risk: the limits of an order book are its own (env.limit, env.loss_limit).")
+        screen.begin("load ticks")
+        self.history = load_ticks(experiment.data)
+        self.fold = book_fold(self.history.runs, experiment.split)
+        self.names = _asked(experiment)
+        configs = {name: agent_config(experiment, name) for name in self.names if name not in YARDSTICKS}
+        plain = make_book(experiment.env, self.history.instrument)
+        self.market = plain.fit(self.fold.train)
+        codes = {name: code_of(name, config, experiment.env, plain.name) for name, config in configs.items()}
+        self.identity = run_identity(experiment, self.history, codes.values())
+        self.folder = runs / self.identity
+        self.agents: list[BookAgent] = []
+        for name in self.names:
+            for run in range(experiment.seeds):
+                seed, config = seed_for(experiment.seed, name, 0, run), configs.get(name)
+                one = BookAgent(name, run, seed, config, made_agent(name, config, self.market, seed), codes.get(name))
+                as_quoter(one.agent, self.market.interface)
+                if run == 0 or one.learns:
+                    self.agents.append(one)
+        minutes = sum(span.stop - span.start for part in self.fold for span in part) / 60e9
+        screen.end("load ticks", f"{minutes:.1f} minutes of {self.history.instrument.symbol}")
+
+    def __call__(self) -> BookOutcome:
+        """Do it."""
+        if not self.resume:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
+        write_json(self.folder / "data.json", self.history.describe())
+        self._train()
+        validation, banded = self._scored("validation", self.agents), self._scored("validation", self.agents, TRADES)
+        rows = {(a.name, a.run): self._row(a, "validation", validation, banded) for a in self.agents}
+        chosen, reason, forced = self._choose(rows)
+        judged = [chosen, *(a for a in self.agents if a.name in YARDSTICKS and a is not chosen)]
+        tested, tested_band = self._scored("test", judged), self._scored("test", judged, TRADES)
+        test = [self._row(a, "test", tested, tested_band) for a in judged]
+        return self._keep(chosen, reason, forced, rows, test, validation, tested)
+
+    def _train(self) -> None:
+        todo = [a for a in self.agents if a.learns and not self._taken_over(a)]
+        inputs = BookInputs(self.market, self.fold.train, self.fold.stopping)
+        partials = [(self.folder / "partial" / f"{a.title}.safetensors").absolute() for a in todo]
+        jobs = []
+        for a, partial in zip(todo, partials, strict=True):
+            assert a.config is not None
+            jobs.append(BookJob(a.name, a.config, a.seed, own_code(a.name), partial))
+        logs: dict[int, RunLog] = {}
+
+        def log(k: int) -> RunLog:
+            title = f"train {todo[k].title}"
+            self.screen.begin(title)
+            logs[k] = RunLog(self.folder / "tensorboard" / todo[k].title, title, self.screen)
+            return logs[k]
+
+        for k, state in self.executor.run(learn_book, inputs, jobs, log):
+            logs.pop(k).close()
+            todo[k].agent.restore(state)
+            self._packed(todo[k], [], {"promoted": False, "forced": False, "reason": "not chosen yet"}).save(
+                self.folder / "agents" / todo[k].title
+            )
+            partials[k].unlink(missing_ok=True)
+            self.screen.end(f"train {todo[k].title}", "")
+
+    def _taken_over(self, one: BookAgent) -> bool:
+        """Restore a training that an earlier, interrupted run finished."""
+        place, title = self.folder / "agents" / one.title, f"train {one.title}"
+        if not self.resume or not place.exists():
+            return False
+        found = load_checkpoint(place)
+        if found.provenance["fingerprint"] != self.identity:
+            return False
+        self.screen.begin(title)
+        one.agent.restore(found.state)
+        self.screen.end(title, "taken over from the earlier run")
+        return True
+
+    def _scored(self, part: str, agents: Sequence[BookAgent], queue: str | None = None) -> Scored:
+        """Records of agents over a part."""
+        title = f"score on {part}" + (f", queue rule {queue}" if queue else "")
+        self.screen.begin(title)
+        found: Scored = {}
+        for k, one in enumerate(agents):
+            self.screen.advance(title, k, len(agents), one.title)
+            quoter = as_quoter(one.agent, self.market.interface)
+            found[one.name, one.run] = replay(self.market, quoter, getattr(self.fold, part), queue)
+        self.screen.end(title)
+        return found
+
+    def _row(self, one: BookAgent, part: str, found: Scored, banded: Scored) -> QuotingRow:
+        own, label = self.experiment, one.name if one.run == 0 else f"{one.name} #{one.run}"
+        return scores(
+            found[one.name, one.run], banded[one.name, one.run], label, part, level=own.level, resamples=own.resamples,
+            seed=own.seed,
+        )  # fmt: skip
+
+    def _choose(self, rows: Mapping[tuple[str, int], QuotingRow]) -> tuple[BookAgent, str, bool]:
+        """The best of those whose score is surely above that of doing nothing, at both ends of the band."""
+        idle = rows[FLAT, 0]
+        ranked = sorted(self.agents, key=lambda a: rows[a.name, a.run]["score"], reverse=True)
+        anyway = self.experiment.promote_anyway
+        sure = [a for a in ranked if a.name != FLAT and _beats(rows[a.name, a.run], idle)]
+        if sure:
+            level = f"{self.experiment.level:.0%}"
+            return sure[0], f"its {level} interval lies above doing nothing, at both ends of the queue band", False
+        if anyway is not None:
+            wanted = [a for a in ranked if anyway in ("best", a.name) and a.name != FLAT]
+            if not wanted:
+                names = sorted({a.name for a in self.agents})
+                raise UserError(f"promote_anyway: {anyway!r} does not run{nearest(anyway, names)}")
+            return wanted[0], "no agent was surely better than doing nothing; deployed anyway", True
+        flat = next(a for a in self.agents if a.name == FLAT)
+        return flat, "no agent was surely better than doing nothing", False
+
+    def _keep(
+        self, chosen: BookAgent, reason: str, forced: bool, rows: Mapping[tuple[str, int], QuotingRow],
+        test: list[QuotingRow], validation: Scored, tested: Scored,
+    ) -> BookOutcome:  # fmt: skip
+        self.screen.begin("write")
+        ordered = sorted(rows.values(), key=lambda row: row["score"], reverse=True)
+        told = {"promoted": chosen.name != FLAT, "forced": forced, "reason": reason}
+        digest = hashlib.sha256()
+        for one in self.agents:
+            own = [dict(row) for row in (rows[one.name, one.run], *(test if one is chosen else []))]
+            why = told if one is chosen else {"promoted": False, "forced": False, "reason": "not chosen"}
+            kept = self._packed(one, own, why)
+            kept.save(self.folder / "agents" / one.title)
+            digest.update(kept.state_digest.encode())
+            if one is chosen:
+                kept.save(self.checkpoints / self.identity)
+        for found in (validation, tested):
+            for key in sorted(found):
+                for record in found[key]:
+                    digest.update(np.ascontiguousarray(record.worth).tobytes() + record.fills.tobytes())
+        write_json(self.folder / "leaderboard.json", [*ordered, *test])
+        write_json(
+            self.folder / "choice.json", {"agent": chosen.name, **told, "checkpoint": self.identity, "book": True}
+        )
+        records = {name: found for (name, _), found in tested.items()}
+        facts = {
+            name: {"causes": causes(found), "markouts": {str(h): m for h, m in mean_markouts(found).items()}}
+            for name, found in records.items()
+        }
+        write_json(self.folder / "makers.json", {"facts": self.market.facts.model_dump(), "test": facts})
+        self._draw(ordered, records)
+        self.screen.end("write", str(self.folder))
+        return BookOutcome(
+            self.folder, self.checkpoints / self.identity, chosen.name, reason, forced, [*ordered, *test],
+            digest.hexdigest(), self.history, self.market, records,
+        )  # fmt: skip
+
+    def _draw(self, rows: Sequence[QuotingRow], records: Mapping[str, Sequence[QuotingRecord]]) -> None:
+        source, unit = self.history.source, self.history.instrument.quote
+        note = f"{marked(source)}{self.history.instrument.symbol}, {source.exchange}, {source.origin}"
+        label = "saved, basis points" if self.market.ends else f"profit, {unit}"
+        pictures = {
+            "quoting": quoting_figure(records, unit, "Test ticks", note),
+            "leaderboard": quoting_leaderboard_figure(rows, label, "Validation ticks", note),
+        }
+        log = RunLog(self.folder / "tensorboard" / "evaluation", "write", self.screen)
+        for name, figure in pictures.items():
+            figure.savefig(self.folder / f"{name}.png")
+            log.figure(name, figure)
+        for row in rows:
+            log.scalar(f"validation/{row['agent']}/score", row["score"], 0)
+        log.close()
+
+    def _packed(self, one: BookAgent, own: list[dict[str, Any]], why: Mapping[str, object]) -> Checkpoint:
+        return packed_book(
+            one.agent, {"name": one.name, "params": one.params}, one.seed, self.market, self.history, self.fold,
+            self.experiment, self.identity, why, own, one.code,
+        )  # fmt: skip
+
+
+def _beats(row: QuotingRow, idle: QuotingRow) -> bool:
+    """Whether a score is surely above another's, and its band's other end too."""
+    return row["low"] > idle["score"] and row["score_trades"] > idle["score_trades"]
+
+
+def _asked(experiment: Experiment) -> tuple[str, ...]:
+    """Agents of a run, and the yardsticks."""
+    asked = experiment.agents
+    if len(set(asked)) < len(asked):
+        raise UserError(f"agents: {', '.join(asked)} names one twice.")
+    names = tuple(dict.fromkeys((*asked, *YARDSTICKS)))
+    for name in experiment.agent:
+        if name not in names:
+            raise UserError(f"agent.{name}: there are parameters for a strategy that is not run{nearest(name, names)}")
+    for name in asked:
+        if name not in YARDSTICKS:
+            catalog.load("agents", name)
+    return names
+
+
+def train_books(
+    experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
+    executor: Executor | None = None,
+) -> BookOutcome:  # fmt: skip
+    """Run an experiment on order books from ticks to checkpoint.
+
+    Parameters
+    ----------
+    experiment, runs, checkpoints, screen, resume, executor
+        As in `BookRun`.
+
+    Raises
+    ------
+    UserError
+        For anything in the experiment that the user can mend.
+    """
+    return BookRun(experiment, runs, checkpoints, screen, resume=resume, executor=executor)()
