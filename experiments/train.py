@@ -95,7 +95,8 @@ def _known() -> str:
     return "\n".join(
         f"{what}: {', '.join(names)}"
         for what, names in (
-            ("agents", catalog.names("agents")),
+            ("agents", catalog.bar_agents()),
+            ("agents for order books", (*catalog.quoters(), "ppo")),
             ("markets of bars", catalog.bar_markets()),
             ("order books", catalog.order_books()),
             ("problems, see experiments.solve", catalog.problems()),

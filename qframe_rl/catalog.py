@@ -103,6 +103,20 @@ def _configured_by(kind: str) -> tuple[str, ...]:
     return tuple(name for name, text in texts.items() if f"class Config({kind}):" in text)
 
 
+def quoters() -> tuple[str, ...]:
+    """Names of the strategies that quote in order books and trade no bars."""
+    return tuple(
+        name
+        for name in _files("agents")
+        if "spec: BookSpec)" in (_ROOT / "agents" / f"{name}.py").read_text(encoding="utf-8")
+    )
+
+
+def bar_agents() -> tuple[str, ...]:
+    """Names of the strategies that trade bars."""
+    return tuple(name for name in names("agents") if name not in quoters())
+
+
 def market_for(kind: str) -> str:
     """Name of the market that ``auto`` means for instruments of a kind: the one whose file says so with ``AUTO``.
 

@@ -74,6 +74,10 @@ def make_agent(
     theory
         Constants of the known optimum, if the data have one.
     """
+    if name in catalog.quoters():
+        raise UserError(
+            f"{name} quotes in order books and trades no bars; take it with --env {' or '.join(catalog.order_books())}."
+        )
     agent: Agent = catalog.load("agents", name).make(config, market.spec(columns, seed, theory))
     return agent
 

@@ -44,7 +44,7 @@ def iso(time_ns: int) -> str:
 
 
 def parse_time(text: str) -> int:
-    """Time in ns UTC from ISO text such as ``2024-01-31`` or ``2024-01-31T08:00``.
+    """Time in ns UTC, to the microsecond, from ISO text such as ``2024-01-31`` or ``2024-01-31T08:00``.
 
     Raises
     ------
@@ -59,4 +59,5 @@ def parse_time(text: str) -> int:
         raise UserError(f"time {text!r} is not between {FIRST_YEAR} and {LAST_YEAR}.")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp()) * SECOND
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1_000

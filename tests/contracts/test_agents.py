@@ -18,7 +18,7 @@ from tests.contracts import checks
 from tests.contracts.test_envs import disaster
 from tests.markets import panel
 
-AGENTS = catalog.names("agents")
+AGENTS = catalog.bar_agents()
 SEVERAL = ("cross_sectional", "pairs")
 """Strategies that hold one coin against another."""
 FEATURES = ("log_return:1", "log_return:4", "volatility:12", "rsi:3", "columns")

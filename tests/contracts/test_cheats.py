@@ -151,7 +151,7 @@ RULES = ("ensemble", "adaptive_mean_reversion")
 @pytest.mark.parametrize(
     "name",
     # A rule, or an ensemble of rules that need no training, has nothing to learn from rows it should not have.
-    [n for n in catalog.names("agents") if hasattr(catalog.load("agents", n), "QUICK") and n not in RULES],
+    [n for n in catalog.bar_agents() if hasattr(catalog.load("agents", n), "QUICK") and n not in RULES],
 )
 def test_a_task_that_hands_out_test_rows(name: str, monkeypatch: pytest.MonkeyPatch, history: History) -> None:
     def make(bars: History) -> tuple[Market, Agent]:

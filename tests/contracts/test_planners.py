@@ -32,7 +32,7 @@ def planners(kind: str, n: int) -> dict[str, Planner]:
     history = bars(kind, n)
     market = market_for(history)
     found = {}
-    for name in catalog.names("agents"):
+    for name in catalog.bar_agents():
         module = catalog.load("agents", name)
         if name != "optimal":
             try:

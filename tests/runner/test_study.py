@@ -62,7 +62,7 @@ def test_a_grid_is_every_combination_with_what_was_asked_for_first() -> None:
 
     assert grid(Plain, {"one": 3}, 9, "test") == (Plain(one=3),)
     assert search(1, 2) == {"search": [1, 2]}
-    for name in catalog.names("agents"):
+    for name in catalog.bar_agents():
         made = catalog.load("agents", name).Config
         assert grid(made, {}, 3, "test", seed=1)[0] == made()
 

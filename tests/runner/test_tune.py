@@ -85,7 +85,7 @@ def test_ranges_stand_beside_the_fields() -> None:
     model = catalog.load("agents", "momentum").Config
     assert space_of(model)["lookback_bars"] == Range(6, 1440, True)
     assert searched(model)["lookback_bars"] == (24, 72, 168, 336, 720)
-    for name in catalog.names("agents"):
+    for name in catalog.bar_agents():
         config = catalog.load("agents", name).Config
         for field, over in space_of(config).items():
             for value in (over.low, over.high) if isinstance(over, Range) else over:

@@ -33,7 +33,7 @@ from tests.contracts.test_agents import bars, cases, make, market_for
 from tests.evaluate.made import Trader
 from tests.markets import panel, prices
 
-AGENTS = catalog.names("agents")
+AGENTS = catalog.bar_agents()
 RULES = [n for n in AGENTS if not hasattr(catalog.load("agents", n), "QUICK") and n != "optimal"]
 SINGLE = [n for n in RULES if len(cases(n)[0].instruments) == 1]
 """Rules that can trade one coin."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -42,10 +42,22 @@ def made_agent(name: str, config: Base | None, market: BookMarket, seed: int) ->
         In the catalogue, and its own ``Config``; a yardstick has none.
     market, seed
         The book, and the root of the agent's randomness.
+
+    Raises
+    ------
+    UserError
+        If it trades bars and can do nothing else.
     """
     if name in YARDSTICKS:
         return yardstick(name, market.spec(seed))
-    return catalog.load("agents", name).make(config, market.spec(seed))
+    module = catalog.load("agents", name)
+    kind = get_type_hints(module.make)["return"]
+    if not hasattr(kind, "quote") and not hasattr(kind, "policy"):
+        raise UserError(
+            f"{name} trades bars and cannot quote in an order book; take {', '.join(catalog.quoters())}, or one that "
+            "learns a policy, such as ppo."
+        )
+    return module.make(config, market.spec(seed))
 
 
 def packed_book(
