@@ -73,6 +73,11 @@ def make_agent(
         Root of all its randomness.
     theory
         Constants of the known optimum, if the data have one.
+
+    Raises
+    ------
+    UserError
+        If it quotes in order books.
     """
     if name in catalog.quoters():
         raise UserError(

@@ -195,6 +195,11 @@ def profit_interval(records: Sequence[QuotingRecord], level: float, resamples: i
         The stretches.
     level, resamples, seed
         Share inside, resamples and their seed.
+
+    Returns
+    -------
+    tuple[float, float]
+        Its ends.
     """
     changes = records[0].unit * np.concatenate([_changes(r) for r in records])
     n, total = len(changes), float(changes.sum())

@@ -49,7 +49,7 @@ class BookJob(NamedTuple):
     partial: Path | None
 
 
-class BookInputs(NamedTuple):
+class TickInputs(NamedTuple):
     """What all trainings of a run share."""
 
     market: BookMarket
@@ -57,7 +57,7 @@ class BookInputs(NamedTuple):
     stopping: Sequence[TickSpan]
 
 
-def learn_book(inputs: BookInputs, job: BookJob, log: Log) -> State:
+def learn_book(inputs: TickInputs, job: BookJob, log: Log) -> State:
     """Train an agent on ticks and return what it learned.
 
     Parameters
@@ -188,7 +188,7 @@ class BookRun:
 
     def _train(self) -> None:
         todo = [a for a in self.agents if a.learns and not self._taken_over(a)]
-        inputs = BookInputs(self.market, self.fold.train, self.fold.stopping)
+        inputs = TickInputs(self.market, self.fold.train, self.fold.stopping)
         partials = [(self.folder / "partial" / f"{a.title}.safetensors").absolute() for a in todo]
         jobs = []
         for a, partial in zip(todo, partials, strict=True):

@@ -8,7 +8,7 @@ FLAT, JOINING = "flat", "joining"
 YARDSTICKS = (FLAT, JOINING)
 
 
-class Flat:
+class NoQuotes:
     """Nothing: of a block, all is taken at its deadline."""
 
     window = 1
@@ -39,6 +39,6 @@ class Joining:
         return around(view, self.spec, 0.5 * view.spread, 0.5 * view.spread)
 
 
-def yardstick(name: str, spec: BookSpec) -> Flat | Joining:
+def yardstick(name: str, spec: BookSpec) -> NoQuotes | Joining:
     """One of `YARDSTICKS`."""
-    return Flat() if name == FLAT else Joining(spec)
+    return NoQuotes() if name == FLAT else Joining(spec)
