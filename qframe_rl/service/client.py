@@ -151,6 +151,11 @@ class ServiceClient(ResearchClient):
         asked = self._asked("GET", f"/portfolios/{portfolio}/equity", points=points)
         return many(portfolio_shapes.WorthPoint, asked)
 
+    def benchmark(self, portfolio: str, points: int = 2000) -> portfolio_shapes.BenchmarkOut:
+        """What a portfolio would be worth had it held its members' instruments in equal parts."""
+        asked = self._asked("GET", f"/portfolios/{portfolio}/benchmark", points=points)
+        return portfolio_shapes.BenchmarkOut(**asked)
+
     def risk(self, portfolio: str) -> portfolio_shapes.PortfolioRisk:
         """How a portfolio stands to its limits."""
         return portfolio_shapes.PortfolioRisk(**self._asked("GET", f"/portfolios/{portfolio}/risk"))

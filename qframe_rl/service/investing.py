@@ -7,11 +7,13 @@ import json
 import time
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import Query
 from fastapi.responses import Response
 
 from qframe_rl.config import UserError
 from qframe_rl.live.kill import tell
+from qframe_rl.portfolio.benchmark import held_growth
 from qframe_rl.portfolio.ledger import CapitalTransfer
 from qframe_rl.service import portfolio_shapes as shapes
 from qframe_rl.service import standings
@@ -42,6 +44,7 @@ from qframe_rl.service.wiring import (
     sessions_of,
     who,
 )  # fmt: skip
+from qframe_rl.types import Float, Int
 
 investing = routes()
 
@@ -72,6 +75,24 @@ def equity(
 ) -> list[shapes.WorthPoint]:  # fmt: skip
     """Equity after each close; of more than ``points`` each stretch's first, lowest, highest and last."""
     return standings.curve(it.portfolios, _row(it, portfolio).id, since, until, points)
+
+
+@investing.get("/portfolios/{portfolio}/benchmark")
+def benchmark(
+    it: It, portfolio: PortfolioId, _: Reader, points: Annotated[int, Query(ge=4, le=POINTS)] = 2000
+) -> shapes.BenchmarkOut:
+    """What it would be worth had it bought its members' instruments in equal parts, and held them."""
+    row = _row(it, portfolio)
+    curve = standings.curve(it.portfolios, row.id, 0, LATEST_NS, points)
+    series: dict[str, tuple[Int, Float]] = {}
+    for found in sessions_of(it, it.portfolios.members(row.id)).values():
+        series = it.tapes.closes(found) | series
+    times = np.array([int(one.time_ns) for one in curve], dtype=np.int64)
+    growth = held_growth(list(series.values()), times)
+    return shapes.BenchmarkOut(
+        symbols=sorted(series), time_ns=[one.time_ns for one in curve],
+        worth=[curve[0].worth * part for part in growth.tolist()],
+    )  # fmt: skip
 
 
 @investing.get("/portfolios/{portfolio}/risk")

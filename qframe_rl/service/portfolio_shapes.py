@@ -161,6 +161,16 @@ class WorthPoint(Out):
     in_transit: Units
 
 
+class BenchmarkOut(Out):
+    """What the portfolio would be worth had it held its members' instruments in equal parts from its first close on."""
+
+    symbols: list[str]
+    """Those whose bars are known here."""
+    time_ns: list[Nanoseconds]
+    worth: list[float]
+    """Beside `WorthPoint.worth`: no costs, no funding; a part is cash until the first bar of its instrument."""
+
+
 class LimitOut(Out):
     """A limit, and how much of it is used."""
 

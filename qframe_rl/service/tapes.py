@@ -100,6 +100,18 @@ class Tapes:
             "time_ns": [str(t) for t in at.tolist()], "cuts": counted(at, cuts).tolist(), **columns,
         }  # fmt: skip
 
+    def closes(self, found: Found) -> dict[str, tuple[Int, Float]]:
+        """(N,) closes of a session's bars, ns UTC, and (N,) prices then, by symbol; NaN = the bar is missing.
+
+        Raises
+        ------
+        UserError
+            If its journal is corrupt.
+        """
+        tape = self._caught_up(found)
+        n = tape.n
+        return {symbol: (tape.time[:n], tape.values[:n, k, CLOSE]) for k, symbol in enumerate(tape.symbols) if n}
+
     def event_of(self, found: Found, time_ns: int) -> tuple[int, int]:
         """Number of the event of the last bar that closed by then, and its close.
 

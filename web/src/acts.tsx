@@ -1,51 +1,89 @@
 // What may be done to a session, in words, and what its journal says became of it.
 import type { ReactNode } from "react";
-import { post } from "./api";
+import { byToken, post, withPassword } from "./api";
 import { useGet } from "./store";
 import type { Command, Session } from "./types";
 import { Act, type Deed, Table, Time } from "./ui";
 
 const KINDS = ["command", "state"] as const;
 
-const WORDS: Record<string, [string, (session: Session) => ReactNode, Partial<Deed>]> = {
-  halt: [
-    "Halt",
-    (one) => (
-      <>
-        <p>{one.name} sends no order any more, until somebody says resume.</p>
-        <p>What it holds ({held(one)}) stays open and moves with the market.</p>
-      </>
-    ),
-    { scope: "operate" },
-  ],
-  reduce: [
-    "Reduce only",
-    (one) => (
-      <>
-        <p>Of each order of {one.name} only the part goes out that makes a position smaller.</p>
-        <p>What it holds ({held(one)}) stays open until its agent closes it.</p>
-      </>
-    ),
-    { scope: "operate" },
-  ],
-  flatten: [
-    "Flatten",
-    (one) => (
-      <>
-        <p>
-          All that {one.name} holds ({held(one)}) is closed at the market, with the costs of it; then it is halted.
-        </p>
-        <p>On paper and in replays that happens at its next bar, on an exchange at once.</p>
-      </>
-    ),
-    { scope: "operate", word: "FLATTEN", danger: true },
-  ],
-  resume: [
-    "Resume",
-    (one) => <p>{one.name} trades again as its agent asks; this may raise risk.</p>,
-    { scope: "trade", password: true },
-  ],
-};
+/** Words for sessions and portfolios: the button, what happens in words, and what it takes. */
+export type Words = Record<string, [string, ReactNode, Partial<Deed>]>;
+
+/** Buttons of words that a session, or all members of a portfolio, can be told. */
+export function WordActs({ words, path, done }: { words: Words; path: string; done: () => void }): ReactNode {
+  return (
+    <div className="row">
+      {Object.entries(words).map(([word, [name, what, more]]) => (
+        <Act
+          key={word}
+          deed={{
+            name,
+            scope: "operate",
+            what,
+            act: async (password, key) => {
+              await post(path, withPassword({ word }, password), key);
+              done();
+            },
+            ...more,
+            password: more.password === true && !byToken(),
+          }}
+        />
+      ))}
+    </div>
+  );
+}
+
+function wordsOf(one: Session): Words {
+  const idle = !one.running && <p>Its process does not run: it hears this when it is started again.</p>;
+  return {
+    halt: [
+      "Halt",
+      (
+        <>
+          <p>{one.name} sends no order any more, until somebody says resume.</p>
+          <p>What it holds ({held(one)}) stays open and moves with the market.</p>
+          {idle}
+        </>
+      ),
+      { scope: "operate" },
+    ],
+    reduce: [
+      "Reduce only",
+      (
+        <>
+          <p>Of each order of {one.name} only the part goes out that makes a position smaller.</p>
+          <p>What it holds ({held(one)}) stays open until its agent closes it.</p>
+          {idle}
+        </>
+      ),
+      { scope: "operate" },
+    ],
+    flatten: [
+      "Flatten",
+      (
+        <>
+          <p>
+            All that {one.name} holds ({held(one)}) is closed at the market, with the costs of it; then it is halted.
+          </p>
+          <p>On paper and in replays that happens at its next bar, on an exchange at once.</p>
+          {idle}
+        </>
+      ),
+      { scope: "operate", word: "FLATTEN", danger: true },
+    ],
+    resume: [
+      "Resume",
+      (
+        <>
+          <p>{one.name} trades again as its agent asks; this may raise risk.</p>
+          {idle}
+        </>
+      ),
+      { scope: "trade", password: true },
+    ],
+  };
+}
 
 export function held(session: Session): string {
   const parts = session.symbols
@@ -56,33 +94,8 @@ export function held(session: Session): string {
 }
 
 /** Buttons of a session's commands. */
-export function Acts({ session, cookie, done }: { session: Session; cookie: boolean; done: () => void }): ReactNode {
-  return (
-    <div className="row">
-      {Object.entries(WORDS).map(([word, [name, what, more]]) => (
-        <Act
-          key={word}
-          deed={{
-            name,
-            scope: "operate",
-            what: (
-              <>
-                {what(session)}
-                {!session.running && <p>Its process does not run: it hears this when it is started again.</p>}
-              </>
-            ),
-            act: async (password, key) => {
-              const body = password === undefined ? { word } : { word, password };
-              await post(`/sessions/${session.id}/commands`, body, key);
-              done();
-            },
-            ...more,
-            password: more.password === true && cookie,
-          }}
-        />
-      ))}
-    </div>
-  );
+export function Acts({ session, done }: { session: Session; done: () => void }): ReactNode {
+  return <WordActs words={wordsOf(session)} path={`/sessions/${session.id}/commands`} done={done} />;
 }
 
 /** What a session was told, and what its journal says became of it. */

@@ -133,6 +133,11 @@ export async function post<T>(path: string, body: unknown, key: string = newKey(
 }
 
 /** With the same key the service does a thing once, however often it is sent. */
+/** A body with the password where one was asked for. */
+export function withPassword(body: Record<string, unknown>, password: string | undefined): Record<string, unknown> {
+  return password === undefined ? body : { ...body, password };
+}
+
 export function newKey(): string {
   return crypto.getRandomValues(new Uint8Array(16)).reduce((text, byte) => text + byte.toString(16).padStart(2, "0"), "");
 }

@@ -332,6 +332,39 @@ export interface Member {
   mark: string;
   why: string;
   settled: string;
+  ramp: RampState | null;
+}
+
+export interface RampState {
+  steps: string;
+  step: number;
+  share: number;
+  served_ns: string;
+  moving: boolean;
+  why: string;
+}
+
+export interface Waiting {
+  transfer: string;
+  member: string;
+  units: string;
+  since_ns: string;
+  why: string;
+}
+
+export interface Notice {
+  seq: number;
+  time_ns: string;
+  rule: string;
+  text: string;
+  alert: boolean;
+  sent_ns: string | null;
+}
+
+export interface Benchmark {
+  symbols: string[];
+  time_ns: string[];
+  worth: number[];
 }
 
 export interface Portfolio {
@@ -348,9 +381,11 @@ export interface Portfolio {
   method: string;
   every: string | null;
   band: number;
+  limits: Record<string, number | string | null>;
   due_ns: string | null;
   rebalancing: boolean;
   not_rebalanced: string;
+  waiting: Waiting[];
   looked_ns: string | null;
   members: Member[];
 }
@@ -407,4 +442,5 @@ export interface Transfer {
   asked_ns: string;
   sent_ns: string | null;
   ended_ns: string | null;
+  waiting_ns: string | null;
 }

@@ -211,7 +211,7 @@ export interface Deed {
   /** What will happen, in words. */
   what: ReactNode;
   scope: string;
-  /** To be typed where it cannot be undone. */
+  /** To be typed, where it cannot be undone or moves money by itself later. */
   word?: string;
   /** Whether a browser's user gives the password again. */
   password?: boolean;
@@ -273,7 +273,7 @@ export function Sure({ deed, close }: { deed: Deed; close: () => void }): ReactN
         <div className="what">{deed.what}</div>
         {deed.word !== undefined && (
           <label>
-            This cannot be undone. Type {deed.word}
+            {deed.danger ? "This cannot be undone. " : ""}Type {deed.word}
             <input value={typed} onChange={(e) => setTyped(e.target.value)} autoComplete="off" spellCheck={false} autoFocus />
           </label>
         )}

@@ -1,5 +1,5 @@
 import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { byToken, get } from "../api";
+import { get } from "../api";
 import { Acts, Outcomes, held } from "../acts";
 import { Chart, type Line, type Sign } from "../charts";
 import { amount, figure, moment, money, ms, ns, percent, price, share, signed, timeframe, whole } from "../format";
@@ -52,7 +52,7 @@ export function SessionPage({ id, at }: { id: string; at: number | null }): Reac
         <Report path={`/sessions/${id}/report.pdf`} file={`${id}.pdf`}>
           PDF
         </Report>
-        <Acts session={session} cookie={!byToken()} done={commands.again} />
+        <Acts session={session} done={commands.again} />
       </div>
       {session.ill && <Fault problem={new Error(session.ill)} />}
       <Panel title="Account" of={shown}>

@@ -4,7 +4,7 @@ import { link } from "../live";
 import { useGet, useValue } from "../store";
 import { type Theme, choose, theme } from "../theme";
 import type { Audit, Health, Token, User } from "../types";
-import { Act, Age, Fault, Panel, Table, Time, useForbidden } from "../ui";
+import { Act, Age, type Column, type Deed, Fault, Panel, Table, Time, useForbidden } from "../ui";
 
 const SCOPES: [string, string][] = [
   ["read", "see sessions, events, runs, checkpoints, the catalogue, bars"],
@@ -141,23 +141,11 @@ function Administration(): ReactNode {
               { name: "Scopes", left: true, cell: (one) => one.scopes.join(", ") },
               { name: "Made, UTC", left: true, wide: true, cell: (one) => <Time ns={one.made_ns} /> },
               { name: "Ends, UTC", left: true, wide: true, cell: (one) => (one.expires_ns === null ? "never" : <Time ns={one.expires_ns} />) },
-              {
-                name: "Acts", unnamed: true,
-                cell: (one) => (
-                  <Act
-                    deed={{
-                      name: "Delete",
-                      scope: "admin",
-                      danger: true,
-                      what: <p>Whoever uses {one.name} is let in no more, at once. It cannot be brought back; another can be made.</p>,
-                      act: async () => {
-                        await asked("DELETE", `/tokens/${one.id}`);
-                        again();
-                      },
-                    }}
-                  />
-                ),
-              },
+              deletes<Token>(
+                (one) => `/tokens/${one.id}`,
+                (one) => <p>Whoever uses {one.name} is let in no more, at once. It cannot be brought back; another can be made.</p>,
+                again,
+              ),
             ]}
           />
         )}
@@ -173,24 +161,12 @@ function Administration(): ReactNode {
             columns={[
               { name: "Name", left: true, cell: (one) => one.name },
               { name: "Scopes", left: true, cell: (one) => one.scopes.join(", ") },
-              {
-                name: "Acts", unnamed: true,
-                cell: (one) => (
-                  <Act
-                    deed={{
-                      name: "Delete",
-                      scope: "admin",
-                      danger: true,
-                      word: one.name,
-                      what: <p>{one.name} is logged out everywhere and can log in no more.</p>,
-                      act: async () => {
-                        await asked("DELETE", `/users/${one.name}`);
-                        again();
-                      },
-                    }}
-                  />
-                ),
-              },
+              deletes<User>(
+                (one) => `/users/${one.name}`,
+                (one) => <p>{one.name} is logged out everywhere and can log in no more.</p>,
+                again,
+                (one) => one.name,
+              ),
             ]}
           />
         )}
@@ -236,85 +212,96 @@ function Scopes({ chosen, change }: { chosen: readonly string[]; change: (next: 
   );
 }
 
-function NewToken({ done }: { done: () => void }): ReactNode {
-  const [name, setName] = useState("");
-  const [scopes, setScopes] = useState(["read"]);
-  const [hours, setHours] = useState("");
-  const [made, setMade] = useState<string | null>(null);
-  const [problem, setProblem] = useState<Error | null>(null);
-  const submit = async (event: FormEvent): Promise<void> => {
-    event.preventDefault();
-    setProblem(null);
-    try {
-      const body = { name, scopes, hours: hours === "" ? null : Number(hours) };
-      setMade((await post<{ token: string }>("/tokens", body)).token);
+/** The column with a button that deletes a row. */
+function deletes<T>(path: (row: T) => string, what: (row: T) => ReactNode, done: () => void, word?: (row: T) => string): Column<T> {
+  const deed = (row: T): Deed => ({
+    name: "Delete",
+    scope: "admin",
+    danger: true,
+    what: what(row),
+    act: async () => {
+      await asked("DELETE", path(row));
       done();
-    } catch (error) {
-      setProblem(error as Error);
-    }
-  };
+    },
+  });
+  return { name: "Acts", unnamed: true, cell: (one) => <Act deed={word === undefined ? deed(one) : { ...deed(one), word: word(one) }} /> };
+}
+
+function NewToken({ done }: { done: () => void }): ReactNode {
+  const [hours, setHours] = useState("");
   return (
-    <details>
-      <summary className="pad">Make a token</summary>
-      <form className="pad" onSubmit={(event) => void submit(event)}>
-        <div className="fields">
-          <label>
-            Name
-            <input value={name} onChange={(event) => setName(event.target.value)} required spellCheck={false} />
-          </label>
-          <label>
-            Hours
-            <input value={hours} onChange={(event) => setHours(event.target.value)} inputMode="decimal" placeholder="until it is deleted" />
-          </label>
-        </div>
-        <Scopes chosen={scopes} change={setScopes} />
-        {problem && <Fault problem={problem} />}
-        {made !== null && (
-          <p role="status">
-            Shown once: <span className="mono">{made}</span>
-          </p>
-        )}
-        <div className="buttons">
-          <button type="submit">Make it</button>
-        </div>
-      </form>
-    </details>
+    <Made
+      title="Make a token"
+      make={async (name, scopes) => {
+        const body = { name, scopes, hours: hours === "" ? null : Number(hours) };
+        const { token } = await post<{ token: string }>("/tokens", body);
+        done();
+        return (
+          <>
+            Shown once: <span className="mono">{token}</span>
+          </>
+        );
+      }}
+    >
+      <label>
+        Hours
+        <input value={hours} onChange={(event) => setHours(event.target.value)} inputMode="decimal" placeholder="until it is deleted" />
+      </label>
+    </Made>
   );
 }
 
 function NewUser({ done }: { done: () => void }): ReactNode {
-  const [name, setName] = useState("");
   const [password, setPassword] = useState("");
+  return (
+    <Made
+      title="Make a user, or give one another password"
+      make={async (name, scopes) => {
+        await post("/users", { name, password, scopes });
+        setPassword("");
+        done();
+        return `${name} can log in now.`;
+      }}
+    >
+      <label>
+        Password
+        <input type="password" value={password} onChange={(event) => setPassword(event.target.value)} required minLength={10} autoComplete="new-password" />
+        <span className="hint">10 characters at least</span>
+      </label>
+    </Made>
+  );
+}
+
+/** A form that makes something with a name and scopes, and says what came of it. */
+function Made(props: {
+  title: string;
+  make: (name: string, scopes: readonly string[]) => Promise<ReactNode>;
+  children: ReactNode;
+}): ReactNode {
+  const [name, setName] = useState("");
   const [scopes, setScopes] = useState(["read"]);
-  const [said, setSaid] = useState<string | null>(null);
+  const [said, setSaid] = useState<ReactNode>(null);
   const [problem, setProblem] = useState<Error | null>(null);
   const submit = async (event: FormEvent): Promise<void> => {
     event.preventDefault();
     setProblem(null);
     setSaid(null);
     try {
-      await post("/users", { name, password, scopes });
-      setSaid(`${name} can log in now.`);
-      setPassword("");
-      done();
+      setSaid(await props.make(name, scopes));
     } catch (error) {
       setProblem(error as Error);
     }
   };
   return (
     <details>
-      <summary className="pad">Make a user, or give one another password</summary>
+      <summary className="pad">{props.title}</summary>
       <form className="pad" onSubmit={(event) => void submit(event)}>
         <div className="fields">
           <label>
             Name
             <input value={name} onChange={(event) => setName(event.target.value)} required autoComplete="off" spellCheck={false} />
           </label>
-          <label>
-            Password
-            <input type="password" value={password} onChange={(event) => setPassword(event.target.value)} required minLength={10} autoComplete="new-password" />
-            <span className="hint">10 characters at least</span>
-          </label>
+          {props.children}
         </div>
         <Scopes chosen={scopes} change={setScopes} />
         {problem && <Fault problem={problem} />}

@@ -1,5 +1,5 @@
 import { type FormEvent, type ReactNode, useState } from "react";
-import { asked, byToken, post } from "../api";
+import { asked, byToken, post, withPassword } from "../api";
 import { SchemaForm, type Values, typed } from "../schema";
 import { useGet } from "../store";
 import type { Checkpoint, Schema, Supervised } from "../types";
@@ -56,7 +56,7 @@ export function SupervisedPage(): ReactNode {
 
 function Deeds({ row, done }: { row: Supervised; done: () => void }): ReactNode {
   const want = async (desired: string, password?: string): Promise<void> => {
-    const body = password === undefined ? { desired } : { desired, password };
+    const body = withPassword({ desired }, password);
     await asked("PUT", `/supervised/${row.name}/desired`, body, { "if-match": `"${row.revision}"` });
     done();
   };
@@ -173,7 +173,7 @@ function NewSession({ done }: { done: () => void }): ReactNode {
             ),
             act: async (password, key) => {
               const spec = { checkpoint, ...typed(schema, defs, values) };
-              await post("/sessions", password === undefined ? { name, spec } : { name, spec, password }, key);
+              await post("/sessions", withPassword({ name, spec }, password), key);
               setOpen(false);
               done();
             },
