@@ -20,6 +20,7 @@ from qframe_rl.rehearsal.faults import KINDS, PRESETS, script_of
 from qframe_rl.types import iso, parse_time
 
 if TYPE_CHECKING:
+    from qframe_rl.feeds.download import Report
     from qframe_rl.rehearsal.market import ListedMarket
     from qframe_rl.rehearsal.serve import Rehearsal
 
@@ -55,6 +56,8 @@ def parser() -> Parser:
             "--symbols BTC/USDT,BTC/USDT:USDT --from 2024-01-01 --start 2024-02-01 --speed 3600x --faults storm",
             "--symbols BTC/USDT:USDT --speed step --tls --ca rehearsal-ca.pem",
             "--symbols BTC/USDT --start 2024-03-01 --now",
+            "--data synthetic:ticks --speed 1x",
+            "--symbols BTC/USDT:USDT --ticks --now",
         ],
         f"{_WAYS}\nkinds of faults, for --faults:\n{kinds}\n",
         first="--data --symbols --from --to --start --speed --faults --port",
@@ -86,6 +89,14 @@ def _add_time(made: Parser) -> None:
         help=f"what goes wrong: {', '.join(PRESETS)}, a file of tables [[fault]] that ends in .toml, or kinds "
         "separated by commas, each once (default: none)",
     )
+    add(
+        "--ticks",
+        nargs="?",
+        const="longest",
+        metavar="RUN",
+        help="serve a recorded run of ticks of one symbol instead of bars: its name, such as 20240718T2357#0, or "
+        "longest (default: bars; with --data synthetic:ticks, longest)",
+    )
     add("--from", dest="since", metavar="TIME", help="first bar, ISO 8601 UTC (default: all there is)")
     add("--to", dest="until", metavar="TIME", help="last bar, ISO 8601 UTC (default: all there is)")
     add(
@@ -96,8 +107,8 @@ def _add_time(made: Parser) -> None:
     add(
         "--now",
         action="store_true",
-        help="shift the tape by whole days so that its start, or a moment within a day after it, is the present, and "
-        "go on at 1x: for programs that trust their own clock (default: off)",
+        help="shift the tape by whole days so that its start, or a moment within a day after it, is the present "
+        "(recorded ticks by whole seconds), and go on at 1x: for programs that trust their own clock (default: off)",
     )
 
 
@@ -136,15 +147,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     faults = script_of(given["faults"])
     exchange = {k.removeprefix("exchange."): v for k, v in given.items() if k.startswith("exchange.") and v is not None}
     config = build(RehearsalConfig, exchange, "options")
-    from qframe_rl.rehearsal.load import markets_of
     from qframe_rl.rehearsal.serve import serve, write_ca
 
     out = console(to_stderr=True)
     with out.status("loading markets") as shown, downloads(shown.stop) as report:
-        markets = markets_of(build(DataConfig, _data(given), "options"), report)
-    start = None if given["start"] is None else parse_time(given["start"]) // MS
-    if given["now"]:
-        markets, start = _now(markets, start)
+        markets, start = _markets(given, report)
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -170,12 +177,24 @@ def _data(given: Mapping[str, Any]) -> dict[str, Any]:
     return tree | {"since": given["since"], "until": given["until"]}
 
 
+def _markets(given: Mapping[str, Any], report: Report) -> tuple[tuple[ListedMarket, ...], int | None]:
+    """What is served, and when virtual time begins; None = with it."""
+    from qframe_rl.feeds.tick_load import MADE
+    from qframe_rl.rehearsal.load import LONGEST, markets_of, tick_market_of
+
+    config = build(DataConfig, _data(given), "options")
+    start = None if given["start"] is None else parse_time(given["start"]) // MS
+    run = given["ticks"] or (LONGEST if config.data == MADE else None)
+    markets = markets_of(config, report) if run is None else (tick_market_of(config, run),)
+    return _now(markets, start) if given["now"] else (markets, start)
+
+
 def _now(markets: tuple[ListedMarket, ...], start: int | None) -> tuple[tuple[ListedMarket, ...], int]:
     """Markets whose tape is at the present, and the present."""
     from qframe_rl.rehearsal.market import present
 
     now = time.time_ns() // MS
-    return present(markets, min(m.first_ms for m in markets) if start is None else start, now), now
+    return present(markets, min(m.begins_ms for m in markets) if start is None else start, now), now
 
 
 def _greet(out: Any, running: Rehearsal, given: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def modify(engine: MatchingEngine, order: Order, price: Decimal, quantity: Decim
     wallet.release(order)
     order.limit, order.quantity = price, quantity
     taking = engine.matches(order)
-    if order.post_only and taking:
+    if order.post_only and engine.takes(order, taking):
         engine.close(order, CANCELED)
         return
     try:
@@ -63,7 +63,7 @@ def modify(engine: MatchingEngine, order: Order, price: Decimal, quantity: Decim
     except errors.Refused:
         order.limit, order.quantity = before
         wallet.keep(order)
-        engine.resting.rest(order)
+        engine.rest(order)
         raise
     order.limit, order.quantity = before
     _written(engine, order, price, quantity, order.client_id)

@@ -126,10 +126,10 @@ def _five(row: Float) -> tuple[float, float, float, float, float]:
 
 
 def _plain(tape: MarketTape, opens: Int, values: Float) -> list[Candle]:
-    n, length = tape.n_prints, tape.market.bar_ms
+    length = tape.market.bar_ms
     start = int(np.searchsorted(tape.market.opens, opens[0])) if len(opens) else 0
     return [
-        Candle(time, time + length, o, h, low, c, v, n, (start + k) * n + 1)
+        Candle(time, time + length, o, h, low, c, v, tape.count(start + k, start + k + 1), tape.first_id(start + k))
         for k, (time, (o, h, low, c, v)) in enumerate(zip(opens.tolist(), values.tolist(), strict=True))
     ]
 
@@ -153,8 +153,8 @@ def _grouped(tape: MarketTape, interval: str, opens: Int, values: Float) -> list
             int(groups[head]),
             end_of(interval, int(groups[head])),
             *_five(row),
-            int(count) * tape.n_prints,
-            (first + int(head)) * tape.n_prints + 1,
+            tape.count(first + int(head), first + int(head + count)),
+            tape.first_id(first + int(head)),
         )
         for head, count, row in zip(heads, counts, np.column_stack(columns), strict=True)
     ]

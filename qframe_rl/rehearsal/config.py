@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from qframe_rl.book.queue import QueueRule
 from qframe_rl.config import Base, UserError
 from qframe_rl.rehearsal.book import BookDepth
 from qframe_rl.rehearsal.path import MIN_PRINTS
@@ -33,6 +34,9 @@ class RehearsalConfig(Base):
     the backtest's kernel, whenever in the bar they come."""
     touch_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of a trade at exactly a resting order's price that fills it; 0 = only trades through the price fill."""
+    queue: QueueRule = "share"
+    """On recorded ticks, where cancels of others happen in the queue of a resting order: share (ahead and behind
+    alike), trades (never ahead, the other end of the band) or power."""
     cash: float = Field(default=10_000.0, ge=0.0)
     """Quote currency in each wallet at the start: one of spot, one of futures; or in the one for both."""
     leverage: int = Field(default=20, ge=1, le=125)

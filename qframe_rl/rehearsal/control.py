@@ -15,7 +15,7 @@ from qframe_rl.rehearsal.config import speed_of
 from qframe_rl.rehearsal.decimals import exact
 from qframe_rl.rehearsal.exchange import RehearsalExchange
 from qframe_rl.rehearsal.faults import Fault
-from qframe_rl.rehearsal.world import Place
+from qframe_rl.rehearsal.place import Place
 
 PREFIX = "/rehearsal/"
 Tree = dict[str, Any]

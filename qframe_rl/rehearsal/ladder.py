@@ -28,6 +28,8 @@ class Change(NamedTuple):
     bids: list[Level]
     """Levels with their new quantity; 0 = gone."""
     asks: list[Level]
+    best: bool = False
+    """Of a recorded book: whether it has other best prices or quantities than before."""
 
 
 class Ladder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qframe_rl.config import UserError, nearest
 from qframe_rl.feeds import parquet
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report
@@ -11,8 +12,13 @@ from qframe_rl.feeds.listing import Listing, listing
 from qframe_rl.feeds.load import load, store_root
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
 from qframe_rl.feeds.store import marks_path, rates_path
+from qframe_rl.feeds.tick_load import load_ticks
 from qframe_rl.rehearsal.market import ListedMarket, listed
+from qframe_rl.rehearsal.ticks import tick_market
 from qframe_rl.types import timeframe_name, timeframe_ns
+
+LONGEST = "longest"
+"""The run with the most rows."""
 
 
 def markets_of(config: DataConfig, report: Report | None = None) -> tuple[ListedMarket, ...]:
@@ -41,6 +47,29 @@ def markets_of(config: DataConfig, report: Report | None = None) -> tuple[Listed
         {symbol: series for symbol, series in rates.items() if series is not None},
         {symbol: found for symbol, found in marks.items() if found is not None},
     )
+
+
+def tick_market_of(config: DataConfig, run: str = LONGEST) -> ListedMarket:
+    """The market of a recorded run of ticks.
+
+    Parameters
+    ----------
+    config
+        As of `feeds.tick_load.load_ticks`: one symbol of a store with ``ticks/``, or ``synthetic:ticks``.
+    run
+        Name of the run, such as ``20240718T2357#0``, or ``longest``.
+
+    Raises
+    ------
+    UserError
+        As in `feeds.tick_load.load_ticks`, and if there is no such run.
+    """
+    found = load_ticks(config)
+    runs = {one.name: one for one in found.runs}
+    if run != LONGEST and run not in runs:
+        raise UserError(f"no run {run!r} of ticks of {found.instrument.symbol}{nearest(run, [*runs, LONGEST])}")
+    taken = max(found.runs, key=lambda one: len(one.events.tick)) if run == LONGEST else runs[run]
+    return tick_market(taken, found.instrument)
 
 
 def _rates(root: Path, market: Listing) -> Series | None:

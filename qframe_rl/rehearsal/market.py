@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
+from qframe_rl.book.tape import Tape
 from qframe_rl.config import UserError
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.rehearsal.decimals import exact, places
@@ -22,6 +23,23 @@ DAY_MS = 24 * HOUR_MS
 FUNDING_MS = 8 * HOUR_MS
 Wire = str
 SPOT, USDM = "spot", "usdm"
+
+
+class TickRecord(NamedTuple):
+    """Recorded messages that tell a market instead of its bars."""
+
+    tape: Tape
+    """The messages."""
+    begins_ms: int
+    """From when on its book is whole and a trade was printed."""
+    ends_ms: int
+    """Of its last message."""
+
+    def later(self, by_ms: int) -> TickRecord:
+        """The same at another time."""
+        by, tape = by_ms * MS, self.tape
+        moved = tape._replace(exchange_ns=tape.exchange_ns + by, local_ns=tape.local_ns + by)
+        return TickRecord(moved, self.begins_ms + by_ms, self.ends_ms + by_ms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +77,13 @@ class ListedMarket:
     """(K, 5) mark-price candles with a volume of 0."""
     mark_ms: int
     """Length of a mark-price candle."""
+    ticks: TickRecord | None = None
+    """What was recorded of it message by message; the bars then only sum it up."""
+
+    @property
+    def begins_ms(self) -> int:
+        """From when on it can be traded."""
+        return self.first_ms if self.ticks is None else self.ticks.begins_ms
 
     @property
     def first_ms(self) -> int:
@@ -67,7 +92,9 @@ class ListedMarket:
 
     @property
     def last_ms(self) -> int:
-        """Close of the last bar."""
+        """Close of the last bar, or the end of the last recorded millisecond."""
+        if self.ticks is not None:
+            return self.ticks.ends_ms + 1
         return int(self.opens[-1]) + self.bar_ms
 
     @cached_property
@@ -139,12 +166,19 @@ def present(markets: Sequence[ListedMarket], start_ms: int, now_ms: int) -> tupl
     """Markets whose tape is shifted so that what was at ``start_ms``, or less than a day later, is at ``now_ms``.
 
     It is shifted by whole days, of bars that are longer by whole bars, so that candles and settlements stay where they
-    are in the day.
+    are in the day; recorded ticks by whole seconds.
     """
-    step = max(DAY_MS, *(market.bar_ms for market in markets))
+    whole = max(market.bar_ms for market in markets)
+    step = whole if all(market.ticks for market in markets) else max(DAY_MS, whole)
     by = (now_ms - start_ms) // step * step
     return tuple(
-        replace(market, opens=market.opens + by, stamps=market.stamps + by, mark_opens=market.mark_opens + by)
+        replace(
+            market,
+            opens=market.opens + by,
+            stamps=market.stamps + by,
+            mark_opens=market.mark_opens + by,
+            ticks=None if market.ticks is None else market.ticks.later(by),
+        )
         for market in markets
     )
 

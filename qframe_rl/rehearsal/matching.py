@@ -95,7 +95,7 @@ class MatchingEngine:
         taking = self.matches(order)
         if order.quantity <= 0:
             raise errors.Refused(-1013, "Filter failure: LOT_SIZE")
-        if order.post_only and taking:
+        if order.post_only and self.takes(order, taking):
             raise errors.would_take(self.market.wire)
         if order.tif == "FOK" and self.market.wire != SPOT and _sum(taking) < order.quantity:
             raise errors.Refused(
@@ -273,7 +273,7 @@ class MatchingEngine:
                 continue
             quantity = min(offer.quantity, order.remaining)
             if maker is None:
-                self._taken[order.side] += quantity
+                self._took(order, offer.price, quantity)
             else:
                 self._fill(maker, offer.price, quantity, maker=True)
             self._fill(order, offer.price, quantity, maker=False)
@@ -282,7 +282,19 @@ class MatchingEngine:
         if order.limit is None or order.tif in ("IOC", "FOK"):
             self.close(order, EXPIRED)
         else:
-            self.resting.rest(order)
+            self.rest(order)
+
+    def rest(self, order: Order) -> None:
+        """Let an order wait for the price."""
+        self.resting.rest(order)
+
+    def takes(self, order: Order, taking: list[Offer]) -> bool:
+        """Whether an order that would take so much must not rest if it may not take."""
+        return bool(taking)
+
+    def _took(self, order: Order, price: Decimal, quantity: Decimal) -> None:
+        """Note what an order took from what is on offer beside other clients."""
+        self._taken[order.side] += quantity
 
     def matches(self, order: Order) -> list[Offer]:
         """What an order would take, the best first; its own account's orders are met with quantity 0."""

@@ -104,12 +104,6 @@ class Order:
         """Average price of its fills; 0 before the first."""
         return self.paid / self.filled if self.filled else ZERO
 
-    def fits(self, price: Decimal) -> bool:
-        """Whether its limit allows a price."""
-        if self.limit is None:
-            return True
-        return price <= self.limit if self.buys else price >= self.limit
-
 
 @dataclass(eq=False, slots=True)
 class OcoPair:

@@ -29,7 +29,7 @@ def place(engine: MatchingEngine, pair: OcoPair) -> None:
     for order in pair.orders:
         if order.stop is not None and engine.triggered(order):
             raise errors.would_trigger(wire)
-        if order.stop is None and engine.matches(order):
+        if order.stop is None and engine.takes(order, engine.matches(order)):
             raise errors.would_take(wire)
     account = pair.orders[0].account
     dearer = max(pair.orders, key=account.spot.need)
@@ -39,7 +39,7 @@ def place(engine: MatchingEngine, pair: OcoPair) -> None:
         order.pair = pair
         engine.accept(order)
         if order.stop is None:
-            engine.resting.rest(order)
+            engine.rest(order)
         else:
             engine.wait(order, lambda order=order: engine.fire(order))  # type: ignore[misc]
     engine.register.tell("PAIR", account, engine.market, pair=pair)

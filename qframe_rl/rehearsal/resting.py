@@ -41,6 +41,9 @@ class RestingBook:
     def __len__(self) -> int:
         return len(self._orders)
 
+    def __contains__(self, order: Order) -> bool:
+        return self._orders.get(order.turn) is order
+
     def __iter__(self) -> Iterator[Order]:
         """Bids, then asks, the best first."""
         return (order for side in (BUY, SELL) for order in self.line(side))

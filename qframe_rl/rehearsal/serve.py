@@ -167,9 +167,10 @@ def serve(
     """
     opened = listed(markets) if isinstance(markets, History) else tuple(markets)
     clock = clock_of(opened, start_ms, speed_of(speed))
+    exchange = RehearsalExchange(opened, config or RehearsalConfig(), clock, faults)
     paper = certificate.issue() if tls else None
     loop = asyncio.new_event_loop()
-    server = _Server(RehearsalExchange(opened, config or RehearsalConfig(), clock, faults), loop, paper)
+    server = _Server(exchange, loop, paper)
     thread = threading.Thread(target=server.work, name="rehearsal", daemon=True)
     try:
         # In a thread of its own, for whoever calls may be in an event loop, as every cell of a notebook is.
@@ -194,7 +195,7 @@ def clock_of(markets: Sequence[ListedMarket], start_ms: int | None, speed: float
     """
     if not markets:
         raise UserError("the exchange lists no market; name at least one symbol.")
-    first, last = min(m.first_ms for m in markets), max(m.last_ms for m in markets)
+    first, last = min(m.begins_ms for m in markets), max(m.last_ms for m in markets)
     start = first if start_ms is None else start_ms
     if not first <= start < last:
         span = f"{iso(first * MS)} to {iso(last * MS)}"

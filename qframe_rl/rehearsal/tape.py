@@ -14,8 +14,8 @@ from qframe_rl.rehearsal.path import Print, prints
 from qframe_rl.types import SECOND
 
 MS = 1_000_000
-# What happens at one instant, in this order: the old bar closes, funding is paid, the new bar opens.
-CLOSE, FUNDING, PRINT = range(3)
+# What happens at one instant, in this order: the old bar closes, funding is paid, the new bar opens; what was recorded.
+CLOSE, FUNDING, PRINT, MESSAGE = range(4)
 
 
 class MarketEvent(NamedTuple):
@@ -25,9 +25,9 @@ class MarketEvent(NamedTuple):
     """ms UTC."""
     kind: int
     row: int
-    """Bar, or settlement."""
+    """Bar, or settlement; of a recorded message its first row."""
     n: int
-    """Number of the trade in its bar."""
+    """Number of the trade in its bar; of a recorded message the row after its last one."""
 
 
 class MarketTape:
@@ -50,6 +50,18 @@ class MarketTape:
 
     def _prints(self, row: int) -> tuple[Print, ...]:
         return prints(self.market, row, self.n_prints)
+
+    def count(self, first: int, stop: int) -> int:
+        """Trades of some bars."""
+        return (stop - first) * self.n_prints
+
+    def first_id(self, row: int) -> int:
+        """Number of a bar's first trade."""
+        return row * self.n_prints + 1
+
+    def row_of(self, number: int) -> int:
+        """Bar of a trade by its number; the first bar for numbers before its trades."""
+        return max(0, (number - 1) // self.n_prints)
 
     def events(self, after_ms: int) -> Iterator[MarketEvent]:
         """Everything that happens after a moment."""

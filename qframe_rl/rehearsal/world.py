@@ -12,20 +12,21 @@ from typing import Any, Protocol
 
 from qframe_rl.rehearsal import funding
 from qframe_rl.rehearsal.account import ExchangeAccount
-from qframe_rl.rehearsal.book import BUY, SELL
 from qframe_rl.rehearsal.clock import VirtualClock
 from qframe_rl.rehearsal.config import RehearsalConfig
 from qframe_rl.rehearsal.decimals import exact
 from qframe_rl.rehearsal.errors import invalid_symbol
-from qframe_rl.rehearsal.ladder import Change, Ladder, Sides
+from qframe_rl.rehearsal.ladder import Change, Sides
 from qframe_rl.rehearsal.margin import MarginWallet
 from qframe_rl.rehearsal.market import SPOT, USDM, ListedMarket
 from qframe_rl.rehearsal.matching import MatchingEngine
 from qframe_rl.rehearsal.order import EXPIRED, Happening, Register
 from qframe_rl.rehearsal.path import Print
+from qframe_rl.rehearsal.place import Place
+from qframe_rl.rehearsal.recorded import RecordedPlace
 from qframe_rl.rehearsal.risk import check_margin, close_position, pay_funding, record
 from qframe_rl.rehearsal.spot import SpotWallet
-from qframe_rl.rehearsal.tape import CLOSE, FUNDING, MarketEvent, MarketTape
+from qframe_rl.rehearsal.tape import CLOSE, FUNDING, MESSAGE, MarketEvent
 
 
 class Watcher(Protocol):
@@ -47,26 +48,6 @@ class Watcher(Protocol):
         """A client changed a market."""
 
 
-class Place:
-    """A market where it is traded."""
-
-    def __init__(self, market: ListedMarket, config: RehearsalConfig, register: Register):
-        self.market = market
-        self.engine = MatchingEngine(market, config, register)
-        self.tape = MarketTape(market, config.prints)
-        self.marks = funding.mark_tape(market, config.prints) if market.wire == USDM else None
-        self.awake = False
-        self.ended = False
-        """Whether it was delisted before its last bar."""
-        self.cursor = (-1, -1)
-        self.ladder = Ladder()
-        """The book as it was shown last."""
-
-    def sides(self) -> Sides:
-        """The book now."""
-        return Sides(self.engine.offers(SELL), self.engine.offers(BUY))
-
-
 class World:
     """The exchange without its wire.
 
@@ -85,7 +66,7 @@ class World:
         self.register = Register()
         self.register.listeners.append(self._state)
         self.register.now = clock.now() if clock.speed == 0.0 else clock.start_ms
-        self.places = {(m.wire, m.id): Place(m, config, self.register) for m in markets}
+        self.places = {(m.wire, m.id): self._opened(m) for m in markets}
         self.watchers: list[Watcher] = []
         self.accounts: dict[str, ExchangeAccount] = {}
         self.listen_keys: dict[str, ExchangeAccount] = {}
@@ -101,6 +82,10 @@ class World:
     def now(self) -> int:
         """Virtual time up to which everything has happened, ms UTC."""
         return self.register.now
+
+    def _opened(self, market: ListedMarket) -> Place:
+        of = Place if market.ticks is None else RecordedPlace
+        return of(market, self.config, self.register)
 
     def open_account(self, key: str, secret: str, balances: Mapping[str, float] | None = None) -> ExchangeAccount:
         """Open an account with the configured cash in every quote currency, or with ``balances`` on both wires."""
@@ -213,14 +198,13 @@ class World:
         speed = self.clock.speed
         return int(span_ms * max(1.0, speed)) if speed != float("inf") else int(span_ms)
 
-    def shown(self, place: Place) -> tuple[int, Sides]:
-        """Number and levels of the book; watchers are told of what changed."""
-        sides = place.sides()
-        change = place.ladder.step(sides)
+    def shown(self, place: Place, limit: int | None = None) -> tuple[int, Sides]:
+        """Number and so many levels of the book; watchers are told of what changed."""
+        change = place.step()
         if change is not None:
             for watcher in self.watchers:
                 watcher.booked(place, change)
-        return place.ladder.number, sides
+        return place.ladder.number, place.sides(limit)
 
     def touched(self, place: Place) -> None:
         """A client changed a market: its book, or who minds it."""
@@ -266,6 +250,8 @@ class World:
             amount = funding.due(place.market, event.row, event.time)
             for account in self.accounts.values():
                 pay_funding(account, place.market, amount, self.register)
+        elif event.kind == MESSAGE:
+            self._tell(place, event)
         else:
             self._print(place, event)
 
@@ -281,6 +267,17 @@ class World:
         self.check_margins(place)
         for watcher in self.watchers:
             watcher.printed(place, print_)
+
+    def _tell(self, place: Place, event: MarketEvent) -> None:
+        """Let a recorded message come true."""
+        assert isinstance(place, RecordedPlace)
+        print_, change = place.happen(event.row, event.n)
+        self.check_margins(place)
+        for watcher in self.watchers:
+            if print_ is not None:
+                watcher.printed(place, print_)
+            if change is not None:
+                watcher.booked(place, change)
 
     def _open(self, place: Place, row: int) -> None:
         place.engine.row = row
@@ -324,17 +321,7 @@ class World:
         """Bring a market that nobody minded to the present."""
         if place.awake or place.ended:
             return
-        engine, market = place.engine, place.market
-        cursor = place.tape.last(self.now)
-        engine.row = market.row_at(self.now)
-        if cursor == place.cursor or cursor[0] < 0:
-            return
-        engine.renew()
-        row, n = cursor
-        engine.price = place.tape.prints(row)[n].price
-        if market.wire == USDM:
-            engine.ratio = funding.ratio(market, row)
-        place.cursor = cursor
+        place.sync(self.now)
 
     def truth(self) -> dict[str, Any]:
         """All accounts and the log's digest, as plain data."""

@@ -60,13 +60,20 @@ class PlainRestingBook:
         made = [Offer(price, quantity, None) for price, quantity in outside]
         found, left = [], lots * self.lot
         for offer in sorted([*made, *rests], key=lambda offer: sign * offer.price):
-            if not order.fits(offer.price) or left <= 0:
+            if not fits(order, offer.price) or left <= 0:
                 break
             mine = own and offer.maker is not None and offer.maker.account is order.account
             quantity = ZERO if mine else min(offer.quantity, left)
             left -= quantity
             found.append(offer._replace(quantity=quantity))
         return found
+
+
+def fits(order: Order, price: Decimal) -> bool:
+    """Whether an order's limit allows a price."""
+    if order.limit is None:
+        return True
+    return price <= order.limit if order.buys else price >= order.limit
 
 
 def _rank(order: Order) -> tuple[Decimal, int]:

@@ -49,6 +49,21 @@ def post(url: str, act: str, **tree: Any) -> Any:
         return json.load(answer)["result"]
 
 
+def test_recorded_ticks_are_served_at_the_present() -> None:
+    with started("--data", "synthetic:ticks", "--now") as (_, url):
+        client = point(ccxt.binanceusdm({"options": {"fetchMarkets": {"types": ["linear"]}}}), url)
+        client.load_markets()
+        book = client.fetch_order_book("MADE/USDT:USDT")
+        assert book["bids"][0][0] < book["asks"][0][0]
+        assert abs(client.fetch_time() - time.time() * 1000) < 60_000
+        client.session.close()
+
+
+def test_ticks_that_are_not_there_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="no run 'synthetic-7' of ticks of MADE/USDT:USDT"):
+        main(["--data", "synthetic:ticks", "--ticks", "synthetic-7", "--port", "0"])
+
+
 def test_a_client_of_another_process_trades_and_steers_it() -> None:
     with started("--data", "synthetic:regimes", "--bars", "500", "--speed", "step", "--json") as (process, url):
         client = point(ccxt.binanceusdm({"apiKey": "rehearsal", "secret": "rehearsal-secret"}), url)

@@ -21,8 +21,9 @@ from qframe_rl.rehearsal.decimals import nearest
 from qframe_rl.rehearsal.errors import Refused
 from qframe_rl.rehearsal.market import SPOT, USDM, ListedMarket
 from qframe_rl.rehearsal.order import OcoPair, Order
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.queues import OrderQueues, QueuedOrder
-from qframe_rl.rehearsal.world import Place, World
+from qframe_rl.rehearsal.world import World
 from tests.oracle.resting import PlainRestingBook
 
 HOUR = 3_600_000

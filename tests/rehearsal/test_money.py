@@ -19,7 +19,9 @@ from qframe_rl.rehearsal.errors import Refused
 from qframe_rl.rehearsal.market import SPOT, USDM, ListedMarket
 from qframe_rl.rehearsal.order import OPEN, OcoPair, Order
 from qframe_rl.rehearsal.path import prints
-from qframe_rl.rehearsal.world import Place, World
+from qframe_rl.rehearsal.place import Place
+from qframe_rl.rehearsal.world import World
+from tests.oracle.resting import fits
 
 HOUR = 3_600_000
 ZERO = Decimal(0)
@@ -176,7 +178,7 @@ class Floor:
                 for trade in order.trades:
                     assert trade.fee >= 0 and trade.quantity > 0
                     if not order.amendments:
-                        assert order.fits(trade.price)
+                        assert fits(order, trade.price)
                         assert not trade.maker or trade.price == order.limit
         for pair in account.pairs.values():
             first, second = pair.orders

@@ -12,10 +12,10 @@ from qframe_rl.rehearsal.decimals import places, short
 from qframe_rl.rehearsal.ladder import Sides
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.path import Print
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.tape import MarketTape
 from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import Call, Json
-from qframe_rl.rehearsal.world import Place
 
 INTERVALS = {
     "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h",

@@ -16,9 +16,9 @@ from qframe_rl.rehearsal.bybit.rows import fill_row, funding_row, kind, order_ro
 from qframe_rl.rehearsal.decimals import ZERO, on_grid
 from qframe_rl.rehearsal.market import SPOT, USDM
 from qframe_rl.rehearsal.order import EXPIRED, Order
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire.call import Call, Json
 from qframe_rl.rehearsal.wire.filters import BAND, MAX_QUANTITY
-from qframe_rl.rehearsal.world import Place
 
 T = TypeVar("T")
 _SIDES = {"Buy": BUY, "Sell": SELL}
@@ -161,7 +161,7 @@ def _hopeless(place: Place, order: Order) -> str:
         return ""
     taking = place.engine.matches(order)
     if order.post_only:
-        return "EC_PostOnlyWillTakeLiquidity" if taking else ""
+        return "EC_PostOnlyWillTakeLiquidity" if place.engine.takes(order, taking) else ""
     enough = sum((offer.quantity for offer in taking), ZERO) >= order.quantity
     return "" if enough else "EC_NoImmediateQtyToFill"
 

@@ -22,9 +22,10 @@ from qframe_rl.rehearsal.ladder import Change, Ladder, Sides
 from qframe_rl.rehearsal.market import USDM, ListedMarket
 from qframe_rl.rehearsal.order import Happening
 from qframe_rl.rehearsal.path import Print
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire.call import Json
 from qframe_rl.rehearsal.wire.link import ClientConnection, dumps
-from qframe_rl.rehearsal.world import Place, World
+from qframe_rl.rehearsal.world import World
 
 _MOST = 1000
 _DEPTHS = {"1": 1, "50": 50, "200": 200, "500": 500, "1000": 1000}

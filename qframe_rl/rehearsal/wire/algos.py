@@ -6,11 +6,12 @@ from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.book import BUY
 from qframe_rl.rehearsal.decimals import ZERO, text
 from qframe_rl.rehearsal.order import CANCELED, FINISHED, NEW, REJECTED, TRIGGERED, Algo, Order
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire import intake
 from qframe_rl.rehearsal.wire.call import SIGNED, Call, Json, Route
 from qframe_rl.rehearsal.wire.filters import check
 from qframe_rl.rehearsal.wire.usdm_orders import MODE, one_way
-from qframe_rl.rehearsal.world import Place, World
+from qframe_rl.rehearsal.world import World
 
 _API = "/fapi/v1"
 _KINDS = {"STOP": "LIMIT", "STOP_MARKET": "MARKET", "TAKE_PROFIT": "LIMIT", "TAKE_PROFIT_MARKET": "MARKET"}

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.account import ExchangeAccount
 from qframe_rl.rehearsal.market import SPOT
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire.freshness import Freshness
-from qframe_rl.rehearsal.world import Place, World
+from qframe_rl.rehearsal.world import World
 
 Json = Any
 NONE, KEY, SIGNED = "none", "key", "signed"

@@ -8,7 +8,7 @@ from qframe_rl.rehearsal.decimals import on_grid
 from qframe_rl.rehearsal.errors import Refused, rejected
 from qframe_rl.rehearsal.market import SPOT, ListedMarket
 from qframe_rl.rehearsal.order import Order
-from qframe_rl.rehearsal.world import Place
+from qframe_rl.rehearsal.place import Place
 
 MAX_QUANTITY = Decimal("9000000000")
 BAND = Decimal(5)

@@ -8,8 +8,8 @@ from typing import TypeVar
 from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.book import BUY, SELL
 from qframe_rl.rehearsal.order import Order, Trade
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire.call import Call, Json
-from qframe_rl.rehearsal.world import Place
 
 T = TypeVar("T")
 TIFS = ("GTC", "IOC", "FOK", "GTX", "GTD")

@@ -7,10 +7,10 @@ import json
 from qframe_rl.rehearsal.decimals import places
 from qframe_rl.rehearsal.errors import malformed
 from qframe_rl.rehearsal.market import SPOT, USDM
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire.call import Call, Json
 from qframe_rl.rehearsal.wire.filters import filters
 from qframe_rl.rehearsal.wire.intake import rates
-from qframe_rl.rehearsal.world import Place
 
 _FOR_EVER_MS = 4_133_404_800_000
 _SPOT_TYPES = ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"]

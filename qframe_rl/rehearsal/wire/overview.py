@@ -8,9 +8,10 @@ from collections.abc import Callable
 from qframe_rl.rehearsal.ladder import Change
 from qframe_rl.rehearsal.market import ListedMarket
 from qframe_rl.rehearsal.path import Print
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire.call import Json
 from qframe_rl.rehearsal.wire.link import ClientConnection
-from qframe_rl.rehearsal.world import Place, World
+from qframe_rl.rehearsal.world import World
 
 _KINDS = {
     "spot": {"!miniTicker@arr": "miniTicker", "!ticker@arr": "ticker", "!bookTicker": "bookTicker"},
@@ -67,7 +68,9 @@ class Overview:
         """Nothing that these streams tell."""
 
     def booked(self, place: Place, change: Change) -> None:
-        """Nothing that these streams tell."""
+        """Note that the best prices of a recorded book changed."""
+        if change.best:
+            self._note(place)
 
     def touched(self, place: Place) -> None:
         """A client took from the book."""

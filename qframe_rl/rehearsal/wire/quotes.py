@@ -15,9 +15,9 @@ from qframe_rl.rehearsal.candles import INTERVALS, Candle, candles, latest
 from qframe_rl.rehearsal.decimals import float_text, money, text
 from qframe_rl.rehearsal.market import SPOT, ListedMarket
 from qframe_rl.rehearsal.path import Print
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.tape import MarketTape
 from qframe_rl.rehearsal.wire.call import Call, Json
-from qframe_rl.rehearsal.world import Place
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME
 
 DAY_MS = 86_400_000
@@ -99,8 +99,8 @@ def span(place: Place, since_ms: int, now_ms: int) -> Span:
     quote = float(sum(p.quantity * p.price for p in told))
     quote += float((whole[:, VOLUME] * whole[:, OPEN : CLOSE + 1].mean(axis=1)).sum())
     opening = float(head[0].price if head else whole[0, OPEN] if len(whole) else tail[0].price)
-    number = head[0].id if head else first * tape.n_prints + 1 if len(whole) else tail[0].id
-    count = len(told) + len(whole) * tape.n_prints
+    number = head[0].id if head else tape.first_id(first) if len(whole) else tail[0].id
+    count = len(told) + tape.count(first, first + len(whole))
     return Span(opening, high, low, float(last.price), before, volume, quote, since_ms, number, last, count)
 
 
@@ -155,7 +155,7 @@ def recent(tape: MarketTape, now_ms: int) -> Iterator[Print]:
 
 def by_number(tape: MarketTape, number: int, now_ms: int) -> Iterator[Print]:
     """Trades from one number on, up to a moment."""
-    for row in range(max(0, (number - 1) // tape.n_prints), len(tape.market.opens)):
+    for row in range(tape.row_of(number), len(tape.market.opens)):
         for one in tape.prints(row):
             if one.time > now_ms:
                 return

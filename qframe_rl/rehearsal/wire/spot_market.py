@@ -5,10 +5,10 @@ from __future__ import annotations
 from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.decimals import float_text, text
 from qframe_rl.rehearsal.market import SPOT
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import NONE, Call, Json, Route
 from qframe_rl.rehearsal.wire.listing import named_places, spot_info
-from qframe_rl.rehearsal.world import Place
 
 _API = "/api/v3"
 
@@ -27,9 +27,8 @@ def _klines(call: Call) -> Json:
 
 def _depth(call: Call) -> Json:
     place = call.place()
-    number, both = call.world.shown(place)
-    limit, market = call.limit(100, 5000), place.market
-    bids, asks = (quotes.pairs(market, side, limit) for side in both)
+    number, both = call.world.shown(place, call.limit(100, 5000))
+    bids, asks = (quotes.pairs(place.market, side) for side in both)
     return {"lastUpdateId": number, "bids": bids, "asks": asks}
 
 
@@ -91,7 +90,7 @@ def _historical(call: Call) -> Json:
 def day_row(place: Place, now_ms: int) -> dict[str, Json]:
     """Figures of the last 24 hours as REST writes them."""
     market, day = place.market, quotes.day(place, now_ms)
-    both = place.sides()
+    both = place.sides(1)
     bid, ask = quotes.best(market, both.bids), quotes.best(market, both.asks)
     return {
         **span_row(place, day, now_ms),
@@ -136,7 +135,7 @@ def _best(call: Call) -> Json:
     found, one = named_places(call)
     rows = []
     for place in found:
-        both = place.sides()
+        both = place.sides(1)
         bid, ask = quotes.best(place.market, both.bids), quotes.best(place.market, both.asks)
         names = {"bidPrice": bid[0], "bidQty": bid[1], "askPrice": ask[0], "askQty": ask[1]}
         rows.append({"symbol": place.market.id} | names)

@@ -9,10 +9,10 @@ from qframe_rl.rehearsal.book import BUY
 from qframe_rl.rehearsal.decimals import ZERO, exact, text
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.order import Order, Trade
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire import intake
 from qframe_rl.rehearsal.wire.call import KEY, SIGNED, Call, Json, Route
 from qframe_rl.rehearsal.wire.filters import check
-from qframe_rl.rehearsal.world import Place
 
 _API = "/api/v3"
 _STOPS = ("STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from qframe_rl.rehearsal import errors, pairs
 from qframe_rl.rehearsal.market import SPOT
 from qframe_rl.rehearsal.order import OcoPair, Order
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire import intake
 from qframe_rl.rehearsal.wire.call import SIGNED, Call, Json, Route
 from qframe_rl.rehearsal.wire.filters import check
 from qframe_rl.rehearsal.wire.spot_orders import answer, cancelled, made
-from qframe_rl.rehearsal.world import Place
 
 _API = "/api/v3"
 _STOPS = ("STOP_LOSS", "STOP_LOSS_LIMIT")

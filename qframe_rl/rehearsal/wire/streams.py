@@ -14,12 +14,13 @@ from qframe_rl.rehearsal.ladder import Change
 from qframe_rl.rehearsal.market import SPOT, USDM, ListedMarket
 from qframe_rl.rehearsal.order import Happening
 from qframe_rl.rehearsal.path import Print
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import Json
 from qframe_rl.rehearsal.wire.events import events_of
 from qframe_rl.rehearsal.wire.link import ClientConnection, dumps
 from qframe_rl.rehearsal.wire.overview import Overview
-from qframe_rl.rehearsal.world import Place, World
+from qframe_rl.rehearsal.world import World
 
 _CONTINUOUS, _PERPETUAL = "continuousKline_", "_perpetual"
 Wrap = Callable[[Json], Json]
@@ -106,7 +107,7 @@ class Hub:
             if _interval(kind):
                 self._roll(place, kind, print_.time)
                 self._candle(place, kind, print_)
-            elif base in _COMPOSED:
+            elif base in _COMPOSED and not (base == "bookTicker" and place.market.ticks):
                 self._tell(place, kind, base, _COMPOSED[base](place, print_, self.world.now))
         self._show(place)
 
@@ -123,6 +124,8 @@ class Hub:
             base = kind.partition("@")[0]
             if base == "depth":
                 self._tell(place, kind, "depth", depth_update(place, change, self.world.now))
+            elif base == "bookTicker" and change.best:
+                self._tell(place, kind, base, _book_ticker(place, None, self.world.now))
             elif base in _PARTIAL:
                 self._tell(place, kind, "depth", _partial(place, change, _PARTIAL[base], self.world.now))
 
@@ -268,8 +271,8 @@ def _agg_trade(place: Place, one: Print, now_ms: int) -> Json:
     return {"e": "aggTrade", "E": now_ms, "s": place.market.id, **quotes.agg_trade(place.market, one)}
 
 
-def _book_ticker(place: Place, _: Print, now_ms: int) -> Json:
-    market, both = place.market, place.sides()
+def _book_ticker(place: Place, _: Print | None, now_ms: int) -> Json:
+    market, both = place.market, place.sides(1)
     bid, ask = quotes.best(market, both.bids), quotes.best(market, both.asks)
     prices = {"s": market.id, "b": bid[0], "B": bid[1], "a": ask[0], "A": ask[1]}
     if market.wire == SPOT:
@@ -346,7 +349,7 @@ def depth_update(place: Place, change: Change, now_ms: int) -> Json:
 
 
 def _partial(place: Place, change: Change, depth: int, now_ms: int) -> Json:
-    market, both = place.market, place.sides()
+    market, both = place.market, place.sides(depth)
     bids, asks = quotes.pairs(market, both.bids, depth), quotes.pairs(market, both.asks, depth)
     if market.wire == SPOT:
         return {"lastUpdateId": change.last, "bids": bids, "asks": asks}

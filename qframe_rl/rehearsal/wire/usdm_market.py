@@ -9,10 +9,10 @@ import numpy as np
 from qframe_rl.rehearsal import errors, funding
 from qframe_rl.rehearsal.decimals import float_text, text
 from qframe_rl.rehearsal.market import USDM, ListedMarket
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire import quotes
 from qframe_rl.rehearsal.wire.call import KEY, Call, Json, Route
 from qframe_rl.rehearsal.wire.listing import nothing_listed, usdm_info
-from qframe_rl.rehearsal.world import Place
 
 _API = "/fapi/v1"
 _FAR = 2**62
@@ -68,8 +68,8 @@ def _premium_candle(market: ListedMarket, row: list[Json]) -> Json:
 
 def _depth(call: Call) -> Json:
     place = call.place()
-    number, both = call.world.shown(place)
-    bids, asks = (quotes.pairs(place.market, side, call.limit(500, 1000)) for side in both)
+    number, both = call.world.shown(place, call.limit(500, 1000))
+    bids, asks = (quotes.pairs(place.market, side) for side in both)
     return {"lastUpdateId": number, "E": call.now, "T": call.now, "bids": bids, "asks": asks}
 
 
@@ -127,7 +127,7 @@ def _price(call: Call) -> Json:
 
 
 def _best_row(place: Place, now_ms: int) -> Json:
-    both, market = place.sides(), place.market
+    both, market = place.sides(1), place.market
     bid, ask = quotes.best(market, both.bids), quotes.best(market, both.asks)
     prices = {"bidPrice": bid[0], "bidQty": bid[1], "askPrice": ask[0], "askQty": ask[1]}
     return {"symbol": market.id, **prices, "time": now_ms, "lastUpdateId": place.ladder.number}

@@ -10,10 +10,10 @@ from qframe_rl.rehearsal import amend, errors
 from qframe_rl.rehearsal.decimals import ZERO, short, text
 from qframe_rl.rehearsal.market import USDM
 from qframe_rl.rehearsal.order import Order, Trade
+from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire import intake
 from qframe_rl.rehearsal.wire.call import SIGNED, Call, Json, Route
 from qframe_rl.rehearsal.wire.filters import check
-from qframe_rl.rehearsal.world import Place
 
 _API = "/fapi/v1"
 _CONDITIONAL = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET")
