@@ -128,7 +128,7 @@ function wordsOf(row: Portfolio): Words {
 function Curve({ id, members }: { id: string; members: readonly Member[] }): ReactNode {
   const dark = useValue(shade);
   const shown = useGet<WorthPoint[]>(`/portfolios/${id}/equity?points=1500`, { ...LEAST, least: 3_000 });
-  const held = useGet<Benchmark>(`/portfolios/${id}/benchmark?points=1500`, { ...LEAST, least: 10_000 });
+  const held = useGet<Benchmark>(`/portfolios/${id}/benchmark?points=1500`, { ...LEAST, least: 3_000 });
   const lines = useMemo((): Line[] => {
     const rows = shown.data ?? [];
     const times = rows.map((one) => (ms(one.time_ns) ?? 0) / 1000);
