@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from experiments.cli import Interrupted, Parser, door
-from experiments.screen import downloads
+from experiments.cli import Interrupted, Parser, door, within
+from experiments.screen import downloads, recordings
 from qframe_rl.servers import POSTGRES, is_address, unlocked
 
 if TYPE_CHECKING:
     from qframe_rl.feeds.download import Saved
+    from qframe_rl.feeds.tick_record import RecordedTicks
 
+_MOST_HOURS = 24 * 366
 _SHOWN_GAPS = 5
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Download, or list what can be."""
     options = parser().parse_args(argv)
-    from qframe_rl.config import Unavailable
+    from qframe_rl.config import Unavailable, UserError
 
     if options.list:
         return _list(options)
+    if options.ticks:
+        return _record(options)
+    if options.hours is not None:
+        raise UserError("--hours says how long --ticks records; candles are asked for by --since and --until.")
     try:
         return _download(options)
     except Unavailable as error:
@@ -39,11 +47,16 @@ def parser() -> Parser:
         "download",
         "Fetch candles, and for perpetuals funding rates and hourly mark prices, through CCXT into a Parquet store or\n"
         "into PostgreSQL. Only what is missing is fetched; after an interruption the same command resumes. The\n"
-        "open candle is never stored, and gaps are reported and never filled.",
+        "open candle is never stored, and gaps are reported and never filled.\n\n"
+        "With --ticks, record order books and trades as they happen instead, until --hours are over or Ctrl-C: every\n"
+        "change of the book with the exchange's stamp and the moment of its arrival, in ticks/ of the store. What is\n"
+        "written stays, whatever ends the recording; the same command goes on in new files. Bitcoin takes some 0.3 GB\n"
+        "a day, what trades less takes less; how much yours takes is shown.",
         [
             "--symbols BTC/USDT,ETH/USDT --timeframe 1h --since 2020-01-01",
             "--exchange bybit --symbols BTC/USDT:USDT --timeframe 4h --since 2023-01-01",
             "--symbols BTC/USDT --since 2020-01-01 --data postgresql://qframe@127.0.0.1/qframe",
+            "--ticks --hours 2 --symbols BTC/USDT:USDT,ETH/USDT:USDT",
             "--list symbols --exchange kraken",
         ],
     )
@@ -62,7 +75,6 @@ def parser() -> Parser:
     )
     add(
         "--timeframe",
-        default="1h",
         metavar="LENGTH",
         help="length of a bar: a number and s, m, h, d or w (default: 1h)",
     )
@@ -75,6 +87,17 @@ def parser() -> Parser:
         "--until",
         metavar="TIME",
         help="bars that close at or before this time, ISO 8601 UTC (default: the last closed bar)",
+    )
+    add(
+        "--ticks",
+        action="store_true",
+        help="record order books and trades from now on instead of fetching candles (default: off)",
+    )
+    add(
+        "--hours",
+        type=within(float, 0.0, _MOST_HOURS),
+        metavar="N",
+        help="with --ticks: for how long, such as 2 or 0.5 (default: until Ctrl-C)",
     )
     _add_places(made)
     return made
@@ -130,11 +153,11 @@ def _download(options: argparse.Namespace) -> dict[str, Any] | None:
     into = is_address(place, *POSTGRES)
     if into:
         place = unlocked(place)
-    symbols = [symbol.strip() for symbol in options.symbols.split(",") if symbol.strip()]
+    symbols = _symbols(options)
     since, until = _span(options)
     try:
         with downloads() as report:
-            what = (options.exchange, symbols, options.timeframe, since, until)
+            what = (options.exchange, symbols, options.timeframe or "1h", since, until)
             if into:
                 from qframe_rl.feeds.database import download_into
 
@@ -142,12 +165,80 @@ def _download(options: argparse.Namespace) -> dict[str, Any] | None:
             else:
                 saved = download(*what, root=Path(place), url=options.url, sandbox=options.sandbox, report=report)
     except KeyboardInterrupt:
-        saved = () if into else inventory(Path(place), options.exchange, symbols, options.timeframe)
+        saved = () if into else inventory(Path(place), options.exchange, symbols, options.timeframe or "1h")
         _show(saved, options)
         print("what came is stored, and the same command resumes.", file=sys.stderr)
         raise Interrupted(_result(saved, options, started)) from None
     _show(saved, options)
     return _result(saved, options, started)
+
+
+def _symbols(options: argparse.Namespace) -> list[str]:
+    return [symbol.strip() for symbol in options.symbols.split(",") if symbol.strip()]
+
+
+def _record(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Record ticks until told to stop."""
+    from qframe_rl.config import UserError
+    from qframe_rl.feeds.load import data_place
+    from qframe_rl.feeds.tick_record import record_ticks
+
+    for name in ("timeframe", "since", "until"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} is for candles; --ticks records from now on, for --hours or until Ctrl-C.")
+    place = options.to or data_place()
+    if is_address(place, *POSTGRES):
+        raise UserError(f"--data {place.partition('://')[0]}://... is a database; ticks are kept in a folder.")
+    stop, came = threading.Event(), []
+
+    def stopped(number: int, _frame: object) -> None:
+        came.append(number)
+        stop.set()
+
+    before = {number: signal.signal(number, stopped) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with recordings() as (report, note):
+            found = record_ticks(
+                options.exchange, _symbols(options), Path(place), url=options.url, sandbox=options.sandbox,
+                seconds=None if options.hours is None else 3600.0 * options.hours, stop=stop, report=report, note=note,
+            )  # fmt: skip
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    _show_ticks(found, sys.stderr if options.json else sys.stdout)
+    if came:
+        print("stopped; everything that came is written, and the same command goes on.", file=sys.stderr)
+    return {"ticks": [_plain_ticks(one) for one in found]} if options.json else None
+
+
+def _show_ticks(found: Sequence[RecordedTicks], out: TextIO) -> None:
+    """Print what was recorded."""
+    for one in found:
+        runs = f"{one.runs:,} file{'s' * (one.runs != 1)}"
+        print(
+            f"{one.folder}: {one.rows:,} changes and {one.trades:,} trades in {runs}, {one.nbytes / 1e6:.1f} MB; a day "
+            f"takes {one.bytes_a_day / 1e6:,.0f} MB",
+            file=out,
+        )
+        for why, n in one.ends.items():
+            print(f"  a run ended{f' {n:,} times' * (n > 1)}: {why}", file=out)
+        if one.repaired:
+            print(f"  put in order what an earlier recording had left: {one.repaired:,}", file=out)
+
+
+def _plain_ticks(one: RecordedTicks) -> dict[str, object]:
+    return {
+        "symbol": one.symbol,
+        "folder": os.fspath(one.folder),
+        "rows": one.rows,
+        "trades": one.trades,
+        "runs": one.runs,
+        "bytes": one.nbytes,
+        "bytes_a_day": round(one.bytes_a_day),
+        "seconds": round(one.seconds, 3),
+        "clock_shift_ns": one.clock_shift_ns,
+        "ends": one.ends,
+    }
 
 
 def _result(saved: Sequence[Saved], options: argparse.Namespace, started: float) -> dict[str, Any] | None:

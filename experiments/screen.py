@@ -11,6 +11,7 @@ from experiments.cli import console
 
 if TYPE_CHECKING:
     from qframe_rl.feeds.download import Progress
+    from qframe_rl.feeds.tick_record import RecordedTicks
 
 
 class BarScreen:
@@ -102,3 +103,51 @@ def downloads(before: Callable[[], None] = lambda: None) -> Iterator[Callable[[P
     finally:
         if tasks:
             display.stop()
+
+
+_ROWS_EVERY_S = 30.0
+
+
+@contextmanager
+def recordings() -> Iterator[tuple[Callable[[Sequence[RecordedTicks]], None], Callable[[str], None]]]:
+    """A line on stderr for each market that is recorded, and one for each note; half a minute apart where nobody looks.
+
+    Returns
+    -------
+    Iterator
+        What is told how far the recordings are, and what is told notes.
+    """
+    from rich.live import Live
+    from rich.text import Text
+
+    screen, last = console(to_stderr=True), -_ROWS_EVERY_S
+    live = Live(console=screen, transient=True, refresh_per_second=4)
+
+    def note(text: str) -> None:
+        screen.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def report(so_far: Sequence[RecordedTicks]) -> None:
+        nonlocal last
+        lines = "\n".join(_recording(one) for one in so_far)
+        if screen.is_terminal:
+            live.update(Text(lines))
+        elif so_far and so_far[0].seconds - last >= _ROWS_EVERY_S:
+            last = so_far[0].seconds
+            note(lines)
+
+    with live:
+        yield report, note
+
+
+def _recording(one: RecordedTicks) -> str:
+    """How far a recording is, in a line."""
+    rate = (one.rows + one.trades) / max(one.seconds, 1e-9)
+    broken = sum(one.ends.values())
+    parts = [
+        f"{one.symbol} {'recording' if one.connected else 'connecting'} {one.seconds:,.0f} s",
+        f"{one.rows:,} changes, {one.trades:,} trades, {rate:,.0f} rows/s",
+        f"{one.nbytes / 1e6:.1f} MB, {one.bytes_a_day / 1e6:,.0f} MB a day",
+        f"{broken:,} gap{'s' * (broken != 1)}",
+        f"clock behind {one.clock_shift_ns / 1e6:,.0f} ms",
+    ]
+    return " · ".join(parts)

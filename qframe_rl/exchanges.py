@@ -80,6 +80,8 @@ class Conventions(Base):
     """Whether funding is told as what it cost, and not as what it brought."""
     book_depths: tuple[int, ...] = ()
     """Depths of the books that it streams; any where nothing is said."""
+    raw_depth: bool = False
+    """Whether its streams tell changes of a book with update ids, as Binance's do."""
     same_again: tuple[str, ...] = ()
     """What stands in the error for an order whose id is there already: it was sent before."""
     rehearsed: bool = False

@@ -73,5 +73,7 @@ def on_grid(values: Float, step: float, what: str) -> Int:
     bad = ~(np.abs(scaled - whole) <= np.maximum(OFF_GRID, 4 * np.spacing(np.abs(scaled)))) | (np.abs(whole) > most)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
+        if np.abs(whole[row]) > most:
+            raise UserError(f"{what}: row {row} has {values[row]:.12g}, more than {most:,} steps of {step:g}.")
         raise UserError(f"{what}: row {row} has {values[row]:.12g}, which is no multiple of {step:g}.")
     return whole.astype(np.int64)

@@ -65,6 +65,15 @@ def pro(exchange: str, kind: Kind = "spot", url: str | None = None, sandbox: boo
     return _made(ccxt.pro, exchange, kind, url, sandbox, {})
 
 
+def step(client: Any, precision: float | None) -> float:
+    """Step of a price or an amount that a CCXT client states as a market's precision; 0 where it states none."""
+    import ccxt
+
+    if precision is None or client.precisionMode == ccxt.SIGNIFICANT_DIGITS:
+        return 0.0
+    return 10.0**-precision if client.precisionMode == ccxt.DECIMAL_PLACES else float(precision)
+
+
 def _made(flavour: Any, exchange: str, kind: Kind, url: str | None, sandbox: bool, keys: Mapping[str, str]) -> Any:
     import ccxt
 

@@ -15,7 +15,7 @@ from qframe_rl.config import Unavailable, UserError, nearest
 from qframe_rl.exchanges import amount_unit, base_volume, volume_unit
 from qframe_rl.feeds import rows
 from qframe_rl.feeds.answer import answer, shaped, unclear
-from qframe_rl.feeds.client import Kind, client
+from qframe_rl.feeds.client import Kind, client, step
 from qframe_rl.feeds.listing import Listing, base_exchange
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.presets import preset
@@ -193,14 +193,18 @@ class MarketDataClient:
         UserError
             For an unknown symbol, with the nearest one, an unknown timeframe, or volumes of an unknown unit.
         """
+        self.check_symbol(listing)
+        if timeframe not in self.client.timeframes:
+            raise UserError(f"{self.name} has no timeframe {timeframe!r}{nearest(timeframe, self.client.timeframes)}")
+        volume_unit(self.client.id, self.client.markets[listing.symbol])
+
+    def check_symbol(self, listing: Listing) -> None:
+        """Refuse a symbol that the exchange does not have, with the nearest one."""
         if listing.symbol not in self.client.markets:
             known = self.symbols()
             close = difflib.get_close_matches(listing.symbol, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "; --list symbols prints those that it has."
             raise UserError(f"{self.name} has no {listing.kind} symbol {listing.symbol!r}{hint}")
-        if timeframe not in self.client.timeframes:
-            raise UserError(f"{self.name} has no timeframe {timeframe!r}{nearest(timeframe, self.client.timeframes)}")
-        volume_unit(self.client.id, self.client.markets[listing.symbol])
 
     def symbols(self) -> list[str]:
         """Symbols of `kind` that can be downloaded."""
@@ -216,21 +220,14 @@ class MarketDataClient:
         return Instrument(
             symbol=listing.symbol,
             kind=listing.kind,
-            lot=self._step(precision.get("amount")) * unit,
-            tick=self._step(precision.get("price")),
+            lot=step(self.client, precision.get("amount")) * unit,
+            tick=step(self.client, precision.get("price")),
             min_amount=float((market["limits"].get("amount") or {}).get("min") or 0.0) * unit,
             min_notional=float(cost.get("min") or 0.0),
             maker_fee=float(usual.maker_fee if market.get("maker") is None else market["maker"]),
             taker_fee=float(usual.taker_fee if market.get("taker") is None else market["taker"]),
             maintenance=usual.maintenance,
         )
-
-    def _step(self, precision: float | None) -> float:
-        import ccxt
-
-        if precision is None or self.client.precisionMode == ccxt.SIGNIFICANT_DIGITS:
-            return 0.0
-        return 10.0**-precision if self.client.precisionMode == ccxt.DECIMAL_PLACES else float(precision)
 
     def page_size(self, mark: bool = False) -> int | None:
         """Candles, or mark-price candles, that one request may ask for; None where CCXT does not say."""

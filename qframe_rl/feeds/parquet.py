@@ -238,8 +238,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder while reading and rewriting a file of it, so that two downloads do not lose each other's rows."""
+def alone(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a folder while reading and rewriting a file of it, so that two downloads do not lose each other's rows.
+
+    Parameters
+    ----------
+    folder
+        It must be there.
+    wait
+        For another that holds it.
+
+    Raises
+    ------
+    UserError
+        If another holds it and is not to be waited for.
+    """
     if sys.platform == "win32":
         # A folder cannot be locked there; a second download into the same files is not guarded against.
         yield
@@ -248,7 +261,10 @@ def alone(folder: Path) -> Iterator[None]:
 
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise UserError(f"{folder} is being written by another process; stop that one, or take another.") from None
         yield
     finally:
         os.close(handle)

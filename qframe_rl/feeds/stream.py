@@ -123,7 +123,7 @@ class Streams:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.gather(*(_closed(client.close()) for client in clients))
+        await asyncio.gather(*(closed(client.close()) for client in clients))
         if mistakes:
             self.wake.set()
             raise mistakes[0]
@@ -212,10 +212,10 @@ async def _drop(client: Any) -> None:
     for url in list(client.clients):
         socket = client.clients.pop(url)
         socket.reject(ccxt.NetworkError("dropped by its supervisor"))
-        await _closed(socket.close())
+        await closed(socket.close())
 
 
-async def _closed(closing: Awaitable[Any]) -> None:
+async def closed(closing: Awaitable[Any]) -> None:
     """Wait for an end, but not for a peer that does not answer."""
     import ccxt
 

@@ -2,13 +2,15 @@
 
 ``ticks/{exchange}/{BASE}-{QUOTE}/{RUN}_depth.parquet`` has a row for each level that changed, ``_trades`` one for each
 trade, ``_snapshot`` the whole book as it was asked for once; each with the exchange's stamps and the moment of arrival.
-Chains of update ids are those of Binance's streams: of USD-margined perpetuals each message names the one before it, of
-spot its first id follows the last.
+Of a run that is being recorded depth and trades are in parts, ``{RUN}_depth.00000.parquet`` and so on, and count as far
+as depth has them; ``{RUN}_recording.json`` says how it was recorded. Chains of update ids are those of Binance's
+streams: of USD-margined perpetuals each message names the one before it, of spot its first id follows the last.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,16 +27,22 @@ _MS = 1_000_000
 _SECOND = 1000 * _MS
 DRIFT_NS = 5 * _MS
 """By how much the recorder's clock may run ahead or behind within a run, ns."""
-_SPAN_NS = 60 * _SECOND
+SPAN_NS = 60 * _SECOND
 """Over which the least delay is looked for."""
-_BACK_NS = _SECOND
+BACK_NS = _SECOND
 """By how much the exchange's clock may step back within a run, ns."""
 _FEWEST = 20
 """Levels a side before a book without a snapshot is one."""
 _SETTLING_NS = 5 * _SECOND
 """For how long it must have been told."""
-_NO_TRADE = frozenset(("INSURANCE_FUND", "ADL"))
+NO_TRADE = frozenset(("INSURANCE_FUND", "ADL"))
 """Kinds of prints that are no trades of the book."""
+DROPPED = REPEATED, EMPTY, BESIDE = "repeated trades", "empty trades", "prints beside the book"
+"""Why a trade is left out."""
+
+
+_TRADES = ("local_ts_ns", "trade_ms", "trade_id", "price", "qty", "buyer_is_maker", "exec_type")
+_SNAPSHOT = ("local_ts_ns", "last_update_id", "side", "price", "qty")
 
 
 class TickRun(NamedTuple):
@@ -86,8 +94,7 @@ def tick_runs(
     UserError
         If there are none, a file lacks a column or another file, or a number is off the grid.
     """
-    folder = root / "ticks" / listing.folder / listing.pair
-    files = sorted(folder.glob("*_depth.parquet"))
+    files = _files(ticks_folder(root, listing))
     if not files:
         known = sorted(f"{p.parent.parent.name}/{p.parent.name}" for p in root.glob("ticks/*/*/*_depth.parquet"))
         asked = f"{listing.folder}/{listing.pair}"
@@ -96,6 +103,27 @@ def tick_runs(
     for path in files:
         found += _read(path, listing.symbol, tick, lot, drift_ns)
     return found
+
+
+def ticks_folder(root: Path, listing: Listing) -> Path:
+    """Folder of an instrument's ticks in a store."""
+    return root / "ticks" / listing.folder / listing.pair
+
+
+def parts_of(depth: Path) -> list[Path]:
+    """Files of depth of a run: the one, or as long as it grows its parts."""
+    return [depth] if depth.exists() else sorted(depth.parent.glob(depth.name.replace(".parquet", ".[0-9]*.parquet")))
+
+
+def beside(depth: Path, what: str) -> Path:
+    """File of a run's trades or snapshot, or a part of it, beside that of its depth."""
+    return depth.with_name(depth.name.replace("_depth.", f"_{what}."))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of depth, also of runs that grow, whose files will be there."""
+    growing = {part.with_name(part.name.replace(".00000.", ".")) for part in folder.glob("*_depth.00000.parquet")}
+    return sorted({*folder.glob("*_depth.parquet"), *growing})
 
 
 class _Depth(NamedTuple):
@@ -112,12 +140,19 @@ class _Depth(NamedTuple):
 
 
 def _read(path: Path, symbol: str, tick: float, lot: float, drift_ns: int) -> list[TickRun]:
-    depth = _depth(path)
-    trades = _columns(
-        _beside(path, "trades"), ("local_ts_ns", "trade_ms", "trade_id", "price", "qty", "buyer_is_maker", "exec_type")
-    )
+    parts = parts_of(path)
+    try:
+        depth = _depth(path, parts)
+        trades = _columns([beside(part, "trades") for part in parts], _TRADES)
+    except UserError:
+        if path in parts or not path.exists():
+            raise
+        # While it was read its recording ended, and its parts became one file.
+        return _read(path, symbol, tick, lot, drift_ns)
     kept, dropped = _real(trades)
     trades = {name: column[kept] for name, column in trades.items()}
+    stated = _stated(path)
+    tick, lot = tick or stated.tick, lot or stated.lot
     tick = tick or grid_of(np.concatenate([depth.price, trades["price"].astype(np.float64)]))
     lot = lot or grid_of(np.concatenate([depth.quantity, trades["qty"].astype(np.float64)]))
     before, depth = _snapshot(path, depth, tick, lot, dropped)
@@ -128,32 +163,51 @@ def _read(path: Path, symbol: str, tick: float, lot: float, drift_ns: int) -> li
     cuts = _cuts(depth)
     for k, (start, stop, why) in enumerate(cuts):
         part = told.where(slice(start, stop))
-        own = (heard.exchange_ns >= part.exchange_ns[0]) & (heard.exchange_ns <= part.exchange_ns[-1])
+        own = heard.exchange_ns >= part.exchange_ns[0]
+        if k < len(cuts) - 1:
+            own &= heard.exchange_ns <= part.exchange_ns[-1]
         whole = before if k == 0 else None
         events = joined([*([] if whole is None else [whole]), part, heard.where(own)])
         events = events.where(np.lexsort((events.message, events.local_ns)))
+        events = events._replace(message=np.cumsum(np.append(0, np.diff(events.message) != 0)))
+        why = stated.ends or why if k == len(cuts) - 1 else why
         run = TickRun(name, symbol, tick, lot, events, 0, _ready(part, whole is not None), why, dropped)
         found += _steady(run, drift_ns)
     return [run._replace(name=f"{name}#{k}") for k, run in enumerate(found)]
 
 
-def _beside(path: Path, what: str) -> Path:
-    return path.with_name(path.name.replace("_depth.", f"_{what}."))
+class _Stated(NamedTuple):
+    """What a recording says of itself; nothing of files that are none."""
+
+    tick: float = 0.0
+    lot: float = 0.0
+    ends: str = ""
 
 
-def _columns(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _stated(path: Path) -> _Stated:
+    place = path.with_name(path.name.replace("_depth.parquet", "_recording.json"))
+    if not place.exists():
+        return _Stated()
+    try:
+        told = json.loads(place.read_text(encoding="utf-8"))
+        return _Stated(float(told["tick"]), float(told["lot"]), str(told["ends"]))
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{place} does not say tick, lot and ends ({error}); remove it, or restore it.") from None
+
+
+def _columns(paths: Sequence[Path], names: Sequence[str]) -> dict[str, np.ndarray]:
     from qframe_rl.feeds.parquet import table
 
-    read = table(path, names)
-    return {name: read.column(name).to_numpy() for name in names}
+    read = [table(path, names) for path in paths]
+    return {name: np.concatenate([part.column(name).to_numpy() for part in read]) for name in names}
 
 
-def _depth(path: Path) -> _Depth:
+def _depth(path: Path, parts: Sequence[Path]) -> _Depth:
     names = (
         "local_ts_ns", "event_ms", "transact_ms", "first_update_id", "final_update_id", "prev_final_update_id", "side",
         "price", "qty",
     )  # fmt: skip
-    local, event, transact, first, final, previous, side, price, quantity = _columns(path, names).values()
+    local, event, transact, first, final, previous, side, price, quantity = _columns(parts, names).values()
     if not len(local):
         raise UserError(f"{path} has no row.")
     if not np.isin(side, (1, -1)).all():
@@ -168,8 +222,8 @@ def _real(trades: dict[str, np.ndarray]) -> tuple[Bool, dict[str, int]]:
     again = np.ones(n, dtype=bool)
     again[np.unique(trades["trade_id"], return_index=True)[1]] = False
     empty = ~(trades["qty"] > 0.0) | ~(trades["price"] > 0.0)
-    foreign = np.isin(trades["exec_type"].astype(str), tuple(_NO_TRADE))
-    said = {"repeated trades": again, "empty trades": empty, "prints beside the book": foreign}
+    foreign = np.isin(trades["exec_type"].astype(str), tuple(NO_TRADE))
+    said = {REPEATED: again, EMPTY: empty, BESIDE: foreign}
     return ~(again | empty | foreign), {why: int(mask.sum()) for why, mask in said.items()}
 
 
@@ -200,18 +254,17 @@ def _snapshot(
     path: Path, depth: _Depth, tick: float, lot: float, dropped: dict[str, int]
 ) -> tuple[Events | None, _Depth]:
     """The whole book as it was asked for, and the depth from the message on that it belongs to."""
-    place = _beside(path, "snapshot")
+    place = beside(path, "snapshot")
     if not place.exists():
         return None, depth
-    local, last, side, price, quantity = _columns(
-        place, ("local_ts_ns", "last_update_id", "side", "price", "qty")
-    ).values()
+    local, last, side, price, quantity = _columns([place], _SNAPSHOT).values()
     if not len(last) or len(np.unique(last)) != 1:
         raise UserError(f"{place}: a snapshot has one last_update_id.")
     chained = depth.previous[0] >= 0
     newest = int(last[0]) + (0 if chained else 1)
     keep = depth.final >= newest
-    if not keep.any() or not depth.first[np.argmax(keep)] <= newest:
+    first = int(np.argmax(keep))
+    if not keep.any() or not (depth.first[first] <= newest or depth.previous[first] == last[0]):
         raise UserError(f"{place}: no message of {path.name} goes on from its update {last[0]}; ask for it anew.")
     dropped["depth before the snapshot"] = int((~keep).sum())
     depth = _Depth._make(field[keep] for field in depth)
@@ -235,7 +288,7 @@ def _depth_events(path: Path, depth: _Depth, tick: float, lot: float) -> Events:
 def _trade_events(
     path: Path, trades: dict[str, np.ndarray], tick: float, lot: float, first: int
 ) -> Events:  # fmt: skip
-    place, n = _beside(path, "trades"), len(trades["trade_id"])
+    place, n = beside(path, "trades"), len(trades["trade_id"])
     return Events(
         trades["trade_ms"].astype(np.int64) * _MS, trades["local_ts_ns"], np.full(n, TRADE, np.int8),
         trades["buyer_is_maker"].astype(np.int8), on_grid(trades["price"], tick, f"{place}: price"),
@@ -249,7 +302,7 @@ def _cuts(depth: _Depth) -> list[tuple[int, int, str]]:
     final, first, previous = (field[begins] for field in (depth.final, depth.first, depth.previous))
     chained = previous[1:] >= 0
     broken = np.where(chained, previous[1:] != final[:-1], first[1:] != final[:-1] + 1)
-    back = np.diff(depth.exchange_ns[begins]) < -_BACK_NS
+    back = np.diff(depth.exchange_ns[begins]) < -BACK_NS
     cuts: list[tuple[int, int, str]] = []
     start = 0
     for k in np.flatnonzero(broken | back):
@@ -298,7 +351,7 @@ def _steady(run: TickRun, drift_ns: int) -> list[TickRun]:
 
 def _drifts(at: Int, delay: Int, most_ns: int) -> list[int]:
     """Moments from which on the least delay of a minute is another than before, by more than so much."""
-    span = (at - at[0]) // _SPAN_NS
+    span = (at - at[0]) // SPAN_NS
     starts = np.flatnonzero(np.append(True, span[1:] != span[:-1]))
     found, low, high = [], math.inf, -math.inf
     for start, value in zip(starts, np.minimum.reduceat(delay, starts), strict=True):
