@@ -11,7 +11,7 @@ from typing import Any
 from experiments.cli import Parser, checkpoint_place, console, door, within
 from experiments.screen import BarScreen
 from experiments.settings import data_settings, given_under, locate_data, read_preset, settings
-from experiments.told import tell_boards, tell_scores, tell_study
+from experiments.told import tell_boards, tell_quoting, tell_scores, tell_study
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
@@ -269,6 +269,8 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
     baselines = [name for name in named.split(",") if name]
     level = LEVEL if given["level"] is None else given["level"]
     folder = given["out"] or Path("runs") / "evaluate" / "+".join(place.name for place in places)
+    if _of_book(places):
+        return _score_book(places, given, folder, level)
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.evaluate.trials import Trials
@@ -291,6 +293,30 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
     if not given["json"]:
         return None
     return {"results": [_result(one) for one in done.scored]}
+
+
+def _of_book(places: list[Path]) -> bool:
+    """Whether the checkpoints quote in order books; raises UserError if some do."""
+    from qframe_rl.checkpoint import load_checkpoint
+
+    kinds = [load_checkpoint(place).of_book for place in places]
+    if any(kinds) and not all(kinds):
+        raise UserError(f"{places[kinds.index(True)]} quotes in an order book and cannot stand beside traders of bars.")
+    return all(kinds)
+
+
+def _score_book(places: list[Path], given: dict[str, Any], folder: Path, level: float) -> dict[str, Any] | None:
+    data = data_settings(given) | {key: given[key] for key in ("since", "until") if given[key] is not None}
+    if given["baselines"] is not None or given_under(given, "risk"):
+        raise UserError("order books have yardsticks and limits of their own; leave --baselines and limits out.")
+    with BarScreen() as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.books.evaluate import evaluate_books
+
+        screen.end("start up")
+        done = evaluate_books(places, data, folder, screen, level)
+    tell_quoting(done, level, to_stderr=given["json"])
+    return {"results": [dict(row) for row in done.rows]} if given["json"] else None
 
 
 def _result(one: Any) -> dict[str, Any]:

@@ -11,9 +11,29 @@ from qframe_rl.runner.study.plan import Study
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qframe_rl.runner.books.evaluate import BookEvaluation
     from qframe_rl.runner.evaluate import Evaluation
     from qframe_rl.runner.study.board import Boards
     from qframe_rl.runner.study.study import Studied
+
+
+def tell_quoting(done: BookEvaluation, level: float, *, to_stderr: bool) -> None:
+    """Print what quoting came to, with markouts and fills by cause of each."""
+    from qframe_rl.evaluate.provenance import marked
+    from qframe_rl.evaluate.quoting import causes, mean_markouts
+    from qframe_rl.evaluate.quoting_table import SMALL, render_quoting
+
+    out, one = console(to_stderr=to_stderr), done.history.instrument
+    title = f"{marked(done.history.source)}{one.symbol} from {done.history.source.origin}"
+    out.print(render_quoting(done.rows, title, one.quote, level, block=done.market.ends))
+    for name, records in done.records.items():
+        lots = ", ".join(f"{cause} {n:,}" for cause, n in causes(records).items())
+        later = ", ".join(
+            f"{horizon:g} s {'-' if m is None else format(m, '+.1f')}" for horizon, m in mean_markouts(records).items()
+        )
+        out.print(f"[bold]{name}[/bold]  lots by cause: {lots}; ticks beyond fills after {later}", highlight=False)
+    out.print(SMALL, highlight=False)
+    out.print(f"written     {done.folder}", highlight=False, soft_wrap=True)
 
 
 def tell_scores(done: Evaluation, level: float, *, to_stderr: bool) -> None:

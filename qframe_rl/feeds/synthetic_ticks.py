@@ -105,3 +105,44 @@ def events_of(rows: list[Row]) -> Events:
     """Rows as columns."""
     exchange, local, kind, side, tick, lots, message = np.array(rows, np.int64).T
     return Events(exchange, local, kind.astype(np.int8), side.astype(np.int8), tick, lots, message)
+
+
+def poisson_ticks(seed: int, seconds: int, intensity: float, decay: float, spread: int = 400) -> TickRun:
+    """A market whose optimal quotes are known: nothing moves, and trades reach in by an exponential distance.
+
+    Best prices stand still so far apart that whoever quotes between them is alone there. Trades of one lot come on each
+    side at a rate, and print at the distance from the mid price that they reach, rounded down; of those that would
+    reach further than the best price, at the best price. See `qframe_rl.theory.grid_quoting`.
+
+    Parameters
+    ----------
+    seed
+        Of its random numbers.
+    seconds
+        How long.
+    intensity
+        Trades of one side a second that reach the mid price.
+    decay
+        k: a trade reaches d ticks or more with probability exp(-k d).
+    spread
+        Between the best prices, ticks; even.
+    """
+    rng = np.random.default_rng(seed)
+    mid, half, told = _FIRST * 10, spread // 2, []
+    for side in (BUY, SELL):
+        n = rng.poisson(intensity * seconds)
+        at = START + 1 + np.sort(rng.integers(0, seconds * 1000 * MS - 1, n))
+        reach = np.minimum(np.floor(rng.exponential(1.0 / decay, n)), half).astype(np.int64)
+        tick = mid + reach if side == BUY else mid - reach
+        told.append((at, np.full(n, side), tick))
+    rows = np.concatenate([np.stack(columns, axis=1) for columns in told])
+    at, sides, tick = rows[np.argsort(rows[:, 0], kind="stable")].T
+    n = len(at)
+    best = np.array([[BUY, mid - half], [SELL, mid + half]])
+    both = np.concatenate([[START, START], at, [START + seconds * 1000 * MS]])
+    events = Events(
+        both, both.copy(), np.array([SNAPSHOT] * 2 + [TRADE] * n + [DEPTH], np.int8),
+        np.array([*best[:, 0], *sides, BUY], np.int8), np.array([*best[:, 1], *tick, mid - half], np.int64),
+        np.array([10**6] * 2 + [1] * n + [10**6], np.int64), np.array([0, 0, *range(1, n + 2)], np.int64),
+    )  # fmt: skip
+    return TickRun(f"poisson-{seed}", "MADE/USDT:USDT", 0.1, 0.001, events, 0, START, "it was made so long", {})

@@ -103,6 +103,7 @@ def packed_book(
             "data": history.describe(),
             "load": terms.data.model_dump(mode="json"),
             "periods": fold.periods(),
+            "spans": fold.spans(),
             "choice": promotion["reason"],
             "promotion": dict(promotion),
             "code": {} if code is None else code.describe(),

@@ -35,6 +35,12 @@ class BookFold(NamedTuple):
             part: [[iso(span.start), iso(span.stop)] for span in getattr(self, part)] for part in self._fields
         }  # fmt: skip
 
+    def spans(self) -> dict[str, list[tuple[str, int, int]]]:
+        """Run, beginning and end (ns UTC) of every span, by part."""
+        return {
+            part: [(span.run.name, span.start, span.stop) for span in getattr(self, part)] for part in self._fields
+        }  # fmt: skip
+
 
 def book_fold(runs: Sequence[TickRun], asked: Ref) -> BookFold:
     """Cut runs by the time that was recorded.

@@ -1,0 +1,117 @@
+"""Score checkpoints of order books on ticks, beside the yardsticks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.config import UserError
+from qframe_rl.deploy import data_for, own_data
+from qframe_rl.evaluate.provenance import marked
+from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores
+from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_figure
+from qframe_rl.feeds.tick_load import TickHistory, load_ticks
+from qframe_rl.gym.replay.market import BookMarket
+from qframe_rl.gym.replay.packed import TickSpan, whole_run
+from qframe_rl.quoter import Quoter
+from qframe_rl.runner.books.packing import deployed_book
+from qframe_rl.runner.books.replay import replay
+from qframe_rl.runner.books.train import TRADES
+from qframe_rl.runner.books.yardsticks import YARDSTICKS, yardstick
+from qframe_rl.runner.files import write_json
+from qframe_rl.runner.log import Screen
+
+
+class BookEvaluation(NamedTuple):
+    """What came of it."""
+
+    folder: Path
+    history: TickHistory
+    market: BookMarket
+    rows: list[QuotingRow]
+    records: dict[str, list[QuotingRecord]]
+
+
+def evaluate_books(
+    places: Sequence[Path], given: Mapping[str, Any], folder: Path, screen: Screen, level: float, resamples: int = 1000
+) -> BookEvaluation:  # fmt: skip
+    """Score checkpoints: on the test ticks of the first one's own run, or on all of other ticks.
+
+    Parameters
+    ----------
+    places
+        Folders of checkpoints of one environment.
+    given
+        Data settings that replace the first checkpoint's.
+    folder
+        For the pictures and figures.
+    screen
+        Told of the progress.
+    level, resamples
+        Of the intervals.
+
+    Raises
+    ------
+    UserError
+        If one is no checkpoint of a book, they are of several environments, or the ticks do not fit.
+    """
+    screen.begin("load")
+    found = [(place, deployed_book(load_checkpoint(place))) for place in places]
+    (_, first), kinds = found[0], {one.market.name for _, one in found}
+    if len(kinds) > 1:
+        raise UserError(f"checkpoints of {' and '.join(sorted(kinds))} cannot be compared; give those of one.")
+    history = load_ticks(data_for(first.checkpoint, given))
+    for place, one in found:
+        _check_fits(one.market, history, place)
+    spans = _test_spans(first.checkpoint, history) if own_data(given) else [whole_run(run) for run in history.runs]
+    screen.end("load", f"{sum(s.stop - s.start for s in spans) / 60e9:.1f} minutes of {history.instrument.symbol}")
+    asked: list[tuple[str, BookMarket, Quoter]] = [
+        (f"{one.checkpoint.agent['name']} ({place.name[:8]})", one.market, one.quoter) for place, one in found
+    ]
+    asked += [(name, first.market, yardstick(name, first.market.spec(0))) for name in YARDSTICKS]
+    rows, records = [], {}
+    for name, market, quoter in asked:
+        screen.begin(name)
+        records[name] = replay(market, quoter, spans)
+        banded = replay(market, quoter, spans, TRADES)
+        rows.append(scores(records[name], banded, name, "evaluated", level=level, resamples=resamples))
+        screen.end(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    note = f"{marked(history.source)}{history.instrument.symbol}, {history.source.exchange}, {history.source.origin}"
+    unit = history.instrument.quote
+    label = "saved, basis points" if first.market.ends else f"profit, {unit}"
+    quoting_figure(records, unit, "Evaluated ticks", note).savefig(folder / "quoting.png")
+    quoting_leaderboard_figure(rows, label, "Evaluated ticks", note).savefig(folder / "leaderboard.png")
+    told = {
+        name: {"causes": causes(own), "markouts": {str(h): m for h, m in mean_markouts(own).items()}}
+        for name, own in records.items()
+    }
+    write_json(folder / "quoting.json", {"rows": rows, "makers": told, "data": history.describe()})
+    return BookEvaluation(folder, history, first.market, rows, records)
+
+
+def _check_fits(market: BookMarket, history: TickHistory, place: Path) -> None:
+    """Refuse ticks in other steps, by which lots and ticks of a policy would mean other things."""
+    own, given = market.instrument, history.instrument
+    if (own.tick, own.lot) != (given.tick, given.lot):
+        raise UserError(
+            f"{history.source.origin} does not fit the checkpoint {place}: ticks of {given.tick:g} and lots of "
+            f"{given.lot:g}, trained with {own.tick:g} and {own.lot:g}."
+        )
+
+
+def _test_spans(checkpoint: Checkpoint, history: TickHistory) -> list[TickSpan]:
+    """The ticks that the checkpoint's run judged on."""
+    runs = {run.name: run for run in history.runs}
+    spans = []
+    for name, start, stop in checkpoint.provenance.get("spans", {}).get("test", []):
+        if name not in runs:
+            raise UserError(
+                f"{history.source.origin} has no run {name}, which the checkpoint was judged on; give --data."
+            )
+        spans.append(TickSpan(runs[name], int(start), int(stop)))
+    if not spans:
+        raise UserError("the checkpoint does not say which ticks it was judged on; give --data.")
+    return spans

@@ -1,0 +1,144 @@
+"""From ticks to a checkpoint and back: strategies that quote are trained, judged, kept and scored again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import evaluate, train
+from qframe_rl.checkpoint import load_checkpoint
+from qframe_rl.config import Ref, UserError
+from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.tick_load import load_ticks
+from qframe_rl.runner.books.packing import deployed_book
+from qframe_rl.runner.books.replay import replay
+from qframe_rl.runner.books.split import book_fold
+
+QUICK = ["--set", "agent.ppo.total_steps=2048", "--set", "agent.ppo.n_envs=16"]
+
+
+def run(tmp_path: Path, *args: str) -> dict:  # type: ignore[type-arg]
+    places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
+    done = train.main([*args, *places, "--ledger", str(tmp_path / "trials.jsonl"), "--json"])
+    assert done is not None
+    return done
+
+
+@pytest.mark.parametrize("env", ["book_making", "book_execution"])
+def test_a_run_is_the_same_twice_and_its_checkpoint_quotes_as_it_was_judged(
+    env: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--env", env, "--agents", "ppo", *QUICK, "--promote-anyway", "ppo", "--set", "env.every=200ms"]
+    one, two = run(tmp_path / "a", *asked), run(tmp_path / "b", *asked)
+    assert one["hash"] == two["hash"]
+    names = {row["agent"] for row in one["leaderboard"]}
+    assert names == {"ppo", "flat", "joining"}
+    place = Path(one["checkpoint"])
+    found = load_checkpoint(place)
+    assert found.of_book and found.agent["name"] == one["choice"]["agent"]
+    book = deployed_book(found)
+    history = load_ticks(DataConfig(data="synthetic:ticks"))
+    fold = book_fold(history.runs, Ref(name="holdout"))
+    scored = replay(book.market, book.quoter, fold.test)
+    judged = next(row for row in one["leaderboard"] if row["split"] == "test" and row["agent"] == found.agent["name"])
+    assert sum(len(r.fills) for r in scored) == judged["fills"]
+    capsys.readouterr()
+    again = evaluate.main([str(place), "--out", str(tmp_path / "again"), "--json"])
+    assert again is not None
+    row = again["results"][0]
+    for key in ("score", "score_trades", "fills", "fees", "turnover"):
+        assert row[key] == judged[key]
+    for name in ("quoting.png", "leaderboard.png", "quoting.json"):
+        assert (tmp_path / "again" / name).stat().st_size > 0
+    assert {"agents", "experiment.json", "leaderboard.json", "makers.json"} <= {
+        p.name for p in (tmp_path / "a" / "runs" / place.name).iterdir()
+    }
+
+
+def test_a_run_goes_on_from_finished_trainings(tmp_path: Path) -> None:
+    asked = ["--env", "book_making", "--agents", "ppo", *QUICK, "--set", "env.every=500ms"]
+    one = run(tmp_path, *asked)
+    weights = next((tmp_path / "runs").glob("*/agents/ppo-0-0/weights.safetensors"))
+    before = weights.read_bytes()
+    two = run(tmp_path, *asked, "--resume")
+    assert one["hash"] == two["hash"] and weights.read_bytes() == before
+
+
+def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
+    runs = load_ticks(DataConfig(data="synthetic:ticks")).runs
+    fold = book_fold(runs, Ref(name="holdout", params={"train": 0.5, "validation": 0.3, "test": 0.2}))
+    lengths = [sum(s.stop - s.start for s in part) for part in fold]
+    assert np.allclose(np.array(lengths) / sum(lengths), [0.425, 0.075, 0.3, 0.2], atol=1e-6)
+    places = [(runs.index(s.run), s.start, s.stop) for part in fold for s in part]
+    assert places == sorted(places) and all(a < b for _, a, b in places)
+    for wrong in (Ref(name="walk_forward"), Ref(name="holdout", params={"gap": 3})):
+        with pytest.raises(UserError, match="holdout"):
+            book_fold(runs, wrong)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--env", "book_making", "--agents", "momentum"], "cannot quote in an order book"),
+        (["--agents", "glft"], "quotes in order books"),
+        (["--env", "book_making", "--agents", "glft", "--set", "risk.max_leverage=1"], "limits of an order book"),
+        (["--env", "book_making", "--data", "synthetic:ar1"], "synthetic:ticks"),
+        (["--env", "book_making", "--data", "nowhere"], "nowhere"),
+        (["--env", "book_making", "--set", "env.every=often"], "100ms"),
+        (["--env", "book_making", "--set", "env.latencies=none.parquet"], "none.parquet"),
+        (["--env", "book_making", "--agents", "flat,flat"], "twice"),
+    ],
+)
+def test_mistakes_are_one_sentence(args: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, *args)
+
+
+def test_what_a_checkpoint_cannot_say_is_refused(tmp_path: Path) -> None:
+    place = Path(run(tmp_path, "--env", "book_making", "--agents", "imbalance", "--promote-anyway")["checkpoint"])
+    good = load_checkpoint(place)
+    for change in (
+        {"agent": {"name": "os.path", "params": {}}},
+        {"agent": {"name": "momentum", "params": {}}},
+        {"interface": {**good.interface, "features": good.interface["features"][::-1]}},
+        {"interface": {**good.interface, "micro": [[1.0, 2.0]]}},
+    ):
+        with pytest.raises(UserError):
+            deployed_book(replace(good, **change))
+    (place / "checkpoint.json").write_text(
+        json.dumps({**json.loads((place / "checkpoint.json").read_text()), "bar_ns": 5})
+    )
+    with pytest.raises(UserError):
+        load_checkpoint(place)
+
+
+def test_recorded_latencies_are_read_and_hold(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from tests.contracts.test_books import START, fitted, ticks, whole_run
+
+    sent = START + np.arange(0, 7, dtype=np.int64) * 1_000_000_000
+    table = pa.table({"sent_ns": sent, "exchange_ns": sent + 7_000_000, "answered_ns": sent + 30_000_000})
+    pq.write_table(table, tmp_path / "ways.parquet")
+    market = fitted("book_making", latencies=str(tmp_path / "ways.parquet"))
+    packed = market.pack([whole_run(ticks().runs[0])])
+    assert (packed.entry_ns == 7_000_000).all() and (packed.answer_ns == 23_000_000).all()
+    pq.write_table(table.drop_columns(["answered_ns"]), tmp_path / "half.parquet")
+    with pytest.raises(UserError, match=r"half\.parquet lacks the column answered_ns"):
+        fitted("book_making", latencies=str(tmp_path / "half.parquet"))
+    pq.write_table(table.set_column(1, "exchange_ns", pa.array(sent - 1)), tmp_path / "early.parquet")
+    with pytest.raises(UserError, match="before it was sent"):
+        fitted("book_making", latencies=str(tmp_path / "early.parquet"))
+
+
+def test_a_slow_feed_makes_slow_messages() -> None:
+    from tests.contracts.test_books import fitted, ticks, whole_run
+
+    market = fitted("book_making", entry_ms=1.0, answer_ms=1.0, feed_share=2.0)
+    packed = market.pack([whole_run(ticks().runs[0])])
+    assert (packed.entry_ns[1:] >= 1_000_000 + 2 * 2_000_000).all() and len(set(packed.entry_ns)) > 5
