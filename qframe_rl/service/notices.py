@@ -9,7 +9,7 @@ from typing import NamedTuple
 from qframe_rl.alerts.sender import Channel
 from qframe_rl.config import Unavailable
 from qframe_rl.listeners import Soft
-from qframe_rl.service.store import ServiceStore
+from qframe_rl.service.store import ServiceStore, Statements
 from qframe_rl.types import DAY
 
 _COLUMNS = "portfolio, seq, time_ns, rule, text, alert, sent_ns"
@@ -57,15 +57,7 @@ class PortfolioNotices:
             Whether people are to be told.
         """
         with self.store.writing() as database:
-            ((last,),) = database.execute(
-                "SELECT coalesce(max(seq), 0) FROM notices WHERE portfolio = ?", (portfolio,)
-            ).fetchall()
-            done = database.execute(
-                "INSERT INTO notices (portfolio, seq, once, time_ns, rule, text, alert) VALUES (?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT DO NOTHING",
-                (portfolio, last + 1, key or f"#{last + 1}", time.time_ns(), rule, text[:500], int(alert)),
-            ).rowcount
-        return bool(done)
+            return noted(database, portfolio, rule, text, key=key, alert=alert)
 
     def latest(self, portfolio: str, n: int) -> list[PortfolioNotice]:
         """The newest, first."""
@@ -89,6 +81,19 @@ class PortfolioNotices:
                 "UPDATE notices SET sent_ns = ? WHERE portfolio = ? AND seq = ?",
                 (time.time_ns(), one.portfolio, one.seq),
             )
+
+
+def noted(database: Statements, portfolio: str, rule: str, text: str, *, key: str = "", alert: bool = False) -> bool:
+    """As `PortfolioNotices.say`, in a transaction that is under way."""
+    ((last,),) = database.execute(
+        "SELECT coalesce(max(seq), 0) FROM notices WHERE portfolio = ?", (portfolio,)
+    ).fetchall()
+    done = database.execute(
+        "INSERT INTO notices (portfolio, seq, once, time_ns, rule, text, alert) VALUES (?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (portfolio, last + 1, key or f"#{last + 1}", time.time_ns(), rule, text[:500], int(alert)),
+    ).rowcount
+    return bool(done)
 
 
 class NoticeSender:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qframe_rl.portfolio.warden import WORDS, resumed, tightened
 from qframe_rl.service.booking import equity_of, keep_vigil, vigil_in
+from qframe_rl.service.notices import noted
 from qframe_rl.service.portfolios import Portfolios
 
 STATE_OF = {word: state for state, word in WORDS.items()}
@@ -28,4 +29,5 @@ def steered(portfolios: Portfolios, portfolio: str, word: str, who: str) -> str:
         else:
             vigil = tightened(vigil, STATE_OF[word], f"{word} by {who}")
         keep_vigil(database, portfolio, vigil)
+        noted(database, portfolio, "state", f"{vigil.state}, told {word} by {who}")
     return vigil.state

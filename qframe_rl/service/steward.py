@@ -32,7 +32,7 @@ from qframe_rl.service.booking import (
 )
 from qframe_rl.service.desired import Desired
 from qframe_rl.service.membership import apply, bar_of, walked
-from qframe_rl.service.notices import PortfolioNotices
+from qframe_rl.service.notices import PortfolioNotices, noted
 from qframe_rl.service.portfolios import Portfolios
 from qframe_rl.service.ramping import RampKeeper, Ramps
 from qframe_rl.service.rebalancing import Rebalancer
@@ -214,9 +214,12 @@ class Steward:
             found = Warden(row.spec.limits).look(before, now, values)
             if found.vigil != before:
                 keep_vigil(database, row.id, found.vigil)
+            said = f"{found.vigil.state} ({'; '.join(found.reasons)})" if found.reasons else ""
+            if said:
+                noted(database, row.id, "state", said, alert=True)
             _drawn(database, row.id, now, found.vigil, ledger.unallocated, ledger.in_transit)
-        if found.reasons:
-            self._say(row.id, "state", f"{found.vigil.state} ({'; '.join(found.reasons)})", alert=True)
+        if said:
+            self.told(f"{row.id}: {said}")
         for name, word in found.orders:
             self._tell(name, word, next(one.seq for one in members if one.name == name))
 

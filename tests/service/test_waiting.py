@@ -11,6 +11,7 @@ from experiments import portfolio
 from qframe_rl.alerts.sender import Channel
 from qframe_rl.listeners import Soft
 from qframe_rl.portfolio.ledger import CapitalTransfer, TransferState
+from qframe_rl.portfolio.limits import PortfolioLimits
 from qframe_rl.service import notices, steward
 from qframe_rl.service.booking import PortfolioSpec
 from qframe_rl.service.desired import Desired, SupervisedSpec
@@ -18,6 +19,7 @@ from qframe_rl.service.membership import bar_of
 from qframe_rl.service.notices import NoticeSender, PortfolioNotices
 from qframe_rl.service.portfolios import PortfolioChanges, Portfolios
 from qframe_rl.service.standings import standing, transfers
+from qframe_rl.service.steering import steered
 from qframe_rl.service.steward import Steward
 from qframe_rl.service.store import ServiceStore
 from qframe_rl.service.waiting import waiting
@@ -135,6 +137,19 @@ def test_a_rebalance_says_whom_it_waits_for(two: Two, monkeypatch: pytest.Monkey
     assert not two.rows.one("main").plan
     assert standing(two.rows, two.rows.one("main"), {}).waiting == []
     assert [one.rule for one in PortfolioNotices(two.store).latest("main", 2)] == ["rebalance", "waits"]
+
+
+def test_states_are_told_with_their_reasons_and_by_whom(two: Two) -> None:
+    two.rows.change("main", PortfolioChanges(PortfolioSpec(band=0.0, limits=PortfolioLimits(max_drawdown=0.2))), "t")
+    two.looks()
+    two.members["a"].cash = 1_000.0
+    two.members["a"].bar()
+    two.looks()
+    steered(two.rows, "main", "resume", "anna")
+    newest, first = PortfolioNotices(two.store).latest("main", 10)
+    assert first.text.startswith("FLATTEN (max_drawdown: equity 13,000.00 is 40.91% under 22,000.00")
+    assert newest.text == "ACTIVE, told resume by anna"
+    assert [bool(one.alert) for one in (first, newest)] == [True, False], "who does it knows it"
 
 
 def test_an_alert_is_sent_to_each_channel_once_and_waits_for_one_that_is_away(

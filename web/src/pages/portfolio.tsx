@@ -163,7 +163,7 @@ function Curve({ id, members }: { id: string; members: readonly Member[] }): Rea
       }
     >
       {held.data !== null && held.data.symbols.length > 0 && (
-        <p className="pad faint">Beside its worth: {held.data.symbols.join(", ")}, bought in equal parts at its first close and held.</p>
+        <p className="pad faint">Dashed beside its worth: {held.data.symbols.join(", ")}, bought in equal parts at its first close and held.</p>
       )}
       {shown.data !== null && shown.data.length > 0 ? (
         <Chart label="Equity, worth and drawdown of the portfolio" height={380} panes={[2, 1.2, 0.9]} lines={lines} of={id} />
