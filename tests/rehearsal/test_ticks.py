@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from dataclasses import replace
 from decimal import Decimal
@@ -249,6 +250,18 @@ def test_every_fill_is_that_of_the_walk(seed: int, rule: Any) -> None:
     assert sum(maker for *_, maker in fills) > 50 and sum(not maker for *_, maker in fills) > 20
 
 
+@pytest.mark.long
+@pytest.mark.skipif("QFRAME_DATA" not in os.environ, reason="needs recorded ticks")
+def test_every_fill_on_a_recorded_market_is_that_of_the_walk() -> None:
+    whole = tick_market_of(DataConfig(data=os.environ["QFRAME_DATA"], symbols=("BTC/USDT:USDT",)))
+    assert whole.ticks is not None
+    of = replace(whole, ticks=whole.ticks._replace(ends_ms=whole.begins_ms + 90_000))
+    floor = Floor(of)
+    script = traded(floor, 1)
+    fills = floor.fills()
+    assert len(fills) > 300 and fills == walked(of, script, exponent("share"))
+
+
 def test_quotes_of_a_genuine_client_fill_as_in_the_walk() -> None:
     of = market(5)
     assert of.ticks is not None
@@ -290,19 +303,20 @@ def test_quotes_of_a_genuine_client_fill_as_in_the_walk() -> None:
     assert len(fills) > 20 and fills == walked(of, script, exponent("share"))
 
 
-def test_lots_that_were_printed_fill_once_for_all_orders() -> None:
-    """Orders of two clients at one price: no more than the prints, and the displayed lots of crossings, hold."""
-    alone, many = Floor(market(6)), Floor(market(6))
-    for floor, lots, n in ((alone, 500, 1), (many, 10, 50)):
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_lots_that_were_printed_fill_once_for_all_orders(seed: int) -> None:
+    """Fifty orders of two clients at one price fill what one of their size does, the older order first."""
+    alone, many = Floor(market(seed)), Floor(market(seed))
+    for floor, lots, n in ((alone, 100, 1), (many, 2, 50)):
         best = floor.place.book.best(BUY)
         for k in range(n):
             assert floor.order(BUY, best, lots, who=("rehearsal", "second")[k % 2]) is not None
-        floor.go(floor.clock.stop_ms)
-    total = [sum(lots for *_, lots, maker in floor.fills()) for floor in (alone, many)]
+        floor.go(floor.clock.now() + 400)
+    total = [sum(lots for *_, lots, _ in floor.fills()) for floor in (alone, many)]
     assert total[0] == total[1] > 20
     first = [o for a in many.world.accounts.values() for o in a.orders["usdm"].values()]
     filled = [int(o.filled / many.of.lot) for o in sorted(first, key=lambda o: o.id)]
-    assert filled == sorted(filled, reverse=True), "the older order first"
+    assert filled == sorted(filled, reverse=True)
 
 
 def test_no_lot_is_taken_twice_and_what_may_not_take_is_refused() -> None:
