@@ -195,6 +195,8 @@ class TapeEngine(MatchingEngine):
 
     def told(self, row: int) -> None:
         """A level has another quantity: of what is gone without a print, a part was ahead."""
+        if not self.resting:
+            return
         tape = self.shown.tape
         level, before, lots = int(tape.level[row]), float(tape.before[row]), float(tape.lots[row])
         for order in self.resting.at(int(tape.tick[row]) * self.market.tick):

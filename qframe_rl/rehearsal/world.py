@@ -198,12 +198,16 @@ class World:
         speed = self.clock.speed
         return int(span_ms * max(1.0, speed)) if speed != float("inf") else int(span_ms)
 
-    def shown(self, place: Place, limit: int | None = None) -> tuple[int, Sides]:
-        """Number and so many levels of the book; watchers are told of what changed."""
+    def show(self, place: Place) -> None:
+        """Tell watchers what changed in the book."""
         change = place.step()
         if change is not None:
             for watcher in self.watchers:
                 watcher.booked(place, change)
+
+    def shown(self, place: Place, limit: int | None = None) -> tuple[int, Sides]:
+        """Number and so many levels of the book; watchers are told of what changed."""
+        self.show(place)
         return place.ladder.number, place.sides(limit)
 
     def touched(self, place: Place) -> None:

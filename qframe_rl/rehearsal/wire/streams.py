@@ -136,7 +136,7 @@ class Hub:
     def _show(self, place: Place) -> None:
         kinds = self._listeners.get((place.market.wire, place.market.id), ())
         if any(kind.startswith("depth") for kind in kinds):
-            self.world.shown(place)
+            self.world.show(place)
 
     def _tell(self, place: Place, kind: str, name: str, message: Json) -> None:
         market = place.market
