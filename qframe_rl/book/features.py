@@ -209,6 +209,37 @@ class BookWatch:
         s.look(self._state, self._params, self._lean, at, out)
         return out
 
+    def sampled(self, tape: Tape, at: Int) -> tuple[Float, Int]:
+        """Take the rows of a tape that arrived since the last look, and look at moments.
+
+        Parameters
+        ----------
+        tape
+            The market.
+        at
+            (T,) moments by the clock of ``tape.local_ns``, rising, none before the last look.
+
+        Returns
+        -------
+        tuple[Float, Int]
+            (T, F) features, and (T, 2, 2) best bid and ask, tick and lots, of what had arrived by each moment.
+
+        Raises
+        ------
+        UserError
+            If moments do not rise.
+        """
+        at = np.ascontiguousarray(at, np.int64)
+        looked = int(self._state.clock[s.LOOKED])
+        if (np.diff(at, prepend=looked if len(at) else 0) < 0).any():
+            raise UserError("moments at which features of a book are looked at rise.")
+        first = np.searchsorted(tape.local_ns[tape.arrivals], looked, side="right") if self._state.clock[s.ROWS] else 0
+        cursor = np.array([first, 0], np.int64)
+        out, best = np.empty((len(at), len(self._params))), np.empty((len(at), 2, 2), np.int64)
+        while not _sampled(self._state, self._params, self._lean, tape, at, cursor, out, best):
+            self._state = s.roomier(self._state)
+        return out, best
+
 
 def _params(features: Sequence[BookFeature]) -> Int:
     return np.array([f.params for f in features], np.int64).reshape(len(features), s.N_COLUMNS)
@@ -246,19 +277,12 @@ def sampled(
     UserError
         If moments do not rise.
     """
-    at = np.ascontiguousarray(at, np.int64)
-    if (np.diff(at) < 0).any():
-        raise UserError("moments at which features of a book are looked at rise.")
-    params, lean = _params(features), _lean(features, micro)
-    state, cursor, out = s.new_signals(params, ready_ns), np.zeros(2, np.int64), np.empty((len(at), len(params)))
-    while not _sampled(state, params, lean, tape, at, cursor, out):
-        state = s.roomier(state)
-    return out
+    return BookWatch(features, micro, ready_ns).sampled(tape, at)[0]
 
 
 @apart
 def _sampled(
-    state: s.SignalState, params: Int, lean: Float, tape: Tape, at: Int, cursor: Int, out: Float
+    state: s.SignalState, params: Int, lean: Float, tape: Tape, at: Int, cursor: Int, out: Float, best: Int
 ) -> bool:  # fmt: skip
     """Go on from a row and a moment, which are moved on; False if there is no room for the row."""
     n = len(tape.arrivals)
@@ -272,5 +296,6 @@ def _sampled(
                 return False
             cursor[0] += 1
         s.look(state, params, lean, at[cursor[1]], out[cursor[1]])
+        s.standing_best(state, best[cursor[1]])
         cursor[1] += 1
     return True

@@ -37,7 +37,8 @@ OWN = 9
 N_OWN = 4
 N_KNOWN = OWN + 2 * N_OWN
 AHEAD, SHOWN, PRINTED = range(3)
-_CURSOR, _OF = range(2)
+NEXT, OF = range(2)
+"""Columns of a place: next row of the level to arrive; when the quote that it is about was placed."""
 _UNTOLD = 1e18
 
 
@@ -73,7 +74,7 @@ def forget(known: AccountKnowledge, b: int, n_decisions: int) -> None:
         known.told[b, column] = 0
     known.told[b, N_DECISIONS] = n_decisions
     for side in range(2):
-        known.places[b, side, _OF] = -1
+        known.places[b, side, OF] = -1
         for column in range(3):
             known.queue[b, side, column] = 0.0
 
@@ -111,7 +112,7 @@ def learn(
             if there:
                 _follow_queue(tape, rows, quote, known, b, side, now, power)
                 continue
-        known.places[b, side, _OF] = -1
+        known.places[b, side, OF] = -1
         known.queue[b, side, AHEAD] = known.queue[b, side, SHOWN] = known.queue[b, side, PRINTED] = 0.0
 
 
@@ -121,15 +122,15 @@ def _follow_queue(
 ) -> None:  # fmt: skip
     """Take in the rows of the quote's level that arrived since the last time."""
     level, queue = quote[LEVEL], known.queue[b, side]
-    if level < 0:
-        return
-    if known.places[b, side, _OF] != quote[PLACED]:
-        known.places[b, side, _OF] = quote[PLACED]
-        known.places[b, side, _CURSOR] = _first(tape, rows, level, quote[PLACED], now)
+    if known.places[b, side, OF] != quote[PLACED]:
+        known.places[b, side, OF] = quote[PLACED]
+        known.places[b, side, NEXT] = _first(tape, rows, level, quote[PLACED], now) if level >= 0 else 0
         best = known.told[b, BID] if side == BUY else known.told[b, ASK]
         inside = quote[TICK] > best if side == BUY else quote[TICK] < best
         queue[AHEAD], queue[SHOWN], queue[PRINTED] = 0.0 if inside else _UNTOLD, 0.0, 0.0
-    cursor = known.places[b, side, _CURSOR]
+    if level < 0:  # no row names it; whether a later one does is not known
+        return
+    cursor = known.places[b, side, NEXT]
     while cursor < tape.starts[level + 1] and tape.local_ns[rows[cursor]] <= now:
         row = rows[cursor]
         lots, later = float(tape.lots[row]), tape.exchange_ns[row] > quote[PLACED]
@@ -144,7 +145,7 @@ def _follow_queue(
                 queue[AHEAD] = ahead_after(power, queue[AHEAD], queue[SHOWN], lots, queue[PRINTED])
             queue[SHOWN], queue[PRINTED] = lots, 0.0
         cursor += 1
-    known.places[b, side, _CURSOR] = cursor
+    known.places[b, side, NEXT] = cursor
 
 
 @inlined

@@ -312,6 +312,15 @@ def look(state: SignalState, params: Int, lean: Float, at: int, out: Float) -> N
 
 
 @inlined
+def standing_best(state: SignalState, out: Int) -> None:
+    """Write (2, 2) best bid and ask as of the last look: tick, lots; `NO_BID`, `NO_ASK` and 0 where there is none."""
+    started = state.clock[STARTED] != 0
+    for side in range(2):
+        out[side, 0] = state.top[1, side, 0, 0] if started else (NO_BID if side == BUY else NO_ASK)
+        out[side, 1] = state.top[1, side, 0, 1] if started else 0
+
+
+@inlined
 def _standing(state: SignalState, params: Int, f: int, lean: Float) -> float:
     """Signals of the book as it stands."""
     top, kind = state.top[1], params[f, KIND]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, Events
+from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, Events, joined
 from qframe_rl.config import UserError
 from qframe_rl.jit import apart, inlined
 from qframe_rl.types import Bool, Int
@@ -20,6 +20,7 @@ NO_BID, NO_ASK = -(2**41), 2**41
 """Ticks of best prices that are not there."""
 NOT_TOLD = -1
 """Lots of a level that no row has told yet."""
+_SIDE_BIT = 43
 
 
 class Tape(NamedTuple):
@@ -87,32 +88,87 @@ def tape_of(events: Events, clock_shift_ns: int = 0) -> Tape:
     UserError
         If there is none, or a row is of no kind or side.
     """
-    n = len(events.tick)
-    if not n:
+    if not len(events.tick):
         raise UserError("a tape needs events; there is none.")
+    check_rows(events)
+    return laid(in_order(events._replace(local_ns=events.local_ns + clock_shift_ns)))[0]
+
+
+def check_rows(events: Events) -> None:
+    """Refuse rows of no kind or side; raises UserError."""
     if not (np.isin(events.kind, (SNAPSHOT, DEPTH, TRADE)).all() and np.isin(events.side, (0, 1)).all()):
         raise UserError("events are snapshots, depth or trades, of side 0 or 1.")
-    order = np.lexsort((np.arange(n), events.kind != TRADE, events.exchange_ns))
-    of = events.where(order)
+
+
+def in_order(events: Events) -> Events:
+    """Rows by the exchange's clock; of one moment trades first, then in the order of arrival."""
+    return events.where(np.lexsort((np.arange(len(events.tick)), events.kind != TRADE, events.exchange_ns)))
+
+
+class ToldBook(NamedTuple):
+    """What rows told of a book: L levels in the order in which they were told last."""
+
+    side: NDArray[np.int8]
+    """(L,)."""
+    tick: Int
+    """(L,)."""
+    lots: Int
+    """(L,) as they were told."""
+    stands: Int
+    """(L,) what of them stands: 0 where the other side has come to stand at or beyond it since."""
+
+
+def laid(of: Events, before: ToldBook | None = None, at: int = 0) -> tuple[Tape, ToldBook]:
+    """Make the table of rows, and what they left.
+
+    Parameters
+    ----------
+    of
+        From `in_order`, with a local clock that was put right.
+    before
+        What rows before them had told: the tape begins with a message that tells it again.
+    at
+        When that had arrived, ns: not after any of the rows did.
+    """
+    n_before = 0 if before is None else len(before.tick)
+    if before is not None and n_before:
+        of = joined([_again(before, of, at), of])
+    n = len(of.tick)
     side = np.where(of.kind == TRADE, 1 - of.side, of.side).astype(np.int8)
-    named, number = np.unique(np.stack([side, of.tick], axis=1), axis=0, return_inverse=True)
+    named, number = np.unique((side.astype(np.int64) << _SIDE_BIT) + of.tick + NO_ASK, return_inverse=True)
     level: NDArray[np.int32] = number.reshape(-1).astype(np.int32)
-    before, bid, ask = (np.empty(n, np.int64) for _ in range(3))
-    level_tick, n_bids = np.ascontiguousarray(named[:, 1]), int(np.searchsorted(named[:, 0], 1))
+    level_side = (named >> _SIDE_BIT).astype(np.int8)
+    level_tick = (named & ((1 << _SIDE_BIT) - 1)) - NO_ASK
+    n_bids = int(np.searchsorted(level_side, 1))
+    found, bid, ask = (np.full(n, NOT_TOLD, np.int64) for _ in range(3))
     table, told = np.full(len(named), NOT_TOLD, np.int64), np.full(len(named), -1, np.int64)
+    if before is not None and n_before:
+        table[level[:n_before]], told[level[:n_before]] = before.stands, np.arange(n_before)
     uncrossed = _filled(
-        of.kind, level, of.lots, of.message, level_tick, n_bids, table, told, before, bid, ask
+        n_before, of.kind, level, of.lots, of.message, level_tick, n_bids, table, told, found, bid, ask
     )  # fmt: skip
     ticks = np.concatenate([level_tick, [NO_ASK, NO_BID]])
     bid, ask = ticks[np.where(bid < 0, len(ticks) - 1, bid)], ticks[ask]
     rows = np.argsort(level, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(level, minlength=len(named)))])
     last = np.append(of.message[1:] != of.message[:-1], True)
-    local = of.local_ns + clock_shift_ns
-    return Tape(
-        of.exchange_ns, local, of.kind, of.side, of.tick, of.lots, before, bid, ask, of.message, level,
-        named[:, 0].astype(np.int8), level_tick, starts.astype(np.int64), rows, np.flatnonzero(of.kind == TRADE),
-        _moved(bid, last, up=True), _moved(ask, last, up=False), np.argsort(local, kind="stable"), uncrossed,
+    tape = Tape(
+        of.exchange_ns, of.local_ns, of.kind, of.side, of.tick, of.lots, found, bid, ask, of.message, level,
+        level_side, level_tick, starts.astype(np.int64), rows, np.flatnonzero(of.kind == TRADE),
+        _moved(bid, last, up=True), _moved(ask, last, up=False), np.argsort(of.local_ns, kind="stable"), uncrossed,
+    )  # fmt: skip
+    known = np.flatnonzero(told >= 0)
+    known = known[np.argsort(told[known])]
+    return tape, ToldBook(level_side[known], level_tick[known], of.lots[told[known]], table[known])
+
+
+def _again(before: ToldBook, of: Events, at: int) -> Events:
+    """What was told, as one message before all rows."""
+    n = len(before.tick)
+    first, message = (int(of.exchange_ns[0]), int(of.message.min())) if len(of.tick) else (at, 0)
+    return Events(
+        np.full(n, min(first, at)), np.full(n, at), np.full(n, SNAPSHOT, np.int8), before.side, before.tick,
+        before.lots, np.full(n, message - 1),
     )  # fmt: skip
 
 
@@ -125,13 +181,15 @@ def _moved(best: Int, last: Bool, *, up: bool) -> Int:
 
 @apart
 def _filled(
-    kind: NDArray[np.int8], level: NDArray[np.int32], lots: Int, message: Int, tick: Int, n_bids: int, table: Int,
-    told: Int, before: Int, bid: Int, ask: Int,
+    start: int, kind: NDArray[np.int8], level: NDArray[np.int32], lots: Int, message: Int, tick: Int, n_bids: int,
+    table: Int, told: Int, before: Int, bid: Int, ask: Int,
 ) -> int:  # fmt: skip
     """Walk the rows once.
 
     Parameters
     ----------
+    start
+        The first row; those before it are one message, of which ``table`` and ``told`` know already.
     kind, level, lots, message
         (N,) of each row.
     tick
@@ -139,7 +197,7 @@ def _filled(
     n_bids
         Levels of bids.
     table, told
-        (K,) lots of each level, and the row that told them.
+        (K,) lots of each level, and the row that told them; written.
     before, bid, ask
         (N,) written: lots before each row; levels of the best prices after its message, -1 and K for none.
 
@@ -148,8 +206,11 @@ def _filled(
     int
         Levels that were taken out of a crossed book.
     """
-    n, best_bid, best_ask, uncrossed, first = len(level), -1, len(tick), 0, 0
-    for row in range(n):
+    n, uncrossed, first = len(level), 0, start
+    best_bid, best_ask = _below(table, n_bids - 1), _above(table, n_bids)
+    for row in range(start):
+        bid[row], ask[row] = best_bid, best_ask
+    for row in range(start, n):
         k = int(level[row])
         before[row] = table[k]
         if kind[row] != TRADE:

@@ -116,7 +116,8 @@ def take(tape: Tape, walk: Walk, b: int, answer_ns: int) -> None:
         if tick > bound if side == BUY else tick < bound:
             break
         lots, told, _ = shown(tape, k, row)
-        place = _place(tape, walk, b, k, told, row)
+        # A level that nobody has told yet may be told by a later row, which must not cost a place now.
+        place = _place(tape, walk, b, k, told, row) if lots > 0 else -1
         lots = min(max(lots - walk.taken[b, place, TAKEN_LOTS], 0), left) if place >= 0 else 0
         if lots > 0:
             walk.taken[b, place, TAKEN_LOTS] += lots
