@@ -120,19 +120,19 @@ def recordings() -> Iterator[tuple[Callable[[Sequence[RecordedTicks]], None], Ca
     from rich.live import Live
     from rich.text import Text
 
-    screen, last = console(to_stderr=True), -_ROWS_EVERY_S
+    screen, last, begun = console(to_stderr=True), 0.0, False
     live = Live(console=screen, transient=True, refresh_per_second=4)
 
     def note(text: str) -> None:
         screen.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def report(so_far: Sequence[RecordedTicks]) -> None:
-        nonlocal last
+        nonlocal last, begun
         lines = "\n".join(_recording(one) for one in so_far)
         if screen.is_terminal:
             live.update(Text(lines))
-        elif so_far and so_far[0].seconds - last >= _ROWS_EVERY_S:
-            last = so_far[0].seconds
+        elif so_far[0].seconds - last >= _ROWS_EVERY_S or (not begun and all(one.connected for one in so_far)):
+            last, begun = so_far[0].seconds, True
             note(lines)
 
     with live:

@@ -138,9 +138,7 @@ class TickChain:
         assert isinstance(first, DepthMessage)
         if not goes_on(first, picture.last):
             self._picture, self._asked = None, self._asked + 1
-            raise (
-                OldPicture if self._asked < _MOST_ASKED else RunBroken("the whole book is always older than the stream")
-            )
+            raise (OldPicture if self._asked < _MOST_ASKED else RunBroken("the whole book stays older than the stream"))
         self._first_ns = first.exchange_ns
         local_ns = min(picture.local_ns, first.local_ns)
         events = self._rows(picture.bids, picture.asks, first.exchange_ns, local_ns, SNAPSHOT, f"book {picture.last}")

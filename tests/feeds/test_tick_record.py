@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments import download
 from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, Events, joined
 from qframe_rl.book.tape import tape_of
 from qframe_rl.config import UserError
@@ -21,9 +25,11 @@ from qframe_rl.feeds import tick_record, tick_wire
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.feeds.parquet import alone
 from qframe_rl.feeds.tick_chain import RowsTold, RunBegins, RunEnds, Told
+from qframe_rl.feeds.tick_files import RunFiles
 from qframe_rl.feeds.tick_record import FileSizes, RecordedTicks, record_ticks
 from qframe_rl.feeds.tick_stream import TickStream
 from qframe_rl.feeds.ticks import BESIDE, EMPTY, REPEATED, TickRun, tick_runs, ticks_folder
+from tests.docs.test_json import listed
 from tests.feeds.tick_exchange import TickExchange
 
 SPOT, PERP = Listing("binance", "BTC/USDT"), Listing("binance", "BTC/USDT:USDT")
@@ -84,6 +90,9 @@ def first_of(exchange: TickExchange, kind: int, after: int) -> int:
 @pytest.mark.parametrize("listing", [SPOT, PERP])
 def test_what_is_recorded_is_what_was_told_to_the_bit(tmp_path: Path, listing: Listing) -> None:
     exchange = TickExchange(listing, n=900)
+    # The last message is a trade of after the last one of depth.
+    del exchange.frames[first_of(exchange, TRADE, 800) + 1 :]
+    exchange.frames[-1] = exchange.frames[-1]._replace(at_ms=exchange.frames[-1].at_ms + 1)
     so_far = recorded(exchange, tmp_path)
     (run,) = tick_runs(tmp_path, listing)
     (picture,) = exchange.pictures
@@ -173,12 +182,15 @@ def test_a_message_without_levels_breaks_no_chain(tmp_path: Path) -> None:
 @pytest.mark.parametrize("listing", [SPOT, PERP])
 def test_a_run_goes_on_in_another_file_with_the_book_as_it_stood(tmp_path: Path, listing: Listing) -> None:
     exchange = TickExchange(listing, n=900)
+    # Trades travel slower than depth.
+    exchange.frames = [f._replace(at_ms=f.at_ms - 4) if f.kind == TRADE else f for f in exchange.frames]
     so_far = recorded(exchange, tmp_path, FileSizes(part_s=0.1, run_rows=300))
     runs = tick_runs(tmp_path, listing)
     assert so_far.runs == len(runs) > 3 and so_far.ends == {}
     assert [run.ends for run in runs[:-1]] == ["the next file goes on"] * (len(runs) - 1)
     whole = exchange.events(exchange.pictures[0])
     rows = joined([run.events.where(run.events.kind != SNAPSHOT) for run in runs])
+    rows = rows.where(np.argsort(rows.local_ns, kind="stable"))
     for name in ("exchange_ns", "local_ns", "kind", "side", "tick", "lots"):
         depth = whole.kind != SNAPSHOT
         np.testing.assert_array_equal(getattr(rows, name), getattr(whole, name)[depth], err_msg=name)
@@ -188,6 +200,22 @@ def test_a_run_goes_on_in_another_file_with_the_book_as_it_stood(tmp_path: Path,
         told = tape.kind == DEPTH
         assert [best[at] for at in tape.local_ns[told].tolist()] == tape.bid[told].tolist()
         assert run.ready_ns == tape.exchange_ns[told].min()
+
+
+def test_what_was_heard_before_a_stop_is_written_however_slow_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    write = RunFiles.write
+
+    def slowly(files: RunFiles, more: Any) -> None:
+        time.sleep(0.4)
+        write(files, more)
+
+    monkeypatch.setattr(RunFiles, "write", slowly)
+    exchange = TickExchange(PERP, n=500)
+    recorded(exchange, tmp_path)
+    (run,) = tick_runs(tmp_path, PERP)
+    same(run.events, exchange.events(exchange.pictures[0]))
 
 
 def test_a_run_can_be_read_while_it_grows(tmp_path: Path) -> None:
@@ -252,3 +280,55 @@ def test_books_of_some_levels_are_compared_with_each_other(
         bids, asks = exchange.book(at[int(tape.exchange_ns[row])] + 1)
         assert (tape.bid[row], tape.ask[row]) == (bids[0][0], asks[0][0])
     assert (run.events.kind == TRADE).sum() > 50
+
+
+def test_the_door_records_for_some_hours_and_says_what_a_day_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    exchange = TickExchange(PERP, n=4000, pace=400.0)
+    argv = ["--ticks", "--symbols", PERP.symbol, "--data", str(tmp_path), "--hours", "0.0005", "--json"]
+    with exchange.running():
+        found = download.main([*argv, "--url", exchange.url])
+    assert found is not None
+    (one,) = found["ticks"]
+    assert set(one) == listed("`download --ticks`", "ticks")
+    (run,) = tick_runs(tmp_path, PERP)
+    assert one["rows"] == (run.events.kind == DEPTH).sum() > 0
+    size = sum(path.stat().st_size for path in Path(one["folder"]).iterdir())
+    assert one["bytes"] == size and one["bytes_a_day"] == pytest.approx(size / one["seconds"] * 86_400, rel=0.05)
+    said = capsys.readouterr().err
+    assert "recording" in said and "MB a day" in said and "clock behind" in said and f"{one['rows']:,} changes" in said
+
+
+def test_ctrl_c_ends_a_recording_with_a_sentence_and_everything_written(tmp_path: Path) -> None:
+    exchange = TickExchange(PERP, n=20_000, pace=400.0)
+    argv = [sys.executable, "-m", "experiments.download", "--ticks", "--symbols", PERP.symbol, "--data", str(tmp_path)]
+    with exchange.running():
+        pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+        child = subprocess.Popen([*argv, "--url", exchange.url], text=True, **pipes)
+        while exchange.n_connections < 2 or not exchange.pictures:
+            assert child.poll() is None
+            time.sleep(0.05)
+        time.sleep(1.0)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60.0)
+    assert child.returncode == 0 and "Traceback" not in err
+    assert err.endswith("stopped; everything that came is written, and the same command goes on.\n")
+    (run,) = tick_runs(tmp_path, PERP)
+    assert run.ends == "the recording was stopped" and f"{(run.events.kind == DEPTH).sum():,} changes" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        ("--hours 2", "--hours says how long --ticks records"),
+        ("--ticks --since 2024-01-01", "--since is for candles"),
+        ("--ticks --timeframe 1h", "--timeframe is for candles"),
+        ("--ticks --data postgresql://a@127.0.0.1/b", "ticks are kept in a folder"),
+        ("--ticks --symbols BTC", "is not BASE/QUOTE"),
+        ("--ticks", "no symbols; name them with --symbols"),
+    ],
+)
+def test_wrong_arguments_get_a_sentence(argv: str, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        download.main(argv.split())

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -274,7 +274,8 @@ class TickExchange:
         if self.pace is not None:
             self.sent.append((k, message))
         for socket in list(self._sockets["depth" if frame.kind == DEPTH else "trade"]):
-            if not socket.closed:
+            # Who was killed is still among the sockets for a moment.
+            with suppress(ConnectionError):
                 await socket.send_json(message)
 
     def _wire(self, frame: Frame) -> dict[str, Any]:
