@@ -140,12 +140,16 @@ class TickChain:
             self._picture, self._asked = None, self._asked + 1
             raise (OldPicture if self._asked < _MOST_ASKED else RunBroken("the whole book stays older than the stream"))
         self._first_ns = first.exchange_ns
-        local_ns = min(picture.local_ns, first.local_ns)
-        events = self._rows(picture.bids, picture.asks, first.exchange_ns, local_ns, SNAPSHOT, f"book {picture.last}")
+        # Trades that travelled faster than the first message, and happened no earlier, are of the run.
+        early = [one for one in self._waiting[:kept] if isinstance(one, TradeMessage)]
+        early = [one for one in early if one.exchange_ns >= first.exchange_ns]
+        told, self._waiting = [*early, *self._waiting[kept:]], []
+        picture = picture._replace(local_ns=min(picture.local_ns, told[0].local_ns))
+        levels, stamps = (picture.bids, picture.asks), (first.exchange_ns, picture.local_ns)
+        events = self._rows(*levels, *stamps, SNAPSHOT, f"book {picture.last}")
         self._cross(events, first.local_ns)
         self.begun = True
         begins = RunBegins(self.symbol, self.tick, self.lot, events, picture)
-        told, self._waiting = self._waiting[kept:], []
         return [begins, *(rows for one in told for rows in self._more(one))]
 
     def _more(self, message: DepthMessage | TradeMessage) -> list[Told]:

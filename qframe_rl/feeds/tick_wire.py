@@ -119,7 +119,7 @@ class TickConnection:
 
     def __init__(self, client: Any, listing: Listing, clock: Callable[[], int]):
         self._client, self._listing, self._wall = client, listing, clock
-        self._told_ns, self._closed = 0, False
+        self._told_ns, self._closed, self._has_trades = 0, False, False
         self._market = client.markets[listing.symbol]
         self._unit = amount_unit(client.id, self._market)
         self._queue: asyncio.Queue[TickMessage | BaseException] = asyncio.Queue()
@@ -132,7 +132,6 @@ class TickConnection:
         if is_raw(self._listing):
             client.handle_message = self._hear
             client.fetch_order_book_snapshot = self._subscribed
-            self._do(self._broken(client.watch_order_book, symbol, WHOLE))
             self._do(self._broken(client.watch_trades, symbol))
         else:
             self._do(self._pictures())
@@ -202,6 +201,10 @@ class TickConnection:
         read = _READ.get(str(kind))
         if read is None:
             self._ccxt_reads(socket, message)
+            if not self._has_trades and "result" in told:
+                # No trade of a run may be missing: depth begins once trades are confirmed.
+                self._has_trades = True
+                self._do(self._broken(self._client.watch_order_book, self._listing.symbol, WHOLE))
             return
         if self._closed:
             return

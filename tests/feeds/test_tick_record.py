@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,11 +25,15 @@ from qframe_rl.config import UserError
 from qframe_rl.feeds import tick_record, tick_wire
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.feeds.parquet import alone
+from qframe_rl.feeds.synthetic_ticks import synthetic_ticks
 from qframe_rl.feeds.tick_chain import RowsTold, RunBegins, RunEnds, Told
 from qframe_rl.feeds.tick_files import RunFiles
 from qframe_rl.feeds.tick_record import FileSizes, RecordedTicks, record_ticks
 from qframe_rl.feeds.tick_stream import TickStream
 from qframe_rl.feeds.ticks import BESIDE, EMPTY, REPEATED, TickRun, tick_runs, ticks_folder
+from qframe_rl.rehearsal import serve
+from qframe_rl.rehearsal.ticks import tick_market
+from qframe_rl.types import Instrument
 from tests.docs.test_json import listed
 from tests.feeds.tick_exchange import TickExchange
 
@@ -282,12 +287,27 @@ def test_books_of_some_levels_are_compared_with_each_other(
     assert (run.events.kind == TRADE).sum() > 50
 
 
-def test_the_door_records_for_some_hours_and_says_what_a_day_takes(
+def interrupted(exchange: TickExchange) -> None:
+    """Press Ctrl-C once something was recorded."""
+    while not exchange.pictures:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_recording_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    with TickExchange(PERP, n=100, pace=20.0).running() as exchange:
+        (one,) = record_ticks("binance", [PERP.symbol], tmp_path, url=exchange.url, seconds=0.3)
+    assert one.seconds >= 0.3 and not one.connected
+
+
+def test_the_door_records_and_says_what_a_day_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     exchange = TickExchange(PERP, n=4000, pace=400.0)
-    argv = ["--ticks", "--symbols", PERP.symbol, "--data", str(tmp_path), "--hours", "0.0005", "--json"]
+    argv = ["--ticks", "--symbols", PERP.symbol, "--data", str(tmp_path), "--hours", "1", "--json"]
     with exchange.running():
+        threading.Thread(target=interrupted, args=(exchange,)).start()
         found = download.main([*argv, "--url", exchange.url])
     assert found is not None
     (one,) = found["ticks"]
@@ -332,3 +352,28 @@ def test_ctrl_c_ends_a_recording_with_a_sentence_and_everything_written(tmp_path
 def test_wrong_arguments_get_a_sentence(argv: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
         download.main(argv.split())
+
+
+def test_a_rehearsed_tape_is_recorded_as_it_is(tmp_path: Path) -> None:
+    """Another server than ours: the rehearsal exchange plays a run, and the recording is that run but for arrivals."""
+    made = synthetic_ticks(seed=3, n_messages=20_000)
+    market = tick_market(made, Instrument("MADE/USDT:USDT", "perpetual", lot=0.001, tick=0.1))
+    stop = threading.Event()
+
+    def report(so_far: Any) -> None:
+        if so_far[0].rows > 1500:
+            stop.set()
+
+    with serve([market], speed="1x") as exchange:
+        what = {"url": exchange.url, "sizes": SMALL, "stop": stop, "report": report}
+        (one,) = record_ticks("binance", [market.symbol], tmp_path, **what)
+    assert one.ends == {}
+    (run,) = tick_runs(tmp_path, Listing("binance", market.symbol))
+    first, last = run.ready_ns, int(run.events.exchange_ns.max())
+    for kind in (DEPTH, TRADE):
+        told, heard = (
+            sorted(zip(*(x.tolist() for x in (of.exchange_ns, of.side, of.tick, of.lots)), strict=True))
+            for of in (e.where((e.kind == kind) & (e.exchange_ns > first) & (e.exchange_ns < last))
+                       for e in (made.events, run.events))
+        )  # fmt: skip
+        assert told == heard and len(told) > 100

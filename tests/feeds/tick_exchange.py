@@ -141,14 +141,16 @@ class TickExchange:
             k for k, f in enumerate(self.frames) if f.kind == DEPTH and f.ids[1] >= picture.last + spot
         )  # fmt: skip
         first = self.frames[kept]
-        local = min(picture.local_ns, first.local_ns)
+        early = [f for f in self.frames[:kept] if f.kind == TRADE and f.at_ms >= first.at_ms]
+        local = min(f.local_ns for f in (picture, first, *early))
         rows = [
             (first.at_ms * MS, local, SNAPSHOT, side, tick, lots, 0)
             for side, levels in enumerate(picture.levels) for tick, lots in levels
         ]  # fmt: skip
         number = 0
         for k, frame in enumerate(self.frames[:stop]):
-            if k < kept or k in without or (frame.kind == TRADE and frame.at_ms < first.at_ms):
+            of_it = frame.at_ms >= first.at_ms if frame.kind == TRADE else k >= kept
+            if k in without or not of_it:
                 continue
             number += 1
             rows += [
