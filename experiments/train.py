@@ -235,6 +235,7 @@ def report_book(out: Console, outcome: BookOutcome, level: float, seconds: float
         ("pictures", f"{outcome.folder / 'quoting.png'}, {outcome.folder / 'leaderboard.png'}"),
         ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
         ("evaluate", f"{called('evaluate')} {outcome.checkpoint}"),
+        ("report", f"{called('report')} {outcome.folder}"),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qframe_rl.bench.book_training import training_rows
 from qframe_rl.bench.maker import quote_best, quote_many
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
@@ -58,6 +59,7 @@ def book(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list
         *rows("book.batch_random", _BATCH, found["batch_random"], "steps/s", {"hftbacktest": a_row}, found),
         BenchmarkRow("book.memory", 1, float(new_walk(64).nbytes), "bytes an account", "", None),
         BenchmarkRow("book.core_memory", 1, float(s.empty_books(64).nbytes), "bytes a book", "", None),
+        *training_rows(run, small, screen),
     ]
 
 

@@ -16,12 +16,14 @@ from qframe_rl.evaluate.report.chart import Report
 from qframe_rl.evaluate.report.page import write_html
 from qframe_rl.evaluate.report.paint import chart_figure
 from qframe_rl.evaluate.report.paper import write_pdf
+from qframe_rl.evaluate.report.quoting import quoting_report
 from qframe_rl.evaluate.report.sections import Material, report
 from qframe_rl.evaluate.significance import significance
 from qframe_rl.evaluate.table import FORM, ScoreRow
 from qframe_rl.evaluate.tearsheet import beside_holding
 from qframe_rl.evaluate.trials import Luck, Trials, larger, luck
 from qframe_rl.listeners import read_record
+from qframe_rl.runner.books.kept import FACTS, material_of
 from qframe_rl.runner.evaluate import evaluate
 from qframe_rl.runner.files import read_json
 from qframe_rl.runner.log import RunLog, Screen
@@ -71,9 +73,13 @@ def write_report(
     for place in places:
         title = f"read {place}"
         screen.begin(title)
-        home, material = _material(place, runs, screen, given or {}, trials)
+        home = _book_run(place, runs, given or {})
+        if home is not None:
+            reports.append(quoting_report(material_of(home)))
+        else:
+            home, material = _material(place, runs, screen, given or {}, trials)
+            reports.append(report(material))
         folder = folder or home
-        reports.append(report(material))
         screen.end(title, reports[-1].headline)
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +90,23 @@ def write_report(
     _show(reports, folder / "tensorboard" / "report", screen)
     screen.end("write", f"{html}, {pdf} ({count} pages)")
     return Written(html, pdf, count, reports)
+
+
+def _book_run(place: Path, runs: Path, given: Mapping[str, Any]) -> Path | None:
+    """Folder of the run on order books that is meant; None if it is another."""
+    run = place
+    if (place / "checkpoint.json").is_file():
+        found = load_checkpoint(place)
+        if not found.of_book:
+            return None
+        run = runs / str(found.provenance["fingerprint"])
+        if not (run / FACTS).is_file():
+            raise UserError(f"the run of {place} is not in {runs}; give the folder of the run, or --runs.")
+    if not (run / FACTS).is_file():
+        return None
+    if given:
+        raise UserError(f"{run} is a run, and is reported on the ticks that it had; leave --data and its like out.")
+    return run
 
 
 def _show(reports: Sequence[Report], folder: Path, screen: Screen) -> None:

@@ -11,7 +11,7 @@ from qframe_rl.gym.make import make_book
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import TickSpan, whole_run
 from qframe_rl.quoter import QUOTE_LEFT, QUOTE_TICK, BookView, Quoter, Wishes, wishes
-from qframe_rl.runner.books.replay import replay
+from qframe_rl.runner.books.replay import replay, stretches
 from qframe_rl.theory.grid_quoting import GridQuotes, GridQuotingParams
 from qframe_rl.types import Instrument
 
@@ -60,4 +60,4 @@ def planted(seed: int, seconds: int, quoter: Quoter) -> tuple[BookMarket, Quotin
     """Walk a strategy over a stretch."""
     walked = span(seed, seconds)
     market = book(walked)
-    return market, replay(market, quoter, [walked])[0]
+    return market, replay(market, quoter, stretches(market, [walked]))[0]

@@ -24,7 +24,7 @@ from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import whole_run
 from qframe_rl.quoter import Quoter
 from qframe_rl.runner.books.packing import made_agent
-from qframe_rl.runner.books.replay import as_quoter, replay
+from qframe_rl.runner.books.replay import as_quoter, replay, stretches
 from qframe_rl.runner.books.yardsticks import YARDSTICKS
 from qframe_rl.types import Instrument, Source
 
@@ -226,7 +226,7 @@ def _told(market: BookMarket, agent: str, span: object, until: int) -> list[byte
                 told.append(b"".join(part.tobytes() for part in (*seen, wishes.quotes, wishes.take)))
             return wishes
 
-    replay(market, Spy(), [span])  # type: ignore[list-item]
+    replay(market, Spy(), stretches(market, [span]))  # type: ignore[list-item]
     return told
 
 
@@ -241,7 +241,7 @@ def test_strategies_quote_anywhere_to_the_same_bits(name: str, agent: str) -> No
     spans = [whole_run(run) for run in ticks().runs]
     made = [as_quoter(made_agent(agent, _config(agent), market, 0), market.interface) for _ in range(2)]
     assert isinstance(made[0], Quoter)
-    first, second = (replay(market, quoter, spans) for quoter in made)
+    first, second = (replay(market, quoter, stretches(market, spans)) for quoter in made)
     for one, two in zip(first, second, strict=True):
         assert np.array_equal(one.worth, two.worth) and np.array_equal(one.fills, two.fills)
         assert (np.abs(one.held) <= one.limit).all()
@@ -250,7 +250,9 @@ def test_strategies_quote_anywhere_to_the_same_bits(name: str, agent: str) -> No
 def test_doing_nothing_earns_nothing_and_equal_wishes_send_nothing() -> None:
     """C11, C10."""
     market = fitted("book_making", episode_steps=None)
-    for record in replay(market, made_agent("flat", None, market, 0), [whole_run(run) for run in ticks().runs]):
+    for record in replay(
+        market, made_agent("flat", None, market, 0), stretches(market, [whole_run(run) for run in ticks().runs])
+    ):
         assert not record.worth.any() and not record.rewards.any() and record.sent == 0
     engine, one = market.engine(market.pack([whole_run(ticks().runs[0])]), 1), np.ones(1, bool)
     engine.reset(one, np.array([5]))
@@ -262,7 +264,7 @@ def test_doing_nothing_earns_nothing_and_equal_wishes_send_nothing() -> None:
 
 def test_money_is_what_was_filled_and_an_end_closes_at_what_taking_costs() -> None:
     market = fitted("book_making", episode_steps=None, maker_fee_bps=2.0, taker_fee_bps=5.0)
-    (record,) = replay(market, made_agent("joining", None, market, 0), [whole_run(ticks().runs[0])])
+    (record,) = replay(market, made_agent("joining", None, market, 0), stretches(market, [whole_run(ticks().runs[0])]))
     fills = record.fills
     signed = np.where(fills[:, 1] == 0, 1, -1) * fills[:, F_LOTS]
     assert signed.sum() == 0 and record.held[-1] == 0.0
@@ -279,7 +281,7 @@ def test_fills_are_no_more_than_was_printed_or_displayed() -> None:
     """C2, C3: a quote at a price fills within what prints and crossings were there while it lived."""
     market = fitted("book_making", episode_steps=None, size=1000, limit=100)
     run = ticks().runs[0]
-    (record,) = replay(market, made_agent("joining", None, market, 0), [whole_run(run)])
+    (record,) = replay(market, made_agent("joining", None, market, 0), stretches(market, [whole_run(run)]))
     events = run.events
     for side in (0, 1):
         own = record.fills[(record.fills[:, 1] == side) & (record.fills[:, 4] <= 1)]
@@ -312,7 +314,9 @@ def test_a_block_is_done_by_its_deadline_and_never_beyond_it() -> None:
 
 def test_what_a_block_saved_is_its_money_against_the_mid_price_at_its_start() -> None:
     market = fitted("book_execution", episode_steps=25, side="buy")
-    for record in replay(market, made_agent("joining", None, market, 0), [whole_run(ticks().runs[1])]):
+    for record in replay(
+        market, made_agent("joining", None, market, 0), stretches(market, [whole_run(ticks().runs[1])])
+    ):
         paid = float((record.fills[:, 2] * record.fills[:, F_LOTS]).sum()) + record.fees[-1]
         block = record.fills[:, F_LOTS].sum()
         assert record.rewards.sum() == pytest.approx(record.mid[0] - paid / block, abs=1e-9)
@@ -320,7 +324,7 @@ def test_what_a_block_saved_is_its_money_against_the_mid_price_at_its_start() ->
 
 def test_a_loss_ends_an_episode() -> None:
     market = fitted("book_making", episode_steps=None, cash=1.0, loss_limit=0.01, size=100, limit=20)
-    (record,) = replay(market, made_agent("joining", None, market, 0), [whole_run(ticks().runs[0])])
+    (record,) = replay(market, made_agent("joining", None, market, 0), stretches(market, [whole_run(ticks().runs[0])]))
     engine_span = market.pack([whole_run(ticks().runs[0])])
     assert len(record.at) < engine_span.n and record.held[-1] == 0.0
     unit = COIN.tick * COIN.lot

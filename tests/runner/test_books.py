@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import evaluate, train
+from experiments import evaluate, report, train
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Ref, UserError
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.tick_load import load_ticks
 from qframe_rl.runner.books.packing import deployed_book
-from qframe_rl.runner.books.replay import replay
+from qframe_rl.runner.books.replay import replay, stretches
 from qframe_rl.runner.books.split import book_fold
 
 QUICK = ["--set", "agent.ppo.total_steps=2048", "--set", "agent.ppo.n_envs=16"]
@@ -43,7 +43,7 @@ def test_a_run_is_the_same_twice_and_its_checkpoint_quotes_as_it_was_judged(
     book = deployed_book(found)
     history = load_ticks(DataConfig(data="synthetic:ticks"))
     fold = book_fold(history.runs, Ref(name="holdout"))
-    scored = replay(book.market, book.quoter, fold.test)
+    scored = replay(book.market, book.quoter, stretches(book.market, fold.test))
     judged = next(row for row in one["leaderboard"] if row["split"] == "test" and row["agent"] == found.agent["name"])
     assert sum(len(r.fills) for r in scored) == judged["fills"]
     capsys.readouterr()
@@ -54,6 +54,11 @@ def test_a_run_is_the_same_twice_and_its_checkpoint_quotes_as_it_was_judged(
         assert row[key] == judged[key]
     for name in ("quoting.png", "leaderboard.png", "quoting.json"):
         assert (tmp_path / "again" / name).stat().st_size > 0
+    home = tmp_path / "a" / "runs" / place.name
+    assert report.main([str(place), "--runs", str(home.parent), "--json"]) is not None
+    assert (home / "report.html").stat().st_size > 10_000 and (home / "report.pdf").stat().st_size > 10_000
+    with pytest.raises(UserError, match="leave --data"):
+        report.main([str(home), "--data", "synthetic:ticks"])
     assert {"agents", "experiment.json", "leaderboard.json", "makers.json"} <= {
         p.name for p in (tmp_path / "a" / "runs" / place.name).iterdir()
     }

@@ -17,7 +17,7 @@ from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import TickSpan, whole_run
 from qframe_rl.quoter import Quoter
 from qframe_rl.runner.books.packing import deployed_book
-from qframe_rl.runner.books.replay import replay
+from qframe_rl.runner.books.replay import replay, stretches
 from qframe_rl.runner.books.train import TRADES
 from qframe_rl.runner.books.yardsticks import YARDSTICKS, yardstick
 from qframe_rl.runner.files import write_json
@@ -71,11 +71,12 @@ def evaluate_books(
         (f"{one.checkpoint.agent['name']} ({place.name[:8]})", one.market, one.quoter) for place, one in found
     ]
     asked += [(name, first.market, yardstick(name, first.market.spec(0))) for name in YARDSTICKS]
-    rows, records = [], {}
+    rows, records, laid = [], {}, stretches(first.market, spans)
     for name, market, quoter in asked:
         screen.begin(name)
-        records[name] = replay(market, quoter, spans)
-        banded = replay(market, quoter, spans, TRADES)
+        walked = laid if market is first.market else stretches(market, spans)
+        records[name] = replay(market, quoter, walked)
+        banded = replay(market, quoter, walked, TRADES)
         rows.append(scores(records[name], banded, name, "evaluated", level=level, resamples=resamples))
         screen.end(name)
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from qframe_rl.agent import Solver
 from qframe_rl.book.accounts import F_SIDE, F_TICK, F_TIME, QUOTED
 from qframe_rl.book.arrived import markouts
 from qframe_rl.book.known import AHEAD, N_OWN, OWN, SHOWN
+from qframe_rl.book.queue import QueueRule
 from qframe_rl.book.tape import Tape
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.quoting import HORIZONS_S, QuotingRecord
@@ -64,10 +65,15 @@ def as_quoter(agent: Any, interface: BookInterface) -> Quoter:
     raise UserError(f"{type(agent).__module__.rpartition('.')[2]} trades bars; it cannot quote in an order book.")
 
 
+def stretches(market: BookMarket, spans: Sequence[TickSpan]) -> list[PackedTicks]:
+    """Spans laid out to be walked, each by itself; the same for every strategy and queue rule."""
+    return [market.pack([span]) for span in spans]
+
+
 def replay(
-    market: BookMarket, quoter: Quoter, spans: Sequence[TickSpan], queue: str | None = None
+    market: BookMarket, quoter: Quoter, walked: Sequence[PackedTicks], queue: QueueRule | None = None
 ) -> list[QuotingRecord]:
-    """Walk spans: a maker each in one go, what has a deadline in blocks one after the other.
+    """Walk stretches: a maker each in one go, what has a deadline in blocks one after the other.
 
     Parameters
     ----------
@@ -75,23 +81,22 @@ def replay(
         Fitted.
     quoter
         The strategy.
-    spans
-        The ticks.
+    walked
+        From `stretches`.
     queue
         Rule of the queue in place of the market's own.
 
     Returns
     -------
     list[QuotingRecord]
-        Of each span, or block.
+        Of each stretch, or block.
     """
     if queue is not None:
         market = replace(market, config=market.config.model_copy(update={"queue": queue}))
     if not market.ends:
         market = replace(market, config=market.config.model_copy(update={"episode_steps": None}))
     found = []
-    for span in spans:
-        ticks = market.pack([span])
+    for ticks in walked:
         steps = market.horizon or ticks.n - 1
         starts = range(0, max(ticks.n - steps, 1), steps)
         found += [_walked(market, quoter, ticks, start, seed) for start in starts for seed in _seeds(market)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from qframe_rl import catalog
 from qframe_rl.agent import Log, State
+from qframe_rl.book.queue import QueueRule
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Base, UserError, nearest
 from qframe_rl.evaluate.provenance import marked
@@ -21,9 +22,10 @@ from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_
 from qframe_rl.feeds.tick_load import TickHistory, load_ticks
 from qframe_rl.gym.make import make_book
 from qframe_rl.gym.replay.market import BookMarket
-from qframe_rl.gym.replay.packed import TickSpan
+from qframe_rl.gym.replay.packed import PackedTicks, TickSpan
+from qframe_rl.runner.books.kept import FACTS, keep_records
 from qframe_rl.runner.books.packing import made_agent, packed_book
-from qframe_rl.runner.books.replay import as_quoter, replay
+from qframe_rl.runner.books.replay import as_quoter, replay, stretches
 from qframe_rl.runner.books.split import book_fold
 from qframe_rl.runner.books.task import BookTask
 from qframe_rl.runner.books.yardsticks import FLAT, YARDSTICKS
@@ -35,7 +37,7 @@ from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import seed_for
 
 Scored = dict[tuple[str, int], list[QuotingRecord]]
-TRADES = "trades"
+TRADES: QueueRule = "trades"
 """The queue rule at the other end of the band."""
 
 
@@ -159,6 +161,7 @@ class BookRun:
         codes = {name: code_of(name, config, experiment.env, plain.name) for name, config in configs.items()}
         self.identity = run_identity(experiment, self.history, codes.values())
         self.folder = runs / self.identity
+        self._laid: dict[str, list[PackedTicks]] = {}
         self.agents: list[BookAgent] = []
         for name in self.names:
             for run in range(experiment.seeds):
@@ -224,7 +227,7 @@ class BookRun:
         self.screen.end(title, "taken over from the earlier run")
         return True
 
-    def _scored(self, part: str, agents: Sequence[BookAgent], queue: str | None = None) -> Scored:
+    def _scored(self, part: str, agents: Sequence[BookAgent], queue: QueueRule | None = None) -> Scored:
         """Records of agents over a part."""
         title = f"score on {part}" + (f", queue rule {queue}" if queue else "")
         self.screen.begin(title)
@@ -232,9 +235,15 @@ class BookRun:
         for k, one in enumerate(agents):
             self.screen.advance(title, k, len(agents), one.title)
             quoter = as_quoter(one.agent, self.market.interface)
-            found[one.name, one.run] = replay(self.market, quoter, getattr(self.fold, part), queue)
+            found[one.name, one.run] = replay(self.market, quoter, self._stretches(part), queue)
         self.screen.end(title)
         return found
+
+    def _stretches(self, part: str) -> list[PackedTicks]:
+        """A part laid out, once for all agents and queue rules."""
+        if part not in self._laid:
+            self._laid[part] = stretches(self.market, getattr(self.fold, part))
+        return self._laid[part]
 
     def _row(self, one: BookAgent, part: str, found: Scored, banded: Scored) -> QuotingRow:
         own, label = self.experiment, one.name if one.run == 0 else f"{one.name} #{one.run}"
@@ -282,15 +291,15 @@ class BookRun:
                 for record in found[key]:
                     digest.update(np.ascontiguousarray(record.worth).tobytes() + record.fills.tobytes())
         write_json(self.folder / "leaderboard.json", [*ordered, *test])
-        write_json(
-            self.folder / "choice.json", {"agent": chosen.name, **told, "checkpoint": self.identity, "book": True}
-        )
+        what = {"agent": chosen.name, "run": chosen.run, **told, "checkpoint": self.identity}
+        write_json(self.folder / "choice.json", what)
         records = {name: found for (name, _), found in tested.items()}
         facts = {
             name: {"causes": causes(found), "markouts": {str(h): m for h, m in mean_markouts(found).items()}}
             for name, found in records.items()
         }
-        write_json(self.folder / "makers.json", {"facts": self.market.facts.model_dump(), "test": facts})
+        keep_records(self.folder, records)
+        write_json(self.folder / FACTS, {"facts": self.market.facts.model_dump(), "test": facts})
         self._draw(ordered, records)
         self.screen.end("write", str(self.folder))
         return BookOutcome(
