@@ -183,6 +183,8 @@ def _book(tree: Mapping[str, Any]) -> str:
 
 def _on_book(experiment: Experiment, own: Mapping[str, Any], began: float) -> dict[str, Any] | None:
     """Train on recorded ticks."""
+    if own["ledger"] is not None:
+        raise UserError("runs on order books are not in the ledger of trials, which is of bars; leave --ledger out.")
     with BarScreen(track=own["track"]) as screen:
         screen.begin("start up")
         from qframe_rl.runner.books.train import train_books

@@ -112,7 +112,19 @@ def walked(run: TickRun, tape: Tape, power: float) -> tuple[Int, Walk]:
     start, n = start_of(run, tape)
     walk, seen = new_walk(1, 20_000), np.zeros((n, 3), np.int64)
     place(tape, walk, np.array([start - 1]))
-    quote_best(tape, walk, 0, start, STEP_NS, ENTRY_NS, ANSWER_NS, power, seen, np.zeros((3, 3), np.int64))
+    quote_best(
+        tape,
+        walk,
+        0,
+        start,
+        STEP_NS,
+        ENTRY_NS,
+        ANSWER_NS,
+        power,
+        seen,
+        np.zeros(2, np.int64),
+        np.zeros((3, 3), np.int64),
+    )
     return seen, walk
 
 

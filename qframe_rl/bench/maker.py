@@ -7,14 +7,32 @@ from qframe_rl.book.events import TRADE
 from qframe_rl.book.tape import Tape
 from qframe_rl.book.walk import advance
 from qframe_rl.book.wish import WISH_LOTS, WISH_TICK, pursue
-from qframe_rl.jit import apart
+from qframe_rl.jit import apart, inlined
 from qframe_rl.types import Int
+
+
+@inlined
+def _arrived(tape: Tape, now: int, seen: Int) -> None:
+    """Move on to the rows that had arrived: how many, and the last of depth; trades travel apart and tell no book."""
+    n = len(tape.arrivals)
+    while seen[0] < n and tape.local_ns[tape.arrivals[seen[0]]] <= now:
+        if tape.kind[tape.arrivals[seen[0]]] != TRADE:
+            seen[1] = tape.arrivals[seen[0]]
+        seen[0] += 1
+
+
+@inlined
+def _quote(tape: Tape, walk: Walk, b: int, row: int, now: int, entry_ns: int, wishes: Int) -> None:
+    """Wish one lot at the best prices after a row."""
+    wishes[0, WISH_TICK], wishes[1, WISH_TICK] = tape.bid[row], tape.ask[row]
+    wishes[0, WISH_LOTS] = wishes[1, WISH_LOTS] = 1
+    pursue(walk, b, wishes, wishes[2], now, entry_ns)
 
 
 @apart
 def quote_best(
     tape: Tape, walk: Walk, b: int, start: int, step_ns: int, entry_ns: int, answer_ns: int, power: float, seen: Int,
-    wishes: Int,
+    row: Int, wishes: Int,
 ) -> None:  # fmt: skip
     """Walk one account.
 
@@ -34,21 +52,17 @@ def quote_best(
         From `qframe_rl.book.queue.exponent`.
     seen
         (K, 3) written: best bid and ask as they had arrived at each decision, and the position as it was known.
+    row
+        (2,) of zeros, written: rows that had arrived, and the last one of depth.
     wishes
         (3, 3) of zeros, written.
     """
-    row, n, last = 0, len(tape.arrivals), 0
     for k in range(len(seen)):
         now = start + k * step_ns
-        while row < n and tape.local_ns[tape.arrivals[row]] <= now:
-            if tape.kind[tape.arrivals[row]] != TRADE:  # trades travel apart: one that comes late tells no old book
-                last = tape.arrivals[row]
-            row += 1
+        _arrived(tape, now, row)
         advance(tape, walk, b, now, answer_ns, power)
-        seen[k, 0], seen[k, 1], seen[k, 2] = tape.bid[last], tape.ask[last], known_position(walk, b, now)
-        wishes[0, WISH_TICK], wishes[1, WISH_TICK] = tape.bid[last], tape.ask[last]
-        wishes[0, WISH_LOTS] = wishes[1, WISH_LOTS] = 1
-        pursue(walk, b, wishes, wishes[2], now, entry_ns)
+        seen[k, 0], seen[k, 1], seen[k, 2] = tape.bid[row[1]], tape.ask[row[1]], known_position(walk, b, now)
+        _quote(tape, walk, b, int(row[1]), now, entry_ns, wishes)
 
 
 @apart
@@ -71,16 +85,9 @@ def quote_many(
     step_ns, entry_ns, answer_ns, power, wishes
         As in `quote_best`.
     """
-    n = len(tape.arrivals)
     for k in range(n_steps):
         for b in range(len(starts)):
-            now, row, last = starts[b] + k * step_ns, seen[b, 0], seen[b, 1]
-            while row < n and tape.local_ns[tape.arrivals[row]] <= now:
-                if tape.kind[tape.arrivals[row]] != TRADE:
-                    last = tape.arrivals[row]
-                row += 1
-            seen[b, 0], seen[b, 1] = row, last
+            now = starts[b] + k * step_ns
+            _arrived(tape, now, seen[b])
             advance(tape, walk, b, now, answer_ns, power)
-            wishes[0, WISH_TICK], wishes[1, WISH_TICK] = tape.bid[last], tape.ask[last]
-            wishes[0, WISH_LOTS] = wishes[1, WISH_LOTS] = 1
-            pursue(walk, b, wishes, wishes[2], now, entry_ns)
+            _quote(tape, walk, b, int(seen[b, 1]), now, entry_ns, wishes)

@@ -23,7 +23,7 @@ QUICK = ["--set", "agent.ppo.total_steps=2048", "--set", "agent.ppo.n_envs=16"]
 
 def run(tmp_path: Path, *args: str) -> dict:  # type: ignore[type-arg]
     places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
-    done = train.main([*args, *places, "--ledger", str(tmp_path / "trials.jsonl"), "--json"])
+    done = train.main([*args, *places, "--json"])
     assert done is not None
     return done
 
@@ -96,6 +96,7 @@ def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
         (["--env", "book_making", "--set", "env.every=often"], "100ms"),
         (["--env", "book_making", "--set", "env.latencies=none.parquet"], "none.parquet"),
         (["--env", "book_making", "--agents", "flat,flat"], "twice"),
+        (["--env", "book_making", "--ledger", "trials.db"], "not in the ledger"),
     ],
 )
 def test_mistakes_are_one_sentence(args: list[str], message: str, tmp_path: Path) -> None:
