@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qframe_rl.agent import State
 from qframe_rl.config import UserError, build, canonical
 from qframe_rl.instruments import instrument_of
-from qframe_rl.manifest import Manifest, check_names
+from qframe_rl.manifest import check_names, kind_of
 from qframe_rl.types import Instrument, timeframe_name
 
 FORMAT = 1
@@ -172,7 +172,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise UserError(f"{path} is corrupt: it has a number that is not finite; {_AGAIN}.") from None
     if sealed != _digest(text, _weights_digest(state)):
         raise UserError(f"{folder} is corrupt: its content does not match its SHA-256; take it from its source again.")
-    build(Manifest, manifest, str(path))
+    build(kind_of(manifest), manifest, str(path))
     instruments = tuple(instrument_of(i, str(path)) for i in manifest.pop("instruments"))
     manifest["columns"] = tuple(manifest["columns"])
     return Checkpoint(**manifest, instruments=instruments, state=state)

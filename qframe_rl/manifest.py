@@ -130,31 +130,44 @@ class Provenance(Strict):
     trial: str | None = Field(default=None, pattern="^[0-9a-f]{1,64}$")
 
 
-class Manifest(Strict):
-    """All of it but the format and the seal."""
+class CheckpointFields(Strict):
+    """What every manifest has besides its format, its seal and its interface."""
 
     agent: Named
     env: Named
     seed: int = Field(ge=0, lt=2**64)
     instruments: list[InstrumentFields] = Field(min_length=1, max_length=N_INSTRUMENTS)
     columns: list[Text] = Field(max_length=1000)
-    bar_ns: int = Field(ge=0, le=366 * 86_400 * 1_000_000_000)
-    """0 = an order book."""
-    interface: InterfaceEntry | BookInterfaceEntry
     provenance: Provenance
     scores: list[Params]
 
+
+class Manifest(CheckpointFields):
+    """That of an agent that trades bars."""
+
+    bar_ns: int = Field(ge=1_000_000_000, le=366 * 86_400 * 1_000_000_000)
+    interface: InterfaceEntry
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if isinstance(self.interface, BookInterfaceEntry):
-            if self.bar_ns or len(self.instruments) != 1 or self.columns:
-                raise ValueError("an order book is that of one instrument, without bars and columns")
-            return self
-        if self.bar_ns < 1_000_000_000:
-            raise ValueError("bars are at least a second long")
         if self.interface.n_instruments != len(self.instruments) or self.interface.columns != self.columns:
             raise ValueError("the interface has other instruments or columns than the checkpoint")
         return self
+
+
+class BookManifest(CheckpointFields):
+    """That of an agent that quotes in an order book."""
+
+    instruments: list[InstrumentFields] = Field(min_length=1, max_length=1)
+    columns: list[Text] = Field(max_length=0)
+    bar_ns: Literal[0]
+    interface: BookInterfaceEntry
+
+
+def kind_of(manifest: Mapping[str, Any]) -> type[CheckpointFields]:
+    """What a manifest must keep to, by what its interface says it is."""
+    interface = manifest.get("interface")
+    return BookManifest if isinstance(interface, Mapping) and interface.get("kind") == "book" else Manifest
 
 
 def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:

@@ -186,6 +186,28 @@ def mean_markouts(records: Sequence[QuotingRecord]) -> dict[float, float | None]
     return {h: _weighted(later[:, k], lots) for k, h in enumerate(HORIZONS_S)}
 
 
+def surely_above(
+    records: Sequence[QuotingRecord], idle: Sequence[QuotingRecord], level: float, resamples: int, seed: int
+) -> bool:
+    """Whether an agent is surely better than doing nothing on the same ticks.
+
+    A maker is, where the interval of its profit lies above 0. Blocks are compared one by one, each with what doing
+    nothing saved on it: the interval of the mean difference must lie above 0.
+
+    Parameters
+    ----------
+    records, idle
+        Of the agent, and of doing nothing, over the same stretches or blocks.
+    level, resamples, seed
+        Of the interval.
+    """
+    if not records[0].block:
+        return profit_interval(records, level, resamples, seed)[0] > 0.0
+    gained = _saved(records) - _saved(idle)
+    drawn = np.random.default_rng(seed).integers(0, len(gained), (resamples, len(gained)))
+    return float(np.quantile(gained[drawn].mean(axis=1), 0.5 - level / 2)) > 0.0
+
+
 def profit_interval(records: Sequence[QuotingRecord], level: float, resamples: int, seed: int) -> tuple[float, float]:
     """Interval of the profit in quote currency, as `scores` says; equal to it where nothing ever changed.
 

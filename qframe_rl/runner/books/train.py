@@ -17,7 +17,7 @@ from qframe_rl.book.queue import QueueRule
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Base, UserError, nearest
 from qframe_rl.evaluate.provenance import marked
-from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores
+from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores, surely_above
 from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_figure
 from qframe_rl.feeds.tick_load import TickHistory, load_ticks
 from qframe_rl.gym.make import make_book
@@ -183,7 +183,7 @@ class BookRun:
         self._train()
         validation, banded = self._scored("validation", self.agents), self._scored("validation", self.agents, TRADES)
         rows = {(a.name, a.run): self._row(a, "validation", validation, banded) for a in self.agents}
-        chosen, reason, forced = self._choose(rows)
+        chosen, reason, forced = self._choose(rows, validation)
         judged = [chosen, *(a for a in self.agents if a.name in YARDSTICKS and a is not chosen)]
         tested, tested_band = self._scored("test", judged), self._scored("test", judged, TRADES)
         test = [self._row(a, "test", tested, tested_band) for a in judged]
@@ -252,15 +252,24 @@ class BookRun:
             seed=own.seed,
         )  # fmt: skip
 
-    def _choose(self, rows: Mapping[tuple[str, int], QuotingRow]) -> tuple[BookAgent, str, bool]:
+    def _choose(
+        self, rows: Mapping[tuple[str, int], QuotingRow], found: Scored
+    ) -> tuple[BookAgent, str, bool]:  # fmt: skip
         """The best of those whose score is surely above that of doing nothing, at both ends of the band."""
         idle = rows[FLAT, 0]
         ranked = sorted(self.agents, key=lambda a: rows[a.name, a.run]["score"], reverse=True)
         anyway = self.experiment.promote_anyway
-        sure = [a for a in ranked if a.name != FLAT and _beats(rows[a.name, a.run], idle)]
+        own = (self.experiment.level, self.experiment.resamples, self.experiment.seed)
+        sure = [
+            a
+            for a in ranked
+            if a.name != FLAT
+            and surely_above(found[a.name, a.run], found[FLAT, 0], *own)
+            and rows[a.name, a.run]["score_trades"] > idle["score_trades"]
+        ]
         if sure:
             level = f"{self.experiment.level:.0%}"
-            return sure[0], f"its {level} interval lies above doing nothing, at both ends of the queue band", False
+            return sure[0], f"at {level} surely better than doing nothing, at both ends of the queue band", False
         if anyway is not None:
             wanted = [a for a in ranked if anyway in ("best", a.name) and a.name != FLAT]
             if not wanted:
@@ -328,11 +337,6 @@ class BookRun:
             one.agent, {"name": one.name, "params": one.params}, one.seed, self.market, self.history, self.fold,
             self.experiment, self.identity, why, own, one.code,
         )  # fmt: skip
-
-
-def _beats(row: QuotingRow, idle: QuotingRow) -> bool:
-    """Whether a score is surely above another's, and its band's other end too."""
-    return row["low"] > idle["score"] and row["score_trades"] > idle["score_trades"]
 
 
 def _asked(experiment: Experiment) -> tuple[str, ...]:
