@@ -12,7 +12,9 @@ from qframe_rl.runner.books.task import BookTask
 from qframe_rl.theory.grid_quoting import grid_quotes
 from tests.book.planted import TERMS, GridQuoter, book, span
 
-SETTINGS = {"total_steps": 2_000_000, "gamma": 0.95, "ent_coef": 0.02, "ent_coef_end": 0.0}
+SETTINGS = {
+    "total_steps": 3_000_000, "gamma": 0.95, "ent_coef": 0.02, "ent_coef_end": 0.0, "n_envs": 256, "n_steps": 64,
+}  # fmt: skip
 GATE = 0.95
 
 
