@@ -26,7 +26,7 @@ class Config(BookConfig):
 
     actions: Literal["quotes", "table"] = "quotes"
     """quotes: a Box of four, the distances of bid and ask from the mid price and their sizes, 0 to a whole quote.
-    table: one of all pairs of distances, or of none, for bid and ask."""
+    table: for bid and for ask none (0), or one of the distances."""
     nearest: Distance = 0.5
     """Distance from the mid price that an action of -1 means, ticks; half a tick is the best price of a spread of 1."""
     farthest: Distance = 10.0
@@ -71,12 +71,10 @@ def _quotes(active: Bool, actions: Float, params: Float, told: Int, task: Int, q
 # Parameters: as above, then the distances.
 @compiled
 def _table(active: Bool, actions: Float, params: Float, told: Int, task: Int, quotes: Int, take: Int) -> None:
-    n = len(params) - 4 + 1
     for b in range(len(active)):
         if active[b]:
-            which = int(actions[b, 0])
             for side in range(2):
-                k = which // n if side == 0 else which % n
+                k = int(actions[b, side])
                 distance = params[3 + k] if k > 0 else 0.0
                 _wished(told[b], side, distance, 1.0 if k > 0 else 0.0, params[0], params[1], quotes[b])
 
@@ -119,14 +117,14 @@ def make(config: Config, instrument: Instrument) -> BookMarket:
     """Make the market.
 
     Rewards are ticks a whole quote: the change of what the account is worth at the mid price, fees paid, less the
-    penalty; an episode that is cut off closes at what taking costs.
+    penalty; at the end of a run the account closes at what taking costs.
     """
     c, unit = config, instrument.tick * instrument.lot
     sizes = (float(c.size), float(c.size * c.limit), c.nearest, c.farthest - c.nearest)
     n = len(c.distances) + 1
     if c.actions == "table":
         params = np.array([*sizes, *c.distances])
-        actions = BookActions(spaces.Discrete(n * n), _table, _N_SEEN, _show, params, idle=(0,))
+        actions = BookActions(spaces.MultiDiscrete([n, n]), _table, _N_SEEN, _show, params, idle=(0, 0))
     else:
         space = spaces.Box(-1.0, 1.0, (4,), np.float32)
         actions = BookActions(space, _quotes, _N_SEEN, _show, np.array(sizes))

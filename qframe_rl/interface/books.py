@@ -143,8 +143,9 @@ def checked(actions: NDArray[Any], active: Bool, space: gymnasium.Space[Any]) ->
     if np.shape(actions) != shape:
         raise ValueError(f"actions have shape {np.shape(actions)}, but {space} of {len(active)} wants {shape}")
     chosen = np.ascontiguousarray(actions, dtype=np.float64).reshape(len(active), -1)
-    if isinstance(space, spaces.Discrete):
-        inside = (chosen >= 0.0) & (chosen < int(space.n)) & (chosen == np.rint(chosen))
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        most = int(space.n) if isinstance(space, spaces.Discrete) else space.nvec
+        inside = (chosen >= 0.0) & (chosen < most) & (chosen == np.rint(chosen))
     else:
         inside = np.abs(chosen) <= 1.0
     wrong = np.flatnonzero(active & ~inside.all(axis=1))

@@ -13,7 +13,7 @@ from qframe_rl.theory.grid_quoting import grid_quotes
 from tests.book.planted import TERMS, GridQuoter, book, span
 
 SETTINGS = {
-    "total_steps": 3_000_000, "gamma": 0.95, "ent_coef": 0.02, "ent_coef_end": 0.0, "n_envs": 256, "n_steps": 64,
+    "total_steps": 1_000_000, "gamma": 0.95, "ent_coef": 0.02, "ent_coef_end": 0.0, "n_envs": 256, "n_steps": 64,
 }  # fmt: skip
 GATE = 0.95
 

@@ -157,6 +157,9 @@ class ReplayEngine:
     def step(self, actions: NDArray[Any], active: Bool) -> tuple[Float, Bool, Bool]:
         """Take the active accounts to their next moment.
 
+        Where an episode ends by itself, or its run does, it is closed at what taking costs. One that is cut off by its
+        length alone is not: what is held there is worth what comes after, which is for the learner to estimate.
+
         Returns
         -------
         tuple[Float, Bool, Bool]
@@ -208,11 +211,11 @@ class ReplayEngine:
         own = self.objective
         own.over(active, own.params, self.ledger, self.task, last, terminated)
         truncated = last & ~terminated
-        over = terminated | truncated
-        if over.any():
+        closed = terminated | (truncated & (self.row >= ticks.starts[self.span + 1] - 1))
+        if closed.any():
             for k, part in enumerate(ticks.spans):
                 _close(
-                    part.tape, self.walk, over, self.span, k, self.row, ticks.at, ticks.mid2, self.task,
+                    part.tape, self.walk, closed, self.span, k, self.row, ticks.at, ticks.mid2, self.task,
                     rules.maker_fee, rules.taker_fee, self.ledger,
                 )  # fmt: skip
         own.pay(active, own.params, self._before, self.ledger, self.task, rewards)
