@@ -26,6 +26,7 @@ SUITES = {
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
     "service": "ten sessions alone and under 200 clients, bars to clients, requests, the kill of all; some minutes",
     "book": "order books: messages matched, a maker on a recorded market; ratio to bourse and hftbacktest",
+    "arena": "markets made by their traders: steps of agents in a batch, and through the doors of PettingZoo",
     "growth": "what a step costs as accounts, windows, instruments and rules grow; --plot draws it",
     "memory": "bytes of one more environment",
     "startup": "seconds of --help, and to the first step",
@@ -100,6 +101,7 @@ def _draw(found: list[BenchmarkRow], to: Path) -> None:
 
 def _suite(name: str) -> Any:
     from qframe_rl.bench import (
+        arena,
         book,
         executors,
         gradient,
@@ -127,6 +129,7 @@ def _suite(name: str) -> Any:
         "paper": paper.session,
         "service": service.service,
         "book": book.book,
+        "arena": arena.arena,
         "startup": startup.startup,
     }[name]
 

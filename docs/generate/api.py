@@ -23,7 +23,7 @@ GROUPS = {
         "sb3",
         "rllib",
     ),
-    "Environments": ("gym", "kernel", "book", "feeds", "instruments", "exchanges", "risk"),
+    "Environments": ("gym", "arena", "kernel", "book", "feeds", "instruments", "exchanges", "risk"),
     "Truth": ("baselines", "evaluate", "runner", "offline", "checkpoint", "manifest"),
     "Live": (
         "session",

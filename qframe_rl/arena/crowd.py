@@ -1,0 +1,310 @@
+"""Markets made by their traders: B of them, each with N agents and a population that trades by rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from qframe_rl.arena import state as s
+from qframe_rl.arena.population import N_CALL, call
+from qframe_rl.arena.roles import N_ACTION, N_COUNTS, N_PARTS, N_SEEN, observe, pay, pursue_part, value_of, wish
+from qframe_rl.arena.state import CrowdRules, MarketState, empty_markets, fields_of
+from qframe_rl.arena.trading import look, mark, trade
+from qframe_rl.book.state import Books
+from qframe_rl.config import Base, UserError
+from qframe_rl.gym.chance import draw
+from qframe_rl.gym.engine import check_snapshot, seeds_of
+from qframe_rl.interface import BOUND
+from qframe_rl.jit import apart
+from qframe_rl.types import Bool, Float, Int, Single
+
+_JUMPS, _SIZE, _FIRST = range(3)
+"""Draws of a step: whether the hidden value jumps, by how much; then one for each agent's turn, one for each agent's
+task, and four for each message of the population."""
+
+
+class CrowdConfig(Base):
+    """What can be set of a market made by its traders."""
+
+    makers: int = Field(default=2, ge=0, le=64)
+    """Agents that quote both sides."""
+    takers: int = Field(default=1, ge=0, le=64)
+    """Agents that take."""
+    executions: int = Field(default=1, ge=0, le=64)
+    """Agents that have to buy, or to sell, ``target_lots`` by the end."""
+    noise: int = Field(default=14, ge=0, le=256)
+    """Members of the population with zero intelligence and a budget (ZI-C)."""
+    unbound: int = Field(default=2, ge=0, le=256)
+    """Members with zero intelligence and none (ZI-U)."""
+    informed: int = Field(default=2, ge=0, le=256)
+    """Members that know the hidden value, and take what lies beyond it."""
+    trend: int = Field(default=2, ge=0, le=256)
+    """Members that follow the mid price once it is a tick away from its slow mean."""
+    quoters: int = Field(default=4, ge=0, le=256)
+    """Members that quote near the mid price, and lean against what they hold."""
+    messages: int = Field(default=20, ge=1, le=256)
+    """Members that are called in a step."""
+    episode_steps: int = Field(default=200, ge=1, le=100_000)
+    """Decisions of an episode, which then is cut off for all."""
+    warmup_steps: int = Field(default=10, ge=0, le=10_000)
+    """Steps of the population alone before it, in which the book fills."""
+    price_ticks: int = Field(default=10_000, ge=1_000, le=100_000)
+    """Price at which a market begins."""
+    reach_ticks: int = Field(default=16, ge=4, le=100)
+    """Farthest quote from the mid price."""
+    lots: int = Field(default=10, ge=1, le=100)
+    """Of the largest order."""
+    position_limit: int = Field(default=100, ge=1, le=10_000)
+    """Lots that a trader may hold, either side of 0."""
+    target_lots: int = Field(default=100, ge=1, le=10_000)
+    """Of an execution."""
+    maker_fee: int = Field(default=0, ge=-1_000, le=10_000)
+    """Of a lot that fills as maker, thousandths of a tick; below 0 it is paid out."""
+    taker_fee: int = Field(default=100, ge=0, le=10_000)
+    """Of a lot that takes, thousandths of a tick."""
+    inventory_penalty: float = Field(default=0.001, ge=0.0, le=1e6)
+    """What a step with one lot held costs a maker, ticks; it grows with the square."""
+    jump_probability: float = Field(default=0.05, ge=0.0, le=1.0)
+    """That the hidden value jumps in a step."""
+    jump_ticks: int = Field(default=8, ge=1, le=200)
+    """Largest jump."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> CrowdConfig:
+        if self.makers + self.takers + self.executions < 1:
+            raise ValueError("makers, takers and executions are all 0; at least one agent is needed")
+        if self.noise + self.unbound + self.informed + self.trend + self.quoters < 1:
+            raise ValueError("the population has no member; set noise")
+        return self
+
+
+class Crowd:
+    """B markets, each in an episode of its own.
+
+    What a market lives through follows from its seed, the number of its episode and its agents' actions, not from how
+    many there are. A step is the messages of the population, then those of the agents in an order that is drawn; agents
+    decide by what they saw before it. Nothing is allocated in a step but what is handed out.
+
+    Parameters
+    ----------
+    config
+        What holds in every market.
+    n_markets
+        B.
+    n_log
+        Messages of an episode that are written down, for `log`.
+
+    Raises
+    ------
+    UserError
+        For a number of markets or messages that there cannot be.
+    """
+
+    def __init__(self, config: CrowdConfig, n_markets: int, n_log: int = 0):
+        if n_markets < 1 or n_log < 0:
+            raise UserError(f"{n_markets} markets and {n_log} messages of a log: at least 1, and 0 or more.")
+        self.config, self.n_markets = config, n_markets
+        self.roles = np.repeat(np.arange(s.N_ROLES), (config.makers, config.takers, config.executions))
+        """(N,) role of each agent, `qframe_rl.arena.state.ROLES`."""
+        members = (config.noise, config.unbound, config.informed, config.trend, config.quoters)
+        self.kinds = np.repeat(np.arange(len(members)), members)
+        """(K,) kind of each member of the population."""
+        n = self.n_agents = len(self.roles)
+        self.mask = np.arange(N_ACTION) < np.array(N_COUNTS)[self.roles][:, None]
+        """(N, 4) directions of an action that count."""
+        self.names = tuple(
+            f"{s.ROLES[role]}_{k}" for role, count in enumerate(np.bincount(self.roles, minlength=s.N_ROLES))
+            for k in range(count)
+        )  # fmt: skip
+        """N names: the role and a number."""
+        self.rules = CrowdRules(
+            n, config.messages, config.price_ticks, config.reach_ticks, config.lots, config.position_limit,
+            config.target_lots, config.maker_fee, config.taker_fee, config.jump_ticks, config.episode_steps,
+        )  # fmt: skip
+        self.books, self.state = empty_markets(n_markets, n + len(self.kinds), n, n_log)
+        self._fresh = empty_markets(1, n + len(self.kinds), n, n_log)
+        self.seed, self.episode = np.zeros(n_markets, np.uint64), np.zeros(n_markets, np.uint64)
+        self._clock = np.zeros(n_markets, np.int64)
+        self._draws = np.zeros((n_markets, _FIRST + 2 * n + N_CALL * config.messages))
+        self._quotes, self._take = np.zeros((n_markets, n, 2, 2), np.int64), np.zeros((n_markets, n, 3), np.int64)
+        self._before, self._rewards = np.zeros((n_markets, n), np.int64), np.zeros((n_markets, n))
+        self.observation_space = spaces.Box(-BOUND, BOUND, (N_SEEN,), np.float32)
+        """Of one agent."""
+
+    def action_space(self, agent: int) -> spaces.Box:
+        """A new space of one agent: the directions that count, in [-1, 1]."""
+        return spaces.Box(-1.0, 1.0, (N_COUNTS[self.roles[agent]],), np.float32)
+
+    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
+        """Give market b the seed ``seed + b``, or each its own of (B,), and count anew; the masked ones alone."""
+        which = np.ones(self.n_markets, np.bool_) if mask is None else mask
+        self.seed[which], self.episode[which] = seeds_of(seed, self.n_markets)[which], 0
+
+    def reset(self, mask: Bool) -> None:
+        """Begin a new episode in the masked (B,) markets: the book is empty, and fills before agents see it."""
+        self.episode[mask] += np.uint64(1)
+        for own, fresh in zip(
+            fields_of(self.books, self.state).values(), fields_of(*self._fresh).values(), strict=True
+        ):  # fmt: skip
+            own[mask] = fresh[0]
+        n, config = self.n_agents, self.config
+        self.state.marks[mask, s.CLOCK] = -config.warmup_steps
+        self.state.marks[mask, s.MID2] = self.state.marks[mask, s.MID2_BEFORE] = 2 * config.price_ticks
+        self.state.marks[mask, s.SLOW] = 2 * s.SLOW_UNIT * config.price_ticks
+        self.state.marks[mask, s.VALUE] = config.price_ticks
+        self._draw(mask)
+        sides = np.where(self._draws[:, _FIRST + n : _FIRST + 2 * n] < 0.5, 1, -1) * config.target_lots
+        self.state.targets[mask] = np.where(self.roles == s.EXECUTION_ROLE, sides, 0)[mask]
+        for _ in range(config.warmup_steps):
+            self._move(mask, False)
+        self.state.marks[mask, s.ARRIVAL2] = self.state.marks[mask, s.MID2]
+
+    def step(self, actions: NDArray[Any], active: Bool) -> tuple[Float, Bool]:
+        """Take the active markets a step on.
+
+        Parameters
+        ----------
+        actions
+            (B, N, 4) in [-1, 1]; what the mask lets not count may be anything.
+        active
+            (B,) which markets.
+
+        Returns
+        -------
+        tuple[Float, Bool]
+            (B, N) rewards, and (B,) which episodes were cut off; 0 and False for the inactive.
+
+        Raises
+        ------
+        ValueError
+            For another shape, or a number outside that counts, NaN among them; nothing has moved then.
+        UserError
+            If an episode was over before.
+        """
+        chosen = self.checked(actions, active)
+        if (active & ((self.episode == 0) | (self.state.marks[:, s.CLOCK] >= self.rules.n_steps))).any():
+            raise UserError("an episode is over, or was never begun: reset(mask) first.")
+        wish(self.state, active, self.roles, chosen, self._quotes, self._take, self.rules)
+        self._move(active, True)
+        return self._rewards.copy(), active & (self.state.marks[:, s.CLOCK] >= self.rules.n_steps)
+
+    def checked(self, actions: NDArray[Any], active: Bool) -> Float:
+        """(B, N, 4) actions as compiled code takes them; raises ValueError as `step`."""
+        shape = (self.n_markets, self.n_agents, N_ACTION)
+        if np.shape(actions) != shape:
+            raise ValueError(f"actions have shape {np.shape(actions)}, but these markets want {shape}")
+        if np.shape(active) != (self.n_markets,) or np.asarray(active).dtype != np.bool_:
+            raise ValueError(f"active is bool of shape ({self.n_markets},), not {np.shape(active)}")
+        chosen = np.ascontiguousarray(actions, dtype=np.float64)
+        wrong = np.argwhere(active[:, None, None] & self.mask & ~(np.abs(chosen) <= 1.0))
+        if len(wrong):
+            b, i, _ = wrong[0]
+            told = chosen[b, i, self.mask[i]].tolist()
+            raise ValueError(f"environment {b}: action {told} of {self.names[i]} is not within [-1, 1]")
+        return chosen
+
+    def observe(self) -> Single:
+        """(B, N, 18) observations in a fresh array, `qframe_rl.arena.roles.SEEN`."""
+        out = np.empty((self.n_markets, self.n_agents, N_SEEN), np.float32)
+        observe(self.books, self.state, self.roles, self.rules, out)
+        return out
+
+    def worth(self) -> Float:
+        """(B, A) money less fees and stock at the mid price of every trader, agents first, ticks times lots."""
+        accounts, mid2 = self.state.accounts, self.state.marks[:, s.MID2, None]
+        found: Float = (accounts[..., s.CASH] + accounts[..., s.STOCK] * mid2 * (s.UNIT // 2)) / s.UNIT
+        return found
+
+    def log(self, market: int = 0) -> Int:
+        """(n, 6) messages of a market's episode; raises UserError if there were more than room was asked for."""
+        n = int(self.state.marks[market, s.N_LOG])
+        if n > self.state.log.shape[1]:
+            raise UserError(f"{n} messages, and room for {self.state.log.shape[1]}; ask for more (n_log).")
+        return self.state.log[market, :n].copy()
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """The exact state of every market."""
+        return {name: field.copy() for name, field in self._fields().items()}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Return to a snapshot: the same actions then give the same bits; raises ValueError for another batch's."""
+        fields = self._fields()
+        check_snapshot(fields, state)
+        for name, field in fields.items():
+            field[...] = state[name]
+
+    def _fields(self) -> dict[str, NDArray[Any]]:
+        return fields_of(self.books, self.state) | {"seed": self.seed, "episode": self.episode}
+
+    def _draw(self, mask: Bool) -> None:
+        np.add(self.state.marks[:, s.CLOCK], self.config.warmup_steps, out=self._clock)
+        draw(mask, self.seed, self.episode, self._clock, self._draws)
+
+    def _move(self, mask: Bool, agents: bool) -> None:
+        self._draw(mask)
+        _live(
+            self.books, self.state, mask, self._draws, self.kinds, self.roles, self._quotes, self._take, agents,
+            self.config.jump_probability, self.config.inventory_penalty, self._before, self._rewards, self.rules,
+        )  # fmt: skip
+
+
+@apart
+def _live(
+    books: Books, state: MarketState, active: Bool, draws: Float, kinds: Int, roles: Int, quotes: Int, take: Int,
+    agents: bool, jumps: float, penalty: float, before: Int, rewards: Float, rules: CrowdRules,
+) -> None:  # fmt: skip
+    """Make a step in the active markets."""
+    n = rules.n_agents
+    calls = _FIRST + 2 * n
+    for b in range(len(active)):
+        for i in range(n):
+            rewards[b, i] = 0.0
+        if active[b]:
+            marks = state.marks[b]
+            for i in range(n):
+                before[b, i] = value_of(state, b, i, roles[i])
+            marks[s.MID2_BEFORE], marks[s.FLOW], marks[s.VOLUME] = marks[s.MID2], 0, 0
+            _jump(marks, draws[b, _JUMPS] < jumps, draws[b, _SIZE], rules)
+            _shuffle(state.turns, draws, b)
+            for turn in range(rules.n_messages + (n * N_PARTS if agents else 0)):
+                part = turn - rules.n_messages
+                if part < 0:
+                    there = call(books, state, b, kinds, draws, calls + N_CALL * turn, rules)
+                else:
+                    who = int(state.turns[part // N_PARTS])
+                    there = pursue_part(state, b, who, part % N_PARTS, quotes, take, rules)
+                if there:
+                    trade(books, state, b, rules)
+                    mark(books, state, b)
+            marks[s.SLOW] += (s.SLOW_UNIT * marks[s.MID2] - marks[s.SLOW]) >> 5
+            marks[s.CLOCK] += 1
+            look(books, state, b)
+            if agents:
+                for i in range(n):
+                    rewards[b, i] = pay(state, b, i, roles[i], before[b, i], penalty, rules)
+
+
+@apart
+def _jump(marks: Int, now: bool, u: float, rules: CrowdRules) -> None:
+    """Let the hidden value jump; it stays within a quarter of where it began."""
+    if now:
+        by = 1 + min(int(abs(2.0 * u - 1.0) * rules.jump), rules.jump - 1)
+        quarter = rules.base >> 2
+        value = marks[s.VALUE] + (by if u > 0.5 else -by)
+        marks[s.VALUE] = min(max(value, rules.base - quarter), rules.base + quarter)
+
+
+@apart
+def _shuffle(turns: Int, draws: Float, b: int) -> None:
+    """Draw the order of agents (Fisher & Yates)."""
+    n = len(turns)
+    for i in range(n):
+        turns[i] = i
+    for i in range(n - 1, 0, -1):
+        k = min(int(draws[b, _FIRST + i] * (i + 1)), i)
+        turns[i], turns[k] = turns[k], turns[i]
