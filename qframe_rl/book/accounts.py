@@ -175,8 +175,9 @@ def send_take(walk: Walk, b: int, side: int, lots: int, bound: int, arrives: int
 
 @inlined
 def taking(walk: Walk, b: int, at: int) -> int:
-    """Lots of an order that takes, whose end an account does not know yet."""
-    return int(walk.account[b, TAKES_LOTS]) if walk.account[b, TAKE_KNOWN] > at else 0
+    """Lots of an order that takes, whose end, or a fill of which, an account does not know yet."""
+    waits = walk.account[b, TAKE_KNOWN] > at or _is_unheard(walk, b, NOTICE_TAKEN, at)
+    return int(walk.account[b, TAKES_LOTS]) if waits else 0
 
 
 @inlined
@@ -201,8 +202,21 @@ def unheard(walk: Walk, b: int, side: int, at: int) -> int:
 
 @inlined
 def is_free(walk: Walk, b: int, side: int, at: int) -> bool:
-    """Whether an account knows that it has no quote on a side, and none is on its way."""
-    return bool(walk.quotes[b, side, STATE] == EMPTY and walk.quotes[b, side, ENDS] <= at)
+    """Whether an account knows that it has no quote on a side, and none is on its way.
+
+    An answer may overtake that of an earlier fill: until both are there, the side's lots are not known.
+    """
+    ended = walk.quotes[b, side, STATE] == EMPTY and walk.quotes[b, side, ENDS] <= at
+    return bool(ended and not _is_unheard(walk, b, NOTICE_BID if side == BUY else NOTICE_ASK, at))
+
+
+@inlined
+def _is_unheard(walk: Walk, b: int, column: int, at: int) -> bool:
+    """Whether a fill of a kind is on its way to be known."""
+    found = False
+    for k in range(N_NOTICES):
+        found = found or (NEVER > walk.notices[b, k, NOTICE_AT] > at and walk.notices[b, k, column] != 0)
+    return bool(found)
 
 
 @inlined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from functools import cache
 
 import gymnasium
@@ -12,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from qframe_rl import catalog
-from qframe_rl.book.accounts import F_LOTS, F_TIME
+from qframe_rl.book.accounts import F_LOTS, F_TIME, POSITION
 from qframe_rl.book.arrived import markouts
 from qframe_rl.book.events import TRADE, Events
 from qframe_rl.config import Ref, UserError
@@ -22,6 +23,7 @@ from qframe_rl.gym.make import is_book, make_book
 from qframe_rl.gym.replay.engine import HELD, SENT
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import whole_run
+from qframe_rl.interface.books import view_of
 from qframe_rl.quoter import Quoter
 from qframe_rl.runner.books.packing import made_agent
 from qframe_rl.runner.books.replay import as_quoter, replay, stretches
@@ -351,3 +353,48 @@ def test_foresight_is_worth_less_the_longer_a_message_travels() -> None:
         later = [(200 - entry) * MS]
         earned.append(markouts(packed.spans[0].tape, fills[:, 0], fills[:, 1], fills[:, 2], later).mean())
     assert earned[0] > earned[1] > earned[2] > earned[3] and earned[0] > 1.0
+
+
+@every_book
+def test_no_more_than_the_limit_is_held_though_an_answer_overtakes_that_of_an_earlier_fill(name: str) -> None:
+    eager = {"nearest": -3.0} if name == "book_making" else {}
+    market = fitted(name, episode_steps=150, size=20, limit=1, entry_ms=0.0, answer_ms=2000.0, **eager)
+    packed = market.pack([whole_run(run) for run in ticks().runs])
+    jumping = packed.answer_ns.copy()
+    jumping[::2] = 0
+    engine, everyone = market.engine(replace(packed, answer_ns=jumping), 32), np.ones(32, bool)
+    engine.seed_with(1)
+    engine.reset(everyone)
+    rng, most = np.random.default_rng(1), 0
+    for _ in range(300):
+        actions = rng.uniform(-1.0, 1.0, (32, *market.interface.action_space.shape))
+        _, terminated, truncated = engine.step(actions, everyone)
+        most = max(most, int(np.abs(engine.walk.account[:, POSITION]).max()))
+        engine.reset(terminated | truncated)
+    assert most == 20
+
+
+@every_book
+@pytest.mark.parametrize("params", [{}, {"n_rows": 3, "every": "5 prints"}, {"entry_ms": 300.0, "answer_ms": 777.0}])
+def test_one_view_means_to_the_bit_what_the_batch_sees_and_wishes(name: str, params: dict[str, object]) -> None:
+    """Whoever acts on one view at a time, live, sees and wishes what he would have in training."""
+    market = fitted(name, **params)
+    engine, everyone = market.engine(market.pack([whole_run(run) for run in ticks().runs]), 8), np.ones(8, bool)
+    engine.seed_with(3)
+    engine.reset(everyone)
+    interface, start = market.interface, engine.ticks.starts
+    interface.action_space.seed(1)
+    for _ in range(60):
+        actions, seen, meant = np.stack([interface.action_space.sample() for _ in range(8)]), engine.observe(), []
+        for b, row in enumerate(engine.row):
+            shown = engine.ticks.raw[max(row - interface.window + 1, start[engine.span[b]]) : row + 1]
+            view = view_of(engine.known.told[b], engine.known.queue[b], engine.task[b], shown, False)
+            assert interface.observe(view).tobytes() == seen[b].tobytes()
+            meant.append(interface.wishes(actions[b], view))
+        told, task = engine.known.told.copy(), engine.task.copy()
+        quotes, take, doing = np.zeros((8, 2, 2), np.int64), np.zeros((8, 3), np.int64), interface.actions
+        doing.wish(everyone, actions.astype(float).reshape(8, -1), doing.params, told, task, quotes, take)
+        assert np.array_equal([one.quotes for one in meant], quotes)
+        assert np.array_equal([one.take for one in meant], take)
+        _, terminated, truncated = engine.step(actions, everyone)
+        engine.reset(terminated | truncated)
