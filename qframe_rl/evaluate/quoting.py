@@ -192,7 +192,7 @@ def surely_above(
     """Whether an agent is surely better than doing nothing on the same ticks.
 
     A maker is, where the interval of its profit lies above 0. Blocks are compared one by one, each with what doing
-    nothing saved on it: the interval of the mean difference must lie above 0.
+    nothing saved on it: the interval of the mean difference must lie above 0. One block, or five seconds, never are.
 
     Parameters
     ----------
@@ -202,10 +202,11 @@ def surely_above(
         Of the interval.
     """
     if not records[0].block:
-        return profit_interval(records, level, resamples, seed)[0] > 0.0
+        several = sum(len(_changes(r)) for r in records) > 1
+        return several and profit_interval(records, level, resamples, seed)[0] > 0.0
     gained = _saved(records) - _saved(idle)
     drawn = np.random.default_rng(seed).integers(0, len(gained), (resamples, len(gained)))
-    return float(np.quantile(gained[drawn].mean(axis=1), 0.5 - level / 2)) > 0.0
+    return len(gained) > 1 and float(np.quantile(gained[drawn].mean(axis=1), 0.5 - level / 2)) > 0.0
 
 
 def profit_interval(records: Sequence[QuotingRecord], level: float, resamples: int, seed: int) -> tuple[float, float]:

@@ -60,6 +60,7 @@ def quoting_figure(records: Mapping[str, Sequence[QuotingRecord]], unit: str, ti
     top.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5)
     held.set_ylabel("whole quotes held")
     held.set_xlabel("minutes recorded")
+    later.set_xlim(HORIZONS_S[0] / 1.5, HORIZONS_S[-1] * 1.5)  # also where nothing filled
     later.set_xscale("log")
     later.set_xlabel("seconds after a maker's fill")
     later.set_ylabel("mid beyond fill, ticks")

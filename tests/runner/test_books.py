@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,16 @@ import pytest
 from experiments import evaluate, report, train
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Ref, UserError
+from qframe_rl.evaluate.quoting import surely_above
+from qframe_rl.evaluate.quoting_plot import quoting_figure
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.tick_load import load_ticks
+from qframe_rl.gym.make import make_book
+from qframe_rl.gym.replay.packed import whole_run
 from qframe_rl.runner.books.packing import deployed_book
 from qframe_rl.runner.books.replay import replay, stretches
 from qframe_rl.runner.books.split import book_fold
+from qframe_rl.runner.books.yardsticks import yardstick
 
 QUICK = ["--set", "agent.ppo.total_steps=2048", "--set", "agent.ppo.n_envs=16"]
 
@@ -97,11 +103,14 @@ def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
         (["--env", "book_making", "--set", "env.latencies=none.parquet"], "none.parquet"),
         (["--env", "book_making", "--agents", "flat,flat"], "twice"),
         (["--env", "book_making", "--ledger", "trials.db"], "not in the ledger"),
+        (["--env", "book_making", "--agents", "flat", "--promote-anyway", "joinin"], "did you mean 'joining'"),
+        (["--env", "book_making", "--agents", "flat", "--promote-anyway", "flat"], "does not run"),
     ],
 )
 def test_mistakes_are_one_sentence(args: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         run(tmp_path, *args)
+    assert not (tmp_path / "runs").exists(), "it is said before anything is trained"
 
 
 def test_what_a_checkpoint_cannot_say_is_refused(tmp_path: Path) -> None:
@@ -148,3 +157,45 @@ def test_a_slow_feed_makes_slow_messages() -> None:
     market = fitted("book_making", entry_ms=1.0, answer_ms=1.0, feed_share=2.0)
     packed = market.pack([whole_run(ticks().runs[0])])
     assert (packed.entry_ns[1:] >= 1_000_000 + 2 * 2_000_000).all() and len(set(packed.entry_ns)) > 5
+
+
+def test_checkpoints_of_two_runs_are_scored_apart_though_their_folders_are_called_alike(tmp_path: Path) -> None:
+    asked = ["--env", "book_making", "--agents", "imbalance", "--set", "env.every=500ms"]
+    for size in (1, 20):
+        run(tmp_path / str(size), *asked, "--set", f"env.size={size}")
+    places = [str(next((tmp_path / str(size) / "runs").glob("*/agents/imbalance-0-0"))) for size in (1, 20)]
+    done = evaluate.main([*places, "--out", str(tmp_path / "out"), "--json"])
+    assert done is not None
+    told = json.loads((tmp_path / "out" / "quoting.json").read_text())
+    names = [f"imbalance ({'/'.join(Path(place).parts[-3:])})" for place in places]
+    assert [row["agent"] for row in told["rows"]][:2] == names
+    lots = [sum(told["makers"][name]["causes"].values()) for name in names]
+    assert 0 < lots[0] < lots[1]
+    with pytest.raises(UserError, match="given twice"):
+        evaluate.main([places[0], places[0], "--out", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(("side", "blocks"), [("buy", 1), ("sell", 1), ("either", 2)])
+def test_a_block_is_scored_once_for_each_side_that_is_asked_for(side: str, blocks: int) -> None:
+    """The same block twice would make the interval of a score narrower than it is."""
+    history = load_ticks(DataConfig(data="synthetic:ticks"))
+    spans = book_fold(history.runs, Ref(name="holdout")).test
+    params = {"side": side, "episode_steps": None}
+    market = make_book(Ref(name="book_execution", params=params), history.instrument).fit(spans)
+    records = replay(market, yardstick("joining", market.spec(0)), stretches(market, spans))
+    assert len(records) == blocks * len(spans)
+    assert len({r.fills.tobytes() for r in records}) == len(records)
+
+
+def test_nothing_is_sure_of_a_single_piece_and_what_never_filled_is_drawn() -> None:
+    history = load_ticks(DataConfig(data="synthetic:ticks"))
+    run = whole_run(history.runs[0])
+    few = [run._replace(stop=run.start + 4_000_000_000)]
+    market = make_book(Ref(name="book_making", params={"entry_ms": 60_000.0}), history.instrument).fit(few)
+    records = replay(market, yardstick("joining", market.spec(0)), stretches(market, few))
+    quoting_figure({"joining": records}, "USDT", "never filled").savefig(io.BytesIO())
+    lucky = [records[0]._replace(worth=np.linspace(0.0, 5.0, len(records[0].worth)))]
+    assert not surely_above(lucky, records, 0.9, 100, 0)
+    saved = [records[0]._replace(block=True, rewards=records[0].rewards + 1.0)]
+    idle = [records[0]._replace(block=True)]
+    assert not surely_above(saved, idle, 0.9, 100, 0) and surely_above(saved * 2, idle * 2, 0.9, 100, 0)

@@ -16,7 +16,7 @@ from qframe_rl.feeds.tick_load import TickHistory, load_ticks
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import TickSpan, whole_run
 from qframe_rl.quoter import Quoter
-from qframe_rl.runner.books.packing import deployed_book
+from qframe_rl.runner.books.packing import DeployedBook, deployed_book
 from qframe_rl.runner.books.replay import replay, stretches
 from qframe_rl.runner.books.train import TRADES
 from qframe_rl.runner.books.yardsticks import YARDSTICKS, yardstick
@@ -67,8 +67,9 @@ def evaluate_books(
         _check_fits(one.market, history, place)
     spans = _test_spans(first.checkpoint, history) if own_data(given) else [whole_run(run) for run in history.runs]
     screen.end("load", f"{sum(s.stop - s.start for s in spans) / 60e9:.1f} minutes of {history.instrument.symbol}")
+    titles = _titles(found)
     asked: list[tuple[str, BookMarket, Quoter]] = [
-        (f"{one.checkpoint.agent['name']} ({place.name[:8]})", one.market, one.quoter) for place, one in found
+        (title, one.market, one.quoter) for title, (_, one) in zip(titles, found, strict=True)
     ]
     asked += [(name, first.market, yardstick(name, first.market.spec(0))) for name in YARDSTICKS]
     rows, records, laid = [], {}, stretches(first.market, spans)
@@ -91,6 +92,25 @@ def evaluate_books(
     }
     write_json(folder / "quoting.json", {"rows": rows, "makers": told, "data": history.describe()})
     return BookEvaluation(folder, history, first.market, rows, records)
+
+
+def _titles(found: Sequence[tuple[Path, DeployedBook]]) -> list[str]:
+    """How each is called: by its agent and the beginning of its folder's name; by so many folders as tell all apart.
+
+    Raises
+    ------
+    UserError
+        If a folder is given twice.
+    """
+    agents, places = [one.checkpoint.agent["name"] for _, one in found], [place for place, _ in found]
+    for place in places:
+        if places.count(place) > 1:
+            raise UserError(f"{place} is given twice; name each checkpoint once.")
+    depth, titles = 1, [f"{agent} ({place.name[:8]})" for agent, place in zip(agents, places, strict=True)]
+    while len(set(titles)) < len(titles):
+        titles = [f"{a} ({'/'.join(place.parts[-depth:])})" for a, place in zip(agents, places, strict=True)]
+        depth += 1
+    return titles
 
 
 def _check_fits(market: BookMarket, history: TickHistory, place: Path) -> None:

@@ -20,7 +20,7 @@ from qframe_rl.evaluate.quoting import HORIZONS_S, QuotingRecord
 from qframe_rl.gym.replay.engine import FEES, HELD, MID, SENT, UNSHOWN, WORTH, ReplayEngine
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import PackedTicks, TickSpan
-from qframe_rl.interface.books import view_of
+from qframe_rl.interface.books import TARGET, view_of
 from qframe_rl.quoter import BookInterface, BookView, Quoter, Wishes
 from qframe_rl.types import Float, Int, Single
 
@@ -99,13 +99,20 @@ def replay(
     for ticks in walked:
         steps = market.horizon or ticks.n - 1
         starts = range(0, max(ticks.n - steps, 1), steps)
-        found += [_walked(market, quoter, ticks, start, seed) for start in starts for seed in _seeds(market)]
+        seeds = _seeds(market, ticks)
+        found += [_walked(market, quoter, ticks, start, seed) for start in starts for seed in seeds]
     return found
 
 
-def _seeds(market: BookMarket) -> range:
-    """Each block from two seeds, which draw its side where it is not given."""
-    return range(2) if market.ends else range(1)
+def _seeds(market: BookMarket, ticks: PackedTicks) -> tuple[int, ...]:
+    """Of two seeds those that ask for something else: a block to be bought and one to be sold, or what is given once.
+
+    The same block twice would count as two, and make the interval of a score too narrow.
+    """
+    engine = market.engine(ticks, 2)
+    engine.seed_with(0)
+    engine.reset(np.ones(2, np.bool_), np.zeros(2, np.int64))
+    return (0, 1) if engine.task[0, TARGET] != engine.task[1, TARGET] else (0,)
 
 
 def _walked(market: BookMarket, quoter: Quoter, ticks: PackedTicks, start: int, seed: int) -> QuotingRecord:

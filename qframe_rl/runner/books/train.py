@@ -271,11 +271,8 @@ class BookRun:
             level = f"{self.experiment.level:.0%}"
             return sure[0], f"at {level} surely better than doing nothing, at both ends of the queue band", False
         if anyway is not None:
-            wanted = [a for a in ranked if anyway in ("best", a.name) and a.name != FLAT]
-            if not wanted:
-                names = sorted({a.name for a in self.agents})
-                raise UserError(f"promote_anyway: {anyway!r} does not run{nearest(anyway, names)}")
-            return wanted[0], "no agent was surely better than doing nothing; deployed anyway", True
+            first = next(a for a in ranked if anyway in ("best", a.name) and a.name != FLAT)
+            return first, "no agent was surely better than doing nothing; deployed anyway", True
         flat = next(a for a in self.agents if a.name == FLAT)
         return flat, "no agent was surely better than doing nothing", False
 
@@ -351,6 +348,9 @@ def _asked(experiment: Experiment) -> tuple[str, ...]:
     for name in asked:
         if name not in YARDSTICKS:
             catalog.load("agents", name)
+    anyway, others = experiment.promote_anyway, [name for name in names if name != FLAT]
+    if anyway is not None and anyway not in ("best", *others):
+        raise UserError(f"promote_anyway: {anyway!r} does not run{nearest(anyway, others)}")
     return names
 
 
