@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from qframe_rl.book.arrived import arrived_quotes
 from qframe_rl.book.events import Events
@@ -30,6 +31,7 @@ MAKER_FEATURES = (
     "volatility:10s",
 )  # fmt: skip
 _MS = 1_000_000
+_MOST_HELD = 10**9
 
 
 class BookConfig(Base):
@@ -76,6 +78,12 @@ class BookConfig(Base):
     def _named(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         book_features(names)
         return tuple(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _held(self) -> Self:
+        if self.size * self.limit > _MOST_HELD:
+            raise ValueError(f"size times limit is at most {_MOST_HELD:,} lots")
+        return self
 
     @property
     def latency(self) -> Latency:
