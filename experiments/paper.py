@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from experiments.cli import Parser, called, checkpoint_place, console, door, shipped, within
 from experiments.screen import downloads
 from experiments.settings import data_settings, given_under
+from experiments.watched import SessionNotes, Steady, stopped_by, watch_config
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from qframe_rl.checkpoint import Checkpoint
     from qframe_rl.live.open import Opened
     from qframe_rl.live.paper import SessionResult
-    from qframe_rl.live.watching import WatchConfig
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 
@@ -67,9 +65,10 @@ def _add_session(made: Parser) -> None:
     """Options of the bars, and of the journal."""
     made.add_argument(
         "--feed",
-        choices=("replay", "ccxt"),
+        choices=("replay", "ccxt", "ticks"),
         default="replay",
-        help="replay recorded bars, or follow an exchange's candles as they close (default: replay)",
+        help="replay recorded bars or order books, follow an exchange's candles as they close, or the order book and\n"
+        "the trades of one market as they come, for a strategy that quotes (default: replay)",
     )
     made.add_argument(
         "--speed",
@@ -78,6 +77,11 @@ def _add_session(made: Parser) -> None:
         help="of a replay: max, or times the clock such as 60x (default: max); with --feed ccxt that of a test\n"
         "exchange's clock (default: 1x)",
     )
+    made.add_argument(
+        "--hold-ms", type=within(float, 0.0, 60_000.0), default=1000.0, metavar="MS",
+        help="of order books: how late rows may come and still be settled at their own time; decisions are made for\n"
+        "moments that lie so far back (default: 1000)",
+    )  # fmt: skip
     made.add_argument("--from", dest="since", metavar="TIME", help="start of a replay, ISO 8601 UTC")
     made.add_argument("--to", dest="until", metavar="TIME", help="end of a replay, ISO 8601 UTC")
     made.add_argument(
@@ -198,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     """Run the session that the options ask for."""
-    speed, given_data = speed_of(given["speed"]), data_settings(given, live=given["feed"] == "ccxt")
+    speed, given_data = speed_of(given["speed"]), data_settings(given, live=given["feed"] != "replay")
     if given["snapshot_bars"] < 1:
         raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
     if given["log_mb"] < 0.001 or given["log_keep"] < 0:
@@ -214,16 +218,22 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     _check_orders(given, limits)
     out, note = console(to_stderr=True), SessionNotes()
     checkpoint = load_checkpoint(given["checkpoint"])
+    if checkpoint.of_book:
+        from experiments.paper_books import quoted
+
+        return quoted(given, given_data, checkpoint, limits, alerts, speed, note)
+    if given["feed"] == "ticks":
+        raise UserError(f"--feed ticks is for strategies that quote in order books; {given['checkpoint']} trades bars.")
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     opened = _opened(given, checkpoint, given_data, speed, note)
     venue = None
-    watching = _watching(given, alerts, speed)
+    watching = watch_config(given, alerts, speed)
     with ExitStack() as stack:
         if given["orders"] != "paper":
             limits, venue = _real(opened, given, limits, note, speed, stack)
-        stop = _stopped_by(opened)
+        stop = stopped_by(opened.feed.stopped)
         windows = Windows(opened, watching, stack, note)
         note.also = lambda text: windows.say(text)
         line = stack.enter_context(out.status("waiting for the first bar"))
@@ -267,36 +277,6 @@ def _opened(
             given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed, report,
             given["account"],
         )  # fmt: skip
-
-
-def _watching(given: dict[str, Any], alerts: AlertConfig, speed: float) -> WatchConfig:
-    """Who shall look on, and what must not be written."""
-    from qframe_rl.journal.secrets import secrets_of
-    from qframe_rl.live.watching import WatchConfig
-
-    urls = os.environ.get("APPRISE_URLS", "").split()
-    addresses = {f"alert URL {number}": url for number, url in enumerate(urls, start=1)}
-    if given["heartbeat"] is not None:
-        addresses["--heartbeat"] = given["heartbeat"]
-    live = given["feed"] == "ccxt"
-    return WatchConfig(
-        alerts, urls, given["heartbeat"], given["metrics"], given["log"], round(given["log_mb"] * 1e6),
-        given["log_keep"], given["tensorboard"], live, given["url"], 1.0 if live and speed == math.inf else speed,
-        secrets_of(os.environ, addresses),
-    )  # fmt: skip
-
-
-def _stopped_by(opened: Opened) -> list[str]:
-    """Let Ctrl-C and SIGTERM end the feed; the list will hold the name of the signal that did."""
-    came: list[str] = []
-
-    def stop(number: int, frame: object) -> None:
-        came.append("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
-        opened.feed.stopped.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return came
 
 
 def _said(result: SessionResult, out: Console, came: Sequence[str], *, as_json: bool) -> dict[str, Any] | None:
@@ -360,40 +340,6 @@ def _real(
     stack.callback(claim(opened.terms, opened.folder, given["url"]).close)
     venue = exchange_venue(opened.feed, opened.terms, given["url"], note)
     return safe_limits(limits, opened.terms.instruments, 1.0 if speed == math.inf else speed), venue
-
-
-class SessionNotes:
-    """Lines of a session: on stderr, and in its log once there is one."""
-
-    def __init__(self) -> None:
-        self.also: Callable[[str], None] = lambda text: None
-        """Takes each line as well."""
-
-    def __call__(self, text: str) -> None:
-        """Say a line."""
-        print(text, file=sys.stderr)
-        self.also(text)
-
-
-class Steady:
-    """A stream that nothing ends: what cannot be written to the one below is lost."""
-
-    def __init__(self, below: TextIO):
-        self._below = below
-
-    def write(self, text: str) -> int:
-        """Write what can be written."""
-        with contextlib.suppress(OSError, ValueError):
-            self._below.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush what can be flushed."""
-        with contextlib.suppress(OSError, ValueError):
-            self._below.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._below, name)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import Parser, console, door
+from experiments.paper_books import replayed
 
 
 def parser() -> Parser:
@@ -24,6 +25,9 @@ def parser() -> Parser:
     made.add_argument("--verify", action="store_true", help="check the chain of hashes only (default: off)")
     made.add_argument(
         "--checkpoint", type=Path, metavar="FOLDER", help="the checkpoint, if it is not where it was (default: there)"
+    )
+    made.add_argument(
+        "--data", metavar="FOLDER", help="ticks of a session on recorded order books, if not where they were"
     )
     made.add_own()
     return made
@@ -46,10 +50,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.live.open import reopened
     from qframe_rl.live.paper import replay
     from qframe_rl.live.status import drift_said
+    from qframe_rl.runner.books.paper import quotes
 
-    market, agent, terms = reopened(path, given["checkpoint"])
     result: dict[str, Any] = {"events": head.seq, "head": head.hash.hex(), "identical": True, "differs": None}
     try:
+        if quotes(path):
+            told = replayed(path, given["checkpoint"], given["data"], out)
+            return result | told if given["json"] else None
+        market, agent, terms = reopened(path, given["checkpoint"])
         again = replay(market, agent, terms, path)
     except Differs as error:
         if given["json"]:

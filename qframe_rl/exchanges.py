@@ -80,6 +80,8 @@ class Conventions(Base):
     """Whether funding is told as what it cost, and not as what it brought."""
     book_depths: tuple[int, ...] = ()
     """Depths of the books that it streams; any where nothing is said."""
+    order_rates: dict[str, tuple[tuple[int, int], ...]] = Field(default={})
+    """Of coins (``spot``) and contracts (``perpetual``): most orders of an account, and in how many seconds."""
     raw_depth: bool = False
     """Whether its streams tell changes of a book with update ids, as Binance's do."""
     same_again: tuple[str, ...] = ()
@@ -133,6 +135,11 @@ def _under(base: str, paths: Mapping[str, Any]) -> dict[str, Any]:
 def paged(exchange: str) -> dict[str, Any]:
     """Parameters with which CCXT follows a list to its end."""
     return {"paginate": True, "paginationCalls": 100} if conventions(exchange).pages else {}
+
+
+def order_rates(exchange: str, kind: str) -> tuple[tuple[int, int], ...]:
+    """Most orders that an account may send, and in how many ns; none where nothing is known."""
+    return tuple((most, seconds * 1_000_000_000) for most, seconds in conventions(exchange).order_rates.get(kind, ()))
 
 
 def depth_of(exchange: str, depth: int) -> int:

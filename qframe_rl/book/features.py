@@ -169,6 +169,11 @@ class BookWatch:
         self._params, self._lean = _params(features), _lean(features, micro)
         self._state = s.new_signals(self._params, ready_ns)
 
+    @property
+    def n_features(self) -> int:
+        """F."""
+        return len(self._params)
+
     def tell(self, local_ns: int, kind: int, side: int, tick: int, lots: int, message: int) -> None:
         """Take a row.
 

@@ -126,6 +126,29 @@ def _files(folder: Path) -> list[Path]:
     return sorted({*folder.glob("*_depth.parquet"), *growing})
 
 
+def run_of_file(depth: Path, symbol: str) -> TickRun:
+    """Read the run of a file of depth, or of its parts as long as it grows.
+
+    Parameters
+    ----------
+    depth
+        Where the file is, or will be.
+    symbol
+        Whose it is.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or holds other than one run.
+    """
+    if not parts_of(depth):
+        raise UserError(f"{depth} is not there: restore the files of the tape.")
+    runs = _read(depth, symbol, 0.0, 0.0, DRIFT_NS)
+    if len(runs) != 1:
+        raise UserError(f"{depth} holds {len(runs)} runs, and one is wanted: restore the files of the tape.")
+    return runs[0]
+
+
 class _Depth(NamedTuple):
     """Rows of a depth file."""
 

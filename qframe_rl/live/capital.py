@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from qframe_rl.amounts import money
 from qframe_rl.journal.codec import Plain, account_out
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.listeners import CashFlow
-from qframe_rl.venues.venue import Funded, Venue
+from qframe_rl.types import Account
+from qframe_rl.venues.venue import Funded
+
+
+class AccountHolder(Protocol):
+    """Whatever has an account."""
+
+    @property
+    def account(self) -> Account:
+        """As it is now."""
 
 
 class CapitalAccount:
@@ -35,7 +44,7 @@ class CapitalAccount:
         """For those who watch: units paid in, and ``equity`` without them; nothing where nothing was paid."""
         return {"paid": self.units, "worth": equity * self.scale} if self._known else {}
 
-    def transfer(self, time: int, payload: Plain, venue: Venue, ledger: Ledger) -> CashFlow | None:
+    def transfer(self, time: int, payload: Plain, venue: AccountHolder, ledger: Ledger) -> CashFlow | None:
         """Pay in or out, and put on record what came of it; a transfer that is known changes nothing.
 
         Parameters

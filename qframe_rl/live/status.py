@@ -10,10 +10,10 @@ from qframe_rl.types import Orders, iso
 
 
 class Line:
-    """A listener that hands one line about each bar to ``show``."""
+    """A listener that hands one line about each bar to ``show``; ``what`` it calls a bar."""
 
-    def __init__(self, show: Callable[[str], None]):
-        self.show = show
+    def __init__(self, show: Callable[[str], None], what: str = "bar"):
+        self.show, self._what = show, what
         self.bars = 0
 
     def carried(self) -> dict[str, Any]:
@@ -39,7 +39,9 @@ class Line:
 
     def _line(self, view: View) -> None:
         exposure = " ".join(f"{share:+.2f}" for share in view.account.exposure)
-        self.show(f"{iso(view.time)}  bar {self.bars}  equity {float(view.account.equity):,.2f}  exposure {exposure}")
+        self.show(
+            f"{iso(view.time)}  {self._what} {self.bars}  equity {float(view.account.equity):,.2f}  exposure {exposure}"
+        )
 
 
 def drift_said(drift_bps: float | None, n_fills: int) -> str:

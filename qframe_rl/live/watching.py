@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.alerts.delistings import Delistings
@@ -17,13 +17,13 @@ from qframe_rl.alerts.sender import Channel, Sender, channels
 from qframe_rl.evaluate.inference.sequential import Promise
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.secrets import Redactor
-from qframe_rl.listeners import Soft
-from qframe_rl.live.open import Opened
+from qframe_rl.listeners import Listener, Soft
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.promise import PromiseWatch
-from qframe_rl.live.router import OrderRouter
+from qframe_rl.live.router import RouterListener
 from qframe_rl.live.signals import obey
-from qframe_rl.types import SECOND
+from qframe_rl.types import SECOND, Instrument
+from qframe_rl.venues.book import Drift
 from qframe_rl.watch.health import Health
 
 
@@ -54,6 +54,57 @@ class WatchConfig:
     """Texts that must never be written."""
 
 
+class WatchedTerms(Protocol):
+    """What is looked at of a session's terms."""
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """What it trades."""
+
+    @property
+    def bar_ns(self) -> int:
+        """Length of its bars."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Where they come from."""
+
+
+class WatchedPlace(Protocol):
+    """A session that is about to begin."""
+
+    @property
+    def terms(self) -> WatchedTerms:
+        """What it is."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its journal is."""
+
+    @property
+    def promise(self) -> Promise | None:
+        """What its checkpoint forecast."""
+
+
+class WatchedSession(Protocol):
+    """A session, whether it trades bars or quotes."""
+
+    health: Health
+    soft: Soft
+    drift: Drift
+    listeners: list[Listener]
+    told: list[RouterListener]
+    resumed: Callable[[int], None]
+    promise: Callable[[], dict[str, Any]]
+
+    @property
+    def live(self) -> bool:
+        """Whether what happens is new."""
+
+    def late_ns(self) -> int:
+        """How late the last bar arrived."""
+
+
 class Windows:
     """Opens what is asked for, and closes it with ``stack``; nothing of it can end the session.
 
@@ -74,7 +125,7 @@ class Windows:
         For a place or an address that cannot be.
     """
 
-    def __init__(self, opened: Opened, config: WatchConfig, stack: ExitStack, note: Callable[[str], None]):
+    def __init__(self, opened: WatchedPlace, config: WatchConfig, stack: ExitStack, note: Callable[[str], None]):
         self._opened, self._config, self._stack, self._note = opened, config, stack, note
         self._symbols = [i.symbol for i in opened.terms.instruments]
         # A wrong address is refused before anything is begun.
@@ -82,7 +133,7 @@ class Windows:
         self.say: Callable[[str], None] = lambda text: None
         """Takes the session's notes, for the log."""
 
-    def open(self, router: OrderRouter, ledger: Ledger, operator: Operator) -> None:
+    def open(self, router: WatchedSession, ledger: Ledger, operator: Operator) -> None:
         """Open them, before the first bar."""
         obey(lambda word: setattr(operator, "signalled", word))
         health = router.health = self._health(router)
@@ -108,19 +159,19 @@ class Windows:
             beat.start()
             self._stack.callback(router.soft.run, "the end of a watcher", beat.stop)
 
-    def _watched(self, router: OrderRouter, promise: Promise) -> PromiseWatch:
+    def _watched(self, router: WatchedSession, promise: Promise) -> PromiseWatch:
         watch = PromiseWatch(promise, self._opened.terms.bar_ns)
         router.promise = watch.test.plain
         return watch
 
-    def _health(self, router: OrderRouter) -> Health:
+    def _health(self, router: WatchedSession) -> Health:
         config = self._config
         return Health(
             self._opened.terms.bar_ns / SECOND / config.speed, config.alerts.late_s,
             config.alerts.beat_s if config.polls else math.inf, lambda: router.late_ns() / config.speed,
         )  # fmt: skip
 
-    def _alarm(self, router: OrderRouter, ledger: Ledger, health: Health) -> Alerts:
+    def _alarm(self, router: WatchedSession, ledger: Ledger, health: Health) -> Alerts:
         name, config = self._opened.folder.name, self._config
         ends = self._delistings(router.soft) if config.polls else dict
 
@@ -148,7 +199,7 @@ class Windows:
         self._stack.callback(soft.run, "the end of a watcher", looks.stop)
         return lambda: looks.ends
 
-    def _meter(self, router: OrderRouter, health: Health, port: int) -> Any:
+    def _meter(self, router: WatchedSession, health: Health, port: int) -> Any:
         from qframe_rl.watch.metrics import MetricsServer, PrometheusMetrics
 
         metrics = PrometheusMetrics(self._symbols, lambda: router.drift.mean_bps, health)
@@ -157,7 +208,7 @@ class Windows:
         self._note(f"metrics and health: http://127.0.0.1:{window.port}/metrics and /healthz")
         return metrics
 
-    def _logged(self, router: OrderRouter, path: Path) -> Any:
+    def _logged(self, router: WatchedSession, path: Path) -> Any:
         from qframe_rl.watch.log import JsonLog
         from qframe_rl.watch.rotate import Lines
 

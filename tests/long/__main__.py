@@ -42,6 +42,7 @@ def jobs() -> dict[str, Job]:
         "mutants": Job(["tests.mutants"]),
         "switch": Job(["tests.soak.switch"]),
         "portfolios": Job(["tests.soak.portfolios"], (["tests.soak.portfolios", "--kills", "3"],)),
+        "books": Job(["tests.soak.kill_books"], (["tests.soak.kill_books", "--kills", "10"],)),
         "container": Job(["tests.long.container"]),
         "conformance": Job(["tests.conformance"]),
         "libraries": Job(["tests.conformance.libraries"]),

@@ -64,8 +64,8 @@ def evaluate_books(
         raise UserError(f"checkpoints of {' and '.join(sorted(kinds))} cannot be compared; give those of one.")
     history = load_ticks(data_for(first.checkpoint, given))
     for place, one in found:
-        _check_fits(one.market, history, place)
-    spans = _test_spans(first.checkpoint, history) if own_data(given) else [whole_run(run) for run in history.runs]
+        check_fits(one.market, history, place)
+    spans = judged_spans(first.checkpoint, history) if own_data(given) else [whole_run(run) for run in history.runs]
     screen.end("load", f"{sum(s.stop - s.start for s in spans) / 60e9:.1f} minutes of {history.instrument.symbol}")
     titles = _titles(found)
     asked: list[tuple[str, BookMarket, Quoter]] = [
@@ -113,8 +113,19 @@ def _titles(found: Sequence[tuple[Path, DeployedBook]]) -> list[str]:
     return titles
 
 
-def _check_fits(market: BookMarket, history: TickHistory, place: Path) -> None:
-    """Refuse ticks in other steps, by which lots and ticks of a policy would mean other things."""
+def check_fits(market: BookMarket, history: TickHistory, place: Path) -> None:
+    """Refuse ticks in other steps, by which lots and ticks of a policy would mean other things.
+
+    Parameters
+    ----------
+    market, history, place
+        As it was trained; the ticks; where its checkpoint is.
+
+    Raises
+    ------
+    UserError
+        If they are.
+    """
     own, given = market.instrument, history.instrument
     if (own.tick, own.lot) != (given.tick, given.lot):
         raise UserError(
@@ -123,7 +134,7 @@ def _check_fits(market: BookMarket, history: TickHistory, place: Path) -> None:
         )
 
 
-def _test_spans(checkpoint: Checkpoint, history: TickHistory) -> list[TickSpan]:
+def judged_spans(checkpoint: Checkpoint, history: TickHistory) -> list[TickSpan]:
     """The ticks that the checkpoint's run judged on."""
     runs = {run.name: run for run in history.runs}
     spans = []

@@ -1,0 +1,130 @@
+"""The half of ``paper`` and ``replay`` that is for strategies that quote in order books."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli import called, console
+from experiments.watched import SessionNotes, stopped_by, watch_config
+from qframe_rl.alerts.config import AlertConfig
+from qframe_rl.config import UserError
+from qframe_rl.risk.limits import Limits
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qframe_rl.checkpoint import Checkpoint
+    from qframe_rl.live.paper_quoting import QuotingResult
+
+_BARS_ALONE = {"fills": "bar", "latency_ms": 100.0, "account": None, "orders": "paper", "paper_record": None}
+"""Options of ``paper`` that mean nothing here, and their defaults."""
+
+
+def quoted(
+    given: dict[str, Any], given_data: Mapping[str, Any], checkpoint: Checkpoint, limits: Limits, alerts: AlertConfig,
+    speed: float, note: SessionNotes,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Let a checkpoint quote on paper.
+
+    Parameters
+    ----------
+    given, given_data
+        Options, and those of the data.
+    checkpoint
+        Of a book.
+    limits, alerts
+        Of the options.
+    speed
+        Of a replay.
+    note
+        Takes lines of the session.
+    """
+    from qframe_rl.live.paper_quoting import run_quoter
+    from qframe_rl.live.status import Line
+    from qframe_rl.live.watching import Windows
+    from qframe_rl.runner.books.paper import opened_replay, opened_stream
+
+    if given["feed"] == "ccxt":
+        raise UserError("--feed ccxt brings bars, and this strategy quotes in an order book: take --feed ticks.")
+    for name, default in _BARS_ALONE.items():
+        if given[name] != default:
+            raise UserError(f"--{name.replace('_', '-')} is for strategies that trade bars.")
+    out, hold_ns = console(to_stderr=True), round(given["hold_ms"] * 1e6)
+    if checkpoint.warning is not None:
+        out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
+    if given["feed"] == "ticks":
+        opened = opened_stream(
+            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], note, hold_ns
+        )  # fmt: skip
+    else:
+        period = {name: given[name] for name in ("since", "until") if given[name] is not None}
+        opened = opened_replay(given["checkpoint"], checkpoint, {**given_data, **period}, given["out"], speed, hold_ns)
+    watching = watch_config(given, alerts, speed)
+    with ExitStack() as stack:
+        came = stopped_by(opened.source.stopped)
+        windows = Windows(opened, watching, stack, note)
+        note.also = lambda text: windows.say(text)
+        line = Line(stack.enter_context(out.status("waiting for the first rows")).update, "part")
+
+        def begun(session: Any, ledger: Any, operator: Any) -> None:
+            session.listeners.append(line)
+            windows.open(session, ledger, operator)
+
+        result = run_quoter(
+            opened.market, opened.quoter, opened.source, opened.terms, opened.folder, limits=limits,
+            process={"checkpoint": str(given["checkpoint"].absolute())}, durable=given["feed"] == "ticks",
+            hidden=watching.hidden, begun=begun, note=note,
+        )  # fmt: skip
+    return _said(result, out, came, as_json=given["json"])
+
+
+def _said(result: QuotingResult, out: Console, came: list[str], *, as_json: bool) -> dict[str, Any] | None:
+    """Say how it ended; the JSON object where one is asked for."""
+    from qframe_rl.live.capital import paid_in
+
+    how = f"{result.state} by {came[0]}" if result.state == "stopped" and came else result.state
+    more = f", {result.late:,} rows came late" if result.late else ""
+    more += f", {result.held_back:,} decisions waited for the exchange's limits" if result.held_back else ""
+    out.print(
+        f"{how} after {result.decisions:,} decisions in {result.runs} runs of the tape, {result.sent:,} messages, "
+        f"{result.fills:,} fills{more}, with equity {result.final_equity:,.2f}{paid_in(result.paid)}; journal "
+        f"{result.journal}\nRun it again from its record: {called('replay')} {result.journal}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if not as_json:
+        return None
+    return {
+        "state": result.state, "final_equity": result.final_equity, "decisions": result.decisions,
+        "fills": result.fills, "runs": result.runs, "sent": result.sent, "held_back": result.held_back,
+        "late": result.late, "journal": str(result.journal), "journal_hash": result.digest,
+        "paid_in": result.paid / 1e8,
+    }  # fmt: skip
+
+
+def replayed(path: Path, checkpoint: Path | None, data: str | None, out: Console) -> dict[str, Any]:
+    """Run a recorded session again, and say whether it comes out the same.
+
+    Parameters
+    ----------
+    path, checkpoint, data
+        The journal, and where checkpoint and ticks are, if not where they were.
+    out
+        The screen.
+    """
+    from qframe_rl.live.paper_quoting import replay_quoter
+    from qframe_rl.runner.books.paper import reopened_book
+
+    opened = reopened_book(path, checkpoint, data)
+    again = replay_quoter(opened.market, opened.quoter, opened.source, opened.terms, path)
+    out.print(
+        f"identical: {again.decisions:,} decisions, {again.fills:,} fills, equity {again.final_equity:,.2f}, hash "
+        f"{again.digest}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return {
+        "decisions": again.decisions, "fills": again.fills, "final_equity": again.final_equity,
+        "journal_hash": again.digest,
+    }  # fmt: skip

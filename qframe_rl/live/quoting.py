@@ -1,0 +1,378 @@
+"""Paper trading of a strategy that quotes: a tape in parts, decisions for the moments in them, all of it on record.
+
+A session is a function of its tape and of what it is told between two parts. Both are on record: of a part its digest,
+the rows lie in the tape's own files. So a killed session goes on by living through the tape again, and a replay is the
+same with nothing appended; another tape is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ParamSpec
+
+import numpy as np
+
+from qframe_rl.agent import View
+from qframe_rl.book.accounts import F_CAUSE, F_LOTS, F_SIDE, F_TICK, F_TIME, N_SENT, TOOK
+from qframe_rl.book.features import BookWatch, book_features
+from qframe_rl.config import UserError, build
+from qframe_rl.gym.replay.market import BookMarket
+from qframe_rl.interface.books import N_TASK, view_of
+from qframe_rl.journal.codec import Plain, account_out, numbers
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.listeners import Listener, Paid, Soft
+from qframe_rl.live.capital import CapitalAccount
+from qframe_rl.live.held import checked_limits, checked_wishes, held_to
+from qframe_rl.live.operator import Operator
+from qframe_rl.live.router import RouterListener
+from qframe_rl.live.tapes import StatedRun, TapePart, TapeSource, digest_of
+from qframe_rl.quoter import BookView, Quoter, Wishes
+from qframe_rl.risk.engine import RiskEngine
+from qframe_rl.risk.limits import Limits
+from qframe_rl.types import SECOND, Fills, Float, Instrument, Int, Orders
+from qframe_rl.venues.book import Drift
+from qframe_rl.venues.paper_book import DueMoments, OwnMessage, PaperBook, PaperTerms
+from qframe_rl.watch.health import Health
+
+P = ParamSpec("P")
+HEARD = frozenset({"command", "limits", "transfer"})
+"""Kinds of events that come between two parts."""
+
+
+@dataclass(frozen=True)
+class QuotingTerms:
+    """What a session on an order book is."""
+
+    name: str
+    """Of the strategy in the catalogue."""
+    model: str
+    """Digest of the checkpoint."""
+    source: Plain
+    """Where rows come from."""
+    env: Plain
+    """Name and parameters of the environment, by which it was trained."""
+    instrument: Instrument
+    cash: float
+    """Quote currency at the start."""
+    hold_ns: int
+    """The hold-back."""
+    rates: tuple[tuple[int, int], ...]
+    """Most messages, and in how many ns."""
+    bar_ns: int = SECOND
+    """What takes the place of a bar's length: so often is told at least how the session stands."""
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """The one."""
+        return (self.instrument,)
+
+    def plain(self) -> Plain:
+        """As JSON."""
+        return {
+            "kind": "book", "name": self.name, "model": self.model, "source": self.source, "env": self.env,
+            "instruments": [self.instrument.plain()], "bar_ns": self.bar_ns, "cash": self.cash, "hold_ns": self.hold_ns,
+            "rates": [list(rate) for rate in self.rates],
+        }  # fmt: skip
+
+
+def paper_book(market: BookMarket, terms: QuotingTerms) -> PaperBook:
+    """Make the account of a session.
+
+    Raises
+    ------
+    UserError
+        If the market is not one of makers.
+    """
+    if market.ends:
+        raise UserError(f"env {market.name} has a deadline; paper trading on books is for strategies that go on.")
+    rules = market.rules
+    held = PaperTerms(
+        rules.power, rules.maker_fee, rules.taker_fee, market.every, market.config.latency, terms.hold_ns, terms.rates
+    )
+    return PaperBook(held, market.instrument, terms.cash)
+
+
+class QuotingSession:
+    """One session.
+
+    Parameters
+    ----------
+    market, quoter
+        What is traded, and who decides.
+    terms
+        What the session is.
+    ledger
+        The journal.
+    source
+        The tape.
+    operator
+        Whoever gives commands; None in a replay.
+    soft
+        Calls those who look on: what one of them cannot do ends no session.
+    """
+
+    def __init__(
+        self, market: BookMarket, quoter: Quoter, terms: QuotingTerms, ledger: Ledger, source: TapeSource,
+        operator: Operator | None = None, soft: Soft | None = None,
+    ):  # fmt: skip
+        self.market, self.quoter, self.terms, self.source = market, quoter, terms, source
+        self.book = paper_book(market, terms)
+        self.engine = RiskEngine(Limits(), (market.instrument,))
+        self.capital = CapitalAccount()
+        self.n_decisions = self.n_fills = self.n_repeated = self.n_runs = self.n_parts = 0
+        self.n_rows = 0
+        """Rows of the run under way that were taken."""
+        self.run: StatedRun | None = None
+        """The last run."""
+        self.ended = True
+        """Whether it has ended."""
+        self.time = 0
+        """The last moment, ns UTC; 0 before the first."""
+        self.soft, self.health, self.drift = soft or Soft(lambda text: None), Health(0.0, math.inf), Drift(1)
+        self.listeners: list[Listener] = []
+        """Told of every part, as of a bar: its last mid price, and net fills."""
+        self.told: list[RouterListener] = []
+        """Told of every change of the state of trading."""
+        self.resumed: Callable[[int], None] = lambda time: None
+        """Told once, with the last moment, when a session that was on record goes on."""
+        self.promise: Callable[[], Plain] = dict
+        self._ledger, self._operator = ledger, operator
+        self._features = book_features(market.interface.specs)
+        self._rows: list[Float] = []
+        self._window = max(quoter.window, market.interface.window)
+        self._first, self._last, self._told = True, b"", 0
+        self._chain = b"\0" * 32
+        self._task = np.zeros(N_TASK, np.int64)
+        self._none = Orders.market(np.zeros(1))
+
+    @property
+    def digest(self) -> str:
+        """Hash over all that was seen, wished and filled so far."""
+        return self._chain.hex()
+
+    def heed(self) -> None:
+        """Obey what was said since the last time; nothing before the first decision. The tape is well."""
+        self.health.beat()
+        self.soft.run("the sign of life", self._ledger.beat)
+        if self.n_decisions == 0:
+            return
+        operator = self._operator
+        said = self._ledger.inputs(HEARD, lambda: [] if operator is None else operator.poll(self.engine))
+        for kind, payload in said:
+            if kind == "limits":
+                self.engine.limits = checked_limits(build(Limits, payload, "the record's limits"))
+                continue
+            if operator is not None:
+                operator.noted(payload.get("number", 0))
+            if kind == "transfer":
+                flow = self.capital.transfer(self.time, payload, self.book, self._ledger)
+                if flow is not None:
+                    self.engine.paid(flow.scale)
+                    for listener in self.listeners:
+                        if isinstance(listener, Paid):
+                            self._inform(listener, listener.paid, flow)
+                continue
+            before = self.engine.state
+            if self.engine.command(payload["word"]) is not before:
+                self._changed((f"{payload['word']} by {payload['by']}",))
+        if said:
+            self._ledger.commit(self.pulse())
+
+    def repeat(self) -> None:
+        """Live through what is on record.
+
+        Raises
+        ------
+        Differs
+            If it comes out otherwise.
+        UserError
+            If the tape is another one.
+        """
+        while self._ledger.recorded is not None:
+            self.heed()
+            if self._ledger.recorded is None:
+                return
+            said = self._ledger.take("part", dict)
+            begins, first = StatedRun(**said["run"]), int(said["first"])
+            events = self.source.rows(begins.name, first, int(said["rows"]))
+            if digest_of(events) != said["digest"]:
+                raise UserError(
+                    f"{self._ledger.path}: rows {first:,} to {first + int(said['rows']):,} of run {begins.name} are "
+                    "not those that the session traded on; give the tape that it had."
+                )
+            self.n_repeated += 1
+            self._live(TapePart(begins, first, events, said.get("ends")))
+
+    def go_on(self) -> None:
+        """Live through what comes, until the tape ends or is stopped."""
+        for part in self.source.parts(self.run, self.n_rows, ended=self.ended):
+            self.heed()
+            if part is None:
+                self._ledger.commit()
+                continue
+            said: Plain = {
+                "run": part.run._asdict(), "first": part.first, "rows": len(part.events.tick),
+                "digest": digest_of(part.events),
+            }  # fmt: skip
+            if part.ends is not None:
+                said["ends"] = part.ends
+            self._ledger.take("part", lambda said=said: said)  # type: ignore[misc]
+            self._live(part)
+            self._ledger.commit(self.pulse())
+        self.heed()
+        self._ledger.commit(self.pulse())
+
+    def pulse(self) -> Plain:
+        """What those who watch want to know."""
+        account, walk = self.book.account, self.book.walk
+        return {
+            "time": self.time, "bars": self.n_decisions, "state": str(self.engine.state),
+            "account": account_out(account), "exposure": numbers(account.exposure),
+            "symbols": [self.market.instrument.symbol], "peak": self.engine.peak, "day_start": self.engine.day_start,
+            "rejects": 0, "drift_bps": None, "drift_fills": 0, "runs": self.n_runs, "fills": self.n_fills,
+            "sent": int(walk.account[0, N_SENT]), "held_back": self.book.held_back, "late": self.book.late,
+            **self.capital.told(float(account.equity)),
+        }  # fmt: skip
+
+    def _live(self, part: TapePart) -> None:
+        """Decide for the moments that a part makes due."""
+        book = self.book
+        if part.first == 0 or self.ended:
+            watch = BookWatch(self._features, self.market.interface.micro, part.run.ready_ns)
+            book.open(part.run.clock_shift_ns, part.run.start_ns, part.run.stop_ns, watch)
+            self.run, self.n_rows, self.ended, self._first = part.run, 0, False, True
+            self._rows.clear()
+            self.n_runs += 1
+        self.n_rows = part.first + len(part.events.tick)
+        wished: list[list[int]] = []
+        sent: list[OwnMessage] = []
+        fills: list[Int] = []
+        due = book.hear(part.events, ends=part.ends is not None)
+        for k in range(len(due.at)):
+            sent += self._decide(due, k, wished, fills)
+        if part.ends is not None:
+            sent += book.close_run()
+            fills.append(self._fill())
+            self.ended = True
+        filled = np.concatenate(fills) if fills else np.zeros((0, 6), np.int64)
+        self.n_parts += 1
+        self.n_fills += len(filled)
+        columns = [F_TIME, F_SIDE, F_TICK, F_LOTS, F_CAUSE]
+        self._ledger.put("lived", {
+            "time": self.time, "decisions": self.n_decisions, "wished": wished, "sent": [list(one) for one in sent],
+            "fills": filled[:, columns].tolist(), "truth": book.walk.account[0, :8].tolist(),
+            "account": account_out(book.account), "held_back": book.held_back, "late": book.late, "hash": self.digest,
+        })  # fmt: skip
+        self._tell(self._as_fills(filled))
+
+    def _decide(self, due: DueMoments, k: int, wished: list[list[int]], fills: list[Int]) -> list[OwnMessage]:
+        """One decision; what is wished is noted where it differs from before."""
+        book, now = self.book, int(due.at[k])
+        book.live(due, k)
+        self.time = now
+        fills.append(self._fill())
+        self._watch_losses(now)
+        self._rows = [*self._rows[1 - self._window :], due.features[k]] if self._window > 1 else [due.features[k]]
+        view = view_of(book.known.told[0], book.known.queue[0], self._task, np.array(self._rows), self._first)
+        self._first = False
+        asked = checked_wishes(self.quoter.quote(view), self.terms.name)
+        left = held_to(asked, self.engine, view, book, self.market.instrument)
+        entry, must = int(due.entry_ns[k]), self.engine.state != "ACTIVE"
+        messages = book.send(left.quotes, left.take, now, entry, must=must)
+        said = np.concatenate([left.quotes.ravel(), left.take])
+        if said.tobytes() != self._last:
+            self._last = said.tobytes()
+            wished.append([now, *said.tolist()])
+        self._note(view, asked, said)
+        self.n_decisions += 1
+        return messages
+
+    def _watch_losses(self, now: int) -> None:
+        """Look at what the account is worth; what leads to another state is put on record."""
+        account = self.book.account
+        if self.n_decisions == 0:
+            self.engine.begin(now, account)
+        # While what is held is being closed, and something may still fill, nothing is closed for good.
+        if self.engine.state == "FLATTEN" and not self.book.idle:
+            return
+        reasons = self.engine.settled(now, account, self._none, Fills.none(1))
+        if reasons:
+            self._changed(reasons)
+
+    def _changed(self, reasons: Sequence[str]) -> None:
+        state = str(self.engine.state)
+        self._ledger.put("state", {"time": self.time, "state": state, "reasons": list(reasons)})
+        held = self.book.position * self.market.instrument.lot
+        if state == "HALTED" and held:
+            rest = f"{held:+g} {self.market.instrument.symbol} stays open: nothing closes it but `control flatten`"
+            reasons = [*reasons, rest]
+        for one in self.told:
+            self._inform(one, one.changed, self.time, state, reasons)
+
+    @property
+    def live(self) -> bool:
+        """Whether what happens is new, not repeated from the record."""
+        return self._ledger.writing
+
+    def late_ns(self) -> int:
+        """Rows are not waited for, but as they come."""
+        return 0
+
+    def end(self) -> None:
+        """Tell those who look on that no more comes."""
+        for listener in self.listeners:
+            self._inform(listener, listener.ended, self._shown(Fills.none(1)))
+
+    def _shown(self, fills: Fills) -> View:
+        """A part as a bar."""
+        mid = 0.5 * self.book.mid2 * self.market.instrument.tick
+        bars = np.full((1, 1, 5), mid if self.book.mid2 else np.nan)
+        bars[..., 4] = 0.0
+        return View(self.time, np.array([self.time]), bars, self.book.account, fills, self._told == 0)
+
+    def _tell(self, fills: Fills) -> None:
+        """Tell those who look on of a part."""
+        if not self.n_decisions:
+            return
+        view, first = self._shown(fills), self._told == 0
+        self._told += 1
+        for listener in self.listeners:
+            if first:
+                self._inform(listener, listener.started, view)
+            else:
+                self._inform(listener, listener.settled, view, self._none)
+        self.health.decided()
+
+    def _inform(self, one: object, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        self.soft.run(getattr(one, "option", type(one).__name__), call, *args, **kwargs)
+
+    def _note(self, view: BookView, asked: Wishes, left: Int) -> None:
+        """Chain a decision to all before."""
+        digest = hashlib.sha256(self._chain)
+        for part in (self.book.known.told, view.features, view.queue, asked.quotes, asked.take, left):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        self._chain = digest.digest()
+
+    def _fill(self) -> Int:
+        """Own fills since the last time, chained."""
+        filled = self.book.filled()
+        if len(filled):
+            self._chain = hashlib.sha256(self._chain + filled.tobytes()).digest()
+        return filled
+
+    def _as_fills(self, filled: Int) -> Fills:
+        """Own fills of a part as those of a bar: net quantity at its mean price, and all fees."""
+        one, none = self.market.instrument, Fills.none(1)
+        if not len(filled):
+            return none
+        signed = np.where(filled[:, F_SIDE] == 0, 1, -1) * filled[:, F_LOTS]
+        rules, took = self.market.rules, filled[:, F_CAUSE] == TOOK
+        turnover = filled[:, F_LOTS] * filled[:, F_TICK] * self.book.unit
+        fee = float((turnover * np.where(took, rules.taker_fee, rules.maker_fee)).sum())
+        price = float(turnover.sum()) / float(filled[:, F_LOTS].sum() * one.lot)
+        # Bought and sold in one part may cancel out; that something filled must still be seen.
+        quantity = float(signed.sum() * one.lot) or one.lot
+        return none._replace(quantity=np.array([quantity]), price=np.array([price]), fee=np.array([fee]))

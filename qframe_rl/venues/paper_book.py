@@ -1,0 +1,341 @@
+"""Paper trading in an order book: own orders on a tape that grows as rows arrive, run after run.
+
+Who trades decides for moments that lie the hold-back behind the last row (`qframe_rl.book.growing`), and lives through
+what it would live through on the finished tape. Between two runs nothing is known of the market: quotes are withdrawn
+where the first one ends, and what is held is carried into the next one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from qframe_rl.book.accounts import (
+    CASH,
+    MAKER_TURNOVER,
+    N_SENT,
+    POSITION,
+    QUOTED,
+    REFUSED,
+    TAKER_TURNOVER,
+    TAKES,
+    TICK,
+    UNTOLD,
+    WITHDRAWN,
+    Walk,
+    begin,
+    is_free,
+    new_walk,
+    taking,
+)
+from qframe_rl.book.accounts import MAKER_LOTS as MADE_LOTS
+from qframe_rl.book.accounts import TAKER_LOTS as TOOK_LOTS
+from qframe_rl.book.events import TRADE, Events
+from qframe_rl.book.features import BookWatch
+from qframe_rl.book.growing import GrowingTape
+from qframe_rl.book.known import AT, DONE, AccountKnowledge, forget, learn, nothing_known
+from qframe_rl.book.moments import DecisionClock, Latency
+from qframe_rl.book.state import BUY, SELL
+from qframe_rl.book.tape import NO_ASK, NO_BID, Tape
+from qframe_rl.book.walk import QUOTE, TAKE, WITHDRAW, advance
+from qframe_rl.book.wish import TAKE_LOTS, TAKE_SIDE, WISH_LOTS, pursue
+from qframe_rl.jit import apart
+from qframe_rl.types import Account, Float, Instrument, Int
+
+_ENDLESS = 2**62
+_LASTING = (CASH, POSITION, MADE_LOTS, TOOK_LOTS, MAKER_TURNOVER, TAKER_TURNOVER, REFUSED, UNTOLD, N_SENT, QUOTED)
+_AT_ONCE = 3
+"""Messages that one decision sends at most."""
+_N_FILLS = 4096
+_UNITS = 1e8
+
+
+class PaperTerms(NamedTuple):
+    """What holds on paper."""
+
+    power: float
+    """Of the queue, see `qframe_rl.book.queue.exponent`."""
+    maker_fee: float
+    """Share of turnover."""
+    taker_fee: float
+    often: DecisionClock
+    latency: Latency
+    hold_ns: int
+    """The hold-back, see `qframe_rl.book.growing.settled`."""
+    rates: tuple[tuple[int, int], ...] = ()
+    """Most messages, and in how many ns."""
+
+
+class OwnMessage(NamedTuple):
+    """What is sent to the exchange."""
+
+    time: int
+    kind: int
+    """`QUOTE`, `TAKE` or `WITHDRAW` of `qframe_rl.book.walk`."""
+    side: int
+    tick: int
+    """Of what takes, the worst one."""
+    lots: int
+
+
+class DueMoments(NamedTuple):
+    """T moments at which is decided now."""
+
+    at: Int
+    """(T,) ns UTC."""
+    best: Int
+    """(T, 2, 2) bid and ask as they had arrived: tick, lots."""
+    mid2: Int
+    """(T,) twice the true mid price, ticks."""
+    entry_ns: Int
+    """(T,)."""
+    answer_ns: Int
+    """(T,)."""
+    features: Float
+    """(T, F) NaN what cannot be known yet."""
+
+
+class MessageRates:
+    """How many messages may still be sent.
+
+    Parameters
+    ----------
+    limits
+        Most messages, and in how many ns.
+    """
+
+    def __init__(self, limits: Sequence[tuple[int, int]]):
+        self._limits = [(most, ns, deque[tuple[int, int]]()) for most, ns in limits]
+
+    def room(self, now: int) -> int:
+        """Messages that may be sent at a moment."""
+        left = _ENDLESS
+        for most, ns, sent in self._limits:
+            while sent and sent[0][0] <= now - ns:
+                sent.popleft()
+            left = min(left, most - sum(n for _, n in sent))
+        return left
+
+    def note(self, now: int, n: int) -> None:
+        """So many are sent."""
+        if n:
+            for _, _, sent in self._limits:
+                sent.append((now, n))
+
+
+class PaperBook:
+    """One account.
+
+    Parameters
+    ----------
+    terms, instrument
+        What holds, and whose book it is.
+    cash
+        Quote currency at the start.
+    """
+
+    def __init__(self, terms: PaperTerms, instrument: Instrument, cash: float):
+        self.terms, self.instrument, self.unit = terms, instrument, instrument.tick * instrument.lot
+        self.walk: Walk = new_walk(1, _N_FILLS)
+        self.known: AccountKnowledge = nothing_known(1)
+        self.mid2 = 0
+        """Twice the true mid price at the last moment, ticks."""
+        self.late = 0
+        """Rows that came later than the hold-back, of all runs."""
+        self.held_back = 0
+        """Decisions whose messages would have been too many, and were not sent."""
+        self._cash, self._paid = cash, 0
+        self._rates = MessageRates(terms.rates)
+        self._growing: GrowingTape | None = None
+        self._watch: BookWatch | None = None
+        self._start = self._stop = self._until = self._trades = 0
+        self._begun, self._answer, self._done = False, 0, 0
+
+    @property
+    def position(self) -> int:
+        """Lots held, the exchange's truth."""
+        return int(self.walk.account[0, POSITION])
+
+    @property
+    def worth(self) -> float:
+        """At the mid price, fees paid, less what there was at the start: ticks times lots."""
+        account, terms = self.walk.account[0], self.terms
+        fees = terms.maker_fee * int(account[MAKER_TURNOVER]) + terms.taker_fee * int(account[TAKER_TURNOVER])
+        return int(account[CASH]) + int(account[POSITION]) * (0.5 * self.mid2) - fees
+
+    @property
+    def account(self) -> Account:
+        """In quote currency and base units."""
+        held, mark = self.position * self.instrument.lot, 0.5 * self.mid2 * self.instrument.tick
+        cash = self._cash + self._paid / _UNITS + self.worth * self.unit - held * mark
+        return Account(np.array(cash), np.array([held]), np.array([mark if self.mid2 else np.nan]))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is known that nothing stands, and nothing is on its way."""
+        now = int(self.known.told[0, AT])
+        walk = self.walk
+        return is_free(walk, 0, BUY, now) and is_free(walk, 0, SELL, now) and taking(walk, 0, now) == 0
+
+    def transfer(self, units: int) -> str:
+        """Pay so many 1e-8 of the quote currency in or out; why not, if that cannot be."""
+        if float(self.account.equity) + units / _UNITS <= 0.0:
+            return "more than the account is worth"
+        self._paid += units
+        return ""
+
+    def open(self, clock_shift_ns: int, start: int, stop: int, watch: BookWatch) -> None:
+        """Begin a run.
+
+        Parameters
+        ----------
+        clock_shift_ns
+            What is added to the recorder's clock.
+        start, stop
+            From when on and until when is decided, by the clock that was put right.
+        watch
+            Its features.
+        """
+        self._growing, self._watch = GrowingTape(clock_shift_ns, self.terms.hold_ns), watch
+        self._start, self._stop, self._until, self._trades, self._begun = start, stop, -_ENDLESS, 0, False
+
+    def hear(self, events: Events, *, ends: bool) -> DueMoments:
+        """Take rows as they arrive, and say for which moments can be decided now.
+
+        Parameters
+        ----------
+        events
+            The rows.
+        ends
+            Whether the run ends with them, so that nothing is waited for.
+        """
+        growing, watch = self._growing, self._watch
+        assert growing is not None and watch is not None
+        late = growing.late
+        growing.add(events)
+        self.late += growing.late - late
+        until = min(growing.complete_ns, growing.last_ns) if not ends else growing.last_ns
+        growing.grow(_ENDLESS if ends else until, self.walk, self.known)
+        tape = growing.tape
+        if tape is None:
+            return _nothing(watch)
+        at = self._due(tape, growing.first_ns, until)
+        self._until = max(self._until, until)
+        features, best = watch.sampled(tape, at)
+        row = np.searchsorted(tape.exchange_ns, at, side="right") - 1
+        bid, ask = tape.bid[np.maximum(row, 0)], tape.ask[np.maximum(row, 0)]
+        whole = (row >= 0) & (bid != NO_BID) & (ask != NO_ASK)
+        whole &= (best[:, 0, 0] != NO_BID) & (best[:, 1, 0] != NO_ASK)
+        at = at[whole]
+        entry, answer = self.terms.latency.at(tape, at)
+        return DueMoments(at, best[whole], (bid + ask)[whole], entry, answer, features[whole])
+
+    def _due(self, tape: Tape, first: int, until: int) -> Int:
+        """Moments after the last ones, as `qframe_rl.book.moments.moments` has them."""
+        often, start, stop = self.terms.often, max(self._start, first, self._until + 1), min(until, self._stop)
+        if often.ns:
+            return np.arange(-(-start // often.ns), stop // often.ns + 1, dtype=np.int64) * often.ns
+        came = tape.arrivals[tape.kind[tape.arrivals] == TRADE]
+        local = tape.local_ns[came]
+        local = local[(local > self._until) & (local <= until)]
+        skipped = (-self._trades - 1) % often.prints
+        self._trades += len(local)
+        at = np.unique(local[skipped :: often.prints])
+        return at[(at >= start) & (at <= stop)]
+
+    def live(self, due: DueMoments, k: int) -> None:
+        """Live to the k-th moment, and learn what is known then."""
+        growing = self._growing
+        assert growing is not None and growing.tape is not None
+        now, tape, account = int(due.at[k]), growing.tape, self.walk.account[0]
+        if not self._begun:
+            kept = account[list(_LASTING)].copy()
+            begin(tape, self.walk, 0, now)
+            account[list(_LASTING)] = kept
+            forget(self.known, 0, 0)
+            self._begun = True
+        _lived(tape, growing.heard, self.walk, self.known, now, self._answer, due.best[k], self.terms.power)
+        self.known.told[0, DONE] = self._done
+        self._answer, self.mid2 = int(due.answer_ns[k]), int(due.mid2[k])
+        self._done += 1
+
+    def send(self, quotes: Int, take: Int, now: int, entry_ns: int, *, must: bool) -> list[OwnMessage]:
+        """Pursue wishes.
+
+        Parameters
+        ----------
+        quotes, take
+            (2, 2) and (3,), as in `qframe_rl.quoter.Wishes`.
+        now, entry_ns
+            When it is sent, and how long it travels.
+        must
+            Whether it goes out even where it leaves no room for another withdrawal.
+
+        Returns
+        -------
+        list[OwnMessage]
+            What went out.
+        """
+        if not must and self._rates.room(now) < 2 * _AT_ONCE:
+            self.held_back += 1
+            return []
+        walk = self.walk
+        n, withdrawn, takes = int(walk.account[0, N_SENT]), walk.quotes[0, :, WITHDRAWN].copy(), walk.account[0, TAKES]
+        free = [is_free(walk, 0, side, now) for side in (BUY, SELL)]
+        pursue(walk, 0, quotes, take, now, entry_ns)
+        sent = []
+        for side in (BUY, SELL):
+            tick, lots = int(walk.quotes[0, side, TICK]), int(quotes[side, WISH_LOTS])
+            if free[side] and lots > 0:
+                sent.append(OwnMessage(now, QUOTE, side, tick, lots))
+            elif not free[side] and withdrawn[side] != walk.quotes[0, side, WITHDRAWN]:
+                sent.append(OwnMessage(now, WITHDRAW, side, tick, 0))
+        if walk.account[0, TAKES] != takes:
+            sent.append(OwnMessage(now, TAKE, int(take[TAKE_SIDE]), int(take[2]), int(take[TAKE_LOTS])))
+        assert len(sent) == walk.account[0, N_SENT] - n
+        self._rates.note(now, len(sent))
+        return sent
+
+    def filled(self) -> Int:
+        """(N, 6) own fills since the last time, columns as in `qframe_rl.book.accounts`."""
+        n = int(self.walk.n_fills[0])
+        if n > len(self.walk.fills):
+            raise RuntimeError(f"{n} own fills between two looks; there is room for {len(self.walk.fills)}")
+        self.walk.n_fills[0] = 0
+        return self.walk.fills[:n].copy()
+
+    def close_run(self) -> list[OwnMessage]:
+        """The run is over: live to its last row, and withdraw what stands.
+
+        The next one begins without it, and what is on its way never arrives.
+        """
+        growing, walk = self._growing, self.walk
+        sent: list[OwnMessage] = []
+        if growing is not None and growing.tape is not None and self._begun:
+            at = growing.last_ns
+            advance(growing.tape, walk, 0, at, self._answer, self.terms.power)
+            sent = [
+                OwnMessage(at, WITHDRAW, side, int(walk.quotes[0, side, TICK]), 0)
+                for side in (BUY, SELL)
+                if not is_free(walk, 0, side, at) and walk.quotes[0, side, WITHDRAWN] == 0
+            ]
+            walk.account[0, N_SENT] += len(sent)
+            self._rates.note(at, len(sent))
+        self._growing = self._watch = None
+        return sent
+
+
+@apart
+def _lived(
+    tape: Tape, rows: Int, walk: Walk, known: AccountKnowledge, now: int, answer_ns: int, best: Int, power: float
+) -> None:  # fmt: skip
+    advance(tape, walk, 0, now, answer_ns, power)
+    learn(tape, rows, walk, known, 0, now, best, power)
+
+
+def _nothing(watch: BookWatch) -> DueMoments:
+    none = np.zeros(0, np.int64)
+    return DueMoments(none, np.zeros((0, 2, 2), np.int64), none, none, none, np.zeros((0, watch.n_features)))
