@@ -146,7 +146,8 @@ export function leftBehind(problem: Problem): void {
   const was = identity.get();
   token = null;
   sessionStorage.removeItem(TOKEN);
-  const why = was.state === "in" ? `You are logged out: ${problem.message}` : null;
+  // Several requests may be refused one after the other: the first says why.
+  const why = was.state === "in" ? `You are logged out: ${problem.message}` : was.why;
   identity.set({ state: "out", me: null, why });
 }
 
