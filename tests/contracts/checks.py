@@ -169,11 +169,19 @@ def env_observations_do_not_alias(make: MakeEnv, history: History) -> None:
     assert np.isfinite(env.engine.observe()).all()
 
 
+def quick(module: Any) -> dict[str, Any]:
+    """Parameters of a strategy that make it quick, without those of members whose files are not in the catalogue."""
+    found = dict(getattr(module, "QUICK", {}))
+    if "member" in found:
+        found["member"] = {name: of for name, of in found["member"].items() if name in catalog.names("agents")}
+    return found
+
+
 def setup(name: str, market: Market, history: History, params: dict[str, Any], seed: int = 3) -> Agent:
     """Make an agent of the catalogue and train it, if it learns, on the first half of the history alone."""
     module = catalog.load("agents", name)
     half = len(history) // 2
-    config: Base = build(module.Config, getattr(module, "QUICK", {}) | params, name)
+    config: Base = build(module.Config, quick(module) | params, name)
     agent: Agent = module.make(config, market.spec(history.columns, seed, history.theory))
     if hasattr(agent, "fit"):
         fold = Fold((Segment(0, half),), (), (Segment(half, len(history)),))

@@ -112,7 +112,7 @@ def test_another_process_can_go_on_with_what_it_remembers(name: str, params: dic
 def remade(name: str, market: Market, trained: Any, history: History, params: dict[str, Any]) -> Any:
     """The same agent, as another process makes it from its checkpoint."""
     module = catalog.load("agents", name)
-    config = module.Config(**(getattr(module, "QUICK", {}) | params))
+    config = module.Config(**(checks.quick(module) | params))
     made = module.make(config, market.spec(history.columns, 3, history.theory))
     if hasattr(trained, "state"):
         made.restore(trained.state())
