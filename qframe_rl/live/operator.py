@@ -36,7 +36,7 @@ class Operator:
         """A command that a signal handler left here."""
 
     def poll(self, engine: RiskEngine) -> list[Input]:
-        """What is new."""
+        """What is new, the inbox first: when a signal was sent is not known, so that in doubt it halts."""
         found = []
         if self._limits != engine.limits:
             found.append(Input("limits", self._limits.model_dump(mode="json")))

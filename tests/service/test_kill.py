@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -46,6 +47,12 @@ def state(one: Replayed) -> str:
     return "HALTED" if '"state":"HALTED"' in said[1] else said[1]
 
 
+def obeyed(one: Replayed) -> set[str]:
+    """Numbers of the commands that its journal says were obeyed."""
+    found = [event.payload for event in read(one.folder / "journal.db") if event.kind == "command"]
+    return {str(payload["number"]) for payload in map(json.loads, found) if "number" in payload}
+
+
 def halted_by(one: Replayed) -> set[str]:
     found = [event.payload for event in read(one.folder / "journal.db") if event.kind == "command"]
     return {way for way in ("file", "signal", "command") for text in found if f'"by":"{way}"' in text}
@@ -70,8 +77,9 @@ def test_what_a_kill_halted_is_resumed_over_the_api_and_what_a_person_halted_is_
     one, file = sessions["a"], sessions["a"].folder / "HALT"
     (found,) = (found["id"] for found in api.get("/sessions").json() if found["name"] == "a")
     file.write_text("")  # as `touch` leaves it
-    api.post("/kill")
+    (told,) = (one for one in api.post("/kill").json()["told"] if one["session"] == found)
     assert api.post(f"/sessions/{found}/commands", json={"word": "resume"}).status_code == 409
+    until(lambda: told["number"] in obeyed(one))  # a resume that is heard together with a kill's signal is heard before
     assert file.exists()
     file.write_text(LEFT)
     assert api.post(f"/sessions/{found}/commands", json={"word": "resume"}).status_code == 202

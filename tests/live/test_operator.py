@@ -1,0 +1,33 @@
+"""What an operator says by several ways at once, and which word is the last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from qframe_rl.journal.inbox import KILL_FILE, order
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.store import Writer
+from qframe_rl.listeners import Soft
+from qframe_rl.live.operator import Operator
+from qframe_rl.risk.engine import RiskEngine
+from qframe_rl.risk.limits import Limits
+from tests.markets import prices
+
+
+def test_a_signal_that_is_heard_together_with_a_resume_halts_and_so_does_a_file(tmp_path: Path) -> None:
+    """Which of them was sent first cannot be known."""
+    path = tmp_path / "journal.db"
+    writer = Writer(path, durable=False)
+    engine = RiskEngine(Limits(), prices(np.ones(2)).instruments)
+    operator = Operator(Ledger(path, writer), tmp_path, Limits(), Soft(lambda said: None))
+    number = order(path, "resume")
+    operator.signalled = "halt"
+    (tmp_path / KILL_FILE).touch()
+    said = [(one.payload["word"], one.payload["by"]) for one in operator.poll(engine)]
+    assert said == [("resume", "command"), ("halt", "signal"), ("halt", "file")]
+    operator.noted(number)
+    (tmp_path / KILL_FILE).unlink()
+    assert operator.poll(engine) == []
+    writer.close()
