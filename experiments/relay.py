@@ -19,6 +19,8 @@ from qframe_rl.servers import is_address, locked
 FROM, TO = "QFRAME_RELAY_FROM", "QFRAME_RELAY_TO"
 FROM_PASSWORD, TO_PASSWORD = "QFRAME_RELAY_FROM_PASSWORD", "QFRAME_RELAY_TO_PASSWORD"
 _AGAIN_S = 1.0
+_NICER = 5
+"""How far it steps back behind sessions on the same machine, unless somebody waits for it."""
 _QUEUES, _DATABASES, _POINTS = ("redis", "rediss"), ("postgresql", "postgres"), ("influxdb", "influxdbs")
 
 
@@ -81,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
     from qframe_rl.relay.pump import Pump
 
+    if not given["once"]:
+        os.nice(_NICER)
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         stopped = beating(stop.is_set, given["alive"])

@@ -294,6 +294,8 @@ def test_a_sink_waits_for_a_database_that_is_not_there_yet(tmp_path: Path, queue
     waiting = begun(*argv)
     assert waiting.stderr is not None
     assert "tried again" in waiting.stderr.readline()
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, waiting.pid) == min(ours + 5, 19), "sessions go first"
     waiting.send_signal(signal.SIGTERM)
     waiting.communicate(timeout=20.0)
     assert waiting.returncode == 0
