@@ -93,14 +93,20 @@ def order_books() -> tuple[str, ...]:
     return _configured_by("BookConfig")
 
 
+def games() -> tuple[str, ...]:
+    """Names of the markets of many agents, of which Gymnasium knows none: `qframe_rl.arena` has their doors."""
+    return _configured_by("GameConfig")
+
+
 def bar_markets() -> tuple[str, ...]:
     """Names of the markets of bars: the rest of ``envs/``."""
-    return tuple(name for name in names("envs") if name not in (*problems(), *order_books()))
+    return tuple(name for name in names("envs") if name not in (*problems(), *order_books(), *games()))
 
 
 def _configured_by(kind: str) -> tuple[str, ...]:
     texts = {name: (_ROOT / "envs" / f"{name}.py").read_text(encoding="utf-8") for name in names("envs")}
-    return tuple(name for name, text in texts.items() if f"class Config({kind}):" in text)
+    wanted = re.compile(rf"^class Config\((?:\w+, )*{kind}\):", re.MULTILINE)
+    return tuple(name for name, text in texts.items() if wanted.search(text))
 
 
 def quoters() -> tuple[str, ...]:

@@ -83,6 +83,14 @@ def environments() -> str:
     for name in problems:
         config = catalog.load("envs", name).Config
         lines += [f"## `{catalog.env_id(name)}`", prose(catalog.load("envs", name)), table(config)]
+    lines += [
+        "# Markets of many agents",
+        "Keywords of `qframe_rl.arena.parallel_env(NAME, ...)` and `aec_env` ([many agents](../arena.md)). Gymnasium "
+        "knows none of them; one seat of them is `qframe_rl.arena.seat.SeatEnv`.",
+    ]
+    for name in catalog.games():
+        config = catalog.load("envs", name).Config
+        lines += [f"## `{name}`", prose(catalog.load("envs", name)), table(config)]
     return "\n\n".join(lines) + "\n"
 
 

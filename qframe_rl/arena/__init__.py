@@ -1,48 +1,45 @@
 """Markets made by their traders: many agents in one order book, as batches, PettingZoo environments and single seats.
 
-`qframe_rl.arena.crowd.Crowd` is the batch. The doors of PettingZoo need ``pip install 'qframe-rl[arena]'``.
+`qframe_rl.arena.game.Game` is the batch, `qframe_rl.arena.crowd.Crowd` the one of an order book. The doors of
+PettingZoo need ``pip install 'qframe-rl[arena]'``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qframe_rl.config import UserError, build, nearest
+from qframe_rl.arena.game import make_game
+from qframe_rl.config import UserError
 
 if TYPE_CHECKING:
     from pettingzoo import AECEnv
 
-    from qframe_rl.arena.parallel import ParallelCrowd
-
-NAMES = ("crowd",)
+    from qframe_rl.arena.parallel import ParallelGame
 
 
-def parallel_env(name: str, **settings: Any) -> ParallelCrowd:
+def parallel_env(name: str, **settings: Any) -> ParallelGame:
     """A market as a ``ParallelEnv`` of PettingZoo, in which all agents act at once.
 
     Parameters
     ----------
     name
-        ``crowd``.
+        Of a market of many agents in ``envs/``, such as ``crowd``.
     settings
-        Fields of `qframe_rl.arena.crowd.CrowdConfig`.
+        Fields of its ``Config``.
 
     Raises
     ------
     UserError
         For another name, a setting that there is not, or if PettingZoo is not installed.
     """
-    from qframe_rl.arena.crowd import CrowdConfig
-
-    if name not in NAMES:
-        raise UserError(f"no market of many agents {name!r}{nearest(name, NAMES)}")
+    game = make_game(name, 1, settings)
     try:
-        from qframe_rl.arena.parallel import ParallelCrowd
+        from qframe_rl.arena.parallel import ParallelGame
     except ModuleNotFoundError as error:
         if error.name != "pettingzoo":
             raise
         raise UserError("PettingZoo is not installed; pip install 'qframe-rl[arena]'.") from None
-    return ParallelCrowd(build(CrowdConfig, settings, name))
+    return ParallelGame(name, game)
 
 
 def aec_env(name: str, **settings: Any) -> AECEnv[str, Any, Any]:

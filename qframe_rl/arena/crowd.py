@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from qframe_rl.arena import state as s
+from qframe_rl.arena.game import ActionSpace, GameConfig, checked, space_of
 from qframe_rl.arena.population import N_CALL, call
 from qframe_rl.arena.roles import N_ACTION, N_COUNTS, N_PARTS, N_SEEN, observe, pay, pursue_part, value_of, wish
 from qframe_rl.arena.state import CrowdRules, MarketState, empty_markets, fields_of
 from qframe_rl.arena.trading import look, mark, trade
 from qframe_rl.book.state import Books
-from qframe_rl.config import Base, UserError
+from qframe_rl.config import UserError
 from qframe_rl.gym.chance import draw
 from qframe_rl.gym.engine import check_snapshot, seeds_of
 from qframe_rl.interface import BOUND
@@ -28,7 +29,7 @@ _JUMPS, _SIZE, _FIRST = range(3)
 task, and four for each message of the population."""
 
 
-class CrowdConfig(Base):
+class CrowdConfig(GameConfig):
     """What can be set of a market made by its traders."""
 
     makers: int = Field(default=2, ge=0, le=64)
@@ -122,6 +123,9 @@ class Crowd:
             for k in range(count)
         )  # fmt: skip
         """N names: the role and a number."""
+        self.role_names: tuple[str, ...] = s.ROLES
+        self.choices = np.zeros(n, np.int64)
+        self.acting = np.ones((n_markets, n), np.bool_)
         self.rules = CrowdRules(
             n, config.messages, config.price_ticks, config.reach_ticks, config.lots, config.position_limit,
             config.target_lots, config.maker_fee, config.taker_fee, config.jump_ticks, config.episode_steps,
@@ -136,9 +140,9 @@ class Crowd:
         self.observation_space = spaces.Box(-BOUND, BOUND, (N_SEEN,), np.float32)
         """Of one agent."""
 
-    def action_space(self, agent: int) -> spaces.Box:
+    def action_space(self, agent: int) -> ActionSpace:
         """A new space of one agent: the directions that count, in [-1, 1]."""
-        return spaces.Box(-1.0, 1.0, (N_COUNTS[self.roles[agent]],), np.float32)
+        return space_of(0, N_COUNTS[self.roles[agent]])
 
     def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
         """Give market b the seed ``seed + b``, or each its own of (B,), and count anew; the masked ones alone."""
@@ -186,27 +190,12 @@ class Crowd:
         UserError
             If an episode was over before.
         """
-        chosen = self.checked(actions, active)
+        chosen = checked(self, actions, active)
         if (active & ((self.episode == 0) | (self.state.marks[:, s.CLOCK] >= self.rules.n_steps))).any():
             raise UserError("an episode is over, or was never begun: reset(mask) first.")
         wish(self.state, active, self.roles, chosen, self._quotes, self._take, self.rules)
         self._move(active, True)
         return self._rewards.copy(), active & (self.state.marks[:, s.CLOCK] >= self.rules.n_steps)
-
-    def checked(self, actions: NDArray[Any], active: Bool) -> Float:
-        """(B, N, 4) actions as compiled code takes them; raises ValueError as `step`."""
-        shape = (self.n_markets, self.n_agents, N_ACTION)
-        if np.shape(actions) != shape:
-            raise ValueError(f"actions have shape {np.shape(actions)}, but these markets want {shape}")
-        if np.shape(active) != (self.n_markets,) or np.asarray(active).dtype != np.bool_:
-            raise ValueError(f"active is bool of shape ({self.n_markets},), not {np.shape(active)}")
-        chosen = np.ascontiguousarray(actions, dtype=np.float64)
-        wrong = np.argwhere(active[:, None, None] & self.mask & ~(np.abs(chosen) <= 1.0))
-        if len(wrong):
-            b, i, _ = wrong[0]
-            told = chosen[b, i, self.mask[i]].tolist()
-            raise ValueError(f"environment {b}: action {told} of {self.names[i]} is not within [-1, 1]")
-        return chosen
 
     def observe(self) -> Single:
         """(B, N, 18) observations in a fresh array, `qframe_rl.arena.roles.SEEN`."""

@@ -8,43 +8,45 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from qframe_rl.arena.crowd import Crowd, CrowdConfig
-from qframe_rl.arena.roles import N_ACTION
+from qframe_rl.arena.game import ActionSpace, Game
 from qframe_rl.config import UserError
 from qframe_rl.types import Single
 
 
-class ParallelCrowd(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
+class ParallelGame(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """One market: the bits of a batch's market with the same seed.
 
-    Agents are named by role and number: ``maker_0``, ``taker_0``, ``execution_0``. All are there until the last step,
-    which cuts all off. What is handed out is the caller's own.
+    Agents are named by role and number, such as ``maker_0``. All are there until the last step, which cuts all off.
+    What is handed out is the caller's own.
 
     Parameters
     ----------
-    config
-        What holds in it.
+    name
+        Of the market, in the catalogue.
+    game
+        It, a batch of one.
     """
 
-    metadata: dict[str, Any] = {"name": "crowd_v0", "render_modes": [], "is_parallelizable": True}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": [], "is_parallelizable": True}  # noqa: RUF012
 
-    def __init__(self, config: CrowdConfig):
-        self.crowd = Crowd(config, 1)
-        self.possible_agents = list(self.crowd.names)
+    def __init__(self, name: str, game: Game):
+        self.metadata = {**type(self).metadata, "name": f"{name}_v0"}
+        self.game = game
+        self.possible_agents = list(game.names)
         self.agents: list[str] = []
         self.render_mode = None
         self.observation_spaces = {
             name: spaces.Box(space.low, space.high, space.shape, np.float32)
-            for name in self.possible_agents for space in [self.crowd.observation_space]
+            for name in self.possible_agents for space in [game.observation_space]
         }  # fmt: skip
-        self.action_spaces = {name: self.crowd.action_space(i) for i, name in enumerate(self.possible_agents)}
+        self.action_spaces = {name: game.action_space(i) for i, name in enumerate(self.possible_agents)}
         self._everyone, self._seeded = np.ones(1, np.bool_), False
 
     def observation_space(self, agent: str) -> spaces.Box:
         """Of an agent; always the same object."""
         return self.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> spaces.Box:
+    def action_space(self, agent: str) -> ActionSpace:
         """Of an agent; always the same object."""
         return self.action_spaces[agent]
 
@@ -63,9 +65,9 @@ class ParallelCrowd(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         if seed is None and not self._seeded:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         if seed is not None:
-            self.crowd.seed_with(seed)
+            self.game.seed_with(seed)
             self._seeded = True
-        self.crowd.reset(self._everyone)
+        self.game.reset(self._everyone)
         self.agents = list(self.possible_agents)
         return self._seen(), {name: {} for name in self.agents}
 
@@ -87,13 +89,13 @@ class ParallelCrowd(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
             raise UserError("no episode is under way: reset() first.")
         if set(actions) != set(self.agents):
             raise ValueError(f"actions of {sorted(actions)}, but {self.agents} are to act")
-        chosen = np.zeros((1, len(self.agents), N_ACTION))
+        chosen = np.zeros((1, *self.game.mask.shape))
         for i, name in enumerate(self.agents):
             action, shape = np.asarray(actions[name], dtype=np.float64), self.action_spaces[name].shape
             if action.shape != shape:
                 raise ValueError(f"the action of {name} has shape {action.shape}, not {shape}")
-            chosen[0, i, : len(action)] = action
-        rewards, over = self.crowd.step(chosen, self._everyone)
+            chosen[0, i, : action.size] = action
+        rewards, over = self.game.step(chosen, self._everyone)
         there, cut = self.agents, bool(over[0])
         if cut:
             self.agents = []
@@ -103,9 +105,9 @@ class ParallelCrowd(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         )  # fmt: skip
 
     def state(self) -> Single:
-        """(N * 18,) what all see, agent after agent."""
-        return self.crowd.observe().ravel()
+        """(N n,) what all see, agent after agent."""
+        return self.game.observe().ravel()
 
     def _seen(self) -> dict[str, Single]:
-        seen = self.crowd.observe()[0]
+        seen = self.game.observe()[0]
         return {name: seen[i].copy() for i, name in enumerate(self.possible_agents)}

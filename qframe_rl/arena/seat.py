@@ -10,22 +10,23 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from qframe_rl.arena.crowd import Crowd, CrowdConfig
-from qframe_rl.arena.roles import N_ACTION
+from qframe_rl.arena.game import Game
 from qframe_rl.config import UserError, nearest
 from qframe_rl.types import Single
 
 Frozen = Callable[[Single], NDArray[Any]]
-"""(18,) what an agent sees to its action, of the shape of its space."""
+"""(n,) what an agent sees to its action, of the shape of its space."""
 
 
 class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
     """What one agent of a market lives through while frozen policies sit in the other seats.
 
+    A step lasts until the agent is to act again; where some answer others, that may be several of the market.
+
     Parameters
     ----------
-    config
-        The market.
+    game
+        The market, a batch of one.
     seat
         Name of the agent, such as ``maker_0``.
     others
@@ -39,17 +40,17 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
-    def __init__(self, config: CrowdConfig, seat: str, others: Mapping[str, Frozen]):
-        self.crowd = Crowd(config, 1)
-        names = self.crowd.names
+    def __init__(self, game: Game, seat: str, others: Mapping[str, Frozen]):
+        self.game, names = game, game.names
         if seat not in names:
             raise UserError(f"no seat {seat!r}{nearest(seat, names)}")
         if set(others) != set(names) - {seat}:
             wanted = ", ".join(name for name in names if name != seat) or "nobody"
             raise UserError(f"policies of {', '.join(sorted(others)) or 'nobody'} are given, not of {wanted}.")
         self.seat, self._others = names.index(seat), [(names.index(name), act) for name, act in others.items()]
-        self.observation_space, self.action_space = self.crowd.observation_space, self.crowd.action_space(self.seat)
-        self._everyone, self._running, self._seen = np.ones(1, np.bool_), False, self.crowd.observe()[0]
+        self.observation_space, self.action_space = self.game.observation_space, self.game.action_space(self.seat)
+        self._shapes = [game.action_space(agent).shape for agent in range(game.n_agents)]
+        self._everyone, self._running, self._seen = np.ones(1, np.bool_), False, self.game.observe()[0]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
         """Begin an episode.
@@ -71,9 +72,10 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
         first = self._np_random is None
         super().reset(seed=seed)
         if seed is not None or first:
-            self.crowd.seed_with(seed if seed is not None else int(self.np_random.integers(1 << 62)))
-        self.crowd.reset(self._everyone)
-        self._seen, self._running = self.crowd.observe()[0], True
+            self.game.seed_with(seed if seed is not None else int(self.np_random.integers(1 << 62)))
+        self.game.reset(self._everyone)
+        self._seen, self._running = self.game.observe()[0], True
+        self._wait()
         return self._seen[self.seat].copy(), {}
 
     def step(self, action: NDArray[Any]) -> tuple[Single, float, bool, bool, dict[str, Any]]:
@@ -88,16 +90,31 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
         """
         if not self._running:
             raise ResetNeeded("call reset() before step(): no episode is under way")
-        chosen = np.zeros((1, self.crowd.n_agents, N_ACTION))
+        paid, over = self._pass(action)
+        paid += self._wait() if not over else 0.0
+        return self._seen[self.seat].copy(), paid, False, not self._running, {}
+
+    def _wait(self) -> float:
+        """Let the others go on until the seat is to act, or all is over; what it is paid meanwhile."""
+        paid, over, space = 0.0, False, self.action_space
+        nothing = np.zeros(space.shape or ())
+        while not over and not self.game.acting[0, self.seat]:
+            more, over = self._pass(nothing)
+            paid += more
+        return paid
+
+    def _pass(self, action: NDArray[Any]) -> tuple[float, bool]:
+        """Take the market a step on."""
+        chosen = np.zeros((1, *self.game.mask.shape))
         self._put(chosen, self.seat, action)
         for agent, act in self._others:
             self._put(chosen, agent, act(self._seen[agent].copy()))
-        rewards, over = self.crowd.step(chosen, self._everyone)
-        self._seen, self._running = self.crowd.observe()[0], not over[0]
-        return self._seen[self.seat].copy(), float(rewards[0, self.seat]), False, bool(over[0]), {}
+        rewards, over = self.game.step(chosen, self._everyone)
+        self._seen, self._running = self.game.observe()[0], not over[0]
+        return float(rewards[0, self.seat]), bool(over[0])
 
     def _put(self, chosen: NDArray[Any], agent: int, action: NDArray[Any]) -> None:
-        given, count = np.asarray(action, dtype=np.float64), int(self.crowd.mask[agent].sum())
-        if given.shape != (count,):
-            raise ValueError(f"the action of {self.crowd.names[agent]} has shape {given.shape}, not ({count},)")
-        chosen[0, agent, :count] = given
+        given, shape = np.asarray(action, dtype=np.float64), self._shapes[agent]
+        if given.shape != shape:
+            raise ValueError(f"the action of {self.game.names[agent]} has shape {given.shape}, not {shape}")
+        chosen[0, agent, : given.size] = given

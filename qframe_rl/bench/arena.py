@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.arena import aec_env, parallel_env
 from qframe_rl.arena.crowd import Crowd, CrowdConfig
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates
 from qframe_rl.bench.peers import Peers
@@ -48,7 +47,9 @@ def _stepped(n: int, steps: int) -> Work:
 
 
 def _at_once(steps: int) -> Work:
-    env = parallel_env("crowd")
+    from qframe_rl.arena.parallel import ParallelGame
+
+    env = ParallelGame("crowd", Crowd(CrowdConfig(), 1))
     plan = {name: env.action_space(name).sample() for name in env.possible_agents}
 
     def do() -> float:
@@ -63,7 +64,11 @@ def _at_once(steps: int) -> Work:
 
 
 def _in_turn(steps: int) -> Work:
-    env = aec_env("crowd")
+    from pettingzoo.utils.conversions import parallel_to_aec
+
+    from qframe_rl.arena.parallel import ParallelGame
+
+    env = parallel_to_aec(ParallelGame("crowd", Crowd(CrowdConfig(), 1)))
     plan = {name: env.action_space(name).sample() for name in env.possible_agents}
 
     def do() -> float:

@@ -81,9 +81,10 @@ def collect(asked: Collection, screen: Screen, find: FindCheckpoint = Path, *, o
     problem = asked.env.name in catalog.problems()
     if asked.share is not None and not problem:
         raise UserError(f"share: the optimum of {asked.env.name} is not known as a policy; leave it out.")
-    if asked.env.name in catalog.order_books():
+    if asked.env.name in (*catalog.order_books(), *catalog.games()):
         raise UserError(
-            f"{asked.env.name}: datasets are walked on markets of bars and on problems, not on order books."
+            f"{asked.env.name}: datasets are walked on markets of bars and on problems, not on order books or among "
+            "many agents."
         )
     walk = (_Problem if problem else _Market)(asked, mix, screen, find)
     name = asked.id or _named(walk.env_name, asked, mix)

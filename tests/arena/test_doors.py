@@ -54,6 +54,8 @@ def test_what_is_wrong_is_said() -> None:
         parallel_env("crwd")
     with pytest.raises(UserError, match="crowd"):
         aec_env("crowd", maker=3)
+    with pytest.raises(UserError, match="no market of many agents 'kelly'"):
+        parallel_env("kelly")
     env = parallel_env("crowd")
     env.reset(seed=0)
     good = {name: np.zeros(env.action_space(name).shape) for name in env.agents}
@@ -78,7 +80,7 @@ OTHERS = {"maker_1": still(4, 0.0), "taker_0": still(1, 0.3), "execution_0": sti
 
 def test_a_seat_is_what_that_agent_lives_through() -> None:
     config = CrowdConfig(episode_steps=15)
-    env, many = SeatEnv(config, "maker_0", OTHERS), parallel_env("crowd", episode_steps=15)
+    env, many = SeatEnv(Crowd(config, 1), "maker_0", OTHERS), parallel_env("crowd", episode_steps=15)
     check_env(env, skip_render_check=True)
     seen, _ = env.reset(seed=4)
     all_seen, _ = many.reset(seed=4)
@@ -95,9 +97,9 @@ def test_a_seat_is_what_that_agent_lives_through() -> None:
     with pytest.raises(UserError, match="no option"):
         env.reset(options={"start": 3})
     with pytest.raises(UserError, match="no seat 'maker_7'"):
-        SeatEnv(config, "maker_7", OTHERS)
+        SeatEnv(Crowd(config, 1), "maker_7", OTHERS)
     with pytest.raises(UserError, match="not of maker_0, taker_0, execution_0"):
-        SeatEnv(config, "maker_1", {})
+        SeatEnv(Crowd(config, 1), "maker_1", {})
     env.reset()
     with pytest.raises(ValueError, match=r"the action of maker_0 has shape \(3,\), not \(4,\)"):
         env.step(np.zeros(3))
