@@ -311,10 +311,12 @@ def _score_book(places: list[Path], given: dict[str, Any], folder: Path, level: 
         raise UserError("order books have yardsticks and limits of their own; leave --baselines and limits out.")
     with BarScreen() as screen:
         screen.begin("start up")
+        from qframe_rl.evaluate.trials import Trials
         from qframe_rl.runner.books.evaluate import evaluate_books
 
         screen.end("start up")
-        done = evaluate_books(places, data, folder, screen, level)
+        ledger = Trials.opened(given["ledger"], given["runs"])
+        done = evaluate_books(places, data, folder, screen, level, ledger)
     tell_quoting(done, level, to_stderr=given["json"])
     return {"results": [dict(row) for row in done.rows]} if given["json"] else None
 

@@ -11,10 +11,20 @@ from qframe_rl.runner.study.plan import Study
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qframe_rl.evaluate.luck import Luck
     from qframe_rl.runner.books.evaluate import BookEvaluation
     from qframe_rl.runner.evaluate import Evaluation
     from qframe_rl.runner.study.board import Boards
     from qframe_rl.runner.study.study import Studied
+
+
+def luck_line(luck: Luck, where: str) -> str:
+    """One line: how many trials were counted, and what they are worth."""
+    from qframe_rl.evaluate.table import FORM
+
+    worth = "" if luck.effective is None else f", worth {luck.effective:.1f} independent ones"
+    counted = f"{luck.trials} trials ({luck.trainings} trainings) were ever scored on {where}{worth}"
+    return f"Luck: {counted}; DSR and PSR are of the form of {FORM}."
 
 
 def tell_quoting(done: BookEvaluation, level: float, *, to_stderr: bool) -> None:
@@ -32,6 +42,7 @@ def tell_quoting(done: BookEvaluation, level: float, *, to_stderr: bool) -> None
             f"{horizon:g} s {'-' if m is None else format(m, '+.1f')}" for horizon, m in mean_markouts(records).items()
         )
         out.print(f"[bold]{name}[/bold]  lots by cause: {lots}; ticks beyond fills after {later}", highlight=False)
+    out.print(luck_line(done.luck, "these ticks"), highlight=False)
     out.print(SMALL, highlight=False)
     out.print(f"written     {done.folder}", highlight=False, soft_wrap=True)
 

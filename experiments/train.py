@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli import Parser, called, console, door, program, shown
 from experiments.screen import BarScreen
 from experiments.settings import PRESETS, locate_data, roster, settings
+from experiments.told import luck_line
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -183,8 +184,6 @@ def _book(tree: Mapping[str, Any]) -> str:
 
 def _on_book(experiment: Experiment, own: Mapping[str, Any], began: float) -> dict[str, Any] | None:
     """Train on recorded ticks."""
-    if own["ledger"] is not None:
-        raise UserError("runs on order books are not in the ledger of trials, which is of bars; leave --ledger out.")
     with BarScreen(track=own["track"]) as screen:
         screen.begin("start up")
         from qframe_rl.runner.books.train import train_books
@@ -194,8 +193,9 @@ def _on_book(experiment: Experiment, own: Mapping[str, Any], began: float) -> di
             screen.end("start up")
             try:
                 outcome = train_books(
-                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor
-                )
+                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor,
+                    ledger=own["ledger"],
+                )  # fmt: skip
             except KeyboardInterrupt:
                 screen.say("Finished trainings are kept; the same command with --resume takes them over.")
                 raise
@@ -224,6 +224,7 @@ def report_book(out: Console, outcome: BookOutcome, level: float, seconds: float
         rows = [row for row in outcome.rows if row["split"] == part]
         out.print(render_quoting(rows, f"{mark}{title}", unit, level, block=block))
     out.print(f"Chosen: [bold]{outcome.chosen}[/bold]; {outcome.reason}.", highlight=False)
+    out.print(luck_line(outcome.luck, "these ticks"), highlight=False)
     out.print(SMALL, highlight=False)
     if outcome.forced:
         out.print(f"Warning: {outcome.chosen} is deployed although it failed the test for it.", style="yellow")
@@ -246,7 +247,7 @@ def report_book(out: Console, outcome: BookOutcome, level: float, seconds: float
 def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None:
     """Print the leaderboards, what was chosen and why, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
-    from qframe_rl.evaluate.table import AHEAD, FORM, cash_line, render, unfilled
+    from qframe_rl.evaluate.table import AHEAD, cash_line, render, unfilled
 
     rows, chosen = outcome.leaderboard, outcome.choice.agent
     mark = marked(outcome.history)
@@ -255,10 +256,7 @@ def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None
     for line in unfilled(rows):
         out.print(line, style="yellow", highlight=False)
     out.print(f"Chosen: [bold]{chosen}[/bold]; {outcome.choice.reason}.", highlight=False)
-    luck = outcome.choice.luck
-    worth = "" if luck.effective is None else f", worth {luck.effective:.1f} independent ones"
-    counted = f"{luck.trials} trials ({luck.trainings} trainings) were ever scored on these data{worth}"
-    out.print(f"Luck: {counted}; DSR and PSR are of the form of {FORM}.", highlight=False)
+    out.print(luck_line(outcome.choice.luck, "these data"), highlight=False)
     out.print(cash_line(outcome.records[outcome.judged]), highlight=False)
     out.print(AHEAD, highlight=False)
     if outcome.choice.forced:

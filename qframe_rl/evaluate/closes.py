@@ -3,7 +3,8 @@
 The rule of overlap: two data sets overlap if an instrument of one is an instrument of the other, and it is if, at the
 instants at which both have a close, at least `SHARE` of its moves from one such instant to the next are the same, and
 at least `FEWEST_MOVES` are. Moves are ratios of closes: a constant factor changes none. Those of neither instrument
-are not counted. Closes are kept at the instants of a grid, so that bars of other lengths have instants in common.
+are not counted. Closes are kept at the instants of a grid, so that bars of other lengths have instants in common. Of
+ticks they are mid prices at whole seconds of the exchange's clock; bars, which close at trades, overlap with none.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.book.tape import NO_ASK, NO_BID, tape_of
+from qframe_rl.feeds.tick_load import TickHistory
 from qframe_rl.types import CLOSE, DAY, HOUR, MINUTE, Bool, Float, History, Int
+
+MarketData = History | TickHistory
+"""What a strategy is scored on: bars, or ticks of a book."""
 
 SHARE = 0.5
 """Of the moves in common: bars that were taken out, mended or made up do not make another market."""
@@ -26,6 +32,7 @@ MOST_MOVES = 4096
 """Moves that are compared, evenly spread."""
 _GRIDS = (DAY, HOUR, MINUTE)
 _EVERY_BAR = 1
+_SECOND = 1_000_000_000
 _NEAR, _STILL = 1e-9, 1e-12
 _HEAD = struct.Struct("<qqq")
 
@@ -55,13 +62,34 @@ class Closes(NamedTuple):
         return cls(grid, times, values.reshape(n, width))
 
 
-def closes_of(history: History) -> Closes:
-    """Closes of a history on the coarsest grid that has `FEWEST_MARKS` of its instants: days, hours, or minutes."""
+def closes_of(history: MarketData) -> Closes:
+    """Closes of a history on the coarsest grid that has `FEWEST_MARKS` of its instants: days, hours, or minutes.
+
+    Of ticks they are mid prices at whole seconds, while the book was whole; of a second that several runs tell of, the
+    first one's.
+    """
+    if isinstance(history, TickHistory):
+        return _mids(history)
     for grid in (*_GRIDS, _EVERY_BAR):
         rows = np.flatnonzero(history.time % grid == 0)
         if len(rows) >= FEWEST_MARKS:
             break
     return Closes(grid, history.time[rows], history.values[rows, :, CLOSE])
+
+
+def _mids(history: TickHistory) -> Closes:
+    times, values = [], []
+    for run in history.runs:
+        tape = tape_of(run.events, run.clock_shift_ns)
+        first = max(int(tape.exchange_ns[0]), run.ready_ns)
+        at = np.arange(-(-first // _SECOND) * _SECOND, int(tape.exchange_ns[-1]) + 1, _SECOND)
+        row = np.searchsorted(tape.exchange_ns, at, side="right") - 1
+        bid, ask = tape.bid[row], tape.ask[row]
+        whole = (bid != NO_BID) & (ask != NO_ASK)
+        times.append(at[whole])
+        values.append((0.5 * (bid + ask) * run.tick)[whole])
+    once, row = np.unique(np.concatenate(times).astype(np.int64), return_index=True)
+    return Closes(_SECOND, once, np.concatenate(values)[row, None])
 
 
 def overlap(one: Closes, other: Closes) -> bool:

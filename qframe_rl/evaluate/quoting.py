@@ -11,6 +11,10 @@ import numpy as np
 from qframe_rl.book.accounts import CROSSING, F_CAUSE, F_LOTS, F_SIDE, F_TICK, PRINT_AT, PRINT_THROUGH, TOOK
 from qframe_rl.book.state import BUY
 from qframe_rl.evaluate.inference.bootstrap import politis_white
+from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
+from qframe_rl.evaluate.luck import Luck
+from qframe_rl.evaluate.promotion import PROMOTED
+from qframe_rl.evaluate.table import FORM
 from qframe_rl.types import Float, Int
 
 HORIZONS_S = (0.1, 1.0, 5.0, 10.0, 30.0)
@@ -72,6 +76,14 @@ class QuotingRow(TypedDict):
     high: float
     score_trades: float
     """The same where cancels of others are never ahead of a quote: the other end of the band of queue rules."""
+    psr: float
+    """Probability that it truly gains on doing nothing: the probabilistic Sharpe ratio of its `gains`."""
+    dsr: float
+    """Probability that it does, and more than luck gives the best of all trials: their deflated Sharpe ratio."""
+    trials: int
+    """Trials that were counted for it."""
+    effective_trials: float | None
+    """How many independent ones they are worth."""
     reward: float
     """Mean of a decision's, the environment's unit."""
     bps: float | None
@@ -97,8 +109,9 @@ class QuotingRow(TypedDict):
 
 
 def scores(
-    records: Sequence[QuotingRecord], trades: Sequence[QuotingRecord], agent: str, split: str, *, level: float = 0.9,
-    resamples: int = 1000, seed: int = 0,
+    records: Sequence[QuotingRecord], trades: Sequence[QuotingRecord], agent: str, split: str,
+    idle: Sequence[QuotingRecord], *, level: float = 0.9, resamples: int = 1000, seed: int = 0,
+    luck: Luck | None = None,
 ) -> QuotingRow:  # fmt: skip
     """Figures of several stretches together.
 
@@ -110,10 +123,15 @@ def scores(
         The same under the queue rule ``trades``.
     agent, split
         Whose, and on which part of the data.
+    idle
+        What doing nothing came to on the same stretches.
     level, resamples, seed
         Of the interval of the profit: a circular block bootstrap of its changes over five seconds, blocks as long as
         their autocorrelation asks for.
+    luck
+        What all trials on the ticks say about luck; None = this is the first.
     """
+    luck, of = luck or Luck(), moments(gains(records, idle))
     unit, size = records[0].unit, records[0].size
     pnl = unit * sum(float(r.worth[-1] - r.worth[0]) for r in records)
     score, low, high = _score(records, level, resamples, seed)
@@ -136,6 +154,10 @@ def scores(
         "low": low,
         "high": high,
         "score_trades": _point(trades),
+        "psr": probabilistic_sharpe(of, 0.0, FORM),
+        "dsr": probabilistic_sharpe(of, luck.benchmark(of.n_bars), FORM),
+        "trials": luck.trials,
+        "effective_trials": luck.effective,
         "reward": float(np.concatenate([r.rewards for r in records]).mean()),
         "bps": 1e4 * pnl / turnover if turnover > 0.0 else None,
         "fees": unit * sum(float(r.fees[-1]) for r in records),
@@ -165,6 +187,25 @@ def _point(records: Sequence[QuotingRecord]) -> float:
     if records[0].block:
         return float(_saved(records).mean())
     return records[0].unit * sum(float(r.worth[-1] - r.worth[0]) for r in records)
+
+
+def gains(records: Sequence[QuotingRecord], idle: Sequence[QuotingRecord]) -> Float:
+    """What is a row of returns for the ledger of trials and the deflated Sharpe ratio.
+
+    Parameters
+    ----------
+    records, idle
+        Of the agent, and of doing nothing, over the same stretches or blocks.
+
+    Returns
+    -------
+    Float
+        (n,) of a maker the changes of its profit over five seconds each, quote currency. Of blocks what each saved
+        beyond what doing nothing saved on it, basis points.
+    """
+    if records[0].block:
+        return _saved(records) - _saved(idle)
+    return records[0].unit * np.concatenate([_changes(r) for r in records])
 
 
 def _saved(records: Sequence[QuotingRecord]) -> Float:
@@ -201,12 +242,39 @@ def surely_above(
     level, resamples, seed
         Of the interval.
     """
+    gained = gains(records, idle)
     if not records[0].block:
-        several = sum(len(_changes(r)) for r in records) > 1
-        return several and profit_interval(records, level, resamples, seed)[0] > 0.0
-    gained = _saved(records) - _saved(idle)
+        return len(gained) > 1 and profit_interval(records, level, resamples, seed)[0] > 0.0
     drawn = np.random.default_rng(seed).integers(0, len(gained), (resamples, len(gained)))
     return len(gained) > 1 and float(np.quantile(gained[drawn].mean(axis=1), 0.5 - level / 2)) > 0.0
+
+
+def failing(row: QuotingRow, idle: QuotingRow, *, sure: bool) -> tuple[str, ...]:
+    """Say why what a row says is not enough to be deployed.
+
+    Parameters
+    ----------
+    row, idle
+        Of the agent, and of doing nothing on the same ticks.
+    sure
+        What `surely_above` says of it.
+
+    Returns
+    -------
+    tuple
+        A clause for each condition that is not met.
+    """
+    found = []
+    if not sure:
+        found.append("it is not surely better than doing nothing")
+    if row["score_trades"] <= idle["score_trades"]:
+        found.append("where cancels of others are never ahead it is not better than doing nothing")
+    if not row["dsr"] > PROMOTED:
+        counted = f"PSR {row['psr']:.3f} before {row['trials']} trial{'s are' if row['trials'] != 1 else ' is'} counted"
+        found.append(
+            f"it cannot be told from luck: DSR {row['dsr']:.3f} ({counted}; more than {PROMOTED} is asked for)"
+        )
+    return tuple(found)
 
 
 def profit_interval(records: Sequence[QuotingRecord], level: float, resamples: int, seed: int) -> tuple[float, float]:

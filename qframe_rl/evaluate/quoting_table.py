@@ -41,7 +41,7 @@ def render_quoting(rows: Sequence[QuotingRow], title: str, unit: str, level: flo
     score = "saved, bp" if block else f"profit, {unit}"
     trades = "trades only" if not block else "trades only, bp"
     for table, names in (
-        (first, ("minutes", score, f"{level:.0%} interval", trades, "of turnover, bp", f"fees, {unit}")),
+        (first, ("minutes", score, f"{level:.0%} interval", trades, "DSR", "turnover, bp", f"fees, {unit}")),
         (second, ("fills", "fill rate", "msgs/fill", "spread, bp", "1 s later", "inventory", "most", "ahead")),
     ):
         table.add_column("agent", overflow="fold")
@@ -51,7 +51,7 @@ def render_quoting(rows: Sequence[QuotingRow], title: str, unit: str, level: flo
         first.add_row(
             row["agent"], f"{row['minutes']:.1f}", _signed(row["score"]),
             f"{_signed(row['low'])} {_signed(row['high'])}", _signed(row["score_trades"]),
-            _told(row["bps"], "+.2f"), f"{row['fees']:.4g}",
+            f"{row['dsr']:.3f}", _told(row["bps"], "+.2f"), f"{row['fees']:.4g}",
         )  # fmt: skip
         second.add_row(
             row["agent"], f"{row['fills']:,}", _told(row["fill_rate"], ".1%"), _told(row["order_to_trade"], ".1f"),

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.config import fingerprint
+from qframe_rl.evaluate.closes import MarketData
 from qframe_rl.evaluate.metrics import excess, skew_and_kurtosis
+from qframe_rl.feeds.tick_load import TickHistory
 from qframe_rl.types import Float, History, Record, iso
 
 KEPT = 500
@@ -42,7 +44,7 @@ class Trial:
     fold: int
     bars: int
     mean: float
-    """Of returns per bar in excess of cash, net of costs."""
+    """Of returns per bar in excess of cash, net of costs; of quoting, see `qframe_rl.evaluate.quoting.gains`."""
     deviation: float
     """Standard deviation of them; the Sharpe ratio per bar is mean over deviation."""
     skew: float
@@ -65,11 +67,15 @@ class CodeIdentity(NamedTuple):
 _UNCODED = CodeIdentity("", {})
 
 
-def dataset_of(history: History) -> str:
+def dataset_of(history: MarketData) -> str:
     """Name of a data set, as earlier versions knew it: it does not change when bars are added.
 
     Generated bars are told apart by their fingerprint, since another seed is another market.
     """
+    if isinstance(history, TickHistory):
+        source = history.source
+        told = {"symbols": [history.instrument.symbol], "environment": source.environment, "exchange": source.exchange}
+        return dataset_named({**told, "timeframe": "ticks", "fingerprint": history.fingerprint})
     return dataset_named(history.describe())
 
 
@@ -107,7 +113,7 @@ def trial(
 
 
 def trial_of(
-    rate: Float, span: tuple[str, str], history: History, *, kind: str, run: str, agent: str, params: object,
+    rate: Float, span: tuple[str, str], history: MarketData, *, kind: str, run: str, agent: str, params: object,
     config: object, seed: int, fold: int, code: CodeIdentity = _UNCODED,
 ) -> Trial:  # fmt: skip
     """Make the row of one scoring from its returns.
@@ -115,7 +121,7 @@ def trial_of(
     Parameters
     ----------
     rate
-        (n,) returns per bar in excess of cash, net of costs.
+        (n,) returns per bar in excess of cash, net of costs; of quoting, gains.
     span
         First and last time that they cover, in ISO format.
     history, kind, run, agent, params, config, seed, fold, code

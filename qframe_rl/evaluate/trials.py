@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from qframe_rl.config import UserError
-from qframe_rl.evaluate.closes import Closes, closes_of, overlap
+from qframe_rl.evaluate.closes import Closes, MarketData, closes_of, overlap
 from qframe_rl.evaluate.luck import FARTHEST, PRIOR, Luck, larger, luck
 from qframe_rl.evaluate.trial import KEPT, CodeIdentity, Trial, dataset_named, dataset_of, trial, trial_of
 from qframe_rl.home import user_state
-from qframe_rl.types import History
 
 __all__ = [
     "FARTHEST",
@@ -93,7 +92,7 @@ class Trials:
         ledger.read_in(runs / NAME)
         return ledger
 
-    def add(self, rows: Iterable[Trial], history: History) -> None:
+    def add(self, rows: Iterable[Trial], history: MarketData) -> None:
         """Add rows that were scored on a history, all or none of them.
 
         Raises
@@ -108,7 +107,7 @@ class Trials:
             base.execute("INSERT OR IGNORE INTO data VALUES (?, ?, ?, ?)", data)
             _insert(base, [(now, *(getattr(row, name) for name in _COLUMNS)) for row in rows])
 
-    def on(self, history: History) -> list[Trial]:
+    def on(self, history: MarketData) -> list[Trial]:
         """Every row that was scored on data that overlap with a history, in the order in which they came."""
         return self._rows(history.fingerprint, dataset_of(history), closes_of(history))
 
@@ -124,7 +123,7 @@ class Trials:
             found = base.execute(f"SELECT {', '.join(_COLUMNS)} FROM trials ORDER BY rowid").fetchall()
         return [Trial(*row) for row in found]
 
-    def luck(self, history: History) -> Luck:
+    def luck(self, history: MarketData) -> Luck:
         """What the trials on data that overlap with a history say about luck."""
         return luck(self.on(history))
 

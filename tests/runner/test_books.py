@@ -103,7 +103,6 @@ def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
         (["--env", "book_making", "--set", "env.latencies=none.parquet"], "none.parquet"),
         (["--env", "book_making", "--agents", "flat,flat"], "twice"),
         (["--env", "book_making", "--set", "env.size=1000000000"], "size times limit"),
-        (["--env", "book_making", "--ledger", "trials.db"], "not in the ledger"),
         (["--env", "book_making", "--agents", "flat", "--promote-anyway", "joinin"], "did you mean 'joining'"),
         (["--env", "book_making", "--agents", "flat", "--promote-anyway", "flat"], "does not run"),
     ],

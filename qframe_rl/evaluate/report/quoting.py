@@ -67,15 +67,19 @@ def quoting_report(material: QuotingMaterial) -> Report:
 
 def _scores(rows: Sequence[QuotingRow], block: bool, unit: str) -> Table:
     score = "saved, bp" if block else f"profit, {unit}"
-    head = ("agent", "part", "minutes", score, "from", "to", "trades only", "of turnover, bp", f"fees, {unit}")
+    head = (
+        "agent", "part", "minutes", score, "from", "to", "trades only", "DSR", "of turnover, bp", f"fees, {unit}",
+    )  # fmt: skip
     cells = tuple(
         (
             row["agent"], row["split"], f"{row['minutes']:.1f}", f"{row['score']:+.4g}", f"{row['low']:+.4g}",
-            f"{row['high']:+.4g}", f"{row['score_trades']:+.4g}", _told(row["bps"], "+.2f"), f"{row['fees']:.4g}",
+            f"{row['high']:+.4g}", f"{row['score_trades']:+.4g}", _told(row.get("dsr"), ".3f"),
+            _told(row["bps"], "+.2f"), f"{row['fees']:.4g}",
         )
         for row in rows
     )  # fmt: skip
-    return Table("", head, cells, left=2, note="from, to: the interval; trades only: the other end of the queue band.")
+    note = "from, to: the interval; trades only: the other end of the queue band; DSR: after all trials on these ticks."
+    return Table("", head, cells, left=2, note=note)
 
 
 def _quoted(rows: Sequence[QuotingRow]) -> Table:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qframe_rl import catalog
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
-from qframe_rl.config import UserError
+from qframe_rl.config import Ref, UserError, build
 from qframe_rl.deploy import data_for, own_data
 from qframe_rl.evaluate.provenance import marked
 from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores
 from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_figure
+from qframe_rl.evaluate.trials import Luck, Trial, Trials, larger
 from qframe_rl.feeds.tick_load import TickHistory, load_ticks
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import TickSpan, whole_run
 from qframe_rl.quoter import Quoter
+from qframe_rl.runner.books.choose import quoting_trial
 from qframe_rl.runner.books.packing import DeployedBook, deployed_book
 from qframe_rl.runner.books.replay import replay, stretches
 from qframe_rl.runner.books.train import TRADES
-from qframe_rl.runner.books.yardsticks import YARDSTICKS, yardstick
+from qframe_rl.runner.books.yardsticks import FLAT, YARDSTICKS, yardstick
 from qframe_rl.runner.files import write_json
+from qframe_rl.runner.identity import code_of
 from qframe_rl.runner.log import Screen
+
+_EVALUATED = -1
+"""Fold of rows of the ledger that are of no fold."""
 
 
 class BookEvaluation(NamedTuple):
@@ -32,10 +40,13 @@ class BookEvaluation(NamedTuple):
     market: BookMarket
     rows: list[QuotingRow]
     records: dict[str, list[QuotingRecord]]
+    luck: Luck
+    """What all that was tried on these ticks says about luck, or the checkpoints say, whichever is more."""
 
 
 def evaluate_books(
-    places: Sequence[Path], given: Mapping[str, Any], folder: Path, screen: Screen, level: float, resamples: int = 1000
+    places: Sequence[Path], given: Mapping[str, Any], folder: Path, screen: Screen, level: float, ledger: Trials,
+    resamples: int = 1000,
 ) -> BookEvaluation:  # fmt: skip
     """Score checkpoints: on the test ticks of the first one's own run, or on all of other ticks.
 
@@ -49,7 +60,11 @@ def evaluate_books(
         For the pictures and figures.
     screen
         Told of the progress.
-    level, resamples
+    level
+        Of the intervals.
+    ledger
+        Of trials: each checkpoint is one more on these ticks.
+    resamples
         Of the intervals.
 
     Raises
@@ -72,14 +87,22 @@ def evaluate_books(
         (title, one.market, one.quoter) for title, (_, one) in zip(titles, found, strict=True)
     ]
     asked += [(name, first.market, yardstick(name, first.market.spec(0))) for name in YARDSTICKS]
-    rows, records, laid = [], {}, stretches(first.market, spans)
+    records, banded, laid = {}, {}, stretches(first.market, spans)
     for name, market, quoter in asked:
         screen.begin(name)
         walked = laid if market is first.market else stretches(market, spans)
         records[name] = replay(market, quoter, walked)
-        banded = replay(market, quoter, walked, TRADES)
-        rows.append(scores(records[name], banded, name, "evaluated", level=level, resamples=resamples))
+        banded[name] = replay(market, quoter, walked, TRADES)
         screen.end(name)
+    idle, own = records[FLAT], own_data(given)
+    tried = [_trial(*pair, records[t], idle, history, own=own) for t, pair in zip(titles, found, strict=True)]
+    ledger.add(tried, history)
+    carried = [Luck.carried(one.checkpoint.provenance.get("promotion", {})) for _, one in found]
+    luck = larger(ledger.luck(history), *carried)
+    rows = [
+        scores(records[name], banded[name], name, "evaluated", idle, level=level, resamples=resamples, luck=luck)
+        for name, _, _ in asked
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     note = f"{marked(history.source)}{history.instrument.symbol}, {history.source.exchange}, {history.source.origin}"
     unit = history.instrument.quote
@@ -91,7 +114,27 @@ def evaluate_books(
         for name, own in records.items()
     }
     write_json(folder / "quoting.json", {"rows": rows, "makers": told, "data": history.describe()})
-    return BookEvaluation(folder, history, first.market, rows, records)
+    return BookEvaluation(folder, history, first.market, rows, records, luck)
+
+
+def _trial(
+    place: Path, one: DeployedBook, records: Sequence[QuotingRecord], idle: Sequence[QuotingRecord],
+    history: TickHistory, *, own: bool,
+) -> Trial:  # fmt: skip
+    """Row of the ledger: on its own test ticks a checkpoint is the trial that it came from, on others another one."""
+    found = one.checkpoint
+    name, params, provenance = found.agent["name"], found.agent["params"], found.provenance
+    code, span = None, [int(records[0].at[0]), int(records[-1].at[-1])]
+    if name not in YARDSTICKS:
+        config = build(catalog.load("agents", name).Config, params, f"agent {name}")
+        code = code_of(name, config, Ref(**found.env), one.market.name)
+    row = quoting_trial(
+        records, idle, history, kind="evaluate", run=place.name, agent=name, params=params, seed=found.seed,
+        config=[found.state_digest, found.env, name, params, *([] if own else span)], fold=_EVALUATED, code=code,
+    )  # fmt: skip
+    known = provenance.get("trial")
+    same = own and provenance.get("code", {}).get("digest", "") == row.code
+    return replace(row, config=known) if known and same else row
 
 
 def _titles(found: Sequence[tuple[Path, DeployedBook]]) -> list[str]:

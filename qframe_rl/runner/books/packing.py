@@ -63,6 +63,7 @@ def made_agent(name: str, config: Base | None, market: BookMarket, seed: int) ->
 def packed_book(
     agent: Any, named: Mapping[str, Any], seed: int, market: BookMarket, history: TickHistory, fold: BookFold,
     terms: RunConfig, identity: str, promotion: Mapping[str, Any], scores: list[dict[str, Any]], code: Code | None,
+    tried: str | None = None,
 ) -> Checkpoint:  # fmt: skip
     """Make the checkpoint of an agent on a book: the counterpart of `deployed_book`.
 
@@ -80,6 +81,8 @@ def packed_book(
         Leaderboard rows of the run.
     code
         That the agent consists of; None = a yardstick's.
+    tried
+        By what the ledger of trials knows it.
     """
     interface = market.interface
     return Checkpoint(
@@ -107,7 +110,7 @@ def packed_book(
             "choice": promotion["reason"],
             "promotion": dict(promotion),
             "code": {} if code is None else code.describe(),
-            "trial": None,
+            "trial": tried,
             "versions": versions(),
         },
         scores=scores,

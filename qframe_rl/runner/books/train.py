@@ -17,12 +17,14 @@ from qframe_rl.book.queue import QueueRule
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Base, UserError, nearest
 from qframe_rl.evaluate.provenance import marked
-from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores, surely_above
+from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores
 from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_figure
+from qframe_rl.evaluate.trials import Luck, Trial, Trials
 from qframe_rl.feeds.tick_load import TickHistory, load_ticks
 from qframe_rl.gym.make import make_book
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import PackedTicks, TickSpan
+from qframe_rl.runner.books.choose import Scored, choose_quoter, promotion_of, quoting_trial
 from qframe_rl.runner.books.kept import FACTS, keep_records
 from qframe_rl.runner.books.packing import made_agent, packed_book
 from qframe_rl.runner.books.replay import as_quoter, replay, stretches
@@ -36,7 +38,6 @@ from qframe_rl.runner.identity import Code, code_of, own_code, refuse_other_code
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import seed_for
 
-Scored = dict[tuple[str, int], list[QuotingRecord]]
 TRADES: QueueRule = "trades"
 """The queue rule at the other end of the band."""
 
@@ -86,6 +87,8 @@ class BookAgent:
     config: Base | None
     agent: Any
     code: Code | None
+    tried: str | None = None
+    """By what the ledger of trials knows it."""
 
     @property
     def title(self) -> str:
@@ -117,6 +120,8 @@ class BookOutcome:
     digest: str
     history: TickHistory
     market: BookMarket
+    luck: Luck
+    """What all trials on the ticks say about it."""
     records: dict[str, list[QuotingRecord]] = field(default_factory=dict)
     """Of the test part, by agent."""
 
@@ -136,6 +141,8 @@ class BookRun:
         Take trainings over that an earlier, interrupted run of the same experiment finished.
     executor
         Where trainings are done.
+    ledger
+        File of the ledger of trials; None = the user's.
 
     Raises
     ------
@@ -145,7 +152,7 @@ class BookRun:
 
     def __init__(
         self, experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
-        executor: Executor | None = None,
+        executor: Executor | None = None, ledger: Path | None = None,
     ):  # fmt: skip
         self.experiment, self.checkpoints, self.screen, self.resume = experiment, checkpoints, screen, resume
         self.executor = executor or LocalExecutor()
@@ -153,6 +160,7 @@ class BookRun:
             raise UserError("risk: the limits of an order book are its own (env.limit, env.loss_limit).")
         screen.begin("load ticks")
         self.history = load_ticks(experiment.data)
+        self.trials, self.luck = Trials.opened(ledger, runs), Luck()
         self.fold = book_fold(self.history.runs, experiment.split)
         self.names = _asked(experiment)
         configs = {name: agent_config(experiment, name) for name in self.names if name not in YARDSTICKS}
@@ -182,8 +190,11 @@ class BookRun:
         write_json(self.folder / "data.json", self.history.describe())
         self._train()
         validation, banded = self._scored("validation", self.agents), self._scored("validation", self.agents, TRADES)
+        self.trials.add([self._trial(a, validation) for a in self.agents if a.name != FLAT], self.history)
+        self.luck = self.trials.luck(self.history)
         rows = {(a.name, a.run): self._row(a, "validation", validation, banded) for a in self.agents}
-        chosen, reason, forced = self._choose(rows, validation)
+        key, reason, forced = choose_quoter(rows, validation, self.experiment)
+        chosen = next(a for a in self.agents if (a.name, a.run) == key)
         judged = [chosen, *(a for a in self.agents if a.name in YARDSTICKS and a is not chosen)]
         tested, tested_band = self._scored("test", judged), self._scored("test", judged, TRADES)
         test = [self._row(a, "test", tested, tested_band) for a in judged]
@@ -245,36 +256,23 @@ class BookRun:
             self._laid[part] = stretches(self.market, getattr(self.fold, part))
         return self._laid[part]
 
+    def _trial(self, one: BookAgent, found: Scored) -> Trial:
+        """Row of the ledger; `tried` is what it is known by."""
+        own, records = self.experiment, found[one.name, one.run]
+        shared = [own.env.model_dump(mode="json"), own.split.model_dump(), own.seed if one.learns else 0, one.run]
+        row = quoting_trial(
+            records, found[FLAT, 0], self.history, kind="train", run=self.identity, agent=one.name, params=one.params,
+            config=[one.name, one.params, *shared], seed=one.seed, fold=0, code=one.code,
+        )  # fmt: skip
+        one.tried = row.config
+        return row
+
     def _row(self, one: BookAgent, part: str, found: Scored, banded: Scored) -> QuotingRow:
         own, label = self.experiment, one.name if one.run == 0 else f"{one.name} #{one.run}"
         return scores(
-            found[one.name, one.run], banded[one.name, one.run], label, part, level=own.level, resamples=own.resamples,
-            seed=own.seed,
+            found[one.name, one.run], banded[one.name, one.run], label, part, found[FLAT, 0], level=own.level,
+            resamples=own.resamples, seed=own.seed, luck=self.luck,
         )  # fmt: skip
-
-    def _choose(
-        self, rows: Mapping[tuple[str, int], QuotingRow], found: Scored
-    ) -> tuple[BookAgent, str, bool]:  # fmt: skip
-        """The best of those whose score is surely above that of doing nothing, at both ends of the band."""
-        idle = rows[FLAT, 0]
-        ranked = sorted(self.agents, key=lambda a: rows[a.name, a.run]["score"], reverse=True)
-        anyway = self.experiment.promote_anyway
-        own = (self.experiment.level, self.experiment.resamples, self.experiment.seed)
-        sure = [
-            a
-            for a in ranked
-            if a.name != FLAT
-            and surely_above(found[a.name, a.run], found[FLAT, 0], *own)
-            and rows[a.name, a.run]["score_trades"] > idle["score_trades"]
-        ]
-        if sure:
-            level = f"{self.experiment.level:.0%}"
-            return sure[0], f"at {level} surely better than doing nothing, at both ends of the queue band", False
-        if anyway is not None:
-            first = next(a for a in ranked if anyway in ("best", a.name) and a.name != FLAT)
-            return first, "no agent was surely better than doing nothing; deployed anyway", True
-        flat = next(a for a in self.agents if a.name == FLAT)
-        return flat, "no agent was surely better than doing nothing", False
 
     def _keep(
         self, chosen: BookAgent, reason: str, forced: bool, rows: Mapping[tuple[str, int], QuotingRow],
@@ -282,7 +280,7 @@ class BookRun:
     ) -> BookOutcome:  # fmt: skip
         self.screen.begin("write")
         ordered = sorted(rows.values(), key=lambda row: row["score"], reverse=True)
-        told = {"promoted": chosen.name != FLAT, "forced": forced, "reason": reason}
+        told = promotion_of(rows[chosen.name, chosen.run], self.luck, reason, forced=forced)
         digest = hashlib.sha256()
         for one in self.agents:
             own = [dict(row) for row in (rows[one.name, one.run], *(test if one is chosen else []))]
@@ -310,7 +308,7 @@ class BookRun:
         self.screen.end("write", str(self.folder))
         return BookOutcome(
             self.folder, self.checkpoints / self.identity, chosen.name, reason, forced, [*ordered, *test],
-            digest.hexdigest(), self.history, self.market, records,
+            digest.hexdigest(), self.history, self.market, self.luck, records,
         )  # fmt: skip
 
     def _draw(self, rows: Sequence[QuotingRow], records: Mapping[str, Sequence[QuotingRecord]]) -> None:
@@ -332,7 +330,7 @@ class BookRun:
     def _packed(self, one: BookAgent, own: list[dict[str, Any]], why: Mapping[str, object]) -> Checkpoint:
         return packed_book(
             one.agent, {"name": one.name, "params": one.params}, one.seed, self.market, self.history, self.fold,
-            self.experiment, self.identity, why, own, one.code,
+            self.experiment, self.identity, why, own, one.code, one.tried,
         )  # fmt: skip
 
 
@@ -356,13 +354,13 @@ def _asked(experiment: Experiment) -> tuple[str, ...]:
 
 def train_books(
     experiment: Experiment, runs: Path, checkpoints: Path, screen: Screen, *, resume: bool = False,
-    executor: Executor | None = None,
+    executor: Executor | None = None, ledger: Path | None = None,
 ) -> BookOutcome:  # fmt: skip
     """Run an experiment on order books from ticks to checkpoint.
 
     Parameters
     ----------
-    experiment, runs, checkpoints, screen, resume, executor
+    experiment, runs, checkpoints, screen, resume, executor, ledger
         As in `BookRun`.
 
     Raises
@@ -370,4 +368,4 @@ def train_books(
     UserError
         For anything in the experiment that the user can mend.
     """
-    return BookRun(experiment, runs, checkpoints, screen, resume=resume, executor=executor)()
+    return BookRun(experiment, runs, checkpoints, screen, resume=resume, executor=executor, ledger=ledger)()
