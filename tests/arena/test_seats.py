@@ -1,0 +1,139 @@
+"""Seats of a role as a native batch: the bits of a single seat, in every autoreset mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from qframe_rl.arena.crowd import Crowd, CrowdConfig
+from qframe_rl.arena.seat import SeatEnv
+from qframe_rl.arena.seats import BatchPolicy, VectorSeatEnv
+from qframe_rl.config import UserError
+from qframe_rl.types import Single
+
+CONFIG = CrowdConfig(makers=2, takers=1, executions=1, episode_steps=6)
+
+
+def leaning(n: int) -> BatchPolicy:
+    """A policy that looks at what is seen."""
+
+    def act(seen: Single) -> NDArray[Any]:
+        return np.clip(seen[:, :n].astype(np.float64) - 0.3, -1.0, 1.0)
+
+    return act
+
+
+OTHERS = {"maker": leaning(4), "taker": leaning(1), "execution": leaning(2)}
+
+
+def batch(n: int, seats: list[int] | None, mode: AutoresetMode, config: CrowdConfig = CONFIG) -> VectorSeatEnv:
+    others = {name: act for name, act in OTHERS.items() if name != "maker" or seats is not None}
+    return VectorSeatEnv(Crowd(config, n), "maker", others, seats, mode)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_each_lane_is_a_single_seat(mode: AutoresetMode) -> None:
+    n, rng = 3, np.random.default_rng(1)
+    envs = batch(n, [1], mode)
+    names = {"maker_0": "maker", "taker_0": "taker", "execution_0": "execution"}
+    alone = [
+        SeatEnv(
+            Crowd(CONFIG, 1),
+            "maker_1",
+            {name: lambda row, act=OTHERS[role]: act(row[None])[0] for name, role in names.items()},
+        )  # type: ignore[misc]
+        for _ in range(n)
+    ]
+    seen, _ = envs.reset(seed=7)
+    expected = [env.reset(seed=7 + k)[0] for k, env in enumerate(alone)]
+    over = np.zeros(n, np.bool_)
+    for _ in range(20):
+        np.testing.assert_array_equal(seen, np.stack(expected))
+        assert envs.observation_space.contains(seen)
+        actions = rng.uniform(-1.0, 1.0, (n, 4))
+        if mode == AutoresetMode.DISABLED and over.any():
+            expected = [env.reset()[0] for env in alone]
+            seen, _ = envs.reset(options={"reset_mask": over})
+            np.testing.assert_array_equal(seen, np.stack(expected))
+            over[:] = False
+        was = over
+        seen, paid, ended, over, infos = envs.step(actions)
+        assert not ended.any()
+        for k, env in enumerate(alone):
+            if was[k] and mode == AutoresetMode.NEXT_STEP:
+                expected[k] = env.reset()[0]
+                assert paid[k] == 0.0
+                continue
+            last, reward, _, cut, _ = env.step(actions[k])
+            assert (reward, cut) == (paid[k], over[k])
+            if cut and mode == AutoresetMode.SAME_STEP:
+                np.testing.assert_array_equal(infos["final_obs"][k], last)
+                assert infos["_final_obs"][k]
+                last = env.reset()[0]
+            expected[k] = last
+        if mode == AutoresetMode.SAME_STEP:
+            over = np.zeros(n, np.bool_)
+
+
+def test_agents_of_a_role_are_lanes_of_their_market() -> None:
+    envs, one = batch(2, None, AutoresetMode.SAME_STEP), Crowd(CONFIG, 1)
+    seen, _ = envs.reset(seed=3)
+    assert seen.shape == (4, 18) and envs.num_envs == 4
+    one.seed_with(4)
+    everyone = np.ones(1, np.bool_)
+    one.reset(everyone)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        rows = one.observe()[0]
+        np.testing.assert_array_equal(seen[2:], rows[:2])
+        actions = rng.uniform(-1.0, 1.0, (4, 4))
+        chosen = np.zeros((1, 4, 4))
+        chosen[0, :2], chosen[0, 2:3, :1] = actions[2:], OTHERS["taker"](rows[2:3])
+        chosen[0, 3:, :2] = OTHERS["execution"](rows[3:])
+        seen, paid, *_ = envs.step(actions)
+        assert paid[2:].tolist() == one.step(chosen, everyone)[0][0, :2].tolist()
+
+
+def test_a_snapshot_brings_back_the_same_bits() -> None:
+    envs, rng = batch(2, [0], AutoresetMode.SAME_STEP), np.random.default_rng(0)
+    envs.reset(seed=5)
+    actions = rng.uniform(-1.0, 1.0, (12, 2, 4))
+    for one in actions[:4]:
+        envs.step(one)
+    kept = envs.snapshot()
+    first = [envs.step(one)[:2] for one in actions[4:]]
+    other = batch(2, [0], AutoresetMode.SAME_STEP)
+    other.restore(kept)
+    for (seen, paid), one in zip(first, actions[4:], strict=True):
+        again, reward, *_ = other.step(one)
+        np.testing.assert_array_equal(seen, again)
+        np.testing.assert_array_equal(paid, reward)
+    with pytest.raises(ValueError, match="another batch"):
+        batch(3, [0], AutoresetMode.SAME_STEP).restore(kept)
+
+
+def test_what_is_wrong_is_said() -> None:
+    with pytest.raises(UserError, match="no role 'makr'; did you mean 'maker'"):
+        VectorSeatEnv(Crowd(CONFIG, 1), "makr", {})
+    with pytest.raises(UserError, match="nobody in the market is taker"):
+        VectorSeatEnv(Crowd(CrowdConfig(takers=0), 1), "taker", {})
+    with pytest.raises(UserError, match=r"seats \[2\] of maker: there are 0 to 1"):
+        batch(1, [2], AutoresetMode.SAME_STEP)
+    with pytest.raises(UserError, match="policies of taker are given, not of maker, taker, execution"):
+        VectorSeatEnv(Crowd(CONFIG, 1), "maker", {"taker": leaning(1)}, [0])
+    envs = batch(2, None, AutoresetMode.DISABLED)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"actions have shape \(4, 3\), but these seats want \(4, 4\)"):
+        envs.step(np.zeros((4, 3)))
+    with pytest.raises(ValueError, match=r"environment 1: action .* of maker_1 is not within"):
+        envs.step(np.vstack([np.zeros((3, 4)), np.full((1, 4), 1.5)]))
+    with pytest.raises(UserError, match="the 2 lanes of a market begin and end together"):
+        envs.reset(options={"reset_mask": np.array([True, False, True, True])})
+    with pytest.raises(UserError, match="seed: the 2 lanes of a market"):
+        envs.reset(seed=[1, 2, 3, 3])
+    with pytest.raises(UserError, match="no option 'start'"):
+        envs.reset(options={"start": 3})
