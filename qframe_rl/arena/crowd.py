@@ -124,6 +124,7 @@ class Crowd:
         )  # fmt: skip
         """N names: the role and a number."""
         self.role_names: tuple[str, ...] = s.ROLES
+        self.terminates = False
         self.choices = np.zeros(n, np.int64)
         self.acting = np.ones((n_markets, n), np.bool_)
         self.rules = CrowdRules(

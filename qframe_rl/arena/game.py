@@ -45,6 +45,8 @@ class Game(Protocol):
     """(N, K) directions of an action that count: the first ones. A discrete action counts as one."""
     choices: Int
     """(N,) of how many an agent chooses one, for a discrete action; 0 = it acts by numbers in [-1, 1]."""
+    terminates: bool
+    """Whether nothing comes after an episode (terminated), or it is cut off (truncated)."""
     observation_space: spaces.Box
     """Of one agent, (n,) float32, the same of all; what somebody does not see is 0 in his."""
 

@@ -16,8 +16,8 @@ from qframe_rl.types import Single
 class ParallelGame(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """One market: the bits of a batch's market with the same seed.
 
-    Agents are named by role and number, such as ``maker_0``. All are there until the last step, which cuts all off.
-    What is handed out is the caller's own.
+    Agents are named by role and number, such as ``maker_0``. All are there until the last step, which ends the episode
+    of all or cuts it off. What is handed out is the caller's own.
 
     Parameters
     ----------
@@ -96,12 +96,14 @@ class ParallelGame(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
                 raise ValueError(f"the action of {name} has shape {action.shape}, not {shape}")
             chosen[0, i, : action.size] = action
         rewards, over = self.game.step(chosen, self._everyone)
-        there, cut = self.agents, bool(over[0])
-        if cut:
+        there, ended = self.agents, bool(over[0])
+        if ended:
             self.agents = []
+        terminal = self.game.terminates
         return (
-            self._seen(), {name: float(rewards[0, i]) for i, name in enumerate(there)}, dict.fromkeys(there, False),
-            dict.fromkeys(there, cut), {name: {} for name in there},
+            self._seen(), {name: float(rewards[0, i]) for i, name in enumerate(there)},
+            dict.fromkeys(there, ended and terminal), dict.fromkeys(there, ended and not terminal),
+            {name: {} for name in there},
         )  # fmt: skip
 
     def state(self) -> Single:

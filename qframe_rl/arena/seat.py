@@ -92,7 +92,8 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
             raise ResetNeeded("call reset() before step(): no episode is under way")
         paid, over = self._pass(action)
         paid += self._wait() if not over else 0.0
-        return self._seen[self.seat].copy(), paid, False, not self._running, {}
+        ended, terminal = not self._running, self.game.terminates
+        return self._seen[self.seat].copy(), paid, ended and terminal, ended and not terminal, {}
 
     def _wait(self) -> float:
         """Let the others go on until the seat is to act, or all is over; what it is paid meanwhile."""

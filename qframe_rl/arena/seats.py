@@ -159,7 +159,7 @@ class VectorSeatEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             raise ValueError(f"actions have shape {np.shape(actions)}, but these seats want {self.action_space.shape}")
         waiting = self._over
         if self.autoreset_mode == AutoresetMode.DISABLED and waiting.any():
-            raise AssertionError("an episode has ended: reset(options={'reset_mask': truncated}) first")
+            raise AssertionError("an episode has ended: reset(options={'reset_mask': terminated | truncated}) first")
         put(self._actions, slice(None), self.seats, actions)
         rewards, over = self._pass(~waiting)
         more, ended = self._wait(~waiting & ~over)
@@ -167,12 +167,14 @@ class VectorSeatEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         if waiting.any():
             self._begin(waiting)
         infos: dict[str, Any] = {}
-        truncated = np.repeat(self._over, len(self.seats))
-        if self.autoreset_mode == AutoresetMode.SAME_STEP and truncated.any():
-            infos = {"final_obs": self._shown(), "_final_obs": truncated}
+        ended = np.repeat(self._over, len(self.seats))
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            infos = {"final_obs": self._shown(), "_final_obs": ended}
             self._begin(self._over)
             self._over = np.zeros_like(self._over)
-        return self._shown(), rewards[:, self.seats].ravel(), np.zeros_like(truncated), truncated, infos
+        never, paid = np.zeros_like(ended), rewards[:, self.seats].ravel()
+        terminated, truncated = (ended, never) if self.game.terminates else (never, ended)
+        return self._shown(), paid, terminated, truncated, infos
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The exact state of every market."""

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from qframe_rl.arena.crowd import Crowd, CrowdConfig
+from qframe_rl.arena.game import make_game
 from qframe_rl.arena.seat import SeatEnv
 from qframe_rl.arena.seats import BatchPolicy, VectorSeatEnv
 from qframe_rl.config import UserError
@@ -137,3 +138,18 @@ def test_what_is_wrong_is_said() -> None:
         envs.reset(seed=[1, 2, 3, 3])
     with pytest.raises(UserError, match="no option 'start'"):
         envs.reset(options={"start": 3})
+
+
+def test_the_batch_says_whether_an_episode_ended_or_was_cut_off() -> None:
+    """In a game that answers in turn, too, a step is a decision of the seat."""
+    flow = VectorSeatEnv(make_game("kyle", 3), "maker", {"insider": lambda seen: 0.25 * seen[:, 4:5]})
+    seen, _ = flow.reset(seed=1)
+    assert (seen[:, 2] == 1.0).all() and (seen[:, 5] != 0.0).all()
+    _, paid, terminated, truncated, _ = flow.step(np.zeros((3, 1)))
+    assert terminated.all() and not truncated.any() and (paid < 0.0).all()
+    book = VectorSeatEnv(
+        make_game("crowd", 2, {"makers": 1, "takers": 0, "executions": 0, "episode_steps": 1}), "maker", {}
+    )
+    book.reset(seed=1)
+    _, _, terminated, truncated, _ = book.step(np.zeros((2, 4)))
+    assert truncated.all() and not terminated.any()
