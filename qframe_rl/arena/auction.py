@@ -28,7 +28,7 @@ from qframe_rl.book.state import (
 )
 from qframe_rl.config import UserError
 from qframe_rl.gym.chance import draw
-from qframe_rl.gym.engine import seeds_of
+from qframe_rl.gym.lanes import seeds_of
 from qframe_rl.jit import apart
 from qframe_rl.types import Bool, Float, Int
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from qframe_rl.arena.trading import look, mark, trade
 from qframe_rl.book.state import Books
 from qframe_rl.config import UserError
 from qframe_rl.gym.chance import draw
-from qframe_rl.gym.engine import check_snapshot, seeds_of
+from qframe_rl.gym.lanes import Lanes
 from qframe_rl.interface import BOUND
 from qframe_rl.jit import apart
 from qframe_rl.types import Bool, Float, Int, Single
@@ -84,7 +83,7 @@ class CrowdConfig(GameConfig):
         return self
 
 
-class Crowd:
+class Crowd(Lanes):
     """B markets, each in an episode of its own.
 
     What a market lives through follows from its seed, the number of its episode and its agents' actions, not from how
@@ -144,11 +143,6 @@ class Crowd:
     def action_space(self, agent: int) -> ActionSpace:
         """A new space of one agent: the directions that count, in [-1, 1]."""
         return space_of(0, N_COUNTS[self.roles[agent]])
-
-    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
-        """Give market b the seed ``seed + b``, or each its own of (B,), and count anew; the masked ones alone."""
-        which = np.ones(self.n_markets, np.bool_) if mask is None else mask
-        self.seed[which], self.episode[which] = seeds_of(seed, self.n_markets)[which], 0
 
     def reset(self, mask: Bool) -> None:
         """Begin a new episode in the masked (B,) markets: the book is empty, and fills before agents see it."""
@@ -217,19 +211,11 @@ class Crowd:
             raise UserError(f"{n} messages, and room for {self.state.log.shape[1]}; ask for more (n_log).")
         return self.state.log[market, :n].copy()
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every market."""
-        return {name: field.copy() for name, field in self._fields().items()}
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot: the same actions then give the same bits; raises ValueError for another batch's."""
-        fields = self._fields()
-        check_snapshot(fields, state)
-        for name, field in fields.items():
-            field[...] = state[name]
-
-    def _fields(self) -> dict[str, NDArray[Any]]:
+    def _kept(self) -> dict[str, NDArray[Any]]:
         return fields_of(self.books, self.state) | {"seed": self.seed, "episode": self.episode}
+
+    def _market(self) -> tuple[object, ...]:
+        return (self.config,)
 
     def _draw(self, mask: Bool) -> None:
         np.add(self.state.marks[:, s.CLOCK], self.config.warmup_steps, out=self._clock)

@@ -7,13 +7,14 @@ episode is a hash of that seed and n, so what an account lives through does not 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from operator import index
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qframe_rl.digests import digest
+from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.packed import FIRST, LAST, PackedHistory
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.interface import BOUND, MarketInterface, see_rows
@@ -46,7 +47,7 @@ _SMALL = 1 << 14
 """Bytes below which a fresh array is cheaper than a recycled one."""
 
 
-class BatchEngine:
+class BatchEngine(Lanes):
     """B accounts, each in an episode of its own.
 
     Parameters
@@ -96,7 +97,8 @@ class BatchEngine:
         self.seed = np.zeros(n_envs, dtype=np.uint64)
         self.episode = np.zeros(n_envs, dtype=np.uint64)
         self.memory = np.zeros((n_envs, N_STATE))
-        self.watch = watch_for(limits or Limits(), rules.table, n_envs)
+        self.limits = limits or Limits()
+        self.watch = watch_for(self.limits, rules.table, n_envs)
         self.fills = np.zeros((n_envs if recorded or self.watch is not None else 0, n, N_FILLS))
         self._work = scratch(n)
         self._everybody = np.ones(n_envs, dtype=np.bool_)
@@ -121,11 +123,6 @@ class BatchEngine:
     def mark(self) -> Float:
         """(B, A) marks; a view."""
         return self.holding[:, :, MARK]
-
-    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
-        """Give account b the seed ``seed + b``, or each its own of (B,), and forget episodes; of the masked alone."""
-        which = self._everybody if mask is None else mask
-        self.seed[which], self.episode[which] = seeds_of(seed, self.n_envs)[which], 0
 
     def reset(self, mask: Bool, start: Int | None = None) -> None:
         """Begin a new episode for the masked accounts.
@@ -219,41 +216,23 @@ class BatchEngine:
 
     _STATE = ("account", "holding", "row", "last", "seed", "episode", "memory", "fills")
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every account."""
-        return {name: array.copy() for name, array in self._kept().items()}
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot; raises ValueError for one of another batch."""
-        kept = self._kept()
-        check_snapshot(kept, state)
+    def _check(self, state: Mapping[str, NDArray[Any]]) -> None:
+        super()._check(state)
         if ((state["row"] < 0) | (state["row"] >= len(self.tape.time))).any():
             raise ValueError("a snapshot of other bars: a row of it is not on this tape")
         self.tape.ready(state["row"])
-        for name, array in kept.items():
-            array[...] = state[name]
 
     def _kept(self) -> dict[str, NDArray[Any]]:
-        """All that a snapshot holds."""
         kept = {name: getattr(self, name) for name in self._STATE}
         return kept if self.watch is None else kept | {"risk": self.watch.state, "sent": self.watch.sent}
 
-
-def seeds_of(seed: int | Sequence[int], n_envs: int) -> NDArray[np.uint64]:
-    """(B,) seeds: ``seed`` and the numbers after it, or B given ones; raises ValueError for another number of them."""
-    if isinstance(seed, int | np.integer):
-        return np.uint64(int(seed) % (1 << 64)) + np.arange(n_envs, dtype=np.uint64)
-    if len(seed) != n_envs:
-        raise ValueError(f"{len(seed)} seeds for {n_envs} environments")
-    return np.array([index(one) % (1 << 64) for one in seed], dtype=np.uint64)
-
-
-def check_snapshot(kept: Mapping[str, NDArray[Any]], state: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse a snapshot that is not of the same arrays, with a ValueError."""
-    for name, array in kept.items():
-        if name not in state or np.shape(state[name]) != array.shape:
-            found = np.shape(state[name]) if name in state else "nothing"
-            raise ValueError(f"a snapshot of another batch: {name} is {found}, not {array.shape}")
+    def _market(self) -> tuple[object, ...]:
+        rules, reward = self.rules, self.reward
+        own = None if reward.own is None else digest(reward.own)
+        return (
+            self.tape.digest, self.interface.describe(), rules.table, float(rules.leverage), bool(rules.shorting),
+            reward.kernel, reward.params, own, float(self.start_cash), self.episode_bars, self.limits,
+        )  # fmt: skip
 
 
 class Recycler:

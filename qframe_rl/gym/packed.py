@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from qframe_rl.config import UserError
+from qframe_rl.gym.lanes import content
 from qframe_rl.interface import Observer, Parts
 from qframe_rl.kernel.columns import bars_of
 from qframe_rl.types import Float, Int, Single, iso, parse_time
@@ -34,6 +36,11 @@ class PackedHistory:
     def n_bytes(self) -> int:
         """Memory of the arrays."""
         return self.time.nbytes + self.bars.nbytes + self.features.nbytes + self.runs.nbytes
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of what episodes walk."""
+        return content(self.time, self.bars, self.features, self.runs)
 
     growing = False
     """Whether rows are written while episodes walk others."""

@@ -7,24 +7,23 @@ number and its actions, not on how many episodes run beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from qframe_rl.agent import MarketSpec, View
 from qframe_rl.config import Base
+from qframe_rl.gym.batch import BatchEnv, Moved
 from qframe_rl.gym.chance import draw
-from qframe_rl.gym.engine import check_snapshot, seeds_of
+from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.render import steps_picture
-from qframe_rl.gym.single import Bounded, SingleEnv
-from qframe_rl.gym.vector import Seed, check_options, mask_of
+from qframe_rl.gym.single import SingleEnv
 from qframe_rl.interface.schemes import outside
 from qframe_rl.types import Bool, Float, Orders, Single
 
@@ -171,7 +170,7 @@ class Numbers:
         raise RuntimeError("a problem has no instruments to trade; call the agent's act(observations)")
 
 
-class Episodes:
+class Episodes(Lanes):
     """B episodes of a problem, each with a seed of its own.
 
     Parameters
@@ -182,8 +181,6 @@ class Episodes:
         B.
     """
 
-    _STATE = ("state", "seed", "episode", "clock")
-
     def __init__(self, problem: Problem, n_envs: int):
         self.problem, self.n_envs = problem, n_envs
         self.state = np.zeros((n_envs, problem.n_state))
@@ -191,11 +188,6 @@ class Episodes:
         self.episode = np.zeros(n_envs, dtype=np.uint64)
         self.clock = np.zeros(n_envs, dtype=np.int64)
         self._draws = np.zeros((n_envs, problem.n_draws))
-
-    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
-        """Give episode b the seed ``seed + b``, or each its own of (B,), and count anew; the masked ones alone."""
-        which = np.ones(self.n_envs, dtype=np.bool_) if mask is None else mask
-        self.seed[which], self.episode[which] = seeds_of(seed, self.n_envs)[which], 0
 
     def reset(self, mask: Bool) -> None:
         """Begin a new episode where the mask (B,) is set."""
@@ -232,15 +224,15 @@ class Episodes:
         self.problem.show(self.problem.params, self.state, out)
         return out
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every episode."""
-        return {name: getattr(self, name).copy() for name in self._STATE}
+    def _kept(self) -> dict[str, NDArray[Any]]:
+        return {"state": self.state, "seed": self.seed, "episode": self.episode, "clock": self.clock}
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot; raises ValueError for one of another batch."""
-        check_snapshot({name: getattr(self, name) for name in self._STATE}, state)
-        for name in self._STATE:
-            getattr(self, name)[...] = state[name]
+    def _market(self) -> tuple[object, ...]:
+        p = self.problem
+        return (
+            p.name, p.params, p.n_state, p.n_draws, p.begin, p.move, p.show, p.episode_steps, p.observation_space,
+            p.action_space,
+        )  # fmt: skip
 
     def _checked(self, actions: NDArray[Any], active: Bool) -> Float:
         """(B, K) actions as the problem takes them."""
@@ -259,11 +251,8 @@ class Episodes:
         return chosen
 
 
-class VectorProblemEnv(Bounded, VectorEnv[Single, NDArray[Any], NDArray[Any]]):
-    """B episodes in one batch, without Python per environment.
-
-    Environment b of a batch seeded with s lives through what a single one seeded with s + b does, in every autoreset
-    mode of Gymnasium, as in `qframe_rl.gym.vector.VectorTradingEnv`. Observation arrays are never written again.
+class VectorProblemEnv(BatchEnv):
+    """B episodes of a problem; seeds and autoreset as in `qframe_rl.gym.batch.BatchEnv`.
 
     Parameters
     ----------
@@ -276,74 +265,18 @@ class VectorProblemEnv(Bounded, VectorEnv[Single, NDArray[Any], NDArray[Any]]):
     """
 
     def __init__(self, problem: Problem, n_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP):
-        self.problem = problem
-        self.episodes = problem.episodes(n_envs)
-        self.num_envs = n_envs
-        self.max_episode_steps = problem.episode_steps
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self.single_observation_space = problem.observation_space
-        self.single_action_space = problem.action_space
-        self.observation_space = batch_space(problem.observation_space, n_envs)
-        self.action_space = batch_space(problem.action_space, n_envs)
-        self._over = np.ones(n_envs, dtype=np.bool_)
+        self.problem, self.episodes = problem, problem.episodes(n_envs)
+        seen, done, steps = problem.observation_space, problem.action_space, problem.episode_steps
+        super().__init__(self.episodes, n_envs, seen, done, steps, autoreset_mode)
 
-    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
-        """Begin new episodes.
-
-        Parameters
-        ----------
-        seed
-            Episode b gets ``seed + b``; or (B,) one for each; None = go on with those of before.
-        options
-            ``reset_mask``, (B,) bool: in which environments.
-
-        Raises
-        ------
-        UserError
-            For another option.
-        """
-        check_options(options or {}, ("reset_mask",))
-        mask = mask_of(options or {}, self.num_envs)
-        if seed is None and self._np_random is None:
-            super().reset()
-            self.episodes.seed_with(int(self.np_random.integers(1 << 63)), mask)
-        elif seed is not None:
-            super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else int(seed[0]))
-            self.episodes.seed_with(seed, mask)
-        self.episodes.reset(mask)
-        self._over = self._over & ~mask
-        return self.episodes.observe(), {}
-
-    def step(self, actions: NDArray[Any]) -> tuple[Single, Float, Bool, Bool, dict[str, Any]]:
-        """Take every environment a step on."""
-        waiting = self._over
-        if self.autoreset_mode == AutoresetMode.DISABLED and waiting.any():
-            raise AssertionError("an episode has ended: reset(options={'reset_mask': terminated | truncated}) first")
-        rewards, terminated, truncated = self.episodes.step(actions, ~waiting)
-        if waiting.any():
-            self.episodes.reset(waiting)
+    def _moved(self, actions: NDArray[Any], active: Bool | None) -> Moved:
+        everyone = np.ones(self.num_envs, np.bool_) if active is None else active
+        rewards, terminated, truncated = self.episodes.step(actions, everyone)
         over = terminated | truncated
-        infos: dict[str, Any] = {}
-        if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
-            infos = {"final_obs": self.episodes.observe(), "_final_obs": over, "final_info": {}, "_final_info": over}
-            self.episodes.reset(over)
-            over = np.zeros_like(over)
-        self._over = over
-        return self.episodes.observe(), rewards, terminated, truncated, infos
+        return rewards, terminated, truncated, over, bool(over.any())
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every environment."""
-        return self.episodes.snapshot() | {"over": self._over.copy()}
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot: the same actions then give the same bits; raises ValueError for another batch's."""
-        check_snapshot({"over": self._over}, state)
-        self.episodes.restore(state)
-        self._over = state["over"].copy()
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Nothing to close."""
+    def _observe(self, mask: Bool | None = None) -> Single:
+        return self.episodes.observe()
 
 
 class ProblemEnv(SingleEnv):

@@ -12,14 +12,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 from pydantic import Field
 
 from qframe_rl.config import Base, Ref, UserError, build, nearest
-from qframe_rl.evaluate.montecarlo.prices import BarMoves, MakePath, moves_of, resampled, usual_block
+from qframe_rl.evaluate.montecarlo.prices import BarMoves, moves_of, resampled, usual_block
+from qframe_rl.gym.lanes import content
 from qframe_rl.gym.packed import FIRST, LAST, PackedHistory
 from qframe_rl.interface import Observer, Parts
 from qframe_rl.kernel.columns import bars_of
@@ -64,11 +65,14 @@ def universe_of(ref: Ref) -> BootstrapUniverse | None:
 class ResampledPaths(Sequence[tuple[History, Segments]]):
     """The paths of a universe as pieces of history, each made anew whenever it is asked for."""
 
-    make: MakePath
-    """Makes path number k."""
+    moves: BarMoves
+    """Whose blocks are drawn."""
     n: int
     n_bars: int
     """Bars of each."""
+    block: float
+    """Expected length of a block of moves, bars."""
+    seed: int
 
     def __len__(self) -> int:
         return self.n
@@ -82,7 +86,8 @@ class ResampledPaths(Sequence[tuple[History, Segments]]):
             return [self[i] for i in range(*k.indices(self.n))]
         if not -self.n <= k < self.n:
             raise IndexError(f"there are {self.n} paths, not {k}")
-        return self.make(k % self.n), (Segment(0, self.n_bars),)
+        path = resampled(self.moves, self.n_bars, self.block, self.seed, k % self.n)
+        return path, (Segment(0, self.n_bars),)
 
     def __iter__(self) -> Iterator[tuple[History, Segments]]:
         return (self[k] for k in range(self.n))
@@ -119,7 +124,7 @@ def paths_of(
         )
     n_bars = window + (episode_bars or _N_BARS)
     block = usual_block(moves, window) if universe.block is None else universe.block
-    return ResampledPaths(partial(resampled, moves, n_bars, block, seed), universe.paths, n_bars)
+    return ResampledPaths(moves, universe.paths, n_bars, block, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +139,16 @@ class ResampledTape(PackedHistory):
     _threads: list[ThreadPoolExecutor] = field(default_factory=list)
 
     growing = True
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of what the paths are made from, written or not."""
+        paths, moves = self.paths, self.paths.moves
+        past = moves.history
+        return content(
+            paths.n, paths.n_bars, float(paths.block), paths.seed, moves.logs, moves.due, moves.start, past.time,
+            past.values, past.funding, past.cash_rate,
+        )  # fmt: skip
 
     def expect(self, rows: Int) -> None:
         """Begin to write the paths of rows on which episodes will begin, on all cores."""

@@ -133,6 +133,10 @@ def test_a_snapshot_goes_on_to_the_same_bits_and_another_batch_refuses_it() -> N
         np.testing.assert_array_equal(field, end[name], name)
     with pytest.raises(ValueError, match="a snapshot of another batch"):
         begun(2).restore(kept)
+    begun(3, 5_000).restore(kept)
+    for other in ({"jump_ticks": 9}, {"taker_fee": 101}, {"inventory_penalty": 0.002}, {"noise": 13, "quoters": 5}):
+        with pytest.raises(UserError, match="of another market"):
+            begun(3, 5_000, **other).restore(kept)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 1.5, -1.0001])

@@ -132,6 +132,26 @@ def test_it_pickles_and_snapshots_to_the_same_bits(name: str) -> None:
 
 
 @every_book
+@pytest.mark.parametrize("changed", [{"history": 2}, {"entry_ms": 4.0}, {"maker_fee_bps": 1.0}, {"size": 9}])
+def test_a_snapshot_of_another_book_is_refused(name: str, changed: dict[str, object]) -> None:
+    """As many accounts, and yet other ticks, or other settings."""
+    if "history" in changed:
+        runs = tuple(synthetic_ticks(seed, 3_000) for seed in (1, 0))
+        changed = {"history": TickHistory(COIN, runs, Source("synthetic", "synthetic", "made"))}
+    one, like, other = (
+        gymnasium.make_vec(catalog.env_id(name), num_envs=3, **asked(name, **params)).unwrapped
+        for params in ({}, {}, changed)
+    )
+    for envs in (one, like, other):
+        envs.reset(seed=0)
+    before = other.snapshot()
+    with pytest.raises(UserError, match="of another market"):
+        other.restore(one.snapshot())
+    assert all(np.array_equal(array, before[key]) for key, array in other.snapshot().items())
+    like.restore(one.snapshot())
+
+
+@every_book
 def test_observations_are_never_written_again(name: str) -> None:
     envs = gymnasium.make_vec(catalog.env_id(name), num_envs=16, autoreset_mode=MODES[1], **asked(name))
     envs.action_space.seed(1)

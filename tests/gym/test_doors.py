@@ -145,6 +145,50 @@ def test_a_snapshot_of_another_batch_is_refused() -> None:
         more.restore(kelly.snapshot())
 
 
+FEWER: dict[str, Any] = {"universe": {"name": "bootstrap", "params": {"paths": 5}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "changed"),
+    [
+        ("spot", 1, {}),
+        ("spot", 0, {"taker_fee_bps": 7.0}),
+        ("spot", 0, {"cash": 77.0}),
+        ("spot", 0, {"reward": {"name": "log_growth", "params": {"scale": 3.0}}}),
+        ("spot", 0, {"features": ["log_return:2"]}),
+        ("spot", 0, {"episode_bars": 31}),
+        ("spot", 0, {"risk": {"max_leverage": 0.5}}),
+        ("spot", 1, FEWER),
+        ("kelly", None, {"p": 0.61}),
+        ("kelly", None, {"reward_mode": "sampled"}),
+    ],
+)
+def test_a_snapshot_of_another_market_is_refused_and_of_one_made_alike_is_taken(
+    name: str, seed: int | None, changed: dict[str, Any]
+) -> None:
+    """As many episodes, arrays of the same shapes, and yet rows of other bars, or money of other rules."""
+    base: dict[str, Any] = {} if seed is None else PARAMS | (changed if "universe" in changed else {})
+    base |= {"risk": {"max_leverage": 0.4}} if "risk" in changed else {}
+
+    def made(seed: int | None, **params: Any) -> Any:
+        bars = {} if seed is None else {"history": panel(200, 1, seed=seed, kind="spot")}
+        vec = make_vec(name, 3, **bars, **(base | params))
+        vec.reset(seed=0)
+        return vec
+
+    one, like, other = made(None if seed is None else 0), made(None if seed is None else 0), made(seed, **changed)
+    actions = np.broadcast_to(one.single_action_space.sample(), one.action_space.shape)
+    kept, before = one.snapshot(), other.snapshot()
+    with pytest.raises(UserError, match="of another market"):
+        other.restore(kept)
+    for key, array in other.snapshot().items():
+        np.testing.assert_array_equal(array, before[key], key)
+    like.step(actions)
+    like.restore(kept)
+    for ours, theirs in zip(one.step(actions)[:4], like.step(actions)[:4], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("name", ["spot", "kelly"])
 def test_an_unknown_keyword_is_a_type_error_and_one_sentence(name: str) -> None:
     for make in (make_env, make_vec):

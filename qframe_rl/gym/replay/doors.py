@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest
-from qframe_rl.gym.engine import check_snapshot
+from qframe_rl.gym.batch import BatchEnv, Moved, starts_of
 from qframe_rl.gym.render import steps_picture
 from qframe_rl.gym.replay.engine import FEES, HELD, MADE, SENT, TOOK, UNSHOWN, WORTH, ReplayEngine
-from qframe_rl.gym.single import Bounded, SingleEnv
-from qframe_rl.gym.vector import OPTIONS, check_options, mask_of
+from qframe_rl.gym.single import SingleEnv
 from qframe_rl.interface import BOUND
-from qframe_rl.types import Bool, Float, Int, Single, iso
+from qframe_rl.types import Bool, Float, Int, Single, iso, parse_time
 
 OBSERVATIONS = ("window", "index")
 _KINDS: dict[str, Callable[[ReplayEngine], NDArray[Any]]] = {
@@ -46,11 +44,12 @@ def asked(names: Iterable[str] | str) -> tuple[str, ...]:
     return found
 
 
-class VectorBookEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
-    """B episodes on recorded books in one batch, without Python per environment.
+class VectorBookEnv(BatchEnv):
+    """B episodes on recorded books; seeds and autoreset as in `qframe_rl.gym.batch.BatchEnv`.
 
-    Environment b of a batch seeded with s lives through what a single one seeded with s + b does, in every autoreset
-    mode of Gymnasium, as in `qframe_rl.gym.vector.VectorTradingEnv`, whose ``index`` observation it has too.
+    Its ``index`` observation is that of `qframe_rl.gym.vector.VectorTradingEnv`. ``start`` of a reset is the moment
+    that episodes begin at: its number or its time (ns UTC from 10¹⁵ on, or ISO 8601; the first moment that is not
+    before it).
 
     Parameters
     ----------
@@ -69,6 +68,8 @@ class VectorBookEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         For another kind of observation, or a name that is not known.
     """
 
+    options = ("reset_mask", "start")
+
     def __init__(
         self,
         engine: ReplayEngine,
@@ -81,90 +82,19 @@ class VectorBookEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self.engine, self._kind, self._info = engine, observation, asked(info)
         self.features, self.growing = engine.ticks.features, False
         self.n_rows = engine.interface.n_rows
-        self.num_envs = engine.n_envs
-        self.max_episode_steps = engine.rules.episode_steps or None
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self.single_observation_space = self._space()
-        self.single_action_space = engine.interface.action_space
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._over = np.ones(self.num_envs, dtype=np.bool_)
+        steps = engine.rules.episode_steps or None
+        super().__init__(engine, engine.n_envs, self._space(), engine.interface.action_space, steps, autoreset_mode)
 
-    def reset(
-        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Begin new episodes.
+    def _starts(self, options: dict[str, Any]) -> Int | None:
+        return starts_of(options, self.num_envs, lambda start: moment_of(self.engine.ticks.at, start))
 
-        Parameters
-        ----------
-        seed
-            Environment b gets ``seed + b``; or (B,) one for each; None = go on with those of before.
-        options
-            ``reset_mask``, (B,) bool: in which environments. ``start``: the moment that they begin at, its number or
-            its time (ns UTC from 10¹⁵ on, or ISO 8601; the first moment that is not before it), for all or (B,) one
-            for each.
-
-        Raises
-        ------
-        UserError
-            For another option, or a start at which no episode can begin.
-        """
-        options = options or {}
-        check_options(options, OPTIONS)
-        mask = mask_of(options, self.num_envs)
-        starts = self._starts(options.get("start"))
-        if seed is None and self._np_random is None:
-            super().reset()
-            self.engine.seed_with(int(self.np_random.integers(1 << 63)), mask)
-        elif seed is not None:
-            super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else int(seed[0]))
-            self.engine.seed_with(seed, mask)
-        self.engine.reset(mask, starts)
-        self._over = self._over & ~mask
-        return self._observe(), self._infos(mask)
-
-    def step(self, actions: NDArray[Any]) -> tuple[Any, Float, Bool, Bool, dict[str, Any]]:
-        """Take every environment to its next decision."""
-        waiting = self._over
-        if self.autoreset_mode == AutoresetMode.DISABLED and waiting.any():
-            raise AssertionError("an episode has ended: reset(options={'reset_mask': terminated | truncated}) first")
-        rewards, terminated, truncated = self.engine.step(np.asarray(actions), ~waiting)
-        if waiting.any():
-            self.engine.reset(waiting)
+    def _moved(self, actions: NDArray[Any], active: Bool | None) -> Moved:
+        everyone = np.ones(self.num_envs, np.bool_) if active is None else active
+        rewards, terminated, truncated = self.engine.step(actions, everyone)
         over = terminated | truncated
-        infos: dict[str, Any] = {}
-        if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
-            infos = {
-                "final_obs": self._observe(),
-                "_final_obs": over,
-                "final_info": self._infos(over),
-                "_final_info": over,
-            }
-            self.engine.reset(over)
-            over = np.zeros_like(over)
-        self._over = over
-        return self._observe(), rewards, terminated, truncated, infos | self._infos(np.ones(self.num_envs, np.bool_))
+        return rewards, terminated, truncated, over, bool(over.any())
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every environment."""
-        return self.engine.snapshot() | {"over": self._over.copy()}
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot: the same actions then give the same bits; raises ValueError for another batch's."""
-        check_snapshot({"over": self._over}, state)
-        self.engine.restore(state)
-        self._over = state["over"].copy()
-
-    def _starts(self, start: Any) -> Int | None:
-        if start is None:
-            return None
-        each = [start] * self.num_envs if np.ndim(start) == 0 else list(start)
-        if len(each) != self.num_envs:
-            raise UserError(f"reset option 'start' has {len(each)} values for {self.num_envs} environments.")
-        return np.array([moment_of(self.engine.ticks.at, one) for one in each], np.int64)
-
-    def _observe(self) -> Any:
+    def _observe(self, mask: Bool | None = None) -> Any:
         if self._kind == "window":
             return self.engine.observe()
         cursor, account = self.engine.point()
@@ -185,9 +115,6 @@ class VectorBookEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             account=spaces.Box(-BOUND, BOUND, (interface.actions.n_account,), np.float32),
         )
 
-    def close_extras(self, **kwargs: Any) -> None:
-        """Nothing to close."""
-
 
 def moment_of(at: Int, start: Any) -> int:
     """Number of the moment that a number, a time in ns or a text means.
@@ -197,8 +124,6 @@ def moment_of(at: Int, start: Any) -> int:
     UserError
         If it is none of these, or lies outside.
     """
-    from qframe_rl.types import parse_time
-
     if isinstance(start, str):
         start = parse_time(start)
     if isinstance(start, bool) or not isinstance(start, int | np.integer):

@@ -6,7 +6,7 @@ are. Nothing is allocated per step but what is handed out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from qframe_rl.book.walk import advance
 from qframe_rl.book.wish import pursue
 from qframe_rl.config import UserError
 from qframe_rl.gym.chance import draw
-from qframe_rl.gym.engine import check_snapshot, seeds_of
+from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.replay.packed import PackedTicks
 from qframe_rl.interface.books import N_TASK, TARGET, QuotingInterface, checked
 from qframe_rl.jit import apart
@@ -79,7 +79,7 @@ class ReplayRules:
     """Whether an account knows of its episode's end: else it quotes as if there was none."""
 
 
-class ReplayEngine:
+class ReplayEngine(Lanes):
     """B accounts, each in an episode of its own.
 
     Parameters
@@ -112,11 +112,6 @@ class ReplayEngine:
         self._before, self._draws = np.zeros((n_envs, N_LEDGER)), np.zeros((n_envs, N_DRAWS))
         self._quotes, self._take = np.zeros((n_envs, 2, 2), np.int64), np.zeros((n_envs, 3), np.int64)
         self._starts = self._firsts()
-
-    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
-        """Give account b the seed ``seed + b``, or each its own of (B,), and forget episodes; of the masked alone."""
-        which = np.ones(self.n_envs, np.bool_) if mask is None else mask
-        self.seed[which], self.episode[which] = seeds_of(seed, self.n_envs)[which], 0
 
     def reset(self, mask: Bool, start: Int | None = None) -> None:
         """Begin a new episode for the masked accounts.
@@ -233,21 +228,13 @@ class ReplayEngine:
         out[:, n_rows * n_features :] = self._own()
         return out
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every account."""
-        return {name: field.copy() for name, field in self._fields().items()}
-
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot; raises ValueError for one of another batch."""
-        fields = self._fields()
-        check_snapshot(fields, state)
-        for name, field in fields.items():
-            field[...] = state[name]
-
-    def _fields(self) -> dict[str, NDArray[Any]]:
+    def _kept(self) -> dict[str, NDArray[Any]]:
         parts = {f"walk_{name}": field for name, field in self.walk._asdict().items()}
         parts |= {f"known_{name}": field for name, field in self.known._asdict().items()}
         return parts | {name: getattr(self, name) for name in self._STATE}
+
+    def _market(self) -> tuple[object, ...]:
+        return self.ticks.digest, self.interface, self.objective, self.rules
 
     def _own(self) -> Single:
         doing = self.interface.actions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from qframe_rl.book.moments import DecisionClock, Latency, moments, seen
 from qframe_rl.book.tape import Tape, tape_of
 from qframe_rl.config import UserError
 from qframe_rl.feeds.ticks import TickRun
+from qframe_rl.gym.lanes import content
 from qframe_rl.interface import Scaler
 from qframe_rl.types import Float, Int, Single
 
@@ -113,6 +115,11 @@ class PackedTicks:
     def n(self) -> int:
         """T."""
         return len(self.at)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of all of it."""
+        return content(self.spans, self.starts, self.features)
 
 
 def packed_ticks(spans: Sequence[SpanMoments], scaler: Scaler) -> PackedTicks:
