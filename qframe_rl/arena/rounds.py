@@ -5,7 +5,7 @@ As `qframe_rl.gym.problem` is to one agent: seeds, episodes, snapshots and refus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qframe_rl.arena.game import ActionSpace, checked, space_of
 from qframe_rl.config import UserError
 from qframe_rl.gym.chance import draw
-from qframe_rl.gym.engine import check_snapshot, seeds_of
+from qframe_rl.gym.lanes import Lanes
 from qframe_rl.interface import BOUND
 from qframe_rl.types import Bool, Float, Int, Single
 
@@ -55,7 +55,7 @@ class RoundRules:
     episode_steps: int
 
 
-class Rounds:
+class Rounds(Lanes):
     """B markets of such rules; see `qframe_rl.arena.game.Game`, which it is.
 
     Parameters
@@ -72,7 +72,6 @@ class Rounds:
     """
 
     terminates = True
-    _STATE = ("state", "seed", "episode", "clock")
 
     def __init__(self, rules: RoundRules, n_markets: int):
         if n_markets < 1:
@@ -104,11 +103,6 @@ class Rounds:
         """A new space of one agent."""
         return space_of(int(self.choices[agent]), int(self.mask[agent].sum()))
 
-    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
-        """Give market b the seed ``seed + b``, or each its own of (B,), and count anew; the masked ones alone."""
-        which = np.ones(self.n_markets, np.bool_) if mask is None else mask
-        self.seed[which], self.episode[which] = seeds_of(seed, self.n_markets)[which], 0
-
     def reset(self, mask: Bool) -> None:
         """Begin a new episode in the masked (B,) markets."""
         self.episode[mask] += np.uint64(1)
@@ -133,12 +127,8 @@ class Rounds:
         np.add(self.clock, 1, out=self.clock, where=active)
         return rewards, active & (self.clock >= self.rules.episode_steps)
 
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every market."""
-        return {name: getattr(self, name).copy() for name in self._STATE}
+    def _kept(self) -> dict[str, NDArray[Any]]:
+        return {"state": self.state, "seed": self.seed, "episode": self.episode, "clock": self.clock}
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot; raises ValueError for another batch's."""
-        check_snapshot({name: getattr(self, name) for name in self._STATE}, state)
-        for name in self._STATE:
-            getattr(self, name)[...] = state[name]
+    def _market(self) -> tuple[object, ...]:
+        return (self.rules,)

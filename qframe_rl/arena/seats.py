@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from qframe_rl.arena.game import Game
 from qframe_rl.config import UserError, nearest
-from qframe_rl.gym.engine import check_snapshot, seeds_of
-from qframe_rl.gym.vector import check_options, mask_of
+from qframe_rl.gym.batch import check_options, mask_of
+from qframe_rl.gym.lanes import check_snapshot, seeds_of
 from qframe_rl.types import Bool, Float, Int, Single
 
 BatchPolicy = Callable[[Single], NDArray[Any]]
