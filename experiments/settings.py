@@ -72,6 +72,13 @@ def settings(model: type[Base], preset: str | None, assignments: Sequence[str], 
     return tree
 
 
+def asked_book(tree: Mapping[str, Any]) -> str:
+    """Name of the order book that settings ask for; empty where they ask for none."""
+    env = tree.get("env", {})
+    name = env.get("name") if isinstance(env, Mapping) else env
+    return str(name) if name in catalog.order_books() else ""
+
+
 def roster(door: str) -> tuple[str, ...]:
     """Strategies that a command takes where none is named: those of ``rosters.toml`` that the catalogue has.
 

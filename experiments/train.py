@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parser, called, console, door, program, shown
 from experiments.screen import BarScreen
-from experiments.settings import PRESETS, locate_data, roster, settings
+from experiments.settings import PRESETS, asked_book, locate_data, roster, settings
 from experiments.told import luck_line
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     tree: dict[str, Any] = settings(Experiment, own["preset"], own["assignments"], given)
     tree = {"agents": _roster(tree)} | tree
     locate_data(tree)
-    if _book(tree):
+    if asked_book(tree):
         tree["data"].setdefault("data", MADE)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
     if experiment.env.name in catalog.problems():
@@ -172,14 +172,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 def _roster(tree: Mapping[str, Any]) -> tuple[str, ...]:
     """Strategies that are taken where none is named: those of the order book that is asked for, or of bars."""
-    return roster(_book(tree) or "train")
-
-
-def _book(tree: Mapping[str, Any]) -> str:
-    """Name of the order book that is asked for; empty where it is none."""
-    env = tree.get("env", {})
-    name = env.get("name") if isinstance(env, Mapping) else env
-    return str(name) if name in catalog.order_books() else ""
+    return roster(asked_book(tree) or "train")
 
 
 def _on_book(experiment: Experiment, own: Mapping[str, Any], began: float) -> dict[str, Any] | None:

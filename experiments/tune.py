@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Interrupted, Parser, called, console, door
 from experiments.screen import BarScreen
-from experiments.settings import locate_data, roster, settings
+from experiments.settings import asked_book, locate_data, roster, settings
+from experiments.told import luck_line
+from qframe_rl import catalog
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.tick_load import MADE
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.tune.plan import Tune
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from qframe_rl.runner.books.tune import TunedBook
     from qframe_rl.runner.tune.tune import Tuned
 
 DATA_OPTIONS = {"since": "from", "until": "to", "seed": "data-seed"}
@@ -36,6 +40,7 @@ def parser() -> Parser:
             "--agent momentum --space lookback_bars=24:2000:log,band=0:0.5 --sampler cmaes",
             "--agent ppo --set params.total_steps=100000 --budget 30m --on ray",
             "--agent momentum --sampler nsga2 --walk-forward 4",
+            "--env book_making --agent glft --symbols BTC/USDT:USDT --walk-forward 2 --budget 64",
         ],
         first="--agent --space --budget --sampler --data --symbols --from --walk-forward --env --set",
     )
@@ -74,18 +79,23 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     given = vars(parser().parse_args(argv))
     began = time.monotonic()
     own = {name: given.pop(name) for name in ("json", "assignments", "runs", "checkpoints", "resume", "on", "ledger")}
-    tree = {"agent": roster("tune")[0]} | settings(Tune, None, own["assignments"], given)
+    tree = settings(Tune, None, own["assignments"], given)
+    book = asked_book(tree)
+    tree.setdefault("agent", _default(book))
     locate_data(tree)
+    if book:
+        tree["data"].setdefault("data", MADE)
     config = build(Tune, tree, "settings")
     with BarScreen() as screen:
         screen.begin("start up")
+        from qframe_rl.runner.books.tune import TunedBook, tune_books
         from qframe_rl.runner.executors import executor_of
         from qframe_rl.runner.tune.tune import tune
 
         with executor_of(own["on"]) as executor:
             screen.end("start up", executor.where)
             try:
-                done = tune(
+                done: Tuned | TunedBook = (tune_books if book else tune)(
                     config,
                     own["runs"],
                     own["checkpoints"],
@@ -98,11 +108,35 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
                 screen.say("Settings that were scored are kept; the same command with --resume goes on.")
                 raise Interrupted(None) from None
     seconds = time.monotonic() - began
-    report(console(to_stderr=own["json"]), done, config, seconds)
+    if isinstance(done, TunedBook):
+        report_book_search(console(to_stderr=own["json"]), done, config, seconds)
+    else:
+        report(console(to_stderr=own["json"]), done, config, seconds)
     if not own["json"]:
         return None
     facts = {key: done.facts[key] for key in ("leaderboard", "windows", "promotion", "luck", "data")}
     return {"run": str(done.folder), "checkpoint": str(done.checkpoint), "seconds": round(seconds, 3), **facts}
+
+
+def _default(book: str) -> str:
+    """Strategy that is searched where none is named: of an order book the first that follows a rule."""
+    if not book:
+        return roster("tune")[0]
+    return next(name for name in (*roster(book), *catalog.quoters()) if name in catalog.quoters())
+
+
+def report_book_search(out: Console, done: TunedBook, config: Tune, seconds: float) -> None:
+    """Print what each window of ticks chose, how the choices quoted, and what can be done next."""
+    from qframe_rl.evaluate.provenance import marked
+    from qframe_rl.evaluate.quoting_table import SMALL, render_quoting
+
+    out.print(_windows(done, config))
+    one, block = done.history.instrument, done.market.ends
+    title = f"{marked(done.history.source)}Ticks of all {len(done.windows)} windows: {one.symbol}"
+    out.print(render_quoting(done.rows, title, one.quote, config.level, block=block))
+    out.print(luck_line(done.luck, "these ticks"), highlight=False)
+    out.print(SMALL, highlight=False)
+    _tell_rest(out, done, seconds)
 
 
 def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
@@ -114,6 +148,10 @@ def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
     title = f"{marked(done.history)}Test bars of all {len(done.windows)} windows: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
     out.print(AHEAD, highlight=False)
+    _tell_rest(out, done, seconds)
+
+
+def _tell_rest(out: Console, done: Tuned | TunedBook, seconds: float) -> None:
     out.print(f"Deployed: [bold]{done.deployed}[/bold]; {done.reason}.", highlight=False)
     tried = sum(one["settings"] for one in done.facts["windows"])
     lost = sum(one["given_up"] for one in done.facts["windows"])
@@ -134,7 +172,7 @@ def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
 
 
-def _windows(done: Tuned, config: Tune) -> Any:
+def _windows(done: Tuned | TunedBook, config: Tune) -> Any:
     from rich import box
     from rich.table import Table
 

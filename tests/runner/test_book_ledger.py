@@ -28,6 +28,8 @@ from qframe_rl.runner.books.yardsticks import yardstick
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.log import Silent
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.runner.study.windows import WindowResult, score
 from qframe_rl.runner.tune.search import ScoredSetting
+
+
+class WindowSearched(Protocol):
+    """What pictures of a search ask of a window, of bars or of ticks."""
+
+    @property
+    def best(self) -> ScoredSetting:
+        """What was chosen."""
+
+    @property
+    def tried(self) -> list[ScoredSetting]:
+        """All that was scored to the end."""
+
+    @property
+    def importance(self) -> dict[str, float]:
+        """Of each field; empty for too few settings."""
 
 
 class Searched(NamedTuple):

@@ -47,7 +47,7 @@ class Tune(RunConfig):
     anchored: bool = True
     """Whether training parts begin at the first bar; else they roll along."""
     gap: int = Field(default=24, ge=0, le=10**9)
-    """Bars purged between training and test."""
+    """Bars purged between training and test; of ticks, tenths of a second."""
     blocks: int = Field(default=4, ge=1, le=100_000)
     """Parts of a window's training bars that a setting is scored on one after the other. What learns is trained on
     those before each part."""

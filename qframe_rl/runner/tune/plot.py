@@ -9,7 +9,7 @@ import numpy as np
 
 from qframe_rl.evaluate.plot import FAINT, INK, PALETTE, WARNING, equity_figure, panels
 from qframe_rl.evaluate.provenance import MARK
-from qframe_rl.runner.tune.found import Searched
+from qframe_rl.runner.tune.found import Searched, WindowSearched
 from qframe_rl.runner.tune.plan import AIMS, Objective
 from qframe_rl.runner.tune.search import front
 from qframe_rl.types import History, Record, iso
@@ -55,20 +55,48 @@ def pictures(
     """
     drawn = {
         "equity": equity_figure(records, f"{agent}: what each window chose, on the bars after it", note),
-        "history": _history(agent, searched, objective),
-        "slice": _slice(agent, searched, objective, logarithmic),
         "pareto": _pareto(agent, searched, objective),
         "stability": _stability(agent, searched, history, logarithmic),
     }
-    if any(one.importance for one in searched):
-        drawn["importance"] = _importance(agent, searched)
     for name, figure in drawn.items():
         if name != "equity":
-            figure.supxlabel(note, x=0.012, ha="left", fontsize=8, color=WARNING if MARK in note else FAINT)
+            _noted(figure, note)
+    return drawn | search_pictures(agent, searched, objective, logarithmic, note, "annual")
+
+
+def search_pictures(
+    agent: str, searched: Sequence[WindowSearched], objective: Objective, logarithmic: Set[str], note: str, unit: str
+) -> dict[str, Figure]:
+    """Draw a search alone: settings as they were tried, over each parameter, and what mattered.
+
+    Parameters
+    ----------
+    agent, searched, objective, logarithmic, note
+        As in `pictures`.
+    unit
+        What the objective is of, for its axis.
+
+    Returns
+    -------
+    dict[str, Figure]
+        Figures by name, ready to save; ``importance`` is left out where no window had enough settings for it.
+    """
+    drawn = {
+        "history": _history(agent, searched, objective, unit),
+        "slice": _slice(agent, searched, objective, logarithmic),
+    }
+    if any(one.importance for one in searched):
+        drawn["importance"] = _importance(agent, searched)
+    for figure in drawn.values():
+        _noted(figure, note)
     return drawn
 
 
-def _importance(agent: str, searched: Sequence[Searched]) -> Figure:
+def _noted(figure: Figure, note: str) -> None:
+    figure.supxlabel(note, x=0.012, ha="left", fontsize=8, color=WARNING if MARK in note else FAINT)
+
+
+def _importance(agent: str, searched: Sequence[WindowSearched]) -> Figure:
     """Bars of the mean over windows, and a dot for each."""
     known = [one.importance for one in searched if one.importance]
     mean = {name: float(np.mean([one[name] for one in known])) for name in known[0]}
@@ -84,7 +112,7 @@ def _importance(agent: str, searched: Sequence[Searched]) -> Figure:
     return figure
 
 
-def _history(agent: str, searched: Sequence[Searched], aim: Objective) -> Figure:
+def _history(agent: str, searched: Sequence[WindowSearched], aim: Objective, unit: str) -> Figure:
     """Score of each setting, and the best so far, in every window."""
     figure, (ax,) = _axes(1, f"{agent}: settings as they were tried", 9.0, 4.6)
     for k, one in enumerate(searched):
@@ -95,12 +123,12 @@ def _history(agent: str, searched: Sequence[Searched], aim: Objective) -> Figure
         ax.step(number, np.maximum.accumulate(score), where="post", color=color, linewidth=1.7, label=f"window {k + 1}")
     _legend(ax)
     ax.set_xlabel("Setting (those given up are not drawn)", color=INK)
-    ax.set_ylabel(f"{AIMS[aim]}, annual", color=INK)
+    ax.set_ylabel(f"{AIMS[aim]}, {unit}", color=INK)
     _upper(ax, [tried.figures[aim] for one in searched for tried in one.tried])
     return figure
 
 
-def _slice(agent: str, searched: Sequence[Searched], aim: Objective, logarithmic: Set[str]) -> Figure:
+def _slice(agent: str, searched: Sequence[WindowSearched], aim: Objective, logarithmic: Set[str]) -> Figure:
     """Score over each parameter, window by window in its colour; a cross marks what was chosen."""
     names = list(searched[0].best.params)
     figure, axes = _axes(len(names), f"{agent}: {AIMS[aim]} on training bars over each parameter", 4.0, 3.1)
