@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from qframe_rl.arena import state as s
+from qframe_rl.arena.excited import N_ARRIVAL, Excited, calm, come, wait
 from qframe_rl.arena.game import ActionSpace, GameConfig, checked, space_of
-from qframe_rl.arena.population import N_CALL, call
+from qframe_rl.arena.population import N_CALL, call, take_excited
 from qframe_rl.arena.roles import N_ACTION, N_COUNTS, N_PARTS, N_SEEN, observe, pay, pursue_part, value_of, wish
 from qframe_rl.arena.state import CrowdRules, MarketState, empty_markets, fields_of
 from qframe_rl.arena.trading import look, mark, trade
@@ -20,12 +21,14 @@ from qframe_rl.config import UserError
 from qframe_rl.gym.chance import draw
 from qframe_rl.gym.lanes import Lanes
 from qframe_rl.interface import BOUND
-from qframe_rl.jit import apart
+from qframe_rl.jit import apart, inlined
 from qframe_rl.types import Bool, Float, Int, Single
 
 _JUMPS, _SIZE, _FIRST = range(3)
 """Draws of a step: whether the hidden value jumps, by how much; then one for each agent's turn, one for each agent's
-task, and four for each message of the population."""
+task, four for each message of the population, and five for each Hawkes arrival."""
+_MOST_ARRIVALS = 64
+"""Of a step; those beyond are left out. Two and a half on average with a Fano factor of 6.25 come to it about never."""
 
 
 class CrowdConfig(GameConfig):
@@ -47,6 +50,16 @@ class CrowdConfig(GameConfig):
     """Members that follow the mid price once it is a tick away from its slow mean."""
     quoters: int = Field(default=4, ge=0, le=256)
     """Members that quote near the mid price, and lean against what they hold."""
+    hawkes: int = Field(default=0, ge=0, le=256)
+    """Members that take as Hawkes arrivals have it, beside those that are called; 0 = nobody."""
+    hawkes_rate: float = Field(default=0.4, gt=0.0, le=16.0)
+    """Arrivals a step of their own accord, buyers and sellers together."""
+    hawkes_own: float = Field(default=0.55, ge=0.0, lt=1.0)
+    """Arrivals on its own side that an arrival brings directly, on average."""
+    hawkes_cross: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """And on the other side."""
+    hawkes_decay: float = Field(default=1.0, gt=0.0, le=100.0)
+    """By what share excitement falls in a step, continuously."""
     messages: int = Field(default=20, ge=1, le=256)
     """Members that are called in a step."""
     episode_steps: int = Field(default=200, ge=1, le=100_000)
@@ -80,6 +93,10 @@ class CrowdConfig(GameConfig):
             raise ValueError("makers, takers and executions are all 0; at least one agent is needed")
         if self.noise + self.unbound + self.informed + self.trend + self.quoters < 1:
             raise ValueError("the population has no member; set noise")
+        if self.hawkes_own + self.hawkes_cross >= 1.0:
+            raise ValueError("hawkes_own and hawkes_cross add up to 1 or more, so that arrivals would explode")
+        if self.hawkes and self.hawkes_rate / (1.0 - self.hawkes_own - self.hawkes_cross) > _MOST_ARRIVALS / 4:
+            raise ValueError(f"more than {_MOST_ARRIVALS // 4} Hawkes arrivals a step on average; lower hawkes_rate")
         return self
 
 
@@ -113,7 +130,7 @@ class Crowd(Lanes):
         """(N,) role of each agent, `qframe_rl.arena.state.ROLES`."""
         members = (config.noise, config.unbound, config.informed, config.trend, config.quoters)
         self.kinds = np.repeat(np.arange(len(members)), members)
-        """(K,) kind of each member of the population."""
+        """(K,) kind of each member of the population that is called."""
         n = self.n_agents = len(self.roles)
         self.mask = np.arange(N_ACTION) < np.array(N_COUNTS)[self.roles][:, None]
         """(N, 4) directions of an action that count."""
@@ -130,11 +147,16 @@ class Crowd(Lanes):
             n, config.messages, config.price_ticks, config.reach_ticks, config.lots, config.position_limit,
             config.target_lots, config.maker_fee, config.taker_fee, config.jump_ticks, config.episode_steps,
         )  # fmt: skip
-        self.books, self.state = empty_markets(n_markets, n + len(self.kinds), n, n_log)
-        self._fresh = empty_markets(1, n + len(self.kinds), n, n_log)
+        n_traders = n + len(self.kinds) + config.hawkes
+        self.books, self.state = empty_markets(n_markets, n_traders, n, n_log)
+        self._fresh = empty_markets(1, n_traders, n, n_log)
+        self.excited = Excited(
+            config.hawkes_rate, config.hawkes_own, config.hawkes_cross, config.hawkes_decay,
+            _MOST_ARRIVALS if config.hawkes else 0,
+        )  # fmt: skip
         self.seed, self.episode = np.zeros(n_markets, np.uint64), np.zeros(n_markets, np.uint64)
         self._clock = np.zeros(n_markets, np.int64)
-        self._draws = np.zeros((n_markets, _FIRST + 2 * n + N_CALL * config.messages))
+        self._draws = np.zeros((n_markets, _FIRST + 2 * n + N_CALL * config.messages + N_ARRIVAL * self.excited.most))
         self._quotes, self._take = np.zeros((n_markets, n, 2, 2), np.int64), np.zeros((n_markets, n, 3), np.int64)
         self._before, self._rewards = np.zeros((n_markets, n), np.int64), np.zeros((n_markets, n))
         self.observation_space = spaces.Box(-BOUND, BOUND, (N_SEEN,), np.float32)
@@ -226,6 +248,7 @@ class Crowd(Lanes):
         _live(
             self.books, self.state, mask, self._draws, self.kinds, self.roles, self._quotes, self._take, agents,
             self.config.jump_probability, self.config.inventory_penalty, self._before, self._rewards, self.rules,
+            self.excited,
         )  # fmt: skip
 
 
@@ -233,10 +256,12 @@ class Crowd(Lanes):
 def _live(
     books: Books, state: MarketState, active: Bool, draws: Float, kinds: Int, roles: Int, quotes: Int, take: Int,
     agents: bool, jumps: float, penalty: float, before: Int, rewards: Float, rules: CrowdRules,
+    excited: Excited,
 ) -> None:  # fmt: skip
     """Make a step in the active markets."""
     n = rules.n_agents
     calls = _FIRST + 2 * n
+    arrivals = calls + N_CALL * rules.n_messages
     for b in range(len(active)):
         for i in range(n):
             rewards[b, i] = 0.0
@@ -247,8 +272,14 @@ def _live(
             marks[s.MID2_BEFORE], marks[s.FLOW], marks[s.VOLUME] = marks[s.MID2], 0, 0
             _jump(marks, draws[b, _JUMPS] < jumps, draws[b, _SIZE], rules)
             _shuffle(state.turns, draws, b)
+            now, came = 0.0, 0
             for turn in range(rules.n_messages + (n * N_PARTS if agents else 0)):
                 part = turn - rules.n_messages
+                if part < 0 and excited.most > 0:
+                    until = (turn + 1) / rules.n_messages
+                    now, came = _arrive(
+                        books, state, b, draws, arrivals, now, came, until, len(kinds), rules, excited
+                    )  # fmt: skip
                 if part < 0:
                     there = call(books, state, b, kinds, draws, calls + N_CALL * turn, rules)
                 else:
@@ -257,12 +288,37 @@ def _live(
                 if there:
                     trade(books, state, b, rules)
                     mark(books, state, b)
+            if excited.most > 0:
+                calm(state.excitement[b], excited, 1.0 - now)
             marks[s.SLOW] += (s.SLOW_UNIT * marks[s.MID2] - marks[s.SLOW]) >> 5
             marks[s.CLOCK] += 1
             look(books, state, b)
             if agents:
                 for i in range(n):
                     rewards[b, i] = pay(state, b, i, roles[i], before[b, i], penalty, rules)
+
+
+@inlined
+def _arrive(
+    books: Books, state: MarketState, b: int, draws: Float, first: int, now: float, came: int, until: float,
+    n_called: int, rules: CrowdRules, excited: Excited,
+) -> tuple[float, int]:  # fmt: skip
+    """Let Hawkes arrivals come until a time of the step; return when the last one came, and how many there were."""
+    left = state.excitement[b]
+    while came < excited.most:
+        k = first + N_ARRIVAL * came
+        ahead = wait(left, excited, draws[b, k], draws[b, k + 1])
+        if now + ahead >= until:
+            break
+        calm(left, excited, ahead)
+        side = come(left, excited, draws[b, k + 2])
+        others = state.accounts.shape[1] - rules.n_agents - n_called
+        member = rules.n_agents + n_called + min(int(draws[b, k + 3] * others), others - 1)
+        if take_excited(state, b, member, side, draws[b, k + 4], rules):
+            trade(books, state, b, rules)
+            mark(books, state, b)
+        now, came = now + ahead, came + 1
+    return now, came
 
 
 @apart

@@ -114,3 +114,27 @@ def call(books: Books, state: MarketState, b: int, kinds: Int, draws: Float, fir
         return False
     write(state.message, sent, side, tick, lots, member, new_id(state, b))
     return True
+
+
+@inlined
+def take_excited(state: MarketState, b: int, member: int, side: int, u: float, rules: CrowdRules) -> bool:
+    """Write the order of one who has come by a Hawkes arrival: at once, up to a bound; whether he has room for any.
+
+    Parameters
+    ----------
+    state
+        All markets.
+    b, member, side
+        Which market, who, and what he does.
+    u
+        Uniform number, of lots.
+    rules
+        Sizes, distances, limits.
+    """
+    lots = 1 + min(int(u * rules.lots), rules.lots - 1)
+    lots = min(lots, int(room_for(side, state.accounts[b, member, STOCK], rules.limit)))
+    tick = (state.marks[b, MID2] >> 1) + (rules.reach if side == BUY else -rules.reach)
+    if lots < 1 or tick < 1 or tick >= 2 * rules.base:
+        return False
+    write(state.message, IOC, side, tick, lots, member, new_id(state, b))
+    return True

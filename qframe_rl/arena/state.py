@@ -1,4 +1,4 @@
-"""The memory of a market that its traders make: arrays that compiled loops work on, all whole numbers."""
+"""The memory of a market that its traders make: arrays for compiled loops, whole numbers but excitement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.book.state import N_FILL, N_MESSAGE, Books, empty_books
-from qframe_rl.types import Int
+from qframe_rl.types import Float, Int
 
 UNIT = 1000
 """Money is counted in so many parts of a tick times a lot: fees are whole ones of them."""
@@ -71,6 +71,8 @@ class MarketState(NamedTuple):
     """(B, N) lots that an agent has to hold in the end; 0 for who has no such task."""
     seen: Int
     """(B, 2, 2) best bid and ask when agents last looked: tick, lots, 0 = none."""
+    excitement: Float
+    """(B, 2) of buyers and of sellers that come as Hawkes arrivals, above the base rate."""
     log: Int
     """(B, L, 6) messages of the episode, for whoever wants to read them again."""
     fills: Int
@@ -81,7 +83,7 @@ class MarketState(NamedTuple):
     """(N,) room for the order in which agents come."""
 
 
-STATE = ("accounts", "quotes", "marks", "targets", "seen", "log")
+STATE = ("accounts", "quotes", "marks", "targets", "seen", "excitement", "log")
 """Fields that a snapshot has; the others are room."""
 
 
@@ -105,7 +107,8 @@ def empty_markets(n_markets: int, n_traders: int, n_agents: int, n_log: int) -> 
     return books, MarketState(
         np.zeros((n_markets, n_traders, N_ACCOUNT), np.int64), quotes, np.zeros((n_markets, N_MARK), np.int64),
         np.zeros((n_markets, n_agents), np.int64), np.zeros((n_markets, 2, 2), np.int64),
-        np.zeros((n_markets, n_log, N_MESSAGE), np.int64), np.zeros((2 * n_traders + 1, N_FILL), np.int64),
+        np.zeros((n_markets, 2)), np.zeros((n_markets, n_log, N_MESSAGE), np.int64),
+        np.zeros((2 * n_traders + 1, N_FILL), np.int64),
         np.zeros(N_MESSAGE, np.int64), np.zeros(n_agents, np.int64),
     )  # fmt: skip
 
