@@ -226,6 +226,16 @@ class Crowd(Lanes):
         found: Float = (accounts[..., s.CASH] + accounts[..., s.STOCK] * mid2 * (s.UNIT // 2)) / s.UNIT
         return found
 
+    def keep_log(self) -> None:
+        """Have room for all messages of an episode, from the next reset on; what was written down so far is lost."""
+        steps, agents = self.config.episode_steps + self.config.warmup_steps, N_PARTS * self.n_agents
+        room = steps * (self.config.messages + self.excited.most + agents)
+        self.state, fresh = (
+            state._replace(log=np.zeros((len(state.log), room, state.log.shape[2]), np.int64))
+            for state in (self.state, self._fresh[1])
+        )
+        self._fresh = self._fresh[0], fresh
+
     def log(self, market: int = 0) -> Int:
         """(n, 6) messages of a market's episode; raises UserError if there were more than room was asked for."""
         n = int(self.state.marks[market, s.N_LOG])

@@ -10,6 +10,8 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from qframe_rl.arena.crowd import Crowd
+from qframe_rl.arena.film import BookFilm, Pixels
 from qframe_rl.arena.game import Game
 from qframe_rl.config import UserError, nearest
 from qframe_rl.types import Single
@@ -32,15 +34,18 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
     others
         A policy for the name of every other agent.
 
+    render_mode
+        ``rgb_array``: pictures of the order book, as the seat has it (`qframe_rl.arena.film`).
+
     Raises
     ------
     UserError
-        If there is no such seat, or a policy lacks or is of nobody.
+        If there is no such seat, a policy lacks or is of nobody, or there is no such picture.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 
-    def __init__(self, game: Game, seat: str, others: Mapping[str, Frozen]):
+    def __init__(self, game: Game, seat: str, others: Mapping[str, Frozen], render_mode: str | None = None):
         self.game, names = game, game.names
         if seat not in names:
             raise UserError(f"no seat {seat!r}{nearest(seat, names)}")
@@ -50,6 +55,12 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
         self.seat, self._others = names.index(seat), [(names.index(name), act) for name, act in others.items()]
         self.observation_space, self.action_space = self.game.observation_space, self.game.action_space(self.seat)
         self._shapes = [game.action_space(agent).shape for agent in range(game.n_agents)]
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(f"render_mode has no {render_mode!r}; it is rgb_array, or none.")
+        if render_mode is not None and not isinstance(game, Crowd):
+            raise UserError("there are pictures of order books alone; leave render_mode out.")
+        self.render_mode = render_mode
+        self.film = BookFilm(game, self.seat) if render_mode is not None and isinstance(game, Crowd) else None
         self._everyone, self._running, self._seen = np.ones(1, np.bool_), False, self.game.observe()[0]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Single, dict[str, Any]]:
@@ -75,6 +86,8 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
             self.game.seed_with(seed if seed is not None else int(self.np_random.integers(1 << 62)))
         self.game.reset(self._everyone)
         self._seen, self._running = self.game.observe()[0], True
+        if self.film is not None:
+            self.film.begin()
         self._wait()
         return self._seen[self.seat].copy(), {}
 
@@ -95,6 +108,20 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
         ended, terminal = not self._running, self.game.terminates
         return self._seen[self.seat].copy(), paid, ended and terminal, ended and not terminal, {}
 
+    def render(self) -> Pixels | None:  # type: ignore[override]
+        """Draw the book now and before: (640, 960, 3); None without a render mode.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            Before the first `reset`.
+        """
+        if self.film is None:
+            return None
+        if not self.film.frames:
+            raise ResetNeeded("call reset() before render(): there is nothing to see yet")
+        return self.film.picture()
+
     def _wait(self) -> float:
         """Let the others go on until the seat is to act, or all is over; what it is paid meanwhile."""
         paid, over, space = 0.0, False, self.action_space
@@ -112,6 +139,8 @@ class SeatEnv(gymnasium.Env[Single, NDArray[Any]]):
             self._put(chosen, agent, act(self._seen[agent].copy()))
         rewards, over = self.game.step(chosen, self._everyone)
         self._seen, self._running = self.game.observe()[0], not over[0]
+        if self.film is not None:
+            self.film.look()
         return float(rewards[0, self.seat]), bool(over[0])
 
     def _put(self, chosen: NDArray[Any], agent: int, action: NDArray[Any]) -> None:
