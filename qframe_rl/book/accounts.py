@@ -62,11 +62,13 @@ class Walk(NamedTuple):
     """(F, 6) own fills, in their order."""
     n_fills: Int
     """(1,) how many; what found no room is counted, and not written."""
+    funding: Float
+    """(B,) paid so far, ticks times lots; received < 0."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of one account, fills apart."""
-        per = (self.quotes, self.queue, self.account, self.cursors, self.notices, self.taken)
+        per = (self.quotes, self.queue, self.account, self.cursors, self.notices, self.taken, self.funding)
         return sum(field.nbytes for field in per) // len(self.account)
 
 
@@ -81,11 +83,11 @@ def check_walk(walk: Walk) -> None:
     n = len(walk.account)
     shapes = {
         "quotes": (n, 2, N_QUOTE), "queue": (n, 2, 2), "account": (n, N_ACCOUNT), "cursors": (n, 3),
-        "notices": (n, N_NOTICES, N_NOTICE), "taken": (n, N_TAKEN, 3), "n_fills": (1,),
+        "notices": (n, N_NOTICES, N_NOTICE), "taken": (n, N_TAKEN, 3), "n_fills": (1,), "funding": (n,),
     }  # fmt: skip
     shapes["fills"] = (max(walk.fills.shape[:1], default=0), N_OWN_FILL)
     for name, shape in shapes.items():
-        field, kind = getattr(walk, name), np.float64 if name == "queue" else np.int64
+        field, kind = getattr(walk, name), np.float64 if name in ("queue", "funding") else np.int64
         if field.shape != shape or field.dtype != kind or not field.flags.c_contiguous:
             raise ValueError(f"accounts: {name} is {field.dtype} {field.shape}, not {np.dtype(kind)} {shape} in a row")
 
@@ -110,7 +112,7 @@ def new_walk(n_accounts: int, n_fills: int = 0) -> Walk:
     taken = np.full((n_accounts, N_TAKEN, 3), -1, np.int64)
     fills = np.zeros((max(n_fills, 1), N_OWN_FILL), np.int64)
     cursors, queue = np.zeros((n_accounts, 3), np.int64), np.zeros((n_accounts, 2, 2))
-    return Walk(quotes, queue, account, cursors, notices, taken, fills, np.zeros(1, np.int64))
+    return Walk(quotes, queue, account, cursors, notices, taken, fills, np.zeros(1, np.int64), np.zeros(n_accounts))
 
 
 @inlined
@@ -124,7 +126,7 @@ def begin(tape: Tape, walk: Walk, b: int, at: int) -> None:
         walk.quotes[b, side, WITHDRAWN] = 1
     for k in range(N_ACCOUNT):
         walk.account[b, k] = 0
-    walk.account[b, NOW], walk.account[b, TAKES] = at, NEVER
+    walk.account[b, NOW], walk.account[b, TAKES], walk.funding[b] = at, NEVER, 0.0
     walk.cursors[b, TRADES] = rows_until(tape.trades, row - 1)
     walk.cursors[b, FALLS] = rows_until(tape.ask_falls, row - 1)
     walk.cursors[b, RISES] = rows_until(tape.bid_rises, row - 1)

@@ -225,11 +225,11 @@ def _leg(root: Path, market: Listing, timeframe: str, bar_ns: int, funding: str)
         if funding == "require":
             raise UserError(f"{rates}: no funding rates of {market.symbol}; download them, or set funding to zero.")
         return Leg(instrument, bars)
-    marks, mark_ns = _marks(root, market)
+    marks, mark_ns = stored_marks(root, market)
     return Leg(instrument, bars, parquet.read(rates, RATES), marks, mark_ns)
 
 
-def _marks(root: Path, market: Listing) -> tuple[Series | None, int]:
+def stored_marks(root: Path, market: Listing) -> tuple[Series | None, int]:
     """Mark-price candles of the shortest timeframe there is."""
     lengths = sorted(timeframe_ns(file.stem) for file in marks_path(root, market, "1h").parent.glob("*.parquet"))
     if not lengths:

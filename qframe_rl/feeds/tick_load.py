@@ -14,6 +14,7 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.presets import preset
 from qframe_rl.feeds.synthetic_ticks import synthetic_ticks
+from qframe_rl.feeds.tick_dues import with_dues
 from qframe_rl.feeds.ticks import TickRun, tick_runs
 from qframe_rl.types import Instrument, Source, iso, parse_time
 
@@ -33,7 +34,7 @@ class TickHistory(NamedTuple):
         """SHA-256 over the instrument and all rows."""
         digest = hashlib.sha256(repr((self.instrument, [r.clock_shift_ns for r in self.runs])).encode())
         for run in self.runs:
-            for column in run.events:
+            for column in (*run.events, *(run.dues if len(run.dues.at) else ())):
                 digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
 
@@ -81,7 +82,7 @@ def load_ticks(config: DataConfig) -> TickHistory:
     found = listings(config.exchange, config.symbols)
     if len(found) != 1:
         raise UserError(f"an order book is that of one symbol, not of {len(found)}; name one with --symbols.")
-    runs = tuple(_within(_of_one_grid(root, found[0]), config))
+    runs = tuple(with_dues(root, found[0], _within(_of_one_grid(root, found[0]), config), config.funding))
     if not runs:
         raise UserError(f"{root} has no ticks of {found[0].symbol} between {config.since} and {config.until}.")
     return TickHistory(_instrument(found[0], runs[0]), runs, Source(found[0].exchange, "production", str(root)))

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.book.events import DEPTH, OFF_GRID, SNAPSHOT, TRADE, Events, joined, on_grid
+from qframe_rl.book.funding import NO_DUES, FundingDues
 from qframe_rl.config import UserError, nearest
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.types import Bool, Float, Int
@@ -64,6 +65,8 @@ class TickRun(NamedTuple):
     """Why it ends."""
     dropped: dict[str, int]
     """Rows that were left out, by why."""
+    dues: FundingDues = NO_DUES
+    """Funding that falls due while it lasts; of a perpetual, where its rates are known."""
 
 
 def tick_runs(

@@ -204,7 +204,8 @@ class QuotingSession:
                     "not those that the session traded on; give the tape that it had."
                 )
             self.n_repeated += 1
-            self._live(TapePart(begins, first, events, said.get("ends")))
+            dues = tuple((at, rate, mark) for at, rate, mark in said.get("dues", []))
+            self._live(TapePart(begins, first, events, said.get("ends"), dues))
 
     def go_on(self) -> None:
         """Live through what comes, until the tape ends or is stopped."""
@@ -219,6 +220,8 @@ class QuotingSession:
             }  # fmt: skip
             if part.ends is not None:
                 said["ends"] = part.ends
+            if part.dues:
+                said["dues"] = [list(due) for due in part.dues]
             self._ledger.take("part", lambda said=said: said)  # type: ignore[misc]
             self._live(part)
             self._ledger.commit(self.pulse())
@@ -246,6 +249,7 @@ class QuotingSession:
             self.run, self.n_rows, self.ended, self._first = part.run, 0, False, True
             self._rows.clear()
             self.n_runs += 1
+        book.owe(part.dues)
         self.n_rows = part.first + len(part.events.tick)
         wished: list[list[int]] = []
         sent: list[OwnMessage] = []

@@ -15,6 +15,7 @@ from qframe_rl.book.events import Events
 from qframe_rl.config import UserError
 from qframe_rl.feeds.ticks import TickRun
 from qframe_rl.gym.replay.packed import TickSpan
+from qframe_rl.live.settled_rates import Due
 from qframe_rl.types import SECOND
 
 PART_ROWS = 5_000
@@ -46,6 +47,8 @@ class TapePart(NamedTuple):
     events: Events
     ends: str | None
     """Why the run ends with them; None = it goes on."""
+    dues: tuple[Due, ...] = ()
+    """Funding that became known: when it falls due, its rate, and the mark price."""
 
 
 class TapeSource(Protocol):
@@ -139,13 +142,20 @@ class ReplayTape:
                 now = since + round((self._clock() - begun) * SECOND * self._speed)
                 stop = min(stop, int(np.searchsorted(local, now, side="right")))
             if stop > first or first == n:
-                yield TapePart(stated, first, run.events.where(slice(first, stop)), why if stop == n else None)
+                dues = () if first else _told(run)
+                yield TapePart(stated, first, run.events.where(slice(first, stop)), why if stop == n else None, dues)
                 first = stop
                 if stop == n:
                     return
             else:
                 yield None
                 self.stopped.wait(LOOK_S)
+
+
+def _told(run: TickRun) -> tuple[Due, ...]:
+    """All funding of a recorded run, known as it begins: what is paid then depends on nobody's being told."""
+    rows = zip(run.dues.at.tolist(), run.dues.terms.tolist(), strict=True)
+    return tuple((at, rate, None if math.isnan(mark) else mark) for at, (rate, mark) in rows)
 
 
 def _as_it_came(run: TickRun) -> TickRun:

@@ -18,12 +18,14 @@ import numpy as np
 
 from qframe_rl.book.events import Events, joined
 from qframe_rl.config import UserError
-from qframe_rl.feeds.exchange import Note
+from qframe_rl.feeds.exchange import MarketDataClient, Note
 from qframe_rl.feeds.listing import Listing
+from qframe_rl.feeds.panel import settled
 from qframe_rl.feeds.tick_chain import RowsTold, RunBegins, RunEnds, Told
 from qframe_rl.feeds.tick_files import RunFiles, tidied
 from qframe_rl.feeds.tick_stream import TickStream
 from qframe_rl.feeds.ticks import run_of_file, ticks_folder
+from qframe_rl.live.settled_rates import SettledRates
 from qframe_rl.live.tapes import LOOK_S, StatedRun, TapePart
 from qframe_rl.types import SECOND, Instrument
 
@@ -70,6 +72,10 @@ class StreamTape:
         )
         self._stated = {"exchange": listing.exchange, "symbol": listing.symbol, "how": "the tape of a session on paper"}
         self._read: tuple[str, Events] | None = None
+        self._rates: SettledRates | None = None
+        if listing.kind != "spot":
+            asking = _Asking(exchange, listing, url, sandbox=sandbox)
+            self._rates = SettledRates(asking, wall, note)
 
     def rows(self, run: str, first: int, n: int) -> Events:
         """Rows of a run that is in the files."""
@@ -83,10 +89,18 @@ class StreamTape:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._read = None
         tidied(self._folder)
+        if self._rates is not None:
+            self._rates.start()
         if run is not None and not ended:
             yield TapePart(run, n, _none(), AGAIN)
-        while not self.stopped.is_set():
-            yield from self._connected()
+        try:
+            while not self.stopped.is_set():
+                for part in self._connected():
+                    told = part is not None and self._rates is not None
+                    yield part._replace(dues=tuple(self._rates.came())) if told else part  # type: ignore[union-attr]
+        finally:
+            if self._rates is not None:
+                self._rates.stop()
 
     def _connected(self) -> Iterator[TapePart | None]:
         """One subscription, until its file is full."""
@@ -121,6 +135,23 @@ class StreamTape:
         finally:
             listening.stop()
             run.close(STOPPED)
+
+
+class _Asking:
+    """Asks an exchange for settlements, over a connection of its own that is made when it is first needed."""
+
+    def __init__(self, exchange: str, listing: Listing, url: str | None, *, sandbox: bool):
+        self._listing = listing
+        self._made: Callable[[], MarketDataClient] = lambda: MarketDataClient(
+            exchange, "perpetual", url, sandbox, tries=1
+        )
+        self._client: MarketDataClient | None = None
+
+    def __call__(self, since: int) -> list[tuple[int, float]]:
+        """Settlements at and after a moment."""
+        self._client = self._client or self._made()
+        found = self._client.rates(self._listing, since)
+        return list(zip(settled(found).tolist(), found.values[:, 0].tolist(), strict=True))
 
 
 class _Run:

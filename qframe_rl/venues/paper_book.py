@@ -7,6 +7,7 @@ where the first one ends, and what is held is carried into the next one.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -35,6 +36,7 @@ from qframe_rl.book.accounts import MAKER_LOTS as MADE_LOTS
 from qframe_rl.book.accounts import TAKER_LOTS as TOOK_LOTS
 from qframe_rl.book.events import TRADE, Events
 from qframe_rl.book.features import BookWatch
+from qframe_rl.book.funding import mid_before, owed
 from qframe_rl.book.growing import GrowingTape
 from qframe_rl.book.known import AT, DONE, AccountKnowledge, forget, learn, nothing_known
 from qframe_rl.book.moments import DecisionClock, Latency
@@ -43,7 +45,7 @@ from qframe_rl.book.tape import NO_ASK, NO_BID, Tape
 from qframe_rl.book.walk import QUOTE, TAKE, WITHDRAW, advance
 from qframe_rl.book.wish import TAKE_LOTS, TAKE_SIDE, WISH_LOTS, pursue
 from qframe_rl.jit import apart
-from qframe_rl.types import Account, Float, Instrument, Int
+from qframe_rl.types import HOUR, Account, Float, Instrument, Int
 
 _ENDLESS = 2**62
 _LASTING = (CASH, POSITION, MADE_LOTS, TOOK_LOTS, MAKER_TURNOVER, TAKER_TURNOVER, REFUSED, UNTOLD, N_SENT, QUOTED)
@@ -51,6 +53,8 @@ _AT_ONCE = 3
 """Messages that one decision sends at most."""
 _N_FILLS = 4096
 _UNITS = 1e8
+_HOURS = 26
+"""Whole hours of which is remembered what was held, until the funding that fell due then is known."""
 
 
 class PaperTerms(NamedTuple):
@@ -148,6 +152,10 @@ class PaperBook:
         self.held_back = 0
         """Decisions whose messages would have been too many, and were not sent."""
         self._cash, self._paid = cash, 0
+        self._dues: list[tuple[int, float, float]] = []
+        self._held: deque[tuple[int, int, float]] = deque(maxlen=_HOURS)
+        self._lived_ns = 0
+        """Until when it has lived; 0 before the first moment."""
         self._rates = MessageRates(terms.rates)
         self._growing: GrowingTape | None = None
         self._watch: BookWatch | None = None
@@ -164,7 +172,7 @@ class PaperBook:
         """At the mid price, fees paid, less what there was at the start: ticks times lots."""
         account, terms = self.walk.account[0], self.terms
         fees = terms.maker_fee * int(account[MAKER_TURNOVER]) + terms.taker_fee * int(account[TAKER_TURNOVER])
-        return int(account[CASH]) + int(account[POSITION]) * (0.5 * self.mid2) - fees
+        return int(account[CASH]) + int(account[POSITION]) * (0.5 * self.mid2) - fees - float(self.walk.funding[0])
 
     @property
     def account(self) -> Account:
@@ -186,6 +194,45 @@ class PaperBook:
             return "more than the account is worth"
         self._paid += units
         return ""
+
+    def owe(self, dues: Sequence[tuple[int, float, float | None]]) -> None:
+        """Be told of funding: when it falls due, its rate, and the mark price, ticks, None = the mid price.
+
+        One that falls due later is paid then; one that fell due is paid now, on what was held at that whole hour.
+        """
+        known = {at for at, _, _ in self._dues}
+        fresh = [(at, rate, math.nan if mark is None else mark) for at, rate, mark in dues]
+        self._dues = sorted([*self._dues, *(one for one in fresh if one[0] not in known)])
+        self._pay()
+
+    def _pay(self) -> None:
+        """Pay what is due for moments at which is known what was held; of those before the first nothing is owed."""
+        left = []
+        for at, rate, mark in self._dues:
+            noted = next(((held, mid) for when, held, mid in self._held if when == at), None)
+            if noted is not None:
+                self.walk.funding[0] += owed(noted[0], noted[1], rate, mark)
+                self._held = deque((one for one in self._held if one[0] != at), maxlen=_HOURS)
+            elif self._lived_ns == 0 or at > self._lived_ns:
+                left.append((at, rate, mark))
+        self._dues = left
+
+    def _settle(self, tape: Tape, now: int, mid: float | None = None) -> None:
+        """Note what is held at each moment until now at which funding may fall due, and pay what is known to.
+
+        With ``mid`` nothing is lived through: it is the price that was known last, and there was no tape.
+        """
+        if self.instrument.kind == "spot":
+            return
+        hours = range((self._lived_ns // HOUR + 1) * HOUR, now + 1, HOUR)
+        for at in sorted({*hours, *(at for at, _, _ in self._dues if self._lived_ns < at <= now)}):
+            price = mid
+            if price is None:
+                advance(tape, self.walk, 0, at - 1, self._answer, self.terms.power)
+                price = mid_before(tape, at)
+            self._held.append((at, self.position, price))
+            self._lived_ns = at
+            self._pay()
 
     def open(self, clock_shift_ns: int, start: int, stop: int, watch: BookWatch) -> None:
         """Begin a run.
@@ -252,11 +299,17 @@ class PaperBook:
         assert growing is not None and growing.tape is not None
         now, tape, account = int(due.at[k]), growing.tape, self.walk.account[0]
         if not self._begun:
-            kept = account[list(_LASTING)].copy()
+            if self._lived_ns:
+                self._settle(tape, now, 0.5 * self.mid2)
+            kept, paid = account[list(_LASTING)].copy(), float(self.walk.funding[0])
             begin(tape, self.walk, 0, now)
             account[list(_LASTING)] = kept
+            self.walk.funding[0] = paid
             forget(self.known, 0, 0)
             self._begun = True
+        else:
+            self._settle(tape, now)
+        self._lived_ns = now
         _lived(tape, growing.heard, self.walk, self.known, now, self._answer, due.best[k], self.terms.power)
         self.known.told[0, DONE] = self._done
         self._answer, self.mid2 = int(due.answer_ns[k]), int(due.mid2[k])
@@ -316,7 +369,9 @@ class PaperBook:
         sent: list[OwnMessage] = []
         if growing is not None and growing.tape is not None and self._begun:
             at = growing.last_ns
+            self._settle(growing.tape, at)
             advance(growing.tape, walk, 0, at, self._answer, self.terms.power)
+            self._lived_ns = max(self._lived_ns, at)
             sent = [
                 OwnMessage(at, WITHDRAW, side, int(walk.quotes[0, side, TICK]), 0)
                 for side in (BUY, SELL)

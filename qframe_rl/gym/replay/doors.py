@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qframe_rl.config import UserError, nearest
 from qframe_rl.gym.batch import BatchEnv, Moved, starts_of
 from qframe_rl.gym.render import steps_picture
-from qframe_rl.gym.replay.engine import FEES, HELD, MADE, SENT, TOOK, UNSHOWN, WORTH, ReplayEngine
+from qframe_rl.gym.replay.engine import FEES, FUNDING, HELD, MADE, SENT, TOOK, UNSHOWN, WORTH, ReplayEngine
 from qframe_rl.gym.single import SingleEnv
 from qframe_rl.interface import BOUND
 from qframe_rl.types import Bool, Float, Int, Single, iso, parse_time
@@ -23,6 +23,7 @@ _KINDS: dict[str, Callable[[ReplayEngine], NDArray[Any]]] = {
     "worth": lambda e: e.ledger[:, WORTH].copy(),
     "position": lambda e: e.ledger[:, HELD].copy(),
     "fees": lambda e: e.ledger[:, FEES].copy(),
+    "funding": lambda e: e.ledger[:, FUNDING].copy(),
     "made": lambda e: e.ledger[:, MADE].copy(),
     "taken": lambda e: e.ledger[:, TOOK].copy(),
     "sent": lambda e: e.ledger[:, SENT].copy(),
@@ -30,9 +31,9 @@ _KINDS: dict[str, Callable[[ReplayEngine], NDArray[Any]]] = {
     "time": lambda e: e.ticks.at[e.row],
 }
 NAMES = tuple(_KINDS)
-"""``worth`` at the mid price less ``fees``, ticks times lots; ``position``, lots; lots ``made`` (filled as maker) and
-``taken``; messages ``sent``; lots that the end took beyond what was displayed (``unshown``); ``time``, ns UTC. The
-exchange's truth, of which a strategy is told later."""
+"""``worth`` at the mid price less ``fees`` and ``funding``, ticks times lots; ``position``, lots; lots ``made`` (filled
+as maker) and ``taken``; messages ``sent``; lots that the end took beyond what was displayed (``unshown``); ``time``,
+ns UTC. The exchange's truth, of which a strategy is told later."""
 
 
 def asked(names: Iterable[str] | str) -> tuple[str, ...]:

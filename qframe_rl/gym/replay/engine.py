@@ -26,9 +26,9 @@ from qframe_rl.book.accounts import (
 )
 from qframe_rl.book.accounts import POSITION as LOTS_HELD
 from qframe_rl.book.closing import close
+from qframe_rl.book.funding import FundingDues, advance_paid
 from qframe_rl.book.known import DONE, AccountKnowledge, forget, learn, nothing_known
 from qframe_rl.book.tape import Tape
-from qframe_rl.book.walk import advance
 from qframe_rl.book.wish import pursue
 from qframe_rl.config import UserError
 from qframe_rl.gym.chance import draw
@@ -38,19 +38,19 @@ from qframe_rl.interface.books import N_TASK, TARGET, QuotingInterface, checked
 from qframe_rl.jit import apart
 from qframe_rl.types import Bool, Float, Int, Single
 
-WORTH, MONEY, HELD, MID, FEES, MADE, TOOK, SENT, UNSHOWN, PASSED = range(10)
+WORTH, MONEY, HELD, MID, FEES, MADE, TOOK, SENT, UNSHOWN, PASSED, FUNDING = range(11)
 """Columns of the ledger, the exchange's truth: worth at the mid price less fees, and money without them, ticks times
-lots; lots held; mid price, ticks; fees; lots that filled as maker and as taker; messages sent; lots that a close took
-beyond what was displayed; seconds since the decision before."""
-N_LEDGER = 10
+lots, both less funding; lots held; mid price, ticks; fees; lots that filled as maker and as taker; messages sent; lots
+that a close took beyond what was displayed; seconds since the decision before; funding paid."""
+N_LEDGER = 11
 N_DRAWS = 4
 Begin = Callable[[Bool, Float, Float, Float, Int], None]
-"""``begin(active (B,), draws (B, 4), params, ledger (B, 10), task (B, 4))`` writes the task of a new episode."""
+"""``begin(active (B,), draws (B, 4), params, ledger (B, 11), task (B, 4))`` writes the task of a new episode."""
 Over = Callable[[Bool, Float, Float, Int, Bool, Bool], None]
 """``over(active, params, ledger, task, last (B,), terminated (B,))``: which episodes end by themselves; ``last`` are at
 their last moment."""
 Pay = Callable[[Bool, Float, Float, Float, Int, Float], None]
-"""``pay(active, params, before (B, 10), after (B, 10), task, rewards (B,))``."""
+"""``pay(active, params, before (B, 11), after (B, 11), task, rewards (B,))``."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,8 @@ class ReplayEngine(Lanes):
         ticks, rules = self.ticks, self.rules
         for k, part in enumerate(ticks.spans):
             _live(
-                part.tape, part.heard, self.walk, self.known, active, self.span, k, self.row, ticks.at, ticks.best,
-                ticks.mid2, ticks.entry_ns, ticks.answer_ns, quotes, take, rules.power, rules.maker_fee,
+                part.tape, part.dues, part.heard, self.walk, self.known, active, self.span, k, self.row, ticks.at,
+                ticks.best, ticks.mid2, ticks.entry_ns, ticks.answer_ns, quotes, take, rules.power, rules.maker_fee,
                 rules.taker_fee, self.ledger,
             )  # fmt: skip
         last = active & (self.row >= self.last)
@@ -271,9 +271,9 @@ def _begin(
 
 @apart
 def _live(
-    tape: Tape, rows: Int, walk: Walk, known: AccountKnowledge, active: Bool, span: Int, k: int, row: Int, at: Int,
-    best: Int, mid2: Int, entry_ns: Int, answer_ns: Int, quotes: Int, take: Int, power: float, maker: float,
-    taker: float, ledger: Float,
+    tape: Tape, dues: FundingDues, rows: Int, walk: Walk, known: AccountKnowledge, active: Bool, span: Int, k: int,
+    row: Int, at: Int, best: Int, mid2: Int, entry_ns: Int, answer_ns: Int, quotes: Int, take: Int, power: float,
+    maker: float, taker: float, ledger: Float,
 ) -> None:  # fmt: skip
     for b in range(len(active)):
         if active[b] and span[b] == k:
@@ -281,7 +281,7 @@ def _live(
             pursue(walk, b, quotes[b], take[b], at[now], entry_ns[now])
             row[b] += 1
             then = row[b]
-            advance(tape, walk, b, at[then], answer_ns[now], power)
+            advance_paid(tape, dues, walk, b, at[then], answer_ns[now], power)
             learn(tape, rows, walk, known, b, at[then], best[then], power)
             known.told[b, DONE] += 1
             _mark(walk, b, mid2[then], maker, taker, ledger)
@@ -303,9 +303,9 @@ def _close(
 def _mark(walk: Walk, b: int, mid2: int, maker: float, taker: float, ledger: Float) -> None:
     account = walk.account[b]
     fees = maker * account[MAKER_TURNOVER] + taker * account[TAKER_TURNOVER]
-    ledger[b, MID], ledger[b, FEES], ledger[b, MONEY] = 0.5 * mid2, fees, account[CASH]
-    ledger[b, HELD] = account[LOTS_HELD]
-    ledger[b, WORTH] = account[CASH] + account[LOTS_HELD] * (0.5 * mid2) - fees
+    ledger[b, MID], ledger[b, FEES], ledger[b, MONEY] = 0.5 * mid2, fees, account[CASH] - walk.funding[b]
+    ledger[b, HELD], ledger[b, FUNDING] = account[LOTS_HELD], walk.funding[b]
+    ledger[b, WORTH] = account[CASH] + account[LOTS_HELD] * (0.5 * mid2) - fees - walk.funding[b]
     ledger[b, MADE], ledger[b, TOOK], ledger[b, SENT] = account[MAKER_LOTS], account[TAKER_LOTS], account[N_SENT]
 
 

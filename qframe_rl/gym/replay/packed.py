@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.book.features import BookFeature, sampled
+from qframe_rl.book.funding import FundingDues
 from qframe_rl.book.known import heard
 from qframe_rl.book.micro import MicroPrice
 from qframe_rl.book.moments import DecisionClock, Latency, moments, seen
@@ -55,6 +56,8 @@ class SpanMoments(NamedTuple):
     """(T,)."""
     features: Float
     """(T, F) NaN what cannot be known yet."""
+    dues: FundingDues
+    """Funding that falls due while it lasts."""
 
 
 def span_moments(
@@ -88,7 +91,8 @@ def span_moments(
         )
     entry, answer = latency.at(tape, at)
     known = sampled(tape, features, at, micro, span.run.ready_ns)
-    return SpanMoments(tape, heard(tape), at, book.best[book.whole], book.mid2[book.whole], entry, answer, known)
+    dues = span.run.dues.between(int(at[0]), int(at[-1]))
+    return SpanMoments(tape, heard(tape), at, book.best[book.whole], book.mid2[book.whole], entry, answer, known, dues)
 
 
 @dataclass(frozen=True)
