@@ -47,7 +47,7 @@ class Base(BaseModel):
     def _split(cls, value: object, info: ValidationInfo) -> object:
         annotation = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, str) and get_origin(annotation) is tuple:
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            return tuple(listed(value))
         return value
 
 
@@ -144,6 +144,17 @@ def space_of(model: type[Base]) -> Space:
 def _extras(model: type[Base]) -> dict[str, dict[str, Any]]:
     extras = {name: info.json_schema_extra for name, info in model.model_fields.items()}
     return {name: dict(extra) for name, extra in extras.items() if isinstance(extra, dict)}
+
+
+def listed(text: str) -> list[str]:
+    """Parts of a text between its commas, those inside round brackets not counted; empty ones are left out."""
+    parts, depth, begin = [], 0, 0
+    for at, mark in enumerate(text):
+        depth = max(0, depth + (mark == "(") - (mark == ")"))
+        if mark == "," and depth == 0:
+            parts.append(text[begin:at])
+            begin = at + 1
+    return [part.strip() for part in [*parts, text[begin:]] if part.strip()]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, listed
 from qframe_rl.digests import digest
 
 _PATH = re.compile(r"(?!column:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -153,12 +153,12 @@ def in_params(params: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("reward", "actions"):
         if key in found:
             found[key] = _named(found[key])
-    listed = found.get("features", ())
-    if isinstance(listed, str):
-        listed = [part.strip() for part in listed.split(",")]
-    if isinstance(listed, list | tuple):
-        named = [one if isinstance(one, str) and not _is_module(one) else _named(one) for one in listed]
-        if named != list(listed):  # else it stays as it was written: trials are known by that
+    given = found.get("features", ())
+    if isinstance(given, str):
+        given = listed(given)
+    if isinstance(given, list | tuple):
+        named = [one if isinstance(one, str) and not _is_module(one) else _named(one) for one in given]
+        if named != list(given):  # else it stays as it was written: trials are known by that
             found["features"] = named
     return found
 
@@ -172,9 +172,12 @@ def _named(given: Any) -> Any:
 
 
 def _is_module(text: str) -> bool:
-    """Whether a feature's name may be a path: what stands before the colon is a module, and no number after it."""
+    """Whether a feature's name may be a path: what stands before the colon is a module, and no number after it.
+
+    What stands behind ``alpha:`` is a formula.
+    """
     module, _, name = text.partition(":")
-    if not _PATH.fullmatch(text) or name.isdigit():
+    if not _PATH.fullmatch(text) or name.isdigit() or module == "alpha":
         return False
     _look_here()
     return importlib.util.find_spec(module.partition(".")[0]) is not None

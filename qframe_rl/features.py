@@ -5,7 +5,8 @@ So the matrix computed once over a history and the last row computed from a live
 whose bars are not all there is NaN.
 
 Features are named by short texts: ``log_return:24`` is the log return over 24 bars, ``column:signal`` the feed's column
-of that name. `known` lists them. Each can be asked for of coarser bars: ``4h:rsi:14``, see `qframe_rl.coarser`.
+of that name, ``alpha:TEXT`` a formula of `qframe_rl.alpha`. `known` lists them. Each can be asked for of coarser bars:
+``4h:rsi:14``, see `qframe_rl.coarser`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from qframe_rl.alpha.operators import LEAST_MEMBERS
+from qframe_rl.alpha.panel import FormulaRows
+from qframe_rl.alpha.parser import number
 from qframe_rl.coarser import Coarser, apart, ratio, rows_of
 from qframe_rl.config import UserError, nearest, shortened
 from qframe_rl.custom import handed_over, is_custom
@@ -24,6 +28,8 @@ from qframe_rl.jit import compiled, inlined
 from qframe_rl.times import DAY, WEEK
 from qframe_rl.types import CLOSE, HIGH, LOW, VOLUME, Float, Int
 
+FORMULA = "alpha:"
+"""How the name of a formula begins."""
 N_BARS = 1_000_000
 """Most bars that a feature counts in."""
 Own = Callable[[Float, Int], Float]
@@ -42,6 +48,8 @@ class Feature(NamedTuple):
     """Bars that one value is computed from, its own included."""
     kernel: Kernel
     params: Float
+    least: int = 1
+    """Fewest instruments that it can be computed of."""
 
     def rows(self, bars: Float, times: Int, first: int = 0) -> Float:
         """Values for rows ``first`` to the end.
@@ -272,7 +280,8 @@ def known() -> dict[str, str]:
     """Names of the features with their arguments, and what each is."""
     table = {f"{name}:{':'.join('sn'[-len(k.minimum) :])}": k.text for name, k in _KINDS.items()}
     table |= dict.fromkeys(_CYCLES, "time of day or week at the bar's close, on a circle")
-    return table | {"column:NAME": "the feed's column NAME", "columns": "every column of the feed"}
+    table |= {"column:NAME": "the feed's column NAME", "columns": "every column of the feed"}
+    return table | {f"{FORMULA}FORMULA": "a formula such as corr(close, volume, 10), see `docs/alphas.md`"}
 
 
 def features(specs: Sequence[str], columns: Sequence[str], bar_ns: int = 0) -> tuple[Feature, ...]:
@@ -286,7 +295,7 @@ def features(specs: Sequence[str], columns: Sequence[str], bar_ns: int = 0) -> t
     columns
         Names of the feed's columns.
     bar_ns
-        Length of a bar, ns: names of coarser bars need it.
+        Length of a bar, ns: formulas and names of coarser bars need it.
 
     Returns
     -------
@@ -338,7 +347,8 @@ def _own(spec: str, function: Callable[..., Any]) -> Feature:
 
 def _coarse(spec: str, coarser: Coarser, columns: tuple[str, ...], bar_ns: int) -> Feature:
     """A feature of coarser bars: the last one that has closed may be all but one bar old."""
-    n, inner = ratio(spec, coarser.length_ns, bar_ns), _feature(coarser.inner, columns)
+    own_length = coarser.length_ns if coarser.inner.startswith(FORMULA) else 0
+    n, inner = ratio(spec, coarser.length_ns, bar_ns), _feature(coarser.inner, columns, own_length)
     lookback = inner.lookback * n + n - 1
     if lookback > N_BARS:
         raise UserError(f"feature {spec!r} looks back {lookback:,} bars, more than {N_BARS:,}.")
@@ -346,12 +356,22 @@ def _coarse(spec: str, coarser: Coarser, columns: tuple[str, ...], bar_ns: int) 
     def rows(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
         rows_of(inner.rows, bars, times, coarser.length_ns, first, out)
 
-    return Feature(spec, lookback, rows, np.zeros(0))
+    return Feature(spec, lookback, rows, np.zeros(0), inner.least)
+
+
+def _formula(spec: str, columns: tuple[str, ...], bar_ns: int) -> Feature:
+    if bar_ns <= 0:
+        raise UserError(f"feature {spec!r} needs the length of a bar, which is not known here.")
+    tree = number(spec.removeprefix(FORMULA), columns)
+    rows = FormulaRows(tree, bar_ns, columns)
+    return Feature(spec, tree.lookback, rows, np.zeros(0), LEAST_MEMBERS if tree.crosses else 1)
 
 
 def _feature(spec: str, columns: tuple[str, ...], bar_ns: int = 0) -> Feature:
     if (coarser := apart(spec)) is not None:
         return _coarse(spec, coarser, columns, bar_ns)
+    if spec.startswith(FORMULA):
+        return _formula(spec, columns, bar_ns)
     if is_custom(spec):
         return _own(spec, handed_over(spec, "feature"))
     name, *arguments = spec.split(":")

@@ -15,6 +15,8 @@ from qframe_rl.risk.limits import Limits
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Params = dict[str, Any]
+FeatureText = Annotated[str, Field(min_length=1, max_length=5000)]
+"""Name of a feature: a formula may be long."""
 N_INSTRUMENTS = 1000
 _FEATURES = "env.params.features"
 """The one parameter whose texts are looked up in a closed list alone; a column's name in it may have a dot."""
@@ -34,7 +36,7 @@ class Named(Strict):
 class InterfaceEntry(Strict):
     """An interface as `qframe_rl.interface.MarketInterface.describe` has it."""
 
-    features: list[Text] = Field(min_length=1, max_length=1000)
+    features: list[FeatureText] = Field(min_length=1, max_length=1000)
     n_rows: int = Field(ge=1, le=100_000)
     n_instruments: int = Field(ge=1, le=N_INSTRUMENTS)
     columns: list[Text] = Field(max_length=1000)
@@ -43,7 +45,7 @@ class InterfaceEntry(Strict):
     scheme: Text
     params: Params
     bar_ns: int = Field(default=0, ge=0, le=366 * 86_400 * 1_000_000_000)
-    """Where a feature is one of coarser bars."""
+    """Where a feature is a formula, or one of coarser bars."""
 
     @model_validator(mode="after")
     def _scaled(self) -> Self:

@@ -15,6 +15,7 @@ GROUPS = {
         "amounts",
         "interface",
         "features",
+        "alpha",
         "coarser",
         "estimate",
         "theory",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qframe_rl.agent import View
 from qframe_rl.coarser import apart
+from qframe_rl.features import FORMULA
 from qframe_rl.interface.observer import ONE, ONE_ROW, Observer, Parts, Scaler, laid_out
 from qframe_rl.interface.own_scheme import scheme_of
 from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
@@ -68,8 +69,8 @@ class MarketInterface:
     def describe(self) -> dict[str, Any]:
         """Plain data from which `interface_from` makes it again, the scaler's numbers to the last bit."""
         o = self.observer
-        coarse = any(apart(feature.name) is not None for feature in o.features)
-        return ({"bar_ns": o.bar_ns} if coarse else {}) | {
+        timed = any(apart(f.name) is not None or f.name.startswith(FORMULA) for f in o.features)
+        return ({"bar_ns": o.bar_ns} if timed else {}) | {
             "features": [feature.name for feature in o.features],
             "n_rows": o.n_rows,
             "n_instruments": o.n_instruments,

@@ -64,12 +64,12 @@ class Observer:
     scaler
         As `fit` made it; features pass unscaled without one.
     bar_ns
-        Length of a bar, ns; needed where a feature is one of coarser bars.
+        Length of a bar, ns; needed where a feature is a formula, or one of coarser bars.
 
     Raises
     ------
     UserError
-        For an unknown feature, none at all, or more than `N_NUMBERS` numbers.
+        For an unknown feature, none at all, one that needs more instruments, or more than `N_NUMBERS` numbers.
     """
 
     def __init__(
@@ -85,6 +85,12 @@ class Observer:
         self.bar_ns = bar_ns
         if not self.features:
             raise UserError("an observation needs at least one feature.")
+        for one in self.features:
+            if one.least > n_instruments:
+                raise UserError(
+                    f"feature {one.name!r} ranks instruments among each other and needs {one.least} or more, but this "
+                    f"market has {n_instruments}; take more, or a formula without rank and zscore."
+                )
         self.n_rows = n_rows
         self.n_instruments = n_instruments
         self.columns = tuple(columns)

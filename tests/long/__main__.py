@@ -47,6 +47,7 @@ def jobs() -> dict[str, Job]:
         "conformance": Job(["tests.conformance"]),
         "libraries": Job(["tests.conformance.libraries"]),
         "replay": Job(["tests.book.beside"]),
+        "formulas": Job(["tests.long.dead_ends"], (["tests.long.dead_ends", "--formulas", "5000"],)),
     }
 
 

@@ -1,0 +1,1 @@
+"""Formulas over panels of bars: their language, their values and their scores."""
