@@ -186,6 +186,27 @@ class Ppo:
                 kept = {}
         self._nets = tuple(net.cpu().eval() for net in done)
 
+    def training(self, envs: Any, total_steps: int, n_steps: int, log: Log, start: State | None = None) -> PpoTraining:
+        """A training that somebody else takes step by step, see `qframe_rl.arena.selfplay`; the agent acts by it.
+
+        Parameters
+        ----------
+        envs
+            As `PpoTraining` has it; numbers alone are seen.
+        total_steps, n_steps
+            In place of the configuration's, as is the number of ``envs``.
+        log
+            Told of each update.
+        start
+            Weights to begin with; None = new ones.
+        """
+        own = {"total_steps": total_steps, "n_envs": envs.num_envs, "n_steps": n_steps}
+        net = self._new(0) if start is None else self._loaded(start)
+        self._nets = (net,)
+        return PpoTraining(
+            self.config.model_copy(update=own).plan(0), net, envs, self.seed, log, self._masks
+        )  # fmt: skip
+
     def decide(self, view: View) -> Orders:
         """Act greedily."""
         before = () if view.first else self._memory

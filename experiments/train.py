@@ -12,6 +12,7 @@ from experiments.cli import Parser, called, console, door, program, shown
 from experiments.screen import BarScreen
 from experiments.settings import PRESETS, asked_book, locate_data, roster, settings
 from experiments.told import luck_line
+from experiments.train_arena import add_options, meant, trained
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
@@ -40,6 +41,7 @@ def parser() -> Parser:
             "--symbols BTC/USDT --timeframe 1h --agents ppo,momentum,mean_reversion",
             "--data prices.csv --symbols BTC/USDT --agents ppo --seeds 5 --set agent.ppo.total_steps=2000000",
             "--preset quick --set env.half_spread_bps=2 --set split.gap=48",
+            "--env crowd --roles maker=ppo,taker=ppo,execution=twap",
             "--describe ppo",
         ],
         _known(),
@@ -71,6 +73,7 @@ def parser() -> Parser:
         help="deploy AGENT, or without a name the one that ranks first, even if it fails the test for it; the "
         "checkpoint says so (default: off)",
     )
+    add_options(made)
     made.add_own("env")
     made.add_on()
     made.add_track()
@@ -101,6 +104,7 @@ def _known() -> str:
             ("markets of bars", catalog.bar_markets()),
             ("order books", catalog.order_books()),
             ("problems, see experiments.solve", catalog.problems()),
+            ("markets of many agents", catalog.games()),
             ("presets", presets),
         )
     )
@@ -129,6 +133,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         name: given.pop(name)
         for name in ("json", "preset", "assignments", "runs", "checkpoints", "resume", "on", "track", "ledger")
     }
+    if meant(given, own):
+        return trained(given, own, began)
     tree: dict[str, Any] = settings(Experiment, own["preset"], own["assignments"], given)
     tree = {"agents": _roster(tree)} | tree
     locate_data(tree)

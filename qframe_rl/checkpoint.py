@@ -59,6 +59,11 @@ class Checkpoint:
         return bool(self.interface.get("kind") == "book")
 
     @property
+    def of_seat(self) -> bool:
+        """Whether it sits in a market of many agents, by what its role sees there."""
+        return bool(self.interface.get("kind") == "seat")
+
+    @property
     def digest(self) -> str:
         """SHA-256 over the manifest and every weight."""
         return _digest(canonical(self._manifest()), _weights_digest(self.state))
@@ -150,13 +155,21 @@ def _kinds(instruments: tuple[Instrument, ...]) -> str:
     return ", ".join(sorted({i.kind for i in instruments}))
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def load_checkpoint(folder: Path, *, seat: bool = False) -> Checkpoint:
     """Read a checkpoint.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    seat
+        Whether one is wanted that sits in a market of many agents, instead of one that trades bars or recorded books.
 
     Raises
     ------
     UserError
-        If there is none, or if it is truncated, corrupt, of another format, or says what no checkpoint can.
+        If there is none, or if it is truncated, corrupt, of another format or of the other kind, or says what no
+        checkpoint can.
     """
     path = folder / _MANIFEST
     if not path.is_file():
@@ -175,7 +188,19 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     build(kind_of(manifest), manifest, str(path))
     instruments = tuple(instrument_of(i, str(path)) for i in manifest.pop("instruments"))
     manifest["columns"] = tuple(manifest["columns"])
-    return Checkpoint(**manifest, instruments=instruments, state=state)
+    found = Checkpoint(**manifest, instruments=instruments, state=state)
+    if found.of_seat and not seat:
+        role, market = found.interface["role"], found.env["name"]
+        raise UserError(
+            f"{folder} was trained as {role} of {market}: what a seat there sees is not what bars or a recorded book "
+            f"show, so it trades neither. It sits in seats: --env {market} --roles {role}={folder}."
+        )
+    if seat and not found.of_seat:
+        raise UserError(
+            f"{folder} was trained on {found.env['name']}, not in a seat of a market of many agents, and does not see "
+            "what a seat shows."
+        )
+    return found
 
 
 def _read_manifest(path: Path) -> Any:

@@ -166,10 +166,47 @@ class BookManifest(CheckpointFields):
     interface: BookInterfaceEntry
 
 
-def kind_of(manifest: Mapping[str, Any]) -> type[CheckpointFields]:
+class SeatEntry(Strict):
+    """A seat of a market of many agents."""
+
+    kind: Literal["seat"]
+    role: Text
+    n_seen: int = Field(ge=1, le=1_000_000)
+    n_numbers: int = Field(ge=0, le=1_000_000)
+    n_choices: int = Field(ge=0, le=1_000_000)
+
+
+class SeatProvenance(Strict):
+    """How a policy of a seat came about, as far as it is read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    fingerprint: str = Field(pattern="^[0-9a-f]{1,64}$")
+    code: CodeEntry = CodeEntry()
+
+
+class SeatManifest(Strict):
+    """That of an agent that sits in a market of many agents."""
+
+    agent: Named
+    env: Named
+    seed: int = Field(ge=0, lt=2**64)
+    instruments: list[InstrumentFields] = Field(max_length=0)
+    columns: list[Text] = Field(max_length=0)
+    bar_ns: Literal[0]
+    interface: SeatEntry
+    provenance: SeatProvenance
+    scores: list[Params]
+
+
+_KINDS: dict[object, type[Strict]] = {"book": BookManifest, "seat": SeatManifest}
+
+
+def kind_of(manifest: Mapping[str, Any]) -> type[Strict]:
     """What a manifest must keep to, by what its interface says it is."""
     interface = manifest.get("interface")
-    return BookManifest if isinstance(interface, Mapping) and interface.get("kind") == "book" else Manifest
+    kind = interface.get("kind") if isinstance(interface, Mapping) else None
+    return _KINDS.get(kind, Manifest) if isinstance(kind, str) else Manifest
 
 
 def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:

@@ -45,6 +45,8 @@ N_ACTION = 4
 N_COUNTS = (4, 1, 2)
 """Directions of an action that count for each role, the first ones. Maker: distances of bid and ask from the mid price,
 and their sizes. Taker: what to buy (above 0) or sell. Execution: distance of its quote, and the share to take now."""
+IDLE = ((0.0, 0.0, -1.0, -1.0), (0.0,), (1.0, -1.0))
+"""Action of each role that does the least: no quotes; no order; a quote that is far off until the last step takes."""
 N_PARTS = 5
 """Messages that an agent may send in a step: two cancels, two quotes, one that takes."""
 N_LEVELS = 5

@@ -28,7 +28,7 @@ class Intensity(NamedTuple):
 
 
 def fit_intensity(tape: Tape, start: int, stop: int) -> Intensity:
-    """Fit both to the trades of a time, by least squares of the logarithm, each distance weighted by its trades.
+    """Fit both to the trades of a time, as `fit_reach` does.
 
     What one order took at several prices is one trade: prints of one moment and side count once, by the farthest.
 
@@ -51,10 +51,22 @@ def fit_intensity(tape: Tape, start: int, stop: int) -> Intensity:
     _, which = np.unique(order, axis=0, return_inverse=True)
     farthest = np.full(int(which.max()) + 1, -np.inf)
     np.maximum.at(farthest, which.reshape(-1), reach)
+    return fit_reach(farthest, (stop - start) / 1e9)
+
+
+def fit_reach(farthest: Float, seconds: float) -> Intensity:
+    """Fit both to trades, by least squares of the logarithm, each distance weighted by the trades that reached it.
+
+    Parameters
+    ----------
+    farthest
+        (n,) how far from the mid price before it each trade of either side reached, ticks.
+    seconds
+        In which they were.
+    """
     distance = np.arange(_FARTHEST) + 0.5
     count: Float = (farthest[None, :] >= distance[:, None]).sum(axis=1).astype(np.float64)
     kept = count >= _FEWEST
-    seconds = (stop - start) / 1e9
     if kept.sum() < 2:
         return Intensity(len(farthest) / (2.0 * seconds), 1.0)
     d, y, w = distance[kept], np.log(count[kept] / (2.0 * seconds)), count[kept]

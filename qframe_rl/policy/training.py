@@ -30,6 +30,8 @@ Masks = Callable[[Single], Bool]
 """(B, n) observations to (B, options) which actions of a discrete space are allowed."""
 Watcher = Callable[["PpoTraining"], bool]
 """Told of each update; False = the training ends with it."""
+Cut = tuple[int, Int, Any, Tensor | None]
+"""Step at which episodes were cut off, of which environments, what all saw last, and what those remembered."""
 _KL = 3
 """Which part of the loss is the divergence, see `Loss`."""
 _NET, _ENVS, _ADAM = "net/", "envs/", "adam/"
@@ -99,19 +101,16 @@ class PpoTraining:
         self.rewards, self.over = np.zeros((n, b)), np.zeros((n, b), dtype=np.bool_)
         self.discounted, self.total = np.zeros(b), np.zeros(b)
         self.ended: deque[float] = deque(maxlen=100)
+        self._cut: list[Cut] = []
+        self._noise, self._after = torch.empty(0), cast(Tensor | None, None)
 
     def __call__(self, watchers: Sequence[Watcher] = ()) -> None:
         """Train to the end, or until a watcher has seen enough."""
         if not self.update:
-            self._look(0, self.envs.reset()[0])
+            self.look(0, self.envs.reset()[0])
         with ThreadPoolExecutor(len(self.lanes)) as self.pool:
             while self.update < self.n_updates:
-                last = self.collect()
-                advantages, returns = self.judge(last)
-                means = self.improve(advantages, returns)
-                self.cursor[0], self.account[0] = self.cursor[-1], self.account[-1]
-                self.update += 1
-                self._tell(means, returns)
+                self.learn(self.collect())
                 told = [watcher(self) for watcher in watchers]
                 if not all(told):
                     break
@@ -126,29 +125,54 @@ class PpoTraining:
         """Environment steps so far."""
         return min(self.update * self.rewards.size, self.plan.total_steps)
 
-    @torch.no_grad()
     def collect(self) -> Float:
         """Act for n_steps; return (n_steps, B) values of the true last states of episodes that were cut off."""
-        cut: list[tuple[int, Int, Any, Tensor | None]] = []
+        self.begin()
+        for t in range(len(self.rewards)):
+            self.take(t, self.envs.step(self.choose(t)))
+        return self.end()
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Begin to collect. Whoever steps the environments himself calls this, each `choose` and `take`, and `end`."""
+        self._cut.clear()
         if self.bars is not None:
             self.bars.refresh(self.rewards.size, self._encode, self._each)
-        noise = self.net.chance.noise(self.out.shape, self.generator)
-        for t in range(len(self.rewards)):
-            after = self._see(self.cursor[t], self.account[t], self.out[t], self.values[t], t)
-            self._bar(t)
-            self.actions[t] = action = self.net.chance.sample(self.out[t], noise[t])
-            seen, self.rewards[t], terminated, truncated, infos = self.envs.step(
-                legal(action, self.envs.single_action_space)
-            )
-            self.over[t] = terminated | truncated
-            if truncated.any():
-                who = np.flatnonzero(truncated)
-                cut.append((t, who, infos["final_obs"], None if after is None else after[who]))
-            if self.memory is not None:
-                self.memory.go_on(cast(Tensor, after), self.over[t])
-            self._look(t + 1, seen)
+        self._noise = self.net.chance.noise(self.out.shape, self.generator)
+
+    @torch.no_grad()
+    def choose(self, t: int) -> NDArray[Any]:
+        """(B, ...) actions at step ``t`` of what was looked at."""
+        self._after = self._see(self.cursor[t], self.account[t], self.out[t], self.values[t], t)
+        self._bar(t)
+        self.actions[t] = action = self.net.chance.sample(self.out[t], self._noise[t])
+        return legal(action, self.envs.single_action_space)
+
+    def take(self, t: int, lived: tuple[Any, Float, Bool, Bool, dict[str, Any]]) -> None:
+        """Take what step ``t`` came to, as a batch in SAME_STEP mode returns it."""
+        seen, self.rewards[t], terminated, truncated, infos = lived
+        self.over[t] = terminated | truncated
+        after = self._after
+        if truncated.any():
+            who = np.flatnonzero(truncated)
+            self._cut.append((t, who, infos["final_obs"], None if after is None else after[who]))
+        if self.memory is not None:
+            self.memory.go_on(cast(Tensor, after), self.over[t])
+        self.look(t + 1, seen)
+
+    @torch.no_grad()
+    def end(self) -> Float:
+        """Value what comes after the last step; return as `collect`."""
         self._see(self.cursor[-1], self.account[-1], torch.empty_like(self.out[-1]), self.values[-1])
-        return self._last_values(cut)
+        return self._last_values(self._cut)
+
+    def learn(self, last: Float) -> None:
+        """Make an update of what was collected, with the values that `collect` returned, and tell of it."""
+        advantages, returns = self.judge(last)
+        means = self.improve(advantages, returns)
+        self.cursor[0], self.account[0] = self.cursor[-1], self.account[-1]
+        self.update += 1
+        self._tell(means, returns)
 
     def judge(self, last: Float) -> tuple[Tensor, Tensor]:
         """(n_steps x B,) advantages and returns, in units of what rewards are scaled by."""
@@ -248,7 +272,7 @@ class PpoTraining:
             return None, None
         return EncodedBars(shape, encoder.recurrent, self.envs.features, self.device), None
 
-    def _look(self, t: int, seen: Any) -> None:
+    def look(self, t: int, seen: Any) -> None:
         """Remember what the environments show at step ``t``."""
         if self.features is not None:
             self.cursor[t], seen = seen["cursor"], seen["account"]
@@ -317,7 +341,7 @@ class PpoTraining:
             return list(map(do, *rows))
         return list(self.pool.map(do, *rows))
 
-    def _last_values(self, cut: list[tuple[int, Int, Any, Tensor | None]]) -> Float:
+    def _last_values(self, cut: list[Cut]) -> Float:
         values, bars = np.zeros(self.rewards.shape), self.features is not None
         for t, b, seen, before in cut:
             cursor = seen["cursor"][b].astype(np.int64) if bars else b

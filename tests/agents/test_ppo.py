@@ -104,7 +104,7 @@ def test_an_episode_cut_off_is_valued_at_its_own_last_observation() -> None:
     config = ppo.Config(n_envs=3, n_steps=20)
     net = ppo.Net(ppo.InputShape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (8,), 0.0)
     one = training.PpoTraining(config.plan(0), net, Cut(3, ends=False), 0, Quiet())
-    one._look(0, one.envs.reset()[0])
+    one.look(0, one.envs.reset()[0])
     last = one.collect()
     with torch.inference_mode():
         worth = float(net.see(torch.ones(1, 1))[1])

@@ -84,7 +84,7 @@ def test_what_is_learned_from_is_what_was_seen(network: str, place: str) -> None
         for parameter in net.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     one = PpoTraining(config.plan(0), net, work.envs(3, indexed=True), 0, Quiet())
-    one._look(0, one.envs.reset()[0])
+    one.look(0, one.envs.reset()[0])
     for _ in range(2):  # the second goes on with what was remembered
         remembered = one.memory.now.clone()  # type: ignore[union-attr]
         one.collect()

@@ -80,7 +80,7 @@ def test_rewards_are_scaled_by_what_is_given() -> None:
         work = problem()
         learner = agent(work, reward_scale=scale)
         one = PpoTraining(learner.config.plan(0), learner._new(0), work.envs(4), 0, Quiet())
-        one._look(0, one.envs.reset()[0])
+        one.look(0, one.envs.reset()[0])
         last = one.collect()
         one.values.zero_()
         return one.judge(0.0 * last)[1]

@@ -74,7 +74,7 @@ def test_a_lane_is_a_single_seat_and_a_snapshot_brings_it_back(name: str, role: 
         seen, paid, ended, over, infos = envs.step(actions)
         row, reward, terminated, truncated, _ = single.step(actions[2])
         assert (reward, terminated, truncated) == (paid[2], ended[2], over[2])
-        if truncated:
+        if terminated or truncated:
             np.testing.assert_array_equal(infos["final_obs"][2], row)
             row, _ = single.reset()
         if step >= 10:

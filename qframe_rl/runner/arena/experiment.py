@@ -1,0 +1,83 @@
+"""What a training among many agents is made of, as configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from qframe_rl.config import Base, Ref, UserError
+
+ROLES = {"maker": "ppo", "taker": "noise", "execution": "idle"}
+"""Who sits where in an order book, unless it is said."""
+
+
+class ArenaExperiment(Base):
+    """Everything that decides what a training among many agents does."""
+
+    env: Ref = Ref(name="crowd")
+    """Market of many agents of the catalogue, with its parameters."""
+    roles: dict[str, str] = Field(default={})
+    """Who sits in the seats of each role: maker=ppo,taker=noise. A learner, a strategy for order books, idle, noise, or
+    the folder of a role's checkpoint."""
+    agent: dict[str, dict[str, Any]] = Field(default={})
+    """Parameters of strategies, by name; those of one role alone by the role's."""
+    steps: int = Field(default=400_000, ge=1, le=10**12)
+    """Market steps of the training, all markets together."""
+    markets: int = Field(default=16, ge=1, le=100_000)
+    """Markets in which all roles learn at once."""
+    n_steps: int = Field(default=50, ge=2, le=100_000)
+    """Steps of each market between two updates."""
+    snapshots: float = Field(default=0.2, ge=0.0, le=0.9)
+    """Share of each role's samples that is lived through among earlier selves."""
+    league: int = Field(default=10, ge=0, le=1000)
+    """Snapshots that a training takes of itself, at equal intervals, beside that of its beginning."""
+    reply_steps: int = Field(default=100_000, ge=0, le=10**12)
+    """Market steps for which a best reply to the others is trained, of each role that learns; 0 = none, and nothing is
+    said of how far the policies are from an equilibrium."""
+    episodes: Annotated[int, Field(ge=8, le=1_000_000)] = 256
+    """Episodes that policies are measured on."""
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Root of all randomness."""
+    level: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """Share of the bootstrap resamples inside the intervals."""
+    resamples: int = Field(default=1000, ge=100, le=1_000_000)
+    """Number of bootstrap resamples."""
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _read(cls, given: object) -> object:
+        """Read ``maker=ppo,taker=noise``."""
+        return read_roles(given) if isinstance(given, str) else given
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _named(cls, given: object) -> object:
+        """Parameters of a market without its name are meant for the default one."""
+        return {"name": "crowd", **given} if isinstance(given, Mapping) and "name" not in given else given
+
+    def params_of(self, role: str, name: str) -> dict[str, Any]:
+        """Parameters of who sits in a role's seats."""
+        return {**self.agent.get(name, {}), **self.agent.get(role, {})}
+
+    def check_params(self, roles: Mapping[str, str]) -> None:
+        """Refuse parameters of nobody; raises UserError."""
+        known = {*roles, *roles.values()}
+        for name in self.agent:
+            if name not in known:
+                raise UserError(
+                    f"agent.{name}: nobody of that name sits in a seat; there are {', '.join(sorted(known))}."
+                )
+
+
+def read_roles(given: str) -> dict[str, str]:
+    """Read ``maker=ppo,taker=noise``; raises ValueError for what is none such."""
+    parts = [part.partition("=") for part in given.split(",") if part.strip()]
+    for role, equals, name in parts:
+        if not (role.strip() and equals and name.strip()):
+            raise ValueError(f"{given!r} is not ROLE=NAME,ROLE=NAME, such as maker=ppo,taker=noise")
+    names = [role.strip() for role, _, _ in parts]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{given!r} names a role twice")
+    return {role.strip(): name.strip() for role, _, name in parts}
