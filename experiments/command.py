@@ -40,6 +40,7 @@ DOORS = {
         "token": "make and delete what opens it",
     },
     "research": {
+        "features": "say what a formula is, draw it, and what it resembles",
         "tune": "search for the parameters of a strategy",
         "solve": "train agents on problems whose optimum is known",
         "collect": "write what strategies live as a Minari dataset",

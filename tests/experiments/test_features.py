@@ -1,0 +1,91 @@
+"""``qframe features explain``: what is said of a formula, its picture, and mistakes in one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import features
+from experiments.cli import door
+from qframe_rl.evaluate.formula import explain
+from qframe_rl.types import HOUR, YEAR
+from tests.docs.documents import ROOT
+from tests.docs.test_json import keys, listed
+from tests.markets import panel
+
+MANY = ("--data", "synthetic:correlated,n_instruments=9", "--bars", "600")
+
+
+def said(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, dict[str, Any], str]:
+    code = door(features.main, ["explain", *map(str, argv), "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out.splitlines()[-1]) if code == 0 else {}, err
+
+
+def test_everything_is_said_of_a_formula_among_instruments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "deep" / "shown.png"
+    code, shown, _ = said(capsys, "alpha:rank(ret(close,40)) * 2", *MANY, "--picture", picture)
+    assert code == 0
+    assert set(shown) == keys("`features explain`")
+    assert (shown["text"], shown["unit"], shown["lookback"]) == ("mul(rank(ret(close,40)),2)", "number", 90)
+    assert (shown["identity"], shown["tokens"]) == ("ret(close,40)", 6)
+    assert shown["words"].startswith("the product of the rank of the relative change of the close over 40 bars")
+    assert shown["correlated"] == "among instruments" and shown["coverage"] == 1.0
+    assert set(shown["correlations"]) == listed("`features explain`", "correlations")
+    assert shown["correlations"]["momentum"] == pytest.approx(1.0)
+    assert abs(shown["correlations"]["size"]) < 0.5
+    assert shown["values"]["least"] == pytest.approx(2 * 0.5 / 9)
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
+
+
+def test_on_one_coin_it_is_looked_at_through_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert door(features.main, ["explain", "ret(close, 5) / 2", "--bars", "600"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(
+        r"^reversal +-1\.00 +rank correlation through time with neg\(ret\(close, 5\)\)$", out, re.MULTILINE
+    )
+    assert re.search(r"^lookback +6 bars \(6 h of these\)$", out, re.MULTILINE)
+    assert "same as     mul(ret(close,5),0.5)" in out and "The data are synthetic." in out
+    (picture,) = (tmp_path / "runs" / "features").glob("*.png")
+    assert str(picture.relative_to(tmp_path)) in out
+    code, shown, _ = said(capsys, "close", "--bars", "600")
+    assert code == 0 and shown["feature"] is None and shown["unit"] == "price"
+
+
+def test_only_the_last_year_is_shown_and_its_values_are_those_of_the_whole() -> None:
+    history = panel(YEAR // HOUR + 500, 2, seed=3)
+    facts = explain("tsz(close, 200)", history)
+    assert len(facts.values) == YEAR // HOUR
+    assert np.isfinite(facts.values[0]).any(), "the bars before it are its lookback"
+    assert facts.history.time[0] > history.time[-1] - YEAR
+    assert 0.0 < facts.coverage < 1.0
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("ref(close,-1)",), "character 11: the shift of ref is negative"),
+        (("corr(close,volum,5)",), "did you mean 'volume'"),
+        (("column:news", "--bars", "600"), "the data have no column 'news'"),
+        (("rank(ret1)", "--bars", "600"), "needs 8 or more, but the data have 1"),
+        (("mean(ret1, 2000)", "--bars", "600"), "looks back 2,001 bars; the data have 600"),
+    ],
+)
+def test_mistakes_are_one_sentence(argv: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = said(capsys, *argv)
+    assert code == 2 and told in err and err.count("\n") == 1
+
+
+def test_the_page_on_alphas_names_the_factors() -> None:
+    from qframe_rl.evaluate.formula import FACTORS
+
+    text = (ROOT / "docs" / "alphas.md").read_text()
+    assert all(f"`{factor}`" in text for factor in FACTORS.values())
