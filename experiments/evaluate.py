@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import Parser, checkpoint_place, console, door, within
-from experiments.screen import BarScreen
+from experiments.screen import BarScreen, working
 from experiments.settings import data_settings, given_under, locate_data, read_preset, settings
 from experiments.told import tell_boards, tell_quoting, tell_scores, tell_study
 from qframe_rl.config import UserError, build
@@ -180,20 +180,11 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     locate_data(tree)
     tree["agents"] = tuple(_named(text, tree) for text in given["what"])
     config = build(Study, tree, "settings")
-    with BarScreen(track=given["track"]) as screen:
-        screen.begin("start up")
-        from qframe_rl.runner.executors import executor_of
+    with working(given["track"], given["on"]) as (screen, executor):
         from qframe_rl.runner.study.study import study
 
-        with executor_of(given["on"]) as executor:
-            screen.end("start up")
-            try:
-                done = study(
-                    config, given["runs"], screen, resume=given["resume"], executor=executor, ledger=given["ledger"]
-                )
-            except KeyboardInterrupt:
-                screen.say("Finished trainings are kept; the same command with --resume takes them over.")
-                raise
+        screen.end("start up")
+        done = study(config, given["runs"], screen, resume=given["resume"], executor=executor, ledger=given["ledger"])
     seconds = time.monotonic() - began
     tell_study(console(to_stderr=given["json"]), done, config, seconds)
     if not given["json"]:
@@ -219,21 +210,15 @@ def _series(given: dict[str, Any]) -> dict[str, Any] | None:
     changed["data"] = {**_mapping(changed.get("data")), **given_under(given, "data")}
     changed["risk"] = {**_mapping(changed.get("risk")), **given_under(given, "risk")}
     asked = list(plan.studies(only, changed, locate_data))
-    with BarScreen(track=given["track"]) as screen:
-        screen.begin("start up")
-        from qframe_rl.runner.executors import executor_of
+    kept = "What is finished is kept; the same command with --resume goes on from there."
+    with working(given["track"], given["on"], kept) as (screen, executor):
         from qframe_rl.runner.study.board import run_series
 
-        with executor_of(given["on"]) as executor:
-            screen.end("start up")
-            try:
-                done = run_series(
-                    asked, plan.title, given["runs"], given["out"] or given["runs"] / "board", screen,
-                    resume=given["resume"], executor=executor, document=given["document"], ledger=given["ledger"],
-                )  # fmt: skip
-            except KeyboardInterrupt:
-                screen.say("What is finished is kept; the same command with --resume goes on from there.")
-                raise
+        screen.end("start up")
+        done = run_series(
+            asked, plan.title, given["runs"], given["out"] or given["runs"] / "board", screen, resume=given["resume"],
+            executor=executor, document=given["document"], ledger=given["ledger"],
+        )  # fmt: skip
     return tell_boards(done, time.monotonic() - began, as_json=given["json"])
 
 

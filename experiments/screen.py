@@ -12,6 +12,7 @@ from experiments.cli import console
 if TYPE_CHECKING:
     from qframe_rl.feeds.download import Progress
     from qframe_rl.feeds.tick_record import RecordedTicks
+    from qframe_rl.runner.executors import Executor
 
 
 class BarScreen:
@@ -71,6 +72,33 @@ class BarScreen:
         """Take its bar away and leave a line of what came of it."""
         self._progress.remove_task(self._tasks.pop(task))
         self.console.print(f"[green]✓[/green] {task}  [dim]{note}[/dim]", highlight=False)
+
+
+@contextmanager
+def working(
+    track: Sequence[str],
+    on: str,
+    kept: str = "Finished trainings are kept; the same command with --resume takes them over.",
+) -> Iterator[tuple[BarScreen, Executor]]:
+    """A screen, on which ``start up`` has begun, and a place to work at; who interrupts it is told what is kept.
+
+    Parameters
+    ----------
+    track, on
+        As `BarScreen` and `qframe_rl.runner.executors.executor_of` take them.
+    kept
+        What is said where the work is interrupted.
+    """
+    with BarScreen(track=track) as screen:
+        screen.begin("start up")
+        from qframe_rl.runner.executors import executor_of
+
+        with executor_of(on) as executor:
+            try:
+                yield screen, executor
+            except KeyboardInterrupt:
+                screen.say(kept)
+                raise
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parser, called, console, door, program, shown
-from experiments.screen import BarScreen
+from experiments.screen import working
 from experiments.settings import PRESETS, asked_book, locate_data, roster, settings
 from experiments.told import luck_line
 from experiments.train_arena import add_options, meant, trained
@@ -42,6 +42,7 @@ def parser() -> Parser:
             "--data prices.csv --symbols BTC/USDT --agents ppo --seeds 5 --set agent.ppo.total_steps=2000000",
             "--preset quick --set env.half_spread_bps=2 --set split.gap=48",
             "--env crowd --roles maker=ppo,taker=ppo,execution=twap",
+            "--env book_making --symbols BTC/USDT:USDT --agents ppo,glft --set env.every=200ms",
             "--describe ppo",
         ],
         _known(),
@@ -145,21 +146,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         raise UserError(f"env {experiment.env.name!r} has no bars; python -m experiments.solve trains on it.")
     if experiment.env.name in catalog.order_books():
         return _on_book(experiment, own, began)
-    with BarScreen(track=own["track"]) as screen:
-        screen.begin("start up")
-        from qframe_rl.runner.executors import executor_of
+    with working(own["track"], own["on"]) as (screen, executor):
         from qframe_rl.runner.train import train
 
-        with executor_of(own["on"]) as executor:
-            screen.end("start up")
-            try:
-                outcome = train(
-                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor,
-                    ledger=own["ledger"],
-                )  # fmt: skip
-            except KeyboardInterrupt:
-                screen.say("Finished trainings are kept; the same command with --resume takes them over.")
-                raise
+        screen.end("start up")
+        outcome = train(
+            experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor,
+            ledger=own["ledger"],
+        )  # fmt: skip
     seconds = time.monotonic() - began
     report(console(to_stderr=own["json"]), outcome, experiment.level, seconds)
     if not own["json"]:
@@ -183,21 +177,14 @@ def _roster(tree: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _on_book(experiment: Experiment, own: Mapping[str, Any], began: float) -> dict[str, Any] | None:
     """Train on recorded ticks."""
-    with BarScreen(track=own["track"]) as screen:
-        screen.begin("start up")
+    with working(own["track"], own["on"]) as (screen, executor):
         from qframe_rl.runner.books.train import train_books
-        from qframe_rl.runner.executors import executor_of
 
-        with executor_of(own["on"]) as executor:
-            screen.end("start up")
-            try:
-                outcome = train_books(
-                    experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor,
-                    ledger=own["ledger"],
-                )  # fmt: skip
-            except KeyboardInterrupt:
-                screen.say("Finished trainings are kept; the same command with --resume takes them over.")
-                raise
+        screen.end("start up")
+        outcome = train_books(
+            experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor,
+            ledger=own["ledger"],
+        )  # fmt: skip
     seconds = time.monotonic() - began
     report_book(console(to_stderr=own["json"]), outcome, experiment.level, seconds)
     if not own["json"]:
@@ -229,18 +216,19 @@ def report_book(out: Console, outcome: BookOutcome, level: float, seconds: float
         out.print(f"Warning: {outcome.chosen} is deployed although it failed the test for it.", style="yellow")
     if mark:
         out.print("The ticks are made up: these figures say nothing about a real market.", style="yellow")
-    out.print(f"\nhash        {outcome.digest}", highlight=False)
-    for what, text in (
-        ("run", outcome.folder),
-        ("checkpoint", outcome.checkpoint),
-        ("all agents", outcome.folder / "agents"),
-        ("pictures", f"{outcome.folder / 'quoting.png'}, {outcome.folder / 'leaderboard.png'}"),
-        ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
-        ("evaluate", f"{called('evaluate')} {outcome.checkpoint}"),
-        ("report", f"{called('report')} {outcome.folder}"),
-    ):
-        out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
-    out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+    _tell_done(
+        out, outcome.digest, seconds,
+        {
+            "run": outcome.folder,
+            "checkpoint": outcome.checkpoint,
+            "all agents": outcome.folder / "agents",
+            "pictures": f"{outcome.folder / 'quoting.png'}, {outcome.folder / 'leaderboard.png'}",
+            "curves": _curves(outcome.folder),
+            "evaluate": f"{called('evaluate')} {outcome.checkpoint}",
+            "report": f"{called('report')} {outcome.folder}",
+            "paper": f"{called('paper')} {outcome.checkpoint}",
+        },
+    )  # fmt: skip
 
 
 def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None:
@@ -266,15 +254,28 @@ def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None
     if mark:
         kind = outcome.history.source.environment
         out.print(f"The data are {kind}: these figures say nothing about a real market.", style="yellow")
-    out.print(f"\nhash        {outcome.digest}", highlight=False)
-    for what, text in (
-        ("run", outcome.folder),
-        ("checkpoint", outcome.checkpoint),
-        ("all agents", outcome.folder / "agents"),
-        ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
-        ("evaluate", f"{called('evaluate')} {outcome.checkpoint}"),
-        ("paper", f"{called('paper')} {outcome.checkpoint} --feed replay --speed max"),
-    ):
+    _tell_done(
+        out, outcome.digest, seconds,
+        {
+            "run": outcome.folder,
+            "checkpoint": outcome.checkpoint,
+            "all agents": outcome.folder / "agents",
+            "curves": _curves(outcome.folder),
+            "evaluate": f"{called('evaluate')} {outcome.checkpoint}",
+            "paper": f"{called('paper')} {outcome.checkpoint} --feed replay --speed max",
+        },
+    )  # fmt: skip
+
+
+def _curves(folder: Path) -> str:
+    """The command that shows a run's curves."""
+    return f"{program('tensorboard')} --logdir {folder / 'tensorboard'}"
+
+
+def _tell_done(out: Console, digest: str, seconds: float, places: Mapping[str, object]) -> None:
+    """Print a run's hash, where things lie, what can be done next, and how long it took."""
+    out.print()
+    for what, text in {"hash": digest, **places}.items():
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
 

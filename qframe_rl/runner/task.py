@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +9,18 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, State, Transitions
-from qframe_rl.config import UserError
+from qframe_rl.agent import Agent, Transitions
 from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.metrics import bars_per_year, excess, sharpe
 from qframe_rl.evaluate.splits import Fold, tail
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import Parts
 from qframe_rl.runner.backtest import backtest
+from qframe_rl.runner.interrupted import Interruptible
 from qframe_rl.types import History, Segment, Segments
 
 
-class MarketTask:
+class MarketTask(Interruptible):
     """The `Task` of one fold: it holds no row that judges the fold, neither of its validation nor of its test bars.
 
     What a learner stops and chooses by is the tail of its training part, see `qframe_rl.evaluate.splits.tail`: a score
@@ -77,35 +76,6 @@ class MarketTask:
                 record = backtest(self.market, agent, piece, segment, window)
                 scores.append(sharpe(excess(record), bars_per_year(record)))
         return sum(scores) / len(scores)
-
-    def remember(self, state: State) -> None:
-        """Write ``state`` to the snapshot, whole or not at all."""
-        if self.snapshot is None:
-            return
-        from safetensors.numpy import save_file
-
-        self.snapshot.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.snapshot.with_name(f".{self.snapshot.name}.{os.getpid()}")
-        save_file(state, fresh)
-        fresh.replace(self.snapshot)
-
-    def recall(self) -> State:
-        """Read the snapshot; empty where there is none.
-
-        Raises
-        ------
-        UserError
-            If it is corrupt.
-        """
-        if self.snapshot is None or not self.snapshot.exists():
-            return {}
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            return dict(load_file(self.snapshot))
-        except SafetensorError:
-            raise UserError(f"{self.snapshot} is corrupt; remove it, and the training begins anew.") from None
 
 
 def pieces(history: History, segments: Segments, hidden: Segments, warm_up: int) -> Parts:

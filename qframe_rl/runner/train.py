@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qframe_rl.agent import Agent
-from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Ref, UserError
 from qframe_rl.deploy import make_agent, make_market
 from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure
@@ -31,6 +30,7 @@ from qframe_rl.runner.loading import bars_of
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.packing import packed
 from qframe_rl.runner.task import seed_for
+from qframe_rl.runner.trainings import NOT_CHOSEN_YET, open_run, train_all
 from qframe_rl.types import History, Record
 
 _SPLITS = ("holdout", "walk_forward")
@@ -147,11 +147,7 @@ class Run:
 
     def __call__(self) -> Outcome:
         """Do it."""
-        if not self.resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
-        write_json(self.folder / "data.json", self.history.describe())
+        open_run(self.folder, self.experiment, self.history.describe(), resume=self.resume)
         self._train()
         scored = self._scored("validation", self.jobs)
         rows_of = self._trials(scored)
@@ -221,46 +217,15 @@ class Run:
         market.tape([(self.history.rows(0, fold.train[-1].stop), fold.train)])
 
     def _train(self) -> None:
-        """Train what learns, wherever that is done; what comes back is kept at once."""
-        todo = [job for job in self.jobs if job.learns and not self._taken_over(job)]
         inputs = TrainingInputs(self.history, tuple(self.folds), tuple(self.markets))
-        partials = [(self.folder / "partial" / f"{job.title}.safetensors").absolute() for job in todo]
-        jobs = [
-            FoldTraining(job.name, self.configs[job.name], job.fold, job.seed, own_code(job.name), partial)
-            for job, partial in zip(todo, partials, strict=True)
-        ]
-        logs: dict[int, RunLog] = {}
 
-        def log(k: int) -> RunLog:
-            title = f"train {todo[k].title}"
-            self.screen.begin(title)
-            logs[k] = RunLog(self.folder / "tensorboard" / todo[k].title, title, self.screen)
-            return logs[k]
+        def job_of(job: TrainingJob, partial: Path) -> FoldTraining:
+            return FoldTraining(job.name, self.configs[job.name], job.fold, job.seed, own_code(job.name), partial)
 
-        title = f"{len(todo)} training{'s' * (len(todo) != 1)} {self.executor.where}"
-        self.screen.begin(title)
-        for done, (k, state) in enumerate(self.executor.run(learn, inputs, jobs, log), start=1):
-            logs.pop(k).close()
-            todo[k].agent.restore(state)  # type: ignore[attr-defined]
-            waiting = {"promoted": False, "forced": False, "reason": "not chosen yet"}
-            self._checkpoint(todo[k], [], waiting).save(self.folder / "agents" / todo[k].title)
-            partials[k].unlink(missing_ok=True)
-            self.screen.end(f"train {todo[k].title}", "")
-            self.screen.advance(title, done, len(todo))
-        self.screen.end(title)
-
-    def _taken_over(self, job: TrainingJob) -> bool:
-        """Restore a training that an earlier, interrupted run finished."""
-        place, title = self.folder / "agents" / job.title, f"train {job.title}"
-        if not self.resume or not place.exists():
-            return False
-        found = load_checkpoint(place)
-        if found.provenance["fingerprint"] != self.identity:
-            return False
-        self.screen.begin(title)
-        job.agent.restore(found.state)  # type: ignore[attr-defined]
-        self.screen.end(title, "taken over from the earlier run")
-        return True
+        train_all(
+            self.jobs, learn, inputs, job_of, lambda job: self._checkpoint(job, [], NOT_CHOSEN_YET),
+            folder=self.folder, identity=self.identity, resume=self.resume, executor=self.executor, screen=self.screen,
+        )  # fmt: skip
 
     def _scored(self, part: str, jobs: list[TrainingJob]) -> Scored:
         """Records of each agent's runs over one part, by fold."""

@@ -25,8 +25,8 @@ from qframe_rl.runner.arena.experiment import ArenaExperiment
 from qframe_rl.runner.arena.seated import game_of, interface_of, made_learner, seat_spec, seated
 from qframe_rl.runner.files import read_json, write_json
 from qframe_rl.runner.identity import code
+from qframe_rl.runner.interrupted import read_state, write_state
 from qframe_rl.runner.log import RunLog, Screen
-from qframe_rl.runner.solve.solve import read_state, write_state
 from qframe_rl.runner.task import seed_for
 from qframe_rl.versions import code_fingerprint, versions
 

@@ -9,17 +9,17 @@ from typing import Any, cast
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, MarketSpec, Solver, State, Transitions
+from qframe_rl.agent import Agent, MarketSpec, Solver, Transitions
 from qframe_rl.config import UserError
 from qframe_rl.gym.replay.doors import VectorBookEnv
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import PackedTicks, TickSpan
-from qframe_rl.runner.solve.solve import read_state, write_state
+from qframe_rl.runner.interrupted import Interruptible
 
 _EPISODES, _SEED = 64, 1 << 40
 
 
-class BookTask:
+class BookTask(Interruptible):
     """The `Task` of spans of ticks. It holds no row that the learner is judged on.
 
     Parameters
@@ -72,12 +72,3 @@ class BookTask:
             total, count = total + float(rewards.sum()), count + int(alive.sum())
             alive &= ~(terminated | truncated)
         return total / count
-
-    def remember(self, state: State) -> None:
-        """Write ``state`` to the snapshot, whole or not at all."""
-        if self.snapshot is not None:
-            write_state(state, self.snapshot)
-
-    def recall(self) -> State:
-        """Read the snapshot; empty where there is none."""
-        return {} if self.snapshot is None or not self.snapshot.exists() else read_state(self.snapshot)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Log, State
 from qframe_rl.book.queue import QueueRule
-from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, UserError, nearest
 from qframe_rl.evaluate.provenance import marked
 from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores
@@ -37,6 +36,7 @@ from qframe_rl.runner.files import write_json
 from qframe_rl.runner.identity import Code, code_of, own_code, refuse_other_code, run_identity
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import seed_for
+from qframe_rl.runner.trainings import NOT_CHOSEN_YET, open_run, train_all
 
 TRADES: QueueRule = "trades"
 """The queue rule at the other end of the band."""
@@ -183,11 +183,7 @@ class BookRun:
 
     def __call__(self) -> BookOutcome:
         """Do it."""
-        if not self.resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "experiment.json", self.experiment.model_dump(mode="json"))
-        write_json(self.folder / "data.json", self.history.describe())
+        open_run(self.folder, self.experiment, self.history.describe(), resume=self.resume)
         self._train()
         validation, banded = self._scored("validation", self.agents), self._scored("validation", self.agents, TRADES)
         self.trials.add([self._trial(a, validation) for a in self.agents if a.name != FLAT], self.history)
@@ -201,42 +197,15 @@ class BookRun:
         return self._keep(chosen, reason, forced, rows, test, validation, tested)
 
     def _train(self) -> None:
-        todo = [a for a in self.agents if a.learns and not self._taken_over(a)]
-        inputs = TickInputs(self.market, self.fold.train, self.fold.stopping)
-        partials = [(self.folder / "partial" / f"{a.title}.safetensors").absolute() for a in todo]
-        jobs = []
-        for a, partial in zip(todo, partials, strict=True):
-            assert a.config is not None
-            jobs.append(BookJob(a.name, a.config, a.seed, own_code(a.name), partial))
-        logs: dict[int, RunLog] = {}
+        def job_of(one: BookAgent, partial: Path) -> BookJob:
+            assert one.config is not None
+            return BookJob(one.name, one.config, one.seed, own_code(one.name), partial)
 
-        def log(k: int) -> RunLog:
-            title = f"train {todo[k].title}"
-            self.screen.begin(title)
-            logs[k] = RunLog(self.folder / "tensorboard" / todo[k].title, title, self.screen)
-            return logs[k]
-
-        for k, state in self.executor.run(learn_book, inputs, jobs, log):
-            logs.pop(k).close()
-            todo[k].agent.restore(state)
-            self._packed(todo[k], [], {"promoted": False, "forced": False, "reason": "not chosen yet"}).save(
-                self.folder / "agents" / todo[k].title
-            )
-            partials[k].unlink(missing_ok=True)
-            self.screen.end(f"train {todo[k].title}", "")
-
-    def _taken_over(self, one: BookAgent) -> bool:
-        """Restore a training that an earlier, interrupted run finished."""
-        place, title = self.folder / "agents" / one.title, f"train {one.title}"
-        if not self.resume or not place.exists():
-            return False
-        found = load_checkpoint(place)
-        if found.provenance["fingerprint"] != self.identity:
-            return False
-        self.screen.begin(title)
-        one.agent.restore(found.state)
-        self.screen.end(title, "taken over from the earlier run")
-        return True
+        train_all(
+            self.agents, learn_book, TickInputs(self.market, self.fold.train, self.fold.stopping), job_of,
+            lambda one: self._packed(one, [], NOT_CHOSEN_YET), folder=self.folder, identity=self.identity,
+            resume=self.resume, executor=self.executor, screen=self.screen,
+        )  # fmt: skip
 
     def _scored(self, part: str, agents: Sequence[BookAgent], queue: QueueRule | None = None) -> Scored:
         """Records of agents over a part."""

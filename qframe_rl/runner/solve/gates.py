@@ -21,8 +21,9 @@ from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Curve, Problem
 from qframe_rl.runner.executors import Executor, LocalExecutor
 from qframe_rl.runner.identity import code, with_data
+from qframe_rl.runner.interrupted import read_state, write_state
 from qframe_rl.runner.log import RunLog, Screen
-from qframe_rl.runner.solve.solve import EPISODES, ProblemTask, measure, read_state, write_state
+from qframe_rl.runner.solve.solve import EPISODES, ProblemTask, measure
 from qframe_rl.versions import code_fingerprint
 
 _RESULT, _WEIGHTS, _PARTIAL = "result.json", "weights.safetensors", "partial.safetensors"

@@ -7,7 +7,6 @@ nothing but ``spec``, ``envs`` and ``validate``. See `qframe_rl.agent.Solver`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,9 +14,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from qframe_rl.agent import Agent, MarketSpec, Solver, State, Transitions
-from qframe_rl.config import UserError
+from qframe_rl.agent import Agent, MarketSpec, Solver, Transitions
 from qframe_rl.gym.problem import Act, Problem
+from qframe_rl.runner.interrupted import Interruptible
 from qframe_rl.types import Bool, Float, History, Segments
 
 EPISODES = 2000
@@ -57,7 +56,7 @@ def scores(problem: Problem, act: Act, n_episodes: int = EPISODES, seed: int = _
     return total / episodes.clock if problem.score == "average" else total
 
 
-class ProblemTask:
+class ProblemTask(Interruptible):
     """The `Task` of a problem: episodes without end to learn from, and others to validate on.
 
     Parameters
@@ -88,15 +87,6 @@ class ProblemTask:
         from qframe_rl.offline.fits import problem_transitions
 
         return problem_transitions(dataset, self.problem)
-
-    def remember(self, state: State) -> None:
-        """Write ``state`` to the snapshot, whole or not at all."""
-        if self.snapshot is not None:
-            write_state(state, self.snapshot)
-
-    def recall(self) -> State:
-        """Read the snapshot; empty where there is none."""
-        return {} if self.snapshot is None or not self.snapshot.exists() else read_state(self.snapshot)
 
     def validate(self, agent: Agent) -> float:
         """Mean score of a `Solver` over episodes that are neither trained nor measured on."""
@@ -136,30 +126,3 @@ def measure(problem: Problem, agent: Solver, n_episodes: int = EPISODES) -> Shar
     learned = float(scores(problem, agent.policy(), n_episodes).mean())
     optimal = float(scores(problem, problem.theory().policy(), n_episodes).mean())
     return ShareOfOptimum(optimal / learned if optimal < 0.0 else learned / optimal, learned, optimal)
-
-
-def write_state(state: State, path: Path) -> None:
-    """Write arrays to a file, whole or not at all."""
-    from safetensors.numpy import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, fresh)
-    fresh.replace(path)
-
-
-def read_state(path: Path) -> State:
-    """Read what `write_state` wrote.
-
-    Raises
-    ------
-    UserError
-        If it is corrupt.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return dict(load_file(path))
-    except SafetensorError:
-        raise UserError(f"{path} is corrupt; remove it, and the training begins anew.") from None

@@ -27,8 +27,8 @@ from qframe_rl.runner.batch import BacktestResult, batch, lane, planner, records
 from qframe_rl.runner.executors import Executor, LocalExecutor
 from qframe_rl.runner.fold_training import FoldTraining, TrainingInputs, learn
 from qframe_rl.runner.identity import own_code
+from qframe_rl.runner.interrupted import read_state, write_state
 from qframe_rl.runner.log import RunLog, Screen
-from qframe_rl.runner.solve.solve import read_state, write_state
 from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.types import Float, History, Orders, Record, Segment, Segments
 
