@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qframe_rl.live.paper import SessionResult
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
+HOLD_MS = 1000.0
 
 
 def parser() -> Parser:
@@ -78,7 +79,7 @@ def _add_session(made: Parser) -> None:
         "exchange's clock (default: 1x)",
     )
     made.add_argument(
-        "--hold-ms", type=within(float, 0.0, 60_000.0), default=1000.0, metavar="MS",
+        "--hold-ms", type=within(float, 0.0, 60_000.0), default=HOLD_MS, metavar="MS",
         help="of order books: how late rows may come and still be settled at their own time; decisions are made for\n"
         "moments that lie so far back (default: 1000)",
     )  # fmt: skip
@@ -207,6 +208,10 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
     if given["log_mb"] < 0.001 or given["log_keep"] < 0:
         raise UserError("--log-mb is at least 0.001, and --log-keep at least 0.")
+    if given["feed"] == "replay" and given["url"] is not None:
+        raise UserError("--url is where a live feed asks: take --feed ccxt or ticks, or leave it out.")
+    if given["feed"] != "replay" and (given["since"] is not None or given["until"] is not None):
+        raise UserError("--from and --to are of a replay: a live feed begins now; leave them out.")
     alerts = build(AlertConfig, given_under(given, "alerts"), "options")
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
@@ -224,6 +229,8 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         return quoted(given, given_data, checkpoint, limits, alerts, speed, note)
     if given["feed"] == "ticks":
         raise UserError(f"--feed ticks is for strategies that quote in order books; {given['checkpoint']} trades bars.")
+    if given["hold_ms"] != HOLD_MS:
+        raise UserError(f"--hold-ms is for strategies that quote in order books; {given['checkpoint']} trades bars.")
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import called, console
+from experiments.settings import given_under
 from experiments.watched import SessionNotes, stopped_by, watch_config
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from qframe_rl.checkpoint import Checkpoint
     from qframe_rl.live.paper_quoting import QuotingResult
 
-_BARS_ALONE = {"fills": "bar", "latency_ms": 100.0, "account": None, "orders": "paper", "paper_record": None}
+_BARS_ALONE = {
+    "fills": "bar", "latency_ms": 100.0, "account": None, "orders": "paper", "paper_record": None,
+    "i_accept_real_money_risk": False, "snapshot_bars": 100,
+}  # fmt: skip
 """Options of ``paper`` that mean nothing here, and their defaults."""
 
 
@@ -52,6 +56,8 @@ def quoted(
     for name, default in _BARS_ALONE.items():
         if given[name] != default:
             raise UserError(f"--{name.replace('_', '-')} is for strategies that trade bars.")
+    if given["feed"] == "ticks":
+        _refuse_unread(given)
     out, hold_ns = console(to_stderr=True), round(given["hold_ms"] * 1e6)
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
@@ -79,6 +85,15 @@ def quoted(
             hidden=watching.hidden, begun=begun, note=note,
         )  # fmt: skip
     return _said(result, out, came, as_json=given["json"])
+
+
+def _refuse_unread(given: Mapping[str, Any]) -> None:
+    """Refuse what a live order book does not read."""
+    if given["speed"] != "max":
+        raise UserError("--speed is that of a replay: a live order book comes as time passes.")
+    for name in given_under(given, "data").keys() - {"exchange", "symbols"}:
+        option = {"seed": "data-seed"}.get(name, name.replace("_", "-"))
+        raise UserError(f"--{option} says nothing of a live order book, which --exchange and --symbols name.")
 
 
 def _said(result: QuotingResult, out: Console, came: list[str], *, as_json: bool) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.cli import Parser, console, door
 from experiments.paper_books import replayed
+from qframe_rl.config import UserError
 
 
 def parser() -> Parser:
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         if quotes(path):
             told = replayed(path, given["checkpoint"], given["data"], out)
             return result | told if given["json"] else None
+        if given["data"] is not None:
+            raise UserError("--data is for sessions on recorded order books; the bars of this one are in its journal.")
         market, agent, terms = reopened(path, given["checkpoint"])
         again = replay(market, agent, terms, path)
     except Differs as error:

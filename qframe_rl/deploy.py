@@ -12,6 +12,7 @@ from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Ref, UserError, build
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.tick_load import MADE
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import interface_from
 from qframe_rl.risk.engine import RiskEngine
@@ -177,7 +178,8 @@ def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
     """
     own, place = checkpoint.provenance["load"], str(given.get("data", ""))
     if place.startswith("synthetic:"):
-        own = {key: value for key, value in own.items() if key not in ("symbols", "columns", "since", "until")}
+        others = ("symbols", "columns", "since", "until", *(["exchange"] if place == MADE else []))
+        own = {key: value for key, value in own.items() if key not in others}
     elif place:
         own = known_data(checkpoint)
         if Path(place).is_file() and len(checkpoint.instruments) > 1:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, shortened
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.listing import Listing, listings
 from qframe_rl.feeds.presets import preset
@@ -20,6 +20,8 @@ from qframe_rl.types import Instrument, Source, iso, parse_time
 
 MADE = "synthetic:ticks"
 _MESSAGES, _RUNS = 20_000, 3
+_READ = {True: {"data", "seed"}, False: {"data", "exchange", "symbols", "since", "until"}}
+"""Fields of a `DataConfig` that say something of made-up order books, and of recorded ones."""
 
 
 class TickHistory(NamedTuple):
@@ -70,8 +72,9 @@ def load_ticks(config: DataConfig) -> TickHistory:
     Raises
     ------
     UserError
-        If it is another source, or there are none.
+        If it is another source, or there are none, or a field is set that says nothing of order books.
     """
+    _refuse_unread(config)
     if config.data == MADE:
         runs = tuple(synthetic_ticks(config.seed * _RUNS + k, _MESSAGES) for k in range(_RUNS))
         of = Listing("binance", runs[0].symbol)
@@ -86,6 +89,15 @@ def load_ticks(config: DataConfig) -> TickHistory:
     if not runs:
         raise UserError(f"{root} has no ticks of {found[0].symbol} between {config.since} and {config.until}.")
     return TickHistory(_instrument(found[0], runs[0]), runs, Source(found[0].exchange, "production", str(root)))
+
+
+def _refuse_unread(config: DataConfig) -> None:
+    """Refuse what was set and is not read: who sets it expects something of it."""
+    read, what = _READ[config.data == MADE], MADE if config.data == MADE else "recorded order books"
+    for name, field in DataConfig.model_fields.items():
+        value = getattr(config, name)
+        if name not in read and value != field.default:
+            raise UserError(f"data.{name} says nothing of {what} (got {shortened(value)}); leave it out.")
 
 
 def _of_one_grid(root: Path, of: Listing) -> list[TickRun]:

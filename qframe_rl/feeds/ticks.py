@@ -99,7 +99,7 @@ def tick_runs(
     """
     files = _files(ticks_folder(root, listing))
     if not files:
-        known = sorted(f"{p.parent.parent.name}/{p.parent.name}" for p in root.glob("ticks/*/*/*_depth.parquet"))
+        known = {f"{p.parent.parent.name}/{p.parent.name}" for p in root.glob("ticks/*/*/*_depth.parquet")}
         asked = f"{listing.folder}/{listing.pair}"
         raise UserError(f"{root} has no ticks of {asked}{nearest(asked, known)}")
     found: list[TickRun] = []

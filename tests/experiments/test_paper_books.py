@@ -77,6 +77,15 @@ def test_a_session_obeys_what_lies_in_its_inbox(
         (["--fills", "book"], "--fills is for strategies that trade bars"),
         (["--collar", "0.1"], "--collar 0.1 means nothing where a strategy quotes"),
         (["--data", "nowhere"], "nowhere"),
+        (["--timeframe", "4h"], "data.timeframe says nothing of synthetic:ticks"),
+        (["--from", "2020-01-01"], "data.since says nothing of synthetic:ticks"),
+        (["--exchange", "okx"], "data.exchange says nothing of synthetic:ticks"),
+        (["--snapshot-bars", "5"], "--snapshot-bars is for strategies that trade bars"),
+        (["--i-accept-real-money-risk"], "--i-accept-real-money-risk is for strategies that trade bars"),
+        (["--url", "http://127.0.0.1:9"], "--url is where a live feed asks"),
+        (["--feed", "ticks", "--to", "2020-01-01"], "--from and --to are of a replay"),
+        (["--feed", "ticks", "--speed", "60x"], "--speed is that of a replay"),
+        (["--feed", "ticks", "--symbols", "BTC/USDT:USDT", "--timeframe", "4h"], "--timeframe says nothing of a live"),
     ],
 )
 def test_what_means_nothing_on_books_is_refused(

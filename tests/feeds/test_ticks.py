@@ -158,6 +158,11 @@ def test_wrong_files_get_a_sentence(tmp_path: Path) -> None:
         tick_runs(tmp_path, PERP)
     recording = Recording(tmp_path)
     recording.runs()
+    (there,) = tmp_path.glob("ticks/*/*/run_depth.parquet")
+    (there.parent / "second_depth.parquet").write_bytes(there.read_bytes())
+    with pytest.raises(UserError, match=r"has no ticks of okx/DOGE-USDT; known: binance_um/BTC-USDT\."):
+        tick_runs(tmp_path, Listing("okx", "DOGE/USDT"))
+    (there.parent / "second_depth.parquet").unlink()
     with pytest.raises(UserError, match=r"run_depth.parquet: price: row 1 has 100.2, which is no multiple of 0.5"):
         recording.runs(tick=0.5)
     with pytest.raises(UserError, match=r"run_trades.parquet: qty: row 0 has 0.002"):

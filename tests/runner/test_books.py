@@ -70,13 +70,15 @@ def test_a_run_is_the_same_twice_and_its_checkpoint_quotes_as_it_was_judged(
     }
 
 
-def test_a_run_goes_on_from_finished_trainings(tmp_path: Path) -> None:
+def test_a_run_goes_on_from_finished_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--env", "book_making", "--agents", "ppo", *QUICK, "--set", "env.every=500ms"]
     one = run(tmp_path, *asked)
     weights = next((tmp_path / "runs").glob("*/agents/ppo-0-0/weights.safetensors"))
     before = weights.read_bytes()
+    assert "taken over" not in capsys.readouterr().err
     two = run(tmp_path, *asked, "--resume")
     assert one["hash"] == two["hash"] and weights.read_bytes() == before
+    assert capsys.readouterr().err.count("taken over from the earlier run") == 1
 
 
 def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
@@ -99,6 +101,11 @@ def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
         (["--env", "book_making", "--agents", "glft", "--set", "risk.max_leverage=1"], "limits of an order book"),
         (["--env", "book_making", "--data", "synthetic:ar1"], "synthetic:ticks"),
         (["--env", "book_making", "--data", "nowhere"], "nowhere"),
+        (["--env", "book_making", "--timeframe", "4h"], r"data\.timeframe says nothing of synthetic:ticks"),
+        (["--env", "book_making", "--from", "2020-01-01"], r"data\.since says nothing of synthetic:ticks"),
+        (["--env", "book_making", "--data", "tests", "--timeframe", "4h"], r"timeframe says nothing of recorded order"),
+        (["--env", "book_making", "--data", "tests", "--data-seed", "3"], r"data\.seed says nothing of recorded order"),
+        (["--env", "book_making", "--data", "tests", "--risk-free", "0.03"], r"data\.risk_free says nothing of"),
         (["--env", "book_making", "--set", "env.every=often"], "100ms"),
         (["--env", "book_making", "--set", "env.latencies=none.parquet"], "none.parquet"),
         (["--env", "book_making", "--agents", "flat,flat"], "twice"),
