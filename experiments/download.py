@@ -60,6 +60,14 @@ def parser() -> Parser:
             "--list symbols --exchange kraken",
         ],
     )
+    _add_candles(made)
+    _add_ticks(made)
+    _add_places(made)
+    return made
+
+
+def _add_candles(made: Parser) -> None:
+    """Options of what is fetched."""
     add = made.add_argument
     add(
         "--exchange",
@@ -88,6 +96,11 @@ def parser() -> Parser:
         metavar="TIME",
         help="bars that close at or before this time, ISO 8601 UTC (default: the last closed bar)",
     )
+
+
+def _add_ticks(made: Parser) -> None:
+    """Options of a recording."""
+    add = made.add_argument
     add(
         "--ticks",
         action="store_true",
@@ -99,8 +112,6 @@ def parser() -> Parser:
         metavar="N",
         help="with --ticks: for how long, such as 2 or 0.5 (default: until Ctrl-C)",
     )
-    _add_places(made)
-    return made
 
 
 def _add_places(made: Parser) -> None:

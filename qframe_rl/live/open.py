@@ -189,12 +189,43 @@ def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, SessionSpec
     terms = terms_of(path)
     if terms is None:
         raise UserError(f"{path} is not there, or nothing is in it yet; name the journal of a session.")
-    place = place or _place(path)
-    checkpoint = load_checkpoint(place)
-    if checkpoint.digest != terms.model:
-        raise UserError(f"{place} is not the checkpoint that the session ran with; name that with --checkpoint.")
+    _, checkpoint = ran_with(path, place, terms.model)
     market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, str(path), terms.theory)
     return market, agent, terms
+
+
+def ran_with(path: Path, place: Path | None, model: str) -> tuple[Path, Checkpoint]:
+    """Find the checkpoint of a recorded session.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    place
+        Its folder; None = where it was when the session last began.
+    model
+        Digest that the journal states.
+
+    Returns
+    -------
+    tuple[Path, Checkpoint]
+        Its folder, and what was loaded from it.
+
+    Raises
+    ------
+    UserError
+        If it is gone or another one, or the journal does not say where it was.
+    """
+    place = place or _place(path)
+    checkpoint = load_checkpoint(place)
+    if checkpoint.digest != model:
+        raise UserError(f"{place} is not the checkpoint that the session ran with; name that with --checkpoint.")
+    return place, checkpoint
+
+
+def usual_folder(place: Path, *terms: object) -> Path:
+    """Where the journal of a checkpoint's session is unless told: a folder for each set of terms."""
+    return Path("runs") / "paper" / f"{place.absolute().name}-{fingerprint(*terms)[:8]}"
 
 
 def _place(path: Path) -> Path:
@@ -208,5 +239,4 @@ def _place(path: Path) -> Path:
 
 def _folder(place: Path, terms: SessionSpec) -> Path:
     named = () if terms.account is None else (terms.account,)
-    key = fingerprint(terms.model, terms.source, terms.fills, terms.orders, *named)[:8]
-    return Path("runs") / "paper" / f"{place.absolute().name}-{key}"
+    return usual_folder(place, terms.model, terms.source, terms.fills, terms.orders, *named)

@@ -26,7 +26,7 @@ from qframe_rl.live.operator import Operator
 from qframe_rl.live.recorded import Live, Recording
 from qframe_rl.live.router import OrderRouter, RouterListener
 from qframe_rl.live.snapshots import SNAPSHOT_BARS, SnapshotManager
-from qframe_rl.live.spec import SessionSpec, run_id
+from qframe_rl.live.spec import SessionSpec, agree, run_id, this_process
 from qframe_rl.risk.engine import RiskEngine, ready
 from qframe_rl.risk.limits import Limits
 from qframe_rl.session import Session, Unready, run
@@ -35,7 +35,7 @@ from qframe_rl.venues.ccxt import ExchangeVenue
 from qframe_rl.venues.order_sender import OrderSender
 from qframe_rl.venues.simulated import SimulatedVenue
 from qframe_rl.venues.venue import Venue
-from qframe_rl.versions import code_fingerprint, versions
+from qframe_rl.versions import code_fingerprint
 
 _LAST = 2**62
 """After every event."""
@@ -154,10 +154,10 @@ def paper(
         router.told.extend(told)
         if begun is not None:
             begun(router, ledger, operator)
-        _agree(ledger, terms, path)
+        agree(ledger, terms)
         router.stopping, router.rules = feed.stopped.is_set, feed.rules
         recording = Recording(ledger, feed, market.instruments, terms.columns, terms.bar_ns)
-        about = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
+        about = this_process(process)
 
         def goes_on() -> None:
             if _codes(path)[-1:] not in ([], [about["code"]]):
@@ -279,16 +279,6 @@ def walk(
     view = run(session, agent, None if kept is None else manager.resume(session, kept, window))
     router.heed()  # what lies in the inbox of an account that is gone is answered, too
     return view
-
-
-def _agree(ledger: Ledger, terms: SessionSpec, path: Path) -> None:
-    """Begin the record with the terms, or refuse to go on with others."""
-    try:
-        ledger.put("session", terms.plain())
-    except Differs as error:
-        raise UserError(
-            f"{error} It belongs to another session: give the same options again, or another --out."
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Literal
 
 from qframe_rl.book.accounts import N_SENT
-from qframe_rl.config import UserError
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.journal.codec import Plain
-from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
+from qframe_rl.journal.ledger import Ledger, RecordEnds
 from qframe_rl.journal.store import NAME, Writer
 from qframe_rl.listeners import Soft
 from qframe_rl.live.held import checked_limits
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.quoting import QuotingSession, QuotingTerms
+from qframe_rl.live.spec import agree, this_process
 from qframe_rl.live.tapes import TapeSource
 from qframe_rl.quoter import Quoter
 from qframe_rl.risk.engine import ready
 from qframe_rl.risk.limits import Limits
-from qframe_rl.versions import code_fingerprint, versions
 
 
 @dataclass(frozen=True)
@@ -105,15 +104,9 @@ def run_quoter(
         session = QuotingSession(market, quoter, terms, ledger, source, operator, soft)
         if begun is not None:
             begun(session, ledger, operator)
-        try:
-            ledger.put("session", terms.plain())
-        except Differs as error:
-            raise UserError(
-                f"{error} It belongs to another session: give the same options again, or another --out."
-            ) from None
+        agree(ledger, terms)
         session.repeat()
-        about = {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (process or {})
-        ledger.remark("process", {"says": "begins", **about})
+        ledger.remark("process", {"says": "begins", **this_process(process)})
         if session.n_parts:
             soft.run("alerts", session.resumed, session.time)
         session.go_on()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import Field
 
 from qframe_rl.config import Strict, UserError, build
 from qframe_rl.instruments import instrument_of
 from qframe_rl.journal.codec import Plain
-from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.ledger import Differs, Ledger
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import read
 from qframe_rl.types import DAY, SECOND, YEAR, Instrument
+from qframe_rl.versions import code_fingerprint, versions
 
 Rule = Literal["bar", "book"]
 ACCOUNT = "[a-z0-9_]{1,32}"
@@ -94,6 +96,39 @@ def terms_of(path: Path) -> SessionSpec | None:
     except UserError as error:
         raise corrupt(path, str(error).rstrip(".")) from None
     return SessionSpec(**{**plain, "instruments": instruments, "columns": tuple(plain["columns"])})
+
+
+class Terms(Protocol):
+    """What a session is begun with, on bars or on an order book."""
+
+    def plain(self) -> Plain:
+        """As JSON."""
+
+
+def agree(ledger: Ledger, terms: Terms) -> None:
+    """Begin the record with the terms, or refuse to go on with others.
+
+    Parameters
+    ----------
+    ledger, terms
+        The record, and what the session is begun with.
+
+    Raises
+    ------
+    UserError
+        Where it was begun on others.
+    """
+    try:
+        ledger.put("session", terms.plain())
+    except Differs as error:
+        raise UserError(
+            f"{error} It belongs to another session: give the same options again, or another --out."
+        ) from None
+
+
+def this_process(more: Plain | None) -> Plain:
+    """What a record says of the process that writes on: its number, its code, its libraries, and what else there is."""
+    return {"pid": os.getpid(), "code": code_fingerprint(), "versions": versions()} | (more or {})
 
 
 def run_id(ledger: Ledger) -> str:

@@ -11,7 +11,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import gymnasium
 import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, Portable, View
@@ -167,6 +170,105 @@ def env_observations_do_not_alias(make: MakeEnv, history: History) -> None:
         assert np.array_equal(row, copy)
         row[:] = np.nan
     assert np.isfinite(env.engine.observe()).all()
+
+
+def batch_is_as_gymnasiums_own(env_id: str, n: int, mode: AutoresetMode, params: dict[str, Any], n_steps: int) -> int:
+    """A native batch and Gymnasium's own of as many single ones agree to the bit; how many episodes ended.
+
+    Seeds are independent of the size of the batch, too: each of theirs is a batch of one.
+    """
+    ours = gymnasium.make_vec(env_id, num_envs=n, autoreset_mode=mode, **params)
+    theirs = SyncVectorEnv([lambda: gymnasium.make(env_id, **params)] * n, autoreset_mode=mode)
+    ours.action_space.seed(0)
+    assert np.array_equal(ours.reset(seed=7)[0], theirs.reset(seed=7)[0])
+    ends = 0
+    for _ in range(n_steps):
+        actions = ours.action_space.sample()
+        a, b = ours.step(actions), theirs.step(actions)
+        for mine, other in zip(a[:4], b[:4], strict=True):
+            assert np.array_equal(mine, other)
+        assert ("final_obs" in a[4]) == ("final_obs" in b[4])
+        over = b[2] | b[3]
+        ends += int(over.sum())
+        if mode == AutoresetMode.SAME_STEP and over.any():
+            assert np.array_equal(a[4]["_final_obs"], over)
+            for k in np.flatnonzero(over):
+                assert np.array_equal(a[4]["final_obs"][k], b[4]["final_obs"][k])
+    return ends
+
+
+def batch_points_at_what_it_shows(env_id: str, mode: AutoresetMode, params: dict[str, Any], n_steps: int) -> None:
+    """Rows gathered by an ``index`` observation are those of a ``window``, and nothing else differs."""
+    params = params | {"num_envs": 5, "autoreset_mode": mode}
+    window, index = gymnasium.make_vec(env_id, **params), gymnasium.make_vec(env_id, observation="index", **params)
+    inner: Any = index.unwrapped
+
+    def gathered(shown: dict[str, np.ndarray]) -> np.ndarray:
+        rows = shown["cursor"][:, None] + np.arange(1 - inner.n_rows, 1)
+        return np.concatenate([inner.features[rows].reshape(5, -1), shown["account"]], axis=1)
+
+    assert np.array_equal(window.reset(seed=7)[0], gathered(index.reset(seed=7)[0]))
+    window.action_space.seed(0)
+    for _ in range(n_steps):
+        actions = window.action_space.sample()
+        a, b = window.step(actions), index.step(actions)
+        assert index.observation_space.contains(b[0]) and window.observation_space.contains(a[0])
+        assert np.array_equal(a[0], gathered(b[0]))
+        for mine, other in zip(a[1:4], b[1:4], strict=True):
+            assert np.array_equal(mine, other)
+        if "final_obs" in b[4]:
+            over = b[4]["_final_obs"]
+            assert np.array_equal(a[4]["final_obs"][over], gathered(b[4]["final_obs"])[over])
+
+
+def batch_goes_back(envs: Any, n_steps: int) -> dict[str, np.ndarray]:
+    """A copy through pickle and a return to a snapshot live through the same bits; that snapshot."""
+    envs.action_space.seed(1)
+    envs.reset(seed=3)
+    for _ in range(7):
+        envs.step(envs.action_space.sample())
+    actions = [envs.action_space.sample() for _ in range(n_steps)]
+    copy, state = pickle.loads(pickle.dumps(envs)), envs.snapshot()
+    first = [envs.step(action)[:4] for action in actions]
+    second = [copy.step(action)[:4] for action in actions]
+    envs.restore(state)
+    third = [envs.step(action)[:4] for action in actions]
+    for one, two, three in zip(first, second, third, strict=True):
+        for a, b, c in zip(one, two, three, strict=True):
+            assert np.array_equal(a, b)
+            assert np.array_equal(a, c)
+    return dict(state)
+
+
+def batch_observations_stay(envs: Any, n_steps: int) -> None:
+    """Observations lie in their space, and are never written again while anybody holds them."""
+    envs.action_space.seed(1)
+    rows, _ = envs.reset(seed=3)
+    kept, copies = [], []
+    for _ in range(n_steps):
+        assert envs.observation_space.contains(rows)
+        assert np.isfinite(rows).all()
+        kept.append(rows)
+        copies.append(rows.copy())
+        rows, rewards, *_ = envs.step(envs.action_space.sample())
+        assert np.isfinite(rewards).all()
+    assert all(np.array_equal(one, two) for one, two in zip(kept, copies, strict=True))
+
+
+def batch_waits_for_a_reset(envs: Any) -> np.ndarray:
+    """In DISABLED an ended episode must be reset before the next step; which ended."""
+    envs.reset(seed=0)
+    envs.action_space.seed(0)
+    over = np.zeros(envs.num_envs, np.bool_)
+    while not over.any():
+        _, _, terminated, truncated, _ = envs.step(envs.action_space.sample())
+        over = terminated | truncated
+        assert not (terminated & truncated).any()
+    with pytest.raises(AssertionError, match="reset_mask"):
+        envs.step(envs.action_space.sample())
+    envs.reset(options={"reset_mask": over})
+    envs.step(envs.action_space.sample())
+    return np.asarray(over)
 
 
 def quick(module: Any) -> dict[str, Any]:

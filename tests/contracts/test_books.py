@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from functools import cache
 
@@ -10,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 
 from qframe_rl import catalog
 from qframe_rl.book.accounts import F_LOTS, F_TIME, POSITION
@@ -29,6 +28,7 @@ from qframe_rl.runner.books.packing import made_agent
 from qframe_rl.runner.books.replay import as_quoter, replay, stretches
 from qframe_rl.runner.books.yardsticks import YARDSTICKS
 from qframe_rl.types import Instrument, Source
+from tests.contracts import checks
 
 BOOKS = catalog.order_books()
 QUOTERS = (*catalog.quoters(), *YARDSTICKS)
@@ -70,63 +70,19 @@ def test_gymnasiums_own_checker(name: str, params: dict[str, object]) -> None:
 @every_book
 @pytest.mark.parametrize("mode", MODES)
 def test_the_batch_behaves_as_gymnasiums_own_vector_env(name: str, mode: AutoresetMode) -> None:
-    """Seeds are independent of the size of the batch, too: each of theirs is a batch of one."""
-    ours = gymnasium.make_vec(catalog.env_id(name), num_envs=4, autoreset_mode=mode, **asked(name))
-    theirs = SyncVectorEnv([lambda: gymnasium.make(catalog.env_id(name), **asked(name))] * 4, autoreset_mode=mode)
-    ours.action_space.seed(0)
-    assert np.array_equal(ours.reset(seed=7)[0], theirs.reset(seed=7)[0])
-    ends = 0
-    for _ in range(60):
-        actions = ours.action_space.sample()
-        a, b = ours.step(actions), theirs.step(actions)
-        for mine, other in zip(a[:4], b[:4], strict=True):
-            assert np.array_equal(mine, other)
-        over = b[2] | b[3]
-        ends += int(over.sum())
-        if mode == AutoresetMode.SAME_STEP and over.any():
-            assert np.array_equal(a[4]["_final_obs"], over)
-            for k in np.flatnonzero(over):
-                assert np.array_equal(a[4]["final_obs"][k], b[4]["final_obs"][k])
-    assert ends >= 8
+    assert checks.batch_is_as_gymnasiums_own(catalog.env_id(name), 4, mode, asked(name), 60) >= 8
 
 
 @every_book
 @pytest.mark.parametrize("mode", MODES)
 def test_an_index_points_at_what_a_window_shows(name: str, mode: AutoresetMode) -> None:
-    params = asked(name, n_rows=3) | {"autoreset_mode": mode}
-    window = gymnasium.make_vec(catalog.env_id(name), num_envs=5, **params)
-    index = gymnasium.make_vec(catalog.env_id(name), num_envs=5, observation="index", **params)
-    inner = index.unwrapped
-
-    def gathered(shown: dict[str, np.ndarray]) -> np.ndarray:
-        rows = shown["cursor"][:, None] + np.arange(1 - inner.n_rows, 1)
-        return np.concatenate([inner.features[rows].reshape(5, -1), shown["account"]], axis=1)
-
-    assert np.array_equal(window.reset(seed=7)[0], gathered(index.reset(seed=7)[0]))
-    window.action_space.seed(0)
-    for _ in range(40):
-        actions = window.action_space.sample()
-        a, b = window.step(actions), index.step(actions)
-        assert index.observation_space.contains(b[0]) and window.observation_space.contains(a[0])
-        assert np.array_equal(a[0], gathered(b[0]))
+    checks.batch_points_at_what_it_shows(catalog.env_id(name), mode, asked(name, n_rows=3), 40)
 
 
 @every_book
 def test_it_pickles_and_snapshots_to_the_same_bits(name: str) -> None:
     envs = gymnasium.make_vec(catalog.env_id(name), num_envs=5, **asked(name)).unwrapped
-    envs.action_space.seed(1)
-    envs.reset(seed=3)
-    for _ in range(7):
-        envs.step(envs.action_space.sample())
-    actions = [envs.action_space.sample() for _ in range(30)]
-    copy, state = pickle.loads(pickle.dumps(envs)), envs.snapshot()
-    first = [envs.step(action)[:4] for action in actions]
-    second = [copy.step(action)[:4] for action in actions]
-    envs.restore(state)
-    third = [envs.step(action)[:4] for action in actions]
-    for one, two, three in zip(first, second, third, strict=True):
-        for a, b, c in zip(one, two, three, strict=True):
-            assert np.array_equal(a, b) and np.array_equal(a, c)
+    state = checks.batch_goes_back(envs, 30)
     with pytest.raises(ValueError, match="snapshot"):
         envs.restore({**state, "row": state["row"][:2]})
 
@@ -154,30 +110,13 @@ def test_a_snapshot_of_another_book_is_refused(name: str, changed: dict[str, obj
 @every_book
 def test_observations_are_never_written_again(name: str) -> None:
     envs = gymnasium.make_vec(catalog.env_id(name), num_envs=16, autoreset_mode=MODES[1], **asked(name))
-    envs.action_space.seed(1)
-    rows, _ = envs.reset(seed=3)
-    kept, copies = [], []
-    for _ in range(40):
-        kept.append(rows)
-        copies.append(rows.copy())
-        rows, rewards, *_ = envs.step(envs.action_space.sample())
-        assert np.isfinite(rewards).all() and np.isfinite(rows).all()
-    assert all(np.array_equal(one, two) for one, two in zip(kept, copies, strict=True))
+    checks.batch_observations_stay(envs, 40)
 
 
 @every_book
 def test_disabled_autoreset_needs_a_reset_of_the_ended(name: str) -> None:
     envs = gymnasium.make_vec(catalog.env_id(name), num_envs=3, autoreset_mode=AutoresetMode.DISABLED, **asked(name))
-    envs.reset(seed=0)
-    envs.action_space.seed(0)
-    over = np.zeros(3, bool)
-    while not over.any():
-        _, _, terminated, truncated, _ = envs.step(envs.action_space.sample())
-        over = terminated | truncated
-    with pytest.raises(AssertionError, match="reset_mask"):
-        envs.step(envs.action_space.sample())
-    envs.reset(options={"reset_mask": over})
-    envs.step(envs.action_space.sample())
+    checks.batch_waits_for_a_reset(envs)
 
 
 @every_book

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 
 from qframe_rl import catalog
 from qframe_rl.gym.env import TradingEnv
@@ -118,51 +118,15 @@ def test_disasters_are_survived(name: str, what: str) -> None:
 def test_the_batch_behaves_as_gymnasiums_own_vector_env(name: str, mode: AutoresetMode) -> None:
     history = panel(400, 2, kind=kind(name), seed=2)
     params = {"history": history, "features": FEATURES, "episode_bars": 23}
-    ours = gymnasium.make_vec(catalog.env_id(name), num_envs=4, autoreset_mode=mode, **params)
-    theirs = SyncVectorEnv(
-        [lambda: gymnasium.make(catalog.env_id(name), **params) for _ in range(4)], autoreset_mode=mode
-    )
-    ours.action_space.seed(0)
-    one, two = ours.reset(seed=7)[0], theirs.reset(seed=7)[0]
-    assert np.array_equal(one, two)
-    for _ in range(120):
-        actions = ours.action_space.sample()
-        a, b = ours.step(actions), theirs.step(actions)
-        for mine, other in zip(a[:4], b[:4], strict=True):
-            assert np.array_equal(mine, other)
-        assert ("final_obs" in a[4]) == ("final_obs" in b[4])
-        for k in np.flatnonzero(b[4].get("_final_obs", np.zeros(4, dtype=bool))):
-            assert np.array_equal(a[4]["final_obs"][k], b[4]["final_obs"][k])
-        if mode == AutoresetMode.SAME_STEP and (a[2] | a[3]).any():
-            assert np.array_equal(a[4]["_final_obs"], a[2] | a[3])
+    checks.batch_is_as_gymnasiums_own(catalog.env_id(name), 4, mode, params, 120)
 
 
 @pytest.mark.parametrize("name", ENVS)
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_an_index_points_at_what_a_window_shows(name: str, mode: AutoresetMode) -> None:
     history = panel(400, 2, kind=kind(name), seed=2)
-    params = {"history": history, "features": FEATURES, "episode_bars": 23, "n_rows": 3, "autoreset_mode": mode}
-    window = gymnasium.make_vec(catalog.env_id(name), num_envs=5, **params)
-    index = gymnasium.make_vec(catalog.env_id(name), num_envs=5, observation="index", **params)
-    inner = index.unwrapped
-
-    def gathered(shown: dict[str, np.ndarray]) -> np.ndarray:
-        rows = shown["cursor"][:, None] + np.arange(1 - inner.n_rows, 1)
-        return np.concatenate([inner.features[rows].reshape(5, -1), shown["account"]], axis=1)
-
-    one, two = window.reset(seed=7)[0], index.reset(seed=7)[0]
-    assert np.array_equal(one, gathered(two))
-    window.action_space.seed(0)
-    for _ in range(60):
-        actions = window.action_space.sample()
-        a, b = window.step(actions), index.step(actions)
-        assert index.observation_space.contains(b[0])
-        assert np.array_equal(a[0], gathered(b[0]))
-        for mine, other in zip(a[1:4], b[1:4], strict=True):
-            assert np.array_equal(mine, other)
-        if "final_obs" in b[4]:
-            over = b[4]["_final_obs"]
-            assert np.array_equal(a[4]["final_obs"][over], gathered(b[4]["final_obs"])[over])
+    params = {"history": history, "features": FEATURES, "episode_bars": 23, "n_rows": 3}
+    checks.batch_points_at_what_it_shows(catalog.env_id(name), mode, params, 60)
 
 
 @pytest.mark.parametrize("name", ENVS)
@@ -172,16 +136,7 @@ def test_disabled_autoreset_needs_a_reset_of_the_ended(name: str) -> None:
         catalog.env_id(name), num_envs=3, history=history, features=FEATURES, episode_bars=10,
         autoreset_mode=AutoresetMode.DISABLED,
     )  # fmt: skip
-    vec.reset(seed=0)
-    vec.action_space.seed(0)
-    for _ in range(10):
-        _, _, terminated, truncated, _ = vec.step(vec.action_space.sample())
-    over = terminated | truncated
-    assert over.all()
-    with pytest.raises(AssertionError, match="reset_mask"):
-        vec.step(vec.action_space.sample())
-    vec.reset(options={"reset_mask": over})
-    vec.step(vec.action_space.sample())
+    assert checks.batch_waits_for_a_reset(vec).all()
 
 
 def test_time_limit_and_ruin_are_never_confused() -> None:

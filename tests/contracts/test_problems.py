@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 
 from qframe_rl import catalog
 from qframe_rl.config import Ref, UserError
 from qframe_rl.gym.make import is_problem, make_problem
 from qframe_rl.gym.problem import Problem
 from qframe_rl.runner.solve.solve import scores
+from tests.contracts import checks
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in catalog.problems()),
@@ -57,25 +57,8 @@ def test_gymnasiums_own_checker(name: str, params: dict[str, Any], mode: str) ->
 def test_the_batch_behaves_as_gymnasiums_own_vector_env(
     name: str, params: dict[str, Any], mode: str, reset: AutoresetMode
 ) -> None:
-    """Seeds are independent of the size of the batch, too: each of theirs is a batch of one."""
     params = {**params, "reward_mode": mode}
-    ours = gymnasium.make_vec(catalog.env_id(name), num_envs=3, autoreset_mode=reset, **params)
-    theirs = SyncVectorEnv([lambda: gymnasium.make(catalog.env_id(name), **params)] * 3, autoreset_mode=reset)
-    ours.action_space.seed(0)
-    assert np.array_equal(ours.reset(seed=7)[0], theirs.reset(seed=7)[0])
-    ends = 0
-    for _ in range(270):
-        actions = ours.action_space.sample()
-        a, b = ours.step(actions), theirs.step(actions)
-        for mine, other in zip(a[:4], b[:4], strict=True):
-            assert np.array_equal(mine, other)
-        over = b[2] | b[3]
-        ends += int(over.sum())
-        if reset == AutoresetMode.SAME_STEP and over.any():
-            assert np.array_equal(a[4]["_final_obs"], over)
-            for k in np.flatnonzero(over):
-                assert np.array_equal(a[4]["final_obs"][k], b[4]["final_obs"][k])
-    assert ends >= 3
+    assert checks.batch_is_as_gymnasiums_own(catalog.env_id(name), 3, reset, params, 270) >= 3
 
 
 @every
@@ -83,52 +66,17 @@ def test_the_batch_behaves_as_gymnasiums_own_vector_env(
 def test_observations_lie_in_their_space_and_are_never_written_again(
     name: str, params: dict[str, Any], mode: str
 ) -> None:
-    made = problem(name, params, mode)
-    envs = made.vec(64, AutoresetMode.SAME_STEP)
-    envs.action_space.seed(1)
-    rows, _ = envs.reset(seed=3)
-    kept, copies = [], []
-    for _ in range(120):
-        assert envs.observation_space.contains(rows)
-        kept.append(rows)
-        copies.append(rows.copy())
-        rows, rewards, *_ = envs.step(envs.action_space.sample())
-        assert np.isfinite(rewards).all()
-    assert all(np.array_equal(one, two) for one, two in zip(kept, copies, strict=True))
+    checks.batch_observations_stay(problem(name, params, mode).vec(64, AutoresetMode.SAME_STEP), 120)
 
 
 @every
 def test_it_pickles_and_snapshots_to_the_same_bits(name: str, params: dict[str, Any]) -> None:
-    envs = problem(name, params, "sampled").vec(5)
-    envs.action_space.seed(1)
-    envs.reset(seed=3)
-    for _ in range(7):
-        envs.step(envs.action_space.sample())
-    actions = [envs.action_space.sample() for _ in range(40)]
-    copy, state = pickle.loads(pickle.dumps(envs)), envs.snapshot()
-    first = [envs.step(action)[:4] for action in actions]
-    second = [copy.step(action)[:4] for action in actions]
-    envs.restore(state)
-    third = [envs.step(action)[:4] for action in actions]
-    for one, two, three in zip(first, second, third, strict=True):
-        for a, b, c in zip(one, two, three, strict=True):
-            assert np.array_equal(a, b)
-            assert np.array_equal(a, c)
+    checks.batch_goes_back(problem(name, params, "sampled").vec(5), 40)
 
 
 @every
 def test_disabled_autoreset_needs_a_reset_of_the_ended(name: str, params: dict[str, Any]) -> None:
-    envs = problem(name, params).vec(2, AutoresetMode.DISABLED)
-    envs.reset(seed=0)
-    over = np.zeros(2, dtype=np.bool_)
-    while not over.any():
-        _, _, terminated, truncated, _ = envs.step(envs.action_space.sample())
-        over = terminated | truncated
-        assert not (terminated & truncated).any()
-    with pytest.raises(AssertionError, match="reset_mask"):
-        envs.step(envs.action_space.sample())
-    envs.reset(options={"reset_mask": over})
-    envs.step(envs.action_space.sample())
+    checks.batch_waits_for_a_reset(problem(name, params).vec(2, AutoresetMode.DISABLED))
 
 
 @every

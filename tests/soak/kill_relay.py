@@ -6,12 +6,10 @@ tail of its file, as a loss of power leaves it. At the end every event is there 
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +20,7 @@ from qframe_rl.journal.store import chained
 from qframe_rl.service.store import ServiceStore
 from tests.servers import TestServer, postgres, redis_server
 from tests.service.places import ROOT, Session
+from tests.soak.kills import killed
 
 VICTIMS = ("redis", "relay", "sink", "postgres")
 
@@ -132,17 +131,5 @@ def _await(done: Callable[[], bool], meanwhile: Callable[[], None]) -> None:
         time.sleep(0.1)
 
 
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        said = soak(Path(folder), given.kills, given.seed)
-    print(*(f"{k}={v}" for k, v in said.items()), f"seconds={time.monotonic() - begun:.0f}", "each once, in order")
-
-
 if __name__ == "__main__":
-    main()
+    killed(__doc__, soak, 400, "each once, in order")

@@ -6,11 +6,9 @@ is a piece without a gap of what the exchange told, and no row is in two runs.
 
 from __future__ import annotations
 
-import argparse
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from qframe_rl.feeds.listing import Listing
 from qframe_rl.feeds.tick_files import tidied
 from qframe_rl.feeds.ticks import TickRun, tick_runs, ticks_folder
 from tests.feeds.tick_exchange import MS, TickExchange
+from tests.soak.kills import killed
 
 MARKET = Listing("binance", "BTC/USDT:USDT")
 _CHILD = """
@@ -105,17 +104,5 @@ def _kept(before: list[list[Row]], alive: list[list[Row]], now: list[list[Row]])
         assert new[: len(old)] == old, "what was written is another after a kill"
 
 
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        said = soak(Path(folder), given.kills, given.seed)
-    print(*(f"{k}={v}" for k, v in said.items()), f"seconds={time.monotonic() - begun:.0f}", "none lost, none doubled")
-
-
 if __name__ == "__main__":
-    main()
+    killed(__doc__, soak, 30, "none lost, none doubled")

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from qframe_rl.book.growing import HOLD_NS
-from qframe_rl.checkpoint import Checkpoint, load_checkpoint
-from qframe_rl.config import Strict, UserError, build, fingerprint
+from qframe_rl.checkpoint import Checkpoint
+from qframe_rl.config import Strict, UserError, build
 from qframe_rl.deploy import data_for, known_data, own_data
 from qframe_rl.evaluate.inference.sequential import Promise
 from qframe_rl.exchanges import order_rates
@@ -24,6 +24,7 @@ from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import read
+from qframe_rl.live.open import ran_with, usual_folder
 from qframe_rl.live.quoting import QuotingTerms
 from qframe_rl.live.tapes import ReplayTape, TapeSource
 from qframe_rl.live.tick_tape import StreamTape
@@ -127,8 +128,7 @@ def _opened(
     terms = QuotingTerms(
         checkpoint.agent["name"], checkpoint.digest, source, dict(checkpoint.env), one, cash, hold_ns, rates
     )  # fmt: skip
-    key = fingerprint(terms.model, terms.source, terms.hold_ns)[:8]
-    where = folder or Path("runs") / "paper" / f"{place.absolute().name}-{key}"
+    where = folder or usual_folder(place, terms.model, terms.source, terms.hold_ns)
     return OpenedBook(market, quoter, loaded, terms, where)
 
 
@@ -193,13 +193,12 @@ def reopened_book(path: Path, place: Path | None, data: str | None = None) -> Op
         stated = build(QuotingEvent, said, "its terms")
     except UserError as error:
         raise corrupt(path, str(error).rstrip(".")) from None
-    place = place or _place(path)
-    checkpoint = load_checkpoint(place)
-    if checkpoint.digest != stated.model:
-        raise UserError(f"{place} is not the checkpoint that the session ran with; name that with --checkpoint.")
+    place, checkpoint = ran_with(path, place, stated.model)
     market, quoter, _ = deployed_book(checkpoint)
     source = dict(stated.source)
-    if data is not None and source["feed"] == "replay":
+    if data is not None:
+        if source["feed"] != "replay":
+            raise UserError(f"the rows of a live order book lie beside its journal {path}; leave --data out.")
         source["load"] = {**source["load"], "data": data}
     tape, _ = _source(market, checkpoint, source, path.parent, float("inf"), place)
     rates = tuple((one[0], one[1]) for one in stated.rates)
@@ -213,12 +212,3 @@ def reopened_book(path: Path, place: Path | None, data: str | None = None) -> Op
 def _terms(path: Path) -> Plain | None:
     first = next((event for event in read(path) if event.kind == "session"), None)
     return None if first is None else parsed(path, first.seq, first.kind, first.payload)
-
-
-def _place(path: Path) -> Path:
-    for event in read(path):
-        if event.kind == "process":
-            where = parsed(path, event.seq, event.kind, event.payload).get("checkpoint")
-            if where is not None:
-                return Path(where)
-    raise UserError(f"{path} does not say where its checkpoint is; name it with --checkpoint.")
