@@ -30,7 +30,7 @@ checkpoints: setup
 	@$(PY) -m experiments.checkpoints $(ARGS)
 
 test: dev
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: dev
 	@$(VENV)/bin/ruff check .

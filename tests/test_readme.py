@@ -26,7 +26,7 @@ def test_the_example_runs(tmp_path: Path) -> None:
     history = synthetic("ar1", n_bars=3_000)
     table = pd.DataFrame(history.values[:, 0, :5], columns=["open", "high", "low", "close", "volume"])
     table.set_index(pd.to_datetime(history.time - history.bar_ns)).to_csv(tmp_path / "candles.csv")
-    path = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PATH": ""}
+    path = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "PATH": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("equity ")
@@ -40,7 +40,7 @@ def test_the_strategy_of_the_guide_is_found_by_a_dotted_name(tmp_path: Path) -> 
         "experiments.train", "--bars", "3000", "--agents", "my_company.secret", "--runs", str(tmp_path / "runs"),
         "--checkpoints", str(tmp_path / "checkpoints"), "--set", 'agent."my_company.secret".lookback_bars=12',
     ]  # fmt: skip
-    path = {"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
+    path = {"PYTHONPATH": str(tmp_path), "PATH": "", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT, env=path)
     if done.returncode:
         pytest.fail(done.stderr)

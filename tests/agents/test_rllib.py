@@ -129,7 +129,7 @@ def test_learners_of_their_own_processes(ray_here: None) -> None:
         agent(work.spec, n_runners=8).fit(work, checks.Quiet())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cell_of_a_run_never_waits_for_the_cores_that_cells_hold(ray_here: None) -> None:
     """As with ``--on ray``: a task that holds every core trains with two runners, to the bits of two outside."""
     import ray

@@ -15,7 +15,7 @@ from tests.service.places import Replayed, Served, Session
 __all__ = ["ours", "root", "service", "session"]
 ARGS = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 """Canvases are drawn by another process than the page's, as where there is a graphics card."""
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")

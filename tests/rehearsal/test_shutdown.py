@@ -14,7 +14,7 @@ import pytest
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.rehearsal import RehearsalConfig, listed, serve
 
-TIMES = 10
+TIMES = 4
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -138,7 +138,7 @@ def test_a_run_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) -> N
         assert all(list((one.folder / "tensorboard" / f"ppo-0-{run}").glob("events*")) for run in range(3))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) -> None:
     config = build(Tune, TUNE, "test")
     found = {}
@@ -148,7 +148,7 @@ def test_a_search_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) -
     assert found["ray"] == found["here"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) -> None:
     asked = {"data": {"bars": 3000}, "agents": ("ppo",), "agent": TRAIN["agent"], "walk_forward": 2, "resamples": 100}
     found = {}
@@ -160,7 +160,7 @@ def test_a_study_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) ->
     assert found["ray"] == found["here"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_learned_of_a_problem_is_the_same_to_the_bit(
     nodes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -180,7 +180,7 @@ def served(root: Path, *options: str, env: Mapping[str, str] | None = None) -> I
             one.stop()
 
 
-def until(done: Any, seconds: float = 20.0) -> None:
+def until(done: Any, seconds: float = 60.0) -> None:
     begun = time.monotonic()
     while not done():
         assert time.monotonic() - begun < seconds, "it never came"
