@@ -101,13 +101,24 @@ def rank(x: Float, members: Bool, scratch: Float, out: Float) -> None:
     """
     for t in range(len(x)):
         n = _taken(x[t], members[t], scratch[0])
-        for a in range(x.shape[1]):
-            v = scratch[0, a]
-            below = 0.0
-            for b in range(x.shape[1]):
-                below += 1.0 if scratch[0, b] < v else 0.0
-                below += 0.5 if scratch[0, b] == v else 0.0
-            out[t, a] = below / n if n >= LEAST_MEMBERS and v == v else math.nan
+        if n < LEAST_MEMBERS:
+            for a in range(x.shape[1]):
+                out[t, a] = math.nan
+        else:
+            mid_ranks(scratch[0], out[t])
+            for a in range(x.shape[1]):
+                out[t, a] /= n
+
+
+@compiled
+def mid_ranks(x: Float, out: Float) -> None:
+    """Write smaller + half of the equal, itself included, for each of (A,); NaN stays and does not count."""
+    for a in range(len(x)):
+        out[a] = x[a] - x[a]  # 0, or NaN
+    for b in range(len(x)):
+        v = x[b]
+        for a in range(len(x)):
+            out[a] += (0.5 if v < x[a] else 0.0) + (0.5 if v <= x[a] else 0.0)
 
 
 @compiled

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.alpha.cross import mid_ranks
 from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.config import UserError
 from qframe_rl.jit import compiled, inlined
@@ -20,7 +21,7 @@ from qframe_rl.types import CLOSE, OPEN, Bool, Float
 
 COVERED, TELLING = 0.95, 0.9
 """Least share of the universe's cells that a formula must have a value in, and of dates on which it is not flat."""
-_CELLS = 64
+_CELLS, _FLAT = 64, 1e-24
 
 
 class AlphaScore(NamedTuple):
@@ -118,7 +119,8 @@ def _standing(values: Float, members: Bool, scratch: Float, out: Float, facts: F
             v = values[t, a]
             scratch[0, a] = v if members[t, a] and v - v == 0.0 else math.nan
             n += scratch[0, a] == scratch[0, a]
-        distinct = _ranks(scratch[0], out[t])
+        mid_ranks(scratch[0], out[t])
+        distinct = _distinct(scratch[0], out[t], n)
         flat = not _centre(out[t], out[t], n) or n < LEAST_MEMBERS
         if flat:
             for a in range(values.shape[1]):
@@ -127,17 +129,19 @@ def _standing(values: Float, members: Bool, scratch: Float, out: Float, facts: F
 
 
 @inlined
-def _ranks(x: Float, out: Float) -> int:
-    """Write mid-ranks (smaller + half of the equal); NaN stays. Gives how many are distinct."""
+def _distinct(x: Float, ranks: Float, n: int) -> int:
+    """How many of the ``n`` numbers that are not NaN are distinct, by their `mid_ranks`."""
+    squares = 0.0
+    for a in range(len(x)):
+        squares += ranks[a] * ranks[a] if ranks[a] == ranks[a] else 0.0
+    if squares == n * (4.0 * n * n - 1.0) / 12.0:  # what ranks without ties come to, exactly
+        return n
     distinct = 0
     for a in range(len(x)):
-        below, first = 0.0, 1
-        for b in range(len(x)):
-            below += 1.0 if x[b] < x[a] else 0.0
-            below += 0.5 if x[b] == x[a] else 0.0
-            first = 0 if x[b] == x[a] and b < a else first
-        out[a] = below if x[a] == x[a] else math.nan
-        distinct += first if x[a] == x[a] else 0
+        first = 1 if x[a] == x[a] else 0
+        for b in range(a):
+            first = 0 if x[b] == x[a] else first
+        distinct += first
     return distinct
 
 
@@ -160,33 +164,46 @@ def _centre(x: Float, out: Float, n: int) -> bool:
 @compiled
 def _coefficients(stand: Float, label: Float, members: Bool, scratch: Float, out: Float) -> None:
     """Write IC and rank IC of each row (T, 2); NaN where nobody of the universe has a label."""
-    x, y, r = scratch[0], scratch[1], scratch[2]
+    x, y, r, s = scratch[0], scratch[1], scratch[2], scratch[3]
     for t in range(len(stand)):
-        labelled, n = 0, 0
+        labelled, n, ranked = 0, 0, 0
         for a in range(stand.shape[1]):
             there = members[t, a] and label[t, a] == label[t, a]
+            says = stand[t, a] == stand[t, a]
             labelled += there
-            both = there and stand[t, a] == stand[t, a]
-            x[a] = stand[t, a] if both else math.nan
-            y[a] = label[t, a] if both else math.nan
-            n += both
+            ranked += says
+            n += there and says
+            x[a] = stand[t, a] if there else math.nan
+            y[a] = label[t, a] if there and says else math.nan
         out[t, 0] = out[t, 1] = 0.0 if labelled > 0 else math.nan
         if n >= LEAST_MEMBERS:
-            _ranks(y, r)
-            known = _centre(y, y, n) and _centre(r, r, n)
-            if known and _centre(x, x, n):
-                out[t, 0] = _product(x, y, n)
-                _ranks(x, y)
-                _centre(y, y, n)
-                out[t, 1] = _product(y, r, n)
+            out[t, 0] = _correlation(x, y, n)
+            mid_ranks(y, r)
+            if n < ranked:  # else x are ranks already, but for their scale
+                mid_ranks(x, s)
+                out[t, 1] = _correlation(s, r, n)
+            else:
+                out[t, 1] = _correlation(x, r, n)
 
 
-@inlined
-def _product(x: Float, y: Float, n: int) -> float:
-    total = 0.0
+@compiled
+def _correlation(x: Float, y: Float, n: int) -> float:
+    """Correlation over the ``n`` places that have both; 0 where one of them is flat."""
+    total_x, total_y = 0.0, 0.0
     for a in range(len(x)):
-        total += x[a] * y[a] if x[a] == x[a] else 0.0
-    return total / n
+        both = x[a] == x[a] and y[a] == y[a]
+        total_x += x[a] if both else 0.0
+        total_y += y[a] if both else 0.0
+    mean_x, mean_y = total_x / n, total_y / n
+    xx, yy, xy = 0.0, 0.0, 0.0
+    for a in range(len(x)):
+        both = x[a] == x[a] and y[a] == y[a]
+        far_x, far_y = (x[a] - mean_x if both else 0.0), (y[a] - mean_y if both else 0.0)
+        xx += far_x * far_x
+        yy += far_y * far_y
+        xy += far_x * far_y
+    flat = xx <= _FLAT * n * mean_x * mean_x or yy <= _FLAT * n * mean_y * mean_y
+    return 0.0 if flat else xy / (math.sqrt(xx) * math.sqrt(yy))
 
 
 def coefficients(values: Float, members: Bool, label: Float) -> Float:
@@ -211,7 +228,7 @@ def coefficients(values: Float, members: Bool, label: Float) -> Float:
     if values.shape[1] == 1:
         return _through_time(values[:, 0], members[:, 0], label[:, 0])
     out = np.empty((len(values), 2))
-    _coefficients(standing(values, members), label, members, np.empty((3, values.shape[1])), out)
+    _coefficients(standing(values, members), label, members, np.empty((4, values.shape[1])), out)
     return out
 
 

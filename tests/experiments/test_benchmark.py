@@ -28,7 +28,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
         "paper.bars", "paper.decision", "paper.decision_p99", "paper.journal", "paper.growth", "paper.resume",
         "service.decision_p99", "service.bar_to_client_p99", "service.requests", "service.kill", "service.ready",
         "book.core", "book.core_calls", "book.scan", "book.batch", "book.batch_random", "book.memory",
-        "arena.batch", "arena.parallel", "arena.aec", "arena.memory",
+        "arena.batch", "arena.parallel", "arena.aec", "arena.memory", "alpha.value", "alpha.std", "alpha.corr",
     } <= {row["name"] for row in rows}  # fmt: skip
     for row in rows:
         assert set(row) == {"name", "batch", "value", "unit", "ratio_to", "ratio"}
@@ -36,7 +36,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
         assert row["value"] > 0.0 or row["name"] == "paper.growth"  # memory may shrink
         assert (row["ratio"] is None) == (row["ratio_to"] == "")
     peers = {"sb3-default", "sb3-tuned", "recurrent-ppo", "sb3-dqn"}
-    assert {row["ratio_to"] for row in rows} >= {"rowcopy", "gemm", "alone", *peers}
+    assert {row["ratio_to"] for row in rows} >= {"rowcopy", "gemm", "alone", "unfolded", *peers}
     assert next(row["value"] for row in rows if row["name"] == "memory.index") <= 512
     assert next(row["value"] for row in rows if row["name"] == "paper.growth") < 20.0
     assert found["machine"]["cores"]
