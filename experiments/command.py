@@ -42,6 +42,7 @@ DOORS = {
     "research": {
         "features": "say what a formula is, draw it, and what it resembles",
         "tune": "search for the parameters of a strategy",
+        "tournament": "rate agents in the seats of a market of many",
         "solve": "train agents on problems whose optimum is known",
         "collect": "write what strategies live as a Minari dataset",
     },

@@ -75,7 +75,7 @@ def best_reply(
     log
         Told of each update.
     start
-        Weights to begin with, which are a candidate too; None = new ones.
+        Weights to begin with, which stay unless others are surely better; None = new ones.
     """
     game = make(plan.markets)
     seat = int(seats_of(game, role)[0])
@@ -86,8 +86,12 @@ def best_reply(
     total, trial = plan.markets * plan.n_steps * plan.n_updates, make(max(plan.episodes // 4, 1))
     training = learner.training(envs, total, plan.n_steps, log, start)
 
+    frozen = play(trial, policies, plan.seed + _CHECKED)[:, seat]
+
     def score() -> float:
-        return float(play(trial, policies, plan.seed + _CHECKED, {seat: learner.policy()})[:, seat].mean())
+        """Gain that is left after two standard errors, so that noise does not choose."""
+        more = play(trial, policies, plan.seed + _CHECKED, {seat: learner.policy()})[:, seat] - frozen
+        return float(more.mean() - 2.0 * more.std() / np.sqrt(len(more)))
 
     best = BestWeights(score, _CHECKS, 0)
     with one_thread():

@@ -82,13 +82,31 @@ def returns_figure(rows: Sequence[Mapping[str, Any]], gains: Mapping[str, Mappin
     return figure
 
 
-def _bars(ax: Any, names: Sequence[str], rows: Sequence[Mapping[str, Any]], key: str) -> None:
+def ratings_figure(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Draw ratings with their intervals.
+
+    Parameters
+    ----------
+    rows
+        ``agent``, ``elo``, ``low``, ``high`` of each, the best first.
+    title
+        Heading.
+    """
+    figure = sheet(8.0, 1.6 + 0.4 * max(len(rows), 2))
+    ax = figure.subplots()
+    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=13, fontweight="bold")
+    _bars(ax, [row["agent"][-40:] for row in rows], rows, "elo", 1500.0)
+    ax.set_xlabel("rating, points of Elo")
+    return figure
+
+
+def _bars(ax: Any, names: Sequence[str], rows: Sequence[Mapping[str, Any]], key: str, at_rest: float = 0.0) -> None:
     """Points with their intervals, the first on top."""
     plain(ax)
     at = np.arange(len(rows))[::-1]
     for y, row in zip(at, rows, strict=True):
         ax.plot([row["low"], row["high"]], [y, y], color=PALETTE[0], linewidth=2.0)
         ax.plot(row[key], y, "o", color=INK, markersize=5)
-    ax.axvline(0.0, color=INK, linewidth=0.8)
+    ax.axvline(at_rest, color=INK, linewidth=0.8)
     ax.set_yticks(at, names, fontsize=9)
     ax.set_ylim(-0.6, len(rows) - 0.4)

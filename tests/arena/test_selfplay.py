@@ -146,7 +146,7 @@ def test_a_best_reply_gains_where_there_is_something_to_gain_and_not_where_nothi
 
 
 def test_a_reply_that_begins_with_a_policy_is_no_worse_than_it() -> None:
-    """Its first weights are a candidate: on the episodes that it is chosen on nothing is lost."""
+    """Others must be surely better: on the episodes that it is chosen on nothing is lost."""
     plan = ReplyPlan(2, 10, 2, 16, 0.9, 200, 1)
     own = learner(SMALL, "taker")
     own.training(selfplay(SMALL, ROLES, 1).lanes["taker"], 100, 10, Quiet())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from qframe_rl.config import Base, Ref, UserError
 
@@ -13,12 +13,36 @@ ROLES = {"maker": "ppo", "taker": "noise", "execution": "idle"}
 """Who sits where in an order book, unless it is said."""
 
 
+def read_roles(given: str) -> dict[str, str]:
+    """Read ``maker=ppo,taker=noise``; raises ValueError for what is none such."""
+    parts = [part.partition("=") for part in given.split(",") if part.strip()]
+    for role, equals, name in parts:
+        if not (role.strip() and equals and name.strip()):
+            raise ValueError(f"{given!r} is not ROLE=NAME,ROLE=NAME, such as maker=ppo,taker=noise")
+    names = [role.strip() for role, _, _ in parts]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{given!r} names a role twice")
+    return {role.strip(): name.strip() for role, _, name in parts}
+
+
+Roles = Annotated[dict[str, str], BeforeValidator(lambda given: read_roles(given) if isinstance(given, str) else given)]
+"""Who sits in the seats of each role, as a table or as ``maker=ppo,taker=noise``."""
+
+
+def _named(given: object) -> object:
+    return {"name": "crowd", **given} if isinstance(given, Mapping) and "name" not in given else given
+
+
+GameRef = Annotated[Ref, BeforeValidator(_named)]
+"""A market of many agents; parameters without a name are meant for ``crowd``."""
+
+
 class ArenaExperiment(Base):
     """Everything that decides what a training among many agents does."""
 
-    env: Ref = Ref(name="crowd")
+    env: GameRef = Ref(name="crowd")
     """Market of many agents of the catalogue, with its parameters."""
-    roles: dict[str, str] = Field(default={})
+    roles: Roles = Field(default={})
     """Who sits in the seats of each role: maker=ppo,taker=noise. A learner, a strategy for order books, idle, noise, or
     the folder of a role's checkpoint."""
     agent: dict[str, dict[str, Any]] = Field(default={})
@@ -45,18 +69,6 @@ class ArenaExperiment(Base):
     resamples: int = Field(default=1000, ge=100, le=1_000_000)
     """Number of bootstrap resamples."""
 
-    @field_validator("roles", mode="before")
-    @classmethod
-    def _read(cls, given: object) -> object:
-        """Read ``maker=ppo,taker=noise``."""
-        return read_roles(given) if isinstance(given, str) else given
-
-    @field_validator("env", mode="before")
-    @classmethod
-    def _named(cls, given: object) -> object:
-        """Parameters of a market without its name are meant for the default one."""
-        return {"name": "crowd", **given} if isinstance(given, Mapping) and "name" not in given else given
-
     def params_of(self, role: str, name: str) -> dict[str, Any]:
         """Parameters of who sits in a role's seats."""
         return {**self.agent.get(name, {}), **self.agent.get(role, {})}
@@ -69,15 +81,3 @@ class ArenaExperiment(Base):
                 raise UserError(
                     f"agent.{name}: nobody of that name sits in a seat; there are {', '.join(sorted(known))}."
                 )
-
-
-def read_roles(given: str) -> dict[str, str]:
-    """Read ``maker=ppo,taker=noise``; raises ValueError for what is none such."""
-    parts = [part.partition("=") for part in given.split(",") if part.strip()]
-    for role, equals, name in parts:
-        if not (role.strip() and equals and name.strip()):
-            raise ValueError(f"{given!r} is not ROLE=NAME,ROLE=NAME, such as maker=ppo,taker=noise")
-    names = [role.strip() for role, _, _ in parts]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{given!r} names a role twice")
-    return {role.strip(): name.strip() for role, _, name in parts}
