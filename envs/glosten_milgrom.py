@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -10,7 +12,11 @@ from pydantic import Field, model_validator
 
 from qframe_rl.arena.game import GameConfig
 from qframe_rl.arena.rounds import RoundRules, Rounds
+from qframe_rl.arena.solved import GameSolution, EquilibriumCheck
+from qframe_rl.config import UserError
+from qframe_rl.gym.problem import Act, Curve
 from qframe_rl.jit import compiled, inlined
+from qframe_rl.theory.glosten_milgrom import ask
 from qframe_rl.types import Bool, Float, Int, Single
 
 _VALUE, _BELIEF, _BUYS = range(3)
@@ -122,4 +128,61 @@ def make(config: Config, n_markets: int) -> Rounds:
             n_state=3, n_draws=3, begin=_begin, move=_move, show=_show, episode_steps=c.rounds,
         ),
         n_markets,
+    )  # fmt: skip
+
+
+def _margins(config: Config) -> Float:
+    """(prices,) by which each price of a first buyer beats that of no profit; a first seller's are the same."""
+    priced = np.minimum(0.5 + config.grid * np.arange(config.prices), 1.0)
+    return np.asarray(priced - ask(0.5, config.informed))
+
+
+def _chosen(act: Act) -> Int:
+    """(2,) prices of a first buyer and a first seller."""
+    return np.asarray(act(np.array([[0.5, 1.0, 1.0], [0.5, -1.0, 1.0]], np.float32))).reshape(-1).astype(np.int64)
+
+
+def _judge(config: Config, policies: Mapping[str, Act]) -> EquilibriumCheck:
+    """Mark-up in steps of the grid, and what the best other price would gain a maker, over a monopoly's gain."""
+    margins, n = _margins(config), config.makers
+    chosen, gained = _chosen(policies["maker"]), []
+    for k in chosen:
+        better = margins[:k].max(initial=0.0) if n > 1 else margins.max()
+        gained.append(max(better - margins[k] / n, 0.0))
+    steps = round(float(margins[chosen].mean() / config.grid), 9)
+    return EquilibriumCheck({"steps above no profit": steps}, {"maker": float(np.mean(gained)) / float(margins.max())})
+
+
+def _best(config: Config) -> int:
+    """The highest price that is an equilibrium; a monopoly's."""
+    margins, n = _margins(config), config.makers
+    if n == 1:
+        return int(margins.argmax())
+    stays = [k for k in range(len(margins)) if margins[k] / n >= margins[:k].max(initial=0.0) - _SLACK]
+    return max(stays)
+
+
+def _portrait(config: Config, policies: Mapping[str, Act]) -> tuple[Curve, ...]:
+    """What a first seller is offered and a first buyer is asked."""
+    buyer, seller = _chosen(policies["maker"])
+    price = np.array([0.5 - config.grid * seller, 0.5 + config.grid * buyer])
+    return (Curve("Prices of the first trade", "", "seller (-1) and buyer (1)", "price", np.array([-1.0, 1.0]), price),)
+
+
+def solution(config: Config) -> GameSolution:
+    """Equilibria of a single round: no profit, and so many steps above it as nobody undercuts; a monopoly's price.
+
+    Raises
+    ------
+    UserError
+        For several rounds.
+    """
+    if config.rounds != 1:
+        raise UserError(f"env glosten_milgrom: policies of {config.rounds} rounds cannot be judged; set rounds to 1.")
+    best = _best(config)
+    most = float(_margins(config)[best] / config.grid)
+    band = (0.0 if config.makers > 1 else most) - _SLACK, most + _SLACK
+    return GameSolution(
+        {"steps above no profit": band}, partial(_judge, config),
+        lambda: {"maker": lambda seen: np.full(len(seen), best)}, partial(_portrait, config),
     )  # fmt: skip

@@ -8,6 +8,7 @@ sees the sum y alone, sets the price to what the value then is expected to be.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -82,3 +83,61 @@ def _impact(curve: float, variance: float, noise: float) -> float:
         else:
             high = mid
     return 0.5 * (low + high)
+
+
+Rule = Callable[[Float], Float]
+"""(n,) values to (n,) orders of the insider, or (n,) flows to (n,) prices of the maker."""
+_NODES, _SPAN, _GRID = 96, 6.0, 601
+
+
+class KyleFigures(NamedTuple):
+    """What rules of both come to in a single round, and what each could still gain."""
+
+    beta: float
+    """Regression of orders on values."""
+    impact: float
+    """Regression of prices on flows."""
+    profit: float
+    """Of the insider, expected."""
+    variance: float
+    """Expected square of what the price errs by."""
+    insider_gain: float
+    """By which the best order for each value beats the rule, against this maker, expected."""
+    maker_gain: float
+    """By which the expected value given the flow errs less than the rule, against this insider: expected squares."""
+
+
+def kyle_figures(orders: Rule, prices: Rule, prior: float = 1.0, noise: float = 1.0) -> KyleFigures:
+    """Judge any rules by quadrature: expectations over value and noise, and best answers, without simulation.
+
+    Parameters
+    ----------
+    orders, prices
+        Of the insider and the maker; each is called with few large arrays.
+    prior, noise
+        Variances, as of `kyle`.
+    """
+    z, weight = np.polynomial.hermite_e.hermegauss(_NODES)
+    weight = weight / weight.sum()
+    value, shock = math.sqrt(prior) * z, math.sqrt(noise) * z
+    sent = orders(value)
+    flow, both = sent[:, None] + shock, weight[:, None] * weight
+    price = prices(flow.ravel()).reshape(flow.shape)
+    gap = value[:, None] - price
+    profit, error = float((both * gap * sent[:, None]).sum()), float((both * gap * gap).sum())
+    beta = float((weight * sent * value).sum()) / prior
+    mean = float((both * flow).sum())
+    spread = float((both * (flow - mean) ** 2).sum())
+    impact = float((both * (flow - mean) * price).sum()) / spread
+    # The insider's best answer: every order of a grid, at the price that is expected after it.
+    tried = math.sqrt(noise) * np.linspace(-_SPAN, _SPAN, _GRID)
+    after = prices((tried[:, None] + shock).ravel()).reshape(_GRID, _NODES) @ weight
+    best = (tried[:, None] * (value - after[:, None])).max(axis=0)
+    # The maker's: the value expected given each flow. Its squares are summed over the same nodes.
+    fine = math.sqrt(prior) * np.linspace(-_SPAN, _SPAN, _GRID)
+    likely = np.exp(-0.5 * fine * fine / prior)
+    told = orders(fine)
+    close = likely * np.exp(-0.5 * (flow.ravel()[:, None] - told) ** 2 / noise)
+    expected = ((close @ fine) / close.sum(axis=1)).reshape(flow.shape)
+    least = float((both * (value[:, None] - expected) ** 2).sum())
+    return KyleFigures(beta, impact, profit, error, float(weight @ best) - profit, error - least)

@@ -23,6 +23,7 @@ from qframe_rl.runner.executors import Executor, LocalExecutor
 from qframe_rl.runner.identity import code, with_data
 from qframe_rl.runner.interrupted import read_state, write_state
 from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.runner.solve.games import learners_of, solution_of, train_game
 from qframe_rl.runner.solve.solve import EPISODES, ProblemTask, measure
 from qframe_rl.versions import code_fingerprint
 
@@ -42,15 +43,20 @@ class Case(Base):
     """A problem, and what is asked of whom."""
 
     env: Ref
-    """The problem, with its parameters."""
+    """The problem, or the market of many agents whose equilibrium is known, with its parameters."""
     gate: float = Field(gt=0.0)
-    """Share of the optimum that an agent must reach."""
+    """Share of the optimum that an agent must reach; of an equilibrium one less what a best answer would gain."""
     gamma: float | None = Field(default=None, gt=0.0, le=1.0)
     """Discount for agents that have one and are not given another; null = their own."""
     agents: dict[str, Contender] = Field(default={})
     """Agents by the label under which they are asked for; any other of the catalogue runs with its defaults."""
     only_these: bool = False
     """Whether no other agent is asked: where one without memory cannot pass."""
+
+    @property
+    def is_game(self) -> bool:
+        """Whether it is a market of many agents."""
+        return self.env.name in catalog.games()
 
     def takes(self, label: str) -> bool:
         """Whether an agent of that label can be asked."""
@@ -86,6 +92,10 @@ class Reached(NamedTuple):
     optimal: float
     seconds: float
     """Time of the training on this machine."""
+    figures: dict[str, float] = {}  # noqa: RUF012
+    """Of an equilibrium, what its closed form is of, as it was found."""
+    inside: bool = True
+    """Whether each lies within its band."""
 
 
 class GateResult(NamedTuple):
@@ -101,7 +111,9 @@ class GateResult(NamedTuple):
     """95 % bootstrap interval over the seeds; equal to the share for a single one."""
     gate: float
     passed: bool
-    """Whether the share reaches the gate."""
+    """Whether the share reaches the gate, and each seed's figures lie within their bands."""
+    figures: dict[str, float] = {}  # noqa: RUF012
+    """Means over the seeds of what an equilibrium's closed form is of; a problem has none."""
 
 
 @dataclass
@@ -148,12 +160,28 @@ def learn(inputs: SolveInputs, asked: SolveRequest, log: Log) -> tuple[State, Re
         As the agent's ``state()``, and what it reached.
     """
     case = inputs.cases[asked.job.market]
+    if case.is_game:
+        return _learn_together(case, asked, log)
     problem = make_problem(case.env)
-    agent, _ = _made(problem, case.contender(asked.job.label), case.gamma, asked.seed)
+    agent = _made(problem, case.contender(asked.job.label), case.gamma, asked.seed)
     began = time.perf_counter()
     agent.fit(ProblemTask(problem, asked.seed, asked.partial), log)
     seconds = time.perf_counter() - began
     return agent.state(), Reached(*measure(problem, agent, inputs.n_episodes), seconds)
+
+
+def _learn_together(case: Case, asked: SolveRequest, log: Log) -> tuple[State, Reached]:
+    """Train all roles of a market against one another, and hold them against its equilibrium."""
+    contender = case.contender(asked.job.label)
+    config = _config(contender, case.gamma)
+    learners = learners_of(case.env, contender.agent.name, config, asked.seed)
+    began = time.perf_counter()
+    train_game(case.env, learners, config, asked.seed, log)
+    seconds, solution = time.perf_counter() - began, solution_of(case.env)
+    figures, gains = solution.judge(learners.policies())
+    inside = all(low <= figures[name] <= high for name, (low, high) in solution.bands.items())
+    gain = max(gains.values())
+    return learners.state(), Reached(1.0 - gain, -gain, 0.0, seconds, dict(figures), inside)
 
 
 class GateTrainings:
@@ -214,20 +242,19 @@ class GateTrainings:
         """Folder of one training."""
         case, seed = self.cases[job.market], seed_of(self.seed, job)
         contender = case.contender(job.label)
-        _, params = _made(make_problem(case.env), contender, case.gamma, seed)
+        _known(case)
+        params = _params(contender, case.gamma)
         return self.folder / _identity(job, case, contender.agent.name, params, seed, self.n_episodes)
 
     def _kept(self, job: SolveJob, place: Path, earlier: bool) -> Trained:
         """Read one training."""
         case = self.cases[job.market]
-        problem = make_problem(case.env)
-        agent, _ = _made(problem, case.contender(job.label), case.gamma, seed_of(self.seed, job))
-        agent.restore(read_state(place / _WEIGHTS))
+        curves = _portrait_of(case, job.label, seed_of(self.seed, job), read_state(place / _WEIGHTS))
         reached = Reached(**json.loads((place / _RESULT).read_text(encoding="utf-8")))
         if earlier:
             self.screen.begin(_title(job))
             self.screen.end(_title(job), f"{reached.share:.2%} of the optimum, taken over from an earlier run")
-        return Trained(job, reached, problem.portrait(agent.policy()))
+        return Trained(job, reached, curves)
 
 
 def _title(job: SolveJob) -> str:
@@ -250,14 +277,19 @@ def verdict(case: Case, trained: Sequence[Trained]) -> GateResult:
     interval = seeds_interval(shares, mean)
     gate = case.contender(job.label).gate or case.gate
     # A share of one is reached by the same actions; the sums agree but for rounding.
-    passed = interval.estimate >= gate - 1e-9
+    passed = interval.estimate >= gate - 1e-9 and all(one.reached.inside for one in trained)
+    names = trained[0].reached.figures
+    figures = {name: float(np.mean([one.reached.figures[name] for one in trained])) for name in names}
     return GateResult(
-        job.market, job.label, len(trained), interval.estimate, interval.low, interval.high, gate, bool(passed)
+        job.market, job.label, len(trained), interval.estimate, interval.low, interval.high, gate, bool(passed), figures
     )
 
 
 def optimum(case: Case) -> tuple[Curve, ...]:
-    """Portrait of the optimal policy."""
+    """Portrait of the optimal policy, or of an equilibrium."""
+    if case.is_game:
+        solution = solution_of(case.env)
+        return solution.portrait(solution.policies())
     problem = make_problem(case.env)
     return problem.portrait(problem.theory().policy())
 
@@ -275,15 +307,44 @@ def seed_of(root: int, job: SolveJob) -> int:
     return zlib.crc32(f"{root}/{job.market}/{job.label}/{job.run}".encode()) & 0x7FFFFFFF
 
 
-def _made(problem: Problem, contender: Contender, gamma: float | None, seed: int) -> tuple[Solver, dict[str, Any]]:
+def _known(case: Case) -> None:
+    """Refuse a market that is no problem and has no known equilibrium."""
+    _ = solution_of(case.env) if case.is_game else make_problem(case.env)
+
+
+def _portrait_of(case: Case, label: str, seed: int, state: State) -> tuple[Curve, ...]:
+    """Draw what was trained."""
+    if case.is_game:
+        contender = case.contender(label)
+        learners = learners_of(case.env, contender.agent.name, _config(contender, case.gamma), seed)
+        learners.restore(state)
+        return solution_of(case.env).portrait(learners.policies())
+    problem = make_problem(case.env)
+    agent = _made(problem, case.contender(label), case.gamma, seed)
+    agent.restore(state)
+    return problem.portrait(agent.policy())
+
+
+def _made(problem: Problem, contender: Contender, gamma: float | None, seed: int) -> Solver:
+    module = catalog.load("agents", contender.agent.name)
+    agent: Solver = module.make(_config(contender, gamma), problem.spec(seed))
+    return agent
+
+
+def _config(contender: Contender, gamma: float | None) -> Base:
+    name = contender.agent.name
+    made: Base = build(catalog.load("agents", name).Config, _params(contender, gamma), f"agent {name}")
+    return made
+
+
+def _params(contender: Contender, gamma: float | None) -> dict[str, Any]:
+    """Parameters of an agent, the case's discount among them where it has one; refuses one that cannot solve."""
     name, params = contender.agent.name, dict(contender.agent.params)
-    module = catalog.load("agents", name)
     if not can_solve(name):
         raise UserError(f"agent {name!r} has no policy(): it cannot be trained on a problem.")
-    if gamma is not None and "gamma" in module.Config.model_fields:
+    if gamma is not None and "gamma" in catalog.load("agents", name).Config.model_fields:
         params.setdefault("gamma", gamma)
-    agent: Solver = module.make(build(module.Config, params, f"agent {name}"), problem.spec(seed))
-    return agent, params
+    return params
 
 
 def _identity(job: SolveJob, case: Case, agent: str, params: dict[str, Any], seed: int, n_episodes: int) -> str:
