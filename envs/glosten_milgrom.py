@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from qframe_rl.arena.game import GameConfig
 from qframe_rl.arena.rounds import RoundRules, Rounds
-from qframe_rl.arena.solved import GameSolution, EquilibriumCheck
+from qframe_rl.arena.solved import EquilibriumCheck, GameSolution
 from qframe_rl.config import UserError
 from qframe_rl.gym.problem import Act, Curve
 from qframe_rl.jit import compiled, inlined

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from qframe_rl.arena.game import GameConfig
 from qframe_rl.arena.rounds import RoundRules, Rounds
-from qframe_rl.arena.solved import GameSolution, EquilibriumCheck
+from qframe_rl.arena.solved import EquilibriumCheck, GameSolution
 from qframe_rl.config import UserError
 from qframe_rl.gym.chance import normal
 from qframe_rl.gym.problem import Act, Curve
