@@ -26,7 +26,7 @@ SUITES = {
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
     "service": "ten sessions alone and under 200 clients, bars to clients, requests, the kill of all; some minutes",
     "book": "order books: messages matched, a maker on a recorded market; ratio to bourse and hftbacktest",
-    "alpha": "random formulas with their information coefficients; ratio to windows laid out in PyTorch (unfolded)",
+    "alpha": "random formulas with their information coefficients; ratio to windows laid out in PyTorch and to gplearn",
     "arena": "markets made by their traders: steps of agents in a batch, and through the doors of PettingZoo",
     "growth": "what a step costs as accounts, windows, instruments and rules grow; --plot draws it",
     "memory": "bytes of one more environment",
@@ -53,8 +53,9 @@ def parser() -> Parser:
     )
     made.add_argument(
         "--peers", type=Path, metavar="PYTHON",
-        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, and freqtrade, "
-        "hftbacktest and bourse below it, which then take turns with ours; make peers makes one (default: none)",
+        help="interpreter of an environment with gym-trading-env, torchtrade, vectorbt, backtesting, gplearn, and "
+        "freqtrade, hftbacktest and bourse below it, which then take turns with ours; make peers makes one (default: "
+        "none)",
     )  # fmt: skip
     made.add_argument("--plot", type=Path, metavar="FILE", help="PNG to draw the suite growth to (default: none)")
     made.add_argument("--small", action="store_true", help="little work, to see that it runs (default: off)")

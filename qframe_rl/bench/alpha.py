@@ -38,9 +38,11 @@ def alpha(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
             **{f"ours {op}": _valued([parse(text)], bars, times, bar_ns, members) for op, text in _ALONE.items()},
             **{f"unfolded {op}": _laid_out([parse(text)], bars) for op, text in _ALONE.items()},
         }
+        if peers is not None:
+            work |= peers.formulas([_tokens(tree) for tree in trees], bars, label)
         with _one_thread():
             speed = rates(work, repeats, screen, f"alpha {name}")
-        found += rows("alpha.value", n, speed["ours"], "formulas/s", {"unfolded": 1.0}, speed)
+        found += rows("alpha.value", n, speed["ours"], "formulas/s", {"unfolded": 1.0, "gplearn": 1.0}, speed)
         for op in _ALONE:
             others = {"unfolded": speed[f"unfolded {op}"]}
             found += rows(f"alpha.{op}", n, speed[f"ours {op}"], "panels/s", {"unfolded": 1.0}, others)
@@ -56,6 +58,11 @@ def formulas(n: int, seed: int = 0) -> list[Formula]:
             draft = draft.push(int(rng.choice(np.flatnonzero(draft.mask()))))
         found.append(draft.formula)
     return found
+
+
+def _tokens(tree: Formula) -> str:
+    vocabulary = Vocabulary()
+    return " ".join(vocabulary.tokens[k] for k in vocabulary.encode(tree)[:-1])
 
 
 def panel(n_rows: int, n: int, bar_ns: int, seed: int = 0) -> tuple[Float, Int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from qframe_rl.bench.measure import Work
 from qframe_rl.config import UserError
-from qframe_rl.types import CLOSE, History
+from qframe_rl.types import CLOSE, Float, History
 
 _BARS = 100_000
 _WORKER = Path(__file__).with_name("peer_worker.py")
 _SERVER = Path(__file__).with_name("peer_server.py")
+_FORMULAS = Path(__file__).with_name("peer_formulas.py")
 _BOOKS = Path(__file__).with_name("peer_book.py")
 
 
@@ -77,6 +79,25 @@ class Peers:
         """
         python = self._below("books")
         return {name: self._worker(name, place, 1, _BOOKS, python if python.exists() else None) for name in names}
+
+    def formulas(self, texts: Sequence[str], bars: Float, label: Float) -> dict[str, Work]:
+        """Work of peers on formulas: their values and what these tell of labels.
+
+        Parameters
+        ----------
+        texts
+            Each formula as tokens in reverse Polish order, blanks between.
+        bars, label
+            (T, A, 5) channels and (T, A) labels.
+
+        Raises
+        ------
+        UserError
+            If one of them cannot be run; with what it said.
+        """
+        place = Path(self._folder.name) / f"{len(self._running)}.npz"
+        np.savez(place, bars=bars, label=label, formulas=np.array(texts))
+        return {"gplearn": self._worker("gplearn", place, len(texts), _FORMULAS)}
 
     def server(self, name: str) -> PeerServer:
         """A peer's web server; it has an environment of its own below the others'.
