@@ -104,7 +104,8 @@ def _said(result: QuotingResult, out: Console, came: list[str], *, as_json: bool
     more = f", {result.late:,} rows came late" if result.late else ""
     more += f", {result.held_back:,} decisions waited for the exchange's limits" if result.held_back else ""
     out.print(
-        f"{how} after {result.decisions:,} decisions in {result.runs} runs of the tape, {result.sent:,} messages, "
+        f"{how} after {result.decisions:,} decisions in {result.runs} run{'s' * (result.runs != 1)} of the tape, "
+        f"{result.sent:,} messages, "
         f"{result.fills:,} fills{more}, with equity {result.final_equity:,.2f}{paid_in(result.paid)}; journal "
         f"{result.journal}\nRun it again from its record: {called('replay')} {result.journal}",
         highlight=False, soft_wrap=True,

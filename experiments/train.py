@@ -14,7 +14,7 @@ from experiments.settings import PRESETS, asked_book, locate_data, roster, setti
 from experiments.told import luck_line
 from experiments.train_arena import add_options, meant, trained
 from qframe_rl import catalog
-from qframe_rl.config import UserError, build
+from qframe_rl.config import UserError, build, nearest
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.tick_load import MADE
 from qframe_rl.risk.limits import Limits
@@ -113,7 +113,10 @@ def _known() -> str:
 
 def describe(name: str) -> None:
     """Print what can be set of an agent or a market."""
-    kind: catalog.Kind = "envs" if name in catalog.names("envs") else "agents"
+    envs, agents = catalog.names("envs"), catalog.names("agents")
+    if name not in (*envs, *agents) and "." not in name:
+        raise UserError(f"no agent and no market is called {name!r}{nearest(name, (*envs, *agents))}")
+    kind: catalog.Kind = "envs" if name in envs else "agents"
     module = catalog.load(kind, name)
     prefix = "env" if kind == "envs" else f"agent.{name}"
     print(f"{name}: {' '.join((module.__doc__ or '').split())}\n\nset with --set {prefix}.NAME=VALUE:")

@@ -87,7 +87,8 @@ def load_ticks(config: DataConfig) -> TickHistory:
         raise UserError(f"an order book is that of one symbol, not of {len(found)}; name one with --symbols.")
     runs = tuple(with_dues(root, found[0], _within(_of_one_grid(root, found[0]), config), config.funding))
     if not runs:
-        raise UserError(f"{root} has no ticks of {found[0].symbol} between {config.since} and {config.until}.")
+        span = f"{config.since or 'the first'} to {config.until or 'the last'}"
+        raise UserError(f"{root} has no run of ticks of {found[0].symbol} that lies within {span} as a whole.")
     return TickHistory(_instrument(found[0], runs[0]), runs, Source(found[0].exchange, "production", str(root)))
 
 

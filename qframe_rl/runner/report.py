@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qframe_rl import catalog
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
@@ -102,11 +103,20 @@ def _book_run(place: Path, runs: Path, given: Mapping[str, Any]) -> Path | None:
         run = runs / str(found.provenance["fingerprint"])
         if not (run / FACTS).is_file():
             raise UserError(f"the run of {place} is not in {runs}; give the folder of the run, or --runs.")
-    if not (run / FACTS).is_file():
+    if not _quotes(run):
         return None
     if given:
         raise UserError(f"{run} is a run, and is reported on the ticks that it had; leave --data and its like out.")
     return run
+
+
+def _quotes(run: Path) -> bool:
+    """Whether a folder is that of a run on order books, finished or not."""
+    asked = run / "experiment.json"
+    if (run / FACTS).is_file() or not asked.is_file():
+        return (run / FACTS).is_file()
+    env = read_json(asked).get("env")
+    return isinstance(env, dict) and env.get("name") in catalog.order_books()
 
 
 def _show(reports: Sequence[Report], folder: Path, screen: Screen) -> None:

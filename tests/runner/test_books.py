@@ -79,6 +79,15 @@ def test_a_run_goes_on_from_finished_trainings(tmp_path: Path, capsys: pytest.Ca
     two = run(tmp_path, *asked, "--resume")
     assert one["hash"] == two["hash"] and weights.read_bytes() == before
     assert capsys.readouterr().err.count("taken over from the earlier run") == 1
+    home = next((tmp_path / "runs").iterdir())
+    (home / "makers.json").unlink()
+    with pytest.raises(UserError, match=r"makers\.json is missing: the run did not finish"):
+        report.main([str(home)])
+
+
+def test_an_order_book_is_no_market_of_a_study(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="env 'book_making' is an order book, which has no bars"):
+        evaluate.main(["momentum", "--walk-forward", "2", "--env", "book_making", "--runs", str(tmp_path)])
 
 
 def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
@@ -101,6 +110,7 @@ def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
         (["--env", "book_making", "--agents", "glft", "--set", "risk.max_leverage=1"], "limits of an order book"),
         (["--env", "book_making", "--data", "synthetic:ar1"], "synthetic:ticks"),
         (["--env", "book_making", "--data", "nowhere"], "nowhere"),
+        (["--describe", "book_makin"], "no agent and no market is called 'book_makin'; did you mean 'book_making'"),
         (["--env", "book_making", "--timeframe", "4h"], r"data\.timeframe says nothing of synthetic:ticks"),
         (["--env", "book_making", "--from", "2020-01-01"], r"data\.since says nothing of synthetic:ticks"),
         (["--env", "book_making", "--data", "tests", "--timeframe", "4h"], r"timeframe says nothing of recorded order"),
