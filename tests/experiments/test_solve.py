@@ -12,6 +12,7 @@ from experiments import solve, train
 from experiments.cli import door
 from qframe_rl import catalog
 from qframe_rl.runner.solve import gates
+from tests.left_out import missing
 
 CASES = """
 [fast]
@@ -143,7 +144,8 @@ def test_broken_cases_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_the_houses_cases_are_sound() -> None:
-    cases = solve.load_cases(solve.CASES)
+    gone = {name.removeprefix("envs/") for name in missing()}
+    cases = {name: case for name, case in solve.load_cases(solve.CASES).items() if case.env.name not in gone}
     assert {case.env.name for case in cases.values() if not case.is_game} == set(catalog.problems())
     solved = {name for name in catalog.games() if hasattr(catalog.load("envs", name), "solution")}
     assert {case.env.name for case in cases.values() if case.is_game} == solved
