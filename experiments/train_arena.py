@@ -106,10 +106,10 @@ def tell(out: Console, outcome: ArenaOutcome, level: float, seconds: float) -> N
     for name in ("role", "who", "return", f"{level:.0%}", "gain of a best reply", f"{level:.0%}"):
         table.add_column(name, justify="left" if name in ("role", "who") else "right")
     for row in outcome.rows:
-        gain = outcome.gains.get(row["role"])
-        found = (
-            ("", "") if gain is None else (f"{gain.gain:.2f}", f"[{gain.low:.2f}, {gain.high:.2f}]".replace("[", r"\["))
-        )
+        gain, found = outcome.gains.get(row["role"]), ("", "")
+        if gain is not None:
+            found = (f"{gain.gain:.2f}", f"[{gain.low:.2f}, {gain.high:.2f}]".replace("[", r"\["))
+            found = ("none found", "") if gain.gain == gain.low == gain.high == 0.0 else found
         interval = f"[{row['low']:.2f}, {row['high']:.2f}]".replace("[", r"\[")
         table.add_row(row["role"], row["agent"], f"{row['return']:.2f}", interval, *found)
     out.print(table)

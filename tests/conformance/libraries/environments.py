@@ -18,6 +18,7 @@ ENVIRONMENTS = {
     "latest": (
         "gymnasium==1.4.0", *DRAWING, "array-api-compat", "stable-baselines3", "sb3-contrib", "torchrl",
         "tianshou[eval]>=2", "minari[create]",
+        "pettingzoo>=1.27,<2",
     ),
     "rllib": ("ray[rllib]>=2.60", "pytest"),
     "agilerl": ("agilerl", "peft"),

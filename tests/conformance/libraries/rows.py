@@ -49,6 +49,8 @@ CASES = (
     Case("CartPole-v1", "CartPole-v1", {"max_episode_steps": STEPS}, control=True),
     Case("Pendulum-v1", "Pendulum-v1", {"max_episode_steps": STEPS}, control=True),
 )
+CROWD = Case("crowd", "crowd", {"makers": 2, "episode_steps": STEPS})
+"""A market of many agents, which PettingZoo knows and Gymnasium does not."""
 Run = Callable[[Case], object]
 
 
@@ -58,9 +60,9 @@ class Checks:
     def __init__(self, tool: str, package: str | None = None):
         self.tool, self.version = tool, importlib.metadata.version(package or tool)
 
-    def __call__(self, what: str, run: Run, part: str = "", only: str = "") -> None:
+    def __call__(self, what: str, run: Run, part: str = "", only: str = "", cases: Iterable[Case] = CASES) -> None:
         """Run a check, ``part`` of a row of the table, on every case or those of ``discrete`` or ``box`` actions."""
-        for case in CASES:
+        for case in cases:
             if only and case.continuous != (only == "box"):
                 continue
             why = ""

@@ -9,10 +9,20 @@ import gymnasium
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torchrl.collectors import Collector
-from torchrl.envs import EnvBase, GymEnv, GymWrapper, ParallelEnv, RewardSum, StepCounter, TransformedEnv
+from torchrl.envs import (
+    EnvBase,
+    GymEnv,
+    GymWrapper,
+    ParallelEnv,
+    PettingZooWrapper,
+    RewardSum,
+    StepCounter,
+    TransformedEnv,
+)
 from torchrl.envs.utils import RandomPolicy, check_env_specs
 
-from tests.conformance.libraries.rows import STEPS, Case, Checks
+from qframe_rl.arena import parallel_env
+from tests.conformance.libraries.rows import CROWD, STEPS, Case, Checks
 
 FRAMES = 2 * STEPS
 
@@ -74,6 +84,17 @@ def ended(env: EnvBase) -> None:
     env.close()
 
 
+def among_many(case: Case) -> None:
+    """Agents are grouped by their roles, what comes is what the specifications say, and all end together."""
+    env = PettingZooWrapper(parallel_env(case.id, **case.params), use_mask=False)
+    assert {role: len(names) for role, names in env.group_map.items()} == {"maker": 2, "taker": 1, "execution": 1}
+    check_env_specs(env)
+    lived = env.rollout(STEPS + 5, break_when_any_done=True)
+    assert len(lived) == STEPS and lived["next", "maker", "reward"].shape == (STEPS, 2, 1)
+    assert bool(lived["next", "truncated"][-1]) and not bool(lived["next", "terminated"].any())
+    env.close()
+
+
 def main() -> None:
     """Run all."""
     check = Checks("torchrl")
@@ -88,6 +109,7 @@ def main() -> None:
         check(f"{name}, `Collector`", partial(collected, make))
     check("`GymEnv(num_envs=3)`, a rollout", lambda case: ended(numbered(case)))
     check("`ParallelEnv`, a rollout", lambda case: ended(parallel(case)))
+    check("`PettingZooWrapper`, `check_env_specs`, a rollout", among_many, cases=(CROWD,))
 
 
 if __name__ == "__main__":
