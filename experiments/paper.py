@@ -255,8 +255,8 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
 
 def _check_orders(given: dict[str, Any], limits: Limits) -> None:
     """Refuse orders that may not go out."""
-    if given["orders"] != "paper" and given["feed"] != "ccxt":
-        raise UserError("--orders needs the bars of an exchange: add --feed ccxt.")
+    if given["orders"] != "paper" and given["feed"] not in ("ccxt", "ticks"):
+        raise UserError("--orders needs the bars of an exchange: add --feed ccxt; or its order book, --feed ticks.")
     if given["orders"] != "paper" and given["account"] is not None:
         from qframe_rl.live.accounts import keys_of
 

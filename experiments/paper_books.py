@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from qframe_rl.live.paper_quoting import QuotingResult
 
 _BARS_ALONE = {
-    "fills": "bar", "latency_ms": 100.0, "account": None, "orders": "paper", "paper_record": None,
-    "i_accept_real_money_risk": False, "snapshot_bars": 100,
+    "fills": "bar", "latency_ms": 100.0, "paper_record": None, "i_accept_real_money_risk": False, "snapshot_bars": 100,
 }  # fmt: skip
 """Options of ``paper`` that mean nothing here, and their defaults."""
 
@@ -46,6 +45,7 @@ def quoted(
     note
         Takes lines of the session.
     """
+    from experiments.paper import HOLD_MS
     from qframe_rl.live.paper_quoting import run_quoter
     from qframe_rl.live.status import Line
     from qframe_rl.live.watching import Windows
@@ -58,18 +58,34 @@ def quoted(
             raise UserError(f"--{name.replace('_', '-')} is for strategies that trade bars.")
     if given["feed"] == "ticks":
         _refuse_unread(given)
+    orders = given["orders"]
+    if orders == "real":
+        raise UserError("--orders real is for strategies that trade bars; one that quotes trades on a testnet.")
+    if orders == "paper" and given["account"] is not None:
+        raise UserError("--account names an account on an exchange: add --orders testnet.")
+    if orders != "paper" and given["hold_ms"] != HOLD_MS:
+        raise UserError("--hold-ms is of paper: orders that go out are decided at once.")
     out, hold_ns = console(to_stderr=True), round(given["hold_ms"] * 1e6)
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     if given["feed"] == "ticks":
         opened = opened_stream(
-            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], note, hold_ns
+            given["checkpoint"], checkpoint, given_data, given["out"], given["url"], note, hold_ns, orders=orders,
+            account=given["account"],
         )  # fmt: skip
     else:
         period = {name: given[name] for name in ("since", "until") if given[name] is not None}
         opened = opened_replay(given["checkpoint"], checkpoint, {**given_data, **period}, given["out"], speed, hold_ns)
     watching = watch_config(given, alerts, speed)
     with ExitStack() as stack:
+        account = None
+        if orders != "paper":
+            from qframe_rl.live.accounts import claim
+            from qframe_rl.live.permit import account_client, exchange_book
+
+            stack.callback(claim(opened.terms, opened.folder, given["url"]).close)
+            made = account_client(opened.terms, given["url"])
+            account = exchange_book(opened.market, opened.terms, made, note)
         came = stopped_by(opened.source.stopped)
         windows = Windows(opened, watching, stack, note)
         note.also = lambda text: windows.say(text)
@@ -82,7 +98,7 @@ def quoted(
         result = run_quoter(
             opened.market, opened.quoter, opened.source, opened.terms, opened.folder, limits=limits,
             process={"checkpoint": str(given["checkpoint"].absolute())}, durable=given["feed"] == "ticks",
-            hidden=watching.hidden, begun=begun, note=note,
+            hidden=watching.hidden, begun=begun, note=note, account=account,
         )  # fmt: skip
     return _said(result, out, came, as_json=given["json"])
 
@@ -131,10 +147,12 @@ def replayed(path: Path, checkpoint: Path | None, data: str | None, out: Console
         The screen.
     """
     from qframe_rl.live.paper_quoting import replay_quoter
+    from qframe_rl.live.permit import exchange_book
     from qframe_rl.runner.books.paper import reopened_book
 
     opened = reopened_book(path, checkpoint, data)
-    again = replay_quoter(opened.market, opened.quoter, opened.source, opened.terms, path)
+    account = None if opened.terms.orders == "paper" else exchange_book(opened.market, opened.terms, None)
+    again = replay_quoter(opened.market, opened.quoter, opened.source, opened.terms, path, account)
     out.print(
         f"identical: {again.decisions:,} decisions, {again.fills:,} fills, equity {again.final_equity:,.2f}, hash "
         f"{again.digest}",

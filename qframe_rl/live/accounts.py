@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -20,6 +20,9 @@ from qframe_rl.config import Base, UserError
 from qframe_rl.feeds.listing import base_exchange
 from qframe_rl.journal.claims import Claimed, Claims
 from qframe_rl.live.spec import ACCOUNT, SessionSpec
+
+if TYPE_CHECKING:
+    from qframe_rl.live.quoting import QuotingTerms
 
 PREFIX = "QFRAME_ACCOUNT_"
 """Of the variables of named accounts."""
@@ -91,7 +94,7 @@ def others(environment: dict[str, str], account: str | None) -> dict[str, str]:
     }  # fmt: skip
 
 
-def claim(terms: SessionSpec, folder: Path, url: str | None) -> Claims:
+def claim(terms: SessionSpec | QuotingTerms, folder: Path, url: str | None) -> Claims:
     """Claim the symbols of a session whose orders go out, for as long as its process lives or until they are closed.
 
     Parameters

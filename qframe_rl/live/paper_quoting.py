@@ -23,6 +23,7 @@ from qframe_rl.live.tapes import TapeSource
 from qframe_rl.quoter import Quoter
 from qframe_rl.risk.engine import ready
 from qframe_rl.risk.limits import Limits
+from qframe_rl.venues.paper_book import PaperBook
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def run_quoter(
     durable: bool = True,
     hidden: Mapping[str, str] | None = None,
     begun: Callable[[QuotingSession, Ledger, Operator], None] | None = None,
+    account: Callable[[Ledger], PaperBook] | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> QuotingResult:
     """Quote on paper until the tape ends or is stopped; go on where the journal of the folder ends.
@@ -83,6 +85,8 @@ def run_quoter(
         As in `qframe_rl.live.paper.paper`.
     begun
         Called before the first part.
+    account
+        Makes the account, where it is on an exchange; None = on paper.
     note
         Told in one line of every failure of who looks on.
 
@@ -101,7 +105,8 @@ def run_quoter(
         ledger = Ledger(path, writer)
         soft = Soft(note)
         operator = Operator(ledger, folder, bounds, soft)
-        session = QuotingSession(market, quoter, terms, ledger, source, operator, soft)
+        book = None if account is None else account(ledger)
+        session = QuotingSession(market, quoter, terms, ledger, source, operator, soft, book)
         if begun is not None:
             begun(session, ledger, operator)
         agree(ledger, terms)
@@ -141,7 +146,8 @@ class QuotingReplay:
 
 
 def replay_quoter(
-    market: BookMarket, quoter: Quoter, source: TapeSource, terms: QuotingTerms, path: Path
+    market: BookMarket, quoter: Quoter, source: TapeSource, terms: QuotingTerms, path: Path,
+    account: Callable[[Ledger], PaperBook] | None = None,
 ) -> QuotingReplay:  # fmt: skip
     """Run a recorded session again; nothing is written.
 
@@ -153,6 +159,8 @@ def replay_quoter(
         What the session was begun with.
     path
         The journal.
+    account
+        As in `run_quoter`.
 
     Raises
     ------
@@ -162,7 +170,8 @@ def replay_quoter(
         At the first event that is not what the session arrives at now.
     """
     ledger = Ledger(path, None)
-    session = QuotingSession(market, quoter, terms, ledger, source)
+    book = None if account is None else account(ledger)
+    session = QuotingSession(market, quoter, terms, ledger, source, book=book)
     ledger.put("session", terms.plain())
     with contextlib.suppress(RecordEnds):
         session.repeat()

@@ -12,13 +12,16 @@ from qframe_rl.exchanges import check_orders
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.client import client
 from qframe_rl.feeds.presets import opening_cash
+from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import read, verify
 from qframe_rl.live.accounts import keys_of
+from qframe_rl.live.quoting import QuotingTerms, paper_terms
 from qframe_rl.live.spec import SessionSpec, run_id, terms_of
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import DAY, Instrument
 from qframe_rl.venues.ccxt import ExchangeVenue
+from qframe_rl.venues.exchange_book import ExchangeBook
 from qframe_rl.venues.order_sender import NAME_LENGTH, OrderSender
 
 PAPER_DAYS = 30
@@ -137,7 +140,44 @@ def exchange_venue(
     return venue
 
 
-def account_client(terms: SessionSpec, url: str | None) -> Any:
+def exchange_book(
+    market: BookMarket, terms: QuotingTerms, made: Any, note: Callable[[str], None] = lambda text: None, **timing: int
+) -> Callable[[Ledger], ExchangeBook]:
+    """How to make the account of a session that quotes on an exchange; `qframe_rl.live.accounts.claim` comes before.
+
+    Parameters
+    ----------
+    market, terms
+        Of the session.
+    made
+        From `account_client`; None in a replay.
+    note
+        Told in one line of every failure.
+    **timing
+        As in `exchange_venue`.
+
+    Returns
+    -------
+    Callable
+        Makes it for a journal.
+
+    Raises
+    ------
+    UserError
+        If orders to the exchange cannot be proven to be sent once.
+    """
+    check_orders(terms.source["exchange"], NAME_LENGTH, real=terms.orders == "real")
+
+    def book(ledger: Ledger) -> ExchangeBook:
+        def sender() -> OrderSender:
+            return OrderSender(made, ledger, run_id(ledger), note=note, **timing)
+
+        return ExchangeBook(paper_terms(market, terms), market.instrument, made, ledger, sender, note=note)
+
+    return book
+
+
+def account_client(terms: SessionSpec | QuotingTerms, url: str | None) -> Any:
     """CCXT client with keys, markets and the exchange's time."""
     import ccxt
 

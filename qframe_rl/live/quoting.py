@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec
+from typing import Literal, ParamSpec
 
 import numpy as np
 
@@ -61,6 +61,10 @@ class QuotingTerms:
     """The hold-back."""
     rates: tuple[tuple[int, int], ...]
     """Most messages, and in how many ns."""
+    orders: Literal["paper", "testnet", "real"] = "paper"
+    """Where orders go."""
+    account: str | None = None
+    """Name of the account that it trades; None = it has none."""
     bar_ns: int = SECOND
     """What takes the place of a bar's length: so often is told at least how the session stands."""
 
@@ -71,15 +75,15 @@ class QuotingTerms:
 
     def plain(self) -> Plain:
         """As JSON."""
-        return {
+        return ({} if self.orders == "paper" else {"orders": self.orders, "account": self.account}) | {
             "kind": "book", "name": self.name, "model": self.model, "source": self.source, "env": self.env,
             "instruments": [self.instrument.plain()], "bar_ns": self.bar_ns, "cash": self.cash, "hold_ns": self.hold_ns,
             "rates": [list(rate) for rate in self.rates],
         }  # fmt: skip
 
 
-def paper_book(market: BookMarket, terms: QuotingTerms) -> PaperBook:
-    """Make the account of a session.
+def paper_terms(market: BookMarket, terms: QuotingTerms) -> PaperTerms:
+    """What holds for the account of a session.
 
     Raises
     ------
@@ -89,10 +93,9 @@ def paper_book(market: BookMarket, terms: QuotingTerms) -> PaperBook:
     if market.ends:
         raise UserError(f"env {market.name} has a deadline; paper trading on books is for strategies that go on.")
     rules = market.rules
-    held = PaperTerms(
+    return PaperTerms(
         rules.power, rules.maker_fee, rules.taker_fee, market.every, market.config.latency, terms.hold_ns, terms.rates
     )
-    return PaperBook(held, market.instrument, terms.cash)
 
 
 class QuotingSession:
@@ -112,14 +115,16 @@ class QuotingSession:
         Whoever gives commands; None in a replay.
     soft
         Calls those who look on: what one of them cannot do ends no session.
+    book
+        The account, where it is on an exchange; None = on paper.
     """
 
     def __init__(
         self, market: BookMarket, quoter: Quoter, terms: QuotingTerms, ledger: Ledger, source: TapeSource,
-        operator: Operator | None = None, soft: Soft | None = None,
+        operator: Operator | None = None, soft: Soft | None = None, book: PaperBook | None = None,
     ):  # fmt: skip
         self.market, self.quoter, self.terms, self.source = market, quoter, terms, source
-        self.book = paper_book(market, terms)
+        self.book = book or PaperBook(paper_terms(market, terms), market.instrument, terms.cash)
         self.engine = RiskEngine(Limits(), (market.instrument,))
         self.capital = CapitalAccount()
         self.n_decisions = self.n_fills = self.n_repeated = self.n_runs = self.n_parts = 0
@@ -144,6 +149,8 @@ class QuotingSession:
         self._rows: list[Float] = []
         self._window = max(quoter.window, market.interface.window)
         self._first, self._last, self._told = True, b"", 0
+        self._view: BookView | None = None
+        self._wished = np.zeros(7, np.int64)
         self._chain = b"\0" * 32
         self._task = np.zeros(N_TASK, np.int64)
         self._none = Orders.market(np.zeros(1))
@@ -178,8 +185,16 @@ class QuotingSession:
             before = self.engine.state
             if self.engine.command(payload["word"]) is not before:
                 self._changed((f"{payload['word']} by {payload['by']}",))
+                self._act()
         if said:
             self._ledger.commit(self.pulse())
+
+    def _act(self) -> None:
+        """Where orders are real, withdraw at once what may not stand: the tape may tell nothing more for a while."""
+        if self.terms.orders != "paper" and not self.ended and self._view is not None and self.engine.state != "ACTIVE":
+            asked = Wishes(self._wished[:4].reshape(2, 2).copy(), self._wished[4:].copy())
+            left = held_to(asked, self.engine, self._view, self.book, self.market.instrument)
+            self.book.send(left.quotes, left.take, self.time, 0, must=True)
 
     def repeat(self) -> None:
         """Live through what is on record.
@@ -284,6 +299,7 @@ class QuotingSession:
         self._first = False
         asked = checked_wishes(self.quoter.quote(view), self.terms.name)
         left = held_to(asked, self.engine, view, book, self.market.instrument)
+        self._view, self._wished = view, np.concatenate([asked.quotes.ravel(), asked.take])
         entry, must = int(due.entry_ns[k]), self.engine.state != "ACTIVE"
         messages = book.send(left.quotes, left.take, now, entry, must=must)
         said = np.concatenate([left.quotes.ravel(), left.take])
@@ -303,6 +319,8 @@ class QuotingSession:
         if self.engine.state == "FLATTEN" and not self.book.idle:
             return
         reasons = self.engine.settled(now, account, self._none, Fills.none(1))
+        if self.book.trouble:
+            reasons += self.engine.trip(self.book.trouble)
         if reasons:
             self._changed(reasons)
 

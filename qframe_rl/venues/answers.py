@@ -28,6 +28,13 @@ class OpenOrderAnswer(OrderAnswer):
     triggerPrice: FiniteFloat | None = None
 
 
+class OrderState(_Answer):
+    """An order that is asked for alone."""
+
+    status: str
+    filled: FiniteFloat | None = None
+
+
 class ConditionalOrderAnswer(_Answer):
     """A conditional order that is asked for alone."""
 

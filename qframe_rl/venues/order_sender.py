@@ -48,6 +48,12 @@ class Intent:
     limit: float | None = None
     stop: float | None = None
     reduce_only: bool = False
+    force: Literal["", "post", "ioc"] = ""
+    """``post``: it rests or is refused; ``ioc``: what does not fill at once is cancelled."""
+
+    def plain(self) -> Plain:
+        """As JSON; records of before there were forces have none."""
+        return {name: value for name, value in vars(self).items() if name != "force" or value}
 
 
 @dataclass
@@ -120,7 +126,7 @@ class OrderSender:
 
     def carried(self) -> list[Any]:
         """The unknown orders, as JSON."""
-        return [[name, vars(one.intent)] for name, one in self.unknown.items()]
+        return [[name, one.intent.plain()] for name, one in self.unknown.items()]
 
     def carry(self, memory: Sequence[Any]) -> None:
         """Take over what `carried` returned."""
@@ -145,7 +151,7 @@ class OrderSender:
         fresh = {}
         for number, intent in orders.items():
             fresh[number] = self._ledger.writing
-            self._ledger.put("intent", {"number": number, "name": self.name(number), **vars(intent)})
+            self._ledger.put("intent", {"number": number, "name": self.name(number), **intent.plain()})
         self._ledger.commit()
         # An intent that was on record before may have been sent by a process that ended.
         goes = self._ledger.writing and valid()
@@ -215,6 +221,10 @@ class OrderSender:
                 params["triggerDirection"] = "above" if intent.quantity > 0.0 else "below"
         if intent.reduce_only:
             params["reduceOnly"] = True
+        if intent.force == "post":
+            params["postOnly"] = True
+        elif intent.force == "ioc":
+            params["timeInForce"] = "IOC"
         amount = abs(intent.quantity) / amount_unit(self._client.id, market)
         side = "buy" if intent.quantity > 0.0 else "sell"
         return answer(self._client.create_order, intent.symbol, kind, side, amount, intent.limit, params)

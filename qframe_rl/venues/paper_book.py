@@ -46,6 +46,7 @@ from qframe_rl.book.walk import QUOTE, TAKE, WITHDRAW, advance
 from qframe_rl.book.wish import TAKE_LOTS, TAKE_SIDE, WISH_LOTS, pursue
 from qframe_rl.jit import apart
 from qframe_rl.types import HOUR, Account, Float, Instrument, Int
+from qframe_rl.venues.message_rates import MessageRates
 
 _ENDLESS = 2**62
 _LASTING = (CASH, POSITION, MADE_LOTS, TOOK_LOTS, MAKER_TURNOVER, TAKER_TURNOVER, REFUSED, UNTOLD, N_SENT, QUOTED)
@@ -102,34 +103,6 @@ class DueMoments(NamedTuple):
     """(T, F) NaN what cannot be known yet."""
 
 
-class MessageRates:
-    """How many messages may still be sent.
-
-    Parameters
-    ----------
-    limits
-        Most messages, and in how many ns.
-    """
-
-    def __init__(self, limits: Sequence[tuple[int, int]]):
-        self._limits = [(most, ns, deque[tuple[int, int]]()) for most, ns in limits]
-
-    def room(self, now: int) -> int:
-        """Messages that may be sent at a moment."""
-        left = _ENDLESS
-        for most, ns, sent in self._limits:
-            while sent and sent[0][0] <= now - ns:
-                sent.popleft()
-            left = min(left, most - sum(n for _, n in sent))
-        return left
-
-    def note(self, now: int, n: int) -> None:
-        """So many are sent."""
-        if n:
-            for _, _, sent in self._limits:
-                sent.append((now, n))
-
-
 class PaperBook:
     """One account.
 
@@ -149,6 +122,8 @@ class PaperBook:
         """Twice the true mid price at the last moment, ticks."""
         self.late = 0
         """Rows that came later than the hold-back, of all runs."""
+        self.trouble: tuple[str, ...] = ()
+        """What cannot be explained: trading halts."""
         self.held_back = 0
         """Decisions whose messages would have been too many, and were not sent."""
         self._cash, self._paid = cash, 0
@@ -189,7 +164,7 @@ class PaperBook:
         return is_free(walk, 0, BUY, now) and is_free(walk, 0, SELL, now) and taking(walk, 0, now) == 0
 
     def transfer(self, units: int) -> str:
-        """Pay so many 1e-8 of the quote currency in or out; why not, if that cannot be."""
+        """Pay so many 1e-8 of the quote currency in or out; why not, if so."""
         if float(self.account.equity) + units / _UNITS <= 0.0:
             return "more than the account is worth"
         self._paid += units
@@ -309,11 +284,16 @@ class PaperBook:
             self._begun = True
         else:
             self._settle(tape, now)
+        self._reach(tape, now)
         self._lived_ns = now
-        _lived(tape, growing.heard, self.walk, self.known, now, self._answer, due.best[k], self.terms.power)
+        _learned(tape, growing.heard, self.walk, self.known, now, due.best[k], self.terms.power)
         self.known.told[0, DONE] = self._done
         self._answer, self.mid2 = int(due.answer_ns[k]), int(due.mid2[k])
         self._done += 1
+
+    def _reach(self, tape: Tape, now: int) -> None:
+        """Live to a moment."""
+        advance(tape, self.walk, 0, now, self._answer, self.terms.power)
 
     def send(self, quotes: Int, take: Int, now: int, entry_ns: int, *, must: bool) -> list[OwnMessage]:
         """Pursue wishes.
@@ -384,10 +364,9 @@ class PaperBook:
 
 
 @apart
-def _lived(
-    tape: Tape, rows: Int, walk: Walk, known: AccountKnowledge, now: int, answer_ns: int, best: Int, power: float
+def _learned(
+    tape: Tape, rows: Int, walk: Walk, known: AccountKnowledge, now: int, best: Int, power: float
 ) -> None:  # fmt: skip
-    advance(tape, walk, 0, now, answer_ns, power)
     learn(tape, rows, walk, known, 0, now, best, power)
 
 

@@ -21,6 +21,8 @@ from qframe_rl.journal.store import read
 from qframe_rl.runner.books.paper import reopened_book
 from tests.feeds.test_tick_record import PERP
 from tests.feeds.tick_exchange import TickExchange
+from tests.live.quoting_exchange import CONFIG, has, once
+from tests.live.quoting_exchange import exchange as quoted_exchange
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,8 @@ def test_a_session_obeys_what_lies_in_its_inbox(
     ("argv", "said"),
     [
         (["--feed", "ccxt"], "this strategy quotes in an order book: take --feed ticks"),
-        (["--orders", "testnet", "--feed", "ticks"], "needs the bars of an exchange"),
+        (["--orders", "testnet", "--feed", "replay"], "or its order book, --feed ticks"),
+        (["--account", "main", "--feed", "ticks"], "add --orders testnet"),
         (["--fills", "book"], "--fills is for strategies that trade bars"),
         (["--collar", "0.1"], "--collar 0.1 means nothing where a strategy quotes"),
         (["--data", "nowhere"], "nowhere"),
@@ -121,6 +124,38 @@ def test_a_live_market_is_traded_by_the_wall_clock(
     code, said, err = run(capsys, replay.main, tmp_path)
     assert code == 0 and said["journal_hash"] == first["journal_hash"], err
     assert reopened_book(tmp_path / "journal.db", None).terms.source["feed"] == "ticks"
+
+
+@pytest.mark.long
+def test_quotes_go_to_a_testnet(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BINANCE_API_KEY", CONFIG.api_key)
+    monkeypatch.setenv("BINANCE_SECRET", CONFIG.secret)
+    with quoted_exchange() as ex:
+
+        def stop() -> None:
+            until = time.monotonic() + 60.0
+            while time.monotonic() < until and not has(tmp_path, "outcome", 4):
+                time.sleep(0.1)
+            time.sleep(4.0)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=stop).start()
+        code, first, err = run(
+            capsys, paper.main, checkpoint, "--feed", "ticks", "--orders", "testnet", "--exchange", "binance",
+            "--url", ex.url, "--out", tmp_path,
+        )  # fmt: skip
+        assert code == 0, err
+        assert first["state"] == "stopped"
+        found = once(tmp_path, ex.url)
+    assert found["orders"] >= 2 and first["fills"] == found["fills"]
+    code, said, err = run(capsys, replay.main, tmp_path)
+    assert code == 0 and said["journal_hash"] == first["journal_hash"], err
+    reopened = reopened_book(tmp_path / "journal.db", None).terms
+    assert reopened.orders == "testnet" and reopened.source["environment"] == "testnet" and reopened.hold_ns == 0
+    code, _, err = run(capsys, paper.main, checkpoint, "--feed", "ticks", "--orders", "real", "--out", tmp_path)
+    assert code == 2 and "real" in err
 
 
 @pytest.mark.long

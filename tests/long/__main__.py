@@ -43,6 +43,10 @@ def jobs() -> dict[str, Job]:
         "switch": Job(["tests.soak.switch"]),
         "portfolios": Job(["tests.soak.portfolios"], (["tests.soak.portfolios", "--kills", "3"],)),
         "books": Job(["tests.soak.kill_books"], (["tests.soak.kill_books", "--kills", "10"],)),
+        "quoter": Job(
+            ["tests.soak.kill_quoter", "--kills", "30", "--faults", "orders"],
+            (["tests.soak.kill_quoter", "--kills", "5", "--faults", "orders"],),
+        ),
         "container": Job(["tests.long.container"]),
         "conformance": Job(["tests.conformance"]),
         "libraries": Job(["tests.conformance.libraries"]),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,8 @@ from qframe_rl.quoter import Quoter
 from qframe_rl.runner.books.evaluate import check_fits, judged_spans
 from qframe_rl.runner.books.packing import deployed_book
 
+_PART_S, _SOON_S = 2.0, 0.2
+"""Length of a part on a live market, seconds: on paper, and where orders go out."""
 _CASH = 10_000.0
 """Quote currency at the start, where the environment names none."""
 
@@ -81,6 +83,7 @@ def opened_replay(
 def opened_stream(
     place: Path, checkpoint: Checkpoint, given: Mapping[str, Any], folder: Path | None, url: str | None,
     note: Callable[[str], None], hold_ns: int = HOLD_NS, settling_s: float = 5.0,
+    orders: Literal["paper", "testnet"] = "paper", account: str | None = None,
 ) -> OpenedBook:  # fmt: skip
     """Open a session on the book and the trades of a market as they come.
 
@@ -94,6 +97,8 @@ def opened_stream(
         Told in one line of every run that ends.
     settling_s
         As in `StreamTape`.
+    orders, account
+        Where orders go, and the name of the account there; those that go out decide without a hold-back.
 
     Raises
     ------
@@ -107,13 +112,17 @@ def opened_stream(
     if more:
         raise UserError(f"a strategy quotes in one order book, not in {1 + len(more)}; name one with --symbols.")
     source: Plain = {
-        "feed": "ticks", "exchange": of.exchange, "environment": "production", "symbols": [of.symbol],
+        "feed": "ticks", "exchange": of.exchange, "environment": "production" if orders == "paper" else orders,
+        "symbols": [of.symbol],
     }  # fmt: skip
-    opened = _opened(place, checkpoint, source, folder, 1.0, hold_ns)
+    real = orders != "paper"
+    opened = _opened(place, checkpoint, source, folder, 1.0, 0 if real else hold_ns)
     tape = StreamTape(
-        of.exchange, of, opened.folder, opened.market.instrument, url=url, note=note, settling_s=settling_s
+        of.exchange, of, opened.folder, opened.market.instrument, url=url, note=note, settling_s=settling_s,
+        sandbox=orders == "testnet" and url is None, part_s=_SOON_S if real else _PART_S,
     )  # fmt: skip
-    return OpenedBook(opened.market, opened.quoter, tape, opened.terms, opened.folder)
+    terms = replace(opened.terms, orders=orders, account=account) if real else opened.terms
+    return OpenedBook(opened.market, opened.quoter, tape, terms, opened.folder)
 
 
 def _opened(
@@ -161,6 +170,8 @@ class QuotingEvent(Strict):
     cash: float = Field(gt=0.0, le=1e15)
     hold_ns: int = Field(ge=0, le=10**12)
     rates: list[Annotated[list[int], Field(min_length=2, max_length=2)]] = Field(max_length=100)
+    orders: Literal["paper", "testnet", "real"] = "paper"
+    account: str | None = None
 
 
 def quotes(path: Path) -> bool:
@@ -204,7 +215,7 @@ def reopened_book(path: Path, place: Path | None, data: str | None = None) -> Op
     rates = tuple((one[0], one[1]) for one in stated.rates)
     terms = QuotingTerms(
         stated.name, stated.model, stated.source, stated.env, market.instrument, stated.cash, stated.hold_ns, rates,
-        stated.bar_ns,
+        stated.orders, stated.account, stated.bar_ns,
     )  # fmt: skip
     return OpenedBook(market, quoter, tape, terms, path.parent)
 

@@ -1,0 +1,354 @@
+"""Real orders in an order book: what a strategy wishes, on an exchange or its test environment.
+
+Wishes become messages by the one difference (`qframe_rl.book.wish`), as on paper. Here the account is what the exchange
+says: each part of the tape begins with asking what became of the orders that are out, and fills are its trades, counted
+by their ids. Quotes are post-only; what takes is cancelled where it does not fill. Each order is on record before it is
+sent, and is sent once (`qframe_rl.venues.order_sender`); cancels may be sent again, which does no harm. Everything that
+the exchange says is on record too, so that a session can be run again.
+
+A strategy decides at once, for the last moment of a part: for moments before it, it is asked, but nothing is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from qframe_rl.book.accounts import (
+    ARRIVES,
+    KNOWN,
+    LEFT,
+    LEVEL,
+    MAKER_TURNOVER,
+    N_SENT,
+    NEVER,
+    NOW,
+    PLACED,
+    POSITION,
+    PRINT_AT,
+    REFUSED,
+    RESTS,
+    SENT,
+    SENT_LOTS,
+    STATE,
+    TAKE_KNOWN,
+    TAKER_TURNOVER,
+    TAKES,
+    TICK,
+    TOOK,
+    WITHDRAWN,
+    book_fill,
+    end_quote,
+)
+from qframe_rl.book.events import Events
+from qframe_rl.book.features import BookWatch
+from qframe_rl.book.lookup import level_of
+from qframe_rl.book.state import BUY, SELL
+from qframe_rl.book.tape import NO_ASK, NO_BID, Tape
+from qframe_rl.book.walk import QUOTE, WITHDRAW
+from qframe_rl.journal.codec import Plain
+from qframe_rl.journal.ledger import Ledger
+from qframe_rl.types import SECOND, Instrument, Int
+from qframe_rl.venues.order_sender import Intent, OrderSender
+from qframe_rl.venues.order_states import OrderStates
+from qframe_rl.venues.paper_book import DueMoments, OwnMessage, PaperBook, PaperTerms
+from qframe_rl.venues.reading import Reader
+from qframe_rl.venues.resting import GONE
+from qframe_rl.venues.sweep import FAILURES
+from qframe_rl.venues.timely import Asking, Timekeeper
+
+LATE_NS = 2 * SECOND
+"""Older decisions are not sent: what is repeated from the record after a kill, above all."""
+_RECKONED_NS = 30 * SECOND
+_STRANGE = 5
+"""Looks in a row at which the position is not what the trades say, until that is trouble."""
+_PATIENCE_S = 60.0
+_DIGITS = 12
+
+
+@dataclass
+class OwnOrder:
+    """An order that is out, or may be."""
+
+    name: str
+    side: int
+    tick: int
+    lots: int
+    takes: bool
+    id: str | None = None
+    """The exchange's; None while it is not known."""
+    counted: int = 0
+    """Lots whose trades were counted."""
+    withdrawn: bool = False
+
+
+class ExchangeBook(PaperBook):
+    """One account of one exchange, in one order book.
+
+    Parameters
+    ----------
+    terms, instrument
+        What holds, and whose book it is; the hold-back is 0.
+    client
+        Of CCXT, with keys and markets; None in a replay.
+    ledger
+        The journal.
+    sender
+        Makes what sends orders; it is called once the session is on record.
+    wall
+        The clock of whoever records the tape, ns UTC.
+    note
+        Told in one line of every failure.
+    """
+
+    def __init__(
+        self, terms: PaperTerms, instrument: Instrument, client: Any, ledger: Ledger,
+        sender: Callable[[], OrderSender], wall: Callable[[], int] = time.time_ns,
+        note: Callable[[str], None] = lambda text: None,
+    ):  # fmt: skip
+        super().__init__(terms, instrument, 0.0)
+        self._client, self._ledger, self._note, self._wall = client, ledger, note, wall
+        self._make = sender
+        self._made: OrderSender | None = None
+        self._states = OrderStates(client, instrument, note)
+        self._reader = Reader(client, (instrument,), wall)
+        self._kept = Timekeeper(client, note=note)
+        self._orders: dict[str, OwnOrder] = {}
+        self._seen: dict[str, None] = {}
+        self._number = self._shift = self._last = self._reckoned = self._strange = self._stock = 0
+        self._fees = 0.0
+
+    @property
+    def worth(self) -> float:
+        """At the mid price, fees paid as the exchange took them, less what there was at the start."""
+        plain = super().worth
+        account, terms = self.walk.account[0], self.terms
+        assumed = terms.maker_fee * int(account[MAKER_TURNOVER]) + terms.taker_fee * int(account[TAKER_TURNOVER])
+        return plain + assumed - self._fees / self.unit
+
+    def owe(self, dues: Any) -> None:
+        """Funding is what the exchange takes."""
+
+    def transfer(self, units: int) -> str:
+        """Refuse: the account is all of the exchange's."""
+        return "an account on an exchange is paid into and out of there"
+
+    def _settle(self, tape: Tape, now: int, mid: float | None = None) -> None:
+        """Nothing: the exchange settles."""
+
+    @property
+    def _sender(self) -> OrderSender:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def open(self, clock_shift_ns: int, start: int, stop: int, watch: BookWatch) -> None:
+        """Begin a run."""
+        self._shift = clock_shift_ns
+        super().open(clock_shift_ns, start, stop, watch)
+
+    def hear(self, events: Events, *, ends: bool) -> DueMoments:
+        """Take rows as they arrive; only for the last moment something will be sent."""
+        due = super().hear(events, ends=ends)
+        self._kept.look()
+        self._last = int(due.at[-1]) if len(due.at) else 0
+        return due
+
+    def _reach(self, tape: Tape, now: int) -> None:
+        """Ask what became of the orders that are out, before the last moment of a part."""
+        self.walk.account[0, NOW] = now
+        for side in (BUY, SELL):
+            self.walk.quotes[0, side, LEVEL] = level_of(tape, side, int(self.walk.quotes[0, side, TICK]))
+        if self._reckoned == 0:
+            self._begin(now)
+        if now == self._last:
+            self._ask(now)
+            self._reckon(now)
+
+    def _begin(self, now: int) -> None:
+        """The account as it is found."""
+        _ = self._sender
+        said = self._ledger.take("holdings", self._holdings)
+        self._cash, self._reckoned = said["cash"], now
+        held = round(said["position"] / self.instrument.lot)
+        self._stock = held if self.instrument.kind == "spot" else 0
+        self.walk.account[0, POSITION] = held - self._stock
+
+    def _holdings(self) -> Plain:
+        cash, (position,) = self._reader.agreed(Asking(self._client, _PATIENCE_S, self._note))
+        return {"cash": cash, "position": position}
+
+    def send(self, quotes: Int, take: Int, now: int, entry_ns: int, *, must: bool) -> list[OwnMessage]:
+        """Pursue wishes; what must go out goes at any moment."""
+        if now < self._last and not must:
+            return []
+        sent = super().send(quotes, take, now, 0, must=must)
+        self._out(sent, now, must=must)
+        return sent
+
+    def close_run(self) -> list[OwnMessage]:
+        """The tape tells no more: withdraw what stands, and wait until the exchange says that it is gone."""
+        sent: list[OwnMessage] = []
+        if self._reckoned:
+            at = max(self._last, int(self.walk.account[0, NOW]))
+            until = time.monotonic() + _PATIENCE_S
+            while True:
+                self._ask(at)
+                fresh = [one for one in self._orders.values() if not one.withdrawn and not one.takes]
+                sent += [OwnMessage(at, WITHDRAW, one.side, one.tick, 0) for one in fresh if one.id is not None]
+                self._withdraw([one for one in self._orders.values() if one.id is not None and not one.takes])
+                left = list(self._orders)
+                # Whether to go on is on record, as everything is that depends on clocks.
+                over = self._ledger.take("closing", lambda left=left: {"over": not left or time.monotonic() > until})  # type: ignore[misc]
+                if over["over"]:
+                    break
+                if self._ledger.writing:
+                    time.sleep(0.05)
+            if self._orders:
+                self.trouble = (f"orders that cannot be withdrawn: {', '.join(self._orders)}",)
+            self.walk.account[0, N_SENT] += len(sent)
+            self._rates.note(at, len(sent))
+        self._growing = self._watch = None
+        return sent
+
+    def _out(self, messages: list[OwnMessage], now: int, *, must: bool) -> None:
+        """Send messages that the difference asks for."""
+        gone = [one.side for one in messages if one.kind == WITHDRAW]
+        self._withdraw([o for o in self._orders.values() if not o.takes and o.side in gone and o.id is not None])
+        fresh = [one for one in messages if one.kind != WITHDRAW]
+        if not fresh:
+            return
+        out = {}
+        for one in fresh:
+            out[self._number] = one
+            self._number += 1
+        intents = {number: self._intent(one) for number, one in out.items()}
+        said = self._sender.send(intents, lambda: must or self._wall() + self._shift - now <= LATE_NS)
+        for number, one in out.items():
+            order = OwnOrder(said[number]["name"], one.side, one.tick, one.lots, one.kind != QUOTE)
+            self._orders[order.name] = order
+            self._became(order, said[number], now)
+
+    def _intent(self, one: OwnMessage) -> Intent:
+        coin = self.instrument
+        quantity = round(one.lots * coin.lot, _DIGITS) * (1.0 if one.side == BUY else -1.0)
+        limit = None if one.tick in (NO_ASK, NO_BID) else round(one.tick * coin.tick, _DIGITS)
+        reduces = coin.kind != "spot" and one.kind != QUOTE and self.position * quantity < 0.0
+        closes = reduces and one.lots <= abs(self.position)
+        force = "post" if one.kind == QUOTE else "" if limit is None else "ioc"
+        return Intent(coin.symbol, quantity, limit, reduce_only=closes, force=force)  # type: ignore[arg-type]
+
+    def _became(self, order: OwnOrder, said: Plain, now: int) -> None:
+        """What became of an order that was sent."""
+        if said["status"] == "accepted":
+            order.id = said["order"]
+            quote = self.walk.quotes[0, order.side]
+            if not order.takes and quote[STATE] == SENT:
+                quote[STATE], quote[KNOWN], quote[PLACED], quote[ARRIVES] = RESTS, now, now, NEVER
+        elif said["status"] in ("refused", "never"):
+            if said["status"] == "refused" and not order.takes:
+                self.walk.account[0, REFUSED] += 1
+            self._over(order, now)
+
+    def _over(self, order: OwnOrder, now: int) -> None:
+        """An order is no more."""
+        self._orders.pop(order.name, None)
+        if order.takes:
+            self.walk.account[0, TAKES], self.walk.account[0, TAKE_KNOWN] = NEVER, now
+        elif self.walk.quotes[0, order.side, TICK] == order.tick:
+            end_quote(self.walk, 0, order.side, now)
+
+    def _withdraw(self, orders: list[OwnOrder]) -> None:
+        """Cancel orders; one that is there no more is found out about with the next look."""
+        if not orders:
+            return
+        for one in orders:
+            one.withdrawn = True
+            self.walk.quotes[0, one.side, WITHDRAWN] = 1
+        self._ledger.commit()
+        self._ledger.take("cancelled", partial(self._states.called_off, [str(one.id) for one in orders]))
+
+    def _ask(self, now: int) -> None:
+        """Ask what became of all orders that are out."""
+        if not self._orders:
+            return
+        self._ledger.commit()
+        said = self._ledger.take("polled", self._polled)
+        for one in said.get("resolved", ()):
+            intent_name = one["name"]
+            self._sender.learn(one)
+            if intent_name in self._orders:
+                self._became(self._orders[intent_name], one, now)
+        for name, told in said["orders"].items():
+            order = self._orders.get(name)
+            if order is not None:
+                self._told(order, told, now)
+        again = [o for o in self._orders.values() if o.withdrawn and o.id is not None]
+        self._withdraw(again)
+
+    def _polled(self) -> Plain:
+        """States of our orders, and their trades, as far as there is an answer."""
+        out = {name: (str(one.id), one.counted) for name, one in self._orders.items() if one.id is not None}
+        said: Plain = {"orders": self._states.states(out)}
+        resolved = self._sender.look()
+        return said | ({"resolved": resolved} if resolved else {})
+
+    def _told(self, order: OwnOrder, told: Plain, now: int) -> None:
+        """Count trades that are new; an order that is over is forgotten once all of them were counted."""
+        for trade in told.get("trades", ()):
+            if trade["id"] in self._seen:
+                continue
+            self._seen[trade["id"]] = None
+            lots = round(trade["quantity"] / self.instrument.lot)
+            tick = round(trade["price"] / self.instrument.tick)
+            self._fees += trade["fee"]
+            order.counted += lots
+            if order.takes:
+                book_fill(self.walk, 0, order.side, tick, lots, now, 0, TOOK)
+            else:
+                self._filled_quote(order, tick, lots, now)
+        if told["status"] in ("closed", *GONE) and order.counted >= told["filled"]:
+            self._over(order, now)
+
+    def _filled_quote(self, order: OwnOrder, tick: int, lots: int, now: int) -> None:
+        quote = self.walk.quotes[0, order.side]
+        if quote[STATE] == SENT:
+            quote[STATE], quote[KNOWN], quote[PLACED], quote[ARRIVES] = RESTS, now, now, NEVER
+        if quote[TICK] != order.tick or quote[LEFT] < lots:
+            # Of an order that was thought to be over: it is what is held that counts.
+            quote[TICK], quote[LEFT], quote[SENT_LOTS] = order.tick, lots, lots
+        book_fill(self.walk, 0, order.side, tick, lots, now, 0, PRINT_AT)
+
+    def _reckon(self, now: int) -> None:
+        """Hold what is held by our count against what the exchange says, now and then; funding is what it took."""
+        if now - self._reckoned < (_RECKONED_NS if self._strange == 0 else SECOND) or self._orders_unknown():
+            return
+        self._reckoned = now
+        said = self._ledger.take("holdings", self._held_now)
+        if "position" not in said:
+            return
+        held = round(said["position"] / self.instrument.lot) - self._stock
+        # A quote may fill between two answers: only what stays is strange.
+        self._strange = self._strange + 1 if held != self.position else 0
+        if self._strange >= _STRANGE:
+            self.trouble = (f"{held} lots are held at the exchange, and {self.position} by our own trades",)
+
+    def _held_now(self) -> Plain:
+        try:
+            cash, (position,) = self._reader.agreed(Asking(self._client, 2.0, self._note))
+        except FAILURES as error:
+            return {"why": str(error)}
+        return {"cash": cash, "position": position}
+
+    def _orders_unknown(self) -> bool:
+        return any(one.id is None for one in self._orders.values())
+
+    def filled(self) -> Int:
+        """Own fills since the last time."""
+        account = self.walk.account[0]
+        if account[TAKES] != NEVER and not any(one.takes for one in self._orders.values()):
+            account[TAKES] = NEVER
+        return super().filled()
