@@ -11,18 +11,19 @@ import torch
 from qframe_rl.alpha.grammar import Vocabulary
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.parser import parse
-from qframe_rl.alpha.score import coefficients, labels
+from qframe_rl.alpha.pool import mutual
+from qframe_rl.alpha.score import coefficients, labels, standing
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
-from qframe_rl.bench.unfolded import Unfolded, scored
+from qframe_rl.bench.unfolded import Unfolded, alike, scored
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import DAY, HOUR, Bool, Float, Int
 
 _PANELS = {"daily": (2694, 43, DAY, 5), "hourly": (20_000, 16, HOUR, 24)}
 """Rows, instruments, length of a bar and bars of the label."""
 _ALONE = {"std": "std(close, 20)", "corr": "corr(close, volume, 40)", "rank": "rank(close)"}
-N_FORMULAS = 24
+N_FORMULAS, N_POOL = 24, 10
 
 
 def alpha(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
@@ -38,11 +39,19 @@ def alpha(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
             **{f"ours {op}": _valued([parse(text)], bars, times, bar_ns, members) for op, text in _ALONE.items()},
             **{f"unfolded {op}": _laid_out([parse(text)], bars) for op, text in _ALONE.items()},
         }
+        work |= {
+            "ours pool": _candidate(trees, bars, times, bar_ns, members, label),
+            "unfolded pool": _candidate_anew(trees, bars, label),
+        }
         if peers is not None:
             work |= peers.formulas([_tokens(tree) for tree in trees], bars, label)
         with _one_thread():
             speed = rates(work, repeats, screen, f"alpha {name}")
         found += rows("alpha.value", n, speed["ours"], "formulas/s", {"unfolded": 1.0, "gplearn": 1.0}, speed)
+        found += rows(
+            "alpha.candidate", n, speed["ours pool"], "formulas/s", {"unfolded": 1.0},
+            {"unfolded": speed["unfolded pool"]},
+        )  # fmt: skip
         for op in _ALONE:
             others = {"unfolded": speed[f"unfolded {op}"]}
             found += rows(f"alpha.{op}", n, speed[f"ours {op}"], "panels/s", {"unfolded": 1.0}, others)
@@ -85,6 +94,37 @@ def _ours(trees: Sequence[Formula], bars: Float, times: Int, bar_ns: int, member
         for values in evaluator.values(trees):
             np.nanmean(coefficients(values, members, label), axis=0)
         return float(len(trees))
+
+    return do
+
+
+def _candidate(trees: Sequence[Formula], bars: Float, times: Int, bar_ns: int, members: Bool, label: Float) -> Work:
+    """A formula with its IC and its correlations with a pool whose values stay."""
+    evaluator = Evaluator(bars, times, bar_ns, members=members)
+    pool = [standing(evaluator.shown(tree), members) for tree in trees[1 : 1 + N_POOL]]
+
+    def do() -> float:
+        evaluator.keep(())
+        values = evaluator.shown(trees[0])
+        np.nanmean(coefficients(values, members, label), axis=0)
+        mine = standing(values, members)
+        for other in pool:
+            mutual(mine, other)
+        return 1.0
+
+    return do
+
+
+def _candidate_anew(trees: Sequence[Formula], bars: Float, label: Float) -> Work:
+    """The same with a pool that is computed for each candidate, as evaluators without memory do."""
+    evaluator, followed = Unfolded(bars), torch.from_numpy(label)
+
+    def do() -> float:
+        value = evaluator.value(trees[0])
+        scored(value, followed)
+        for other in trees[1 : 1 + N_POOL]:
+            alike(value, evaluator.value(other))
+        return 1.0
 
     return do
 

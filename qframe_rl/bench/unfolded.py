@@ -65,6 +65,13 @@ def scored(value: _Tensor, label: _Tensor) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
+def alike(one: _Tensor, other: _Tensor) -> float:
+    """Mean over rows of the correlation of two formulas' ranks, zero where one is flat."""
+    both = ~torch.isnan(one) & ~torch.isnan(other)
+    found = _correlated(_rank(one), _rank(other), both)
+    return float(torch.nan_to_num(found)[both.any(dim=1)].mean())
+
+
 def _correlated(x: _Tensor, y: _Tensor, both: _Tensor) -> _Tensor:
     n = both.sum(dim=1, keepdim=True)
     x, y = (torch.where(both, v, 0.0) for v in (x, y))

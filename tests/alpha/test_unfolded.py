@@ -9,9 +9,10 @@ import torch
 from qframe_rl.alpha.operators import OPERATORS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.parser import parse
-from qframe_rl.alpha.score import coefficients, labels
+from qframe_rl.alpha.pool import mutual
+from qframe_rl.alpha.score import coefficients, labels, standing
 from qframe_rl.bench.alpha import N_FORMULAS, formulas, panel
-from qframe_rl.bench.unfolded import Unfolded, scored
+from qframe_rl.bench.unfolded import Unfolded, alike, scored
 from qframe_rl.types import HOUR
 
 BARS, TIMES = panel(300, 12, HOUR)
@@ -45,6 +46,13 @@ def test_scores_agree(text: str) -> None:
     mine = np.nanmean(coefficients(values, ALL, label), axis=0)
     assert mine == pytest.approx(scored(Unfolded(BARS).value(tree), torch.from_numpy(label)), abs=1e-9)
     assert np.abs(mine).max() > 0.0
+
+
+def test_correlations_agree() -> None:
+    one, other = (parse(text) for text in ("ret(close, 5)", "ret(close, 10)"))
+    evaluator, reference = Evaluator(BARS, TIMES, HOUR, members=ALL), Unfolded(BARS)
+    mine = mutual(*(standing(evaluator.value(tree), ALL) for tree in (one, other)))
+    assert mine == pytest.approx(alike(reference.value(one), reference.value(other)), abs=1e-9) and abs(mine) > 0.1
 
 
 def test_what_is_measured_is_many_kinds_of_formulas() -> None:

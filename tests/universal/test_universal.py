@@ -58,7 +58,7 @@ def test_u1_features_do_not_change_when_later_bars_are_cut_off() -> None:
     )]  # fmt: skip
     specs += ["alpha:corr(close, volume, 10) - tsz(med(ret1, 5), 20)"]
     rows = np.random.default_rng(1).choice(np.arange(120, 400), 50, replace=False)
-    for feature in features(specs, history.columns):
+    for feature in features(specs, history.columns, history.bar_ns):
         whole = feature.rows(history.values, history.time)
         for t in rows:
             cut = feature.rows(history.values[: t + 1], history.time[: t + 1])
