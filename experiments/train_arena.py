@@ -11,7 +11,7 @@ from experiments.cli import Parser, called, console, program
 from experiments.screen import BarScreen
 from experiments.settings import read_preset, settings
 from qframe_rl import catalog
-from qframe_rl.config import UserError, build
+from qframe_rl.config import UserError, build, shortened
 from qframe_rl.runner.arena.experiment import ArenaExperiment, read_roles
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ def trained(given: Mapping[str, Any], own: Mapping[str, Any], began: float) -> d
     for option in ("on", "ledger"):
         if own[option] is not None:
             raise UserError(f"--{option} is not for markets of many agents; leave it out.")
+    for key, value in given.items():
+        if value is not None and key.partition(".")[0] not in ArenaExperiment.model_fields:
+            if key == "agents":
+                raise UserError("--agents: --roles says who sits where, as in --roles maker=ppo,taker=noise.")
+            raise UserError(f"{key} says nothing of markets of many agents (got {shortened(value)}); leave it out.")
     tree = settings(ArenaExperiment, own["preset"], own["assignments"], {**given, "roles": None})
     if given["roles"] is not None:
         told = tree.get("roles", {})

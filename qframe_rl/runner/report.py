@@ -139,6 +139,11 @@ def _material(
         return place, _of_study(place, trials)
     if (place / "choice.json").is_file():
         return place, _of_training(place, trials)
+    if (place / "arena.json").is_file():
+        raise UserError(
+            f"{place} is a training of many agents, of which no page is written; its figures are in arena.json, its "
+            "pictures beside it."
+        )
     raise UserError(
         f"{place} is neither a run nor a checkpoint: it has no study.json, choice.json or checkpoint.json; give a "
         "folder that experiments.train or experiments.evaluate wrote."

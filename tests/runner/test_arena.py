@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import train
+from experiments import report, train
 from qframe_rl.arena.game import make_game
 from qframe_rl.arena.seat import SeatEnv
 from qframe_rl.checkpoint import load_checkpoint
@@ -133,41 +133,20 @@ def test_one_line_trains_and_says_how_far_from_an_equilibrium(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = [
-        "--env",
-        "crowd",
-        "--roles",
-        "maker=ppo,taker=noise",
-        "--steps",
-        "160",
-        "--markets",
-        "4",
-        "--reply-steps",
-        "40",
-    ]
-    options += [
-        "--episodes",
-        "8",
-        "--set",
-        "env.episode_steps=12",
-        "--set",
-        "env.messages=6",
-        "--set",
-        "agent.ppo.hidden=[8]",
-    ]
+    options = ["--env", "crowd", "--roles", "maker=ppo,taker=noise", "--steps", "160", "--markets", "4"]
+    options += ["--reply-steps", "40", "--episodes", "8", "--set", "env.episode_steps=12"]
+    options += ["--set", "agent.ppo.hidden=[8]", "--set", "env.messages=6"]
     told = train.main([*options, "--json"])
     assert told is not None and set(told["exploitability"]) == {"maker"} and Path(told["run"]).is_dir()
     text = capsys.readouterr().err
     assert "gain of a best reply" in text and "lower bound" in text and "idle" in text
-    assert (
-        train.main(
-            [*options[:-4], "--set", "env.episode_steps=12", "--set", "agent.ppo.hidden=[8]", "--reply-steps", "0"]
-        )
-        is None
-    )
+    assert train.main([*options[:-2], "--reply-steps", "0"]) is None
     assert "returns alone say nothing of an equilibrium" in capsys.readouterr().out
+    with pytest.raises(UserError, match="of which no page is written"):
+        report.main([told["run"]])
     for more, why in (
-        (["--symbols", "BTC/USDT"], "data"), (["--agents", "ppo"], "agents"), (["--on", "ray"], "--on is not for"),
+        (["--symbols", "BTC/USDT"], r"data.symbols says nothing of markets of many agents .*; leave it out"),
+        (["--agents", "ppo"], "--agents: --roles says who sits where"), (["--on", "ray"], "--on is not for"),
         (["--roles", "maker"], "--roles: 'maker' is not ROLE=NAME"),
         (["--set", "roles.maker=idle", "--roles", "maker=idle"], "nobody learns"),
     ):  # fmt: skip
