@@ -88,6 +88,7 @@ def soak(folder: Path, kills: int, faults: str, seed: int) -> dict[str, Any]:
     finally:
         market.kill()
         market.wait()
+        market.stdout.close()
 
 
 def _quotes(journal: Path, child: Child, before: int) -> bool:
