@@ -98,7 +98,8 @@ def _tell(facts: FormulaFacts, said: dict[str, Any]) -> None:
         ("last year", f"{said['data']['first'][:16]} to {said['data']['last'][:16]}, {', '.join(history.symbols[:8])}"
          f"{' ...' if len(history.symbols) > 8 else ''} from {history.source.origin}"),
         ("has values", f"in {facts.coverage:.1%} of traded bars"),
-        ("values", ", ".join(f"{name} {value:.4g}" for name, value in said["values"].items()) or "none"),
+        ("values", ", ".join(f"{name} {value:.4g}" for name, value in said["values"].items())
+         or "none: it has no value anywhere in the last year"),
     ]  # fmt: skip
     for name, value in facts.correlations.items():
         known = "too few bars" if math.isnan(value) else f"{value:+.2f}"

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, shortened
 from qframe_rl.jit import compiled
 from qframe_rl.times import DAY, WEEK, timeframe_name, timeframe_ns
 from qframe_rl.types import CLOSE, HIGH, LOW, VOLUME, Float, Int
 
-_PREFIX = re.compile(r"([1-9]\d{0,5}[smhdw]):(.+)")
+_PREFIX = re.compile(r"([1-9]\d{0,5}[smhdw]):(.+)", re.DOTALL)
 _MONDAY = 4 * DAY
 """From the beginning of 1970, a Thursday, to a Monday."""
 
@@ -57,7 +57,7 @@ def ratio(spec: str, length_ns: int, bar_ns: int) -> int:
     """
     if bar_ns <= 0 or length_ns % bar_ns or length_ns == bar_ns:
         raise UserError(
-            f"feature {spec!r}: its bars must be several whole ones of the data, which have "
+            f"feature {shortened(spec)}: its bars must be several whole ones of the data, which have "
             f"{timeframe_name(bar_ns) if bar_ns > 0 else 'no length'}."
         )
     return length_ns // bar_ns

@@ -351,7 +351,7 @@ def _coarse(spec: str, coarser: Coarser, columns: tuple[str, ...], bar_ns: int) 
     n, inner = ratio(spec, coarser.length_ns, bar_ns), _feature(coarser.inner, columns, own_length)
     lookback = inner.lookback * n + n - 1
     if lookback > N_BARS:
-        raise UserError(f"feature {spec!r} looks back {lookback:,} bars, more than {N_BARS:,}.")
+        raise UserError(f"feature {shortened(spec)} looks back {lookback:,} bars, more than {N_BARS:,}.")
 
     def rows(bars: Float, times: Int, first: int, lookback: int, params: Float, out: Float) -> None:
         rows_of(inner.rows, bars, times, coarser.length_ns, first, out)
@@ -361,7 +361,7 @@ def _coarse(spec: str, coarser: Coarser, columns: tuple[str, ...], bar_ns: int) 
 
 def _formula(spec: str, columns: tuple[str, ...], bar_ns: int) -> Feature:
     if bar_ns <= 0:
-        raise UserError(f"feature {spec!r} needs the length of a bar, which is not known here.")
+        raise UserError(f"feature {shortened(spec)} needs the length of a bar, which is not known here.")
     tree = number(spec.removeprefix(FORMULA), columns)
     rows = FormulaRows(tree, bar_ns, columns)
     return Feature(spec, tree.lookback, rows, np.zeros(0), LEAST_MEMBERS if tree.crosses else 1)
@@ -384,7 +384,7 @@ def _feature(spec: str, columns: tuple[str, ...], bar_ns: int = 0) -> Feature:
     if name in _CYCLES and not arguments:
         return Feature(spec, 1, _cycle, np.array(_CYCLES[name], dtype=np.float64))
     if name not in _KINDS:
-        raise UserError(f"unknown feature {spec!r}{nearest(name, [*_KINDS, *_CYCLES, 'column', 'columns'])}")
+        raise UserError(f"unknown feature {shortened(spec)}{nearest(name, [*_KINDS, *_CYCLES, 'column', 'columns'])}")
     kind = _KINDS[name]
     if len(arguments) != len(kind.minimum) or not all(a.isascii() and a.isdigit() for a in arguments):
         raise UserError(

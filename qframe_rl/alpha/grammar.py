@@ -83,7 +83,8 @@ class Vocabulary:
         draft, found = self.begin(), []
         for word in words:
             if word not in self.index or not draft.mask()[self.index[word]]:
-                raise UserError(f"formula {tree.text}: {word.removeprefix('w')} is not what a search writes there.")
+                shown = word[1:] if _is_lag(word) else word
+                raise UserError(f"formula {tree.text}: {shown} is not what a search writes there.")
             found.append(self.index[word])
             draft = draft.push(found[-1])
         return found
@@ -122,7 +123,7 @@ class Vocabulary:
             return not top and to_finish((*units, self.units[token])) <= left - 1
         if token in self.constants:
             return not top and bool(units) and to_finish(units) <= left - 2
-        if token[0] == "w" and token[1:].isdigit():
+        if _is_lag(token):
             return not top and bool(units) and _with_lag(units, token, twins) <= left - 1
         after = _after(token, units, top, twins)
         return after is not None and to_finish(after) <= left - 1
@@ -153,8 +154,10 @@ class Draft(NamedTuple):
         Raises
         ------
         UserError
-            If it may not come here.
+            If it may not come here, or there is none of this number.
         """
+        if not 0 <= token < len(self.vocabulary):
+            raise UserError(f"there is no token {token}; they are numbered from 0 to {len(self.vocabulary) - 1}.")
         word = self.vocabulary.tokens[token]
         if not self.mask()[token]:
             raise UserError(f"token {word} may not come after {' '.join(f.text for f in self.stack) or 'nothing'}.")
@@ -171,6 +174,10 @@ class Draft(NamedTuple):
         if word in self.vocabulary.units:
             return Draft(self.vocabulary, (*self.stack, Formula(word)), "", left)
         return Draft(self.vocabulary, self.stack, word, left)
+
+
+def _is_lag(word: str) -> bool:
+    return word[0] == "w" and word[1:].isdigit()
 
 
 def _words(tree: Formula) -> list[str]:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from qframe_rl.alpha.operators import COLUMN, LEAVES, MOST_ROWS, OPERATORS
 from qframe_rl.alpha.tree import MOST_DEPTH, Formula, constant, refusal, shape
-from qframe_rl.config import UserError, nearest
+from qframe_rl.config import UserError, nearest, shortened
 
 MOST_CHARACTERS = 4000
+_SHOWN = 40
 _SYMBOLS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
 _STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2}
 _MENDS = {
@@ -33,6 +34,11 @@ class _Word(NamedTuple):
     kind: str
     text: str
     at: int
+
+    @property
+    def shown(self) -> str:
+        """How it is quoted in a sentence."""
+        return self.text if len(self.text) <= _SHOWN else f"{self.text[:_SHOWN]}..."
 
 
 def parse(text: str, columns: Sequence[str] | None = None) -> Formula:
@@ -73,9 +79,9 @@ def number(text: str, columns: Sequence[str] | None = None) -> Formula:
     """
     tree = parse(text, columns)
     if tree.unit != "number":
-        raise UserError(f"formula {tree.text!r} is a {tree.unit}; make a number of it, {_MENDS[tree.unit]}.")
+        raise UserError(f"formula {shortened(tree.text)} is a {tree.unit}; make a number of it, {_MENDS[tree.unit]}.")
     if tree.lookback > MOST_ROWS:
-        raise UserError(f"formula {tree.text!r} looks back {tree.lookback:,} bars, more than {MOST_ROWS:,}.")
+        raise UserError(f"formula {shortened(tree.text)} looks back {tree.lookback:,} bars, more than {MOST_ROWS:,}.")
     return tree
 
 
@@ -119,7 +125,7 @@ class _Parser:
             raise self.failure(0, "there is nothing; write a formula such as ret(close, 5).")
         found = self.expression(0)
         if self.next.kind != "end":
-            raise self.failure(self.next.at, f"{self.next.text!r} is too much; the formula ended before it.")
+            raise self.failure(self.next.at, f"{self.next.shown!r} is too much; the formula ended before it.")
         if found.op == "constant":
             raise self.failure(0, "a constant alone is no formula; name what it changes, such as close * 2.")
         return found
@@ -154,13 +160,13 @@ class _Parser:
             return found
         if word.kind == "name":
             return self.call(word) if self.next.text == "(" else self.leaf(word)
-        there = f"not {word.text!r}" if word.text else "but the formula ends"
+        there = f"not {word.shown!r}" if word.text else "but the formula ends"
         raise self.failure(word.at, f"a name, a number or a bracket is expected here, {there}.")
 
     def number(self, word: _Word, sign: float) -> Formula:
         value = sign * float(word.text)
         if not math.isfinite(value):
-            raise self.failure(word.at, f"{word.text} is too large for a number.")
+            raise self.failure(word.at, f"{word.shown} is too large for a number.")
         return constant(value)
 
     def leaf(self, word: _Word) -> Formula:
@@ -168,20 +174,20 @@ class _Parser:
             name = word.text.removeprefix(COLUMN)
             if self.columns is not None and name not in self.columns:
                 hint = nearest(name, self.columns) if self.columns else "; they have none."
-                raise self.failure(word.at, f"the data have no column {name!r}{hint}")
+                raise self.failure(word.at, f"the data have no column {word.shown.removeprefix(COLUMN)!r}{hint}")
         elif word.text in OPERATORS:
             raise self.failure(word.at, f"{word.text} lacks its operands; it is written {shape(OPERATORS[word.text])}.")
         elif word.text not in LEAVES:
             hint = nearest(word.text, [*LEAVES, *OPERATORS, "column:NAME"])
-            raise self.failure(word.at, f"unknown name {word.text!r}{hint}")
+            raise self.failure(word.at, f"unknown name {word.shown!r}{hint}")
         return Formula(word.text)
 
     def call(self, word: _Word) -> Formula:
         one = OPERATORS.get(word.text)
         if one is None:
             if word.text in LEAVES or word.text.startswith(COLUMN):
-                raise self.failure(word.at, f"{word.text} takes nothing in brackets; write it alone.")
-            raise self.failure(word.at, f"unknown operator {word.text!r}{nearest(word.text, OPERATORS)}")
+                raise self.failure(word.at, f"{word.shown} takes nothing in brackets; write it alone.")
+            raise self.failure(word.at, f"unknown operator {word.shown!r}{nearest(word.text, OPERATORS)}")
         self.take()
         written = f"{word.text} is written {shape(one)}"
         parts = []
@@ -203,16 +209,19 @@ class _Parser:
             later = ": it would show a later bar" if is_shift else ""
             raise self.failure(word.at, f"the {what} of {name} is negative{later}; write a whole number from {least}.")
         if word.kind != "number" or not word.text.isdigit():
-            raise self.failure(word.at, f"the {what} of {name} must be a whole number from {least}, not {word.text!r}.")
-        value = int(word.text[:12])
+            raise self.failure(
+                word.at, f"the {what} of {name} must be a whole number from {least}, not {word.shown!r}."
+            )
+        digits = word.text.lstrip("0")
+        value = int(digits[:12] or "0")  # twelve of them are above any window
         if not least <= value <= MOST_ROWS:
-            raise self.failure(word.at, f"the {what} of {name} must be {least} to {MOST_ROWS:,}, not {word.text}.")
+            raise self.failure(word.at, f"the {what} of {name} must be {least} to {MOST_ROWS:,}, not {word.shown}.")
         return value
 
     def expect(self, mark: str, said: str) -> None:
         word = self.take()
         if word.text != mark:
-            there = f"instead of {word.text!r}" if word.text else "where the formula ends"
+            there = f"instead of {word.shown!r}" if word.text else "where the formula ends"
             raise self.failure(word.at, f"{mark!r} is expected here {there}; {said}.")
 
     def made(self, op: str, parts: tuple[Formula, ...], window: int, at: int) -> Formula:

@@ -40,9 +40,10 @@ class AlphaScore(NamedTuple):
     coverage: float
     """Share of the universe's cells, after the lookback, in which the formula has a value."""
     telling: float
-    """Share of dates on which it is not flat."""
+    """Share of dates on which it is not flat; of one instrument 1 where it varies at all, else 0."""
     distinct: float
-    """Distinct values on the median date, as a share of the instruments that have one."""
+    """Distinct values on the median date, as a share of the instruments that have one; of one instrument, those of all
+    dates as a share of these, to which no rule holds it."""
     invalid: str
     """Why it scores zero; empty if it is valid."""
 
@@ -317,7 +318,7 @@ def score(values: Float, members: Bool, label: Float, lookback: int, n_ahead: in
         n, different = facts[dates].T
         telling = float(np.mean((different > 1) & (n >= LEAST_MEMBERS)))
         distinct = float(np.median(different / np.maximum(n, 1)))
-    said = _invalid(coverage, telling, distinct)
+    said = _invalid(coverage, telling, distinct, alone=values.shape[1] == 1)
     if said or len(found) == 0:
         return AlphaScore(0.0, 0.0, 0.0, 0.0, int(dates.sum()), coverage, telling, distinct, said or "no date has both")
     ic = found[:, 0]
@@ -327,9 +328,11 @@ def score(values: Float, members: Bool, label: Float, lookback: int, n_ahead: in
     return AlphaScore(*figures, int(dates.sum()), coverage, telling, distinct, "")
 
 
-def _invalid(coverage: float, telling: float, distinct: float) -> str:
+def _invalid(coverage: float, telling: float, distinct: float, *, alone: bool) -> str:
     if coverage < COVERED:
         return f"it has a value in {coverage:.0%} of the universe's cells, fewer than {COVERED:.0%}"
+    if alone:
+        return "" if telling else "it has the same value on every date"
     if telling < TELLING:
         return f"it differs among the instruments on {telling:.0%} of the dates, fewer than {TELLING:.0%}"
     return f"the median date has {distinct:.0%} distinct values, fewer than half" if distinct < 0.5 else ""

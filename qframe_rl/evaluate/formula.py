@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -64,8 +65,11 @@ class FormulaFacts(NamedTuple):
     def quantiles(self) -> dict[str, float]:
         """Least, lower quartile, median, upper quartile and greatest value of the last year; empty without any."""
         seen = self.values[np.isfinite(self.values)]
-        names = ("least", "lower", "median", "upper", "greatest")
-        return dict(zip(names, np.quantile(seen, [0, 0.25, 0.5, 0.75, 1]).tolist(), strict=True)) if len(seen) else {}
+        if not len(seen):
+            return {}
+        names, power = ("least", "lower", "median", "upper", "greatest"), _power(seen)
+        found = np.quantile(seen / 10.0**power, [0, 0.25, 0.5, 0.75, 1]) * 10.0**power
+        return dict(zip(names, found.tolist(), strict=True))
 
 
 def explain(text: str, history: History) -> FormulaFacts:
@@ -126,7 +130,8 @@ def formula_figure(facts: FormulaFacts) -> Figure:
     A line for each of at most eight instruments; of more, the median, the middle half and four fifths of all, and the
     one that trades most.
     """
-    history = facts.history
+    history, power = facts.history, _power(facts.values[np.isfinite(facts.values)])
+    facts = facts._replace(values=facts.values / 10.0**power)
     figure = sheet(10.0, 5.6)
     values, spread = figure.subplots(1, 2, width_ratios=(4, 1), sharey=True)
     when = history.time.astype("datetime64[ns]")
@@ -135,19 +140,35 @@ def formula_figure(facts: FormulaFacts) -> Figure:
     else:
         _bands(values, when, facts)
     seen = facts.values[np.isfinite(facts.values)]
-    spread.hist(seen, bins=60, orientation="horizontal", color=PALETTE[0], alpha=0.75)
+    spread.hist(seen, bins=60, range=_ends(seen), orientation="horizontal", color=PALETTE[0], alpha=0.75)
     spread.set_xlabel("cells", color=INK)
     for ax in (values, spread):
         ax.grid(color=GRID, linewidth=0.6)
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(colors=FAINT, labelsize=8)
     if len(seen):
-        low, high = np.quantile(seen, [0.001, 0.999])
-        room = 0.05 * float(high - low) or 1.0
-        values.set_ylim(float(low) - room, float(high) + room)
-    values.set_ylabel(facts.tree.unit, color=INK)
+        low, high = _ends(np.quantile(seen, [0.001, 0.999]))
+        room = 0.05 * (high - low)
+        values.set_ylim(low - room, high + room)
+    values.set_ylabel(f"{facts.tree.unit}{f', in 1e{power}' if power else ''}", color=INK)
     values.set_title(f"{marked(history.source)}{facts.tree.text}", loc="left", color=INK, fontsize=11, wrap=True)
     return figure
+
+
+def _power(seen: Float) -> int:
+    """Power of ten to draw numbers in: 0 unless they are so large or small that their differences are no numbers."""
+    largest = float(np.abs(seen).max(initial=0.0))
+    return 0 if largest == 0.0 or 1e-100 < largest < 1e100 else max(-300, math.floor(math.log10(largest)))
+
+
+def _ends(seen: Float) -> tuple[float, float]:
+    """What an axis spans: from least to greatest, or where they are one but for rounding, as much as they measure."""
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 0.0)
+    size = max(abs(low), abs(high))
+    if high - low > 1e-9 * size:
+        return low, high
+    room = 0.5 * size or 0.5
+    return low - room, high + room
 
 
 def _lines(ax: Axes, when: NDArray[np.datetime64], facts: FormulaFacts) -> None:
@@ -158,6 +179,8 @@ def _lines(ax: Axes, when: NDArray[np.datetime64], facts: FormulaFacts) -> None:
 
 def _bands(ax: Axes, when: NDArray[np.datetime64], facts: FormulaFacts) -> None:
     rows = np.isfinite(facts.values).any(axis=1)
+    if not rows.any():
+        return
     lowest, low, middle, high, highest = np.nanquantile(facts.values[rows], [0.1, 0.25, 0.5, 0.75, 0.9], axis=1)
     ax.fill_between(when[rows], lowest, highest, color=PALETTE[0], alpha=0.15, linewidth=0, label="four fifths")
     ax.fill_between(when[rows], low, high, color=PALETTE[0], alpha=0.3, linewidth=0, label="half")

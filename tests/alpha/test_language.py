@@ -14,6 +14,7 @@ from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.parser import MOST_CHARACTERS, number, parse
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import UserError
+from qframe_rl.features import features
 from qframe_rl.types import HOUR
 from tests.alpha.draws import COLUMNS, bars, formula
 
@@ -35,6 +36,8 @@ VOCABULARY = Vocabulary(COLUMNS)
         ("column:signal", "column:signal", "number", 1),
         ("beta(close, volume / 2, 3) ", None, "", 0),
         ("cov(close, volume, 60)", "cov(close,volume,60)", "money", 60),
+        ("ref(close,0000000000025)", "ref(close,25)", "price", 26),
+        ("mean(close, 00000000000000000000000000000003)", "mean(close,3)", "price", 3),
     ],
 )
 def test_a_text_is_its_tree(text: str, reads: str | None, unit: str, lookback: int) -> None:
@@ -57,6 +60,8 @@ def test_a_text_is_its_tree(text: str, reads: str | None, unit: str, lookback: i
         ("ref(close, 1 - 3)", 14, "')' is expected"),
         ("mean(close, 1)", 13, "must be 2 to"),
         ("corr(close,volume,2)", 19, "must be 3 to"),
+        ("ref(close, 0000000000000)", 12, "must be 1 to"),
+        ("mean(close, 001000000000000000)", 13, "must be 2 to"),
         ("mean(close, 3.5)", 13, "whole number"),
         ("mean(close, 99999999999999999999)", 13, "must be 2 to"),
         ("corr(close, volum, 10)", 13, "did you mean 'volume'"),
@@ -99,6 +104,39 @@ def test_a_number_is_asked_for_and_sizes_are_bounded() -> None:
     ):  # fmt: skip
         with pytest.raises(UserError, match=said):
             number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ret1" + " " * 4000, "too long; the most is 4,000."),
+        ("(" * 1000 + "ret1" + ")" * 1000, "split it."),
+        ("abs(" * 900 + "ret1", "split it."),
+        ("-" * 3900 + "ret1", "split it."),
+        ("+".join(["ret1"] * 700), "split it."),
+        ("ret1-" + "(" * 95 + "ret1", "split it."),
+        ("mean(" * 20 + "close" + ",5)" * 20, "such as ret(x, 1) or x / close."),
+        ("ret1*" + "9" * 3900, "is too large for a number."),
+        ("a" * 3900, "zscore."),
+        ("column:" + "a" * 3900, "they have none."),
+        ("ref(close," + "9" * 3900 + ")/close", "to 1,000,000, not 9999"),
+        ("mean(close," + "9" * 3000 + ".5)/close", "whole number from 2, not '9999"),
+        ("close(" + "9" * 3000, "write it alone."),
+        ("ret1 " + "9" * 3000, "the formula ended before it."),
+        ("9" * 300 + " - ret1", "write neg(ret1) + "),
+    ],
+)
+def test_long_and_deep_texts_of_a_checkpoint_are_refused_in_one_short_sentence(text: str, said: str) -> None:
+    for spec in (f"alpha:{text}", f"4h:alpha:{text}"):
+        with pytest.raises(UserError) as caught:
+            features([spec], (), HOUR)
+        told = str(caught.value)
+        assert said.rstrip(".") in told and "\n" not in told and len(told) < 520, told
+
+
+def test_blanks_of_a_text_of_several_lines_do_not_count() -> None:
+    for spec in ("alpha:ret(close,\n  5)\n", "4h:alpha:ret(close,\n  5)\n"):
+        assert features([spec], (), HOUR)[0].name == spec
 
 
 def test_a_negative_shift_cannot_be_made_at_all() -> None:
@@ -166,6 +204,12 @@ def test_tokens_that_are_none_are_refused() -> None:
         VOCABULARY.decode([VOCABULARY.index["mean"]])
     with pytest.raises(UserError, match="end without SEP"):
         VOCABULARY.decode([VOCABULARY.index["ret1"]])
+    for token in (999, len(VOCABULARY), -1, -len(VOCABULARY)):
+        with pytest.raises(UserError, match=f"no token {token}; they are numbered from 0 to {len(VOCABULARY) - 1}"):
+            VOCABULARY.decode([token])
+    for text, named in (("wma(ret1, 2)", "wma"), ("mean(ret1, 7)", "7"), ("rank(ret1)", "rank")):
+        with pytest.raises(UserError, match=f": {named} is not what a search writes there"):
+            Vocabulary(crosses=False).encode(parse(text))
 
 
 @pytest.mark.parametrize(

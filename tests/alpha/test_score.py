@@ -130,7 +130,19 @@ def test_one_instrument_is_scored_through_time() -> None:
     assert found.ic == pytest.approx(np.corrcoef(rankdata(values), label[:, 0])[0, 1], rel=1e-9)
     assert found.rank_ic == pytest.approx(spearmanr(values, label).statistic, rel=1e-9)
     assert found.invalid == "" and found.t > 2.0
-    assert score(np.ones_like(values), ALL[:, :1], label, 1, 5).ic == 0.0
+    flat = score(np.ones_like(values), ALL[:, :1], label, 1, 5)
+    assert flat.ic == 0.0 and flat.invalid == "it has the same value on every date"
+
+
+@pytest.mark.parametrize("text", ["sign(ret1)", "argmax(close, 10)", "tsrank(close, 10)", "argmin(volume, 5)"])
+def test_few_distinct_values_are_valid_on_one_instrument(text: str) -> None:
+    values, times = bars(300, 1, 2, clean=True)
+    tree, everywhere = parse(text), np.ones((300, 1), dtype=np.bool_)
+    ours, label = Evaluator(values, times, HOUR).value(tree), labels(values, 5)
+    found = score(ours, everywhere, label, tree.lookback, 5)
+    assert found.invalid == "" and found.distinct < 0.5 and found.telling == 1.0
+    there = np.isfinite(ours) & np.isfinite(label)
+    assert found.rank_ic == pytest.approx(spearmanr(ours[there], label[there]).statistic, abs=1e-12) != 0.0
 
 
 def evaluated(text: str, values: Float, times: Float) -> Float:

@@ -12,7 +12,7 @@ import pytest
 
 from experiments import features
 from experiments.cli import door
-from qframe_rl.evaluate.formula import explain
+from qframe_rl.evaluate.formula import explain, formula_figure
 from qframe_rl.types import HOUR, YEAR
 from tests.docs.documents import ROOT
 from tests.docs.test_json import keys, listed
@@ -69,6 +69,21 @@ def test_only_the_last_year_is_shown_and_its_values_are_those_of_the_whole() -> 
     assert 0.0 < facts.coverage < 1.0
 
 
+@pytest.mark.parametrize("text", ["log(neg(close))", "sign(close)*1e15", "corr(close,close,10)", "tsz(close,9)*1e308"])
+@pytest.mark.parametrize("n", [9, 2])
+def test_what_has_no_value_or_hardly_varies_is_drawn_too(
+    text: str, n: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "shown.png"
+    data = ("--data", f"synthetic:correlated,n_instruments={n}", "--bars", "600", "--picture", str(picture))
+    assert door(features.main, ["explain", text, *data]) == 0
+    out, _ = capsys.readouterr()
+    nothing = text.startswith("log")
+    assert bool(re.search(r"^values +none: it has no value anywhere in the last year$", out, re.MULTILINE)) is nothing
+    assert bool(re.search(r"^has values +in 0.0% of traded bars$", out, re.MULTILINE)) is nothing
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
@@ -82,6 +97,35 @@ def test_only_the_last_year_is_shown_and_its_values_are_those_of_the_whole() -> 
 def test_mistakes_are_one_sentence(argv: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = said(capsys, *argv)
     assert code == 2 and told in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("ret1*0", -0.5, 0.5),
+        ("sign(close)*1e17", 0.5e17, 1.5e17),
+        ("corr(close,close,10)", 0.5, 1.5),
+        ("ret1*1e-12", None, None),
+    ],
+)
+def test_an_axis_spans_what_is_there(text: str, low: float | None, high: float | None) -> None:
+    facts = explain(text, panel(300, 2, seed=3))
+    values, spread = formula_figure(facts).axes
+    if low is None or high is None:
+        low, high = np.nanquantile(facts.values, [0.001, 0.999])
+        assert sum(bar.get_width() > 0 for bar in spread.patches) > 20
+    room = 0.05 * (high - low)
+    assert values.get_ylim() == pytest.approx((low - room, high + room), rel=1e-6)
+
+
+def test_numbers_near_the_end_of_all_are_drawn_in_a_power_of_ten() -> None:
+    for factor, power in ((1e308, 308), (1e-200, -200)):
+        facts = explain(f"sign(ret1)*{factor}", panel(300, 2, seed=3))
+        assert list(facts.quantiles().values()) == pytest.approx(
+            np.array([-1.0, -1.0, 1.0, 1.0, 1.0]) * factor, rel=1e-12
+        )
+        values, _ = formula_figure(facts).axes
+        assert values.get_ylabel() == f"number, in 1e{power}" and values.get_ylim() == pytest.approx((-1.1, 1.1))
 
 
 def test_the_page_on_alphas_names_the_factors() -> None:
