@@ -80,11 +80,14 @@ def quoted(
     with ExitStack() as stack:
         account = None
         if orders != "paper":
+            from qframe_rl.feeds.presets import opening_cash
             from qframe_rl.live.accounts import claim
             from qframe_rl.live.permit import account_client, exchange_book
 
             stack.callback(claim(opened.terms, opened.folder, given["url"]).close)
             made = account_client(opened.terms, given["url"])
+            if limits.max_order is None:
+                limits = limits.model_copy(update={"max_order": opening_cash((opened.terms.instrument,))})
             account = exchange_book(opened.market, opened.terms, made, note)
         came = stopped_by(opened.source.stopped)
         windows = Windows(opened, watching, stack, note)

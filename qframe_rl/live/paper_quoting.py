@@ -110,11 +110,15 @@ def run_quoter(
         if begun is not None:
             begun(session, ledger, operator)
         agree(ledger, terms)
-        session.repeat()
-        ledger.remark("process", {"says": "begins", **this_process(process)})
-        if session.n_parts:
-            soft.run("alerts", session.resumed, session.time)
-        session.go_on()
+        try:
+            session.repeat()
+            ledger.remark("process", {"says": "begins", **this_process(process)})
+            if session.n_parts:
+                soft.run("alerts", session.resumed, session.time)
+            session.go_on()
+        except BaseException:
+            session.book.abandon()
+            raise
         session.end()
         state: Literal["finished", "stopped"] = "stopped" if source.stopped.is_set() else "finished"
         ledger.remark("process", {"says": state, "pid": os.getpid()})

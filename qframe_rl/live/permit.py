@@ -164,9 +164,14 @@ def exchange_book(
     Raises
     ------
     UserError
-        If orders to the exchange cannot be proven to be sent once.
+        If orders to the exchange cannot be proven to be sent once, or the market is not one of contracts.
     """
     check_orders(terms.source["exchange"], NAME_LENGTH, real=terms.orders == "real")
+    if market.instrument.kind == "spot":
+        raise UserError(
+            f"{market.instrument.symbol} is a spot market, where fees are taken in the coin; orders of a strategy that "
+            "quotes go out on perpetuals alone. On paper it may trade."
+        )
 
     def book(ledger: Ledger) -> ExchangeBook:
         def sender() -> OrderSender:

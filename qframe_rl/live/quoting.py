@@ -16,7 +16,7 @@ from typing import Literal, ParamSpec
 import numpy as np
 
 from qframe_rl.agent import View
-from qframe_rl.book.accounts import F_CAUSE, F_LOTS, F_SIDE, F_TICK, F_TIME, N_SENT, TOOK
+from qframe_rl.book.accounts import F_CAUSE, F_LOTS, F_SIDE, F_TICK, F_TIME, N_SENT
 from qframe_rl.book.features import BookWatch, book_features
 from qframe_rl.config import UserError, build
 from qframe_rl.gym.replay.market import BookMarket
@@ -34,6 +34,7 @@ from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import SECOND, Fills, Float, Instrument, Int, Orders
 from qframe_rl.venues.book import Drift
+from qframe_rl.venues.own_orders import net_fills
 from qframe_rl.venues.paper_book import DueMoments, OwnMessage, PaperBook, PaperTerms
 from qframe_rl.watch.health import Health
 
@@ -190,11 +191,14 @@ class QuotingSession:
             self._ledger.commit(self.pulse())
 
     def _act(self) -> None:
-        """Where orders are real, withdraw at once what may not stand: the tape may tell nothing more for a while."""
+        """Where orders are real, withdraw at once what may not stand: the tape may tell nothing more for a while.
+
+        Nothing new goes out: what was wished was wished of a market that is over.
+        """
         if self.terms.orders != "paper" and not self.ended and self._view is not None and self.engine.state != "ACTIVE":
             asked = Wishes(self._wished[:4].reshape(2, 2).copy(), self._wished[4:].copy())
             left = held_to(asked, self.engine, self._view, self.book, self.market.instrument)
-            self.book.send(left.quotes, left.take, self.time, 0, must=True)
+            self.book.send(left.quotes, left.take, self.time, 0, must=True, fresh=False)
 
     def repeat(self) -> None:
         """Live through what is on record.
@@ -210,6 +214,8 @@ class QuotingSession:
             self.heed()
             if self._ledger.recorded is None:
                 return
+            if self._ledger.recorded in HEARD and self.n_decisions:
+                continue  # said again before another part came
             said = self._ledger.take("part", dict)
             begins, first = StatedRun(**said["run"]), int(said["first"])
             events = self.source.rows(begins.name, first, int(said["rows"]))
@@ -276,6 +282,7 @@ class QuotingSession:
             sent += book.close_run()
             fills.append(self._fill())
             self.ended = True
+            self._trip()
         filled = np.concatenate(fills) if fills else np.zeros((0, 6), np.int64)
         self.n_parts += 1
         self.n_fills += len(filled)
@@ -285,7 +292,7 @@ class QuotingSession:
             "fills": filled[:, columns].tolist(), "truth": book.walk.account[0, :8].tolist(),
             "account": account_out(book.account), "held_back": book.held_back, "late": book.late, "hash": self.digest,
         })  # fmt: skip
-        self._tell(self._as_fills(filled))
+        self._tell(net_fills(filled, self.book))
 
     def _decide(self, due: DueMoments, k: int, wished: list[list[int]], fills: list[Int]) -> list[OwnMessage]:
         """One decision; what is wished is noted where it differs from before."""
@@ -319,8 +326,15 @@ class QuotingSession:
         if self.engine.state == "FLATTEN" and not self.book.idle:
             return
         reasons = self.engine.settled(now, account, self._none, Fills.none(1))
-        if self.book.trouble:
-            reasons += self.engine.trip(self.book.trouble)
+        if reasons:
+            self._changed(reasons)
+        self._trip()
+
+    def _trip(self) -> None:
+        """Halt for what the account finds amiss; while what is held is being closed, closing goes on."""
+        if not self.book.trouble or (self.engine.state == "FLATTEN" and self.book.position):
+            return
+        reasons, self.book.trouble = self.engine.trip(self.book.trouble), ()
         if reasons:
             self._changed(reasons)
 
@@ -384,17 +398,3 @@ class QuotingSession:
         if len(filled):
             self._chain = hashlib.sha256(self._chain + filled.tobytes()).digest()
         return filled
-
-    def _as_fills(self, filled: Int) -> Fills:
-        """Own fills of a part as those of a bar: net quantity at its mean price, and all fees."""
-        one, none = self.market.instrument, Fills.none(1)
-        if not len(filled):
-            return none
-        signed = np.where(filled[:, F_SIDE] == 0, 1, -1) * filled[:, F_LOTS]
-        rules, took = self.market.rules, filled[:, F_CAUSE] == TOOK
-        turnover = filled[:, F_LOTS] * filled[:, F_TICK] * self.book.unit
-        fee = float((turnover * np.where(took, rules.taker_fee, rules.maker_fee)).sum())
-        price = float(turnover.sum()) / float(filled[:, F_LOTS].sum() * one.lot)
-        # Bought and sold in one part may cancel out; that something filled must still be seen.
-        quantity = float(signed.sum() * one.lot) or one.lot
-        return none._replace(quantity=np.array([quantity]), price=np.array([price]), fee=np.array([fee]))

@@ -125,10 +125,11 @@ class StreamTape:
                     run.add(told)
                 if ends is None and time.monotonic() < due:
                     continue
-                due = time.monotonic() + self._part_s
                 if ends is None and time.monotonic() - begun > _FILE_S:
                     ends = FULL
                 yield run.part(ends)
+                # What came meanwhile is taken before the next decision: one on old rows would be late itself.
+                due = time.monotonic() + self._part_s
                 if ends == FULL:
                     return
             yield run.part(STOPPED)

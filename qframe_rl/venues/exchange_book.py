@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -47,13 +46,15 @@ from qframe_rl.book.events import Events
 from qframe_rl.book.features import BookWatch
 from qframe_rl.book.lookup import level_of
 from qframe_rl.book.state import BUY, SELL
-from qframe_rl.book.tape import NO_ASK, NO_BID, Tape
+from qframe_rl.book.tape import Tape
 from qframe_rl.book.walk import QUOTE, WITHDRAW
+from qframe_rl.book.wish import TAKE_LOTS
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.types import SECOND, Instrument, Int
-from qframe_rl.venues.order_sender import Intent, OrderSender
+from qframe_rl.venues.order_sender import OrderSender
 from qframe_rl.venues.order_states import OrderStates
+from qframe_rl.venues.own_orders import OwnOrder, intent_of
 from qframe_rl.venues.paper_book import DueMoments, OwnMessage, PaperBook, PaperTerms
 from qframe_rl.venues.reading import Reader
 from qframe_rl.venues.resting import GONE
@@ -63,26 +64,13 @@ from qframe_rl.venues.timely import Asking, Timekeeper
 LATE_NS = 2 * SECOND
 """Older decisions are not sent: what is repeated from the record after a kill, above all."""
 _RECKONED_NS = 30 * SECOND
+_SILENT_NS = 30 * SECOND
+"""So long the exchange may say nothing of our orders, until that is trouble."""
 _STRANGE = 5
 """Looks in a row at which the position is not what the trades say, until that is trouble."""
 _PATIENCE_S = 60.0
-_DIGITS = 12
-
-
-@dataclass
-class OwnOrder:
-    """An order that is out, or may be."""
-
-    name: str
-    side: int
-    tick: int
-    lots: int
-    takes: bool
-    id: str | None = None
-    """The exchange's; None while it is not known."""
-    counted: int = 0
-    """Lots whose trades were counted."""
-    withdrawn: bool = False
+_FUNDED_MS = 3 * 86_400_000
+"""How far back payments of funding are asked for."""
 
 
 class ExchangeBook(PaperBook):
@@ -118,7 +106,10 @@ class ExchangeBook(PaperBook):
         self._kept = Timekeeper(client, note=note)
         self._orders: dict[str, OwnOrder] = {}
         self._seen: dict[str, None] = {}
-        self._number = self._shift = self._last = self._reckoned = self._strange = self._stock = 0
+        self._standing = ["", ""]
+        """Name of the order that is the quote of each side; empty = there is none."""
+        self._number = self._shift = self._last = self._reckoned = self._strange = 0
+        self._begun_ns = self._asked = self._unanswered = 0
         self._fees = 0.0
 
     @property
@@ -147,7 +138,7 @@ class ExchangeBook(PaperBook):
 
     def open(self, clock_shift_ns: int, start: int, stop: int, watch: BookWatch) -> None:
         """Begin a run."""
-        self._shift = clock_shift_ns
+        self._shift, self._standing = clock_shift_ns, ["", ""]
         super().open(clock_shift_ns, start, stop, watch)
 
     def hear(self, events: Events, *, ends: bool) -> DueMoments:
@@ -164,35 +155,55 @@ class ExchangeBook(PaperBook):
             self.walk.quotes[0, side, LEVEL] = level_of(tape, side, int(self.walk.quotes[0, side, TICK]))
         if self._reckoned == 0:
             self._begin(now)
-        if now == self._last:
+        # Who does not answer is not asked with every part.
+        if now == self._last and (not self._unanswered or now - self._asked >= SECOND):
             self._ask(now)
             self._reckon(now)
 
     def _begin(self, now: int) -> None:
         """The account as it is found."""
         _ = self._sender
-        said = self._ledger.take("holdings", self._holdings)
-        self._cash, self._reckoned = said["cash"], now
-        held = round(said["position"] / self.instrument.lot)
-        self._stock = held if self.instrument.kind == "spot" else 0
-        self.walk.account[0, POSITION] = held - self._stock
+        said = self._ledger.take("holdings", partial(self._holdings, now // 1_000_000))
+        self._cash, self._reckoned, self._begun_ns = said["cash"], now, now
+        self._seen |= dict.fromkeys(said.get("funding", ()))
+        self.walk.account[0, POSITION] = round(said["position"] / self.instrument.lot)
 
-    def _holdings(self) -> Plain:
-        cash, (position,) = self._reader.agreed(Asking(self._client, _PATIENCE_S, self._note))
-        return {"cash": cash, "position": position}
+    def _holdings(self, now_ms: int) -> Plain:
+        asking = Asking(self._client, _PATIENCE_S, self._note)
+        paid = self._reader.payments(self.instrument, now_ms - _FUNDED_MS, asking)
+        cash, (position,) = self._reader.agreed(asking)
+        return {"cash": cash, "position": position} | ({"funding": paid} if paid else {})
 
-    def send(self, quotes: Int, take: Int, now: int, entry_ns: int, *, must: bool) -> list[OwnMessage]:
-        """Pursue wishes; what must go out goes at any moment."""
-        if now < self._last and not must:
+    def send(
+        self, quotes: Int, take: Int, now: int, entry_ns: int, *, must: bool, fresh: bool = True
+    ) -> list[OwnMessage]:  # fmt: skip
+        """Pursue wishes; what must go out goes at any moment, but nothing new for a moment that is over."""
+        past = now < self._last
+        if past and not must:
             return []
-        sent = super().send(quotes, take, now, 0, must=must)
-        self._out(sent, now, must=must)
+        if any(one.takes for one in self._orders.values()):
+            take = take.copy()
+            take[TAKE_LOTS] = 0
+        sent = super().send(quotes, take, now, 0, must=must, fresh=fresh and not past)
+        self._out(sent, now)
         return sent
+
+    def abandon(self) -> None:
+        """Withdraw what stands as far as it can be, off the record, and say what is left."""
+        out = [one for one in self._orders.values() if not one.takes]
+        if self._client is None or not out:
+            return
+        known = {str(one.id): one.name for one in out if one.id is not None}
+        gone = set(self._states.called_off(list(known))["orders"])
+        left = [one.name for one in out if str(one.id) not in gone]
+        if left:
+            self._note(f"orders that may still rest: {', '.join(left)}; start the session again to withdraw them")
 
     def close_run(self) -> list[OwnMessage]:
         """The tape tells no more: withdraw what stands, and wait until the exchange says that it is gone."""
         sent: list[OwnMessage] = []
         if self._reckoned:
+            pause = 0.05
             at = max(self._last, int(self.walk.account[0, NOW]))
             until = time.monotonic() + _PATIENCE_S
             while True:
@@ -206,18 +217,21 @@ class ExchangeBook(PaperBook):
                 if over["over"]:
                     break
                 if self._ledger.writing:
-                    time.sleep(0.05)
+                    time.sleep(pause)
+                    pause = min(1.0, 1.5 * pause)
             if self._orders:
                 self.trouble = (f"orders that cannot be withdrawn: {', '.join(self._orders)}",)
+                if self._ledger.writing:
+                    self._note(self.trouble[0])
             self.walk.account[0, N_SENT] += len(sent)
-            self._rates.note(at, len(sent))
         self._growing = self._watch = None
         return sent
 
-    def _out(self, messages: list[OwnMessage], now: int, *, must: bool) -> None:
+    def _out(self, messages: list[OwnMessage], now: int) -> None:
         """Send messages that the difference asks for."""
         gone = [one.side for one in messages if one.kind == WITHDRAW]
-        self._withdraw([o for o in self._orders.values() if not o.takes and o.side in gone and o.id is not None])
+        out_there = [o for o in self._orders.values() if not o.takes and o.side in gone and o.id is not None]
+        self._withdraw(out_there, noted=True)
         fresh = [one for one in messages if one.kind != WITHDRAW]
         if not fresh:
             return
@@ -225,28 +239,21 @@ class ExchangeBook(PaperBook):
         for one in fresh:
             out[self._number] = one
             self._number += 1
-        intents = {number: self._intent(one) for number, one in out.items()}
-        said = self._sender.send(intents, lambda: must or self._wall() + self._shift - now <= LATE_NS)
+        intents = {number: intent_of(one, self.instrument, self.position) for number, one in out.items()}
+        said = self._sender.send(intents, lambda: self._wall() + self._shift - now <= LATE_NS)
         for number, one in out.items():
             order = OwnOrder(said[number]["name"], one.side, one.tick, one.lots, one.kind != QUOTE)
             self._orders[order.name] = order
+            if not order.takes:
+                self._standing[order.side] = order.name
             self._became(order, said[number], now)
-
-    def _intent(self, one: OwnMessage) -> Intent:
-        coin = self.instrument
-        quantity = round(one.lots * coin.lot, _DIGITS) * (1.0 if one.side == BUY else -1.0)
-        limit = None if one.tick in (NO_ASK, NO_BID) else round(one.tick * coin.tick, _DIGITS)
-        reduces = coin.kind != "spot" and one.kind != QUOTE and self.position * quantity < 0.0
-        closes = reduces and one.lots <= abs(self.position)
-        force = "post" if one.kind == QUOTE else "" if limit is None else "ioc"
-        return Intent(coin.symbol, quantity, limit, reduce_only=closes, force=force)  # type: ignore[arg-type]
 
     def _became(self, order: OwnOrder, said: Plain, now: int) -> None:
         """What became of an order that was sent."""
         if said["status"] == "accepted":
             order.id = said["order"]
             quote = self.walk.quotes[0, order.side]
-            if not order.takes and quote[STATE] == SENT:
+            if self._stands(order) and quote[STATE] == SENT:
                 quote[STATE], quote[KNOWN], quote[PLACED], quote[ARRIVES] = RESTS, now, now, NEVER
         elif said["status"] in ("refused", "never"):
             if said["status"] == "refused" and not order.takes:
@@ -258,25 +265,47 @@ class ExchangeBook(PaperBook):
         self._orders.pop(order.name, None)
         if order.takes:
             self.walk.account[0, TAKES], self.walk.account[0, TAKE_KNOWN] = NEVER, now
-        elif self.walk.quotes[0, order.side, TICK] == order.tick:
+        elif self._stands(order):
+            self._standing[order.side] = ""
             end_quote(self.walk, 0, order.side, now)
 
-    def _withdraw(self, orders: list[OwnOrder]) -> None:
-        """Cancel orders; one that is there no more is found out about with the next look."""
+    def _stands(self, order: OwnOrder) -> bool:
+        """Whether an order is the quote of its side, not one that another has followed."""
+        return self._standing[order.side] == order.name
+
+    def _withdraw(self, orders: list[OwnOrder], *, noted: bool = False) -> None:
+        """Cancel orders; one that is there no more is found out about with the next look.
+
+        Parameters
+        ----------
+        orders
+            Which.
+        noted
+            Whether they are counted among the messages already.
+        """
         if not orders:
             return
         for one in orders:
             one.withdrawn = True
-            self.walk.quotes[0, one.side, WITHDRAWN] = 1
+            if self._stands(one):
+                self.walk.quotes[0, one.side, WITHDRAWN] = 1
+        if not noted:
+            self._rates.note(int(self.walk.account[0, NOW]), len(orders))
         self._ledger.commit()
         self._ledger.take("cancelled", partial(self._states.called_off, [str(one.id) for one in orders]))
 
     def _ask(self, now: int) -> None:
         """Ask what became of all orders that are out."""
+        self._asked = now
         if not self._orders:
+            self._unanswered = 0
             return
         self._ledger.commit()
+        waited = any(one.id is not None for one in self._orders.values())
         said = self._ledger.take("polled", self._polled)
+        self._unanswered = (self._unanswered or now) if waited and not said["orders"] else 0
+        if self._unanswered and now - self._unanswered >= _SILENT_NS:
+            self.trouble = (f"the exchange has said nothing of our orders for {_SILENT_NS // SECOND} s",)
         for one in said.get("resolved", ()):
             intent_name = one["name"]
             self._sender.learn(one)
@@ -286,7 +315,8 @@ class ExchangeBook(PaperBook):
             order = self._orders.get(name)
             if order is not None:
                 self._told(order, told, now)
-        again = [o for o in self._orders.values() if o.withdrawn and o.id is not None]
+        out_there = [o for o in self._orders.values() if o.id is not None and not o.takes]
+        again = [o for o in out_there if o.withdrawn or not self._stands(o)]
         self._withdraw(again)
 
     def _polled(self) -> Plain:
@@ -305,6 +335,8 @@ class ExchangeBook(PaperBook):
             lots = round(trade["quantity"] / self.instrument.lot)
             tick = round(trade["price"] / self.instrument.tick)
             self._fees += trade["fee"]
+            if "fee_in" in trade:
+                self.trouble = (f"a fee was taken in {trade['fee_in']}, whose worth is not known here",)
             order.counted += lots
             if order.takes:
                 book_fill(self.walk, 0, order.side, tick, lots, now, 0, TOOK)
@@ -315,33 +347,43 @@ class ExchangeBook(PaperBook):
 
     def _filled_quote(self, order: OwnOrder, tick: int, lots: int, now: int) -> None:
         quote = self.walk.quotes[0, order.side]
+        before = quote.copy()
         if quote[STATE] == SENT:
             quote[STATE], quote[KNOWN], quote[PLACED], quote[ARRIVES] = RESTS, now, now, NEVER
         if quote[TICK] != order.tick or quote[LEFT] < lots:
             # Of an order that was thought to be over: it is what is held that counts.
             quote[TICK], quote[LEFT], quote[SENT_LOTS] = order.tick, lots, lots
         book_fill(self.walk, 0, order.side, tick, lots, now, 0, PRINT_AT)
+        if not self._stands(order):  # another one is this side's quote by now, or none
+            quote[:] = before
 
     def _reckon(self, now: int) -> None:
-        """Hold what is held by our count against what the exchange says, now and then; funding is what it took."""
+        """Hold what is held by our count against what the exchange says, now and then, and count funding."""
         if now - self._reckoned < (_RECKONED_NS if self._strange == 0 else SECOND) or self._orders_unknown():
             return
         self._reckoned = now
-        said = self._ledger.take("holdings", self._held_now)
+        said = self._ledger.take("holdings", partial(self._held_now, now // 1_000_000))
         if "position" not in said:
             return
-        held = round(said["position"] / self.instrument.lot) - self._stock
+        for number, cost in said.get("funding", {}).items():
+            if number not in self._seen:
+                self._seen[number] = None
+                self.walk.funding[0] += cost / self.unit
+        held = round(said["position"] / self.instrument.lot)
         # A quote may fill between two answers: only what stays is strange.
         self._strange = self._strange + 1 if held != self.position else 0
         if self._strange >= _STRANGE:
             self.trouble = (f"{held} lots are held at the exchange, and {self.position} by our own trades",)
 
-    def _held_now(self) -> Plain:
+    def _held_now(self, now_ms: int) -> Plain:
+        asking = Asking(self._client, 2.0, self._note)
+        since = max(self._begun_ns // 1_000_000, now_ms - _FUNDED_MS)
         try:
-            cash, (position,) = self._reader.agreed(Asking(self._client, 2.0, self._note))
+            paid = self._reader.payments(self.instrument, since, asking)
+            cash, (position,) = self._reader.agreed(asking)
         except FAILURES as error:
             return {"why": str(error)}
-        return {"cash": cash, "position": position}
+        return {"cash": cash, "position": position} | ({"funding": paid} if paid else {})
 
     def _orders_unknown(self) -> bool:
         return any(one.id is None for one in self._orders.values())

@@ -35,6 +35,7 @@ class OrderStates:
 
     def __init__(self, client: Any, instrument: Instrument, note: Callable[[str], None]):
         self._client, self._instrument, self._note = client, instrument, note
+        self._failing = False
 
     def called_off(self, ids: Sequence[str]) -> Plain:
         """Cancel orders: ids of those of which the exchange said so, and ``left``, of which it did not.
@@ -67,16 +68,25 @@ class OrderStates:
         return self._all({name: partial(self._state, *one) for name, one in orders.items()}, put=False)
 
     def _all(self, requests: Mapping[str, Callable[[], Any]], *, put: bool = True) -> dict[str, Any]:
-        """Answers of requests that are put at the same time; those that have none soon are left out."""
+        """Answers of requests that are put at the same time; those that have none soon are left out.
+
+        That some have none is said once, and that all have one again.
+        """
         asking = Asking(self._client, 0.0, self._note)
         tasks = {k: PendingRequest(partial(asking, one) if put else one) for k, one in requests.items()}
-        until, found = time.monotonic() + _ANSWER_S, {}
+        until, found, why = time.monotonic() + _ANSWER_S, {}, ""
         for name, task in tasks.items():
-            if task.wait(until - time.monotonic()):
-                try:
-                    found[name] = task.result()
-                except FAILURES:
-                    continue
+            if not task.wait(until - time.monotonic()):
+                why = why or f"no answer in {_ANSWER_S:g} s"
+                continue
+            try:
+                found[name] = task.result()
+            except FAILURES as error:
+                why = why or str(error).rstrip(".")
+        if tasks and bool(why) is not self._failing:
+            self._failing = bool(why)
+            said = f"{why}; asked again until it answers" if why else "answered again"
+            self._note(f"orders of {self._instrument.symbol}: {said}")
         return found
 
     def _state(self, number: str, counted: int) -> Plain:
@@ -95,7 +105,8 @@ class OrderStates:
 
 def _trade(one: TradeAnswer, unit: float) -> Plain:
     paid = 0.0 if one.fee is None or one.fee.cost is None else one.fee.cost
-    in_base = one.fee is not None and one.fee.currency == one.symbol.partition("/")[0]
-    return {
-        "id": one.id, "quantity": one.amount * unit, "price": one.price, "fee": paid * one.price if in_base else paid,
-    }  # fmt: skip
+    told = {"id": one.id, "quantity": one.amount * unit, "price": one.price}
+    taken_in = None if one.fee is None or not paid else one.fee.currency
+    if taken_in not in (None, one.symbol.partition("/")[2].partition(":")[0]):
+        return told | {"fee": 0.0, "fee_in": taken_in}
+    return told | {"fee": paid}

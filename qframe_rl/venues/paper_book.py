@@ -295,7 +295,12 @@ class PaperBook:
         """Live to a moment."""
         advance(tape, self.walk, 0, now, self._answer, self.terms.power)
 
-    def send(self, quotes: Int, take: Int, now: int, entry_ns: int, *, must: bool) -> list[OwnMessage]:
+    def abandon(self) -> None:
+        """The session ends by a fault: withdraw what stands, off the record. On paper nothing does."""
+
+    def send(
+        self, quotes: Int, take: Int, now: int, entry_ns: int, *, must: bool, fresh: bool = True
+    ) -> list[OwnMessage]:  # fmt: skip
         """Pursue wishes.
 
         Parameters
@@ -305,17 +310,28 @@ class PaperBook:
         now, entry_ns
             When it is sent, and how long it travels.
         must
-            Whether it goes out even where it leaves no room for another withdrawal.
+            Whether withdrawals, and a take beside which no quote is wished, go out even where they leave no room for
+            another withdrawal.
+        fresh
+            Whether anything goes out but withdrawals.
 
         Returns
         -------
         list[OwnMessage]
             What went out.
         """
-        if not must and self._rates.room(now) < 2 * _AT_ONCE:
+        walk, room = self.walk, self._rates.room(now) >= 2 * _AT_ONCE
+        if not must and not room:
             self.held_back += 1
             return []
-        walk = self.walk
+        if not fresh or not room:
+            quoting = bool(quotes[:, WISH_LOTS].any())
+            quotes, take = quotes.copy(), take.copy()
+            for side in (BUY, SELL):
+                if is_free(walk, 0, side, now):
+                    quotes[side, WISH_LOTS] = 0
+            if not fresh or quoting:
+                take[TAKE_LOTS] = 0
         n, withdrawn, takes = int(walk.account[0, N_SENT]), walk.quotes[0, :, WITHDRAWN].copy(), walk.account[0, TAKES]
         free = [is_free(walk, 0, side, now) for side in (BUY, SELL)]
         pursue(walk, 0, quotes, take, now, entry_ns)

@@ -65,20 +65,25 @@ class Reader:
             for number, a in known.waiting.items()
         }
         trades: list[Plain] = []
-        row = conventions(self._client.id)
+        days = conventions(self._client.id).trades_days
         funding: dict[str, list[Any]] = {}
         for instrument in self._instruments if known.began else ():
             symbol = instrument.symbol
-            for since in range(known.since_ms, self._now() // 1_000_000, (row.trades_days - 1) * _DAY_MS):
+            for since in range(known.since_ms, self._now() // 1_000_000, (days - 1) * _DAY_MS):
                 found = asked(partial(self._trades, symbol, since))
                 trades += [_trade(one) for one in found if one.id not in known.seen]
-            if instrument.kind == "perpetual" and self._client.has.get("fetchFundingHistory"):
-                paid = asked(partial(self._payments, symbol, known.since_ms))
-                sign = 1.0 if row.funding_costs else -1.0
-                funding |= {one.id: [symbol, sign * one.amount] for one in paid if one.id not in known.seen}
+            paid = self.payments(instrument, known.since_ms, asked)
+            funding |= {number: [symbol, cost] for number, cost in paid.items() if number not in known.seen}
         cash, position = self.agreed(asked)
         said = {"trades": trades, "funding": funding, "cash": cash, "position": position}
         return said | ({"fired": became} if became else {})
+
+    def payments(self, instrument: Instrument, since_ms: int, asked: Asking) -> dict[str, float]:
+        """Funding since a moment, by its id: what it cost, quote currency; nothing where there is none."""
+        if instrument.kind != "perpetual" or not self._client.has.get("fetchFundingHistory"):
+            return {}
+        sign = 1.0 if conventions(self._client.id).funding_costs else -1.0
+        return {one.id: sign * one.amount for one in asked(partial(self._payments, instrument.symbol, since_ms))}
 
     def clear(self, symbol: str, ours: Ours, asked: Asking, held: float | None = None) -> list[str]:
         """Cancel orders of ours that rest in a market; return their ids.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from qframe_rl.book.accounts import F_CAUSE, F_LOTS, F_SIDE, F_TICK, F_TIME
+from qframe_rl.book.accounts import F_CAUSE, F_LOTS, F_SIDE, F_TICK, F_TIME, begin
+from qframe_rl.book.tape import tape_of
+from qframe_rl.book.walk import TAKE
 from qframe_rl.config import UserError
 from qframe_rl.gym.replay.engine import HELD, MONEY, SENT, WORTH
 from qframe_rl.gym.replay.packed import whole_run
@@ -17,9 +20,12 @@ from qframe_rl.journal.inbox import order
 from qframe_rl.journal.ledger import REMARKS
 from qframe_rl.journal.store import pulse, read
 from qframe_rl.live.paper_quoting import replay_quoter
+from qframe_rl.live.quoting import paper_terms
+from qframe_rl.live.tapes import StatedRun, TapePart
 from qframe_rl.quoter import BookView, Wishes, wishes
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.books.replay import view_of
+from qframe_rl.venues.paper_book import PaperBook
 from tests.live.books import COIN, Restless, Told, book, session, tape, terms, ticks
 
 ONE = np.ones(1, np.bool_)
@@ -197,6 +203,37 @@ def test_halted_withdraws_both_quotes_and_resume_quotes_again(tmp_path: Path) ->
     assert not [fill for one in halted[2:] for fill in one["fills"]]
     after = [message[1] for one in said[states[1][0] :] if one["of"] == "lived" for message in one["sent"]]
     assert 0 in after
+
+
+class SaidTwice(Told):
+    """A tape between two parts of which somebody speaks twice."""
+
+    def parts(self, run: StatedRun | None, n: int, *, ended: bool) -> Iterator[TapePart | None]:
+        """All of them, and twice nothing."""
+        for k, part in enumerate(super().parts(run, n, ended=ended)):
+            for word in ("halt", "resume") if k == 7 and n == 0 else ():
+                order(self.journal, word)
+                yield None
+            yield part
+
+
+def test_what_is_said_twice_between_two_parts_is_lived_through_again(tmp_path: Path) -> None:
+    result = session(tmp_path, SaidTwice(journal=tmp_path / "journal.db"), Loaded())
+    assert [one["state"] for one in events(result.journal, "state")] == ["HALTED", "ACTIVE"]
+    assert replay_quoter(book(), Loaded(), tape(), terms(), result.journal).digest == result.digest
+    assert session(tmp_path, tape(part_rows=300), Loaded()).digest == result.digest
+
+
+def test_where_there_is_no_room_only_withdrawals_go_out_and_what_closes() -> None:
+    """Whatever the state: the rest waits, though it must."""
+    account = PaperBook(paper_terms(book(), terms(rates=((2, 10**9),))), COIN, 10_000.0)
+    begin(tape_of(ticks().runs[0].events, 0), account.walk, 0, 1)
+    quotes, take = np.array([[990, 5], [0, 0]]), np.array([0, 0, 0])
+    assert account.send(quotes, take, 10, 0, must=True) == []
+    assert account.send(quotes, np.array([1, 2, 980]), 10, 0, must=True) == []
+    closing = account.send(np.zeros((2, 2), np.int64), np.array([1, 2, 980]), 10, 0, must=True)
+    assert [one.kind for one in closing] == [TAKE]
+    assert account.send(np.zeros((2, 2), np.int64), np.array([1, 2, 980]), 10, 0, must=True, fresh=False) == []
 
 
 def test_flatten_takes_the_position_and_then_nothing_goes_out(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""Own orders of an account in an order book as an exchange takes them, and its fills as those of a bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qframe_rl.book.accounts import F_CAUSE, F_LOTS, F_SIDE, F_TICK, TOOK
+from qframe_rl.book.state import BUY
+from qframe_rl.book.tape import NO_ASK, NO_BID
+from qframe_rl.book.walk import QUOTE
+from qframe_rl.types import Fills, Instrument, Int
+from qframe_rl.venues.order_sender import Intent
+from qframe_rl.venues.paper_book import OwnMessage, PaperBook
+
+_DIGITS = 12
+
+
+@dataclass
+class OwnOrder:
+    """An order that is out, or may be."""
+
+    name: str
+    side: int
+    tick: int
+    lots: int
+    takes: bool
+    id: str | None = None
+    """The exchange's; None while it is not known."""
+    counted: int = 0
+    """Lots whose trades were counted."""
+    withdrawn: bool = False
+
+
+def intent_of(one: OwnMessage, coin: Instrument, position: int) -> Intent:
+    """A quote or a take as an order.
+
+    Parameters
+    ----------
+    one
+        What the difference asks for.
+    coin
+        The market.
+    position
+        Lots held: a take against it that is not larger may only reduce it.
+    """
+    quantity = round(one.lots * coin.lot, _DIGITS) * (1.0 if one.side == BUY else -1.0)
+    limit = None if one.tick in (NO_ASK, NO_BID) else round(one.tick * coin.tick, _DIGITS)
+    closes = one.kind != QUOTE and position * quantity < 0.0 and one.lots <= abs(position)
+    force = "post" if one.kind == QUOTE else "" if limit is None else "ioc"
+    return Intent(coin.symbol, quantity, limit, reduce_only=closes, force=force)  # type: ignore[arg-type]
+
+
+def net_fills(filled: Int, book: PaperBook) -> Fills:
+    """Own fills as those of a bar: net quantity at its mean price, and all fees.
+
+    Parameters
+    ----------
+    filled
+        (N, 6), columns as in `qframe_rl.book.accounts`.
+    book
+        Whose they are.
+    """
+    one, terms, none = book.instrument, book.terms, Fills.none(1)
+    if not len(filled):
+        return none
+    signed = np.where(filled[:, F_SIDE] == BUY, 1, -1) * filled[:, F_LOTS]
+    turnover = filled[:, F_LOTS] * filled[:, F_TICK] * book.unit
+    fee = float((turnover * np.where(filled[:, F_CAUSE] == TOOK, terms.taker_fee, terms.maker_fee)).sum())
+    price = float(turnover.sum()) / float(filled[:, F_LOTS].sum() * one.lot)
+    # Bought and sold in one part may cancel out; that something filled must still be seen.
+    quantity = float(signed.sum() * one.lot) or one.lot
+    return none._replace(quantity=np.array([quantity]), price=np.array([price]), fee=np.array([fee]))
