@@ -79,7 +79,17 @@ class Reader:
         return said | ({"fired": became} if became else {})
 
     def payments(self, instrument: Instrument, since_ms: int, asked: Asking) -> dict[str, float]:
-        """Funding since a moment, by its id: what it cost, quote currency; nothing where there is none."""
+        """Funding of an instrument by its id: what it cost, quote currency; nothing where there is none.
+
+        Parameters
+        ----------
+        instrument
+            The market.
+        since_ms
+            From when on, of which the exchange shows a hundred.
+        asked
+            Puts the requests.
+        """
         if instrument.kind != "perpetual" or not self._client.has.get("fetchFundingHistory"):
             return {}
         sign = 1.0 if conventions(self._client.id).funding_costs else -1.0
