@@ -96,7 +96,7 @@ class Game(Protocol):
         ...
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every market."""
+        """The exact state of every market; ``seed`` and ``episode``, (B,) each, are part of it."""
         ...
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qframe_rl.arena.game import Game
 from qframe_rl.config import UserError, nearest
 from qframe_rl.gym.batch import check_options, mask_of
-from qframe_rl.gym.lanes import check_snapshot, seeds_of
+from qframe_rl.gym.lanes import check_snapshot, seed_of_snapshot, seeds_of
 from qframe_rl.types import Bool, Float, Int, Single
 
 BatchPolicy = Callable[[Single], NDArray[Any]]
@@ -181,9 +181,17 @@ class VectorSeatEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         return self.game.snapshot() | {"over": self._over.copy()}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot: the same actions then give the same bits; raises ValueError for another batch's."""
+        """Return to a snapshot: the same actions then give the same bits, and so do resets without a seed.
+
+        Raises
+        ------
+        ValueError
+            For a snapshot of another batch.
+        """
         check_snapshot({"over": self._over}, state)
         self.game.restore(state)
+        if self._np_random is None:
+            super().reset(seed=seed_of_snapshot(state))
         self._over, self._seen = state["over"].copy(), self.game.observe()
 
     def _begin(self, mask: Bool) -> None:

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, nearest, shortened
-from qframe_rl.gym.lanes import check_snapshot
+from qframe_rl.gym.lanes import check_snapshot, seed_of_snapshot
 from qframe_rl.gym.single import Bounded
 from qframe_rl.types import Bool, Float, Int
 
@@ -182,7 +182,7 @@ class BatchEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         return state | {"over": self._over.copy()}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot: the same actions then give the same bits.
+        """Return to a snapshot: the same actions then give the same bits, and so do resets without a seed.
 
         Raises
         ------
@@ -193,6 +193,8 @@ class BatchEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         """
         check_snapshot({"over": self._over}, state)
         self._lanes.restore(state)
+        if self._np_random is None:
+            super().reset(seed=seed_of_snapshot(state))
         self._over = state["over"].copy()
         self._anybody_over = bool(self._over.any())
 

@@ -98,6 +98,11 @@ def seeds_of(seed: int | Sequence[int], n_envs: int) -> NDArray[np.uint64]:
     return np.array([index(one) % (1 << 64) for one in seed], dtype=np.uint64)
 
 
+def seed_of_snapshot(state: Mapping[str, NDArray[Any]]) -> int | None:
+    """The first lane's seed in a snapshot; None where no episode has begun, so that there is none to go on with."""
+    return int(state["seed"][0]) if np.any(state["episode"]) else None
+
+
 def check_snapshot(kept: Mapping[str, NDArray[Any]], state: Mapping[str, NDArray[Any]]) -> None:
     """Refuse a snapshot that is not of the same arrays, with a ValueError."""
     for name, array in kept.items():

@@ -117,6 +117,19 @@ def test_a_snapshot_brings_back_the_same_bits() -> None:
         batch(3, [0], AutoresetMode.SAME_STEP).restore(kept)
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+def test_after_a_restore_episodes_begin_as_those_of_the_batch_that_was_kept(mode: AutoresetMode) -> None:
+    envs, other = batch(2, [0], mode), batch(2, [0], mode)
+    envs.reset(seed=5)
+    envs.step(np.zeros((2, 4)))
+    other.restore(envs.snapshot())
+    for options in ({"reset_mask": np.array([False, True])}, {}):
+        seen, again = (one.reset(options=options)[0] for one in (envs, other))
+        np.testing.assert_array_equal(seen, again)
+        ours, theirs = (one.step(np.full((2, 4), 0.5))[1] for one in (envs, other))
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_what_is_wrong_is_said() -> None:
     with pytest.raises(UserError, match="no role 'makr'; did you mean 'maker'"):
         VectorSeatEnv(Crowd(CONFIG, 1), "makr", {})

@@ -353,3 +353,40 @@ def test_a_dict_of_observations_has_the_numbers_of_the_row() -> None:
     assert parts["account"].shape == (2, 2)
     with pytest.raises(UserError, match="index is an observation of batches"):
         make_env("spot", history, observation="index", **params)
+
+
+@pytest.mark.parametrize("name", ["spot", "ar1_signal"])
+@pytest.mark.parametrize("n", [None, 3])
+def test_after_a_restore_episodes_begin_as_those_of_the_one_that_was_kept(name: str, n: int | None) -> None:
+    """A fresh environment drew a seed of its own for the next episode, which was then another one each time."""
+    given = (panel(200, 1, kind="spot"),) if name == "spot" else ()
+    params = PARAMS if name == "spot" else {}
+
+    def made() -> Any:
+        if n is None:
+            return make_env(name, *given, **params)
+        return make_vec(name, n, *given, autoreset_mode=AutoresetMode.DISABLED, **params)
+
+    def lived(env: Any) -> list[Any]:
+        rows: list[Any] = [env.step(action)[:2]]
+        for _ in range(2):
+            rows.append(env.reset(**options)[0])
+            rows.append(env.step(action)[:2])
+        return rows
+
+    one, options = made(), {} if n is None else {"options": {"reset_mask": np.array([True, False, True])}}
+    one.reset(seed=7)
+    one.action_space.seed(1)
+    action = one.action_space.sample()
+    one.step(action)
+    kept = one.snapshot()
+    for _ in range(2):
+        again = made()
+        again.restore(kept)
+        one.restore(kept)
+        for ours, theirs in zip(lived(one), lived(again), strict=True):
+            np.testing.assert_equal(ours, theirs)
+    fresh = made()
+    fresh.restore(made().snapshot())
+    fresh.reset()
+    assert fresh.snapshot()["seed"].all(), "where nothing has begun there is no seed to go on with"
