@@ -34,13 +34,17 @@ _UNIT = 1_000
 _FACT_STEPS, _FACT_SEED = 400, 1 << 41
 
 
+class NoSeat(UserError):
+    """A policy does not do what the seats of a role are for; whatever its parameters, it does not sit there."""
+
+
 def plain_rule(name: str, game: Game, role: str) -> BatchPolicy:
-    """One of `PLAIN` for the agents of a role; raises UserError if nobody knows what doing nothing is there."""
+    """One of `PLAIN` for the agents of a role; raises NoSeat if nobody knows what doing nothing is there."""
     space = game.action_space(int(seats_of(game, role)[0]))
     if name == "noise":
         return noise(space)
     if not isinstance(game, Crowd):
-        raise UserError(f"{role}: what doing nothing means is known of order books alone; take noise.")
+        raise NoSeat(f"{role}: what doing nothing means is known of order books alone; take noise.")
     still = np.array(IDLE[game.role_names.index(role)])
     return lambda seen: np.tile(still, (len(seen), 1))
 
@@ -90,8 +94,10 @@ class QuoterSeat:
 
     Raises
     ------
+    NoSeat
+        If the strategy does not do what the role does.
     UserError
-        If the strategy needs features, or does not do what the role does.
+        If it needs features.
     """
 
     def __init__(self, name: str, make: MakeQuoter, config: CrowdConfig, role: str):
@@ -155,7 +161,7 @@ class QuoterSeat:
 
 
 def _check_fits(name: str, quoter: Quoter, seat: QuoterSeat, role: str) -> None:
-    """Refuse a strategy that does not do what a role does; raises UserError."""
+    """Refuse a strategy that does not do what a role does; raises NoSeat."""
     row = np.zeros(len(SEEN), np.float32)
     row[_AT["spread"]], row[_AT["time"]] = 4.0 / seat.config.reach_ticks, 0.5
     told = {t: quoter.quote(replace(seat.view(row), task=np.array([t, 0, 0, 0]))).quotes[:, 1] for t in (-50, 0, 50)}
@@ -163,7 +169,7 @@ def _check_fits(name: str, quoter: Quoter, seat: QuoterSeat, role: str) -> None:
     works = not makes and told[50][BUY] > 0 and told[-50][SELL] > 0
     if makes if role == "execution" else not makes:
         does = "works off a block" if works else "quotes both sides" if makes else "quotes nothing here"
-        raise UserError(f"{role}={name}: {name} {does}, which is not what a seat of {role} is for.")
+        raise NoSeat(f"{role}={name}: {name} {does}, which is not what a seat of {role} is for.")
 
 
 def book_spec(config: CrowdConfig, role: str) -> BookSpec:

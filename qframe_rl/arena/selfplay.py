@@ -44,6 +44,26 @@ class RoleLearner(Protocol):
         """Take weights over."""
 
 
+def check_forgets(name: str, config: Any) -> None:
+    """Refuse a learner that remembers from one step to the next, since policies in seats are told of no episode's end.
+
+    Parameters
+    ----------
+    name, config
+        Of the learner.
+
+    Raises
+    ------
+    UserError
+        If its ``memory`` is that of an episode.
+    """
+    if getattr(config, "memory", None) == "episode":
+        raise UserError(
+            f"agent.{name}.memory: in seats nobody is told where an episode ends, so a memory of episodes would go on "
+            "into the next one; leave it out."
+        )
+
+
 class SelfPlayPlan(NamedTuple):
     """How much, and against whom."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,32 @@ def test_a_checkpoint_of_a_seat_trades_nothing_else_and_one_of_bars_sits_in_none
         UserError, match="was trained as maker of crowd, which sees 18 numbers, and does not fit the seats"
     ):
         seat_policy(load_checkpoint(place, seat=True), game, "taker")
+    made = load_checkpoint(place, seat=True)
+    lasting = {"name": "ppo", "params": {**made.agent["params"], "network": "gru", "memory": "episode"}}
+    with pytest.raises(UserError, match=r"agent.ppo.memory: .*told where an episode ends"):
+        seat_policy(replace(made, agent=lasting), game, "maker")
+
+
+def test_a_run_against_another_checkpoint_of_the_same_folder_is_another(tmp_path: Path) -> None:
+    outcome, place = train_arena(asked(reply_steps=0, steps=10), tmp_path, Silent()), tmp_path / "maker"
+    shutil.copytree(outcome.folder / "agents" / "maker", place)
+    sat = asked(roles=f"maker={place},taker=ppo,execution=idle", agent={})
+    before = ArenaRun(sat, tmp_path, Silent()).identity
+    assert ArenaRun(sat, tmp_path, Silent()).identity == before
+    made = load_checkpoint(place, seat=True)
+    replace(made, state={name: value + 1 for name, value in made.state.items()}).save(place)
+    assert ArenaRun(sat, tmp_path, Silent()).identity != before
+    with pytest.raises(UserError, match=r"gamma is set for .*maker, which sits as it was trained"):
+        seated(asked(roles=f"maker={place}", agent={"maker": {"gamma": 0.5}}))
+
+
+def test_neighbouring_seeds_learn_in_other_markets(tmp_path: Path) -> None:
+    seeds = []
+    for seed in (0, 1):
+        play = ArenaRun(asked(seed=seed), tmp_path, Silent()).play
+        play.game.seed_with(play.plan.seed)
+        seeds.append(play.game.snapshot()["seed"])
+    assert not np.isin(seeds[0], seeds[1]).any()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +147,10 @@ def test_a_checkpoint_of_a_seat_trades_nothing_else_and_one_of_bars_sits_in_none
         ({"roles": "maker=ppo,maker=idle"}, "names a role twice"),
         ({"agent": {"glft": {}}}, "agent.glft: nobody of that name sits in a seat"),
         ({"agent": {"ppo": {"total_steps": 5}}}, "all learn at once; set steps, markets and n_steps"),
+        ({"agent": {"ppo": {"members": 2}}}, "agent.ppo.members: one network is trained for all agents of a role"),
+        ({"agent": {"maker": {"evaluations": 3}}}, "agent.ppo.evaluations: .*no part is left to be scored on"),
+        ({"agent": {"ppo": {"patience": 3}}}, "agent.ppo.patience: .*the last weights are kept"),
+        ({"agent": {"ppo": {"network": "gru", "memory": "episode"}}}, "agent.ppo.memory: .*told where an episode ends"),
         ({"agent": {"maker": {"gama": 1}}}, "agent maker: unknown key 'gama'"),
         ({"env": {"name": "perp"}}, "no market of many agents 'perp'"),
         ({"env": {"name": "kyle"}, "roles": "maker=ppo", "agent": {}}, "roles: who is insider"),

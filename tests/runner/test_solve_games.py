@@ -113,3 +113,5 @@ def test_what_cannot_be_is_said() -> None:
         solution_of(Ref(name="glosten_milgrom"))
     with pytest.raises(UserError, match="agent 'sb3' cannot be trained among others; ppo can"):
         learners_of(KYLE, "sb3", catalog.load("agents", "sb3").Config(), 0)
+    with pytest.raises(UserError, match=r"agent.ppo.memory: .*told where an episode ends"):
+        learners_of(KYLE, "ppo", catalog.load("agents", "ppo").Config(network="gru", memory="episode"), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -35,6 +35,27 @@ def _named(given: object) -> object:
 
 GameRef = Annotated[Ref, BeforeValidator(_named)]
 """A market of many agents; parameters without a name are meant for ``crowd``."""
+
+
+def check_params(agent: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse parameters of nobody.
+
+    Parameters
+    ----------
+    agent
+        Whose parameters are given.
+    known
+        Who sits in seats.
+
+    Raises
+    ------
+    UserError
+        If somebody does not.
+    """
+    there = sorted(set(known))
+    for name in agent:
+        if name not in there:
+            raise UserError(f"agent.{name}: nobody of that name sits in a seat; there are {', '.join(there)}.")
 
 
 class ArenaExperiment(Base):
@@ -72,12 +93,3 @@ class ArenaExperiment(Base):
     def params_of(self, role: str, name: str) -> dict[str, Any]:
         """Parameters of who sits in a role's seats."""
         return {**self.agent.get(name, {}), **self.agent.get(role, {})}
-
-    def check_params(self, roles: Mapping[str, str]) -> None:
-        """Refuse parameters of nobody; raises UserError."""
-        known = {*roles, *roles.values()}
-        for name in self.agent:
-            if name not in known:
-                raise UserError(
-                    f"agent.{name}: nobody of that name sits in a seat; there are {', '.join(sorted(known))}."
-                )

@@ -12,14 +12,15 @@ from qframe_rl import catalog
 from qframe_rl.agent import MarketSpec
 from qframe_rl.arena.crowd import Crowd
 from qframe_rl.arena.game import Game, make_game
-from qframe_rl.arena.rules import PLAIN, MakeQuoter, QuoterSeat, plain_rule
+from qframe_rl.arena.rules import PLAIN, MakeQuoter, NoSeat, QuoterSeat, plain_rule
 from qframe_rl.arena.seats import BatchPolicy, roles_of, seats_of
-from qframe_rl.arena.selfplay import RoleLearner
+from qframe_rl.arena.selfplay import RoleLearner, check_forgets
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Base, Ref, UserError, build, nearest
 from qframe_rl.gym.problem import Numbers
 from qframe_rl.manifest import check_names
-from qframe_rl.runner.arena.experiment import ROLES, ArenaExperiment
+from qframe_rl.runner.arena.experiment import ROLES, ArenaExperiment, check_params
+from qframe_rl.runner.task import seed_for
 
 
 class Seated(NamedTuple):
@@ -63,8 +64,19 @@ def seated(experiment: ArenaExperiment) -> Seated:
             learners[role] = _config(role, name, params)
         else:
             rules[role] = rule(game, role, name, params)
-    experiment.check_params(names)
+    check_params(experiment.agent, {*names, *names.values()})
     return Seated(names, learners, rules)
+
+
+def market_root(seed: int) -> int:
+    """Seed of the first market, in [0, 2³¹), so that neighbouring seeds do not share all markets but one.
+
+    Parameters
+    ----------
+    seed
+        Root of all randomness.
+    """
+    return seed_for(seed, "markets", 0, 0)
 
 
 def game_of(env: Ref, n_markets: int) -> Game:
@@ -94,14 +106,20 @@ def rule(game: Game, role: str, name: str, params: Mapping[str, Any]) -> BatchPo
 
     Raises
     ------
+    NoSeat
+        If it does not sit there.
     UserError
-        If there is none such, or it does not sit there.
+        If there is none such, or it does not have these parameters.
     """
     if name in PLAIN:
         if params:
             raise UserError(f"agent.{name}: {name} has no parameters.")
         return plain_rule(name, game, role)
     if Path(name).is_dir():
+        if params:
+            raise UserError(
+                f"agent: {', '.join(params)} is set for {name}, which sits as it was trained; leave it out."
+            )
         return seat_policy(load_checkpoint(Path(name), seat=True), game, role)
     if name not in catalog.names("agents"):
         known = (*PLAIN, *catalog.quoters(), *learners())
@@ -111,9 +129,10 @@ def rule(game: Game, role: str, name: str, params: Mapping[str, Any]) -> BatchPo
             f"{role}={name}: {name} trades bars; take a learner that can be trained among others "
             f"({', '.join(learners())}), {', '.join((*catalog.quoters(), *PLAIN))}, or the folder of a role's."
         )
+    config = _config(role, name, params)
     if not isinstance(game, Crowd):
-        raise UserError(f"{role}={name}: {name} quotes in order books, and this market is none.")
-    module, config = catalog.load("agents", name), _config(role, name, params)
+        raise NoSeat(f"{role}={name}: {name} quotes in order books, and this market is none.")
+    module = catalog.load("agents", name)
     return QuoterSeat(name, cast(MakeQuoter, lambda spec: module.make(config, spec)), game.config, role)
 
 
@@ -168,7 +187,7 @@ def seat_policy(checkpoint: Checkpoint, game: Game, role: str) -> BatchPolicy:
     Raises
     ------
     UserError
-        If it was trained for something else, or its weights are not those of its agent.
+        If it was trained for something else or remembers episodes, or its weights are not those of its agent.
     """
     name = checkpoint.agent["name"]
     check_names(checkpoint.agent, checkpoint.env)
@@ -179,6 +198,7 @@ def seat_policy(checkpoint: Checkpoint, game: Game, role: str) -> BatchPolicy:
             f"{trained['n_seen']} numbers, and does not fit the seats of {role}, which see {wanted['n_seen']}."
         )
     config = build(catalog.load("agents", name).Config, checkpoint.agent["params"], f"agent {name}")
+    check_forgets(name, config)
     agent = made_learner(name, config, seat_spec(game, role, checkpoint.seed))
     try:
         agent.restore(checkpoint.state)
@@ -187,15 +207,27 @@ def seat_policy(checkpoint: Checkpoint, game: Game, role: str) -> BatchPolicy:
     return agent.policy()
 
 
-_OWN = ("total_steps", "n_envs", "n_steps")
+def mark(name: str) -> str:
+    """What tells one agent from another of its name: a checkpoint's content."""
+    return load_checkpoint(Path(name), seat=True).digest if Path(name).is_dir() else name
+
+
+_AT_ONCE = "among many agents all learn at once; set steps, markets and n_steps."
+_NEVER = "among many agents no part is left to be scored on, and the last weights are kept; leave it out."
+_OWN = {
+    "total_steps": _AT_ONCE, "n_envs": _AT_ONCE, "n_steps": _AT_ONCE, "evaluations": _NEVER, "patience": _NEVER,
+    "members": "one network is trained for all agents of a role; leave it out.",
+}  # fmt: skip
+"""Parameters of learners that say nothing here, and why."""
 
 
 def _config(role: str, name: str, params: Mapping[str, Any]) -> Base:
     """Configuration of who sits in a role's seats."""
-    for key in _OWN:
+    for key, why in _OWN.items():
         if key in params and name not in catalog.quoters():
-            raise UserError(f"agent.{name}.{key}: among many agents all learn at once; set steps, markets and n_steps.")
+            raise UserError(f"agent.{name}.{key}: {why}")
     config: Base = build(catalog.load("agents", name).Config, dict(params), f"agent {role}")
+    check_forgets(name, config)
     return config
 
 

@@ -2,7 +2,7 @@
 
 Ratings are those of Bradley & Terry (1952), by the iteration of Hunter (2004), on the scale of Elo: 400 points are odds
 of ten to one. Each agent has half a win and half a loss against a mean one besides, so that who never lost has a rating
-too. Intervals come from resampled episodes (Efron, 1979).
+too. Intervals come from resampled episodes (Efron, 1979), of all pairs together.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from pydantic import Field
 from qframe_rl import catalog
 from qframe_rl.arena.game import Game
 from qframe_rl.arena.play import play
-from qframe_rl.arena.rules import PLAIN
+from qframe_rl.arena.rules import PLAIN, NoSeat
 from qframe_rl.arena.seats import BatchPolicy, roles_of, seats_of
-from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Base, Ref, UserError, fingerprint
 from qframe_rl.evaluate.arena_plot import ratings_figure
-from qframe_rl.runner.arena.experiment import GameRef, Roles
-from qframe_rl.runner.arena.seated import game_of, learns, rule
+from qframe_rl.runner.arena.experiment import GameRef, Roles, check_params
+from qframe_rl.runner.arena.seated import game_of, learns, mark, market_root, rule
 from qframe_rl.runner.files import read_json, write_json
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import Float
@@ -112,8 +111,10 @@ def tournament(plan: TournamentPlan, runs: Path, screen: Screen, *, resume: bool
     """
     game = game_of(plan.env, 1)
     seats_of(game, plan.role)
-    acts, others = _candidates(plan, game), _others(plan, game)
-    marks = {name: _mark(name) for name in acts}
+    acts, sat = _candidates(plan, game), _sat(plan, game)
+    check_params(plan.agent, {*acts, *sat.values()})
+    others = {role: rule(game, role, name, plan.agent.get(name, {})) for role, name in sat.items()}
+    marks = {name: mark(name) for name in (*acts, *sat.values())}
     identity = fingerprint(plan.model_dump(mode="json"), code_fingerprint(), marks)
     folder = runs / f"tournament-{identity}"
     place, title = folder / "pairs.json", f"pairs of {plan.role}"
@@ -151,7 +152,8 @@ def rated(
     names
         Of all.
     results
-        (E, 2) returns of the first and the second of each pair, in each episode.
+        (E, 2) returns of the first and the second of each pair, in each episode; episode e is the same market for all,
+        so that a resample draws episodes for all pairs together.
     level, resamples, seed
         Of the intervals.
     """
@@ -162,8 +164,7 @@ def rated(
     elo = _elo(_wins(len(names), pairs, scores.sum(axis=1), scores.shape[1]))
     drawn = np.empty((resamples, len(names)))
     for r in range(resamples):
-        pick = rng.integers(scores.shape[1], size=scores.shape)
-        won = np.take_along_axis(scores, pick, axis=1).sum(axis=1)
+        won = scores[:, rng.integers(scores.shape[1], size=scores.shape[1])].sum(axis=1)
         drawn[r] = _elo(_wins(len(names), pairs, won, scores.shape[1]), elo)
     low, high = np.quantile(drawn, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
     rows = []
@@ -205,7 +206,7 @@ def _meeting(
     game: Game, plan: TournamentPlan, a: BatchPolicy, b: BatchPolicy, others: Mapping[str, BatchPolicy]
 ) -> Float:  # fmt: skip
     """(E, 2) mean returns of an agent of the first and of the second."""
-    seats, seed = seats_of(game, plan.role), plan.seed + _SEED
+    seats, seed = seats_of(game, plan.role), market_root(plan.seed) + _SEED
     if len(seats) == 1:
         seat = int(seats[0])
         return np.stack([play(game, others, seed, {seat: act})[:, seat] for act in (a, b)], axis=1)
@@ -233,16 +234,17 @@ def _candidates(plan: TournamentPlan, game: Game) -> dict[str, BatchPolicy]:
     for name in plan.agents or (*PLAIN, *catalog.quoters()):
         try:
             acts[name] = rule(game, plan.role, name, plan.agent.get(name, {}))
-        except UserError:
+        except NoSeat:
             if plan.agents:
                 raise
-    acts |= {name: rule(game, plan.role, name, {}) for name in plan.checkpoints}
+    acts |= {name: rule(game, plan.role, name, plan.agent.get(name, {})) for name in plan.checkpoints}
     if len(acts) < 2:
         raise UserError(f"{', '.join(acts) or 'nobody'}: at least two are needed to meet as {plan.role}.")
     return acts
 
 
-def _others(plan: TournamentPlan, game: Game) -> dict[str, BatchPolicy]:
+def _sat(plan: TournamentPlan, game: Game) -> dict[str, str]:
+    """Who sits in the seats of other roles."""
     there = roles_of(game, np.arange(game.n_agents))
     for role in plan.roles:
         if role == plan.role or role not in there:
@@ -251,14 +253,7 @@ def _others(plan: TournamentPlan, game: Game) -> dict[str, BatchPolicy]:
     lacks = [role for role in there if role != plan.role and role not in asked]
     if lacks:
         raise UserError(f"roles: who is {lacks[0]}? Say it, as in --roles {lacks[0]}=noise.")
-    return {
-        role: rule(game, role, asked[role], plan.agent.get(asked[role], {})) for role in there if role != plan.role
-    }  # fmt: skip
-
-
-def _mark(name: str) -> str:
-    """What tells one agent from another of its name: a checkpoint's content."""
-    return load_checkpoint(Path(name), seat=True).digest if Path(name).is_dir() else name
+    return {role: asked[role] for role in there if role != plan.role}
 
 
 def _key(a: str, b: str) -> str:

@@ -22,7 +22,7 @@ from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.arena_plot import returns_figure, seat_figure
 from qframe_rl.runner.arena.experiment import ArenaExperiment
-from qframe_rl.runner.arena.seated import game_of, interface_of, made_learner, seat_spec, seated
+from qframe_rl.runner.arena.seated import game_of, interface_of, made_learner, mark, market_root, seat_spec, seated
 from qframe_rl.runner.files import read_json, write_json
 from qframe_rl.runner.identity import code
 from qframe_rl.runner.interrupted import read_state, write_state
@@ -76,7 +76,7 @@ class ArenaRun:
         self.seats = seated(experiment)
         if not self.seats.learners:
             raise UserError("roles: nobody learns; let one role be ppo, or rate all with qframe tournament.")
-        self._one = game_of(experiment.env, 1)
+        self._one, self.root = game_of(experiment.env, 1), market_root(experiment.seed)
         own = {role: name for role, name in self.seats.names.items() if role in self.seats.learners}
         self.codes = {
             role: code(catalog.module_of("agents", name), catalog.module_of("envs", experiment.env.name))
@@ -84,7 +84,8 @@ class ArenaRun:
         }
         digests = sorted(one.digest for one in self.codes.values())
         terms = experiment.model_dump(mode="json") | {"roles": self.seats.names}
-        self.identity = fingerprint(terms, code_fingerprint(), digests)
+        marks = {role: mark(name) for role, name in self.seats.names.items() if role in self.seats.rules}
+        self.identity = fingerprint(terms, code_fingerprint(), digests, marks)
         self.folder = runs / self.identity
         self.play = self._training()
         self._kept = self.folder / "partial" / "selfplay.safetensors"
@@ -114,7 +115,7 @@ class ArenaRun:
         self._logs = logs
         n = SelfPlay.n_markets(self._one, e.markets, e.snapshots, e.league, tuple(self.seats.learners))
         updates = max(1, -(-e.steps // (n * e.n_steps)))
-        plan = SelfPlayPlan(e.markets, e.n_steps, updates, e.snapshots, e.league, e.seed)
+        plan = SelfPlayPlan(e.markets, e.n_steps, updates, e.snapshots, e.league, self.root)
         return SelfPlay(
             partial(game_of, e.env), self._learner, tuple(self.seats.learners), self.seats.rules, plan, logs
         )  # fmt: skip
@@ -149,7 +150,7 @@ class ArenaRun:
 
     def _rows(self, policies: Mapping[str, BatchPolicy]) -> list[dict[str, Any]]:
         e = self.experiment
-        found = play(game_of(e.env, e.episodes), policies, e.seed + _MEASURED)
+        found = play(game_of(e.env, e.episodes), policies, self.root + _MEASURED)
         rows = []
         for role, name in self.seats.names.items():
             own = found[:, seats_of(self._one, role)].mean(axis=1)
@@ -167,7 +168,7 @@ class ArenaRun:
             return {}
         done = {role: Gain(**one) for role, one in read_json(place).items()} if place.exists() else {}
         updates = max(1, -(-e.reply_steps // (e.markets * e.n_steps)))
-        plan = ReplyPlan(e.markets, e.n_steps, updates, e.episodes, e.level, e.resamples, e.seed)
+        plan = ReplyPlan(e.markets, e.n_steps, updates, e.episodes, e.level, e.resamples, self.root)
         for role in self.seats.learners:
             title = f"best reply of {role}"
             if role in done:
@@ -218,7 +219,7 @@ class ArenaRun:
         if isinstance(game := game_of(self.experiment.env, 1), Crowd):
             shown = next(iter(self.seats.learners))
             seat = int(seats_of(game, shown)[0])
-            lived = watched_seat(game, seat, policies, self.experiment.seed + _MEASURED)
+            lived = watched_seat(game, seat, policies, self.root + _MEASURED)
             figures["seat"] = seat_figure(lived, f"{game.names[seat]} ({self.seats.names[shown]}) in an episode")
         places = []
         for name, figure in figures.items():

@@ -12,7 +12,7 @@ from qframe_rl import catalog
 from qframe_rl.agent import Log, MarketSpec, State
 from qframe_rl.arena.game import make_game
 from qframe_rl.arena.seats import BatchPolicy, VectorSeatEnv, seats_of
-from qframe_rl.arena.selfplay import one_thread
+from qframe_rl.arena.selfplay import check_forgets, one_thread
 from qframe_rl.arena.solved import GameSolution
 from qframe_rl.config import Base, Ref, UserError, build
 from qframe_rl.gym.problem import Act, Numbers
@@ -89,8 +89,9 @@ def learners_of(env: Ref, name: str, config: Base, seed: int) -> GameLearners:
     Raises
     ------
     UserError
-        If the agent cannot be trained an update at a time.
+        If the agent cannot be trained an update at a time, or remembers episodes.
     """
+    check_forgets(name, config)
     game, module = make_game(env.name, 1, env.params), catalog.load("agents", name)
     found: dict[str, _Learner] = {}
     for k, role in enumerate(game.role_names):
