@@ -6,7 +6,7 @@ the one that was not asked for longest going first. Arrays are rows by instrumen
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -43,7 +43,8 @@ class Evaluator:
     members
         (T, A) the universe that ranks range over; None takes all instruments of `qframe_rl.alpha.cross.universe`.
     most_bytes
-        Memory for parts of formulas that stay resident.
+        Memory for the values of formulas and their parts. Only where it is less than one formula's `Formula.width` of
+        arrays is more taken, and given back at once.
 
     Raises
     ------
@@ -71,6 +72,8 @@ class Evaluator:
         self._begins: dict[int, Int] = {}
         self._resident: OrderedDict[str, Float] = OrderedDict()
         self._free: list[Float] = []
+        self._n_arrays = 0
+        self._in_use: Counter[str] = Counter()
         self._scratch = np.empty(0)
         self._most = max(1, most_bytes // max(1, 8 * self.shape[0] * self.shape[1]))
 
@@ -108,13 +111,12 @@ class Evaluator:
 
     def shown(self, tree: Formula) -> Float:
         """Values of a formula (T, A), read-only, and only until the next formula is computed."""
-        if tree.text not in self._resident:
-            for node in tree.nodes():
-                if node.op != CONSTANT and node.text not in self._resident:
-                    self._resident[node.text] = self._computed(node)
-                self._touch(node)
-            self._shrink()
-        self._touch(tree)
+        for name in tree.columns:
+            if name not in self.columns:
+                raise UserError(f"a formula reads the column {name!r}, which the data do not have.")
+        self._in_use.clear()  # what a computation that was broken off had taken
+        self._need(tree)
+        self._let_go((tree,))
         view = self._resident[tree.text].view()
         view.flags.writeable = False
         return view
@@ -123,23 +125,54 @@ class Evaluator:
         """Forget everything but the values of these formulas and their parts."""
         kept = {node.text for tree in trees for node in tree.nodes()}
         for text in [text for text in self._resident if text not in kept]:
-            self._free.append(self._resident.pop(text))
+            self._give_back(self._resident.pop(text))
 
     @property
     def n_resident(self) -> int:
         """Formulas and parts of them whose values are in memory."""
         return len(self._resident)
 
-    def _touch(self, node: Formula) -> None:
-        if node.text in self._resident:
-            self._resident.move_to_end(node.text)
+    @property
+    def n_arrays(self) -> int:
+        """Arrays in memory, those that are free to be used again among them."""
+        return self._n_arrays
 
-    def _shrink(self) -> None:
-        while len(self._resident) > self._most:
-            self._free.append(self._resident.popitem(last=False)[1])
+    def _need(self, node: Formula) -> None:
+        """Have a node's values in memory until they are let go of; of its operands the one that needs most is first."""
+        parts: list[Formula] = []
+        if node.text not in self._resident:
+            parts = [part for part in node.parts if part.op != CONSTANT]
+            for part in sorted(parts, key=lambda part: -part.width):
+                self._need(part)
+            self._resident[node.text] = self._computed(node)
+        self._resident.move_to_end(node.text)
+        self._in_use[node.text] += 1
+        self._let_go(parts)
+
+    def _let_go(self, nodes: Sequence[Formula]) -> None:
+        """These are needed no longer; what does not fit into the memory goes at once."""
+        self._in_use.subtract(node.text for node in nodes)
+        self._in_use += Counter()
+        while self._n_arrays > self._most and (oldest := self._oldest()) is not None:
+            self._give_back(self._resident.pop(oldest))
+
+    def _oldest(self) -> str | None:
+        """What was not asked for longest of what is not in use."""
+        return next((text for text in self._resident if text not in self._in_use), None)
+
+    def _give_back(self, array: Float) -> None:
+        if self._n_arrays > self._most:
+            self._n_arrays -= 1
+        else:
+            self._free.append(array)
 
     def _new(self) -> Float:
-        return self._free.pop() if self._free else np.empty(self.shape)
+        if self._free:
+            return self._free.pop()
+        if self._n_arrays >= self._most and (oldest := self._oldest()) is not None:
+            return self._resident.pop(oldest)
+        self._n_arrays += 1
+        return np.empty(self.shape)
 
     def _room(self, *shape: int) -> Float:
         """Memory to work in."""
@@ -198,20 +231,21 @@ class Evaluator:
         if op in OHLCV:
             channel(self.bars, OHLCV.index(op), out)
         elif op.startswith(COLUMN):
-            name = op.removeprefix(COLUMN)
-            if name not in self.columns:
-                raise UserError(f"a formula reads the column {name!r}, which the data do not have.")
-            channel(self.bars, VOLUME + 1 + self.columns.index(name), out)
+            channel(self.bars, VOLUME + 1 + self.columns.index(op.removeprefix(COLUMN)), out)
         elif op == "ret1":
             channel(self.bars, CLOSE, out)
             before = self._new()
             shift(SHIFT["ret"], out, 1, before)
             out[:] = before
-            self._free.append(before)
+            self._give_back(before)
         else:
             assert op in LEAVES
             high, low, close, volume = (self.bars[:, :, c] for c in (HIGH, LOW, CLOSE, VOLUME))
-            out[:] = (high + low + close) / 3.0 if op == "typical" else close * volume
+            if op == "typical":
+                np.add(np.add(high, low, out=out), close, out=out)
+                out /= 3.0
+            else:
+                np.multiply(close, volume, out=out)
             out[~np.isfinite(out)] = np.nan
 
 
@@ -237,10 +271,12 @@ class FormulaRows:
         params
             None are needed.
         out
-            (T - first, A) written. Long histories are walked in pieces, which gives the same bits.
+            (T - first, A) written. Long histories are walked in pieces, which gives the same bits: of five lookbacks,
+            or of fewer where these are too large for the memory, but never of less than two.
         """
-        before = lookback - 1
-        step = max(4 * before, _CELLS // max(1, bars.shape[1]))
+        before, n = lookback - 1, max(1, bars.shape[1])
+        fits = _BYTES // (8 * n * self.tree.width) - before
+        step = max(min(4 * before, max(before, fits)), _CELLS // n, 1)
         for begin in range(first, len(bars), step):
             end = min(begin + step, len(bars))
             part = slice(begin - before, end)

@@ -96,6 +96,14 @@ class Formula:
         return 1 + max((part.depth for part in self.parts), default=0)
 
     @cached_property
+    def width(self) -> int:
+        """Arrays of values that must be in memory at once to compute it, the wider of two operands first."""
+        found = sorted((part.width for part in dict.fromkeys(self.parts) if part.op != CONSTANT), reverse=True)
+        if not found:
+            return 2 if self.op == "ret1" else 1
+        return max(found[0], 2) if len(found) == 1 else max(found[0], found[1] + 1, 3)
+
+    @cached_property
     def crosses(self) -> bool:
         """Whether it compares instruments, and so needs several."""
         return (self.op in OPERATORS and OPERATORS[self.op].kind == "cross") or any(p.crosses for p in self.parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -159,6 +161,52 @@ def test_parts_are_computed_once_and_memory_is_bounded() -> None:
     assert calls.count("mean(ret1,5)") == 2
     evaluator.keep([one])
     assert evaluator.n_resident <= 4
+
+
+def _balanced(terms: list[str]) -> str:
+    half = len(terms) // 2
+    return f"({_balanced(terms[:half])} + {_balanced(terms[half:])})" if half else terms[0]
+
+
+@pytest.mark.parametrize("shape", ["balanced", "comb"])
+def test_one_formula_of_a_hundred_parts_is_computed_in_the_memory_that_is_given(shape: str) -> None:
+    n_rows, n = 4000, 10
+    values, times = bars(n_rows, n, 2, clean=True)
+    terms = [f"tsz(ret1, {w})" for w in range(3, 53 if shape == "balanced" else 48)]
+    tree = parse(_balanced(terms) if shape == "balanced" else " + (".join(terms) + ")" * (len(terms) - 1))
+    assert len(set(tree.nodes())) >= (100 if shape == "balanced" else 90)
+    assert tree.width == (7 if shape == "balanced" else 3)
+    expected = Evaluator(values, times, HOUR).value(tree)
+    one = 8 * n_rows * n
+    for n_given in (1, tree.width, 20):
+        evaluator = Evaluator(values, times, HOUR, most_bytes=n_given * one)
+        tracemalloc.start()
+        found = evaluator.shown(tree)
+        held, peak = (size / one for size in tracemalloc.get_traced_memory())
+        tracemalloc.stop()
+        assert np.array_equal(found, expected, equal_nan=True)
+        assert n_given - 0.5 < held < n_given + 0.5, "no more stays than was given"
+        assert peak < max(n_given, tree.width) + 1.0, "beside the formula's width, only room for a window"
+    evaluator.keep([parse("ret1")])
+    evaluator.value(parse("std(close, 5) + std(open, 5)"))
+    assert evaluator.n_arrays <= 20, "what is let go is used again"
+
+
+def test_pieces_of_a_long_lookback_are_no_larger_than_the_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, times = bars(4000, 8, 3, clean=True)
+    tree, rows = parse("ret(close, 300) - ret(open, 200)"), []
+    made = Evaluator.__init__
+    monkeypatch.setattr(
+        Evaluator, "__init__", lambda self, bars, *rest: (rows.append(len(bars)), made(self, bars, *rest))[1]
+    )
+    whole, out = Evaluator(values, times, HOUR).value(tree), np.empty((4000 - 300, 8))
+    monkeypatch.setattr("qframe_rl.alpha.panel._CELLS", 1)
+    for n_given, most in ((10_000, 1500), (700, 700), (1, 600)):
+        monkeypatch.setattr("qframe_rl.alpha.panel._BYTES", 8 * 8 * n_given * tree.width)
+        rows.clear()
+        FormulaRows(tree, HOUR, ())(values, times, tree.lookback - 1, tree.lookback, NONE, out)
+        assert max(rows) == most
+        assert np.array_equal(out, whole[tree.lookback - 1 :], equal_nan=True)
 
 
 def test_bars_closer_than_a_bar_are_refused() -> None:
