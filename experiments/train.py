@@ -16,7 +16,6 @@ from experiments.train_arena import add_options, meant, trained
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build, nearest
 from qframe_rl.feeds.data import DataConfig
-from qframe_rl.feeds.tick_load import MADE
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.experiment import Experiment
 
@@ -143,6 +142,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     tree = {"agents": _roster(tree)} | tree
     locate_data(tree)
     if asked_book(tree):
+        from qframe_rl.feeds.tick_load import MADE
+
         tree["data"].setdefault("data", MADE)
     experiment = build(Experiment, tree, "settings" if own["preset"] is None else f"preset {own['preset']}")
     if experiment.env.name in catalog.problems():

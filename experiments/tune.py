@@ -15,7 +15,6 @@ from experiments.told import luck_line
 from qframe_rl import catalog
 from qframe_rl.config import build
 from qframe_rl.feeds.data import DataConfig
-from qframe_rl.feeds.tick_load import MADE
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.tune.plan import Tune
 
@@ -84,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     tree.setdefault("agent", _default(book))
     locate_data(tree)
     if book:
+        from qframe_rl.feeds.tick_load import MADE
+
         tree["data"].setdefault("data", MADE)
     config = build(Tune, tree, "settings")
     with BarScreen() as screen:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from qframe_rl import custom
 from tests.left_out import imports_what_is_missing, missing, named_by
 from tests.rays import one_ray
 from tests.turns import has_turn
@@ -54,9 +55,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="module", autouse=True)
 def own_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each file of tests counts its trials anew, and none of them in the user's ledger."""
+    """Each file of tests counts its trials anew, none of them in the user's ledger, and forgets its own functions."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setattr(custom, "_known", {name: dict(found) for name, found in custom._known.items()})
         yield
 
 

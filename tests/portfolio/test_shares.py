@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qframe_rl.config import UserError
@@ -41,6 +41,7 @@ def test_by_hand() -> None:
     st.lists(st.tuples(st.integers(0, 10**14), st.floats(0.0, 1.0)), min_size=1, max_size=6),
     st.integers(0, 10**14), st.floats(0.0, 0.3),
 )  # fmt: skip
+@example([(0, 0.25), (100_000_003, 0.25), (299_999_999, 0.5)], 0, 0.0)
 def test_moves_never_give_more_than_there_is(rows: list[tuple[int, float]], free: int, band: float) -> None:
     names = [f"m{k}" for k in range(len(rows))]
     total = sum(share for _, share in rows) or 1.0
@@ -57,7 +58,8 @@ def test_moves_never_give_more_than_there_is(rows: list[tuple[int, float]], free
         assert have[move.member] >= 0
     if band == 0.0 and total <= 1.0:
         for name in names:
-            assert abs(have[name] - shares[name] * whole) <= E8 + whole * 1e-9
+            # What others have too much of is less than a transfer each, and is what this one lacks.
+            assert abs(have[name] - shares[name] * whole) <= len(names) * E8 + whole * 1e-9
 
 
 def test_within_the_band_nothing_moves() -> None:
