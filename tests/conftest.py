@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from qframe_rl import custom
+from qframe_rl.live import signals
 from tests.left_out import imports_what_is_missing, missing, named_by
 from tests.rays import one_ray
 from tests.turns import has_turn
@@ -54,11 +55,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each file of tests counts its trials anew, none of them in the user's ledger, and forgets its own functions."""
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each file of tests counts its trials anew, none of them in the user's ledger.
+
+    It leaves neither functions of its own nor a signal that nobody obeyed to the next one in its process.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setattr(custom, "_known", {name: dict(found) for name, found in custom._known.items()})
+        patch.setattr(signals, "_early", [])
         yield
 
 

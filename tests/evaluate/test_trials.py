@@ -210,7 +210,7 @@ def test_edited_code_is_another_trial_and_another_version_of_a_package_is_none(t
     assert json.loads(made[0].packages) == {"numpy": "2.0"}
 
 
-def test_the_ledger_of_a_folder_of_runs_is_read_in_once_and_left_as_it_is(tmp_path: Path, own_ledger: None) -> None:
+def test_the_ledger_of_a_folder_of_runs_is_read_in_once_and_left_as_it_is(tmp_path: Path, own_state: None) -> None:
     shutil.copy(Path(__file__).parent.parent / "upgrade" / "v0" / "trials.db", tmp_path / NAME)
     before = (tmp_path / NAME).read_bytes()
     with closing(sqlite3.connect(tmp_path / NAME)) as base:
