@@ -127,7 +127,7 @@ MUTANTS = (
     Mutant("venues/reading.py", "self.clear(instrument.symbol, known.ours, asked)", "pass", VENUES),
     Mutant("venues/reading.py", "wallet -= size", "wallet += size", VENUES),
     Mutant("venues/reading.py", "* (one.contractSize or 1.0)", "", "tests/venues"),
-    Mutant("venues/reading.py", "(row.trades_days - 1) * _DAY_MS", "10**15", VENUES),
+    Mutant("venues/reading.py", "(days - 1) * _DAY_MS", "10**15", VENUES),
     Mutant("venues/reading.py", '"fee_base": paid if in_base else 0.0', '"fee_base": 0.0', VENUES),
     Mutant(
         "venues/ccxt.py",
