@@ -11,8 +11,7 @@ A training is `qframe_rl.policy.PpoTraining`: `collect`, `judge`, `improve`, aga
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from itertools import repeat
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -25,6 +24,7 @@ from torch import Tensor
 from qframe_rl.agent import Log, MarketSpec, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.policy import InputShape, Net, Span, Torso
+from qframe_rl.policy.apart import one_thread
 from qframe_rl.policy.best import BestWeights, falls_due
 from qframe_rl.policy.plan import Given, Ramp, TrainingPlan, sizes
 from qframe_rl.policy.training import Masks, PpoTraining, Watcher, legal
@@ -180,7 +180,7 @@ class Ppo:
         keeper = task if isinstance(task, Resumable) else None
         kept = {} if keeper is None else dict(keeper.recall())
         done = [] if not kept else [self._loaded(part) for part in _parted(kept, int(kept["member"][0]))]
-        with _threads():
+        with one_thread():
             while len(done) < self.config.members:
                 done.append(self._member(len(done), task, log, keeper, kept, done))
                 kept = {}
@@ -371,17 +371,6 @@ class _Share:
     def progress(self, done: int, total: int, note: str = "") -> None:
         """How far all are."""
         self.log.progress(self.k * total + done, self.config.members * total, note)
-
-
-@contextmanager
-def _threads() -> Iterator[None]:
-    """One thread for each product: those of the configuration take a part of every minibatch each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _weights(net: Net) -> State:

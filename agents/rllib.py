@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from qframe_rl.agent import Log, MarketSpec, Memoryless, State, Task, View
 from qframe_rl.config import Base, UserError
+from qframe_rl.policy.apart import own_randomness
 from qframe_rl.rllib.names import ALGORITHMS, REPLAYS, Algorithm
 from qframe_rl.types import Orders, Single
 
@@ -126,7 +126,7 @@ class Rllib(Memoryless):
         Unavailable
             If a runner or learner died.
         """
-        with _own_randomness():
+        with own_randomness():
             try:
                 from qframe_rl.rllib.build import training, weights
             except ImportError as error:
@@ -237,24 +237,6 @@ class Rllib(Memoryless):
                 f"a batch of {self.n_envs} x {self.n_steps} steps cannot be shared equally by agent.rllib.n_learners "
                 f"{c.n_learners}; take a divisor."
             )
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """RLlib seeds the global generators: give them back as they were. Networks of this size want one thread."""
-    import random
-
-    import torch
-
-    python, numpy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def make(config: Config, spec: MarketSpec) -> Rllib:

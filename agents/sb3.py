@@ -14,8 +14,8 @@ from pydantic import Field
 
 from qframe_rl.agent import Log, MarketSpec, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, nearest
+from qframe_rl.policy.apart import one_thread, own_randomness
 from qframe_rl.policy.net import lean_to
-from qframe_rl.sb3.apart import one_thread, own_randomness
 from qframe_rl.types import Orders, Single
 
 if TYPE_CHECKING:

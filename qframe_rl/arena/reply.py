@@ -17,7 +17,8 @@ from qframe_rl.agent import Log, State
 from qframe_rl.arena.game import Game
 from qframe_rl.arena.play import play
 from qframe_rl.arena.seats import BatchPolicy, VectorSeatEnv, roles_of, seats_of
-from qframe_rl.arena.selfplay import RoleLearner, one_thread
+from qframe_rl.arena.selfplay import RoleLearner
+from qframe_rl.policy.apart import one_thread
 from qframe_rl.policy.best import BestWeights
 from qframe_rl.types import Float
 

@@ -10,18 +10,17 @@ that value targets of all roles are of one size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from qframe_rl.agent import Log, State
 from qframe_rl.arena.game import ActionSpace, Game
 from qframe_rl.arena.seats import BatchPolicy, put, seats_of
 from qframe_rl.config import UserError
+from qframe_rl.policy.apart import one_thread
 from qframe_rl.policy.training import PpoTraining
 from qframe_rl.types import Int, Single
 
@@ -328,14 +327,3 @@ def _write(actions: NDArray[Any], markets: Int, agents: Int, given: NDArray[Any]
 
 def _below(state: Mapping[str, NDArray[Any]], prefix: str) -> State:
     return {k.removeprefix(prefix): np.array(v) for k, v in state.items() if k.startswith(prefix)}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for each product: more would give other last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from qframe_rl.alpha.tree import Formula
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.bench.unfolded import Unfolded, alike, scored
+from qframe_rl.policy.apart import one_thread
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import DAY, HOUR, Bool, Float, Int
 
@@ -45,7 +45,7 @@ def alpha(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
         }
         if peers is not None:
             work |= peers.formulas([_tokens(tree) for tree in trees], bars, label)
-        with _one_thread():
+        with one_thread():
             speed = rates(work, repeats, screen, f"alpha {name}")
         found += rows("alpha.value", n, speed["ours"], "formulas/s", {"unfolded": 1.0, "gplearn": 1.0}, speed)
         found += rows(
@@ -164,13 +164,3 @@ def _laid_out(trees: Sequence[Formula], bars: Float) -> Work:
         return float(len(trees))
 
     return do
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -13,6 +13,7 @@ from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.jit import fused
 from qframe_rl.policy import Choices, Dense, Graph, InputShape, Loss, Minibatch, Net, NetworkBackend
+from qframe_rl.policy.apart import one_thread
 from qframe_rl.policy.products import LANES, products
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import Single
@@ -29,17 +30,13 @@ def gradient(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> 
     n, work = 4 if small else 200, dict[str, Work]()
     box: Space[Any] = spaces.Box(-1.0, 1.0, (1,), np.float32)
     choice: Space[Any] = spaces.Discrete(_LEVELS)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for title, space, size, times in (("plain", box, 1024, n), ("market", choice, 16384, max(n // 8, 1))):
             net = _net(space, market=title == "market")
             lanes = {"tiles": Dense(net, Loss(0.2, 0.01)), "autograd": Graph(copy.deepcopy(net), Loss(0.2, 0.01))}
             work |= {f"{title}.{way}": _steps(lane, size, times) for way, lane in lanes.items()}
         work |= {"products": _ours(20 * n), "blas": _blas(20 * n)}
         found = rates(work, repeats, screen, "gradient")
-    finally:
-        torch.set_num_threads(before)
     against = {title: {"autograd": found[f"{title}.autograd"]} for title in ("plain", "market")}
     return [
         *rows("gradient.plain", 1024, found["plain.tiles"], "samples/s", {"autograd": 1.0}, against["plain"]),

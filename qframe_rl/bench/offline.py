@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from qframe_rl import catalog
 from qframe_rl.agent import Transitions
@@ -16,6 +15,7 @@ from qframe_rl.config import Ref
 from qframe_rl.gym.make import make_problem
 from qframe_rl.gym.problem import Problem
 from qframe_rl.offline.walk import enough, walk_problem
+from qframe_rl.policy.apart import one_thread
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.solve.solve import ProblemTask, measure
 
@@ -60,14 +60,11 @@ def recorded(n_steps: int) -> Transitions:
 
 def offline(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
     """Gradient steps a second beside Stable-Baselines3's DQN, and shares of the optimum; one thread."""
-    n, before = 20 if small else 1000, torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    n = 20 if small else 1000
+    with one_thread():
         steps = {"train.offline": gradient_steps("cql", n), "train.offline_iql": gradient_steps("iql", n)}
         found = rates(steps | {"sb3-dqn": dqn_steps(n)}, repeats, screen, "train from recorded steps")
         reached = shares(small, screen)
-    finally:
-        torch.set_num_threads(before)
     return [
         *(row for name in steps for row in rows(name, BATCH, found[name], "steps/s", {"sb3-dqn": 1.0}, found)),
         *reached,

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from qframe_rl.agent import Log, Resumable, State, Task
+from qframe_rl.policy.apart import one_thread
 
 Losses = Callable[[int, np.random.Generator], Iterable[torch.Tensor]]
 """Given an epoch's number, from 1, and its generator: the loss of each of its minibatches, computed when asked for."""
@@ -37,14 +38,9 @@ class Schedule(NamedTuple):
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
     """Seed torch's generator for a while and use one thread; then give both back as they were."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        yield
 
 
 class Loop:

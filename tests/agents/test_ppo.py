@@ -93,7 +93,7 @@ def test_an_episode_cut_off_is_worth_what_goes_on_and_one_that_ended_is_not(ends
         torch.manual_seed(0)
         net = ppo.Net(ppo.InputShape(0, 0, 1), spaces.Discrete(2), "mlp", 1, (32, 32), 0.0)
     one = training.PpoTraining(config.plan(0), net, Cut(16, ends=ends), 0, Quiet())
-    with ppo._threads():
+    with ppo.one_thread():
         one()
     worth = float(one.values[0].mean()) * one.spread.value
     assert worth == pytest.approx(3.36 if ends else 5.0, rel=0.03)

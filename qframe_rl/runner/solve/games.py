@@ -12,10 +12,11 @@ from qframe_rl import catalog
 from qframe_rl.agent import Log, MarketSpec, State
 from qframe_rl.arena.game import make_game
 from qframe_rl.arena.seats import BatchPolicy, VectorSeatEnv, seats_of
-from qframe_rl.arena.selfplay import check_forgets, one_thread
+from qframe_rl.arena.selfplay import check_forgets
 from qframe_rl.arena.solved import GameSolution
 from qframe_rl.config import Base, Ref, UserError, build
 from qframe_rl.gym.problem import Act, Numbers
+from qframe_rl.policy.apart import one_thread
 from qframe_rl.policy.training import PpoTraining
 
 _APART = 1 << 20

@@ -1,4 +1,4 @@
-"""Letting Stable-Baselines3 work without a trace: global random generators and threads of torch are as they were."""
+"""Letting a library train without a trace: global random generators and threads are as they were."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @contextmanager
 def own_randomness() -> Iterator[None]:
-    """Stable-Baselines3 seeds the global generators: give them back as they were."""
+    """Let others seed the global generators for a while, on one thread: then give them back as they were."""
     import random
 
     import torch
@@ -26,12 +26,16 @@ def own_randomness() -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Networks of this size are slower on several threads, many times so where the cores are shared."""
+    """Let PyTorch use one thread for a while, and then as many as before.
+
+    Two would give other last bits, and networks of this size are slower on several, many times so where cores are
+    shared.
+    """
     import torch
 
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
