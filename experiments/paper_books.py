@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qframe_rl.checkpoint import Checkpoint
+    from qframe_rl.journal.ledger import Ledger
     from qframe_rl.live.paper_quoting import QuotingResult
+    from qframe_rl.runner.books.paper import OpenedBook
+    from qframe_rl.venues.paper_book import PaperBook
 
 _BARS_ALONE = {
     "fills": "bar", "latency_ms": 100.0, "paper_record": None, "i_accept_real_money_risk": False, "snapshot_bars": 100,
@@ -45,27 +48,13 @@ def quoted(
     note
         Takes lines of the session.
     """
-    from experiments.paper import HOLD_MS
     from qframe_rl.live.paper_quoting import run_quoter
     from qframe_rl.live.status import Line
     from qframe_rl.live.watching import Windows
     from qframe_rl.runner.books.paper import opened_replay, opened_stream
 
-    if given["feed"] == "ccxt":
-        raise UserError("--feed ccxt brings bars, and this strategy quotes in an order book: take --feed ticks.")
-    for name, default in _BARS_ALONE.items():
-        if given[name] != default:
-            raise UserError(f"--{name.replace('_', '-')} is for strategies that trade bars.")
-    if given["feed"] == "ticks":
-        _refuse_unread(given)
-    orders = given["orders"]
-    if orders == "real":
-        raise UserError("--orders real is for strategies that trade bars; one that quotes trades on a testnet.")
-    if orders == "paper" and given["account"] is not None:
-        raise UserError("--account names an account on an exchange: add --orders testnet.")
-    if orders != "paper" and given["hold_ms"] != HOLD_MS:
-        raise UserError("--hold-ms is of paper: orders that go out are decided at once.")
-    out, hold_ns = console(to_stderr=True), round(given["hold_ms"] * 1e6)
+    _check(given)
+    orders, out, hold_ns = given["orders"], console(to_stderr=True), round(given["hold_ms"] * 1e6)
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     if given["feed"] == "ticks":
@@ -80,15 +69,7 @@ def quoted(
     with ExitStack() as stack:
         account = None
         if orders != "paper":
-            from qframe_rl.feeds.presets import opening_cash
-            from qframe_rl.live.accounts import claim
-            from qframe_rl.live.permit import account_client, exchange_book
-
-            stack.callback(claim(opened.terms, opened.folder, given["url"]).close)
-            made = account_client(opened.terms, given["url"])
-            if limits.max_order is None:
-                limits = limits.model_copy(update={"max_order": opening_cash((opened.terms.instrument,))})
-            account = exchange_book(opened.market, opened.terms, made, note)
+            limits, account = _exchange(given, opened, limits, note, stack)
         came = stopped_by(opened.source.stopped)
         windows = Windows(opened, watching, stack, note)
         note.also = lambda text: windows.say(text)
@@ -104,6 +85,40 @@ def quoted(
             hidden=watching.hidden, begun=begun, note=note, account=account,
         )  # fmt: skip
     return _said(result, out, came, as_json=given["json"])
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuse options that say nothing of order books, or do not go together."""
+    from experiments.paper import HOLD_MS
+
+    if given["feed"] == "ccxt":
+        raise UserError("--feed ccxt brings bars, and this strategy quotes in an order book: take --feed ticks.")
+    for name, default in _BARS_ALONE.items():
+        if given[name] != default:
+            raise UserError(f"--{name.replace('_', '-')} is for strategies that trade bars.")
+    if given["feed"] == "ticks":
+        _refuse_unread(given)
+    if given["orders"] == "real":
+        raise UserError("--orders real is for strategies that trade bars; one that quotes trades on a testnet.")
+    if given["orders"] == "paper" and given["account"] is not None:
+        raise UserError("--account names an account on an exchange: add --orders testnet.")
+    if given["orders"] != "paper" and given["hold_ms"] != HOLD_MS:
+        raise UserError("--hold-ms is of paper: orders that go out are decided at once.")
+
+
+def _exchange(
+    given: Mapping[str, Any], opened: OpenedBook, limits: Limits, note: SessionNotes, stack: ExitStack
+) -> tuple[Limits, Callable[[Ledger], PaperBook]]:  # fmt: skip
+    """Limits and account of a session whose orders go out; its symbol is its own until the stack is closed."""
+    from qframe_rl.feeds.presets import opening_cash
+    from qframe_rl.live.accounts import claim
+    from qframe_rl.live.permit import account_client, exchange_book
+
+    stack.callback(claim(opened.terms, opened.folder, given["url"]).close)
+    made = account_client(opened.terms, given["url"])
+    if limits.max_order is None:
+        limits = limits.model_copy(update={"max_order": opening_cash((opened.terms.instrument,))})
+    return limits, exchange_book(opened.market, opened.terms, made, note)
 
 
 def _refuse_unread(given: Mapping[str, Any]) -> None:

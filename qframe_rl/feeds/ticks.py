@@ -97,11 +97,11 @@ def tick_runs(
     UserError
         If there are none, a file lacks a column or another file, or a number is off the grid.
     """
-    files = _files(ticks_folder(root, listing))
-    if not files:
+    if not (files := _files(ticks_folder(root, listing))):
         known = {f"{p.parent.parent.name}/{p.parent.name}" for p in root.glob("ticks/*/*/*_depth.parquet")}
-        asked = f"{listing.folder}/{listing.pair}"
-        raise UserError(f"{root} has no ticks of {asked}{nearest(asked, known)}")
+        raise UserError(
+            f"{root} has no ticks of {(asked := f'{listing.folder}/{listing.pair}')}{nearest(asked, known)}"
+        )
     found: list[TickRun] = []
     for path in files:
         found += _read(path, listing.symbol, tick, lot, drift_ns)
