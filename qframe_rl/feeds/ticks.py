@@ -99,9 +99,8 @@ def tick_runs(
     """
     if not (files := _files(ticks_folder(root, listing))):
         known = {f"{p.parent.parent.name}/{p.parent.name}" for p in root.glob("ticks/*/*/*_depth.parquet")}
-        raise UserError(
-            f"{root} has no ticks of {(asked := f'{listing.folder}/{listing.pair}')}{nearest(asked, known)}"
-        )
+        asked = f"{listing.folder}/{listing.pair}"
+        raise UserError(f"{root} has no ticks of {asked}{nearest(asked, known)}")
     found: list[TickRun] = []
     for path in files:
         found += _read(path, listing.symbol, tick, lot, drift_ns)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from qframe_rl.journal.store import verify
+
 Child = subprocess.Popen[bytes]
 
 
@@ -48,3 +50,49 @@ def killed(
     child.kill()
     child.wait()
     return False
+
+
+def outlived(
+    module: str, argv: Callable[[bool], list[str]], journal: Path, said: Path, kills: int, rng: random.Random,
+    longest_s: float, begun: Callable[[Child, int], bool],
+) -> tuple[int, int]:  # fmt: skip
+    """Run one session to its end under at most so many kills, and see that its journal never loses an event.
+
+    Parameters
+    ----------
+    module, argv
+        Of its process; told whether it will not be killed any more.
+    journal, said
+        Its journal, and where it says what it says.
+    kills, rng, longest_s
+        How many at most, and as in `killed`.
+    begun
+        Whether a process has come so far that it is worth a kill; told it, and the events that were there before.
+
+    Returns
+    -------
+    tuple[int, int]
+        Kills, and processes that were started.
+
+    Raises
+    ------
+    SystemExit
+        If one ends by itself with an error.
+    """
+    done = starts = last = 0
+    while True:
+        starts += 1
+        child = started(module, argv(done >= kills), said)
+        if done < kills:
+            ended = killed(child, lambda child=child, last=last: begun(child, last), rng, longest_s, lambda: None)
+        else:
+            ended = child.wait() is not None
+        if ended and child.returncode != 0:
+            raise SystemExit(f"the session ended with {child.returncode}: {said.read_text()[-3000:]}")
+        done += not ended
+        if journal.exists():
+            head = verify(journal)
+            assert head.seq >= last, f"events were lost: {head.seq} after {last}"
+            last = head.seq
+        if ended:
+            return done, starts

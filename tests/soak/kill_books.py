@@ -15,10 +15,10 @@ from pathlib import Path
 
 from qframe_rl.journal.ledger import REMARKS
 from qframe_rl.journal.lock import writer_of
-from qframe_rl.journal.store import read, verify
+from qframe_rl.journal.store import read
 from qframe_rl.live.paper_quoting import replay_quoter
 from tests.live.books import Restless, Told, book, session, tape, terms
-from tests.soak.children import Child, killed, started
+from tests.soak.children import Child, outlived
 
 _PART_S = 0.02
 
@@ -38,22 +38,12 @@ def events(journal: Path) -> list[tuple[str, str]]:
 
 def lives(out: Path, kills: int, rng: random.Random) -> int:
     """Run one session to its end under at most so many kills; return how many there were."""
-    journal, said, last, done = out / "journal.db", out.with_name("said.txt"), 0, 0
-    while True:
-        child = started("tests.soak.kill_books", ["--child", str(out)], said)
-        if done < kills:
-            ended = killed(child, lambda child=child: _writes(journal, child), rng, 2.0, lambda: None)
-        else:
-            ended = child.wait() is not None
-        if ended and child.returncode != 0:
-            raise SystemExit(f"the session ended with {child.returncode}: {said.read_text()[-2000:]}")
-        done += not ended
-        if journal.exists():
-            head = verify(journal)
-            assert head.seq >= last, f"events were lost: {head.seq} after {last}"
-            last = head.seq
-        if ended:
-            return done
+    journal = out / "journal.db"
+    argv = ["--child", str(out)]
+    return outlived(
+        "tests.soak.kill_books", lambda last: argv, journal, out.with_name("said.txt"), kills, rng, 2.0,
+        lambda child, before: _writes(journal, child),
+    )[0]  # fmt: skip
 
 
 def _writes(journal: Path, child: Child) -> bool:

@@ -21,7 +21,7 @@ from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import read, verify
 from qframe_rl.rehearsal.faults import script_of
 from tests.live.quoting_exchange import again, exchange, has, once, traded
-from tests.soak.children import Child, killed, started
+from tests.soak.children import Child, outlived
 
 _LAST = 12
 """Parts of the tape that the last process lives through."""
@@ -53,33 +53,19 @@ def soak(folder: Path, kills: int, faults: str, seed: int) -> dict[str, Any]:
     dict
         What there was.
     """
-    rng, done, starts = random.Random(seed), 0, 0
-    out, said, last = folder / "session", folder / "said.txt", 0
+    out = folder / "session"
     journal = out / "journal.db"
     code = f"from tests.soak.kill_quoter import served; served({120.0 + 60.0 * kills}, {faults!r}, {seed})"
     market = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert market.stdout is not None
     try:
         url = market.stdout.readline().decode().strip()
-        while True:
-            starts += 1
-            parts = _LAST if done >= kills else 10**9
-            child = started("tests.soak.kill_quoter", ["--child", str(out), "--url", url, "--last", str(parts)], said)
-            if done < kills:
-                ended = killed(
-                    child, lambda child=child, last=last: _quotes(journal, child, last), rng, 3.0, lambda: None
-                )
-            else:
-                ended = child.wait() is not None
-            if ended and child.returncode != 0:
-                raise SystemExit(f"the session ended with {child.returncode}: {said.read_text()[-3000:]}")
-            done += not ended
-            if journal.exists():
-                head = verify(journal)
-                assert head.seq >= last, f"events were lost: {head.seq} after {last}"
-                last = head.seq
-            if ended:
-                break
+        done, starts = outlived(
+            "tests.soak.kill_quoter",
+            lambda last: ["--child", str(out), "--url", url, "--last", str(_LAST if last else 10**9)],
+            journal, folder / "said.txt", kills, random.Random(seed), 3.0,
+            lambda child, before: _quotes(journal, child, before),
+        )  # fmt: skip
         found = once(out, url)
         del found["has"]
         replayed = again(out)
