@@ -42,6 +42,10 @@ def module_of(kind: Kind, name: str) -> str:
     return f"qframe_rl.baselines.{name}" if kind == "agents" and name in baselines() else f"{kind}.{name}"
 
 
+_OTHER_KINDS = {"BookConfig": "an order book", "ProblemConfig": "a problem", "GameConfig": "a market of many agents"}
+"""What environments without bars are, by the kind of their ``Config``."""
+
+
 def load(kind: Kind, name: str) -> Any:
     """Import a strategy or a market.
 
@@ -101,6 +105,22 @@ def games() -> tuple[str, ...]:
 def bar_markets() -> tuple[str, ...]:
     """Names of the markets of bars: the rest of ``envs/``."""
     return tuple(name for name in names("envs") if name not in (*problems(), *order_books(), *games()))
+
+
+def load_bar_market(name: str) -> Any:
+    """Import a market of bars, as `load` does.
+
+    Raises
+    ------
+    UserError
+        As `load`, and for an environment of another kind.
+    """
+    module = load("envs", name)
+    for base in module.Config.__mro__:
+        if base.__name__ in _OTHER_KINDS:
+            kind, known = _OTHER_KINDS[base.__name__], ", ".join(bar_markets())
+            raise UserError(f"env {name!r} is {kind}, which has no bars; take one of {known}.")
+    return module
 
 
 def _configured_by(kind: str) -> tuple[str, ...]:

@@ -50,12 +50,7 @@ def make_market(
     name = env.name
     if name == "auto":
         name = catalog.market_for("perpetual" if all(i.kind == "perpetual" for i in instruments) else "spot")
-    for kind, names in (("an order book", catalog.order_books()), ("a problem", catalog.problems())):
-        if name in names:
-            raise UserError(
-                f"env {name!r} is {kind}, which has no bars; take one of {', '.join(catalog.bar_markets())}."
-            )
-    module = catalog.load("envs", name)
+    module = catalog.load_bar_market(name)
     market: Market = module.make(build(module.Config, env.params, f"env {name}"), instruments, columns, bar_ns)
     return market if limits is None else replace(market, limits=limits)
 

@@ -195,7 +195,8 @@ def make_problem(ref: Ref) -> Problem:
     module = catalog.load("envs", ref.name)
     if not is_problem(ref.name):
         raise UserError(
-            f"{ref.name!r} is a market of bars or a book without a known optimum; python -m experiments.train takes it."
+            f"{ref.name!r} is a market of bars, a book or a market of many agents, which python -m experiments.train "
+            "takes."
         )
     problem: Problem = module.make(build(module.Config, ref.params, f"env {ref.name}"))
     return problem
@@ -244,11 +245,11 @@ def prepared(name: str, history: Given, risk: Risk, params: Mapping[str, Any]) -
     UserError
         As in `make_env`.
     """
+    module = catalog.load_bar_market(name)
     _check_keywords(name, params)
     params = in_params(params)
     histories = histories_of(history)
     first = histories[0]
-    module = catalog.load("envs", name)
     config = build(module.Config, params, f"env {name}")
     made: Market = module.make(config, first.instruments, first.columns, first.bar_ns)
     limits = risk if isinstance(risk, Limits) else build(Limits, risk or {}, "risk")

@@ -13,8 +13,11 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, see
 from qframe_rl import catalog
 from qframe_rl.arena import aec_env, parallel_env
 from qframe_rl.arena.game import Game, GameConfig, make_game
-from qframe_rl.config import UserError
-from qframe_rl.types import Float
+from qframe_rl.config import Ref, UserError
+from qframe_rl.deploy import make_market
+from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.gym.make import make_env, make_problem, make_vec
+from qframe_rl.types import HOUR, Float
 
 GAMES = catalog.games()
 every_game = pytest.mark.parametrize("name", GAMES)
@@ -142,3 +145,21 @@ def test_the_inactive_stay_and_what_is_wrong_is_refused_without_a_move(name: str
     with pytest.raises(ValueError, match="active is bool"):
         game.step(good, np.ones(2))  # type: ignore[arg-type]
     assert all(np.array_equal(value, game.snapshot()[key]) for key, value in state.items())
+
+
+@every_game
+def test_doors_of_bars_name_what_it_is_and_what_they_take(name: str) -> None:
+    (spot,) = synthetic("gbm", n_bars=200).instruments
+    with pytest.raises(UserError, match=f"env '{name}' is a market of many agents, which has no bars; take one of"):
+        make_market(Ref(name=name), (spot,), (), HOUR)
+    for door in (make_env, make_vec):
+        with pytest.raises(UserError, match="is a market of many agents"):
+            door(name, history=synthetic("gbm", n_bars=200))
+    with pytest.raises(UserError, match="is a market of bars, a book or a market of many agents"):
+        make_problem(Ref(name=name))
+
+
+def test_one_by_a_dotted_path_is_told_of_too() -> None:
+    (spot,) = synthetic("gbm", n_bars=200).instruments
+    with pytest.raises(UserError, match="is a market of many agents, which has no bars"):
+        make_market(Ref(name=f"envs.{GAMES[0]}"), (spot,), (), HOUR)
