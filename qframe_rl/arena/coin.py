@@ -24,7 +24,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from qframe_rl.arena.game import ActionSpace, GameConfig, checked, space_of
+from qframe_rl.arena.game import ActionSpace, GameConfig, check_markets, checked, space_of
 from qframe_rl.config import UserError
 from qframe_rl.gym.chance import Words, draw, normal
 from qframe_rl.gym.lanes import Lanes
@@ -133,8 +133,7 @@ class CoinMarket(Lanes):
     terminates = True
 
     def __init__(self, config: CoinConfig, n_markets: int):
-        if n_markets < 1:
-            raise UserError(f"{n_markets} markets: at least 1.")
+        check_markets(n_markets)
         self.config, self.n_markets, self.kernel = config, n_markets, config.rules()
         n = self.n_agents = config.traders
         self.names = tuple(f"trader_{k}" for k in range(n))

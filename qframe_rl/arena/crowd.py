@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from qframe_rl.arena import state as s
 from qframe_rl.arena.excited import N_ARRIVAL, Excited, calm, come, wait
-from qframe_rl.arena.game import ActionSpace, GameConfig, checked, space_of
+from qframe_rl.arena.game import ActionSpace, GameConfig, check_markets, checked, space_of
 from qframe_rl.arena.population import N_CALL, call, take_excited
 from qframe_rl.arena.roles import N_ACTION, N_COUNTS, N_PARTS, N_SEEN, observe, pay, pursue_part, value_of, wish
 from qframe_rl.arena.state import CrowdRules, MarketState, empty_markets, fields_of
@@ -123,8 +123,9 @@ class Crowd(Lanes):
     """
 
     def __init__(self, config: CrowdConfig, n_markets: int, n_log: int = 0):
-        if n_markets < 1 or n_log < 0:
-            raise UserError(f"{n_markets} markets and {n_log} messages of a log: at least 1, and 0 or more.")
+        check_markets(n_markets)
+        if n_log < 0:
+            raise UserError(f"n_log {n_log}: a log has room for 0 messages or more.")
         self.config, self.n_markets = config, n_markets
         self.roles = np.repeat(np.arange(s.N_ROLES), (config.makers, config.takers, config.executions))
         """(N,) role of each agent, `qframe_rl.arena.state.ROLES`."""

@@ -96,7 +96,7 @@ class Game(Protocol):
         ...
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every market; ``seed`` and ``episode``, (B,) each, are part of it."""
+        """The exact state of every market, by which `restore` goes back to the same bits: names of its own choice."""
         ...
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
@@ -129,6 +129,12 @@ def make_game(name: str, n_markets: int = 1, params: Mapping[str, Any] | None = 
         raise UserError(f"{name!r} is no market of many agents: its Config is no GameConfig.")
     made: Game = module.make(build(module.Config, params or {}, f"env {name}"), n_markets)
     return made
+
+
+def check_markets(n_markets: int) -> None:
+    """Refuse a batch of no market, for whoever makes one; raises UserError."""
+    if n_markets < 1:
+        raise UserError(f"{n_markets} markets: at least 1.")
 
 
 def checked(game: Game, actions: NDArray[Any], active: Bool) -> Float:

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from qframe_rl.arena.game import ActionSpace, checked, space_of
+from qframe_rl.arena.game import ActionSpace, check_markets, checked, space_of
 from qframe_rl.config import UserError
 from qframe_rl.gym.chance import draw
 from qframe_rl.gym.lanes import Lanes
@@ -74,8 +74,7 @@ class Rounds(Lanes):
     terminates = True
 
     def __init__(self, rules: RoundRules, n_markets: int):
-        if n_markets < 1:
-            raise UserError(f"{n_markets} markets: at least 1.")
+        check_markets(n_markets)
         self.rules, self.n_markets = rules, n_markets
         self.role_names = rules.role_names
         self.roles = np.repeat(np.arange(len(rules.counts)), rules.counts)

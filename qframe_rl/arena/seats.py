@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qframe_rl.arena.game import Game
 from qframe_rl.config import UserError, nearest
 from qframe_rl.gym.batch import check_options, mask_of
-from qframe_rl.gym.lanes import check_snapshot, seed_of_snapshot, seeds_of
+from qframe_rl.gym.lanes import check_snapshot, seeds_of
 from qframe_rl.types import Bool, Float, Int, Single
 
 BatchPolicy = Callable[[Single], NDArray[Any]]
@@ -177,8 +177,9 @@ class VectorSeatEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         return self._shown(), paid, terminated, truncated, infos
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """The exact state of every market."""
-        return self.game.snapshot() | {"over": self._over.copy()}
+        """The exact state of every market, and whether they were given seeds."""
+        seeded = np.full_like(self._over, self._np_random is not None)
+        return self.game.snapshot() | {"over": self._over.copy(), "seeded": seeded}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Return to a snapshot: the same actions then give the same bits, and so do resets without a seed.
@@ -188,10 +189,10 @@ class VectorSeatEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         ValueError
             For a snapshot of another batch.
         """
-        check_snapshot({"over": self._over}, state)
-        self.game.restore(state)
-        if self._np_random is None:
-            super().reset(seed=seed_of_snapshot(state))
+        check_snapshot({"over": self._over, "seeded": self._over}, state)
+        self.game.restore({name: value for name, value in state.items() if name not in ("over", "seeded")})
+        if self._np_random is None and state["seeded"].any():
+            super().reset(seed=0)
         self._over, self._seen = state["over"].copy(), self.game.observe()
 
     def _begin(self, mask: Bool) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from qframe_rl import catalog
 from qframe_rl.arena.crowd import Crowd, CrowdConfig
 from qframe_rl.arena.game import make_game
 from qframe_rl.arena.seat import SeatEnv
 from qframe_rl.arena.seats import BatchPolicy, VectorSeatEnv
 from qframe_rl.config import UserError
-from qframe_rl.types import Single
+from qframe_rl.types import Bool, Float, Single
 
 CONFIG = CrowdConfig(makers=2, takers=1, executions=1, episode_steps=6)
 
@@ -166,3 +169,60 @@ def test_the_batch_says_whether_an_episode_ended_or_was_cut_off() -> None:
     book.reset(seed=1)
     _, _, terminated, truncated, _ = book.step(np.zeros((2, 4)))
     assert truncated.all() and not terminated.any()
+
+
+class Counting:
+    """The least that a market of one's own must be: its snapshot has names of its own choice."""
+
+    def __init__(self, n_markets: int):
+        self.n_markets, self.n_agents, self.names, self.role_names = n_markets, 1, ("teller_0",), ("teller",)
+        self.roles, self.choices = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self.mask, self.terminates = np.ones((1, 1), np.bool_), True
+        self.observation_space = spaces.Box(-100.0, 100.0, (1,), np.float32)
+        self.told = np.zeros(n_markets)
+
+    @property
+    def acting(self) -> Bool:
+        return np.ones((self.n_markets, 1), np.bool_)
+
+    def action_space(self, agent: int) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def seed_with(self, seed: int | Sequence[int], mask: Bool | None = None) -> None:
+        self.told[:] = 7.0
+
+    def reset(self, mask: Bool) -> None:
+        self.told[mask] += 1.0
+
+    def observe(self) -> Single:
+        return self.told.astype(np.float32).reshape(-1, 1, 1)
+
+    def step(self, actions: NDArray[Any], active: Bool) -> tuple[Float, Bool]:
+        self.told[active] += 0.5
+        return np.zeros((self.n_markets, 1)), np.zeros(self.n_markets, np.bool_)
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        return {"told": self.told.copy()}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        if set(state) != {"told"}:
+            raise ValueError(f"told alone, not {sorted(state)}")
+        self.told[:] = state["told"]
+
+
+def test_a_market_of_ones_own_names_what_its_snapshot_holds_as_it_likes() -> None:
+    one, other = (VectorSeatEnv(Counting(2), "teller", {}, None, AutoresetMode.SAME_STEP) for _ in range(2))
+    fresh = one.snapshot()
+    one.reset(seed=1)
+    one.step(np.zeros((2, 1)))
+    other.restore(one.snapshot())
+    np.testing.assert_array_equal(other.reset()[0], one.reset()[0])
+    other = VectorSeatEnv(Counting(2), "teller", {})
+    other.restore(fresh)
+    assert other.reset()[0].tolist() == [[8.0], [8.0]], "nobody was seeded when that was taken"
+
+
+@pytest.mark.parametrize("name", catalog.games())
+def test_a_batch_of_no_market_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="0 markets: at least 1"):
+        make_game(name, 0)
