@@ -46,7 +46,7 @@ bench: setup
 peers: .venv-peers/.done
 .venv-peers/.done:
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	@.venv-peers/bin/pip install --quiet --disable-pip-version-check 'torch>=2.6,<2.14' torchtrade vectorbt backtesting gymnasium gplearn
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check 'torch>=2.6,<2.14' torchtrade vectorbt backtesting gymnasium gplearn vaderSentiment
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps gym-trading-env
 	@test -x .venv-peers/freqtrade/bin/python || $(PYTHON) -m venv .venv-peers/freqtrade
 	@.venv-peers/freqtrade/bin/pip install --quiet --disable-pip-version-check freqtrade

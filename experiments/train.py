@@ -158,6 +158,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
             experiment, own["runs"], own["checkpoints"], screen, resume=own["resume"], executor=executor,
             ledger=own["ledger"],
         )  # fmt: skip
+    from qframe_rl.feeds.columns import name_of
+    from qframe_rl.feeds.gauge import gauges
+
     seconds = time.monotonic() - began
     report(console(to_stderr=own["json"]), outcome, experiment.level, seconds)
     if not own["json"]:
@@ -171,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         "choice": outcome.choice.describe(),
         "judged": outcome.judged,
         "data": outcome.history.describe(),
+        "columns": [gauge.plain() for gauge in gauges(outcome.history, list(map(name_of, experiment.data.columns)))],
     }
 
 

@@ -30,6 +30,17 @@ def timeframe_ns(text: str) -> int:
     return int(number) * _UNITS[unit]
 
 
+def delay_ns(text: str) -> int:
+    """Length of a delay, which unlike a timeframe may be none, such as ``0s``, in ns.
+
+    Raises
+    ------
+    UserError
+        As in `timeframe_ns`.
+    """
+    return 0 if text[:-1].isdigit() and int(text[:-1]) == 0 else timeframe_ns(text)
+
+
 def timeframe_name(length_ns: int) -> str:
     """Shortest name of a bar length, such as ``1h`` or ``4h``."""
     for unit in "wdhms":

@@ -16,6 +16,7 @@ GROUPS = {
         "interface",
         "features",
         "alpha",
+        "text",
         "coarser",
         "estimate",
         "theory",

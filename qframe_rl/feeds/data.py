@@ -26,9 +26,11 @@ class DataConfig(Base):
     until: str | None = None
     """Last moment, ISO 8601 UTC; none = all there is."""
     columns: tuple[str, ...] = ()
-    """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY], joined once they were known: bars when they
-    have closed, other files from a column published, or DELAY (such as 1d) after their timestamps; 0s if these are the
-    times of publication. NAME=ticks:FEATURE is what recorded order books say of each bar, such as flow=ticks:ofi."""
+    """Further series to show to policies, each NAME=FILE:COLUMN[:DELAY[:AGE]], joined once they were known: bars when
+    they have closed, other files from a column published, or DELAY (such as 1d) after their timestamps; 0s if these are
+    the times of publication. A value older than AGE is none. NAME=ticks:FEATURE is what recorded order books say of
+    each bar, such as flow=ticks:ofi; NAME=texts:FILE:STATISTIC:WINDOW what headlines say, such as
+    news=texts:news.parquet:mean:24h."""
     funding: str = Field(default="require", pattern="^(require|zero)$")
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
     map: tuple[str, ...] = ()

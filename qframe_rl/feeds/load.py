@@ -14,11 +14,12 @@ from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.check import checked
 from qframe_rl.feeds.clock import Clock
-from qframe_rl.feeds.columns import extend, is_of_ticks
+from qframe_rl.feeds.columns import extend, is_of_ticks, name_of
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.files import load_file
+from qframe_rl.feeds.gauge import gauges
 from qframe_rl.feeds.presets import unknown_minimums
 from qframe_rl.feeds.quality import describe, quarantine, suspects
 from qframe_rl.feeds.relist import relisted
@@ -76,6 +77,8 @@ def load(config: DataConfig, report: Report | None = None) -> History:
         history = replace(history, quarantine="off", suspects=listed)
     history = replace(history, notes=(*history.notes, *_lacks(history, config)))
     history = relisted(history, config.relist)
+    known = [line for gauge in gauges(history, list(map(name_of, config.columns))) for line in gauge.lines()]
+    history = replace(history, notes=(*history.notes, *known))
     return with_cash(history, config.risk_free, _root(config))
 
 

@@ -1,8 +1,9 @@
 """Words of crypto headlines with what they say of prices.
 
-Chosen and weighed by hand for this house, in the view of headlines of November 2021 to December 2022 and of how often
-words stood in those that rose or fell by the source's own score; no other lexicon went into it. Headlines of 2023 were
-not looked at before the words stood: they are what the scorer is judged by.
+Chosen and weighed by hand for this house, in the view of headlines of November 2021 to December 2022: how often words
+stood in those that rise or fall by the source's own score, and 120 that were labelled. No other lexicon went into it.
+Headlines of 2023 are what it is judged by. They had not been read when the words were first chosen; weights were
+changed once more afterwards, by the earlier months alone.
 """
 
 from __future__ import annotations

@@ -87,6 +87,23 @@ def test_a_column_that_states_the_publication(history: History, tmp_path: Path) 
     )
 
 
+def test_a_value_holds_for_its_age_and_no_longer(history: History, tmp_path: Path) -> None:
+    (tmp_path / "mood.csv").write_text("timestamp,Mood\n2024-01-01T01:30:00,3\n2024-01-01T05:00:00,5\n")
+    got = extend(history, ("mood=mood.csv:Mood:0s:2h", "late=mood.csv:Mood:30m:2h"), tmp_path)
+    np.testing.assert_array_equal(got.values[:, 0, 5], [np.nan, 3, 3, np.nan, 5, 5])
+    # Its age counts from when it was known: at the close of hour 4 it is two hours old, and not more.
+    np.testing.assert_array_equal(got.values[:, 0, 6], [np.nan, 3, 3, 3, np.nan, 5])
+
+
+def test_each_instrument_has_its_own_rows_of_a_long_table(history: History, tmp_path: Path) -> None:
+    lines = ["timestamp,symbol,interest", "2024-01-01T02:00,ETH,20", "2024-01-01T02:00,btc-usdt,10"]
+    lines += ["2024-01-01T05:00,ETHUSDT,21", "2024-01-01T04:30,BTC/USDT,11", "2024-01-01T03:00,ETC,99"]
+    (tmp_path / "interest.csv").write_text("\n".join(lines))
+    got = extend(history, ("oi=interest.csv:interest:0s",), tmp_path)
+    np.testing.assert_array_equal(got.values[:, 0, 5], [np.nan, 10, 10, 10, 11, 11])
+    np.testing.assert_array_equal(got.values[:, 1, 5], [np.nan, np.nan, np.nan, 20, 21, np.nan])
+
+
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
@@ -102,6 +119,12 @@ def test_a_column_that_states_the_publication(history: History, tmp_path: Path) 
         ("mood=1h.csv:close", "holds bars of 1h, but they lie 1d apart"),
         ("mood=1d.csv:close", "holds bars of 1d, but they lie 1h apart"),
         ("funding_rate=mood.csv:Mood:0s", "taken"),
+        ("mood=days.csv:Mood:0s", r"are days, and what a day says is known at its end; .* mood=days\.csv:Mood:1d"),
+        ("mood=days.csv:Mood:23h:3d", r"are days, .* such as mood=days\.csv:Mood:1d"),
+        ("mood=told.csv:Mood", "are days"),
+        ("mood=others.csv:Mood:0s", r"none of its symbols \(DOGE, XRP\) is one of BTC/USDT:USDT"),
+        ("mood=nameless.csv:Mood:0s", "column 'symbol' has no value in row 2"),
+        ("mood=mood.csv:Mood:0s:0d", "'0d' is not a number followed by"),
     ],
 )
 def test_bad_columns_are_one_sentence(tmp_path: Path, spec: str, text: str) -> None:
@@ -113,6 +136,10 @@ def test_bad_columns_are_one_sentence(tmp_path: Path, spec: str, text: str) -> N
     write("unsorted.csv", "timestamp,Mood", "2024-01-01T03:00:00,3", "2024-01-01T01:30:00,5")
     write("hole.csv", "timestamp,Mood", "2024-01-01T01:00:00,3", "2024-01-01T03:00:00,")
     write("early.csv", "timestamp,published,Mood", "2024-01-01T03:00:00,2024-01-01T02:00:00,3")
+    write("days.csv", "timestamp,Mood", "2024-01-01,3", "2024-01-02,5")
+    write("told.csv", "published,Mood", "2024-01-01,3", "2024-01-02,5")
+    write("others.csv", "timestamp,symbol,Mood", "2024-01-01T01:30,XRP,3", "2024-01-01T01:30,DOGE,5")
+    write("nameless.csv", "timestamp,symbol,Mood", "2024-01-01T01:30,BTC,3", "2024-01-01T01:30,,5")
     write("two.csv", bar, "2024-01-01,1,2,1,1")
     write("ragged.csv", bar, *(f"2024-01-0{d},1,2,1,1" for d in (1, 2, 4, 7)))
     write("1h.csv", bar, *(f"2024-01-0{d},1,2,1,1" for d in (1, 2, 3)))
