@@ -16,7 +16,7 @@ import numpy as np
 from qframe_rl.alpha.operators import COLUMN, LEAVES, OPERATORS, UNITS, Unit, unit_of
 from qframe_rl.alpha.tree import CONSTANT, Formula, constant
 from qframe_rl.config import UserError
-from qframe_rl.types import Bool
+from qframe_rl.types import Bool, Int
 
 SEP = "SEP"
 """The end of a formula."""
@@ -26,6 +26,7 @@ WINDOWS = (3, 5, 10, 20, 40, 60)
 """Windows of rolling operators and of pairs."""
 SHIFTS = (1, 2, 3, 5, 10, 20, 40)
 CONSTANTS = tuple(sign * size for size in (0.01, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0) for sign in (1.0, -1.0))
+_KINDS = (SEP, "leaf", CONSTANT, "lag", "unary", "cross", "binary", "rolling", "shift", "pair")
 _LAGS = tuple(sorted({*WINDOWS, *SHIFTS}))
 
 
@@ -60,6 +61,8 @@ class Vocabulary:
         self.index = {token: k for k, token in enumerate(self.tokens)}
         self.units: dict[str, Unit] = {leaf: Formula(leaf).unit for leaf in leaves}
         self.constants = {constant(c).text: c for c in CONSTANTS}
+        self.kinds: Int = np.array([_KINDS.index(self._kind(token)) for token in self.tokens], dtype=np.int64)
+        """(V,) numbers of their kinds: the end, leaves, constants, windows, and the kinds of operators."""
         self._masks: dict[_State, Bool] = {}
 
     def __len__(self) -> int:
@@ -103,6 +106,20 @@ class Vocabulary:
         if draft.formula is None:
             raise UserError(f"tokens end without {SEP}; no formula is finished.")
         return draft.formula
+
+    def writes(self, tokens: Sequence[int]) -> bool:
+        """Whether these are the tokens of a formula, `SEP` at the end."""
+        draft = self.begin()
+        for token in tokens:
+            if not draft.mask()[token]:
+                return False
+            draft = draft.push(token)
+        return draft.formula is not None
+
+    def _kind(self, token: str) -> str:
+        if token in OPERATORS:
+            return OPERATORS[token].kind
+        return token if token == SEP else "leaf" if token in self.units else "lag" if _is_lag(token) else CONSTANT
 
     def allowed(self, state: _State) -> Bool:
         """(V,) which tokens may come next."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.alpha.operators import LEAST_MEMBERS
+from qframe_rl.alpha.operators import LEAST_MEMBERS, MOST_SAID
 from qframe_rl.config import UserError
 from qframe_rl.jit import compiled
 from qframe_rl.types import CLOSE, OPEN, YEAR, Float
@@ -29,7 +29,7 @@ class NetBook(NamedTuple):
         return float(self.returns.mean()) / spread * math.sqrt(YEAR / bar_ns) if spread > 0.0 else 0.0
 
 
-def net_book(stand: Float, bars: Float, n_ahead: int, cost: float) -> NetBook:
+def net_book(stand: Float, bars: Float, n_ahead: int, cost: float, funding: Float | None = None) -> NetBook:
     """Trade a formula's ranks.
 
     The weights of one decision are its z-scored ranks over the sum of their sizes; held is the mean of the last
@@ -46,6 +46,8 @@ def net_book(stand: Float, bars: Float, n_ahead: int, cost: float) -> NetBook:
         Decisions that are averaged, h.
     cost
         Fee and half-spread, as a fraction of what is traded.
+    funding
+        (T, A) rates of perpetuals that fall due in each bar; longs pay what is above zero. None = no funding.
 
     Returns
     -------
@@ -59,38 +61,95 @@ def net_book(stand: Float, bars: Float, n_ahead: int, cost: float) -> NetBook:
     """
     if stand.shape[1] < LEAST_MEMBERS:
         raise UserError(f"a book of ranks needs {LEAST_MEMBERS} instruments or more, not {stand.shape[1]}.")
+    return held_book(stand, moves(bars, funding), n_ahead, cost)
+
+
+def moves(bars: Float, funding: Float | None = None) -> Float:
+    """What a unit of money decided on at each close makes of one bar.
+
+    Parameters
+    ----------
+    bars
+        (T, A, C) channels.
+    funding
+        (T, A) rates that fall due in each bar, on what was held before it; None = no funding.
+
+    Returns
+    -------
+    Float
+        (T, A): from the next open to the open after that, fractions, less the funding that fell due in between; 0
+        where there is no price. The last two rows are NaN.
+    """
+    out = np.full(bars.shape[:2], np.nan)
+    _moves(bars, np.empty((2, bars.shape[1])), out)
+    if funding is not None:
+        due = np.nan_to_num(funding[2:] * bars[1:-1, :, CLOSE] / bars[1:-1, :, OPEN], posinf=0.0, neginf=0.0)
+        out[:-2] -= due
+    return out
+
+
+def held_book(stand: Float, moves: Float, n_ahead: int, cost: float) -> NetBook:
+    """Trade what a formula or a pool says, as `net_book` does, on given moves of the instruments.
+
+    Parameters
+    ----------
+    stand
+        (T, A) from `qframe_rl.alpha.said.said`, or a weighted sum of such; NaN is no position.
+    moves
+        (T, A) from `moves`; rows of NaN are not traded.
+    n_ahead, cost
+        As `net_book` has them.
+
+    Returns
+    -------
+    NetBook
+        Of fewer than `qframe_rl.alpha.operators.LEAST_MEMBERS` instruments each decision holds its share of a full
+        position in each: what it says over the most that it can say, over the number of instruments.
+    """
     shape = stand.shape
+    few = float(shape[1]) * MOST_SAID if shape[1] < LEAST_MEMBERS else 0.0
     book = NetBook(np.zeros(shape[0]), np.zeros(shape[0]), np.zeros(shape))
-    _trade(stand, bars, n_ahead, cost, np.zeros((4, shape[1])), *book)
+    _trade(stand, moves, n_ahead, cost, few, np.empty(shape), np.zeros(shape[1]), *book)
     return book
 
 
 @compiled
 def _trade(
-    stand: Float, bars: Float, h: int, cost: float, scratch: Float, returns: Float, turnover: Float, weights: Float
-) -> None:
-    now, after, held, size = scratch[0], scratch[1], scratch[2], scratch[3]
+    stand: Float, moves: Float, h: int, cost: float, few: float, wanted: Float, held: Float,
+    returns: Float, turnover: Float, weights: Float,
+) -> None:  # fmt: skip
     n = stand.shape[1]
-    for a in range(n):
-        now[a] = math.nan
-    for t in range(len(stand) - 2):
-        for k in range(max(0, t - h + 1), t + 1):
-            total = 0.0
-            for a in range(n):
-                total += abs(stand[k, a]) if stand[k, a] == stand[k, a] else 0.0
-            for a in range(n):
-                weights[t, a] += stand[k, a] / total / h if total > 0.0 and stand[k, a] == stand[k, a] else 0.0
-        gain, traded = 0.0, 0.0
+    for t in range(len(stand)):
+        total = few
         for a in range(n):
+            total += abs(stand[t, a]) if few == 0.0 and stand[t, a] == stand[t, a] else 0.0
+        for a in range(n):
+            wanted[t, a] = stand[t, a] / total if total > 0.0 and stand[t, a] == stand[t, a] else 0.0
+        if moves[t, 0] == moves[t, 0]:
+            for k in range(max(0, t - h + 1), t + 1):
+                for a in range(n):
+                    weights[t, a] += wanted[k, a]
+            gain, traded = 0.0, 0.0
+            for a in range(n):
+                weights[t, a] /= h
+                traded += abs(weights[t, a] - held[a])
+                gain += weights[t, a] * moves[t, a]
+            for a in range(n):
+                held[a] = weights[t, a] * (1.0 + moves[t, a]) / (1.0 + gain)
+            returns[t], turnover[t] = gain - cost * traded, traded
+
+
+@compiled
+def _moves(bars: Float, scratch: Float, out: Float) -> None:
+    now, after = scratch[0], scratch[1]
+    for a in range(bars.shape[1]):
+        now[a] = math.nan
+    for t in range(len(bars) - 2):
+        for a in range(bars.shape[1]):
             now[a] = _price(bars[t + 1, a, OPEN], bars[t, a, CLOSE], now[a])
             after[a] = _price(bars[t + 2, a, OPEN], bars[t + 1, a, CLOSE], now[a])
-            size[a] = after[a] / now[a]
-            size[a] = size[a] if size[a] - size[a] == 0.0 else 1.0  # not listed yet
-            traded += abs(weights[t, a] - held[a])
-            gain += weights[t, a] * (size[a] - 1.0)
-        for a in range(n):
-            held[a] = weights[t, a] * size[a] / (1.0 + gain)
-        returns[t], turnover[t] = gain - cost * traded, traded
+            move = after[a] / now[a] - 1.0
+            out[t, a] = move if move - move == 0.0 else 0.0  # not listed yet
 
 
 @compiled

@@ -91,6 +91,8 @@ CROSS_ROWS = 90
 """Rows that say whether an instrument belongs to the universe, see `qframe_rl.alpha.cross.universe`."""
 LEAST_MEMBERS = 8
 """Fewest instruments that are ranked among each other."""
+TRAILING, MOST_SAID = 250, 3.0**0.5
+"""Of fewer instruments: rows among which each one's newest value is ranked, and the size that what is said tends to."""
 
 
 def unit_of(one: AlphaOperator, x: Unit, y: Unit | None = None) -> Unit | None:

@@ -106,9 +106,14 @@ def standing(values: Float, members: Bool) -> Float:
         (T, A); NaN outside the universe and where there is no value, 0 in rows that are flat or have fewer than
         `qframe_rl.alpha.operators.LEAST_MEMBERS` values.
     """
-    out = np.empty(values.shape)
-    _standing(values, members, np.empty((2, values.shape[1])), out, np.empty((len(values), 2)))
-    return out
+    return standing_with_counts(values, members)[0]
+
+
+def standing_with_counts(values: Float, members: Bool) -> tuple[Float, Float]:
+    """`standing` (T, A), and of each row (T, 2) how many values the universe has, and how many distinct ones."""
+    out, counts = np.empty(values.shape), np.empty((len(values), 2))
+    _standing(values, members, np.empty((2, values.shape[1])), out, counts)
+    return out, counts
 
 
 @compiled
@@ -178,17 +183,49 @@ def _coefficients(stand: Float, label: Float, members: Bool, scratch: Float, out
             y[a] = label[t, a] if there and says else math.nan
         out[t, 0] = out[t, 1] = 0.0 if labelled > 0 else math.nan
         if n >= LEAST_MEMBERS:
-            out[t, 0] = _correlation(x, y, n)
+            out[t, 0] = correlation(x, y, n)
             mid_ranks(y, r)
             if n < ranked:  # else x are ranks already, but for their scale
                 mid_ranks(x, s)
-                out[t, 1] = _correlation(s, r, n)
+                out[t, 1] = correlation(s, r, n)
             else:
-                out[t, 1] = _correlation(x, r, n)
+                out[t, 1] = correlation(x, r, n)
 
 
 @compiled
-def _correlation(x: Float, y: Float, n: int) -> float:
+def ic_rows(stand: Float, label: Float, members: Bool, scratch: Float, out: Float) -> None:
+    """Write the IC of each row, as `coefficients` has it.
+
+    Parameters
+    ----------
+    stand
+        (T, A) from `standing`.
+    label
+        (T, A) from `labels`.
+    members
+        (T, A) the universe.
+    scratch
+        (2, A) memory to work in.
+    out
+        (T,) written; NaN where nobody of the universe has a label.
+    """
+    x, y = scratch[0], scratch[1]
+    for t in range(len(stand)):
+        labelled, n = 0, 0
+        for a in range(stand.shape[1]):
+            there = members[t, a] and label[t, a] == label[t, a]
+            says = stand[t, a] == stand[t, a]
+            labelled += there
+            n += there and says
+            x[a] = stand[t, a] if there else math.nan
+            y[a] = label[t, a] if there and says else math.nan
+        out[t] = 0.0 if labelled > 0 else math.nan
+        if n >= LEAST_MEMBERS:
+            out[t] = correlation(x, y, n)
+
+
+@compiled
+def correlation(x: Float, y: Float, n: int) -> float:
     """Correlation over the ``n`` places that have both; 0 where one of them is flat."""
     total_x, total_y = 0.0, 0.0
     for a in range(len(x)):
@@ -304,9 +341,7 @@ def score(values: Float, members: Bool, label: Float, lookback: int, n_ahead: in
     if not dates.any():
         raise UserError("no row has a label after the formula's lookback; take a longer period.")
     found = coefficients(values, members, label)[dates]
-    facts = np.empty((len(values), 2))
-    stand = np.empty(values.shape)
-    _standing(values, members, np.empty((2, values.shape[1])), stand, facts)
+    facts = standing_with_counts(values, members)[1]
     inside = members[dates]
     coverage = float(np.isfinite(values[dates])[inside].mean())
     if values.shape[1] == 1:

@@ -1,0 +1,161 @@
+"""The rows that a search may see, what followed each of them, and how formulas do on them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from qframe_rl.alpha.grammar import Vocabulary
+from qframe_rl.alpha.net import moves
+from qframe_rl.alpha.operators import LEAST_MEMBERS
+from qframe_rl.alpha.panel import Evaluator
+from qframe_rl.alpha.score import labels
+from qframe_rl.config import UserError, fingerprint
+from qframe_rl.types import CLOSE, OPEN, Bool, Float, Int
+
+N_PERIODS = 4
+"""Equal parts of a ground by which steadiness is judged."""
+WARM_UP = 800
+"""Rows before a ground that formulas may look back to; more than the longest one that a search writes needs."""
+LEAST_DATES = 40
+
+
+class WhatFollowed(NamedTuple):
+    """What followed each row of a ground."""
+
+    label: Float
+    """(N, A) what was earned over the rows that a label looks ahead, fractions, funding taken off; NaN = none."""
+    moves: Float
+    """(N, A) of single bars, as `qframe_rl.alpha.net.moves` has them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Rows of bars with their labels.
+
+    Formulas are computed from rows up to each one's own, and looked at on rows ``start`` to ``stop``; what followed is
+    told by rows before ``stop`` alone. No row from ``stop`` on is ever read.
+
+    Parameters
+    ----------
+    bars
+        (T, A, C) channels.
+    times
+        (T,) closes, ns UTC.
+    bar_ns
+        Length of a bar, ns.
+    columns
+        Names of the channels after the first five.
+    members
+        (T, A) the universe.
+    n_ahead
+        Bars of the label, h.
+    cost
+        Fee and half-spread, as a fraction of what is traded.
+    start, stop
+        Rows of the segment; its last h + 1 rows have no label.
+    funding
+        (T, A) rates of perpetuals that fall due in each bar, taken off label and book; None = no funding.
+    instead
+        What is said to have followed, in place of what did: a test of luck.
+
+    Raises
+    ------
+    UserError
+        If fewer than `LEAST_DATES` rows have a label.
+    """
+
+    bars: Float
+    times: Int
+    bar_ns: int
+    columns: tuple[str, ...]
+    members: Bool
+    n_ahead: int
+    cost: float
+    start: int
+    stop: int
+    funding: Float | None = None
+    instead: WhatFollowed | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop <= len(self.bars):
+            raise ValueError(f"rows {self.start} to {self.stop} are not among {len(self.bars)}")
+        if self.n_dates < LEAST_DATES:
+            raise UserError(
+                f"a search for formulas needs {LEAST_DATES} bars with what followed them; of {self.stop - self.start} "
+                f"bars, the last {self.n_ahead + 1} without, there are {max(0, self.n_dates)}. Take a longer period."
+            )
+
+    @property
+    def n_dates(self) -> int:
+        """Rows that may have a label."""
+        return self.stop - self.start - self.n_ahead - 1
+
+    @property
+    def first(self) -> int:
+        """First row that formulas are computed from."""
+        return max(0, self.start - WARM_UP)
+
+    @property
+    def crosses(self) -> bool:
+        """Whether there are enough instruments to compare them."""
+        return int(self.bars.shape[1]) >= LEAST_MEMBERS
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What a search may write here: bars and columns; what followed has no name in it."""
+        return Vocabulary(self.columns, crosses=self.crosses)
+
+    @cached_property
+    def seen(self) -> Bool:
+        """(N, A) the universe of the ground's rows."""
+        return np.ascontiguousarray(self.members[self.start : self.stop])
+
+    @cached_property
+    def followed(self) -> WhatFollowed:
+        """What followed each of its rows."""
+        if self.instead is not None:
+            return self.instead
+        bars, rows = self.bars[: self.stop], slice(self.start, self.stop)
+        label = labels(bars, self.n_ahead, self.start, self.stop)
+        funding = None if self.funding is None else self.funding[: self.stop]
+        if funding is not None:
+            label -= _carried(bars, funding, self.n_ahead)
+        return WhatFollowed(np.ascontiguousarray(label[rows]), np.ascontiguousarray(moves(bars, funding)[rows]))
+
+    @cached_property
+    def bounds(self) -> Int:
+        """(N_PERIODS + 1,) rows of the ground at which its equal parts begin and end."""
+        return np.linspace(0, self.n_dates, N_PERIODS + 1).astype(np.int64)
+
+    def evaluator(self, most_bytes: int = 2**28) -> Evaluator:
+        """What computes formulas over these rows and the warm-up before them."""
+        rows = slice(self.first, self.stop)
+        return Evaluator(self.bars[rows], self.times[rows], self.bar_ns, self.columns, self.members[rows], most_bytes)
+
+    @cached_property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of all that the result of a search depends on here."""
+        rows, made = slice(self.first, self.stop), hashlib.sha256()
+        for part in (self.bars[rows], self.times[rows], self.members[rows], *self.followed):
+            made.update(np.ascontiguousarray(part).tobytes())
+        plain = (self.bar_ns, self.columns, self.n_ahead, self.cost, self.start - self.first)
+        return fingerprint(made.hexdigest(), *plain)
+
+
+def _carried(bars: Float, funding: Float, n_ahead: int) -> Float:
+    """Funding that a long pays while a label's position is held (T, A), fraction of what was bought.
+
+    Bought at the open of row t + 1 it pays first in row t + 2, since funding falls due before a bar's orders.
+    """
+    mark = np.concatenate([bars[:1, :, OPEN], bars[:-1, :, CLOSE]])
+    due = np.nan_to_num(funding * mark, posinf=0.0, neginf=0.0)
+    total = np.concatenate([np.zeros((1, due.shape[1])), np.cumsum(due, axis=0)])
+    out = np.full(due.shape, np.nan)
+    n = len(bars) - n_ahead - 1
+    out[:n] = (total[n_ahead + 2 :][:n] - total[2:][:n]) / bars[1 : n + 1, :, OPEN]
+    return out
