@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qframe_rl.runner.books.tune import TunedBook
-    from qframe_rl.runner.tune.tune import Tuned
+    from qframe_rl.runner.tune.found import Tuned
+    from qframe_rl.runner.tune.tune import TunedBars
 
 DATA_OPTIONS = {"since": "from", "until": "to", "seed": "data-seed"}
 
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         with executor_of(own["on"]) as executor:
             screen.end("start up", executor.where)
             try:
-                done: Tuned | TunedBook = (tune_books if book else tune)(
+                done: TunedBars | TunedBook = (tune_books if book else tune)(
                     config,
                     own["runs"],
                     own["checkpoints"],
@@ -140,7 +141,7 @@ def report_book_search(out: Console, done: TunedBook, config: Tune, seconds: flo
     _tell_rest(out, done, seconds)
 
 
-def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
+def report(out: Console, done: TunedBars, config: Tune, seconds: float) -> None:
     """Print what each window chose, how the choices did, and what can be done next."""
     from qframe_rl.evaluate.provenance import marked
     from qframe_rl.evaluate.table import AHEAD, render
@@ -152,7 +153,7 @@ def report(out: Console, done: Tuned, config: Tune, seconds: float) -> None:
     _tell_rest(out, done, seconds)
 
 
-def _tell_rest(out: Console, done: Tuned | TunedBook, seconds: float) -> None:
+def _tell_rest(out: Console, done: Tuned[Any, Any, Any], seconds: float) -> None:
     out.print(f"Deployed: [bold]{done.deployed}[/bold]; {done.reason}.", highlight=False)
     tried = sum(one["settings"] for one in done.facts["windows"])
     lost = sum(one["given_up"] for one in done.facts["windows"])
@@ -173,7 +174,7 @@ def _tell_rest(out: Console, done: Tuned | TunedBook, seconds: float) -> None:
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
 
 
-def _windows(done: Tuned | TunedBook, config: Tune) -> Any:
+def _windows(done: Tuned[Any, Any, Any], config: Tune) -> Any:
     from rich import box
     from rich.table import Table
 

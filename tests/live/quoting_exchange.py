@@ -12,9 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, Events, joined
 from qframe_rl.feeds.client import client
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.feeds.synthetic_ticks import synthetic_ticks
+from qframe_rl.feeds.ticks import TickRun
 from qframe_rl.gym.replay.packed import whole_run
 from qframe_rl.journal.store import read
 from qframe_rl.live.paper_quoting import QuotingReplay, QuotingResult, replay_quoter, run_quoter
@@ -27,6 +31,8 @@ from qframe_rl.rehearsal.ticks import tick_market
 from tests.live.books import COIN, ENV, Restless, book, session, ticks
 
 OF = Listing("binance", COIN.symbol)
+_MADE = 30_000
+"""Messages that are made; more are these again."""
 CONFIG = RehearsalConfig(cash=10_000.0)
 
 
@@ -34,8 +40,41 @@ CONFIG = RehearsalConfig(cash=10_000.0)
 def exchange(n_messages: int = 120_000, seed: int = 3, **more: Any) -> Iterator[Rehearsal]:
     """A market that moves as fast as the clock; it lasts a minute and a half for 60,000 messages."""
     warmed()
-    with serve([tick_market(synthetic_ticks(seed, n_messages), COIN)], CONFIG, speed="1x", **more) as running:
+    with serve([tick_market(market_of(n_messages, seed), COIN)], CONFIG, speed="1x", **more) as running:
         yield running
+
+
+@cache
+def market_of(n_messages: int, seed: int) -> TickRun:
+    """A run of at least so many messages; it comes again and again, for to make a minute takes seconds."""
+    made = synthetic_ticks(seed, min(n_messages, _MADE))
+    return made._replace(events=repeated(made.events, -(-n_messages // _MADE)))
+
+
+def repeated(events: Events, times: int) -> Events:
+    """Events so many times, each time but the first after a message that tells the first book again."""
+    again = joined([_told_again(events), events.where(events.kind != SNAPSHOT)])
+    lasts = int(max(events.exchange_ns[-1], events.local_ns.max()) - events.exchange_ns[0]) + 4_000_000
+    n = int(events.message[-1]) + 1
+    return joined([events, *(_later(again, k * lasts, k * n) for k in range(1, times))])
+
+
+def _told_again(events: Events) -> Events:
+    """A message of the first moment after which the book is the first one, whatever the last rows told."""
+    rows = zip(*map(np.ndarray.tolist, events[2:6]), strict=True)
+    left = {(side, tick): 0 for kind, side, tick, lots in rows if kind != TRADE and lots}
+    first = zip(*map(np.ndarray.tolist, events.where(events.kind == SNAPSHOT)[3:6]), strict=True)
+    left |= {(side, tick): lots for side, tick, lots in first}
+    side, tick = np.array(list(left), np.int64).T
+    at, zero = np.full(len(left), events.exchange_ns[0]), np.zeros(len(left), np.int64)
+    kind, lots = np.full(len(left), DEPTH, np.int8), np.array(list(left.values()), np.int64)
+    return Events(at, at, kind, side.astype(np.int8), tick, lots, zero)
+
+
+def _later(events: Events, ns: int, messages: int) -> Events:
+    return events._replace(
+        exchange_ns=events.exchange_ns + ns, local_ns=events.local_ns + ns, message=events.message + messages
+    )
 
 
 def terms(**more: Any) -> QuotingTerms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -18,7 +19,7 @@ from qframe_rl.book.walk import QUOTE, TAKE, WITHDRAW
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import order
 from qframe_rl.journal.ledger import Ledger
-from qframe_rl.journal.store import Writer
+from qframe_rl.journal.store import Writer, read
 from qframe_rl.live.permit import exchange_book
 from qframe_rl.live.quoting import paper_terms
 from qframe_rl.quoter import BookView, Wishes, wishes
@@ -268,6 +269,41 @@ def test_an_order_that_is_over_does_not_end_the_one_that_followed_it_at_its_pric
     assert account.walk.quotes[0, BUY, STATE] == RESTS and account.walk.quotes[0, BUY, LEFT] == 5
     account._told(account._orders["two"], {"status": "canceled", "filled": 0}, 40)
     assert account.walk.quotes[0, BUY, STATE] != RESTS and not account._orders
+
+
+def test_no_more_messages_go_to_an_exchange_than_it_takes(tmp_path: Path) -> None:
+    """Orders, withdrawals, and those that are repeated, by the moments for which they were sent."""
+    most, seconds = 12, 3
+    with exchange() as ex:
+        held = lambda: has(tmp_path, "lived") and events(tmp_path, "lived")[-1]["held_back"] > 10  # noqa: E731
+        result = traded(ex.url, tmp_path, held, rates=((most, seconds * 10**9),))
+        found = once(tmp_path, ex.url)
+    assert result.held_back > 10, "the limit binds"
+    while_it_ran = sums(tmp_path, seconds)[:-1]  # what is withdrawn at the end must be
+    assert 6 < max(while_it_ran) <= most
+    made = sorted(one["created"] for one in found["has"]["orders"]["usdm"])
+    own = [sum(at - seconds * 1000 < one <= at for one in made) for at in made]
+    assert max(own) <= most, "by the exchange's own clock, too"
+    assert again(tmp_path, rates=((most, seconds * 10**9),)).digest == result.digest
+
+
+def sums(folder: Path, seconds: int) -> list[int]:
+    """After each part of the tape, messages of so many seconds before its last moment."""
+    if not has(folder, "lived"):
+        return []
+    came: list[tuple[int, int]] = []
+    n, found = 0, []
+    for event in read(folder / "journal.db"):
+        said = json.loads(event.payload)
+        if event.kind == "intent":
+            n += 1
+        elif event.kind == "cancelled":
+            n += len(said["orders"]) + len(said.get("left", ()))
+        elif event.kind == "lived":
+            came.append((said["time"], n))
+            n = 0
+            found.append(sum(k for at, k in came if at > said["time"] - seconds * 10**9))
+    return found
 
 
 def test_coins_are_not_quoted_with_real_orders() -> None:

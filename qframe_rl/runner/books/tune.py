@@ -48,6 +48,7 @@ from qframe_rl.runner.files import write_json
 from qframe_rl.runner.identity import Code, code_of, own_code, run_identity
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.task import seed_for
+from qframe_rl.runner.tune.found import Tuned
 from qframe_rl.runner.tune.plan import AIMS, Tune, space
 from qframe_rl.runner.tune.plot import search_pictures
 from qframe_rl.runner.tune.search import ScoredSetting, Search, require, storage_of
@@ -82,21 +83,10 @@ class SearchedTicks:
 
 
 @dataclass
-class TunedBook:
-    """What a search came to."""
+class TunedBook(Tuned[QuotingRow, SearchedTicks, TickHistory]):
+    """What a search on ticks came to."""
 
-    folder: Path
-    checkpoint: Path
-    deployed: str
-    """Name of the agent in the checkpoint: ``flat`` where what was found failed the test for it."""
-    reason: str
-    rows: list[QuotingRow]
-    windows: list[SearchedTicks]
-    history: TickHistory
     market: BookMarket
-    luck: Luck
-    facts: dict[str, Any]
-    """What ``tune.json`` holds."""
 
 
 def tune_books(
@@ -346,7 +336,7 @@ def _kept(work: _BookWork, found: list[SearchedTicks], over: Mapping[str, Any], 
     write_json(work.folder / "tune.json", facts)
     screen.end("write", str(work.folder))
     return TunedBook(
-        work.folder, checkpoints / work.identity, deployed, reason, rows, found, history, work.market, luck, facts
+        work.folder, checkpoints / work.identity, deployed, reason, rows, found, history, luck, facts, work.market
     )
 
 

@@ -1,10 +1,13 @@
-"""What a search came to in one window."""
+"""What a search came to, in one window and in all."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from qframe_rl.evaluate.splits import Fold
+from qframe_rl.evaluate.trials import Luck
 from qframe_rl.runner.study.windows import WindowResult, score
 from qframe_rl.runner.tune.search import ScoredSetting
 
@@ -23,6 +26,29 @@ class WindowSearched(Protocol):
     @property
     def importance(self) -> dict[str, float]:
         """Of each field; empty for too few settings."""
+
+
+Row = TypeVar("Row")
+Window = TypeVar("Window", bound=WindowSearched)
+Past = TypeVar("Past")
+
+
+@dataclass
+class Tuned(Generic[Row, Window, Past]):
+    """What a search came to, on bars or on ticks."""
+
+    folder: Path
+    checkpoint: Path
+    deployed: str
+    """Name of the agent in the checkpoint: ``flat`` where what was found failed the test for it."""
+    reason: str
+    rows: list[Row]
+    """Of the leaderboard."""
+    windows: list[Window]
+    history: Past
+    luck: Luck
+    facts: dict[str, Any]
+    """What ``tune.json`` holds."""
 
 
 class Searched(NamedTuple):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +35,7 @@ from qframe_rl.runner.log import Screen
 from qframe_rl.runner.packing import packed
 from qframe_rl.runner.study.windows import Subject, WindowRunner, journals
 from qframe_rl.runner.task import seed_for
-from qframe_rl.runner.tune.found import Searched
+from qframe_rl.runner.tune.found import Searched, Tuned
 from qframe_rl.runner.tune.plan import AIMS, Tune, space
 from qframe_rl.runner.tune.score import Part, ScoringJob, SearchInputs, excess_of, figures, judge, parts_of
 from qframe_rl.runner.tune.search import Search, require, storage_of
@@ -53,27 +52,13 @@ _CHUNK = 16
 """Settings of a rule that are settled in one job."""
 
 
-@dataclass
-class Tuned:
-    """What a search came to."""
-
-    folder: Path
-    checkpoint: Path
-    deployed: str
-    """Name of the agent in the checkpoint: ``flat`` where what was found failed the test for it."""
-    reason: str
-    rows: list[ScoreRow]
-    windows: list[Searched]
-    history: History
-    luck: Luck
-    facts: dict[str, Any]
-    """What ``tune.json`` holds."""
+TunedBars = Tuned[ScoreRow, Searched, History]
 
 
 def tune(
     config: Tune, runs: Path, checkpoints: Path, screen: Screen, executor: Executor, *, resume: bool = False,
     ledger: Path | None = None,
-) -> Tuned:  # fmt: skip
+) -> TunedBars:  # fmt: skip
     """Search, judge and write.
 
     Parameters
@@ -160,7 +145,7 @@ class _Work:
             plain = {name: int(value) if name in whole else value for name, value in row.items()}
             yield build(self.model, {**self.config.params, **plain}, f"agent {self.config.agent}: space")
 
-    def __call__(self, checkpoints: Path) -> Tuned:
+    def __call__(self, checkpoints: Path) -> TunedBars:
         """Do it."""
         storage = storage_of(self.folder, self.config.storage)
         began = time.monotonic()
@@ -313,7 +298,7 @@ class _Work:
         rows: list[ScoreRow],
         luck: Luck,
         checkpoints: Path,
-    ) -> Tuned:
+    ) -> TunedBars:
         from qframe_rl.runner.tune.plot import pictures
 
         self.screen.begin("write")
