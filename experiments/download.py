@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -31,10 +32,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
     if options.list:
         return _list(options)
+    if options.ticks and options.feeds:
+        raise UserError("--ticks and --feeds each record by themselves; start two commands.")
     if options.ticks:
         return _record(options)
-    if options.hours is not None:
-        raise UserError("--hours says how long --ticks records; candles are asked for by --since and --until.")
+    if options.feeds:
+        return _record_feeds(options)
+    if options.hours is not None or options.every is not None:
+        raise UserError(
+            "--hours and --every are for --ticks and --feeds; candles are asked for by --since and --until."
+        )
     try:
         return _download(options)
     except Unavailable as error:
@@ -51,12 +58,15 @@ def parser() -> Parser:
         "With --ticks, record order books and trades as they happen instead, until --hours are over or Ctrl-C: every\n"
         "change of the book with the exchange's stamp and the moment of its arrival, in ticks/ of the store. What is\n"
         "written stays, whatever ends the recording; the same command goes on in new files. Bitcoin takes some 0.3 GB\n"
-        "a day, what trades less takes less; how much yours takes is shown.",
+        "a day, what trades less takes less; how much yours takes is shown.\n\n"
+        "With --feeds, ask addresses of news (RSS, Atom, JSON) and of daily indices again and again, and write down\n"
+        "each text and reading with the hour of its publication and of its reception: docs/texts.md.",
         [
             "--symbols BTC/USDT,ETH/USDT --timeframe 1h --since 2020-01-01",
             "--exchange bybit --symbols BTC/USDT:USDT --timeframe 4h --since 2023-01-01",
             "--symbols BTC/USDT --since 2020-01-01 --data postgresql://qframe@127.0.0.1/qframe",
             "--ticks --hours 2 --symbols BTC/USDT:USDT,ETH/USDT:USDT",
+            "--feeds https://example.org/rss,https://example.org/index.json --hours 24",
             "--list symbols --exchange kraken",
         ],
     )
@@ -110,7 +120,19 @@ def _add_ticks(made: Parser) -> None:
         "--hours",
         type=within(float, 0.0, _MOST_HOURS),
         metavar="N",
-        help="with --ticks: for how long, such as 2 or 0.5 (default: until Ctrl-C)",
+        help="with --ticks or --feeds: for how long, such as 2 or 0.5 (default: until Ctrl-C)",
+    )
+    add(
+        "--feeds",
+        default="",
+        metavar="A,B",
+        help="addresses of feeds to record from now on instead of fetching candles (default: none)",
+    )
+    add(
+        "--every",
+        type=within(float, 1.0, 86_400.0),
+        metavar="S",
+        help="with --feeds: seconds between two questions to one address (default: 60)",
     )
 
 
@@ -200,7 +222,21 @@ def _record(options: argparse.Namespace) -> dict[str, Any] | None:
     place = options.to or data_place()
     if is_address(place, *POSTGRES):
         raise UserError(f"--data {place.partition('://')[0]}://... is a database; ticks are kept in a folder.")
-    stop, came = threading.Event(), []
+    with _stoppable() as (stop, came), recordings() as (report, note):
+        found = record_ticks(
+            options.exchange, _symbols(options), Path(place), url=options.url, sandbox=options.sandbox,
+            seconds=None if options.hours is None else 3600.0 * options.hours, stop=stop, report=report, note=note,
+        )  # fmt: skip
+    _show_ticks(found, sys.stderr if options.json else sys.stdout)
+    if came:
+        print("stopped; everything that came is written, and the same command goes on.", file=sys.stderr)
+    return {"ticks": [_plain_ticks(one) for one in found]} if options.json else None
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[tuple[threading.Event, list[int]]]:
+    """What Ctrl-C or a kill sets, and the signals that came."""
+    stop, came = threading.Event(), list[int]()
 
     def stopped(number: int, _frame: object) -> None:
         came.append(number)
@@ -208,18 +244,37 @@ def _record(options: argparse.Namespace) -> dict[str, Any] | None:
 
     before = {number: signal.signal(number, stopped) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with recordings() as (report, note):
-            found = record_ticks(
-                options.exchange, _symbols(options), Path(place), url=options.url, sandbox=options.sandbox,
-                seconds=None if options.hours is None else 3600.0 * options.hours, stop=stop, report=report, note=note,
-            )  # fmt: skip
+        yield stop, came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    _show_ticks(found, sys.stderr if options.json else sys.stdout)
+
+
+def _record_feeds(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Record feeds until told to stop."""
+    from qframe_rl.config import UserError
+    from qframe_rl.feeds.feed_record import record_feeds
+    from qframe_rl.feeds.load import data_place
+
+    for name in ("timeframe", "since", "until", "symbols"):
+        if getattr(options, name):
+            raise UserError(f"--{name} is for candles; --feeds records from now on, for --hours or until Ctrl-C.")
+    place = options.to or data_place()
+    if is_address(place, *POSTGRES):
+        raise UserError(f"--data {place.partition('://')[0]}://... is a database; feeds are kept in a folder.")
+    urls = [url.strip() for url in options.feeds.split(",") if url.strip()]
+    with _stoppable() as (stop, came):
+        found = record_feeds(
+            urls, Path(place), every_s=options.every or 60.0, stop=stop, note=lambda text: print(text, file=sys.stderr),
+            seconds=None if options.hours is None else 3600.0 * options.hours,
+        )  # fmt: skip
+    for one in found:
+        said = f"{one.new:,} new in {one.place}" if one.place else "no answer that is a feed"
+        failed = f", {one.failures:,} failed, last: {one.last}" if one.failures else ""
+        print(f"{one.url}: {said}, asked {one.polls:,} times{failed}", file=sys.stderr if options.json else sys.stdout)
     if came:
         print("stopped; everything that came is written, and the same command goes on.", file=sys.stderr)
-    return {"ticks": [_plain_ticks(one) for one in found]} if options.json else None
+    return {"feeds": [one._asdict() for one in found]} if options.json else None
 
 
 def _show_ticks(found: Sequence[RecordedTicks], out: TextIO) -> None:

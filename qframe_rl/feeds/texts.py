@@ -40,10 +40,10 @@ def texts_of(path: Path, delay: int | None) -> Texts:
     Parameters
     ----------
     path
-        CSV or Parquet, or a folder of Parquet files that are one table. Columns: ``text`` or ``title``, and when it was
-        known, by the first of these that is there: ``received``, the time at which it came in (if a text was published
-        later by its own account, that time), ``published``, ``timestamp``. A stamp of the last two at midnight is a
-        day, and known at its end.
+        CSV or Parquet, or a folder whose Parquet files, and those of the folders in it, are one table. Columns:
+        ``text`` or ``title``, and when it was known, by the first of these that is there: ``received``, the time at
+        which it came in (if a text was published later by its own account, that time), ``published``, ``timestamp``. A
+        stamp of the last two at midnight is a day, and known at its end.
     delay
         What is added, ns; None = 10 s where texts were ``received``, else 5 minutes, the least.
 
@@ -61,7 +61,7 @@ def texts_of(path: Path, delay: int | None) -> Texts:
     for row, text in enumerate(said):
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"{path}: row {row + 1} has no text; drop it.")
-    keys = [" ".join(text.split()).casefold() for text in said]
+    keys = [same_words(text) for text in said]
     if "symbol" in names:
         whose = table.column(fields.column_of(table.column_names, "symbol", path)).to_pylist()
         keys = [f"{one}\n{key}" for one, key in zip(whose, keys, strict=True)]
@@ -73,12 +73,17 @@ def texts_of(path: Path, delay: int | None) -> Texts:
     return Texts(known[order], [said[row] for row in order], table.take(order))
 
 
+def same_words(text: str) -> str:
+    """What two texts have in common that count as one: words, whatever their case and the spaces between them."""
+    return " ".join(text.split()).casefold()
+
+
 def _table(path: Path) -> pyarrow.Table:
     if not path.is_dir():
         return fields.open_columns(path)
     import pyarrow
 
-    parts = [fields.open_columns(file) for file in sorted(path.glob("*.parquet"))]
+    parts = [fields.open_columns(file) for file in sorted(path.rglob("*.parquet"))]
     if not parts:
         raise UserError(f"{path}: no .parquet file in this folder.")
     return pyarrow.concat_tables(parts, promote_options="default")

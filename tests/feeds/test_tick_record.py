@@ -341,7 +341,7 @@ def test_ctrl_c_ends_a_recording_with_a_sentence_and_everything_written(tmp_path
 @pytest.mark.parametrize(
     ("argv", "why"),
     [
-        ("--hours 2", "--hours says how long --ticks records"),
+        ("--hours 2", "--hours and --every are for --ticks and --feeds"),
         ("--ticks --since 2024-01-01", "--since is for candles"),
         ("--ticks --timeframe 1h", "--timeframe is for candles"),
         ("--ticks --data postgresql://a@127.0.0.1/b", "ticks are kept in a folder"),
