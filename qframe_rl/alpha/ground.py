@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.alpha.cross import universe
 from qframe_rl.alpha.grammar import Vocabulary
 from qframe_rl.alpha.net import moves
 from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.score import labels
 from qframe_rl.config import UserError, fingerprint
-from qframe_rl.types import CLOSE, OPEN, Bool, Float, Int
+from qframe_rl.types import CLOSE, OPEN, Bool, Float, History, Int
 
 N_PERIODS = 4
 """Equal parts of a ground by which steadiness is judged."""
@@ -90,6 +92,38 @@ class Ground:
                 f"bars, the last {self.n_ahead + 1} without, there are {max(0, self.n_dates)}. Take a longer period."
             )
 
+    @classmethod
+    def joined(cls, histories: Sequence[History], n_ahead: int, cost: float, n_largest: int = 0) -> Ground:
+        """Pieces of a history, one after the other, as one ground.
+
+        Parameters
+        ----------
+        histories
+            In the order of time, of the same instruments. What followed the end of a piece is not told by the next one;
+            formulas that look back beyond its beginning see the end of the one before.
+        n_ahead
+            Bars of the label, h.
+        cost
+            Fee and half-spread, as a fraction of what is traded.
+        n_largest
+            As `qframe_rl.alpha.cross.universe` has it.
+
+        Raises
+        ------
+        UserError
+            As `Ground`.
+        """
+        one = histories[0]
+        bars, times = np.concatenate([h.values for h in histories]), np.concatenate([h.time for h in histories])
+        paid = np.concatenate([_rates(h) for h in histories])
+        members = universe(bars, n_largest)
+        plain = (bars, times, one.bar_ns, one.columns, members, n_ahead, cost, 0, len(bars), paid)
+        if len(histories) == 1:
+            return cls(*plain)
+        each = [followed(h.values, n_ahead, _rates(h)) for h in histories]
+        instead = WhatFollowed(*(np.concatenate(part) for part in zip(*each, strict=True)))
+        return cls(*plain, instead)
+
     @property
     def n_dates(self) -> int:
         """Rows that may have a label."""
@@ -120,12 +154,8 @@ class Ground:
         """What followed each of its rows."""
         if self.instead is not None:
             return self.instead
-        bars, rows = self.bars[: self.stop], slice(self.start, self.stop)
-        label = labels(bars, self.n_ahead, self.start, self.stop)
         funding = None if self.funding is None else self.funding[: self.stop]
-        if funding is not None:
-            label -= _carried(bars, funding, self.n_ahead)
-        return WhatFollowed(np.ascontiguousarray(label[rows]), np.ascontiguousarray(moves(bars, funding)[rows]))
+        return followed(self.bars[: self.stop], self.n_ahead, funding, self.start)
 
     @cached_property
     def bounds(self) -> Int:
@@ -145,6 +175,33 @@ class Ground:
             made.update(np.ascontiguousarray(part).tobytes())
         plain = (self.bar_ns, self.columns, self.n_ahead, self.cost, self.start - self.first)
         return fingerprint(made.hexdigest(), *plain)
+
+
+def followed(bars: Float, n_ahead: int, funding: Float | None = None, start: int = 0) -> WhatFollowed:
+    """What followed each row from ``start`` on; of the last h + 1 rows nothing is known.
+
+    Parameters
+    ----------
+    bars
+        (T, A, C) channels.
+    n_ahead
+        Bars of the label, h.
+    funding
+        (T, A) rates that fall due in each bar; None = no funding.
+    start
+        First row.
+    """
+    label = labels(bars, n_ahead, start)
+    if funding is not None:
+        label -= _carried(bars, funding, n_ahead)
+    return WhatFollowed(np.ascontiguousarray(label[start:]), np.ascontiguousarray(moves(bars, funding)[start:]))
+
+
+def _rates(history: History) -> Float:
+    """(T, A) funding that fell due in each bar, as a rate of the close before it."""
+    before = np.concatenate([history.values[:1, :, OPEN], history.values[:-1, :, CLOSE]])
+    rates: Float = np.nan_to_num(history.funding / before, posinf=0.0, neginf=0.0)
+    return rates
 
 
 def _carried(bars: Float, funding: Float, n_ahead: int) -> Float:

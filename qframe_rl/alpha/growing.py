@@ -107,6 +107,14 @@ class GrowingPool:
         gain, self.value, self.members = value - self.value, value, together
         return gain
 
+    def include(self, tree: Formula, found: OnGround) -> None:
+        """Take a formula in, whatever it adds; there is room for it."""
+        new = self._taken(tree, found)
+        for other in self.members:
+            self._compare(new.slot, other.slot)
+        self.members = [*self.members, new]
+        self.value = self._judge(self.members)
+
     def _without_one(self, members: Sequence[PoolMember]) -> tuple[float, list[PoolMember]]:
         ways = [[*members[:k], *members[k + 1 :]] for k in range(len(members))]
         values = [self._judge(way) for way in ways]

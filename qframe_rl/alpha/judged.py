@@ -15,7 +15,13 @@ from qframe_rl.alpha.tree import Formula
 from qframe_rl.types import Bool, Float
 
 Fault = Literal["", "missing", "flat", "few values"]
-"""Why a formula does not count: no value in too many cells, alike on too many dates, too few distinct values."""
+"""Why a formula does not count."""
+FAULTS: dict[str, str] = {
+    "missing": f"it has a value in fewer than {COVERED:.0%} of the cells",
+    "flat": f"it differs among the instruments, or through time, on fewer than {TELLING:.0%} of the dates",
+    "few values": "its median date has fewer than half as many distinct values as instruments",
+}
+"""The same in words."""
 
 
 class OnGround(NamedTuple):

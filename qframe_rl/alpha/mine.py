@@ -13,8 +13,9 @@ import numpy as np
 from qframe_rl.alpha.canonical import identity
 from qframe_rl.alpha.ground import Ground
 from qframe_rl.alpha.growing import MOST_MEMBERS, GrowingPool, Mode
-from qframe_rl.alpha.judged import OnGround, on_ground
+from qframe_rl.alpha.judged import FAULTS, OnGround, on_ground
 from qframe_rl.alpha.pool import Weighing
+from qframe_rl.alpha.said import rows_needed
 from qframe_rl.alpha.score import order_hash
 from qframe_rl.alpha.search import search_of
 from qframe_rl.alpha.tree import Formula
@@ -75,8 +76,8 @@ class Mined(NamedTuple):
     admitted: int
     """Formulas that came in, those that went out later among them."""
     refused: dict[str, int]
-    """Calls that earned nothing, by the reason: ``repeated`` (identity, or order of the instruments), ``missing``,
-    ``flat``, ``few values``, ``no gain``."""
+    """Calls that earned nothing, by the reason: ``repeated`` (identity, or order of the instruments), ``too long``,
+    ``missing``, ``flat``, ``few values``, ``no gain``."""
     n_effective: float
     """As how many independent ones the distinct valid formulas count: participation ratio of the correlations among
     their IC series."""
@@ -108,6 +109,8 @@ class MiningRules:
         Most formulas of the pool, K.
     batch
         Formulas of one proposal.
+    most_rows
+        Most rows that one row of what a formula says may be made of; 0 = no limit.
     """
 
     mode: Mode = "net"
@@ -115,6 +118,7 @@ class MiningRules:
     pays: Pays = "gain"
     most_members: int = MOST_MEMBERS
     batch: int = BATCH
+    most_rows: int = 0
 
     def __post_init__(self) -> None:
         for name, kind in (("mode", Mode), ("weighing", Weighing), ("pays", Pays)):
@@ -125,6 +129,7 @@ class MiningRules:
 def mine(
     ground: Ground, search: str, n_formulas: int, seed: int, mode: Mode = "net", weighing: Weighing = "ridge",
     told: Told | None = None, minutes: float | None = None, pays: Pays = "gain", most_members: int = MOST_MEMBERS,
+    most_rows: int = 0,
 ) -> Mined:  # fmt: skip
     """Search for formulas and pool those that add to one another.
 
@@ -151,6 +156,8 @@ def mine(
         of its tokens; 0 where it is not valid, repeated or, for ``gain``, not taken in.
     most_members
         Most formulas of the pool, K.
+    most_rows
+        Most rows that one row of what a formula says may be made of; 0 = no limit.
 
     Returns
     -------
@@ -162,7 +169,7 @@ def mine(
     UserError
         For an unknown search, mode or weighing.
     """
-    mining = Mining(ground, search, seed, MiningRules(mode, weighing, pays, most_members))
+    mining = Mining(ground, search, seed, MiningRules(mode, weighing, pays, most_members, most_rows=most_rows))
     return mining.until(n_formulas, told, minutes)
 
 
@@ -228,6 +235,8 @@ class Mining:
         if name in self._named:
             return self._refuse("repeated")
         self._named.add(name)
+        if 0 < self.rules.most_rows < rows_needed(tree, self.ground.seen.shape[1]):
+            return self._refuse("too long")
         found = on_ground(tree, self.ground, self._evaluator)
         if found.fault:
             return self._refuse(found.fault)
@@ -321,3 +330,29 @@ def mined_formulas(members: Sequence[MinedFormula], columns: Sequence[str] = ())
     from qframe_rl.alpha.parser import number
 
     return [number(one.text, columns) for one in members]
+
+
+def weighed(ground: Ground, trees: Sequence[Formula], weighing: Weighing = "ridge") -> Float:
+    """Weights (K,) of formulas that somebody chose, as a search's pool has them.
+
+    Parameters
+    ----------
+    ground
+        The rows that may be seen, and what followed them.
+    trees
+        The formulas.
+    weighing
+        How they are weighed, see `qframe_rl.alpha.pool.weights`.
+
+    Raises
+    ------
+    UserError
+        For a formula that does not count on these rows.
+    """
+    evaluator, pool = ground.evaluator(), GrowingPool(ground, weighing=weighing, most=len(trees))
+    for tree in trees:
+        found = on_ground(tree, ground, evaluator)
+        if found.fault:
+            raise UserError(f"formula {tree.text} does not count on the training bars: {FAULTS[found.fault]}.")
+        pool.include(tree, found)
+    return pool.weights

@@ -106,32 +106,60 @@ def held_book(stand: Float, moves: Float, n_ahead: int, cost: float) -> NetBook:
         Of fewer than `qframe_rl.alpha.operators.LEAST_MEMBERS` instruments each decision holds its share of a full
         position in each: what it says over the most that it can say, over the number of instruments.
     """
-    shape = stand.shape
-    few = float(shape[1]) * MOST_SAID if shape[1] < LEAST_MEMBERS else 0.0
-    book = NetBook(np.zeros(shape[0]), np.zeros(shape[0]), np.zeros(shape))
-    _trade(stand, moves, n_ahead, cost, few, np.empty(shape), np.zeros(shape[1]), *book)
+    weights = positions(stand, n_ahead)
+    weights[np.isnan(moves).any(axis=1)] = 0.0
+    book = NetBook(np.zeros(len(stand)), np.zeros(len(stand)), weights)
+    _trade(moves, cost, np.zeros(stand.shape[1]), *book)
     return book
 
 
-@compiled
-def _trade(
-    stand: Float, moves: Float, h: int, cost: float, few: float, wanted: Float, held: Float,
-    returns: Float, turnover: Float, weights: Float,
-) -> None:  # fmt: skip
+def positions(stand: Float, n_ahead: int, *, shorting: bool = True) -> Float:
+    """Hold what a formula or a pool says: the mean of the last decisions.
+
+    Parameters
+    ----------
+    stand
+        (T, A) from `qframe_rl.alpha.said`; NaN is no position.
+    n_ahead
+        Decisions that are averaged, h; before the first row there were none.
+    shorting
+        Whether what is said to fall is sold short; else it is not held, and what is said to rise is held in its place.
+
+    Returns
+    -------
+    Float
+        (T, A) signed fractions of the book, whose sizes sum to at most 1.
+    """
     n = stand.shape[1]
-    for t in range(len(stand)):
+    few = n * MOST_SAID if n < LEAST_MEMBERS else 0.0
+    out = np.zeros(stand.shape)
+    _hold(np.where(np.isnan(stand) | (not shorting) & (stand < 0.0), 0.0, stand), n_ahead, few, out)
+    return out
+
+
+@compiled
+def _hold(wanted: Float, h: int, few: float, out: Float) -> None:
+    """Write means of decisions; ``wanted`` (T, A) is scaled in place to sizes that sum to 1, or by ``few``."""
+    for t in range(len(wanted)):
         total = few
-        for a in range(n):
-            total += abs(stand[t, a]) if few == 0.0 and stand[t, a] == stand[t, a] else 0.0
-        for a in range(n):
-            wanted[t, a] = stand[t, a] / total if total > 0.0 and stand[t, a] == stand[t, a] else 0.0
+        for a in range(wanted.shape[1]):
+            total += abs(wanted[t, a]) if few == 0.0 else 0.0
+        for a in range(wanted.shape[1]):
+            wanted[t, a] = wanted[t, a] / total if total > 0.0 else 0.0
+        for k in range(max(0, t - h + 1), t + 1):
+            for a in range(wanted.shape[1]):
+                out[t, a] += wanted[k, a]
+        for a in range(wanted.shape[1]):
+            out[t, a] /= h
+
+
+@compiled
+def _trade(moves: Float, cost: float, held: Float, returns: Float, turnover: Float, weights: Float) -> None:
+    n = moves.shape[1]
+    for t in range(len(moves)):
         if moves[t, 0] == moves[t, 0]:
-            for k in range(max(0, t - h + 1), t + 1):
-                for a in range(n):
-                    weights[t, a] += wanted[k, a]
             gain, traded = 0.0, 0.0
             for a in range(n):
-                weights[t, a] /= h
                 traded += abs(weights[t, a] - held[a])
                 gain += weights[t, a] * moves[t, a]
             for a in range(n):
