@@ -49,6 +49,7 @@ GROUPS = {
         "syntax",
         "catalog",
         "jit",
+        "threads",
         "versions",
         "servers",
         "postgres",

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from qframe_rl.threads import one_thread as one_thread
+
 
 @contextmanager
 def own_randomness() -> Iterator[None]:
@@ -22,20 +24,3 @@ def own_randomness() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread for a while, and then as many as before.
-
-    Two would give other last bits, and networks of this size are slower on several, many times so where cores are
-    shared.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -10,9 +10,9 @@ from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import UserError, nearest
 from qframe_rl.types import Float
 
-SearchName = Literal["random", "genetic"]
-SEARCHES: tuple[SearchName, ...] = ("random", "genetic")
-"""By chance, and by evolution."""
+SearchName = Literal["random", "genetic", "policy", "risk"]
+SEARCHES: tuple[SearchName, ...] = ("random", "genetic", "policy", "risk")
+"""By chance; by evolution; by a recurrent policy that learns by PPO, or from the best tenth of each batch."""
 
 
 class FormulaSearch(Protocol):
@@ -50,4 +50,8 @@ def search_of(name: str, vocabulary: Vocabulary, seed: int) -> FormulaSearch:
         from qframe_rl.alpha.search.genetic import GeneticSearch
 
         return GeneticSearch(vocabulary, seed)
+    if name in SEARCHES:
+        from qframe_rl.alpha.search.neural import NeuralSearch
+
+        return NeuralSearch(vocabulary, seed, risk_seeking=name == "risk")
     raise UserError(f"unknown search {name!r}{nearest(name, SEARCHES)}")

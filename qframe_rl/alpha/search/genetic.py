@@ -68,8 +68,8 @@ class GeneticSearch:
             formulas = [self.vocabulary.decode(tokens) for tokens in self._last]
         names = {identity(tree).text for tree in formulas} - self._seen
         self._seen |= names
-        if len(names) < FEWEST_NEW:
-            self._population, self._last = [], []
+        if len(names) < FEWEST_NEW and self._population:
+            self._population = []
             return self.propose(n)
         return formulas
 
