@@ -9,6 +9,7 @@ none of them earned there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from pydantic import Field, field_validator
 from qframe_rl.agent import Log, MarketSpec, Memoryless, Resumable, State, Task, View
 from qframe_rl.alpha.cross import universe
 from qframe_rl.alpha.ground import Ground
-from qframe_rl.alpha.net import positions
+from qframe_rl.alpha.net import held_book, moves, positions
 from qframe_rl.alpha.operators import CROSS_ROWS, LEAST_MEMBERS, TRAILING
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.parser import number
@@ -28,7 +29,7 @@ from qframe_rl.alpha.search import SearchName
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
-from qframe_rl.types import DAY, Bool, Float, Int, Orders
+from qframe_rl.types import DAY, YEAR, Bool, Float, Int, Orders
 
 if TYPE_CHECKING:
     from qframe_rl.alpha.mine import MiningPoint
@@ -124,27 +125,29 @@ class Alpha(Memoryless):
 
     def targets(self, bars: Float, times: Int, first: int) -> Float:
         """(T - first, A) exposures, as `qframe_rl.agent.Planner` has them."""
-        if self.pool is None:
-            raise RuntimeError("train or restore the agent before it decides")
         out = np.zeros((len(bars) - first, bars.shape[1]))
-        if not self.pool.trees:
+        if not self._known().trees:
             return out
         step = max(self.window, _CELLS // bars.shape[1])
         for begin in range(first, len(bars), step):
             rows = slice(begin - self.window + 1, min(begin + step, len(bars)))
-            says = self._says(bars[rows], times[rows], self.pool)
+            says = self._says(bars[rows], times[rows])
             held = positions(says, self.horizon, shorting=self.spec.shorting)[self.window - 1 :]
             out[begin - first : begin - first + len(held)] = self.gross * held
         return out
 
     def state(self) -> State:
         """Texts and weights of the pool."""
-        assert self.pool is not None
-        return _state([self.pool])
+        return _state([self._known()])
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take a pool over."""
         (self.pool,) = self._pools(state)
+
+    def _known(self) -> Pool:
+        if self.pool is None:
+            raise RuntimeError("train or restore the agent before it decides")
+        return self.pool
 
     def _tree(self, text: str) -> Formula:
         tree, n = number(text, self.spec.columns), len(self.spec.instruments)
@@ -179,11 +182,28 @@ class Alpha(Memoryless):
         best, best_score = Pool((), np.zeros(0)), 0.0
         for k, pool in enumerate(found):
             self.pool = pool
-            score = task.validate(self) if pool.trees else 0.0
+            score = self._earned(task) if pool.trees else 0.0
             log.scalar("pool/validation_sharpe", score, k)
             if score > best_score:
                 best, best_score = pool, score
         return best
+
+    def _earned(self, task: Task) -> float:
+        """Sharpe ratio a year of the pool on the tail of training, after costs.
+
+        Without shorts all that can be held rises and falls with the market; the long and short book tells the ranking
+        from it.
+        """
+        if self.spec.shorting:
+            return task.validate(self)
+        returns = []
+        for history, segments in task.validation:
+            says = self._says(history.values, history.time)
+            book = held_book(says, moves(history.values), self.horizon, self.spec.cost_rate)
+            returns += [book.returns[segment.start : segment.stop] for segment in segments]
+        earned = np.concatenate(returns)
+        spread = float(earned.std())
+        return float(earned.mean()) / spread * math.sqrt(YEAR / self.spec.bar_ns) if spread > 0.0 else 0.0
 
     def _pools(self, state: Mapping[str, NDArray[Any]]) -> list[Pool]:
         """Pools of a state; none of an empty one."""
@@ -194,7 +214,9 @@ class Alpha(Memoryless):
         parts = [slice(end - size, end) for end, size in zip(ends, state["sizes"].tolist(), strict=True)]
         return [Pool(tuple(trees[part]), state["weights"][part]) for part in parts]
 
-    def _says(self, bars: Float, times: Int, pool: Pool) -> Float:
+    def _says(self, bars: Float, times: Int) -> Float:
+        """(T, A) what the pool says; rows before the window is full are not to be used."""
+        pool = self._known()
         members: Bool = universe(bars, self.config.n_largest)
         evaluator = Evaluator(bars, times, self.spec.bar_ns, self.spec.columns, members)
         stands = [said(values, members) for values in evaluator.values(pool.trees)]

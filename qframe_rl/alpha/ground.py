@@ -15,7 +15,7 @@ from qframe_rl.alpha.grammar import Vocabulary
 from qframe_rl.alpha.net import moves
 from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.panel import Evaluator
-from qframe_rl.alpha.score import labels
+from qframe_rl.alpha.score import dates_of, labels
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.types import CLOSE, OPEN, Bool, Float, History, Int
 
@@ -99,7 +99,8 @@ class Ground:
         Parameters
         ----------
         histories
-            In the order of time, of the same instruments. What followed the end of a piece is not told by the next one;
+            In the order of time, of the same instruments; the ground begins with the first row in which enough of them
+            can be ranked. What followed the end of a piece is not told by the next one;
             formulas that look back beyond its beginning see the end of the one before.
         n_ahead
             Bars of the label, h.
@@ -117,11 +118,13 @@ class Ground:
         bars, times = np.concatenate([h.values for h in histories]), np.concatenate([h.time for h in histories])
         paid = np.concatenate([_rates(h) for h in histories])
         members = universe(bars, n_largest)
-        plain = (bars, times, one.bar_ns, one.columns, members, n_ahead, cost, 0, len(bars), paid)
+        ranked = np.flatnonzero(dates_of(members))
+        start = int(ranked[0]) if len(ranked) else 0
+        plain = (bars, times, one.bar_ns, one.columns, members, n_ahead, cost, start, len(bars), paid)
         if len(histories) == 1:
             return cls(*plain)
         each = [followed(h.values, n_ahead, _rates(h)) for h in histories]
-        instead = WhatFollowed(*(np.concatenate(part) for part in zip(*each, strict=True)))
+        instead = WhatFollowed(*(np.concatenate(part)[start:] for part in zip(*each, strict=True)))
         return cls(*plain, instead)
 
     @property

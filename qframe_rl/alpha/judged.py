@@ -10,7 +10,7 @@ from qframe_rl.alpha.ground import Ground
 from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.said import rows_needed, said
-from qframe_rl.alpha.score import COVERED, TELLING, ic_rows, standing_with_counts
+from qframe_rl.alpha.score import COVERED, TELLING, dates_of, ic_rows, standing_with_counts
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.types import Bool, Float
 
@@ -63,7 +63,7 @@ def on_ground(tree: Formula, ground: Ground, evaluator: Evaluator) -> OnGround:
     values, label = evaluator.shown(tree), ground.followed.label
     there: Bool = ground.seen & ~np.isnan(label)
     there[:silent] = False
-    dates: Bool = np.asarray(there.any(axis=1))
+    dates = dates_of(there)
     if ground.crosses:
         stand, counts = standing_with_counts(values[skipped:], ground.seen)
         fault = _fault(values[skipped:], counts, ground.seen, dates)

@@ -90,6 +90,25 @@ def _labels(bars: Float, h: int, start: int, stop: int, out: Float) -> None:
             out[t, a] = value if value - value == 0.0 else math.nan
 
 
+def dates_of(labelled: Bool) -> Bool:
+    """Rows that count as dates, whatever a formula says in them.
+
+    Parameters
+    ----------
+    labelled
+        (T, A) the cells of the universe with a label.
+
+    Returns
+    -------
+    Bool
+        (T,). Where there are `qframe_rl.alpha.operators.LEAST_MEMBERS` instruments or more, as many must have a label:
+        of fewer nobody could rank any, and no formula is the worse for it. Of fewer instruments one label will do.
+    """
+    least = LEAST_MEMBERS if labelled.shape[1] >= LEAST_MEMBERS else 1
+    enough: Bool = labelled.sum(axis=1) >= least
+    return enough
+
+
 def standing(values: Float, members: Bool) -> Float:
     """Z-scores of ranks among each row's universe: what a formula says, whatever its scale.
 
@@ -337,7 +356,7 @@ def score(values: Float, members: Bool, label: Float, lookback: int, n_ahead: in
         If there is no row with a label.
     """
     after = np.arange(len(values))[:, None] >= lookback - 1
-    dates = (members & ~np.isnan(label)).any(axis=1) & after[:, 0]
+    dates = dates_of(members & ~np.isnan(label)) & after[:, 0]
     if not dates.any():
         raise UserError("no row has a label after the formula's lookback; take a longer period.")
     found = coefficients(values, members, label)[dates]

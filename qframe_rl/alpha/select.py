@@ -18,7 +18,7 @@ from qframe_rl.alpha.cross import universe
 from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.pool import mutual
-from qframe_rl.alpha.score import AlphaScore, coefficients, labels, order_hash, score, standing
+from qframe_rl.alpha.score import AlphaScore, coefficients, dates_of, labels, order_hash, score, standing
 from qframe_rl.alpha.significance import LEAST_BLOCKS, block_means, bootstrap_p, discovery_rates
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import UserError
@@ -153,7 +153,7 @@ class FormulaTrials:
         self.label[: most_lookback - 1] = np.nan
         self.lookback = most_lookback
         self.label[~self.members] = np.nan
-        self.dates: Bool = (~np.isnan(self.label)).any(axis=1)
+        self.dates: Bool = dates_of(~np.isnan(self.label))
         self.among = bars.shape[1] >= LEAST_MEMBERS
         n = int(self.dates.sum())
         self.length = max(5 * rules.n_ahead, round(n ** (1 / 3)))

@@ -111,6 +111,16 @@ def test_a_formula_that_is_flat_on_nearly_all_dates_is_not_the_best() -> None:
     assert found[:4] == (0.0, 0.0, 0.0, 0.0) and "5% of the dates" in found.invalid
 
 
+def test_rows_in_which_nobody_could_rank_are_no_dates_of_any_formula() -> None:
+    """Few coins were listed in the first years: a formula that cannot rank them there is none the worse."""
+    values, label = drawn()
+    members = np.ones(values.shape, dtype=np.bool_)
+    members[:120, 7:] = False
+    found = score(np.where(members, values, np.nan), members, label, 1, 5)
+    assert found.n_dates == 80 and not found.invalid
+    assert found.ic == pytest.approx(coefficients(values[120:], members[120:], label[120:])[:, 0].mean())
+
+
 def test_a_formula_for_half_of_the_instruments_or_of_few_values_is_not_valid() -> None:
     values, label = drawn()
     half = values.copy()
