@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from experiments.beside import asked_span, asked_symbols, download_statistics, record_feeds, stoppable
 from experiments.cli import Interrupted, Parser, door, within
 from experiments.screen import downloads, recordings
 from qframe_rl.servers import POSTGRES, is_address, unlocked
@@ -37,13 +35,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if options.ticks:
         return _record(options)
     if options.feeds:
-        return _record_feeds(options)
+        return record_feeds(options)
     if options.hours is not None or options.every is not None:
         raise UserError(
             "--hours and --every are for --ticks and --feeds; candles are asked for by --since and --until."
         )
     try:
-        return _download(options)
+        return download_statistics(options) if options.statistics else _download(options)
     except Unavailable as error:
         raise Unavailable(f"{error} What came is stored; the same command resumes.") from None
 
@@ -71,6 +69,7 @@ def parser() -> Parser:
         ],
     )
     _add_candles(made)
+    _add_statistics(made)
     _add_ticks(made)
     _add_places(made)
     return made
@@ -105,6 +104,16 @@ def _add_candles(made: Parser) -> None:
         "--until",
         metavar="TIME",
         help="bars that close at or before this time, ISO 8601 UTC (default: the last closed bar)",
+    )
+
+
+def _add_statistics(made: Parser) -> None:
+    """The option of what else is fetched."""
+    made.add_argument(
+        "--statistics",
+        default="",
+        metavar="A,B",
+        help="open_interest or long_short (accounts long over short) of perpetuals instead of candles (default: none)",
     )
 
 
@@ -186,8 +195,8 @@ def _download(options: argparse.Namespace) -> dict[str, Any] | None:
     into = is_address(place, *POSTGRES)
     if into:
         place = unlocked(place)
-    symbols = _symbols(options)
-    since, until = _span(options)
+    symbols = asked_symbols(options)
+    since, until = asked_span(options)
     try:
         with downloads() as report:
             what = (options.exchange, symbols, options.timeframe or "1h", since, until)
@@ -206,10 +215,6 @@ def _download(options: argparse.Namespace) -> dict[str, Any] | None:
     return _result(saved, options, started)
 
 
-def _symbols(options: argparse.Namespace) -> list[str]:
-    return [symbol.strip() for symbol in options.symbols.split(",") if symbol.strip()]
-
-
 def _record(options: argparse.Namespace) -> dict[str, Any] | None:
     """Record ticks until told to stop."""
     from qframe_rl.config import UserError
@@ -222,59 +227,15 @@ def _record(options: argparse.Namespace) -> dict[str, Any] | None:
     place = options.to or data_place()
     if is_address(place, *POSTGRES):
         raise UserError(f"--data {place.partition('://')[0]}://... is a database; ticks are kept in a folder.")
-    with _stoppable() as (stop, came), recordings() as (report, note):
+    with stoppable() as (stop, came), recordings() as (report, note):
         found = record_ticks(
-            options.exchange, _symbols(options), Path(place), url=options.url, sandbox=options.sandbox,
+            options.exchange, asked_symbols(options), Path(place), url=options.url, sandbox=options.sandbox,
             seconds=None if options.hours is None else 3600.0 * options.hours, stop=stop, report=report, note=note,
         )  # fmt: skip
     _show_ticks(found, sys.stderr if options.json else sys.stdout)
     if came:
         print("stopped; everything that came is written, and the same command goes on.", file=sys.stderr)
     return {"ticks": [_plain_ticks(one) for one in found]} if options.json else None
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[tuple[threading.Event, list[int]]]:
-    """What Ctrl-C or a kill sets, and the signals that came."""
-    stop, came = threading.Event(), list[int]()
-
-    def stopped(number: int, _frame: object) -> None:
-        came.append(number)
-        stop.set()
-
-    before = {number: signal.signal(number, stopped) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop, came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _record_feeds(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Record feeds until told to stop."""
-    from qframe_rl.config import UserError
-    from qframe_rl.feeds.feed_record import record_feeds
-    from qframe_rl.feeds.load import data_place
-
-    for name in ("timeframe", "since", "until", "symbols"):
-        if getattr(options, name):
-            raise UserError(f"--{name} is for candles; --feeds records from now on, for --hours or until Ctrl-C.")
-    place = options.to or data_place()
-    if is_address(place, *POSTGRES):
-        raise UserError(f"--data {place.partition('://')[0]}://... is a database; feeds are kept in a folder.")
-    urls = [url.strip() for url in options.feeds.split(",") if url.strip()]
-    with _stoppable() as (stop, came):
-        found = record_feeds(
-            urls, Path(place), every_s=options.every or 60.0, stop=stop, note=lambda text: print(text, file=sys.stderr),
-            seconds=None if options.hours is None else 3600.0 * options.hours,
-        )  # fmt: skip
-    for one in found:
-        said = f"{one.new:,} new in {one.place}" if one.place else "no answer that is a feed"
-        failed = f", {one.failures:,} failed, last: {one.last}" if one.failures else ""
-        print(f"{one.url}: {said}, asked {one.polls:,} times{failed}", file=sys.stderr if options.json else sys.stdout)
-    if came:
-        print("stopped; everything that came is written, and the same command goes on.", file=sys.stderr)
-    return {"feeds": [one._asdict() for one in found]} if options.json else None
 
 
 def _show_ticks(found: Sequence[RecordedTicks], out: TextIO) -> None:
@@ -311,20 +272,6 @@ def _result(saved: Sequence[Saved], options: argparse.Namespace, started: float)
     if not options.json:
         return None
     return {"files": [_plain(file) for file in saved], "seconds": round(time.monotonic() - started, 3)}
-
-
-def _span(options: argparse.Namespace) -> tuple[int, int | None]:
-    """First and last moment, ns UTC."""
-    from qframe_rl.config import UserError
-    from qframe_rl.types import parse_time
-
-    if options.since is None:
-        raise UserError("--since is missing: the first moment to download, such as --since 2020-01-01.")
-    since = parse_time(options.since)
-    until = None if options.until is None else parse_time(options.until)
-    if since >= (time.time_ns() if until is None else until):
-        raise UserError(f"--since {options.since} is not before {'now' if until is None else options.until}.")
-    return since, until
 
 
 def _show(saved: Sequence[Saved], options: argparse.Namespace) -> None:

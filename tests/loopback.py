@@ -74,6 +74,8 @@ class Loopback:
             return self._klines(query, mark="mark" in path)
         if path.endswith("/fundingRate"):
             return self._rates(query)
+        if path.endswith(("/openInterestHist", "/globalLongShortAccountRatio")):
+            return self._positions(query, interest="openInterest" in path)
         raise KeyError(path)
 
     def _klines(self, query: dict[str, str], mark: bool) -> list[list[Any]]:
@@ -97,6 +99,28 @@ class Loopback:
                 "markPrice": "",
             }
             for t in stamps[: int(query.get("limit", 100))]
+        ]
+
+    def _positions(self, query: dict[str, str], interest: bool) -> list[dict[str, Any]]:
+        """As Binance documents them: open interest of a period, or accounts that are long over those short."""
+        step, now = INTERVALS_MS[query["period"]], self.now_ms()
+        start, end = max(int(query["startTime"]), self.listed_ms), int(query.get("endTime", now))
+        stamps = range(-(-start // step) * step, min(now, end) + 1, step)[: int(query.get("limit", 30))]
+        rows = ((t, self.spoiled_rates.get(t, f"{1e5 + t / 3.6e6 % 1e3:.8f}")) for t in stamps)
+        if interest:
+            return [
+                {"symbol": query["symbol"], "sumOpenInterest": said, "sumOpenInterestValue": "1.5", "timestamp": t}
+                for t, said in rows
+            ]
+        return [
+            {
+                "symbol": query["symbol"],
+                "longAccount": "0.6",
+                "shortAccount": "0.4",
+                "longShortRatio": said,
+                "timestamp": t,
+            }
+            for t, said in rows
         ]
 
 

@@ -22,7 +22,7 @@ class AlertConfig(Base):
     beat_s: float = Field(default=60.0, gt=0.0, le=1e9)
     """How long a feed that polls an exchange may not be heard from, seconds, before the session counts as ill."""
     gone_bars: int = Field(default=3, ge=1, le=1_000_000)
-    """Bars that a market may lack before it is said that there are none of it."""
+    """Bars that a market, or a column a value, may lack before it is said that there are none."""
     delisted_days: float = Field(default=30.0, ge=0.0, le=1e6)
     """How far ahead a delisting is said, days."""
     test: bool = True

@@ -46,6 +46,8 @@ class Alerts:
         When markets end of which it is known, ns UTC or `NOW`.
     promise
         How what is earned stands to what was forecast: inside, below, too early; None where nothing was.
+    columns
+        Names of the channels after the first five.
     """
 
     option = "alerts"
@@ -60,11 +62,12 @@ class Alerts:
         late: Callable[[], int],
         ends: Callable[[], Mapping[str, int]] = dict,
         promise: Callable[[], str | None] = lambda: None,
+        columns: Sequence[str] = (),
     ):
         self._config, self._name, self._symbols = config, name, symbols
         self._say, self._drift, self._late, self._ends = say, drift, late, ends
         self._promise, self._answer = promise, "too early"
-        self._lacking = [0] * len(symbols)
+        self._lacking, self._columns, self._silent = [0] * len(symbols), columns, [0] * len(columns)
         self._intents: dict[str, tuple[str, str]] = {}
         self._time = 0
         self._peak = self._day_equity = 0.0
@@ -78,7 +81,7 @@ class Alerts:
         return {
             "peak": self._peak, "day": self._day, "day_equity": self._day_equity, "trades": self._trades,
             "fees": self._fees, "said": self._said, "recent": list(self._recent), "held_back": self._held_back,
-            "lacking": self._lacking, "answer": self._answer,
+            "lacking": self._lacking, "silent": self._silent, "answer": self._answer,
         }  # fmt: skip
 
     def carry(self, memory: Mapping[str, Any], view: View) -> None:
@@ -87,6 +90,7 @@ class Alerts:
         self._trades, self._fees, self._held_back = memory["trades"], memory["fees"], memory["held_back"]
         self._said, self._recent = dict(memory["said"]), deque(memory["recent"])
         self._lacking, self._time, self._answer = list(memory["lacking"]), view.time, memory["answer"]
+        self._silent = list(memory.get("silent", self._silent))  # earlier versions did not count them
 
     def started(self, view: View) -> None:
         """Take the first equity as the highest."""
@@ -171,12 +175,18 @@ class Alerts:
             self.tell(time, f"promise {answer}", f"{_PROMISED[answer]}; it was {before} before")
 
     def _markets(self, view: View) -> None:
-        """Say which markets are gone, or about to be."""
+        """Say which markets are gone, or about to be, and which columns have fallen silent."""
         lacks = np.isnan(view.bars[-1, :, CLOSE])
         self._lacking = [n + 1 if lack else 0 for n, lack in zip(self._lacking, lacks.tolist(), strict=True)]
         for symbol, n in zip(self._symbols, self._lacking, strict=True):
             if n >= self._config.gone_bars:
                 self.tell(view.time, f"no bars {symbol}", f"no bars of {symbol}, {n} in a row: halted, or gone", DAY)
+        if not lacks.all():
+            blank = np.asarray(np.isnan(view.bars[-1, ~lacks, 5:]).all(axis=0))
+            self._silent = [n + 1 if none else 0 for n, none in zip(self._silent, blank.tolist(), strict=True)]
+        for name, n in zip(self._columns, self._silent, strict=True):
+            if n >= self._config.gone_bars:
+                self.tell(view.time, f"no values {name}", f"column {name} has no value, {n} bars in a row", DAY)
         for symbol, at in self._ends().items():
             if at == NOW:
                 self.tell(view.time, f"delisting {symbol}", f"{symbol} is not traded any more, or being delisted", DAY)

@@ -15,10 +15,10 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.clock import Clock, LiveClock
-from qframe_rl.feeds.columns import extend
 from qframe_rl.feeds.download import bar_pages, rate_pages
 from qframe_rl.feeds.exchange import MarketDataClient, Note, Stopped
 from qframe_rl.feeds.listing import Listing, listings
+from qframe_rl.feeds.live_columns import LiveColumns
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel, settled
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.rows import MS
@@ -72,8 +72,8 @@ class CcxtFeed:
     url, sandbox
         As in `client.client`.
     columns, risk_free, root
-        Exogenous columns as in `columns.extend` and what idle cash earns as in `cash.with_cash`; their files are read
-        again for every bar.
+        Exogenous columns as in `live_columns.LiveColumns` and what idle cash earns as in `cash.with_cash`; their files
+        are read again for every bar.
     patience_s
         How long a bar that should be there is asked for, seconds. A bar that the exchange then still does not have, or
         that cannot be true, is NaN for that instrument, and left out if no instrument traded.
@@ -128,9 +128,9 @@ class CcxtFeed:
         self.instruments = tuple(line.instrument for line in self._lines)
         self._stated = StatedRules(exchange, markets, self.instruments, url, sandbox, note)
         self._perpetuals = [line for line in self._lines if line.listing.kind == "perpetual"]
-        extra = tuple(spec.partition("=")[0] for spec in columns)
-        self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + extra
-        self._specs, self._risk_free, self._root, self._timeframe = tuple(columns), risk_free, root, timeframe
+        self._beside = LiveColumns(columns, root, note or (lambda text: None))
+        self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + self._beside.names
+        self._risk_free, self._root, self._timeframe = risk_free, root, timeframe
         # A request takes as long as it does, however fast the exchange's clock runs.
         self._patience_s = patience_s * speed
         self.streams: Streams | None = None
@@ -313,7 +313,8 @@ class CcxtFeed:
             Leg(x.instrument, x.seen, x.rates if x in self._perpetuals else None, x.marks, HOUR, x.paid, x.last)
             for x in self._lines
         ]
-        history = extend(panel(legs, self.bar_ns, self.source), self._specs, self._root)
+        history = panel(legs, self.bar_ns, self.source)
+        history = self._beside.joined(history, strict=not self._closed and not self._resumed)
         history = with_cash(history, self._risk_free, self._root, self._closed or None)
         # An instrument that lacks a bar now may trade in the next one: whether it ended is not known.
         history = replace(history, final=np.zeros_like(history.final))

@@ -103,7 +103,7 @@ class _Feed:
             if isinstance(one, FeedItem) and same_words(one.text) not in self._known:
                 fresh.setdefault(same_words(one.text), one)
         if fresh:
-            _add_texts(folder, list(fresh.values()), received)
+            add_texts(folder, list(fresh.values()), received)
             self._known |= fresh.keys()
         return len(fresh), str(folder)
 
@@ -245,8 +245,18 @@ def add_readings(path: Path, found: Sequence[IndexReading], received: int) -> in
     return len(new)
 
 
-def _add_texts(folder: Path, items: Sequence[FeedItem], received: int) -> None:
-    """Add texts to the file of the month."""
+def add_texts(folder: Path, items: Sequence[FeedItem], received: int) -> None:
+    """Add texts to the file of the month in which they came.
+
+    Parameters
+    ----------
+    folder
+        It must be there.
+    items
+        Texts that it does not have.
+    received
+        When they came, ns UTC.
+    """
     import pyarrow
     from pyarrow import parquet
 

@@ -74,6 +74,11 @@ class QuotingTerms:
         """The one."""
         return (self.instrument,)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """A book has none."""
+        return ()
+
     def plain(self) -> Plain:
         """As JSON."""
         return ({} if self.orders == "paper" else {"orders": self.orders, "account": self.account}) | {

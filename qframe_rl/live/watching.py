@@ -62,6 +62,10 @@ class WatchedTerms(Protocol):
         """What it trades."""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """What stands beside its bars."""
+
+    @property
     def bar_ns(self) -> int:
         """Length of its bars."""
 
@@ -181,7 +185,7 @@ class Windows:
 
         alerts = Alerts(
             config.alerts, name, self._symbols, ledger.alert, lambda: router.drift.mean_bps, router.late_ns, ends,
-            lambda: router.promise().get("answer"),
+            lambda: router.promise().get("answer"), self._opened.terms.columns,
         )  # fmt: skip
         router.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
         ledger.told = lambda kind, payload: router.soft.run(alerts.option, alerts.recorded, kind, payload)

@@ -112,6 +112,33 @@ def test_a_market_that_is_gone_is_named_once_a_day() -> None:
     assert "no bars of A, 27 in a row" in next(a.text for a in later.said if a.rule == "no bars A")
 
 
+def test_a_column_that_falls_silent_is_named_once_a_day() -> None:
+    said: list[Alert] = []
+
+    def made() -> Alerts:
+        return Alerts(AlertConfig(gone_bars=3), "s", ["A"], said.append, lambda: None, lambda: 0, columns=("mood",))
+
+    def shown(hour: int, mood: float) -> View:
+        whole = view(hour * HOUR, 100.0)
+        return replace(whole, bars=np.append(np.ones((1, 1, 5)), [[[mood]]], axis=2))
+
+    alerts = made()
+    alerts.started(view(0, 100.0))
+    for hour, mood in enumerate((np.nan, np.nan, 3.0, np.nan, np.nan), start=1):
+        alerts.settled(shown(hour, mood), NOTHING)
+    alerts.settled(replace(shown(6, np.nan), bars=np.full((1, 1, 6), np.nan)), NOTHING)
+    assert said == [], "a bar without a market says nothing of its column"
+    memory = json.loads(json.dumps(alerts.carried()))
+    alerts = made()
+    alerts.carry(memory, view(6 * HOUR, 100.0))
+    for hour in range(7, 20):
+        alerts.settled(shown(hour, np.nan), NOTHING)
+    assert [alert.rule for alert in said if alert.rule != "daily summary"] == ["no values mood"]
+    assert said[0].text.endswith("column mood has no value, 3 bars in a row")
+    older = {key: value for key, value in memory.items() if key != "silent"}
+    made().carry(older, view(6 * HOUR, 100.0))
+
+
 def test_a_delisting_is_said_ahead_and_when_it_came() -> None:
     told = Told(delisted_days=30.0)
     told.ends = {"A": 40 * DAY}

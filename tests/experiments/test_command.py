@@ -16,7 +16,18 @@ from experiments.cli import SHIPPED, checkpoint_place, shipped
 from qframe_rl.config import UserError
 
 ROOT = Path(command.__file__).resolve().parents[1]
-NO_DOORS = {"__init__", "cli", "command", "paper_books", "screen", "settings", "told", "train_arena", "watched"}
+NO_DOORS = {
+    "__init__",
+    "beside",
+    "cli",
+    "command",
+    "paper_books",
+    "screen",
+    "settings",
+    "told",
+    "train_arena",
+    "watched",
+}
 
 
 def run(argv: list[str], where: Path, **more: str) -> subprocess.CompletedProcess[str]:

@@ -346,7 +346,7 @@ def test_help_is_quick_and_complete() -> None:
     out, _ = process.communicate()
     assert process.returncode == 0
     options = re.findall(r"^  (--\w+)", out, re.MULTILINE)
-    assert len(options) == 14 and out.count("(default") + out.count("(required)") == len(options)
+    assert len(options) == 15 and out.count("(default") + out.count("(required)") == len(options)
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(server: Loopback, tmp_path: Path) -> None:
