@@ -70,6 +70,19 @@ def test_a_price_of_tomorrow_is_seen_in_its_changes(days: History) -> None:
     assert gauge.lines()[1].startswith("column x knows tomorrow")
 
 
+def test_it_says_where_a_column_has_no_value(days: History) -> None:
+    values = np.where(np.arange(len(days)) < 300, np.nan, returns(days))
+    (gauge,) = gauges(shown(days, values), ["x"])
+    assert gauge.blank == 0.2 and gauge.lines()[0].endswith("(1,199 bars; none in 20.0% of all)")
+
+
+def test_of_very_many_bars_some_are_enough() -> None:
+    many = synthetic("gbm", n_bars=450_001, seed=3, bar_ns=DAY // 24)
+    (gauge,) = gauges(shown(many, np.roll(returns(many), -1)), ["x"])
+    assert gauge.level.error == pytest.approx(1.0 / np.sqrt(150_000), rel=0.001)
+    assert gauge.level.next > 0.999 and gauge.knows_tomorrow
+
+
 def test_too_few_values_say_nothing(days: History) -> None:
     values = np.full(len(days), np.nan)
     values[100:120] = returns(days)[101:121]
@@ -117,4 +130,5 @@ def test_headlines_and_fear_and_greed_echo_the_market_and_do_not_know_it() -> No
     assert (news.level.before, news.level.same) == pytest.approx((0.244, 0.128), abs=0.002)
     assert abs(news.level.next) < 2 * news.level.error and abs(fear.level.next) < 2 * fear.level.error
     assert not fear.knows_tomorrow and not news.knows_tomorrow
+    assert (fear.blank, round(news.blank, 3)) == (0.0, 0.039)
     assert sum(line.startswith(("column fng: rank", "column news: rank")) for line in remarks(history)) == 2
