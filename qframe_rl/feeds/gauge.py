@@ -17,8 +17,8 @@ from qframe_rl.types import CLOSE, Float, History
 
 LEAST_PAIRS, MOST_ROWS = 30, 200_000
 """Bars with a value and a return, below which nothing is said; and bars beyond which every second, third ... counts."""
-SURE, GREAT, NOTABLE = 4.0, 0.1, 0.02
-"""A column knows too much if what it says of the next bar is more than 4 standard errors from nothing, and at least
+SURE, GREAT, NOTABLE = 3.0, 0.1, 0.02
+"""A column knows too much if what it says of the next bar is more than 3 standard errors from nothing, and at least
 .1, or at least .02 and more than it says of the same bar and of the one before: published signals reach .03 to .1."""
 
 

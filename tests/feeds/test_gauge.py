@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds.columns import extend
 from qframe_rl.feeds.data import DataConfig
-from qframe_rl.feeds.gauge import gauges
+from qframe_rl.feeds.gauge import Echo, Gauge, gauges
 from qframe_rl.feeds.load import load, remarks
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.types import CLOSE, DAY, History, iso
@@ -45,6 +48,23 @@ def test_it_tells_the_bars_apart(days: History) -> None:
     assert gauge.level.error == pytest.approx(1.0 / np.sqrt(1498), rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("before", "same", "after", "error", "told"),
+    [
+        (0.3, 0.5, 0.12, 0.01, True),  # great, though it echoes more
+        (0.3, 0.5, -0.12, 0.01, True),
+        (0.3, 0.5, 0.09, 0.01, False),
+        (0.01, -0.02, 0.05, 0.01, True),  # more than it echoes
+        (0.01, -0.06, 0.05, 0.01, False),
+        (0.0, 0.0, 0.019, 0.001, False),  # sure, and next to nothing
+        (0.0, 0.0, 0.15, 0.06, False),  # much, and not sure
+        (np.nan, np.nan, np.nan, np.nan, False),
+    ],
+)
+def test_the_rule_that_is_stated(before: float, same: float, after: float, error: float, told: bool) -> None:
+    assert Echo(before, same, after, error).too_good == told
+
+
 def test_it_agrees_with_scipy_ties_included(days: History) -> None:
     from scipy.stats import spearmanr
 
@@ -61,6 +81,17 @@ def test_noise_and_echoes_are_no_leak(days: History) -> None:
         assert not gauge.knows_tomorrow
     (gauge,) = gauges(shown(days, returns(days) + 0.01 * rng.normal(size=len(days))), ["x"])
     assert not gauge.knows_tomorrow and gauge.level.same > 0.5
+
+
+@pytest.mark.slow
+def test_chance_is_told_rarely(days: History) -> None:
+    """The figure of docs/texts.md: 14 of 2,000 columns of noise."""
+    rng, told, names = np.random.default_rng(11), 0, tuple(f"x{k}" for k in range(80))
+    for _ in range(25):
+        noise = rng.normal(size=(len(days), 1, len(names)))
+        bars = replace(days, values=np.concatenate([days.values, noise], axis=2), columns=names)
+        told += sum(gauge.knows_tomorrow for gauge in gauges(bars, names))
+    assert told == 14
 
 
 def test_a_price_of_tomorrow_is_seen_in_its_changes(days: History) -> None:
@@ -118,8 +149,16 @@ def test_a_stamp_one_day_early_lifts_it_and_days_cannot_be_joined_at_their_begin
         extend(history, ("day=day.csv:mood:0s",), tmp_path)
 
 
+def _headlines_a_day_early(folder: Path, history: History) -> Gauge:
+    """What they would know if each were stamped 24 hours before it came."""
+    table = pq.read_table(NEWS)
+    stamps = pc.subtract(table.column("timestamp"), pa.scalar(86_400_000, pa.duration("ms")))
+    pq.write_table(table.set_column(0, "timestamp", stamps), folder / "early.parquet")
+    return gauges(extend(history, ("early=texts:early.parquet:mean:24h",), folder), ["early"])[0]
+
+
 @pytest.mark.skipif(not NEWS.is_file(), reason="needs market data")
-def test_headlines_and_fear_and_greed_echo_the_market_and_do_not_know_it() -> None:
+def test_headlines_and_fear_and_greed_echo_the_market_and_do_not_know_it(tmp_path: Path) -> None:
     """The figures of docs/texts.md."""
     config = DataConfig(
         data=str(NEWS.parents[1]), symbols=("BTC/USDT",), timeframe="1d", since="2021-11-06", until="2023-12-31",
@@ -130,5 +169,7 @@ def test_headlines_and_fear_and_greed_echo_the_market_and_do_not_know_it() -> No
     assert (news.level.before, news.level.same) == pytest.approx((0.244, 0.128), abs=0.002)
     assert abs(news.level.next) < 2 * news.level.error and abs(fear.level.next) < 2 * fear.level.error
     assert not fear.knows_tomorrow and not news.knows_tomorrow
+    early = _headlines_a_day_early(tmp_path, history)
+    assert early.level.next == pytest.approx(0.128, abs=0.002) and early.knows_tomorrow
     assert (fear.blank, round(news.blank, 3)) == (0.0, 0.039)
     assert sum(line.startswith(("column fng: rank", "column news: rank")) for line in remarks(history)) == 2

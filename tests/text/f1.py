@@ -1,9 +1,9 @@
 """How well headlines are told apart by their words: ``python -m tests.text.f1 --peers .venv-peers/bin/python``.
 
 ``labels.csv`` has what 320 headlines say of prices, known by the SHA-256 of their text: -1, 0 or 1. A language model
-read them twice, the second time in another order and without the first labels in sight; so their agreement says how
-steady one reader is, not how far people would agree. The texts lie in the market data, not here. Those of 2023 are held
-out: no word of the lexicon was chosen or weighed by one of them.
+read them twice, the second time in another order and soon after the first, which it remembered; so their agreement
+says how steady one reader is within the hour, not how far people would agree. The texts lie in the market data, not
+here. Those of 2023 are held out: no word of the lexicon was chosen or weighed by one of them.
 """
 
 from __future__ import annotations
