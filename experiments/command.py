@@ -40,7 +40,7 @@ DOORS = {
         "token": "make and delete what opens it",
     },
     "research": {
-        "features": "say what a formula is, draw it, and what it resembles",
+        "features": "find features, or say what a formula is and draw it",
         "tune": "search for the parameters of a strategy",
         "tournament": "rate agents in the seats of a market of many",
         "solve": "train agents on problems whose optimum is known",

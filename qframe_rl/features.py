@@ -28,8 +28,8 @@ from qframe_rl.jit import compiled, inlined
 from qframe_rl.times import DAY, WEEK
 from qframe_rl.types import CLOSE, HIGH, LOW, VOLUME, Float, Int
 
-FORMULA = "alpha:"
-"""How the name of a formula begins."""
+FORMULA, AUTO = "alpha:", "auto"
+"""How the name of a formula begins, and what stands for those that are found on training rows."""
 N_BARS = 1_000_000
 """Most bars that a feature counts in."""
 Own = Callable[[Float, Int], Float]

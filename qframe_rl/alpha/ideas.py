@@ -104,7 +104,7 @@ _OF_A_COLUMN = ("{c}", "delta({c}, 1)", "tsz({c}, {w})", "tsrank({c}, {w})", "me
 
 
 def ideas(columns: Sequence[str] = (), *, crosses: bool = True) -> tuple[Formula, ...]:
-    """The catalogue of ideas as formulas, each of which is a number.
+    """The catalogue of ideas as formulas, each of which is a number: first those of the feed's own columns.
 
     Parameters
     ----------
@@ -113,9 +113,10 @@ def ideas(columns: Sequence[str] = (), *, crosses: bool = True) -> tuple[Formula
     crosses
         Whether formulas may compare instruments.
     """
-    texts = [*_OF_A_BAR, *_over_spans(_OF_A_SPAN), *_OF_TWO_SPANS, *(_AMONG if crosses else ())]
-    for name in columns:
-        texts += _over_spans([text.replace("{c}", COLUMN + name) for text in _OF_A_COLUMN])
+    texts = [
+        one for name in columns for one in _over_spans([text.replace("{c}", COLUMN + name) for text in _OF_A_COLUMN])
+    ]
+    texts += [*_OF_A_BAR, *_over_spans(_OF_A_SPAN), *_OF_TWO_SPANS, *(_AMONG if crosses else ())]
     return tuple(parse(text, tuple(columns)) for text in texts)
 
 

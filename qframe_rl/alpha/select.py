@@ -58,13 +58,18 @@ class FormulaTest(NamedTuple):
     """By the bootstrap; 1 where it is not valid."""
     q: float
     """Share of false ones among all with as small a p."""
-    signs: str
-    """Sign of the mean IC in each part of the time, such as ``++-++``."""
+    periods: tuple[float, ...]
+    """Mean IC in each part of the time."""
     cluster: int
     """Number of its cluster among those that are significant, from 1; 0 = not significant."""
     verdict: str
     """``found``, or the first thing that it lacks: ``invalid: ...``, ``repeated``, ``chance``, ``resembles TEXT``,
     ``unsteady``, ``surplus``."""
+
+    @property
+    def signs(self) -> str:
+        """Sign of the mean IC in each part of the time, such as ``++-++``."""
+        return "".join("+" if part > 0.0 else "-" if part < 0.0 else "0" for part in self.periods)
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ class FormulaTrials:
             n_found += verdict == "found"
             tests.append(
                 FormulaTest(one.tree, one.score.ic, one.score.rank_ic, one.score.t, float(p[k]), float(q[k]),
-                            _signs(one.periods), clusters.get(k, 0), verdict)
+                            tuple(one.periods.tolist()), clusters.get(k, 0), verdict)
             )  # fmt: skip
         return FoundFeatures(tuple(tests), int(self.dates.sum()), n_resamples, self.rules)
 
@@ -239,7 +244,3 @@ def found_features(trials: FormulaTrials, candidates: Iterable[Formula]) -> Foun
     for tree in candidates:
         trials.test(tree)
     return trials.outcome()
-
-
-def _signs(periods: Float) -> str:
-    return "".join("+" if part > 0.0 else "-" if part < 0.0 else "0" for part in periods)

@@ -119,6 +119,10 @@ def book_features(specs: Sequence[str]) -> tuple[BookFeature, ...]:
 def _feature(spec: str) -> BookFeature:
     name, *given = spec.split(":")
     forms = [kind for (of, _), kind in _KINDS.items() if of == name]
+    if name == "auto":
+        raise UserError(
+            f"feature {shortened(spec)}: features are found by themselves on bars alone; name those of a book."
+        )
     if not forms:
         raise UserError(f"unknown feature of a book {shortened(spec)}{nearest(name, {of for of, _ in _KINDS})}")
     if (name, len(given)) not in _KINDS:

@@ -56,8 +56,15 @@ CREATE TABLE IF NOT EXISTS trials (
 CREATE TABLE IF NOT EXISTS data (
     fingerprint TEXT PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, closes BLOB NOT NULL
 );
+CREATE TABLE IF NOT EXISTS formulas (
+    run TEXT NOT NULL, fingerprint TEXT NOT NULL, tried INTEGER NOT NULL, PRIMARY KEY (run, fingerprint)
+);
 CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON trials BEGIN SELECT RAISE(ABORT, 'trials are kept'); END;
 CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON trials BEGIN SELECT RAISE(ABORT, 'trials are kept'); END;
+CREATE TRIGGER IF NOT EXISTS formulas_no_change BEFORE UPDATE ON formulas
+    BEGIN SELECT RAISE(ABORT, 'trials are kept'); END;
+CREATE TRIGGER IF NOT EXISTS formulas_no_delete BEFORE DELETE ON formulas
+    BEGIN SELECT RAISE(ABORT, 'trials are kept'); END;
 CREATE TRIGGER IF NOT EXISTS data_no_change BEFORE UPDATE ON data BEGIN SELECT RAISE(ABORT, 'trials are kept'); END;
 CREATE TRIGGER IF NOT EXISTS data_no_delete BEFORE DELETE ON data BEGIN SELECT RAISE(ABORT, 'trials are kept'); END;
 """
@@ -101,11 +108,35 @@ class Trials:
             If the file is not a ledger, or is locked for a minute.
         """
         now, kept = datetime.now(UTC).isoformat(timespec="seconds"), closes_of(history)
-        data = (history.fingerprint, int(kept.times[0]), int(kept.times[-1]), kept.packed())
         with self._open() as base, base:
             base.execute("BEGIN IMMEDIATE")
-            base.execute("INSERT OR IGNORE INTO data VALUES (?, ?, ?, ?)", data)
+            base.execute("INSERT OR IGNORE INTO data VALUES (?, ?, ?, ?)", _data(history.fingerprint, kept))
             _insert(base, [(now, *(getattr(row, name) for name in _COLUMNS)) for row in rows])
+
+    def add_formulas(self, run: str, tried: int, history: MarketData) -> None:
+        """Count the formulas that a run tried as features on its training rows; the same run counts once.
+
+        They are no trials: they were not scored on the bars that judge, and what was trained on them is one.
+
+        Raises
+        ------
+        UserError
+            As `add`.
+        """
+        kept = closes_of(history)
+        with self._open() as base, base:
+            base.execute("BEGIN IMMEDIATE")
+            base.execute("INSERT OR IGNORE INTO data VALUES (?, ?, ?, ?)", _data(history.fingerprint, kept))
+            base.execute("INSERT OR IGNORE INTO formulas VALUES (?, ?, ?)", (run, history.fingerprint, tried))
+
+    def formulas(self, history: MarketData) -> int:
+        """Formulas that were ever tried as features on data that overlap with a history."""
+        if not self.path.exists():
+            return 0
+        with self._open() as base:
+            same = json.dumps([history.fingerprint, *_overlapping(base, history.fingerprint, closes_of(history))])
+            asked = "SELECT COALESCE(SUM(tried), 0) FROM formulas WHERE fingerprint IN (SELECT value FROM json_each(?))"
+            return int(base.execute(asked, (same,)).fetchone()[0])
 
     def on(self, history: MarketData) -> list[Trial]:
         """Every row that was scored on data that overlap with a history, in the order in which they came."""
@@ -142,9 +173,11 @@ class Trials:
             chosen = ["at", *(name if name in present else f"'' AS {name}" for name in _COLUMNS)]
             rows = base.execute(f"SELECT {', '.join(chosen)} FROM trials ORDER BY rowid").fetchall()
             data = base.execute("SELECT * FROM data").fetchall() if _columns(base, "data") else []
+            formulas = base.execute("SELECT * FROM formulas").fetchall() if _columns(base, "formulas") else []
         with self._open() as base, base:
             base.execute("BEGIN IMMEDIATE")
             base.executemany("INSERT OR IGNORE INTO data VALUES (?, ?, ?, ?)", data)
+            base.executemany("INSERT OR IGNORE INTO formulas VALUES (?, ?, ?)", formulas)
             known = {_key(row) for row in base.execute(f"SELECT at, {', '.join(_COLUMNS)} FROM trials")}
             _insert(base, [row for row in rows if _key(row) not in known])
 
@@ -181,6 +214,11 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
             yield base
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: the ledger of trials cannot be used ({error}); move it away.") from None
+
+
+def _data(fingerprint: str, kept: Closes) -> tuple[str, int, int, bytes]:
+    """Row of a data set: by what it is known, its first and last close, and all of them."""
+    return fingerprint, int(kept.times[0]), int(kept.times[-1]), kept.packed()
 
 
 def _columns(base: sqlite3.Connection, table: str = "trials") -> set[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
-from qframe_rl.features import Feature, features
+from qframe_rl.features import AUTO, Feature, features
 from qframe_rl.jit import compiled
 from qframe_rl.kernel.columns import EQUITY, MARK, N_ACCOUNT, N_BAR, POSITION
 from qframe_rl.types import CLOSE, VOLUME, Bool, Float, History, Int, Segments, Single
@@ -81,6 +81,11 @@ class Observer:
         scaler: Scaler | None = None,
         bar_ns: int = 0,
     ):
+        if any(name.partition(":")[0] == AUTO for name in specs):
+            raise UserError(
+                f"the feature {AUTO!r} stands for what qframe train, evaluate and tune find on the training rows of "
+                "bars; name features here, such as those that qframe features find writes down."
+            )
         self.features: tuple[Feature, ...] = features(specs, columns, bar_ns)
         self.bar_ns = bar_ns
         if not self.features:

@@ -9,12 +9,14 @@ from qframe_rl import catalog
 from qframe_rl.agent import Agent, Log
 from qframe_rl.config import Ref, UserError, build
 from qframe_rl.custom import in_params
-from qframe_rl.deploy import make_agent, make_market, window_of
+from qframe_rl.deploy import make_agent, window_of
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.given import Given, histories_of
 from qframe_rl.gym.market import Market, whole
+from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.executors import Mute, one_thread
+from qframe_rl.runner.log import Silent
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History, Record, Segment
 
@@ -84,8 +86,7 @@ def fit(
     """
     bars = _one(history)
     module = catalog.load("agents", agent)
-    made = make_market(Ref(name=env, params=in_params(market)), bars.instruments, bars.columns, bars.bar_ns)
-    made = made.fit([(bars, whole(bars))])
+    made = FoldMarkets(Ref(name=env, params=in_params(market)), bars, None, seed, Silent()).fitted(whole(bars))
     strategy = make_agent(
         agent, build(module.Config, params or {}, f"agent {agent}"), made, bars.columns, seed, bars.theory
     )

@@ -9,6 +9,7 @@ from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
+from qframe_rl.runner.auto_features import n_asked
 from qframe_rl.runner.files import period
 from qframe_rl.runner.identity import Code
 from qframe_rl.runner.run_config import RunConfig
@@ -57,7 +58,7 @@ def packed(
     """
     return Checkpoint(
         agent=dict(named),
-        env={"name": market.name, "params": terms.env.params},
+        env={"name": market.name, "params": _as_made(terms, market)},
         seed=seed,
         instruments=market.instruments,
         columns=history.columns,
@@ -78,3 +79,10 @@ def packed(
         scores=scores,
         state=agent.state() if hasattr(agent, "fit") else {},  # type: ignore[attr-defined]
     )
+
+
+def _as_made(terms: RunConfig, market: Market) -> dict[str, Any]:
+    """Parameters of the market; where features were found, their names in the place of the word that asked for it."""
+    if not n_asked(terms.env):
+        return terms.env.params
+    return {**terms.env.params, "features": [feature.name for feature in market.interface.observer.features]}

@@ -11,7 +11,7 @@ from typing import Any
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Ref, UserError
-from qframe_rl.deploy import make_agent, make_market
+from qframe_rl.deploy import make_agent
 from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import split, tail
@@ -19,6 +19,7 @@ from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Trial, Trials, trial
 from qframe_rl.feeds.load import remarks
 from qframe_rl.listeners import write_record
+from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows
 from qframe_rl.runner.executors import Executor, LocalExecutor
@@ -124,12 +125,11 @@ class Run:
         self.names = roster(experiment, self.history)
         self.configs = {name: agent_config(experiment, name) for name in self.names}
         history = self.history
-        market = make_market(
-            experiment.env, history.instruments, history.columns, history.bar_ns, experiment.risk
-        )  # fmt: skip
+        self.made = FoldMarkets(experiment.env, history, experiment.risk, experiment.seed, screen)
+        market = self.made.base
         self.env = Ref(name=market.name, params=experiment.env.params)
         self.folds = list(split(experiment.split).split(history))
-        self.markets = [market.fit([(history, fold.train)]) for fold in self.folds]
+        self.markets = [self.made.fitted(fold.train) for fold in self.folds]
         env, configs = experiment.env, self.configs
         self.codes = {name: code_of(name, config, env, market.name) for name, config in configs.items()}
         self.identity = run_identity(experiment, history, self.codes.values())
@@ -141,13 +141,16 @@ class Run:
             for name in self.names
             for run in range(self._runs(name))
         ]
-        self.window = max(market.interface.window, *(job.agent.window for job in self.jobs))
+        seen = max(market.interface.window for market in self.markets)
+        self.window = max(seen, *(job.agent.window for job in self.jobs))
         self._refuse_short()
         screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
 
     def __call__(self) -> Outcome:
         """Do it."""
         open_run(self.folder, self.experiment, self.history.describe(), resume=self.resume)
+        if self.made.n_asked:
+            write_json(self.folder / "features.json", self.made.counted(self.trials, self.identity))
         self._train()
         scored = self._scored("validation", self.jobs)
         rows_of = self._trials(scored)

@@ -20,6 +20,7 @@ from qframe_rl.evaluate.trials import Trials, user_ledger
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.log import Silent
@@ -262,13 +263,13 @@ def test_agents_that_are_walked_bar_by_bar_give_the_same_as_a_batch() -> None:
 def test_a_learner_is_walked_once_for_figures_and_journal(tmp_path: Path) -> None:
     """What is kept of the judged bars is what walking them again would give."""
     history = synthetic("gbm", 2500, seed=2)
-    market = make_market(Ref(name="auto"), history.instruments, history.columns, history.bar_ns)
-    bench = WindowRunner(history, market, tmp_path, Silent(), 0, resume=False)
+    made = FoldMarkets(Ref(name="auto"), history, None, 0, Silent())
+    bench = WindowRunner(made, tmp_path, Silent(), 0, resume=False)
     subject = bench.subject("direct_rl", dict(catalog.load("agents", "direct_rl").QUICK), 1)
     assert subject.learns
     folds = list(Study(walk_forward=2).walk(len(history)).split(history))
     for window in bench.windows(subject, folds, "walk-forward", kept=True):
-        (again,) = journals(market, [(window.agent, history, window.fold.test[0])], bench.window)
+        (again,) = journals(made.base, [(window.agent, history, window.fold.test[0])], bench.window)
         assert np.array_equal(window.records[0].account.equity, again.account.equity)
         assert np.array_equal(window.judged[0][0].equity, again.account.equity)
     assert bench.windows(subject, folds[:1], "again")[0].records == ()

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from qframe_rl.config import UserError
-from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.overfitting import overfitting
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
@@ -32,6 +31,7 @@ from qframe_rl.evaluate.trials import Trial, Trials, trial_of
 from qframe_rl.feeds.load import remarks
 from qframe_rl.kernel.dust import dust_of
 from qframe_rl.listeners import write_record
+from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.executors import Executor
 from qframe_rl.runner.experiment import agent_config
@@ -125,9 +125,8 @@ def study(
     history = bars_of(config.data, screen)
     for line in remarks(history):
         screen.say(f"data check: {line}")
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
-    named = config.named().items()
-    codes = {label: code_of(n, agent_config(config, n, label), config.env, market.name) for label, n in named}
+    made, named = FoldMarkets(config.env, history, config.risk, config.seed, screen), config.named().items()
+    codes = {label: code_of(n, agent_config(config, n, label), config.env, made.base.name) for label, n in named}
     identity = run_identity(config, history, codes.values())
     folder = runs / identity
     screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
@@ -138,7 +137,7 @@ def study(
         return Studied(folder, history, facts["leaderboard"], facts)
     folder.mkdir(parents=True, exist_ok=True)
     runner, trials = (
-        WindowRunner(history, market, folder, screen, config.seed, resume, executor),
+        WindowRunner(made, folder, screen, config.seed, resume, executor),
         Trials.opened(ledger, runs),
     )
     return _Work(config, history, runner, identity, codes)(trials)
@@ -196,6 +195,7 @@ class _Work:
         facts["cpcv"] = self._cross(first) if config.cpcv else None
         facts["stress"] = self._stress(first) if config.monte_carlo else None
         facts["monte_carlo"] = self._monte_carlo(first) if config.monte_carlo else None
+        facts["features"] = self.runner.made.counted(trials, self.identity)
         return self._keep(records, rows, facts)
 
     def _walk(self, subject: Subject) -> Judged:

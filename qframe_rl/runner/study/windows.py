@@ -22,6 +22,7 @@ from qframe_rl.deploy import make_agent, window_of
 from qframe_rl.evaluate.metrics import metrics, notional, per_year, returns, sharpe, years_between
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
+from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.backtest import OnBar, backtest
 from qframe_rl.runner.batch import BacktestResult, batch, lane, planner, records
 from qframe_rl.runner.executors import Executor, LocalExecutor
@@ -75,10 +76,8 @@ class WindowRunner:
 
     Parameters
     ----------
-    history
-        The bars.
-    market
-        The market, its scaler unfitted.
+    made
+        The bars, and the market of each window.
     folder
         Folder of the run; what learners learned is kept there.
     screen
@@ -92,13 +91,12 @@ class WindowRunner:
     """
 
     def __init__(
-        self, history: History, market: Market, folder: Path, screen: Screen, seed: int, resume: bool,
+        self, made: FoldMarkets, folder: Path, screen: Screen, seed: int, resume: bool,
         executor: Executor | None = None,
     ):  # fmt: skip
-        self.history, self.market, self.folder = history, market, folder
+        self.made, self.history, self.market, self.folder = made, made.history, made.base, folder
         self.screen, self.seed, self.resume = screen, seed, resume
-        self.window, self.executor = market.interface.window, executor or LocalExecutor()
-        self._markets: dict[Segments, Market] = {}
+        self.window, self.executor = made.window, executor or LocalExecutor()
 
     def make(self, name: str, config: Base, market: Market | None = None, seed: int = 0) -> Agent:
         """Make an agent, untrained.
@@ -198,7 +196,7 @@ class WindowRunner:
     def _learned(
         self, subject: Subject, folds: Sequence[Fold], what: str, title: str, kept: bool
     ) -> list[WindowResult]:
-        markets = tuple(self._fitted(fold.train) for fold in folds)
+        markets = tuple(self.made.fitted(fold.train) for fold in folds)
         inputs, own = TrainingInputs(self.history, tuple(folds), markets), own_code(subject.name)
         jobs = {
             (number, k): FoldTraining(subject.name, config, number, seed_for(self.seed, subject.name, number, k), own)
@@ -227,12 +225,6 @@ class WindowRunner:
                 judged = [run_all(markets[number], [(best, self.history, s) for s in fold.test], self.window)]
             found.append(WindowResult(fold, chosen, tuple(scores), best, judged, walked if kept else ()))
         return found
-
-    def _fitted(self, train: Segments) -> Market:
-        """The market with its scaler fitted on training bars, once for all subjects."""
-        if train not in self._markets:
-            self._markets[train] = self.market.fit([(self.history, train)])
-        return self._markets[train]
 
     def _train(self, inputs: TrainingInputs, jobs: Sequence[tuple[FoldTraining, Path]], title: str) -> None:
         """Train what is not there from an earlier run, wherever that is done, and keep what was learned."""

@@ -24,6 +24,14 @@ class Budget(NamedTuple):
     seconds: float | None
 
 
+def read_budget(text: str) -> Budget:
+    """Read ``1000`` or ``30m``; raises ValueError for anything else."""
+    found = _BUDGET.fullmatch(text)
+    if found is None or int(found[1]) == 0:
+        raise ValueError("give a number of settings, or minutes such as 30m")
+    return Budget(None, 60.0 * int(found[1])) if found[2] else Budget(int(found[1]), None)
+
+
 class Tune(RunConfig):
     """Everything that decides what a search does."""
 
@@ -70,9 +78,7 @@ class Tune(RunConfig):
     @field_validator("budget")
     @classmethod
     def _budget(cls, value: str) -> str:
-        found = _BUDGET.fullmatch(value)
-        if found is None or int(found[1]) == 0:
-            raise ValueError("give a number of settings, or minutes such as 30m")
+        read_budget(value)
         return value
 
     @model_validator(mode="after")
@@ -85,9 +91,7 @@ class Tune(RunConfig):
     @property
     def limit(self) -> Budget:
         """The budget in numbers."""
-        found = _BUDGET.fullmatch(self.budget)
-        assert found is not None
-        return Budget(None, 60.0 * int(found[1])) if found[2] else Budget(int(found[1]), None)
+        return read_budget(self.budget)
 
     @property
     def many(self) -> bool:

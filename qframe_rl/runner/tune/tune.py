@@ -18,7 +18,6 @@ from qframe_rl import catalog
 from qframe_rl.agent import Planner
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Range, UserError, build, fingerprint
-from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.promotion import PROMOTED, Standing
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import WalkForward
@@ -26,6 +25,7 @@ from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trial, Trials, trial_of
 from qframe_rl.feeds.load import remarks
 from qframe_rl.listeners import write_record
+from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.executors import Executor, Mute
 from qframe_rl.runner.files import period, write_json
@@ -86,14 +86,14 @@ def tune(
     history = bars_of(config.data, screen)
     for line in remarks(history):
         screen.say(f"data check: {line}")
-    market = make_market(config.env, history.instruments, history.columns, history.bar_ns, config.risk)
+    made = FoldMarkets(config.env, history, config.risk, config.seed, screen)
     asked = build(catalog.load("agents", config.agent).Config, config.params, f"agent {config.agent}")
-    identity = run_identity(config, history, [code_of(config.agent, asked, config.env, market.name)])
+    identity = run_identity(config, history, [code_of(config.agent, asked, config.env, made.base.name)])
     screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
     if not resume:
         shutil.rmtree(runs / identity, ignore_errors=True)
     (runs / identity).mkdir(parents=True, exist_ok=True)
-    runner = WindowRunner(history, market, runs / identity, screen, config.seed, resume, executor)
+    runner = WindowRunner(made, runs / identity, screen, config.seed, resume, executor)
     return _Work(config, history, runner, identity, Trials.opened(ledger, runs), executor)(checkpoints)
 
 
@@ -120,8 +120,7 @@ class _Work:
         # A planner looks at bars alone: it would be told the same by a scaler that knows its training rows.
         scaled = self.learns and not isinstance(first, Planner)
         markets = tuple(
-            tuple(runner.market.fit([(history, part.train)]) if scaled else runner.market for part in window)
-            for window in parts
+            tuple(runner.made.fitted(part.train) if scaled else runner.market for part in window) for window in parts
         )
         self.inputs = SearchInputs(
             history,
@@ -331,6 +330,7 @@ class _Work:
         for what, figure in drawn.items():
             figure.savefig(self.folder / f"{what}.png")
         facts = self._facts(searched, rows, luck, promotion)
+        facts["features"] = self.runner.made.counted(self.trials, self.identity)
         write_json(self.folder / "tune.json", facts)
         self.screen.end("write", str(self.folder))
         return Tuned(
@@ -371,7 +371,7 @@ class _Work:
         promotion: Mapping[str, Any],
     ) -> Checkpoint:  # fmt: skip
         fold = self.folds[-1]
-        market = self.runner.market.fit([(self.history, fold.train)])
+        market = self.runner.made.fitted(fold.train)
         whole = {**self.config.params, **setting} if setting else {}
         params = build(catalog.load("agents", name).Config, whole, name)
         return packed(
