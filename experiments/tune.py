@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Interrupted, Parser, called, console, door
-from experiments.screen import BarScreen
+from experiments.screen import BarScreen, working
 from experiments.settings import asked_book, locate_data, roster, settings
 from experiments.told import luck_line
+from experiments.told_contest import tell_contest
 from qframe_rl import catalog
-from qframe_rl.config import build
+from qframe_rl.config import UserError, build, listed
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
+from qframe_rl.runner.tune.contest_plan import ALL, Contest
 from qframe_rl.runner.tune.plan import Tune
 
 if TYPE_CHECKING:
@@ -34,12 +36,17 @@ def parser() -> Parser:
         "tune",
         "Search for the parameters of a strategy with Optuna, anew in every walk-forward window on its own training\n"
         "bars, and judge what each window chose on the bars that follow. Fields and their ranges are declared in the\n"
-        "strategy's own file. Every setting tried is a row of the ledger of trials that deflates the Sharpe ratio.",
+        "strategy's own file. Every setting tried is a row of the ledger of trials that deflates the Sharpe ratio.\n\n"
+        "With --agent all, or several names, strategies, features and parameters are chosen together: in every window\n"
+        "they compete on its training bars, the worse half is left after each round, the survivors are also tried as\n"
+        "an ensemble, and what is best is judged once on the bars that follow.",
         [
             "--agent mean_reversion --symbols BTC/USDT --from 2019-01-01 --budget 1000",
             "--agent momentum --space lookback_bars=24:2000:log,band=0:0.5 --sampler cmaes",
             "--agent ppo --set params.total_steps=100000 --budget 30m --on ray",
             "--agent momentum --sampler nsga2 --walk-forward 4",
+            "--agent all --features auto --minutes 30 --symbols BTC/USDT",
+            "--agent momentum,ppo --set params.ppo.total_steps=100000 --budget 60",
             "--env book_making --agent glft --symbols BTC/USDT:USDT --walk-forward 2 --budget 64",
         ],
         first="--agent --space --budget --sampler --data --symbols --from --walk-forward --env --set",
@@ -51,6 +58,18 @@ def parser() -> Parser:
     )  # fmt: skip
     made.add_fields("limits of the risk engine, in every training and backtest", Limits, "risk", {})
     made.add_argument("--env", metavar="VALUE", help="market of the catalogue (default: auto)")
+    made.add_argument(
+        "--features", metavar="usual|auto[:N]",
+        help="what learners see: the market's usual features, or those found in each window among N formulas; of "
+        "several strategies each learner is tried with both then (default: usual)",
+    )  # fmt: skip
+    made.add_argument(
+        "--minutes", metavar="N", help="the budget in minutes, as --budget Nm says it too (default: as --budget)"
+    )
+    made.add_argument(
+        "--survivors", metavar="VALUE",
+        help="of several strategies: how many survive the rounds and are tried as an ensemble (default: 3)",
+    )  # fmt: skip
     made.add_argument(
         "--promote-anyway", action="store_true", default=None,
         help="deploy what was found even if it fails the test for it; the checkpoint says so (default: off)",
@@ -79,8 +98,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     given = vars(parser().parse_args(argv))
     began = time.monotonic()
     own = {name: given.pop(name) for name in ("json", "assignments", "runs", "checkpoints", "resume", "on", "ledger")}
-    tree = settings(Tune, None, own["assignments"], given)
+    several = _several(given)
+    tree = settings(Contest if several else Tune, None, own["assignments"], given)
     book = asked_book(tree)
+    if several:
+        return _contest(tree, own, book, began)
     tree.setdefault("agent", _default(book))
     locate_data(tree)
     if book:
@@ -117,6 +139,50 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if not own["json"]:
         return None
     facts = {key: done.facts[key] for key in ("leaderboard", "windows", "promotion", "luck", "data")}
+    return {"run": str(done.folder), "checkpoint": str(done.checkpoint), "seconds": round(seconds, 3), **facts}
+
+
+def _several(given: dict[str, Any]) -> bool:
+    """Whether several strategies are asked for; what is short for something else is put in its place."""
+    minutes, features = given.pop("minutes"), given.pop("features")
+    if minutes is not None:
+        if given["budget"] is not None:
+            raise UserError("--minutes and --budget say the same; give one of them.")
+        given["budget"] = f"{minutes}m"
+    several = given["agent"] is not None and (given["agent"] == ALL or "," in given["agent"])
+    if several:
+        given["features"] = features
+    elif given.pop("survivors") is not None:
+        raise UserError("--survivors is for several strategies: --agent all, or names between commas.")
+    elif features not in (None, "usual"):
+        given["env.features"] = features
+    return several
+
+
+def _contest(
+    tree: dict[str, Any], own: dict[str, Any], book: str, began: float
+) -> dict[str, Any] | None:  # fmt: skip
+    """Let several strategies compete."""
+    if book:
+        raise UserError(f"--agent {tree['agent']}: strategies are chosen among on bars alone; name one for {book}.")
+    named = [] if tree["agent"] == ALL else listed(tree["agent"])
+    tree |= {"agents": named or list(roster("contest")), "strict": bool(named)}
+    locate_data(tree)
+    config = build(Contest, tree, "settings")
+    kept = "Settings that were scored are kept; the same command with --resume goes on."
+    with working((), own["on"], kept) as (screen, executor):
+        from qframe_rl.runner.tune.contest import contest
+
+        screen.end("start up", executor.where)
+        done = contest(
+            config, own["runs"], own["checkpoints"], screen, executor, resume=own["resume"], ledger=own["ledger"]
+        )  # fmt: skip
+    seconds = time.monotonic() - began
+    tell_contest(console(to_stderr=own["json"]), done, config, seconds)
+    if not own["json"]:
+        return None
+    shown = ("leaderboard", "windows", "promotion", "luck", "left_out", "features", "data")
+    facts = {key: done.facts[key] for key in shown}
     return {"run": str(done.folder), "checkpoint": str(done.checkpoint), "seconds": round(seconds, 3), **facts}
 
 

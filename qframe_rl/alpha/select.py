@@ -114,6 +114,10 @@ def bars_ahead(bar_ns: int) -> int:
     return 5 if bar_ns >= DAY else int(min(24, max(1, DAY // bar_ns)))
 
 
+class TooFewDates(UserError):
+    """Training dates are too few to tell anything by."""
+
+
 class FormulaTrials:
     """Formulas on the training rows of a panel, tested one after the other.
 
@@ -138,7 +142,7 @@ class FormulaTrials:
 
     Raises
     ------
-    UserError
+    TooFewDates
         If too few dates are left to tell anything by.
     """
 
@@ -163,7 +167,7 @@ class FormulaTrials:
         n = int(self.dates.sum())
         self.length = max(5 * rules.n_ahead, round(n ** (1 / 3)))
         if n // self.length < LEAST_BLOCKS:
-            raise UserError(
+            raise TooFewDates(
                 f"{n} training dates are too few to find features on: {LEAST_BLOCKS} blocks of {self.length} are "
                 f"needed after the {most_lookback} bars that formulas look back; take more bars."
             )

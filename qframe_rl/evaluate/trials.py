@@ -118,6 +118,15 @@ class Trials:
 
         They are no trials: they were not scored on the bars that judge, and what was trained on them is one.
 
+        Parameters
+        ----------
+        run
+            Identity of the run.
+        tried
+            How many.
+        history
+            The bars.
+
         Raises
         ------
         UserError

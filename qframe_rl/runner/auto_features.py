@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qframe_rl.alpha.ideas import candidates
-from qframe_rl.alpha.operators import LEAST_MEMBERS
-from qframe_rl.alpha.select import FormulaTest, FormulaTrials, FoundFeatures, SelectionRules, bars_ahead
+from qframe_rl.alpha.select import FormulaTest, FormulaTrials, FoundFeatures, SelectionRules, TooFewDates, bars_ahead
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import Ref, UserError, listed, shortened
 from qframe_rl.deploy import make_market
@@ -99,12 +98,21 @@ def trials_of(history: History, train: Segments, seed: int) -> FormulaTrials:
     )
 
 
-def candidates_of(history: History, trials: FormulaTrials, seed: int, most: int | None) -> Iterator[Formula]:
-    """Formulas to be tested on these bars, ``most`` of them or as many as are asked for."""
-    crosses = len(history.instruments) >= LEAST_MEMBERS
+def candidates_of(trials: FormulaTrials, seed: int, most: int | None) -> Iterator[Formula]:
+    """Formulas to be tested.
+
+    Parameters
+    ----------
+    trials
+        What they are tested by.
+    seed
+        Root of all randomness.
+    most
+        How many; None = as many as are asked for.
+    """
     return candidates(
-        history.columns, crosses=crosses, most_lookback=trials.lookback, seed=_seed(seed), most=most
-    )  # fmt: skip
+        trials.evaluator.columns, crosses=trials.among, most_lookback=trials.lookback, seed=_seed(seed), most=most
+    )
 
 
 def _seed(root: int) -> int:
@@ -126,6 +134,8 @@ class FoldMarkets:
         Root of all randomness.
     screen
         Told how far a search is, and what it found.
+    lenient
+        Where training rows are too few to find anything on, take the other features and say so; else it is an error.
 
     Raises
     ------
@@ -133,8 +143,11 @@ class FoldMarkets:
         For what `qframe_rl.deploy.make_market` and `n_asked` refuse.
     """
 
-    def __init__(self, env: Ref, history: History, limits: Limits | None, seed: int, screen: Screen):
+    def __init__(
+        self, env: Ref, history: History, limits: Limits | None, seed: int, screen: Screen, *, lenient: bool = False
+    ):  # fmt: skip
         self.env, self.history, self.limits, self.seed, self.screen = env, history, limits, seed, screen
+        self.lenient = lenient
         self.n_asked = n_asked(env)
         self.base = self._made(with_found(env, None) if self.n_asked else env)
         """The market, its scaler unfitted; with its usual features, or those that stand beside ``auto``."""
@@ -178,16 +191,23 @@ class FoldMarkets:
         history = self.history
         return make_market(env, history.instruments, history.columns, history.bar_ns, self.limits)
 
-    def _search(self, train: Segments) -> FoundFeatures:
+    def _search(self, train: Segments) -> FoundFeatures | None:
+        """What is found on some training rows; None where they are too few."""
+        usual = "the features beside auto" if len(_named(self.env.params)) > 1 else "the market's usual features"
+        try:
+            trials = trials_of(self.history, train, self.seed)
+        except TooFewDates as error:
+            if not self.lenient:
+                raise
+            self.screen.say(f"{str(error).partition(':')[0]}; {usual} are taken")
+            return None
         title = f"find features {len(self.found) + 1}"
         self.screen.begin(title)
-        trials = trials_of(self.history, train, self.seed)
-        for k, tree in enumerate(candidates_of(self.history, trials, self.seed, self.n_asked)):
+        for k, tree in enumerate(candidates_of(trials, self.seed, self.n_asked)):
             trials.test(tree)
             self.screen.advance(title, k + 1, self.n_asked, "formulas")
         self.found[train] = found = trials.outcome()
         self.screen.end(title, told(found))
-        usual = "the features beside auto" if len(_named(self.env.params)) > 1 else "the market's usual features"
         texts = ", ".join(FORMULA + text for text in found.texts)
         self.screen.say(f"features of these {found.n_dates:,} training rows: {texts or f'none; {usual} are taken'}")
         return found

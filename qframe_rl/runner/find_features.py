@@ -121,19 +121,19 @@ def find_features(plan: FeatureSearch, screen: Screen, ledger: Path | None, runs
     (fold,) = split(plan.split()).split(history)
     trials, counted = trials_of(history, fold.train, plan.seed), Trials.opened(ledger, runs)
     screen.end("load data", f"{len(history)} bars of {', '.join(history.symbols)} from {history.source.origin}")
-    interrupted = _tried(plan, history, trials, screen)
+    interrupted = _tried(plan, trials, screen)
     made = FeaturesFound(plan, history, fold.train, trials.outcome(), 0, interrupted)
     counted.add_formulas(made.identity, len(made.found.tests), history)
     screen.end("try formulas", told(made.found))
     return made._replace(ever=counted.formulas(history))
 
 
-def _tried(plan: FeatureSearch, history: History, trials: FormulaTrials, screen: Screen) -> bool:
+def _tried(plan: FeatureSearch, trials: FormulaTrials, screen: Screen) -> bool:
     """Try formulas; whether it was interrupted, at least one having been tried."""
     screen.begin("try formulas")
     limit, began = plan.limit, time.monotonic()
     try:
-        for k, tree in enumerate(candidates_of(history, trials, plan.seed, limit.trials), start=1):
+        for k, tree in enumerate(candidates_of(trials, plan.seed, limit.trials), start=1):
             trials.test(tree)
             spent = time.monotonic() - began
             if limit.seconds is None:

@@ -25,6 +25,7 @@ NO_DOORS = {
     "screen",
     "settings",
     "told",
+    "told_contest",
     "train_arena",
     "watched",
 }

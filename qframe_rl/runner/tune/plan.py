@@ -99,7 +99,7 @@ class Tune(RunConfig):
         return self.sampler == "nsga2"
 
 
-def space(config: Tune, model: type[Base]) -> Space:
+def space(config: Tune, model: type[Base], *, needed: bool = True) -> Space:
     """Where to look: what the configuration's fields declare, unless the user says otherwise.
 
     Parameters
@@ -108,6 +108,8 @@ def space(config: Tune, model: type[Base]) -> Space:
         What was asked for.
     model
         Configuration of the strategy.
+    needed
+        Whether it is an error that there is nothing to search.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def space(config: Tune, model: type[Base]) -> Space:
         if name in config.params:
             raise UserError(f"space: {name} is also given a value in params; leave one out.")
         found[name] = _over(text, over, name, model, config)
-    if not found:
+    if needed and not found:
         raise UserError(
             f"agent {config.agent} says of no field where to look; give --space FIELD=LOW:HIGH, or mark its fields "
             "with qframe_rl.config.search(low=..., high=...)."

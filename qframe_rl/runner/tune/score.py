@@ -121,7 +121,7 @@ def judge(inputs: SearchInputs, job: ScoringJob, log: Log) -> list[Part | str]:
     seed = seed_for(inputs.seed, inputs.agent, job.window, 0)
     for k, setting in enumerate(job.settings):
         agents[k] = inputs.make(setting, market, seed)
-        if fold.train:
+        if fold.train and hasattr(agents[k], "fit"):
             try:
                 agents[k].fit(MarketTask(market, inputs.history, fold, seed), log)
             except UserError as error:
