@@ -27,8 +27,9 @@ def parser() -> Parser:
     made = Parser(
         "solve",
         "Train agents on markets whose optimal policy is known, with several seeds each, and compare what they reach\n"
-        "with the optimum on common random numbers. Finished trainings are kept and taken over by the next run of the\n"
-        "same configuration and code; an interrupted one goes on.",
+        "with the optimum on common random numbers; search for formulas where one is planted.\n"
+        "Finished trainings are kept and taken over by the next run of the same configuration and code; what was\n"
+        "interrupted goes on.",
         ["", "ar1_signal execution --seeds 5", "garleanu_pedersen --agents sb3,sb3:sac,sb3:td3"],
         f"markets: {', '.join(_read(CASES))}\nagents: {', '.join(catalog.names('agents'))}; variants: see {CASES.name}",
     )
@@ -116,13 +117,16 @@ def planned(cases: Mapping[str, Case], markets: Sequence[str], agents: str | Non
     UserError
         For an unknown market or agent.
     """
+    from qframe_rl.alpha.search import SEARCHES
     from qframe_rl.runner.solve.gates import can_solve
 
     for name in markets:
         if name not in cases:
             raise UserError(f"unknown market {name!r}{nearest(name, cases)}")
     if agents is None:
+        agents_too = catalog.names("agents")  # one of them has the name of a search
         labels = [name for name in roster("solve") if can_solve(name)]
+        labels += [name for name in SEARCHES if name not in agents_too]
     else:
         labels = [name for name in dict.fromkeys(agents.split(",")) if name]
     known = {*catalog.names("agents"), *(label for case in cases.values() for label in case.agents)}

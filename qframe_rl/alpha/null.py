@@ -116,7 +116,7 @@ def _partners(ground: Ground, size: int, rng: np.random.Generator) -> Int:
     n_rows, n = ground.seen.shape
     found = np.tile(np.arange(n, dtype=np.int64), (n_rows, 1))
     for begin in range(0, n_rows, size):
-        key: Float = rng.random(n)
+        key: Float = rng.random((n,))
         for t in range(begin, min(begin + size, n_rows)):
             inside: Int = np.flatnonzero(ground.seen[t])
             order: Int = np.argsort(key[inside], kind="stable")

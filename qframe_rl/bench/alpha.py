@@ -13,6 +13,7 @@ from qframe_rl.alpha.parser import parse
 from qframe_rl.alpha.pool import mutual
 from qframe_rl.alpha.score import coefficients, labels, standing
 from qframe_rl.alpha.tree import Formula
+from qframe_rl.bench.alpha_sampling import alpha_sampling
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.bench.unfolded import Unfolded, alike, scored
@@ -55,7 +56,7 @@ def alpha(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
         for op in _ALONE:
             others = {"unfolded": speed[f"unfolded {op}"]}
             found += rows(f"alpha.{op}", n, speed[f"ours {op}"], "panels/s", {"unfolded": 1.0}, others)
-    return found
+    return found + alpha_sampling(small, repeats, screen)
 
 
 def formulas(n: int, seed: int = 0) -> list[Formula]:

@@ -29,6 +29,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
         "service.decision_p99", "service.bar_to_client_p99", "service.requests", "service.kill", "service.ready",
         "book.core", "book.core_calls", "book.scan", "book.batch", "book.batch_random", "book.memory",
         "arena.batch", "arena.parallel", "arena.aec", "arena.memory", "alpha.value", "alpha.candidate", "alpha.std",
+        "alpha.sample",
     } <= {row["name"] for row in rows}  # fmt: skip
     for row in rows:
         assert set(row) == {"name", "batch", "value", "unit", "ratio_to", "ratio"}

@@ -105,6 +105,25 @@ def test_ctrl_c_keeps_what_was_learned_and_goes_on(
     assert found["results"][1]["passed"]
 
 
+def test_searches_are_held_against_a_planted_formula(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        '[planted]\nenv = {{ name = "planted_alphas", world = "{world}" }}\ngate = 0.5\n[planted.agents.genetic]\n'
+        'agent = {{ name = "{search}", n_formulas = 100 }}'
+    )
+    path, places = tmp_path / "cases.toml", ["--out", str(tmp_path / "out"), "--json", "--agents", "genetic"]
+    path.write_text(text.format(world="p1", search="genetic"), encoding="utf-8")
+    code, found, _ = run(["planted", "--cases", str(path), *places], capsys)
+    (row,) = found["results"]
+    assert code == 0 and set(row["figures"]) == {"found", "distinct"} and row["gate"] == 0.5
+    assert row["passed"] == (row["share"] >= 0.5) and row["figures"]["distinct"] >= 100.0 - 0.5
+    assert (tmp_path / "out" / "planted.png").exists()
+    assert run(["planted", "--cases", str(path), *places], capsys)[1] == found, "taken over"
+    for world, search, message in (("p9", "genetic", "world"), ("p1", "genetics", "did you mean 'genetic'")):
+        path.write_text(text.format(world=world, search=search), encoding="utf-8")
+        code, _, err = run(["planted", "--cases", str(path), *places], capsys)
+        assert code == 2 and message in err and "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -146,14 +165,19 @@ def test_broken_cases_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_houses_cases_are_sound() -> None:
     gone = {name.removeprefix("envs/") for name in missing()}
     cases = {name: case for name, case in solve.load_cases(solve.CASES).items() if case.env.name not in gone}
-    assert {case.env.name for case in cases.values() if not case.is_game} == set(catalog.problems())
+    planted = {name for name, case in cases.items() if case.is_planted}
+    assert planted == {"alpha_p1", "alpha_p2", "alpha_p3"}
+    alone = {case.env.name for case in cases.values() if not case.is_game and not case.is_planted}
+    assert alone == set(catalog.problems())
     solved = {name for name in catalog.games() if hasattr(catalog.load("envs", name), "solution")}
     assert {case.env.name for case in cases.values() if case.is_game} == solved
     for name, case in cases.items():
         for label in case.agents:
             assert label.split(":")[0] == case.agents[label].agent.name, (name, label)
         assert len(gates.optimum(case)) > 0
-    assert solve.planned(cases, [], "ppo,sb3").keys() == cases.keys()
+    assert solve.planned(cases, [], "ppo,sb3").keys() == cases.keys() - planted
+    assert solve.planned(cases, [], None).keys() == cases.keys()
+    assert solve.planned(cases, [], None)["alpha_p1"] == ["genetic", "policy", "risk"]
     assert solve.planned(cases, [], None)["regime"] == ["ppo", "sb3"]
     assert "ppo" not in solve.planned(cases, [], None)["regime_hidden"]
     assert solve.planned(cases, [], None)["unknown_signs"] == ["ppo"]

@@ -24,6 +24,7 @@ from qframe_rl.runner.identity import code, with_data
 from qframe_rl.runner.interrupted import read_state, write_state
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.solve.games import learners_of, solution_of, train_game
+from qframe_rl.runner.solve.planted import PLANTED_ALPHAS, planted_config, planted_portrait, search_planted
 from qframe_rl.runner.solve.solve import EPISODES, ProblemTask, measure
 from qframe_rl.versions import code_fingerprint
 
@@ -43,7 +44,8 @@ class Case(Base):
     """A problem, and what is asked of whom."""
 
     env: Ref
-    """The problem, or the market of many agents whose equilibrium is known, with its parameters."""
+    """The problem, the market of many agents whose equilibrium is known, or a world in which a formula is planted, with
+    its parameters."""
     gate: float = Field(gt=0.0)
     """Share of the optimum that an agent must reach; of an equilibrium one less what a best answer would gain."""
     gamma: float | None = Field(default=None, gt=0.0, le=1.0)
@@ -58,9 +60,15 @@ class Case(Base):
         """Whether it is a market of many agents."""
         return self.env.name in catalog.games()
 
+    @property
+    def is_planted(self) -> bool:
+        """Whether searches for formulas are held against a planted one: its agents are searches."""
+        return self.env.name == PLANTED_ALPHAS
+
     def takes(self, label: str) -> bool:
         """Whether an agent of that label can be asked."""
-        return label in self.agents or (label in catalog.names("agents") and not self.only_these)
+        others = not self.only_these and not self.is_planted
+        return label in self.agents or (others and label in catalog.names("agents"))
 
     def contender(self, label: str) -> Contender:
         """The agent of a label.
@@ -71,7 +79,8 @@ class Case(Base):
             If there is none.
         """
         if not self.takes(label):
-            known = sorted({*self.agents, *(() if self.only_these else catalog.names("agents"))})
+            others = () if self.only_these or self.is_planted else catalog.names("agents")
+            known = sorted({*self.agents, *others})
             raise UserError(f"unknown agent {label!r} for {self.env.name}{nearest(label, known)}")
         return self.agents.get(label, Contender(agent=Ref(name=label)))
 
@@ -162,6 +171,8 @@ def learn(inputs: SolveInputs, asked: SolveRequest, log: Log) -> tuple[State, Re
     case = inputs.cases[asked.job.market]
     if case.is_game:
         return _learn_together(case, asked, log)
+    if case.is_planted:
+        return _searched(case, asked, log)
     problem = make_problem(case.env)
     agent = _made(problem, case.contender(asked.job.label), case.gamma, asked.seed)
     began = time.perf_counter()
@@ -182,6 +193,13 @@ def _learn_together(case: Case, asked: SolveRequest, log: Log) -> tuple[State, R
     inside = all(low <= figures[name] <= high for name, (low, high) in solution.bands.items())
     gain = max(gains.values())
     return learners.state(), Reached(1.0 - gain, -gain, 0.0, seconds, dict(figures), inside)
+
+
+def _searched(case: Case, asked: SolveRequest, log: Log) -> tuple[State, Reached]:
+    """Search for the formula that is planted in a world."""
+    began = time.perf_counter()
+    state, found = search_planted(case.env, case.contender(asked.job.label).agent, asked.seed, log)
+    return state, Reached(found.share, found.learned, found.truth, time.perf_counter() - began, found.figures)
 
 
 class GateTrainings:
@@ -242,7 +260,10 @@ class GateTrainings:
         """Folder of one training."""
         case, seed = self.cases[job.market], seed_of(self.seed, job)
         contender = case.contender(job.label)
-        _known(case)
+        _known(case, contender)
+        if case.is_planted:
+            print_of = fingerprint(case.env.model_dump(mode="json"), contender.model_dump(mode="json"), seed)
+            return self.folder / f"{job.market}-{job.label}-{job.run}-{fingerprint(print_of, code_fingerprint())}"
         params = _params(contender, case.gamma)
         return self.folder / _identity(job, case, contender.agent.name, params, seed, self.n_episodes)
 
@@ -290,6 +311,8 @@ def optimum(case: Case) -> tuple[Curve, ...]:
     if case.is_game:
         solution = solution_of(case.env)
         return solution.portrait(solution.policies())
+    if case.is_planted:
+        return planted_portrait(None)
     problem = make_problem(case.env)
     return problem.portrait(problem.theory().policy())
 
@@ -307,13 +330,18 @@ def seed_of(root: int, job: SolveJob) -> int:
     return zlib.crc32(f"{root}/{job.market}/{job.label}/{job.run}".encode()) & 0x7FFFFFFF
 
 
-def _known(case: Case) -> None:
-    """Refuse a market that is no problem and has no known equilibrium."""
-    _ = solution_of(case.env) if case.is_game else make_problem(case.env)
+def _known(case: Case, contender: Contender) -> None:
+    """Refuse a market that is no problem and has no known equilibrium, and a search that there is not."""
+    if case.is_planted:
+        planted_config(case.env, contender.agent)
+    else:
+        _ = solution_of(case.env) if case.is_game else make_problem(case.env)
 
 
 def _portrait_of(case: Case, label: str, seed: int, state: State) -> tuple[Curve, ...]:
     """Draw what was trained."""
+    if case.is_planted:
+        return planted_portrait(state)
     if case.is_game:
         contender = case.contender(label)
         learners = learners_of(case.env, contender.agent.name, _config(contender, case.gamma), seed)
