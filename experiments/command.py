@@ -41,6 +41,7 @@ DOORS = {
     },
     "research": {
         "features": "find features, or say what a formula is and draw it",
+        "mine": "search for formulas, and judge them year by year",
         "tune": "search for the parameters of a strategy",
         "tournament": "rate agents in the seats of a market of many",
         "solve": "train agents on problems whose optimum is known",

@@ -93,39 +93,63 @@ class Ground:
             )
 
     @classmethod
-    def joined(cls, histories: Sequence[History], n_ahead: int, cost: float, n_largest: int = 0) -> Ground:
-        """Pieces of a history, one after the other, as one ground.
+    def of(
+        cls, history: History, n_ahead: int, cost: float, n_largest: int = 0, start: int = 0, stop: int | None = None
+    ) -> Ground:
+        """Rows of a history, begun with the first one in which enough instruments can be ranked.
 
         Parameters
         ----------
-        histories
-            In the order of time, of the same instruments; the ground begins with the first row in which enough of them
-            can be ranked. What followed the end of a piece is not told by the next one;
-            formulas that look back beyond its beginning see the end of the one before.
+        history
+            The bars; the funding of its perpetuals is taken off labels and book.
         n_ahead
             Bars of the label, h.
         cost
             Fee and half-spread, as a fraction of what is traded.
         n_largest
             As `qframe_rl.alpha.cross.universe` has it.
+        start, stop
+            Rows; all where none are named.
 
         Raises
         ------
         UserError
             As `Ground`.
         """
-        one = histories[0]
-        bars, times = np.concatenate([h.values for h in histories]), np.concatenate([h.time for h in histories])
-        paid = np.concatenate([_rates(h) for h in histories])
-        members = universe(bars, n_largest)
-        ranked = np.flatnonzero(dates_of(members))
-        start = int(ranked[0]) if len(ranked) else 0
-        plain = (bars, times, one.bar_ns, one.columns, members, n_ahead, cost, start, len(bars), paid)
+        stop = len(history) if stop is None else stop
+        members = universe(history.values[:stop], n_largest)
+        begin = start + _first_ranked(members[start:])
+        bars, times = history.values[:stop], history.time[:stop]
+        plain = (bars, times, history.bar_ns, history.columns, members, n_ahead, cost)
+        return cls(*plain, begin, stop, _rates(history)[:stop])
+
+    @classmethod
+    def joined(cls, histories: Sequence[History], n_ahead: int, cost: float, n_largest: int = 0) -> Ground:
+        """Pieces of a history, one after the other, as one ground.
+
+        Parameters
+        ----------
+        histories
+            In the order of time, of the same instruments. What followed the end of a piece is not told by the next one;
+            formulas that look back beyond its beginning see the end of the one before.
+        n_ahead, cost, n_largest
+            As `of` has them.
+
+        Raises
+        ------
+        UserError
+            As `Ground`.
+        """
         if len(histories) == 1:
-            return cls(*plain)
-        each = [followed(h.values, n_ahead, _rates(h)) for h in histories]
-        instead = WhatFollowed(*(np.concatenate(part)[start:] for part in zip(*each, strict=True)))
-        return cls(*plain, instead)
+            return cls.of(histories[0], n_ahead, cost, n_largest)
+        one, rates = histories[0], [_rates(history) for history in histories]
+        bars, times = np.concatenate([h.values for h in histories]), np.concatenate([h.time for h in histories])
+        members = universe(bars, n_largest)
+        begin = _first_ranked(members)
+        each = [followed(h.values, n_ahead, paid) for h, paid in zip(histories, rates, strict=True)]
+        instead = WhatFollowed(*(np.concatenate(part)[begin:] for part in zip(*each, strict=True)))
+        plain = (bars, times, one.bar_ns, one.columns, members, n_ahead, cost)
+        return cls(*plain, begin, len(bars), np.concatenate(rates), instead)
 
     @property
     def n_dates(self) -> int:
@@ -198,6 +222,12 @@ def followed(bars: Float, n_ahead: int, funding: Float | None = None, start: int
     if funding is not None:
         label -= _carried(bars, funding, n_ahead)
     return WhatFollowed(np.ascontiguousarray(label[start:]), np.ascontiguousarray(moves(bars, funding)[start:]))
+
+
+def _first_ranked(members: Bool) -> int:
+    """First row in which enough instruments can be ranked; 0 where there is none."""
+    ranked = np.flatnonzero(dates_of(members))
+    return int(ranked[0]) if len(ranked) else 0
 
 
 def _rates(history: History) -> Float:

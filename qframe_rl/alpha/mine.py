@@ -265,8 +265,10 @@ class Mining:
     def found(self, stopped: str) -> Mined:
         """What there is by now."""
         weight = self.pool.weights
-        members = tuple(_mined(m.tree, w, m.ic) for m, w in zip(self.pool.members, weight.tolist(), strict=True))
-        best = None if self._best is None else _mined(self._best[1], float(np.sign(self._best[0])), self._best[0])
+        members = tuple(mined_formula(m.tree, w, m.ic) for m, w in zip(self.pool.members, weight.tolist(), strict=True))
+        best = (
+            None if self._best is None else mined_formula(self._best[1], float(np.sign(self._best[0])), self._best[0])
+        )
         told = (self.ground.digest, self.name, self.seed, vars(self.rules), self.curve[-1].calls)
         return Mined(
             members, self.pool.value, self.pool.ic, best, self.curve[-1].calls, len(self._named), self._admitted,
@@ -275,7 +277,8 @@ class Mining:
         )  # fmt: skip
 
 
-def _mined(tree: Formula, weight: float, ic: float) -> MinedFormula:
+def mined_formula(tree: Formula, weight: float, ic: float = 0.0) -> MinedFormula:
+    """A formula with its weight and its mean IC."""
     return MinedFormula(tree.text, identity(tree).text, weight, ic, tree.lookback)
 
 

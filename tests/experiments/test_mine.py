@@ -1,0 +1,83 @@
+"""Formulas mined and judged year by year, from the door to its files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import mine
+from experiments.cli import door
+from qframe_rl.runner import alpha_study
+from qframe_rl.runner.alpha_study import AlphaStudyPlan
+
+DATA = ["--data", "synthetic:correlated,n_instruments=10", "--timeframe", "1d", "--bars", "1300"]
+SMALL = [*DATA, "--years", "2", "--formulas", "60", "--nulls", "1", "--search", "random"]
+
+
+def test_a_pool_is_judged_on_the_year_after_it_was_mined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door(mine.main, [*SMALL, "--runs", str(tmp_path), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["name"] for row in said["rows"]][:2] == ["pool", "best single"]
+    assert [one["year"] for one in said["years"]] == [2022, 2023]
+    assert all(len(one["nulls"]) == 2 for one in said["years"])
+    assert Path(said["picture"]).stat().st_size > 10_000
+    assert json.loads((Path(said["folder"]) / "study.json").read_text())["rows"] == said["rows"]
+    assert "on years that it had not seen" in said["verdict"].lower()
+
+
+def test_a_study_that_was_broken_off_goes_on_with_the_years_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*SMALL, "--runs", str(tmp_path), "--json"]
+    mined: list[int] = []
+    real = alpha_study._mined
+
+    def once(year: int, *rest: Any) -> Any:
+        if mined:
+            raise KeyboardInterrupt
+        mined.append(year)
+        return real(year, *rest)
+
+    monkeypatch.setattr(alpha_study, "_mined", once)
+    assert door(mine.main, options) == 130
+    monkeypatch.setattr(alpha_study, "_mined", lambda year, *rest: (mined.append(year), real(year, *rest))[1])
+    assert door(mine.main, options) == 0
+    broken = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert mined == [2022, 2023]
+    assert door(mine.main, [*options[:-3], "--runs", str(tmp_path / "whole"), "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert whole["rows"] == broken["rows"] and whole["years"] == broken["years"]
+
+
+def test_bars_of_the_judged_year_change_nothing_that_is_mined_before_it(tmp_path: Path) -> None:
+    plan = AlphaStudyPlan.model_validate(
+        {"data": {"data": DATA[1], "timeframe": "1d", "bars": 1300}, "n_years": 1, "n_formulas": 60, "n_null": 0}
+    )
+    study = alpha_study.alpha_study(plan, tmp_path)
+    values = study.history.values.copy()
+    later = study.history.time >= study.courses["pool"][0][0]
+    values[later] *= np.exp(np.random.default_rng(0).standard_normal(values[later].shape[:2]))[:, :, None]
+    ground = alpha_study.Ground.of(study.history, 5, 1e-3, 0, 0, int(later.argmax()))
+    other = replace(study.history, values=values)
+    again = plan.mining.mined(alpha_study.Ground.of(other, 5, 1e-3, 0, 0, int(later.argmax())))
+    assert again.members == plan.mining.mined(ground).members == study.years[0].members
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--years", "9"], "hold no 9 calendar years with bars before them"),
+        (["--search", "annealing"], "search"),
+        (["--formulas", "0"], "n_formulas"),
+    ],
+)
+def test_wrong_options_are_told_in_a_sentence(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door(mine.main, [*DATA, "--runs", str(tmp_path), *options]) == 2
+    assert said in capsys.readouterr().err
