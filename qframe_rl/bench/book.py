@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qframe_rl.bench.book_training import training_rows
-from qframe_rl.bench.maker import quote_best, quote_many
+from qframe_rl.bench.maker import arrived_best, quote_best, quote_many
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.book import state as s
@@ -112,19 +112,7 @@ def walked(run: TickRun, tape: Tape, power: float) -> tuple[Int, Walk]:
     start, n = start_of(run, tape)
     walk, seen = new_walk(1, 20_000), np.zeros((n, 3), np.int64)
     place(tape, walk, np.array([start - 1]))
-    quote_best(
-        tape,
-        walk,
-        0,
-        start,
-        STEP_NS,
-        ENTRY_NS,
-        ANSWER_NS,
-        power,
-        seen,
-        np.zeros(2, np.int64),
-        np.zeros((3, 3), np.int64),
-    )
+    quote_best(tape, walk, 0, start, STEP_NS, ENTRY_NS, ANSWER_NS, power, seen, np.zeros((3, 3), np.int64))
     return seen, walk
 
 
@@ -140,17 +128,16 @@ def scanned(run: TickRun, tape: Tape) -> Work:
 
 def stepped(run: TickRun, tape: Tape, small: bool, *, random: bool) -> Work:
     """Makers side by side: all at one moment of the tape, or each at one of its own."""
-    first, n = start_of(run, tape)
+    start, n = start_of(run, tape)
     n_steps = min(20 if small else _STEPS, n)
-    spread = np.random.default_rng(0).integers(0, n - n_steps + 1, _BATCH) if random else np.zeros(_BATCH, np.int64)
-    starts, walk = first + spread * STEP_NS, new_walk(_BATCH)
-    arrived = tape.local_ns[tape.arrivals]
+    first = np.random.default_rng(0).integers(0, n - n_steps + 1, _BATCH) if random else np.zeros(_BATCH, np.int64)
+    walk, wishes = new_walk(_BATCH), np.zeros((3, 3), np.int64)
 
     def do() -> float:
-        place(tape, walk, starts - 1)
-        seen = np.zeros((_BATCH, 2), np.int64)
-        seen[:, 0] = np.searchsorted(arrived, starts - SECOND)
-        quote_many(tape, walk, starts, seen, n_steps, STEP_NS, ENTRY_NS, ANSWER_NS, 1.0, np.zeros((3, 3), np.int64))
+        place(tape, walk, start + first * STEP_NS - 1)
+        best = np.zeros((int(first.max()) + n_steps, 2), np.int64)
+        arrived_best(tape, start, STEP_NS, best)
+        quote_many(tape, walk, best, first, n_steps, start, STEP_NS, ENTRY_NS, ANSWER_NS, 1.0, wishes)
         return float(_BATCH * n_steps)
 
     return do

@@ -12,19 +12,19 @@ from qframe_rl.types import Int
 
 
 @inlined
-def _arrived(tape: Tape, now: int, seen: Int) -> None:
+def _arrived(tape: Tape, now: int, came: int, last: int) -> tuple[int, int]:
     """Move on to the rows that had arrived: how many, and the last of depth; trades travel apart and tell no book."""
-    n = len(tape.arrivals)
-    while seen[0] < n and tape.local_ns[tape.arrivals[seen[0]]] <= now:
-        if tape.kind[tape.arrivals[seen[0]]] != TRADE:
-            seen[1] = tape.arrivals[seen[0]]
-        seen[0] += 1
+    while came < len(tape.arrivals) and tape.local_ns[tape.arrivals[came]] <= now:
+        if tape.kind[tape.arrivals[came]] != TRADE:
+            last = int(tape.arrivals[came])
+        came += 1
+    return came, last
 
 
 @inlined
-def _quote(tape: Tape, walk: Walk, b: int, row: int, now: int, entry_ns: int, wishes: Int) -> None:
-    """Wish one lot at the best prices after a row."""
-    wishes[0, WISH_TICK], wishes[1, WISH_TICK] = tape.bid[row], tape.ask[row]
+def _quote(walk: Walk, b: int, bid: int, ask: int, now: int, entry_ns: int, wishes: Int) -> None:
+    """Wish one lot at the best prices."""
+    wishes[0, WISH_TICK], wishes[1, WISH_TICK] = bid, ask
     wishes[0, WISH_LOTS] = wishes[1, WISH_LOTS] = 1
     pursue(walk, b, wishes, wishes[2], now, entry_ns)
 
@@ -32,7 +32,7 @@ def _quote(tape: Tape, walk: Walk, b: int, row: int, now: int, entry_ns: int, wi
 @apart
 def quote_best(
     tape: Tape, walk: Walk, b: int, start: int, step_ns: int, entry_ns: int, answer_ns: int, power: float, seen: Int,
-    row: Int, wishes: Int,
+    wishes: Int,
 ) -> None:  # fmt: skip
     """Walk one account.
 
@@ -52,42 +52,62 @@ def quote_best(
         From `qframe_rl.book.queue.exponent`.
     seen
         (K, 3) written: best bid and ask as they had arrived at each decision, and the position as it was known.
-    row
-        (2,) of zeros, written: rows that had arrived, and the last one of depth.
     wishes
         (3, 3) of zeros, written.
     """
+    came, last = 0, 0
     for k in range(len(seen)):
         now = start + k * step_ns
-        _arrived(tape, now, row)
+        came, last = _arrived(tape, now, came, last)
         advance(tape, walk, b, now, answer_ns, power)
-        seen[k, 0], seen[k, 1], seen[k, 2] = tape.bid[row[1]], tape.ask[row[1]], known_position(walk, b, now)
-        _quote(tape, walk, b, int(row[1]), now, entry_ns, wishes)
+        seen[k, 0], seen[k, 1], seen[k, 2] = tape.bid[last], tape.ask[last], known_position(walk, b, now)
+        _quote(walk, b, tape.bid[last], tape.ask[last], now, entry_ns, wishes)
+
+
+@apart
+def arrived_best(tape: Tape, start: int, step_ns: int, best: Int) -> None:
+    """Best prices as they had arrived at moments of a clock: what all accounts see alike.
+
+    Parameters
+    ----------
+    tape
+        The market.
+    start, step_ns
+        First moment, and time between two.
+    best
+        (T, 2) written: bid and ask, ticks.
+    """
+    came, last = 0, 0
+    for k in range(len(best)):
+        came, last = _arrived(tape, start + k * step_ns, came, last)
+        best[k, 0], best[k, 1] = tape.bid[last], tape.ask[last]
 
 
 @apart
 def quote_many(
-    tape: Tape, walk: Walk, starts: Int, seen: Int, n_steps: int, step_ns: int, entry_ns: int, answer_ns: int,
-    power: float, wishes: Int,
+    tape: Tape, walk: Walk, best: Int, first: Int, n_steps: int, start: int, step_ns: int, entry_ns: int,
+    answer_ns: int, power: float, wishes: Int,
 ) -> None:  # fmt: skip
     """Walk B accounts, each from a moment of its own, step by step.
 
     Parameters
     ----------
     tape, walk
-        The market, and B accounts at their moments.
-    starts
-        (B,) first decisions, ns.
-    seen
-        (B, 2) of zeros: how many rows had arrived at each account's last decision, and the last one of depth.
+        The market, and B accounts just before their moments.
+    best
+        From `arrived_best`.
+    first
+        (B,) numbers of their first moments.
     n_steps
         Decisions of each.
-    step_ns, entry_ns, answer_ns, power, wishes
+    start, step_ns
+        As of `arrived_best`.
+    entry_ns, answer_ns, power, wishes
         As in `quote_best`.
     """
     for k in range(n_steps):
-        for b in range(len(starts)):
-            now = starts[b] + k * step_ns
-            _arrived(tape, now, seen[b])
+        for b in range(len(first)):
+            at = first[b] + k
+            now = start + at * step_ns
             advance(tape, walk, b, now, answer_ns, power)
-            _quote(tape, walk, b, int(seen[b, 1]), now, entry_ns, wishes)
+            _quote(walk, b, best[at, 0], best[at, 1], now, entry_ns, wishes)

@@ -23,12 +23,12 @@ N_QUOTE = 13
 AHEAD, PRINTED = range(2)
 """Columns of a quote's queue."""
 CASH, POSITION, MAKER_LOTS, TAKER_LOTS, MAKER_TURNOVER, TAKER_TURNOVER, REFUSED, UNTOLD, NOW, N_SENT = range(10)
-TAKES, TAKES_SIDE, TAKES_LOTS, TAKES_BOUND, TAKE_KNOWN, QUOTED = range(10, 16)
+TAKES, TAKES_SIDE, TAKES_LOTS, TAKES_BOUND, TAKE_KNOWN, QUOTED, HEARD = range(10, 17)
 """Columns of an account: money in ticks times lots, lots held, lots and turnover as maker and as taker, quotes that
 would have taken, quotes at levels that were never told, exchange's clock, messages sent; when an order that takes
 arrives, its side, its lots, the worst price that it accepts, and when its end is known; lots of all
-quotes that were sent."""
-N_ACCOUNT = 16
+quotes that were sent; from when on all fills so far are known: until then notices are looked through."""
+N_ACCOUNT = 17
 TRADES, FALLS, RISES = range(3)
 """Cursors of an account: into trades, and into rows after which the best ask is lower and the best bid higher."""
 N_NOTICES, N_NOTICE = 16, 4
@@ -51,7 +51,7 @@ class Walk(NamedTuple):
     queue: Float
     """(B, 2, 2) lots ahead, and lots printed since the level's last row."""
     account: Int
-    """(B, 16)."""
+    """(B, 17)."""
     cursors: Int
     """(B, 3)."""
     notices: Int
@@ -186,7 +186,7 @@ def taking(walk: Walk, b: int, at: int) -> int:
 def known_position(walk: Walk, b: int, at: int) -> int:
     """Lots that an account knows to hold."""
     held = walk.account[b, POSITION]
-    for k in range(N_NOTICES):
+    for k in range(N_NOTICES if walk.account[b, HEARD] > at else 0):
         if NEVER > walk.notices[b, k, NOTICE_AT] > at:
             held -= walk.notices[b, k, NOTICE_BID] - walk.notices[b, k, NOTICE_ASK] + walk.notices[b, k, NOTICE_TAKEN]
     return int(held)
@@ -196,7 +196,7 @@ def known_position(walk: Walk, b: int, at: int) -> int:
 def unheard(walk: Walk, b: int, side: int, at: int) -> int:
     """Lots of the side's quotes that are filled, which an account does not know yet."""
     column, lots = NOTICE_BID if side == BUY else NOTICE_ASK, 0
-    for k in range(N_NOTICES):
+    for k in range(N_NOTICES if walk.account[b, HEARD] > at else 0):
         if NEVER > walk.notices[b, k, NOTICE_AT] > at:
             lots += walk.notices[b, k, column]
     return int(lots)
@@ -216,7 +216,7 @@ def is_free(walk: Walk, b: int, side: int, at: int) -> bool:
 def _is_unheard(walk: Walk, b: int, column: int, at: int) -> bool:
     """Whether a fill of a kind is on its way to be known."""
     found = False
-    for k in range(N_NOTICES):
+    for k in range(N_NOTICES if walk.account[b, HEARD] > at else 0):
         found = found or (NEVER > walk.notices[b, k, NOTICE_AT] > at and walk.notices[b, k, column] != 0)
     return bool(found)
 
@@ -237,6 +237,7 @@ def _notice(walk: Walk, b: int, known: int, column: int, lots: int, at: int) -> 
     else:
         free = last
     walk.notices[b, free, NOTICE_AT] = known
+    walk.account[b, HEARD] = max(walk.account[b, HEARD], known)
     walk.notices[b, free, column] += lots
 
 

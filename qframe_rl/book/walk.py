@@ -57,8 +57,8 @@ from qframe_rl.book.accounts import (
     send_quote,
     send_take,
 )
-from qframe_rl.book.events import TRADE
-from qframe_rl.book.lookup import level_of, message_end, rows_until, shown, stood_apart
+from qframe_rl.book.coming import is_crossed, next_cross, next_own, next_print, next_told
+from qframe_rl.book.lookup import level_of, rows_until, shown, stood_apart
 from qframe_rl.book.queue import ahead_after
 from qframe_rl.book.state import BUY, SELL
 from qframe_rl.book.tape import NO_ASK, NO_BID, NOT_TOLD, Tape
@@ -169,6 +169,7 @@ def _told(tape: Tape, walk: Walk, b: int, side: int, row: int, power: float) -> 
     queue = walk.queue[b, side]
     queue[AHEAD] = ahead_after(power, queue[AHEAD], tape.before[row], tape.lots[row], queue[PRINTED])
     queue[PRINTED] = 0.0
+    walk.quotes[b, side, CURSOR] += 1
 
 
 @inlined
@@ -196,41 +197,6 @@ def _cross(tape: Tape, walk: Walk, b: int, side: int, row: int, answer_ns: int) 
     walk.queue[b, side, AHEAD] = 0.0
     if lots > 0:
         book_fill(walk, b, side, int(quote[TICK]), lots, int(tape.exchange_ns[row]), answer_ns, CROSSING)
-
-
-@inlined
-def _next_told(tape: Tape, walk: Walk, b: int, side: int) -> int:
-    """Next row that tells the quote's level anew; N if there is none."""
-    quote = walk.quotes[b, side]
-    if quote[STATE] != RESTS or quote[LEVEL] < 0:
-        return len(tape.tick)
-    end = tape.starts[quote[LEVEL] + 1]
-    while quote[CURSOR] < end and tape.kind[tape.rows[quote[CURSOR]]] == TRADE:
-        quote[CURSOR] += 1
-    return int(tape.rows[quote[CURSOR]]) if quote[CURSOR] < end else len(tape.tick)
-
-
-@inlined
-def _next_cross(tape: Tape, walk: Walk, b: int, side: int, last: int) -> int:
-    """Next row after which the other side may stand at the quote or through it; N if there is none."""
-    n, quote = len(tape.tick), walk.quotes[b, side]
-    if quote[STATE] != RESTS:
-        return n
-    rows, which = (tape.ask_falls, FALLS) if side == BUY else (tape.bid_rises, RISES)
-    cursor = walk.cursors[b, which]
-    found = int(rows[cursor]) if cursor < len(rows) else n
-    if quote[CROSSED] > 0 and last + 1 < n:
-        found = min(found, message_end(tape, last + 1))
-    return found
-
-
-@inlined
-def _next_own(walk: Walk, b: int) -> int:
-    """When the next of an account's own messages arrives."""
-    at = walk.account[b, TAKES]
-    for side in range(2):
-        at = min(at, walk.quotes[b, side, ARRIVES], walk.quotes[b, side, CANCELS])
-    return int(at)
 
 
 @inlined
@@ -266,33 +232,39 @@ def advance(tape: Tape, walk: Walk, b: int, until: int, answer_ns: int, power: f
     power
         From `qframe_rl.book.queue.exponent`.
     """
-    n = len(tape.tick)
-    last = rows_until(tape.exchange_ns, walk.account[b, NOW]) - 1
+    n, last, stale = len(tape.tick), -1, True
+    bid_told = ask_told = bid_cross = ask_cross = n
+    own = NEVER
+    if is_crossed(walk, b):  # where the last row stands matters only then
+        last = rows_until(tape.exchange_ns, walk.account[b, NOW]) - 1
     while True:
-        bid_told, ask_told = _next_told(tape, walk, b, BUY), _next_told(tape, walk, b, SELL)
-        bid_cross, ask_cross = _next_cross(tape, walk, b, BUY, last), _next_cross(tape, walk, b, SELL, last)
-        trade, cursor = n, walk.cursors[b, TRADES]
-        if (walk.quotes[b, BUY, STATE] == RESTS or walk.quotes[b, SELL, STATE] == RESTS) and cursor < len(tape.trades):
-            trade = int(tape.trades[cursor])
-        row, own = min(bid_told, ask_told, bid_cross, ask_cross, trade), _next_own(walk, b)
+        if stale or is_crossed(walk, b):
+            bid_told, ask_told = next_told(tape, walk, b, BUY), next_told(tape, walk, b, SELL)
+            bid_cross, ask_cross = next_cross(tape, walk, b, BUY, last), next_cross(tape, walk, b, SELL, last)
+            own = next_own(walk, b)
+        trade = next_print(tape, walk, b, min(bid_cross, ask_cross), min(until, own))
+        row = min(bid_told, ask_told, bid_cross, ask_cross, trade)
         at = int(tape.exchange_ns[row]) if row < n else NEVER
         if min(at, own) > until:
             break
+        n_fills, stale = walk.n_fills[0], True
         if own < at:
             _own(tape, walk, b, own, answer_ns)
-            continue
-        if row == trade:
+        elif row == trade:
             walk.cursors[b, TRADES] += 1
             _print(tape, walk, b, row, answer_ns)
-        elif row in (bid_told, ask_told):
-            side = BUY if row == bid_told else SELL
-            walk.quotes[b, side, CURSOR] += 1
-            _told(tape, walk, b, side, row, power)
+            last, stale = row, walk.n_fills[0] != n_fills
+        elif row == bid_told:
+            _told(tape, walk, b, BUY, row, power)
+            bid_told, last, stale = next_told(tape, walk, b, BUY), max(last, row - 1), False
+        elif row == ask_told:
+            _told(tape, walk, b, SELL, row, power)
+            ask_told, last, stale = next_told(tape, walk, b, SELL), max(last, row - 1), False
         else:
             side = BUY if row == bid_cross else SELL
             _pass(tape, walk, b, side, row)
             _cross(tape, walk, b, side, row, answer_ns)
-        last = max(last, row - 1) if row in (bid_told, ask_told) else row
+            last = row
     walk.account[b, NOW] = until
 
 
