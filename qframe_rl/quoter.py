@@ -54,7 +54,7 @@ class BookView:
     n_decisions: int
     """Decisions of the episode; 0 = there is no end."""
     first: bool
-    """The first view of a session or episode: a policy with memory forgets here."""
+    """The first view of an episode or a run of the tape: who remembers forgets here. Another process may go on then."""
 
     @property
     def mid(self) -> float:

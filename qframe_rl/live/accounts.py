@@ -22,7 +22,7 @@ from qframe_rl.journal.claims import Claimed, Claims
 from qframe_rl.live.spec import ACCOUNT, SessionSpec
 
 if TYPE_CHECKING:
-    from qframe_rl.live.quoting import QuotingTerms
+    from qframe_rl.live.quoting_terms import QuotingTerms
 
 PREFIX = "QFRAME_ACCOUNT_"
 """Of the variables of named accounts."""

@@ -17,7 +17,9 @@ from qframe_rl.journal.store import NAME, Writer
 from qframe_rl.listeners import Soft
 from qframe_rl.live.held import checked_limits
 from qframe_rl.live.operator import Operator
-from qframe_rl.live.quoting import QuotingSession, QuotingTerms
+from qframe_rl.live.quoting import QuotingSession
+from qframe_rl.live.quoting_terms import QuotingTerms
+from qframe_rl.live.run_snapshots import RunSnapshots
 from qframe_rl.live.spec import agree, this_process
 from qframe_rl.live.tapes import TapeSource
 from qframe_rl.quoter import Quoter
@@ -45,7 +47,7 @@ class QuotingResult:
     digest: str
     """Hash over all that was seen, wished and filled."""
     repeated: int
-    """Parts of the tape that were on record already."""
+    """Parts of the tape that were on record already, and were lived through again."""
     paid: int = 0
     """Paid in less paid out, 1e-8 of the quote currency."""
 
@@ -110,6 +112,8 @@ def run_quoter(
         if begun is not None:
             begun(session, ledger, operator)
         agree(ledger, terms)
+        session.snapshot = snapshots = RunSnapshots(ledger, session)
+        snapshots.resume(note)
         try:
             session.repeat()
             ledger.remark("process", {"says": "begins", **this_process(process)})
@@ -176,6 +180,7 @@ def replay_quoter(
     ledger = Ledger(path, None)
     book = None if account is None else account(ledger)
     session = QuotingSession(market, quoter, terms, ledger, source, book=book)
+    session.snapshot = RunSnapshots(ledger, session)
     ledger.put("session", terms.plain())
     with contextlib.suppress(RecordEnds):
         session.repeat()

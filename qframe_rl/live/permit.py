@@ -16,7 +16,7 @@ from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import read, verify
 from qframe_rl.live.accounts import keys_of
-from qframe_rl.live.quoting import QuotingTerms, paper_terms
+from qframe_rl.live.quoting_terms import QuotingTerms, paper_terms
 from qframe_rl.live.spec import SessionSpec, run_id, terms_of
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import DAY, Instrument
@@ -174,8 +174,8 @@ def exchange_book(
         )
 
     def book(ledger: Ledger) -> ExchangeBook:
-        def sender() -> OrderSender:
-            return OrderSender(made, ledger, run_id(ledger), note=note, **timing)
+        def sender(run: str | None) -> OrderSender:
+            return OrderSender(made, ledger, run_id(ledger) if run is None else run, note=note, **timing)
 
         return ExchangeBook(paper_terms(market, terms), market.instrument, made, ledger, sender, note=note)
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, ParamSpec
+from typing import ParamSpec
 
 import numpy as np
 
@@ -27,81 +26,22 @@ from qframe_rl.listeners import Listener, Paid, Soft
 from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.held import checked_limits, checked_wishes, held_to
 from qframe_rl.live.operator import Operator
+from qframe_rl.live.quoting_terms import QuotingTerms, paper_terms
 from qframe_rl.live.router import RouterListener
 from qframe_rl.live.tapes import StatedRun, TapePart, TapeSource, digest_of
 from qframe_rl.quoter import BookView, Quoter, Wishes
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import SECOND, Fills, Float, Instrument, Int, Orders
+from qframe_rl.types import Fills, Float, Int, Orders
 from qframe_rl.venues.book import Drift
 from qframe_rl.venues.own_orders import net_fills
-from qframe_rl.venues.paper_book import DueMoments, OwnMessage, PaperBook, PaperTerms
+from qframe_rl.venues.paper_book import PaperBook
+from qframe_rl.venues.paper_terms import DueMoments, OwnMessage
 from qframe_rl.watch.health import Health
 
 P = ParamSpec("P")
 HEARD = frozenset({"command", "limits", "transfer"})
 """Kinds of events that come between two parts."""
-
-
-@dataclass(frozen=True)
-class QuotingTerms:
-    """What a session on an order book is."""
-
-    name: str
-    """Of the strategy in the catalogue."""
-    model: str
-    """Digest of the checkpoint."""
-    source: Plain
-    """Where rows come from."""
-    env: Plain
-    """Name and parameters of the environment, by which it was trained."""
-    instrument: Instrument
-    cash: float
-    """Quote currency at the start."""
-    hold_ns: int
-    """The hold-back."""
-    rates: tuple[tuple[int, int], ...]
-    """Most messages, and in how many ns."""
-    orders: Literal["paper", "testnet", "real"] = "paper"
-    """Where orders go."""
-    account: str | None = None
-    """Name of the account that it trades; None = it has none."""
-    bar_ns: int = SECOND
-    """What takes the place of a bar's length: so often is told at least how the session stands."""
-
-    @property
-    def instruments(self) -> tuple[Instrument, ...]:
-        """The one."""
-        return (self.instrument,)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """A book has none."""
-        return ()
-
-    def plain(self) -> Plain:
-        """As JSON."""
-        return ({} if self.orders == "paper" else {"orders": self.orders, "account": self.account}) | {
-            "kind": "book", "name": self.name, "model": self.model, "source": self.source, "env": self.env,
-            "instruments": [self.instrument.plain()], "bar_ns": self.bar_ns, "cash": self.cash, "hold_ns": self.hold_ns,
-            "rates": [list(rate) for rate in self.rates],
-        }  # fmt: skip
-
-
-def paper_terms(market: BookMarket, terms: QuotingTerms) -> PaperTerms:
-    """What holds for the account of a session.
-
-    Raises
-    ------
-    UserError
-        If the market is not one of makers.
-    """
-    if market.ends:
-        raise UserError(f"env {market.name} has a deadline; paper trading on books is for strategies that go on.")
-    rules = market.rules
-    return PaperTerms(
-        rules.power, rules.maker_fee, rules.taker_fee, market.every, market.config.latency, terms.hold_ns, terms.rates
-    )
 
 
 class QuotingSession:
@@ -150,6 +90,9 @@ class QuotingSession:
         self.resumed: Callable[[int], None] = lambda time: None
         """Told once, with the last moment, when a session that was on record goes on."""
         self.promise: Callable[[], Plain] = dict
+        self.snapshot: Callable[[], None] = lambda: None
+        """Called last of all once a run of the tape has ended."""
+        self._heard = 0
         self._ledger, self._operator = ledger, operator
         self._features = book_features(market.interface.specs)
         self._rows: list[Float] = []
@@ -178,8 +121,7 @@ class QuotingSession:
             if kind == "limits":
                 self.engine.limits = checked_limits(build(Limits, payload, "the record's limits"))
                 continue
-            if operator is not None:
-                operator.noted(payload.get("number", 0))
+            self._noted(payload.get("number", 0))
             if kind == "transfer":
                 flow = self.capital.transfer(self.time, payload, self.book, self._ledger)
                 if flow is not None:
@@ -194,6 +136,35 @@ class QuotingSession:
                 self._act()
         if said:
             self._ledger.commit(self.pulse())
+
+    def _noted(self, number: int) -> None:
+        """Remember how far the inbox was read."""
+        self._heard = max(self._heard, number)
+        if self._operator is not None:
+            self._operator.noted(self._heard)
+
+    def carried(self) -> Plain | None:
+        """All that is remembered between two runs of the tape, as JSON; None if more is than that."""
+        book = self.book.carried() if self.ended and self.n_decisions else None
+        if book is None or self.run is None:
+            return None
+        return {
+            "decisions": self.n_decisions, "fills": self.n_fills, "runs": self.n_runs, "parts": self.n_parts,
+            "rows": self.n_rows, "run": self.run._asdict(), "time": self.time, "told": self._told,
+            "heard": self._heard, "last": self._last.hex(), "hash": self.digest, "engine": self.engine.carried(),
+            "capital": self.capital.carried(), "book": book,
+        }  # fmt: skip
+
+    def carry(self, memory: Plain) -> None:
+        """Take over what `carried` returned."""
+        self.n_decisions, self.n_fills = memory["decisions"], memory["fills"]
+        self.n_runs, self.n_parts, self.n_rows = memory["runs"], memory["parts"], memory["rows"]
+        self.run, self.time, self._told = StatedRun(**memory["run"]), memory["time"], memory["told"]
+        self._last, self._chain = bytes.fromhex(memory["last"]), bytes.fromhex(memory["hash"])
+        self.engine.carry(memory["engine"])
+        self.capital.carry(memory["capital"])
+        self.book.carry(memory["book"])
+        self._noted(memory["heard"])
 
     def _act(self) -> None:
         """Where orders are real, withdraw at once what may not stand: the tape may tell nothing more for a while.
@@ -274,6 +245,7 @@ class QuotingSession:
             book.open(part.run.clock_shift_ns, part.run.start_ns, part.run.stop_ns, watch)
             self.run, self.n_rows, self.ended, self._first = part.run, 0, False, True
             self._rows.clear()
+            self._view = None
             self.n_runs += 1
         book.owe(part.dues)
         self.n_rows = part.first + len(part.events.tick)
@@ -298,6 +270,8 @@ class QuotingSession:
             "account": account_out(book.account), "held_back": book.held_back, "late": book.late, "hash": self.digest,
         })  # fmt: skip
         self._tell(net_fills(filled, self.book))
+        if self.ended:
+            self.snapshot()
 
     def _decide(self, due: DueMoments, k: int, wished: list[list[int]], fills: list[Int]) -> list[OwnMessage]:
         """One decision; what is wished is noted where it differs from before."""
@@ -365,20 +339,20 @@ class QuotingSession:
     def end(self) -> None:
         """Tell those who look on that no more comes."""
         for listener in self.listeners:
-            self._inform(listener, listener.ended, self._shown(Fills.none(1)))
+            self._inform(listener, listener.ended, self.shown())
 
-    def _shown(self, fills: Fills) -> View:
-        """A part as a bar."""
+    def shown(self, fills: Fills | None = None) -> View:
+        """A part as a bar, with its net fills."""
         mid = 0.5 * self.book.mid2 * self.market.instrument.tick
         bars = np.full((1, 1, 5), mid if self.book.mid2 else np.nan)
         bars[..., 4] = 0.0
-        return View(self.time, np.array([self.time]), bars, self.book.account, fills, self._told == 0)
+        return View(self.time, np.array([self.time]), bars, self.book.account, fills or Fills.none(1), self._told == 0)
 
     def _tell(self, fills: Fills) -> None:
         """Tell those who look on of a part."""
         if not self.n_decisions:
             return
-        view, first = self._shown(fills), self._told == 0
+        view, first = self.shown(fills), self._told == 0
         self._told += 1
         for listener in self.listeners:
             if first:

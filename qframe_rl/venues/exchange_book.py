@@ -19,7 +19,6 @@ from typing import Any
 from qframe_rl.book.accounts import (
     ARRIVES,
     KNOWN,
-    LEFT,
     LEVEL,
     MAKER_TURNOVER,
     N_SENT,
@@ -27,11 +26,9 @@ from qframe_rl.book.accounts import (
     NOW,
     PLACED,
     POSITION,
-    PRINT_AT,
     REFUSED,
     RESTS,
     SENT,
-    SENT_LOTS,
     STATE,
     TAKE_KNOWN,
     TAKER_TURNOVER,
@@ -52,14 +49,14 @@ from qframe_rl.book.wish import TAKE_LOTS
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.types import SECOND, Instrument, Int
+from qframe_rl.venues.holdings import Holdings
 from qframe_rl.venues.order_sender import OrderSender
 from qframe_rl.venues.order_states import OrderStates
-from qframe_rl.venues.own_orders import OwnOrder, intent_of
-from qframe_rl.venues.paper_book import DueMoments, OwnMessage, PaperBook, PaperTerms
-from qframe_rl.venues.reading import Reader
+from qframe_rl.venues.own_orders import OwnOrder, fill_quote, intent_of
+from qframe_rl.venues.paper_book import PaperBook
+from qframe_rl.venues.paper_terms import DueMoments, OwnMessage, PaperTerms
 from qframe_rl.venues.resting import GONE
-from qframe_rl.venues.sweep import FAILURES
-from qframe_rl.venues.timely import Asking, Timekeeper
+from qframe_rl.venues.timely import Timekeeper
 
 LATE_NS = 2 * SECOND
 """Older decisions are not sent: what is repeated from the record after a kill, above all."""
@@ -69,8 +66,6 @@ _SILENT_NS = 30 * SECOND
 _STRANGE = 5
 """Looks in a row at which the position is not what the trades say, until that is trouble."""
 _PATIENCE_S = 60.0
-_FUNDED_MS = 3 * 86_400_000
-"""How far back payments of funding are asked for."""
 
 
 class ExchangeBook(PaperBook):
@@ -85,7 +80,7 @@ class ExchangeBook(PaperBook):
     ledger
         The journal.
     sender
-        Makes what sends orders; it is called once the session is on record.
+        Makes what sends orders, for a session that has that id or none yet; called once the session is on record.
     wall
         The clock of whoever records the tape, ns UTC.
     note
@@ -94,18 +89,22 @@ class ExchangeBook(PaperBook):
 
     def __init__(
         self, terms: PaperTerms, instrument: Instrument, client: Any, ledger: Ledger,
-        sender: Callable[[], OrderSender], wall: Callable[[], int] = time.time_ns,
+        sender: Callable[[str | None], OrderSender], wall: Callable[[], int] = time.time_ns,
         note: Callable[[str], None] = lambda text: None,
     ):  # fmt: skip
         super().__init__(terms, instrument, 0.0)
         self._client, self._ledger, self._note, self._wall = client, ledger, note, wall
         self._make = sender
         self._made: OrderSender | None = None
+        self._run: str | None = None
         self._states = OrderStates(client, instrument, note)
-        self._reader = Reader(client, (instrument,), wall)
+        self._holdings = Holdings(client, instrument, wall, note)
         self._kept = Timekeeper(client, note=note)
         self._orders: dict[str, OwnOrder] = {}
         self._seen: dict[str, None] = {}
+        """Ids of trades that were counted."""
+        self._funded: dict[str, None] = {}
+        """Ids of payments of funding that were."""
         self._standing = ["", ""]
         """Name of the order that is the quote of each side; empty = there is none."""
         self._number = self._shift = self._last = self._reckoned = self._strange = 0
@@ -120,6 +119,29 @@ class ExchangeBook(PaperBook):
         assumed = terms.maker_fee * int(account[MAKER_TURNOVER]) + terms.taker_fee * int(account[TAKER_TURNOVER])
         return plain + assumed - self._fees / self.unit
 
+    def carried(self) -> Plain | None:
+        """As on paper, once no order is out: trades of orders to come have ids of their own."""
+        memory = super().carried()
+        if memory is None or self._orders or self._reckoned == 0:
+            return None
+        return memory | {
+            "session": self._sender.run,
+            "number": self._number,
+            "reckoned": self._reckoned,
+            "strange": self._strange,
+            "begun": self._begun_ns,
+            "asked": self._asked,
+            "fees": self._fees,
+            "funded": list(self._funded),
+        }
+
+    def carry(self, memory: Plain) -> None:
+        """Take over what `carried` returned."""
+        super().carry(memory)
+        self._run, self._number, self._reckoned = memory["session"], memory["number"], memory["reckoned"]
+        self._strange, self._begun_ns, self._asked = memory["strange"], memory["begun"], memory["asked"]
+        self._fees, self._funded = memory["fees"], dict.fromkeys(memory["funded"])
+
     def owe(self, dues: Any) -> None:
         """Funding is what the exchange takes."""
 
@@ -133,7 +155,7 @@ class ExchangeBook(PaperBook):
     @property
     def _sender(self) -> OrderSender:
         if self._made is None:
-            self._made = self._make()
+            self._made = self._make(self._run)
         return self._made
 
     def open(self, clock_shift_ns: int, start: int, stop: int, watch: BookWatch) -> None:
@@ -163,16 +185,10 @@ class ExchangeBook(PaperBook):
     def _begin(self, now: int) -> None:
         """The account as it is found."""
         _ = self._sender
-        said = self._ledger.take("holdings", partial(self._holdings, now // 1_000_000))
+        said = self._ledger.take("holdings", partial(self._holdings.found, now // 1_000_000))
         self._cash, self._reckoned, self._begun_ns = said["cash"], now, now
-        self._seen |= dict.fromkeys(said.get("funding", ()))
+        self._funded |= dict.fromkeys(said.get("funding", ()))
         self.walk.account[0, POSITION] = round(said["position"] / self.instrument.lot)
-
-    def _holdings(self, now_ms: int) -> Plain:
-        asking = Asking(self._client, _PATIENCE_S, self._note)
-        paid = self._reader.payments(self.instrument, now_ms - _FUNDED_MS, asking)
-        cash, (position,) = self._reader.agreed(asking)
-        return {"cash": cash, "position": position} | ({"funding": paid} if paid else {})
 
     def send(
         self, quotes: Int, take: Int, now: int, entry_ns: int, *, must: bool, fresh: bool = True
@@ -341,49 +357,29 @@ class ExchangeBook(PaperBook):
             if order.takes:
                 book_fill(self.walk, 0, order.side, tick, lots, now, 0, TOOK)
             else:
-                self._filled_quote(order, tick, lots, now)
+                fill_quote(self.walk, order, tick, lots, now, stands=self._stands(order))
         if told["status"] in ("closed", *GONE) and order.counted >= told["filled"]:
             self._over(order, now)
-
-    def _filled_quote(self, order: OwnOrder, tick: int, lots: int, now: int) -> None:
-        quote = self.walk.quotes[0, order.side]
-        before = quote.copy()
-        if quote[STATE] == SENT:
-            quote[STATE], quote[KNOWN], quote[PLACED], quote[ARRIVES] = RESTS, now, now, NEVER
-        if quote[TICK] != order.tick or quote[LEFT] < lots:
-            # Of an order that was thought to be over: it is what is held that counts.
-            quote[TICK], quote[LEFT], quote[SENT_LOTS] = order.tick, lots, lots
-        book_fill(self.walk, 0, order.side, tick, lots, now, 0, PRINT_AT)
-        if not self._stands(order):  # another one is this side's quote by now, or none
-            quote[:] = before
 
     def _reckon(self, now: int) -> None:
         """Hold what is held by our count against what the exchange says, now and then, and count funding."""
         if now - self._reckoned < (_RECKONED_NS if self._strange == 0 else SECOND) or self._orders_unknown():
             return
         self._reckoned = now
-        said = self._ledger.take("holdings", partial(self._held_now, now // 1_000_000))
+        said = self._ledger.take(
+            "holdings", partial(self._holdings.since, self._begun_ns // 1_000_000, now // 1_000_000)
+        )
         if "position" not in said:
             return
         for number, cost in said.get("funding", {}).items():
-            if number not in self._seen:
-                self._seen[number] = None
+            if number not in self._funded:
+                self._funded[number] = None
                 self.walk.funding[0] += cost / self.unit
         held = round(said["position"] / self.instrument.lot)
         # A quote may fill between two answers: only what stays is strange.
         self._strange = self._strange + 1 if held != self.position else 0
         if self._strange >= _STRANGE:
             self.trouble = (f"{held} lots are held at the exchange, and {self.position} by our own trades",)
-
-    def _held_now(self, now_ms: int) -> Plain:
-        asking = Asking(self._client, 2.0, self._note)
-        since = max(self._begun_ns // 1_000_000, now_ms - _FUNDED_MS)
-        try:
-            paid = self._reader.payments(self.instrument, since, asking)
-            cash, (position,) = self._reader.agreed(asking)
-        except FAILURES as error:
-            return {"why": str(error)}
-        return {"cash": cash, "position": position} | ({"funding": paid} if paid else {})
 
     def _orders_unknown(self) -> bool:
         return any(one.id is None for one in self._orders.values())

@@ -34,3 +34,13 @@ class MessageRates:
         if n:
             for _, _, sent in self._limits:
                 sent.append((now, n))
+
+    def carried(self) -> list[list[tuple[int, int]]]:
+        """What was sent, limit by limit: when, and how many."""
+        return [list(sent) for _, _, sent in self._limits]
+
+    def carry(self, memory: Sequence[Sequence[Sequence[int]]]) -> None:
+        """Take over what `carried` returned."""
+        for (_, _, sent), was in zip(self._limits, memory, strict=True):
+            sent.clear()
+            sent.extend((int(at), int(n)) for at, n in was)

@@ -105,7 +105,8 @@ class OrderSender:
         margin_ms: int = 1500,
         note: Callable[[str], None] = lambda text: None,
     ):
-        self._client, self._ledger, self._run, self._note = client, ledger, run, note
+        self._client, self._ledger, self._note = client, ledger, note
+        self.run = run
         self.wait_s = (recv_window_ms + margin_ms) / 1e3
         """From then on an order that nobody finds is believed not to exist."""
         self._same_again: tuple[str, ...] = ()
@@ -122,7 +123,7 @@ class OrderSender:
 
     def name(self, number: int) -> str:
         """Id of an order, `NAME_LENGTH` letters and digits."""
-        return hashlib.sha256(f"{self._run}/{number}/0".encode()).hexdigest()[:NAME_LENGTH]
+        return hashlib.sha256(f"{self.run}/{number}/0".encode()).hexdigest()[:NAME_LENGTH]
 
     def carried(self) -> list[Any]:
         """The unknown orders, as JSON."""

@@ -6,13 +6,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qframe_rl.book.accounts import F_CAUSE, F_LOTS, F_SIDE, F_TICK, TOOK
+from qframe_rl.book.accounts import (
+    ARRIVES,
+    F_CAUSE,
+    F_LOTS,
+    F_SIDE,
+    F_TICK,
+    KNOWN,
+    LEFT,
+    NEVER,
+    PLACED,
+    PRINT_AT,
+    RESTS,
+    SENT,
+    SENT_LOTS,
+    STATE,
+    TICK,
+    TOOK,
+    Walk,
+    book_fill,
+)
 from qframe_rl.book.state import BUY
 from qframe_rl.book.tape import NO_ASK, NO_BID
 from qframe_rl.book.walk import QUOTE
 from qframe_rl.types import Fills, Instrument, Int
 from qframe_rl.venues.order_sender import Intent
-from qframe_rl.venues.paper_book import OwnMessage, PaperBook
+from qframe_rl.venues.paper_book import PaperBook
+from qframe_rl.venues.paper_terms import OwnMessage
 
 _DIGITS = 12
 
@@ -72,3 +92,27 @@ def net_fills(filled: Int, book: PaperBook) -> Fills:
     # Bought and sold in one part may cancel out; that something filled must still be seen.
     quantity = float(signed.sum() * one.lot) or one.lot
     return none._replace(quantity=np.array([quantity]), price=np.array([price]), fee=np.array([fee]))
+
+
+def fill_quote(walk: Walk, order: OwnOrder, tick: int, lots: int, now: int, *, stands: bool) -> None:
+    """Book a trade of a quote on the first account, exchange's clock, ns.
+
+    Parameters
+    ----------
+    walk, order
+        The account, and whose trade it is.
+    tick, lots, now
+        Price and quantity of the trade, and when it is known.
+    stands
+        Whether the order is the quote of its side, not one that another has followed.
+    """
+    quote = walk.quotes[0, order.side]
+    before = quote.copy()
+    if quote[STATE] == SENT:
+        quote[STATE], quote[KNOWN], quote[PLACED], quote[ARRIVES] = RESTS, now, now, NEVER
+    if quote[TICK] != order.tick or quote[LEFT] < lots:
+        # Of an order that was thought to be over: it is what is held that counts.
+        quote[TICK], quote[LEFT], quote[SENT_LOTS] = order.tick, lots, lots
+    book_fill(walk, 0, order.side, tick, lots, now, 0, PRINT_AT)
+    if not stands:  # another one is this side's quote by now, or none
+        quote[:] = before

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -39,14 +38,15 @@ from qframe_rl.book.features import BookWatch
 from qframe_rl.book.funding import mid_before, owed
 from qframe_rl.book.growing import GrowingTape
 from qframe_rl.book.known import AT, DONE, AccountKnowledge, forget, learn, nothing_known
-from qframe_rl.book.moments import DecisionClock, Latency
 from qframe_rl.book.state import BUY, SELL
 from qframe_rl.book.tape import NO_ASK, NO_BID, Tape
 from qframe_rl.book.walk import QUOTE, TAKE, WITHDRAW, advance
 from qframe_rl.book.wish import TAKE_LOTS, TAKE_SIDE, WISH_LOTS, pursue
 from qframe_rl.jit import apart
-from qframe_rl.types import HOUR, Account, Float, Instrument, Int
+from qframe_rl.journal.codec import Plain
+from qframe_rl.types import HOUR, Account, Instrument, Int
 from qframe_rl.venues.message_rates import MessageRates
+from qframe_rl.venues.paper_terms import DueMoments, OwnMessage, PaperTerms
 
 _ENDLESS = 2**62
 _LASTING = (CASH, POSITION, MADE_LOTS, TOOK_LOTS, MAKER_TURNOVER, TAKER_TURNOVER, REFUSED, UNTOLD, N_SENT, QUOTED)
@@ -56,51 +56,6 @@ _N_FILLS = 4096
 _UNITS = 1e8
 _HOURS = 26
 """Whole hours of which is remembered what was held, until the funding that fell due then is known."""
-
-
-class PaperTerms(NamedTuple):
-    """What holds on paper."""
-
-    power: float
-    """Of the queue, see `qframe_rl.book.queue.exponent`."""
-    maker_fee: float
-    """Share of turnover."""
-    taker_fee: float
-    often: DecisionClock
-    latency: Latency
-    hold_ns: int
-    """The hold-back, see `qframe_rl.book.growing.settled`."""
-    rates: tuple[tuple[int, int], ...] = ()
-    """Most messages, and in how many ns."""
-
-
-class OwnMessage(NamedTuple):
-    """What is sent to the exchange."""
-
-    time: int
-    kind: int
-    """`QUOTE`, `TAKE` or `WITHDRAW` of `qframe_rl.book.walk`."""
-    side: int
-    tick: int
-    """Of what takes, the worst one."""
-    lots: int
-
-
-class DueMoments(NamedTuple):
-    """T moments at which is decided now."""
-
-    at: Int
-    """(T,) ns UTC."""
-    best: Int
-    """(T, 2, 2) bid and ask as they had arrived: tick, lots."""
-    mid2: Int
-    """(T,) twice the true mid price, ticks."""
-    entry_ns: Int
-    """(T,)."""
-    answer_ns: Int
-    """(T,)."""
-    features: Float
-    """(T, F) NaN what cannot be known yet."""
 
 
 class PaperBook:
@@ -162,6 +117,28 @@ class PaperBook:
         now = int(self.known.told[0, AT])
         walk = self.walk
         return is_free(walk, 0, BUY, now) and is_free(walk, 0, SELL, now) and taking(walk, 0, now) == 0
+
+    def carried(self) -> Plain | None:
+        """What is remembered between two runs, as JSON; None if something may still stand at the exchange."""
+        return {
+            "account": self.walk.account[0, list(_LASTING)].tolist(), "funding": float(self.walk.funding[0]),
+            "mid2": self.mid2, "late": self.late, "held_back": self.held_back, "paid": self._paid, "done": self._done,
+            "lived_ns": self._lived_ns, "answer": self._answer, "rates": self._rates.carried(),
+            "dues": [(at, rate, None if math.isnan(mark) else mark) for at, rate, mark in self._dues],
+            "held": [(at, lots, None if math.isnan(mid) else mid) for at, lots, mid in self._held],
+            "trouble": list(self.trouble), "cash": self._cash,
+        }  # fmt: skip
+
+    def carry(self, memory: Plain) -> None:
+        """Take over what `carried` returned."""
+        self.walk.account[0, list(_LASTING)], self.walk.funding[0] = memory["account"], memory["funding"]
+        self.mid2, self.late, self.held_back = memory["mid2"], memory["late"], memory["held_back"]
+        self._paid, self._done, self._lived_ns = memory["paid"], memory["done"], memory["lived_ns"]
+        self._answer, self._cash, self.trouble = memory["answer"], memory["cash"], tuple(memory["trouble"])
+        self._rates.carry(memory["rates"])
+        self._dues = [(at, rate, math.nan if mark is None else mark) for at, rate, mark in memory["dues"]]
+        held = ((at, lots, math.nan if mid is None else mid) for at, lots, mid in memory["held"])
+        self._held = deque(held, maxlen=_HOURS)
 
     def transfer(self, units: int) -> str:
         """Pay so many 1e-8 of the quote currency in or out; why not, if so."""

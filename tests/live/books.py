@@ -18,7 +18,7 @@ from qframe_rl.gym.make import make_book
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import whole_run
 from qframe_rl.live.paper_quoting import QuotingResult, run_quoter
-from qframe_rl.live.quoting import QuotingTerms
+from qframe_rl.live.quoting_terms import QuotingTerms
 from qframe_rl.live.tapes import ReplayTape, StatedRun, TapePart, TapeSource
 from qframe_rl.quoter import BookView, Wishes, wishes
 from qframe_rl.types import Instrument, Source

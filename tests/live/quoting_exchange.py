@@ -23,7 +23,7 @@ from qframe_rl.gym.replay.packed import whole_run
 from qframe_rl.journal.store import read
 from qframe_rl.live.paper_quoting import QuotingReplay, QuotingResult, replay_quoter, run_quoter
 from qframe_rl.live.permit import exchange_book
-from qframe_rl.live.quoting import QuotingTerms
+from qframe_rl.live.quoting_terms import QuotingTerms
 from qframe_rl.live.tapes import ReplayTape, StatedRun, TapePart
 from qframe_rl.live.tick_tape import StreamTape
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, serve

@@ -21,7 +21,7 @@ from qframe_rl.journal.inbox import order
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import Writer, read
 from qframe_rl.live.permit import exchange_book
-from qframe_rl.live.quoting import paper_terms
+from qframe_rl.live.quoting_terms import paper_terms
 from qframe_rl.quoter import BookView, Wishes, wishes
 from qframe_rl.venues import exchange_book as venue
 from qframe_rl.venues.exchange_book import ExchangeBook
@@ -253,7 +253,7 @@ def test_an_exchange_that_says_nothing_of_our_orders_is_said_once_and_halts(
 def test_an_order_that_is_over_does_not_end_the_one_that_followed_it_at_its_price(tmp_path: Path) -> None:
     """All of the first is seen to be filled before the exchange says that it is over."""
     ledger = Ledger(tmp_path / "journal.db", Writer(tmp_path / "journal.db", durable=False))
-    account = ExchangeBook(paper_terms(book(), terms()), COIN, None, ledger, lambda: None)  # type: ignore[arg-type,return-value]
+    account = ExchangeBook(paper_terms(book(), terms()), COIN, None, ledger, lambda run: None)  # type: ignore[arg-type,return-value]
     begin(tape_of(ticks().runs[0].events, 0), account.walk, 0, 1)
     asked, nothing = np.array([[990, 5], [0, 0]]), np.zeros(3, np.int64)
     for now, name in ((10, "one"), (20, "two")):

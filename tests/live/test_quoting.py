@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from qframe_rl.book.walk import TAKE
 from qframe_rl.config import UserError
 from qframe_rl.gym.replay.engine import HELD, MONEY, SENT, WORTH
 from qframe_rl.gym.replay.packed import whole_run
-from qframe_rl.journal.inbox import order
+from qframe_rl.journal.inbox import order, transfer_word
 from qframe_rl.journal.ledger import REMARKS
 from qframe_rl.journal.store import pulse, read
+from qframe_rl.live import run_snapshots
 from qframe_rl.live.paper_quoting import replay_quoter
-from qframe_rl.live.quoting import paper_terms
+from qframe_rl.live.quoting_terms import paper_terms
 from qframe_rl.live.tapes import StatedRun, TapePart
 from qframe_rl.quoter import BookView, Wishes, wishes
 from qframe_rl.risk.limits import Limits
@@ -158,8 +160,61 @@ def test_a_session_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path: 
         with pytest.raises(Interrupted):
             session(tmp_path / "cut", Dying(at=n))
     result = session(tmp_path / "cut")
-    assert result.repeated == at + 3
+    assert result.repeated == at + 3 - (ended if (ended := parts_of_run(whole.journal, 0)) <= at + 3 else 0)
     assert all_events(result.journal) == all_events(whole.journal) and result.digest == whole.digest
+
+
+def parts_of_run(journal: Path, number: int) -> int:
+    """Parts of the tape in a run."""
+    names = [one["run"]["name"] for one in events(journal, "part")]
+    return names.count(list(dict.fromkeys(names))[number])
+
+
+def unnumbered(journal: Path) -> list[tuple[str, str]]:
+    """All events, but for the numbers of commands, which are drawn."""
+    found = [one for one in all_events(journal) if one[0] != "snapshot"]
+    return [(kind, re.sub(r'"number":\d+', "", said)) for kind, said in found]
+
+
+class LastRunAlone(Dying):
+    """A tape whose first run is not to be had any more."""
+
+    def rows(self, run: str, first: int, n: int) -> Any:
+        """Of the second run."""
+        assert run == ticks().runs[1].name, "a run that ended is not lived through again"
+        return super().rows(run, first, n)
+
+
+def test_a_restart_goes_on_after_the_last_run_that_ended(tmp_path: Path) -> None:
+    """Whatever is remembered: losses, funding, limits of messages, what was said and paid in."""
+    own = {"rates": ((40, 10**9), (900, 60 * 10**9)), "hold_ns": 2_300_000}
+    words = {3: "reduce", 5: "resume", 9: transfer_word("one", 2_500_000_000)}
+    more = {"limits": Limits(max_position=20_000.0), **own}
+    made = Commanded(words=words, journal=tmp_path / "whole" / "journal.db")
+    whole, cut = session(tmp_path / "whole", made, **more), tmp_path / "cut"
+    first = parts_of_run(whole.journal, 0)
+    with pytest.raises(Interrupted):
+        session(cut, CommandedDying(words=words, journal=cut / "journal.db", at=first + 3), **more)
+    with pytest.raises(Interrupted):
+        session(cut, LastRunAlone(at=2), **more)
+    result = session(cut, LastRunAlone(at=-1), **more)
+    assert result.repeated == 5
+    assert unnumbered(result.journal) == unnumbered(whole.journal) and result.digest == whole.digest
+    assert (result.final_equity, result.sent, result.held_back) == (whole.final_equity, whole.sent, whole.held_back)
+    assert whole.held_back > 0 and result.paid == whole.paid
+    again = replay_quoter(book(), Restless(), tape(), terms(**own), result.journal)
+    assert (again.digest, again.fills) == (whole.digest, whole.fills), "a replay lives through all of it"
+
+
+def test_a_snapshot_of_other_code_is_said_and_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, said = session(tmp_path / "whole"), list[str]()
+    with pytest.raises(Interrupted):
+        session(tmp_path / "cut", Dying(at=31))
+    with monkeypatch.context() as other:
+        other.setattr(run_snapshots, "made_by", lambda: "others")
+        result = session(tmp_path / "cut", note=said.append)
+    assert result.repeated == 31 and result.digest == whole.digest
+    assert any("lived through from the beginning, because code or libraries have changed" in one for one in said)
 
 
 class Commanded(Told):
@@ -169,6 +224,16 @@ class Commanded(Told):
         """Before a part."""
         if n in self.words:
             order(self.journal, self.words[n])
+
+
+class CommandedDying(Commanded):
+    """One of these that breaks off."""
+
+    def part(self, n: int) -> None:
+        """Before a part."""
+        super().part(n)
+        if n == self.at:
+            raise Interrupted
 
 
 class Loaded:

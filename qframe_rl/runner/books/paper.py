@@ -25,7 +25,7 @@ from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import read
 from qframe_rl.live.open import ran_with, usual_folder
-from qframe_rl.live.quoting import QuotingTerms
+from qframe_rl.live.quoting_terms import QuotingTerms
 from qframe_rl.live.tapes import ReplayTape, TapeSource
 from qframe_rl.live.tick_tape import StreamTape
 from qframe_rl.quoter import Quoter
