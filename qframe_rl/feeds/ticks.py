@@ -27,6 +27,7 @@ from qframe_rl.types import Bool, Float, Int
 _MS = 1_000_000
 _SECOND = 1000 * _MS
 DRIFT_NS = 5 * _MS
+_ENDLESS = 2**62
 """By how much the recorder's clock may run ahead or behind within a run, ns."""
 SPAN_NS = 60 * _SECOND
 """Over which the least delay is looked for."""
@@ -131,6 +132,9 @@ def _files(folder: Path) -> list[Path]:
 def run_of_file(depth: Path, symbol: str) -> TickRun:
     """Read the run of a file of depth, or of its parts as long as it grows.
 
+    It is read whole: whether the recorder's clock drifted was judged as the run was recorded, when nobody knew yet what
+    comes of its last minute.
+
     Parameters
     ----------
     depth
@@ -145,7 +149,7 @@ def run_of_file(depth: Path, symbol: str) -> TickRun:
     """
     if not parts_of(depth):
         raise UserError(f"{depth} is not there: restore the files of the tape.")
-    runs = _read(depth, symbol, 0.0, 0.0, DRIFT_NS)
+    runs = _read(depth, symbol, 0.0, 0.0, _ENDLESS)
     if len(runs) != 1:
         raise UserError(f"{depth} holds {len(runs)} runs, and one is wanted: restore the files of the tape.")
     return runs[0]

@@ -15,7 +15,7 @@ from qframe_rl.feeds.listing import Listing
 from qframe_rl.feeds.tick_chain import EARLY, LeastDelay, OldPicture, RunBegins, RunBroken, TickChain
 from qframe_rl.feeds.tick_files import KILLED, RunFiles, tidied
 from qframe_rl.feeds.tick_wire import BookPicture, BookWindow, DepthMessage, Levels, TradeMessage, number_of
-from qframe_rl.feeds.ticks import tick_runs, ticks_folder
+from qframe_rl.feeds.ticks import run_of_file, tick_runs, ticks_folder
 
 MS, SECOND = 1_000_000, 1_000_000_000
 T0 = 1_700_000_000_000
@@ -40,6 +40,19 @@ def chain(*, begun: bool = True) -> TickChain:
         made.hear(BOOK)
         assert isinstance(made.hear(depth(1))[0], RunBegins)
     return made
+
+
+def test_a_run_whose_last_rows_came_late_is_read_as_the_one_that_was_recorded(tmp_path: Path) -> None:
+    """The clock is judged by whole minutes as it is recorded, and the last one is never whole."""
+    folder = ticks_folder(tmp_path, PERP)
+    folder.mkdir(parents=True)
+    files, clock = RunFiles(folder, BOOK, {"tick": 0.1, "lot": 0.001}), LeastDelay()
+    for k in range(1, 64):
+        stamps = (T0 + 1000 * k + (3 if k < 61 else 40)) * MS, T0 + 1000 * k
+        clock.check(stamps[0], stamps[1] * MS)
+        files.add(depth(k)._replace(local_ns=stamps[0], event_ms=stamps[1], transact_ms=stamps[1]))
+    files.end("it was made so long", {"clock_shift_ns": clock.shift_ns})
+    assert len(run_of_file(files.depth, PERP.symbol).events.tick) == 2 + 63
 
 
 @pytest.mark.parametrize(("spot", "last", "kept"), [(False, 105, 1), (False, 104, 1), (True, 105, 2), (True, 104, 1)])
