@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qframe_rl.arena.crowd import Crowd, CrowdConfig
 from qframe_rl.arena.game import GameConfig
+from qframe_rl.arena.recorded import sight_of
 
 
 class Config(CrowdConfig, GameConfig):
@@ -12,4 +13,4 @@ class Config(CrowdConfig, GameConfig):
 
 def make(config: Config, n_markets: int) -> Crowd:
     """Make B markets."""
-    return Crowd(config, n_markets)
+    return Crowd(config, n_markets, sight=sight_of(config) if config.maker_sees == "book" else None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parser, called, console, program
 from experiments.screen import BarScreen
-from experiments.settings import read_preset, settings
+from experiments.settings import Tree, locate_data, read_preset, settings
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build, shortened
 from qframe_rl.runner.arena.experiment import ArenaExperiment, read_roles
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_options(made: Parser) -> None:
     """Add what a training among many agents is told besides."""
-    shared = dict.fromkeys(("env", "agent", "seed", "level", "resamples"))
+    shared = dict.fromkeys(("env", "agent", "data", "seed", "level", "resamples"))
     made.add_fields("among many agents, see docs/arena.md", ArenaExperiment, "", shared)
 
 
@@ -68,6 +68,7 @@ def trained(given: Mapping[str, Any], own: Mapping[str, Any], began: float) -> d
                 raise UserError("--agents: --roles says who sits where, as in --roles maker=ppo,taker=noise.")
             raise UserError(f"{key} says nothing of markets of many agents (got {shortened(value)}); leave it out.")
     tree = settings(ArenaExperiment, own["preset"], own["assignments"], {**given, "roles": None})
+    _place_data(tree)
     if given["roles"] is not None:
         told = tree.get("roles", {})
         tree["roles"] = {**(_roles(told) if isinstance(told, str) else told), **_roles(given["roles"])}
@@ -94,6 +95,22 @@ def trained(given: Mapping[str, Any], own: Mapping[str, Any], began: float) -> d
         "hash": outcome.digest,
         "seconds": round(seconds, 3),
     }
+
+
+def _place_data(tree: Tree) -> None:
+    """Say where the recorded book lies that makers are kept for; refuse one that nobody sees."""
+    env, data = tree.get("env"), tree.get("data")
+    params = env.get("params", env) if isinstance(env, Mapping) else {}
+    if data and params.get("maker_sees") != "book":
+        key, value = next(iter(data.items())) if isinstance(data, Mapping) else ("data", data)
+        raise UserError(
+            f"data.{key} says nothing of markets of many agents (got {shortened(value)}) but where makers see books "
+            "(env.maker_sees=book); leave it out."
+        )
+    if data:
+        locate_data(tree)
+    else:
+        tree.pop("data", None)
 
 
 def _roles(text: str) -> dict[str, str]:

@@ -163,7 +163,8 @@ def load_checkpoint(folder: Path, *, seat: bool = False) -> Checkpoint:
     folder
         Where it is.
     seat
-        Whether one is wanted that sits in a market of many agents, instead of one that trades bars or recorded books.
+        Whether one is wanted for a seat of a market of many agents, instead of one that trades bars or recorded books:
+        one that was trained there, or one of recorded books, which may sit where makers see them.
 
     Raises
     ------
@@ -195,7 +196,7 @@ def load_checkpoint(folder: Path, *, seat: bool = False) -> Checkpoint:
             f"{folder} was trained as {role} of {market}: what a seat there sees is not what bars or a recorded book "
             f"show, so it trades neither. It sits in seats: --env {market} --roles {role}={folder}."
         )
-    if seat and not found.of_seat:
+    if seat and not (found.of_seat or found.of_book):
         raise UserError(
             f"{folder} was trained on {found.env['name']}, not in a seat of a market of many agents, and does not see "
             "what a seat shows."

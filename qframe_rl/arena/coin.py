@@ -57,10 +57,12 @@ class CoinConfig(GameConfig):
 
     traders: int = Field(default=3, ge=1, le=64)
     """Agents."""
+    rivals: int = Field(default=0, ge=0, le=64)
+    """Agents more, alike in all but that they are a role of their own: who learns meets somebody else there."""
     episode_bars: int = Field(default=200, ge=2, le=100_000)
     """Decisions of an episode; in the last bar all is closed."""
-    warmup_bars: int = Field(default=128, ge=65, le=10_000)
-    """Bars before it, in which nobody trades: what strategies look back on."""
+    warmup_bars: int = Field(default=480, ge=65, le=10_000)
+    """Bars before it, in which nobody trades: what strategies look back on, those of the catalogue 442 at the most."""
     path: Literal["walk", "trending", "reverting"] = "walk"
     """The fundamental: a walk; a walk with a drift that lasts; or a price that returns to the first one."""
     volatility: float = Field(default=0.01, ge=0.0, le=0.1)
@@ -88,13 +90,18 @@ class CoinConfig(GameConfig):
 
     @model_validator(mode="after")
     def _positive(self) -> CoinConfig:
-        moved = 1e-4 * self.traders * 2.0 * self.max_exposure * (self.permanent_bps + 2.0 * self.transient_bps)
+        moved = 1e-4 * self.n_agents * 2.0 * self.max_exposure * (self.permanent_bps + 2.0 * self.transient_bps)
         if moved > _ROOM:
             raise ValueError(
                 f"together the traders could move the price by {moved:.3g} of its first value, more than {_ROOM}; "
-                "lower permanent_bps, transient_bps, max_exposure or traders"
+                "lower permanent_bps, transient_bps, max_exposure, traders or rivals"
             )
         return self
+
+    @property
+    def n_agents(self) -> int:
+        """Traders and rivals."""
+        return self.traders + self.rivals
 
     @property
     def unit(self) -> float:
@@ -135,10 +142,11 @@ class CoinMarket(Lanes):
     def __init__(self, config: CoinConfig, n_markets: int):
         check_markets(n_markets)
         self.config, self.n_markets, self.kernel = config, n_markets, config.rules()
-        n = self.n_agents = config.traders
-        self.names = tuple(f"trader_{k}" for k in range(n))
-        self.role_names: tuple[str, ...] = ("trader",)
-        self.roles, self.choices = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        n = self.n_agents = config.n_agents
+        counts = (config.traders, config.rivals)
+        self.role_names: tuple[str, ...] = ("trader", "rival")
+        self.names = tuple(f"{role}_{k}" for role, n in zip(self.role_names, counts, strict=True) for k in range(n))
+        self.roles, self.choices = np.repeat(np.arange(2), counts), np.zeros(n, np.int64)
         self.mask, self.acting = np.ones((n, 1), np.bool_), np.ones((n_markets, n), np.bool_)
         self.observation_space = spaces.Box(-BOUND, BOUND, (len(SEEN),), np.float32)
         self.seed, self.episode = np.zeros(n_markets, np.uint64), np.zeros(n_markets, np.uint64)
@@ -214,7 +222,7 @@ class CoinMarket(Lanes):
         """(B, N, 8) what agents see, `SEEN`, in a fresh array."""
         c, out = self.config, np.zeros((self.n_markets, self.n_agents, len(SEEN)), np.float32)
         at = np.maximum(c.warmup_bars + self.clock - 1, 64)
-        scales = np.array([c.max_exposure, c.cash, c.unit * c.traders, c.episode_bars])
+        scales = np.array([c.max_exposure, c.cash, c.unit * c.n_agents, c.episode_bars])
         _show(at, self.clock, self.bars, self.money, self.holding, self.market, scales, out)
         return np.clip(out, -BOUND, BOUND, out=out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -13,7 +13,8 @@ from qframe_rl.arena import state as s
 from qframe_rl.arena.excited import N_ARRIVAL, Excited, calm, come, wait
 from qframe_rl.arena.game import ActionSpace, GameConfig, check_markets, checked, space_of
 from qframe_rl.arena.population import N_CALL, call, take_excited
-from qframe_rl.arena.roles import N_ACTION, N_COUNTS, N_PARTS, N_SEEN, observe, pay, pursue_part, value_of, wish
+from qframe_rl.arena.roles import IDLE, N_ACTION, N_COUNTS, N_PARTS, N_SEEN, observe, pay, pursue_part, value_of, wish
+from qframe_rl.arena.sight import N_BOOK_SEEN, N_RECENT, BookSight, end_step, watch
 from qframe_rl.arena.state import CrowdRules, MarketState, empty_markets, fields_of
 from qframe_rl.arena.trading import look, mark, trade
 from qframe_rl.book.state import Books
@@ -38,16 +39,19 @@ class CrowdConfig(GameConfig):
     """Agents that quote both sides."""
     takers: int = Field(default=1, ge=0, le=64)
     """Agents that take."""
+    maker_sees: Literal["seat", "book"] = "seat"
+    """seat: what all agents see. book: what a maker of recorded books does, whose checkpoints then sit here, and those
+    of makers who learned here quote there; docs/arena.md says how."""
     executions: int = Field(default=1, ge=0, le=64)
     """Agents that have to buy, or to sell, ``target_lots`` by the end."""
-    noise: int = Field(default=14, ge=0, le=256)
+    noise: int = Field(default=20, ge=0, le=256)
     """Members of the population with zero intelligence and a budget (ZI-C)."""
     unbound: int = Field(default=2, ge=0, le=256)
     """Members with zero intelligence and none (ZI-U)."""
-    informed: int = Field(default=2, ge=0, le=256)
+    informed: int = Field(default=1, ge=0, le=256)
     """Members that know the hidden value, and take what lies beyond it."""
-    trend: int = Field(default=2, ge=0, le=256)
-    """Members that follow the mid price once it is a tick away from its slow mean."""
+    trend: int = Field(default=1, ge=0, le=256)
+    """Members that hold up to ``lots`` in the direction in which the mid price is a tick or more from its slow mean."""
     quoters: int = Field(default=4, ge=0, le=256)
     """Members that quote near the mid price, and lean against what they hold."""
     hawkes: int = Field(default=0, ge=0, le=256)
@@ -93,6 +97,8 @@ class CrowdConfig(GameConfig):
             raise ValueError("makers, takers and executions are all 0; at least one agent is needed")
         if self.noise + self.unbound + self.informed + self.trend + self.quoters < 1:
             raise ValueError("the population has no member; set noise")
+        if self.maker_sees == "book" and self.position_limit % self.lots:
+            raise ValueError("where makers see books, position_limit is whole quotes: a multiple of lots")
         if self.hawkes_own + self.hawkes_cross >= 1.0:
             raise ValueError("hawkes_own and hawkes_cross add up to 1 or more, so that arrivals would explode")
         if self.hawkes and self.hawkes_rate / (1.0 - self.hawkes_own - self.hawkes_cross) > _MOST_ARRIVALS / 4:
@@ -115,17 +121,21 @@ class Crowd(Lanes):
         B.
     n_log
         Messages of an episode that are written down, for `log`.
+    sight
+        How makers see books, `qframe_rl.arena.recorded.sight_of`; None = as all agents do.
 
     Raises
     ------
     UserError
-        For a number of markets or messages that there cannot be.
+        For a number of markets or messages that there cannot be, or makers who are to see and have no sight.
     """
 
-    def __init__(self, config: CrowdConfig, n_markets: int, n_log: int = 0):
+    def __init__(self, config: CrowdConfig, n_markets: int, n_log: int = 0, sight: BookSight | None = None):
         check_markets(n_markets)
         if n_log < 0:
             raise UserError(f"n_log {n_log}: a log has room for 0 messages or more.")
+        if (config.maker_sees == "book") != (sight is not None):
+            raise UserError(f"maker_sees {config.maker_sees}: make_game('crowd', ...) makes a market with its sight.")
         self.config, self.n_markets = config, n_markets
         self.roles = np.repeat(np.arange(s.N_ROLES), (config.makers, config.takers, config.executions))
         """(N,) role of each agent, `qframe_rl.arena.state.ROLES`."""
@@ -149,8 +159,9 @@ class Crowd(Lanes):
             config.target_lots, config.maker_fee, config.taker_fee, config.jump_ticks, config.episode_steps,
         )  # fmt: skip
         n_traders = n + len(self.kinds) + config.hawkes
-        self.books, self.state = empty_markets(n_markets, n_traders, n, n_log)
-        self._fresh = empty_markets(1, n_traders, n, n_log)
+        self.sight, n_recent = sight, 0 if sight is None else N_RECENT
+        self.books, self.state = empty_markets(n_markets, n_traders, n, n_log, n_recent)
+        self._fresh = empty_markets(1, n_traders, n, n_log, n_recent)
         self.excited = Excited(
             config.hawkes_rate, config.hawkes_own, config.hawkes_cross, config.hawkes_decay,
             _MOST_ARRIVALS if config.hawkes else 0,
@@ -160,7 +171,8 @@ class Crowd(Lanes):
         self._draws = np.zeros((n_markets, _FIRST + 2 * n + N_CALL * config.messages + N_ARRIVAL * self.excited.most))
         self._quotes, self._take = np.zeros((n_markets, n, 2, 2), np.int64), np.zeros((n_markets, n, 3), np.int64)
         self._before, self._rewards = np.zeros((n_markets, n), np.int64), np.zeros((n_markets, n))
-        self.observation_space = spaces.Box(-BOUND, BOUND, (N_SEEN,), np.float32)
+        n_seen = N_SEEN if sight is None else N_BOOK_SEEN
+        self.observation_space = spaces.Box(-BOUND, BOUND, (n_seen,), np.float32)
         """Of one agent."""
 
     def action_space(self, agent: int) -> ActionSpace:
@@ -216,9 +228,23 @@ class Crowd(Lanes):
         return self._rewards.copy(), active & (self.state.marks[:, s.CLOCK] >= self.rules.n_steps)
 
     def observe(self) -> Single:
-        """(B, N, 18) observations in a fresh array, `qframe_rl.arena.roles.SEEN`."""
+        """(B, N, n) observations in a fresh array: `qframe_rl.arena.roles.SEEN`; a maker's with a sight, the book's."""
+        seats = self.seats_seen()
+        if self.sight is None:
+            return seats
+        return self.sight.shown(self.books, self.state, self.rules, self.roles == s.MAKER_ROLE, seats)
+
+    def seats_seen(self) -> Single:
+        """(B, N, 18) what all would see without a sight, `qframe_rl.arena.roles.SEEN`, in a fresh array."""
         out = np.empty((self.n_markets, self.n_agents, N_SEEN), np.float32)
         observe(self.books, self.state, self.roles, self.rules, out)
+        return out
+
+    def idle(self) -> Float:
+        """(B, N, 4) actions of all agents that do the least."""
+        out = np.zeros((self.n_markets, *self.mask.shape))
+        for agent, role in enumerate(self.roles):
+            out[:, agent, : len(IDLE[role])] = IDLE[role]
         return out
 
     def worth(self) -> Float:
@@ -248,7 +274,7 @@ class Crowd(Lanes):
         return fields_of(self.books, self.state) | {"seed": self.seed, "episode": self.episode}
 
     def _market(self) -> tuple[object, ...]:
-        return (self.config,)
+        return (self.config, self.sight)
 
     def _draw(self, mask: Bool) -> None:
         np.add(self.state.marks[:, s.CLOCK], self.config.warmup_steps, out=self._clock)
@@ -299,11 +325,15 @@ def _live(
                 if there:
                     trade(books, state, b, rules)
                     mark(books, state, b)
+                    if state.recent.shape[1] > 0:
+                        watch(books, state, b)
             if excited.most > 0:
                 calm(state.excitement[b], excited, 1.0 - now)
             marks[s.SLOW] += (s.SLOW_UNIT * marks[s.MID2] - marks[s.SLOW]) >> 5
             marks[s.CLOCK] += 1
             look(books, state, b)
+            if state.recent.shape[1] > 0:
+                end_step(state, b)
             if agents:
                 for i in range(n):
                     rewards[b, i] = pay(state, b, i, roles[i], before[b, i], penalty, rules)
@@ -328,6 +358,8 @@ def _arrive(
         if take_excited(state, b, member, side, draws[b, k + 4], rules):
             trade(books, state, b, rules)
             mark(books, state, b)
+            if state.recent.shape[1] > 0:
+                watch(books, state, b)
         now, came = now + ahead, came + 1
     return now, came
 

@@ -86,9 +86,7 @@ def lived(config: CrowdConfig, n_markets: int, seed: int = 0) -> list[Prints]:
     crowd, everyone = Crowd(config, n_markets, room), np.ones(n_markets, np.bool_)
     crowd.seed_with(seed)
     crowd.reset(everyone)
-    nothing = np.zeros((n_markets, *crowd.mask.shape))
-    nothing[:, crowd.roles == s.MAKER_ROLE, 2:] = -1.0
-    nothing[:, crowd.roles == s.EXECUTION_ROLE, 1] = -1.0
+    nothing = crowd.idle()
     sent, mids = np.zeros((steps + 1, n_markets), np.int64), np.zeros((steps + 1, n_markets))
     for t in range(steps + 1):
         if t:

@@ -1,7 +1,8 @@
 """The population: traders that follow a rule, each a few lines that write one message or none, compiled.
 
 A member who is called has one side drawn. Who quotes takes its order of that side away if it has one, and else sends
-one; so that orders last, on average, as long as it takes to be called again.
+one; so that orders last, on average, as long as it takes to be called again. Who follows the trend holds one whole
+order its way, and no more: followers who bought at each call, up to their limit, pushed the price on for seconds.
 """
 
 from __future__ import annotations
@@ -95,9 +96,10 @@ def call(books: Books, state: MarketState, b: int, kinds: Int, draws: Float, fir
         sent, tick = IOC, marks[VALUE] - 1 if side == BUY else marks[VALUE] + 1
     elif kind == TREND:
         drift = marks[MID2] - marks[SLOW] / SLOW_UNIT
-        if abs(drift) < 1.0:
+        if abs(drift) < 2.0:
             return False
         side = BUY if drift > 0.0 else SELL
+        lots = int(min(rules.lots - (stock if side == BUY else -stock), rules.lots))
         sent, tick = IOC, (marks[MID2] >> 1) + (rules.reach if side == BUY else -rules.reach)
     else:
         lean = rules.reach * stock / (2.0 * rules.limit)

@@ -22,7 +22,7 @@ from qframe_rl.book.state import AT, BUY, FILLED, SELL, empty_books
 from qframe_rl.config import UserError
 from qframe_rl.interface.books import N_TASK
 from qframe_rl.quoter import BookSpec, BookView, Quoter, Wishes
-from qframe_rl.types import Float, Single
+from qframe_rl.types import Float, Int, Single
 
 MakeQuoter = Callable[[BookSpec], Quoter]
 PLAIN = ("idle", "noise")
@@ -117,6 +117,12 @@ class QuoterSeat:
             rows.append(acts(quoter.quote(view), view))
         return np.array(rows)
 
+    def sit(self, game: Game, agents: Int) -> BatchPolicy:
+        """What acts in a market: it is shown what all see there, where makers see something else."""
+        if not isinstance(game, Crowd) or game.sight is None:
+            return self
+        return lambda seen: self(game.seats_seen()[:, agents].reshape(len(seen), -1))
+
     def view(self, row: Single, target: int | None = None) -> BookView:
         """What a seat's row shows; of an execution with ``target`` lots to do, where they are given."""
         c = self.config
@@ -187,13 +193,11 @@ def book_spec(config: CrowdConfig, role: str) -> BookSpec:
 def _facts(config: CrowdConfig) -> tuple[float, Intensity]:
     """Volatility of the mid price a step, and how often trades reach how far, while no agent does anything."""
     steps = _FACT_STEPS
-    own = config.model_copy(update={"episode_steps": steps})
+    own = config.model_copy(update={"episode_steps": steps, "maker_sees": "seat"})
     market = Crowd(own, 1, n_log=(steps + own.warmup_steps) * own.messages * 2 + 1)
     market.seed_with(_FACT_SEED)
-    everyone, still = np.ones(1, np.bool_), np.zeros((1, *market.mask.shape))
+    everyone, still = np.ones(1, np.bool_), market.idle()
     market.reset(everyone)
-    for agent, role in enumerate(market.roles):
-        still[0, agent, : len(IDLE[role])] = IDLE[role]
     mids = []
     for _ in range(steps - 1):  # the last step has executions take
         market.step(still, everyone)

@@ -21,6 +21,26 @@ BatchPolicy = Callable[[Single], NDArray[Any]]
 not depend on the others."""
 
 
+def sitting(act: BatchPolicy, game: Game, agents: Int) -> BatchPolicy:
+    """A policy as it acts for these agents of these markets.
+
+    Most know no more than the rows that they are handed. One that looks at the market beside them has ``sit(game,
+    agents)``, which returns what acts there.
+
+    Parameters
+    ----------
+    act
+        The policy.
+    game
+        All of its markets are handed at each call.
+    agents
+        (n,) numbers of the agents.
+    """
+    sit = getattr(act, "sit", None)
+    found: BatchPolicy = act if sit is None else sit(game, agents)
+    return found
+
+
 def seats_of(game: Game, role: str) -> Int:
     """Numbers of the agents of a role; raises UserError if there is no such role, or nobody has it."""
     if role not in game.role_names:
@@ -103,7 +123,8 @@ class VectorSeatEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         if set(others) != set(wanted):
             given = ", ".join(sorted(others)) or "nobody"
             raise UserError(f"policies of {given} are given, not of {', '.join(wanted) or 'nobody'}.")
-        self._others = [(np.intersect1d(seats_of(game, name), rest), others[name]) for name in wanted]
+        seated = [(np.intersect1d(seats_of(game, name), rest), others[name]) for name in wanted]
+        self._others = [(agents, sitting(act, game, agents)) for agents, act in seated]
         self.num_envs = game.n_markets * len(self.seats)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qframe_rl.agent import Log, State
 from qframe_rl.arena.game import ActionSpace, Game
-from qframe_rl.arena.seats import BatchPolicy, put, seats_of
+from qframe_rl.arena.seats import BatchPolicy, put, seats_of, sitting
 from qframe_rl.config import UserError
 from qframe_rl.policy.apart import one_thread
 from qframe_rl.policy.training import PpoTraining
@@ -152,7 +152,8 @@ class SelfPlay:
         own = _own_markets(plan.markets, plan.snapshots, plan.league, seats)
         self.game = game = make(plan.markets + sum(own.values()))
         self.lanes, self._past = _laid_out(game, plan.markets, own, seats)
-        self._rules = [(seats_of(game, name), act) for name, act in rules.items()]
+        ruled = [(seats_of(game, name), act) for name, act in rules.items()]
+        self._rules = [(agents, sitting(act, game, agents)) for agents, act in ruled]
         self.learners = {role: learner(role) for role in self.roles}
         total = {role: lanes.num_envs * plan.n_steps * plan.n_updates for role, lanes in self.lanes.items()}
         self.trainings = {

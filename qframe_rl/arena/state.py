@@ -16,9 +16,9 @@ CASH, STOCK, FEES, MADE, TAKEN, SENT, REFUSED = range(7)
 """Columns of an account: money less fees, 1/1000 tick times lot; lots held; fees paid; lots filled as maker and as
 taker; messages sent, and how many of them the book refused."""
 N_ACCOUNT = 7
-LIVE, AT, LEFT = range(3)
-"""Columns of a quote: its order's id, -1 = none; tick; lots that are left."""
-N_QUOTE = 3
+LIVE, AT, LEFT, SINCE = range(4)
+"""Columns of a quote: its order's id, -1 = none; tick; lots that are left; the step in which it was placed."""
+N_QUOTE = 4
 MID2, MID2_BEFORE, SLOW, VALUE, FLOW, VOLUME, NEXT_ID, N_LOG, CLOCK, ARRIVAL2 = range(10)
 """Columns of a market: twice the mid price, now and a step ago (while a side is empty, that of before); its slow mean
 times 256; the hidden value, ticks; lots bought less lots sold by who took in the last step, and lots traded; the next
@@ -64,7 +64,7 @@ class MarketState(NamedTuple):
     accounts: Int
     """(B, A, 7)."""
     quotes: Int
-    """(B, A, 2, 3) bid and ask of each trader."""
+    """(B, A, 2, 4) bid and ask of each trader."""
     marks: Int
     """(B, 10)."""
     targets: Int
@@ -73,6 +73,11 @@ class MarketState(NamedTuple):
     """(B, 2, 2) best bid and ask when agents last looked: tick, lots, 0 = none."""
     excitement: Float
     """(B, 2) of buyers and of sellers that come as Hawkes arrivals, above the base rate."""
+    recent: Int
+    """(B, R, 3) what happened in each of the last steps, for who sees books as recorded ones are seen; R 0 = nobody
+    does, see `qframe_rl.arena.sight`."""
+    told: Int
+    """(B, 10) the book after the last message, and what came of the step under way."""
     log: Int
     """(B, L, 6) messages of the episode, for whoever wants to read them again."""
     fills: Int
@@ -83,11 +88,13 @@ class MarketState(NamedTuple):
     """(N,) room for the order in which agents come."""
 
 
-STATE = ("accounts", "quotes", "marks", "targets", "seen", "excitement", "log")
+STATE = ("accounts", "quotes", "marks", "targets", "seen", "excitement", "recent", "told", "log")
 """Fields that a snapshot has; the others are room."""
 
 
-def empty_markets(n_markets: int, n_traders: int, n_agents: int, n_log: int) -> tuple[Books, MarketState]:
+def empty_markets(
+    n_markets: int, n_traders: int, n_agents: int, n_log: int, n_recent: int = 0
+) -> tuple[Books, MarketState]:
     """Books and arrays of markets in which nothing has happened.
 
     Parameters
@@ -100,6 +107,8 @@ def empty_markets(n_markets: int, n_traders: int, n_agents: int, n_log: int) -> 
         N.
     n_log
         L.
+    n_recent
+        R.
     """
     books = empty_books(n_markets, 512, 2 * n_traders)
     quotes = np.zeros((n_markets, n_traders, 2, N_QUOTE), np.int64)
@@ -107,7 +116,8 @@ def empty_markets(n_markets: int, n_traders: int, n_agents: int, n_log: int) -> 
     return books, MarketState(
         np.zeros((n_markets, n_traders, N_ACCOUNT), np.int64), quotes, np.zeros((n_markets, N_MARK), np.int64),
         np.zeros((n_markets, n_agents), np.int64), np.zeros((n_markets, 2, 2), np.int64),
-        np.zeros((n_markets, 2)), np.zeros((n_markets, n_log, N_MESSAGE), np.int64),
+        np.zeros((n_markets, 2)), np.zeros((n_markets, n_recent, 3), np.int64), np.zeros((n_markets, 10), np.int64),
+        np.zeros((n_markets, n_log, N_MESSAGE), np.int64),
         np.zeros((2 * n_traders + 1, N_FILL), np.int64),
         np.zeros(N_MESSAGE, np.int64), np.zeros(n_agents, np.int64),
     )  # fmt: skip

@@ -10,11 +10,13 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Agent, MarketSpec, View
 from qframe_rl.arena.coin import CoinMarket
+from qframe_rl.arena.game import Game
+from qframe_rl.arena.rules import NoSeat
 from qframe_rl.arena.seats import BatchPolicy
 from qframe_rl.config import UserError, build
 from qframe_rl.gym.problem import Numbers
 from qframe_rl.kernel.columns import ABSORBED, CASH, EARNED, MARK, POSITION
-from qframe_rl.types import HOUR, VOLUME, Account, Fills, Float, Orders, Single
+from qframe_rl.types import HOUR, VOLUME, Account, Fills, Float, Int, Orders, Single
 
 
 def strategy(
@@ -40,17 +42,22 @@ def strategy(
 
     Raises
     ------
+    NoSeat
+        If it trades no bars, or needs more than one coin, or must be trained first.
     UserError
-        If there is no such strategy, it trades no bars, must be trained first, or looks back on more bars than the
-        warm-up has; when it acts, if it sends an order with a limit or a stop.
+        If there is no such strategy, or it looks back on more bars than the warm-up has; when it acts, if it sends an
+        order with a limit or a stop.
     """
     if "." not in name and name in catalog.quoters():
-        raise UserError(f"{name} quotes in order books and trades no bars.")
+        raise NoSeat(f"{name} quotes in order books and trades no bars.")
     module = catalog.load("agents", name)
     config = build(module.Config, params or {}, f"agent {name}")
-    made: list[Agent] = [module.make(config, _spec(game, seed + b)) for b in range(game.n_markets)]
+    try:
+        made: list[Agent] = [module.make(config, _spec(game, seed + b)) for b in range(game.n_markets)]
+    except UserError as error:
+        raise NoSeat(f"{name} cannot trade this one coin: {error}") from None
     if hasattr(made[0], "fit"):
-        raise UserError(f"{name} must be trained first; it can sit here as a policy over observations alone.")
+        raise NoSeat(f"{name} must be trained first; it can sit here as a policy over observations alone.")
     if made[0].window > (there := game.config.warmup_bars):
         raise UserError(f"{name} looks back on {made[0].window} bars, and the warm-up has {there}; set warmup_bars.")
 
@@ -62,6 +69,43 @@ def strategy(
         return np.array([[_action(game, name, view, order)] for view, order in zip(views, orders, strict=True)])
 
     return act
+
+
+class StrategySeat:
+    """A strategy of the catalogue in the seats of traders, whichever markets are played; an agent has its own.
+
+    Parameters
+    ----------
+    game
+        Some market of the kind.
+    name, params, seed
+        As in `strategy`.
+
+    Raises
+    ------
+    NoSeat, UserError
+        As `strategy`.
+    """
+
+    def __init__(self, game: CoinMarket, name: str, params: Mapping[str, Any], seed: int):
+        self.name, self.params, self.seed = name, dict(params), seed
+        strategy(CoinMarket(game.config, 1), 0, name, params, seed)
+
+    def __call__(self, seen: Single) -> Float:
+        """Refuse: it sees bars, which the rows of seats do not show."""
+        raise RuntimeError(f"{self.name} looks at the market: it acts there by sit(game, agents)")
+
+    def sit(self, game: Game, agents: Int) -> BatchPolicy:
+        """What acts for some agents of a market, see `qframe_rl.arena.seats.sitting`."""
+        assert isinstance(game, CoinMarket)
+        n = len(agents)
+        acts = [strategy(game, int(k), self.name, self.params, self.seed + (int(k) << 32)) for k in agents]
+
+        def act(seen: Single) -> Float:
+            rows = np.stack([one(seen[k::n]) for k, one in enumerate(acts)], axis=1)
+            return rows.reshape(len(seen), -1)
+
+        return act
 
 
 def _spec(game: CoinMarket, seed: int) -> MarketSpec:

@@ -16,6 +16,7 @@ from qframe_rl.arena.state import (
     NEXT_ID,
     REFUSED,
     SENT,
+    SINCE,
     STOCK,
     TAKEN,
     UNIT,
@@ -113,7 +114,7 @@ def trade(books: Books, state: MarketState, b: int, rules: CrowdRules) -> None:
     elif message[KIND] == CANCEL:
         quote[LIVE] = -1
     elif message[KIND] <= POST_ONLY and left > 0:
-        quote[LIVE], quote[AT], quote[LEFT] = message[ID], message[TICK], left
+        quote[LIVE], quote[AT], quote[LEFT], quote[SINCE] = message[ID], message[TICK], left, marks[CLOCK]
 
 
 @inlined

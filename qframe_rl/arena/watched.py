@@ -8,7 +8,7 @@ import numpy as np
 
 from qframe_rl.arena import state as s
 from qframe_rl.arena.crowd import Crowd
-from qframe_rl.arena.seats import BatchPolicy, put, roles_of, seats_of
+from qframe_rl.arena.seats import BatchPolicy, put, roles_of, seats_of, sitting
 from qframe_rl.book.state import BUY, SELL
 from qframe_rl.evaluate.arena_plot import SeatRecord
 
@@ -28,15 +28,16 @@ def watched_seat(crowd: Crowd, seat: int, policies: Mapping[str, BatchPolicy], s
         Of the market.
     """
     everyone, actions = np.ones(1, np.bool_), np.zeros((1, *crowd.mask.shape))
+    there = [(seats_of(crowd, role), policies[role]) for role in roles_of(crowd, np.arange(crowd.n_agents))]
+    sat = [(agents, sitting(act, crowd, agents)) for agents, act in there]
     crowd.seed_with(seed)
     crowd.reset(everyone)
     rows = [_row(crowd, seat)]
     over = False
     while not over:
         seen = crowd.observe()
-        for role in roles_of(crowd, np.arange(crowd.n_agents)):
-            agents = seats_of(crowd, role)
-            put(actions, slice(None), agents, policies[role](seen[0, agents]))
+        for agents, act in sat:
+            put(actions, slice(None), agents, act(seen[0, agents]))
         over = bool(crowd.step(actions, everyone)[1][0])
         rows.append(_row(crowd, seat))
     told = np.array(rows)

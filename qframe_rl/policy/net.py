@@ -9,11 +9,12 @@ market part and its account part may be computed apart and added.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from gymnasium import Space
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -222,6 +223,27 @@ class Net(nn.Module):
             encoding = self.encoder(observations[:, :n])
         out, value = self(encoding, observations[:, n:])
         return out, value, after
+
+
+def looking(state: Mapping[str, NDArray[Any]], n: int) -> dict[str, NDArray[Any]]:
+    """Weights of a network of numbers alone, as of one that sees the first of them as a window: the same function.
+
+    Parameters
+    ----------
+    state
+        By name, of a `Net` without a market.
+    n
+        Numbers of the window.
+
+    Raises
+    ------
+    KeyError
+        If they are those of another network.
+    """
+    weight, bias = state["account.weight"], state["account.bias"]
+    others = {name: value for name, value in state.items() if name not in ("account.weight", "account.bias")}
+    window = {"encoder.out.weight": weight[:, :n].copy(), "encoder.out.bias": bias}
+    return {**others, **window, "account.weight": weight[:, n:].copy()}
 
 
 def _encoder(

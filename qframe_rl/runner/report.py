@@ -13,6 +13,7 @@ from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.metrics import bars_per_year, excess, returns
 from qframe_rl.evaluate.montecarlo import influence, periods
+from qframe_rl.evaluate.report.arena import arena_report, tournament_report
 from qframe_rl.evaluate.report.chart import Report
 from qframe_rl.evaluate.report.page import write_html
 from qframe_rl.evaluate.report.paint import chart_figure
@@ -24,6 +25,7 @@ from qframe_rl.evaluate.table import FORM, ScoreRow
 from qframe_rl.evaluate.tearsheet import beside_holding
 from qframe_rl.evaluate.trials import Luck, Trials, larger, luck
 from qframe_rl.listeners import read_record
+from qframe_rl.runner.arena.kept import RATINGS, arena_material, arena_run, tournament_material
 from qframe_rl.runner.books.kept import FACTS, material_of
 from qframe_rl.runner.evaluate import evaluate
 from qframe_rl.runner.files import read_json
@@ -74,8 +76,10 @@ def write_report(
     for place in places:
         title = f"read {place}"
         screen.begin(title)
-        home = _book_run(place, runs, given or {})
+        home = arena_run(place)
         if home is not None:
+            reports.append(_of_many(home, given or {}))
+        elif (home := _book_run(place, runs, given or {})) is not None:
             reports.append(quoting_report(material_of(home)))
         else:
             home, material = _material(place, runs, screen, given or {}, trials)
@@ -91,6 +95,15 @@ def write_report(
     _show(reports, folder / "tensorboard" / "report", screen)
     screen.end("write", f"{html}, {pdf} ({count} pages)")
     return Written(html, pdf, count, reports)
+
+
+def _of_many(run: Path, given: Mapping[str, Any]) -> Report:
+    """The report of a training among many agents, or of a tournament."""
+    if given:
+        raise UserError(f"{run} is a run of many agents, in markets of their own; leave --data and its like out.")
+    if (run / RATINGS).is_file():
+        return tournament_report(tournament_material(run))
+    return arena_report(arena_material(run))
 
 
 def _book_run(place: Path, runs: Path, given: Mapping[str, Any]) -> Path | None:
@@ -139,11 +152,6 @@ def _material(
         return place, _of_study(place, trials)
     if (place / "choice.json").is_file():
         return place, _of_training(place, trials)
-    if (place / "arena.json").is_file():
-        raise UserError(
-            f"{place} is a training of many agents, of which no page is written; its figures are in arena.json, its "
-            "pictures beside it."
-        )
     raise UserError(
         f"{place} is neither a run nor a checkpoint: it has no study.json, choice.json or checkpoint.json; give a "
         "folder that experiments.train or experiments.evaluate wrote."

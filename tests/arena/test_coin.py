@@ -112,7 +112,7 @@ def test_strategies_of_the_catalogue_sit_beside_policies() -> None:
 
 def _followed(n: int, params: dict[str, Any]) -> Float:
     """(B x n,) what each of n followers gains."""
-    path = {"path": "trending", "predictable": 0.4, "persistence": 0.97, "episode_bars": 60}
+    path = {"path": "trending", "predictable": 0.4, "persistence": 0.97, "episode_bars": 60, "warmup_bars": 128}
     game = CoinMarket(CoinConfig(traders=n, permanent_bps=0.0, transient_bps=40.0, **path), 24)
     sat, everyone = [strategy(game, k, "momentum", params) for k in range(n)], np.ones(24, np.bool_)
     game.seed_with(3)

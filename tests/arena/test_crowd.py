@@ -134,7 +134,7 @@ def test_a_snapshot_goes_on_to_the_same_bits_and_another_batch_refuses_it() -> N
     with pytest.raises(ValueError, match="a snapshot of another batch"):
         begun(2).restore(kept)
     begun(3, 5_000).restore(kept)
-    for other in ({"jump_ticks": 9}, {"taker_fee": 101}, {"inventory_penalty": 0.002}, {"noise": 13, "quoters": 5}):
+    for other in ({"jump_ticks": 9}, {"taker_fee": 101}, {"inventory_penalty": 0.002}, {"noise": 19, "quoters": 5}):
         with pytest.raises(UserError, match="of another market"):
             begun(3, 5_000, **other).restore(kept)
 

@@ -94,6 +94,8 @@ def test_an_interrupted_run_goes_on_to_the_same(task: str, after: float, tmp_pat
     on = run()
     assert not begun or begun[0] > 0, "what was trained is not trained again"
     assert on.digest == whole.digest and on.gains == whole.gains and on.rows == whole.rows
+    for name in ("curves.json", "earned.json", "seat.json"):
+        assert (on.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
 
 
 def test_a_checkpoint_of_a_seat_trades_nothing_else_and_one_of_bars_sits_in_none(tmp_path: Path) -> None:
@@ -174,7 +176,17 @@ def test_one_line_trains_and_says_how_far_from_an_equilibrium(
     assert "gain of a best reply" in text and "lower bound" in text and "idle" in text
     assert train.main([*options[:-2], "--reply-steps", "0"]) is None
     assert "returns alone say nothing of an equilibrium" in capsys.readouterr().out
-    with pytest.raises(UserError, match="of which no page is written"):
+    capsys.readouterr()
+    for place in (told["run"], f"{told['run']}/agents/maker"):
+        found = report.main([place, "--out", str(tmp_path / "pages"), "--json"])
+        assert found is not None and found["pages"] >= 2 and "Many agents: crowd" in found["reports"][0]["title"]
+    page = (tmp_path / "pages" / "report.html").read_text(encoding="utf-8")
+    for text in ("gain of a best reply", "Earned by each step", "Return of an episode", "in an episode"):
+        assert text in page, text
+    with pytest.raises(UserError, match="in markets of their own; leave --data"):
+        report.main([told["run"], "--data", "synthetic:ar1"])
+    (Path(told["run"]) / "earned.json").unlink()
+    with pytest.raises(UserError, match=r"has no earned.json: an earlier version wrote it"):
         report.main([told["run"]])
     for more, why in (
         (["--symbols", "BTC/USDT"], r"data.symbols says nothing of markets of many agents .*; leave it out"),

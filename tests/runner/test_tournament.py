@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments import report
 from experiments import tournament as door
 from qframe_rl.config import UserError, build
 from qframe_rl.runner.arena import tournament as t
@@ -167,5 +168,9 @@ def test_one_line_rates_all_that_can_sit_there(tmp_path: Path, capsys: pytest.Ca
     )  # fmt: skip
     assert told is not None and {row["agent"] for row in told["ratings"]} >= {"idle", "noise"}
     assert "Ratings as execution of crowd" in capsys.readouterr().err
+    found = report.main([told["run"], "--json"])
+    assert found is not None and "is rated best" in found["reports"][0]["headline"]
+    page = (Path(told["run"]) / "report.html").read_text(encoding="utf-8")
+    assert "Who beat whom" in page and all(row["agent"] in page for row in told["ratings"])
     with pytest.raises(UserError, match="env perp is no market of many agents"):
         door.main(["--env", "perp"])

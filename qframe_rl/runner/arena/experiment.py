@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from qframe_rl.config import Base, Ref, UserError
+from qframe_rl.feeds.data import DataConfig
 
 ROLES = {"maker": "ppo", "taker": "noise", "execution": "idle"}
 """Who sits where in an order book, unless it is said."""
@@ -68,6 +69,9 @@ class ArenaExperiment(Base):
     the folder of a role's checkpoint."""
     agent: dict[str, dict[str, Any]] = Field(default={})
     """Parameters of strategies, by name; those of one role alone by the role's."""
+    data: DataConfig = DataConfig(data="synthetic:ticks")
+    """Recorded order book that makers who see books are kept for: its ticks, lots and fees, and what its features are
+    scaled by. Nothing is learned from it."""
     steps: int = Field(default=400_000, ge=1, le=10**12)
     """Market steps of the training, all markets together."""
     markets: int = Field(default=16, ge=1, le=100_000)

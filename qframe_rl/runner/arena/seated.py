@@ -10,17 +10,23 @@ import numpy as np
 
 from qframe_rl import catalog
 from qframe_rl.agent import MarketSpec
+from qframe_rl.arena.coin import CoinMarket
 from qframe_rl.arena.crowd import Crowd
 from qframe_rl.arena.game import Game, make_game
 from qframe_rl.arena.rules import PLAIN, MakeQuoter, NoSeat, QuoterSeat, plain_rule
 from qframe_rl.arena.seats import BatchPolicy, roles_of, seats_of
 from qframe_rl.arena.selfplay import RoleLearner, check_forgets
+from qframe_rl.arena.strategies import StrategySeat
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Base, Ref, UserError, build, nearest
 from qframe_rl.gym.problem import Numbers
 from qframe_rl.manifest import check_names
 from qframe_rl.runner.arena.experiment import ROLES, ArenaExperiment, check_params
+from qframe_rl.runner.arena.quoting import book_policy
 from qframe_rl.runner.task import seed_for
+
+_SEED = 1 << 20
+"""Of strategies that draw."""
 
 
 class Seated(NamedTuple):
@@ -124,6 +130,8 @@ def rule(game: Game, role: str, name: str, params: Mapping[str, Any]) -> BatchPo
     if name not in catalog.names("agents"):
         known = (*PLAIN, *catalog.quoters(), *learners())
         raise UserError(f"{role}={name}: there is no {name!r}, nor a folder of that name{nearest(name, known)}")
+    if isinstance(game, CoinMarket) and not learns(name):
+        return _trading(game, role, name, params)
     if name not in catalog.quoters():
         raise UserError(
             f"{role}={name}: {name} trades bars; take a learner that can be trained among others "
@@ -134,6 +142,14 @@ def rule(game: Game, role: str, name: str, params: Mapping[str, Any]) -> BatchPo
         raise NoSeat(f"{role}={name}: {name} quotes in order books, and this market is none.")
     module = catalog.load("agents", name)
     return QuoterSeat(name, cast(MakeQuoter, lambda spec: module.make(config, spec)), game.config, role)
+
+
+def _trading(game: CoinMarket, role: str, name: str, params: Mapping[str, Any]) -> StrategySeat:
+    """A strategy that trades bars, in the seats of a coin's traders."""
+    try:
+        return StrategySeat(game, name, params, _SEED)
+    except NoSeat as error:
+        raise NoSeat(f"{role}={name}: {error}") from None
 
 
 def seat_spec(game: Game, role: str, seed: int) -> MarketSpec:
@@ -180,7 +196,7 @@ def seat_policy(checkpoint: Checkpoint, game: Game, role: str) -> BatchPolicy:
     Parameters
     ----------
     checkpoint
-        As a training among many agents leaves one for each role.
+        As a training among many agents leaves one for each role, or of a maker of recorded books.
     game, role
         Where it is to sit.
 
@@ -189,6 +205,8 @@ def seat_policy(checkpoint: Checkpoint, game: Game, role: str) -> BatchPolicy:
     UserError
         If it was trained for something else or remembers episodes, or its weights are not those of its agent.
     """
+    if checkpoint.of_book:
+        return book_policy(checkpoint, game, role)
     name = checkpoint.agent["name"]
     check_names(checkpoint.agent, checkpoint.env)
     trained, wanted = dict(checkpoint.interface), interface_of(game, role)

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from qframe_rl import catalog
+from qframe_rl.arena.coin import CoinMarket
 from qframe_rl.arena.game import Game
 from qframe_rl.arena.play import play
 from qframe_rl.arena.rules import PLAIN, NoSeat
@@ -25,6 +26,7 @@ from qframe_rl.arena.seats import BatchPolicy, roles_of, seats_of
 from qframe_rl.config import Base, Ref, UserError, fingerprint
 from qframe_rl.evaluate.arena_plot import ratings_figure
 from qframe_rl.runner.arena.experiment import GameRef, Roles, check_params
+from qframe_rl.runner.arena.kept import RATINGS
 from qframe_rl.runner.arena.seated import game_of, learns, mark, market_root, rule
 from qframe_rl.runner.files import read_json, write_json
 from qframe_rl.runner.log import Screen
@@ -133,7 +135,7 @@ def tournament(plan: TournamentPlan, runs: Path, screen: Screen, *, resume: bool
     ratings = rated(tuple(acts), results, plan.level, plan.resamples, plan.seed)
     digest = fingerprint({_key(*pair): of.tolist() for pair, of in results.items()})
     write_json(
-        folder / "ratings.json",
+        folder / RATINGS,
         {"plan": plan.model_dump(mode="json"), "ratings": [one._asdict() for one in ratings], "hash": digest},
     )
     ratings_figure([one._asdict() for one in ratings], f"{plan.role} of {plan.env.name}").savefig(
@@ -231,7 +233,7 @@ def _candidates(plan: TournamentPlan, game: Game) -> dict[str, BatchPolicy]:
                 f"{plan.role}={name}, and give the folder of its checkpoint."
             )
     acts = {}
-    for name in plan.agents or (*PLAIN, *catalog.quoters()):
+    for name in plan.agents or _usual(game):
         try:
             acts[name] = rule(game, plan.role, name, plan.agent.get(name, {}))
         except NoSeat:
@@ -241,6 +243,13 @@ def _candidates(plan: TournamentPlan, game: Game) -> dict[str, BatchPolicy]:
     if len(acts) < 2:
         raise UserError(f"{', '.join(acts) or 'nobody'}: at least two are needed to meet as {plan.role}.")
     return acts
+
+
+def _usual(game: Game) -> tuple[str, ...]:
+    """Who is rated where nobody is named; those whom no seat fits are left out."""
+    if isinstance(game, CoinMarket):
+        return ("noise", *(name for name in catalog.bar_agents() if not learns(name)))
+    return (*PLAIN, *catalog.quoters())
 
 
 def _sat(plan: TournamentPlan, game: Game) -> dict[str, str]:

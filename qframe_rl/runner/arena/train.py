@@ -22,6 +22,8 @@ from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.arena_plot import returns_figure, seat_figure
 from qframe_rl.runner.arena.experiment import ArenaExperiment
+from qframe_rl.runner.arena.kept import FACTS, EarnedPaths, LearningCurves, write_seat
+from qframe_rl.runner.arena.quoting import MakersBook, packed_maker, recorded_book, sees_books
 from qframe_rl.runner.arena.seated import game_of, interface_of, made_learner, mark, market_root, seat_spec, seated
 from qframe_rl.runner.files import read_json, write_json
 from qframe_rl.runner.identity import code
@@ -30,8 +32,6 @@ from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import seed_for
 from qframe_rl.versions import code_fingerprint, versions
 
-FACTS = "arena.json"
-"""The file by which such a run is known."""
 _KEPT = 20
 """Times in a training that it is kept."""
 _MEASURED = 1 << 43
@@ -77,6 +77,7 @@ class ArenaRun:
         if not self.seats.learners:
             raise UserError("roles: nobody learns; let one role be ppo, or rate all with qframe tournament.")
         self._one, self.root = game_of(experiment.env, 1), market_root(experiment.seed)
+        self._book = self._recorded()
         own = {role: name for role, name in self.seats.names.items() if role in self.seats.learners}
         self.codes = {
             role: code(catalog.module_of("agents", name), catalog.module_of("envs", experiment.env.name))
@@ -85,7 +86,8 @@ class ArenaRun:
         digests = sorted(one.digest for one in self.codes.values())
         terms = experiment.model_dump(mode="json") | {"roles": self.seats.names}
         marks = {role: mark(name) for role, name in self.seats.names.items() if role in self.seats.rules}
-        self.identity = fingerprint(terms, code_fingerprint(), digests, marks)
+        ticks = {role: book.history.fingerprint for role, book in self._book.items()}
+        self.identity = fingerprint(terms, code_fingerprint(), digests, marks, ticks)
         self.folder = runs / self.identity
         self.play = self._training()
         self._kept = self.folder / "partial" / "selfplay.safetensors"
@@ -110,6 +112,14 @@ class ArenaRun:
         write_json(self.folder / FACTS, facts)
         return ArenaOutcome(self.folder, rows, gains, pictures, digest)
 
+    def _recorded(self) -> dict[str, MakersBook]:
+        """By role, the recorded book that a learner who sees books is kept for."""
+        e, crowd = self.experiment, self._one
+        return {
+            role: recorded_book(crowd, e.data, e.seed)
+            for role in self.seats.learners if isinstance(crowd, Crowd) and sees_books(crowd, role)
+        }  # fmt: skip
+
     def _training(self) -> SelfPlay:
         e, logs = self.experiment, {role: _Log() for role in self.seats.learners}
         self._logs = logs
@@ -129,12 +139,16 @@ class ArenaRun:
             title = f"train {role}"
             self.screen.begin(title)
             log.to = RunLog(self.folder / "tensorboard" / role, title, self.screen)
+        curves = LearningCurves(self.folder)
         if self.resume and self._kept.exists():
             self.play.restore(read_state(self._kept))
+            curves.resume(self.play.update)
 
         def keep(training: SelfPlay) -> bool:
+            curves.add(training)
             due, of = training.update * _KEPT, training.plan.n_updates
             if due // of > (due - _KEPT) // of:
+                curves.write()
                 write_state(training.state(), self._kept)
             return True
 
@@ -149,11 +163,13 @@ class ArenaRun:
         return self.seats.rules | {role: learner.policy() for role, learner in self.play.learners.items()}
 
     def _rows(self, policies: Mapping[str, BatchPolicy]) -> list[dict[str, Any]]:
-        e = self.experiment
-        found = play(game_of(e.env, e.episodes), policies, self.root + _MEASURED)
+        e, seats = self.experiment, {role: seats_of(self._one, role) for role in self.seats.names}
+        earned = EarnedPaths(seats)
+        found = play(game_of(e.env, e.episodes), policies, self.root + _MEASURED, told=earned)
+        earned.write(self.folder)
         rows = []
         for role, name in self.seats.names.items():
-            own = found[:, seats_of(self._one, role)].mean(axis=1)
+            own = found[:, seats[role]].mean(axis=1)
             low, high = mean_interval(own, e.level, e.resamples, e.seed)
             rows.append(
                 {"role": role, "agent": name, "learns": role in self.seats.learners, "return": float(own.mean()),
@@ -188,27 +204,36 @@ class ArenaRun:
     def _keep(self, rows: list[dict[str, Any]]) -> str:
         digest = hashlib.sha256()
         for role, learner in self.play.learners.items():
-            made = Checkpoint(
-                agent={"name": self.seats.names[role], "params": self.seats.learners[role].model_dump(mode="json")},
-                env=self.experiment.env.model_dump(mode="json"),
-                seed=seed_for(self.experiment.seed, role, 0, 0),
-                instruments=(),
-                columns=(),
-                bar_ns=0,
-                interface=interface_of(self._one, role),
-                provenance={
-                    "fingerprint": self.identity,
-                    "roles": self.seats.names,
-                    "market_steps": self.play.steps,
-                    "code": self.codes[role].describe(),
-                    "versions": versions(),
-                },
-                scores=[row for row in rows if row["role"] == role],
-                state=learner.state(),
-            )
+            made = self._packed(role, learner, [row for row in rows if row["role"] == role])
             made.save(self.folder / "agents" / role)
             digest.update(made.state_digest.encode())
         return digest.hexdigest()
+
+    def _packed(self, role: str, learner: RoleLearner, scores: list[dict[str, Any]]) -> Checkpoint:
+        """The checkpoint of a role: of its seat, or of a recorded book where it sees books."""
+        config, seed = self.seats.learners[role], seed_for(self.experiment.seed, role, 0, 0)
+        agent = {"name": self.seats.names[role], "params": config.model_dump(mode="json")}
+        if role in self._book:
+            book, code = self._book[role], self.codes[role]
+            return packed_maker(learner, agent, config, seed, book, self.identity, scores, code)
+        return Checkpoint(
+            agent=agent,
+            env=self.experiment.env.model_dump(mode="json"),
+            seed=seed,
+            instruments=(),
+            columns=(),
+            bar_ns=0,
+            interface=interface_of(self._one, role),
+            provenance={
+                "fingerprint": self.identity,
+                "roles": self.seats.names,
+                "market_steps": self.play.steps,
+                "code": self.codes[role].describe(),
+                "versions": versions(),
+            },
+            scores=scores,
+            state=learner.state(),
+        )
 
     def _draw(
         self, rows: list[dict[str, Any]], gains: Mapping[str, Gain], policies: Mapping[str, BatchPolicy]
@@ -220,7 +245,9 @@ class ArenaRun:
             shown = next(iter(self.seats.learners))
             seat = int(seats_of(game, shown)[0])
             lived = watched_seat(game, seat, policies, self.root + _MEASURED)
-            figures["seat"] = seat_figure(lived, f"{game.names[seat]} ({self.seats.names[shown]}) in an episode")
+            title = f"{game.names[seat]} ({self.seats.names[shown]}) in an episode"
+            write_seat(self.folder, title, lived)
+            figures["seat"] = seat_figure(lived, title)
         places = []
         for name, figure in figures.items():
             places.append(self.folder / f"{name}.png")
