@@ -26,7 +26,7 @@ SUITES = {
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
     "service": "ten sessions alone and under 200 clients, bars to clients, requests, the kill of all; some minutes",
     "book": "order books: messages matched, a maker on a recorded market; ratio to bourse and hftbacktest",
-    "alpha": "random formulas with their information coefficients; ratio to windows laid out in PyTorch and to gplearn",
+    "alpha": "formulas' values and ICs, and how fast they are written; ratio to PyTorch, gplearn and MaskablePPO",
     "arena": "markets made by their traders: steps of agents in a batch, and through the doors of PettingZoo",
     "growth": "what a step costs as accounts, windows, instruments and rules grow; --plot draws it",
     "memory": "bytes of one more environment",
