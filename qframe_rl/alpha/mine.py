@@ -335,6 +335,20 @@ def mined_formulas(members: Sequence[MinedFormula], columns: Sequence[str] = ())
     return [number(one.text, columns) for one in members]
 
 
+def that_count(ground: Ground, trees: Sequence[Formula]) -> tuple[Formula, ...]:
+    """Those of some formulas that count on a ground, in their order.
+
+    Parameters
+    ----------
+    ground
+        The rows.
+    trees
+        The formulas.
+    """
+    evaluator = ground.evaluator()
+    return tuple(tree for tree in trees if not on_ground(tree, ground, evaluator).fault)
+
+
 def weighed(ground: Ground, trees: Sequence[Formula], weighing: Weighing = "ridge") -> Float:
     """Weights (K,) of formulas that somebody chose, as a search's pool has them.
 

@@ -19,19 +19,21 @@ from pydantic import Field
 from qframe_rl.alpha.ground import LEAST_DATES, Ground
 from qframe_rl.alpha.growing import Mode
 from qframe_rl.alpha.judged import rows_of_ic
-from qframe_rl.alpha.mine import MinedFormula, MiningRules, mined_formula, weighed
+from qframe_rl.alpha.mine import MinedFormula, MiningRules, mined_formula, that_count, weighed
 from qframe_rl.alpha.net import held_book
 from qframe_rl.alpha.null import MiningPlan, NullResult, Shuffle, against_luck, pool_says
 from qframe_rl.alpha.parser import number
 from qframe_rl.alpha.pool import Weighing
 from qframe_rl.alpha.score import coefficients, newey_west
 from qframe_rl.alpha.search import SearchName
+from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import Base, UserError, build, fingerprint
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.runner.files import read_json, write_json
 from qframe_rl.times import DAY, SECOND, YEAR, iso
 from qframe_rl.types import Float, History, Int
+from qframe_rl.versions import code_fingerprint
 
 MOMENTUM, VOLATILITY = "ret(close, 40)", "std(ret1, 20)"
 CLASSICAL = (
@@ -108,11 +110,13 @@ class AlphaStudyRow(NamedTuple):
     """The same of each year."""
     turnover: float
     """Traded a year, times the size of the book."""
+    length: float
+    """Years of bars that were judged; the last calendar year may have few."""
 
     @property
     def error(self) -> float:
         """Standard error of the Sharpe ratio a year, were returns independent and the ratio small (Lo, 2002)."""
-        return math.sqrt(1.0 / len(self.by_year))
+        return math.sqrt(1.0 / self.length)
 
     def plain(self) -> dict[str, Any]:
         """As plain data; what is not known is null."""
@@ -183,8 +187,10 @@ def alpha_study(plan: AlphaStudyPlan, runs: Path, told: Stages | None = None) ->
         If there are too few years, or too few bars before the first of them.
     """
     history = load(plan.data)
-    folder = runs / "mine" / fingerprint(plan.model_dump(mode="json", exclude={"data"}), history.fingerprint)
+    asked = plan.model_dump(mode="json", exclude={"data"})
+    folder = runs / "mine" / fingerprint(asked, history.fingerprint, code_fingerprint())
     spans = _years(history, plan)
+    known = _classical(history, plan, [start for start, _ in spans.values()])
     total, done = len(spans) * (1 + len(SHUFFLES) * plan.n_null), 0
 
     def step(what: str, _: int = 0) -> None:
@@ -196,8 +202,7 @@ def alpha_study(plan: AlphaStudyPlan, runs: Path, told: Stages | None = None) ->
     ways: dict[str, dict[int, Course]] = {}
     years = []
     for year, (start, stop) in spans.items():
-        h, cost = plan.ahead(history.bar_ns), plan.cost_bps * 1e-4
-        train, test = (Ground.of(history, h, cost, plan.n_largest, *rows) for rows in ((0, start), (start, stop)))
+        train, test = (_ground(history, plan, *rows) for rows in ((0, start), (start, stop)))
         place = folder / f"{year}.json"
         if place.is_file():
             years.append(build(AlphaStudyYear, read_json(place), str(place)))
@@ -206,7 +211,7 @@ def alpha_study(plan: AlphaStudyPlan, runs: Path, told: Stages | None = None) ->
         else:
             years.append(_mined(year, plan, train, test, step))
             write_json(place, years[-1].model_dump(mode="json"))
-        for name, members in _rivals(years[-1], train).items():
+        for name, members in _rivals(years[-1], train, known).items():
             ways.setdefault(name, {})[year] = _course(members, test)
     rows = tuple(_row(name, courses, history.bar_ns, plan) for name, courses in ways.items())
     courses = {
@@ -246,17 +251,27 @@ def _years(history: History, plan: AlphaStudyPlan) -> dict[int, tuple[int, int]]
     return {year: (int(np.searchsorted(of, year)), int(np.searchsorted(of, year, side="right"))) for year in years}
 
 
-def _rivals(mined: AlphaStudyYear, train: Ground) -> Mapping[str, Sequence[MinedFormula]]:
+def _ground(history: History, plan: AlphaStudyPlan, start: int, stop: int) -> Ground:
+    return Ground.of(history, plan.ahead(history.bar_ns), plan.cost_bps * 1e-4, plan.n_largest, start, stop)
+
+
+def _classical(history: History, plan: AlphaStudyPlan, starts: Sequence[int]) -> tuple[Formula, ...]:
+    """The known formulas that count before each of the years: where no volume is known, those of volume do not."""
+    trees = tuple(number(text) for text in CLASSICAL)
+    for start in starts:
+        trees = that_count(_ground(history, plan, 0, start), trees)
+    return trees
+
+
+def _rivals(
+    mined: AlphaStudyYear, train: Ground, classical: Sequence[Formula]
+) -> Mapping[str, Sequence[MinedFormula]]:  # fmt: skip
     """What is judged on the year after: formulas with weights that were known before it."""
-    known = {}
-    for name, texts in (
-        ("momentum 40", [MOMENTUM]),
-        ("low volatility 20", [f"neg({VOLATILITY})"]),
-        ("10 classical", CLASSICAL),
-    ):
-        trees = [number(text, train.columns) for text in texts]
-        weight = weighed(train, trees) if len(trees) > 1 else np.ones(1)
-        known[name] = [mined_formula(tree, w) for tree, w in zip(trees, weight.tolist(), strict=True)]
+    known = {"momentum 40": [mined_formula(number(MOMENTUM), 1.0)]}
+    known["low volatility 20"] = [mined_formula(number(f"neg({VOLATILITY})"), 1.0)]
+    if classical:
+        weight = weighed(train, classical).tolist()
+        known[f"{len(classical)} classical"] = [mined_formula(*one) for one in zip(classical, weight, strict=True)]
     best = [] if mined.best is None else [mined.best]
     return {"pool": mined.members, "best single": best, **known}
 
@@ -283,7 +298,7 @@ def _row(name: str, courses: Mapping[int, Course], bar_ns: int, plan: AlphaStudy
     return AlphaStudyRow(
         name, float(ics.mean()), newey_west(ics, plan.ahead(bar_ns)), float(ranks.mean()), _sharpe(returns, per_year),
         {year: _sharpe(course.returns, per_year) for year, course in courses.items()},
-        float(turnover.mean()) * per_year,
+        float(turnover.mean()) * per_year, len(returns) / per_year,
     )  # fmt: skip
 
 

@@ -68,6 +68,43 @@ def test_bars_of_the_judged_year_change_nothing_that_is_mined_before_it(tmp_path
     assert again.members == plan.mining.mined(ground).members == study.years[0].members
 
 
+def test_the_error_of_a_sharpe_ratio_is_of_the_bars_that_were_judged(tmp_path: Path) -> None:
+    """The last year has 204 days: not two years were judged, but 1.56 of them."""
+    plan = AlphaStudyPlan.model_validate(
+        {"data": {"data": DATA[1], "timeframe": "1d", "bars": 1300}, "n_years": 2, "n_formulas": 20, "n_null": 0}
+    )
+    row = alpha_study.alpha_study(plan, tmp_path).rows[0]
+    assert row.length == pytest.approx((365 + 1300 - 366 - 365 - 365 - 4) / 365.25, abs=0.01)
+    assert row.error == pytest.approx(row.length**-0.5) and row.error > 0.79
+
+
+def test_years_that_other_code_mined_are_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = AlphaStudyPlan.model_validate(
+        {"data": {"data": DATA[1], "timeframe": "1d", "bars": 900}, "n_years": 1, "n_formulas": 20, "n_null": 0}
+    )
+    before = alpha_study.alpha_study(plan, tmp_path).folder
+    monkeypatch.setattr(alpha_study, "code_fingerprint", lambda: "another version")
+    assert alpha_study.alpha_study(plan, tmp_path).folder != before
+
+
+def test_bars_without_volume_are_judged_beside_the_known_factors_that_count(tmp_path: Path) -> None:
+    """Settlements of futures have no volume; formulas of it stopped the study once its pools were mined."""
+    rng, names = np.random.default_rng(0), [f"F{k}" for k in range(8)]
+    prices = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, (600, 8)), axis=0))
+    days = [str(np.datetime64("2021-01-01") + k) for k in range(600)]
+    lines = [
+        f"{day},{name},{p:.6f}"
+        for day, row in zip(days, prices, strict=True)
+        for name, p in zip(names, row, strict=True)
+    ]
+    table = tmp_path / "settled.csv"
+    table.write_text("\n".join(["timestamp,symbol,settle", *lines]) + "\n")
+    data = {"data": f"settlements:{table}", "timeframe": "1d", "symbols": [f"{name}/USD" for name in names]}
+    plan = AlphaStudyPlan.model_validate({"data": data, "n_years": 1, "n_formulas": 40, "n_null": 0})
+    study = alpha_study.alpha_study(plan, tmp_path)
+    assert [row.name for row in study.rows][2:] == ["momentum 40", "low volatility 20", "8 classical"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
