@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 
 from qframe_rl.agent import Log, MarketSpec, Memoryless, Resumable, State, Task, View
 from qframe_rl.alpha.cross import universe
-from qframe_rl.alpha.ground import Ground
+from qframe_rl.alpha.ground import Ground, usual_ahead
 from qframe_rl.alpha.net import held_book, moves, positions
 from qframe_rl.alpha.operators import CROSS_ROWS, LEAST_MEMBERS, TRAILING
 from qframe_rl.alpha.panel import Evaluator
@@ -29,7 +29,7 @@ from qframe_rl.alpha.search import SearchName
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import Base, UserError
 from qframe_rl.interface import rebalance
-from qframe_rl.types import DAY, YEAR, Bool, Float, Int, Orders
+from qframe_rl.types import YEAR, Bool, Float, Int, Orders
 
 if TYPE_CHECKING:
     from qframe_rl.alpha.mine import MiningPoint
@@ -94,7 +94,7 @@ class Alpha(Memoryless):
         if 0 < config.n_largest < LEAST_MEMBERS:
             raise UserError(f"agent.alpha.n_largest: ranks need {LEAST_MEMBERS} coins or more; set it to 0 for all.")
         self.config, self.spec = config, spec
-        self.horizon = config.horizon_bars or (max(1, DAY // spec.bar_ns) if spec.bar_ns < DAY else 5)
+        self.horizon = config.horizon_bars or usual_ahead(spec.bar_ns)
         self.most_rows = config.lookback_bars + (TRAILING - 1 if n < LEAST_MEMBERS else 0)
         self.window = max(self.most_rows, CROSS_ROWS) + self.horizon - 1
         self.band = config.band

@@ -32,12 +32,24 @@ class Shipped(NamedTuple):
     """Settings that it is trained with: a file in ``experiments/presets``, or a path to one."""
     replay: dict[str, Any]
     """Fields of a `DataConfig`: synthetic bars of the same shape, which it trades where no others are given."""
+    mined: bool = False
+    """Whether it is a pool of formulas, of which the card says more."""
 
 
 _HOURS = {"timeframe": "1h", "bars": 43_860}
 """Hours from 2020 to 2025, so that they hold the same test period."""
 
+_N_NULL = 20
+"""Searches on shuffled returns, for each way of shuffling, beside a mined pool."""
+
 SHIPPED = (
+    Shipped(
+        "alpha",
+        "alpha",
+        "alpha",
+        {"data": "synthetic:correlated,n_instruments=43,correlation=0.6", "timeframe": "1d", "bars": 1900},
+        mined=True,
+    ),
     Shipped(
         "dmn",
         "dmn",
@@ -113,7 +125,8 @@ def rebuild(shipped: Shipped, runs: Path, checkpoints: Path, screen: BarScreen, 
     place = checkpoints / shipped.name
     checkpoint.save(place)
     fresh = place / ".CARD.md.part"
-    fresh.write_text(card(shipped, checkpoint, outcome, experiment), encoding="utf-8")
+    pool = _pool(checkpoint, experiment, screen) if shipped.mined else []
+    fresh.write_text(card(shipped, checkpoint, outcome, experiment, pool), encoding="utf-8")
     fresh.replace(place / "CARD.md")
     return place
 
@@ -128,8 +141,10 @@ def movable(checkpoint: Checkpoint, shipped: Shipped) -> Checkpoint:
     return replace(checkpoint, provenance=provenance)
 
 
-def card(shipped: Shipped, checkpoint: Checkpoint, outcome: Outcome, experiment: Experiment) -> str:
-    """The model card, in Markdown: what it is, what it was made of, what it is worth."""
+def card(
+    shipped: Shipped, checkpoint: Checkpoint, outcome: Outcome, experiment: Experiment, pool: Sequence[str] = ()
+) -> str:
+    """The model card, in Markdown: what it is, what it was made of, what it is worth; ``pool`` are lines of a pool."""
     from qframe_rl.evaluate.table import AHEAD, cash_line
 
     of = {part: [row for row in outcome.leaderboard if row["split"] == part] for part in ("validation", "test")}
@@ -158,11 +173,44 @@ def card(shipped: Shipped, checkpoint: Checkpoint, outcome: Outcome, experiment:
         "",
         f"**Verdict.** {verdict(outcome, shipped.agent)}",
         "",
+        *pool,
         "## Use",
         "",
         *_use(shipped),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _pool(checkpoint: Checkpoint, experiment: Experiment, screen: BarScreen) -> list[str]:
+    """What the card says of a mined pool."""
+    from qframe_rl.alpha.mine import MiningRules
+    from qframe_rl.alpha.null import MiningPlan
+    from qframe_rl.config import Ref
+    from qframe_rl.deploy import make_market
+    from qframe_rl.feeds.load import load
+    from qframe_rl.runner.alpha_card import PoolFacts, pool_section, weighted
+    from qframe_rl.runner.alpha_study import AlphaStudyPlan
+
+    made, history = checkpoint.agent["params"], load(experiment.data)
+    texts = checkpoint.state["formulas"].tobytes().decode().splitlines()
+    if not texts:
+        return ["## The pool", "", "It is empty: no pool earned anything on the tail of training.", ""]
+    rules = MiningRules(made["judged_by"], made["weighing"], most_rows=made["lookback_bars"])
+    ahead = AlphaStudyPlan(horizon_bars=made["horizon_bars"]).ahead(history.bar_ns)
+    market = make_market(Ref(**checkpoint.env), checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns)
+    facts = PoolFacts(
+        weighted(texts, checkpoint.state["weights"], history.columns),
+        MiningPlan(made["search"], made["n_formulas"], checkpoint.seed, rules), ahead,
+        market.spec(checkpoint.columns, 0).cost_rate, made["n_largest"],
+    )  # fmt: skip
+    screen.begin("luck")
+    done = iter(range(1, 2 * _N_NULL + 1))
+    lines = pool_section(
+        facts, history, checkpoint.provenance["periods"], _N_NULL,
+        lambda _: screen.advance("luck", next(done), 2 * _N_NULL),
+    )  # fmt: skip
+    screen.end("luck", f"{2 * _N_NULL} searches on shuffled returns")
+    return lines
 
 
 def _made_of(shipped: Shipped, checkpoint: Checkpoint, outcome: Outcome, experiment: Experiment) -> list[str]:

@@ -17,13 +17,18 @@ from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.score import dates_of, labels
 from qframe_rl.config import UserError, fingerprint
-from qframe_rl.types import CLOSE, OPEN, Bool, Float, History, Int
+from qframe_rl.types import CLOSE, DAY, OPEN, Bool, Float, History, Int
 
 N_PERIODS = 4
 """Equal parts of a ground by which steadiness is judged."""
 WARM_UP = 800
 """Rows before a ground that formulas may look back to; more than the longest one that a search writes needs."""
 LEAST_DATES = 40
+
+
+def usual_ahead(bar_ns: int) -> int:
+    """Bars that a label looks ahead where nobody says how many: a day of bars that are shorter than one, else five."""
+    return max(1, DAY // bar_ns) if bar_ns < DAY else 5
 
 
 class WhatFollowed(NamedTuple):

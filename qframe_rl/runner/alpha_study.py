@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from qframe_rl.alpha.ground import LEAST_DATES, Ground
+from qframe_rl.alpha.ground import LEAST_DATES, Ground, usual_ahead
 from qframe_rl.alpha.growing import Mode
 from qframe_rl.alpha.judged import rows_of_ic
 from qframe_rl.alpha.mine import MinedFormula, MiningRules, mined_formula, that_count, weighed
@@ -31,7 +31,7 @@ from qframe_rl.config import Base, UserError, build, fingerprint
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.runner.files import read_json, write_json
-from qframe_rl.times import DAY, SECOND, YEAR, iso
+from qframe_rl.times import SECOND, YEAR, iso
 from qframe_rl.types import Float, History, Int
 from qframe_rl.versions import code_fingerprint
 
@@ -78,7 +78,7 @@ class AlphaStudyPlan(Base):
 
     def ahead(self, bar_ns: int) -> int:
         """Bars of the label, h."""
-        return self.horizon_bars or (max(1, DAY // bar_ns) if bar_ns < DAY else 5)
+        return self.horizon_bars or usual_ahead(bar_ns)
 
 
 class Course(NamedTuple):
