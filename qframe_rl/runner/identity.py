@@ -123,7 +123,8 @@ def refuse_other_code(agent: str, digest: str) -> None:
     """Refuse to work where a strategy is another one than where the work was asked for; raises UserError."""
     if own_code(agent) != digest:
         raise UserError(
-            f"--on ray: a machine of the cluster has other code of {agent} than this one; install the same."
+            f"what trains has other code of {agent} than what asked for it: a file was changed while the run was under "
+            "way, or a machine of the cluster (--on ray) has another version; start again with the same code everywhere."
         )
 
 
