@@ -209,10 +209,15 @@ class Alpha(Memoryless):
         """Pools of a state; none of an empty one."""
         if not state:
             return []
-        trees = [number(text, self.spec.columns) for text in state["formulas"].tobytes().decode().splitlines()]
-        ends = np.cumsum(state["sizes"]).tolist()
-        parts = [slice(end - size, end) for end, size in zip(ends, state["sizes"].tolist(), strict=True)]
-        return [Pool(tuple(trees[part]), state["weights"][part]) for part in parts]
+        text, weights, sizes = state["formulas"], state["weights"], state["sizes"]
+        if text.dtype != np.uint8 or weights.dtype != np.float64 or sizes.dtype != np.int64:
+            raise ValueError("formulas, weights and sizes are of other kinds")
+        trees = [self._tree(line) for line in text.tobytes().decode().splitlines()]
+        if (sizes < 0).any() or not sizes.sum() == len(trees) == len(weights) or weights.ndim != 1:
+            raise ValueError("there are not as many weights as formulas")
+        ends = np.cumsum(sizes).tolist()
+        parts = [slice(end - size, end) for end, size in zip(ends, sizes.tolist(), strict=True)]
+        return [Pool(tuple(trees[part]), weights[part]) for part in parts]
 
     def _says(self, bars: Float, times: Int) -> Float:
         """(T, A) what the pool says; rows before the window is full are not to be used."""

@@ -124,7 +124,7 @@ def refuse_other_code(agent: str, digest: str) -> None:
     if own_code(agent) != digest:
         raise UserError(
             f"what trains has other code of {agent} than what asked for it: a file was changed while the run was under "
-            "way, or a machine of the cluster (--on ray) has another version; start again with the same code everywhere."
+            "way, or a machine of the cluster (--on ray) has another; start again with the same code everywhere."
         )
 
 

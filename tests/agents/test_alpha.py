@@ -156,6 +156,24 @@ def test_wrong_settings_are_told_in_a_sentence(params: dict[str, Any], said: str
         made("alpha", market_of(history), history, **params)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"weights": np.zeros(1)}, "not as many weights"),
+        ({"sizes": np.array([-1, 3])}, "not as many weights"),
+        ({"sizes": np.array([2.0])}, "other kinds"),
+        ({"formulas": np.frombuffer(b"ret1\nref(close,-1)", np.uint8)}, "later bar"),
+        ({"formulas": np.frombuffer(b"ret1\n\xff\xff", np.uint8)}, "decode"),
+        ({"formulas": np.frombuffer(b"ret1\nstd(ret1,5000)", np.uint8)}, "looks back 5001 bars"),
+    ],
+)
+def test_a_spoiled_pool_is_refused(change: State, said: str) -> None:
+    history = reverting()
+    _, agent = alpha(history, formulas=("neg(ret1)", "std(ret1, 20)"))
+    with pytest.raises(ValueError, match=said):
+        made("alpha", market_of(history), history).restore({**agent.state(), **change})  # type: ignore[attr-defined]
+
+
 def test_one_coin_cannot_be_ranked() -> None:
     history = reverting(3)
     with pytest.raises(UserError, match="compares coins; that takes 8 or more, not 3"):

@@ -50,7 +50,8 @@ def _checkpoints() -> tuple[tuple[dict[str, Any], bytes], ...]:
     from qframe_rl import catalog
     from qframe_rl.checkpoint import load_checkpoint
 
-    shipped = [ROOT / "checkpoints" / name for name in ("ppo", "adaptive_mean_reversion", "funding_arbitrage", "dmn")]
+    names = ("ppo", "adaptive_mean_reversion", "funding_arbitrage", "dmn", "alpha")
+    shipped = [ROOT / "checkpoints" / name for name in names]
     found = []
     for place in (*shipped, V0 / "quick", V0 / "checkpoint"):
         weights = place / "weights.safetensors"
