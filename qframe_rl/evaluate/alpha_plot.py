@@ -31,13 +31,15 @@ def alpha_figure(
     title
         Of the sheet.
     """
-    from matplotlib.dates import AutoDateLocator
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     figure, (left, right) = panels(2, title, 6.0, 3.8, 12.0, 0.6)
     for (name, (times, returns)), colour in zip(courses.items(), PALETTE, strict=False):
         at = times.astype("datetime64[ns]")
         left.plot(at, 100.0 * np.cumsum(returns), color=colour, linewidth=1.6 if name == "pool" else 1.0, label=name)
-    left.xaxis.set_major_locator(AutoDateLocator(maxticks=7))  # type: ignore[no-untyped-call]
+    dates = AutoDateLocator()  # type: ignore[no-untyped-call]
+    left.xaxis.set_major_locator(dates)
+    left.xaxis.set_major_formatter(ConciseDateFormatter(dates))  # type: ignore[no-untyped-call]
     left.axhline(0.0, color=FAINT, linewidth=0.8)
     left.set_ylabel("sum of net returns, % of the book")
     left.legend(loc="upper left", frameon=False)
