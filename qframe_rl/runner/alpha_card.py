@@ -60,7 +60,8 @@ def pool_section(
     told
         Told of each of them.
     """
-    grounds = {part: _ground(facts, history, spans[0], facts.n_ahead) for part, spans in periods.items()}
+    parts = ("train", "validation", "test")
+    grounds = {part: _ground(facts, history, periods[part][0], facts.n_ahead) for part in parts}
     return [
         "## The pool",
         "",
@@ -109,7 +110,7 @@ def _segment(part: str, facts: PoolFacts, ground: Ground) -> str:
     both = both[~np.isnan(both[:, 0])]
     book = held_book(says, ground.followed.moves, ground.n_ahead, ground.cost)
     per_year = YEAR / ground.bar_ns
-    times = ground.times[ground.start : ground.stop].astype("datetime64[ns]").astype("datetime64[Y]")
+    times = (ground.times[ground.start : ground.stop] - ground.bar_ns).astype("datetime64[ns]").astype("datetime64[Y]")
     years = {str(year): _sharpe(book.returns[times == year], per_year) for year in np.unique(times)}
     sharpe = book.sharpe(ground.bar_ns)
     error = math.sqrt(per_year / len(says))
