@@ -202,7 +202,9 @@ def _sentence(error: ValidationError, model: type[Base], where: str) -> str:
     about = model.model_fields[field].description if field in model.model_fields else None
     if first["type"] == "string_pattern_mismatch" and about:
         said = f"not {about[0].lower()}{about[1:].partition('.')[0]}"
-    return f"{where}: {field + ': ' if field else ''}{said} (got {shortened(first['input'])})."
+    if not field:  # a rule of the whole: what was given is all of it
+        return f"{where}: {said.rstrip('.')}."
+    return f"{where}: {field}: {said} (got {shortened(first['input'])})."
 
 
 def shortened(value: object) -> str:

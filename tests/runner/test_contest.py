@@ -116,8 +116,9 @@ def test_learners_are_tried_with_both_kinds_of_features_and_survivors_are_stacke
     ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=told) as refused:
         made(**changes)
+    assert "got {" not in str(refused.value)  # all that was asked for, where a sentence says what is wrong with it
 
 
 def test_named_strategies_must_suit_the_bars(tmp_path: Path) -> None:
