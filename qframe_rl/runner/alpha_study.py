@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from qframe_rl.alpha.ground import LEAST_DATES, Ground, usual_ahead
 from qframe_rl.alpha.growing import Mode
@@ -22,9 +22,10 @@ from qframe_rl.alpha.judged import rows_of_ic
 from qframe_rl.alpha.mine import MinedFormula, MiningRules, mined_formula, that_count, weighed
 from qframe_rl.alpha.net import held_book
 from qframe_rl.alpha.null import MiningPlan, NullResult, Shuffle, against_luck, pool_says
+from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.parser import number
 from qframe_rl.alpha.pool import Weighing
-from qframe_rl.alpha.score import coefficients, newey_west
+from qframe_rl.alpha.score import coefficients, dates_of, newey_west
 from qframe_rl.alpha.search import SearchName
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import Base, UserError, build, fingerprint
@@ -70,6 +71,13 @@ class AlphaStudyPlan(Base):
     probability of .05."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Root of all randomness."""
+
+    @field_validator("n_largest")
+    @classmethod
+    def _ranked(cls, value: int) -> int:
+        if 0 < value < LEAST_MEMBERS:
+            raise ValueError(f"ranks need {LEAST_MEMBERS} coins or more; 0 takes all")
+        return value
 
     @property
     def mining(self) -> MiningPlan:
@@ -252,7 +260,14 @@ def _years(history: History, plan: AlphaStudyPlan) -> dict[int, tuple[int, int]]
 
 
 def _ground(history: History, plan: AlphaStudyPlan, start: int, stop: int) -> Ground:
-    return Ground.of(history, plan.ahead(history.bar_ns), plan.cost_bps * 1e-4, plan.n_largest, start, stop)
+    made = Ground.of(history, plan.ahead(history.bar_ns), plan.cost_bps * 1e-4, plan.n_largest, start, stop)
+    if not dates_of(made.seen).any():
+        asked = f"{LEAST_MEMBERS} instruments have" if made.crosses else "an instrument has"
+        raise UserError(
+            f"bars from {iso(int(history.time[start]))} to {iso(int(history.time[stop - 1]))}: in none of them "
+            f"{asked} traded in 60 of the last 90; take a longer period, fewer years, or instruments that trade longer."
+        )
+    return made
 
 
 def _classical(history: History, plan: AlphaStudyPlan, starts: Sequence[int]) -> tuple[Formula, ...]:

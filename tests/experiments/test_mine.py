@@ -12,8 +12,11 @@ import pytest
 
 from experiments import mine
 from experiments.cli import door
+from qframe_rl.config import UserError
+from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner import alpha_study
 from qframe_rl.runner.alpha_study import AlphaStudyPlan
+from qframe_rl.types import DAY
 
 DATA = ["--data", "synthetic:correlated,n_instruments=10", "--timeframe", "1d", "--bars", "1300"]
 SMALL = [*DATA, "--years", "2", "--formulas", "60", "--nulls", "1", "--search", "random"]
@@ -105,12 +108,24 @@ def test_bars_without_volume_are_judged_beside_the_known_factors_that_count(tmp_
     assert [row.name for row in study.rows][2:] == ["momentum 40", "low volatility 20", "8 classical"]
 
 
+def test_years_in_which_nobody_could_be_ranked_are_refused(tmp_path: Path) -> None:
+    """Five of ten coins were listed with the judged year: the pool was empty, and each figure 0."""
+    history = synthetic("correlated", n_bars=900, bar_ns=DAY, n_instruments=10)
+    values = history.values.copy()
+    values[:720, :5] = np.nan
+    plan = AlphaStudyPlan.model_validate({"n_years": 1, "n_formulas": 20, "n_null": 0})
+    with pytest.raises(UserError, match="in none of them 8 instruments have traded in 60 of the last 90"):
+        alpha_study._ground(replace(history, values=values), plan, 0, 720)
+    assert alpha_study._ground(replace(history, values=values), plan, 720, 900).seen.any()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--years", "9"], "hold no 9 calendar years with bars before them"),
         (["--search", "annealing"], "search"),
         (["--formulas", "0"], "n_formulas"),
+        (["--largest", "5"], "n_largest: ranks need 8 coins or more; 0 takes all"),
     ],
 )
 def test_wrong_options_are_told_in_a_sentence(
