@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 
 from qframe_rl.agent import Log, MarketSpec, Memoryless, Resumable, State, Task, View
 from qframe_rl.alpha.cross import universe
-from qframe_rl.alpha.ground import Ground, usual_ahead
+from qframe_rl.alpha.ground import Ground, funding_rates, usual_ahead
 from qframe_rl.alpha.net import held_book, moves, positions
 from qframe_rl.alpha.operators import CROSS_ROWS, LEAST_MEMBERS, TRAILING
 from qframe_rl.alpha.panel import Evaluator
@@ -199,7 +199,8 @@ class Alpha(Memoryless):
         returns = []
         for history, segments in task.validation:
             says = self._says(history.values, history.time)
-            book = held_book(says, moves(history.values), self.horizon, self.spec.cost_rate)
+            moved = moves(history.values, funding_rates(history))
+            book = held_book(says, moved, self.horizon, self.spec.cost_rate)
             returns += [book.returns[segment.start : segment.stop] for segment in segments]
         earned = np.concatenate(returns)
         spread = float(earned.std())

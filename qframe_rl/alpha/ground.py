@@ -126,7 +126,7 @@ class Ground:
         begin = start + _first_ranked(members[start:])
         bars, times = history.values[:stop], history.time[:stop]
         plain = (bars, times, history.bar_ns, history.columns, members, n_ahead, cost)
-        return cls(*plain, begin, stop, _rates(history)[:stop])
+        return cls(*plain, begin, stop, funding_rates(history)[:stop])
 
     @classmethod
     def joined(cls, histories: Sequence[History], n_ahead: int, cost: float, n_largest: int = 0) -> Ground:
@@ -147,7 +147,7 @@ class Ground:
         """
         if len(histories) == 1:
             return cls.of(histories[0], n_ahead, cost, n_largest)
-        one, rates = histories[0], [_rates(history) for history in histories]
+        one, rates = histories[0], [funding_rates(history) for history in histories]
         bars, times = np.concatenate([h.values for h in histories]), np.concatenate([h.time for h in histories])
         members = universe(bars, n_largest)
         begin = _first_ranked(members)
@@ -225,7 +225,7 @@ def followed(bars: Float, n_ahead: int, funding: Float | None = None, start: int
     """
     label = labels(bars, n_ahead, start)
     if funding is not None:
-        label -= _carried(bars, funding, n_ahead)
+        label -= carried(bars, funding, n_ahead)
     return WhatFollowed(np.ascontiguousarray(label[start:]), np.ascontiguousarray(moves(bars, funding)[start:]))
 
 
@@ -235,17 +235,42 @@ def _first_ranked(members: Bool) -> int:
     return int(ranked[0]) if len(ranked) else 0
 
 
-def _rates(history: History) -> Float:
-    """(T, A) funding that fell due in each bar, as a rate of the close before it."""
+def funding_rates(history: History) -> Float:
+    """Give the funding of a history's perpetuals as rates.
+
+    Parameters
+    ----------
+    history
+        The bars.
+
+    Returns
+    -------
+    Float
+        (T, A) what fell due in each bar, as a fraction of the close before it; above 0 longs pay; 0 without funding.
+    """
     before = np.concatenate([history.values[:1, :, OPEN], history.values[:-1, :, CLOSE]])
     rates: Float = np.nan_to_num(history.funding / before, posinf=0.0, neginf=0.0)
     return rates
 
 
-def _carried(bars: Float, funding: Float, n_ahead: int) -> Float:
-    """Funding that a long pays while a label's position is held (T, A), fraction of what was bought.
+def carried(bars: Float, funding: Float, n_ahead: int) -> Float:
+    """Funding that a long pays while a label's position is held.
 
     Bought at the open of row t + 1 it pays first in row t + 2, since funding falls due before a bar's orders.
+
+    Parameters
+    ----------
+    bars
+        (T, A, C) channels.
+    funding
+        (T, A) rates that fall due in each bar, from `funding_rates`.
+    n_ahead
+        Bars of the label, h.
+
+    Returns
+    -------
+    Float
+        (T, A) fractions of what was bought; NaN in the last h + 1 rows, which have no label.
     """
     mark = np.concatenate([bars[:1, :, OPEN], bars[:-1, :, CLOSE]])
     due = np.nan_to_num(funding * mark, posinf=0.0, neginf=0.0)

@@ -15,6 +15,7 @@ import numpy as np
 
 from qframe_rl.alpha.alone import Courses, likeness
 from qframe_rl.alpha.cross import universe
+from qframe_rl.alpha.ground import carried
 from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.pool import mutual
@@ -139,6 +140,8 @@ class FormulaTrials:
         Rows that formulas look back at most: dates begin after as many, the same for all formulas.
     seed
         Of the bootstrap.
+    funding
+        (T, A) rates of perpetuals that fall due in each bar, taken off what followed; None = no funding.
 
     Raises
     ------
@@ -148,7 +151,7 @@ class FormulaTrials:
 
     def __init__(
         self, bars: Float, times: Int, bar_ns: int, columns: Sequence[str], train: Segments, rules: SelectionRules,
-        most_lookback: int, seed: int,
+        most_lookback: int, seed: int, funding: Float | None = None,
     ):  # fmt: skip
         stop = max(segment.stop for segment in train)
         self.rules, self.seed, self.tried = rules, seed, list[_Tried]()
@@ -159,6 +162,8 @@ class FormulaTrials:
         for segment in train:
             part = labels(self.bars, rules.n_ahead, segment.start, segment.stop)
             self.label = np.where(np.isnan(part), self.label, part)
+        if funding is not None:
+            self.label -= carried(self.bars, funding[:stop], rules.n_ahead)
         self.label[: most_lookback - 1] = np.nan
         self.lookback = most_lookback
         self.label[~self.members] = np.nan

@@ -12,7 +12,8 @@ from qframe_rl.types import Float
 
 LEAST_BLOCKS = 20
 """Blocks below which their spread says too little."""
-_AT_ONCE = 64
+_AT_ONCE, _CELLS = 64, 2**21
+"""Series that are looked at together, and most counts that are in memory at once."""
 
 
 def block_means(series: Float, length: int) -> Float:
@@ -58,15 +59,22 @@ def bootstrap_p(blocks: Float, n_resamples: int, seed: int) -> Float:
         (F,) in [1 / (1 + B), 1]; 1 where the blocks do not differ.
     """
     n = blocks.shape[1]
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), n_resamples).astype(np.float64)
-    found = np.empty(len(blocks))
-    for k in range(0, len(blocks), _AT_ONCE):
-        rows = blocks[k : k + _AT_ONCE]
-        apart = rows - rows.mean(axis=1, keepdims=True)
-        asked = np.abs(_studentised(rows.mean(axis=1), (rows**2).mean(axis=1), n))
-        drawn = np.abs(_studentised(apart @ counts.T / n, (apart**2) @ counts.T / n, n))
-        found[k : k + _AT_ONCE] = (1.0 + (drawn >= asked[:, None]).sum(axis=1)) / (1.0 + n_resamples)
-    return found
+    rng, even, step = np.random.default_rng(seed), np.full(n, 1.0 / n), max(1, _CELLS // n)
+    beyond = np.zeros(len(blocks))
+    for begin in range(0, n_resamples, step):
+        counts = rng.multinomial(n, even, min(step, n_resamples - begin)).astype(np.float64)
+        for k in range(0, len(blocks), _AT_ONCE):
+            beyond[k : k + _AT_ONCE] += _beyond(blocks[k : k + _AT_ONCE], counts)
+    return (1.0 + beyond) / (1.0 + n_resamples)
+
+
+def _beyond(blocks: Float, counts: Float) -> Float:
+    """(F,) how many of some resamples, counts (B, n) of the blocks (F, n), lie as far from their mean as it from 0."""
+    n = blocks.shape[1]
+    apart = blocks - blocks.mean(axis=1, keepdims=True)
+    asked = np.abs(_studentised(blocks.mean(axis=1), (blocks**2).mean(axis=1), n))
+    drawn = np.abs(_studentised(apart @ counts.T / n, (apart**2) @ counts.T / n, n))
+    return np.asarray((drawn >= asked[:, None]).sum(axis=1), dtype=np.float64)
 
 
 def _studentised(mean: Float, square: Float, n: int) -> Float:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from qframe_rl.alpha.ground import funding_rates
 from qframe_rl.alpha.ideas import candidates
 from qframe_rl.alpha.select import FormulaTest, FormulaTrials, FoundFeatures, SelectionRules, TooFewDates, bars_ahead
 from qframe_rl.alpha.tree import Formula
@@ -94,8 +95,9 @@ def trials_of(history: History, train: Segments, seed: int) -> FormulaTrials:
     n_rows = sum(segment.n_bars for segment in train)
     lookback = min(MOST_LOOKBACK, n_rows // _SHARE)
     return FormulaTrials(
-        history.values, history.time, history.bar_ns, history.columns, train, rules, lookback, _seed(seed)
-    )
+        history.values, history.time, history.bar_ns, history.columns, train, rules, lookback, _seed(seed),
+        funding_rates(history),
+    )  # fmt: skip
 
 
 def candidates_of(trials: FormulaTrials, seed: int, most: int | None) -> Iterator[Formula]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.runner.batch import batch, lane, records
 from qframe_rl.runner.task import MarketTask
-from qframe_rl.types import History, Segment
+from qframe_rl.types import CLOSE, History, Segment
 from tests.agents.planted import bars_of
 from tests.agents.runs import FREE, made, market_of, trade, trained
 from tests.contracts.checks import Quiet, scrambled
@@ -63,6 +64,19 @@ def test_without_shorts_the_better_coins_are_held() -> None:
     exposure = trade(market, agent, history, 600).account.exposure[2:]
     assert exposure.min() >= 0.0
     assert np.abs(exposure.sum(axis=1) - 1.0).max() < 0.05
+
+
+def test_without_shorts_pools_are_chosen_after_funding() -> None:
+    """What fell is bought, and pays two hundredths of its price while it is held."""
+    history = reverting()
+    _, agent = alpha(history, env="spot", formulas=("neg(ret1)",))
+    close, due = history.values[:, :, CLOSE], np.zeros(history.funding.shape)
+    due[3:] = 0.02 * close[2:-1] * -np.sign(close[1:-2] - close[:-3])
+    free, funded = (
+        agent._earned(SimpleNamespace(validation=[(one, (Segment(600, 898),))]))
+        for one in (history, replace(history, funding=due))
+    )
+    assert free > 0.0 > funded
 
 
 def test_what_is_decided_is_the_mean_of_the_last_decisions() -> None:
