@@ -25,6 +25,7 @@ from qframe_rl.alpha.operators import CROSS_ROWS, LEAST_MEMBERS, TRAILING
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.parser import number
 from qframe_rl.alpha.said import said, said_together
+from qframe_rl.alpha.score import dates_of
 from qframe_rl.alpha.search import SearchName
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import Base, UserError
@@ -107,6 +108,10 @@ class Alpha(Memoryless):
         c = self.config
         pieces = [history for history, _ in task.train]
         ground = Ground.joined(pieces, self.horizon, self.spec.cost_rate, c.n_largest)
+        if ground.crosses and not dates_of(ground.seen).any():
+            log.progress(1, 1, f"no training bar has {LEAST_MEMBERS} coins to rank: nothing is traded")
+            self.pool = Pool((), np.zeros(0))
+            return
         if self.own:
             from qframe_rl.alpha.mine import weighed
 

@@ -295,7 +295,8 @@ def _course(members: Sequence[MinedFormula], test: Ground) -> Course:
     times = test.times[test.start : test.stop - 2]
     if not members:
         nothing = np.zeros(len(times))
-        return Course(times, nothing, nothing, nothing, nothing)
+        silent = np.zeros(int(dates_of(test.seen & ~np.isnan(test.followed.label)).sum()))
+        return Course(times, silent, silent, nothing, nothing)
     says, label = pool_says(members, test), test.followed.label
     if test.crosses:
         both = coefficients(says, test.seen, label)

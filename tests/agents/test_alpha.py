@@ -120,6 +120,24 @@ def test_nothing_is_traded_where_no_pool_earned_on_the_tail() -> None:
     assert again.pool.trees == ()
 
 
+def test_coins_that_are_never_enough_to_rank_are_said_and_not_traded() -> None:
+    history = reverting()
+    values = history.values.copy()
+    values[:600, 5:] = np.nan
+    said: list[str] = []
+
+    class Heard(Quiet):
+        def progress(self, done: int, total: int, note: str = "") -> None:
+            said.append(note)
+
+    late = replace(history, values=values)
+    market, fold = market_of(late, "perp", **RULES), Fold((Segment(0, 600),), (), (Segment(600, 900),))
+    agent: Any = made("alpha", market, late)
+    agent.fit(MarketTask(market, late, fold, 0), Heard())
+    assert said == ["no training bar has 8 coins to rank: nothing is traded"]
+    assert agent.pool.trees == ()
+
+
 class Remembering(MarketTask):
     """A task that is interrupted after its first pool."""
 
