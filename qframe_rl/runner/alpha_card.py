@@ -36,7 +36,27 @@ class PoolFacts(NamedTuple):
 
 
 def weighted(texts: Sequence[str], weights: Float, columns: Sequence[str]) -> tuple[MinedFormula, ...]:
-    """Formulas of a checkpoint, from their texts and weights (K,)."""
+    """Make formulas of a checkpoint.
+
+    Parameters
+    ----------
+    texts
+        Of the K formulas.
+    weights
+        (K,) theirs.
+    columns
+        Names of the feed's columns.
+
+    Returns
+    -------
+    tuple[MinedFormula, ...]
+        With their weights.
+
+    Raises
+    ------
+    UserError
+        For a text that is no formula.
+    """
     trees = [number(text, columns) for text in texts]
     return tuple(mined_formula(tree, w) for tree, w in zip(trees, weights.tolist(), strict=True))
 

@@ -268,7 +268,7 @@ def test_presets() -> None:
 
 def test_load_finds_the_door(tmp_path: Path) -> None:
     save(tmp_path, "binance", "BTC/USDT", bars(hours(*range(30))))
-    (tmp_path / "mood.csv").write_text("timestamp,mood\n2023-12-31,3\n")
+    (tmp_path / "mood.csv").write_text("timestamp,mood\n2023-12-31T06:00,3\n")
     config = DataConfig(data=str(tmp_path), symbols=("BTC/USDT",), since="2024-01-01T02:00", until="2024-01-02",
                         columns=("mood=mood.csv:mood:0s",))  # fmt: skip
     history = load(config)
