@@ -66,8 +66,10 @@ def _session(folder: Path, pace: float, late_s: float) -> None:
     from qframe_rl.bench.paper import WARM_UP, world
     from qframe_rl.live.paper import paper
     from qframe_rl.live.recorded import ReplayFeed
+    from qframe_rl.live.signals import hear_early
     from qframe_rl.types import Segment
 
+    hear_early()  # the service's kill sends a signal, too, which ends a process that does not listen
     made, timed = world(N_BARS), _Latencies(folder)
     rows = Segment(WARM_UP, len(made.history))
     feed = ReplayFeed(made.history, rows, made.terms.window, _HOUR_S * pace)
