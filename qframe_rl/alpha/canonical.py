@@ -7,10 +7,16 @@ tree as it was written.
 
 from __future__ import annotations
 
+import hashlib
 import math
+
+import numpy as np
 
 from qframe_rl.alpha.operators import LEAVES
 from qframe_rl.alpha.tree import CONSTANT, Formula, constant
+from qframe_rl.types import Bool, Float
+
+_CELLS = 64
 
 _IDEMPOTENT = ("abs", "sign", "rank", "zscore")
 _KEEPS_SIGN = ("mean", "sum", "tmax", "tmin", "med", "wma", "ema", "ref")
@@ -35,6 +41,27 @@ def identity(tree: Formula) -> Formula:
     while (inner := _below(found)) is not None:
         found = canonical(inner)
     return found
+
+
+def order_hash(stand: Float, members: Bool) -> str:
+    """Sixteen hexadecimal digits of how a formula orders the instruments, the same for its opposite.
+
+    Two formulas with one hash are taken for one, though their texts differ.
+
+    Parameters
+    ----------
+    stand
+        (T, A) from `qframe_rl.alpha.score.standing`.
+    members
+        (T, A) the universe, of which 64 cells are looked at, evenly spread.
+    """
+    cells = np.flatnonzero(members)
+    taken = cells[np.linspace(0, len(cells) - 1, min(_CELLS, len(cells))).astype(np.int64)] if len(cells) else cells
+    seen = np.round(stand.ravel()[taken], 9)
+    telling = seen[np.isfinite(seen) & (seen != 0.0)]
+    if len(telling) and telling[0] < 0.0:
+        seen = -seen
+    return hashlib.blake2b(np.nan_to_num(seen + 0.0, nan=99.0).tobytes(), digest_size=8).hexdigest()
 
 
 def is_positive(tree: Formula) -> bool:

@@ -10,13 +10,12 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from qframe_rl.alpha.canonical import identity
+from qframe_rl.alpha.canonical import identity, order_hash
 from qframe_rl.alpha.ground import Ground
 from qframe_rl.alpha.growing import MOST_MEMBERS, GrowingPool, Mode
 from qframe_rl.alpha.judged import FAULTS, OnGround, on_ground
 from qframe_rl.alpha.pool import Weighing
 from qframe_rl.alpha.said import rows_needed
-from qframe_rl.alpha.score import order_hash
 from qframe_rl.alpha.search import search_of
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import UserError, fingerprint, nearest

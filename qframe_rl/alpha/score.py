@@ -7,7 +7,6 @@ dates, scores zero altogether, with the reason.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from qframe_rl.types import CLOSE, OPEN, Bool, Float
 
 COVERED, TELLING = 0.95, 0.9
 """Least share of the universe's cells that a formula must have a value in, and of dates on which it is not flat."""
-_CELLS, _FLAT = 64, 1e-24
+_FLAT = 1e-24
 
 
 class AlphaScore(NamedTuple):
@@ -390,24 +389,3 @@ def _invalid(coverage: float, telling: float, distinct: float, *, alone: bool) -
     if telling < TELLING:
         return f"it differs among the instruments on {telling:.0%} of the dates, fewer than {TELLING:.0%}"
     return f"the median date has {distinct:.0%} distinct values, fewer than half" if distinct < 0.5 else ""
-
-
-def order_hash(stand: Float, members: Bool) -> str:
-    """Sixteen hexadecimal digits of how a formula orders the instruments, the same for its opposite.
-
-    Two formulas with one hash are taken for one, though their texts differ.
-
-    Parameters
-    ----------
-    stand
-        (T, A) from `standing`.
-    members
-        (T, A) the universe, of which 64 cells are looked at, evenly spread.
-    """
-    cells = np.flatnonzero(members)
-    taken = cells[np.linspace(0, len(cells) - 1, min(_CELLS, len(cells))).astype(np.int64)] if len(cells) else cells
-    seen = np.round(stand.ravel()[taken], 9)
-    telling = seen[np.isfinite(seen) & (seen != 0.0)]
-    if len(telling) and telling[0] < 0.0:
-        seen = -seen
-    return hashlib.blake2b(np.nan_to_num(seen + 0.0, nan=99.0).tobytes(), digest_size=8).hexdigest()

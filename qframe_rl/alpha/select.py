@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.alpha.alone import Courses, likeness
+from qframe_rl.alpha.canonical import order_hash
 from qframe_rl.alpha.cross import universe
 from qframe_rl.alpha.ground import carried
 from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.pool import mutual
-from qframe_rl.alpha.score import AlphaScore, coefficients, dates_of, labels, order_hash, score, standing
+from qframe_rl.alpha.score import AlphaScore, coefficients, dates_of, labels, score, standing
 from qframe_rl.alpha.significance import LEAST_BLOCKS, block_means, bootstrap_p, discovery_rates
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import UserError

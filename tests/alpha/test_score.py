@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
 
-from qframe_rl.alpha.canonical import identity
+from qframe_rl.alpha.canonical import identity, order_hash
 from qframe_rl.alpha.cross import universe
 from qframe_rl.alpha.net import net_book
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.parser import parse
-from qframe_rl.alpha.score import coefficients, labels, newey_west, order_hash, score, standing
+from qframe_rl.alpha.score import coefficients, labels, newey_west, score, standing
 from qframe_rl.config import UserError
 from qframe_rl.types import DAY, HOUR, Float
 from tests.alpha.draws import bars
