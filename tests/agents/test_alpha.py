@@ -120,6 +120,15 @@ def test_nothing_is_traded_where_no_pool_earned_on_the_tail() -> None:
     assert again.pool.trees == ()
 
 
+def test_a_pool_whose_truth_turned_round_on_the_tail_is_not_traded() -> None:
+    rng, move = np.random.default_rng(3), np.zeros((900, 12))
+    for t in range(1, 900):
+        sign = -0.3 if t < 460 else 0.3
+        move[t] = 0.01 * rng.standard_normal(12) + sign * (move[t - 1] - move[t - 1].mean())
+    _, agent = alpha(bars_of(100.0 * np.exp(np.cumsum(move, axis=0))))
+    assert agent.pool.trees == ()
+
+
 def test_coins_that_are_never_enough_to_rank_are_said_and_not_traded() -> None:
     history = reverting()
     values = history.values.copy()
