@@ -19,10 +19,13 @@ def parser() -> Parser:
         "control",
         "Kill switch of live sessions, and the way back. The command waits in an inbox: a session that runs obeys\n"
         "within a second or at the next bar, one that does not obeys when it is started again. --all and --portfolio\n"
-        "tell many, a halt by inbox, file and signal, each of which is enough: no server and no database is needed.",
+        "tell many, a halt by inbox, file and signal, each of which is enough: no server and no database is needed.\n"
+        "With --symbol, flatten closes one instrument, cancels its orders and holds it flat in every state until\n"
+        "resume with the same --symbol; a resume without it trades the others again and leaves this one locked.",
         [
             "halt runs/paper/1a2b3c4d5e6f7081-0badcafe", "resume runs/paper/1a2b3c4d5e6f7081-0badcafe",
             "--all runs", "flatten --all runs --portfolio main",
+            "flatten runs/paper/1a2b3c4d5e6f7081-0badcafe --symbol BTC/USDT",
         ],
         "the same by file: touch FOLDER/HALT; by signal: kill -USR1 (halt) or -USR2 (flatten) PROCESS\n"
         "what --all halted stays so while the file HALT is in its folder: remove it, then resume\n",
@@ -36,6 +39,10 @@ def parser() -> Parser:
         "(default with --all or --portfolio: halt)",
     )
     made.add_argument("session", nargs="?", type=Path, metavar="FOLDER", help="folder of a session, or its journal.db")
+    made.add_argument(
+        "--symbol", metavar="SYMBOL",
+        help="with flatten and resume: close and lock, or release, this instrument alone (default: all)",
+    )  # fmt: skip
     made.add_argument("--all", type=Path, metavar="ROOT", help="every session below a folder (default: one session)")
     made.add_argument(
         "--portfolio", metavar="ID", help="every member of a portfolio below --all (default of that here: runs)"
@@ -59,6 +66,8 @@ def _left_open(journal: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Leave a command."""
     given = vars(parser().parse_args(argv))
+    if given["symbol"] is not None and given["command"] not in ("flatten", "resume"):
+        raise UserError(f"--symbol {given['symbol']} is for flatten and resume; leave it out, or take one of these.")
     if given["all"] is not None or given["portfolio"] is not None:
         return _many(given)
     if given["command"] is None or given["session"] is None:
@@ -68,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.journal.store import journal_of
 
     path = journal_of(given["session"])
+    if given["symbol"] is not None:
+        return _one_instrument(path, given)
     kill_file = path.parent / "HALT"
     if given["command"] == "resume" and kill_file.exists():
         raise UserError(f"{kill_file} is there and would halt it again; remove it first.")
@@ -77,6 +88,22 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     left = _left_open(path) if given["command"] == "halt" else ""
     console(to_stderr=True).print(f"{given['command']}: {when}{left}", highlight=False, soft_wrap=True)
     return {"command": given["command"], "process": process} if given["json"] else None
+
+
+def _one_instrument(path: Path, given: dict[str, Any]) -> dict[str, Any] | None:
+    """Close and lock one instrument of a session, or release it."""
+    from qframe_rl.journal.inbox import locking_word, order
+    from qframe_rl.journal.lock import writer_of
+    from qframe_rl.live.standing import symbols_of
+
+    word, symbol, traded = given["command"], given["symbol"], symbols_of(path)
+    if symbol not in traded:
+        raise UserError(f"{path.parent} does not trade {symbol}; it trades {', '.join(traded)}.")
+    order(path, locking_word(word, symbol))
+    process = writer_of(path)
+    when = f"process {process} is told" if process else "no process runs; it holds from the next start on"
+    console(to_stderr=True).print(f"{word} {symbol}: {when}", highlight=False, soft_wrap=True)
+    return {"command": word, "symbol": symbol, "process": process} if given["json"] else None
 
 
 def _many(given: dict[str, Any]) -> dict[str, Any] | None:
@@ -90,22 +117,48 @@ def _many(given: dict[str, Any]) -> dict[str, Any] | None:
     if not found:
         what = "" if given["portfolio"] is None else f" of portfolio {given['portfolio']}"
         raise UserError(f"there is no session{what} below {root}.")
-    told = [_one_of_many(folder, word) for folder in found]
-    out = console(to_stderr=True)
+    if (symbol := given["symbol"]) is not None:
+        found = _trading(found, symbol, root)
+    told = [_one_of_many(folder, word, symbol) for folder in found]
+    out, said = console(to_stderr=True), word if symbol is None else f"{word} {symbol}"
     for one in told:
         how = f"told by {', '.join(one['ways'])}" if one["ways"] else f"NOT told: {one['failed']}"
-        out.print(f"{word}: {one['session']}  {how}", highlight=False, soft_wrap=True)
+        out.print(f"{said}: {one['session']}  {how}", highlight=False, soft_wrap=True)
     if missed := [one for one in told if not one["ways"]]:
         kind = UserError if word == "resume" else Unavailable
         raise kind(f"{len(missed)} of {len(told)} sessions could not be told: {missed[0]['failed']}")
     return {"command": word, "told": told} if given["json"] else None
 
 
-def _one_of_many(folder: Path, word: str) -> dict[str, Any]:
-    from qframe_rl.journal.inbox import order
+def _trading(folders: Sequence[Path], symbol: str, root: Path) -> list[Path]:
+    """Those of the sessions that trade an instrument; one that cannot be read is told, and says so itself."""
+    from qframe_rl.journal.store import NAME
+    from qframe_rl.live.standing import symbols_of
+
+    found = []
+    for folder in folders:
+        try:
+            trades = symbol in symbols_of(folder / NAME)
+        except (UserError, Unavailable):
+            trades = True
+        if trades:
+            found.append(folder)
+    if not found:
+        raise UserError(f"no session below {root} trades {symbol}.")
+    return found
+
+
+def _one_of_many(folder: Path, word: str, symbol: str | None) -> dict[str, Any]:
+    from qframe_rl.journal.inbox import locking_word, order
     from qframe_rl.journal.store import NAME
     from qframe_rl.live.kill import tell
 
+    if symbol is not None:
+        try:
+            order(folder / NAME, locking_word(word, symbol), patience_s=2.0)
+        except (UserError, Unavailable) as error:
+            return {"session": str(folder), "ways": [], "failed": str(error)}
+        return {"session": str(folder), "ways": ["inbox"], "failed": ""}
     if word != "resume":
         done = tell(folder, word)
         return {"session": str(folder), "ways": list(done.ways), "failed": "; ".join(done.failed)}

@@ -21,6 +21,7 @@ NAME = "inbox.db"
 KILL_FILE = "HALT"
 """A file of this name in the session's folder halts trading as long as it is there."""
 _TRANSFER = re.compile(r"transfer ([0-9a-z_-]{1,64}) (-?[1-9][0-9]{0,17})")
+_LOCK = re.compile(r"(flatten|resume) (\S{1,64})")
 _SCHEMA = "CREATE TABLE IF NOT EXISTS commands (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, word TEXT NOT NULL)"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -96,6 +97,26 @@ def transfer_of(word: str) -> tuple[str, int] | None:
     """Name and units of what `transfer_word` made; None for any other command."""
     found = _TRANSFER.fullmatch(word)
     return None if found is None else (found[1], int(found[2]))
+
+
+def locking_word(word: str, symbol: str) -> str:
+    """The command that closes one instrument and locks it (``flatten``), or releases it (``resume``).
+
+    Raises
+    ------
+    UserError
+        For another word, or a symbol that is empty, has blanks in it or more than 64 characters.
+    """
+    said = f"{word} {symbol}"
+    if not _LOCK.fullmatch(said):
+        raise UserError(f"one instrument can be told flatten or resume, by a symbol without blanks, not {said[:80]!r}.")
+    return said
+
+
+def locking_of(word: str) -> tuple[str, str] | None:
+    """Word and symbol of what `locking_word` made; None for any other command."""
+    found = _LOCK.fullmatch(word)
+    return None if found is None else (found[1], found[2])
 
 
 def left(journal: Path) -> list[tuple[int, int, str]]:

@@ -54,6 +54,8 @@ class CommandShape(EventShape):
 
     word: str
     by: str
+    symbol: str | None = None
+    """Of the one instrument that it is about; None = of all."""
     number: int = Field(default=0, ge=0, lt=2**63)
 
 
@@ -159,6 +161,7 @@ class PulseShape(EventShape):
     symbols: list[str]
     peak: float
     drift_bps: Number
+    locked: list[str] = Field(default=[])
     promise: PromiseShape | None = None
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qframe_rl.journal.inbox import KILL_FILE, Inbox, transfer_of
+from qframe_rl.journal.inbox import KILL_FILE, Inbox, locking_of, transfer_of
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Soft
 from qframe_rl.risk.engine import COMMANDS, RiskEngine
@@ -42,7 +42,7 @@ class Operator:
             found.append(Input("limits", self._limits.model_dump(mode="json")))
         left = self._ledger.left_inside(self._read)
         for number, word in [*left, *(self._soft.run("the inbox", self._inbox.after, self._read) or ())]:
-            said = self._meant(number, word)
+            said = self._meant(number, word, engine)
             if said is not None:
                 found.append(said)
         if self.signalled is not None:
@@ -52,15 +52,20 @@ class Operator:
             found.append(Input("command", {"word": "halt", "by": "file"}))
         return found
 
-    def _meant(self, number: int, word: str) -> Input | None:
+    def _meant(self, number: int, word: str, engine: RiskEngine) -> Input | None:
         """What a word in the inbox means; what means nothing is said, and is no reason to stop trading."""
         transfer = transfer_of(word)
         if transfer is not None:
             return Input("transfer", {"id": transfer[0], "units": transfer[1], "by": "command", "number": number})
         if word in COMMANDS:
             return Input("command", {"word": word, "by": "command", "number": number})
+        locking, symbols = locking_of(word), [i.symbol for i in engine.instruments]
+        if locking is not None and locking[1] in symbols:
+            said = {"word": locking[0], "symbol": locking[1], "by": "command", "number": number}
+            return Input("command", said)
         self._read = max(self._read, number)
-        self._soft.failed("a command", f"the inbox holds {word[:80]!r}, which is none")
+        why = "which is none" if locking is None else f"and this session trades {', '.join(symbols)}"
+        self._soft.failed("a command", f"the inbox holds {word[:80]!r}, {why}")
         return None
 
     def noted(self, number: int) -> None:

@@ -24,9 +24,10 @@ from qframe_rl.listeners import Listener, Soft
 from qframe_rl.live.books import BookSource
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.recorded import Live, Recording
-from qframe_rl.live.router import OrderRouter, RouterListener
+from qframe_rl.live.router import OrderRouter
 from qframe_rl.live.snapshots import SNAPSHOT_BARS, SnapshotManager
 from qframe_rl.live.spec import SessionSpec, agree, run_id, this_process
+from qframe_rl.live.told import RouterListener
 from qframe_rl.risk.engine import RiskEngine, ready
 from qframe_rl.risk.limits import Limits
 from qframe_rl.session import Session, Unready, run

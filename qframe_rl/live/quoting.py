@@ -27,8 +27,8 @@ from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.held import checked_limits, checked_wishes, held_to
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.quoting_terms import QuotingTerms, paper_terms
-from qframe_rl.live.router import RouterListener
 from qframe_rl.live.tapes import StatedRun, TapePart, TapeSource, digest_of
+from qframe_rl.live.told import RouterListener
 from qframe_rl.quoter import BookView, Quoter, Wishes
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits

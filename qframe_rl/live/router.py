@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from time import monotonic, perf_counter
-from typing import ParamSpec, Protocol
+from typing import ParamSpec
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from qframe_rl.listeners import Digest, Listener, Paid, Soft
 from qframe_rl.live.books import BookSource, books_of
 from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.operator import Operator
-from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine
+from qframe_rl.live.told import RouterListener, kill
+from qframe_rl.risk.engine import Conditions, RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift
@@ -30,16 +31,6 @@ HEARD = frozenset({"command", "limits", "rules", "transfer"}) | NEWS
 """Kinds of events that come between two bars: from the operator, and from an exchange."""
 _STOP_S = 1.0
 """How long a bar that waits for an exchange goes on after the session was told to stop, seconds."""
-
-
-class RouterListener(Protocol):
-    """Told of what the router does; it can change nothing."""
-
-    def decided(self, view: View, verdict: RiskDecision, seconds: float) -> None:
-        """A decision is written down, so many seconds after its bar arrived; its orders are about to go out."""
-
-    def changed(self, time: int, state: str, reasons: Sequence[str]) -> None:
-        """The state of trading changed."""
 
 
 class OrderRouter:
@@ -156,8 +147,10 @@ class OrderRouter:
             self._met.quote(books)
         if self._outgoing is not None and verdict.state == "FLATTEN":
             self._outgoing.close(verdict.orders, self.account.position)
-        else:
-            self._venue.submit(verdict.orders)
+            return
+        if self._outgoing is not None and self.engine.locked:  # for what closes it is never too late
+            self._outgoing.close(self.engine.closing(self.account), self.account.position)
+        self._venue.submit(verdict.orders if self._outgoing is None else self.engine.unlocked(verdict.orders))
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar."""
@@ -188,10 +181,10 @@ class OrderRouter:
         self.soft.run("the sign of life", self._ledger.beat)
         if self._view is None:
             return
-        before = self.engine.state
+        before = self.engine.state, self.engine.locked
         for kind, payload in self._ledger.inputs(HEARD, self._news):
             self._obey(kind, payload)
-        if self.engine.state is not before:  # who looks sees it now, not after the next bar
+        if (self.engine.state, self.engine.locked) != before:  # who looks sees it now, not after the next bar
             self._ledger.commit(self.pulse())
 
     def _news(self) -> list[Input]:
@@ -211,6 +204,9 @@ class OrderRouter:
         elif kind == "transfer":
             self._note(payload)
             self._pay(payload)
+        elif kind == "command" and "symbol" in payload:
+            self._note(payload)
+            self._lock(payload)
         elif kind == "command":
             self._note(payload)
             before = self.engine.state
@@ -219,6 +215,17 @@ class OrderRouter:
                 self._act(self._seen())
         elif self._outgoing is not None and self._outgoing.learn(kind, payload):
             self._act(self._seen())
+
+    def _lock(self, payload: Plain) -> None:
+        """Close one instrument and hold it flat, or release it, and put it on record."""
+        said, symbol = payload["word"], payload["symbol"]
+        if not self.engine.lock(symbol, locked=said == "flatten"):
+            return
+        time, reasons = self._seen().time, (f"{said} {symbol} by {payload['by']}",)
+        self._ledger.put("locked", {"time": time, "symbols": self.engine.locked, "reasons": list(reasons)})
+        for one in self.told:
+            self._inform(one, one.changed, time, str(self.engine.state), reasons)
+        self._act(self._seen())
 
     def _note(self, payload: Plain) -> None:
         """Remember how far the inbox was read."""
@@ -291,15 +298,11 @@ class OrderRouter:
 
     def _act(self, view: View) -> None:
         """Where orders are real, do at once what a kill switch is for; paper waits for its next bar."""
-        venue, state = self._outgoing, self.engine.state
-        if venue is None or state == "ACTIVE":
+        venue = self._outgoing
+        if venue is None or (self.engine.state == "ACTIVE" and not self.engine.locked):
             return
         self._ledger.commit()
-        venue.cancel(opening=state == "REDUCE_ONLY")
-        if state == "FLATTEN":
-            # What was ordered since the last bar may have filled: what is held now is closed.
-            now = self.account._replace(position=venue.held())
-            venue.close(self.engine.check(view.time, self._sent, now, Conditions()).orders, now.position)
+        kill(venue, self.engine, view.time, self._sent, self.account)
         self._ledger.commit()
 
     def started(self, view: View) -> None:
@@ -362,6 +365,7 @@ class OrderRouter:
             "drift_bps": self.drift.mean_bps,
             "drift_fills": self.drift.n_fills,
             **self.capital.told(float(account.equity)),
+            **({"locked": locked} if (locked := self.engine.locked) else {}),
             **({"promise": promise} if (promise := self.promise()) else {}),
         }
 

@@ -49,6 +49,15 @@ def terms_of(path: Path) -> dict[str, Any]:
     return parsed(path, begun.seq, begun.kind, begun.payload)
 
 
+def symbols_of(path: Path) -> list[str]:
+    """What a session trades, by its journal; errors as in `terms_of`."""
+    terms = terms_of(path)
+    try:
+        return [str(one["symbol"]) for one in terms["instruments"]]
+    except (LookupError, TypeError):
+        raise corrupt(path, "it does not say what the session trades") from None
+
+
 def _ill(terms: dict[str, Any], found: dict[str, Any], bar_age_s: float) -> str | None:
     """What is wrong with a session that runs on an exchange's bars, by the defaults of `paper`; else None."""
     limits = AlertConfig()

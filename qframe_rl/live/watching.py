@@ -20,8 +20,8 @@ from qframe_rl.journal.secrets import Redactor
 from qframe_rl.listeners import Listener, Soft
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.promise import PromiseWatch
-from qframe_rl.live.router import RouterListener
 from qframe_rl.live.signals import obey
+from qframe_rl.live.told import RouterListener
 from qframe_rl.types import SECOND, Instrument
 from qframe_rl.venues.book import Drift
 from qframe_rl.watch.health import Health

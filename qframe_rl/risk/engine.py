@@ -42,6 +42,7 @@ from qframe_rl.risk.columns import (
     watch_of,
 )
 from qframe_rl.risk.limits import Limits
+from qframe_rl.risk.locks import InstrumentLocks
 from qframe_rl.risk.rows import begin_rows, judge_rows, watch_rows
 from qframe_rl.types import HOUR, SECOND, Account, Fills, Float, Instrument, Int, Orders
 
@@ -113,6 +114,7 @@ class RiskEngine:
         self._limits = limits
         self._watch: Watch = watch_of(limits, sizes_of(instruments), 1, _AN_HOUR)
         n = len(instruments)
+        self._locks = InstrumentLocks(n)
         self._money, self._holding, self._time = opened(0.0, 1), np.empty((1, n, 2)), np.zeros(1, dtype=np.int64)
         self._orders, self._filled = np.empty((1, n, 3)), np.empty((1, n, 1))
 
@@ -154,12 +156,15 @@ class RiskEngine:
         """Limits, state, and when orders went out in the last hour with any, as JSON."""
         state, sent = self._watch.state[0], self._watch.sent[0][self._recent()]
         recent = sent[sent[:, WHEN] > sent[-1, WHEN] - HOUR] if len(sent) else sent
-        return {"limits": self.limits.model_dump(mode="json"), "state": state.tolist(), "sent": recent.tolist()}
+        plain = {"limits": self.limits.model_dump(mode="json"), "state": state.tolist(), "sent": recent.tolist()}
+        return plain | ({"locked": self.locked} if self.locked else {})
 
     def carry(self, memory: Mapping[str, Any]) -> None:
         """Take over what `carried` returned."""
         self.limits = Limits(**memory["limits"])
         self._watch.state[0] = memory["state"]
+        for instrument in self.instruments:
+            self.lock(instrument.symbol, locked=instrument.symbol in memory.get("locked", ()))
         for at, entry in zip(reversed(self._recent()), reversed(memory["sent"]), strict=False):
             self._watch.sent[0, at] = entry
 
@@ -197,6 +202,34 @@ class RiskEngine:
         elif word != "reduce" or self.state is State.ACTIVE:
             self.state = COMMANDS[word]
         return self.state
+
+    @property
+    def locked(self) -> list[str]:
+        """Symbols of the instruments that a human closed and has not released."""
+        return [i.symbol for i, locked in zip(self.instruments, self._locks.mask, strict=True) if locked]
+
+    def lock(self, symbol: str, *, locked: bool = True) -> bool:
+        """Close an instrument and hold it flat, or release it; return whether that changed anything.
+
+        It binds in every state, ``resume`` does not end it, and it outlives the process.
+
+        Raises
+        ------
+        UserError
+            For a symbol that is not one of the account's.
+        """
+        symbols = [i.symbol for i in self.instruments]
+        if symbol not in symbols:
+            raise UserError(f"{symbol!r} is not traded here; these are: {', '.join(symbols)}.")
+        return self._locks.set(symbols.index(symbol), locked=locked)
+
+    def closing(self, account: Account) -> Orders:
+        """Market orders that close what an account of (A,) holds of the locked instruments, and nothing else."""
+        return Orders.market(self._locks.closing(self.instruments, account))
+
+    def unlocked(self, orders: Orders) -> Orders:
+        """Orders of (A,) without those for locked instruments."""
+        return self._locks.instead(orders, np.zeros(len(self.instruments))) if self.locked else orders
 
     def paid(self, scale: float) -> None:
         """Equity was multiplied by ``scale`` by a transfer: no loss that counts, and no new highest value."""
@@ -242,17 +275,24 @@ class RiskEngine:
         now
             The moment's conditions.
         """
-        state, watch = self.state, self._watch
+        state, watch, locked = self.state, self._watch, self.locked
+        closing = self.closing(account).quantity if locked else None
+        if closing is not None:
+            orders = self._locks.instead(orders, closing)
         watch.held_back[0] = self._held_back(now)
         watch.mid[0] = np.nan if now.mid is None else now.mid
         self._lay_out(time, account, orders)
         judge_rows(self._orders, self._money, self._holding, self._time, _FIRST, _ONE, watch)
         left = Orders(*(watch.orders[0, :, k].copy() for k in (QUANTITY, LIMIT, STOP)))
+        reasons: tuple[str, ...] = tuple(self._cuts(watch.cuts[0])) if watch.cuts.any() else ()
         if state is State.HALTED:
-            return RiskDecision(left, state, ("HALTED: no order goes out",) if orders.quantity.any() else ())
-        if state is State.FLATTEN:
-            return RiskDecision(left, state, ("FLATTEN: positions are closed at the market",))
-        return RiskDecision(left, state, tuple(self._cuts(watch.cuts[0])) if watch.cuts.any() else ())
+            reasons = ("HALTED: no order goes out",) if orders.quantity.any() else ()
+        elif state is State.FLATTEN:
+            reasons = ("FLATTEN: positions are closed at the market",)
+        if closing is None:
+            return RiskDecision(left, state, reasons)
+        reasons += (f"locked, closed and held flat until released: {', '.join(locked)}",)
+        return RiskDecision(self._locks.instead(left, closing), state, reasons)
 
     def _lay_out(self, time: int, account: Account, orders: Orders | None = None) -> None:
         """Write a time, an account and its orders where the compiled functions read them."""

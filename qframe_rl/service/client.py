@@ -102,7 +102,7 @@ class ServiceClient(ResearchClient):
         return many(shapes.CommandOut, self._asked("GET", f"/sessions/{session}/commands"))
 
     def command(
-        self, session: str, word: shapes.Word, wait_s: float = 0.0, key: str | None = None
+        self, session: str, word: shapes.Word, wait_s: float = 0.0, key: str | None = None, symbol: str | None = None
     ) -> shapes.CommandOut:
         """Tell a session what to do.
 
@@ -116,6 +116,8 @@ class ServiceClient(ResearchClient):
             How long to wait until its journal says that it obeyed, seconds.
         key
             Given again, the command is left once; None = one of its own.
+        symbol
+            With flatten and resume: the one instrument that it is about.
 
         Returns
         -------
@@ -123,8 +125,9 @@ class ServiceClient(ResearchClient):
             What became of it by then: ``obeyed`` is None while it was only asked.
         """
         headers = {"idempotency-key": key or secrets.token_hex(16)}
+        asked = {"word": word} if symbol is None else {"word": word, "symbol": symbol}
         said = shapes.CommandOut(
-            **self._asked("POST", f"/sessions/{session}/commands", {"word": word}, headers=headers)
+            **self._asked("POST", f"/sessions/{session}/commands", asked, headers=headers)
         )  # fmt: skip
         until = time.monotonic() + wait_s
         while said.obeyed is None and time.monotonic() < until:

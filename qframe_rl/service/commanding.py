@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from qframe_rl.journal.inbox import KILL_FILE, order
+from qframe_rl.journal.inbox import KILL_FILE, locking_word, order
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.live.kill import tell
+from qframe_rl.live.standing import symbols_of
 from qframe_rl.service import shapes
 from qframe_rl.service.guard import needs
 from qframe_rl.service.known import named
@@ -23,18 +24,21 @@ LEFT = "left by the service's POST /kill; a resume over the service removes it\n
 def command(
     it: It, identity: Operator, session: SessionId, given: shapes.CommandIn, key: Key = None
 ) -> shapes.CommandOut:
-    """Tell a session to halt, flatten, reduce or resume: asked when this answers, obeyed when its journal says so."""
+    """Tell a session to halt, flatten, reduce or resume: asked when this answers, obeyed when its journal says so.
+
+    With a symbol, flatten closes and locks one instrument, and resume releases it.
+    """
     if given.word == "resume":
         needs("trade", identity, it.keeper.allowed)
         once_more(it, identity, given.password)
     found = it.session(session)
 
     def ask() -> shapes.CommandOut:
-        done = ordered(found, given.word)
-        it.store.audit(who(identity), given.word, found.id, f"asked as {done['number']}")
+        done = ordered(found, given.word) if given.symbol is None else _locked(found, given.word, given.symbol)
+        it.store.audit(who(identity), done["word"], found.id, f"asked as {done['number']}")
         return shapes.CommandOut(**done)
 
-    asked = f"{session} {given.word}"
+    asked = f"{session} {given.word}" if given.symbol is None else f"{session} {given.word} {given.symbol}"
     return once(it, identity, key, asked, ask, shapes.CommandOut)
 
 
@@ -70,6 +74,18 @@ def ordered(found: Found, word: str) -> dict[str, Any]:
         _freed(found)
     number = order(found.folder / JOURNAL, word)
     return {"number": str(number), "word": word, "asked_ns": str(number)}
+
+
+def _locked(found: Found, word: str, symbol: str) -> dict[str, Any]:
+    """Leave a command about one instrument in a session's inbox; raises an `ApiProblem` where it is none of its."""
+    if word not in ("flatten", "resume"):
+        raise ApiProblem(422, f"{word} is for the whole session: leave the symbol out, or say flatten or resume.")
+    traded = symbols_of(found.folder / JOURNAL)
+    if symbol not in traded:
+        raise ApiProblem(422, f"the session does not trade {symbol}; it trades {', '.join(traded)}.")
+    said = locking_word(word, symbol)
+    number = order(found.folder / JOURNAL, said)
+    return {"number": str(number), "word": said, "asked_ns": str(number)}
 
 
 def _freed(found: Found) -> None:

@@ -101,7 +101,7 @@ class KnownSessions:
                 "peak": _finite(said["peak"]), "bars": said["bars"], "time_ns": str(said["time"]),
                 "decided_ns": str(written[0]), "drift_bps": said["drift_bps"], "symbols": said["symbols"],
                 "promise": said.get("promise"),
-                "day_start": said.get("day_start"),
+                "day_start": said.get("day_start"), "locked": said.get("locked", []),
             }  # fmt: skip
         return plain
 
@@ -125,7 +125,7 @@ def commands_of(found: Found) -> list[dict[str, Any]]:
         plain = json.loads(payload)
         at = json.loads(bar)["time"] if bar is not None else None
         obeyed.append(
-            {"number": str(plain.get("number", 0)), "word": str(plain["word"]), "asked_ns": None,
+            {"number": str(plain.get("number", 0)), "word": _worded(plain), "asked_ns": None,
              "by": str(plain["by"]), "obeyed": seq, "obeyed_at_ns": None if at is None else str(at)}
         )  # fmt: skip
     asked = {str(number): (str(when), word) for number, when, word in left(path)}
@@ -138,6 +138,12 @@ def commands_of(found: Found) -> list[dict[str, Any]]:
         for number, (when, word) in asked.items() if int(number) > last
     ]  # fmt: skip
     return [*waiting[::-1], *obeyed][:_COMMANDS]
+
+
+def _worded(command: dict[str, Any]) -> str:
+    """A command as it was left in the inbox."""
+    symbol = command.get("symbol")
+    return str(command["word"]) if symbol is None else f"{command['word']} {symbol}"
 
 
 def named(text: str, founds: Sequence[Found]) -> str:

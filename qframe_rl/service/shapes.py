@@ -89,6 +89,8 @@ class SessionSummary(Out):
     environment: str | None = None
     symbols: list[str] = []
     position: list[float | None] = []
+    locked: list[str] = []
+    """Symbols that were closed by hand and are held flat until they are released."""
     equity: float | None = None
     peak: float | None = None
     bars: int | None = None
@@ -167,6 +169,8 @@ class CommandIn(In):
     word: Word
     password: Annotated[str | None, Field(max_length=1024)] = None
     """Of the user once more, where a browser asks for what may raise risk."""
+    symbol: Annotated[str | None, Field(max_length=64)] = None
+    """With flatten and resume: the one instrument to close and lock, or to release; None = all."""
 
 
 class CommandOut(Out):
@@ -174,6 +178,7 @@ class CommandOut(Out):
 
     number: str
     word: str
+    """With the symbol after it where it is about one instrument."""
     asked_ns: Nanoseconds | None
     by: str | None = None
     obeyed: int | None = None

@@ -11,7 +11,7 @@ operator then asks for is begun at once: for every market that answers, whatever
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -172,19 +172,20 @@ class ExchangeVenue:
         if not self._unfinished:
             self._again.done("close")
 
-    def cancel(self, opening: bool = False) -> None:
-        """Cancel every order of ours that rests, or, of ``opening``, every one that may open a position.
+    def cancel(self, markets: Mapping[str, bool]) -> None:
+        """Cancel every order of ours that rests in some markets, or, where true, every one that may open a position.
 
         Where that is not done at once it is tried again, until it is: see `news`.
         """
         self._acts += 1
 
         def source() -> Plain:
-            gone, left = self._sweeper.begin(dict.fromkeys(self._symbols, opening))
+            gone, left = self._sweeper.begin(markets)
             return {"orders": gone} | ({"left": left} if left else {})
 
         said = self._ledger.take("cancelled", source)
-        self._left = dict.fromkeys(said.get("left", ()), opening)
+        others = {symbol: opening for symbol, opening in self._left.items() if symbol not in markets}
+        self._left = others | {symbol: markets[symbol] for symbol in said.get("left", ())}
 
     def held(self) -> Float:
         """(A,) base units that the exchange says are held now; where it does not say, those that we know of."""

@@ -54,11 +54,12 @@ class Sweeper:
 
     def begin(self, markets: Mapping[str, bool]) -> tuple[list[str], list[str]]:
         """Begin in all markets, wait for `AT_ONCE_S`; return ids of orders that are gone, and markets that are left."""
-        self._tasks = {symbol: PendingRequest(self._clear(symbol, opening)) for symbol, opening in markets.items()}
+        begun = {symbol: PendingRequest(self._clear(symbol, opening)) for symbol, opening in markets.items()}
+        self._tasks |= begun
         until = time.monotonic() + AT_ONCE_S
         gone: list[str] = []
         left = []
-        for symbol, task in list(self._tasks.items()):
+        for symbol, task in begun.items():
             ids = self._result(symbol) if task.wait(until - time.monotonic()) else None
             if ids is None:
                 left.append(symbol)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from qframe_rl.journal.ledger import Input
@@ -82,8 +82,8 @@ class Outgoing(Protocol):
     hear: Callable[[], None]
     """Called several times a second whenever the venue waits; it may call `cancel`, `held` and `close`."""
 
-    def cancel(self, opening: bool = False) -> None:
-        """Cancel every order of ours that rests, or, of ``opening``, every one that may open a position."""
+    def cancel(self, markets: Mapping[str, bool]) -> None:
+        """Cancel every order of ours that rests in some markets, or, where true, every one that may open a position."""
 
     def held(self) -> Float:
         """(A,) base units that the exchange says are held now."""

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, canonical
 from qframe_rl.service.app import ROUTERS, create_app
 from qframe_rl.service.auth import SCOPES, Doorkeeper
 from qframe_rl.service.store import MIGRATIONS, NAME, VARIABLE, ServiceStore
@@ -153,6 +153,27 @@ def test_commands_are_left_once_for_a_key_and_obeyed_when_the_journal_says_so(
         for body in ({"word": "HALT"}, {"word": "halt", "more": 1}, {}, [], "halt", None):
             assert api.post(place, json=body).status_code == 422
         assert api.post(place, content=b"{").status_code == 422
+
+
+def test_one_instrument_is_closed_and_released_by_its_symbol(service: Served, session: Session) -> None:
+    place = f"/sessions/{session.id}/commands"
+    with service.client("read", "operate") as api:
+        told = api.post(place, json={"word": "flatten", "symbol": "BTC/USDT"})
+        assert (told.status_code, told.json()["word"]) == (202, "flatten BTC/USDT")
+        assert api.get(place).json()[0]["word"] == "flatten BTC/USDT"
+        number = int(told.json()["number"])
+        seq = session.put("command", word="flatten", symbol="BTC/USDT", by="command", number=number)
+        session.writer.commit(canonical(session.pulse() | {"locked": ["BTC/USDT"]}))
+        newest = api.get(place).json()[0]
+        assert (newest["word"], newest["obeyed"]) == ("flatten BTC/USDT", seq)
+        assert api.get(f"/sessions/{session.id}").json()["locked"] == ["BTC/USDT"]
+        for word, symbol, why in (
+            ("flatten", "X/USDT", "it trades BTC/USDT, ETH/USDT"), ("halt", "BTC/USDT", "for the whole session"),
+        ):  # fmt: skip
+            refused = api.post(place, json={"word": word, "symbol": symbol})
+            assert refused.status_code == 422
+            assert why in refused.text
+        assert api.post(place, json={"word": "resume", "symbol": "BTC/USDT"}).status_code == 403, "it may raise risk"
 
 
 def test_kill_tells_every_session(service: Served, session: Session) -> None:
