@@ -26,6 +26,7 @@ DOORS = {
         "paper": "let a checkpoint trade, on paper, a testnet or an account",
         "status": "show live sessions",
         "control": "halt, flatten, reduce or resume a live session",
+        "chat": "watch and stop sessions by a messenger",
         "replay": "run a session again from its journal",
         "export": "write a session's fills with what they cost and earned",
         "backup": "copy journals, runs and rows as they are now, whatever runs",

@@ -40,6 +40,7 @@ GROUPS = {
         "portfolio",
         "relay",
         "service",
+        "chat",
     ),
     "Foundations": (
         "config",

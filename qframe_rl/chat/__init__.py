@@ -1,0 +1,1 @@
+"""Commands and answers by a messenger: a process of its own that watches journals, and that no session waits for."""
