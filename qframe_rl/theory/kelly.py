@@ -151,3 +151,24 @@ def merton_band(fraction: float, aversion: float, cost: float) -> float:
         Cost of trading, share of what is traded.
     """
     return float((1.5 / aversion * fraction**2 * (1.0 - fraction) ** 2 * cost) ** (1.0 / 3.0))
+
+
+def leverage_growth(mu: float, sigma: float, leverage: float, cost: float = 0.0, steps_per_year: float = 1.0) -> float:
+    """Expected growth of log wealth a year at a constant leverage: ``l mu - l² sigma² / 2`` less what keeping it costs.
+
+    After a return r the exposure is l (1 + r) / (1 + l r), so that to first order ``l (l - 1) r`` is traded at each
+    step; the mean of |r| is ``sigma sqrt(2 / (pi n))`` with n steps a year. Nothing is paid at 0 and 1.
+
+    Parameters
+    ----------
+    mu, sigma
+        Drift and volatility a year; cash earns nothing.
+    leverage
+        Exposure, multiple of wealth.
+    cost
+        Cost of trading, share of what is traded.
+    steps_per_year
+        Of bringing it back.
+    """
+    traded = abs(leverage * (leverage - 1.0)) * sigma * math.sqrt(2.0 * steps_per_year / math.pi)
+    return leverage * mu - 0.5 * (leverage * sigma) ** 2 - cost * traded

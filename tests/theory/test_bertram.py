@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qframe_rl.theory.bertram import BertramParams, best_return, best_sharpe, simulate, thresholds, variance_cycle
+from qframe_rl.theory.ladder import ladder_income, ladder_trips
 
 
 def test_the_printed_figures() -> None:
@@ -53,3 +54,15 @@ def test_simulated_cycles() -> None:
     assert lengths.mean() == pytest.approx(best.cycle, abs=2 * error)
     assert lengths.var() == pytest.approx(best.variance, rel=0.06)
     assert (best.leave - best.enter - 0.001) / lengths.mean() == pytest.approx(best.growth, rel=0.015)
+
+
+def test_a_ladder_of_one_step_is_a_cycle() -> None:
+    spread = BertramParams()
+    best = best_return(spread)
+    levels = np.array([best.enter, best.leave])
+    assert ladder_trips(spread, levels)[0] == pytest.approx(1.0 / best.cycle)
+    income = ladder_income(spread, 100.0 * np.exp(levels), 100.0, 3.0, 1e-4)
+    low, high = 100.0 * np.exp(levels)
+    assert income == pytest.approx(3.0 * (high - low - 1e-4 * (high + low)) / best.cycle)
+    halves = ladder_trips(spread, np.array([best.enter, 0.0, best.leave]))
+    assert halves == pytest.approx(2.0 / best.cycle), "half the way there and back takes half of the time"
