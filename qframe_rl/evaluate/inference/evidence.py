@@ -1,6 +1,7 @@
-"""The compiled arithmetic of `qframe_rl.evaluate.inference.sequential`: sums over blocks of bars, and what they show.
+"""The compiled arithmetic of `sequential` and `paired`: sums over blocks of bars, and what they show.
 
-Arrays have the sessions, B, as their last axis. Blocks have 1, 2, 4 and so on bars: level k those of 2^k.
+Arrays have the sessions, or pairs of them, B, as their last axis. Blocks have 1, 2, 4 and so on bars: level k those of
+2^k.
 """
 
 from __future__ import annotations
@@ -89,6 +90,45 @@ def judge(
         if known[b]:
             evidence[b] = _against(ratio[b], variance, n, centre, centre - lost, spread)
             early[b] = _against(lost, variance, n, centre, centre - lost, spread)
+
+
+@compiled
+def compare(
+    n: int, total: Float, whole: Float, square: Float, width: float, mean: Float, error: Float, ahead: Float,
+    behind: Float,
+) -> None:  # fmt: skip
+    """Judge by how much one of a pair earned more than the other so far.
+
+    Parameters
+    ----------
+    n, total, whole, square
+        As in `add_bar`, of what one earned more than the other.
+    width
+        Standard deviation of the weights given to gaps, in deviations of a bar.
+    mean
+        (B,) becomes the mean of a bar.
+    error
+        (B,) becomes the deviation of that mean times the root of the bars; 0 where nothing varied.
+    ahead, behind
+        (B,) become the logarithms of how much likelier this is with a gap above 0, or below, than without one.
+    """
+    for b in range(total.shape[1]):
+        mean[b] = total[0, b] / n
+        variance = _long_run(n, b, 0.0, mean[b], 1.0, whole, square)
+        error[b] = ahead[b] = behind[b] = 0.0
+        if variance > 0.0:
+            error[b] = math.sqrt(variance)
+            ahead[b] = told(mean[b] / error[b], n, width)
+            behind[b] = told(-mean[b] / error[b], n, width)
+
+
+@compiled
+def told(ratio: float, n: int, width: float) -> float:
+    """Logarithm of how much likelier a mean of ``ratio`` deviations over ``n`` bars is with a gap above 0 than without.
+
+    Gaps are weighed by half a normal distribution of standard deviation ``width``, deviations of a bar.
+    """
+    return _against(-ratio, 1.0, n, 0.0, width, 0.0)
 
 
 @inlined
