@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from experiments.cli import Parser, called, checkpoint_place, console, door, shipped, within
 from experiments.screen import downloads
 from experiments.settings import data_settings, given_under
+from experiments.shadowing import Shadowing, check_journal, names_of, said
 from experiments.watched import SessionNotes, Steady, stopped_by, watch_config
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
@@ -46,7 +47,7 @@ def parser() -> Parser:
         "alerts go to the Apprise URLs in the environment variable APPRISE_URLS, separated by spaces\n"
         "with --orders testnet or real these limits hold unless others are given: --filters true --stale-s 60\n"
         "--max-skew-s 5 --max-rejects 20 --collar 0.1, and --max-order 10000 dollars (1 BTC, 10 ETH, 100 BNB)\n",
-        first="--feed --exchange --symbols --orders --speed --daily-loss --max-drawdown --metrics --out",
+        first="--feed --exchange --symbols --orders --speed --daily-loss --max-drawdown --shadow --metrics --out",
     )
     made.add_argument(
         "checkpoint", type=checkpoint_place, metavar="CHECKPOINT",
@@ -66,11 +67,24 @@ def _add_session(made: Parser) -> None:
     """Options of the bars, and of the journal."""
     made.add_argument(
         "--feed",
-        choices=("replay", "ccxt", "ticks"),
+        choices=("replay", "ccxt", "ticks", "journal"),
         default="replay",
-        help="replay recorded bars or order books, follow an exchange's candles as they close, or the order book and\n"
-        "the trades of one market as they come, for a strategy that quotes (default: replay)",
+        help="replay recorded bars or order books, follow an exchange's candles as they close, the order book and\n"
+        "the trades of one market as they come, for a strategy that quotes, or the bars that another session records\n"
+        "(default: replay)",
     )
+    made.add_argument(
+        "--journal", type=Path, metavar="FOLDER", help="of --feed journal: the session whose bars are traded, too"
+    )
+    made.add_argument(
+        "--begin", choices=("now", "start"), default="now",
+        help="of --feed journal: decide from that session's last bar on, or from where it began itself (default: now)",
+    )  # fmt: skip
+    made.add_argument(
+        "--shadow", type=checkpoint_place, action="append", default=[], metavar="CHECKPOINT",
+        help="let another checkpoint trade the same bars beside the session, in a process and an account of its own,\n"
+        "and test after every bar which of the two earns more; again for each, up to 8 (default: none)",
+    )  # fmt: skip
     made.add_argument(
         "--speed",
         default="max",
@@ -203,11 +217,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     """Run the session that the options ask for."""
+    check_journal(given)
     speed, given_data = speed_of(given["speed"]), data_settings(given, live=given["feed"] != "replay")
     if given["snapshot_bars"] < 1:
         raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
     if given["log_mb"] < 0.001 or given["log_keep"] < 0:
         raise UserError("--log-mb is at least 0.001, and --log-keep at least 0.")
+    if given["feed"] == "journal" and given_data:
+        raise UserError("--feed journal takes the bars of another session as they are: leave the options of data out.")
     if given["feed"] == "replay" and given["url"] is not None:
         raise UserError("--url is where a live feed asks: take --feed ccxt or ticks, or leave it out.")
     if given["feed"] != "replay" and (given["since"] is not None or given["until"] is not None):
@@ -226,11 +243,14 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     if checkpoint.of_book:
         from experiments.paper_books import quoted
 
+        if given["shadow"] or given["feed"] == "journal":
+            raise UserError(f"--shadow and --feed journal are of strategies on bars; {given['checkpoint']} quotes.")
         return quoted(given, given_data, checkpoint, limits, alerts, speed, note)
     if given["feed"] == "ticks":
         raise UserError(f"--feed ticks is for strategies that quote in order books; {given['checkpoint']} trades bars.")
     if given["hold_ms"] != HOLD_MS:
         raise UserError(f"--hold-ms is for strategies that quote in order books; {given['checkpoint']} trades bars.")
+    shadows = names_of(given["shadow"])
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
@@ -243,14 +263,26 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         stop = stopped_by(opened.feed.stopped)
         windows = Windows(opened, watching, stack, note)
         note.also = lambda text: windows.say(text)
+        shadowing = Shadowing(opened.folder, shadows, note)
+        if shadows:
+            shadowing.start(opened)
+
+        def begun(router: Any, *more: Any) -> None:
+            windows.open(router, *more)
+            router.shadows = lambda: shadowing.standing
+
         line = stack.enter_context(out.status("waiting for the first bar"))
         result = paper(
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
             quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=watching.hidden,
-            begun=windows.open, snapshot_bars=given["snapshot_bars"], note=note,
+            begun=begun, snapshot_bars=given["snapshot_bars"], note=note,
         )  # fmt: skip
-    return _said(result, out, stop, as_json=given["json"])
+        if shadows:
+            line.update("the shadows take the last bars; Ctrl-C ends them at once")
+            came = len(stop)
+            shadowing.close(lambda: len(stop) > came)
+    return _said(result, out, stop, shadowing.standing, as_json=given["json"])
 
 
 def _check_orders(given: dict[str, Any], limits: Limits) -> None:
@@ -271,8 +303,13 @@ def _opened(
     given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float, note: SessionNotes
 ) -> Opened:
     """Market, agent and feed of the session."""
-    from qframe_rl.live.open import opened_live, opened_replay
+    from qframe_rl.live.open import opened_followed, opened_live, opened_replay
 
+    if given["feed"] == "journal":
+        from qframe_rl.journal.store import journal_of
+
+        journal = journal_of(given["journal"])
+        return opened_followed(given["checkpoint"], checkpoint, journal, given["begin"], given["out"])
     if given["feed"] == "ccxt":
         return opened_live(
             given["checkpoint"], checkpoint, given_data, given["out"], given["url"], note,
@@ -286,7 +323,9 @@ def _opened(
         )  # fmt: skip
 
 
-def _said(result: SessionResult, out: Console, came: Sequence[str], *, as_json: bool) -> dict[str, Any] | None:
+def _said(
+    result: SessionResult, out: Console, came: Sequence[str], shadows: Mapping[str, Any], *, as_json: bool
+) -> dict[str, Any] | None:
     """Say how it ended; the JSON object where one is asked for."""
     from qframe_rl.live.capital import paid_in
     from qframe_rl.live.status import drift_said
@@ -310,9 +349,12 @@ def _said(result: SessionResult, out: Console, came: Sequence[str], *, as_json: 
         )  # fmt: skip
     for one in result.dust:
         out.print(str(one), highlight=False)
+    for name, stands in shadows.items():
+        out.print(said(name, stands), highlight=False, soft_wrap=True)
     if not as_json:
         return None
     return {
+        **({"shadows": shadows} if shadows else {}),
         "dust": [one._asdict() for one in result.dust],
         "final_equity": result.final_equity,
         "paid_in": result.paid / 1e8,

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "session", "account", "process", "state", "bars", "equity", "drawdown", "position", "bar age", "decided", "drift",
-    "promise", "undelivered",
+    "promise", "shadows", "undelivered",
 )  # fmt: skip
-_AT_NEED = ("account", "promise")
+_AT_NEED = ("account", "promise", "shadows")
 """Columns that are left out where no session has anything in them."""
-_WORDS = ("session", "account", "state", "position", "promise")
+_WORDS = ("session", "account", "state", "position", "promise", "shadows")
 
 
 def parser() -> Parser:
@@ -139,7 +139,9 @@ def _row(one: dict[str, Any]) -> dict[str, str]:
         "drawdown": f"{1.0 - equity / max(equity, peak):.1%}", "position": ", ".join(held) or "flat",
         "bar age": span(one["bar_age_s"]), "decided": span(one["decision_age_s"]),
         "drift": "" if one["drift_bps"] is None else f"{one['drift_bps']:+.1f} bps",
-        "promise": one["promise"]["answer"] if one["promise"] else "", "undelivered": str(one["alerts_waiting"]),
+        "promise": one["promise"]["answer"] if one["promise"] else "",
+        "shadows": ", ".join(f"{n} {'gone' if s['gone'] else s['answer']}" for n, s in one.get("shadows", {}).items()),
+        "undelivered": str(one["alerts_waiting"]),
     }  # fmt: skip
 
 

@@ -48,6 +48,8 @@ class Alerts:
         How what is earned stands to what was forecast: inside, below, too early; None where nothing was.
     columns
         Names of the channels after the first five.
+    shadows
+        How each shadow stands to the session, by name.
     """
 
     option = "alerts"
@@ -63,10 +65,12 @@ class Alerts:
         ends: Callable[[], Mapping[str, int]] = dict,
         promise: Callable[[], str | None] = lambda: None,
         columns: Sequence[str] = (),
+        shadows: Callable[[], Mapping[str, Any]] = dict,
     ):
         self._config, self._name, self._symbols = config, name, symbols
         self._say, self._drift, self._late, self._ends = say, drift, late, ends
         self._promise, self._answer = promise, "too early"
+        self._shadows, self._stood = shadows, dict[str, str]()
         self._lacking, self._columns, self._silent = [0] * len(symbols), columns, [0] * len(columns)
         self._intents: dict[str, tuple[str, str]] = {}
         self._time = 0
@@ -81,7 +85,7 @@ class Alerts:
         return {
             "peak": self._peak, "day": self._day, "day_equity": self._day_equity, "trades": self._trades,
             "fees": self._fees, "said": self._said, "recent": list(self._recent), "held_back": self._held_back,
-            "lacking": self._lacking, "silent": self._silent, "answer": self._answer,
+            "lacking": self._lacking, "silent": self._silent, "answer": self._answer, "stood": self._stood,
         }  # fmt: skip
 
     def carry(self, memory: Mapping[str, Any], view: View) -> None:
@@ -91,6 +95,7 @@ class Alerts:
         self._said, self._recent = dict(memory["said"]), deque(memory["recent"])
         self._lacking, self._time, self._answer = list(memory["lacking"]), view.time, memory["answer"]
         self._silent = list(memory.get("silent", self._silent))  # earlier versions did not count them
+        self._stood = dict(memory.get("stood", {}))
 
     def started(self, view: View) -> None:
         """Take the first equity as the highest."""
@@ -124,6 +129,7 @@ class Alerts:
         if drift is not None and drift > config.drift_bps:
             self.tell(time, "drift", f"real books cost {drift:.1f} bps more than the backtest's rule")
         self._kept(time)
+        self._compared(time)
         self._markets(view)
         if view.terminated:
             self.tell(time, "liquidated", f"the account is gone: equity {equity:,.2f}")
@@ -173,6 +179,16 @@ class Alerts:
         if answer is not None and answer != self._answer:
             before, self._answer = self._answer, answer
             self.tell(time, f"promise {answer}", f"{_PROMISED[answer]}; it was {before} before")
+
+    def _compared(self, time: int) -> None:
+        """Say which shadows stand otherwise to the session than before."""
+        for name, one in self._shadows().items():
+            answer = "gone" if one["gone"] else one["answer"]
+            before = self._stood.get(name, "open")
+            self._stood[name] = answer
+            if answer != before:
+                text = f"shadow {name} is {answer}; it was {before} before ({one['bars']} bars compared)"
+                self.tell(time, f"shadow {name} {answer}", text)
 
     def _markets(self, view: View) -> None:
         """Say which markets are gone, or about to be, and which columns have fallen silent."""

@@ -151,6 +151,17 @@ class PromiseShape(EventShape):
     drawdown: Number = None
 
 
+class ShadowShape(EventShape):
+    """How a shadow stands to its session."""
+
+    answer: Literal["ahead", "behind", "open"]
+    bars: int = Field(ge=0, lt=2**62)
+    mean: Number
+    low: Number
+    high: Number
+    gone: bool
+
+
 class PulseShape(EventShape):
     """What the writer of a journal says of itself with each commit."""
 
@@ -163,6 +174,7 @@ class PulseShape(EventShape):
     drift_bps: Number
     locked: list[str] = Field(default=[])
     promise: PromiseShape | None = None
+    shadows: dict[str, ShadowShape] = Field(default={}, max_length=1000)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +21,12 @@ from qframe_rl.gym.market import Market
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME, read
 from qframe_rl.live.books import BookSource
+from qframe_rl.live.followed import FollowedFeed, followed_terms
 from qframe_rl.live.promise import promise_of
 from qframe_rl.live.quotes import LiveQuotes
 from qframe_rl.live.recorded import Live, ReplayFeed
-from qframe_rl.live.spec import Rule, SessionSpec, terms_of
-from qframe_rl.types import timeframe_name
+from qframe_rl.live.spec import FOLLOWED, Rule, SessionSpec, terms_of
+from qframe_rl.types import Bar, timeframe_name
 
 DEPTH = 20
 """Levels of each side of the order books that are recorded."""
@@ -42,6 +44,8 @@ class Opened:
     quotes: BookSource | None = None
     promise: Promise | None = None
     """What the scores of the checkpoint forecast."""
+    wider: Callable[[int], Live] | None = None
+    """Makes a feed of the same bars with a warm-up of so many; None where bars are not of an exchange."""
 
 
 def opened_replay(
@@ -168,7 +172,60 @@ def opened_live(
     if begun is not None and [i.symbol for i in begun.instruments] == source["symbols"]:
         terms = replace(terms, instruments=begun.instruments)
     market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, feed.source.origin)
-    return Opened(market, agent, feed, terms, folder, LiveQuotes(feed, DEPTH, latency_s), promise_of(checkpoint))
+
+    def wider(warm_up: int) -> Live:
+        return live(config, warm_up, url, orders == "testnet" and url is None, note, clock=clock, speed=speed)
+
+    return Opened(market, agent, feed, terms, folder, LiveQuotes(feed, DEPTH, latency_s), promise_of(checkpoint), wider)
+
+
+def opened_followed(
+    place: Path,
+    checkpoint: Checkpoint,
+    journal: Path,
+    begin: Literal["start", "now"],
+    folder: Path | None,
+) -> Opened:
+    """Open a session on the bars that another session records.
+
+    Parameters
+    ----------
+    place, checkpoint, folder
+        As in `opened_replay`.
+    journal
+        Of the session that is followed.
+    begin
+        As in `FollowedFeed`.
+
+    Raises
+    ------
+    UserError
+        For a journal that cannot be followed, or whose bars do not fit the checkpoint.
+    """
+    followed = followed_terms(journal)
+    market, agent = deployed(
+        checkpoint, followed.instruments, followed.columns, followed.bar_ns, str(journal), followed.theory
+    )
+    feed = FollowedFeed(journal, window_of(market, agent), begin)
+    terms = SessionSpec(
+        checkpoint.agent["name"], checkpoint.digest, {"feed": FOLLOWED, "of": followed.market}, followed.instruments,
+        followed.columns, followed.bar_ns, window_of(market, agent), theory=followed.theory,
+    )  # fmt: skip
+    return Opened(market, agent, feed, terms, folder or _folder(place, terms), promise=promise_of(checkpoint))
+
+
+def longer_memory(opened: Opened, window: int) -> list[Bar]:
+    """Bars that a session would have been shown before its own warm-up, had its window been ``window``.
+
+    The session has not begun yet. Of an exchange these are its last bars, so the newest may be of the warm-up.
+    """
+    more = window - opened.terms.window
+    if more <= 0:
+        return []
+    if isinstance(opened.feed, ReplayFeed):
+        start, history = opened.feed.start, opened.feed.history
+        return [history.bar(row) for row in range(max(0, start - more), start)]
+    return [] if opened.wider is None else list(islice(opened.wider(window), window))
 
 
 def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, SessionSpec]:

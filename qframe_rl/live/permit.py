@@ -84,10 +84,10 @@ def check_period(record: Path, terms: SessionSpec) -> None:
     paper = terms_of(record)
     if paper is None or paper.model != terms.model:
         raise UserError(f"{record} is not a paper period of this checkpoint.")
-    if paper.orders != "paper" or paper.source.get("environment") != "production":
+    if paper.orders != "paper" or paper.market.get("environment") != "production":
         raise UserError(f"{record} is not paper trading on an exchange's own bars; run --feed ccxt without --orders.")
-    if paper.source != terms.source:
-        raise UserError(f"{record} traded {paper.source}, but the session asks for {terms.source}.")
+    if paper.market != terms.source:
+        raise UserError(f"{record} traded {paper.market}, but the session asks for {terms.source}.")
     times, equity, scale = [], [], 1.0
     for event in read(record):
         if event.kind == "settled":

@@ -90,6 +90,7 @@ class QuotingSession:
         self.resumed: Callable[[int], None] = lambda time: None
         """Told once, with the last moment, when a session that was on record goes on."""
         self.promise: Callable[[], Plain] = dict
+        self.shadows: Callable[[], Plain] = dict
         self.snapshot: Callable[[], None] = lambda: None
         """Called last of all once a run of the tape has ended."""
         self._heard = 0

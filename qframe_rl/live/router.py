@@ -85,6 +85,8 @@ class OrderRouter:
         """Told once, with the last bar's close, when a session that was on record goes on."""
         self.promise: Callable[[], Plain] = dict
         """How the session stands to what its checkpoint promised; empty where it promised nothing."""
+        self.shadows: Callable[[], Plain] = dict
+        """How each of its shadows stands to it, by name; empty where it has none."""
         self.rules: Callable[[], tuple[Instrument, ...]] = lambda: self.instruments
         """What the exchange states of the instruments now; it does not wait."""
         self.instruments = instruments
@@ -367,6 +369,7 @@ class OrderRouter:
             **self.capital.told(float(account.equity)),
             **({"locked": locked} if (locked := self.engine.locked) else {}),
             **({"promise": promise} if (promise := self.promise()) else {}),
+            **({"shadows": shadows} if (shadows := self.shadows()) else {}),
         }
 
     def _seen(self) -> View:

@@ -21,6 +21,8 @@ from qframe_rl.types import DAY, SECOND, YEAR, Instrument
 from qframe_rl.versions import code_fingerprint, versions
 
 Rule = Literal["bar", "book"]
+FOLLOWED = "journal"
+"""The feed of a session on the bars that another one records."""
 ACCOUNT = "[a-z0-9_]{1,32}"
 """Form of an account's name."""
 
@@ -50,6 +52,14 @@ class SessionSpec:
     """Constants of the known optimum, where the market has one."""
     account: str | None = None
     """Name of the account that it trades; None = it has none."""
+
+    @property
+    def market(self) -> Plain:
+        """Where bars came from in the first place: of a session that follows another, that one's source."""
+        source = self.source
+        while source.get("feed") == FOLLOWED and isinstance(source.get("of"), dict):
+            source = source["of"]
+        return source
 
     def plain(self) -> Plain:
         """As JSON; records of before accounts had names have none."""

@@ -100,6 +100,7 @@ class WatchedSession(Protocol):
     told: list[RouterListener]
     resumed: Callable[[int], None]
     promise: Callable[[], dict[str, Any]]
+    shadows: Callable[[], dict[str, Any]]
 
     @property
     def live(self) -> bool:
@@ -185,7 +186,7 @@ class Windows:
 
         alerts = Alerts(
             config.alerts, name, self._symbols, ledger.alert, lambda: router.drift.mean_bps, router.late_ns, ends,
-            lambda: router.promise().get("answer"), self._opened.terms.columns,
+            lambda: router.promise().get("answer"), self._opened.terms.columns, lambda: router.shadows(),
         )  # fmt: skip
         router.resumed = lambda time: alerts.tell(time, "restarted", "the process was started again")
         ledger.told = lambda kind, payload: router.soft.run(alerts.option, alerts.recorded, kind, payload)

@@ -55,20 +55,17 @@ class PairedTest:
         self.ahead, self.behind = np.zeros(b), np.zeros(b)
         """(B,) logarithms of how much likelier this is with a gap, above 0 or below, than without."""
         self.is_ahead, self.is_behind = np.zeros(b, dtype=np.bool_), np.zeros(b, dtype=np.bool_)
+        """(B,) whether the confidence sequence lies above 0, or below, as it stands now."""
 
     def add(self, difference: Float) -> None:
-        """Look at (B,) differences of the log growth of the next bar, first less second.
-
-        A pair is ahead, or behind, from where the evidence of it suffices, and until none of it is left.
-        """
+        """Look at (B,) differences of the log growth of the next bar, first less second."""
         self.n += 1
         total, _, whole, square = self._sums
         add_bar(self.n, np.asarray(difference, dtype=np.float64), *self._sums)
         if self.n < FEWEST:
             return
         compare(self.n, total, whole, square, self._width, self.mean, self.error, self.ahead, self.behind)
-        self.is_ahead = (self.ahead >= self._least) | (self.is_ahead & (self.ahead > 0.0))
-        self.is_behind = (self.behind >= self._least) | (self.is_behind & (self.behind > 0.0))
+        self.is_ahead, self.is_behind = self.ahead >= self._least, self.behind >= self._least
 
     @property
     def reach(self) -> Float:
