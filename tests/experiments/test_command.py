@@ -24,6 +24,7 @@ NO_DOORS = {
     "paper_books",
     "screen",
     "settings",
+    "shadowing",
     "told",
     "told_contest",
     "train_arena",

@@ -16,7 +16,7 @@ import pytest
 from experiments import paper, status, train
 from experiments.cli import door
 from qframe_rl.journal.lock import writer_of
-from qframe_rl.journal.store import NAME, last_events, pulse, read, verify
+from qframe_rl.journal.store import NAME, last_events, pulse, verify
 from qframe_rl.live.followed import BEFORE, FollowedFeed, keep_before
 from qframe_rl.live.shadows import FOLDER, Shadows
 from qframe_rl.types import HOUR

@@ -124,9 +124,16 @@ def compare(
 
 @compiled
 def told(ratio: float, n: int, width: float) -> float:
-    """Logarithm of how much likelier a mean of ``ratio`` deviations over ``n`` bars is with a gap above 0 than without.
+    """Logarithm of how much likelier a mean is with a gap above 0 than without.
 
-    Gaps are weighed by half a normal distribution of standard deviation ``width``, deviations of a bar.
+    Parameters
+    ----------
+    ratio
+        The mean, in deviations of a bar.
+    n
+        Bars.
+    width
+        As in `compare`: gaps are weighed by half a normal distribution.
     """
     return _against(-ratio, 1.0, n, 0.0, width, 0.0)
 
