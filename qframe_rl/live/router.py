@@ -84,9 +84,8 @@ class OrderRouter:
         self.resumed: Callable[[int], None] = lambda time: None
         """Told once, with the last bar's close, when a session that was on record goes on."""
         self.promise: Callable[[], Plain] = dict
-        """How the session stands to what its checkpoint promised; empty where it promised nothing."""
         self.shadows: Callable[[], Plain] = dict
-        """How each of its shadows stands to it, by name; empty where it has none."""
+        """How it stands to what its checkpoint promised, and each shadow to it, by name; empty where there is none."""
         self.rules: Callable[[], tuple[Instrument, ...]] = lambda: self.instruments
         """What the exchange states of the instruments now; it does not wait."""
         self.instruments = instruments
@@ -368,8 +367,7 @@ class OrderRouter:
             "drift_fills": self.drift.n_fills,
             **self.capital.told(float(account.equity)),
             **({"locked": locked} if (locked := self.engine.locked) else {}),
-            **({"promise": promise} if (promise := self.promise()) else {}),
-            **({"shadows": shadows} if (shadows := self.shadows()) else {}),
+            **{name: said for name, said in (("promise", self.promise()), ("shadows", self.shadows())) if said},
         }
 
     def _seen(self) -> View:
