@@ -41,6 +41,7 @@ DOORS = {
         "token": "make and delete what opens it",
     },
     "research": {
+        "universe": "who may be bought when, by a rule of what was known",
         "features": "find features, or say what a formula is and draw it",
         "mine": "search for formulas, and judge them year by year",
         "tune": "search for the parameters of a strategy",

@@ -147,7 +147,7 @@ def _value(text: str) -> Any:
 
 
 def locate_data(tree: Tree, *, live: bool = False) -> None:
-    """Where symbols are named but no data: look in ``$QFRAME_DATA``, or in ``./data``.
+    """Where symbols or a universe are named but no data: look in ``$QFRAME_DATA``, or in ``./data``.
 
     Bars of a ``live`` feed come from the exchange: no folder need be there, and to name the exchange is enough.
 
@@ -161,7 +161,7 @@ def locate_data(tree: Tree, *, live: bool = False) -> None:
         data = tree["data"] = {"data": data}
     if is_address(data.get("data", ""), *POSTGRES):
         data["data"] = unlocked(data["data"])  # before anything quotes it
-    if "data" in data or not (data.get("symbols") or (live and data.get("exchange"))):
+    if "data" in data or not (data.get("symbols") or data.get("universe") or (live and data.get("exchange"))):
         return
     folder = os.environ.get("QFRAME_DATA", "data")
     if not live and not is_address(folder, *POSTGRES) and not Path(folder).is_dir():

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from qframe_rl.members import outsiders
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Instrument, Int, Orders, Segments
 
 State = dict[str, NDArray[Any]]
@@ -43,6 +44,8 @@ class View:
     """The account was liquidated or ruined."""
     cash_rate: float = 0.0
     """What idle cash earned over the last bar, fraction of it."""
+    member: int = 0
+    """Channel of ``bars`` that says who is in the universe; 0 = there is none, and all are in."""
 
     @property
     def close(self) -> Float:
@@ -51,8 +54,13 @@ class View:
 
     @property
     def tradable(self) -> Bool:
-        """(A,) whether the instrument traded in the last bar."""
-        return ~np.isnan(self.bars[-1, :, CLOSE])
+        """(A,) whether the instrument may be bought: it traded in the last bar, and the universe has it."""
+        return ~np.isnan(self.bars[-1, :, CLOSE]) & ~self.outside
+
+    @property
+    def outside(self) -> Bool:
+        """(A,) whether the universe does not have the instrument: what is held of it can only be reduced."""
+        return outsiders(self.bars[-1], self.member)
 
     @property
     def over(self) -> bool:

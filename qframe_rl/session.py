@@ -10,6 +10,7 @@ from qframe_rl.agent import Agent, View
 from qframe_rl.config import UserError
 from qframe_rl.feeds.feed import Feed
 from qframe_rl.listeners import Listener
+from qframe_rl.members import member_channel, reducing
 from qframe_rl.types import Bar, Fills, Float, Int, Orders
 from qframe_rl.venues.venue import Venue
 
@@ -47,6 +48,7 @@ class Session:
         self._bars: Iterator[Bar] = iter(())
         self._view: View | None = None
         self._cash_rate = 0.0
+        self._member = member_channel(feed.columns)
 
     def start(self) -> View:
         """Take the bars of the warm-up and return the first view.
@@ -85,10 +87,12 @@ class Session:
     def step(self, orders: Orders) -> View:
         """Submit orders, wait for the next bar to close, settle it, and return what is then known.
 
+        Of what is outside the universe no more than closing parts are submitted, as the kernel does for environments.
         When the feed has no further bar, the orders are dropped and the last view returns with ``exhausted`` set.
         """
         if self._view is None:
             raise RuntimeError("call start() before step()")
+        orders = reducing(orders, self._view.account.position, self._view.outside)
         self.venue.submit(orders)
         bar = next(self._bars, None)
         if bar is None:
@@ -121,8 +125,9 @@ class Session:
     def _look(self, time: int, fills: Fills, *, first: bool = False, exhausted: bool = False) -> View:
         times, bars = self._window.show()
         return View(
-            time, times, bars, self.venue.account, fills, first, exhausted, self.venue.terminated, self._cash_rate
-        )
+            time, times, bars, self.venue.account, fills, first, exhausted, self.venue.terminated, self._cash_rate,
+            self._member,
+        )  # fmt: skip
 
 
 def run(session: Session, agent: Agent, view: View | None = None) -> View:

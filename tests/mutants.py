@@ -30,6 +30,8 @@ JOURNAL = "tests/journal"
 FEED = "tests/feeds/test_ccxt.py"
 STREAM = "tests/feeds/test_stream.py"
 BOOK = "tests/venues/test_book.py"
+UNIVERSE = "tests/feeds/test_universe.py"
+MEMBERS = "tests/test_members.py"
 
 
 class Mutant(NamedTuple):
@@ -44,6 +46,17 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
+    # Who is in a universe, and what can be done with who is out.
+    Mutant(
+        "feeds/universe.py",
+        'history.time, at, side="right"',
+        'history.time, at + DAY, side="right"',
+        UNIVERSE,
+    ),
+    Mutant("feeds/universe.py", "inside &= ~noticed", "pass", UNIVERSE),
+    Mutant("feeds/universe.py", "-volume[one], one", "volume[one], one", UNIVERSE),
+    Mutant("kernel/blocks.py", "return least < INSIDE", "return False", MEMBERS),
+    Mutant("members.py", "np.where(outside, closing, quantity)", "quantity", MEMBERS),
     # Those that an audit found alive.
     Mutant(
         "venues/order_sender.py", "abs(intent.quantity) / amount_unit", "abs(intent.quantity) * amount_unit", VENUES

@@ -18,6 +18,7 @@ GROUPS = {
         "alpha",
         "text",
         "coarser",
+        "members",
         "estimate",
         "theory",
         "policy",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qframe_rl.agent import MarketSpec, State, View
 from qframe_rl.config import Base
 from qframe_rl.interface import rebalance
-from qframe_rl.types import CLOSE, Float, Orders
+from qframe_rl.types import Bool, Float, Orders
 
 _REST = 0.01
 """Share of an order, or of what is to be spent, that is not asked for again: rounding, costs and gaps leave as much."""
@@ -35,7 +35,7 @@ class BuyAndHold:
     def decide(self, view: View) -> Orders:
         """Buy, or go on buying."""
         if view.first:
-            shares = _shares(view.bars[-1])
+            shares = _shares(view.tradable)
             self.share = shares * view.account.equity
             self.left = self.share.copy()
             return rebalance(view, shares)
@@ -63,10 +63,9 @@ class BuyAndHold:
         return quantity
 
 
-def _shares(bar: Float) -> Float:
-    """(A,) equal shares of what traded in a bar (A, C)."""
-    traded = ~np.isnan(bar[:, CLOSE])
-    return np.where(traded, 1.0 / max(1, traded.sum()), 0.0)
+def _shares(tradable: Bool) -> Float:
+    """(A,) equal shares of what may be bought, (A,)."""
+    return np.where(tradable, 1.0 / max(1, tradable.sum()), 0.0)
 
 
 def make(config: Config, spec: MarketSpec) -> BuyAndHold:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qframe_rl.agent import Log, State, Task, View
 from qframe_rl.deep.fitted_q import Drawn, QNet, QSchedule, fit_q, greedy, walk
 from qframe_rl.deep.training import arrays, own_randomness, restored
+from qframe_rl.members import member_channel
 from qframe_rl.types import OPEN, Account, Fills, Float, History, Int, Segments, Single
 
 SPANS = (5, 15, 50, 150, 500)
@@ -157,7 +158,11 @@ def lived(parts: Parts, window: int, practise: Callable[[View], tuple[Float, Flo
                 account = Account(np.array(1e4), np.zeros(n), history.marks[t])
                 fills = Fills.none(n)._replace(funding=history.funding[t], forced=1.0 * history.final[t])
                 bars = history.values[shown]
-                rows.append(practise(View(int(history.time[t]), history.time[shown], bars, account, fills, not rows)))
+                view = View(
+                    int(history.time[t]), history.time[shown], bars, account, fills, not rows,
+                    member=member_channel(history.columns),
+                )  # fmt: skip
+                rows.append(practise(view))
             if len(rows) > 2:
                 seen, gains, exposure = (np.stack(part) for part in zip(*rows, strict=True))
                 found.append(Practice(seen, gains, exposure, ahead[segment.stop - len(rows) : segment.stop]))

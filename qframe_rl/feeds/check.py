@@ -8,8 +8,15 @@ from qframe_rl.config import UserError
 from qframe_rl.types import History, iso
 
 
-def checked(history: History) -> History:
+def checked(history: History, *, sparse: bool = False) -> History:
     """Return ``history``, or refuse a panel that no exchange could have printed.
+
+    Parameters
+    ----------
+    history
+        The panel.
+    sparse
+        Whether some of its instruments may have no bar, as candidates of a universe may.
 
     Raises
     ------
@@ -25,11 +32,11 @@ def checked(history: History) -> History:
         row = int(np.argmax(step <= 0)) + 1
         what = "duplicated" if step[row - 1] == 0 else "not sorted"
         raise UserError(f"{name}: timestamps are {what} at {iso(int(history.time[row]) - history.bar_ns)}.")
-    _check_prices(history, name)
+    _check_prices(history, name, sparse)
     return history
 
 
-def _check_prices(history: History, name: str) -> None:
+def _check_prices(history: History, name: str, sparse: bool) -> None:
     o, h, low, c, v = (history.values[:, :, k] for k in range(5))
     missing = np.isnan(history.values[:, :, :5])
     if not np.isfinite(history.funding).all():
@@ -47,6 +54,6 @@ def _check_prices(history: History, name: str) -> None:
             row, a = (int(k) for k in np.argwhere(bad)[0])
             when = iso(int(history.time[row]) - history.bar_ns)
             raise UserError(f"{name}: {history.instruments[a].symbol} has {what} in the bar of {when}; mend the data.")
-    if missing.all(axis=(0, 2)).any():
+    if missing.all(axis=(0, 2)).any() and not sparse:
         a = int(np.argmax(missing.all(axis=(0, 2))))
         raise UserError(f"{name}: {history.instruments[a].symbol} has no bar in this span.")

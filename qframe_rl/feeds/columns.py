@@ -17,6 +17,7 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.feeds import fields
 from qframe_rl.feeds.own_rows import SYMBOL, own_rows
+from qframe_rl.members import MEMBER
 from qframe_rl.times import delay_ns
 from qframe_rl.types import CLOSE, DAY, OHLCV, Float, History, Int, iso, timeframe_name, timeframe_ns
 
@@ -95,7 +96,7 @@ def extend(history: History, specs: Sequence[str], root: Path) -> History:
     absent = np.isnan(history.values[:, :, CLOSE])
     for spec in specs:
         name = name_of(spec)
-        if name in names:
+        if name in names or name == MEMBER:
             raise UserError(f"column {spec!r}: the name {name!r} is taken.")
         names.append(name)
         known = found[spec] if spec in found else _as_of(_parsed(spec, root), history)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from qframe_rl.config import Base
+from qframe_rl.feeds.universe_rule import universe_rule
 from qframe_rl.servers import POSTGRES, is_address, unlocked
 
 
@@ -19,6 +20,12 @@ class DataConfig(Base):
     """Exchange of a store, as CCXT spells it; USD-margined perpetuals are under EXCHANGE_um."""
     symbols: tuple[str, ...] = ()
     """Symbols such as BTC/USDT; perpetuals as BTC/USDT:USDT."""
+    universe: str | None = None
+    """Which of the symbols may be bought, by a rule of what was known: top:N:volumeLENGTH (the N largest by trailing
+    quote volume, such as top:20:volume30d) or all; then, with commas between, age:LENGTH, price:LOW[:HIGH],
+    volatilityLENGTH:LOW[:HIGH], spread:COLUMN:HIGH, notice:COLUMN, traded:LENGTH, allow:SYMBOL+SYMBOL,
+    deny:SYMBOL+SYMBOL and renew:daily|weekly|monthly|LENGTH (monthly). What is outside can only be reduced. In a store
+    all its symbols are candidates where none are named."""
     timeframe: str = Field(default="1h", pattern=r"^[1-9]\d*[smhdw]$")
     """Length of a bar, such as 1m, 1h, 4h or 1d."""
     since: str | None = None
@@ -56,6 +63,13 @@ class DataConfig(Base):
     def _without_password(cls, data: str) -> str:
         """What is asked for is written down: the password of a database goes where libpq looks for it."""
         return unlocked(data) if is_address(data, *POSTGRES) else data
+
+    @field_validator("universe", mode="after")
+    @classmethod
+    def _readable(cls, text: str | None) -> str | None:
+        if text is not None:
+            universe_rule(text)
+        return text
 
     @field_validator("risk_free", mode="before")
     @classmethod

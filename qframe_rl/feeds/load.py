@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -24,11 +25,20 @@ from qframe_rl.feeds.presets import unknown_minimums
 from qframe_rl.feeds.quality import describe, quarantine, suspects
 from qframe_rl.feeds.relist import relisted
 from qframe_rl.feeds.settlements import settlements
-from qframe_rl.feeds.store import holes, load_store
+from qframe_rl.feeds.store import holes, load_store, stored_symbols
+from qframe_rl.feeds.universe import with_members
+from qframe_rl.feeds.universe_rule import UniverseRule, universe_rule
 from qframe_rl.servers import POSTGRES, POSTGRES_EXAMPLE, address_of, is_address, unlocked
 from qframe_rl.types import CLOSE, History, iso, parse_time, timeframe_ns
 
 _EXCHANGE, _SYNTHETIC, _SETTLEMENTS = "ccxt:", "synthetic:", "settlements:"
+
+
+class _How(TypedDict):
+    """How bars of a store are taken."""
+
+    funding: str
+    sparse: bool
 
 
 def data_root() -> Path:
@@ -46,7 +56,8 @@ def data_place() -> str:
 def load(config: DataConfig, report: Report | None = None) -> History:
     """Bars that a configuration asks for, their bad prints taken out (or, with quarantine off, listed only).
 
-    A coin that came back as another one under its old ticker is two instruments, as in `relist.relisted`.
+    A coin that came back as another one under its old ticker is two instruments, as in `relist.relisted`. With a rule
+    of who may be bought, bars of before the span are read as well: they decide on its first members.
 
     Parameters
     ----------
@@ -69,17 +80,58 @@ def load(config: DataConfig, report: Report | None = None) -> History:
     Unavailable
         If a download fails for longer than patience lasts.
     """
+    asked, config = config, _candidates(config)
     history = _load(config, report)
     if config.quarantine == "on":
         history = quarantine(history)
     else:
         listed = tuple(s._replace(quarantined=False) for s in suspects(history))
         history = replace(history, quarantine="off", suspects=listed)
-    history = replace(history, notes=(*history.notes, *_lacks(history, config)))
+    history = replace(history, notes=(*history.notes, *_lacks(history, asked)))
     history = relisted(history, config.relist)
+    if asked.universe is not None:
+        history = _within(history, universe_rule(asked.universe), asked)
     known = [line for gauge in gauges(history, list(map(name_of, config.columns))) for line in gauge.lines()]
     history = replace(history, notes=(*history.notes, *known))
     return with_cash(history, config.risk_free, _root(config))
+
+
+def _candidates(config: DataConfig) -> DataConfig:
+    """The same bars with all that a universe is chosen from: other symbols, and those of the time before the span."""
+    if config.universe is None:
+        return config
+    rule, changed, path = universe_rule(config.universe), dict[str, object](), Path(config.data).expanduser()
+    if not config.symbols and path.is_dir():
+        changed["symbols"] = stored_symbols(path, config.exchange, config.timeframe)
+    if config.since is not None:
+        since = parse_time(config.since) - rule.lookback_ns(timeframe_ns(config.timeframe))
+        changed["since"] = iso(max(0, since))
+    return config.model_copy(update=changed)
+
+
+def _within(history: History, rule: UniverseRule, asked: DataConfig) -> History:
+    """The bars that were asked for, with the column of who is a member; candidates without one of them are left out."""
+    since, until = (None if text is None else parse_time(text) for text in (asked.since, asked.until))
+    whole = with_members(history, rule)
+    rows = whole.between(since, until)
+    cut = checked(whole.rows(*rows), sparse=True)
+    first = int(cut.time[0])
+    cut = replace(cut, suspects=tuple(one for one in cut.suspects if one.time >= first))
+    there = ~np.isnan(cut.values[:, :, CLOSE]).all(axis=0)
+    return cut if asked.symbols or there.all() else _of(cut, np.flatnonzero(there).tolist())
+
+
+def _of(history: History, kept: list[int]) -> History:
+    """The same bars of some of the instruments."""
+    names = {history.symbols[a] for a in kept}
+    return replace(
+        history,
+        instruments=tuple(history.instruments[a] for a in kept),
+        values=history.values[:, kept],
+        funding=history.funding[:, kept],
+        final=history.final[:, kept],
+        suspects=tuple(one for one in history.suspects if one.symbol in names),
+    )
 
 
 def _load(config: DataConfig, report: Report | None) -> History:
@@ -112,12 +164,13 @@ def _load(config: DataConfig, report: Report | None) -> History:
 def _stored(config: DataConfig, since: int | None, until: int | None) -> History:
     """Bars of a store, or of this machine's copy of a database."""
     root, what = store_root(config), (config.exchange, config.symbols, config.timeframe)
+    how = _How(funding=config.funding, sparse=config.universe is not None)
     assert root is not None
     if not is_address(config.data, *POSTGRES):
-        return extend(load_store(root, *what, since, until, funding=config.funding), config.columns, root)
+        return extend(load_store(root, *what, since, until, **how), config.columns, root)
     place = address_of(config.data, POSTGRES, POSTGRES_EXAMPLE, hostless=True).place
     try:
-        history = load_store(root, *what, since, until, funding=config.funding)
+        history = load_store(root, *what, since, until, **how)
     except UserError as error:
         raise UserError(str(error).replace(str(root), place)) from None
     history = replace(history, source=replace(history.source, origin=place))
@@ -194,6 +247,8 @@ def live(
     UserError
         As in `CcxtFeed`, and for a column of ticks, which are recorded ones.
     """
+    if config.universe is not None:
+        raise UserError("a universe is not chosen on coming bars yet; leave it out, or replay recorded ones.")
     for spec in filter(is_of_ticks, config.columns):
         raise UserError(f"column {spec!r} is of recorded ticks, which a session on coming bars does not have.")
     return CcxtFeed(

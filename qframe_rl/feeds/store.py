@@ -81,6 +81,8 @@ def load_store(
     since: int | None = None,
     until: int | None = None,
     funding: str = "require",
+    *,
+    sparse: bool = False,
 ) -> History:
     """Bars of one or several instruments, aligned, with their funding.
 
@@ -98,6 +100,8 @@ def load_store(
         Only bars that open at or after ``since`` and close at or before ``until``, ns UTC; None = all there is.
     funding
         ``require`` refuses a perpetual whose funding rates do not cover its bars; ``zero`` charges what is known.
+    sparse
+        As in `qframe_rl.feeds.check.checked`.
 
     Returns
     -------
@@ -114,11 +118,38 @@ def load_store(
     markets = listings(exchange, symbols)
     legs = [_leg(root, one, timeframe, bar_ns, funding) for one in markets]
     whole = panel(legs, bar_ns, Source(markets[0].exchange, _environment(root, markets), str(root)))
-    history = checked(whole.rows(*whole.between(since, until)))
+    history = checked(whole.rows(*whole.between(since, until)), sparse=sparse)
     if funding == "require":
         for a, leg in enumerate(legs):
             _require_rates(history, a, leg)
     return history
+
+
+def stored_symbols(root: Path, exchange: str, timeframe: str) -> tuple[str, ...]:
+    """Symbols of an exchange of which a store has bars.
+
+    Parameters
+    ----------
+    root, exchange, timeframe
+        As in `load_store`.
+
+    Returns
+    -------
+    tuple[str, ...]
+        In the order of the alphabet.
+
+    Raises
+    ------
+    UserError
+        If there are none.
+    """
+    name, perpetuals = base_exchange(exchange)
+    folder = Listing(name, "A/B:B" if perpetuals else "A/B").folder
+    pairs = sorted(file.parent.name for file in (root / "ohlcv" / folder).glob(f"*/{timeframe}.parquet"))
+    if not pairs:
+        raise UserError(f"{root}: nothing of exchange {folder!r} in bars of {timeframe} to choose a universe from.")
+    split = [pair.rpartition("-") for pair in pairs]
+    return tuple(f"{base}/{quote}" + (f":{quote}" if perpetuals else "") for base, _, quote in split)
 
 
 def gaps(history: History) -> tuple[Gap, ...]:
@@ -266,7 +297,7 @@ def _environment(root: Path, markets: Sequence[Listing]) -> Environment:
 
 def _require_rates(history: History, a: int, leg: Leg) -> None:
     """Refuse a span of a perpetual in which more than a day passes without a settlement."""
-    if leg.rates is None:
+    if leg.rates is None or np.isnan(history.values[:, a, CLOSE]).all():
         return
     close = history.time[~np.isnan(history.values[:, a, CLOSE])]
     begin, end = int(close[0]) - history.bar_ns, int(close[-1])

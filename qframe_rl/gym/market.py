@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from gymnasium.vector import AutoresetMode
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from qframe_rl.agent import MarketSpec
 from qframe_rl.config import Base, Ref, UserError
@@ -16,8 +16,8 @@ from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.info import RECORDED, checked
 from qframe_rl.gym.packed import PackedHistory, tape_of
+from qframe_rl.gym.paths import BootstrapPaths, ResampledPaths, paths_named, paths_of, tape_of_paths
 from qframe_rl.gym.reward import Reward, reward
-from qframe_rl.gym.universe import BootstrapUniverse, ResampledPaths, paths_of, tape_of_paths, universe_of
 from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface, Observer, Parts
 from qframe_rl.kernel.rules import HALF_SPREAD, TAKER, Rules, rules_of
@@ -65,7 +65,7 @@ class MarketConfig(Base):
     """Reward: log_growth, differential_sharpe or drawdown, with its parameters."""
     episode_bars: int | None = Field(default=720, ge=1, le=1_000_000)
     """Length of a training episode in bars, begun at a random bar; null = the whole training period."""
-    universe: Ref = Ref(name="measured")
+    paths: Ref = Ref(name="measured")
     """What is trained on: measured bars, or bootstrap, paths rebuilt from jointly resampled moves of the training bars,
     with its parameters paths and block. Nothing else is resampled."""
     cash: float | None = Field(default=None, gt=0.0, le=1e15)
@@ -84,6 +84,14 @@ class MarketConfig(Base):
     fee_tiers: tuple[tuple[Volume, Fee], ...] = Field(default=(), max_length=20)
     """Volume of the last 30 days from which a lower fee on orders that take holds, quote currency, and that fee, basis
     points: ``[[1e6, 4], [2e7, 3]]``, or ``1e6:4,2e7:3`` on the command line. It bounds each instrument's own fee."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_before(cls, values: object) -> object:
+        """Read ``universe``, as `paths` was called by checkpoints of before there were universes of instruments."""
+        if not isinstance(values, Mapping) or "universe" not in values or "paths" in values:
+            return values
+        return {("paths" if key == "universe" else key): given for key, given in values.items()}
 
     @field_validator("fee_tiers", mode="before")
     @classmethod
@@ -118,7 +126,7 @@ class Market:
     episode_bars: int | None
     limits: Limits = field(default_factory=Limits)
     """Of the risk engine in front of every account: of environments, backtests and studies."""
-    universe: BootstrapUniverse | None = None
+    paths: BootstrapPaths | None = None
     """Paths that are trained on instead of measured bars."""
 
     def fit(self, parts: Parts) -> Market:
@@ -127,9 +135,9 @@ class Market:
 
     def lessons(self, parts: Parts, seed: int) -> Parts | ResampledPaths:
         """What a training on these histories walks: themselves, or paths made of their moves from a seed."""
-        if self.universe is None:
+        if self.paths is None:
             return parts
-        return paths_of(parts, self.universe, self.interface.window, self.episode_bars, seed)
+        return paths_of(parts, self.paths, self.interface.window, self.episode_bars, seed)
 
     def tape(self, parts: Parts | ResampledPaths) -> PackedHistory:
         """Bars and features of histories or paths, to share among environments."""
@@ -279,7 +287,7 @@ def market(
     cash = opening_cash(instruments) if config.cash is None else config.cash
     return Market(
         name, priced, bar_ns, rules, interface, reward(config.reward), cash, config.episode_bars,
-        universe=universe_of(config.universe),
+        paths=paths_named(config.paths),
     )  # fmt: skip
 
 

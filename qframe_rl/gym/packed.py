@@ -116,7 +116,7 @@ def tape_of(parts: Parts, observer: Observer) -> PackedHistory:
         )
     return PackedHistory(
         np.concatenate([history.time for history, _ in parts]),
-        np.concatenate([bars_of(h.values, h.funding, h.final, h.cash_rate) for h, _ in parts]),
+        np.concatenate([bars_of(h.values, h.funding, h.final, h.cash_rate, h.columns) for h, _ in parts]),
         np.concatenate([observer.matrix(history) for history, _ in parts]),
         np.array(runs, dtype=np.int64),
     )

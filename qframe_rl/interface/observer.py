@@ -13,7 +13,7 @@ from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.features import AUTO, Feature, features
 from qframe_rl.jit import compiled
-from qframe_rl.kernel.columns import EQUITY, MARK, N_ACCOUNT, N_BAR, POSITION
+from qframe_rl.kernel.columns import EQUITY, INSIDE, MARK, N_ACCOUNT, N_BAR, OUTSIDE, POSITION, STANDING
 from qframe_rl.types import CLOSE, VOLUME, Bool, Float, History, Int, Segments, Single
 
 BOUND = 10.0
@@ -49,7 +49,7 @@ class Observer:
     """Turns bars and an account into one flat row of numbers.
 
     The row is the scaled features of the last ``n_rows`` bars (bar by bar, instrument by instrument, feature by
-    feature), then the A exposures, then A flags of which instruments trade.
+    feature), then the A exposures, then A flags of which instruments trade and are in the universe.
 
     Parameters
     ----------
@@ -177,6 +177,7 @@ def laid_out(view: View) -> tuple[Float, Float, Float]:
     money[0, EQUITY] = account.equity
     holding[0, :, POSITION], holding[0, :, MARK] = account.position, account.mark
     bars[0, :, : VOLUME + 1] = view.bars[-1, :, : VOLUME + 1]
+    bars[0, :, STANDING] = np.where(view.outside, OUTSIDE, INSIDE)
     return money, holding, bars
 
 
@@ -184,7 +185,7 @@ def laid_out(view: View) -> tuple[Float, Float, Float]:
 def see_rows(
     account: Float, holding: Float, bars: Float, row: Int, mask: Bool, bound: float, first: int, out: Single
 ) -> None:
-    """Write what a policy sees of masked accounts: A exposures clipped to ±bound, then A flags of what trades now.
+    """Write what a policy sees of masked accounts: A exposures clipped to ±bound, then A flags of what can be bought.
 
     Parameters
     ----------
@@ -211,4 +212,4 @@ def see_rows(
                 share = share if share < bound else bound
                 close = bars[t, a, CLOSE]
                 out[b, first + a] = share if share > -bound else -bound
-                out[b, first + n + a] = 1.0 if close == close else 0.0
+                out[b, first + n + a] = 1.0 if (close == close) & (bars[t, a, STANDING] >= INSIDE) else 0.0

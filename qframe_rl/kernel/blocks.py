@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.jit import inlined
+from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel import lanes
 from qframe_rl.kernel.columns import (
     CANCELLED,
     CASH_RATE,
     DUE,
     FEE,
-    FINAL,
     FORCED,
     FORCED_PRICE,
     FUNDING,
+    INSIDE,
+    LAST,
+    LAST_OUTSIDE,
     LIMIT,
     MARK,
     POSITION,
@@ -26,6 +28,7 @@ from qframe_rl.kernel.columns import (
     PUSHED,
     QUANTITY,
     SPREAD,
+    STANDING,
     STOP,
 )
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
@@ -58,13 +61,30 @@ def take_orders(a: int, first: int, count: int, v: Float, orders: Float) -> bool
 
 
 @inlined
-def take_targets(a: int, first: int, count: int, v: Float, target: Float, bars: Float, row: Int) -> None:
-    """Lay the targets for one instrument and the closes that they were decided at out in lanes."""
+def take_targets(a: int, first: int, count: int, v: Float, target: Float, bars: Float, row: Int) -> bool:
+    """Lay the targets for one instrument and the closes that they were decided at out in lanes.
+
+    Say whether it was outside the universe of any of them.
+    """
+    least = INSIDE
     for k in range(count):
+        t = np.uintp(row[first + k])
         v[lanes.SIZE + k] = target[first + k, a]
-        v[lanes.BASE + k] = bars[np.uintp(row[first + k]), a, CLOSE]
+        v[lanes.BASE + k] = bars[t, a, CLOSE]
+        least = min(least, bars[t, a, STANDING])
     for k in range(count, LANES):
         v[lanes.BASE + k] = np.nan
+    return least < INSIDE
+
+
+# Rare, and so a call of its own.
+@compiled
+def confine(a: int, first: int, count: int, v: Float, bars: Float, row: Int) -> None:
+    """Leave no more than the closing part of what is ordered of an instrument that is outside the universe."""
+    for k in range(count):
+        if bars[np.uintp(row[first + k]), a, STANDING] < INSIDE:
+            closing = lanes.closing_of(v[lanes.ASKED + k], v[lanes.HELD + k])
+            v[lanes.ASKED + k] = closing if closing != 0.0 else 0.0
 
 
 @inlined
@@ -79,7 +99,8 @@ def take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, a
         v[lanes.CLOSE + k] = bars[t, a, CLOSE]
         v[lanes.VOLUME + k] = bars[t, a, VOLUME]
         v[lanes.DUE + k] = bars[t, a, DUE]
-        v[lanes.FINAL + k] = bars[t, a, FINAL]
+        standing = bars[t, a, STANDING]
+        v[lanes.FINAL + k] = 1.0 if (standing == LAST) | (standing == LAST_OUTSIDE) else 0.0
         v[lanes.EARNS + k] = bars[t, a, CASH_RATE]
         last += v[lanes.FINAL + k]
         earning += abs(v[lanes.EARNS + k])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from qframe_rl.members import member_channel, outsiders
 from qframe_rl.types import VOLUME, Bool, Float
 
 # Integers of a module are constants of what is compiled: a name costs nothing.
@@ -30,16 +33,35 @@ FILLS = ORDERS + N_ORDER
 N_PANELS = FILLS + N_FILLS
 ROW_INTEREST, ROW_CASH_RATE, N_TAIL = -2, -1, 2
 # Of a bar, (T, A, 8), after open, high, low, close and volume; the last is the same for all instruments.
-DUE, FINAL, CASH_RATE = 5, 6, 7
+DUE, STANDING, CASH_RATE = 5, 6, 7
 N_BAR = 8
+# How an instrument stands: as ever, in its last bar, or below zero where it is outside the universe, so that what is
+# ordered after the bar can only reduce; the last bar may be outside as well.
+INSIDE, LAST, OUTSIDE, LAST_OUTSIDE = 0.0, 1.0, -1.0, -2.0
 
 
-def bars_of(values: Float, funding: Float, final: Bool, cash_rate: Float) -> Float:
-    """Lay (T, A, C) channels, (T, A) funding, (T, A) flags of last bars and (T,) cash rates side by side: (T, A, 8)."""
+def bars_of(values: Float, funding: Float, final: Bool, cash_rate: Float, columns: Sequence[str] = ()) -> Float:
+    """Lay what there is of bars side by side.
+
+    Parameters
+    ----------
+    values
+        (T, A, C) channels.
+    funding, final, cash_rate
+        (T, A), (T, A) and (T,), as in `qframe_rl.types.Bar`.
+    columns
+        Names of the channels after the first five, by which is known who is in the universe.
+
+    Returns
+    -------
+    Float
+        (T, A, 8).
+    """
     bars = np.zeros((*funding.shape, N_BAR))
     bars[..., : VOLUME + 1] = values[..., : VOLUME + 1]
     bars[..., DUE] = funding
-    bars[..., FINAL] = final
+    outside = outsiders(values, member_channel(columns))
+    bars[..., STANDING] = np.where(outside, np.where(final, LAST_OUTSIDE, OUTSIDE), np.where(final, LAST, INSIDE))
     bars[..., CASH_RATE] = cash_rate[:, None]
     return bars
 

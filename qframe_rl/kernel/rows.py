@@ -21,7 +21,7 @@ import numpy as np
 
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel import fee_tiers, forced, lanes, room
-from qframe_rl.kernel.blocks import limit, report, take_bars, take_holding, take_orders, take_targets
+from qframe_rl.kernel.blocks import confine, limit, report, take_bars, take_holding, take_orders, take_targets
 from qframe_rl.kernel.columns import (
     ABSORBED,
     BEFORE,
@@ -137,10 +137,12 @@ def advance_rows(
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             take_holding(a, first, count, v, holding)
-            take_targets(a, first, count, v, target, bars, row)
+            outside = take_targets(a, first, count, v, target, bars, row)
             ends, earns = take_bars(a, first, count, v, bars, row, 1)
             last, earning = last or ends, earning or earns
             lanes.aim(v, work, band)
+            if outside:
+                confine(a, first, count, v, bars, row)
             if limited:
                 limit(a, first, count, v, offset)
             _price(count, v, work, table[a], leverage, shorting, spot, limited, tiered)
@@ -178,7 +180,8 @@ def target_rows(
     account, holding
         (B, 8) with the equity, (B, A, 2).
     bars
-        (T, A, 8): an instrument that did not trade in the bar that just closed cannot be ordered.
+        (T, A, 8): an instrument that did not trade in the bar that just closed cannot be ordered, and of one outside
+        the universe no more than its closing part.
     row
         (B,) that bar, for each account.
     orders
@@ -194,8 +197,10 @@ def target_rows(
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             take_holding(a, first, count, v, holding)
-            take_targets(a, first, count, v, target, bars, row)
+            outside = take_targets(a, first, count, v, target, bars, row)
             lanes.aim(v, work, band)
+            if outside:
+                confine(a, first, count, v, bars, row)
             if limited:
                 limit(a, first, count, v, offset)
             for k in range(count):

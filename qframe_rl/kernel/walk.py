@@ -20,10 +20,11 @@ from qframe_rl.kernel.columns import (
     DUE,
     EQUITY,
     FEE,
-    FINAL,
     FORCED,
     FORCED_PRICE,
     FUNDING,
+    LAST,
+    LAST_OUTSIDE,
     MARK,
     N_ACCOUNT,
     N_FILLS,
@@ -34,6 +35,7 @@ from qframe_rl.kernel.columns import (
     QUANTITY,
     RUINED,
     SPREAD,
+    STANDING,
     TRADES,
 )
 from qframe_rl.kernel.fee_tiers import live_through
@@ -289,7 +291,7 @@ def _quiet(account: Float, holding: Float, bar: Float, table: Float, spot: bool)
     for a in range(len(holding)):
         held = holding[a, POSITION]
         cash -= held * bar[a, DUE]
-        quiet = quiet & (bar[a, FINAL] == 0.0)
+        quiet = quiet & (bar[a, STANDING] != LAST) & (bar[a, STANDING] != LAST_OUTSIDE)
         low = bar[a, LOW] if held > 0.0 else bar[a, HIGH]
         at = low if low == low else holding[a, MARK]
         close = bar[a, CLOSE] if bar[a, CLOSE] == bar[a, CLOSE] else holding[a, MARK]

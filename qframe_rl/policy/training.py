@@ -260,9 +260,9 @@ class PpoTraining:
         encoder, (n_envs, n_steps, *_), shape = self.net.encoder, self.plan.sizes, self.net.shape
         if self.features is not None and self.envs.growing:
             if isinstance(encoder, Encoder) and encoder.recurrent:
-                raise UserError("universe bootstrap: memory window reads all bars at once; take memory episode.")
+                raise UserError("paths bootstrap: memory window reads all bars at once; take memory episode.")
             if self.device.type != "cpu":
-                raise UserError("universe bootstrap: bars are made as they are needed, on a CPU; take device cpu.")
+                raise UserError("paths bootstrap: bars are made as they are needed, on a CPU; take device cpu.")
         if isinstance(encoder, EpisodeEncoder):
             length = self.plan.memory_steps
             return None, EpisodeMemory(

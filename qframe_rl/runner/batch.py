@@ -25,7 +25,8 @@ from qframe_rl.kernel.columns import (
     COSTS,
     DUE,
     EQUITY,
-    FINAL,
+    LAST,
+    LAST_OUTSIDE,
     LIMIT,
     MARK,
     MARKS,
@@ -38,6 +39,7 @@ from qframe_rl.kernel.columns import (
     NOTIONAL,
     ORDERS,
     ROW_CASH,
+    STANDING,
     STOP,
     TRADES,
     bars_of,
@@ -237,7 +239,7 @@ class _Tape:
         self.histories = list({id(one.history): one.history for one in lanes}.values())
         begins = np.cumsum([0, *(len(history) for history in self.histories)]).tolist()
         self._begins = {id(history): begin for history, begin in zip(self.histories, begins, strict=False)}
-        parts = [bars_of(h.values, h.funding, h.final, h.cash_rate) for h in self.histories]
+        parts = [bars_of(h.values, h.funding, h.final, h.cash_rate, h.columns) for h in self.histories]
         self.bars = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self.earning = bool(self.bars[..., CASH_RATE].any())
         self.marks = np.empty(0) if self.earning else _marks_alone(self.bars, market.rules)
@@ -357,7 +359,13 @@ def _summed(sums: Float) -> tuple[float, float, int]:
 def _marks_alone(bars: Float, rules: Rules) -> Float:
     """(T,) last known close of each row, if it is all that can change what is held; else empty. See `walk_rows`."""
     spot = not rules.shorting and rules.leverage == 1.0
-    if bars.shape[1] > 1 or not spot or rules.table[0, OWNED] or bars[..., DUE].any() or bars[..., FINAL].any():
+    if (
+        bars.shape[1] > 1
+        or not spot
+        or rules.table[0, OWNED]
+        or bars[..., DUE].any()
+        or np.isin(bars[..., STANDING], (LAST, LAST_OUTSIDE)).any()
+    ):
         return np.empty(0)
     close = bars[:, 0, CLOSE]
     known = np.maximum.accumulate(np.where(np.isnan(close), 0, np.arange(len(close))))

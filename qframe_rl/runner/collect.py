@@ -219,8 +219,8 @@ class _Market:
         screen.end("load data", f"{len(self.history)} bars of {', '.join(self.history.symbols)}")
         h = self.history
         made = make_market(asked.env, h.instruments, h.columns, h.bar_ns, asked.risk)
-        if made.universe is not None:
-            raise UserError("env.universe: steps are collected on bars as they were; leave it out.")
+        if made.paths is not None:
+            raise UserError("env.paths: steps are collected on bars as they were; leave it out.")
         self.market: Market = made.fit([(h, whole(h))])
         self.env_name, self.known = made.name, int(h.time[-1])
         self.actors = [self._actor(one, find) for one in mix]

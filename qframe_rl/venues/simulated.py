@@ -13,7 +13,6 @@ from qframe_rl.kernel.columns import (
     DUE,
     EARNED,
     EQUITY,
-    FINAL,
     LEFT,
     LIMIT,
     MARK,
@@ -23,6 +22,7 @@ from qframe_rl.kernel.columns import (
     POSITION,
     QUANTITY,
     RUINED,
+    STANDING,
     STOP,
     opened,
 )  # fmt: skip
@@ -124,6 +124,6 @@ class SimulatedVenue:
         """The bar as the kernel reads it, (1, A, 8), in memory that is used again."""
         out = self._bar[0]
         out[:, : VOLUME + 1] = bar.values[:, : VOLUME + 1]
-        out[:, DUE], out[:, FINAL] = bar.funding, bar.final
+        out[:, DUE], out[:, STANDING] = bar.funding, bar.final
         out[:, CASH_RATE] = bar.cash_rate
         return self._bar

@@ -145,7 +145,7 @@ def test_a_snapshot_of_another_batch_is_refused() -> None:
         more.restore(kelly.snapshot())
 
 
-FEWER: dict[str, Any] = {"universe": {"name": "bootstrap", "params": {"paths": 5}}}
+FEWER: dict[str, Any] = {"paths": {"name": "bootstrap", "params": {"paths": 5}}}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_snapshot_of_another_market_is_refused_and_of_one_made_alike_is_taken(
     name: str, seed: int | None, changed: dict[str, Any]
 ) -> None:
     """As many episodes, arrays of the same shapes, and yet rows of other bars, or money of other rules."""
-    base: dict[str, Any] = {} if seed is None else PARAMS | (changed if "universe" in changed else {})
+    base: dict[str, Any] = {} if seed is None else PARAMS | (changed if "paths" in changed else {})
     base |= {"risk": {"max_leverage": 0.4}} if "risk" in changed else {}
 
     def made(seed: int | None, **params: Any) -> Any:

@@ -20,14 +20,14 @@ from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.make import make_env, make_vec
 from qframe_rl.gym.market import Market
 from qframe_rl.gym.packed import tape_of
-from qframe_rl.gym.universe import ResampledPaths, ResampledTape
+from qframe_rl.gym.paths import ResampledPaths, ResampledTape
 from qframe_rl.runner.executors import Mute
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import History, Segment
 from tests.markets import panel
 
 PARAMS: dict[str, Any] = {"features": ["log_return:1", "volatility:12"], "episode_bars": 30}
-BOOTSTRAP: dict[str, Any] = {**PARAMS, "universe": {"name": "bootstrap", "params": {"paths": 40}}}
+BOOTSTRAP: dict[str, Any] = {**PARAMS, "paths": {"name": "bootstrap", "params": {"paths": 40}}}
 HISTORY = panel(600, 2)
 FOLD = Fold((Segment(0, 400),), (Segment(430, 500),), (Segment(530, 600),))
 
@@ -125,7 +125,7 @@ def test_paths_are_made_of_the_training_bars_alone() -> None:
     made = [task.train[3][0] for task in tasks]
     assert np.array_equal(made[0].values, made[1].values, equal_nan=True)
     assert len(tasks[0].train) == 40
-    measured = MarketTask(market(universe="measured"), HISTORY, FOLD, 9).train
+    measured = MarketTask(market(paths="measured"), HISTORY, FOLD, 9).train
     drawn = {round(float(x), 9) for k in range(5) for x in moves_of(tasks[0].train[k][0]).close[1:, 0] if x}
     there = {round(float(x), 9) for x in moves_of(measured[0][0]).close[:, 0]}
     assert drawn <= there
@@ -159,7 +159,7 @@ def trained(agent: str, config: Any, **params: Any) -> State:
 def test_ppo_learns_from_paths_and_other_weights_than_from_bars(memory: dict[str, Any]) -> None:
     config = ppo.Config.model_validate(ppo.QUICK | memory)
     one, again = trained("ppo", config), trained("ppo", config)
-    measured = trained("ppo", config, universe="measured")
+    measured = trained("ppo", config, paths="measured")
     assert all(np.array_equal(one[name], again[name]) for name in one)
     assert any(not np.array_equal(one[name], measured[name]) for name in one)
     assert all(np.isfinite(value).all() for value in one.values())
@@ -167,8 +167,8 @@ def test_ppo_learns_from_paths_and_other_weights_than_from_bars(memory: dict[str
 
 def test_a_learner_of_bars_learns_from_paths_too() -> None:
     config = dmn.Config(**load("agents", "dmn").QUICK)
-    one = trained("dmn", config, universe={"name": "bootstrap", "params": {"paths": 3}})
-    measured = trained("dmn", config, universe="measured")
+    one = trained("dmn", config, paths={"name": "bootstrap", "params": {"paths": 3}})
+    measured = trained("dmn", config, paths="measured")
     assert any(not np.array_equal(one[name], measured[name]) for name in one)
 
 
@@ -179,7 +179,7 @@ def test_a_network_that_reads_all_bars_at_once_is_refused(network: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("universe", "said"),
+    ("paths", "said"),
     [
         ("boostrap", "did you mean"),
         ({"name": "bootstrap", "params": {"paths": 0}}, "paths"),
@@ -187,9 +187,9 @@ def test_a_network_that_reads_all_bars_at_once_is_refused(network: str) -> None:
         ({"name": "measured", "params": {"paths": 10}}, "paths"),
     ],
 )
-def test_what_there_is_not_is_refused(universe: Any, said: str) -> None:
+def test_what_there_is_not_is_refused(paths: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        make_env("perp", HISTORY, **PARAMS, universe=universe)
+        make_env("perp", HISTORY, **PARAMS, paths=paths)
 
 
 def test_what_is_too_short_is_refused() -> None:

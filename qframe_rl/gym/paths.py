@@ -30,11 +30,11 @@ _N_BARS = 720
 """Bars of a path where episodes have no length of their own."""
 
 
-class MeasuredUniverse(Base):
+class MeasuredPaths(Base):
     """The bars as they were."""
 
 
-class BootstrapUniverse(Base):
+class BootstrapPaths(Base):
     """Paths rebuilt from jointly resampled moves."""
 
     paths: int = Field(default=1000, ge=1, le=1_000_000)
@@ -44,26 +44,26 @@ class BootstrapUniverse(Base):
     at least."""
 
 
-UNIVERSES: dict[str, type[Base]] = {"measured": MeasuredUniverse, "bootstrap": BootstrapUniverse}
+KINDS: dict[str, type[Base]] = {"measured": MeasuredPaths, "bootstrap": BootstrapPaths}
 
 
-def universe_of(ref: Ref) -> BootstrapUniverse | None:
-    """Look a universe up: how its paths are made, None = the measured bars themselves.
+def paths_named(ref: Ref) -> BootstrapPaths | None:
+    """Look paths up: how they are made, None = the measured bars themselves.
 
     Raises
     ------
     UserError
         For an unknown name or parameter.
     """
-    if ref.name not in UNIVERSES:
-        raise UserError(f"unknown universe {ref.name!r}{nearest(ref.name, UNIVERSES)}")
-    made = build(UNIVERSES[ref.name], ref.params, f"universe {ref.name}")
-    return made if isinstance(made, BootstrapUniverse) else None
+    if ref.name not in KINDS:
+        raise UserError(f"unknown paths {ref.name!r}{nearest(ref.name, KINDS)}")
+    made = build(KINDS[ref.name], ref.params, f"paths {ref.name}")
+    return made if isinstance(made, BootstrapPaths) else None
 
 
 @dataclass(frozen=True, eq=False)
 class ResampledPaths(Sequence[tuple[History, Segments]]):
-    """The paths of a universe as pieces of history, each made anew whenever it is asked for."""
+    """Resampled paths as pieces of history, each made anew whenever it is asked for."""
 
     moves: BarMoves
     """Whose blocks are drawn."""
@@ -93,16 +93,14 @@ class ResampledPaths(Sequence[tuple[History, Segments]]):
         return (self[k] for k in range(self.n))
 
 
-def paths_of(
-    parts: Parts, universe: BootstrapUniverse, window: int, episode_bars: int | None, seed: int
-) -> ResampledPaths:
+def paths_of(parts: Parts, made_by: BootstrapPaths, window: int, episode_bars: int | None, seed: int) -> ResampledPaths:
     """Paths from the moves of the parts' segments alone.
 
     Parameters
     ----------
     parts
         Histories of the same instruments, and the rows of each whose moves are drawn.
-    universe
+    made_by
         How many paths, and of what.
     window
         Bars that a strategy looks back.
@@ -119,12 +117,12 @@ def paths_of(
     moves = _joined(parts)
     if len(moves.logs) <= window:
         raise UserError(
-            f"universe bootstrap: {len(moves.logs)} bars to draw moves from, but the observation needs {window} before "
+            f"paths bootstrap: {len(moves.logs)} bars to draw moves from, but the observation needs {window} before "
             "the first decision; take a longer period or shorter features."
         )
     n_bars = window + (episode_bars or _N_BARS)
-    block = usual_block(moves, window) if universe.block is None else universe.block
-    return ResampledPaths(moves, universe.paths, n_bars, block, seed)
+    block = usual_block(moves, window) if made_by.block is None else made_by.block
+    return ResampledPaths(moves, made_by.paths, n_bars, block, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +181,7 @@ class ResampledTape(PackedHistory):
         history, _ = self.paths[k]
         rows = slice(k * self.paths.n_bars, (k + 1) * self.paths.n_bars)
         self.time[rows] = history.time
-        self.bars[rows] = bars_of(history.values, history.funding, history.final, history.cash_rate)
+        self.bars[rows] = bars_of(history.values, history.funding, history.final, history.cash_rate, history.columns)
         self.features[rows] = self.observer.matrix(history)
 
 
