@@ -25,7 +25,7 @@ DOORS = {
     "live": {
         "paper": "let a checkpoint trade, on paper, a testnet or an account",
         "status": "show live sessions",
-        "control": "halt, flatten, reduce or resume a live session",
+        "control": "halt, flatten, reduce or resume a live session, or adopt",
         "chat": "watch and stop sessions by a messenger",
         "replay": "run a session again from its journal",
         "export": "write a session's fills with what they cost and earned",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from experiments.cli import Parser, console, door
 from qframe_rl.config import Unavailable, UserError
 
-WORDS = ("halt", "flatten", "reduce", "resume")
+WORDS = ("halt", "flatten", "reduce", "resume", "adopt")
 
 
 def parser() -> Parser:
@@ -26,6 +27,8 @@ def parser() -> Parser:
             "halt runs/paper/1a2b3c4d5e6f7081-0badcafe", "resume runs/paper/1a2b3c4d5e6f7081-0badcafe",
             "--all runs", "flatten --all runs --portfolio main",
             "flatten runs/paper/1a2b3c4d5e6f7081-0badcafe --symbol BTC/USDT",
+            "adopt runs/paper/1a2b3c4d5e6f7081-0badcafe --symbol BTC/USDT --quantity 0.5 --price 60000",
+            "adopt runs/paper/1a2b3c4d5e6f7081-0badcafe --cash 500",
         ],
         "the same by file: touch FOLDER/HALT; by signal: kill -USR1 (halt) or -USR2 (flatten) PROCESS\n"
         "what --all halted stays so while the file HALT is in its folder: remove it, then resume\n",
@@ -35,19 +38,37 @@ def parser() -> Parser:
         nargs="?",
         choices=WORDS,
         metavar="COMMAND",
-        help="halt: no order goes out; flatten: close everything, then halt; reduce: only close; resume: trade again "
+        help="halt: no order goes out; flatten: close everything, then halt; reduce: only close; resume: trade again; "
+        "adopt: take in coins or cash that came from outside, which is no profit; negative: what will be withdrawn "
         "(default with --all or --portfolio: halt)",
     )
     made.add_argument("session", nargs="?", type=Path, metavar="FOLDER", help="folder of a session, or its journal.db")
     made.add_argument(
         "--symbol", metavar="SYMBOL",
-        help="with flatten and resume: close and lock, or release, this instrument alone (default: all)",
+        help="with flatten and resume: close and lock, or release, this instrument alone (default: all); with adopt: "
+        "whose coins",
     )  # fmt: skip
+    made.add_argument("--quantity", type=_units, metavar="AMOUNT", help="of adopt: coins, up to 8 decimals")
+    made.add_argument("--price", type=_units, metavar="PRICE", help="of adopt: what a coin counts for, quote currency")
+    made.add_argument("--cash", type=_units, metavar="AMOUNT", help="of adopt: quote currency, up to 8 decimals")
     made.add_argument("--all", type=Path, metavar="ROOT", help="every session below a folder (default: one session)")
     made.add_argument(
         "--portfolio", metavar="ID", help="every member of a portfolio below --all (default of that here: runs)"
     )
     return made
+
+
+def _units(text: str) -> int:
+    """Type of the options that are amounts: units of 1e-8."""
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        units = Decimal(text) * 10**8
+        if units == units.to_integral_value() and 0 < abs(units) < 10**18:
+            return int(units)
+    except InvalidOperation:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no amount other than 0 of up to 8 decimals, such as 0.5")
 
 
 def _left_open(journal: Path) -> str:
@@ -66,6 +87,10 @@ def _left_open(journal: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Leave a command."""
     given = vars(parser().parse_args(argv))
+    if given["command"] == "adopt":
+        return _adopt(given)
+    if any(given[name] is not None for name in ("quantity", "price", "cash")):
+        raise UserError("--quantity, --price and --cash are for adopt; leave them out, or say adopt.")
     if given["symbol"] is not None and given["command"] not in ("flatten", "resume"):
         raise UserError(f"--symbol {given['symbol']} is for flatten and resume; leave it out, or take one of these.")
     if given["all"] is not None or given["portfolio"] is not None:
@@ -104,6 +129,37 @@ def _one_instrument(path: Path, given: dict[str, Any]) -> dict[str, Any] | None:
     when = f"process {process} is told" if process else "no process runs; it holds from the next start on"
     console(to_stderr=True).print(f"{word} {symbol}: {when}", highlight=False, soft_wrap=True)
     return {"command": word, "symbol": symbol, "process": process} if given["json"] else None
+
+
+def _adopt(given: dict[str, Any]) -> dict[str, Any] | None:
+    """Have a session take in what came from outside."""
+    import secrets
+
+    from qframe_rl.amounts import money
+    from qframe_rl.journal.inbox import Adoption, adopt_word, order
+    from qframe_rl.journal.lock import writer_of
+    from qframe_rl.journal.store import journal_of
+    from qframe_rl.live.standing import symbols_of
+
+    symbol, quantity, price, cash = (given[name] for name in ("symbol", "quantity", "price", "cash"))
+    coins = None not in (symbol, quantity, price) and cash is None
+    if given["session"] is None or given["all"] is not None or given["portfolio"] is not None:
+        raise UserError("adopt wants the FOLDER of one session: adopt FOLDER --cash AMOUNT.")
+    if not coins and (cash is None or (symbol, quantity, price) != (None, None, None)):
+        raise UserError("adopt wants --cash AMOUNT, or --symbol, --quantity and --price of coins.")
+    path = journal_of(given["session"])
+    if coins and symbol not in (traded := symbols_of(path)):
+        raise UserError(f"{path.parent} does not trade {symbol}; it trades {', '.join(traded)}.")
+    if coins and price < 0:
+        raise UserError(f"--price {money(price)}: a coin counts for more than nothing.")
+    one = Adoption(f"adopt-{secrets.token_hex(8)}", quantity if coins else cash, symbol, price or 0)
+    order(path, adopt_word(one))
+    process = writer_of(path)
+    what = f"{money(one.units)} of {symbol} at {money(one.price)}" if coins else f"{money(one.units)} of cash"
+    when = f"process {process} is told" if process else "no process runs; it holds from the next start on"
+    said = f"adopt {what}: {when}; event `transferred` of {one.id} says what came of it"
+    console(to_stderr=True).print(said, highlight=False, soft_wrap=True)
+    return {"command": "adopt", "id": one.id, "units": one.value, "process": process} if given["json"] else None
 
 
 def _many(given: dict[str, Any]) -> dict[str, Any] | None:

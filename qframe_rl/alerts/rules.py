@@ -156,6 +156,11 @@ class Alerts:
                 for i in payload["instruments"]
             )
             self.tell(self._time, "rules", f"the exchange changed its rules; now {stated}")
+        if kind == "aside":
+            coins = [f"{units / 1e8:.8f} of {symbol}" for symbol, units in payload["coins"].items()]
+            cash = [f"{payload['cash'] / 1e8:,.8f} of cash"] if payload["cash"] else []
+            what = f"{', '.join([*coins, *cash]) or 'nothing'} came from outside and is set aside"
+            self.tell(self._time, "set aside", f"{what}; `control adopt` gives it to the session")
         if kind == "lost":
             why = f"the account is not shown ({payload['why']}); no bar is settled until it is, commands are obeyed"
             self.tell(self._time, "not shown", why)

@@ -11,7 +11,9 @@ import re
 import sqlite3
 import time
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.peek import Peek
@@ -21,6 +23,7 @@ NAME = "inbox.db"
 KILL_FILE = "HALT"
 """A file of this name in the session's folder halts trading as long as it is there."""
 _TRANSFER = re.compile(r"transfer ([0-9a-z_-]{1,64}) (-?[1-9][0-9]{0,17})")
+_ADOPT = re.compile(r"adopt ([0-9a-z_-]{1,64}) (-?[1-9][0-9]{0,17})(?: (\S{1,64}) ([1-9][0-9]{0,17}))?")
 _LOCK = re.compile(r"(flatten|resume) (\S{1,64})")
 _SCHEMA = "CREATE TABLE IF NOT EXISTS commands (number INTEGER PRIMARY KEY, time INTEGER NOT NULL, word TEXT NOT NULL)"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -117,6 +120,45 @@ def locking_of(word: str) -> tuple[str, str] | None:
     """Word and symbol of what `locking_word` made; None for any other command."""
     found = _LOCK.fullmatch(word)
     return None if found is None else (found[1], found[2])
+
+
+class Adoption(NamedTuple):
+    """What came from outside, or goes there, and is no profit."""
+
+    id: str
+    """A session obeys each once for ever."""
+    units: int
+    """Of 1e-8 of the coin, or of the quote currency where there is no symbol; negative = it leaves."""
+    symbol: str | None = None
+    price: int = 0
+    """1e-8 of the quote currency that a coin counts for."""
+
+    @property
+    def value(self) -> int:
+        """What it counts for, 1e-8 of the quote currency, rounded half to even."""
+        return self.units if self.symbol is None else round(Fraction(self.units * self.price, 10**8))
+
+
+def adopt_word(one: Adoption) -> str:
+    """The command that takes something in which came from outside.
+
+    Raises
+    ------
+    UserError
+        For a name, a symbol or amounts that cannot be.
+    """
+    word = f"adopt {one.id} {one.units}" + ("" if one.symbol is None else f" {one.symbol} {one.price}")
+    if adoption_of(word) != one or abs(one.value) >= 10**18:
+        raise UserError("what is adopted has an amount other than 0, and a coin its symbol and a price above 0.")
+    return word
+
+
+def adoption_of(word: str) -> Adoption | None:
+    """What `adopt_word` made; None for any other command."""
+    found = _ADOPT.fullmatch(word)
+    if found is None:
+        return None
+    return Adoption(found[1], int(found[2]), found[3], int(found[4] or 0))
 
 
 def left(journal: Path) -> list[tuple[int, int, str]]:

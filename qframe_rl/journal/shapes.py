@@ -67,6 +67,13 @@ class TransferShape(EventShape):
     number: int = Field(default=0, ge=0, lt=2**63)
 
 
+class AdoptShape(TransferShape):
+    """What came from outside, and is to be taken in."""
+
+    symbol: str | None = None
+    price: int = Field(default=0, ge=0, le=10**18)
+
+
 class OutcomeShape(EventShape):
     """What became of an order."""
 
@@ -184,7 +191,8 @@ class PulseShape(EventShape):
 
 
 SHAPES: dict[str, type[Base]] = {
-    "command": CommandShape, "transfer": TransferShape, "outcome": OutcomeShape, "resolved": OutcomeShape,
+    "command": CommandShape, "transfer": TransferShape, "adopt": AdoptShape,
+    "outcome": OutcomeShape, "resolved": OutcomeShape,
     "exchange": ExchangeShape, "held": HeldShape, "cancelled": CancelledShape, "swept": SweptShape, "run": RunShape,
     "snapshot": SnapshotShape, "process": ProcessShape, "session": SessionShape,
 }  # fmt: skip

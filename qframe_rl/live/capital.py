@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from qframe_rl.amounts import money
+from qframe_rl.amounts import money, paid
 from qframe_rl.journal.codec import Plain, account_out
+from qframe_rl.journal.inbox import Adoption
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.listeners import CashFlow
 from qframe_rl.types import Account
-from qframe_rl.venues.venue import Funded
+from qframe_rl.venues.venue import Adopting, Funded
 
 
 class AccountHolder(Protocol):
@@ -66,16 +67,56 @@ class CapitalAccount:
         name, units = payload["id"], payload["units"]
         if name in self._known:
             return None
-        self._known[name] = None
         before = float(venue.account.equity)
         why = venue.transfer(units) if isinstance(venue, Funded) else "this venue's account takes no transfers"
-        event: Plain = {"time": time, "id": name, "units": units, "state": "REFUSED" if why else "SETTLED"}
-        event |= {"why": why} if why else {}
-        ledger.put("transferred", event | {"account": account_out(venue.account)})
-        if why:
+        self._noted(time, name, units, why, {}, venue, ledger)
+        return None if why else self._flowed(CashFlow(time, units, before, float(venue.account.equity)))
+
+    def adopt(
+        self, time: int, payload: Plain, symbols: Sequence[str], venue: AccountHolder, ledger: Ledger
+    ) -> CashFlow | None:
+        """Take in what came from outside, coins at their stated price; what it counts for is no profit.
+
+        What a coin is worth more at its mark than at that price is profit, what it is worth less is loss.
+
+        Parameters
+        ----------
+        time, venue, ledger
+            As in `transfer`.
+        payload
+            An `Adoption`.
+        symbols
+            Of the A instruments.
+
+        Returns
+        -------
+        CashFlow | None
+            What it did; None where it did nothing.
+        """
+        one = Adoption(payload["id"], payload["units"], payload["symbol"], payload["price"])
+        if one.id in self._known:
             return None
-        flow = CashFlow(time, units, before, float(venue.account.equity))
-        self.units += units
+        before = float(venue.account.equity)
+        why = "this venue's account adopts nothing; transfer cash"
+        if one.symbol is not None and one.symbol not in symbols:
+            why = f"it trades {', '.join(symbols)}"
+        elif isinstance(venue, Adopting):
+            why = venue.adopt(None if one.symbol is None else symbols.index(one.symbol), one.units)
+        coins = {} if one.symbol is None else {"symbol": one.symbol, "quantity": one.units, "price": one.price}
+        self._noted(time, one.id, one.value, why, {"adopted": coins}, venue, ledger)
+        return None if why else self._flowed(CashFlow(time, one.value, before, paid(before, one.value)))
+
+    def _noted(
+        self, time: int, name: str, units: int, why: str, more: Plain, venue: AccountHolder, ledger: Ledger
+    ) -> None:
+        """Put on record what came of it, once for ever."""
+        self._known[name] = None
+        event: Plain = {"time": time, "id": name, "units": units, "state": "REFUSED" if why else "SETTLED"}
+        event |= more | ({"why": why} if why else {})
+        ledger.put("transferred", event | {"account": account_out(venue.account)})
+
+    def _flowed(self, flow: CashFlow) -> CashFlow:
+        self.units += flow.units
         self.scale /= flow.scale
         return flow
 

@@ -36,7 +36,8 @@ class BasisRow:
     """Event of the journal."""
     kind: str
     """``fill``; ``forced``: closed by the venue; ``opening``: held when the session began; ``funding``; ``interest``:
-    of idle cash; ``absorbed``: debts that the venue bore; ``transfer``: paid in, or out."""
+    of idle cash; ``absorbed``: debts that the venue bore; ``transfer``: paid in, or out; ``adopted``: coins that were,
+    at the price that they were counted for."""
     symbol: str
     currency: str
     """Of all amounts."""
@@ -148,8 +149,18 @@ class CostBasis:
             if plain["state"] == "SETTLED":
                 self._look(plain["account"])
                 yield from self._money("transfer", None, seq, plain["time"], Decimal(plain["units"]) * _UNIT)
+                yield from self._adopted(seq, plain)
         else:
             yield from self._settled(seq, plain)
+
+    def _adopted(self, seq: int, plain: dict[str, Any]) -> Iterator[BasisRow]:
+        """Coins that came from outside, or left: a lot at its stated price, which is the transfer beside it."""
+        coins = plain.get("adopted")
+        if coins:
+            a = self._symbols.index(coins["symbol"])
+            quantity, price = Decimal(coins["quantity"]) * _UNIT, Decimal(coins["price"]) * _UNIT
+            self._held[a] += quantity
+            yield self._row("adopted", a, seq, plain["time"], quantity, price, ZERO, counts=False)
 
     def _begin(self, instruments: Sequence[dict[str, Any]]) -> None:
         if self._symbols:

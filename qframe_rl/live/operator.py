@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qframe_rl.journal.inbox import KILL_FILE, Inbox, locking_of, transfer_of
+from qframe_rl.journal.inbox import KILL_FILE, Inbox, adoption_of, locking_of, transfer_of
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Soft
 from qframe_rl.risk.engine import COMMANDS, RiskEngine
@@ -59,6 +59,9 @@ class Operator:
             return Input("transfer", {"id": transfer[0], "units": transfer[1], "by": "command", "number": number})
         if word in COMMANDS:
             return Input("command", {"word": word, "by": "command", "number": number})
+        adoption = adoption_of(word)
+        if adoption is not None:
+            return Input("adopt", {**adoption._asdict(), "by": "command", "number": number})
         locking, symbols = locking_of(word), [i.symbol for i in engine.instruments]
         if locking is not None and locking[1] in symbols:
             said = {"word": locking[0], "symbol": locking[1], "by": "command", "number": number}

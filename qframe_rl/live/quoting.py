@@ -22,7 +22,7 @@ from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.interface.books import N_TASK, view_of
 from qframe_rl.journal.codec import Plain, account_out, numbers
 from qframe_rl.journal.ledger import Ledger
-from qframe_rl.listeners import Listener, Paid, Soft
+from qframe_rl.listeners import CashFlow, Listener, Paid, Soft
 from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.held import checked_limits, checked_wishes, held_to
 from qframe_rl.live.operator import Operator
@@ -40,7 +40,7 @@ from qframe_rl.venues.paper_terms import DueMoments, OwnMessage
 from qframe_rl.watch.health import Health
 
 P = ParamSpec("P")
-HEARD = frozenset({"command", "limits", "transfer"})
+HEARD = frozenset({"command", "limits", "transfer", "adopt"})
 """Kinds of events that come between two parts."""
 
 
@@ -123,8 +123,8 @@ class QuotingSession:
                 self.engine.limits = checked_limits(build(Limits, payload, "the record's limits"))
                 continue
             self._noted(payload.get("number", 0))
-            if kind == "transfer":
-                flow = self.capital.transfer(self.time, payload, self.book, self._ledger)
+            if kind in ("transfer", "adopt"):
+                flow = self._paid(kind, payload)
                 if flow is not None:
                     self.engine.paid(flow.scale)
                     for listener in self.listeners:
@@ -137,6 +137,11 @@ class QuotingSession:
                 self._act()
         if said:
             self._ledger.commit(self.pulse())
+
+    def _paid(self, kind: str, payload: Plain) -> CashFlow | None:
+        if kind == "transfer":
+            return self.capital.transfer(self.time, payload, self.book, self._ledger)
+        return self.capital.adopt(self.time, payload, [self.market.instrument.symbol], self.book, self._ledger)
 
     def _noted(self, number: int) -> None:
         """Remember how far the inbox was read."""

@@ -22,6 +22,8 @@ class _Rows:
 
     def __init__(self, instruments: tuple[Instrument, ...]):
         self.n = len(instruments)
+        self._symbols = [i.symbol for i in instruments]
+        self._coins, self._worth = np.zeros(self.n), np.zeros(self.n)
         self.time: list[int] = []
         self.accounts: list[Account] = []
         self.orders: list[Orders] = []
@@ -39,15 +41,33 @@ class _Rows:
             self._sent = orders_in(plain["orders"] if "orders" in plain else plain["asked"])
         elif kind == "transferred" and plain["state"] == "SETTLED":
             self._units += int(plain["units"])
+            self._adopt(plain.get("adopted") or {})
         elif kind in ("started", "settled"):
             self._settle(kind, plain)
+
+    def _adopt(self, coins: Plain) -> None:
+        """Coins that came from outside stand in the next row as what a venue did by itself, at their stated price."""
+        if coins:
+            a = self._symbols.index(coins["symbol"])
+            quantity, price = int(coins["quantity"]) / UNITS, int(coins["price"]) / UNITS
+            self._coins[a] += quantity
+            self._worth[a] += quantity * price
+
+    def _with_coins(self, fills: Fills) -> Fills:
+        if not self._worth.any():
+            return fills
+        forced = fills.forced + self._coins
+        worth = fills.forced * fills.forced_price + self._worth
+        price = np.divide(worth, forced, out=np.zeros(self.n), where=forced != 0.0)
+        self._coins, self._worth = np.zeros(self.n), np.zeros(self.n)
+        return fills._replace(forced=forced, forced_price=price)
 
     def _settle(self, kind: str, plain: Plain) -> None:
         nothing = Orders.market(np.zeros(self.n))
         self.time.append(int(plain["time"]))
         self.accounts.append(account_in(plain["account"]))
         self.orders.append(nothing if kind == "started" else self._sent)
-        self.fills.append(fills_in(plain.get("fills", {}), self.n))
+        self.fills.append(self._with_coins(fills_in(plain.get("fills", {}), self.n)))
         self.cash_rate.append(0.0 if kind == "started" else self._rate)
         self.flow.append(self._units / UNITS)
         self.hash, self._sent, self._units = str(plain["hash"]), nothing, 0

@@ -18,7 +18,7 @@ from qframe_rl.listeners import Digest, Listener, Paid, Soft
 from qframe_rl.live.books import BookSource, books_of
 from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.operator import Operator
-from qframe_rl.live.told import RouterListener, kill
+from qframe_rl.live.told import RouterListener, held_in_words, kill
 from qframe_rl.risk.engine import Conditions, RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
@@ -27,7 +27,7 @@ from qframe_rl.venues.venue import NEWS, Lasting, Outgoing, Quoted, Ruled, Venue
 from qframe_rl.watch.health import Health
 
 P = ParamSpec("P")
-HEARD = frozenset({"command", "limits", "rules", "transfer"}) | NEWS
+HEARD = frozenset({"command", "limits", "rules", "transfer", "adopt"}) | NEWS
 """Kinds of events that come between two bars: from the operator, and from an exchange."""
 _STOP_S = 1.0
 """How long a bar that waits for an exchange goes on after the session was told to stop, seconds."""
@@ -202,9 +202,9 @@ class OrderRouter:
             self.engine.limits = build(Limits, payload, "the record's limits")
         elif kind == "rules":
             self._rule(payload["instruments"])
-        elif kind == "transfer":
+        elif kind in ("transfer", "adopt"):
             self._note(payload)
-            self._pay(payload)
+            self._pay(kind, payload)
         elif kind == "command" and "symbol" in payload:
             self._note(payload)
             self._lock(payload)
@@ -234,9 +234,13 @@ class OrderRouter:
         if self._operator is not None:
             self._operator.noted(self._heard)
 
-    def _pay(self, payload: Plain) -> None:
-        """Pay in or out; what it did to equity is no profit and no loss to anybody."""
-        flow = self.capital.transfer(self._seen().time, payload, self._venue, self._ledger)
+    def _pay(self, kind: str, payload: Plain) -> None:
+        """Pay in or out, or adopt; what it did to equity is no profit and no loss to anybody."""
+        time, venue, ledger = self._seen().time, self._venue, self._ledger
+        if kind == "transfer":
+            flow = self.capital.transfer(time, payload, venue, ledger)
+        else:
+            flow = self.capital.adopt(time, payload, self._symbols, venue, ledger)
         if flow is not None:
             self.engine.paid(flow.scale)
             for listener in self.listeners:
@@ -387,14 +391,10 @@ class OrderRouter:
         state = str(self.engine.state)
         self._ledger.put("state", {"time": time, "state": state, "reasons": list(reasons)})
         if state == "HALTED" and self.account.position.any():
-            reasons = [*reasons, f"{self._holdings()} stays open: nothing closes it but `control flatten`"]
+            held = held_in_words(self._symbols, self.account)
+            reasons = [*reasons, f"{held} stays open: nothing closes it but `control flatten`"]
         for one in self.told:
             self._inform(one, one.changed, time, state, reasons)
-
-    def _holdings(self) -> str:
-        """What is held, in words."""
-        held = zip(self._symbols, self.account.position.tolist(), strict=True)
-        return ", ".join(f"{quantity:+g} {symbol}" for symbol, quantity in held if quantity)
 
     def _inform(self, one: object, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         self.soft.run(getattr(one, "option", type(one).__name__), call, *args, **kwargs)

@@ -45,3 +45,9 @@ def kill(venue: Outgoing, engine: RiskEngine, time: int, sent: Orders, account: 
     now = account._replace(position=venue.held())
     orders = engine.check(time, sent, now, Conditions()).orders if state == "FLATTEN" else engine.closing(now)
     venue.close(orders, now.position)
+
+
+def held_in_words(symbols: Sequence[str], account: Account) -> str:
+    """What an account of (A,) holds of the A instruments."""
+    held = zip(symbols, account.position.tolist(), strict=True)
+    return ", ".join(f"{quantity:+g} {symbol}" for symbol, quantity in held if quantity)

@@ -109,6 +109,10 @@ class TwinVenue:
         """Pay units in or out, as `SimulatedVenue.transfer`."""
         return self._venue.transfer(units)
 
+    def adopt(self, a: int | None, units: int) -> str:
+        """Take in, or give up, as `SimulatedVenue.adopt`."""
+        return self._venue.adopt(a, units)
+
     def rule(self, instruments: tuple[Instrument, ...]) -> None:
         """Fill by what the exchange now states of the instruments."""
         self._venue.rule(instruments)

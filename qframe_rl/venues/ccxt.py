@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qframe_rl.exchanges import conventions
-from qframe_rl.feeds.answer import answer, unclear
 from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.kernel.columns import CANCELLED, FEE, FUNDING, N_FILLS, PRICE, QUANTITY
 from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
-from qframe_rl.venues.funding import Allotted
+from qframe_rl.venues.aside import SetAside, cash_moved, traded_by_others
+from qframe_rl.venues.dead_man import arm
 from qframe_rl.venues.order_sender import Intent, OrderSender
 from qframe_rl.venues.reading import Known, Reader
 from qframe_rl.venues.resting import Ours
@@ -109,7 +108,7 @@ class ExchangeVenue:
         """Markets whose orders could not be cancelled; whether those that only reduce may stay."""
         self._unfinished = self._unseen = False
         """Whether part of a close did not go out; whether it went by what we know, not by what the exchange says."""
-        self._allotted = Allotted()
+        self._aside = SetAside(instruments)
         # The rest belongs to this process alone.
         self._sweeper, self._again = Sweeper(self._clearing, note), Again()
         self._acts = 0
@@ -125,7 +124,7 @@ class ExchangeVenue:
             "names": list(self._names.items()), "waiting": list(self._waiting.items()), "seen": list(self._seen),
             "since_ms": self._since_ms, "time": self._time, "began": self._began, "unknown": self._sender.carried(),
             "owed": packed(self._owed), "left": self._left, "unfinished": [self._unfinished, self._unseen],
-            "allotted": self._allotted.carried(),
+            "aside": self._aside.carried(),
         }  # fmt: skip
 
     def carry(self, memory: Plain) -> None:
@@ -136,12 +135,19 @@ class ExchangeVenue:
         self._waiting, self._left = dict(memory["waiting"]), dict(memory["left"])
         self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
         self._sender.carry(memory["unknown"])
-        self._allotted.carry(memory["allotted"])
+        self._aside.carry(memory["aside"])
         self._owed, (self._unfinished, self._unseen) = unpacked(memory["owed"]), memory["unfinished"]
 
     def transfer(self, units: int) -> str:
         """Let the session use more or less of the exchange's account, whose money stays where it is; why not, if so."""
-        why, self.account = self._allotted.transfer(units, self.account, self._instruments)
+        why, self.account = self._aside.transfer(units, self.account, self._instruments)
+        return why
+
+    def adopt(self, a: int | None, units: int) -> str:
+        """Let the session have what came from outside, or set aside what will be withdrawn; why not, if so."""
+        if a is not None and self._instruments[a].kind != "spot":
+            return "contracts came with their price: what was traded by hand counted when it was seen"
+        why, self.account = self._aside.adopt(a, units, self.account, self._instruments)
         return why
 
     def rule(self, instruments: tuple[Instrument, ...]) -> None:
@@ -191,7 +197,9 @@ class ExchangeVenue:
         """(A,) base units that the exchange says are held now; where it does not say, those that we know of."""
         position = self._ledger.take("held", self._held_now)["position"]
         self._unseen = position is None
-        return self.account.position + self._ordered if position is None else np.array(position, dtype=np.float64)
+        if position is None:
+            return self.account.position + self._ordered
+        return self._aside.position(np.array(position, dtype=np.float64))
 
     def _held_now(self) -> Plain:
         task = PendingRequest(partial(self._reader.agreed, Asking(self._client, 0.0, self._note)))
@@ -241,16 +249,27 @@ class ExchangeVenue:
         self._reading, self._left = None, {}
         self._fire(said.get("fired", {}))
         doubtful = self._doubtful()
+        unsure = {s for s, doubt in zip(self._symbols, doubtful, strict=True) if doubt}
+        moved = cash_moved(said, self._names, self._seen, unsure) if "aside" in said else 0.0
         fills = self._fills(said["trades"], said["funding"])
-        before, after = self.account.position, np.array(said["position"], dtype=np.float64)
+        before, raw = self.account.position, np.array(said["position"], dtype=np.float64)
+        after = self._aside.position(raw)
         if self._began:
             expected = before + fills.quantity - np.where(doubtful, 0.0, self._owed)
             self._owed = np.where(doubtful, self._owed + after - expected, 0.0)
             off = unexplained(self._instruments, expected, after) & ~doubtful
             self.trouble = troubles(self._symbols, expected, after, off, self._strange(said["trades"], doubtful))
+            if "aside" in said:
+                others = traded_by_others(said, self._names)
+                self._seen.update((number, None) for number, symbol in others.items() if symbol not in unsure)
+                self._aside.take_coins(after - expected, off, others.values())
+                after = self._aside.position(raw)
+                off &= unexplained(self._instruments, expected, after)
             forced = np.where(off, after - expected, 0.0)
             fills = fills._replace(forced=forced, forced_price=np.where(forced == 0.0, 0.0, mark))
-        cash = np.array(self._allotted.of(said["cash"]), dtype=np.float64)
+        cash = np.array(self._aside.cash_of(said, moved, float(self.account.equity), self._began, certain=not unsure))
+        if (aside := self._aside.news()) is not None:
+            self._ledger.put("aside", {"time": self._time, **aside})
         if not doubtful.any():
             # Read again a little of what was read before: a trade may be listed late, and counts once by its id.
             self._since_ms = max(self._since_ms, bar.time // _MS - _OVERLAP_MS)
@@ -311,7 +330,7 @@ class ExchangeVenue:
                 if outcome["status"] == "accepted":
                     self._accepted(a, intent.quantity, outcome)
                     if (intent.limit, intent.stop) != (None, None) and self._ledger.writing:
-                        PendingRequest(partial(self._arm, intent.symbol))
+                        PendingRequest(partial(arm, self._client, intent.symbol, 2 * self._bar_ns // _MS, self._note))
         return outcomes
 
     def _intent(self, a: int, orders: Orders, held: float) -> Intent:
@@ -323,20 +342,6 @@ class ExchangeVenue:
     def _accepted(self, a: int, quantity: float, outcome: Plain) -> None:
         self._ordered[a] += quantity
         (self._waiting if outcome.get("apart") else self._names)[outcome["order"]] = a
-
-    def _arm(self, symbol: str) -> None:
-        """Set the exchange's dead man's switch, where CCXT has one: what rests is cancelled if we do not come back."""
-        countdown_ms = 2 * self._bar_ns // _MS
-        dead_man, market = conventions(self._client.id).dead_man, self._client.market(symbol)
-        try:
-            if dead_man == "":
-                return
-            if self._client.has.get("cancelAllOrdersAfter"):
-                answer(self._client.cancel_all_orders_after, countdown_ms)
-            elif dead_man is not None and market.get("contract"):
-                answer(getattr(self._client, dead_man), {"symbol": market["id"], "countdownTime": countdown_ms})
-        except unclear() as error:
-            self._note(f"the dead man's switch of {symbol} could not be set: {type(error).__name__}")
 
     def _ours(self) -> Ours:
         return Ours(frozenset(self._names), frozenset(self._waiting), frozenset(self._sender.unknown))

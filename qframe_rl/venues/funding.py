@@ -37,6 +37,21 @@ def free_cash(account: Account, moving: float, rules: Rules) -> float:
     return cash + float(value.sum()) - needed
 
 
+def free_on_exchange(account: Account, instruments: Sequence[Instrument]) -> float:
+    """Cash of an exchange's account that nothing stands on: contracts stay covered in full.
+
+    Parameters
+    ----------
+    account
+        Of (A,) instruments.
+    instruments
+        Of which kind they are.
+    """
+    value = np.where(account.position != 0.0, account.position * account.mark, 0.0)
+    contracts = np.array([one.kind == "perpetual" for one in instruments])
+    return float(account.cash) + float((value - np.abs(value))[contracts].sum())
+
+
 def refusal(units: int, free: float, equity: float) -> str:
     """Why a transfer cannot be; empty if it can.
 
@@ -102,12 +117,9 @@ class Allotted:
         if units > self._kept_back:
             return (
                 f"the session uses all of the exchange's account but {money(self._kept_back)}: pay in at the exchange, "
-                "and it sees that by itself", account,
+                "and adopt it (control adopt)", account,
             )  # fmt: skip
-        value = np.where(account.position != 0.0, account.position * account.mark, 0.0)
-        contracts = np.array([one.kind == "perpetual" for one in instruments])
-        free = float(account.cash) + float((value - np.abs(value))[contracts].sum())
-        why = refusal(units, free, float(account.equity))
+        why = refusal(units, free_on_exchange(account, instruments), float(account.equity))
         if why:
             return why, account
         self._kept_back -= units

@@ -75,7 +75,8 @@ class Reader:
             paid = self.payments(instrument, known.since_ms, asked)
             funding |= {number: [symbol, cost] for number, cost in paid.items() if number not in known.seen}
         cash, position = self.agreed(asked)
-        said = {"trades": trades, "funding": funding, "cash": cash, "position": position}
+        # What nothing explains is set aside from here on; records of before there was that went on with it.
+        said = {"trades": trades, "funding": funding, "cash": cash, "position": position, "aside": True}
         return said | ({"fired": became} if became else {})
 
     def payments(self, instrument: Instrument, since_ms: int, asked: Asking) -> dict[str, float]:

@@ -28,8 +28,9 @@ from qframe_rl.kernel.columns import (
 )  # fmt: skip
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
-from qframe_rl.kernel.rules import Rules, changed
+from qframe_rl.kernel.rules import OWNED, Rules, changed
 from qframe_rl.types import CLOSE, VOLUME, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.venues.aside import with_coins
 from qframe_rl.venues.funding import free_cash, refusal
 
 _ROW = np.zeros(1, dtype=np.int64)
@@ -84,6 +85,21 @@ class SimulatedVenue:
             money[CASH] = paid(float(money[CASH]), units)
             self.account = self._stated()
             money[EQUITY] = self.account.equity
+        return why
+
+    def adopt(self, a: int | None, units: int) -> str:
+        """Take in units of 1e-8 of a coin (None: of cash), or give up where negative; why not, if that cannot be."""
+        if a is None:
+            return self.transfer(units)
+        if self.terminated:
+            return "the account is gone"
+        if self.rules.table[a, OWNED] == 0.0 and (self.rules.shorting or self.rules.leverage != 1.0):
+            return "contracts have no value of their own: only an order brings them"
+        why, after = with_coins(self.account, a, units)
+        if not why:
+            self._holding[0, a, POSITION] = after.position[a]
+            self.account = self._stated()
+            self._money[0, EQUITY] = self.account.equity
         return why
 
     def _stated(self) -> Account:

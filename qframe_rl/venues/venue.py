@@ -52,6 +52,14 @@ class Funded(Protocol):
 
 
 @runtime_checkable
+class Adopting(Protocol):
+    """A venue whose account takes in what comes from outside, coins among it."""
+
+    def adopt(self, a: int | None, units: int) -> str:
+        """Take in units of 1e-8 of a coin (None: of cash), or give up where negative; why not, if that cannot be."""
+
+
+@runtime_checkable
 class Ruled(Protocol):
     """A venue that goes on when its exchange changes the rules of its instruments."""
 

@@ -240,7 +240,7 @@ def test_what_rests_is_cancelled_after_its_bar(made: Traded) -> None:
 
 def test_orders_of_others_are_left_alone(made: Traded) -> None:
     made.fake.create_order(SYMBOL, "limit", "buy", 1.0, 5.0, {"clientOrderId": "someone"})
-    made.venue.cancel()
+    made.venue.cancel({SYMBOL: False})
     assert made.fake.orders["1"]["status"] == "open"
 
 
@@ -248,7 +248,7 @@ def test_orders_of_others_are_left_alone(made: Traded) -> None:
 def test_of_what_opens_only_what_reduces_stays(made: Traded, held: float, status: str) -> None:
     made.hold(held)
     made.order(-1.0, limit=50.0)
-    made.venue.cancel(opening=True)
+    made.venue.cancel({SYMBOL: True})
     assert made.fake.orders["1"]["status"] == status
 
 
@@ -373,7 +373,7 @@ def test_what_was_refused_while_closing_is_due_again(made: Traded) -> None:
 
 def test_a_market_that_is_not_clear_is_tried_until_it_is(made: Traded) -> None:
     made.fake.fails = {"fetch_open_orders": [LOST]}
-    made.venue.cancel()
+    made.venue.cancel({SYMBOL: False})
     until = time.monotonic() + 5.0
     while not (news := made.venue.news()) and time.monotonic() < until:
         time.sleep(0.01)
