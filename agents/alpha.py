@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -58,6 +59,9 @@ class Config(Base):
     """How formulas are weighed: least squares with a ridge, without negative weights, or at a price on sizes."""
     n_largest: int = Field(default=0, ge=0, le=1_000_000)
     """Coins that are ranked: those with the largest median turnover of 30 bars. 0 = all."""
+    leader: bool = False
+    """Whether formulas may read the market's leader, the coin of the largest turnover, beside each coin: what a coin's
+    returns are to its (``beta(ret1,leader(ret1),20)``), and how they follow (``corr(ret1,ref(leader(ret1),1),20)``)."""
     lookback_bars: int = Field(default=120, ge=3, le=100_000)
     """Most bars that a formula may look back."""
     formulas: tuple[str, ...] = ()
@@ -108,6 +112,7 @@ class Alpha(Memoryless):
         c = self.config
         pieces = [history for history, _ in task.train]
         ground = Ground.joined(pieces, self.horizon, self.spec.cost_rate, c.n_largest)
+        ground = replace(ground, leads=c.leader)
         if ground.crosses and not dates_of(ground.seen).any():
             log.progress(1, 1, f"no training bar has {LEAST_MEMBERS} coins to rank: nothing is traded")
             self.pool = Pool((), np.zeros(0))
@@ -156,8 +161,8 @@ class Alpha(Memoryless):
 
     def _tree(self, text: str) -> Formula:
         tree, n = number(text, self.spec.columns), len(self.spec.instruments)
-        if tree.crosses and n < LEAST_MEMBERS:
-            raise UserError(f"agent.alpha: {text} compares coins; that takes {LEAST_MEMBERS} or more, not {n}.")
+        if n < tree.least:
+            raise UserError(f"agent.alpha: {text} compares coins; that takes {tree.least} or more, not {n}.")
         if tree.lookback > self.config.lookback_bars:
             raise UserError(
                 f"agent.alpha: {text} looks back {tree.lookback} bars; agent.alpha.lookback_bars allows "

@@ -28,6 +28,7 @@ _OPTIONS = {
     "judged_by": ("NAME", "what a formula is paid for: net, after costs, or ic (default: net)"),
     "weighing": ("NAME", "how a pool is weighed: ridge, nonnegative or l1 (default: ridge)"),
     "n_largest": ("N", "coins that are ranked, by turnover (default: all)"),
+    "leader": ("BOOL", "whether formulas may read the coin of the largest turnover beside each coin (default: false)"),
     "cost_bps": ("BP", "fee and half-spread of what is traded (default: 10)"),
     "n_null": ("N", "searches on shuffled returns, for each year and each of two shuffles (default: 5; 0 = none)"),
     "seed": ("N", "root of all randomness (default: 0)"),

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.panel import FormulaRows
 from qframe_rl.alpha.parser import number
 from qframe_rl.coarser import Coarser, apart, ratio, rows_of
@@ -364,7 +363,7 @@ def _formula(spec: str, columns: tuple[str, ...], bar_ns: int) -> Feature:
         raise UserError(f"feature {shortened(spec)} needs the length of a bar, which is not known here.")
     tree = number(spec.removeprefix(FORMULA), columns)
     rows = FormulaRows(tree, bar_ns, columns)
-    return Feature(spec, tree.lookback, rows, np.zeros(0), LEAST_MEMBERS if tree.crosses else 1)
+    return Feature(spec, tree.lookback, rows, np.zeros(0), tree.least)
 
 
 def _feature(spec: str, columns: tuple[str, ...], bar_ns: int = 0) -> Feature:

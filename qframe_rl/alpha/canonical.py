@@ -18,8 +18,8 @@ from qframe_rl.types import Bool, Float
 
 _CELLS = 64
 
-_IDEMPOTENT = ("abs", "sign", "rank", "zscore")
-_KEEPS_SIGN = ("mean", "sum", "tmax", "tmin", "med", "wma", "ema", "ref")
+_IDEMPOTENT = ("abs", "sign", "rank", "zscore", "leader")
+_KEEPS_SIGN = ("mean", "sum", "tmax", "tmin", "med", "wma", "ema", "ref", "leader")
 """What is positive of what is positive."""
 
 

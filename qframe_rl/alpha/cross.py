@@ -8,7 +8,7 @@ import numpy as np
 
 from qframe_rl.alpha.operators import CROSS_ROWS, LEAST_MEMBERS
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.types import CLOSE, VOLUME, Bool, Float
+from qframe_rl.types import CLOSE, VOLUME, Bool, Float, Int
 
 TRADED, MEDIAN_ROWS = 60, 30
 """Rows that a member has traded in, and those over which its turnover is measured."""
@@ -66,6 +66,56 @@ def _universe(bars: Float, n_largest: int, scratch: Float, out: Bool) -> None:
                 for b in range(n):
                     larger += size[b] > size[a] or (size[b] == size[a] and b < a)
                 out[t, a] = larger < n_largest
+
+
+def leaders(bars: Float, members: Bool) -> Int:
+    """Which instrument leads the market at each row: the member of the largest turnover, as `universe` measures it.
+
+    Parameters
+    ----------
+    bars
+        (T, A, C) channels.
+    members
+        (T, A) the universe.
+
+    Returns
+    -------
+    Int
+        (T,) its number; -1 where the row has no member whose turnover is known.
+    """
+    found = np.empty(len(bars), dtype=np.int64)
+    _leaders(bars, members, np.empty(MEDIAN_ROWS), found)
+    return found
+
+
+@compiled
+def _leaders(bars: Float, members: Bool, window: Float, out: Int) -> None:
+    for t in range(len(bars)):
+        out[t], most = -1, 0.0
+        for a in range(bars.shape[1]):
+            if members[t, a]:
+                size = _median_turnover(bars, t, a, window)
+                if size > most:
+                    out[t], most = a, size
+
+
+@compiled
+def led(x: Float, leader: Int, out: Float) -> None:
+    """Write for every instrument what the leader of the row has.
+
+    Parameters
+    ----------
+    x
+        (T, A).
+    leader
+        (T,) from `leaders`.
+    out
+        (T, A) written; NaN where nobody leads, or the leader has no value.
+    """
+    for t in range(len(x)):
+        value = x[t, leader[t]] if leader[t] >= 0 else math.nan
+        for a in range(x.shape[1]):
+            out[t, a] = value
 
 
 @inlined

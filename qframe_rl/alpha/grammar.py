@@ -26,7 +26,7 @@ WINDOWS = (3, 5, 10, 20, 40, 60)
 """Windows of rolling operators and of pairs."""
 SHIFTS = (1, 2, 3, 5, 10, 20, 40)
 CONSTANTS = tuple(sign * size for size in (0.01, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0) for sign in (1.0, -1.0))
-_KINDS = (SEP, "leaf", CONSTANT, "lag", "unary", "cross", "binary", "rolling", "shift", "pair")
+_KINDS = (SEP, "leaf", CONSTANT, "lag", "unary", "cross", "binary", "rolling", "shift", "pair", "market")
 _LAGS = tuple(sorted({*WINDOWS, *SHIFTS}))
 
 
@@ -50,11 +50,14 @@ class Vocabulary:
         Names of the feed's columns that formulas may read.
     crosses
         Whether formulas may compare instruments; on one coin they cannot.
+    leads
+        Whether they may read the market's leader beside each instrument.
     """
 
-    def __init__(self, columns: Sequence[str] = (), *, crosses: bool = True):
+    def __init__(self, columns: Sequence[str] = (), *, crosses: bool = True, leads: bool = False):
         leaves = [*LEAVES, *(COLUMN + name for name in columns)]
-        operators = [name for name, one in OPERATORS.items() if crosses or one.kind != "cross"]
+        without = {*(() if crosses else ("cross",)), *(() if leads else ("market",))}
+        operators = [name for name, one in OPERATORS.items() if one.kind not in without]
         self.tokens: tuple[str, ...] = (
             SEP, *leaves, *(constant(c).text for c in CONSTANTS), *(f"w{lag}" for lag in _LAGS), *operators,
         )  # fmt: skip

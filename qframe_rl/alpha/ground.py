@@ -13,7 +13,7 @@ import numpy as np
 from qframe_rl.alpha.cross import universe
 from qframe_rl.alpha.grammar import Vocabulary
 from qframe_rl.alpha.net import moves
-from qframe_rl.alpha.operators import LEAST_MEMBERS
+from qframe_rl.alpha.operators import LEAST_LED, LEAST_MEMBERS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.score import dates_of, labels
 from qframe_rl.config import UserError, fingerprint
@@ -69,6 +69,8 @@ class Ground:
         (T, A) rates of perpetuals that fall due in each bar, taken off label and book; None = no funding.
     instead
         What is said to have followed, in place of what did: a test of luck.
+    leads
+        Whether formulas may read the market's leader.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class Ground:
     stop: int
     funding: Float | None = None
     instead: WhatFollowed | None = None
+    leads: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.stop <= len(self.bars):
@@ -174,7 +177,7 @@ class Ground:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """What a search may write here: bars and columns; what followed has no name in it."""
-        return Vocabulary(self.columns, crosses=self.crosses)
+        return Vocabulary(self.columns, crosses=self.crosses, leads=self.leads and self.bars.shape[1] >= LEAST_LED)
 
     @cached_property
     def seen(self) -> Bool:
@@ -206,7 +209,7 @@ class Ground:
         for part in (self.bars[rows], self.times[rows], self.members[rows], *self.followed):
             made.update(np.ascontiguousarray(part).tobytes())
         plain = (self.bar_ns, self.columns, self.n_ahead, self.cost, self.start - self.first)
-        return fingerprint(made.hexdigest(), *plain)
+        return fingerprint(made.hexdigest(), *plain, *(["leader"] if self.leads else []))
 
 
 def followed(bars: Float, n_ahead: int, funding: Float | None = None, start: int = 0) -> WhatFollowed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Unit = Literal["price", "volume", "money", "number"]
-Kind = Literal["unary", "cross", "binary", "rolling", "shift", "pair"]
+Kind = Literal["unary", "cross", "binary", "rolling", "shift", "pair", "market"]
 UNITS: tuple[Unit, ...] = ("price", "volume", "money", "number")
 
 
@@ -41,6 +41,7 @@ _ALL = (
     AlphaOperator("log", "unary", "number", "the logarithm of {x}"),
     AlphaOperator("rank", "cross", "number", "the rank of {x} among the instruments, on (0, 1)"),
     AlphaOperator("zscore", "cross", "number", "the distance of {x} from the instruments' mean, in their deviations"),
+    AlphaOperator("leader", "market", "same", "{x} of the market's leader"),
     AlphaOperator("add", "binary", "equal", "the sum of {x} and {y}", swaps=True),
     AlphaOperator("sub", "binary", "equal", "{x} less {y}"),
     AlphaOperator("mul", "binary", "product", "the product of {x} and {y}", swaps=True),
@@ -91,6 +92,8 @@ CROSS_ROWS = 90
 """Rows that say whether an instrument belongs to the universe, see `qframe_rl.alpha.cross.universe`."""
 LEAST_MEMBERS = 8
 """Fewest instruments that are ranked among each other."""
+LEAST_LED = 2
+"""Fewest instruments of which one leads."""
 TRAILING, MOST_SAID = 250, 3.0**0.5
 """Of fewer instruments: rows among which each one's newest value is ranked, and the size that what is said tends to."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qframe_rl.alpha.cells import BINARY, SHIFT, UNARY, binary, channel, shift, unary, with_constant
-from qframe_rl.alpha.cross import rank, universe, zscore
+from qframe_rl.alpha.cross import leaders, led, rank, universe, zscore
 from qframe_rl.alpha.operators import COLUMN, LEAVES
 from qframe_rl.alpha.ordered import mean_distance, median, rank_of_newest
 from qframe_rl.alpha.rolling import CODES, N_STATES, decay_of, roll, weight_of
@@ -68,7 +68,7 @@ class Evaluator:
                 f"two bars lie closer than a bar's length from {iso(int(times[close[0]]))} on; formulas need one bar "
                 f"in each stretch of that length."
             )
-        self._members = members
+        self._members, self._leaders = members, np.zeros(0, dtype=np.int64)
         self._begins: dict[int, Int] = {}
         self._resident: OrderedDict[str, Float] = OrderedDict()
         self._free: list[Float] = []
@@ -83,6 +83,13 @@ class Evaluator:
         if self._members is None:
             self._members = universe(self.bars)
         return self._members
+
+    @property
+    def leader(self) -> Int:
+        """(T,) which instrument leads the market, as `qframe_rl.alpha.cross.leaders` has it."""
+        if len(self._leaders) < len(self.bars):
+            self._leaders = leaders(self.bars, self.members)
+        return self._leaders
 
     def value(self, tree: Formula) -> Float:
         """Values of a formula.
@@ -200,6 +207,8 @@ class Evaluator:
                 unary(UNARY[node.op], x, out)
             case "cross":
                 (rank if node.op == "rank" else zscore)(x, self.members, self._room(1, self.shape[1]), out)
+            case "market":
+                led(x, self.leader, out)
             case "binary" if node.parts[1].op == CONSTANT:
                 with_constant(BINARY[node.op], x, node.parts[1].value, out)
             case "binary":

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
-from qframe_rl.alpha.operators import COLUMN, CROSS_ROWS, LEAVES, OPERATORS, AlphaOperator, Unit, unit_of
+from qframe_rl.alpha.operators import (
+    COLUMN,
+    CROSS_ROWS,
+    LEAST_LED,
+    LEAST_MEMBERS,
+    LEAVES,
+    OPERATORS,
+    AlphaOperator,
+    Unit,
+    unit_of,
+)
 from qframe_rl.config import UserError, nearest
 
 CONSTANT = "constant"
@@ -81,7 +91,7 @@ class Formula:
         if not self.parts:
             return 0 if self.op == CONSTANT else LEAVES[self.op][2] if self.op in LEAVES else 1
         inner, one = max(part.lookback for part in self.parts), OPERATORS[self.op]
-        if one.kind == "cross":
+        if one.kind in ("cross", "market"):
             return max(inner, CROSS_ROWS)
         return inner + self.window - (0 if one.kind == "shift" or not self.window else 1)
 
@@ -106,7 +116,15 @@ class Formula:
     @cached_property
     def crosses(self) -> bool:
         """Whether it compares instruments, and so needs several."""
-        return (self.op in OPERATORS and OPERATORS[self.op].kind == "cross") or any(p.crosses for p in self.parts)
+        return self._has("cross")
+
+    @property
+    def least(self) -> int:
+        """Fewest instruments of which it can be computed."""
+        return LEAST_MEMBERS if self.crosses else LEAST_LED if self._has("market") else 1
+
+    def _has(self, kind: str) -> bool:
+        return any(one.op in OPERATORS and OPERATORS[one.op].kind == kind for one in self.nodes())
 
     @property
     def operator(self) -> AlphaOperator | None:

@@ -89,10 +89,10 @@ def explain(text: str, history: History) -> FormulaFacts:
         are fewer than it looks back.
     """
     tree, n = parse(text.removeprefix("alpha:"), history.columns), len(history.instruments)
-    if tree.crosses and n < LEAST_MEMBERS:
+    if n < tree.least:
         raise UserError(
-            f"formula {tree.text!r} ranks instruments among each other and needs {LEAST_MEMBERS} or more, but the data "
-            f"have {n}; take more, or a formula without rank and zscore."
+            f"formula {tree.text!r} compares instruments and needs {tree.least} or more, but the data have {n}; take "
+            "more, or a formula without rank, zscore and leader."
         )
     if tree.lookback > len(history):
         raise UserError(f"formula {tree.text!r} looks back {tree.lookback:,} bars; the data have {len(history):,}.")

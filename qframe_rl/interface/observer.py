@@ -93,8 +93,8 @@ class Observer:
         for one in self.features:
             if one.least > n_instruments:
                 raise UserError(
-                    f"feature {one.name!r} ranks instruments among each other and needs {one.least} or more, but this "
-                    f"market has {n_instruments}; take more, or a formula without rank and zscore."
+                    f"feature {one.name!r} compares instruments and needs {one.least} or more, but this market has "
+                    f"{n_instruments}; take more, or a formula without rank, zscore and leader."
                 )
         self.n_rows = n_rows
         self.n_instruments = n_instruments

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,8 @@ class AlphaStudyPlan(Base):
     """ridge, nonnegative or l1."""
     n_largest: int = Field(default=0, ge=0, le=1_000_000)
     """Coins that are ranked, by turnover; 0 = all."""
+    leader: bool = False
+    """Whether formulas may read the market's leader, the coin of the largest turnover."""
     cost_bps: float = Field(default=10.0, ge=0.0, le=10_000.0)
     """Fee and half-spread, basis points of what is traded."""
     n_null: int = Field(default=5, ge=0, le=100_000)
@@ -261,6 +264,7 @@ def _years(history: History, plan: AlphaStudyPlan) -> dict[int, tuple[int, int]]
 
 def _ground(history: History, plan: AlphaStudyPlan, start: int, stop: int) -> Ground:
     made = Ground.of(history, plan.ahead(history.bar_ns), plan.cost_bps * 1e-4, plan.n_largest, start, stop)
+    made = replace(made, leads=plan.leader)
     if not dates_of(made.seen).any():
         asked = f"{LEAST_MEMBERS} instruments have" if made.crosses else "an instrument has"
         raise UserError(

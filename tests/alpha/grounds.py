@@ -14,7 +14,7 @@ from tests.alpha.draws import bars
 
 def planted(
     text: str = "", n_rows: int = 400, n: int = 10, seed: int = 0, strength: float = 0.3, stop: int | None = None,
-    n_ahead: int = 1,
+    n_ahead: int = 1, leads: bool = False,
 ) -> Ground:  # fmt: skip
     """A clean panel; what the formula says moves each instrument between the next two opens."""
     values, times = bars(n_rows, n, seed, clean=True)
@@ -26,7 +26,7 @@ def planted(
         noise = np.random.default_rng(seed + 1).standard_normal(stand.shape)
         moved = np.exp(0.02 * (strength * stand[:-2] + noise[:-2]))
         values[2:, :, OPEN] = values[1, :, OPEN] * np.cumprod(moved, axis=0)
-    return Ground(values, times, HOUR, (), members, n_ahead, 0.0005, 0, n_rows if stop is None else stop)
+    return Ground(values, times, HOUR, (), members, n_ahead, 0.0005, 0, n_rows if stop is None else stop, leads=leads)
 
 
 def plain_moves(ground: Ground) -> Float:

@@ -84,7 +84,7 @@ def test_one_operator_changed_changes_what_is_seen() -> None:
 
 @pytest.mark.parametrize("n", [1, 7])
 def test_ranks_among_too_few_instruments_are_refused_in_a_sentence(n: int) -> None:
-    with pytest.raises(UserError, match=rf"ranks instruments.*needs 8 or more, but this market has {n};"):
+    with pytest.raises(UserError, match=rf"compares instruments.*needs 8 or more, but this market has {n};"):
         make_env("spot", panel(400, n, kind="spot"), features=["alpha:rank(ret1)"])
 
 

@@ -20,9 +20,10 @@ from qframe_rl.types import HOUR, Float
 from tests.alpha.draws import COLUMNS, bars, formula
 from tests.oracle import formulas as oracle
 
-VOCABULARY, NONE = Vocabulary(COLUMNS), np.zeros(0)
+VOCABULARY, NONE = Vocabulary(COLUMNS, leads=True), np.zeros(0)
 EXACT = {"abs", "sign", "neg", "add", "sub", "mul", "max", "min", "ref", "delta", "tmax", "tmin", "argmax", "argmin",
-         "med", "tsrank", "rank", "open", "high", "low", "close", "volume", "money", "column:signal"}  # fmt: skip
+         "med", "tsrank", "rank", "leader", "open", "high", "low", "close", "volume", "money",
+         "column:signal"}  # fmt: skip
 BY_SIZE = {"mean", "sum", "wma", "ema", "mad", "slope"}
 """Those whose error is measured by the numbers that they are made of; of the rest by their own."""
 
@@ -56,6 +57,9 @@ def against_the_oracle(tree: Formula, values: Float, times: np.ndarray, members:
         ours = evaluator.value(node)
         if not node.parts:
             agrees(node, ours, oracle.leaf(node.op, values, COLUMNS), [])
+            continue
+        if node.op == "leader":
+            agrees(node, ours, oracle.leader(evaluator.value(node.parts[0]), values, members), [])
             continue
         operands = [part.value if part.op == CONSTANT else evaluator.value(part) for part in node.parts]
         agrees(node, ours, oracle.apply(node.op, operands, node.window, members), operands)

@@ -22,7 +22,7 @@ def main() -> None:
     options = made.parse_args()
     rng, begun = np.random.default_rng(options.seed), time.perf_counter()
     dead, seen = 0, set()
-    vocabularies = (Vocabulary(("signal",)), Vocabulary(crosses=False))
+    vocabularies = (Vocabulary(("signal",), leads=True), Vocabulary(crosses=False))
     for k in range(options.formulas):
         vocabulary = vocabularies[k % 2]
         draft = vocabulary.begin()

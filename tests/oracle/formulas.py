@@ -194,6 +194,21 @@ def leaf(name: str, bars: Grid, columns: Sequence[str]) -> Grid:
         return np.where(np.isfinite(named[name]), named[name], NAN)
 
 
+def leader(x: Grid, bars: Grid, members: Grid) -> Grid:
+    """What the member of the largest median turnover of 30 rows has, for every instrument."""
+    out = np.full(x.shape, NAN)
+    for t in range(len(x)):
+        sizes = {}
+        for a in np.flatnonzero(members[t]).tolist():
+            money = (bars[max(0, t - 29) : t + 1, a, 3] * bars[max(0, t - 29) : t + 1, a, 4]).tolist()
+            known = [m for m in money if not math.isnan(m)]
+            sizes[a] = median(known) if known else 0.0
+        largest = max(sizes, key=lambda one: (sizes[one], -one), default=None)
+        if largest is not None and sizes[largest] > 0.0:
+            out[t] = x[t, largest]
+    return out
+
+
 def universe(bars: Grid, n_largest: int) -> Grid:
     """Who counts at each row (T, A)."""
     n_rows, n = bars.shape[:2]
