@@ -267,8 +267,8 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         if shadows:
             shadowing.start(opened)
 
-        def begun(router: Any, *more: Any) -> None:
-            windows.open(router, *more)
+        def begun(router: Any, ledger: Any, operator: Any) -> None:
+            windows.open(router, ledger)
             router.shadows = lambda: shadowing.standing
 
         line = stack.enter_context(out.status("waiting for the first bar"))

@@ -77,7 +77,7 @@ def quoted(
 
         def begun(session: Any, ledger: Any, operator: Any) -> None:
             session.listeners.append(line)
-            windows.open(session, ledger, operator)
+            windows.open(session, ledger)
 
         result = run_quoter(
             opened.market, opened.quoter, opened.source, opened.terms, opened.folder, limits=limits,

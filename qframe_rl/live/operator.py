@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from qframe_rl.journal.inbox import KILL_FILE, Inbox, adoption_of, locking_of, transfer_of
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Soft
+from qframe_rl.live.signals import obeyed
 from qframe_rl.risk.engine import COMMANDS, RiskEngine
 from qframe_rl.risk.limits import Limits
 
@@ -34,6 +36,10 @@ class Operator:
         self._read = 0
         self.signalled: str | None = None
         """A command that a signal handler left here."""
+
+    def hearing(self) -> AbstractContextManager[None]:
+        """Take the signals of this process in a block."""
+        return obeyed(lambda word: setattr(self, "signalled", word))
 
     def poll(self, engine: RiskEngine) -> list[Input]:
         """What is new, the inbox first: when a signal was sent is not known, so that in doubt it halts."""

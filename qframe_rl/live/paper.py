@@ -144,10 +144,11 @@ def paper(
     ready(market.instruments)
     hidden, soft = hidden or {}, Soft(note)
     _check_hidden(hidden, terms, limits or Limits())
-    writer = Writer(path, durable=durable, secrets=tuple(hidden.values()))
-    try:
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(contextlib.closing(Writer(path, durable=durable, secrets=tuple(hidden.values()))))
         ledger = Ledger(path, writer)
         operator = Operator(ledger, folder, limits or Limits(), soft)
+        stack.enter_context(operator.hearing())
         router = OrderRouter(
             venue(ledger) if venue else simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger,
             market.instruments, operator, quotes, terms.quoted, listeners, soft,
@@ -171,8 +172,6 @@ def paper(
         manager = SnapshotManager(ledger, router, recording, agent, snapshot_bars)
         view, awaited = _walked(router, recording, agent, terms.window, manager, manager.found(note), feed)
         return _ended(router, recording, ledger, feed, view, awaited)
-    finally:
-        writer.close()
 
 
 def _check_hidden(hidden: Mapping[str, str], terms: SessionSpec, limits: Limits) -> None:

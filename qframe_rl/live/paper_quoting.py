@@ -102,11 +102,12 @@ def run_quoter(
     """
     path, bounds = folder / NAME, checked_limits(limits or Limits())
     ready((market.instrument,))
-    writer = Writer(path, durable=durable, secrets=tuple((hidden or {}).values()))
-    try:
-        ledger = Ledger(path, writer)
+    with contextlib.ExitStack() as stack:
+        writer = Writer(path, durable=durable, secrets=tuple((hidden or {}).values()))
+        ledger = Ledger(path, stack.enter_context(contextlib.closing(writer)))
         soft = Soft(note)
         operator = Operator(ledger, folder, bounds, soft)
+        stack.enter_context(operator.hearing())
         book = None if account is None else account(ledger)
         session = QuotingSession(market, quoter, terms, ledger, source, operator, soft, book)
         if begun is not None:
@@ -128,8 +129,6 @@ def run_quoter(
         ledger.remark("process", {"says": state, "pid": os.getpid()})
         ledger.commit(session.pulse())
         return _result(session, state, path)
-    finally:
-        writer.close()
 
 
 def _result(session: QuotingSession, state: Literal["finished", "stopped"], path: Path) -> QuotingResult:

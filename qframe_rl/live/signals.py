@@ -1,12 +1,15 @@
 """Kill signals from the first moment of a process on: what came before a session could obey is not lost.
 
 By default such a signal ends a process; one that has just begun, and holds its journal already, is to obey instead.
+Python hears signals in its main thread alone: a session in another one is told by its inbox and its file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 WORDS = {"SIGUSR1": "halt", "SIGUSR2": "flatten"}
 _early: list[str] = []
@@ -17,12 +20,22 @@ def hear_early() -> None:
     _obeyed_by(_early.append)
 
 
-def obey(obeys: Callable[[str], object]) -> None:
-    """Let ``obeys`` take the word of each kill signal from now on, and of the last one that came before."""
+@contextlib.contextmanager
+def obeyed(obeys: Callable[[str], object]) -> Iterator[None]:
+    """Let ``obeys`` take the word of each kill signal in a block, and of the last one that came before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {name: signal.getsignal(getattr(signal, name)) for name in WORDS if hasattr(signal, name)}
     _obeyed_by(obeys)
     if _early:
         obeys(_early[-1])
         _early.clear()
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _obeyed_by(obeys: Callable[[str], object]) -> None:

@@ -1,4 +1,4 @@
-"""What is opened beside a live session: kill signals, alerts, metrics, a log, curves, a sign of life."""
+"""What is opened beside a live session: alerts, metrics, a log, curves, a sign of life."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from qframe_rl.evaluate.inference.sequential import Promise
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.secrets import Redactor
 from qframe_rl.listeners import Listener, Soft
-from qframe_rl.live.operator import Operator
 from qframe_rl.live.promise import PromiseWatch
-from qframe_rl.live.signals import obey
 from qframe_rl.live.told import RouterListener
 from qframe_rl.types import SECOND, Instrument
 from qframe_rl.venues.book import Drift
@@ -138,9 +136,8 @@ class Windows:
         self.say: Callable[[str], None] = lambda text: None
         """Takes the session's notes, for the log."""
 
-    def open(self, router: WatchedSession, ledger: Ledger, operator: Operator) -> None:
+    def open(self, router: WatchedSession, ledger: Ledger) -> None:
         """Open them, before the first bar."""
-        obey(lambda word: setattr(operator, "signalled", word))
         health = router.health = self._health(router)
         made: list[Any] = []
         if self._opened.promise is not None:
