@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parser, console, door
 from experiments.screen import BarScreen
 from experiments.settings import data_settings
-from qframe_rl.config import build
+from qframe_rl.config import UserError, build
 from qframe_rl.feeds.data import DataConfig
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     from qframe_rl.runner.alpha_study import AlphaStudyPlan, alpha_study
 
     own = {field: given[field] for field in _OPTIONS if given[field] is not None}
-    plan = build(AlphaStudyPlan, {"data": data_settings(given), **own}, "options")
+    plan = _plan(AlphaStudyPlan, {"data": data_settings(given), **own})
     with BarScreen() as screen:
         screen.begin("mine")
         study = alpha_study(plan, given["runs"], lambda what, done, total: screen.advance("mine", done, total, what))
@@ -85,6 +85,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     said = {**study.plain(), "folder": str(study.folder), "picture": str(picture), "verdict": verdict(study)}
     _tell(console(to_stderr=given["json"]), plan, study, picture, time.monotonic() - began)
     return said if given["json"] else None
+
+
+def _plan(kind: type[AlphaStudyPlan], values: Mapping[str, Any]) -> AlphaStudyPlan:
+    """The study that the options ask for; a wrong one is named as it was given."""
+    try:
+        return build(kind, values, "options")
+    except UserError as error:
+        for field in _OPTIONS:
+            if str(error).startswith(said := f"options: {field}"):
+                name = _NAMES.get(field, field).replace("_", "-")
+                raise UserError(f"--{name}{str(error).removeprefix(said)}") from None
+        raise
 
 
 def verdict(study: AlphaStudy) -> str:

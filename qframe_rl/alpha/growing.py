@@ -14,6 +14,7 @@ from qframe_rl.alpha.net import held_book
 from qframe_rl.alpha.operators import LEAST_MEMBERS
 from qframe_rl.alpha.pool import MOST_ALIKE, Weighing, ensemble_ic, weights
 from qframe_rl.alpha.said import spoken
+from qframe_rl.alpha.score import correlation
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.jit import compiled
 from qframe_rl.types import Float, Int
@@ -223,24 +224,8 @@ def _alike_rows(one: Float, other: Float, bounds: Int, out: Float) -> None:
                 xy += product if product == product else 0.0
             rows += n > 0
             if n >= LEAST_MEMBERS:
-                total += xy / n if n == n_one and n == n_other else _correlation(one[t], other[t], n)
+                total += xy / n if n == n_one and n == n_other else correlation(one[t], other[t], n)
         out[p, 0], out[p, 1] = total, rows
-
-
-@compiled
-def _correlation(one: Float, other: Float, n: int) -> float:
-    x, y = 0.0, 0.0
-    for a in range(len(one)):
-        both = one[a] == one[a] and other[a] == other[a]
-        x += one[a] if both else 0.0
-        y += other[a] if both else 0.0
-    x, y = x / n, y / n
-    xx, yy, xy = 0.0, 0.0, 0.0
-    for a in range(len(one)):
-        both = one[a] == one[a] and other[a] == other[a]
-        u, v = (one[a] - x if both else 0.0), (other[a] - y if both else 0.0)
-        xx, yy, xy = xx + u * u, yy + v * v, xy + u * v
-    return xy / (math.sqrt(xx) * math.sqrt(yy)) if xx > 1e-12 and yy > 1e-12 else 0.0
 
 
 @compiled

@@ -45,6 +45,29 @@ def joined(parts: list[Events]) -> Events:
     return Events._make(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
+def grid_of(values: Float) -> float:
+    """Largest of 1, 2 or 5 times a power of ten that all values are multiples of.
+
+    Raises
+    ------
+    UserError
+        If it would be smaller than 1e-12.
+    """
+    distinct = np.unique(values[np.isfinite(values) & (values != 0.0)])
+    for exponent in range(6, -13, -1):
+        for first in (5, 2, 1):
+            step = first * 10.0**exponent if exponent >= 0 else first / 10.0**-exponent
+            scaled = distinct / step
+            whole = np.rint(scaled)
+            if bool(
+                np.all(
+                    (whole != 0.0) & (np.abs(scaled - whole) <= np.maximum(OFF_GRID, 4 * np.spacing(np.abs(scaled))))
+                )
+            ):
+                return step
+    raise UserError("prices or quantities have more than twelve decimal places; give their smallest step.")
+
+
 def on_grid(values: Float, step: float, what: str) -> Int:
     """Numbers as multiples of a step.
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qframe_rl.book.events import DEPTH, OFF_GRID, SNAPSHOT, TRADE, Events, joined, on_grid
+from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, Events, grid_of, joined, on_grid
 from qframe_rl.book.funding import NO_DUES, FundingDues
 from qframe_rl.config import UserError, nearest
 from qframe_rl.feeds.listing import Listing
@@ -254,29 +254,6 @@ def _real(trades: dict[str, np.ndarray]) -> tuple[Bool, dict[str, int]]:
     foreign = np.isin(trades["exec_type"].astype(str), tuple(NO_TRADE))
     said = {REPEATED: again, EMPTY: empty, BESIDE: foreign}
     return ~(again | empty | foreign), {why: int(mask.sum()) for why, mask in said.items()}
-
-
-def grid_of(values: Float) -> float:
-    """Largest of 1, 2 or 5 times a power of ten that all values are multiples of.
-
-    Raises
-    ------
-    UserError
-        If it would be smaller than 1e-12.
-    """
-    distinct = np.unique(values[np.isfinite(values) & (values != 0.0)])
-    for exponent in range(6, -13, -1):
-        for first in (5, 2, 1):
-            step = first * 10.0**exponent if exponent >= 0 else first / 10.0**-exponent
-            scaled = distinct / step
-            whole = np.rint(scaled)
-            if bool(
-                np.all(
-                    (whole != 0.0) & (np.abs(scaled - whole) <= np.maximum(OFF_GRID, 4 * np.spacing(np.abs(scaled))))
-                )
-            ):
-                return step
-    raise UserError("prices or quantities have more than twelve decimal places; give their smallest step.")
 
 
 def _snapshot(

@@ -124,8 +124,8 @@ def test_years_in_which_nobody_could_be_ranked_are_refused(tmp_path: Path) -> No
     [
         (["--years", "9"], "hold no 9 calendar years with bars before them"),
         (["--search", "annealing"], "search"),
-        (["--formulas", "0"], "n_formulas"),
-        (["--largest", "5"], "n_largest: ranks need 8 coins or more; 0 takes all"),
+        (["--formulas", "0"], "--formulas"),
+        (["--largest", "5"], "--largest: ranks need 8 coins or more; 0 takes all"),
     ],
 )
 def test_wrong_options_are_told_in_a_sentence(
@@ -133,3 +133,9 @@ def test_wrong_options_are_told_in_a_sentence(
 ) -> None:
     assert door(mine.main, [*DATA, "--runs", str(tmp_path), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--formulas", "0"), ("--years", "0"), ("--search", "luck")])
+def test_a_wrong_option_is_named_as_it_was_given(capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
+    assert door(mine.main, [option, value]) == 2
+    assert f"error: {option}: " in capsys.readouterr().err

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE
+from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, grid_of
 from qframe_rl.book.tape import NO_ASK, NO_BID, tape_of
 from qframe_rl.config import UserError
 from qframe_rl.feeds.listing import Listing
-from qframe_rl.feeds.ticks import TickRun, grid_of, tick_runs
+from qframe_rl.feeds.ticks import TickRun, tick_runs
 
 SPOT, PERP = Listing("binance", "BTC/USDT"), Listing("binance", "BTC/USDT:USDT")
 MS = 1_000_000
