@@ -5,25 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qframe_rl.config import UserError
+from qframe_rl.config import Unavailable, UserError
 from qframe_rl.feeds.cash import with_cash
 from qframe_rl.feeds.clock import Clock, LiveClock
 from qframe_rl.feeds.download import bar_pages, rate_pages
 from qframe_rl.feeds.exchange import MarketDataClient, Note, Stopped
-from qframe_rl.feeds.listing import Listing, listings
+from qframe_rl.feeds.listed import ListedNow
+from qframe_rl.feeds.listing import listings
 from qframe_rl.feeds.live_columns import LiveColumns
+from qframe_rl.feeds.live_line import LiveLine
+from qframe_rl.feeds.live_members import LiveMembers
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel, settled
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.rows import MS
 from qframe_rl.feeds.stated import StatedRules
 from qframe_rl.feeds.stream import Streams
+from qframe_rl.feeds.universe import check_candidates
+from qframe_rl.feeds.universe_rule import universe_rule
+from qframe_rl.members import MEMBER
 from qframe_rl.types import CLOSE, DAY, HOUR, SECOND, Bar, Float, Instrument, Int, Source, timeframe_ns
 
 # A closed candle changes for a moment, while late trades are counted in; it is final once the next one is listed, or
@@ -37,29 +43,6 @@ _LEAST_STALE_S = 0.5
 _MARK_TIMEFRAME = "1h"
 
 
-@dataclass(eq=False)
-class _Line:
-    """One symbol: where it is asked for, and what has been seen of it."""
-
-    exchange: MarketDataClient
-    listing: Listing
-    instrument: Instrument
-    seen: Series = field(default_factory=lambda: Series.empty(5))
-    """Candles since the last bar that was delivered."""
-    ahead: bool = False
-    """Whether the exchange lists a candle after the first of them, which it would mend no more."""
-    rates: Series = field(default_factory=lambda: Series.empty(1))
-    marks: Series = field(default_factory=lambda: Series.empty(5))
-    paid: int = 0
-    """Last settlement that was charged."""
-    waived: int = 0
-    """A settlement that was due by habit and did not come: not waited for again."""
-    last: float = np.nan
-    """Last close."""
-    told: list[float] = field(default_factory=lambda: [0, np.nan])
-    """Last settlement charged and last close as of the last bar that was taken."""
-
-
 class CcxtFeed:
     """Closed bars of one exchange: those of the warm-up at once, then each as soon as it is closed and final.
 
@@ -71,6 +54,9 @@ class CcxtFeed:
         Bars of the warm-up.
     url, sandbox
         As in `client.client`.
+    universe
+        Rule of who may be bought; None = all of the symbols. With one, a symbol may be one that the exchange does not
+        list yet, or no more: it has no bars then. What it lists is asked for before each bar, once an hour at most.
     columns, risk_free, root
         Exogenous columns as in `live_columns.LiveColumns` and what idle cash earns as in `cash.with_cash`; their files
         are read again for every bar.
@@ -103,6 +89,7 @@ class CcxtFeed:
         *,
         url: str | None = None,
         sandbox: bool = False,
+        universe: str | None = None,
         columns: Sequence[str] = (),
         risk_free: str = "0",
         root: Path = Path(),
@@ -120,16 +107,19 @@ class CcxtFeed:
             kind: MarketDataClient(exchange, kind, url, sandbox, stopped=self.stopped, note=note)
             for kind in dict.fromkeys(market.kind for market in markets)
         }
-        for market in markets:
-            exchanges[market.kind].check(market, timeframe)
-        self._lines = [_Line(exchanges[m.kind], m, exchanges[m.kind].instrument(m)) for m in markets]
+        self._listed = ListedNow(exchanges, markets, timeframe, sparse=universe is not None, note=note)
+        self._lines = [LiveLine(exchanges[m.kind], m, self._listed.instrument(m)) for m in markets]
         first = self._lines[0].exchange
         self.source = Source(first.name, first.environment, url or first.name)
         self.instruments = tuple(line.instrument for line in self._lines)
         self._stated = StatedRules(exchange, markets, self.instruments, url, sandbox, note)
-        self._perpetuals = [line for line in self._lines if line.listing.kind == "perpetual"]
+        self._perpetuals = [line for line in self._lines if line.perpetual]
         self._beside = LiveColumns(columns, root, note or (lambda text: None))
         self.columns = ((FUNDING_RATE,) if self._perpetuals else ()) + self._beside.names
+        self._members = None if universe is None else LiveMembers(universe_rule(universe), columns, root)
+        if self._members is not None:
+            self.columns += (MEMBER,)
+            check_candidates(self._members.rule, self.instruments, self.columns)
         self._risk_free, self._root, self._timeframe = risk_free, root, timeframe
         # A request takes as long as it does, however fast the exchange's clock runs.
         self._patience_s = patience_s * speed
@@ -137,8 +127,9 @@ class CcxtFeed:
         if depth is not None:
             stale_s = max(_LEAST_STALE_S, min(_STALE_S, self.bar_ns / SECOND / 2.0) / speed)
             self.streams = Streams(
-                exchange, markets, timeframe, url=url, sandbox=sandbox, depth=depth, stale_s=stale_s, note=note
-            )
+                exchange, [line.listing for line in self._there()], timeframe,
+                url=url, sandbox=sandbox, depth=depth, stale_s=stale_s, note=note,
+            )  # fmt: skip
         self._speed = speed
         self._clock: Clock = clock or LiveClock(first, speed, self._wake(), lambda: self.idle())
         self._closed = 0
@@ -172,6 +163,11 @@ class CcxtFeed:
         lines = [[paid, None if np.isnan(last) else last] for paid, last in (line.told for line in self._lines)]
         return {"late_ns": max(0, now - bar.time), "skew_ns": self.skew_ns(), "memory": {"lines": lines}}
 
+    def unlisted(self) -> tuple[str, ...]:
+        """Symbols of candidates that the exchange does not list now."""
+        there = self._there()
+        return tuple(line.listing.symbol for line in self._lines if line not in there)
+
     def rules(self) -> tuple[Instrument, ...]:
         """What the exchange states of the instruments: read at the start, and again every day in the background."""
         return self._stated.now()
@@ -189,6 +185,8 @@ class CcxtFeed:
             If the exchange does not give one.
         """
         (line,) = (x for x in self._lines if x.listing.symbol == symbol)
+        if line.listing not in self._listed.there:
+            raise Unavailable(f"{self.source.exchange} does not list {symbol} now, and so has no order book of it.")
         return line.exchange.book(line.listing, depth)
 
     def skew_ns(self) -> int:
@@ -218,7 +216,7 @@ class CcxtFeed:
         """Yield the last `window` closed bars."""
         span = (self.window + 2) * self.bar_ns
         for _ in range(3):
-            for line in self._lines:
+            for line in self._there():
                 line.seen = self._candles(line, self._clock.now() - span)
             opens = self._opens()
             if len(opens) >= self.window:
@@ -227,9 +225,10 @@ class CcxtFeed:
         else:
             raise UserError(f"{self.source.exchange} gave {len(opens)} closed bars; {self.window} are needed to begin.")
         first, last = int(opens[-self.window]), int(opens[-1])
+        self._look_back(first)
         for line in self._lines:
             line.seen = line.seen.between(first, last + 1)
-        for line in self._perpetuals:
+        for line in self._there(self._perpetuals):
             line.paid = first - 1
             for page in rate_pages(partial(line.exchange.rates, line.listing), first - 2 * DAY, self._clock.now()):
                 self._take_rates(line, page)
@@ -239,21 +238,41 @@ class CcxtFeed:
         """Yield the bars that closed while nobody looked, but for the very last, which may not be complete."""
         since, self._closed = self._closed, 0
         until = self._clock.now() - self.bar_ns - min(int(self._patience_s * SECOND), self.bar_ns // 2)
-        for line in self._perpetuals:
+        self._look_back(since)
+        for line in self._there(self._perpetuals):
             line.rates = Series.empty(1)
             for page in rate_pages(partial(line.exchange.rates, line.listing), since - 3 * DAY, self._clock.now()):
                 self._take_rates(line, page)
-        for line in self._lines:
+        for line in self._there():
             line.seen = self._candles(line, since).between(since, max(since, until))
         opens = self._opens()
         self._closed = since
         if len(opens):
             yield from self._deliver(int(opens[-1]) + self.bar_ns)
 
+    def _there(self, lines: Sequence[LiveLine] | None = None, *, last: bool = False) -> list[LiveLine]:
+        """Those of some lines, or of all, that the exchange lists; with those whose last candle is due, if ``last``."""
+        listed = self._listed.there | self._listed.left if last else self._listed.there
+        return [line for line in (self._lines if lines is None else lines) if line.listing in listed]
+
+    def _look_back(self, until: int) -> None:
+        """Hand the universe what it is chosen from: the bars before the one that opens at ``until``."""
+        if self._members is None:
+            return
+        self._listed.look(self._clock.now())
+        since, closed, self._closed = until - self._members.rule.lookback_ns(self.bar_ns), self._closed, 0
+        there = self._there()
+        past = [self._candles(x, since).between(since, until) if x in there else Series.empty(5) for x in self._lines]
+        self._closed = closed
+        legs = [Leg(x.instrument, s, x.rates if x.perpetual else None) for x, s in zip(self._lines, past, strict=True)]
+        self._members.begin(panel(legs, self.bar_ns, self.source))
+
     def _next(self) -> Iterator[Bar]:
         """Wait for the bar after the last one, and yield it; nothing if no instrument traded in it."""
         opened, close = self._closed, self._closed + self.bar_ns
         self._await(close)
+        if self._listed.look(self._clock.now()):
+            self._stated.learn(tuple(self._listed.instrument(line.listing) for line in self._lines))
         begun, polls = self._clock.now(), 1
         # After an outage the deadline has passed already: what is lacking is asked for a few times all the same.
         while not self._complete(opened, close) and (
@@ -262,7 +281,7 @@ class CcxtFeed:
             polls += 1
             self._clock.wait(min(_POLL_S, self.bar_ns / SECOND / 10))
         for line in self._perpetuals:
-            due = _expected(line)
+            due = line.due
             line.waived = due if due < close else line.waived
         opens = self._opens()
         if opened not in opens:
@@ -285,36 +304,34 @@ class CcxtFeed:
 
     def _complete(self, opened: int, close: int) -> bool:
         """Ask for everything once; return whether the bar that opened at ``opened`` is all there."""
-        for line in self._lines:
+        for line in self._there(last=True):
             line.seen = self._candles(line, opened)
-        for line in self._perpetuals:
+        for line in self._there(self._perpetuals):
             since = int(line.rates.time[-1]) + MS if len(line.rates.time) else close - 2 * DAY
             self._take_rates(line, line.exchange.rates(line.listing, since))
-        return all(opened in line.seen.time for line in self._lines) and not self._rate_lacks(close)
+        return all(opened in line.seen.time for line in self._there(last=True)) and not self._rate_lacks(close)
 
     def _rate_lacks(self, close: int) -> bool:
         """Whether a settlement that should fall into the bar, or its mark price, is not published yet."""
         return any(
-            line.waived < _expected(line) < close
+            line.waived < line.due < close
             or (line.exchange.client.has.get("fetchMarkOHLCV") and bool((self._unmarked(line) < close).any()))
-            for line in self._perpetuals
+            for line in self._there(self._perpetuals)
         )
 
     def _deadline(self, opened: int, close: int, begun: int) -> int:
         """Until when to ask for what is lacking: briefly where the exchange has gone on to later bars without it."""
         once_more = begun + int(2 * _POLL_S * SECOND)
-        gone_on = all(line.ahead or opened in line.seen.time for line in self._lines)
+        gone_on = all(line.ahead or opened in line.seen.time for line in self._there(last=True))
         patience = min(int(self._patience_s * SECOND), self.bar_ns // 2)
         return once_more if gone_on and not self._rate_lacks(close) else max(once_more, close + patience)
 
     def _deliver(self, close: int) -> Iterator[Bar]:
         """Yield the bars that were seen, and remember what was charged."""
-        legs = [
-            Leg(x.instrument, x.seen, x.rates if x in self._perpetuals else None, x.marks, HOUR, x.paid, x.last)
-            for x in self._lines
-        ]
-        history = panel(legs, self.bar_ns, self.source)
+        history = panel([line.leg for line in self._lines], self.bar_ns, self.source)
         history = self._beside.joined(history, strict=not self._closed and not self._resumed)
+        if self._members is not None:
+            history = self._members.joined(history)
         history = with_cash(history, self._risk_free, self._root, self._closed or None)
         # An instrument that lacks a bar now may trade in the next one: whether it ended is not known.
         history = replace(history, final=np.zeros_like(history.final))
@@ -330,7 +347,7 @@ class CcxtFeed:
                 return
             yield history.bar(row)
 
-    def _candles(self, line: _Line, since: int) -> Series:
+    def _candles(self, line: LiveLine, since: int) -> Series:
         """Candles from ``since`` on that are closed and final; whether there are later ones is noted in the line."""
         now = self._clock.now()
         exchange = line.exchange
@@ -346,7 +363,7 @@ class CcxtFeed:
         final = (close <= now) & (followed | (close + int(_GRACE_S * SECOND) <= now))
         return Series(got.time[final], got.values[final]).whole()
 
-    def _take_rates(self, line: _Line, new: Series) -> None:
+    def _take_rates(self, line: LiveLine, new: Series) -> None:
         """Add new settlements, and the mark prices of those that will be charged."""
         line.rates = Series.joined([line.rates, new.whole()])
         charged = self._unmarked(line)
@@ -358,7 +375,7 @@ class CcxtFeed:
 
             line.marks = Series.joined([line.marks, *bar_pages(page, start, stop, HOUR, _unknown)]).whole()
 
-    def _unmarked(self, line: _Line) -> Int:
+    def _unmarked(self, line: LiveLine) -> Int:
         """Settlements that are still to be charged and of which no mark price is known yet."""
         stamps = settled(line.rates)
         stamps = stamps[stamps > line.paid]
@@ -370,12 +387,6 @@ class CcxtFeed:
     def _opens(self) -> Int:
         """Opens of all candles that were seen, each once."""
         return np.unique(np.concatenate([line.seen.time for line in self._lines]))
-
-
-def _expected(line: _Line) -> int:
-    """When the next settlement comes, if the last interval repeats itself; far in the future if none is known."""
-    stamps = settled(line.rates)
-    return int(2 * stamps[-1] - stamps[-2]) if len(stamps) > 1 else np.iinfo(np.int64).max
 
 
 def _unknown() -> None:

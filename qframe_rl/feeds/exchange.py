@@ -93,6 +93,10 @@ class MarketDataClient:
         if not answer(partial(self.client.load_markets, reload=True)):
             raise _bad("no markets")
 
+    def reload(self) -> None:
+        """Ask anew which markets there are; raises as `retry`."""
+        self.retry(self._load_markets)
+
     def retry(self, request: Callable[[], T]) -> T:
         """Answer of ``request``, asked again while it fails for a reason that may pass.
 

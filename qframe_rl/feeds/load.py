@@ -247,12 +247,11 @@ def live(
     UserError
         As in `CcxtFeed`, and for a column of ticks, which are recorded ones.
     """
-    if config.universe is not None:
-        raise UserError("a universe is not chosen on coming bars yet; leave it out, or replay recorded ones.")
     for spec in filter(is_of_ticks, config.columns):
         raise UserError(f"column {spec!r} is of recorded ticks, which a session on coming bars does not have.")
     return CcxtFeed(
-        _exchange(config), config.symbols, config.timeframe, window, url=url, sandbox=sandbox, columns=config.columns,
+        _exchange(config), config.symbols, config.timeframe, window, url=url, sandbox=sandbox,
+        universe=config.universe, columns=config.columns,
         risk_free=config.risk_free, root=_root(config), note=note, clock=clock, speed=speed, depth=depth,
     )  # fmt: skip
 

@@ -44,6 +44,10 @@ class StatedRules:
         self._read_at = time.monotonic()
         self._task: PendingRequest[tuple[Instrument, ...] | None] | None = None
 
+    def learn(self, rules: tuple[Instrument, ...]) -> None:
+        """Take over rules that were read elsewhere, and count from now until they are read again."""
+        self._known, self._read_at = rules, time.monotonic()
+
     def now(self) -> tuple[Instrument, ...]:
         """The rules as they were read last; nobody is waited for."""
         if self._task is None and time.monotonic() - self._read_at >= EVERY_S:

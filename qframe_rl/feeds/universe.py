@@ -8,9 +8,9 @@ come to the same members, name by name, from the same bars.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -212,13 +212,11 @@ class MembersWatch:
         The A instruments.
     rule
         The rule, for how long a coin without trades is waited for; None = a day.
-    bar_ns
-        Length of a bar, ns.
     """
 
-    def __init__(self, instruments: Sequence[Instrument], bar_ns: int, rule: UniverseRule | None = None):
+    def __init__(self, instruments: Sequence[Instrument], rule: UniverseRule | None = None):
         self._symbols = tuple(one.symbol for one in instruments)
-        self._patience = max(DAY if rule is None else rule.traded_ns, bar_ns)
+        self._patience = DAY if rule is None else rule.traded_ns
         self._inside: Bool = np.zeros(len(self._symbols), dtype=np.bool_)
         self._last: Int = np.full(len(self._symbols), -1, dtype=np.int64)
         self._gone: Bool = np.zeros(len(self._symbols), dtype=np.bool_)
@@ -244,13 +242,22 @@ class MembersWatch:
         self._inside = inside
         return MembershipChange(time, *(self._named(of) for of in (joined, left, listed_now, delisted_now)))
 
+    def carried(self) -> dict[str, list[Any]]:
+        """What it knows, as JSON."""
+        return {"inside": self._inside.tolist(), "last": self._last.tolist(), "gone": self._gone.tolist()}
+
+    def carry(self, memory: Mapping[str, list[Any]]) -> None:
+        """Take over what `carried` returned."""
+        self._inside, self._gone = (np.array(memory[name], dtype=np.bool_) for name in ("inside", "gone"))
+        self._last = np.array(memory["last"], dtype=np.int64)
+
     def _named(self, which: Bool) -> tuple[str, ...]:
         return tuple(symbol for symbol, is_it in zip(self._symbols, which.tolist(), strict=True) if is_it)
 
 
 def changes(history: History, rule: UniverseRule | None = None) -> list[MembershipChange]:
     """Every change of a history with the column `MEMBER`, by name, the first bar being compared with nothing."""
-    standing, channel = MembersWatch(history.instruments, history.bar_ns, rule), 5 + history.columns.index(MEMBER)
+    standing, channel = MembersWatch(history.instruments, rule), 5 + history.columns.index(MEMBER)
     rows = (
         standing.take(time, history.values[row, :, CLOSE], history.values[row, :, channel])
         for row, time in enumerate(history.time.tolist())

@@ -115,6 +115,16 @@ class RunShape(EventShape):
     id: str = Field(pattern="^[0-9a-f]{1,64}$")
 
 
+class UniverseShape(EventShape):
+    """Who came into a universe, or left it."""
+
+    time: Stamp
+    joined: list[str] = Field(default=[])
+    left: list[str] = Field(default=[])
+    listed: list[str] = Field(default=[])
+    delisted: list[str] = Field(default=[])
+
+
 class SnapshotShape(EventShape):
     """That a snapshot was taken."""
 
@@ -194,7 +204,7 @@ SHAPES: dict[str, type[Base]] = {
     "command": CommandShape, "transfer": TransferShape, "adopt": AdoptShape,
     "outcome": OutcomeShape, "resolved": OutcomeShape,
     "exchange": ExchangeShape, "held": HeldShape, "cancelled": CancelledShape, "swept": SweptShape, "run": RunShape,
-    "snapshot": SnapshotShape, "process": ProcessShape, "session": SessionShape,
+    "universe": UniverseShape, "snapshot": SnapshotShape, "process": ProcessShape, "session": SessionShape,
 }  # fmt: skip
 """Of the kinds that have one; any other is a table, and `quotes` a table of books. Bars: `check_bar`."""
 

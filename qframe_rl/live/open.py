@@ -155,6 +155,11 @@ def opened_live(
     )
     window = window_of(market, agent)
     feed = live(config, window, url, orders == "testnet" and url is None, note, clock=clock, speed=speed, depth=DEPTH)
+    if orders != "paper" and feed.unlisted():
+        raise UserError(
+            f"{feed.source.exchange} does not list {', '.join(feed.unlisted())}: orders go out only where it lists "
+            "every candidate; name the others with --symbols, or leave --orders out."
+        )
     source = {
         "feed": "ccxt",
         "exchange": feed.source.exchange,
@@ -162,6 +167,7 @@ def opened_live(
         "symbols": [i.symbol for i in feed.instruments],
         "timeframe": timeframe_name(feed.bar_ns),
         **({} if config.risk_free == DataConfig().risk_free else {"risk_free": config.risk_free}),
+        **({} if config.universe is None else {"universe": config.universe}),
     }
     terms = SessionSpec(
         checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,

@@ -19,6 +19,7 @@ from qframe_rl.live.books import BookSource, books_of
 from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.told import RouterListener, held_in_words, kill
+from qframe_rl.live.universe_log import UniverseLog
 from qframe_rl.risk.engine import Conditions, RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
@@ -76,8 +77,7 @@ class OrderRouter:
         self.soft = soft or Soft(lambda text: None)
         self.health = Health(0.0, math.inf)
         """Told of decisions, and whenever the session looks for commands: while its feed waits, every second."""
-        self.digest = Digest()
-        self.drift = Drift(len(instruments))
+        self.digest, self.drift = Digest(), Drift(len(instruments))
         self.conditions: Callable[[], Conditions] = Conditions
         """What the feed knows of the moment."""
         self.told: list[RouterListener] = []
@@ -93,20 +93,17 @@ class OrderRouter:
         """Whether the session was told to stop."""
         self.snapshot: Callable[[View], None] = lambda view: None
         """Called last of all for each bar that is settled."""
-        self.capital = CapitalAccount()
-        self.n_bars = 0
-        self._heard = 0
-        self._venue = venue
+        self.capital, self._members = CapitalAccount(), UniverseLog(ledger, instruments)
+        self.n_bars = self._heard = 0
+        self._venue, self._ledger = venue, ledger
         self._met = venue if isinstance(venue, Quoted) else None
         self._outgoing = venue if isinstance(venue, Outgoing) else None
         self._lasting = venue if isinstance(venue, Lasting) else None
         if self._outgoing is not None:
             self._outgoing.hear = self._hear
         self._stop_seen: float | None = None
-        self._ledger = ledger
         self._symbols = [i.symbol for i in instruments]
-        self._operator = operator
-        self._quotes, self._quoted = quotes, quoted
+        self._operator, self._quotes, self._quoted = operator, quotes, quoted
         self.listeners = list(listeners)
         self._view: View | None = None
         self._arrived = 0.0
@@ -280,7 +277,7 @@ class OrderRouter:
             "bars": self.n_bars, "heard": self._heard, "fills": [packed(field) for field in self._seen().fills],
             "engine": self.engine.carried(), "digest": self.digest.carried(), "drift": self.drift.carried(),
             "venue": self._lasting.carried(), "instruments": [i.plain() for i in self.instruments],
-            "capital": self.capital.carried(),
+            "capital": self.capital.carried(), "members": self._members.carried(),
         }  # fmt: skip
 
     def carry(self, memory: Plain) -> Fills:
@@ -292,6 +289,7 @@ class OrderRouter:
         self.digest.carry(memory["digest"])
         self.drift.carry(memory["drift"])
         self.capital.carry(memory["capital"])
+        self._members.carry(memory.get("members", {}))
         self.n_bars, self._heard = memory["bars"], memory["heard"]
         if self._operator is not None:
             self._operator.noted(self._heard)
@@ -316,6 +314,7 @@ class OrderRouter:
         self.engine.begin(view.time, view.account)
         self.digest.begin(view)
         self._ledger.put("started", {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)})
+        self._members.see(view)
         for listener in self.listeners:
             self._inform(listener, listener.started, view)
 
@@ -333,6 +332,7 @@ class OrderRouter:
         if view.terminated:
             event["terminated"] = True
         self._ledger.put("settled", event)
+        self._members.see(view)
         reasons = self.engine.settled(view.time, view.account, self._sent, view.fills)
         if self._outgoing is not None and self._outgoing.trouble:
             reasons += self.engine.trip(self._outgoing.trouble)

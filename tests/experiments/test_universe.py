@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import universe
+from experiments import paper, replay, train, universe
+from experiments.cli import door
+from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import UserError
+from qframe_rl.deploy import data_for, deployed, period_of, window_of
 from qframe_rl.feeds import parquet
+from qframe_rl.feeds.load import load
 from qframe_rl.feeds.parquet import PRICES, Series
+from qframe_rl.feeds.universe import changes
+from qframe_rl.journal.store import read
+from qframe_rl.members import MEMBER
+from qframe_rl.runner.backtest import backtest
+from qframe_rl.runner.train import Run
 from qframe_rl.types import DAY, parse_time
+from tests.feeds.test_universe import stored
+from tests.markets import panel
+from tests.test_members import never_enlarged
 
 START = parse_time("2021-01-01")
 N = 300
@@ -59,3 +72,33 @@ def test_a_period_that_cannot_be_is_refused() -> None:
     for text, why in (("2021-01-01", "is not FROM:TO"), ("2022-01-01:2021-01-01", "ends before it begins")):
         with pytest.raises(UserError, match=why):
             universe.main(["all", "--period", text])
+
+
+def test_a_checkpoint_of_a_universe_goes_on_paper_as_it_was_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path / "store", panel(1800, 6, seed=7, kind="spot"))
+    rule = "top:3:volume12h,age:2d,renew:12h"
+    monkeypatch.setattr(Run, "_draw", lambda *given: None)
+    places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
+    argv = ["--data", str(tmp_path / "store"), "--universe", rule, "--agents", "cross_sectional", *places]
+    argv += ["--set", "agent.cross_sectional.lookback_bars=6", "--set", "agent.cross_sectional.hold_bars=2"]
+    assert door(train.main, argv) == 0
+    place = next((tmp_path / "runs").glob("*/agents/cross_sectional-0-0"))
+    checkpoint = load_checkpoint(place)
+    assert checkpoint.columns == (MEMBER,) and len(checkpoint.instruments) == 6
+    assert data_for(checkpoint, {}).universe == rule
+    said = paper.main([str(place), "--json", "--out", str(tmp_path / "paper")])
+    history = load(data_for(checkpoint, {}))
+    made, agent = deployed(checkpoint, history.instruments, history.columns, history.bar_ns, "store")
+    segment = period_of(checkpoint, history, {}, None, None)
+    record = backtest(made, agent, history, segment, window_of(made, agent))
+    assert said is not None and said["journal_hash"] == record.digest
+    assert (record.fills.quantity != 0.0).sum() > 20
+    never_enlarged(history, record)
+    told = [json.loads(e.payload) for e in read(tmp_path / "paper" / "journal.db") if e.kind == "universe"]
+    span = history.rows(segment.start - 1, segment.stop)
+    assert [one.pop("time") for one in told] == [one.time for one in changes(span)]
+    assert told == [{w: list(of) for w, of in one._asdict().items() if w != "time" and of} for one in changes(span)]
+    assert sum(len(one.get("left", ())) for one in told) > 3
+    assert door(replay.main, [str(tmp_path / "paper"), "--checkpoint", str(place)]) == 0

@@ -18,7 +18,7 @@ from qframe_rl.feeds.parquet import PRICES, Series
 from qframe_rl.feeds.universe import changes, chosen, member_column, memberships, with_members
 from qframe_rl.feeds.universe_rule import renewal, universe_rule
 from qframe_rl.members import MEMBER
-from qframe_rl.types import CLOSE, DAY, HOUR, VOLUME, History, iso, parse_time
+from qframe_rl.types import CLOSE, DAY, HOUR, VOLUME, History, iso, parse_time, timeframe_name
 from tests.contracts.checks import scrambled
 from tests.markets import history_of, panel
 
@@ -203,12 +203,13 @@ def test_what_a_rule_names_must_be_there() -> None:
 
 
 def stored(root: Path, history: History) -> None:
-    """Write a store of coins."""
+    """Write a store of coins, in bars of the history's length."""
+    name = f"{timeframe_name(history.bar_ns)}.parquet"
     for a, symbol in enumerate(history.symbols):
         rows = ~np.isnan(history.values[:, a, CLOSE])
-        path = root / "ohlcv" / "binance" / symbol.replace("/", "-") / "1h.parquet"
+        path = root / "ohlcv" / "binance" / symbol.replace("/", "-") / name
         path.parent.mkdir(parents=True)
-        parquet.write(path, PRICES, Series(history.time[rows] - HOUR, history.values[rows, a, :5]))
+        parquet.write(path, PRICES, Series(history.time[rows] - history.bar_ns, history.values[rows, a, :5]))
 
 
 def test_a_store_is_read_from_before_the_span_so_that_its_first_row_knows_its_members(tmp_path: Path) -> None:
