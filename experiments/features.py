@@ -90,11 +90,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def _explain(given: Mapping[str, Any]) -> dict[str, Any] | None:
     from qframe_rl.alpha.parser import parse
     from qframe_rl.evaluate.formula import explain, formula_figure
-    from qframe_rl.feeds.load import load
+    from qframe_rl.feeds.load import load, remarks
 
     text = given["text"].removeprefix("alpha:")
     parse(text)  # before bars are loaded
-    facts = explain(text, load(build(DataConfig, data_settings(given), "options")))
+    history = load(build(DataConfig, data_settings(given), "options"))
+    for line in remarks(history):
+        console(to_stderr=True).print(f"data check: {line}", highlight=False, soft_wrap=True, markup=False)
+    facts = explain(text, history)
     name = f"{fingerprint(facts.tree.text, facts.history.fingerprint)}.png"
     picture: Path = given["picture"] or Path("runs/features") / name
     picture.parent.mkdir(parents=True, exist_ok=True)
