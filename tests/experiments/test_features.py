@@ -139,6 +139,6 @@ def test_what_a_joined_column_knows_is_told(tmp_path: Path, capsys: pytest.Captu
     times = [f"2020-01-{1 + h // 24:02}T{h % 24:02}:00:00" for h in range(24 * 25)]
     file = tmp_path / "signal.csv"
     file.write_text("timestamp,signal\n" + "".join(f"{time},{k % 7}\n" for k, time in enumerate(times)))
-    options = ("--data", "synthetic:gbm", "--bars", "500", "--columns", f"signal={file}:signal")
+    options = ("--data", "synthetic:gbm", "--bars", "500", "--columns", f"signal={file}:signal:0s")
     code, _, err = said(capsys, "column:signal", *options, "--picture", tmp_path / "shown.png")
     assert code == 0 and "data check: column signal: rank correlation with the return of the bar before" in err
