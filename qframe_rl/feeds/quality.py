@@ -89,6 +89,8 @@ def suspects(history: History) -> tuple[Suspect, ...]:
     found: list[Suspect] = []
     for a, instrument in enumerate(history.instruments):
         rows = np.flatnonzero(~np.isnan(history.values[:, a, CLOSE]))
+        if not len(rows):  # a candidate of a universe that did not trade in these bars
+            continue
         series = _Series(rows, history.values[rows, a, :5])
         for k, rule, size, out in (
             *_spikes(series),

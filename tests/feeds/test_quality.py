@@ -258,3 +258,11 @@ def test_the_print_of_323_is_listed_beside_others_of_its_kind() -> None:
     listed = {iso(s.time)[:13]: s for s in history.suspects if s.symbol == "ETH/USDT:USDT"}
     assert not any(s.quarantined for s in listed.values())
     assert sorted(listed) == ["2019-11-27 09", "2020-03-13 03", "2021-05-19 14"]
+
+
+def test_what_did_not_trade_at_all_is_no_suspect() -> None:
+    """A candidate of a universe need not trade in the bars that are looked at."""
+    history = panel(100, 3, ragged=False, column=False)
+    values = history.values.copy()
+    values[:, 1] = np.nan
+    assert quarantine(replace(history, values=values)).suspects == ()
