@@ -27,6 +27,7 @@ DOORS = {
         "status": "show live sessions",
         "control": "halt, flatten, reduce or resume a live session, or adopt",
         "chat": "watch and stop sessions by a messenger",
+        "decisions": "receive decisions that are made elsewhere",
         "replay": "run a session again from its journal",
         "export": "write a session's fills with what they cost and earned",
         "backup": "copy journals, runs and rows as they are now, whatever runs",

@@ -69,7 +69,8 @@ def extend(history: History, specs: Sequence[str], root: Path) -> History:
 
         ``NAME=ticks:FEATURE`` is what recorded ticks say of each bar of each instrument, see `tick_columns`: known at
         the bar's close, and NaN, not the last one, where there are no ticks. ``NAME=texts:FILE:STATISTIC:WINDOW`` is
-        what texts of the time before each close say, see `text_columns`.
+        what texts of the time before each close say, see `text_columns`; ``NAME=decisions:FILE`` what was decided
+        outside, see `decisions`.
     root
         Folder that relative files lie in.
 
@@ -91,6 +92,8 @@ def extend(history: History, specs: Sequence[str], root: Path) -> History:
     parts = [history.values]
     of_ticks = [spec for spec in specs if is_of_ticks(spec)]
     found = _of_ticks(history, of_ticks, root) if of_ticks else {}
+    if of_decisions := [spec for spec in specs if is_of_decisions(spec)]:
+        found |= _of_decisions(history, of_decisions, root)
     if of_texts := [spec for spec in specs if is_of_texts(spec)]:
         found |= _of_texts(history, of_texts, root)
     absent = np.isnan(history.values[:, :, CLOSE])
@@ -127,6 +130,17 @@ def _of_ticks(history: History, specs: Sequence[str], root: Path) -> dict[str, F
     from qframe_rl.feeds.tick_columns import tick_columns
 
     return dict(zip(specs, tick_columns(history, specs, root), strict=True))
+
+
+def is_of_decisions(spec: str) -> bool:
+    """Whether a column is written ``NAME=decisions:FILE``."""
+    return spec.partition("=")[2].startswith("decisions:")
+
+
+def _of_decisions(history: History, specs: Sequence[str], root: Path) -> dict[str, Float]:
+    from qframe_rl.feeds.decisions import decision_columns
+
+    return dict(zip(specs, decision_columns(history, specs, root), strict=True))
 
 
 def is_of_texts(spec: str) -> bool:

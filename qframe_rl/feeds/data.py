@@ -37,7 +37,7 @@ class DataConfig(Base):
     they have closed, other files from a column published, or DELAY (such as 1d) after their timestamps; 0s if these are
     the times of publication. A value older than AGE is none. NAME=ticks:FEATURE is what recorded order books say of
     each bar, such as flow=ticks:ofi; NAME=texts:FILE:STATISTIC:WINDOW what headlines say, such as
-    news=texts:news.parquet:mean:24h."""
+    news=texts:news.parquet:mean:24h; NAME=decisions:FILE what was decided outside (qframe decisions)."""
     funding: str = Field(default="require", pattern="^(require|zero)$")
     """What to do for a perpetual without funding rates: ``require`` refuses, ``zero`` trades without funding."""
     map: tuple[str, ...] = ()

@@ -32,6 +32,7 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.experiment import BASELINES
 from qframe_rl.runner.identity import code_of
+from qframe_rl.runner.known_until import unknown_rows
 from qframe_rl.runner.loading import bars_of
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import History, Record, Segment, iso
@@ -117,8 +118,11 @@ def evaluate(
     limits = limits_for(first, risk or {})
     screen.begin("load data")
     history = bars_of(data_for(first, given), screen)
-    segment = period_of(first, history, given, since, until)
+    asked = period_of(first, history, given, since, until)
+    segment = unknown_rows([checkpoint.agent["params"] for checkpoint in loaded], history, asked)
     screen.end("load data", f"{history.source.origin}: {segment.n_bars} bars")
+    if segment != asked:
+        screen.say(f"{segment.start - asked.start} bars are left out: a strategy may know what was until then.")
     pairs = {
         name: (replace(market, limits=limits), agent, place)
         for name, (market, agent, place) in _entries(places, loaded, baselines, history).items()

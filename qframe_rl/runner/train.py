@@ -27,6 +27,7 @@ from qframe_rl.runner.experiment import BASELINES, Experiment, agent_config, ros
 from qframe_rl.runner.files import span, write_json
 from qframe_rl.runner.fold_training import FoldTraining, TrainingInputs, learn
 from qframe_rl.runner.identity import code_of, own_code, run_identity
+from qframe_rl.runner.known_until import check_verdict
 from qframe_rl.runner.loading import bars_of
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.packing import packed
@@ -129,6 +130,8 @@ class Run:
         market = self.made.base
         self.env = Ref(name=market.name, params=experiment.env.params)
         self.folds = list(split(experiment.split).split(history))
+        for name, config in self.configs.items():
+            check_verdict(name, [config], history, (part for f in self.folds for part in (f.validation, f.test)))
         self.markets = [self.made.fitted(fold.train) for fold in self.folds]
         env, configs = experiment.env, self.configs
         self.codes = {name: code_of(name, config, env, market.name) for name, config in configs.items()}

@@ -34,6 +34,8 @@ def cases(name: str) -> list[History]:
         return [synthetic("ar1", 900, seed=5)]
     if name == "funding_arbitrage":
         return [replace(bars("mixed", n), columns=("funding_rate",)) for n in (2, 4)]
+    if name == "external":
+        return [replace(bars(kind, n), columns=("target",)) for kind, n in (("spot", 1), ("perpetual", 3))]
     if name == "rllib":  # beginning its trainings takes seconds, and the markets are those of the others
         return [bars("perpetual", 3)]
     if name in SEVERAL:
@@ -131,5 +133,10 @@ def test_disasters_are_survived(name: str, what: str) -> None:
             rates = np.full((*history.final.shape, 1), 1e-4)
             values = np.concatenate([history.values[:, :, :5], rates], axis=2)
             history = replace(history, values=values, columns=("funding_rate",))
+        if name == "external":
+            known = history.values[:, :, :5]
+            history = replace(
+                history, values=np.concatenate([known, known[:, :, :1] * 0.0 + 0.1], axis=2), columns=("target",)
+            )
         market = market_for(history)
         checks.agent_orders_are_finite(market, checks.setup(name, market, history, {}), history)

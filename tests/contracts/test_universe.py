@@ -24,6 +24,8 @@ def universe(name: str) -> History:
         history = replace(bars("mixed", 4), columns=("funding_rate",))
     else:
         history = bars("spot" if name == "cross_sectional" else "perpetual", 4 if name in SEVERAL else 3)
+    if name == "external":
+        history = replace(history, columns=("target",))
     return with_members(history, universe_rule(f"top:{len(history.symbols) * 2 // 3}:volume12h,renew:12h"))
 
 

@@ -29,6 +29,7 @@ from qframe_rl.runner.executors import Executor, LocalExecutor
 from qframe_rl.runner.fold_training import FoldTraining, TrainingInputs, learn
 from qframe_rl.runner.identity import own_code
 from qframe_rl.runner.interrupted import read_state, write_state
+from qframe_rl.runner.known_until import check_verdict
 from qframe_rl.runner.log import RunLog, Screen
 from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.types import Float, History, Orders, Record, Segment, Segments
@@ -149,6 +150,7 @@ class WindowRunner:
             Keep journals of the test segments.
         """
         title = f"{what} of {subject.title}"
+        check_verdict(subject.title, subject.settings, self.history, (fold.test for fold in folds))
         self.screen.begin(title)
         found = self._learned(subject, folds, what, title, kept) if subject.learns else self._ruled(subject, folds)
         trials = len(subject.settings)

@@ -1,0 +1,181 @@
+"""Receives decisions from outside over a local socket or a POST on loopback, and writes down those that count.
+
+A process of its own: what hangs here, or floods it, holds up no session. A message is on the disk before its answer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from qframe_rl.config import Unavailable, UserError, canonical
+from qframe_rl.feeds.decisions import BYTES, DecisionRules, RefusedMessage, SignedMessage, recorded, shaped
+
+_PATIENCE_S = 10.0
+"""How long a client may take for a piece of its message, seconds."""
+_CLIENTS = 32
+
+
+class DecisionRecord:
+    """The file that messages which count are appended to; one process has it.
+
+    Parameters
+    ----------
+    path
+        The file; it is made where there is none, and a last line that was not written whole is taken off.
+    key, largest
+        As in `DecisionRules`.
+    now
+        The clock, ns UTC.
+
+    Raises
+    ------
+    UserError
+        If another process has it, or if it has a line that does not count.
+    Unavailable
+        If it cannot be written.
+    """
+
+    def __init__(self, path: Path, key: SecretStr, largest: float, now: Callable[[], int] = time.time_ns):
+        self.path, self._now = path, now
+        self.rules, self._lock = DecisionRules(key, largest), threading.Lock()
+        self.taken = self.refused = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be written ({error.strerror}).") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise UserError(f"{path} is written by another process; stop that one, or name another file.") from None
+        self._begin(largest)
+
+    def take(self, text: bytes) -> dict[str, Any]:
+        """Judge a message, write it down if it counts, and say which."""
+        with self._lock:
+            received = self._now()
+            try:
+                signed = shaped(SignedMessage, text)
+                message = self.rules.take(signed, received)
+            except RefusedMessage as error:
+                self.refused += 1
+                return {"taken": False, "why": str(error)}
+            self._write(canonical({"received": received, **signed.model_dump()}))
+            self.taken += 1
+            return {"taken": True, "id": message.id, "received": received}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
+    def _begin(self, largest: float) -> None:
+        """Take a torn tail off, and learn which messages were taken before."""
+        whole = self.path.read_bytes()
+        os.ftruncate(self._file, whole.rfind(b"\n") + 1)
+        standing = recorded(self.path, largest)
+        for received, message in zip(standing.received, standing.messages, strict=True):
+            self.rules.known(message, received)
+
+    def _write(self, line: str) -> None:
+        whole = f"{line}\n".encode()
+        if os.write(self._file, whole) != len(whole):
+            raise Unavailable(f"{self.path} cannot be written: the disk is full.")
+        os.fsync(self._file)
+
+
+def on_socket(record: DecisionRecord, place: Path) -> socketserver.BaseServer:
+    """Listen on a unix socket that this user alone may open: a message a line, an answer a line.
+
+    Parameters
+    ----------
+    record
+        Where messages go.
+    place
+        The socket; one that a process left behind is replaced.
+
+    Raises
+    ------
+    UserError
+        If something else is there, or if it cannot be.
+    """
+
+    class DecisionLines(socketserver.StreamRequestHandler):
+        timeout = _PATIENCE_S
+
+        def handle(self) -> None:
+            try:
+                while text := self.rfile.readline(BYTES + 1):
+                    if len(text) > BYTES:
+                        return
+                    self.wfile.write(f"{json.dumps(record.take(text))}\n".encode())
+            except OSError:  # whoever it was is gone
+                return
+
+    class LocalServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads, request_queue_size = True, _CLIENTS
+
+    if place.exists() and not place.is_socket():
+        raise UserError(f"{place} is there and no socket; name another place.")
+    place.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        return LocalServer(str(place), DecisionLines)
+    except OSError as error:
+        raise UserError(f"{place} cannot be a socket ({error.strerror}); name another place.") from None
+    finally:
+        os.umask(before)
+
+
+def on_port(record: DecisionRecord, port: int) -> ThreadingHTTPServer:
+    """Listen on a port of 127.0.0.1: ``POST /decisions`` with a message as its body; its signature lets it in.
+
+    Parameters
+    ----------
+    record
+        Where messages go.
+    port
+        0 = any that is free.
+
+    Raises
+    ------
+    UserError
+        If the port is taken.
+    """
+
+    class DecisionPosts(BaseHTTPRequestHandler):
+        timeout = _PATIENCE_S
+
+        def do_POST(self) -> None:
+            length = self.headers.get("content-length", "")
+            if self.path != "/decisions" or not length.isdigit() or int(length) > BYTES:
+                return self._say(404 if self.path != "/decisions" else 413, {"taken": False, "why": "no message"})
+            said = record.take(self.rfile.read(int(length)))
+            return self._say(200 if said["taken"] else 422, said)
+
+        def _say(self, status: int, said: dict[str, Any]) -> None:
+            text = json.dumps(said).encode()
+            self.send_response_only(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing: a flood of messages floods no terminal."""
+
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), DecisionPosts)
+    except OSError as error:
+        raise UserError(f"--port {port} cannot be had ({error.strerror}); name another one.") from None

@@ -1,0 +1,233 @@
+"""Decisions that are made outside, as columns: target exposures with a stamp, a deadline and a signature.
+
+A record is a file of lines, each a message as it was received and when. It is read by the rules that it was written by,
+so a session that reads it while it grows and a backtest over it see the same: of each close the last message that was
+received by then, until its deadline. What is refused by the rules cannot be in a record; one that has it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple, TypeVar
+
+import numpy as np
+from pydantic import Field, FiniteFloat, SecretStr, StringConstraints
+
+from qframe_rl.config import Strict, UserError, build, shortened
+from qframe_rl.types import SECOND, Float, History
+
+KEY = "QFRAME_DECISIONS_KEY"
+"""Variable of the environment with the key of signatures."""
+LARGEST = 1.0
+"""Largest sum of absolute targets of a message, unless told."""
+BYTES = 65_536
+"""Of a message at most."""
+_SHORTEST = 16
+_AHEAD_NS = 2 * SECOND
+"""How far a sender's clock may be ahead."""
+_SPEC = re.compile(r"\w+=decisions:(?P<file>.+?)(?::(?P<largest>\d+(?:\.\d+)?))?")
+_SPELLING = "NAME=decisions:FILE[:LARGEST], such as target=decisions:model.jsonl"
+Shape = TypeVar("Shape", bound=Strict)
+Moment = Annotated[int, Field(ge=0, lt=2**62)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^\S+$")]
+
+
+class DecisionMessage(Strict):
+    """What a sender says."""
+
+    id: Name
+    """Each once."""
+    made: Moment
+    """When it was decided, ns UTC; later than that of every message before it."""
+    deadline: Moment
+    """From then on it says nothing, ns UTC."""
+    targets: dict[Name, FiniteFloat] = Field(min_length=1, max_length=1000)
+    """Exposures by symbols, signed shares of equity; what is not named is left as it is."""
+
+
+class SignedMessage(Strict):
+    """A message as it is sent."""
+
+    body: str = Field(max_length=BYTES)
+    """The `DecisionMessage`, as JSON: what is signed is this text, byte for byte."""
+    signature: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """HMAC-SHA256 of the body under the key, hex."""
+
+
+class ReceivedLine(SignedMessage):
+    """A line of a record."""
+
+    received: Moment
+
+
+class TakenMessages(NamedTuple):
+    """Messages that count, in their order."""
+
+    received: list[int]
+    messages: list[DecisionMessage]
+
+
+class RefusedMessage(UserError):
+    """A message that does not count, and why."""
+
+
+def key_of_environment() -> SecretStr:
+    """The key of signatures.
+
+    Raises
+    ------
+    UserError
+        If it is not set, or has less than 16 characters.
+    """
+    key = SecretStr(os.environ.get(KEY, ""))
+    if len(key) < _SHORTEST:
+        raise UserError(f"decisions from outside are signed: set {KEY}, {_SHORTEST} characters or more, as senders do.")
+    return key
+
+
+def signature(body: str, key: SecretStr) -> str:
+    """HMAC-SHA256 of a body under the key, hex (RFC 2104)."""
+    return hmac.new(key.get_secret_value().encode(), body.encode(), hashlib.sha256).hexdigest()
+
+
+class DecisionRules:
+    """Says which messages count, one after the other.
+
+    Parameters
+    ----------
+    key
+        Of the signatures.
+    largest
+        Sum of absolute targets at most.
+    """
+
+    def __init__(self, key: SecretStr, largest: float = LARGEST):
+        self._key, self._largest = key, largest
+        self._ids: set[str] = set()
+        self._made = self._received = -1
+
+    def take(self, signed: SignedMessage, received: int) -> DecisionMessage:
+        """The message that was received at ``received``, ns UTC, if it counts.
+
+        Raises
+        ------
+        RefusedMessage
+            If it is forged, no message, late, ahead, doubled, older than one that was taken, or out of range.
+        """
+        if not hmac.compare_digest(signature(signed.body, self._key), signed.signature):
+            raise RefusedMessage("forged: its signature is not that of the key.")
+        message = shaped(DecisionMessage, signed.body)
+        if message.made > received + _AHEAD_NS or received < self._received:
+            raise RefusedMessage("ahead: it was made after it was received; a clock is wrong.")
+        if received > message.deadline:
+            raise RefusedMessage("late: its deadline is over.")
+        if message.id in self._ids or message.made <= self._made:
+            raise RefusedMessage("doubled: that one, or one that was made later, was taken before.")
+        if sum(map(abs, message.targets.values())) > self._largest:
+            raise RefusedMessage(f"out of range: the sizes of its targets come to more than {self._largest:g}.")
+        self.known(message, received)
+        return message
+
+    def known(self, message: DecisionMessage, received: int) -> None:
+        """Count a message as one that was taken."""
+        self._ids.add(message.id)
+        self._made, self._received = message.made, received
+
+
+def shaped(model: type[Shape], text: str | bytes) -> Shape:
+    """A text as what it should be.
+
+    Raises
+    ------
+    RefusedMessage
+        If it is not.
+    """
+    try:
+        return build(model, json.loads(text), "it")
+    except (ValueError, RecursionError) as error:
+        why = str(error).rstrip(".") if isinstance(error, UserError) else "it is no JSON"
+        raise RefusedMessage(f"no message: {shortened(why)}.") from None
+
+
+def decision_columns(history: History, specs: Sequence[str], root: Path) -> list[Float]:
+    """Columns of decisions from outside.
+
+    Parameters
+    ----------
+    history
+        The bars.
+    specs
+        ``NAME=decisions:FILE[:LARGEST]`` each; LARGEST is the sum of absolute targets at most, 1 unless told.
+    root
+        Folder that relative files lie in.
+
+    Returns
+    -------
+    list[Float]
+        (T, A) of each: the target of the last message received by each close, NaN for an instrument that it does not
+        name, once its deadline is over, and before the first.
+
+    Raises
+    ------
+    UserError
+        For another spelling, a missing key, a file that is gone, or a line that does not count.
+    """
+    found = []
+    for spec in specs:
+        match = _SPEC.fullmatch(spec)
+        if match is None:
+            raise UserError(f"column {shortened(spec)} is not {_SPELLING}.")
+        standing = recorded(root / match["file"], float(match["largest"] or LARGEST))
+        found.append(_as_of(standing, history))
+    return found
+
+
+def recorded(path: Path, largest: float) -> TakenMessages:
+    """Messages of a record; a last line without an end was not written whole, and does not count.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or has a line that does not count.
+    """
+    rules = DecisionRules(key_of_environment(), largest)
+    standing = TakenMessages([], [])
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            one = shaped(ReceivedLine, line)
+            message = rules.take(one, one.received)
+        except RefusedMessage as error:
+            raise UserError(f"{path}, line {number}: {error} Nothing of it is used until that line is gone.") from None
+        standing.received.append(one.received)
+        standing.messages.append(message)
+    return standing
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; `qframe decisions {path}` makes it.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}).") from None
+    return text.split("\n")[:-1]
+
+
+def _as_of(standing: TakenMessages, history: History) -> Float:
+    """(T, A) targets that stand at each close."""
+    n = len(history.symbols)
+    values = np.full((len(standing.messages) + 1, n), np.nan)
+    over = np.array([*(one.deadline for one in standing.messages), -1], dtype=np.int64)
+    for k, one in enumerate(standing.messages):
+        for a, symbol in enumerate(history.symbols):
+            values[k, a] = one.targets.get(symbol, np.nan)
+    last = np.searchsorted(np.array(standing.received, dtype=np.int64), history.time, side="right") - 1
+    known: Float = values[last]
+    known[history.time > over[last]] = np.nan
+    return known
