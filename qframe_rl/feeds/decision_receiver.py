@@ -112,8 +112,7 @@ def on_socket(record: DecisionRecord, place: Path) -> socketserver.BaseServer:
     """
 
     class DecisionLines(socketserver.StreamRequestHandler):
-        timeout = _PATIENCE_S
-
+        # No patience here: a program may hold its line for a day, and nobody but this user can open one.
         def handle(self) -> None:
             try:
                 while text := self.rfile.readline(BYTES + 1):
