@@ -6,15 +6,16 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from experiments.cli import Parser, called, checkpoint_place, console, door, shipped, within
+from experiments.cli import Parser, checkpoint_place, console, door, shipped, within
+from experiments.paper_result import said_of
 from experiments.screen import downloads
 from experiments.settings import data_settings, given_under
-from experiments.shadowing import Shadowing, check_journal, names_of, said
+from experiments.shadowing import Shadowing, check_journal, names_of
 from experiments.watched import SessionNotes, Steady, stopped_by, watch_config
 from qframe_rl.alerts.config import AlertConfig
 from qframe_rl.config import UserError, build
@@ -23,11 +24,8 @@ from qframe_rl.live.signals import hear_early
 from qframe_rl.risk.limits import Limits
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from qframe_rl.checkpoint import Checkpoint
     from qframe_rl.live.open import Opened
-    from qframe_rl.live.paper import SessionResult
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 HOLD_MS = 1000.0
@@ -105,6 +103,11 @@ def _add_session(made: Parser) -> None:
         metavar="FOLDER",
         help="folder of the journal (default: runs/paper/CHECKPOINT-HASH, one for each feed)",
     )
+    made.add_argument(
+        "--expires", metavar="WHEN",
+        help="when the model is too old to open positions: a time, ISO 8601 UTC, or a length such as 30d after the\n"
+        "last bar that it was trained on; from then on the session only reduces (default: never)",
+    )  # fmt: skip
     made.add_argument(
         "--snapshot-bars",
         type=int,
@@ -233,6 +236,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
     from qframe_rl.deploy import limits_for
+    from qframe_rl.live.expiry import expiry_of
     from qframe_rl.live.paper import paper
     from qframe_rl.live.status import Line
     from qframe_rl.live.watching import Windows
@@ -251,6 +255,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     if given["hold_ms"] != HOLD_MS:
         raise UserError(f"--hold-ms is for strategies that quote in order books; {given['checkpoint']} trades bars.")
     shadows = names_of(given["shadow"])
+    expires = None if given["expires"] is None else expiry_of(given["expires"], checkpoint.provenance)
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
@@ -269,6 +274,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
 
         def begun(router: Any, ledger: Any, operator: Any) -> None:
             windows.open(router, ledger)
+            operator.expires = expires
             router.shadows = lambda: shadowing.standing
 
         line = stack.enter_context(out.status("waiting for the first bar"))
@@ -282,7 +288,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
             line.update("the shadows take the last bars; Ctrl-C ends them at once")
             came = len(stop)
             shadowing.close(lambda: len(stop) > came)
-    return _said(result, out, stop, shadowing.standing, as_json=given["json"])
+    return said_of(result, out, stop, shadowing.standing, as_json=given["json"])
 
 
 def _check_orders(given: dict[str, Any], limits: Limits) -> None:
@@ -321,50 +327,6 @@ def _opened(
             given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed, report,
             given["account"],
         )  # fmt: skip
-
-
-def _said(
-    result: SessionResult, out: Console, came: Sequence[str], shadows: Mapping[str, Any], *, as_json: bool
-) -> dict[str, Any] | None:
-    """Say how it ended; the JSON object where one is asked for."""
-    from qframe_rl.live.capital import paid_in
-    from qframe_rl.live.status import drift_said
-
-    more = f" ({result.repeated} of them on record before)" if result.repeated else ""
-    drift = drift_said(result.drift_bps, result.drift_fills)
-    drift = f"{drift}\n" if drift else ""
-    how = f"{result.state} by {came[0]}" if result.state == "stopped" and came else result.state
-    if result.awaited:
-        out.print(
-            f"{how} during the warm-up: {result.awaited} bars were still needed before the first decision, so nothing "
-            f"was traded; journal {result.journal}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    else:
-        out.print(
-            f"{how} after {result.bars} bars{more} with equity {result.final_equity:,.2f}{paid_in(result.paid)}; "
-            f"journal {result.journal}\n{drift}"
-            f"Run it again from its record: {called('replay')} {result.journal}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-    for one in result.dust:
-        out.print(str(one), highlight=False)
-    for name, stands in shadows.items():
-        out.print(said(name, stands), highlight=False, soft_wrap=True)
-    if not as_json:
-        return None
-    return {
-        **({"shadows": shadows} if shadows else {}),
-        "dust": [one._asdict() for one in result.dust],
-        "final_equity": result.final_equity,
-        "paid_in": result.paid / 1e8,
-        "bars": result.bars,
-        "journal": str(result.journal),
-        "journal_hash": result.digest,
-        "state": result.state,
-        "drift_bps": result.drift_bps,
-        "drift_fills": result.drift_fills,
-    }
 
 
 def _real(

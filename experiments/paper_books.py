@@ -48,12 +48,14 @@ def quoted(
     note
         Takes lines of the session.
     """
+    from qframe_rl.live.expiry import expiry_of
     from qframe_rl.live.paper_quoting import run_quoter
     from qframe_rl.live.status import Line
     from qframe_rl.live.watching import Windows
     from qframe_rl.runner.books.paper import opened_replay, opened_stream
 
     _check(given)
+    expires = None if given["expires"] is None else expiry_of(given["expires"], checkpoint.provenance)
     orders, out, hold_ns = given["orders"], console(to_stderr=True), round(given["hold_ms"] * 1e6)
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
@@ -77,6 +79,7 @@ def quoted(
 
         def begun(session: Any, ledger: Any, operator: Any) -> None:
             session.listeners.append(line)
+            operator.expires = expires
             windows.open(session, ledger)
 
         result = run_quoter(

@@ -36,13 +36,18 @@ class Operator:
         self._read = 0
         self.signalled: str | None = None
         """A command that a signal handler left here."""
+        self.expires: int | None = None
+        """From when on, ns UTC, a session that trades only reduces; None = never."""
 
     def hearing(self) -> AbstractContextManager[None]:
         """Take the signals of this process in a block."""
         return obeyed(lambda word: setattr(self, "signalled", word))
 
-    def poll(self, engine: RiskEngine) -> list[Input]:
-        """What is new, the inbox first: when a signal was sent is not known, so that in doubt it halts."""
+    def poll(self, engine: RiskEngine, time: int) -> list[Input]:
+        """What is new at ``time``, ns UTC by the session.
+
+        The inbox is first: when a signal was sent is not known, so that in doubt it halts.
+        """
         found = []
         if self._limits != engine.limits:
             found.append(Input("limits", self._limits.model_dump(mode="json")))
@@ -54,7 +59,11 @@ class Operator:
         if self.signalled is not None:
             found.append(Input("command", {"word": self.signalled, "by": "signal"}))
             self.signalled = None
-        if self._file.exists() and engine.state != "HALTED":
+        # Who resumes does so before what still stands against it: no decision lies between the two.
+        resumed = any(one.payload.get("word") == "resume" for one in found)
+        if self.expires is not None and time >= self.expires and (engine.state == "ACTIVE" or resumed):
+            found.append(Input("command", {"word": "reduce", "by": "expiry"}))
+        if self._file.exists() and (engine.state != "HALTED" or resumed):
             found.append(Input("command", {"word": "halt", "by": "file"}))
         return found
 

@@ -117,7 +117,7 @@ class QuotingSession:
         if self.n_decisions == 0:
             return
         operator = self._operator
-        said = self._ledger.inputs(HEARD, lambda: [] if operator is None else operator.poll(self.engine))
+        said = self._ledger.inputs(HEARD, lambda: [] if operator is None else operator.poll(self.engine, self.time))
         for kind, payload in said:
             if kind == "limits":
                 self.engine.limits = checked_limits(build(Limits, payload, "the record's limits"))

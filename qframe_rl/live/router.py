@@ -187,7 +187,7 @@ class OrderRouter:
 
     def _news(self) -> list[Input]:
         """What operator and exchange say now."""
-        said = [] if self._operator is None else self._operator.poll(self.engine)
+        said = [] if self._operator is None else self._operator.poll(self.engine, self._seen().time)
         rules = self.rules()
         if rules != self.instruments:
             said.append(Input("rules", {"instruments": [i.plain() for i in rules]}))

@@ -22,6 +22,7 @@ NO_DOORS = {
     "cli",
     "command",
     "paper_books",
+    "paper_result",
     "screen",
     "settings",
     "shadowing",

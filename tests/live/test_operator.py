@@ -25,9 +25,27 @@ def test_a_signal_that_is_heard_together_with_a_resume_halts_and_so_does_a_file(
     number = order(path, "resume")
     operator.signalled = "halt"
     (tmp_path / KILL_FILE).touch()
-    said = [(one.payload["word"], one.payload["by"]) for one in operator.poll(engine)]
+    said = [(one.payload["word"], one.payload["by"]) for one in operator.poll(engine, 0)]
     assert said == [("resume", "command"), ("halt", "signal"), ("halt", "file")]
     operator.noted(number)
     (tmp_path / KILL_FILE).unlink()
-    assert operator.poll(engine) == []
+    assert operator.poll(engine, 0) == []
+    writer.close()
+
+
+def test_who_resumes_does_so_before_what_still_stands_against_it(tmp_path: Path) -> None:
+    """A decision between the two would trade although the file lies there, or the model is too old."""
+    path = tmp_path / "journal.db"
+    writer = Writer(path, durable=False)
+    engine = RiskEngine(Limits(), prices(np.ones(2)).instruments)
+    operator = Operator(Ledger(path, writer), tmp_path, Limits(), Soft(lambda said: None))
+    operator.expires = 100
+    assert operator.poll(engine, 99) == []
+    assert [one.payload for one in operator.poll(engine, 100)] == [{"word": "reduce", "by": "expiry"}]
+    (tmp_path / KILL_FILE).touch()
+    engine.command("halt")
+    assert operator.poll(engine, 101) == []
+    order(path, "resume")
+    said = [(one.payload["word"], one.payload["by"]) for one in operator.poll(engine, 101)]
+    assert said == [("resume", "command"), ("reduce", "expiry"), ("halt", "file")]
     writer.close()
