@@ -191,43 +191,72 @@ def decision_columns(history: History, specs: Sequence[str], root: Path) -> list
 def recorded(path: Path, largest: float) -> TakenMessages:
     """Messages of a record; a last line without an end was not written whole, and does not count.
 
+    A record that has grown since this process read it is read on where that ended: every bar of a session reads it.
+
     Raises
     ------
     UserError
         If it cannot be read, or has a line that does not count.
     """
-    rules = DecisionRules(key_of_environment(), largest)
-    standing = TakenMessages([], [])
-    for number, line in enumerate(_lines(path), start=1):
-        try:
-            one = shaped(ReceivedLine, line)
-            message = rules.take(one, one.received)
-        except RefusedMessage as error:
-            raise UserError(f"{path}, line {number}: {error} Nothing of it is used until that line is gone.") from None
-        standing.received.append(one.received)
-        standing.messages.append(message)
-    return standing
+    key = key_of_environment()
+    who, whole = (path.absolute(), largest, signature("", key)), _bytes(path)
+    so_far = _READ.pop(who, None)
+    if so_far is None or not so_far.begins(whole):
+        so_far = _RecordRead(DecisionRules(key, largest))
+    so_far.go_on(path, whole)
+    if len(_READ) >= _KEPT:
+        _READ.clear()
+    _READ[who] = so_far
+    return so_far.taken
 
 
-def _lines(path: Path) -> list[str]:
+class _RecordRead:
+    """A record as far as it was read."""
+
+    def __init__(self, rules: DecisionRules):
+        self.rules, self.taken = rules, TakenMessages([], [])
+        self._n, self._digest = 0, hashlib.sha256()
+
+    def begins(self, whole: bytes) -> bool:
+        """Whether a record begins with what was read."""
+        return hashlib.sha256(whole[: self._n]).digest() == self._digest.digest()
+
+    def go_on(self, path: Path, whole: bytes) -> None:
+        """Read the lines that came since; errors as in `recorded`."""
+        for line in whole[self._n :].splitlines():
+            try:
+                one = shaped(ReceivedLine, line)
+                message = self.rules.take(one, one.received)
+            except RefusedMessage as error:
+                at = f"{path}, line {len(self.taken.messages) + 1}"
+                raise UserError(f"{at}: {error} Nothing of it is used until that line is gone.") from None
+            self.taken.received.append(one.received)
+            self.taken.messages.append(message)
+        self._digest.update(whole[self._n :])
+        self._n = len(whole)
+
+
+_READ: dict[tuple[Path, float, str], _RecordRead] = {}
+_KEPT = 8
+"""Records whose reading this process goes on with."""
+
+
+def _bytes(path: Path) -> bytes:
+    """All whole lines of a file."""
     try:
-        text = path.read_bytes().decode()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is not there; `qframe decisions {path}` makes it.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}).") from None
-    return text.split("\n")[:-1]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
+    return data[: data.rfind(b"\n") + 1]
 
 
 def _as_of(standing: TakenMessages, history: History) -> Float:
     """(T, A) targets that stand at each close."""
-    n = len(history.symbols)
-    values = np.full((len(standing.messages) + 1, n), np.nan)
-    over = np.array([*(one.deadline for one in standing.messages), -1], dtype=np.int64)
-    for k, one in enumerate(standing.messages):
-        for a, symbol in enumerate(history.symbols):
-            values[k, a] = one.targets.get(symbol, np.nan)
     last = np.searchsorted(np.array(standing.received, dtype=np.int64), history.time, side="right") - 1
-    known: Float = values[last]
-    known[history.time > over[last]] = np.nan
+    known = np.full((len(history.time), len(history.symbols)), np.nan)
+    for t, k in enumerate(last.tolist()):
+        if k >= 0 and history.time[t] <= standing.messages[k].deadline:
+            known[t] = [standing.messages[k].targets.get(symbol, np.nan) for symbol in history.symbols]
     return known
