@@ -11,7 +11,7 @@ from pydantic import Field
 from qframe_rl.agent import MarketSpec, Memoryless, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.interface import rebalance
-from qframe_rl.types import CLOSE, Float, Int, Orders
+from qframe_rl.types import CLOSE, Bool, Float, Int, Orders
 
 
 class Config(Base):
@@ -41,11 +41,12 @@ class Basket(Memoryless):
         self.config, self.bar_ns, self.band = config, spec.bar_ns, config.band
         self.window = config.seen_bars
         self.given = np.array(config.weights)
+        self.member = spec.member
 
     def decide(self, view: View) -> Orders:
         """Bring the shares back when it is time to, and at the first decision."""
         due = view.first or view.time // self.bar_ns % self.config.rebalance_bars == 0
-        shares = self._shares(view.close[None, -self.window :].swapaxes(1, 2))[0]
+        shares = self._shares(view.close[None, -self.window :].swapaxes(1, 2), view.outside[None])[0]
         return rebalance(view, shares if due else np.full(len(shares), np.nan), self.band)
 
     def targets(self, bars: Float, times: Int, first: int) -> Float:
@@ -53,15 +54,19 @@ class Basket(Memoryless):
         close = sliding_window_view(bars[first - self.window + 1 :, :, CLOSE], self.window, axis=0)
         due = times[first:] // self.bar_ns % self.config.rebalance_bars == 0
         due[:1] = True
-        return np.where(due[:, None], self._shares(close), np.nan)
+        outside = bars[first:, :, self.member] == 0.0 if self.member else np.zeros(close.shape[:2], dtype=np.bool_)
+        return np.where(due[:, None], self._shares(close, outside), np.nan)
 
-    def _shares(self, close: Float) -> Float:
-        """(T, A) target exposures from (T, A, W) closes; NaN = not there: nothing is asked for."""
+    def _shares(self, close: Float, outside: Bool) -> Float:
+        """(T, A) target exposures from (T, A, W) closes and who is outside the universe; NaN = nothing is asked for.
+
+        That is of who is not there. Who is outside has no part.
+        """
         seen = np.asarray(~np.isnan(close).all(axis=-1))
         if len(self.given):
-            return np.where(seen, self.given, np.nan)
-        count = np.maximum(seen.sum(axis=-1, keepdims=True), 1)
-        return np.where(seen, self.config.gross / count, np.nan)
+            return np.where(seen, np.where(outside, 0.0, self.given), np.nan)
+        count = np.maximum((seen & ~outside).sum(axis=-1, keepdims=True), 1)
+        return np.where(seen, np.where(outside, 0.0, self.config.gross / count), np.nan)
 
 
 def make(config: Config, spec: MarketSpec) -> Basket:

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from qframe_rl.members import outsiders
+from qframe_rl.members import member_channel, outsiders
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Instrument, Int, Orders, Segments
 
 State = dict[str, NDArray[Any]]
@@ -109,6 +109,11 @@ class MarketSpec:
     """Root of all randomness of the agent."""
     theory: Mapping[str, float] | None = None
     """Constants of the known optimum, where the market has one."""
+
+    @property
+    def member(self) -> int:
+        """Channel of bars that says who is in the universe, as in `View`; 0 = all are."""
+        return member_channel(self.columns)
 
 
 class Agent(Protocol):

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from qframe_rl.config import UserError
+from qframe_rl.deploy import window_of
+from qframe_rl.runner.backtest import backtest
+from qframe_rl.runner.batch import lane, records
 from qframe_rl.theory.kelly import leverage_growth
-from qframe_rl.types import YEAR, History
+from qframe_rl.types import YEAR, History, Segment
 from tests.agents.planted import bars_of
 from tests.agents.runs import FREE, made, market_of, trade
 from tests.markets import START
@@ -44,6 +47,26 @@ def test_a_basket_with_a_band_trades_what_is_out_of_it_alone() -> None:
     off = np.abs(exposure - 0.5)
     assert (traded == (off > 0.05)).all()
     assert 3 < traded.sum() < 100
+
+
+def test_a_basket_divides_among_who_is_in_the_universe_and_sells_who_left() -> None:
+    history = walks(300, 3)
+    inside = np.ones((300, 3, 1))
+    inside[150:, 2] = 0.0
+    values = np.concatenate([history.values, inside], axis=2)
+    history = History(**{**vars(history), "values": values, "columns": ("in_universe",)})
+    market = market_of(history, "portfolio", **FREE)
+    agent = made("basket", market, history, rebalance_bars=24)
+    record = trade(market, agent, history, 1)
+    at = int(np.searchsorted(record.time, history.time[149]))
+    assert record.account.exposure[at] == pytest.approx([1 / 3] * 3, abs=0.1)
+    assert record.account.exposure[at + 30] == pytest.approx([0.5, 0.5, 0.0], abs=0.1)
+    segment = Segment(0, 300)
+    window = window_of(market, agent)
+    assert (
+        records(market, [lane(agent, history, segment, window)])[0].digest
+        == backtest(market, agent, history, segment, window).digest
+    )
 
 
 def test_a_basket_divides_among_what_is_there() -> None:

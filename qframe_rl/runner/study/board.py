@@ -114,7 +114,7 @@ def write_boards(
     for place in places:
         screen.begin(f"read {place}")
         run = _read(place)
-        groups.setdefault(dataset_named(run.facts["data"]), []).append(run)
+        groups.setdefault(f"{dataset_named(run.facts['data'])} {_universe(run)}".strip(), []).append(run)
         screen.end(f"read {place}", f"{len(run.records)} strategies")
     boards = []
     for name, runs in groups.items():
@@ -179,8 +179,8 @@ def _board(runs: Sequence[_Run], trials: Trials) -> Leaderboard:
         "holding": superiority(days, holding, **draw).spa,
     }
     return Leaderboard(
-        _called(data), _span(held, config["walk_forward"]), data["environment"], tuple(rows), better, found, beats,
-        frequency, len(held) - 1, metrics(held).cash_rate,
+        _called(data, _universe(first)), _span(held, config["walk_forward"]), data["environment"], tuple(rows), better,
+        found, beats, frequency, len(held) - 1, metrics(held).cash_rate,
     )  # fmt: skip
 
 
@@ -221,10 +221,15 @@ def _money(env: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": env["name"], **{k: v for k, v in env["params"].items() if k not in _OWN}}
 
 
-def _called(data: Mapping[str, Any]) -> str:
+def _universe(run: _Run) -> str:
+    """The rule of who may be bought; empty where all may, as in all runs of before there were universes."""
+    return str(run.facts["config"]["data"].get("universe") or "")
+
+
+def _called(data: Mapping[str, Any], universe: str) -> str:
     symbols = list(data["symbols"])
     shown = ", ".join(symbols) if len(symbols) <= _SHOWN else f"{len(symbols)} symbols"
-    return f"{shown}, {data['timeframe']}"
+    return f"{f'{universe} of {shown}' if universe else shown}, {data['timeframe']}"
 
 
 def _span(record: Record, windows: int) -> str:
