@@ -214,7 +214,7 @@ class Ensemble:
         for m, agent in enumerate(self.members.values()):
             account = Account(*(field[m] for field in self.paper))
             told = replace(view, account=account, fills=Fills(*(field[m] for field in self.fills)))
-            orders = agent.decide(told) if equity[m] > 0.0 else Orders.market(np.zeros(len(self.held)))
+            orders = told.allowed(agent.decide(told)) if equity[m] > 0.0 else Orders.market(np.zeros(len(self.held)))
             for kept, new in zip(self.asked, orders, strict=True):
                 kept[m] = new
             # What waits for a price is followed once it has filled on paper.

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from qframe_rl.members import member_channel, outsiders
+from qframe_rl.members import member_channel, outsiders, reducing
 from qframe_rl.types import CLOSE, Account, Bool, Fills, Float, History, Instrument, Int, Orders, Segments
 
 State = dict[str, NDArray[Any]]
@@ -61,6 +61,10 @@ class View:
     def outside(self) -> Bool:
         """(A,) whether the universe does not have the instrument: what is held of it can only be reduced."""
         return outsiders(self.bars[-1], self.member)
+
+    def allowed(self, orders: Orders) -> Orders:
+        """What goes out of the orders for the next bar: of who is outside the universe no more than closing parts."""
+        return reducing(orders, self.account.position, self.outside)
 
     @property
     def over(self) -> bool:

@@ -10,7 +10,7 @@ from qframe_rl.agent import Agent, View
 from qframe_rl.config import UserError
 from qframe_rl.feeds.feed import Feed
 from qframe_rl.listeners import Listener
-from qframe_rl.members import member_channel, reducing
+from qframe_rl.members import member_channel
 from qframe_rl.types import Bar, Fills, Float, Int, Orders
 from qframe_rl.venues.venue import Venue
 
@@ -92,7 +92,7 @@ class Session:
         """
         if self._view is None:
             raise RuntimeError("call start() before step()")
-        orders = reducing(orders, self._view.account.position, self._view.outside)
+        orders = self._view.allowed(orders)
         self.venue.submit(orders)
         bar = next(self._bars, None)
         if bar is None:

@@ -18,7 +18,7 @@ from qframe_rl.deploy import make_agent, make_market
 from qframe_rl.evaluate.montecarlo.prices import moves_of, resampled, usual_block
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.make import make_env, make_vec
-from qframe_rl.gym.market import Market
+from qframe_rl.gym.market import Market, MarketConfig
 from qframe_rl.gym.packed import tape_of
 from qframe_rl.gym.paths import ResampledPaths, ResampledTape
 from qframe_rl.runner.executors import Mute
@@ -196,3 +196,10 @@ def test_what_is_too_short_is_refused() -> None:
     short: History = HISTORY.rows(0, 1)
     with pytest.raises(UserError, match="bars"):
         make_env("perp", short, **BOOTSTRAP)
+
+
+def test_a_checkpoint_of_before_universes_of_instruments_has_its_paths() -> None:
+    before = {"universe": {"name": "bootstrap", "params": {"paths": 3}}}
+    made = MarketConfig.model_validate(before)
+    assert made == MarketConfig(paths={"name": "bootstrap", "params": {"paths": 3}})
+    assert made.paths.params == {"paths": 3}

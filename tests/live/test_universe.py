@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments import train
+from experiments.cli import door
 from qframe_rl import catalog
 from qframe_rl.agent import Agent
+from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Ref, UserError
 from qframe_rl.deploy import make_market, window_of
 from qframe_rl.feeds.ccxt import CcxtFeed
@@ -20,11 +23,13 @@ from qframe_rl.feeds.load import load
 from qframe_rl.feeds.universe import changes
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.store import read
+from qframe_rl.live.open import opened_live
 from qframe_rl.live.paper import SessionResult, paper, replay
 from qframe_rl.live.record import journal_record
 from qframe_rl.live.spec import SessionSpec, terms_of
 from qframe_rl.members import MEMBER
 from qframe_rl.rehearsal import Rehearsal, RehearsalConfig, listed, serve
+from qframe_rl.runner.train import Run
 from qframe_rl.types import CLOSE, DAY, HOUR, VOLUME, History, Record, iso
 from tests.experiments.test_rehearsed_paper import Lockstep
 from tests.feeds.test_universe import stored
@@ -158,3 +163,29 @@ def test_a_universe_of_coins_that_nobody_lists_is_refused() -> None:
     ):
         CcxtFeed("binance", ("C6/USDT", "NONE/USDT"), "4h", 10, url=exchange.url, universe="all")
     assert np.isnan(HISTORY.values[FIRST, 6, CLOSE])
+
+
+def test_a_checkpoint_follows_an_exchange_with_the_rule_that_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tmp_path / "store", HISTORY)
+    monkeypatch.setattr(Run, "_draw", lambda *given: None)
+    argv = ["--data", str(tmp_path / "store"), "--universe", RULE, "--timeframe", "4h", "--agents", "basket"]
+    argv += ["--set", "agent.basket.rebalance_bars=6", "--set", "env.features=log_return:1", "--set", "env.cash=100000"]
+    assert door(train.main, [*argv, "--runs", str(tmp_path / "r"), "--checkpoints", str(tmp_path / "c")]) == 0
+    place = next((tmp_path / "r").glob("*/agents/basket-0-0"))
+    first, notes = int(HISTORY.time[FIRST - 1]), list[str]()
+    end = first + 10 * BAR
+    with serve(listed(HISTORY), RehearsalConfig(prints=4), start_ms=first // MS + 5_000) as exchange:
+        asked = (place, load_checkpoint(place), {"exchange": "binance"}, tmp_path / "live", exchange.url, notes.append)
+        opened = opened_live(*asked, clock=Lockstep(exchange, end // MS + 10_000))
+        result = paper(
+            opened.market, opened.agent, opened.feed, opened.terms, opened.folder, quotes=opened.quotes, durable=False
+        )
+        with pytest.raises(UserError, match="does not list C3/USDT, C4/USDT, C5/USDT"):
+            opened_live(*asked, orders="testnet", clock=Lockstep(exchange, end // MS + 10_000))
+    assert result.bars == 10 and opened.terms.source["universe"] == RULE
+    assert opened.terms.columns == (MEMBER,)
+    record = journal_record(tmp_path / "live" / "journal.db")
+    held = {s for s, q in zip(HISTORY.symbols, record.account.position[-1].tolist(), strict=True) if q}
+    assert 3 <= len(held) <= 6
