@@ -205,11 +205,11 @@ def test_a_target_stands_from_its_reception_to_its_deadline(tmp_path: Path) -> N
     record = DecisionRecord(tmp_path / "model.jsonl", SECRET, 1.0, lambda: now[0])
     one = {"id": "a", "made": now[0], "deadline": int(times[5]), "targets": {symbol: -0.5}}
     assert record.take(said(one))["taken"]
-    now[0] = int(times[8]) + 1
+    now[0] = int(times[8])
     assert record.take(said(one | {"id": "b", "made": now[0], "deadline": now[0] + HOUR}))["taken"]
     record.close()
     values = extend(history, (SPEC,), tmp_path).values[:, 0, 5]
-    np.testing.assert_array_equal(values, [np.nan] * 2 + [-0.5] * 4 + [np.nan] * 3 + [-0.5] + [np.nan] * 2)
+    np.testing.assert_array_equal(values, [np.nan] * 2 + [-0.5] * 4 + [np.nan] * 2 + [-0.5] * 2 + [np.nan] * 2)
 
 
 def test_a_record_goes_on_after_a_torn_line_and_one_that_was_tampered_with_is_refused(tmp_path: Path) -> None:

@@ -184,7 +184,9 @@ def checked_orders(journal: Path, place: Path, truth: dict[str, Any], commanded:
     market, agent, terms = reopened(journal, place)
     assert replay(market, agent, terms, journal).digest == settled[-1]["hash"]
     never = sum(p["status"] != "accepted" for p in said)
-    return {"bars": len(settled), "orders": len(orders), "not_sent_or_refused": never}
+    aside = [p for k, p in events if k == "aside"]
+    assert not aside or not (aside[-1]["cash"] or aside[-1]["coins"]), "money of the session's own is set aside"
+    return {"bars": len(settled), "orders": len(orders), "not_sent_or_refused": never, "set_aside": len(aside)}
 
 
 def walked(journal: Path) -> tuple[list[tuple[str, dict[str, Any]]], int, list[dict[str, Any]]]:
