@@ -111,6 +111,7 @@ def test_coins_are_set_aside_halt_and_are_adopted_at_their_price(
             place, "spot", exchange, tmp_path, FIRST + 9 * HOUR_MS + 10_000, plan(exchange, tmp_path, steps), Trader()
         )
         held = truth(exchange, "spot")[0]
+        sold = [one["quantity"] for one in settled(tmp_path, "intent")]
         mark = settled(tmp_path)[-1]["account"]["mark"][0]
         price = round(mark * E8)
         steps = {9: lambda: adopt_word(Adoption("coins", 10_012_345_678, symbol, price)), 10: lambda: "resume"}
@@ -118,6 +119,7 @@ def test_coins_are_set_aside_halt_and_are_adopted_at_their_price(
         result = session(place, "spot", exchange, tmp_path, until, plan(exchange, tmp_path, steps), Trader())
     assert 100.12 < held["C0"] < 100.13, "a flatten sold what is not the session's"
     assert held.get("C1", 0.0) < 1e-3
+    assert min(sold) > -20.0, "a flatten asked for what is not the session's"
     assert settled(tmp_path, "aside")[0]["coins"] == {symbol: 10_012_345_678}
     assert settled(tmp_path, "aside")[-1]["coins"] == {}
     states = settled(tmp_path, "state")
