@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SUITES = {
     "env": "steps of one instrument, windows copied or indices handed out; ratio to a bare row copy",
     "portfolio": "steps of sixteen perpetuals with margin and funding",
+    "protections": "steps with limits, and with every protection beside them; ratio to the same without",
     "train": "PPO end to end; ratio to matrix products alone and to Stable-Baselines3, on optima too (half an hour)",
     "offline": "the rows of train for agents that learn from recorded steps; ratio to Stable-Baselines3's DQN",
     "gradient": "one gradient step on one thread; ratio to automatic differentiation, and of products to BLAS",
@@ -121,6 +122,7 @@ def _suite(name: str) -> Any:
     return {
         "env": steps.env,
         "portfolio": steps.portfolio,
+        "protections": steps.protections,
         "growth": growth.growth,
         "memory": steps.memory,
         "train": training.train,

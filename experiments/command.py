@@ -44,6 +44,7 @@ DOORS = {
     "research": {
         "universe": "who may be bought when, by a rule of what was known",
         "features": "find features, or say what a formula is and draw it",
+        "protections": "what each protection does to a rule, with its interval",
         "mine": "search for formulas, and judge them year by year",
         "tune": "search for the parameters of a strategy",
         "tournament": "rate agents in the seats of a market of many",

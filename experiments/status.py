@@ -90,7 +90,7 @@ def _told(one: Any) -> dict[str, Any]:
     now = time.time_ns()
     return found | {
         "account": {"equity": one.equity, "position": one.position}, "peak": one.peak, "symbols": one.symbols,
-        "locked": one.locked,
+        "locked": one.locked, "paused": one.paused,
         "promise": None if one.promise is None else one.promise.model_dump(mode="json"),
         "bars": one.bars, "drift_bps": one.drift_bps, "bar_age_s": (now - int(one.time_ns)) / 1e9,
         "decision_age_s": (now - int(one.decided_ns)) / 1e9,
@@ -131,7 +131,7 @@ def _row(one: dict[str, Any]) -> dict[str, str]:
     if "account" not in one:
         return row | {"state": one["state"]}
     equity, peak = one["account"]["equity"], one["peak"]
-    standing = [one["state"], *(f"{symbol} locked" for symbol in one.get("locked", ()))]
+    standing = [one["state"], *(f"{symbol} locked" for symbol in one.get("locked", ())), *one.get("paused", ())]
     held = [f"{q:+g} {s}" for s, q in zip(one["symbols"], one["account"]["position"], strict=True) if q]
     return row | {
         "account": one["account_name"] or "", "bars": str(one["bars"]), "equity": f"{equity:,.2f}",

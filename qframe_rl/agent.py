@@ -46,6 +46,9 @@ class View:
     """What idle cash earned over the last bar, fraction of it."""
     member: int = 0
     """Channel of ``bars`` that says who is in the universe; 0 = there is none, and all are in."""
+    locks: Int | None = None
+    """(A, 2) decisions, this one counted, for which protections allow no long, and no short, to be opened or added to;
+    0 = they do. None where nothing protects the account."""
 
     @property
     def close(self) -> Float:

@@ -46,6 +46,8 @@ class InterfaceEntry(Strict):
     params: Params
     bar_ns: int = Field(default=0, ge=0, le=366 * 86_400 * 1_000_000_000)
     """Where a feature is a formula, or one of coarser bars."""
+    locks: bool = False
+    """Whether what protections lock is shown."""
 
     @model_validator(mode="after")
     def _scaled(self) -> Self:

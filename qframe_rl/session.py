@@ -12,7 +12,7 @@ from qframe_rl.feeds.feed import Feed
 from qframe_rl.listeners import Listener
 from qframe_rl.members import member_channel
 from qframe_rl.types import Bar, Fills, Float, Int, Orders
-from qframe_rl.venues.venue import Venue
+from qframe_rl.venues.venue import Protected, Venue
 
 _CHUNK = 4096
 
@@ -49,6 +49,7 @@ class Session:
         self._view: View | None = None
         self._cash_rate = 0.0
         self._member = member_channel(feed.columns)
+        self._protected = venue if isinstance(venue, Protected) else None
 
     def start(self) -> View:
         """Take the bars of the warm-up and return the first view.
@@ -124,9 +125,10 @@ class Session:
 
     def _look(self, time: int, fills: Fills, *, first: bool = False, exhausted: bool = False) -> View:
         times, bars = self._window.show()
+        locks = None if self._protected is None else self._protected.locks
         return View(
             time, times, bars, self.venue.account, fills, first, exhausted, self.venue.terminated, self._cash_rate,
-            self._member,
+            self._member, locks,
         )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 VENUES = "tests/venues/test_rules.py"
 ANSWERS = "tests/venues/test_answers.py"
 ENGINE = "tests/risk/test_engine.py"
+PROTECTIONS = "tests/risk/test_protections.py"
 JOURNAL = "tests/journal"
 FEED = "tests/feeds/test_ccxt.py"
 STREAM = "tests/feeds/test_stream.py"
@@ -177,6 +178,8 @@ MUTANTS = (
     Mutant("risk/rows.py", "abs(position)) if against else 0.0", "abs(position)) if against else quantity", ENGINE),
     Mutant("risk/rows.py", "equity <= state[PEAK] * (1.0 - terms[MAX_DRAWDOWN])", "equity <= state[PEAK]", ENGINE),
     Mutant("risk/rows.py", "if state[STATE] == FLATTEN and not held:", "if state[STATE] == FLATTEN:", ENGINE),
+    Mutant("risk/protections.py", "if guard.until[b, a, side] > clock[BARS]:", "if False:", PROTECTIONS),
+    Mutant("risk/protections.py", "        first = after\n", "", PROTECTIONS),
     Mutant("risk/rows.py", "min(terms[MAX_GROSS], most)", "max(terms[MAX_GROSS], most)", ENGINE),
     Mutant(
         "risk/engine.py", "now.late_ns > limits.stale_s * SECOND", "now.late_ns > 2 * limits.stale_s * SECOND", ENGINE

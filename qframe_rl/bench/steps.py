@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -12,8 +14,14 @@ from qframe_rl.bench.worlds import ROWS, bars, world
 from qframe_rl.gym.engine import copy_windows
 from qframe_rl.gym.market import Market
 from qframe_rl.gym.packed import PackedHistory
+from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.log import Screen
 
+PROTECTED = {
+    "cooldown_bars": 4, "stop_guard": 3, "low_profit": -0.02, "drawdown_pause": 0.2, "max_entries_per_day": 20,
+    "volatility_halt": 0.1,
+}  # fmt: skip
+"""Every protection at once."""
 _ACTIONS = 64
 """Batches of random actions that are used in turn: drawing them is not part of the work."""
 
@@ -44,6 +52,28 @@ def env(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[
 
 
 _PEERS = {"gym-trading-env": 1, "gym-trading-env-64": 64, "torchtrade": 1024}
+
+
+def protections(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
+    """The same environments free, with limits, and with protections beside these."""
+    n_bars, steps = (20_000, 50) if small else (500_000, 500)
+    limits = Limits(max_leverage=2.0, max_drawdown=0.9)
+    ways = {"free": Limits(), "limits": limits, "protections": limits.model_copy(update=PROTECTED)}
+    market, tape = world(n_bars)
+    kinds = ("index", "window")
+    work = {
+        f"{name}.{kind}": batch((replace(market, limits=way), tape), 1024, steps, kind)
+        for kind in kinds
+        for name, way in ways.items()
+    }
+    found = rates(work, repeats, screen, "protections")
+    made = []
+    for kind in kinds:
+        beside = {f"free.{kind}": 1.0}
+        for name in ("limits", "protections"):
+            made += rows(f"{name}.{kind}", 1024, found[f"{name}.{kind}"], "steps/s", beside, found)
+            beside = beside | {f"limits.{kind}": 1.0}
+    return made
 
 
 def portfolio(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:

@@ -17,7 +17,7 @@ from qframe_rl.digests import digest
 from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.packed import FIRST, LAST, PackedHistory
 from qframe_rl.gym.reward import N_STATE, Reward
-from qframe_rl.interface import BOUND, MarketInterface, see_rows
+from qframe_rl.interface import BOUND, MarketInterface, see_locks, see_rows
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import (
     BEFORE,
@@ -37,7 +37,9 @@ from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import advance_rows
 from qframe_rl.kernel.rules import Rules
 from qframe_rl.risk.columns import watch_for
+from qframe_rl.risk.guard import protecting
 from qframe_rl.risk.limits import Limits
+from qframe_rl.risk.protections import lock_rows
 from qframe_rl.risk.rows import begin_rows, guarded_rows
 from qframe_rl.types import CLOSE, Bool, Float, Int, Single
 
@@ -100,7 +102,7 @@ class BatchEngine(Lanes):
         self.limits = limits or Limits()
         self.watch = watch_for(self.limits, rules.table, n_envs)
         self.fills = np.zeros((n_envs if recorded or self.watch is not None else 0, n, N_FILLS))
-        self._work = scratch(n)
+        self._work, self._left = scratch(n), np.zeros((n_envs, n, 2), dtype=np.int64)
         self._everybody = np.ones(n_envs, dtype=np.bool_)
         self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
 
@@ -155,7 +157,7 @@ class BatchEngine(Lanes):
         if self.tape.growing:
             self.tape.expect(self._drawn(mask)[mask])
         if self.watch is not None:
-            begin_rows(mask, self.account, self.tape.time, self.row, self.watch)
+            begin_rows(mask, self.account, self.holding, self.tape.time, self.row, self.watch)
         if self.recorded:
             self.fills[mask] = 0.0
 
@@ -205,14 +207,24 @@ class BatchEngine(Lanes):
         copy_windows(tape.features, self.row, observer.n_rows, mask, out)
         first = observer.n_rows * tape.features.shape[1]
         see_rows(self.account, self.holding, tape.bars, self.row, mask, BOUND, first, out)
+        self._see_locks(mask, first, out)
         return out
 
     def point(self, mask: Bool | None = None) -> tuple[NDArray[np.int32], Single]:
         """Where each account stands on the tape, (B,), and what a policy sees of it, (B, 2A): `observe` uncopied."""
-        account = np.empty((self.n_envs, 2 * self.holding.shape[1]), dtype=np.float32)
+        panels = self.interface.observer.n_panels
+        account = np.empty((self.n_envs, panels * self.holding.shape[1]), dtype=np.float32)
         mask = self._everybody if mask is None else mask
         see_rows(self.account, self.holding, self.tape.bars, self.row, mask, BOUND, 0, account)
+        self._see_locks(mask, 0, account)
         return self.row.astype(np.int32), account
+
+    def _see_locks(self, mask: Bool, first: int, out: Single) -> None:
+        """Write what is locked behind what else is seen of the accounts, if it is shown."""
+        if self.interface.observer.locks:
+            if self.watch is not None:
+                lock_rows(self.watch.guard, self._left)
+            see_locks(self._left, mask, first + 2 * self.holding.shape[1], out)
 
     _STATE = ("account", "holding", "row", "last", "seed", "episode", "memory", "fills")
 
@@ -224,7 +236,10 @@ class BatchEngine(Lanes):
 
     def _kept(self) -> dict[str, NDArray[Any]]:
         kept = {name: getattr(self, name) for name in self._STATE}
-        return kept if self.watch is None else kept | {"risk": self.watch.state, "sent": self.watch.sent}
+        if self.watch is None:
+            return kept
+        guard = {f"guard_{name}": value for name, value in self.watch.guard._asdict().items() if name != "rules"}
+        return kept | {"risk": self.watch.state, "sent": self.watch.sent} | (guard if protecting(self.limits) else {})
 
     def _market(self) -> tuple[object, ...]:
         rules, reward = self.rules, self.reward

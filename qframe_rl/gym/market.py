@@ -59,6 +59,8 @@ class MarketConfig(Base):
     n_rows: int = Field(default=1, ge=1, le=10_000)
     """Bars whose features are shown at once. The features look back by themselves, so one is enough for a policy
     without memory."""
+    show_locks: bool = False
+    """Whether a policy sees which longs and shorts the protections among the limits lock, and for how long."""
     actions: Ref = Ref(name="levels")
     """Action scheme: levels, exposure, simplex, delta or limit, with its parameters."""
     reward: Ref = Ref(name="log_growth")
@@ -281,7 +283,9 @@ def market(
         fee_tiers=tuple((volume, fee / 1e4) for volume, fee in config.fee_tiers),
         day_bars=DAY / bar_ns,
     )
-    observer = Observer(config.features, config.n_rows, len(instruments), columns, bar_ns=bar_ns)
+    observer = Observer(
+        config.features, config.n_rows, len(instruments), columns, bar_ns=bar_ns, locks=config.show_locks
+    )
     interface = MarketInterface(observer, config.actions.name, config.actions.params)
     one_quote(instruments)
     cash = opening_cash(instruments) if config.cash is None else config.cash

@@ -89,7 +89,7 @@ class VectorTradingEnv(BatchEnv):
         if self._kind != "index":
             interface = self.engine.interface
             return interface.observer.dict_space if self._kind == "dict" else interface.observation_space
-        n_account = 2 * self.engine.holding.shape[1]
+        n_account = self.engine.interface.observer.n_panels * self.engine.holding.shape[1]
         return spaces.Dict(
             cursor=spaces.Box(0, len(self.features) - 1, (), np.int32),
             account=spaces.Box(-BOUND, BOUND, (n_account,), np.float32),

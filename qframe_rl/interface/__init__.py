@@ -6,7 +6,7 @@ normalise differently. `rebalance` is the same arithmetic for strategies that th
 """
 
 from qframe_rl.interface.market import MarketInterface, interface_from, rebalance
-from qframe_rl.interface.observer import BOUND, Observer, Parts, Scaler, see_rows
+from qframe_rl.interface.observer import BOUND, Observer, Parts, Scaler, see_locks, see_rows
 from qframe_rl.interface.schemes import SCHEMES, Delta, Exposure, Levels, Limit, Scheme, Simplex
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "Simplex",
     "interface_from",
     "rebalance",
+    "see_locks",
     "see_rows",
 ]

@@ -70,23 +70,27 @@ class MarketInterface:
         """Plain data from which `interface_from` makes it again, the scaler's numbers to the last bit."""
         o = self.observer
         timed = any(apart(f.name) is not None or f.name.startswith(FORMULA) for f in o.features)
-        return ({"bar_ns": o.bar_ns} if timed else {}) | {
-            "features": [feature.name for feature in o.features],
-            "n_rows": o.n_rows,
-            "n_instruments": o.n_instruments,
-            "columns": list(o.columns),
-            "mean": o.scaler.mean.tolist(),
-            "scale": o.scaler.scale.tolist(),
-            "scheme": self.scheme_name,
-            "params": self.scheme_params,
-        }
+        return (
+            ({"bar_ns": o.bar_ns} if timed else {})
+            | ({"locks": True} if o.locks else {})
+            | {
+                "features": [feature.name for feature in o.features],
+                "n_rows": o.n_rows,
+                "n_instruments": o.n_instruments,
+                "columns": list(o.columns),
+                "mean": o.scaler.mean.tolist(),
+                "scale": o.scaler.scale.tolist(),
+                "scheme": self.scheme_name,
+                "params": self.scheme_params,
+            }
+        )
 
 
 def interface_from(data: Mapping[str, Any]) -> MarketInterface:
     """Make an interface from what `MarketInterface.describe` returned."""
     scaler = Scaler(np.array(data["mean"], dtype=np.float64), np.array(data["scale"], dtype=np.float64))
     shape = (data["n_rows"], data["n_instruments"], data["columns"])
-    observer = Observer(data["features"], *shape, scaler, data.get("bar_ns", 0))
+    observer = Observer(data["features"], *shape, scaler, data.get("bar_ns", 0), locks=data.get("locks", False))
     return MarketInterface(observer, data["scheme"], data["params"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,8 @@ class Observer:
     """Turns bars and an account into one flat row of numbers.
 
     The row is the scaled features of the last ``n_rows`` bars (bar by bar, instrument by instrument, feature by
-    feature), then the A exposures, then A flags of which instruments trade and are in the universe.
+    feature), then the A exposures, then A flags of which instruments trade and are in the universe; with ``locks`` then
+    A numbers of longs that protections lock and A of shorts: log(1 + decisions until the lock ends), 0 = free.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ class Observer:
         As `fit` made it; features pass unscaled without one.
     bar_ns
         Length of a bar, ns; needed where a feature is a formula, or one of coarser bars.
+    locks
+        Whether what protections lock is shown.
 
     Raises
     ------
@@ -80,6 +84,8 @@ class Observer:
         columns: Sequence[str] = (),
         scaler: Scaler | None = None,
         bar_ns: int = 0,
+        *,
+        locks: bool = False,
     ):
         if any(name.partition(":")[0] == AUTO for name in specs):
             raise UserError(
@@ -102,7 +108,8 @@ class Observer:
         self.scaler = scaler or Scaler(np.zeros(len(self.features)), np.ones(len(self.features)))
         self.lookback = max(feature.lookback for feature in self.features)
         self.window = self.lookback + n_rows - 1
-        self.n_numbers = n_rows * n_instruments * len(self.features) + 2 * n_instruments
+        self.locks, self.n_panels = locks, 4 if locks else 2
+        self.n_numbers = n_rows * n_instruments * len(self.features) + self.n_panels * n_instruments
         if self.n_numbers > N_NUMBERS:
             raise UserError(
                 f"an observation of {n_rows:,} bars, {n_instruments:,} instruments, {len(self.features):,} features "
@@ -115,15 +122,19 @@ class Observer:
         """Of what `parts` gives for one row."""
         n, shape = self.n_instruments, (self.n_rows, self.n_instruments, len(self.features))
         return spaces.Dict(
-            market=spaces.Box(-BOUND, BOUND, shape, np.float32), account=spaces.Box(-BOUND, BOUND, (2, n), np.float32)
+            market=spaces.Box(-BOUND, BOUND, shape, np.float32),
+            account=spaces.Box(-BOUND, BOUND, (self.n_panels, n), np.float32),
         )
 
     def parts(self, rows: Single) -> dict[str, Single]:
-        """Views of (B, n_numbers) rows: ``market`` (B, n_rows, A, F), ``account`` (B, 2, A) exposures and flags."""
-        n, cut = self.n_instruments, self.n_numbers - 2 * self.n_instruments
+        """Views of (B, n_numbers) rows: ``market`` (B, n_rows, A, F), ``account`` (B, 2, A) exposures and flags.
+
+        With locks ``account`` is (B, 4, A).
+        """
+        n, cut = self.n_instruments, self.n_numbers - self.n_panels * self.n_instruments
         return {
             "market": rows[:, :cut].reshape(len(rows), self.n_rows, n, len(self.features)),
-            "account": rows[:, cut:].reshape(len(rows), 2, n),
+            "account": rows[:, cut:].reshape(len(rows), self.n_panels, n),
         }
 
     def raw(self, bars: Float, times: Int, first: int = 0) -> Float:
@@ -154,7 +165,8 @@ class Observer:
         spread = np.sqrt((np.where(seen, rows - mean, 0.0) ** 2).sum(axis=0) / count)
         scaler = Scaler(mean, np.where(spread > 1e-12, spread, 1.0))
         names = [feature.name for feature in self.features]
-        return Observer(names, self.n_rows, self.n_instruments, self.columns, scaler, self.bar_ns)
+        shape = (self.n_rows, self.n_instruments, self.columns)
+        return Observer(names, *shape, scaler, self.bar_ns, locks=self.locks)
 
     def matrix(self, history: History) -> NDArray[np.float32]:
         """Scaled features (T, A x F) of every row of a history."""
@@ -167,6 +179,10 @@ class Observer:
         row[: shown.size] = shown.ravel()
         account, holding, bars = laid_out(view)
         see_rows(account, holding, bars, ONE_ROW, ONE, BOUND, shown.size, row[None])
+        if self.locks:
+            n = self.n_instruments
+            left = np.zeros((n, 2), dtype=np.int64) if view.locks is None else np.array(view.locks)
+            see_locks(left[None], ONE, shown.size + 2 * n, row[None])
         return row
 
 
@@ -213,3 +229,26 @@ def see_rows(
                 close = bars[t, a, CLOSE]
                 out[b, first + a] = share if share > -bound else -bound
                 out[b, first + n + a] = 1.0 if (close == close) & (bars[t, a, STANDING] >= INSIDE) else 0.0
+
+
+@compiled
+def see_locks(left: Int, mask: Bool, first: int, out: Single) -> None:
+    """Write what a policy sees of the locks of masked accounts: A numbers of longs, then A of shorts.
+
+    Parameters
+    ----------
+    left
+        (B, A, 2) decisions until each ends, as `qframe_rl.risk.protections.lock_rows` writes them; 0 = not locked.
+    mask
+        (B,) which accounts are written.
+    first
+        Column of ``out`` that the first is written to.
+    out
+        (B, at least first + 2 A) written: log(1 + decisions).
+    """
+    n = left.shape[1]
+    for b in range(len(left)):
+        if mask[b]:
+            for a in range(n):
+                for side in range(2):
+                    out[b, first + side * n + a] = math.log1p(float(left[b, a, side]))

@@ -190,6 +190,7 @@ class PulseShape(EventShape):
     peak: float
     drift_bps: Number
     locked: list[str] = Field(default=[])
+    paused: list[str] = Field(default=[])
     promise: PromiseShape | None = None
     shadows: dict[str, ShadowShape] = Field(default={}, max_length=1000)
 

@@ -17,7 +17,7 @@ from qframe_rl.kernel.dust import dust
 from qframe_rl.live.record import journal_record
 from qframe_rl.live.standing import terms_of
 
-_SHOWN = ("state", "command", "locked", "transferred", "alert", "process")
+_SHOWN = ("state", "command", "locked", "paused", "transferred", "alert", "process")
 
 
 def session_report(place: Path) -> Report:

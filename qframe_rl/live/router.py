@@ -18,11 +18,11 @@ from qframe_rl.listeners import Digest, Listener, Paid, Soft
 from qframe_rl.live.books import BookSource, books_of
 from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.operator import Operator
-from qframe_rl.live.told import RouterListener, held_in_words, kill
+from qframe_rl.live.told import RouterListener, held_in_words, kill, put_pauses, standing_of
 from qframe_rl.live.universe_log import UniverseLog
 from qframe_rl.risk.engine import Conditions, RiskEngine
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import Account, Bar, Fills, Instrument, Orders
+from qframe_rl.types import Account, Bar, Fills, Instrument, Int, Orders
 from qframe_rl.venues.book import Book, Drift
 from qframe_rl.venues.venue import NEWS, Lasting, Outgoing, Quoted, Ruled, Venue
 from qframe_rl.watch.health import Health
@@ -96,6 +96,7 @@ class OrderRouter:
         self.capital, self._members = CapitalAccount(), UniverseLog(ledger, instruments)
         self.n_bars = self._heard = 0
         self._venue, self._ledger = venue, ledger
+        self._tripped: tuple[str, ...] = ()
         self._met = venue if isinstance(venue, Quoted) else None
         self._outgoing = venue if isinstance(venue, Outgoing) else None
         self._lasting = venue if isinstance(venue, Lasting) else None
@@ -118,6 +119,11 @@ class OrderRouter:
     def terminated(self) -> bool:
         """Whether the account was liquidated or ruined."""
         return self._venue.terminated
+
+    @property
+    def locks(self) -> Int | None:
+        """What the engine's protections lock now."""
+        return self.engine.left
 
     def submit(self, orders: Orders) -> None:
         """Judge one decision, write it down, and hand on what is left of it."""
@@ -153,7 +159,10 @@ class OrderRouter:
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar."""
         self._arrived = perf_counter()
-        return self._venue.advance(bar)
+        fills = self._venue.advance(bar)
+        if self._view is not None:  # before the view is made, which shows what is locked now
+            self._tripped = self.engine.settled(bar.time, self.account, self._sent, fills)
+        return fills
 
     def late_ns(self) -> int:
         """How late the last bar arrived."""
@@ -333,11 +342,12 @@ class OrderRouter:
             event["terminated"] = True
         self._ledger.put("settled", event)
         self._members.see(view)
-        reasons = self.engine.settled(view.time, view.account, self._sent, view.fills)
+        reasons = self._tripped
         if self._outgoing is not None and self._outgoing.trouble:
             reasons += self.engine.trip(self._outgoing.trouble)
         if reasons:
             self._tell(view.time, reasons)
+        put_pauses(self._ledger, self.engine, view.time)
         for listener in self.listeners:
             self._inform(listener, listener.settled, view, self._sent)
         self.snapshot(view)
@@ -356,23 +366,12 @@ class OrderRouter:
 
     def pulse(self) -> Plain:
         """What those who watch want to know."""
-        account = self.account
+        said = {"promise": self.promise(), "shadows": self.shadows()}
         return {
-            "time": self._seen().time,
-            "bars": self.n_bars,
-            "state": str(self.engine.state),
-            "account": account_out(account),
-            "exposure": numbers(account.exposure),
-            "symbols": self._symbols,
-            "peak": self.engine.peak,
-            "day_start": self.engine.day_start,
-            "rejects": self.engine.rejects,
-            "drift_bps": self.drift.mean_bps,
-            "drift_fills": self.drift.n_fills,
-            **self.capital.told(float(account.equity)),
-            **({"locked": locked} if (locked := self.engine.locked) else {}),
-            **{name: said for name, said in (("promise", self.promise()), ("shadows", self.shadows())) if said},
-        }
+            "bars": self.n_bars, "drift_bps": self.drift.mean_bps, "drift_fills": self.drift.n_fills,
+            **standing_of(self.engine, self._seen().time, self.account),
+            **self.capital.told(float(self.account.equity)), **{name: one for name, one in said.items() if one},
+        }  # fmt: skip
 
     def _seen(self) -> View:
         if self._view is None:

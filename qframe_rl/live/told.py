@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from qframe_rl.agent import View
+from qframe_rl.journal.codec import Plain, account_out, numbers
+from qframe_rl.journal.ledger import Ledger
 from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine
+from qframe_rl.risk.pauses import in_words, plain_pause
 from qframe_rl.types import Account, Orders
 from qframe_rl.venues.venue import Outgoing
 
@@ -51,3 +54,42 @@ def held_in_words(symbols: Sequence[str], account: Account) -> str:
     """What an account of (A,) holds of the A instruments."""
     held = zip(symbols, account.position.tolist(), strict=True)
     return ", ".join(f"{quantity:+g} {symbol}" for symbol, quantity in held if quantity)
+
+
+def standing_of(engine: RiskEngine, time: int, account: Account) -> Plain:
+    """How an account and its trading stand, for those who watch: state, holdings, and what is locked.
+
+    Parameters
+    ----------
+    engine
+        Its risk engine.
+    time
+        Close of the last bar, ns UTC.
+    account
+        After it.
+    """
+    symbols = [i.symbol for i in engine.instruments]
+    paused = in_words(engine.pauses.now, symbols)
+    return {
+        "time": time, "state": str(engine.state), "account": account_out(account),
+        "exposure": numbers(account.exposure), "symbols": symbols, "peak": engine.peak, "day_start": engine.day_start,
+        "rejects": engine.rejects, **({"locked": engine.locked} if engine.locked else {}),
+        **({"paused": paused} if paused else {}),
+    }  # fmt: skip
+
+
+def put_pauses(ledger: Ledger, engine: RiskEngine, time: int) -> None:
+    """Put locks that protections made at the last bar on record, each with its name and end.
+
+    Parameters
+    ----------
+    ledger
+        The journal.
+    engine
+        Whose protections.
+    time
+        Close of the bar, ns UTC.
+    """
+    symbols = [i.symbol for i in engine.instruments]
+    if made := engine.pauses.made:
+        ledger.put("paused", {"time": time, "locks": [plain_pause(one, symbols) for one in made]})

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.kernel.rules import N_SIZES
+from qframe_rl.risk.guard import GuardState, guard_of
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Float, Int
 
@@ -62,6 +63,8 @@ class Watch(NamedTuple):
     """(B,) bits of what led to another state at the last bar."""
     ahead: Int
     """(B,) row of the next bar."""
+    guard: GuardState
+    """The protections, and what they remember."""
 
 
 def terms_of(limits: Limits) -> Float:
@@ -104,6 +107,7 @@ def watch_of(limits: Limits, sizes: Float, n_accounts: int, capacity: int | None
         cuts=np.zeros((b, a), dtype=np.int64),
         trips=np.zeros(b, dtype=np.int64),
         ahead=np.zeros(b, dtype=np.int64),
+        guard=guard_of(limits, b, a),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qframe_rl.config import UserError
-from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, POSITION, QUANTITY, STOP, opened
+from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, N_FILLS, POSITION, QUANTITY, STOP, opened
 from qframe_rl.kernel.rules import sizes_of
 from qframe_rl.risk.columns import (
     COLLARED,
@@ -41,11 +41,14 @@ from qframe_rl.risk.columns import (
     terms_of,
     watch_of,
 )
+from qframe_rl.risk.guard import COOLED, ENTERED, GUARDED, LOSING, MOVED, NAMES, PAUSED, protecting
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.locks import InstrumentLocks
+from qframe_rl.risk.pauses import Pauses, learn, regrown, said
 from qframe_rl.risk.rows import begin_rows, judge_rows, watch_rows
-from qframe_rl.types import HOUR, SECOND, Account, Fills, Float, Instrument, Int, Orders
+from qframe_rl.types import HOUR, PER_INSTRUMENT, SECOND, Account, Fills, Float, Instrument, Int, Orders
 
+_PROTECTIONS = dict(zip((COOLED, GUARDED, LOSING, PAUSED, ENTERED, MOVED), NAMES, strict=True))
 _RULES = {
     REDUCES: "REDUCE_ONLY",
     STALE: "stale_s",
@@ -56,6 +59,7 @@ _RULES = {
     TOO_GROSS: "max_gross or max_leverage",
     FILTERED: "lot or min_notional",
     TOO_MANY: "max_orders_per_hour",
+    **_PROTECTIONS,
 }
 _FIRST = np.zeros(1, dtype=np.int64)
 _ONE = np.ones(1, dtype=np.bool_)
@@ -111,12 +115,12 @@ class RiskEngine:
 
     def __init__(self, limits: Limits, instruments: tuple[Instrument, ...]):
         self.instruments = instruments
-        self._limits = limits
+        self._limits = self._protecting = limits
         self._watch: Watch = watch_of(limits, sizes_of(instruments), 1, _AN_HOUR)
         n = len(instruments)
-        self._locks = InstrumentLocks(n)
+        self._locks, self.pauses = InstrumentLocks(n), Pauses(n)
         self._money, self._holding, self._time = opened(0.0, 1), np.empty((1, n, 2)), np.zeros(1, dtype=np.int64)
-        self._orders, self._filled = np.empty((1, n, 3)), np.empty((1, n, 1))
+        self._orders, self._filled = np.empty((1, n, 3)), np.zeros((1, n, N_FILLS))
 
     @property
     def limits(self) -> Limits:
@@ -157,12 +161,16 @@ class RiskEngine:
         state, sent = self._watch.state[0], self._watch.sent[0][self._recent()]
         recent = sent[sent[:, WHEN] > sent[-1, WHEN] - HOUR] if len(sent) else sent
         plain = {"limits": self.limits.model_dump(mode="json"), "state": state.tolist(), "sent": recent.tolist()}
-        return plain | ({"locked": self.locked} if self.locked else {})
+        plain |= {"locked": self.locked} if self.locked else {}
+        return plain | ({"guard": said(self._watch.guard)} if protecting(self.limits) else {})
 
     def carry(self, memory: Mapping[str, Any]) -> None:
         """Take over what `carried` returned."""
         self.limits = Limits(**memory["limits"])
         self._watch.state[0] = memory["state"]
+        self._protect()
+        learn(self._watch.guard, memory.get("guard", {}))
+        self.pauses.resume(self._watch.guard)
         for instrument in self.instruments:
             self.lock(instrument.symbol, locked=instrument.symbol in memory.get("locked", ()))
         for at, entry in zip(reversed(self._recent()), reversed(memory["sent"]), strict=False):
@@ -181,7 +189,8 @@ class RiskEngine:
     def begin(self, time: int, account: Account) -> None:
         """Take the account before the first decision as the highest and the day's first equity, and forget all else."""
         self._lay_out(time, account)
-        begin_rows(_ONE, self._money, self._time, _FIRST, self._watch)
+        begin_rows(_ONE, self._money, self._holding, self._time, _FIRST, self._watch)
+        self.pauses.note(time, self._watch.guard)
 
     def command(self, word: str) -> State:
         """Do what a human says.
@@ -202,6 +211,11 @@ class RiskEngine:
         elif word != "reduce" or self.state is State.ACTIVE:
             self.state = COMMANDS[word]
         return self.state
+
+    @property
+    def left(self) -> Int | None:
+        """(A, 2) decisions for which protections lock longs and shorts; None where nothing protects."""
+        return self.pauses.left if protecting(self._limits) else None
 
     @property
     def locked(self) -> list[str]:
@@ -235,6 +249,7 @@ class RiskEngine:
         """Equity was multiplied by ``scale`` by a transfer: no loss that counts, and no new highest value."""
         self._watch.state[0, PEAK] *= scale
         self._watch.state[0, DAY_START] *= scale
+        self._watch.guard.tops[:] *= scale
 
     def trip(self, reasons: tuple[str, ...]) -> tuple[str, ...]:
         """Halt because of something that nothing here explains; return why, or nothing if it was halted already."""
@@ -256,10 +271,12 @@ class RiskEngine:
             What met the bar, and what became of it.
         """
         self._lay_out(time, account, orders)
-        self._filled[0, :, 0] = fills.quantity
+        for k, name in enumerate(PER_INSTRUMENT):
+            self._filled[0, :, k] = getattr(fills, name)
         watch_rows(
             self._orders, self._filled, self._money, self._holding, self._time, _FIRST, _ONE, self._watch
         )  # fmt: skip
+        self.pauses.note(time, self._watch.guard)
         trips = int(self._watch.trips[0])
         return self._why(trips, account) if trips else ()
 
@@ -282,7 +299,8 @@ class RiskEngine:
         watch.held_back[0] = self._held_back(now)
         watch.mid[0] = np.nan if now.mid is None else now.mid
         self._lay_out(time, account, orders)
-        judge_rows(self._orders, self._money, self._holding, self._time, _FIRST, _ONE, watch)
+        self._protect()
+        judge_rows(self._orders, self._money, self._holding, self._time, _FIRST, _ONE, self._watch)
         left = Orders(*(watch.orders[0, :, k].copy() for k in (QUANTITY, LIMIT, STOP)))
         reasons: tuple[str, ...] = tuple(self._cuts(watch.cuts[0])) if watch.cuts.any() else ()
         if state is State.HALTED:
@@ -293,6 +311,12 @@ class RiskEngine:
             return RiskDecision(left, state, reasons)
         reasons += (f"locked, closed and held flat until released: {', '.join(locked)}",)
         return RiskDecision(self._locks.instead(left, closing), state, reasons)
+
+    def _protect(self) -> None:
+        """Take over protections that changed, now that the account as it is is laid out."""
+        if self._protecting is not self._limits:
+            guard = regrown(self._watch.guard, self._limits, int(self._time[0]), self._money, self._holding)
+            self._watch, self._protecting = self._watch._replace(guard=guard), self._limits
 
     def _lay_out(self, time: int, account: Account, orders: Orders | None = None) -> None:
         """Write a time, an account and its orders where the compiled functions read them."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from qframe_rl.config import Base
 
+Window = Annotated[int, Field(ge=1, le=10_000)]
+"""Bars that are looked back on, or that a lock lasts."""
+
 
 class Limits(Base):
-    """What the risk engine holds orders and the account to."""
+    """What the risk engine holds orders and the account to.
+
+    From `cooldown_bars` on they are protections: what one of them locks may only be reduced until its lock ends.
+    """
 
     filters: bool = False
     """Round to the exchange's lots and ticks and drop what is under its minimum notional before an order leaves. The
@@ -38,6 +46,40 @@ class Limits(Base):
     """Opening orders are refused while the local clock and the exchange's differ by more, seconds."""
     max_rejects: int | None = Field(default=None, ge=1, le=1_000_000_000)
     """Consecutive orders of which nothing filled, or that the exchange refused, after which trading is HALTED."""
+    cooldown_bars: Window | None = None
+    """Bars for which an instrument is locked after a position in it was closed (freqtrade: CooldownPeriod)."""
+    stop_guard: int | None = Field(default=None, ge=1, le=1000)
+    """Losing exits within `stop_guard_bars` that lock (freqtrade: StoplossGuard); an exit loses when what its position
+    realised from flat to flat, fees included and funding not, is below zero."""
+    stop_guard_bars: Window = 24
+    """Bars in which losing exits are counted."""
+    stop_guard_lock_bars: Window = 12
+    """Bars for which they lock."""
+    stop_guard_scope: Literal["account", "symbol", "side"] = "account"
+    """What is counted together, and locked: all, the instrument, or the instrument's longs or shorts alone."""
+    low_profit: float | None = Field(default=None, ge=-1.0, le=1.0)
+    """Least profit, as a fraction of equity, that an instrument must have realised within `low_profit_bars` when a
+    position in it is closed; below it is locked (freqtrade: LowProfitPairs). 0 = no loss; -0.02 = up to 2 % lost."""
+    low_profit_bars: Window = 168
+    """Bars whose realised profit counts."""
+    low_profit_lock_bars: Window = 48
+    """Bars for which an instrument that loses is locked."""
+    drawdown_pause: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Loss of equity since its highest within `drawdown_pause_bars`, as a fraction, at which all is locked (freqtrade:
+    MaxDrawdown); the window begins anew there. Unlike `max_drawdown` it ends by itself and closes nothing."""
+    drawdown_pause_bars: Window = 168
+    """Bars in which the highest equity is looked for."""
+    drawdown_pause_lock_bars: Window = 24
+    """Bars for which all is locked."""
+    max_entries_per_day: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Positions that may be opened from 00:00 UTC on; then all is locked until the day is over."""
+    volatility_halt: float | None = Field(default=None, gt=0.0, le=1000.0)
+    """Move of an instrument's mark within `volatility_halt_bars`, either way and as a fraction, beyond which it is
+    locked, as by the price bands of an exchange."""
+    volatility_halt_bars: Window = 4
+    """Bars of that move."""
+    volatility_halt_lock_bars: Window = 12
+    """Bars for which it is locked."""
 
     @property
     def binding(self) -> bool:

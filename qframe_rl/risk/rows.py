@@ -54,12 +54,14 @@ from qframe_rl.risk.columns import (
     WHEN,
     Watch,
 )
+from qframe_rl.risk.guard import PROTECTS
+from qframe_rl.risk.protections import begin_guard, closable, protect, protected
 from qframe_rl.times import DAY, HOUR
 from qframe_rl.types import CLOSE, Bool, Float, Int
 
 
 @compiled
-def begin_rows(mask: Bool, account: Float, time: Int, row: Int, watch: Watch) -> None:
+def begin_rows(mask: Bool, account: Float, holding: Float, time: Int, row: Int, watch: Watch) -> None:
     """Forget the masked accounts, and take what they own before their first decision as highest and the day's first."""
     for b in range(len(mask)):
         if mask[b]:
@@ -67,6 +69,7 @@ def begin_rows(mask: Bool, account: Float, time: Int, row: Int, watch: Watch) ->
             watch.state[b, PEAK] = watch.state[b, DAY_START] = account[b, EQUITY]
             watch.state[b, THE_DAY] = time[row[b]] // DAY
             watch.sent[b, :, :] = 0
+            begin_guard(account[b, EQUITY], holding[b], time[row[b]], watch.guard, b)
 
 
 @compiled
@@ -161,6 +164,8 @@ def _judge(orders: Float, cuts: Int, equity: float, holding: Float, now: int, wa
         if held_back & rule:
             for a in range(len(orders)):
                 _cut(orders, cuts, a, closing_part(orders[a, QUANTITY], holding[a, POSITION]), rule)
+    if watch.guard.rules[PROTECTS] != 0.0:
+        protected(orders, cuts, holding, now, watch.guard, b)
     if terms[COLLAR] < np.inf:
         _collar(orders, cuts, holding, watch.mid[b], terms[COLLAR])
     if terms[MAX_ORDER] < np.inf:
@@ -293,13 +298,6 @@ def _note(orders: Float, now: int, watch: Watch, b: int) -> None:
         watch.state[b, DECISIONS] += 1.0
 
 
-@inlined
-def _closable(size: float, mark: float, sizes: Float) -> bool:
-    """Whether an order can close a position of a size: at least a lot, and what an exchange takes."""
-    lots = down(size, sizes[LOT_STEP], sizes[LOT_SCALE]) if sizes[LOT_STEP] > 0.0 else size
-    return bool((lots > 0.0) & (allowed(lots, lots, mark, sizes) > 0.0))
-
-
 @compiled
 def watch_rows(
     orders: Float, fills: Float, account: Float, holding: Float, time: Int, row: Int, active: Bool, watch: Watch
@@ -325,6 +323,8 @@ def watch_rows(
                 state[PEAK], state[RESUMED] = equity, 0.0
             state[PEAK] = max(state[PEAK], equity)
             _count_rejects(orders[b], fills[b], state)
+            if watch.guard.rules[PROTECTS] != 0.0:
+                protect(equity, fills[b], holding[b], time[row[b]], watch.sizes, watch.guard, b)
             watch.trips[b] = _trip(equity, holding[b], watch.terms, watch.sizes, state)
 
 
@@ -354,7 +354,7 @@ def _trip(equity: float, holding: Float, terms: Float, sizes: Float, state: Floa
         state[STATE] = HALTED
     held = False
     for a in range(len(holding)):
-        held = held | _closable(abs(holding[a, POSITION]), holding[a, MARK], sizes[a])
+        held = held | closable(abs(holding[a, POSITION]), holding[a, MARK], sizes[a])
     if state[STATE] == FLATTEN and not held:
         trips |= FLAT
         state[STATE] = HALTED

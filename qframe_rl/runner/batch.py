@@ -336,7 +336,7 @@ class _Walk:
         """Walk held to limits; ``rows`` of journals are written if there is room for any. Return the bars of each."""
         (b, _, a), rules, ends = targets.shape, self.market.rules, np.zeros(len(targets), dtype=np.int64)
         time = np.concatenate([history.time for history in self.tape.histories])
-        begin_rows(np.ones(b, dtype=np.bool_), self.account, time, self.row, watch)
+        begin_rows(np.ones(b, dtype=np.bool_), self.account, self.holding, time, self.row, watch)
         walk_guarded(
             targets, self.length, self.lanes[0].band, self.account, self.holding, self.tape.bars, time, self.row,
             rules.table, rules.leverage, rules.shorting, watch, equity, sums, rows, ends, np.zeros(b, dtype=np.bool_),

@@ -102,6 +102,7 @@ class KnownSessions:
                 "decided_ns": str(written[0]), "drift_bps": said["drift_bps"], "symbols": said["symbols"],
                 "promise": said.get("promise"),
                 "day_start": said.get("day_start"), "locked": said.get("locked", []),
+                "paused": said.get("paused", []),
             }  # fmt: skip
         return plain
 

@@ -91,6 +91,8 @@ class SessionSummary(Out):
     position: list[float | None] = []
     locked: list[str] = []
     """Symbols that were closed by hand and are held flat until they are released."""
+    paused: list[str] = []
+    """What protections lock, until when and by which rule, in words."""
     equity: float | None = None
     peak: float | None = None
     bars: int | None = None

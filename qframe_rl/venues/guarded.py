@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine, State
-from qframe_rl.types import Account, Bar, Fills, Orders
+from qframe_rl.types import Account, Bar, Fills, Int, Orders
 from qframe_rl.venues.venue import Venue
 
 
@@ -36,6 +36,11 @@ class GuardedVenue:
     def terminated(self) -> bool:
         """Whether the account was liquidated or ruined."""
         return self.venue.terminated
+
+    @property
+    def locks(self) -> Int | None:
+        """What the engine's protections lock now."""
+        return self.engine.left
 
     def submit(self, orders: Orders) -> None:
         """Hand on what passes."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from qframe_rl.journal.ledger import Input
-from qframe_rl.types import Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.types import Account, Bar, Fills, Float, Instrument, Int, Orders
 from qframe_rl.venues.book import Book
 
 NEWS = frozenset({"resolved", "swept", "again", "lost"})
@@ -41,6 +41,15 @@ class Venue(Protocol):
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar."""
+
+
+@runtime_checkable
+class Protected(Protocol):
+    """A venue behind protections that lock instruments for a while."""
+
+    @property
+    def locks(self) -> Int | None:
+        """(A, 2) as in `qframe_rl.agent.View`; None where nothing protects."""
 
 
 @runtime_checkable

@@ -39,6 +39,20 @@ CASES: dict[str, dict[str, Any]] = {
     "reduce": {"daily_loss": 0.01, "on_loss": "REDUCE_ONLY", "max_leverage": 1.5},
     "halt": {"daily_loss": 0.02, "max_drawdown": 0.08, "on_loss": "HALTED"},
     "rejects": {"max_rejects": 3, "max_order": 4.0},
+    "protections": {
+        "cooldown_bars": 3,
+        "stop_guard": 2,
+        "stop_guard_bars": 30,
+        "stop_guard_scope": "side",
+        "low_profit": -0.002,
+        "low_profit_bars": 40,
+        "drawdown_pause": 0.02,
+        "drawdown_pause_bars": 50,
+        "max_entries_per_day": 9,
+        "volatility_halt": 0.012,
+        "volatility_halt_bars": 3,
+        "volatility_halt_lock_bars": 2,
+    },
 }
 
 ENDS = {"flatten": ["FLATTEN", "HALTED"], "reduce": ["REDUCE_ONLY"], "halt": ["HALTED"], "rejects": ["HALTED"]}
@@ -49,6 +63,7 @@ def made(history: History, limits: Limits, scheme: str = "limit", episode_bars: 
     params = {"low": -2.0, "high": 2.0} | ({"max_offset": 0.03} if scheme == "limit" else {})
     config = MarketConfig(
         features=("log_return:1", "volatility:24"),
+        show_locks=True,
         actions=Ref(name=scheme, params=params),
         half_spread_bps=3.0,
         impact=0.05,

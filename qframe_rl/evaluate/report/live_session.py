@@ -182,7 +182,7 @@ def _happened(given: LiveMaterial) -> Section:
     tables = []
     for kind, title, columns in (
         ("state", "States of trading", ("state", "reasons")), ("command", "Commands", ("word", "by")),
-        ("locked", "Locked instruments", ("symbols", "reasons")),
+        ("locked", "Locked instruments", ("symbols", "reasons")), ("paused", "Locks of protections", ("locks",)),
         ("transferred", "Transfers", ("id", "amount", "state")), ("alert", "Alerts", ("rule", "text")),
         ("process", "Processes", ("says", "pid")),
     ):  # fmt: skip

@@ -1,0 +1,164 @@
+"""What each protection does to a strategy: the same bars with it and without, as pairs, each setting a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qframe_rl import catalog
+from qframe_rl.agent import Agent, Planner
+from qframe_rl.config import Base, Ref, UserError, build
+from qframe_rl.deploy import make_agent, make_market, window_of
+from qframe_rl.evaluate.inference.bootstrap import Interval, bootstrap
+from qframe_rl.evaluate.metrics import bars_per_year, drawdown
+from qframe_rl.evaluate.trials import Trial, Trials, trial
+from qframe_rl.gym.market import Market
+from qframe_rl.risk.guard import NAMES
+from qframe_rl.risk.limits import Limits
+from qframe_rl.runner.backtest import backtest
+from qframe_rl.runner.batch import lane, records
+from qframe_rl.runner.identity import code_of
+from qframe_rl.runner.log import Screen
+from qframe_rl.types import Float, History, Record, Segment
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cooldown_bars": {"cooldown_bars": 24},
+    "stop_guard": {"stop_guard": 3, "stop_guard_bars": 168, "stop_guard_lock_bars": 48},
+    "low_profit": {"low_profit": 0.0, "low_profit_bars": 720, "low_profit_lock_bars": 168},
+    "drawdown_pause": {"drawdown_pause": 0.1, "drawdown_pause_bars": 720, "drawdown_pause_lock_bars": 168},
+    "max_entries_per_day": {"max_entries_per_day": 1},
+    "volatility_halt": {"volatility_halt": 0.05, "volatility_halt_bars": 4, "volatility_halt_lock_bars": 24},
+}
+"""Each protection as it is switched on where nothing else is asked for; in bars of an hour."""
+
+
+class Effect(NamedTuple):
+    """One strategy with one protection, beside itself without."""
+
+    agent: str
+    protection: str
+    growth: Interval
+    """Log growth a year with it less that without, from pairs of bars."""
+    drawdown: float
+    """Deepest drawdown with it, a fraction below zero."""
+    drawdown_without: float
+    turnover: float
+    """Notional with it over that without; 1 where nothing was traded."""
+
+
+def effects(
+    agents: Mapping[str, Base], env: Ref, history: History, limits: Limits, *, level: float, screen: Screen,
+    ledger: Trials,
+) -> list[Effect]:  # fmt: skip
+    """Walk every strategy over all bars, without protections and with each of them alone.
+
+    Parameters
+    ----------
+    agents
+        Configurations by names of the catalogue; strategies that need no training.
+    env, history
+        Market and bars.
+    limits
+        Limits of both sides of each pair; a number of a protection stands instead of that of `SETTINGS`.
+    level
+        Of the intervals: stationary bootstrap of the ratios of equity.
+    screen
+        Told of the progress.
+    ledger
+        Each run is a row of it.
+
+    Raises
+    ------
+    UserError
+        For a strategy that is to be trained.
+    """
+    plain, found, rows = Limits(**_others(limits)), list[Effect](), list[Trial]()
+    for name, config in agents.items():
+        title = f"protections of {name}"
+        screen.begin(title)
+        without = _walk(name, config, env, history, plain)
+        rows.append(_trial(without, name, config, env, history, plain))
+        for k, protection in enumerate(NAMES):
+            held = Limits(**_others(limits), **_setting(protection, limits))
+            record = _walk(name, config, env, history, held)
+            rows.append(_trial(record, name, config, env, history, held))
+            found.append(_effect(name, protection, record, without, level))
+            screen.advance(title, k + 1, len(NAMES), protection)
+        screen.end(title, f"{len(without) - 1} bars, {len(NAMES) + 1} trials")
+    ledger.add(rows, history)
+    return found
+
+
+def _setting(protection: str, limits: Limits) -> dict[str, Any]:
+    """One protection, switched on."""
+    given = limits.model_dump(exclude_defaults=True)
+    return {key: given.get(key, value) for key, value in SETTINGS[protection].items()}
+
+
+def _others(limits: Limits) -> dict[str, Any]:
+    """Limits that are no protections."""
+    own = {key for setting in SETTINGS.values() for key in setting} | {"stop_guard_scope"}
+    return {key: value for key, value in limits.model_dump(exclude_defaults=True).items() if key not in own}
+
+
+def _walk(name: str, config: Base, env: Ref, history: History, limits: Limits) -> Record:
+    """The journal of one run over all bars."""
+    market = make_market(env, history.instruments, history.columns, history.bar_ns, limits)
+    agent = make_agent(name, config, market, history.columns, 0, history.theory)
+    if hasattr(agent, "fit"):
+        raise UserError(f"agent {name} learns, and this looks at rules; take one that needs no training.")
+    window = window_of(market, agent)
+    segment = Segment(window, len(history))
+    return _record(market, agent, history, segment, window)
+
+
+def _record(market: Market, agent: Agent, history: History, segment: Segment, window: int) -> Record:
+    if isinstance(agent, Planner):
+        return records(market, [lane(agent, history, segment, window)])[0]
+    return backtest(market, agent, history, segment, window)
+
+
+def _trial(record: Record, name: str, config: Base, env: Ref, history: History, limits: Limits) -> Trial:
+    params = config.model_dump(mode="json")
+    held = limits.model_dump(mode="json", exclude_defaults=True)
+    made = [name, params, env.model_dump(mode="json"), held]
+    return trial(
+        record, history, kind="evaluate", run="protections", agent=name, params=[params, held], config=made, seed=0,
+        fold=0, code=code_of(name, config, env, env.name).coded,
+    )  # fmt: skip
+
+
+def _effect(name: str, protection: str, record: Record, without: Record, level: float) -> Effect:
+    ratio = _growth(record.account.equity) / _growth(without.account.equity)
+    traded, before = (np.abs(one.fills.quantity * one.fills.price).sum() for one in (record, without))
+    return Effect(
+        name, protection, bootstrap(ratio - 1.0, bars_per_year(without), level=level).growth,
+        float(drawdown(record.account.equity).min()), float(drawdown(without.account.equity).min()),
+        float(traded / before) if before > 0.0 else 1.0,
+    )  # fmt: skip
+
+
+def _growth(equity: Float) -> Float:
+    """(n,) growth factors; 1 once all is lost."""
+    before, after = equity[:-1], equity[1:]
+    return np.divide(after, before, out=np.ones(len(after)), where=(before > 0.0) & (after > 0.0))
+
+
+def configs_of(names: tuple[str, ...], given: Mapping[str, Mapping[str, Any]]) -> dict[str, Base]:
+    """Configurations of strategies of the catalogue, by name.
+
+    Parameters
+    ----------
+    names
+        Of the catalogue.
+    given
+        Parameters by name.
+
+    Raises
+    ------
+    UserError
+        For an unknown strategy or parameter.
+    """
+    return {name: build(catalog.load("agents", name).Config, given.get(name, {}), f"agent {name}") for name in names}
