@@ -56,7 +56,7 @@ MUTANTS = (
     ),
     Mutant("feeds/universe.py", "inside &= ~noticed", "pass", UNIVERSE),
     Mutant("feeds/universe.py", "-volume[one], one", "volume[one], one", UNIVERSE),
-    Mutant("kernel/blocks.py", "return least < INSIDE", "return False", MEMBERS),
+    Mutant("kernel/blocks.py", "return odd != 0.0", "return False", MEMBERS),
     Mutant("members.py", "np.where(outside, closing, quantity)", "quantity", MEMBERS),
     # Those that an audit found alive.
     Mutant(

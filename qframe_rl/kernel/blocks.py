@@ -19,8 +19,6 @@ from qframe_rl.kernel.columns import (
     FORCED_PRICE,
     FUNDING,
     INSIDE,
-    LAST,
-    LAST_OUTSIDE,
     LIMIT,
     MARK,
     POSITION,
@@ -64,17 +62,17 @@ def take_orders(a: int, first: int, count: int, v: Float, orders: Float) -> bool
 def take_targets(a: int, first: int, count: int, v: Float, target: Float, bars: Float, row: Int) -> bool:
     """Lay the targets for one instrument and the closes that they were decided at out in lanes.
 
-    Say whether it was outside the universe of any of them.
+    Say whether it stood for any of them otherwise than ever: outside the universe, or in its last bar.
     """
-    least = INSIDE
+    odd = 0.0
     for k in range(count):
         t = np.uintp(row[first + k])
         v[lanes.SIZE + k] = target[first + k, a]
         v[lanes.BASE + k] = bars[t, a, CLOSE]
-        least = min(least, bars[t, a, STANDING])
+        odd += abs(bars[t, a, STANDING])
     for k in range(count, LANES):
         v[lanes.BASE + k] = np.nan
-    return least < INSIDE
+    return odd != 0.0
 
 
 # Rare, and so a call of its own.
@@ -99,10 +97,10 @@ def take_bars(a: int, first: int, count: int, v: Float, bars: Float, row: Int, a
         v[lanes.CLOSE + k] = bars[t, a, CLOSE]
         v[lanes.VOLUME + k] = bars[t, a, VOLUME]
         v[lanes.DUE + k] = bars[t, a, DUE]
-        standing = bars[t, a, STANDING]
-        v[lanes.FINAL + k] = 1.0 if (standing == LAST) | (standing == LAST_OUTSIDE) else 0.0
+        v[lanes.FINAL + k] = bars[t, a, STANDING]
         v[lanes.EARNS + k] = bars[t, a, CASH_RATE]
-        last += v[lanes.FINAL + k]
+        # Not zero in last bars alone, inside or outside the universe.
+        last += v[lanes.FINAL + k] * (v[lanes.FINAL + k] + 1.0)
         earning += abs(v[lanes.EARNS + k])
     for k in range(count, LANES):
         v[lanes.OPEN + k] = v[lanes.HIGH + k] = v[lanes.LOW + k] = v[lanes.CLOSE + k] = v[lanes.VOLUME + k] = 1.0

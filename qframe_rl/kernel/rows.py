@@ -28,6 +28,8 @@ from qframe_rl.kernel.columns import (
     CASH,
     EARNED,
     EQUITY,
+    LAST,
+    LAST_OUTSIDE,
     LEFT,
     LIMIT,
     MARK,
@@ -303,7 +305,8 @@ def _pay_out(n: int, count: int, w: Float, table: Float, tiered: bool) -> None:
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         for k in range(count):
-            if v[lanes.FINAL + k] != 0.0 and v[lanes.HELD + k] != 0.0:
+            ends = v[lanes.FINAL + k] == LAST or v[lanes.FINAL + k] == LAST_OUTSIDE
+            if ends and v[lanes.HELD + k] != 0.0:
                 rate = fee_tiers.rate_of(w[lanes.TRADED + k], table[a]) if tiered else table[a, TAKER]
                 forced.force(v, w, k, v[lanes.MARK + k], rate)
     for k in range(count):
