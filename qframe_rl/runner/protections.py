@@ -74,16 +74,17 @@ def effects(
     UserError
         For a strategy that is to be trained.
     """
+    made = make_market(env, history.instruments, history.columns, history.bar_ns).name
     plain, found, rows = Limits(**_others(limits)), list[Effect](), list[Trial]()
     for name, config in agents.items():
         title = f"protections of {name}"
         screen.begin(title)
         without = _walk(name, config, env, history, plain)
-        rows.append(_trial(without, name, config, env, history, plain))
+        rows.append(_trial(without, name, config, env, made, history, plain))
         for k, protection in enumerate(NAMES):
             held = Limits(**_others(limits), **_setting(protection, limits))
             record = _walk(name, config, env, history, held)
-            rows.append(_trial(record, name, config, env, history, held))
+            rows.append(_trial(record, name, config, env, made, history, held))
             found.append(_effect(name, protection, record, without, level))
             screen.advance(title, k + 1, len(NAMES), protection)
         screen.end(title, f"{len(without) - 1} bars, {len(NAMES) + 1} trials")
@@ -120,13 +121,15 @@ def _record(market: Market, agent: Agent, history: History, segment: Segment, wi
     return backtest(market, agent, history, segment, window)
 
 
-def _trial(record: Record, name: str, config: Base, env: Ref, history: History, limits: Limits) -> Trial:
+def _trial(
+    record: Record, name: str, config: Base, env: Ref, market: str, history: History, limits: Limits
+) -> Trial:  # fmt: skip
     params = config.model_dump(mode="json")
     held = limits.model_dump(mode="json", exclude_defaults=True)
-    made = [name, params, env.model_dump(mode="json"), held]
+    asked = [name, params, env.model_dump(mode="json"), held]
     return trial(
-        record, history, kind="evaluate", run="protections", agent=name, params=[params, held], config=made, seed=0,
-        fold=0, code=code_of(name, config, env, env.name).coded,
+        record, history, kind="evaluate", run="protections", agent=name, params=[params, held], config=asked, seed=0,
+        fold=0, code=code_of(name, config, env, market).coded,
     )  # fmt: skip
 
 
