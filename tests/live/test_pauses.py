@@ -129,11 +129,11 @@ def _paused_bars(folder: Path) -> Any:
     return (times.index(time) + 1 for time, _ in told(folder))
 
 
-def test_protections_may_be_given_to_a_session_that_runs(tmp_path: Path) -> None:
+def test_protections_may_be_given_to_a_session_that_runs_and_taken_from_it(tmp_path: Path) -> None:
     lived(tmp_path / "a", stop=60, limits=Limits())
     assert told(tmp_path / "a") == []
-    for _ in range(2):
-        lived(tmp_path / "a", stop=40)
+    for limits in (GUARDED, GUARDED, Limits(), GUARDED, GUARDED):
+        lived(tmp_path / "a", stop=30, limits=limits)
     whole = lived(tmp_path / "a")
     assert min(time for time, _ in told(tmp_path / "a")) > events(tmp_path / "a", "settled")[59]["time"]
     history, terms = _setting(300)
