@@ -25,7 +25,7 @@ from qframe_rl.estimate.routing import FixedShare, Oamp
 from qframe_rl.interface import MarketInterface, Observer, rebalance
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.kernel.settle import settle
-from qframe_rl.types import Account, Bar, Fills, Float, Orders
+from qframe_rl.types import Account, Bar, Fills, Float, Orders, alone
 
 if TYPE_CHECKING:
     from qframe_rl.deep.router import LearnedRouter
@@ -144,7 +144,7 @@ class Ensemble:
             "outcomes": np.concatenate([part for _, part in self.forecasts]) if rows else np.empty(0),
         }
         for name, fields in (("paper", self.paper), ("asked", self.asked), ("fills", self.fills)):
-            memory |= {f"{name}/{k}": np.array(field) for k, field in enumerate(fields)}
+            memory |= {f"{name}/{k}": np.array(field) for k, field in enumerate(fields) if field is not None}
         if self.guard:
             memory["entry"] = self.guard.entry.copy()
         if router := self.router or self.learned:
@@ -163,7 +163,7 @@ class Ensemble:
         parts = {name: _own(memory, f"{name}/") for name in ("paper", "asked", "fills")}
         fields = {name: [np.array(part[str(k)]) for k in range(len(part))] for name, part in parts.items()}
         self.paper, self.asked = Account(*fields["paper"]), Orders(*fields["asked"])
-        self.fills = Fills(*fields["fills"])
+        self.fills = Fills.made(fields["fills"])
         self.returns.extend(memory["returns"])
         ends = np.cumsum(memory["known"])[:-1]
         if len(memory["known"]):
@@ -213,9 +213,9 @@ class Ensemble:
         equity = self.paper.equity
         for m, agent in enumerate(self.members.values()):
             account = Account(*(field[m] for field in self.paper))
-            told = replace(view, account=account, fills=Fills(*(field[m] for field in self.fills)))
+            told = replace(view, account=account, fills=Fills.made(field[m] for field in self.fills.sums))
             orders = told.allowed(agent.decide(told)) if equity[m] > 0.0 else Orders.market(np.zeros(len(self.held)))
-            for kept, new in zip(self.asked, orders, strict=True):
+            for kept, new in zip(self.asked.terms, alone(orders, "an ensemble's member").terms, strict=True):
                 kept[m] = new
             # What waits for a price is followed once it has filled on paper.
             sure = np.where(np.isnan(orders.limit) & np.isnan(orders.stop), orders.quantity, 0.0)

@@ -49,6 +49,8 @@ class View:
     locks: Int | None = None
     """(A, 2) decisions, this one counted, for which protections allow no long, and no short, to be opened or added to;
     0 = they do. None where nothing protects the account."""
+    resting: Orders | None = None
+    """(A, K) orders that stand in their slots; None where there are none."""
 
     @property
     def close(self) -> Float:
@@ -67,7 +69,7 @@ class View:
 
     def allowed(self, orders: Orders) -> Orders:
         """What goes out of the orders for the next bar: of who is outside the universe no more than closing parts."""
-        return reducing(orders, self.account.position, self.outside)
+        return reducing(orders, self.account.position, self.outside, self.resting)
 
     @property
     def over(self) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
 
@@ -14,6 +15,8 @@ import numpy as np
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.feeds import parquet
+from qframe_rl.journal.codec import packed, unpacked
+from qframe_rl.journal.slots import slot_columns, slots_read, slots_stacked
 from qframe_rl.kernel.columns import (
     FILLS,
     MARKS,
@@ -27,7 +30,8 @@ from qframe_rl.kernel.columns import (
     ROW_CASH_RATE,
     ROW_INTEREST,
 )
-from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, Int, Orders, Record
+from qframe_rl.orders import PRICES, merged, orders_of, slots_of, summed
+from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, Int, Orders, Record, SlotRecord
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -149,17 +153,22 @@ class Digest:
     def __init__(self) -> None:
         self._chain = b""
         self.n_rows = 0
+        self.met: SlotRecord | None = None
+        """(A, ...) what stood in slots in the last bar; None where there was one order per instrument."""
+        self._resting: Orders | None = None
 
     def __str__(self) -> str:
         return self._chain.hex()
 
     def carried(self) -> dict[str, Any]:
         """The hash so far, as JSON."""
-        return {"chain": str(self), "rows": self.n_rows}
+        rest = {} if self._resting is None else {"resting": packed(slots_of(self._resting))}
+        return {"chain": str(self), "rows": self.n_rows} | rest
 
     def carry(self, memory: Mapping[str, Any]) -> None:
         """Take over what `carried` returned."""
         self._chain, self.n_rows = bytes.fromhex(memory["chain"]), memory["rows"]
+        self._resting = orders_of(unpacked(memory["resting"])) if "resting" in memory else None
 
     def add(self, view: View, orders: Orders, fills: Fills) -> Float:
         """Add what one bar did.
@@ -177,13 +186,17 @@ class Digest:
             (N_HEAD + N_PANELS x A + N_TAIL,) all of it as a row of numbers, which `record_of` takes apart.
         """
         # The order of the columns of a row, see `qframe_rl.kernel.columns`.
-        account = view.account
+        account, plain = view.account, summed(orders, fills)
         money, cash = np.array((account.cash, fills.absorbed)), np.array((fills.interest, view.cash_rate))
         fields: list[Float] = [
-            money, account.position, account.mark, *orders, *fills[: len(PER_INSTRUMENT)], cash
+            money, account.position, account.mark, *plain.terms, *fills.sums[: len(PER_INSTRUMENT)], cash
         ]  # fmt: skip
         row = np.concatenate(fields, dtype=np.float64)
         self._chain = chained(self._chain, view.time, row)
+        self.met = met_of(orders, self._resting, fills)
+        if self.met is not None:
+            self._chain = hashlib.sha256(self._chain + b"".join(part.tobytes() for part in self.met)).digest()
+        self._resting = view.resting
         self.n_rows += 1
         return row
 
@@ -231,6 +244,30 @@ def record_of(instruments: tuple[Instrument, ...], bar_ns: int, time: Int, rows:
     return Record(instruments, bar_ns, time, account, orders, fills, rows[:, ROW_CASH_RATE], digest)
 
 
+def met_of(orders: Orders, resting: Orders | None, fills: Fills) -> SlotRecord | None:
+    """What stood in slots in a bar.
+
+    Parameters
+    ----------
+    orders
+        What was asked for.
+    resting
+        What stood before; None = nothing.
+    fills
+        What the bar did to them.
+
+    Returns
+    -------
+    SlotRecord | None
+        Of (A, ...); None where there was one order per instrument.
+    """
+    if fills.slots is None:
+        return None
+    asked = slots_of(orders)
+    met = merged(asked, asked[..., :0] if resting is None else slots_of(resting))
+    return SlotRecord(met, np.stack(fills.slots, axis=1))
+
+
 def _nothing(n: int) -> tuple[Orders, Fills]:
     return Orders.market(np.zeros(n)), Fills.none(n)
 
@@ -251,6 +288,7 @@ class Journal:
         self.bar_ns = bar_ns
         self._times: list[int] = []
         self._rows: list[Float] = []
+        self._met: list[SlotRecord | None] = []
         self._chain = Digest()
 
     def started(self, view: View) -> None:
@@ -271,18 +309,22 @@ class Journal:
 
     def record(self) -> Record:
         """The journal as columns."""
-        return record_of(self.instruments, self.bar_ns, np.array(self._times), np.stack(self._rows), self.digest)
+        record = record_of(self.instruments, self.bar_ns, np.array(self._times), np.stack(self._rows), self.digest)
+        slots = slots_stacked(self._met, len(self.instruments))
+        return record if slots is None else replace(record, slots=slots)
 
     def _append(self, view: View, orders: Orders, fills: Fills) -> None:
         self._rows.append(self._chain.add(view, orders, fills))
         self._times.append(view.time)
+        self._met.append(self._chain.met)
 
 
 def write_record(record: Record, path: Path) -> None:
     """Write a record as Parquet, one row per bar; the file appears whole or not at all.
 
     Columns are ``time`` (close, UTC), ``equity``, ``cash``, ``absorbed``, ``interest``, ``cash_rate``, and per
-    instrument ``SYMBOL position`` and so on: what is held, its mark, the order that met the bar and what became of it.
+    instrument ``SYMBOL position`` and so on: what is held, its mark, the order that met the bar and what became of it;
+    of several ``SYMBOL slot 1 quantity`` and so on.
     """
     import pyarrow
     import pyarrow.parquet
@@ -293,9 +335,10 @@ def write_record(record: Record, path: Path) -> None:
     columns |= {"interest": record.fills.interest, "cash_rate": record.cash_rate}
     for a, instrument in enumerate(record.instruments):
         fields = {"position": record.account.position, "mark": record.account.mark}
-        fields |= {f"order {name}": part for name, part in record.orders._asdict().items()}
-        fields |= {f"fill {name}": part for name, part in zip(PER_INSTRUMENT, record.fills, strict=False)}
+        fields |= {f"order {name}": part for name, part in zip(PRICES, record.orders.terms, strict=True)}
+        fields |= {f"fill {name}": part for name, part in zip(PER_INSTRUMENT, record.fills.sums, strict=False)}
         columns |= {f"{instrument.symbol} {name}": part[:, a] for name, part in fields.items()}
+        columns |= {f"{instrument.symbol} {name}": part for name, part in slot_columns(record.slots, a)}
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.part")
     table = pyarrow.table(columns).replace_schema_metadata({_SKIPPED: str(record.skipped)})
@@ -321,7 +364,7 @@ def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) ->
         If the file cannot be read, does not hold these instruments, or holds anything but numbers.
     """
     table = parquet.table(path)
-    names = [*(f"order {name}" for name in Orders._fields), *(f"fill {name}" for name in PER_INSTRUMENT)]
+    names = [*(f"order {name}" for name in PRICES), *(f"fill {name}" for name in PER_INSTRUMENT)]
     wanted = [f"{i.symbol} {name}" for i in instruments for name in ("position", "mark", *names)]
     wanted += ["time", "cash", "absorbed"]
     missing = [name for name in wanted if name not in table.column_names]
@@ -340,11 +383,12 @@ def read_record(path: Path, instruments: tuple[Instrument, ...], bar_ns: int) ->
     time = parquet.stamps(table.column("time"), path, "time")
     per = np.stack([panel(f"fill {name}") for name in PER_INSTRUMENT], axis=-1)
     fills = Fills.of(per, column("absorbed"), column("interest"))
-    orders = Orders(*(panel(f"order {name}") for name in Orders._fields))
+    orders = Orders(*(panel(f"order {name}") for name in PRICES))
     account = Account(column("cash"), panel("position"), panel("mark"))
     try:
         skipped = int((table.schema.metadata or {}).get(_SKIPPED.encode(), 0))
     except ValueError:
         raise UserError(f"{path}: its note {_SKIPPED!r} is not a number; run it again.") from None
     flow = column("flow") if "flow" in table.column_names else np.zeros(0)
-    return Record(instruments, bar_ns, time, account, orders, fills, column("cash_rate"), "", skipped, flow)
+    slots = slots_read(table.column_names, instruments, column)
+    return Record(instruments, bar_ns, time, account, orders, fills, column("cash_rate"), "", skipped, flow, slots)

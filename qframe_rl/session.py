@@ -12,7 +12,7 @@ from qframe_rl.feeds.feed import Feed
 from qframe_rl.listeners import Listener
 from qframe_rl.members import member_channel
 from qframe_rl.types import Bar, Fills, Float, Int, Orders
-from qframe_rl.venues.venue import Protected, Venue
+from qframe_rl.venues.venue import Protected, Slotted, Venue
 
 _CHUNK = 4096
 
@@ -43,6 +43,7 @@ class Session:
     def __init__(self, feed: Feed, venue: Venue, window: int, *listeners: Listener):
         self.feed = feed
         self.venue = venue
+        self._resting = venue if isinstance(venue, Slotted) else None
         self.listeners = listeners
         self._window = _Window(window, len(feed.instruments), 5 + len(feed.columns))
         self._bars: Iterator[Bar] = iter(())
@@ -125,10 +126,11 @@ class Session:
 
     def _look(self, time: int, fills: Fills, *, first: bool = False, exhausted: bool = False) -> View:
         times, bars = self._window.show()
+        resting = None if self._resting is None else self._resting.resting
         locks = None if self._protected is None else self._protected.locks
         return View(
             time, times, bars, self.venue.account, fills, first, exhausted, self.venue.terminated, self._cash_rate,
-            self._member, locks,
+            self._member, locks, resting,
         )  # fmt: skip
 
 

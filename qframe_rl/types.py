@@ -17,6 +17,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qframe_rl.orders import PER_INSTRUMENT as PER_INSTRUMENT
+from qframe_rl.orders import POST_ONLY as POST_ONLY
+from qframe_rl.orders import REDUCE_ONLY as REDUCE_ONLY
+from qframe_rl.orders import Fills as Fills
+from qframe_rl.orders import Orders as Orders
+from qframe_rl.orders import SlotFills as SlotFills
+from qframe_rl.orders import alone as alone
 from qframe_rl.times import DAY as DAY
 from qframe_rl.times import FIRST_YEAR as FIRST_YEAR
 from qframe_rl.times import HOUR as HOUR
@@ -160,79 +167,13 @@ class Account(NamedTuple):
         return np.divide(value, equity, out=share, where=np.broadcast_to(equity > 0.0, value.shape))
 
 
-class Orders(NamedTuple):
-    """One order per instrument, good for the next bar only."""
+class SlotRecord(NamedTuple):
+    """What stood in the slots of a session, bar by bar."""
 
-    quantity: Float
-    """(*B, A) signed base units; 0 = no order."""
-    limit: Float
-    """(*B, A) limit price; NaN = none."""
-    stop: Float
-    """(*B, A) trigger price; NaN = none. An order with both a limit and a stop is refused."""
-
-    @classmethod
-    def market(cls, quantity: Float) -> Orders:
-        """Market orders for ``quantity`` (*B, A) signed base units."""
-        none = np.full(np.shape(quantity), np.nan)
-        return cls(np.asarray(quantity, dtype=np.float64), none, none)
-
-
-class Fills(NamedTuple):
-    """What one bar did to the orders and the account; every field but the last two is (*B, A)."""
-
-    quantity: Float
-    """Signed base units filled."""
-    price: Float
-    """Average price of the fill; 0 where nothing filled."""
-    fee: Float
-    """Quote currency paid to the exchange, the liquidation fee included."""
-    spread: Float
-    """Quote currency lost to the half-spread; part of ``price`` already."""
-    impact: Float
-    """Quote currency lost to market impact; part of ``price`` already."""
-    funding: Float
-    """Quote currency paid as funding; negative = received."""
-    cancelled: Float
-    """Signed base units ordered and not filled."""
-    forced: Float
-    """Signed base units that the venue closed by itself: liquidation, or the instrument's last bar."""
-    forced_price: Float
-    """Price of the forced close; 0 where there was none."""
-    absorbed: Float
-    """(*B,) quote currency of loss beyond the account's equity that the venue bore."""
-    interest: Float
-    """(*B,) quote currency that idle cash earned."""
-
-    @property
-    def slippage(self) -> Float:
-        """(*B, A) quote currency lost to half-spread and impact together."""
-        return self.spread + self.impact
-
-    @classmethod
-    def of(cls, columns: Float, absorbed: Float, interest: Float) -> Fills:
-        """Take the fields apart that the kernel wrote side by side in (*B, A, 9).
-
-        Parameters
-        ----------
-        columns
-            (*B, A, 9) as `qframe_rl.kernel.columns` names them: quantity first, the price of forced trades last.
-        absorbed, interest
-            (*B,) quote currency.
-
-        Returns
-        -------
-        Fills
-            Views of the same memory.
-        """
-        return cls._make([*(columns[..., k] for k in range(len(PER_INSTRUMENT))), absorbed, interest])
-
-    @classmethod
-    def none(cls, *shape: int) -> Fills:
-        """A bar in which nothing happened to accounts of ``shape`` (*B, A)."""
-        return cls.of(np.zeros((*shape, len(PER_INSTRUMENT))), np.zeros(shape[:-1]), np.zeros(shape[:-1]))
-
-
-PER_INSTRUMENT = Fills._fields[:-2]  # fields of `Fills` that there are per instrument
+    orders: Float
+    """(N, A, 8, K) the fields of `Orders` as they met each bar; a quantity of 0 where there was none."""
+    fills: Float
+    """(N, A, 3, K) the fields of `SlotFills`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +187,7 @@ class Record:
     account: Account
     """(N,) cash, (N, A) positions and marks after each bar."""
     orders: Orders
-    """(N, A) orders that met each bar."""
+    """(N, A) orders that met each bar; where there were several, the sum of those that filled or are over."""
     fills: Fills
     """(N, A) what each bar did to them."""
     cash_rate: Float
@@ -257,6 +198,8 @@ class Record:
     """Time that no bar covers, ns: where pieces were laid end to end that do not touch; negative where they overlap."""
     flow: Float = field(default_factory=lambda: np.zeros(0))
     """(N,) what was paid in (out where negative) between the bar before and this one, quote currency; empty = none."""
+    slots: SlotRecord | None = None
+    """Each of several orders by itself; None where there was at most one per instrument in every bar."""
 
     def __len__(self) -> int:
         return len(self.time)

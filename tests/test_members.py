@@ -53,8 +53,9 @@ def never_enlarged(history: History, record: Record) -> int:
     before, after = record.account.position[:-1], record.account.position[1:]
     assert (np.abs(after) <= np.abs(before) + 1e-12)[outside].all()
     assert (after * before >= 0.0)[outside].all()
-    assert (record.orders.quantity[1:] * before <= 0.0)[outside].all()
-    assert (np.abs(record.orders.quantity[1:]) <= np.abs(before))[outside].all()
+    asked = record.orders.quantity[1:] if record.slots is None else record.fills.quantity[1:]
+    assert (asked * before <= 0.0)[outside].all()
+    assert (np.abs(asked) <= np.abs(before))[outside].all()
     return int(((before != 0.0) & outside).sum())
 
 

@@ -26,6 +26,7 @@ SCHEMES = {
     "levels": {"levels": (-1.0, 0.0, 0.5)},
     "simplex": {"step": 0.3},
     "delta": {"low": -1.0, "high": 1.0},
+    "bracket": {"low": -1.0, "high": 1.0, "max_stop": 0.02, "max_take": 0.02, "trailing": True, "bars": 6},
 }
 
 
@@ -66,7 +67,14 @@ class Scripted:
 
 @pytest.mark.parametrize(
     ("scheme", "n_bars"),
-    [("limit", 10_100), ("exposure", 2_000), ("levels", 2_000), ("simplex", 2_000), ("delta", 2_000)],
+    [
+        ("limit", 10_100),
+        ("exposure", 2_000),
+        ("levels", 2_000),
+        ("simplex", 2_000),
+        ("delta", 2_000),
+        ("bracket", 2_000),
+    ],
 )
 def test_session_environment_and_batch_agree_to_the_bit(scheme: str, n_bars: int) -> None:
     history = panel(n_bars, 3, seed=5, volatility=0.004)
@@ -119,6 +127,10 @@ def test_session_environment_and_batch_agree_to_the_bit(scheme: str, n_bars: int
     assert n >= steps
     assert np.array_equal(np.stack(agent.seen), np.stack(observations)[:n])
     assert (record.fills.quantity < 0.0).any()
+    if scheme == "bracket":
+        assert record.slots is not None
+        filled = (record.slots.fills[:, :, 0] != 0.0).sum(axis=(0, 1))
+        assert (filled > 10).all(), f"entries, stops, targets and ends: {filled}"
     if scheme == "limit":
         assert (np.isfinite(record.orders.limit) & (record.fills.quantity != 0.0)).any()
         assert (record.account.position < 0.0).any()

@@ -11,6 +11,7 @@ GROUPS = {
         "agent",
         "quoter",
         "types",
+        "orders",
         "times",
         "amounts",
         "interface",

@@ -119,7 +119,8 @@ class Alerts:
         if equity <= self._peak * (1.0 - config.drawdown):
             self.tell(time, "drawdown", f"equity {equity:,.2f} is {1.0 - equity / self._peak:.1%} under its highest")
         market = (orders.quantity != 0.0) & np.isnan(orders.limit) & np.isnan(orders.stop)
-        for a in np.flatnonzero(market & (view.fills.quantity == 0.0)).tolist():
+        unfilled = market & (view.fills.quantity == 0.0) if view.fills.slots is None else np.zeros(0)
+        for a in np.flatnonzero(unfilled).tolist():
             self.tell(
                 time, "rejected", f"nothing of an order for {orders.quantity[a]:+g} {self._symbols[a]} was filled"
             )

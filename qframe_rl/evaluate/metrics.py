@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.evaluate.fills import gained, traded, trades
 from qframe_rl.types import DAY, YEAR, Float, Int, Record
 
 ROUNDING = 1e-14
@@ -255,13 +256,12 @@ def ledger(record: Record) -> Attribution:
     Ledger
         Terms of (N - 1,).
     """
-    fills = type(record.fills)(*(field[1:] for field in record.fills))
+    fills = type(record.fills).made(field[1:] for field in record.fills.sums)
     held, before, mark = record.account.position[:-1], record.account.mark[:-1], record.account.mark[1:]
     moved = np.where(held != 0.0, held * (mark - before), 0.0)
-    traded = np.where(fills.quantity != 0.0, fills.quantity * (mark - fills.price) + fills.slippage, 0.0)
     closed = np.where(fills.forced != 0.0, fills.forced * (mark - fills.forced_price), 0.0)
     change = np.diff(record.account.equity) - (record.flow[1:] if len(record.flow) else 0.0)
-    price = (moved + traded + closed).sum(axis=1)
+    price = (moved + gained(record, mark) + closed).sum(axis=1)
     fees, slippage, funding = (field.sum(axis=1) for field in (fills.fee, fills.slippage, fills.funding))
     residual = change - (price - fees - slippage - funding + fills.interest + fills.absorbed)
     return Attribution(change, price, fees, slippage, funding, fills.interest, fills.absorbed, residual)
@@ -277,7 +277,7 @@ def unexplained(record: Record) -> float:
 def notional(record: Record) -> Float:
     """(N - 1,) notional that each bar traded, forced closes included, quote currency."""
     fills = record.fills
-    value: Float = np.abs(fills.quantity) * fills.price + np.abs(fills.forced) * fills.forced_price
+    value: Float = traded(record) + np.abs(fills.forced) * fills.forced_price
     total: Float = value[1:].sum(axis=1)
     return total
 
@@ -333,7 +333,7 @@ def metrics(record: Record) -> Metrics:
         net_exposure=_mean(exposure.sum(axis=1)),
         time_in_market=_mean((record.account.position[1:] != 0.0).any(axis=1).astype(np.float64)),
         filled=_filled(record),
-        trades=int(np.count_nonzero(record.fills.quantity[1:])),
+        trades=trades(record),
         forced_closes=int(np.count_nonzero(record.fills.forced[1:])),
         fees=fees,
         spread=float(record.fills.spread.sum()),

@@ -17,7 +17,8 @@ from qframe_rl.digests import digest
 from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.packed import FIRST, LAST, PackedHistory
 from qframe_rl.gym.reward import N_STATE, Reward
-from qframe_rl.interface import BOUND, MarketInterface, see_locks, see_rows
+from qframe_rl.gym.slots import board_of
+from qframe_rl.interface import BOUND, MarketInterface, SlotScheme, see_locks, see_rows
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import (
     BEFORE,
@@ -101,7 +102,9 @@ class BatchEngine(Lanes):
         self.memory = np.zeros((n_envs, N_STATE))
         self.limits = limits or Limits()
         self.watch = watch_for(self.limits, rules.table, n_envs)
-        self.fills = np.zeros((n_envs if recorded or self.watch is not None else 0, n, N_FILLS))
+        self._board = board_of(interface.scheme, self.limits, n_envs, n)
+        filled = recorded or self.watch is not None or self._board is not None
+        self.fills = np.zeros((n_envs if filled else 0, n, N_FILLS))
         self._work, self._left = scratch(n), np.zeros((n_envs, n, 2), dtype=np.int64)
         self._everybody = np.ones(n_envs, dtype=np.bool_)
         self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
@@ -160,6 +163,8 @@ class BatchEngine(Lanes):
             begin_rows(mask, self.account, self.holding, self.tape.time, self.row, self.watch)
         if self.recorded:
             self.fills[mask] = 0.0
+        if self._board is not None:
+            self._board.slots[mask] = 0.0
 
     def _drawn(self, mask: Bool) -> Int:
         """(B,) rows on which the next episodes of the masked accounts begin by their seeds."""
@@ -181,10 +186,22 @@ class BatchEngine(Lanes):
         ValueError
             For actions of another shape than the space's, or one outside it that counts; nothing has moved then.
         """
-        self._advance(*self.interface.scheme.targets(actions, self.account, self.holding, active), active)
+        self._order(actions, active)
         ends = np.empty((3, self.n_envs), dtype=np.bool_)
         rewards = self.reward.pay(self.account, self.holding, active, self.memory)
         return rewards, ends, _end(active, self.account, self.row, self.last, ends)
+
+    def _order(self, actions: NDArray[Any], active: Bool) -> None:
+        """Order what actions mean, and settle the next bar."""
+        scheme, tape = self.interface.scheme, self.tape
+        if self._board is None or not isinstance(scheme, SlotScheme):
+            return self._advance(*scheme.targets(actions, self.account, self.holding, active), active)
+        asked = scheme.slots(actions, self.account, self.holding, tape.bars, self.row, active)
+        self._board.advance(
+            asked, self.account, self.holding, tape.bars, tape.time, self.row, active, self.rules, self.watch,
+            self.fills,
+        )  # fmt: skip
+        return None
 
     def _advance(self, target: Float, offset: Float, active: Bool) -> None:
         band, rules = self.interface.scheme.band, self.rules
@@ -236,6 +253,7 @@ class BatchEngine(Lanes):
 
     def _kept(self) -> dict[str, NDArray[Any]]:
         kept = {name: getattr(self, name) for name in self._STATE}
+        kept |= {} if self._board is None else {"slots": self._board.slots}
         if self.watch is None:
             return kept
         guard = {f"guard_{name}": value for name, value in self.watch.guard._asdict().items() if name != "rules"}

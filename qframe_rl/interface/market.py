@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from qframe_rl.agent import View
 from qframe_rl.coarser import apart
 from qframe_rl.features import FORMULA
+from qframe_rl.interface.bracket import SlotScheme
 from qframe_rl.interface.observer import ONE, ONE_ROW, Observer, Parts, Scaler, laid_out
 from qframe_rl.interface.own_scheme import scheme_of
 from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import target_rows
+from qframe_rl.orders import orders_of
 from qframe_rl.types import Float, Orders
 
 _scratch = cache(scratch)
@@ -31,7 +33,8 @@ class MarketInterface:
     observer
         What a policy sees.
     scheme
-        Name of an action scheme: ``levels``, ``exposure``, ``simplex``, ``delta``, ``limit``, or of a user's own.
+        Name of an action scheme: ``levels``, ``exposure``, ``simplex``, ``delta``, ``limit`` or ``bracket``, or of a
+        user's own.
     params
         Parameters of the scheme's configuration.
 
@@ -63,6 +66,8 @@ class MarketInterface:
     def orders(self, action: Any, view: View) -> Orders:
         """Orders that one action means at one view; raises ValueError for an action outside the space."""
         account, holding, bars = laid_out(view)
+        if isinstance(self.scheme, SlotScheme):
+            return orders_of(self.scheme.slots(np.asarray(action)[None], account, holding, bars, ONE_ROW, ONE)[0])
         target, offset = self.scheme.targets(np.asarray(action)[None], account, holding, ONE)
         return _orders(target, offset, account, holding, bars, self.scheme.band)
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from qframe_rl.config import UserError, build, nearest
 from qframe_rl.custom import handed_over, is_custom, made_own
-from qframe_rl.interface.schemes import SCHEMES, WITHDRAWN, Scheme, box, outside
+from qframe_rl.interface.named import SCHEMES
+from qframe_rl.interface.schemes import WITHDRAWN, Scheme, box, outside
 from qframe_rl.kernel.columns import EQUITY, MARK, POSITION
 from qframe_rl.types import Bool, Float
 

@@ -342,15 +342,6 @@ def _simplex(
     return -1
 
 
-SCHEMES: dict[str, tuple[type[Base], Callable[[Any, int], Scheme]]] = {
-    "levels": (LevelsConfig, Levels),
-    "exposure": (ExposureConfig, Exposure),
-    "simplex": (SimplexConfig, Simplex),
-    "delta": (DeltaConfig, Delta),
-    "limit": (LimitConfig, Limit),
-}
-
-
 WITHDRAWN = {
     "weights": "an untrained policy turned a portfolio over thousands of times a year under it; set actions.name to "
     "simplex, and train anew",

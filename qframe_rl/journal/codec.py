@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.agent import View
-from qframe_rl.types import Account, Bar, Fills, Float, Orders
+from qframe_rl.types import Account, Bar, Fills, Float, Orders, SlotFills
 
 Plain = dict[str, Any]
+_ENDLESS = -1.0
+"""Stands for infinity in `Orders.good`."""
 
 
 def numbers(array: Float) -> Any:
@@ -67,29 +69,45 @@ def bar_in(plain: Mapping[str, Any]) -> Bar:
 
 
 def orders_out(orders: Orders) -> Plain:
-    """Orders of (A,); prices are left out where there is none."""
+    """Orders of (A,) or (A, K); what is not given, and prices where there is none, are left out."""
     plain: Plain = {"quantity": numbers(orders.quantity)}
-    for name in ("limit", "stop"):
-        price = getattr(orders, name)
-        if not np.isnan(price).all():
-            plain[name] = numbers(price)
+    for name, field in zip(orders._fields[1:], orders[1:], strict=True):
+        if field is not None and not np.isnan(field).all():
+            # What stands until it is cancelled has no number of bars that JSON could write.
+            plain[name] = numbers(np.where(np.isinf(field), _ENDLESS, field))
     return plain
 
 
 def orders_in(plain: Mapping[str, Any]) -> Orders:
     """What `orders_out` took apart."""
     made = Orders.market(array(plain["quantity"]))
-    return made._replace(**{name: array(plain[name]) for name in ("limit", "stop") if name in plain})
+    given = {name: array(plain[name]) for name in Orders._fields[1:] if name in plain}
+    if "good" in given:
+        given["good"] = np.where(given["good"] == _ENDLESS, np.inf, given["good"])
+    return made._replace(**given)
 
 
 def fills_out(fills: Fills) -> Plain:
     """Fills of (A,); fields that are all zero are left out."""
-    return {name: numbers(field) for name, field in fills._asdict().items() if np.any(field)}
+    plain: Plain = {
+        name: numbers(field) for name, field in zip(fills._fields, fills.sums, strict=False) if np.any(field)
+    }
+    if fills.slots is not None:
+        plain["slots"] = {name: numbers(field) for name, field in fills.slots._asdict().items()}
+    return plain
 
 
 def fills_in(plain: Mapping[str, Any], n: int) -> Fills:
     """What `fills_out` took apart, of ``n`` instruments."""
-    return Fills.none(n)._replace(**{name: array(field) for name, field in plain.items()})
+    sums = {name: array(field) for name, field in plain.items() if name != "slots"}
+    slots = SlotFills(**{name: array(field) for name, field in plain["slots"].items()}) if "slots" in plain else None
+    return Fills.none(n)._replace(slots=slots, **sums)
+
+
+def settled_out(view: View) -> Plain:
+    """What a bar did to orders, and what stands in slots after it."""
+    standing = {} if view.resting is None else {"resting": orders_out(view.resting)}
+    return {"fills": fills_out(view.fills)} | standing
 
 
 def account_out(account: Account) -> Plain:
@@ -108,8 +126,8 @@ def account_in(plain: Mapping[str, Any]) -> Account:
 
 
 def sight(view: View) -> str:
-    """SHA-256 over all that an agent was shown: times, window and account."""
+    """SHA-256 over all that an agent was shown: times, window, account and what stands in slots."""
     digest = hashlib.sha256(np.ascontiguousarray(view.times).tobytes())
-    for part in (view.bars, view.account.cash, view.account.position, view.account.mark):
+    for part in (view.bars, view.account.cash, view.account.position, view.account.mark, *(view.resting or ())):
         digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()

@@ -13,7 +13,8 @@ class JournalTrade(NamedTuple):
     """A fill, or a forced closing: a liquidation, a delisting, a settlement."""
 
     leg: int
-    """Place of its instrument; of a forced closing, further on by the number of instruments: a bar may have both."""
+    """Place of its instrument; of a forced closing, further on by the number of instruments: a bar may have both. Of
+    several orders each, further on once more for each slot before."""
     symbol: str
     quantity: float
     """Signed base units."""
@@ -48,11 +49,28 @@ def trades_of(plain: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[Jour
         out, closed_at, fee = _at(fills, "forced", k), _at(fills, "forced_price", k), _at(fills, "fee", k)
         worth, rest = abs(quantity * price), abs(out * closed_at)
         own = fee if not out else fee * worth / (worth + rest) if quantity and worth + rest else 0.0
-        if quantity:
+        parts = _parts(fills, k)
+        if parts:
+            slipped = _at(fills, "spread", k) + _at(fills, "impact", k)
+            whole = sum(abs(size * at) for _, size, at, _ in parts)
+            for slot, size, at, paid in parts:
+                cost = paid + slipped * abs(size * at) / whole
+                yield JournalTrade((2 + slot) * len(symbols) + k, symbol, size, at, paid, cost, forced=False)
+            own = sum(paid for *_, paid in parts)
+        elif quantity:
             cost = own + _at(fills, "spread", k) + _at(fills, "impact", k)
             yield JournalTrade(k, symbol, quantity, price, own, cost, forced=False)
         if out:
             yield JournalTrade(len(symbols) + k, symbol, out, closed_at, fee - own, fee - own, forced=True)
+
+
+def _parts(fills: Mapping[str, Any], k: int) -> list[tuple[int, float, float, float]]:
+    """Slot, signed base units, price and fee of each of several orders of an instrument that filled."""
+    slots = fills.get("slots")
+    if not slots:
+        return []
+    rows = zip(slots["quantity"][k], slots["price"][k], slots["fee"][k], strict=True)
+    return [(j, float(size), float(at), float(fee)) for j, (size, at, fee) in enumerate(rows) if size]
 
 
 def _at(fills: Mapping[str, Any], name: str, k: int) -> float:

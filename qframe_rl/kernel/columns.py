@@ -19,6 +19,12 @@ POSITION, MARK = range(2)
 # Of an order, (B, A, 3); also the first of a fill.
 QUANTITY, LIMIT, STOP = range(3)
 N_ORDER = 3
+# Of an order in a slot, (B, A, 8, K): after those three the attributes that an order by itself has not. Of what became
+# of it, (B, A, 3, K).
+GOOD, AFTER, TRAIL, FLAGS, GROUP = range(3, 8)
+N_SLOT = 8
+PART, PART_PRICE, PART_FEE = range(3)
+N_PARTS = 3
 # Of a fill, (B, A, 9).
 PRICE, FEE, SPREAD, PUSHED, FUNDING, CANCELLED, FORCED, FORCED_PRICE = range(1, 9)
 N_FILLS = 9

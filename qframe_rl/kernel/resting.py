@@ -121,12 +121,12 @@ def _survives(n: int, w: Float, k: int, table: Float) -> bool:
             if v[RESTING + k] != 0.0 and not _waits(v, k, table[a]):
                 at = _met_at(v, k, table[a])
                 coming, done = (a, at) if at < done else (coming, done)
-        if _short(n, w, k, table, min(done, 1.0)):
-            return _liquidated(n, w, k, table)
+        if short(n, w, k, table, min(done, 1.0)):
+            return liquidated(n, w, k, table)
         if coming >= 0:
             _apply(w[ACCOUNT + coming * INSTRUMENT :], w, k, table[coming])
-            if _short(n, w, k, table, done):
-                return _liquidated(n, w, k, table)
+            if short(n, w, k, table, done):
+                return liquidated(n, w, k, table)
     return True
 
 
@@ -149,7 +149,7 @@ def _met_at(v: Float, k: int, rule: Float) -> float:
 
 
 @inlined
-def _short(n: int, w: Float, k: int, table: Float, share: float) -> bool:
+def short(n: int, w: Float, k: int, table: Float, share: float) -> bool:
     """Whether the account is worth less than its margin at a share of the way."""
     worth, margin = w[CASH + k] - w[MOVING + k], 0.0
     for a in range(n):
@@ -163,7 +163,7 @@ def _short(n: int, w: Float, k: int, table: Float, share: float) -> bool:
 
 
 @inlined
-def _liquidated(n: int, w: Float, k: int, table: Float) -> bool:
+def liquidated(n: int, w: Float, k: int, table: Float) -> bool:
     """Close all contracts at the bar's worst prices for what is held now."""
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]

@@ -9,10 +9,10 @@ The stages of a bar, each a line below and a function of `lanes`, `resting` or a
 line; its columns stand in `rules` (what an account remembers of it behind the account's own), its parameter is a field
 of `qframe_rl.gym.market.MarketConfig`; `fee_tiers` is an example:
 
-- `_begin`: lay the accounts out in lanes
+- `begin`: lay the accounts out in lanes
 - for each instrument: its position, order and bar; `_price`: funding, size, terms and needs of its order
 - `_meet`: interest, fills at the open, resting orders, liquidation, marks, last bars, equity
-- `_end`: write the accounts back
+- `finish`: write the accounts back
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def settle_rows(
     spot, tiered = not shorting and leverage == 1.0, table[0, DAY_BARS] > 0.0
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
-        _begin(first, count, work, account, tiered)
+        begin(first, count, work, account, tiered)
         last = limited = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
@@ -95,7 +95,7 @@ def settle_rows(
             _price(count, v, work, table[a], leverage, shorting, spot, priced, tiered)
             limited = limited or priced
         _meet(n, count, work, table, leverage, spot, limited, last, earning, tiered)
-        _end(n, first, count, work, account, holding, active, table, tiered)
+        finish(n, first, count, work, account, holding, active, table, tiered)
         report(n, first, count, work, active, table, fills)
 
 
@@ -134,7 +134,7 @@ def advance_rows(
     limited = len(offset) > 0
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
-        _begin(first, count, work, account, tiered)
+        begin(first, count, work, account, tiered)
         last = earning = False
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
@@ -149,7 +149,7 @@ def advance_rows(
                 limit(a, first, count, v, offset)
             _price(count, v, work, table[a], leverage, shorting, spot, limited, tiered)
         _meet(n, count, work, table, leverage, spot, limited, last, earning, tiered)
-        _end(n, first, count, work, account, holding, active, table, tiered)
+        finish(n, first, count, work, account, holding, active, table, tiered)
         if recorded:
             report(n, first, count, work, active, table, fills)
         for b in range(first, first + count):
@@ -195,7 +195,7 @@ def target_rows(
     limited = len(offset) > 0
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
-        _begin(first, count, work, account, False)
+        begin(first, count, work, account, False)
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             take_holding(a, first, count, v, holding)
@@ -212,7 +212,7 @@ def target_rows(
 
 
 @inlined
-def _begin(first: int, count: int, w: Float, account: Float, tiered: bool) -> None:
+def begin(first: int, count: int, w: Float, account: Float, tiered: bool) -> None:
     """Lay a block of accounts out in lanes and clear its sums; lanes beyond ``count`` get one that holds nothing."""
     for k in range(count):
         w[lanes.CASH + k] = account[first + k, CASH]
@@ -282,9 +282,9 @@ def _meet(
         lanes.remark(v)
     # A coin that was paid for cannot be lost to a margin call, and without leverage there is no margin.
     if not spot and forced.short_of_margin(w):
-        _liquidate(n, count, w, table)
+        liquidate(n, count, w, table)
     if last:
-        _pay_out(n, count, w, table, tiered)
+        pay_out(n, count, w, table, tiered)
     lanes.value(n, w)
 
 
@@ -295,13 +295,15 @@ def _rest(n: int, count: int, w: Float, table: Float, leverage: float, spot: boo
 
 
 @compiled
-def _liquidate(n: int, count: int, w: Float, table: Float) -> None:
+def liquidate(n: int, count: int, w: Float, table: Float) -> None:
+    """Close the books of a block's accounts that are short of their margin."""
     for k in range(count):
         forced.liquidate(n, w, k, table)
 
 
 @compiled
-def _pay_out(n: int, count: int, w: Float, table: Float, tiered: bool) -> None:
+def pay_out(n: int, count: int, w: Float, table: Float, tiered: bool) -> None:
+    """Pay out what a block's accounts hold of instruments in their last bar."""
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         for k in range(count):
@@ -314,7 +316,7 @@ def _pay_out(n: int, count: int, w: Float, table: Float, tiered: bool) -> None:
 
 
 @inlined
-def _end(
+def finish(
     n: int, first: int, count: int, w: Float, account: Float, holding: Float, active: Bool, table: Float, tiered: bool
 ) -> None:
     """Write the accounts of a block back."""

@@ -192,12 +192,25 @@ class CostBasis:
             quantity, out = self._counted(a, filled[a], forced[a], after[a])
             worth, rest = abs(quantity * prices[a]), abs(out * closed_at[a])
             fee = share(fees[a], worth, worth + rest)
+            parts = self._parts(said, a)
+            for size, at, paid_too in parts:
+                yield self._row("fill", a, seq, time, size, at, paid_too)
+            if parts:
+                quantity, fees[a] = ZERO, fees[a] - sum((paid_too for *_, paid_too in parts), ZERO)
             if quantity:
                 yield self._row("fill", a, seq, time, quantity, prices[a], fees[a] if not out else fee)
             if out:
                 yield self._row("forced", a, seq, time, out, closed_at[a], fees[a] if not quantity else fees[a] - fee)
         yield from self._money("interest", None, seq, time, _number(said.get("interest", 0)))
         yield from self._money("absorbed", None, seq, time, _number(said.get("absorbed", 0)))
+
+    def _parts(self, said: dict[str, Any], a: int) -> list[tuple[Decimal, Decimal, Decimal]]:
+        """Quantity, price and fee of each of several orders of an instrument that filled."""
+        slots = said.get("slots")
+        if not slots or sum(1 for size in slots["quantity"][a] if size) < 2:
+            return []
+        rows = zip(*(_numbers(slots[name][a]) for name in ("quantity", "price", "fee")), strict=True)
+        return [(self._whole(a, size), at, fee) for size, at, fee in rows if size]
 
     def _row(
         self, kind: str, a: int, seq: int, time: int, quantity: Decimal, price: Decimal, fee: Decimal, *,

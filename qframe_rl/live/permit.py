@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from qframe_rl.agent import Interface
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.exchanges import check_orders
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.client import client
 from qframe_rl.feeds.presets import opening_cash
 from qframe_rl.gym.replay.market import BookMarket
+from qframe_rl.interface import SlotScheme
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.journal.store import read, verify
 from qframe_rl.live.accounts import keys_of
@@ -103,6 +105,21 @@ def check_period(record: Path, terms: SessionSpec) -> None:
         raise UserError(f"{record} is {days:.1f} days long; {PAPER_DAYS} are needed.")
     if equity[-1] < equity[0]:
         raise UserError(f"{record} lost money ({equity[0]:,.2f} to {equity[-1]:,.2f}); real orders are refused.")
+
+
+def check_alone(interface: Interface) -> None:
+    """Refuse real orders of policies whose actions become several orders per instrument.
+
+    Raises
+    ------
+    UserError
+        If they do: exits that rest are for paper.
+    """
+    if isinstance(getattr(interface, "scheme", None), SlotScheme):
+        raise UserError(
+            f"the action scheme {interface.scheme_name!r} has exits that rest in slots, which no exchange is sent yet: "  # type: ignore[attr-defined]
+            "leave --orders out for a session on paper."
+        )
 
 
 def exchange_venue(

@@ -13,8 +13,11 @@ from qframe_rl.instruments import instrument_of
 from qframe_rl.journal.codec import Plain, account_in, fills_in, orders_in
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.shapes import parsed
+from qframe_rl.journal.slots import slots_stacked
 from qframe_rl.journal.store import read
-from qframe_rl.types import Account, Fills, Instrument, Orders, Record
+from qframe_rl.listeners import met_of
+from qframe_rl.orders import summed
+from qframe_rl.types import Account, Fills, Instrument, Orders, Record, SlotRecord
 
 
 class _Rows:
@@ -31,6 +34,8 @@ class _Rows:
         self.cash_rate: list[float] = []
         self.flow: list[float] = []
         self.hash = ""
+        self.met: list[SlotRecord | None] = []
+        self._resting: Orders | None = None
         self._sent, self._rate, self._units = Orders.market(np.zeros(self.n)), 0.0, 0
 
     def take(self, kind: str, plain: Plain) -> None:
@@ -66,8 +71,11 @@ class _Rows:
         nothing = Orders.market(np.zeros(self.n))
         self.time.append(int(plain["time"]))
         self.accounts.append(account_in(plain["account"]))
-        self.orders.append(nothing if kind == "started" else self._sent)
-        self.fills.append(self._with_coins(fills_in(plain.get("fills", {}), self.n)))
+        fills = self._with_coins(fills_in(plain.get("fills", {}), self.n))
+        self.met.append(met_of(self._sent, self._resting, fills))
+        self._resting = orders_in(plain["resting"]) if "resting" in plain else None
+        self.orders.append(nothing if kind == "started" else summed(self._sent, fills))
+        self.fills.append(fills)
         self.cash_rate.append(0.0 if kind == "started" else self._rate)
         self.flow.append(self._units / UNITS)
         self.hash, self._sent, self._units = str(plain["hash"]), nothing, 0
@@ -103,9 +111,11 @@ def _record(instruments: tuple[Instrument, ...], bar_ns: int, rows: _Rows) -> Re
     def stacked(kind: Any, each: list[Any]) -> Any:
         return kind(*(np.stack(column) for column in zip(*each, strict=True)))
 
-    fills = stacked(Fills, rows.fills)
+    fills = Fills.made(np.stack(column) for column in zip(*(one.sums for one in rows.fills), strict=True))
+    orders = stacked(Orders, [one.terms for one in rows.orders])
     flow = np.array(rows.flow)
     return Record(
-        instruments, bar_ns, np.array(rows.time), stacked(Account, rows.accounts), stacked(Orders, rows.orders), fills,
+        instruments, bar_ns, np.array(rows.time), stacked(Account, rows.accounts), orders, fills,
         np.array(rows.cash_rate), rows.hash, flow=flow if flow.any() else np.zeros(0),
+        slots=slots_stacked(rows.met, rows.n),
     )  # fmt: skip

@@ -12,17 +12,17 @@ import numpy as np
 from qframe_rl.agent import View
 from qframe_rl.config import build
 from qframe_rl.feeds.exchange import Stopped
-from qframe_rl.journal.codec import Plain, account_out, fills_out, numbers, orders_out, packed, sight, unpacked
+from qframe_rl.journal.codec import Plain, account_out, numbers, orders_out, packed, settled_out, sight, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.listeners import Digest, Listener, Paid, Soft
 from qframe_rl.live.books import BookSource, books_of
 from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.operator import Operator
-from qframe_rl.live.told import RouterListener, held_in_words, kill, put_pauses, standing_of
+from qframe_rl.live.told import RouterListener, VenueFront, held_in_words, kill, put_pauses, standing_of
 from qframe_rl.live.universe_log import UniverseLog
 from qframe_rl.risk.engine import Conditions, RiskEngine
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import Account, Bar, Fills, Instrument, Int, Orders
+from qframe_rl.types import Bar, Fills, Instrument, Orders
 from qframe_rl.venues.book import Book, Drift
 from qframe_rl.venues.venue import NEWS, Lasting, Outgoing, Quoted, Ruled, Venue
 from qframe_rl.watch.health import Health
@@ -34,7 +34,7 @@ _STOP_S = 1.0
 """How long a bar that waits for an exchange goes on after the session was told to stop, seconds."""
 
 
-class OrderRouter:
+class OrderRouter(VenueFront):
     """A venue that asks the risk engine, writes to the ledger, and then hands orders on to another venue.
 
     It is a listener of its own session as well: it sees what the agent was shown.
@@ -110,21 +110,6 @@ class OrderRouter:
         self._arrived = 0.0
         self._sent = Orders.market(np.zeros(len(instruments)))
 
-    @property
-    def account(self) -> Account:
-        """That of the venue."""
-        return self._venue.account
-
-    @property
-    def terminated(self) -> bool:
-        """Whether the account was liquidated or ruined."""
-        return self._venue.terminated
-
-    @property
-    def locks(self) -> Int | None:
-        """What the engine's protections lock now."""
-        return self.engine.left
-
     def submit(self, orders: Orders) -> None:
         """Judge one decision, write it down, and hand on what is left of it."""
         view = self._seen()
@@ -132,7 +117,7 @@ class OrderRouter:
         books = self._books(orders)
         mid = np.array([np.nan if book is None else book.mid for book in books])
         now = self.conditions()._replace(mid=mid if self._quoted else None)
-        verdict = self.engine.check(view.time, orders, self.account, now)
+        verdict = self.engine.check(view.time, orders, self.account, now, self.resting)
         decision: Plain = {"time": view.time, "sight": sight(view), "asked": orders_out(orders)}
         if verdict.reasons:
             decision["reasons"] = list(verdict.reasons)
@@ -283,7 +268,7 @@ class OrderRouter:
         if self._lasting is None:
             return None
         return {
-            "bars": self.n_bars, "heard": self._heard, "fills": [packed(field) for field in self._seen().fills],
+            "bars": self.n_bars, "heard": self._heard, "fills": [packed(field) for field in self._seen().fills.sums],
             "engine": self.engine.carried(), "digest": self.digest.carried(), "drift": self.drift.carried(),
             "venue": self._lasting.carried(), "instruments": [i.plain() for i in self.instruments],
             "capital": self.capital.carried(), "members": self._members.carried(),
@@ -302,7 +287,7 @@ class OrderRouter:
         self.n_bars, self._heard = memory["bars"], memory["heard"]
         if self._operator is not None:
             self._operator.noted(self._heard)
-        return Fills(*map(unpacked, memory["fills"]))
+        return Fills.made(map(unpacked, memory["fills"]))
 
     def begin_after(self, view: View) -> None:
         """Go on after a view that was settled already."""
@@ -333,7 +318,7 @@ class OrderRouter:
         self.n_bars += 1
         self.digest.add(view, self._sent, view.fills)
         event: Plain = {"time": view.time, "account": account_out(view.account), "hash": str(self.digest)}
-        event["fills"] = fills_out(view.fills)
+        event |= settled_out(view)
         if self._met is not None and self._met.other is not None:
             other = self._met.other
             self.drift.add(*self._met.sides(view.fills))
@@ -380,7 +365,8 @@ class OrderRouter:
 
     def _books(self, orders: Orders) -> list[Book | None]:
         """Books of what is ordered or held; they are part of the record."""
-        wanted = (orders.quantity != 0.0) | (self.account.position != 0.0)
+        asked = orders.quantity != 0.0
+        wanted = (asked if asked.ndim == 1 else asked.any(axis=-1)) | (self.account.position != 0.0)
         if not self._quoted or not wanted.any():
             return [None] * len(self._symbols)
         return books_of(self._ledger, self._quotes, self._symbols, np.flatnonzero(wanted).tolist(), self._hear)

@@ -10,8 +10,8 @@ from qframe_rl.journal.codec import Plain, account_out, numbers
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine
 from qframe_rl.risk.pauses import in_words, plain_pause
-from qframe_rl.types import Account, Orders
-from qframe_rl.venues.venue import Outgoing
+from qframe_rl.types import Account, Int, Orders
+from qframe_rl.venues.venue import Outgoing, Slotted, Venue
 
 
 class RouterListener(Protocol):
@@ -93,3 +93,30 @@ def put_pauses(ledger: Ledger, engine: RiskEngine, time: int) -> None:
     symbols = [i.symbol for i in engine.instruments]
     if made := engine.pauses.made:
         ledger.put("paused", {"time": time, "locks": [plain_pause(one, symbols) for one in made]})
+
+
+class VenueFront:
+    """What an order router shows of the venue that it stands before."""
+
+    _venue: Venue
+    engine: RiskEngine
+
+    @property
+    def account(self) -> Account:
+        """That of the venue."""
+        return self._venue.account
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the account was liquidated or ruined."""
+        return self._venue.terminated
+
+    @property
+    def locks(self) -> Int | None:
+        """What the engine's protections lock now."""
+        return self.engine.left
+
+    @property
+    def resting(self) -> Orders | None:
+        """What stands at the venue."""
+        return self._venue.resting if isinstance(self._venue, Slotted) else None

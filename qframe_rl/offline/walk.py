@@ -23,7 +23,7 @@ from qframe_rl.gym.problem import Act, Problem
 from qframe_rl.interface import Exposure, Levels
 from qframe_rl.offline.write import Episode
 from qframe_rl.session import Session
-from qframe_rl.types import Float, History, Int, Orders, Segment, Single
+from qframe_rl.types import Float, History, Int, Orders, Segment, Single, alone
 
 By = Literal["episode", "step"]
 Report = Callable[[int], None]
@@ -219,6 +219,6 @@ def led_to(view: View, orders: Orders) -> Float:
     """(A,) exposures once orders have filled at the mark; what is not ordered stays as it is."""
     account = view.account
     equity = float(account.equity)
-    worth = np.nan_to_num(orders.quantity) * np.nan_to_num(account.mark)
+    worth = np.nan_to_num(alone(orders, "a teacher").quantity) * np.nan_to_num(account.mark)
     exposure: Float = account.exposure + (worth / equity if equity > 0.0 else 0.0 * worth)
     return exposure

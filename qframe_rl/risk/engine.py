@@ -15,6 +15,7 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, N_FILLS, POSITION, QUANTITY, STOP, opened
 from qframe_rl.kernel.rules import sizes_of
+from qframe_rl.orders import alone, is_plain, merged, orders_of, slots_of
 from qframe_rl.risk.columns import (
     COLLARED,
     DAY_START,
@@ -46,6 +47,7 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.locks import InstrumentLocks
 from qframe_rl.risk.pauses import Pauses, learn, regrown, said
 from qframe_rl.risk.rows import begin_rows, judge_rows, watch_rows
+from qframe_rl.risk.slots import judge_slots, market_rows
 from qframe_rl.types import HOUR, PER_INSTRUMENT, SECOND, Account, Fills, Float, Instrument, Int, Orders
 
 _PROTECTIONS = dict(zip((COOLED, GUARDED, LOSING, PAUSED, ENTERED, MOVED), NAMES, strict=True))
@@ -270,9 +272,15 @@ class RiskEngine:
         orders, fills
             What met the bar, and what became of it.
         """
-        self._lay_out(time, account, orders)
-        for k, name in enumerate(PER_INSTRUMENT):
-            self._filled[0, :, k] = getattr(fills, name)
+        if fills.slots is None:
+            self._lay_out(time, account, orders)
+            for k, name in enumerate(PER_INSTRUMENT):
+                self._filled[0, :, k] = getattr(fills, name)
+        else:
+            self._lay_out(time, account)
+            self._filled[:] = 0.0
+            each = np.stack(fills.slots, axis=1)[None]
+            market_rows(slots_of(orders)[None], each, _ONE, self._orders, self._filled)
         watch_rows(
             self._orders, self._filled, self._money, self._holding, self._time, _FIRST, _ONE, self._watch
         )  # fmt: skip
@@ -280,7 +288,9 @@ class RiskEngine:
         trips = int(self._watch.trips[0])
         return self._why(trips, account) if trips else ()
 
-    def check(self, time: int, orders: Orders, account: Account, now: Conditions) -> RiskDecision:
+    def check(
+        self, time: int, orders: Orders, account: Account, now: Conditions, resting: Orders | None = None
+    ) -> RiskDecision:
         """Pass, cut or refuse the orders of one decision.
 
         Parameters
@@ -288,9 +298,11 @@ class RiskEngine:
         time
             Of the decision, ns UTC.
         orders, account
-            Of (A,).
+            Of (A,); of several orders per instrument, what passes is all that shall stand.
         now
             The moment's conditions.
+        resting
+            (A, K) what stands in slots.
         """
         state, watch, locked = self.state, self._watch, self.locked
         closing = self.closing(account).quantity if locked else None
@@ -298,10 +310,13 @@ class RiskEngine:
             orders = self._locks.instead(orders, closing)
         watch.held_back[0] = self._held_back(now)
         watch.mid[0] = np.nan if now.mid is None else now.mid
-        self._lay_out(time, account, orders)
+        self._lay_out(time, account, orders if is_plain(orders) else None)
         self._protect()
-        judge_rows(self._orders, self._money, self._holding, self._time, _FIRST, _ONE, self._watch)
-        left = Orders(*(watch.orders[0, :, k].copy() for k in (QUANTITY, LIMIT, STOP)))
+        if is_plain(orders):
+            judge_rows(self._orders, self._money, self._holding, self._time, _FIRST, _ONE, self._watch)
+            left = Orders(*(watch.orders[0, :, k].copy() for k in (QUANTITY, LIMIT, STOP)))
+        else:
+            left = self._left_in_slots(orders, resting)
         reasons: tuple[str, ...] = tuple(self._cuts(watch.cuts[0])) if watch.cuts.any() else ()
         if state is State.HALTED:
             reasons = ("HALTED: no order goes out",) if orders.quantity.any() else ()
@@ -318,12 +333,22 @@ class RiskEngine:
             guard = regrown(self._watch.guard, self._limits, int(self._time[0]), self._money, self._holding)
             self._watch, self._protecting = self._watch._replace(guard=guard), self._limits
 
+    def _left_in_slots(self, orders: Orders, resting: Orders | None) -> Orders:
+        """What the limits leave of several orders per instrument, of an account that is laid out."""
+        if protecting(self._limits):
+            alone(orders, "a session with protections")
+        asked = slots_of(orders)
+        whole = merged(asked, asked[..., :0] if resting is None else slots_of(resting))
+        fresh = ~np.isnan(asked[:, QUANTITY]) & (whole[:, QUANTITY] != 0.0)
+        judge_slots(whole[None], fresh[None], self._money, self._holding, self._time, _FIRST, _ONE, self._watch)
+        return orders_of(whole)
+
     def _lay_out(self, time: int, account: Account, orders: Orders | None = None) -> None:
         """Write a time, an account and its orders where the compiled functions read them."""
         self._time[0], self._money[0, EQUITY] = time, account.equity
         self._holding[0, :, POSITION], self._holding[0, :, MARK] = account.position, account.mark
         if orders is not None:
-            for k, field in zip((QUANTITY, LIMIT, STOP), orders, strict=True):
+            for k, field in zip((QUANTITY, LIMIT, STOP), orders.terms, strict=True):
                 self._orders[0, :, k] = field
 
     def _held_back(self, now: Conditions) -> int:

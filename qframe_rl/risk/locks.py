@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qframe_rl.kernel.dust import dust
+from qframe_rl.orders import is_plain, orders_of, slots_of
 from qframe_rl.types import Account, Bool, Float, Instrument, Orders
 
 
@@ -47,8 +48,16 @@ class InstrumentLocks:
         return np.where(held != 0.0, -held, 0.0)
 
     def instead(self, orders: Orders, closing: Float) -> Orders:
-        """Orders with those for locked instruments replaced by market orders for ``closing``, (A,) base units."""
-        quantity, limit, stop = (field.copy() for field in orders)
+        """Orders with those for locked instruments replaced by market orders for ``closing``, (A,) base units.
+
+        Where there are slots the order is in the first one, and all others are cancelled.
+        """
+        if not is_plain(orders):
+            slots = slots_of(orders)
+            slots[self.mask] = slots_of(Orders.market(np.zeros((1, slots.shape[-1]))))
+            slots[self.mask, 0, 0] = closing[self.mask]
+            return orders_of(slots)
+        quantity, limit, stop = (field.copy() for field in orders.terms)
         quantity[self.mask] = closing[self.mask]
         limit[self.mask] = stop[self.mask] = np.nan
         return Orders(quantity, limit, stop)

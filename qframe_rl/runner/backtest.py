@@ -12,9 +12,10 @@ from qframe_rl.agent import Agent, View
 from qframe_rl.deploy import venue_of
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.market import Market
+from qframe_rl.journal.slots import slots_padded
 from qframe_rl.listeners import Journal
 from qframe_rl.session import Session
-from qframe_rl.types import Account, Fills, Float, History, Orders, Record, Segment
+from qframe_rl.types import Account, Fills, Float, History, Orders, Record, Segment, SlotRecord
 
 OnBar = Callable[[int, int], None]
 """Told of bars done and bars in all, now and then."""
@@ -81,8 +82,9 @@ def joined(records: Sequence[Record]) -> Record:
             first,
             time=np.concatenate([first.time, after.time[1:]]),
             account=Account(*_laid(first.account, after.account, money)),
-            orders=Orders(*_laid(first.orders, after.orders, (scale, 1.0, 1.0))),
-            fills=Fills(*_laid(first.fills, after.fills, (scale, 1.0, *(scale,) * 6, 1.0, scale, scale))),
+            orders=Orders(*_laid(first.orders.terms, after.orders.terms, (scale, 1.0, 1.0))),
+            fills=Fills.made(_laid(first.fills.sums, after.fills.sums, (scale, 1.0, *(scale,) * 6, 1.0, scale, scale))),
+            slots=_slots_laid(first, after, scale),
             cash_rate=np.concatenate([first.cash_rate, after.cash_rate[1:]]),
             skipped=first.skipped + after.skipped + int(after.time[0]) - int(first.time[-1]),
             digest=hashlib.sha256(f"{first.digest}{after.digest}".encode()).hexdigest(),
@@ -100,6 +102,17 @@ def _closed(record: Record) -> Record:
     position[-1] = 0.0
     fills = record.fills._replace(forced=forced, forced_price=price)
     return replace(record, account=Account(cash, position, mark), fills=fills)
+
+
+def _slots_laid(first: Record, after: Record, scale: float) -> SlotRecord | None:
+    """The slots of both, as many as the one with more has."""
+    if first.slots is None and after.slots is None:
+        return None
+    k = max(record.slots.orders.shape[-1] for record in (first, after) if record.slots is not None)
+    one, two = (slots_padded(record.slots, len(record), len(record.instruments), k) for record in (first, after))
+    two.orders[:, :, 0] *= scale
+    two.fills[:, :, [0, 2]] *= scale
+    return SlotRecord(*(np.concatenate([a, b[1:]]) for a, b in zip(one, two, strict=True)))
 
 
 def _laid(one: Sequence[Float], two: Sequence[Float], scales: Sequence[float]) -> list[Float]:

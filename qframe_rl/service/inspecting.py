@@ -83,7 +83,12 @@ def _decided(plain: Mapping[str, Any], symbols: Sequence[str]) -> dict[str, Any]
 
 
 def _orders(plain: Mapping[str, Any], symbols: Sequence[str]) -> list[dict[str, Any]]:
-    """Orders that are not nothing, by symbol."""
+    """Orders that are not nothing, by symbol; of several the slots one after the other."""
+    several = [len(row) for row in plain["quantity"] if isinstance(row, list)]
+    if several:
+        given = {name: plain[name] for name in ("quantity", "limit", "stop") if name in plain}
+        slots = ({name: [row[k] for row in part] for name, part in given.items()} for k in range(several[0]))
+        return [row for slot in slots for row in _orders(slot, symbols)]
     return [
         {"symbol": symbol, "quantity": quantity, "limit": _at(plain, "limit", k), "stop": _at(plain, "stop", k)}
         for k, (symbol, quantity) in enumerate(zip(symbols, plain["quantity"], strict=True)) if quantity
@@ -98,7 +103,9 @@ def _filled(
         costs = {name: _at(fills, name, k) or 0.0 for name in _FIELDS}
         quantity, price = _at(fills, "quantity", k) or 0.0, _at(fills, "price", k)
         if quantity or costs["cancelled"]:
-            rule = _rule(terms, _at(sent, "limit", k), _at(sent, "stop", k)) if quantity else "nothing filled"
+            several = isinstance(sent["quantity"][k], list)
+            rule = "several orders" if several else _rule(terms, _at(sent, "limit", k), _at(sent, "stop", k))
+            rule = rule if quantity else "nothing filled"
             found.append({"symbol": symbol, "quantity": quantity, "price": price, "rule": rule, **costs})
         if forced := _at(fills, "forced", k):
             found.append(

@@ -12,6 +12,7 @@ from qframe_rl.feeds.rows import AMOUNT, PRICE
 from qframe_rl.journal.codec import Plain, array, numbers, packed, unpacked
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, VOLUME_SHARE, Rules, changed
 from qframe_rl.kernel.settle import settle
+from qframe_rl.orders import alone, is_plain
 from qframe_rl.types import CLOSE, OPEN, VOLUME, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.simulated import SimulatedVenue
 
@@ -85,6 +86,7 @@ class TwinVenue:
         self._orders = Orders.market(np.zeros(n))
         self._offers = np.zeros((n, 2))
         self._tradable = np.zeros(n, dtype=np.bool_)
+        self._several = False
 
     @property
     def account(self) -> Account:
@@ -95,6 +97,11 @@ class TwinVenue:
     def terminated(self) -> bool:
         """Whether the account was liquidated or ruined."""
         return self._venue.terminated
+
+    @property
+    def resting(self) -> Orders | None:
+        """What stands in slots: where the rule for bars counts."""
+        return self._venue.resting
 
     def carried(self) -> Plain:
         """The account between two bars, as JSON."""
@@ -123,7 +130,19 @@ class TwinVenue:
         self._books = books
 
     def submit(self, orders: Orders) -> None:
-        """Take the orders, and from the books what they would get."""
+        """Take the orders, and from the books what they would get; of several per instrument books say nothing.
+
+        Raises
+        ------
+        UserError
+            For several orders per instrument, or those that may rest, where the books' fills count.
+        """
+        self._several = not is_plain(orders)
+        if self._several:
+            if self.by_book:
+                alone(orders, "a session filled by order books")
+            self._venue.submit(orders)
+            return
         self._orders = orders._replace(quantity=np.where(self._tradable, orders.quantity, 0.0))
         self._offers = np.zeros_like(self._offers)
         for a, book in enumerate(self._books):
@@ -134,6 +153,9 @@ class TwinVenue:
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar, and see what the other rule would have made of it."""
+        if self._several:
+            self.other, self._tradable = None, ~np.isnan(bar.values[:, CLOSE])
+            return self._venue.advance(bar)
         quoted = self._quoted(bar)
         before = self._venue.account
         fills = self._venue.advance(quoted if self.by_book else bar)

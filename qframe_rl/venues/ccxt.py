@@ -21,7 +21,7 @@ from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.kernel.columns import CANCELLED, FEE, FUNDING, N_FILLS, PRICE, QUANTITY
-from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders, alone
 from qframe_rl.venues.aside import SetAside, cash_moved, traded_by_others
 from qframe_rl.venues.dead_man import arm
 from qframe_rl.venues.order_sender import Intent, OrderSender
@@ -159,6 +159,7 @@ class ExchangeVenue:
 
         Nothing is sent for a market in which it is not known what became of an earlier order.
         """
+        orders = alone(orders, "a session whose orders go to an exchange")
         doubtful = self._doubtful()
         if self._ledger.writing and orders.quantity[doubtful].any():
             held_up = ", ".join(s for s, doubt in zip(self._symbols, doubtful, strict=True) if doubt)
@@ -170,6 +171,7 @@ class ExchangeVenue:
 
         One that closes already, though its answer was lost, is not followed by another before that is found out.
         """
+        orders = alone(orders, "a session whose orders go to an exchange")
         unknown = [one.intent for one in self._sender.unknown.values()]
         closing = {one.symbol for one in unknown if one.quantity * position[self._symbols.index(one.symbol)] < 0.0}
         outcomes = self._send(orders, position, lambda: True, np.array([s not in closing for s in self._symbols]))

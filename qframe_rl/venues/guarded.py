@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine, State
 from qframe_rl.types import Account, Bar, Fills, Int, Orders
-from qframe_rl.venues.venue import Venue
+from qframe_rl.venues.venue import Slotted, Venue
 
 
 class GuardedVenue:
@@ -42,11 +42,16 @@ class GuardedVenue:
         """What the engine's protections lock now."""
         return self.engine.left
 
+    @property
+    def resting(self) -> Orders | None:
+        """What stands at the venue."""
+        return self.venue.resting if isinstance(self.venue, Slotted) else None
+
     def submit(self, orders: Orders) -> None:
         """Hand on what passes."""
         if self.verdict is None:
             self.engine.begin(self._time, self.account)
-        self.verdict = self.engine.check(self._time, orders, self.account, Conditions())
+        self.verdict = self.engine.check(self._time, orders, self.account, Conditions(), self.resting)
         self.venue.submit(self.verdict.orders)
 
     def advance(self, bar: Bar) -> Fills:

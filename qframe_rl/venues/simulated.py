@@ -29,9 +29,11 @@ from qframe_rl.kernel.columns import (
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import OWNED, Rules, changed
+from qframe_rl.orders import is_plain
 from qframe_rl.types import CLOSE, VOLUME, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.aside import with_coins
 from qframe_rl.venues.funding import free_cash, refusal
+from qframe_rl.venues.standing import StandingOrders
 
 _ROW = np.zeros(1, dtype=np.int64)
 _ACTIVE = np.ones(1, dtype=np.bool_)
@@ -58,17 +60,27 @@ class SimulatedVenue:
         self._pending = np.zeros((1, n, 3))
         self._tradable = np.zeros(n, dtype=np.bool_)
         self._bar, self._work = np.zeros((1, n, N_BAR)), scratch(n)
+        self._standing, self._several = StandingOrders(n), False
 
     def carried(self) -> Plain:
         """The account between two bars, as JSON."""
         arrays = {"money": self._money, "holding": self._holding, "tradable": self._tradable}
-        return {"terminated": self.terminated} | {name: packed(array) for name, array in arrays.items()}
+        rest = {"standing": self._standing.carried()} if self._standing.any else {}
+        return {"terminated": self.terminated} | {name: packed(array) for name, array in arrays.items()} | rest
 
     def carry(self, memory: Plain) -> None:
         """Take over what `carried` returned."""
         self._money, self._holding = unpacked(memory["money"]), unpacked(memory["holding"])
         self._tradable, self.terminated = unpacked(memory["tradable"]), memory["terminated"]
         self.account = self._stated()
+        self._standing.clear()
+        if "standing" in memory:
+            self._standing.carry(memory["standing"])
+
+    @property
+    def resting(self) -> Orders | None:
+        """(A, K) orders that stand; None where there are none."""
+        return self._standing.orders
 
     def rule(self, instruments: tuple[Instrument, ...]) -> None:
         """Settle by what the exchange now states of the instruments."""
@@ -112,8 +124,14 @@ class SimulatedVenue:
         Raises
         ------
         ValueError
-            If a quantity is not finite, or if the shapes do not fit the account.
+            If a quantity is not finite, or if the shapes do not fit the account; of several orders per instrument as
+            `qframe_rl.orders.slots_of`.
         """
+        self._several = not is_plain(orders)
+        if self._several:
+            self._standing.take(orders, self._tradable, self.rules)
+            return
+        self._standing.clear()
         quantity = np.asarray(orders.quantity, dtype=np.float64)
         if quantity.shape != self._tradable.shape or not np.isfinite(quantity).all():
             raise ValueError(f"orders must be {len(self._tradable)} finite quantities, got {quantity}")
@@ -123,17 +141,26 @@ class SimulatedVenue:
         pending[:, STOP] = orders.stop
 
     def advance(self, bar: Bar) -> Fills:
-        """Settle one closed bar: the pending orders meet it, then they are gone."""
+        """Settle one closed bar: the pending orders meet it; then they are gone, but for those that rest."""
+        laid_out = self._laid_out(bar)
+        if self._several:
+            fills = self._standing.settle(self._money, self._holding, laid_out, self.rules)
+        else:
+            fills = self._settle(laid_out)
+        self._tradable = ~np.isnan(bar.values[:, CLOSE])
+        self.terminated = self.terminated or bool(self._money[0, RUINED])
+        self.account = self._stated()
+        return fills
+
+    def _settle(self, bar: Float) -> Fills:
+        """Let one order per instrument meet a bar."""
         fills = np.empty((1, len(self._tradable), N_FILLS))
         rules, money = self.rules, self._money
         settle_rows(
-            money, self._holding, self._pending, self._laid_out(bar), _ROW, _ACTIVE,
+            money, self._holding, self._pending, bar, _ROW, _ACTIVE,
             rules.table, rules.leverage, rules.shorting, fills, self._work,
         )  # fmt: skip
         self._pending[0, :, QUANTITY] = 0.0
-        self._tradable = ~np.isnan(bar.values[:, CLOSE])
-        self.terminated = self.terminated or bool(money[0, RUINED])
-        self.account = self._stated()
         return Fills.of(fills[0], np.array(money[0, ABSORBED]), np.array(money[0, EARNED]))
 
     def _laid_out(self, bar: Bar) -> Float:

@@ -53,6 +53,15 @@ class Protected(Protocol):
 
 
 @runtime_checkable
+class Slotted(Protocol):
+    """A venue at which orders stand between two bars."""
+
+    @property
+    def resting(self) -> Orders | None:
+        """(A, K) orders that stand in their slots; None where there are none."""
+
+
+@runtime_checkable
 class Funded(Protocol):
     """A venue whose account money can be paid into, or out of."""
 

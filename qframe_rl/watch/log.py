@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.journal.secrets import Redactor
@@ -85,7 +87,8 @@ class JsonLog:
 
     def decided(self, view: View, verdict: RiskDecision, seconds: float) -> None:
         """Log one decision."""
-        asked = {s: float(q) for s, q in zip(self._symbols, verdict.orders.quantity, strict=True) if q != 0.0}
+        rows = zip(self._symbols, verdict.orders.quantity.tolist(), strict=True)
+        asked = {symbol: quantity for symbol, quantity in rows if np.any(quantity)}
         self._log.info(
             "decided",
             bar=iso(view.time),

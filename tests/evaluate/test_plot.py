@@ -30,8 +30,8 @@ def cut(record: Record, n: int) -> Record:
         record,
         time=record.time[:n],
         account=Account(*(field[:n] for field in record.account)),
-        orders=Orders(*(field[:n] for field in record.orders)),
-        fills=Fills(*(field[:n] for field in record.fills)),
+        orders=Orders(*(field[:n] for field in record.orders[:3])),
+        fills=Fills(*(field[:n] for field in record.fills[:-1])),
     )
 
 

@@ -137,15 +137,20 @@ def need_of(w: Work, plan: Plan) -> Decimal:
 
 def fitted(w: Work, plans: list[Plan], room: Decimal, terms: Decimal, when: str) -> list[Decimal]:
     """6. and 5. The sizes that fill: opening parts scaled to the room, then without what is too small."""
+    sizes = given_room(w, plans, room, terms, when)
+    return [kept(w, plan, size) for plan, size in zip(plans, sizes, strict=True)]
+
+
+def given_room(w: Work, plans: list[Plan], room: Decimal, terms: Decimal, when: str) -> list[Decimal]:
+    """6. The sizes with opening parts scaled to the room."""
     needs = [need_of(w, plan) for plan in plans]
     need = sum(needs, ZERO)
-    sizes = [plan.size for plan in plans]
     if need > 0 and w.below(room, need, terms + need, "room"):
         share = max(ZERO, room * SAFE) / need
         w.note(f"scaled {when}" if share else f"no room {when}")
         noise = ROUNDING * (terms + need) / need
-        sizes = [scaled(w, plan, share, noise) for plan in plans]
-    return [kept(w, plan, size) for plan, size in zip(plans, sizes, strict=True)]
+        return [scaled(w, plan, share, noise) for plan in plans]
+    return [plan.size for plan in plans]
 
 
 def scaled(w: Work, plan: Plan, share: Decimal, noise: Decimal) -> Decimal:
@@ -177,7 +182,7 @@ def fill(w: Work, plan: Plan, size: Decimal) -> None:
     record.fee += fee
     if plan.takes:
         record.spread = size * plan.base * w.book.half_spread
-        record.impact = size * plan.base * slip(w, plan.i, size)
+        record.impact = size * plan.base * slip(w, plan.i, size, plan.before)
     before = w.state.position[plan.i]
     w.move(plan.i, plan.side * size, paid, fee)
     if plan.side < 0 and w.book.listings[plan.i].owned and not w.book.spot:

@@ -29,6 +29,10 @@ class Plan:
     """Whether it takes and pays the taker fee; else it is filled at its limit."""
     at_open: bool
     """Whether it is an order at the open; else it rests."""
+    before: Decimal = ZERO
+    """What other orders of the instrument took on its side before it."""
+    asked: Decimal | None = None
+    """The quantity asked for, where an instrument has several orders."""
 
     @property
     def opening(self) -> Decimal:
@@ -97,19 +101,23 @@ def may_be_short(w: Work, i: int) -> bool:
 
 def price(w: Work, plan: Plan, size: Decimal) -> Decimal:
     """4. What a fill of ``size`` is priced at."""
-    return plan.base * (1 + plan.side * cost(w, plan.i, size)) if plan.takes else plan.base
+    return plan.base * (1 + plan.side * cost(w, plan.i, size, plan.before)) if plan.takes else plan.base
 
 
-def cost(w: Work, i: int, size: Decimal) -> Decimal:
+def cost(w: Work, i: int, size: Decimal, before: Decimal = ZERO) -> Decimal:
     """4. What taking ``size`` costs, as a fraction of the price it starts from."""
-    return w.book.half_spread + slip(w, i, size)
+    return w.book.half_spread + slip(w, i, size, before)
 
 
-def slip(w: Work, i: int, size: Decimal) -> Decimal:
-    """4. The part of it that is impact."""
+def slip(w: Work, i: int, size: Decimal, before: Decimal = ZERO) -> Decimal:
+    """4. The part of it that is impact; 27. where ``before`` was taken on its side already."""
     volume = w.candles[i].volume
     assert volume
-    return w.book.impact * (size / volume).sqrt()
+    if size == 0 or before == 0:
+        return w.book.impact * (size / volume).sqrt()
+    whole = before + size
+    mean = (whole + (whole * before).sqrt() + before) / (whole.sqrt() + before.sqrt())
+    return w.book.impact * mean / volume.sqrt()
 
 
 def fee_rate(w: Work, plan: Plan) -> Decimal:
@@ -180,7 +188,8 @@ def small(w: Work, plan: Plan, size: Decimal) -> bool:
         if size == listing.min_amount:
             w.note("just the minimum amount")
         return steps(size, listing.lot) < steps(listing.min_amount, listing.lot)
-    if size in (abs(w.orders[plan.i].quantity), reducible(w, plan.i, plan.side)):
+    asked = abs(w.orders[plan.i].quantity) if plan.asked is None else plan.asked
+    if size in (asked, reducible(w, plan.i, plan.side)):
         return size < listing.min_amount
     return w.below(size, listing.min_amount, size, "minimum amount") if listing.min_amount else False
 

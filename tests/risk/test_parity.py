@@ -60,7 +60,8 @@ ENDS = {"flatten": ["FLATTEN", "HALTED"], "reduce": ["REDUCE_ONLY"], "halt": ["H
 
 
 def made(history: History, limits: Limits, scheme: str = "limit", episode_bars: int | None = None) -> Market:
-    params = {"low": -2.0, "high": 2.0} | ({"max_offset": 0.03} if scheme == "limit" else {})
+    more = {"limit": {"max_offset": 0.03}, "bracket": {"trailing": True, "bars": 20, "max_stop": 0.01}}
+    params = {"low": -2.0, "high": 2.0} | more.get(scheme, {})
     config = MarketConfig(
         features=("log_return:1", "volatility:24"),
         show_locks=True,
@@ -81,10 +82,12 @@ def by_the_quarter(history: History) -> History:
     return replace(history, bar_ns=15 * MINUTE, time=history.time[0] + 15 * MINUTE * np.arange(len(history)))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_session_environment_and_batch_agree_to_the_bit(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "scheme"), [*((name, "limit") for name in CASES), *((name, "bracket") for name in list(CASES)[:4])]
+)
+def test_session_environment_and_batch_agree_to_the_bit(name: str, scheme: str) -> None:
     history = by_the_quarter(panel(1_200, 3, seed=5, volatility=0.004))
-    one = made(history, Limits(**CASES[name]))
+    one = made(history, Limits(**CASES[name]), scheme)
     tape, window = one.tape([(history, whole(history))]), one.interface.window
     env, vec = one.env(tape), one.vec(tape, 3, AutoresetMode.DISABLED)
     row, _ = env.reset(seed=0)
