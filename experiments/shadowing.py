@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from qframe_rl.config import UserError
 from qframe_rl.journal.store import NAME
-from qframe_rl.live.shadows import FOLDER, MOST, Shadows, shadows_of
+from qframe_rl.live.followed import FOLDER, MOST
 
 if TYPE_CHECKING:
     from qframe_rl.live.open import Opened
@@ -74,6 +74,7 @@ class Shadowing:
         """
         from qframe_rl.live.followed import keep_before
         from qframe_rl.live.open import longer_memory
+        from qframe_rl.live.shadows import Shadows, shadows_of
 
         journal, window = self.session / NAME, max(_window(opened, place) for place in self.places.values())
         begin = "now" if journal.exists() else "start"

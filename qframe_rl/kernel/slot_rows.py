@@ -19,6 +19,8 @@ from qframe_rl.kernel.columns import (
     FORCED,
     FORCED_PRICE,
     FUNDING,
+    LAST,
+    LAST_OUTSIDE,
     N_PARTS,
     RUINED,
 )
@@ -218,5 +220,6 @@ def _pass(
                 v = w[ACCOUNT + a * INSTRUMENT :]
                 fills[b, a, FEE], fills[b, a, FUNDING] = v[lanes.FEE + k], v[lanes.PAID + k]
                 fills[b, a, FORCED], fills[b, a, FORCED_PRICE] = v[lanes.FORCED + k], v[lanes.FORCED_AT + k]
-                ended = account[b, RUINED] != 0.0 or v[lanes.FINAL + k] != 0.0
+                final = v[lanes.FINAL + k]
+                ended = account[b, RUINED] != 0.0 or final == LAST or final <= LAST_OUTSIDE
                 slots.age(v, k, ended, scratch.busy[k], orders[b, a], scratch.plan[k, a], fills[b, a], parts[b, a])

@@ -23,6 +23,10 @@ from qframe_rl.types import Bar, Instrument
 
 BEFORE = "before.json"
 """Beside a journal: the bars before its first one, for who follows it with a longer memory."""
+FOLDER = "shadows"
+"""Folder of a session in which those that follow it, its shadows, have theirs."""
+MOST = 8
+"""Shadows of a session."""
 _LOOK_S = 0.2
 
 

@@ -18,11 +18,7 @@ from qframe_rl.evaluate.inference.paired import PairedTest
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME, read
-
-FOLDER = "shadows"
-"""Folder of a session in which its shadows have theirs."""
-MOST = 8
-"""Shadows of a session."""
+from qframe_rl.live.followed import FOLDER
 
 
 class _Growth:

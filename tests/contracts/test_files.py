@@ -81,7 +81,9 @@ def test_a_strategy_orders_and_fills_the_same(root: Path, tmp_path: Path, name: 
         first, second = (_traded(name, history) for history in (one, two))
         known = int(np.searchsorted(first.time, one.time[n - 1], side="right"))
         assert len(second) >= known
-        for mine, other in zip((*first.orders, *first.fills), (*second.orders, *second.fills), strict=True):
+        for mine, other in zip(
+            (*first.orders.terms, *first.fills.sums), (*second.orders.terms, *second.fills.sums), strict=True
+        ):
             assert np.array_equal(mine[:known], other[:known], equal_nan=True)
 
 

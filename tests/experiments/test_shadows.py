@@ -17,8 +17,8 @@ from experiments import paper, status, train
 from experiments.cli import door
 from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import NAME, last_events, pulse, verify
-from qframe_rl.live.followed import BEFORE, FollowedFeed, keep_before
-from qframe_rl.live.shadows import FOLDER, Shadows
+from qframe_rl.live.followed import BEFORE, FOLDER, FollowedFeed, keep_before
+from qframe_rl.live.shadows import Shadows
 from qframe_rl.types import HOUR
 from tests.soak.children import started
 

@@ -33,7 +33,8 @@ from tests.contracts.test_agents import bars, cases, make, market_for
 from tests.evaluate.made import Trader
 from tests.markets import panel, prices
 
-AGENTS = catalog.bar_agents()
+AGENTS = [name for name in catalog.bar_agents() if name != "external"]
+# It follows a column of decisions, see tests/agents/test_external.py.
 RULES = [n for n in AGENTS if not hasattr(catalog.load("agents", n), "QUICK") and n != "optimal"]
 SINGLE = [n for n in RULES if len(cases(n)[0].instruments) == 1]
 """Rules that can trade one coin."""

@@ -245,10 +245,14 @@ def _candidates(plan: TournamentPlan, game: Game) -> dict[str, BatchPolicy]:
     return acts
 
 
+_UNSEATED = frozenset({"external", "grid"})
+"""Whom no seat of a coin's traders fits: who follows a column of decisions, and who orders at prices."""
+
+
 def _usual(game: Game) -> tuple[str, ...]:
     """Who is rated where nobody is named; those whom no seat fits are left out."""
     if isinstance(game, CoinMarket):
-        return ("noise", *(name for name in catalog.bar_agents() if not learns(name)))
+        return ("noise", *(name for name in catalog.bar_agents() if not learns(name) and name not in _UNSEATED))
     return (*PLAIN, *catalog.quoters())
 
 
