@@ -176,6 +176,7 @@ def test_what_is_learned_of_a_problem_is_the_same_to_the_bit(
     assert found[0] == found[1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_driver_goes_on_where_it_was(nodes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Killed once the first training is kept; what goes on takes it over and comes to the same hash."""
@@ -204,6 +205,7 @@ def test_a_killed_driver_goes_on_where_it_was(nodes: Any, tmp_path: Path, capsys
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_node_loses_nothing(nodes: Any) -> None:
     """Last of this file: it takes a node away."""

@@ -81,6 +81,7 @@ def test_the_roster_is_complete_and_the_periods_follow_each_other(trained: dict[
     assert manifest["provenance"]["data"]["environment"] == "production"
 
 
+@pytest.mark.long
 def test_checkpoints_repeat_the_run_digit_for_digit(trained: dict[str, Any]) -> None:
     out = str(trained["folder"] / "out")
     agents = next((trained["folder"] / "runs").glob("*/agents"))

@@ -9,6 +9,7 @@ import pytest
 from tests.soak.kill_quoter import soak
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_session_loses_and_doubles_no_order(tmp_path: Path) -> None:
     said = soak(tmp_path, kills=2, faults="orders", seed=1)
