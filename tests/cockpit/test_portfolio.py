@@ -56,11 +56,18 @@ def test_a_ramp_is_set_and_ended_with_the_typed_name_and_says_what_came_of_it(an
     expect(said).to_contain_text("carry-b is on the ramp 50%:30d,100%, at 50.0% of its share")
     expect(page.get_by_role("row").filter(has_text="50%:30d,100%")).to_contain_text("50.0% of its share for")
     page.get_by_label("Steps").fill("100%:30d,5%")
-    page.get_by_role("button", name="Set the ramp").click()
-    dialog.get_by_label("Password of anna").fill(PASSWORD)
-    dialog.get_by_label("Type carry-b").fill("carry-b")
-    dialog.get_by_role("button", name="Set the ramp").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("each step is larger than the one before")
+    alert = dialog.get_by_role("alert")
+    for _ in range(10):  # the page may not know the new revision yet, and then says so: look again
+        page.get_by_role("button", name="Set the ramp").click()
+        dialog.get_by_label("Password of anna").fill(PASSWORD)
+        dialog.get_by_label("Type carry-b").fill("carry-b")
+        dialog.get_by_role("button", name="Set the ramp").click()
+        expect(alert).to_be_visible()
+        if "look again" not in alert.inner_text():
+            break
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(1000.0)
+    expect(alert).to_contain_text("each step is larger than the one before")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="End the ramp").click()
     dialog.get_by_label("Password of anna").fill(PASSWORD)
@@ -68,7 +75,7 @@ def test_a_ramp_is_set_and_ended_with_the_typed_name_and_says_what_came_of_it(an
     dialog.get_by_role("button", name="End the ramp").click()
     expect(said).to_contain_text("carry-b has no ramp any more")
     expect(page.get_by_text("No member has a ramp")).to_be_visible()
-    assert [text for text in anna.complaints if "422" not in text] == []
+    assert [text for text in anna.complaints if "422" not in text and "412" not in text] == []
 
 
 def test_limits_are_changed_with_the_typed_name_and_bind(anna: Visitor) -> None:
