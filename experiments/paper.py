@@ -52,6 +52,7 @@ def parser() -> Parser:
         help=f"folder of a checkpoint, or one that ships: {', '.join(shipped())}",
     )  # fmt: skip
     _add_session(made)
+    _add_others(made)
     _add_live(made)
     _add_watching(made)
     made.add_fields("data, each instead of the checkpoint's", DataConfig, "data", OPTIONS, defaults=False)
@@ -71,18 +72,6 @@ def _add_session(made: Parser) -> None:
         "the trades of one market as they come, for a strategy that quotes, or the bars that another session records\n"
         "(default: replay)",
     )
-    made.add_argument(
-        "--journal", type=Path, metavar="FOLDER", help="of --feed journal: the session whose bars are traded, too"
-    )
-    made.add_argument(
-        "--begin", choices=("now", "start"), default="now",
-        help="of --feed journal: decide from that session's last bar on, or from where it began itself (default: now)",
-    )  # fmt: skip
-    made.add_argument(
-        "--shadow", type=checkpoint_place, action="append", default=[], metavar="CHECKPOINT",
-        help="let another checkpoint trade the same bars beside the session, in a process and an account of its own,\n"
-        "and test after every bar which of the two earns more; again for each, up to 8 (default: none)",
-    )  # fmt: skip
     made.add_argument(
         "--speed",
         default="max",
@@ -115,6 +104,22 @@ def _add_session(made: Parser) -> None:
         metavar="N",
         help="bars between snapshots; a restart runs the bars since the last one again (default: 100)",
     )
+
+
+def _add_others(made: Parser) -> None:
+    """Options of other sessions: one that is followed, and those that follow."""
+    made.add_argument(
+        "--journal", type=Path, metavar="FOLDER", help="of --feed journal: the session whose bars are traded, too"
+    )
+    made.add_argument(
+        "--begin", choices=("now", "start"), default="now",
+        help="of --feed journal: decide from that session's last bar on, or from where it began itself (default: now)",
+    )  # fmt: skip
+    made.add_argument(
+        "--shadow", type=checkpoint_place, action="append", default=[], metavar="CHECKPOINT",
+        help="let another checkpoint trade the same bars beside the session, in a process and an account of its own,\n"
+        "and test after every bar which of the two earns more; again for each, up to 8 (default: none)",
+    )  # fmt: skip
 
 
 def _add_live(made: Parser) -> None:
@@ -222,16 +227,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     """Run the session that the options ask for."""
     check_journal(given)
     speed, given_data = speed_of(given["speed"]), data_settings(given, live=given["feed"] != "replay")
-    if given["snapshot_bars"] < 1:
-        raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
-    if given["log_mb"] < 0.001 or given["log_keep"] < 0:
-        raise UserError("--log-mb is at least 0.001, and --log-keep at least 0.")
-    if given["feed"] == "journal" and given_data:
-        raise UserError("--feed journal takes the bars of another session as they are: leave the options of data out.")
-    if given["feed"] == "replay" and given["url"] is not None:
-        raise UserError("--url is where a live feed asks: take --feed ccxt or ticks, or leave it out.")
-    if given["feed"] != "replay" and (given["since"] is not None or given["until"] is not None):
-        raise UserError("--from and --to are of a replay: a live feed begins now; leave them out.")
+    _check_options(given, given_data)
     alerts = build(AlertConfig, given_under(given, "alerts"), "options")
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
@@ -289,6 +285,20 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
             came = len(stop)
             shadowing.close(lambda: len(stop) > came)
     return said_of(result, out, stop, shadowing.standing, as_json=given["json"])
+
+
+def _check_options(given: dict[str, Any], given_data: dict[str, Any]) -> None:
+    """Refuse options that do not go together."""
+    if given["snapshot_bars"] < 1:
+        raise UserError(f"--snapshot-bars {given['snapshot_bars']}: at least one bar lies between two snapshots.")
+    if given["log_mb"] < 0.001 or given["log_keep"] < 0:
+        raise UserError("--log-mb is at least 0.001, and --log-keep at least 0.")
+    if given["feed"] == "journal" and given_data:
+        raise UserError("--feed journal takes the bars of another session as they are: leave the options of data out.")
+    if given["feed"] == "replay" and given["url"] is not None:
+        raise UserError("--url is where a live feed asks: take --feed ccxt or ticks, or leave it out.")
+    if given["feed"] != "replay" and (given["since"] is not None or given["until"] is not None):
+        raise UserError("--from and --to are of a replay: a live feed begins now; leave them out.")
 
 
 def _check_orders(given: dict[str, Any], limits: Limits) -> None:
