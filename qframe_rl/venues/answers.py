@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 
 class _Answer(BaseModel):
@@ -60,6 +60,12 @@ class TradeAnswer(_Answer):
     price: FiniteFloat
     timestamp: int
     fee: FeeAnswer | None = None
+
+
+class TickerAnswer(_Answer):
+    """What a market trades at."""
+
+    last: Annotated[FiniteFloat, Field(gt=0.0)]
 
 
 class PaymentAnswer(_Answer):

@@ -29,7 +29,7 @@ from qframe_rl.venues.reading import Known, Reader
 from qframe_rl.venues.resting import Ours
 from qframe_rl.venues.sweep import AT_ONCE_S, FAILURES, Again, Sweeper
 from qframe_rl.venues.timely import Asking, Timekeeper
-from qframe_rl.venues.troubles import troubles, unexplained
+from qframe_rl.venues.troubles import strange, troubles, unexplained, unpriced
 
 _MS = 1_000_000
 _OVERLAP_MS = 600_000
@@ -253,6 +253,7 @@ class ExchangeVenue:
         doubtful = self._doubtful()
         unsure = {s for s, doubt in zip(self._symbols, doubtful, strict=True) if doubt}
         moved = cash_moved(said, self._names, self._seen, unsure) if "aside" in said else 0.0
+        fees = unpriced(said["trades"], self._names, self._seen)
         fills = self._fills(said["trades"], said["funding"])
         before, raw = self.account.position, np.array(said["position"], dtype=np.float64)
         after = self._aside.position(raw)
@@ -260,7 +261,8 @@ class ExchangeVenue:
             expected = before + fills.quantity - np.where(doubtful, 0.0, self._owed)
             self._owed = np.where(doubtful, self._owed + after - expected, 0.0)
             off = unexplained(self._instruments, expected, after) & ~doubtful
-            self.trouble = troubles(self._symbols, expected, after, off, self._strange(said["trades"], doubtful))
+            self.trouble = troubles(self._symbols, expected, after, off, strange(said["trades"], self._names, unsure))
+            self.trouble += fees
             if "aside" in said:
                 others = traded_by_others(said, self._names)
                 self._seen.update((number, None) for number, symbol in others.items() if symbol not in unsure)
@@ -384,12 +386,6 @@ class ExchangeVenue:
         columns[:, PRICE] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)
         columns[:, CANCELLED] = self._ordered - gross
         return Fills.of(columns, np.zeros(()), np.zeros(()))
-
-    def _strange(self, trades: list[Plain], doubtful: Any) -> int:
-        """Trades of orders that are not ours; where one of ours is unknown, nobody can tell."""
-        return sum(
-            one["order"] not in self._names and not doubtful[self._symbols.index(one["symbol"])] for one in trades
-        )
 
 
 class _Reading(NamedTuple):

@@ -14,7 +14,7 @@ from qframe_rl.exchanges import conventions, paged
 from qframe_rl.feeds.answer import answer, shaped
 from qframe_rl.journal.codec import Plain
 from qframe_rl.types import Instrument
-from qframe_rl.venues.answers import BalanceAnswer, FeeAnswer, PaymentAnswer, PositionAnswer, TradeAnswer
+from qframe_rl.venues.answers import BalanceAnswer, FeeAnswer, PaymentAnswer, PositionAnswer, TickerAnswer, TradeAnswer
 from qframe_rl.venues.resting import Ours, call_off, fired, resting
 from qframe_rl.venues.timely import Asking
 
@@ -71,9 +71,10 @@ class Reader:
             symbol = instrument.symbol
             for since in range(known.since_ms, self._now() // 1_000_000, (days - 1) * _DAY_MS):
                 found = asked(partial(self._trades, symbol, since))
-                trades += [_trade(one) for one in found if one.id not in known.seen]
+                trades += [_trade(one, self._quote) for one in found if one.id not in known.seen]
             paid = self.payments(instrument, known.since_ms, asked)
             funding |= {number: [symbol, cost] for number, cost in paid.items() if number not in known.seen}
+        self._convert(trades, asked)
         cash, position = self.agreed(asked)
         # What nothing explains is set aside from here on; records of before there was that went on with it.
         said = {"trades": trades, "funding": funding, "cash": cash, "position": position, "aside": True}
@@ -126,6 +127,30 @@ class Reader:
             if again == last:
                 return again
             last = again
+
+    def _convert(self, trades: list[Plain], asked: Asking) -> None:
+        """Turn fees that were taken in a third coin into quote currency, at the price it has now.
+
+        Where the exchange lists no price of it in the quote currency, the fee stays 0 beside what was taken.
+        """
+        prices: dict[str, float] = {}
+        for one in trades:
+            coin = one.get("fee_in")
+            market = None if coin is None else self._market_of(coin)
+            if market is not None:
+                if market not in prices:
+                    prices[market] = asked(partial(self._price, market))
+                one["fee_at"] = prices[market]
+                one["fee"] = one["fee_paid"] * one["fee_at"]
+
+    def _market_of(self, coin: str) -> str | None:
+        """A market in which a coin has a price in the quote currency; None where there is none."""
+        names = f"{coin}/{self._quote}", f"{coin}/{self._quote}:{self._quote}"
+        return next((name for name in names if name in (self._client.markets or {})), None)
+
+    def _price(self, market: str) -> float:
+        ticker: TickerAnswer = shaped(TickerAnswer, answer(self._client.fetch_ticker, market))
+        return ticker.last
 
     def _trades(self, symbol: str, since_ms: int) -> list[TradeAnswer]:
         page = conventions(self._client.id).trades_page
@@ -184,11 +209,14 @@ def _total(balance: dict[str, Any], coin: str) -> float | None:
     return None if money is None else money.total
 
 
-def _trade(one: TradeAnswer) -> Plain:
+def _trade(one: TradeAnswer, quote: str) -> Plain:
+    """A trade as it is recorded; a fee in a third coin is 0 until it is known what that is worth."""
     side = 1.0 if one.side == "buy" else -1.0
     fee = one.fee or FeeAnswer()
     paid = fee.cost or 0.0
     in_base = fee.currency == one.symbol.partition("/")[0]
+    third = {"fee_in": fee.currency, "fee_paid": paid} if paid and fee.currency not in (quote, None) else {}
+    third = {} if in_base else third
     return {
         "id": one.id,
         "order": str(one.order),
@@ -196,8 +224,9 @@ def _trade(one: TradeAnswer) -> Plain:
         "time": one.timestamp,
         "quantity": side * one.amount,
         "price": one.price,
-        "fee": paid * one.price if in_base else paid,
+        "fee": paid * one.price if in_base else 0.0 if third else paid,
         "fee_base": paid if in_base else 0.0,
+        **third,
     }
 
 

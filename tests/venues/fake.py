@@ -20,6 +20,7 @@ class Fake:
         self.calls: list[tuple[str, Any]] = []
         self.orders: dict[str, dict[str, Any]] = {}
         self.trades: list[dict[str, Any]] = []
+        self.markets: dict[str, Any] = {SYMBOL: {}, "BNB/USDT:USDT": {}}
         self.contracts: float | list[float] = 0.0
 
     def _called(self, name: str, given: Any = None) -> None:
@@ -61,6 +62,10 @@ class Fake:
     def fetch_my_trades(self, symbol: str, since: int, limit: int, params: Any) -> Any:
         self._called("fetch_my_trades", since)
         return self.trades
+
+    def fetch_ticker(self, symbol: str) -> Any:
+        self._called("fetch_ticker", symbol)
+        return {"symbol": symbol, "last": 600.0}
 
     def fetch_balance(self) -> Any:
         self._called("fetch_balance")

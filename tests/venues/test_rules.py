@@ -344,6 +344,23 @@ def test_a_fee_in_the_coin_lessens_what_came(made: Traded) -> None:
     assert (float(fills.quantity[0]), float(fills.fee[0])) == (0.99, pytest.approx(0.1))
 
 
+def test_a_fee_in_a_third_coin_is_what_that_is_worth(made: Traded) -> None:
+    made.order(1.0)
+    made.trade("t", "1", 1.0, fee={"cost": 0.01, "currency": "BNB"})
+    made.fake.contracts = 1.0
+    fills = made.bar()
+    assert (float(fills.quantity[0]), float(fills.fee[0]), made.venue.trouble) == (1.0, pytest.approx(6.0), ())
+
+
+def test_a_fee_in_a_coin_without_a_price_is_trouble_and_no_quote_currency(made: Traded) -> None:
+    made.order(1.0)
+    made.trade("t", "1", 1.0, fee={"cost": 0.01, "currency": "ZZZ"})
+    made.fake.contracts = 1.0
+    assert (float(made.bar().fee[0]), len(made.venue.trouble)) == (0.0, 1)
+    made.bar()
+    assert made.venue.trouble == ()
+
+
 def test_what_did_not_fill_is_cancelled(made: Traded) -> None:
     made.order(1.0, limit=9.0)
     made.trade("t", "1", 0.25)
