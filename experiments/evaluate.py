@@ -21,11 +21,11 @@ from qframe_rl.runner.study.series import BoardPlan
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 STUDY = {"data": None, "agents": None, "agent": None, "risk": None, "level": None}
 BASELINES, LEVEL = "buy_and_hold,flat", 0.9
-BEGIN = ("study.walk_forward", "study.cpcv", "study.monte_carlo")
+BEGIN = ("study.walk_forward", "study.cpcv", "study.monte_carlo", "study.refit")
 """Options that make a study of it."""
 WAYS = {
     "plan": "a plan of studies: add --preset, such as --preset board",
-    "study": "studies: add --walk-forward, --cpcv or --monte-carlo",
+    "study": "studies: add --walk-forward, --refit, --cpcv or --monte-carlo",
     "score": "checkpoints",
 }
 STUDIED = ("plan", "study")
@@ -51,7 +51,8 @@ def parser() -> Parser:
         "lie.\n\n"
         "With --walk-forward, --cpcv or --monte-carlo, study strategies instead: names of the catalogue, or the\n"
         "strategy of a checkpoint with its parameters. It is fitted and tuned anew in every window, judged on what\n"
-        "follows, and the first one named is taken apart. experiments.report makes pages of the run's folder.\n\n"
+        "follows, and the first one named is taken apart. experiments.report makes pages of the run's folder. With\n"
+        "--refit it is trained anew at a cadence, with one account through all windows.\n\n"
         "With --preset board, run the studies of a plan, every strategy on every market that it can trade, and put\n"
         "them side by side: one table for each market and one picture. It takes hours; --resume goes on where it\n"
         "stopped.",
@@ -162,8 +163,8 @@ def _folder(text: str) -> Path:
     place = checkpoint_place(text)
     if not place.is_dir() and "/" not in text:
         raise UserError(
-            f"{text!r} is not a folder: give checkpoints to score, or --walk-forward, --cpcv or --monte-carlo to study "
-            "a strategy by name."
+            f"{text!r} is not a folder: give checkpoints to score, or --walk-forward, --refit, --cpcv or --monte-carlo "
+            "to study a strategy by name."
         )
     return place
 
@@ -189,7 +190,8 @@ def _study(given: dict[str, Any]) -> dict[str, Any] | None:
     tell_study(console(to_stderr=given["json"]), done, config, seconds)
     if not given["json"]:
         return None
-    facts = {key: done.facts[key] for key in ("significance", "overfitting", "superiority", "luck", "data")}
+    told = ("significance", "overfitting", "superiority", "luck", "data", *(["procedure"] if config.refit else []))
+    facts = {key: done.facts[key] for key in told}
     return {"run": str(done.folder), "leaderboard": done.facts["leaderboard"], "seconds": round(seconds, 3), **facts}
 
 

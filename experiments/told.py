@@ -96,7 +96,9 @@ def tell_study(out: Console, done: Studied, config: Study, seconds: float) -> No
     from qframe_rl.evaluate.report.verdict import verdict
     from qframe_rl.evaluate.table import render, unfilled
 
-    title = f"{marked(done.history)}Walk-forward, {config.walk_forward} windows: {', '.join(done.history.symbols)}"
+    windows = f"{done.facts['config']['walk_forward']} windows"
+    windows += "" if config.refit is None else f", refitted every {config.refit}, one account"
+    title = f"{marked(done.history)}Walk-forward, {windows}: {', '.join(done.history.symbols)}"
     out.print(render(done.rows, title, config.level))
     for line in unfilled(done.rows):
         out.print(line, style="yellow", highlight=False)
@@ -107,6 +109,9 @@ def tell_study(out: Console, done: Studied, config: Study, seconds: float) -> No
     out.print(f"[bold]{found.headline}[/bold]", highlight=False)
     for line in found.reasons:
         out.print(f"  - {line}", highlight=False)
+    for name, recipe in done.facts.get("procedure", {}).get("recipes", {}).items():
+        begin, hashed = done.facts["procedure"]["from"], done.facts["procedure"]["hashes"][name]
+        out.print(f"{name}: recipe {recipe[:16]}, from {begin[:16]}, hash {hashed}", highlight=False, soft_wrap=True)
     out.print(f"\nrun     {done.folder}", highlight=False, soft_wrap=True)
     out.print(f"report  {called('report')} {done.folder}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)

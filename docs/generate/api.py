@@ -28,7 +28,7 @@ GROUPS = {
         "rllib",
     ),
     "Environments": ("gym", "arena", "kernel", "book", "feeds", "instruments", "exchanges", "risk"),
-    "Truth": ("baselines", "evaluate", "runner", "offline", "checkpoint", "manifest"),
+    "Truth": ("baselines", "evaluate", "runner", "offline", "checkpoint", "manifest", "refit"),
     "Live": (
         "session",
         "venues",

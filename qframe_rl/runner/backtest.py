@@ -92,6 +92,29 @@ def joined(records: Sequence[Record]) -> Record:
     return first
 
 
+def part(record: Record, start: int, stop: int) -> Record:
+    """What the bars after row ``start`` did to the account as it was then; the digest is that of the whole record.
+
+    Parameters
+    ----------
+    record
+        The whole.
+    start, stop
+        First and last row, both among them.
+    """
+    after, at = slice(start + 1, stop + 1), slice(start, stop + 1)
+
+    def met(field: Float) -> Float:
+        return np.concatenate([field[:1], field[after]])
+
+    slots = None if record.slots is None else SlotRecord(*(met(field) for field in record.slots))
+    return replace(
+        record, time=record.time[at], account=Account(*(field[at] for field in record.account)),
+        orders=Orders(*map(met, record.orders.terms)), fills=Fills.made(map(met, record.fills.sums)), slots=slots,
+        cash_rate=met(record.cash_rate), flow=record.flow[:0] if not record.flow.any() else met(record.flow), skipped=0,
+    )  # fmt: skip
+
+
 def _closed(record: Record) -> Record:
     """The record with what it holds at its end sold to the venue at the mark."""
     cash, position, mark = (field.copy() for field in record.account)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.splits import Cpcv, WalkForward
+from qframe_rl.refit import RefitRule, bars_in
 from qframe_rl.runner.run_config import RunConfig
 
 BESIDE = ("buy_and_hold", "flat")
@@ -41,6 +42,16 @@ class Study(RunConfig):
     """Bars dropped from training after each test block of cross-validation."""
     settings: int = Field(default=48, ge=1, le=100_000)
     """Most settings that a window chooses among; 1 = no tuning."""
+    refit: str | None = None
+    """Train anew every so long, such as 30d, with one account through all windows: in place of walk_forward; needs
+    train, and tunes nothing."""
+    refit_lag: str = "1d"
+    """Time from the last training bar of a model to its first decision."""
+    refit_rule: RefitRule = "best"
+    """best: of the trainings of a model the one with the highest Sharpe ratio on the tail of its training bars;
+    above_cash: that one if the ratio is above 0, else the model before goes on."""
+    refit_runs: int = Field(default=1, ge=1, le=100)
+    """Trainings of each model, from seeds of their own."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -48,6 +59,7 @@ class Study(RunConfig):
             raise ValueError("cpcv needs two numbers, groups and test groups, such as 6,2")
         if self.cpcv:
             self.cross()
+        self._check_refit()
         labels = [text.partition("=")[0] for text in self.agents]
         if not labels or len(set(labels)) < len(labels):
             raise ValueError("agents: name at least one strategy, and none twice; LABEL=NAME tells two of a kind apart")
@@ -55,6 +67,37 @@ class Study(RunConfig):
             if "=" in text and (not re.fullmatch(_LABEL, label) or label in BESIDE):
                 raise ValueError(f"agents: {text!r}: a label is of letters, digits, _, . and -, and not {_BESIDE}")
         return self
+
+    def _check_refit(self) -> None:
+        asked = sorted(name for name in self.model_fields_set if name.startswith("refit_"))
+        if self.refit is None and asked:
+            raise ValueError(f"{asked[0]} is of a study that trains anew at a cadence: add refit, such as 30d")
+        if self.refit is None:
+            return
+        if self.cpcv or self.monte_carlo:
+            raise ValueError("refit judges one account through all windows: leave cpcv and monte_carlo out")
+        if self.train is None:
+            raise ValueError("refit needs train, the bars of the first training part at least")
+        if given := {"walk_forward", "settings", "gap"} & self.model_fields_set:
+            raise ValueError(f"refit says when is trained on what, and tunes nothing: leave {min(given)} out")
+
+    @property
+    def most_settings(self) -> int:
+        """Settings that a window chooses among at most."""
+        return self.settings if self.refit is None else 1
+
+    def refitting(self, bar_ns: int) -> dict[str, Any]:
+        """Fields of `qframe_rl.refit.Recipe` that a study at a cadence asks for; ``train`` only where parts roll.
+
+        Raises
+        ------
+        UserError
+            If a length is not one of whole bars.
+        """
+        return {
+            "every": bars_in("refit", self.refit or "", bar_ns), "lag": bars_in("refit_lag", self.refit_lag, bar_ns),
+            "rule": self.refit_rule, "runs": self.refit_runs, "train": None if self.anchored else self.train,
+        }  # fmt: skip
 
     def named(self) -> dict[str, str]:
         """Names of what was asked for, and of what is judged beside it, by label."""

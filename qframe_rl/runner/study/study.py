@@ -19,7 +19,7 @@ from qframe_rl.evaluate.inference.bootstrap import bootstrap
 from qframe_rl.evaluate.inference.overfitting import overfitting
 from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import confidence_set, superiority
-from qframe_rl.evaluate.metrics import bars_per_year, by_day, excess, returns
+from qframe_rl.evaluate.metrics import bars_per_year, by_day, returns
 from qframe_rl.evaluate.montecarlo import influence, periods
 from qframe_rl.evaluate.montecarlo.prices import NULLS
 from qframe_rl.evaluate.montecarlo.summary import Paths, curve_of
@@ -39,11 +39,12 @@ from qframe_rl.runner.files import period, read_json, write_json
 from qframe_rl.runner.identity import Code, code_of, run_identity
 from qframe_rl.runner.loading import bars_of
 from qframe_rl.runner.log import Screen
+from qframe_rl.runner.study.continuing import ContinuingWalk
+from qframe_rl.runner.study.judged import Judged
 from qframe_rl.runner.study.plan import BESIDE, Study
-from qframe_rl.runner.study.stress import Elsewhere, Stretch, bootstrapped, reordered, stresses
+from qframe_rl.runner.study.stress import Elsewhere, bootstrapped, reordered, stresses
 from qframe_rl.runner.study.windows import (
     Subject,
-    WindowResult,
     WindowRunner,
     excess_of,
     frequency,
@@ -57,31 +58,6 @@ from qframe_rl.versions import versions
 _NULL_SHARE = 5
 _FEWEST_NULLS = 100
 _BLOCKS = 16
-
-
-@dataclass
-class Judged:
-    """One strategy after the walk-forward test."""
-
-    subject: Subject
-    windows: list[WindowResult]
-    record: Record
-    """Test blocks of all windows, laid end to end."""
-
-    @property
-    def rate(self) -> Float:
-        """(N,) returns of the record."""
-        return returns(self.record.account.equity)
-
-    @property
-    def above(self) -> Float:
-        """(N,) returns less what idle cash earned."""
-        return excess(self.record)
-
-    @property
-    def chain(self) -> list[Stretch]:
-        """Who traded which rows."""
-        return [Stretch(w.agent, self.subject.settings[w.chosen], w.fold.test[0]) for w in self.windows]
 
 
 @dataclass
@@ -147,10 +123,14 @@ class _Work:
     """One study under way."""
 
     def __init__(self, config: Study, history: History, runner: WindowRunner, identity: str, codes: Mapping[str, Code]):
-        self.config, self.history, self.runner, self.identity = config, history, runner, identity
+        self.history, self.runner, self.identity = history, runner, identity
         self.screen, self.folder, self.codes = runner.screen, runner.folder, codes
-        asked = {text.partition("=")[0]: text for text in (*config.agents, *BESIDE)}
-        self.subjects = [runner.subject(t, config.agent.get(name, {}), config.settings) for name, t in asked.items()]
+        self.continuing = None if config.refit is None else ContinuingWalk(runner, config, identity, codes)
+        number = config.walk_forward if self.continuing is None else self.continuing.number
+        # What is refitted at a cadence has as many windows as fit.
+        self.config = config = config.model_copy(update={"walk_forward": number})
+        asked, most = {text.partition("=")[0]: text for text in (*config.agents, *BESIDE)}, config.most_settings
+        self.subjects = [runner.subject(t, config.agent.get(name, {}), most) for name, t in asked.items()]
         for name in config.agent:
             if name not in asked:
                 raise UserError(f"agent.{name}: there are parameters for a strategy that is not studied.")
@@ -195,10 +175,14 @@ class _Work:
         facts["cpcv"] = self._cross(first) if config.cpcv else None
         facts["stress"] = self._stress(first) if config.monte_carlo else None
         facts["monte_carlo"] = self._monte_carlo(first) if config.monte_carlo else None
+        if self.continuing is not None:
+            facts["procedure"] = self.continuing.describe(records)
         facts["features"] = self.runner.made.counted(trials, self.identity)
         return self._keep(records, rows, facts)
 
     def _walk(self, subject: Subject) -> Judged:
+        if self.continuing is not None:
+            return Judged(subject, *self.continuing(subject))
         runner, walk = self.runner, self.config.walk(len(self.history))
         windows = runner.windows(subject, list(walk.split(self.history)), "walk-forward", kept=True)
         title = f"record of {subject.title}"
@@ -216,6 +200,7 @@ class _Work:
         config, rows = self.config, []
         shared = [one.subject.name, config.env.model_dump(mode="json"), config.walk_forward, config.gap, config.seed]
         shared += [] if config.train is None else [config.train]
+        shared += [] if config.refit is None else [config.refitting(self.history.bar_ns)]
         shared += [config.risk.model_dump(mode="json")] if config.risk.binding else []
         for number, window in enumerate(one.windows):
             (segment,) = window.fold.test
@@ -395,6 +380,8 @@ class _Work:
         self.screen.begin("write")
         for name, record in records.items():
             write_record(record, self.folder / "journals" / f"{name}.parquet")
+        if self.continuing is not None:
+            self.continuing.keep(rows)
         write_json(self.folder / "study.json", facts)
         self.screen.end("write", str(self.folder))
         return Studied(self.folder, self.history, rows, facts)

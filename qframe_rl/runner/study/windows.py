@@ -206,7 +206,7 @@ class WindowRunner:
             for k, config in enumerate(subject.settings)
         }
         places = {at: self.folder / "weights" / f"{subject.title}-{what}-{at[0]}-{at[1]}.safetensors" for at in jobs}
-        self._train(inputs, [(jobs[at], places[at]) for at in jobs], title)
+        self.train(inputs, [(jobs[at], places[at]) for at in jobs], title)
         found = []
         for number, fold in enumerate(folds):
             agents, scores = [], []
@@ -228,8 +228,18 @@ class WindowRunner:
             found.append(WindowResult(fold, chosen, tuple(scores), best, judged, walked if kept else ()))
         return found
 
-    def _train(self, inputs: TrainingInputs, jobs: Sequence[tuple[FoldTraining, Path]], title: str) -> None:
-        """Train what is not there from an earlier run, wherever that is done, and keep what was learned."""
+    def train(self, inputs: TrainingInputs, jobs: Sequence[tuple[FoldTraining, Path]], title: str) -> None:
+        """Train what is not there from an earlier run, wherever that is done, and keep what was learned.
+
+        Parameters
+        ----------
+        inputs
+            What the trainings share.
+        jobs
+            Each with the file that its weights are kept in.
+        title
+            For the screen.
+        """
         todo = [(job, path) for job, path in jobs if not (self.resume and path.exists())]
         logs: dict[int, RunLog] = {}
 
