@@ -3,23 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
+# Modules are byte-compiled when they are first imported, not all of them now.
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: setup dev train checkpoints test check bench peers tutorials gallery docs wheel long clean
 
-# What running needs.
+# What running needs. While the large packages come, the other core compiles what the first step of an environment needs.
 setup: $(VENV)/.run
 $(VENV)/.run: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, $(PYTHON) is %s; make PYTHON=... names another." % sys.version.split()[0])'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (a few minutes the first time)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@$(PIP) 'gymnasium<2' numba pydantic
+	@$(PY) -m qframe_rl.gym.ahead & ahead=$$!; $(PIP) --editable . && wait $$ahead
 	@touch $@
 
 # What working on it needs besides.
 dev: $(VENV)/.dev
 $(VENV)/.dev: pyproject.toml $(VENV)/.run
 	@echo "installing the tools of the tests into $(VENV)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 train: setup
