@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import shlex
@@ -26,6 +27,13 @@ from tests.docs.documents import NAMES, ROOT, anchors, blocks, commands, prose, 
 LIMIT = 120
 COMMANDS = [name for group in DOORS.values() for name in group if name != "completion"]
 PLACEHOLDERS = {"...", "…"}
+parser_of = functools.cache(made.parser_of)
+
+
+@functools.cache
+def _generated() -> set[str]:
+    """Pages that are made have no file; the strict build of the site looks after links into them."""
+    return {*api.pages(), *keywords.pages(), *made.pages(), *OUTSIDE.values()}
 
 
 def test_readme_is_short() -> None:
@@ -46,8 +54,7 @@ def test_lines_are_short(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_somewhere(name: str) -> None:
     here = ROOT / name
-    # Pages that are made have no file; the strict build of the site looks after links into them.
-    generated = {*api.pages(), *keywords.pages(), *made.pages(), *OUTSIDE.values()}
+    generated = _generated()
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(name)):
         if "://" in target or target.startswith("mailto:"):
             continue
@@ -81,7 +88,7 @@ def parsed(command: str) -> None:
         if door in ("completion", "rl"):
             return
         assert door in COMMANDS, command
-        known = {option for action in made.parser_of(door)._actions for option in action.option_strings}
+        known = {option for action in parser_of(door)._actions for option in action.option_strings}
         for option in re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", rest):
             assert option in known, f"{command}: {door} has no {option}"
         for assignment in re.findall(r"--set '?\"?([\w.\"]+)=", rest):
@@ -107,7 +114,7 @@ def parsed(command: str) -> None:
 def door_options(text: str) -> set[str]:
     """Options of the doors that a module hands arguments on to."""
     named = set(re.findall(r"experiments[. ]([a-z]+)", text)) & set(COMMANDS)
-    return {option for door in named for action in made.parser_of(door)._actions for option in action.option_strings}
+    return {option for door in named for action in parser_of(door)._actions for option in action.option_strings}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,7 +137,7 @@ def test_whole_commands_of_blocks_are_accepted(name: str) -> None:
                 continue
             words = shlex.split(re.sub(r"\s*(\d?>|[|&]).*", "", found[2]))
             try:
-                made.parser_of(found[1]).parse_args(words)
+                parser_of(found[1]).parse_args(words)
             except SystemExit:
                 pytest.fail(f"{name}: {line}")
 
@@ -260,7 +267,7 @@ def test_what_the_environments_say_of_themselves_is_on_the_page() -> None:
     assert all(f"## `{agent}`" in listed for agent in catalog.names("agents"))
     ((_, options),) = made.pages().values()
     for door in COMMANDS:
-        for action in made.parser_of(door)._actions:
+        for action in parser_of(door)._actions:
             if action.option_strings and action.dest != "help":
                 assert f"`{action.option_strings[-1]}" in options
 
@@ -290,4 +297,4 @@ def test_the_gallery_names_pictures_that_are_there_and_commands_that_can_be_give
         assert (ROOT / "docs" / "images" / entry["image"]).is_file(), entry["image"]
         parsed(entry["command"])
         door, *words = shlex.split(entry["command"].removeprefix("qframe "))
-        made.parser_of(door).parse_args(words)
+        parser_of(door).parse_args(words)
