@@ -21,7 +21,7 @@ SUITES = {
     "train": "PPO end to end; ratio to matrix products alone and to Stable-Baselines3, on optima too (half an hour)",
     "offline": "the rows of train for agents that learn from recorded steps; ratio to Stable-Baselines3's DQN",
     "gradient": "one gradient step on one thread; ratio to automatic differentiation, and of products to BLAS",
-    "backtest": "one setting of a rule over 100,000 bars",
+    "backtest": "one setting of a rule over 100,000 bars, stated ahead and bar by bar",
     "sweep": "1,000 settings over 100,000 bars",
     "fan": "jobs on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",

@@ -36,6 +36,8 @@ from qframe_rl.types import PER_INSTRUMENT, Account, Fills, Float, Instrument, I
 P = ParamSpec("P")
 T = TypeVar("T")
 _HOUR_S = 3600.0
+_AT_ONCE = 4096
+"""Rows of a record that are laid out for their hash together."""
 _SKIPPED = "qframe_rl.skipped"
 """Key of `Record.skipped` in a file; files of before there was one have gone without."""
 
@@ -195,7 +197,7 @@ class Digest:
         self._chain = chained(self._chain, view.time, row)
         self.met = met_of(orders, self._resting, fills)
         if self.met is not None:
-            self._chain = hashlib.sha256(self._chain + b"".join(part.tobytes() for part in self.met)).digest()
+            self._chain = _with_slots(self._chain, self.met)
         self._resting = view.resting
         self.n_rows += 1
         return row
@@ -219,6 +221,35 @@ def chained(chain: bytes, time: int, row: Float) -> bytes:
     """
     numbers = row if row[ROW_CASH_RATE] != 0.0 else row[:-N_TAIL]
     return hashlib.sha256(chain + time.to_bytes(8, "little") + numbers.tobytes()).digest()
+
+
+def chain_of(time: Int, rows: Float, met: Mapping[int, SlotRecord]) -> str:
+    """Hash of all rows of a record, as `Digest` chains them.
+
+    Parameters
+    ----------
+    time
+        (N,) closes, ns UTC.
+    rows
+        (N, N_HEAD + N_PANELS x A + N_TAIL).
+    met
+        What stood in slots, by row; rows in which nothing did are not there.
+    """
+    chain, sha256 = b"", hashlib.sha256
+    for first in range(0, len(rows), _AT_ONCE):
+        part = np.ascontiguousarray(rows[first : first + _AT_ONCE])
+        laid = np.column_stack([time[first : first + len(part)].astype("<i8"), part.view("<i8")])
+        numbers, starts = laid.tobytes(), np.arange(len(part)) * laid[0].nbytes
+        stops = starts + np.where(part[:, ROW_CASH_RATE] != 0.0, laid[0].nbytes, laid[0, :-N_TAIL].nbytes)
+        for k, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True), first):
+            chain = sha256(chain + numbers[start:stop]).digest()
+            if met:
+                chain = _with_slots(chain, met[k]) if k in met else chain
+    return chain.hex()
+
+
+def _with_slots(chain: bytes, met: SlotRecord) -> bytes:
+    return hashlib.sha256(chain + b"".join(part.tobytes() for part in met)).digest()
 
 
 def record_of(instruments: tuple[Instrument, ...], bar_ns: int, time: Int, rows: Float, digest: str) -> Record:

@@ -180,12 +180,46 @@ def backtesting_py(data, size):
     return do, version("backtesting")
 
 
+def backtesting_py_window(data, size):
+    """The same rule where the score is reckoned from the last closes in each bar."""
+    import math
+    import warnings
+
+    from backtesting import Backtest, Strategy
+
+    warnings.filterwarnings("ignore")
+    table = frame(data).rename(columns=str.capitalize)
+
+    class WindowReversion(Strategy):
+        def init(self):
+            pass
+
+        def next(self):
+            close = self.data.Close[-50:]
+            if len(close) < 50:
+                return
+            away = close - np.add.reduce(close) / 50
+            score = away[-1] / math.sqrt(away.dot(away) / 50)
+            if self.position:
+                if score > 0.0:
+                    self.position.close()
+            elif score < -2.0:
+                self.buy()
+
+    def do():
+        Backtest(table, WindowReversion, cash=10_000_000, commission=5e-4, spread=1e-4, finalize_trades=True).run()
+        return len(table)
+
+    return do, version("backtesting")
+
+
 PEERS = {
     "gym-trading-env": gym_trading_env,
     "gym-trading-env-64": gym_trading_env_64,
     "torchtrade": torchtrade,
     "vectorbt": vectorbt,
     "backtesting.py": backtesting_py,
+    "backtesting.py-window": backtesting_py_window,
 }
 
 

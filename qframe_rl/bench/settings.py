@@ -8,6 +8,7 @@ from qframe_rl import catalog
 from qframe_rl.agent import Planner
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
+from qframe_rl.bench.reversion import BARS, ReversionByColumn, ReversionByWindow, scored
 from qframe_rl.config import Ref
 from qframe_rl.deploy import make_market
 from qframe_rl.feeds.synthetic import synthetic
@@ -21,16 +22,24 @@ _PLAIN = {"exit": 0.0, "max_age_days": 10_000.0, "quiet": 1.0, "wild": 1.0}
 
 
 def backtest(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
-    """Bars a second of one setting: stated ahead and settled in one call, and bar by bar in a session."""
+    """Bars a second of one setting: stated ahead and settled in one call, and decided bar by bar in Python.
+
+    Bar by bar three strategies go: the rule with its scores at hand, which backtesting.py has as an indicator; the same
+    with a score reckoned from the window in each bar, on both sides; and the catalogue's, which has sizes and regimes
+    besides.
+    """
     history, market = _world(2000 if small else 100_000)
-    work: dict[str, Work] = {"backtest": _settings(market, history, 1), "session": _session(market, history, small)}
+    work: dict[str, Work] = {"backtest": _settings(market, history, 1), "session_agent": _agent(market, history, small)}
+    work |= {"session": _rule(history, by_column=True), "session_window": _rule(history, by_column=False)}
     if peers is not None:
-        work |= peers.work(history, 1, "vectorbt", "backtesting.py")
+        work |= peers.work(history, 1, "vectorbt", "backtesting.py", "backtesting.py-window")
     found = rates(work, repeats, screen, "backtest")
     against = {"vectorbt": 1.0, "backtesting.py": 1.0}
     return [
         *rows("backtest", 1, found["backtest"], "bars/s", against, found),
         *rows("backtest.session", 1, found["session"], "bars/s", {"backtesting.py": 1.0}, found),
+        *rows("backtest.session_window", 1, found["session_window"], "bars/s", {"backtesting.py-window": 1.0}, found),
+        *rows("backtest.session_agent", 1, found["session_agent"], "bars/s", {"backtesting.py": 1.0}, found),
     ]
 
 
@@ -38,7 +47,7 @@ def sweep_settings(small: bool, repeats: int, peers: Peers | None, screen: Scree
     """Account-bars a second of 1,000 settings over 100,000 bars; a loop of sessions does one setting after another."""
     n = 20 if small else 1000
     history, market = _world(2000 if small else 100_000)
-    work: dict[str, Work] = {"sweep": _settings(market, history, n), "session": _session(market, history, small)}
+    work: dict[str, Work] = {"sweep": _settings(market, history, n), "session": _agent(market, history, small)}
     if peers is not None:
         work |= peers.work(history, n, "vectorbt") | peers.work(history, 1, "backtesting.py")
     found = rates(work, repeats, screen, "sweep")
@@ -73,13 +82,25 @@ def _settings(market: Market, history: History, n: int) -> Work:
     return do
 
 
-def _session(market: Market, history: History, small: bool) -> Work:
+def _agent(market: Market, history: History, small: bool) -> Work:
     module = catalog.load("agents", "mean_reversion")
     agent = module.make(module.Config(mean_bars=50, entry=2.0, **_PLAIN), market.spec(history.columns, 0))
-    n = 500 if small else 5000
+    n = 500 if small else 20_000
 
     def do() -> float:
         session(market, agent, history, Segment(400, 400 + n), 400)
         return float(n)
+
+    return do
+
+
+def _rule(history: History, *, by_column: bool) -> Work:
+    history = scored(history)
+    market = make_market(Ref(name="spot"), history.instruments, history.columns, history.bar_ns)
+    agent = ReversionByColumn() if by_column else ReversionByWindow()
+
+    def do() -> float:
+        session(market, agent, history, Segment(BARS, len(history)), BARS)
+        return float(len(history) - BARS)
 
     return do

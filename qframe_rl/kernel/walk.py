@@ -254,7 +254,7 @@ def _pass_bars(
     for a in range(len(holding)):
         held = held or holding[a, POSITION] != 0.0
     if held:
-        while at < stop and _quiet(account, holding, bars[t + 1], table, spot):
+        while at < stop and is_quiet(account, holding, bars[t + 1], table, spot):
             at, t = at + 1, t + 1
             account[EQUITY] = _live_through(account, holding, bars[t], table, spot, sums)
             if len(path) > 0:
@@ -284,7 +284,7 @@ def _holds(target: Float, holding: Float) -> bool:
 
 
 @inlined
-def _quiet(account: Float, holding: Float, bar: Float, table: Float, spot: bool) -> bool:
+def is_quiet(account: Float, holding: Float, bar: Float, table: Float, spot: bool) -> bool:
     """Whether a bar is nobody's last, and leaves the account enough margin at its worst prices."""
     quiet = True
     cash, worst, margin, least = account[CASH], 0.0, 0.0, 0.0
@@ -298,12 +298,12 @@ def _quiet(account: Float, holding: Float, bar: Float, table: Float, spot: bool)
         worst += held * at if held != 0.0 else 0.0
         margin += abs(held) * at * table[a, MAINTENANCE] if held != 0.0 else 0.0
         least += held * close if held != 0.0 else 0.0
-    cash += _interest(cash, holding, bar, table, spot)
+    cash += interest_of(cash, holding, bar, table, spot)
     return bool(quiet & (spot | (cash + worst >= margin)) & (cash + least > 0.0))
 
 
 @inlined
-def _interest(cash: float, holding: Float, bar: Float, table: Float, spot: bool) -> float:
+def interest_of(cash: float, holding: Float, bar: Float, table: Float, spot: bool) -> float:
     """What idle cash earns in a bar, of which funding was paid; see `qframe_rl.kernel.room.earn`."""
     rate, idle = bar[0, CASH_RATE], cash
     if rate == 0.0:
@@ -322,7 +322,7 @@ def _live_through(account: Float, holding: Float, bar: Float, table: Float, spot
         paid = holding[a, POSITION] * bar[a, DUE]
         account[CASH] -= paid
         sums[COSTS] += paid
-    account[CASH] += _interest(account[CASH], holding, bar, table, spot)
+    account[CASH] += interest_of(account[CASH], holding, bar, table, spot)
     for a in range(len(holding)):
         holding[a, MARK] = bar[a, CLOSE] if bar[a, CLOSE] == bar[a, CLOSE] else holding[a, MARK]
     worth = float(account[CASH])

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from qframe_rl.agent import Agent, View
+from qframe_rl.agent import Agent
 from qframe_rl.deploy import venue_of
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.slots import slots_padded
 from qframe_rl.listeners import Journal
+from qframe_rl.runner.barwise import SAID, BarWalk
 from qframe_rl.session import Session
 from qframe_rl.types import Account, Fills, Float, History, Orders, Record, Segment, SlotRecord
 
@@ -52,18 +53,31 @@ def backtest(
         If the period is shorter than the window.
     """
     feed = HistoryFeed(history, segment, window)
+    total, tell = feed.stop - feed.start - window, on_bar or _nobody
+    record = (_guarded if market.limits.binding else _free)(market, agent, feed, lambda done: tell(done, total))
+    tell(total, total)
+    return record
+
+
+def _nobody(done: int, total: int) -> None:
+    """Nobody is told."""
+
+
+def _free(market: Market, agent: Agent, feed: HistoryFeed, on_bar: Callable[[int], None]) -> Record:
+    """Without limits."""
+    return BarWalk(market, feed).run(agent, on_bar)
+
+
+def _guarded(market: Market, agent: Agent, feed: HistoryFeed, on_bar: Callable[[int], None]) -> Record:
+    """Behind a risk engine, which looks at each bar: through a session."""
     journal = Journal(market.instruments, market.bar_ns)
-    session = Session(feed, venue_of(market), window, journal)
-    total = feed.stop - feed.start - window
-    view: View = session.start()
-    done = 0
+    session = Session(feed, venue_of(market), feed.window, journal)
+    view, done = session.start(), 0
     while not view.over:
         view = session.step(agent.decide(view))
         done += 1
-        if on_bar is not None and done % 500 == 0:
-            on_bar(min(done, total), total)
-    if on_bar is not None:
-        on_bar(total, total)
+        if done % SAID == 0:
+            on_bar(min(done, feed.stop - feed.start - feed.window))
     return journal.record()
 
 

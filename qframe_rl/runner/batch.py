@@ -48,7 +48,7 @@ from qframe_rl.kernel.columns import (
 from qframe_rl.kernel.lanes import LANES, scratch
 from qframe_rl.kernel.rules import OWNED, Rules
 from qframe_rl.kernel.walk import seats, walk_rows
-from qframe_rl.listeners import chained, record_of
+from qframe_rl.listeners import chain_of, record_of
 from qframe_rl.risk.columns import Watch, watch_for
 from qframe_rl.risk.rows import begin_rows
 from qframe_rl.runner.noted import walk_guarded, walk_noted
@@ -257,11 +257,24 @@ class _Tape:
         """(A,) last traded close among the bars of a lane's warm-up, NaN where there is none."""
         key = (id(one.history), one.first, one.window)
         if key not in self._first:
-            seen = one.history.values[max(0, one.first - one.window + 1) : one.first + 1, :, CLOSE]
-            rows = np.where(np.isnan(seen), -1, np.arange(len(seen))[:, None]).max(axis=0)
-            close = seen[np.maximum(rows, 0), np.arange(seen.shape[1])]
-            self._first[key] = np.where(rows < 0, np.nan, close)
+            self._first[key] = last_closes(one.history, one.first, one.window)
         return self._first[key]
+
+
+def last_closes(history: History, row: int, window: int) -> Float:
+    """Last traded closes, (A,); NaN where there is none.
+
+    Parameters
+    ----------
+    history
+        The bars.
+    row, window
+        Where to look: at so many bars up to this one.
+    """
+    seen = history.values[max(0, row - window + 1) : row + 1, :, CLOSE]
+    rows = np.where(np.isnan(seen), -1, np.arange(len(seen))[:, None]).max(axis=0)
+    close = seen[np.maximum(rows, 0), np.arange(seen.shape[1])]
+    return np.where(rows < 0, np.nan, close)
 
 
 class _Walk:
@@ -290,7 +303,7 @@ class _Walk:
         ends = np.hstack([before, self.account[:, EQUITY, None]])
         return [
             BacktestResult(
-                ends[k] if room is None else curves[k, : n + 1], *_summed(sums[k]),
+                ends[k] if room is None else curves[k, : n + 1], *summed(sums[k]),
                 one.history.time[one.first : one.first + n + 1],
                 one.history.cash_rate[one.first + 1 : one.first + n + 1],
             )
@@ -346,13 +359,12 @@ class _Walk:
 
     def _record(self, rows: Float, one: Lane) -> Record:
         time = one.history.time[one.first : one.first + len(rows)]
-        chain = b""
-        for moment, row in zip(time.tolist(), rows, strict=True):
-            chain = chained(chain, moment, row)
-        return record_of(self.market.instruments, self.market.bar_ns, time.copy(), rows, chain.hex())
+        digest = chain_of(time, rows, {})
+        return record_of(self.market.instruments, self.market.bar_ns, time.copy(), rows, digest)
 
 
-def _summed(sums: Float) -> tuple[float, float, int]:
+def summed(sums: Float) -> tuple[float, float, int]:
+    """Costs, notional and number of fills, from (N_SUMS,)."""
     return float(sums[COSTS]), float(sums[NOTIONAL]), int(sums[TRADES])
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import (
     ABSORBED,
+    BEFORE,
+    CANCELLED,
     CASH,
     CASH_RATE,
+    DUE,
     EARNED,
     EQUITY,
+    FEE,
     FILLS,
+    FUNDING,
+    LIMIT,
     MARK,
     MARKS,
     N_FILLS,
@@ -18,17 +26,24 @@ from qframe_rl.kernel.columns import (
     ORDERS,
     POSITION,
     POSITIONS,
+    QUANTITY,
     ROW_ABSORBED,
     ROW_CASH,
     ROW_CASH_RATE,
     ROW_INTEREST,
     RUINED,
+    STOP,
 )
-from qframe_rl.kernel.rows import advance_rows, target_rows
-from qframe_rl.kernel.walk import count
+from qframe_rl.kernel.lanes import allowed
+from qframe_rl.kernel.rows import advance_rows, settle_rows, target_rows
+from qframe_rl.kernel.rules import DAY_BARS, OWNED, TAKER
+from qframe_rl.kernel.walk import count, interest_of, is_quiet
 from qframe_rl.risk.columns import Watch
 from qframe_rl.risk.rows import guarded_rows
-from qframe_rl.types import Bool, Float, Int
+from qframe_rl.types import CLOSE, Bool, Float, Int
+
+MET, RUIN, ODD = range(3)
+"""What became of orders: they met the bar; they did, and the account is ruined; they did not: one is not finite."""
 
 
 @compiled
@@ -119,6 +134,24 @@ def walk_guarded(
                     _note(account[b], holding[b], watch.asked[b], fills[b], rate, rows[t + 1, b])
 
 
+@compiled
+def count_rows(fills: Float, active: Bool, sums: Float) -> None:
+    """Add what a bar cost, traded and filled to the sums of active accounts.
+
+    Parameters
+    ----------
+    fills
+        (B, A, N_FILLS) as the kernel reported them.
+    active
+        (B,) whose.
+    sums
+        (B, N_SUMS) added to, as in `qframe_rl.kernel.walk.walk_rows`.
+    """
+    for b in range(len(sums)):
+        if active[b]:
+            count(fills[b], sums[b])
+
+
 @inlined
 def _note(account: Float, holding: Float, orders: Float, fills: Float, cash_rate: float, out: Float) -> None:
     """Write one row of a journal."""
@@ -132,3 +165,90 @@ def _note(account: Float, holding: Float, orders: Float, fills: Float, cash_rate
             panel[(ORDERS + k) * n] = orders[a, k]
         for k in range(N_FILLS):
             panel[(FILLS + k) * n] = fills[a, k]
+
+
+@compiled
+def warm_up(
+    n_bars: int, account: Float, holding: Float, pending: Float, bars: Float, row: Int, active: Bool, table: Float,
+    leverage: float, shorting: bool, fills: Float, work: Float,
+) -> None:  # fmt: skip
+    """Let the first bars pass, from row ``row[0]`` on, in which nothing is ordered; ``row`` stays at the last.
+
+    Parameters
+    ----------
+    n_bars
+        How many.
+    account, holding, pending, bars, row, active, table, leverage, shorting, fills, work
+        As in `qframe_rl.kernel.rows.settle_rows`, for one account.
+    """
+    for t in range(n_bars):
+        row[0] = t
+        settle_rows(account, holding, pending, bars, row, active, table, leverage, shorting, fills, work)
+
+
+@compiled
+def meet_bar(
+    asked: Float, rows: Float, before: int, account: Float, holding: Float, pending: Float, bars: Float, row: Int,
+    active: Bool, table: Float, leverage: float, shorting: bool, fills: Float, work: Float,
+) -> int:  # fmt: skip
+    """Let one account's orders meet the bar after row ``row[0]``, and note it; return `MET`, `RUIN` or `ODD`.
+
+    Parameters
+    ----------
+    asked
+        (3, A) quantity, limit and stop; of what did not trade in the last bar nothing is ordered.
+    rows
+        (N + 1, ...) rows of a record, of which that of the bar is written, ``before`` rows ahead of the bar's own.
+    before
+        See above.
+    account, holding, pending, bars, row, active, table, leverage, shorting, fills, work
+        As in `warm_up`.
+    """
+    t, orders = row[0], pending[0]
+    for a in range(len(table)):
+        if not math.isfinite(asked[QUANTITY, a]):
+            return ODD
+        traded = bars[t, a, CLOSE] == bars[t, a, CLOSE]
+        orders[a, QUANTITY] = asked[QUANTITY, a] if traded else 0.0
+        orders[a, LIMIT], orders[a, STOP] = asked[LIMIT, a], asked[STOP, a]
+    row[0] = t + 1
+    if _idle(account[0], holding[0], orders, bars[t + 1], table, not shorting and leverage == 1.0):
+        _pass(account[0], holding[0], orders, bars[t + 1], table, not shorting and leverage == 1.0, fills[0])
+    else:
+        settle_rows(account, holding, pending, bars, row, active, table, leverage, shorting, fills, work)
+    # A record says what was asked for.
+    for a in range(len(table)):
+        orders[a, QUANTITY] = asked[QUANTITY, a]
+    _note(account[0], holding[0], orders, fills[0], bars[t + 1, 0, CASH_RATE], rows[t + 1 - before])
+    return RUIN if account[0, RUINED] != 0.0 else MET
+
+
+@inlined
+def _idle(account: Float, holding: Float, orders: Float, bar: Float, table: Float, spot: bool) -> bool:
+    """Whether nothing is ordered and nothing forced in a bar, under rules of which none remembers or moves anything."""
+    idle = table[0, DAY_BARS] == 0.0
+    for a in range(len(table)):
+        idle = idle & (orders[a, QUANTITY] == 0.0) & (table[a, OWNED] == 0.0)
+    return bool(idle and is_quiet(account, holding, bar, table, spot))
+
+
+@inlined
+def _pass(account: Float, holding: Float, orders: Float, bar: Float, table: Float, spot: bool, fills: Float) -> None:
+    """Let such a bar pass, to the bits that `settle_rows` gives, signs of zeros among them."""
+    for a in range(len(table)):
+        paid = holding[a, POSITION] * bar[a, DUE]
+        account[CASH] -= paid
+        for k in range(N_FILLS):
+            fills[a, k] = 0.0
+        # No order counts as one to sell nothing.
+        filled = allowed(-0.0, -0.0, 0.0, table[a])
+        fills[a, QUANTITY], fills[a, FEE] = filled, 0.0 * table[a, TAKER]
+        fills[a, CANCELLED], fills[a, FUNDING] = orders[a, QUANTITY] - filled, paid
+    account[BEFORE], account[ABSORBED], account[EARNED] = account[EQUITY], 0.0, 0.0
+    if bar[0, CASH_RATE] != 0.0:
+        account[EARNED] = interest_of(account[CASH], holding, bar, table, spot)
+        account[CASH] += account[EARNED]
+    account[EQUITY] = account[CASH]
+    for a in range(len(table)):
+        holding[a, MARK] = bar[a, CLOSE] if bar[a, CLOSE] == bar[a, CLOSE] else holding[a, MARK]
+        account[EQUITY] += holding[a, POSITION] * holding[a, MARK] if holding[a, POSITION] != 0.0 else 0.0
