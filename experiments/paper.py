@@ -353,9 +353,9 @@ def _real(
     """
     from qframe_rl.feeds.ccxt import CcxtFeed
     from qframe_rl.live.accounts import claim
-    from qframe_rl.live.permit import check_alone, check_period, exchange_venue, safe_limits
+    from qframe_rl.live.permit import check_period, check_slots, exchange_venue, safe_limits
 
-    check_alone(opened.market.interface)
+    check_slots(opened.market.interface, opened.terms)
     if given["orders"] == "real":
         check_period(given["paper_record"], opened.terms)
     assert isinstance(opened.feed, CcxtFeed)

@@ -86,6 +86,11 @@ class Conventions(Base):
     """Whether its streams tell changes of a book with update ids, as Binance's do."""
     same_again: tuple[str, ...] = ()
     """What stands in the error for an order whose id is there already: it was sent before."""
+    fires_at_once: tuple[str, ...] = ()
+    """What stands in the error for a stop whose price the market has passed already."""
+    rests: tuple[Literal["spot", "perpetual"], ...] = ()
+    """Kinds of instruments whose orders may rest on it over several bars: tests hold its rules for them against a
+    rehearsal."""
     rehearsed: bool = False
     """Whether tests hold all this against a rehearsal of its wire."""
     like: str | None = None
@@ -183,6 +188,31 @@ def check_orders(exchange: str, name_length: int, *, real: bool) -> None:
         raise UserError(
             f"{exchange}: {lacking}, so no order could be proven to be sent exactly once; trade on paper, or on "
             f"{', '.join(able)}."
+        )
+
+
+def check_rests(exchange: str, kind: str, whose: str) -> None:
+    """Refuse orders that rest over several bars where nobody has rehearsed what an exchange does with them.
+
+    Parameters
+    ----------
+    exchange
+        Id of the CCXT class.
+    kind
+        Of the instruments: ``spot`` or ``perpetual``.
+    whose
+        Whose orders they are, in words.
+
+    Raises
+    ------
+    UserError
+        Naming exchanges and kinds where they may.
+    """
+    if kind not in conventions(exchange).rests:
+        able = [f"{name} ({', '.join(row.rests)})" for name, row in table().items() if row.rests and not row.like]
+        raise UserError(
+            f"{whose} has orders that rest over several bars, and what {exchange} does with those of {kind} "
+            f"instruments was never rehearsed: leave --orders out for a session on paper, or take {', '.join(able)}."
         )
 
 

@@ -24,6 +24,7 @@ HEAVY = (ccxt, numba, numpy)
 
 ROOT = Path(__file__).parents[1]
 VENUES = "tests/venues/test_rules.py"
+SLOTS = "tests/venues/test_slots.py"
 ANSWERS = "tests/venues/test_answers.py"
 ENGINE = "tests/risk/test_engine.py"
 PROTECTIONS = "tests/risk/test_protections.py"
@@ -155,9 +156,14 @@ MUTANTS = (
         "np.array([True for s in self._symbols])",
         VENUES,
     ),
+    Mutant("venues/slot_trader.py", "for key in [key for key in opening if key[0] in bare]:", "for key in []:", SLOTS),
+    Mutant("venues/slot_trader.py", "and key not in kept and key not in stops])", "and key not in kept])", SLOTS),
+    Mutant("venues/slot_trader.py", "if a not in bare})", "})", SLOTS),
+    Mutant("venues/slot_orders.py", "self.drop(slot, one.left)", "self.drop(slot)", SLOTS),
+    Mutant("venues/slot_orders.py", "self._owners[order] = owner", "pass", SLOTS),
     Mutant("venues/ccxt.py", "for reducing in (True, False)", "for reducing in (False, True)", VENUES),
     Mutant("venues/ccxt.py", 'in ("refused", "never") for said', "in () for said", VENUES),
-    Mutant("venues/ccxt.py", 'one["id"] in self._seen or', "", VENUES),
+    Mutant("venues/counting.py", 'one["id"] in seen or', "", VENUES),
     Mutant("venues/ccxt.py", "np.where(doubtful, 0.0, self._owed)", "np.where(doubtful, 0.0, 0.0)", VENUES),
     Mutant(
         "venues/ccxt.py",

@@ -296,11 +296,17 @@ def book(
             own[BROUGHT] += size * at + fee
     _note(v, k, j, size, fee, plan, own, rule, fills)
     parts[PART, j], parts[PART_PRICE, j], parts[PART_FEE, j] = size, at, fee
-    orders[QUANTITY, j] = remaining(orders[QUANTITY, j], abs(size), step, scale)
+    take_off(orders, j, abs(size), step, scale)
+
+
+@inlined
+def take_off(orders: Float, j: int, size: float, step: float, scale: float) -> None:
+    """Take a fill of a size off its order, and off those of its group."""
+    orders[QUANTITY, j] = remaining(orders[QUANTITY, j], size, step, scale)
     if orders[GROUP, j] != 0.0:
         for i in range(orders.shape[1]):
             if i != j and orders[GROUP, i] == orders[GROUP, j] and orders[QUANTITY, i] != 0.0:
-                orders[QUANTITY, i] = remaining(orders[QUANTITY, i], abs(size), step, scale)
+                orders[QUANTITY, i] = remaining(orders[QUANTITY, i], size, step, scale)
 
 
 @inlined

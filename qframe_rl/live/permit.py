@@ -9,7 +9,7 @@ from typing import Any
 
 from qframe_rl.agent import Interface
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.exchanges import check_orders
+from qframe_rl.exchanges import check_orders, check_rests
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.client import client
 from qframe_rl.feeds.presets import opening_cash
@@ -107,19 +107,24 @@ def check_period(record: Path, terms: SessionSpec) -> None:
         raise UserError(f"{record} lost money ({equity[0]:,.2f} to {equity[-1]:,.2f}); real orders are refused.")
 
 
-def check_alone(interface: Interface) -> None:
-    """Refuse real orders of policies whose actions become several orders per instrument.
+def check_slots(interface: Interface, terms: SessionSpec) -> None:
+    """Refuse real orders of policies whose actions become orders that rest, where that was never rehearsed.
+
+    Parameters
+    ----------
+    interface
+        What the actions are.
+    terms
+        Of the session.
 
     Raises
     ------
     UserError
-        If they do: exits that rest are for paper.
+        If they do, and it was not.
     """
     if isinstance(getattr(interface, "scheme", None), SlotScheme):
-        raise UserError(
-            f"the action scheme {interface.scheme_name!r} has exits that rest in slots, which no exchange is sent yet: "  # type: ignore[attr-defined]
-            "leave --orders out for a session on paper."
-        )
+        whose = f"the action scheme {interface.scheme_name!r}"  # type: ignore[attr-defined]
+        check_rests(terms.source["exchange"], terms.instruments[0].kind, whose)
 
 
 def exchange_venue(

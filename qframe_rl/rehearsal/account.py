@@ -99,7 +99,8 @@ def _order(order: Order) -> dict[str, Any]:
 
 
 def _algo(algo: Algo) -> dict[str, Any]:
-    return {"id": algo.id, "client": algo.client_id, "symbol": algo.order.market.id, "status": algo.status}
+    told = {"id": algo.id, "client": algo.client_id, "symbol": algo.order.market.id, "status": algo.status}
+    return told | {"type": algo.order.original_type, "placed": None if algo.placed is None else algo.placed.id}
 
 
 def _trade(trade: Trade) -> dict[str, Any]:

@@ -325,19 +325,23 @@ class MatchingEngine:
     def _outside(self, order: Order, wanted: Decimal) -> Iterable[Level]:
         """The synthetic book that an order meets, the best first."""
         if self.config.fills == "bar" and order.limit is None:
-            return self._kernel_offer(order.side, wanted)
+            return self._kernel_offer(order, wanted)
         return levels(self.shape, self._terms(), order.side, self._taken[order.side])
 
-    def _kernel_offer(self, side: str, wanted: Decimal) -> list[Level]:
-        """One offer at the price and up to the quantity at which the kernel fills a market order in the open bar."""
+    def _kernel_offer(self, order: Order, wanted: Decimal) -> list[Level]:
+        """One offer at the price and up to the quantity at which the kernel fills a market order in the open bar.
+
+        A stop that was met takes from the price of that moment.
+        """
         base, volume = (float(self.market.values[self.row, column]) for column in (OPEN, VOLUME))
+        base = float(self.price) if order.stop_price else base
         size = min(wanted, floored(exact(self.config.volume_share * volume), self.market.lot))
         if size < self.market.lot:
             return []
         slip = self.shape.half_spread
         if self.shape.impact > 0.0:
             slip += self.shape.impact * math.sqrt(float(size) / volume)
-        price = base * (1.0 + (1.0 if side == BUY else -1.0) * slip)
+        price = base * (1.0 + (1.0 if order.side == BUY else -1.0) * slip)
         return [Level(exact(price), floored(size, self.market.lot))]
 
     def _terms(self) -> BookInputs:

@@ -11,23 +11,27 @@ operator then asks for is begun at once: for every market that answers, whatever
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain, packed, unpacked
 from qframe_rl.journal.ledger import Input, Ledger
-from qframe_rl.kernel.columns import CANCELLED, FEE, FUNDING, N_FILLS, PRICE, QUANTITY
-from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders, alone
+from qframe_rl.kernel.columns import CANCELLED
+from qframe_rl.orders import is_plain
+from qframe_rl.types import CLOSE, Account, Bar, Fills, Float, Instrument, Orders
 from qframe_rl.venues.aside import SetAside, cash_moved, traded_by_others
+from qframe_rl.venues.counting import counted
 from qframe_rl.venues.dead_man import arm
 from qframe_rl.venues.order_sender import Intent, OrderSender
-from qframe_rl.venues.reading import Known, Reader
-from qframe_rl.venues.resting import Ours
-from qframe_rl.venues.sweep import AT_ONCE_S, FAILURES, Again, Sweeper
+from qframe_rl.venues.reading import Known, PendingReading, Reader
+from qframe_rl.venues.resting import Ours, Resting
+from qframe_rl.venues.slot_orders import SlotOrders
+from qframe_rl.venues.slot_trader import SlotTrader
+from qframe_rl.venues.sweep import Again, Sweeper, called_off, held_now
 from qframe_rl.venues.timely import Asking, Timekeeper
 from qframe_rl.venues.troubles import strange, troubles, unexplained, unpriced
 
@@ -108,12 +112,13 @@ class ExchangeVenue:
         """Markets whose orders could not be cancelled; whether those that only reduce may stay."""
         self._unfinished = self._unseen = False
         """Whether part of a close did not go out; whether it went by what we know, not by what the exchange says."""
-        self._aside = SetAside(instruments)
+        self._aside, self._slots = SetAside(instruments), SlotOrders(instruments)
+        self._trader = SlotTrader(self._slots, self._send_each, self._call_off, note, getattr(client, "id", None))
         # The rest belongs to this process alone.
         self._sweeper, self._again = Sweeper(self._clearing, note), Again()
         self._acts = 0
         """How often anything was sent or cancelled: an account that was read meanwhile is read again."""
-        self._reading: _Reading | None = None
+        self._reading: PendingReading | None = None
         self._lost_since = 0.0
 
     def carried(self) -> Plain:
@@ -124,7 +129,7 @@ class ExchangeVenue:
             "names": list(self._names.items()), "waiting": list(self._waiting.items()), "seen": list(self._seen),
             "since_ms": self._since_ms, "time": self._time, "began": self._began, "unknown": self._sender.carried(),
             "owed": packed(self._owed), "left": self._left, "unfinished": [self._unfinished, self._unseen],
-            "aside": self._aside.carried(),
+            "aside": self._aside.carried(), **({"slots": self._slots.carried()} if self._slots.active else {}),
         }  # fmt: skip
 
     def carry(self, memory: Plain) -> None:
@@ -136,6 +141,7 @@ class ExchangeVenue:
         self._since_ms, self._time, self._began = memory["since_ms"], memory["time"], memory["began"]
         self._sender.carry(memory["unknown"])
         self._aside.carry(memory["aside"])
+        self._slots.carry(memory.get("slots", {}))
         self._owed, (self._unfinished, self._unseen) = unpacked(memory["owed"]), memory["unfinished"]
 
     def transfer(self, units: int) -> str:
@@ -152,26 +158,35 @@ class ExchangeVenue:
 
     def rule(self, instruments: tuple[Instrument, ...]) -> None:
         """Judge what is held by what the exchange now states of the instruments."""
-        self._instruments = instruments
+        self._instruments = self._slots.instruments = instruments
+
+    @property
+    def resting(self) -> Orders | None:
+        """(A, K) orders that stand in slots; None where there are none."""
+        return self._slots.resting
 
     def submit(self, orders: Orders) -> None:
         """Send orders; each is on record before it is sent, and its outcome after.
 
         Nothing is sent for a market in which it is not known what became of an earlier order.
         """
-        orders = alone(orders, "a session whose orders go to an exchange")
         doubtful = self._doubtful()
         if self._ledger.writing and orders.quantity[doubtful].any():
             held_up = ", ".join(s for s, doubt in zip(self._symbols, doubtful, strict=True) if doubt)
             self._note(f"{held_up}: no order goes out until it is known what became of the last one")
-        self._send(orders, self.account.position, self._in_time, ~doubtful)
+        if not self._slots.active and is_plain(orders):
+            self._send(orders, self.account.position, self._in_time, ~doubtful)
+            return
+        self._trader.take(orders, self.account.position, ~doubtful, self._in_time)
+        for symbol in self._slots.beside():
+            self._arm(symbol)
 
     def close(self, orders: Orders, position: Float) -> None:
-        """Send orders that close ``position``, (A,) base units: for these it is never too late.
+        """Send orders that close ``position``, (A,) base units: for these it is never too late; nothing else is left.
 
         One that closes already, though its answer was lost, is not followed by another before that is found out.
         """
-        orders = alone(orders, "a session whose orders go to an exchange")
+        orders = self._trader.close(orders)
         unknown = [one.intent for one in self._sender.unknown.values()]
         closing = {one.symbol for one in unknown if one.quantity * position[self._symbols.index(one.symbol)] < 0.0}
         outcomes = self._send(orders, position, lambda: True, np.array([s not in closing for s in self._symbols]))
@@ -192,25 +207,17 @@ class ExchangeVenue:
             return {"orders": gone} | ({"left": left} if left else {})
 
         said = self._ledger.take("cancelled", source)
+        self._slots.gone(said["orders"])
         others = {symbol: opening for symbol, opening in self._left.items() if symbol not in markets}
         self._left = others | {symbol: markets[symbol] for symbol in said.get("left", ())}
 
     def held(self) -> Float:
         """(A,) base units that the exchange says are held now; where it does not say, those that we know of."""
-        position = self._ledger.take("held", self._held_now)["position"]
+        position = self._ledger.take("held", partial(held_now, self._client, self._reader, self._note))["position"]
         self._unseen = position is None
         if position is None:
             return self.account.position + self._ordered
         return self._aside.position(np.array(position, dtype=np.float64))
-
-    def _held_now(self) -> Plain:
-        task = PendingRequest(partial(self._reader.agreed, Asking(self._client, 0.0, self._note)))
-        if not task.wait(AT_ONCE_S):
-            return {"position": None, "why": "no answer"}
-        try:
-            return {"position": task.result()[1]}
-        except FAILURES as error:
-            return {"position": None, "why": str(error)}
 
     def news(self) -> list[Input]:
         """What became clear of orders, and what of a kill switch is done, or due again; nobody is waited for."""
@@ -231,11 +238,14 @@ class ExchangeVenue:
         """Take over what `news` said; return whether a kill switch has to act again."""
         if kind == "resolved":
             intent = self._sender.learn(payload)
+            a = self._symbols.index(intent.symbol)
             if payload["status"] == "accepted":
-                self._accepted(self._symbols.index(intent.symbol), intent.quantity, payload)
+                self._accepted(a, intent, payload)
+            self._slots.found(payload, a)
             return True
         if kind == "swept":
             self._left.pop(payload["market"], None)
+            self._slots.gone(payload["orders"])
         return kind == "again"
 
     def advance(self, bar: Bar) -> Fills:
@@ -248,13 +258,13 @@ class ExchangeVenue:
             return Fills.none(len(mark))
         self._lost_since = time.monotonic()
         said = self._ledger.awaited("exchange", self._read, self.hear)
-        self._reading, self._left = None, {}
+        self._reading, self._left = None, self._left if self._slots.active else {}
         self._fire(said.get("fired", {}))
         doubtful = self._doubtful()
         unsure = {s for s, doubt in zip(self._symbols, doubtful, strict=True) if doubt}
         moved = cash_moved(said, self._names, self._seen, unsure) if "aside" in said else 0.0
         fees = unpriced(said["trades"], self._names, self._seen)
-        fills = self._fills(said["trades"], said["funding"])
+        fills = self._fills(said)
         before, raw = self.account.position, np.array(said["position"], dtype=np.float64)
         after = self._aside.position(raw)
         if self._began:
@@ -283,7 +293,7 @@ class ExchangeVenue:
         for kept in (self._names, self._seen):
             for old in list(kept)[:-_KEPT]:
                 del kept[old]
-        return fills
+        return self._slots.settled(fills, said, self._waiting, after, bar, over=self.terminated)
 
     def _warms_up(self) -> bool:
         """Whether nothing was decided yet and the account is known already."""
@@ -310,32 +320,47 @@ class ExchangeVenue:
             if self._reading is not None:
                 self._reading.asking.abandoned.set()
             asking = Asking(self._client, self._patience_s, self._note)
-            known = Known(self._ours(), dict(self._waiting), frozenset(self._seen), self._since_ms, self._began)
-            self._reading = _Reading(self._acts, asking, PendingRequest(partial(self._reader.read, known, asking)))
+            ours, waiting, seen = self._ours(), dict(self._waiting), frozenset(self._seen)
+            known = Known(ours, waiting, seen, self._since_ms, self._began, self._slots.active)
+            task = PendingRequest(partial(self._reader.read, known, asking))
+            self._reading = PendingReading(self._acts, asking, task)
         return self._reading.task.result() if self._reading.task.wait(_LOOK_S) else None
 
     def _send(self, orders: Orders, position: Float, valid: Callable[[], bool], where: Any) -> list[Plain]:
         """Send orders where they may go: those that reduce first, for they bring the money for the others."""
-        self._began = True
-        self._acts += 1
         outcomes: list[Plain] = []
         for reducing in (True, False):
-            sent: dict[int, tuple[int, Intent]] = {}
-            for a in np.flatnonzero((orders.quantity != 0.0) & where).tolist():
-                intent = self._intent(a, orders, float(position[a]))
-                if (intent.quantity * position[a] < 0.0) == reducing:
-                    sent[self._n_orders] = a, intent
-                    self._n_orders += 1
-            if not sent:
-                continue
-            for number, outcome in self._sender.send({n: intent for n, (_, intent) in sent.items()}, valid).items():
-                a, intent = sent[number]
-                outcomes.append(outcome)
-                if outcome["status"] == "accepted":
-                    self._accepted(a, intent.quantity, outcome)
-                    if (intent.limit, intent.stop) != (None, None) and self._ledger.writing:
-                        PendingRequest(partial(arm, self._client, intent.symbol, 2 * self._bar_ns // _MS, self._note))
+            wanted = np.flatnonzero((orders.quantity != 0.0) & where).tolist()
+            intents = [(a, self._intent(a, orders, float(position[a]))) for a in wanted]
+            outcomes += self._send_each(
+                [(a, one) for a, one in intents if (one.quantity * position[a] < 0.0) == reducing], valid
+            )
         return outcomes
+
+    def _send_each(self, intents: Sequence[tuple[int, Intent]], valid: Callable[[], bool]) -> list[Plain]:
+        """Send orders together; what became of each."""
+        self._began = True
+        self._acts += 1
+        numbered = {self._n_orders + k: intent for k, (_, intent) in enumerate(intents)}
+        self._n_orders += len(numbered)
+        outcomes = list(self._sender.send(numbered, valid).values()) if numbered else []
+        for (a, intent), outcome in zip(intents, outcomes, strict=True):
+            if outcome["status"] == "accepted":
+                self._accepted(a, intent, outcome)
+                if (intent.limit, intent.stop) != (None, None) and not outcome.get("apart"):
+                    self._arm(intent.symbol)
+        return outcomes
+
+    def _arm(self, symbol: str) -> None:
+        """Have the exchange cancel what rests in a market if we do not come back within two bars."""
+        if self._ledger.writing:
+            PendingRequest(partial(arm, self._client, symbol, 2 * self._bar_ns // _MS, self._note))
+
+    def _call_off(self, orders: Sequence[Resting]) -> list[str]:
+        """Cancel orders; ids of those that are gone."""
+        self._acts += 1
+        said = self._ledger.take("cancelled", lambda: {"orders": called_off(self._client, orders, self._note)})
+        return list(said["orders"])
 
     def _intent(self, a: int, orders: Orders, held: float) -> Intent:
         quantity = float(orders.quantity[a])
@@ -343,8 +368,9 @@ class ExchangeVenue:
         limit, stop = (None if np.isnan(p[a]) else float(p[a]) for p in (orders.limit, orders.stop))
         return Intent(self._symbols[a], quantity, limit, stop, closes)
 
-    def _accepted(self, a: int, quantity: float, outcome: Plain) -> None:
-        self._ordered[a] += quantity
+    def _accepted(self, a: int, intent: Intent, outcome: Plain) -> None:
+        if not self._slots.active or (intent.limit, intent.stop) == (None, None):
+            self._ordered[a] += intent.quantity
         (self._waiting if outcome.get("apart") else self._names)[outcome["order"]] = a
 
     def _ours(self) -> Ours:
@@ -363,34 +389,10 @@ class ExchangeVenue:
             a = self._waiting.pop(number)
             if order:
                 self._names[order] = a
+                self._slots.fired(number, order)
 
-    def _fills(self, trades: list[Plain], funding: dict[str, list[Any]]) -> Fills:
+    def _fills(self, said: Plain) -> Fills:
         """Count new trades, each once, by instrument."""
-        n = len(self._instruments)
-        columns = np.zeros((n, N_FILLS))
-        cost, gross = np.zeros(n), np.zeros(n)
-        for one in trades:
-            if one["id"] in self._seen or one["order"] not in self._names:
-                continue
-            self._seen[one["id"]] = None
-            a = self._symbols.index(one["symbol"])
-            columns[a, QUANTITY] += one["quantity"] - one["fee_base"]
-            gross[a] += one["quantity"]
-            # A fee in the coin is no part of the price: less of the coin came in.
-            cost[a] += (one["quantity"] - one["fee_base"]) * one["price"]
-            columns[a, FEE] += one["fee"]
-        for number, (symbol, paid) in funding.items():
-            self._seen[number] = None
-            columns[self._symbols.index(symbol), FUNDING] += paid
-        filled = columns[:, QUANTITY]
-        columns[:, PRICE] = np.divide(cost, filled, out=np.zeros(n), where=filled != 0.0)
+        columns, gross = counted(said, self._names, self._seen, self._symbols, self._slots.filled)
         columns[:, CANCELLED] = self._ordered - gross
         return Fills.of(columns, np.zeros(()), np.zeros(()))
-
-
-class _Reading(NamedTuple):
-    """A reading of the account that is under way."""
-
-    acts: int
-    asking: Asking
-    task: PendingRequest[Plain]

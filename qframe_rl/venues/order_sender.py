@@ -110,6 +110,7 @@ class OrderSender:
         self.wait_s = (recv_window_ms + margin_ms) / 1e3
         """From then on an order that nobody finds is believed not to exist."""
         self._same_again: tuple[str, ...] = ()
+        self._met: tuple[str, ...] = ()
         self.unknown: dict[str, Unknown] = {}
         """Orders of which it is not known what became of them, by their names."""
         if client is not None:
@@ -117,7 +118,7 @@ class OrderSender:
             if option is None:
                 raise UserError(f"{client.id}: a lost order could arrive at any time; trade on paper there.")
             client.options[option] = recv_window_ms
-            self._same_again = conventions(client.id).same_again
+            self._same_again, self._met = conventions(client.id).same_again, conventions(client.id).fires_at_once
             # CCXT would send a lost order again: one call, two orders.
             client.options["maxRetriesOnFailure"] = 0
 
@@ -147,7 +148,8 @@ class OrderSender:
         -------
         dict[int, Plain]
             By number ``status`` (see `Status`), ``name`` and, if accepted, ``order`` (the exchange's id) and ``apart``
-            (whether that is one of its conditional orders); ``why`` if not.
+            (whether that is one of its conditional orders); ``why`` if not, and ``met`` for a stop price that the
+            market has passed already.
         """
         fresh = {}
         for number, intent in orders.items():
@@ -202,7 +204,8 @@ class OrderSender:
                 # Its clock refused the request before anything else looked at it.
                 return {"status": "never", "name": name, "why": _why(error)}
             if _refused(error, self._same_again):
-                return {"status": "refused", "name": name, "why": _why(error)}
+                met = {"met": True} if any(text in str(error) for text in self._met) else {}
+                return {"status": "refused", "name": name, "why": _why(error), **met}
             self._note(f"order {name}: {_why(error)}; looking for it")
             return self._looked(name, intent, certain=False) or {
                 "status": "unknown", "name": name, "why": _why(error)

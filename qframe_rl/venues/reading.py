@@ -12,6 +12,7 @@ from pydantic import FiniteFloat
 from qframe_rl.config import UserError
 from qframe_rl.exchanges import conventions, paged
 from qframe_rl.feeds.answer import answer, shaped
+from qframe_rl.feeds.task import PendingRequest
 from qframe_rl.journal.codec import Plain
 from qframe_rl.types import Instrument
 from qframe_rl.venues.answers import BalanceAnswer, FeeAnswer, PaymentAnswer, PositionAnswer, TickerAnswer, TradeAnswer
@@ -32,6 +33,17 @@ class Known(NamedTuple):
     since_ms: int
     began: bool
     """Whether anything was ever ordered."""
+    kept: bool = False
+    """Whether what rests stays."""
+
+
+class PendingReading(NamedTuple):
+    """A reading of the account that is under way."""
+
+    acts: int
+    """How often anything had been sent or cancelled when it began."""
+    asking: Asking
+    task: PendingRequest[Plain]
 
 
 class Reader:
@@ -57,13 +69,43 @@ class Reader:
         self._client, self._instruments, self._now = client, instruments, now
 
     def read(self, known: Known, asked: Asking) -> Plain:
-        """Cancel what rests, then read all that is new."""
+        """Cancel what rests, unless it is kept, then read all that is new."""
+        if known.kept:
+            return self._read_beside(known, asked)
         for instrument in self._instruments:
             self.clear(instrument.symbol, known.ours, asked)
-        became = {
+        became = self._became(known, asked)
+        trades, funding = self._new(known, asked)
+        cash, position = self.agreed(asked)
+        # What nothing explains is set aside from here on; records of before there was that went on with it.
+        said = {"trades": trades, "funding": funding, "cash": cash, "position": position, "aside": True}
+        return said | ({"fired": became} if became else {})
+
+    def _read_beside(self, known: Known, asked: Asking) -> Plain:
+        """Read all that is new while orders rest, which may fill meanwhile: again, until nothing has moved."""
+        before = self.agreed(asked)
+        while True:
+            trades, funding = self._new(known, asked)
+            # What fired before its trade was read is known by then under the id of that trade.
+            became = self._became(known, asked)
+            rests = [one for i in self._instruments for one in asked(partial(resting, self._client, i.symbol))]
+            after = self.agreed(asked)
+            if after == before:
+                break
+            before = after
+        there = [one.id for one in rests if not one.apart and known.ours.has(one)]
+        said = {"trades": trades, "funding": funding, "cash": after[0], "position": after[1], "aside": True}
+        return said | {"fired": became, "open": there}
+
+    def _became(self, known: Known, asked: Asking) -> dict[str, str | None]:
+        """Under which ids conditional orders went on."""
+        return {
             number: asked(partial(fired, self._client, number, self._instruments[a].symbol))
             for number, a in known.waiting.items()
         }
+
+    def _new(self, known: Known, asked: Asking) -> tuple[list[Plain], dict[str, list[Any]]]:
+        """Trades and funding that were not counted yet."""
         trades: list[Plain] = []
         days = conventions(self._client.id).trades_days
         funding: dict[str, list[Any]] = {}
@@ -75,10 +117,7 @@ class Reader:
             paid = self.payments(instrument, known.since_ms, asked)
             funding |= {number: [symbol, cost] for number, cost in paid.items() if number not in known.seen}
         self._convert(trades, asked)
-        cash, position = self.agreed(asked)
-        # What nothing explains is set aside from here on; records of before there was that went on with it.
-        said = {"trades": trades, "funding": funding, "cash": cash, "position": position, "aside": True}
-        return said | ({"fired": became} if became else {})
+        return trades, funding
 
     def payments(self, instrument: Instrument, since_ms: int, asked: Asking) -> dict[str, float]:
         """Funding of an instrument by its id: what it cost, quote currency; nothing where there is none.

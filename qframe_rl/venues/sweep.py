@@ -3,16 +3,73 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.feeds.task import PendingRequest
+from qframe_rl.journal.codec import Plain
+from qframe_rl.venues.reading import Reader
+from qframe_rl.venues.resting import Resting, call_off
+from qframe_rl.venues.timely import Asking
 
 AT_ONCE_S = 0.6
 """How long one kind of answer is waited for before everything else goes on without it, seconds."""
 _AGAIN_S, _LONGEST_AGAIN_S = 0.5, 60.0
 FAILURES = (Unavailable, UserError)
 """What requests end with that were put with `qframe_rl.venues.timely.Asking`."""
+
+
+def called_off(
+    client: Any, orders: Sequence[Resting], note: Callable[[str], None]
+) -> list[str]:  # fmt: skip
+    """Cancel orders, all at the same time; ids of those that are gone within `AT_ONCE_S`.
+
+    Parameters
+    ----------
+    client
+        Of CCXT, with keys and markets.
+    orders
+        What to cancel.
+    note
+        Told in one line of what failed.
+    """
+    ask = Asking(client, 0.0, note)
+    tasks = {one.id: PendingRequest(partial(ask, partial(call_off, client, one))) for one in orders}
+    until, gone = time.monotonic() + AT_ONCE_S, []
+    for number, task in tasks.items():
+        if not task.wait(until - time.monotonic()):
+            note(f"order {number} is not cancelled yet: no answer")
+            continue
+        try:
+            task.result()
+        except FAILURES as error:
+            note(f"order {number} is not cancelled yet: {error}")
+            continue
+        gone.append(number)
+    return gone
+
+
+def held_now(client: Any, reader: Reader, note: Callable[[str], None]) -> Plain:
+    """What is held now: ``position``, None where that is not said within `AT_ONCE_S`, and then ``why``.
+
+    Parameters
+    ----------
+    client
+        Of CCXT, with keys and markets.
+    reader
+        Of the account.
+    note
+        Told in one line of what failed.
+    """
+    task = PendingRequest(partial(reader.agreed, Asking(client, 0.0, note)))
+    if not task.wait(AT_ONCE_S):
+        return {"position": None, "why": "no answer"}
+    try:
+        return {"position": task.result()[1]}
+    except FAILURES as error:
+        return {"position": None, "why": str(error)}
 
 
 class Again:

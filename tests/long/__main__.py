@@ -42,6 +42,8 @@ def jobs() -> dict[str, Job]:
         "lowest": Job(["tests.long.packaging", "--lowest"]),
         "mutants": Job(["tests.mutants"]),
         "switch": Job(["tests.soak.switch"]),
+        "crashes": Job(["tests.soak.kill_slots", "--crashes", "50"], (["tests.soak.kill_slots", "--crashes", "4"],)),
+        "exits": Job(["tests.soak.kill_slots", "--kills", "200"], (["tests.soak.kill_slots", "--kills", "6"],)),
         "portfolios": Job(["tests.soak.portfolios"], (["tests.soak.portfolios", "--kills", "3"],)),
         "books": Job(["tests.soak.kill_books"], (["tests.soak.kill_books", "--kills", "10"],)),
         "quoter": Job(

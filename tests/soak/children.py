@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import subprocess
@@ -9,14 +10,90 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from qframe_rl.journal.store import verify
 
-Child = subprocess.Popen[bytes]
+
+class Child(Protocol):
+    """A process, as `subprocess.Popen` shows it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def returncode(self) -> int | Any:
+        """What it ended with; None before."""
+
+    def poll(self) -> int | None:
+        """What it ended with; None before."""
+
+    def wait(self) -> int:
+        """Wait for its end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
 
 
-def started(module: str, argv: Sequence[str], said: Path = Path(os.devnull), **more: Any) -> Child:
+class Forked:
+    """A process that begins with what a server of processes has imported and compiled already, and no thread of it.
+
+    Parameters
+    ----------
+    preload
+        Modules that the server imports.
+    target, *given
+        What it runs.
+    said
+        What it says is appended here.
+    """
+
+    def __init__(self, preload: list[str], said: Path, target: Callable[..., None], *given: Any):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(preload)
+        self._process = context.Process(target=_spoken, args=(str(said), target, *given))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid or 0
+
+    @property
+    def returncode(self) -> int | None:
+        """What it ended with; None before."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """What it ended with; None before."""
+        return self._process.exitcode
+
+    def wait(self) -> int:
+        """Wait for its end."""
+        self._process.join()
+        return self._process.exitcode or 0
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
+
+
+def _spoken(said: str, target: Callable[..., None], *given: Any) -> None:
+    with Path(said).open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    target(*given)
+
+
+def started(module: str, argv: Sequence[str], said: Path = Path(os.devnull), **more: Any) -> subprocess.Popen[bytes]:
     """Run a module in a process of its own; what it says is appended to ``said``."""
     with said.open("ab") as file:
         return subprocess.Popen([sys.executable, "-m", module, *argv], stdout=file, stderr=file, **more)

@@ -22,7 +22,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +84,13 @@ def served(speed: str, faults: str, seed: int, protocol: str) -> tuple[Child, st
     return child, child.stdout.readline().decode().strip()
 
 
+_PAPER = partial(started, "experiments.paper")
+
+
 def lives(
-    argv: list[str], kills: int, seed: int, journal: Path, ended: int, longest_s: float, throw: Thrower | None
-) -> tuple[int, int, int]:
+    argv: list[str], kills: int, seed: int, journal: Path, ended: int, longest_s: float, throw: Thrower | None,
+    start: Callable[[Sequence[str], Path], Child] = _PAPER,
+) -> tuple[int, int, int]:  # fmt: skip
     """Start and kill until there were ``kills``, then run to bar ``ended``; return kills, starts and failures."""
     rng = random.Random(seed)
     done = starts = failed = 0
@@ -92,7 +98,7 @@ def lives(
     while True:
         starts += 1
         last = verify(journal).seq if journal.exists() else 0
-        child = started("experiments.paper", argv, said)
+        child = start(argv, said)
         until = None
         while child.poll() is None and (done >= kills or until is None or time.monotonic() < until):
             if until is None and journal.exists() and writer_of(journal) == child.pid:

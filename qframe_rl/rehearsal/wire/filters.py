@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from qframe_rl.rehearsal.decimals import on_grid
 from qframe_rl.rehearsal.errors import Refused, rejected
-from qframe_rl.rehearsal.market import SPOT, ListedMarket
+from qframe_rl.rehearsal.market import SPOT, USDM, ListedMarket
 from qframe_rl.rehearsal.order import Order
 from qframe_rl.rehearsal.place import Place
 
@@ -15,6 +15,8 @@ BAND = Decimal(5)
 """A limit price lies between a fifth of the market's and five times it."""
 MAX_OPEN = 200
 """Open orders of an account in one market."""
+MAX_WAITING = {SPOT: 5, USDM: 10}
+"""Those among them that wait for a trigger price, on each wire."""
 
 
 def check(place: Place, order: Order) -> None:
@@ -34,6 +36,9 @@ def check(place: Place, order: Order) -> None:
     _value(place, order, spot)
     if sum(1 for _ in order.account.open_orders(place.market.wire, place.market.id)) >= MAX_OPEN:
         raise rejected("Filter failure: MAX_NUM_ORDERS") if spot else Refused(-2025, "Reach max open order limit.")
+    waiting = sum(1 for other, _ in place.engine.waiting if other.account is order.account)
+    if order.stop is not None and waiting >= MAX_WAITING[place.market.wire]:
+        raise _filtered(spot, "MAX_NUM_ALGO_ORDERS", -4045, "Reach max stop order limit.")
 
 
 def _price(place: Place, price: Decimal, spot: bool) -> None:
@@ -85,7 +90,7 @@ def filters(market: ListedMarket) -> list[dict[str, object]]:
             size,
             size | {"filterType": "MARKET_LOT_SIZE"},
             {"filterType": "MAX_NUM_ORDERS", "limit": MAX_OPEN},
-            {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": 10},
+            {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": MAX_WAITING[USDM]},
             {"filterType": "MIN_NOTIONAL", "notional": least},
             {
                 "filterType": "PERCENT_PRICE",
@@ -115,5 +120,5 @@ def filters(market: ListedMarket) -> list[dict[str, object]]:
             "avgPriceMins": 5,
         },
         {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": MAX_OPEN},
-        {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": 5},
+        {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": MAX_WAITING[SPOT]},
     ]
