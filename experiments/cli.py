@@ -115,6 +115,16 @@ class Parser(argparse.ArgumentParser):
             "WANDB_MODE=offline, MLFLOW_TRACKING_URI=... (may be repeated)",
         )  # fmt: skip
 
+    def add_execute(self) -> None:
+        """Add the option that says how orders are worked between two decisions."""
+        self.add_argument(
+            "--execute", metavar="WAY",
+            help="work the strategy's market orders on finer bars, which --timeframe names (such as 1m), between its\n"
+            "decisions: now (whole, on the next of them), twap:LENGTH (equal slices over it, such as twap:30m),\n"
+            "pov:SHARE%% (of the volume since, such as pov:5%%), passive or passive:LENGTH (rests at the last close,\n"
+            "crosses at the end) (default: each order on the strategy's own next bar)",
+        )  # fmt: skip
+
     def add_own(self, path: str = "own") -> None:
         """Add the options by which a reward, action scheme or feature of the user's own is handed over.
 

@@ -33,6 +33,7 @@ READERS = {
     "only": ("plan",),
     "document": ("plan",),
     "baselines": ("score",),
+    "execute": ("score",),
     "out": ("plan", "score"),
     "assignments": STUDIED,
     "resume": STUDIED,
@@ -91,6 +92,7 @@ def _add_scoring(made: Parser) -> None:
         metavar="NAMES",
         help=f"strategies that need no training to run beside (default: {BASELINES})",
     )
+    made.add_execute()
     made.add_argument(
         "--level",
         type=within(float, 1e-6, 1.0 - 1e-6),
@@ -273,13 +275,14 @@ def _score(places: list[Path], given: dict[str, Any]) -> dict[str, Any] | None:
             folder,
             screen,
             risk=given_under(given, "risk"),
+            execute=given["execute"],
             level=level,
             ledger=Trials.opened(given["ledger"], given["runs"]),
         )
     tell_scores(done, level, to_stderr=given["json"])
     if not given["json"]:
         return None
-    return {"results": [_result(one) for one in done.scored]}
+    return {"results": [_result(one, done) for one in done.scored]}
 
 
 def _of_book(places: list[Path]) -> bool:
@@ -296,6 +299,10 @@ def _score_book(places: list[Path], given: dict[str, Any], folder: Path, level: 
     data = data_settings(given) | {key: given[key] for key in ("since", "until") if given[key] is not None}
     if given["baselines"] is not None or given_under(given, "risk"):
         raise UserError("order books have yardsticks and limits of their own; leave --baselines and limits out.")
+    if given["execute"] is not None:
+        raise UserError(
+            f"--execute is of strategies on bars; {places[0]} quotes, and says itself how it rests and takes."
+        )
     with BarScreen() as screen:
         screen.begin("start up")
         from qframe_rl.evaluate.trials import Trials
@@ -308,11 +315,12 @@ def _score_book(places: list[Path], given: dict[str, Any], folder: Path, level: 
     return {"results": [dict(row) for row in done.rows]} if given["json"] else None
 
 
-def _result(one: Any) -> dict[str, Any]:
+def _result(one: Any, done: Any) -> dict[str, Any]:
     from qframe_rl.kernel.dust import dust_of
 
     return {
         **one.row,
+        **({"shortfall": done.shortfalls[one.name].plain()} if one.name in done.shortfalls else {}),
         "dust": [left._asdict() for left in dust_of(one.record)],
         "checkpoint": None if one.checkpoint is None else str(one.checkpoint),
         "bars": len(one.record) - 1,

@@ -104,6 +104,7 @@ def _add_session(made: Parser) -> None:
         metavar="N",
         help="bars between snapshots; a restart runs the bars since the last one again (default: 100)",
     )
+    made.add_execute()
 
 
 def _add_others(made: Parser) -> None:
@@ -243,8 +244,11 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     if checkpoint.of_book:
         from experiments.paper_books import quoted
 
-        if given["shadow"] or given["feed"] == "journal":
-            raise UserError(f"--shadow and --feed journal are of strategies on bars; {given['checkpoint']} quotes.")
+        if given["shadow"] or given["feed"] == "journal" or given["execute"] is not None:
+            raise UserError(
+                f"--shadow, --feed journal and --execute are of strategies on bars; {given['checkpoint']} quotes, and "
+                "says itself how it rests and takes."
+            )
         return quoted(given, given_data, checkpoint, limits, alerts, speed, note)
     if given["feed"] == "ticks":
         raise UserError(f"--feed ticks is for strategies that quote in order books; {given['checkpoint']} trades bars.")
@@ -325,17 +329,18 @@ def _opened(
         from qframe_rl.journal.store import journal_of
 
         journal = journal_of(given["journal"])
-        return opened_followed(given["checkpoint"], checkpoint, journal, given["begin"], given["out"])
+        return opened_followed(given["checkpoint"], checkpoint, journal, given["begin"], given["out"], given["execute"])
     if given["feed"] == "ccxt":
         return opened_live(
             given["checkpoint"], checkpoint, given_data, given["out"], given["url"], note,
             orders=given["orders"], fills=given["fills"],
             latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed, account=given["account"],
+            execute=given["execute"],
         )  # fmt: skip
     with downloads() as report:
         return opened_replay(
             given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed, report,
-            given["account"],
+            given["account"], given["execute"],
         )  # fmt: skip
 
 

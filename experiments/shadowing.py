@@ -81,6 +81,7 @@ class Shadowing:
         if begin == "start" and (before := longer_memory(opened, window)):
             self.session.mkdir(parents=True, exist_ok=True)
             keep_before(journal, before)
+        self._execute = opened.terms.execute
         self._shadows = [self._shadow(name, place, begin) for name, place in self.places.items()]
         # One that is not asked for any more was one of those among which the best is looked for.
         self._judged = Shadows(self.session, sorted({*self.places, *shadows_of(self.session)}))
@@ -108,7 +109,9 @@ class Shadowing:
     def _shadow(self, name: str, place: Path, begin: str) -> _Shadow:
         folder = self.session / FOLDER / name
         door = [sys.executable, "-m", "experiments.paper", str(place), "--feed", "journal"]
-        return _Shadow([*door, "--journal", str(self.session), "--begin", begin, "--out", str(folder)], folder)
+        worked = [] if self._execute is None else ["--execute", self._execute]
+        argv = [*door, "--journal", str(self.session), "--begin", begin, "--out", str(folder), *worked]
+        return _Shadow(argv, folder)
 
     def _watch(self) -> None:
         looked = 0.0
@@ -230,7 +233,9 @@ def _window(opened: Opened, place: Path) -> int:
     checkpoint, terms = load_checkpoint(place), opened.terms
     if checkpoint.of_book:
         raise UserError(f"--shadow {place} quotes in order books; a shadow trades the bars of its session.")
-    market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, "the session", terms.theory)
+    market, agent = deployed(
+        checkpoint, terms.instruments, terms.columns, terms.bar_ns, "the session", terms.theory, terms.execute
+    )
     return window_of(market, agent)
 
 

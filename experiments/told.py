@@ -64,6 +64,7 @@ def tell_scores(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     out.print(AHEAD, highlight=False)
     for line in unfilled(one.row for one in done.scored):
         out.print(line, style="yellow", highlight=False)
+    _tell_shortfalls(out, done)
     for one in done.scored:
         if one.checkpoint is not None:
             out.print(f"[bold]{one.name}[/bold]", highlight=False)
@@ -88,6 +89,27 @@ def tell_scores(done: Evaluation, level: float, *, to_stderr: bool) -> None:
             f"The data are {history.source.environment}: these figures say nothing about a real market.", style="yellow"
         )
     out.print(f"journals and picture in {done.folder}", highlight=False)
+
+
+def _tell_shortfalls(out: Console, done: Evaluation) -> None:
+    """Print what working orders cost, less what it costs to send them whole on the next bar."""
+    if not done.shortfalls:
+        return
+    level = next(iter(done.shortfalls.values())).difference.level
+    out.print(
+        "Shortfall: fills, fees and what was missed against the price when it was decided, basis points of an order's\n"
+        "value; less that of now, by pairs of orders at the same time to the same side. Growth: log, a year.\n"
+        f"| agent | orders | pairs | filled | now | less now ({level:.0%}) | growth less now ({level:.0%}) |\n"
+        "|---|---|---|---|---|---|---|",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    for name, one in done.shortfalls.items():
+        cost, grown = one.difference, one.growth
+        out.print(
+            f"| {name} | {one.parents:,} | {one.trades:,} | {one.filled:.1%} | {one.other:+.2f} | {cost.estimate:+.2f} "
+            f"({cost.low:+.2f} to {cost.high:+.2f}) | {grown.estimate:+.4f} ({grown.low:+.4f} to {grown.high:+.4f}) |",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def tell_study(out: Console, done: Studied, config: Study, seconds: float) -> None:

@@ -81,16 +81,37 @@ def rows_of(
     out
         (T - first, A) written: at each row, the value of the last coarser bar that has closed by then.
     """
-    offset = _MONDAY if length_ns % WEEK == 0 else 0
-    period = -((offset - times) // length_ns)  # the number of the coarser bar that a close belongs to, rounded up
-    begins = np.flatnonzero(np.diff(period, prepend=period[0] - 1))
-    ends = period[begins] * length_ns + offset
-    coarse = np.empty((len(begins), *bars.shape[1:]))
-    merge(bars, np.append(begins, len(bars)), coarse)
+    coarse, ends = coarse_bars(bars, times, length_ns)
     last = np.searchsorted(ends, times[first:], side="right") - 1
     found = values(coarse, ends)[np.maximum(last, 0)]
     found[last < 0] = np.nan
     out[:] = found
+
+
+def offset_of(length_ns: int) -> int:
+    """Where the first of the coarser bars begins, ns since the beginning of 1970."""
+    return _MONDAY if length_ns % WEEK == 0 else 0
+
+
+def coarse_bars(bars: Float, times: Int, length_ns: int) -> tuple[Float, Int]:
+    """Make coarser bars of all bars; the first and the last may lack some.
+
+    Parameters
+    ----------
+    bars, times, length_ns
+        As in `rows_of`.
+
+    Returns
+    -------
+    tuple
+        (P, A, C) channels as `merge` makes them, and (P,) when each ends.
+    """
+    offset = offset_of(length_ns)
+    period = -((offset - times) // length_ns)  # the number of the coarser bar that a close belongs to, rounded up
+    begins = np.flatnonzero(np.diff(period, prepend=period[0] - 1))
+    coarse = np.empty((len(begins), *bars.shape[1:]))
+    merge(bars, np.append(begins, len(bars)), coarse)
+    return coarse, period[begins] * length_ns + offset
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Ref, UserError, build
+from qframe_rl.execution import Worked, plan_of
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.tick_load import MADE
 from qframe_rl.gym.market import Market
-from qframe_rl.interface import interface_from
+from qframe_rl.interface import SlotScheme, interface_from
+from qframe_rl.kernel.rules import IMPACT, TRANSFER
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import History, Instrument, Segment, iso, parse_time
@@ -127,6 +130,7 @@ def deployed(
     bar_ns: int,
     origin: str,
     theory: Mapping[str, float] | None = None,
+    execute: str | None = None,
 ) -> tuple[Market, Agent]:
     """Make the market and the trained agent of a checkpoint, for a feed that fits it.
 
@@ -139,7 +143,9 @@ def deployed(
     origin
         Name of the data, for messages.
     theory
-        Constants of the known optimum, if the data have one.
+        Constants of the known optimum, if the data have one; not asked for where orders are worked.
+    execute
+        How its orders are worked on the feed's bars, which are then finer than its own; None = each on its next bar.
 
     Returns
     -------
@@ -152,17 +158,62 @@ def deployed(
         If the data do not fit, if a name is not in the catalogue, or if the weights do not fit the agent.
     """
     config = config_of(checkpoint)
-    checkpoint.check_fits(instruments, columns, bar_ns, origin)
-    market = make_market(Ref(**checkpoint.env), instruments, columns, bar_ns)
+    own_ns = bar_ns if execute is None else checkpoint.bar_ns
+    checkpoint.check_fits(instruments, columns, own_ns, origin)
+    market = make_market(Ref(**checkpoint.env), instruments, columns, own_ns)
     market = replace(market, interface=interface_from(checkpoint.interface))
     name = checkpoint.agent["name"]
-    agent = make_agent(name, config, market, columns, checkpoint.seed, theory)
+    agent = make_agent(name, config, market, columns, checkpoint.seed, theory if execute is None else None)
     if hasattr(agent, "restore"):
         try:
             agent.restore(checkpoint.state)
         except (KeyError, ValueError) as error:
             raise UserError(f"the checkpoint's weights do not fit agent {name!r}: {error}.") from None
-    return market, agent
+    if execute is None:
+        return market, agent
+    finer = make_market(Ref(**checkpoint.env), instruments, columns, bar_ns)
+    return worked(market, agent, finer, execute)
+
+
+def worked(market: Market, agent: Agent, finer: Market, execute: str) -> tuple[Market, Worked]:
+    """Have the orders of an agent worked on finer bars.
+
+    The impact coefficient of a market is volatility over one bar, by which an order moves the price for the square root
+    of its share of the bar's volume; over a bar of a sixtieth both are less by the square root of sixty. So a whole
+    order costs the same on either bar. What bars are counted of is counted in time.
+
+    Parameters
+    ----------
+    market, agent
+        As they are on the agent's own bars.
+    finer
+        The same market on the finer ones.
+    execute
+        How; see `qframe_rl.execution.plan_of`.
+
+    Returns
+    -------
+    tuple
+        The market of the finer bars, with the interface of the agent's own ones, and the agent.
+
+    Raises
+    ------
+    UserError
+        For a text that says no way to, bars of which the agent's are not several whole ones, or several orders at once.
+    """
+    if isinstance(market.interface.scheme, SlotScheme):
+        raise UserError(
+            f"the action scheme {market.interface.scheme_name!r} has several orders of an instrument at once, which "
+            "rest by themselves: --execute works strategies with one; leave it out."
+        )
+    plan, window = plan_of(execute), window_of(market, agent)
+    agent = Worked(agent, plan, market.instruments, market.bar_ns, finer.bar_ns, window)
+    table, ratio = finer.rules.table.copy(), market.bar_ns / finer.bar_ns
+    table[:, IMPACT] /= math.sqrt(ratio)
+    table[:, TRANSFER] *= ratio
+    table.setflags(write=False)
+    rules = replace(finer.rules, table=table)
+    return replace(finer, rules=rules, interface=market.interface, limits=market.limits), agent
 
 
 def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:

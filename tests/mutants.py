@@ -34,6 +34,7 @@ STREAM = "tests/feeds/test_stream.py"
 BOOK = "tests/venues/test_book.py"
 UNIVERSE = "tests/feeds/test_universe.py"
 MEMBERS = "tests/test_members.py"
+WORKED = "tests/execution"
 
 
 class Mutant(NamedTuple):
@@ -48,6 +49,20 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
+    # Orders that are worked.
+    Mutant("execution/children.py", "np.ceil(gone - slack(gone))", "np.floor(gone + slack(gone))", WORKED),
+    Mutant("execution/children.py", "fills.forced[a] or filled * asked < 0.0 or", "fills.forced[a] or", WORKED),
+    Mutant("execution/children.py", "(lots == 0.0) != (abs(out)", "False and (abs(out)", WORKED),
+    Mutant("execution/children.py", "if lots and lots < parent.left and", "if False and", WORKED),
+    Mutant(
+        "execution/children.py",
+        "down(price, step, scale) if side > 0.0",
+        "up(price, step, scale) if side > 0.0",
+        WORKED,
+    ),
+    Mutant("execution/worked.py", "last - self._window), last)", "last - self._window), last + 1)", WORKED),
+    Mutant("execution/worked.py", "if number <= self._asked:", "if False:", WORKED),
+    Mutant("execution/worked.py", "own[n].copy() for n in", "0.0 * own[n] for n in", WORKED),
     # Who is in a universe, and what can be done with who is out.
     Mutant(
         "feeds/universe.py",

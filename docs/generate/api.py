@@ -31,6 +31,7 @@ GROUPS = {
     "Truth": ("baselines", "evaluate", "runner", "offline", "checkpoint", "manifest", "refit"),
     "Live": (
         "session",
+        "execution",
         "venues",
         "live",
         "journal",

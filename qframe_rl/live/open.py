@@ -26,7 +26,7 @@ from qframe_rl.live.promise import promise_of
 from qframe_rl.live.quotes import LiveQuotes
 from qframe_rl.live.recorded import Live, ReplayFeed
 from qframe_rl.live.spec import FOLLOWED, Rule, SessionSpec, terms_of
-from qframe_rl.types import Bar, timeframe_name
+from qframe_rl.types import Bar, timeframe_name, timeframe_ns
 
 DEPTH = 20
 """Levels of each side of the order books that are recorded."""
@@ -58,6 +58,7 @@ def opened_replay(
     speed: float,
     report: Report | None = None,
     account: str | None = None,
+    execute: str | None = None,
 ) -> Opened:
     """Open a session on bars of the past.
 
@@ -77,6 +78,8 @@ def opened_replay(
         Told of a download's progress.
     account
         Name of the account that the session trades; on paper it is a name alone.
+    execute
+        As in `qframe_rl.deploy.deployed`.
 
     Raises
     ------
@@ -85,8 +88,9 @@ def opened_replay(
     """
     history = load(data_for(checkpoint, given), report)
     market, agent = deployed(
-        checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory
-    )
+        checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory,
+        execute,
+    )  # fmt: skip
     segment = period_of(checkpoint, history, given, since, until)
     window = window_of(market, agent)
     terms = SessionSpec(
@@ -99,6 +103,7 @@ def opened_replay(
         window,
         theory=None if history.theory is None else dict(history.theory),
         account=account,
+        execute=execute,
     )
     return Opened(market, agent, ReplayFeed(history, segment, window, speed), terms, folder or _folder(place, terms),
         promise=promise_of(checkpoint),
@@ -119,6 +124,7 @@ def opened_live(
     speed: float = 1.0,
     clock: Clock | None = None,
     account: str | None = None,
+    execute: str | None = None,
 ) -> Opened:
     """Open a session on the candles of an exchange as they close.
 
@@ -139,6 +145,8 @@ def opened_live(
         As in `LiveQuotes`.
     account
         As in `opened_replay`; orders go out with its keys.
+    execute
+        As in `opened_replay`.
 
     Raises
     ------
@@ -151,8 +159,10 @@ def opened_live(
     known = {"symbols": tuple(i.symbol for i in checkpoint.instruments), "columns": known_data(checkpoint)["columns"]}
     config = data_for(checkpoint, known | dict(given))
     market, agent = deployed(
-        checkpoint, checkpoint.instruments, checkpoint.columns, checkpoint.bar_ns, "the checkpoint itself"
-    )
+        checkpoint, checkpoint.instruments, checkpoint.columns,
+        checkpoint.bar_ns if execute is None else timeframe_ns(config.timeframe), "the checkpoint itself",
+        execute=execute,
+    )  # fmt: skip
     window = window_of(market, agent)
     feed = live(config, window, url, orders == "testnet" and url is None, note, clock=clock, speed=speed, depth=DEPTH)
     if orders != "paper" and feed.unlisted():
@@ -171,13 +181,15 @@ def opened_live(
     }
     terms = SessionSpec(
         checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,
-        fills, quoted=True, orders=orders, account=account,
+        fills, quoted=True, orders=orders, account=account, execute=execute,
     )  # fmt: skip
     folder = folder or _folder(place, terms)
     begun = terms_of(folder / NAME)
     if begun is not None and [i.symbol for i in begun.instruments] == source["symbols"]:
         terms = replace(terms, instruments=begun.instruments)
-    market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, feed.source.origin)
+    market, agent = deployed(
+        checkpoint, terms.instruments, terms.columns, terms.bar_ns, feed.source.origin, execute=execute
+    )
 
     def wider(warm_up: int) -> Live:
         return live(config, warm_up, url, orders == "testnet" and url is None, note, clock=clock, speed=speed)
@@ -191,12 +203,13 @@ def opened_followed(
     journal: Path,
     begin: Literal["start", "now"],
     folder: Path | None,
+    execute: str | None = None,
 ) -> Opened:
     """Open a session on the bars that another session records.
 
     Parameters
     ----------
-    place, checkpoint, folder
+    place, checkpoint, folder, execute
         As in `opened_replay`.
     journal
         Of the session that is followed.
@@ -210,12 +223,14 @@ def opened_followed(
     """
     followed = followed_terms(journal)
     market, agent = deployed(
-        checkpoint, followed.instruments, followed.columns, followed.bar_ns, str(journal), followed.theory
-    )
+        checkpoint, followed.instruments, followed.columns, followed.bar_ns, str(journal), followed.theory,
+        execute,
+    )  # fmt: skip
     feed = FollowedFeed(journal, window_of(market, agent), begin)
     terms = SessionSpec(
         checkpoint.agent["name"], checkpoint.digest, {"feed": FOLLOWED, "of": followed.market}, followed.instruments,
         followed.columns, followed.bar_ns, window_of(market, agent), theory=followed.theory,
+        execute=execute,
     )  # fmt: skip
     return Opened(market, agent, feed, terms, folder or _folder(place, terms), promise=promise_of(checkpoint))
 
@@ -253,7 +268,9 @@ def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, SessionSpec
     if terms is None:
         raise UserError(f"{path} is not there, or nothing is in it yet; name the journal of a session.")
     _, checkpoint = ran_with(path, place, terms.model)
-    market, agent = deployed(checkpoint, terms.instruments, terms.columns, terms.bar_ns, str(path), terms.theory)
+    market, agent = deployed(
+        checkpoint, terms.instruments, terms.columns, terms.bar_ns, str(path), terms.theory, terms.execute
+    )
     return market, agent, terms
 
 
@@ -301,5 +318,5 @@ def _place(path: Path) -> Path:
 
 
 def _folder(place: Path, terms: SessionSpec) -> Path:
-    named = () if terms.account is None else (terms.account,)
+    named = [text for text in (terms.account, terms.execute) if text is not None]
     return usual_folder(place, terms.model, terms.source, terms.fills, terms.orders, *named)

@@ -90,6 +90,8 @@ def check_period(record: Path, terms: SessionSpec) -> None:
         raise UserError(f"{record} is not paper trading on an exchange's own bars; run --feed ccxt without --orders.")
     if paper.market != terms.source:
         raise UserError(f"{record} traded {paper.market}, but the session asks for {terms.source}.")
+    if paper.execute != terms.execute:
+        raise UserError(f"{record} worked orders by --execute {paper.execute}, but this asks for {terms.execute}.")
     times, equity, scale = [], [], 1.0
     for event in read(record):
         if event.kind == "settled":

@@ -52,6 +52,8 @@ class SessionSpec:
     """Constants of the known optimum, where the market has one."""
     account: str | None = None
     """Name of the account that it trades; None = it has none."""
+    execute: str | None = None
+    """How its orders are worked on these bars, which are finer than its own; None = each on its next bar."""
 
     @property
     def market(self) -> Plain:
@@ -62,10 +64,11 @@ class SessionSpec:
         return source
 
     def plain(self) -> Plain:
-        """As JSON; records of before accounts had names have none."""
+        """As JSON; records of before accounts had names have none, nor do those of before orders were worked."""
         plain = asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
-        if self.account is None:
-            del plain["account"]
+        for name in ("account", "execute"):
+            if plain[name] is None:
+                del plain[name]
         return plain
 
 
@@ -84,6 +87,7 @@ class StatedSpec(Strict):
     orders: Literal["paper", "testnet", "real"] = "paper"
     theory: dict[str, float] | None = None
     account: str | None = Field(default=None, pattern=f"^{ACCOUNT}$")
+    execute: str | None = Field(default=None, max_length=64)
 
 
 def terms_of(path: Path) -> SessionSpec | None:

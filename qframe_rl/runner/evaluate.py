@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qframe_rl import catalog
 from qframe_rl.agent import Agent
@@ -18,14 +18,18 @@ from qframe_rl.deploy import (
     deployed,
     limits_for,
     make_agent,
+    make_market,
     own_data,
     period_of,
     window_of,
+    worked,
 )
 from qframe_rl.evaluate.plot import equity_figure
 from qframe_rl.evaluate.provenance import source_note
+from qframe_rl.evaluate.shortfall import Shortfall, shortfall
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trial, Trials, larger, trial, user_ledger
+from qframe_rl.execution import NOW, ParentOrder, Worked
 from qframe_rl.gym.market import Market
 from qframe_rl.listeners import write_record
 from qframe_rl.risk.limits import Limits
@@ -67,6 +71,8 @@ class Evaluation:
     """Whether the bars differ from those that the first checkpoint was made with, although the same were asked for."""
     stand_in: bool
     """Whether they stand in for those that the first checkpoint was made with, which do not ship with it."""
+    shortfalls: dict[str, Shortfall]
+    """How each entry that traded did against `now`; none where orders are not worked, or by that."""
     luck: Luck
     """What all that was tried on these bars says about luck, or the checkpoints say, whichever is more."""
 
@@ -81,6 +87,7 @@ def evaluate(
     screen: Screen,
     *,
     risk: Mapping[str, Any] | None = None,
+    execute: str | None = None,
     level: float = 0.9,
     n_resamples: int = 1000,
     ledger: Trials | None = None,
@@ -103,6 +110,8 @@ def evaluate(
         Told of the progress.
     risk
         Limits of the risk engine, each instead of the first checkpoint's.
+    execute
+        How orders are worked, see `qframe_rl.deploy.deployed`; other ways than ``now`` are compared with it.
     level, n_resamples
         Of the Sharpe intervals.
     ledger
@@ -123,20 +132,13 @@ def evaluate(
     screen.end("load data", f"{history.source.origin}: {segment.n_bars} bars")
     if segment != asked:
         screen.say(f"{segment.start - asked.start} bars are left out: a strategy may know what was until then.")
-    pairs = {
-        name: (replace(market, limits=limits), agent, place)
-        for name, (market, agent, place) in _entries(places, loaded, baselines, history).items()
-    }
-    window = max(window_of(market, agent) for market, agent, _ in pairs.values())
-    records = {}
-    for name, (market, agent, _) in pairs.items():
-        title = f"score {name}"
-        screen.begin(title)
-        records[name] = backtest(market, agent, history, segment, window, partial(screen.advance, title))
-        screen.end(title, f"{len(records[name]) - 1} bars")
-    ledger = ledger or Trials(user_ledger())
-    own = own_data(given) and since is None and until is None
-    ledger.add(_trials(places, loaded, pairs, records, history, own=own), history)
+    own, ledger = own_data(given) and since is None and until is None, ledger or Trials(user_ledger())
+    walks = {}
+    for way in _compared(execute):
+        pairs = _entries(places, loaded, baselines, history, way)
+        walks[way] = _walked(pairs, limits, history, segment, screen, "" if way == execute else f", {way}")
+        ledger.add(_trials(places, loaded, pairs, walks[way].records, history, own=own, execute=way), history)
+    records, pairs = walks[execute].records, _entries(places, loaded, baselines, history, execute)
     carried = [Luck.carried(checkpoint.provenance.get("promotion", {})) for checkpoint in loaded]
     luck = larger(ledger.luck(history), *carried)
     board = leaderboard(records, "evaluation", level=level, n_resamples=n_resamples, luck=luck)
@@ -149,12 +151,53 @@ def evaluate(
     equity_figure(records, "Evaluation", source_note(history)).savefig(folder / "equity.png")
     stand_in = "trained" in first.provenance and "data" not in given
     changed = own_data(given) and not stand_in and history.fingerprint != first.provenance["data"]["fingerprint"]
-    return Evaluation(folder, history, segment, scored, limits, changed, stand_in, luck)
+    against = _against(walks[execute], walks[NOW], level, n_resamples) if len(walks) > 1 else {}
+    return Evaluation(folder, history, segment, scored, limits, changed, stand_in, against, luck)
+
+
+class _Walked(NamedTuple):
+    """What entries came to by one way to work orders."""
+
+    records: dict[str, Record]
+    parents: dict[str, list[ParentOrder]]
+
+
+def _compared(execute: str | None) -> list[str | None]:
+    """Ways to walk: the one that was asked for, and what it is compared with."""
+    return [execute] if execute in (None, NOW) else [NOW, execute]
+
+
+def _walked(
+    pairs: Mapping[str, tuple[Market, Agent, Path | None]], limits: Limits, history: History, segment: Segment,
+    screen: Screen, how: str,
+) -> _Walked:  # fmt: skip
+    """Let each entry trade."""
+    window = max(window_of(market, agent) for market, agent, _ in pairs.values())
+    done = _Walked({}, {name: [] for name in pairs})
+    for name, (market, agent, _) in pairs.items():
+        title = f"score {name}{how}"
+        screen.begin(title)
+        if isinstance(agent, Worked):
+            agent.told = done.parents[name].append
+        market = replace(market, limits=limits)
+        done.records[name] = backtest(market, agent, history, segment, window, partial(screen.advance, title))
+        screen.end(title, f"{len(done.records[name]) - 1} bars")
+    return done
+
+
+def _against(this: _Walked, other: _Walked, level: float, n_resamples: int) -> dict[str, Shortfall]:
+    found = {
+        name: shortfall(
+            parents, other.parents[name], this.records[name], other.records[name], level=level, n_resamples=n_resamples
+        )
+        for name, parents in this.parents.items()
+    }
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _trials(
     places: Sequence[Path], loaded: Sequence[Checkpoint], pairs: Mapping[str, tuple[Market, Agent, Path | None]],
-    records: Mapping[str, Record], history: History, *, own: bool,
+    records: Mapping[str, Record], history: History, *, own: bool, execute: str | None,
 ) -> list[Trial]:  # fmt: skip
     """Rows of the ledger: a checkpoint on its own test bars is the trial that it came from, on other bars another one.
 
@@ -174,6 +217,7 @@ def _trials(
             what, known, of = [found.state_digest], found.provenance.get("trial"), found.provenance.get("code", {})
         code = code_of(name, config, env, market.name)
         span = [] if own else [iso(int(record.time[0])), iso(int(record.time[-1]))]
+        span += [] if execute is None else [execute]
         row = trial(
             record, history, kind="evaluate", run="" if place is None else place.name, agent=name,
             params=config.model_dump(mode="json"), config=[*what, *span], seed=seed, fold=_EVALUATED, code=code.coded,
@@ -183,24 +227,32 @@ def _trials(
 
 
 def _entries(
-    places: Sequence[Path], loaded: Sequence[Checkpoint], baselines: Sequence[str], history: History
+    places: Sequence[Path],
+    loaded: Sequence[Checkpoint],
+    baselines: Sequence[str],
+    history: History,
+    execute: str | None,
 ) -> dict[str, tuple[Market, Agent, Path | None]]:
     made: dict[str, tuple[Market, Agent, Path | None]] = {}
     for place, checkpoint in zip(places, loaded, strict=True):
         market, agent = deployed(
-            checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory
-        )
+            checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory,
+            execute,
+        )  # fmt: skip
         name = checkpoint.agent["name"]
         made[name if name not in made else f"{name} {place.name}"] = (market, agent, place)
-    market = next(iter(made.values()))[0]
-    extra = ["optimal"] if history.theory is not None else []
+    market, first = next(iter(made.values()))[0], loaded[0]
+    own = market if execute is None else make_market(Ref(**first.env), first.instruments, first.columns, first.bar_ns)
+    extra = ["optimal"] if history.theory is not None and execute is None else []
     for name in (*baselines, *extra):
         if name not in made:
             config = catalog.load("agents", name).Config()
-            agent = make_agent(name, config, market, history.columns, 0, history.theory)
+            agent = make_agent(
+                name, config, replace(own, interface=market.interface), history.columns, 0, history.theory
+            )
             if hasattr(agent, "fit"):
                 raise UserError(
                     f"{name!r} must be trained: give a checkpoint of it instead of naming it as a baseline."
                 )
-            made[name] = (market, agent, None)
+            made[name] = (market, agent, None) if execute is None else (*worked(own, agent, market, execute), None)
     return made

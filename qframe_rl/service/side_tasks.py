@@ -45,8 +45,10 @@ def sight(journal: str, checkpoint: str, seq: int, exposure: Sequence[float]) ->
     """
     market, agent, terms = _reopened(journal, checkpoint)
     symbols = [i.symbol for i in terms.instruments]
-    if not hasattr(agent, "interface"):
+    if terms.execute is not None or not hasattr(agent, "interface"):
         note = f"{terms.name} decides by a rule on the bars themselves; it has no features."
+        if terms.execute is not None:
+            note = f"{terms.name} decides on bars of its own, coarser than these, on which its orders are worked."
         return {"names": [], "symbols": symbols, "raw": [], "scaled": [], "exposure": list(exposure), "note": note}
     observer, path = market.interface.observer, Path(journal) / JOURNAL
     events = last_events(path, "bar", seq, observer.lookback)

@@ -33,7 +33,7 @@ import numpy as np
 
 from experiments import train
 from experiments.cli import door
-from qframe_rl.agent import Memoryless, View
+from qframe_rl.agent import Agent, Memoryless, View
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.feeds.download import download
 from qframe_rl.journal.inbox import order
@@ -165,8 +165,8 @@ class Running:
 
 
 @contextmanager
-def running(place: Path, folder: Path, seed: int = 0) -> Iterator[Running]:
-    """A session that holds two contracts and rests two orders."""
+def running(place: Path, folder: Path, seed: int = 0, agent: Agent | None = None) -> Iterator[Running]:
+    """A session that holds two contracts and rests two orders, unless another agent is given."""
     config = RehearsalConfig(prints=4, cash=100_000.0, seed=seed)
     with serve(markets(), config, speed=f"{SPEED:g}x", start_ms=FIRST + 5_000) as exchange:
         os.environ |= {"BINANCE_API_KEY": config.api_key, "BINANCE_SECRET": config.secret}
@@ -183,8 +183,8 @@ def running(place: Path, folder: Path, seed: int = 0) -> Iterator[Running]:
         def trade() -> None:
             try:
                 paper(
-                    opened.market, Resting(), opened.feed, opened.terms, folder, quotes=opened.quotes, durable=False,
-                    venue=venue, limits=Limits(filters=True), begun=begun,
+                    opened.market, agent or Resting(), opened.feed, opened.terms, folder, quotes=opened.quotes,
+                    durable=False, venue=venue, limits=Limits(filters=True), begun=begun,
                 )  # fmt: skip
             except BaseException as error:
                 made.error = error
