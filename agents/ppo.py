@@ -225,11 +225,18 @@ class Ppo:
 
     def policy(self) -> Act:
         """The policy over plain observations, see `qframe_rl.agent.Solver`."""
+        return self._walking(Net.recall)
+
+    def acting(self) -> Act:
+        """The same without what critics say, see `qframe_rl.agent.Chooser`."""
+        return self._walking(Net.lead)
+
+    def _walking(self, see: Callable[..., tuple[Any, ...]]) -> Act:
         memory: Memory = ()
 
         def act(observations: Single) -> NDArray[Any]:
             nonlocal memory
-            actions, memory = self._answer(observations, memory)
+            actions, memory = self._answer(observations, memory, see)
             return actions
 
         return act
@@ -262,13 +269,15 @@ class Ppo:
             raise ValueError(f"there are not {n} members with weights of their own")
         self._nets, self._memory = tuple(self._loaded(part) for part in parts), ()
 
-    def _answer(self, observations: Single, before: Memory) -> tuple[NDArray[Any], Memory]:
+    def _answer(
+        self, observations: Single, before: Memory, see: Callable[..., tuple[Any, ...]] = Net.recall
+    ) -> tuple[NDArray[Any], Memory]:
         """B greedy actions, and what each member remembers after them."""
         if not self._nets:
             raise RuntimeError("train or restore the agent before it decides")
         with torch.inference_mode():
             rows = torch.from_numpy(observations)
-            seen = [net.recall(rows, old) for net, old in zip(self._nets, before or repeat(None), strict=False)]
+            seen = [see(net, rows, old) for net, old in zip(self._nets, before or repeat(None), strict=False)]
             chance, outs = self._nets[0].chance, [out for out, *_ in seen]
             if (masks := self._masks) is not None:
                 barred = torch.from_numpy(~masks(observations).reshape(len(observations), -1))

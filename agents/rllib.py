@@ -163,6 +163,10 @@ class Rllib(Memoryless):
         """`act`: it has no memory beyond the window."""
         return self.act
 
+    def acting(self) -> Callable[[Single], NDArray[Any]]:
+        """As `policy`, see `qframe_rl.agent.Chooser`."""
+        return self.policy()
+
     def state(self) -> State:
         """All arrays of the trained module, by the names that RLlib has for them."""
         return dict(self._state)

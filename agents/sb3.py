@@ -191,6 +191,10 @@ class Sb3:
 
         return act
 
+    def acting(self) -> Callable[[Single], NDArray[Any]]:
+        """As `policy`, see `qframe_rl.agent.Chooser`."""
+        return self.policy()
+
     def state(self) -> State:
         """Weights, optimisers, steps done and the scale of rewards."""
         return dict(self._state)

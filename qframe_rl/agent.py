@@ -222,6 +222,22 @@ class Sparse(Planner, Protocol):
         """
 
 
+@runtime_checkable
+class Chooser(Agent, Protocol):
+    """An agent that decides by what its policy chooses on its interface's observation, and by nothing else.
+
+    Backtests of many price paths, periods or folds are then walked side by side, the policy asked for all at once.
+    """
+
+    interface: Interface
+
+    def acting(self) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+        """The policy by which `decide` decides: (B, n) observations to B actions, B accounts that begin together.
+
+        It is called once a bar, and what it remembers of the accounts belongs to the one that was returned.
+        """
+
+
 class Log(Protocol):
     """Where a learner reports."""
 

@@ -214,6 +214,10 @@ class OfflineAgent(Memoryless):
         """The policy over plain observations, see `qframe_rl.agent.Solver`."""
         return self._act
 
+    def acting(self) -> Callable[[Single], NDArray[Any]]:
+        """As `policy`, see `qframe_rl.agent.Chooser`."""
+        return self.policy()
+
     def preference(self, observations: Single) -> NDArray[np.float32]:
         """(B, choices) of which the greatest is chosen; raises RuntimeError before training."""
         if self._net is None:

@@ -210,6 +210,17 @@ class Net(nn.Module):
         """Whole observations (B, n_numbers), windows first, to the actor's outputs and (B,) values."""
         return self.recall(observations, None)[:2]
 
+    def lead(self, observations: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The actor's part of `recall`: its outputs and what is remembered after; half the work for an mlp."""
+        encoder, n = self.encoder, self.shape.n_rows * self.shape.width
+        if not isinstance(encoder, Encoder) or encoder.torso != "mlp":
+            out, _, after = self.recall(observations, before)
+            return out, after
+        half = self.account.out_features // 2  # what the first layer tells the actor, see `forward`
+        z = F.linear(observations[:, :n], encoder.out.weight[:half], encoder.out.bias[:half])
+        z = z + F.linear(observations[:, n:], self.account.weight[:half])
+        return _through(self.actor, torch.tanh(z)), None
+
     def recall(self, observations: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """`see` with (B, n_memory) of what was remembered before and is after; None = nothing."""
         n, after = self.shape.n_rows * self.shape.width, None

@@ -19,6 +19,7 @@ from qframe_rl.feeds.quality import without
 from qframe_rl.gym.market import Market
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
 from qframe_rl.runner.batch import BacktestResult, planner
+from qframe_rl.runner.policies import AT_ONCE, chooser
 from qframe_rl.runner.study.windows import WindowRunner, frequency, rate_of, run_all
 from qframe_rl.types import Float, History, Record, Segment
 
@@ -30,6 +31,8 @@ JITTERS = (-0.2, -0.1, 0.1, 0.2)
 SLOW_PATHS = 20
 """Rebuilt paths for an agent that must be walked bar by bar."""
 _CHUNK = 32
+_ROWS = 1_000_000
+"""Bars of paths that lie in memory together where more than `_CHUNK` paths are walked at a time."""
 
 
 class Stretch(NamedTuple):
@@ -220,7 +223,11 @@ class Elsewhere:
 
     def count(self, asked: int) -> int:
         """How many paths are walked: fewer where each bar takes a decision of its own."""
-        return asked if planner(self.agent) is not None else min(asked, SLOW_PATHS)
+        return asked if self._batched else min(asked, SLOW_PATHS)
+
+    @property
+    def _batched(self) -> bool:
+        return planner(self.agent) is not None or chooser(self.agent) is not None
 
     def rebuilt(self, n_paths: int) -> dict[str, Any]:
         """Paths of the measured moves in other orders."""
@@ -241,8 +248,9 @@ class Elsewhere:
         runner, n = self.runner, self.count(asked)
         paths = Paths(bars_per_year(self.record), self.record.account.equity)
         runner.screen.begin(title)
-        for at in range(0, n, _CHUNK):
-            made = [make(p) for p in range(at, min(at + _CHUNK, n))]
+        chunk = _CHUNK if chooser(self.agent) is None else max(_CHUNK, min(AT_ONCE, _ROWS // self.size))
+        for at in range(0, n, chunk):
+            made = [make(p) for p in range(at, min(at + chunk, n))]
             jobs = [(self.agent, path, Segment(runner.window, len(path))) for path in made]
             paths.add_all(result.equity for result in run_all(runner.market, jobs, runner.window))
             runner.screen.advance(title, len(paths), n)

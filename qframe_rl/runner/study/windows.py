@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from qframe_rl import catalog
-from qframe_rl.agent import Agent, View
+from qframe_rl.agent import Agent, Chooser, View
 from qframe_rl.config import Base, UserError, build, searched
 from qframe_rl.deploy import make_agent, window_of
 from qframe_rl.evaluate.metrics import metrics, notional, per_year, returns, sharpe, years_between
@@ -31,6 +31,7 @@ from qframe_rl.runner.identity import own_code
 from qframe_rl.runner.interrupted import read_state, write_state
 from qframe_rl.runner.known_until import check_verdict
 from qframe_rl.runner.log import RunLog, Screen
+from qframe_rl.runner.policies import choices, chooser
 from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.types import Float, History, Orders, Record, Segment, Segments
 
@@ -286,7 +287,7 @@ def grid(model: type[Base], params: dict[str, Any], most: int, where: str, seed:
 
 
 def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0) -> list[BacktestResult]:
-    """Backtest agents on segments of histories: those that can state their targets in batches, else one by one.
+    """Backtest agents on segments of histories: in batches those that state their targets or decide by a policy alone.
 
     Parameters
     ----------
@@ -300,16 +301,21 @@ def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0)
         Bars by which what they see of the market is late.
     """
     found: dict[int, BacktestResult] = {}
-    lanes = []
+    lanes, chosen = [], dict[int, list[int]]()
     for n, (agent, history, segment) in enumerate(jobs):
         plan = planner(agent)
-        if plan is None:
+        if plan is None and chooser(agent) is not None and not delay:
+            chosen.setdefault(id(agent), []).append(n)
+        elif plan is None:
             late = Late(agent, delay) if delay else agent
             found[n] = result_of(walk(market, late, history, segment, window + delay))
         else:
             lanes.append((n, lane(plan, history, segment, window, delay=delay)))
     for (n, _), result in zip(lanes, batch(market, [one for _, one in lanes]), strict=True):
         found[n] = result
+    for group in chosen.values():
+        agent = cast(Chooser, jobs[group[0]][0])
+        found |= dict(zip(group, choices(market, agent, [jobs[n][1:] for n in group], window), strict=True))
     return [found[n] for n in range(len(jobs))]
 
 
