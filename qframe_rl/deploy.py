@@ -237,7 +237,13 @@ def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
             own = {**own, "symbols": ()}
         if place.startswith("ccxt:") and own["since"] is None:
             own = {**own, "since": checkpoint.provenance["data"]["first"]}
-    return build(DataConfig, {**own, **given}, "options")
+    detail = checkpoint.env.get("params", {}).get("detail")
+    if given.get("detail", detail) != detail:
+        raise UserError(
+            f"--detail {given['detail']}: the checkpoint was made with {detail or 'none'}, and its orders are resolved "
+            "as they were in training; leave the option out, or train with it."
+        )
+    return build(DataConfig, {**own, **given, "detail": detail}, "options")
 
 
 def known_data(checkpoint: Checkpoint) -> dict[str, Any]:

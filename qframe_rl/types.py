@@ -119,6 +119,27 @@ class Suspect(NamedTuple):
     """Whether it was taken out; else it is only listed."""
 
 
+class Finer(NamedTuple):
+    """Finer bars within bars, at which the kernel looks where an order is near; `qframe_rl.feeds.finer` makes them."""
+
+    start: Int
+    """(T + 1,) bar t consists of finer bars ``start[t]`` to ``start[t + 1]``, exclusive; (0,) = there are none."""
+    bars: Float
+    """(F, A, 4) open, high, low and close; NaN where an instrument did not trade."""
+    ns: int
+    """Length of a finer bar, ns."""
+
+    @property
+    def of_rows(self) -> tuple[Int, Float]:
+        """``start`` counted from its first, and no other bars than those between its ends."""
+        first, last = self.start[[0, -1]].tolist()
+        return self.start - first, self.bars[first:last]
+
+
+NO_FINER = Finer(np.zeros(0, dtype=np.int64), np.zeros((0, 0, 4)), 0)
+"""Every bar is one step."""
+
+
 class Bar(NamedTuple):
     """One closed bar of every instrument."""
 
@@ -132,6 +153,9 @@ class Bar(NamedTuple):
     """(*B, A) whether this is the instrument's last bar: what is held is paid out at its close."""
     cash_rate: float = 0.0
     """What idle cash earns over this bar, fraction of it: the rate known when the bar began, actual/365."""
+    finer: Float | None = None
+    """(F, A, 4) the finer bars that it consists of, as in `Finer`; None = it is looked at as a whole. For venues alone:
+    no strategy sees them."""
 
 
 class Account(NamedTuple):
@@ -267,6 +291,8 @@ class History:
     """What loading has to say of them, a line each: what they were taken for, and what is not there."""
     cash_rate: Float = field(default_factory=lambda: np.zeros(0))
     """(T,) as in `Bar`; empty stands for zeros."""
+    finer: Finer | None = None
+    """The finer bars that its bars consist of; None where they were not asked for."""
 
     def __post_init__(self) -> None:
         shape = (len(self.time), len(self.instruments))
@@ -276,6 +302,8 @@ class History:
             raise ValueError(f"values have shape {self.values.shape}, expected {(*shape, 5 + len(self.columns))}")
         if self.funding.shape != shape or self.final.shape != shape or self.cash_rate.shape != shape[:1]:
             raise ValueError("funding and final must be (T, A), and cash_rate (T,)")
+        if self.finer is not None and len(self.finer.start) != len(self.time) + 1:
+            raise ValueError("finer bars must be those of the T rows")
         for array in (self.time, self.values, self.funding, self.final, self.cash_rate):
             array.setflags(write=False)
 
@@ -298,7 +326,8 @@ class History:
     def fingerprint(self) -> str:
         """SHA-256 (16 hex digits) over the instruments, the columns and every number; no cash rate adds nothing."""
         digest = hashlib.sha256(repr((self.instruments, self.columns, self.bar_ns)).encode())
-        rate = (self.cash_rate,) if self.cash_rate.any() else ()
+        rate: tuple[Float | Int, ...] = (self.cash_rate,) if self.cash_rate.any() else ()
+        rate += () if self.finer is None else self.finer.of_rows
         for array in (self.time, self.values, self.funding, self.final, *rate):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
@@ -313,6 +342,7 @@ class History:
             funding=self.funding[part],
             final=self.final[part],
             cash_rate=self.cash_rate[part],
+            finer=None if self.finer is None else self.finer._replace(start=self.finer.start[start : stop + 1]),
         )
 
     def between(self, since: int | None, until: int | None) -> Segment:
@@ -324,8 +354,16 @@ class History:
     def bar(self, row: int) -> Bar:
         """One row as a `Bar`."""
         return Bar(
-            int(self.time[row]), self.values[row], self.funding[row], self.final[row], float(self.cash_rate[row])
-        )
+            int(self.time[row]), self.values[row], self.funding[row], self.final[row], float(self.cash_rate[row]),
+            self.inside(row),
+        )  # fmt: skip
+
+    def inside(self, row: int) -> Float | None:
+        """(F, A, 4) the finer bars of a row; None where there are none, or it is its only one."""
+        if self.finer is None:
+            return None
+        first, last = self.finer.start[row : row + 2].tolist()
+        return self.finer.bars[first:last] if last - first > 1 else None
 
     def describe(self) -> dict[str, object]:
         """Provenance as plain data: source, symbols, span, bars, fingerprint."""

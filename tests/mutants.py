@@ -35,6 +35,9 @@ BOOK = "tests/venues/test_book.py"
 UNIVERSE = "tests/feeds/test_universe.py"
 MEMBERS = "tests/test_members.py"
 WORKED = "tests/execution"
+FINER = "tests/test_finer.py"
+INSIDE = "tests/oracle/test_inside.py"
+JOINED = "tests/feeds/test_finer.py"
 
 
 class Mutant(NamedTuple):
@@ -63,6 +66,17 @@ MUTANTS = (
     Mutant("execution/worked.py", "last - self._window), last)", "last - self._window), last + 1)", WORKED),
     Mutant("execution/worked.py", "if number <= self._asked:", "if False:", WORKED),
     Mutant("execution/worked.py", "own[n].copy() for n in", "0.0 * own[n] for n in", WORKED),
+    # Finer bars: nearness, gaps, stops that follow, liquidations, and what adds up.
+    Mutant("kernel/finer.py", "level = max(stop, best) if q < 0.0 else min(stop, best)", "level = stop", FINER),
+    Mutant("kernel/finer.py", "v[lanes.OPEN + k] if passed else stop,", "stop,", FINER),
+    Mutant("kernel/finer.py", "            follow(v, k, j, orders)", "            pass", FINER),
+    Mutant(
+        "kernel/finer.py", "plan[AWAITS, j] != 0.0 and parts[PART, j] == 0.0 and", "plan[AWAITS, j] != 0.0 and", INSIDE
+    ),
+    Mutant("kernel/finer.py", "own[KEPT], own[N_MET] = v[lanes.HELD + k], 0.0", "own[N_MET] = 0.0", INSIDE),
+    Mutant("kernel/slot_rows.py", "if short and not scratch.closer[k] and active[b]", "if False", FINER),
+    Mutant("kernel/finer_rows.py", "(whole[b] and account[b, RUINED] != 0.0", "(False", FINER),
+    Mutant("feeds/finer.py", "    _refuse(history, bar, wrong", "    len(bar) or (history, bar, wrong", JOINED),
     # Who is in a universe, and what can be done with who is out.
     Mutant(
         "feeds/universe.py",

@@ -6,13 +6,40 @@ import numpy as np
 
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
-from qframe_rl.kernel.columns import GOOD, LIMIT, MARK, N_BAR, N_FILLS, N_SLOT, QUANTITY, STOP, TRAIL, opened
+from qframe_rl.kernel.columns import (
+    FLAGS,
+    GOOD,
+    GROUP,
+    LIMIT,
+    MARK,
+    N_BAR,
+    N_FILLS,
+    N_SLOT,
+    POSITION,
+    QUANTITY,
+    STOP,
+    TRAIL,
+    opened,
+)
 from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.kernel.slot_rows import parts_of, settle_slots, slot_scratch
 from qframe_rl.runner.log import Screen
-from qframe_rl.types import CLOSE, VOLUME, Float, Instrument
+from qframe_rl.types import (
+    CLOSE,
+    HIGH,
+    LOW,
+    MINUTE,
+    NO_FINER,
+    OPEN,
+    REDUCE_ONLY,
+    VOLUME,
+    Bool,
+    Finer,
+    Float,
+    Instrument,
+)
 
 K = 8
 KINDS = {"none": None, "far": 0.05, "near": 0.005, "market": 0.0}
@@ -25,21 +52,23 @@ def slots(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
     work: dict[str, Work] = {}
     for kind in KINDS:
         work |= {f"{kind}.{k}": _bars(kind, k, small) for k in (1, K)}
+    work |= {f"detail.{way}": _walked(way == "inside", small) for way in ("whole", "inside")}
     found = rates(work, repeats, screen, "slots")
-    return [
+    inside = rows("slots.detail", 2, found["detail.inside"], "account-bars/s", {"detail.whole": 1.0}, found)
+    return inside + [
         row
         for kind in KINDS
         for row in rows(f"slots.{kind}", K, found[f"{kind}.{K}"], "account-bars/s", {f"{kind}.1": 1.0}, found)
     ]
 
 
-def _market(n_bars: int) -> tuple[Float, Rules]:
-    """(T, 1, 8) bars that walk by a fifth of a percent each, and the rules of a perpetual."""
+def _market(n_bars: int, move: float = 0.002) -> tuple[Float, Rules]:
+    """(T, 1, 8) bars that walk by a fifth of a percent each, or by ``move``, and the rules of a perpetual."""
     rng = np.random.default_rng(0)
-    close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.002, n_bars)))
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, move, n_bars)))
     first = np.concatenate([[100.0], close[:-1]])
     bars = np.zeros((n_bars, 1, N_BAR))
-    reach = np.abs(rng.normal(0.0, 0.001, (2, n_bars)))
+    reach = np.abs(rng.normal(0.0, move / 2.0, (2, n_bars)))
     high, low = np.maximum(first, close) * (1.0 + reach[0]), np.minimum(first, close) * (1.0 - reach[1])
     bars[:, 0, : VOLUME + 1] = np.stack([first, high, low, close, np.full(n_bars, 1e9)], axis=-1)
     coin = Instrument("C", "perpetual", lot=0.001, tick=0.01, maker_fee=0.0002, taker_fee=0.0005, maintenance=0.01)
@@ -79,9 +108,66 @@ def _bars(kind: str, k: int, small: bool) -> Work:
                 asked[:, :, GOOD] = 1.0
                 settle_slots(
                     account, holding, asked, bars, at, active, rules.table, rules.leverage, rules.shorting, fills,
-                    parts, several,
+                    parts, several, NO_FINER,
                 )  # fmt: skip
             account[:], holding[:, :, 0] = opened(1e6, n, rules.n_columns), 0.0
         return float(n * steps)
 
     return settle
+
+
+def _walked(inside: bool, small: bool) -> Work:
+    """Longs with a stop that trails by 2 % and a target at 4 %, opened anew once they are closed; bars as hours of BTC.
+
+    With ``inside`` bars consist of sixty finer ones.
+    """
+    n, steps = (64, 8) if small else (4096, 100)
+    bars, rules = _market(steps + 200, 0.005)
+    rng = np.random.default_rng(1)
+    finer = _inside(rng, bars) if inside else NO_FINER
+    first, active = rng.integers(1, 150, n), np.ones(n, dtype=np.bool_)
+    fills, parts, scratch_ = np.empty((n, 1, N_FILLS)), parts_of(n, 1, 3), slot_scratch(1, 3)
+
+    def settle() -> float:
+        account, holding, at, slots = opened(1e6, n, rules.n_columns), np.zeros((n, 1, 2)), first.copy(), _none(n)
+        holding[:, :, MARK] = 100.0
+        for _ in range(steps):
+            flat = holding[:, 0, POSITION] == 0.0
+            _bracket(slots, flat, bars[at - 1, 0, CLOSE])
+            settle_slots(
+                account, holding, slots, bars, at, active, rules.table, rules.leverage, rules.shorting, fills, parts,
+                scratch_, finer,
+            )  # fmt: skip
+            at += 1
+        return float(n * steps)
+
+    return settle
+
+
+def _none(n: int) -> Float:
+    slots = np.zeros((n, 1, N_SLOT, 3))
+    slots[:, :, [LIMIT, STOP, TRAIL]] = np.nan
+    return slots
+
+
+def _bracket(slots: Float, flat: Bool, close: Float) -> None:
+    """An entry with its exits for those who hold nothing."""
+    slots[flat] = _none(1)
+    rows, price = slots[flat, 0], close[flat]
+    rows[:, QUANTITY] = np.array([1.0, -1.0, -1.0])
+    rows[:, STOP, 1], rows[:, TRAIL, 1], rows[:, LIMIT, 2] = price * 0.98, 0.02, price * 1.04
+    rows[:, GOOD], rows[:, FLAGS, 1:], rows[:, GROUP, 1:] = np.array([1.0, np.inf, np.inf]), REDUCE_ONLY, 1.0
+    slots[flat, 0] = rows
+
+
+def _inside(rng: np.random.Generator, bars: Float) -> Finer:
+    """Sixty bars a bar that walk from open to close between low and high."""
+    n, t = 60, len(bars)
+    way = np.linspace(bars[:, 0, OPEN], bars[:, 0, CLOSE], n + 1, axis=1)
+    way[:, 1:-1] += rng.normal(0.0, 0.1, (t, n - 1)) * (bars[:, 0, HIGH] - bars[:, 0, LOW])[:, None]
+    way = np.clip(way, bars[:, 0, LOW, None], bars[:, 0, HIGH, None])
+    begin, end = way[:, :-1], way[:, 1:]
+    parts = np.stack([begin, np.maximum(begin, end), np.minimum(begin, end), end], axis=-1)
+    parts[np.arange(t), rng.integers(0, n, t), HIGH] = bars[:, 0, HIGH]
+    parts[np.arange(t), rng.integers(0, n, t), LOW] = bars[:, 0, LOW]
+    return Finer(np.arange(t + 1) * n, parts.reshape(t * n, 1, 4), MINUTE)

@@ -20,6 +20,7 @@ from qframe_rl.feeds.exchange import MarketDataClient, Note, Stopped
 from qframe_rl.feeds.listed import ListedNow
 from qframe_rl.feeds.listing import listings
 from qframe_rl.feeds.live_columns import LiveColumns
+from qframe_rl.feeds.live_finer import LiveFiner
 from qframe_rl.feeds.live_line import LiveLine
 from qframe_rl.feeds.live_members import LiveMembers
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel, settled
@@ -57,6 +58,8 @@ class CcxtFeed:
     universe
         Rule of who may be bought; None = all of the symbols. With one, a symbol may be one that the exchange does not
         list yet, or no more: it has no bars then. What it lists is asked for before each bar, once an hour at most.
+    detail
+        Timeframe of the finer candles that bars come with, those of the warm-up excepted; None = none.
     columns, risk_free, root
         Exogenous columns as in `live_columns.LiveColumns` and what idle cash earns as in `cash.with_cash`; their files
         are read again for every bar.
@@ -90,6 +93,7 @@ class CcxtFeed:
         url: str | None = None,
         sandbox: bool = False,
         universe: str | None = None,
+        detail: str | None = None,
         columns: Sequence[str] = (),
         risk_free: str = "0",
         root: Path = Path(),
@@ -132,6 +136,7 @@ class CcxtFeed:
             )  # fmt: skip
         self._speed = speed
         self._clock: Clock = clock or LiveClock(first, speed, self._wake(), lambda: self.idle())
+        self._inside = None if detail is None else LiveFiner(detail, self.bar_ns, self._clock, note)
         self._closed = 0
         self._resumed = False
         self.idle: Callable[[], None] = lambda: None
@@ -341,6 +346,8 @@ class CcxtFeed:
         for line in self._perpetuals:
             stamps = settled(line.rates)
             line.paid = max(int(stamps[stamps < close].max(initial=0)), line.paid)
+        if self._inside is not None and (self._closed or self._resumed):
+            history = self._inside.joined(history, self._lines, self._there(last=True))
         self._closed = close
         for row in range(len(history)):
             if self.stopped.is_set():

@@ -8,6 +8,9 @@ from qframe_rl.config import Base
 from qframe_rl.feeds.universe_rule import universe_rule
 from qframe_rl.servers import POSTGRES, is_address, unlocked
 
+LENGTH = r"^[1-9]\d*[smhdw]$"
+"""Form of a bar's length."""
+
 
 class DataConfig(Base):
     """Where bars come from and which."""
@@ -26,8 +29,10 @@ class DataConfig(Base):
     volatilityLENGTH:LOW[:HIGH], spread:COLUMN:HIGH, notice:COLUMN, traded:LENGTH, allow:SYMBOL+SYMBOL,
     deny:SYMBOL+SYMBOL and renew:daily|weekly|monthly|LENGTH (monthly). What is outside can only be reduced. In a store
     all its symbols are candidates where none are named."""
-    timeframe: str = Field(default="1h", pattern=r"^[1-9]\d*[smhdw]$")
+    timeframe: str = Field(default="1h", pattern=LENGTH)
     """Length of a bar, such as 1m, 1h, 4h or 1d."""
+    detail: str | None = Field(default=None, pattern=LENGTH)
+    """Length of finer bars that come along, such as 1m, of the same place; env.detail asks for them."""
     since: str | None = None
     """First moment, ISO 8601 UTC; none = all there is."""
     until: str | None = None

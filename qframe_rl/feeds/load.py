@@ -20,6 +20,7 @@ from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report, download
 from qframe_rl.feeds.exchange import Note
 from qframe_rl.feeds.files import load_file
+from qframe_rl.feeds.finer import check_length, with_finer, with_made_up
 from qframe_rl.feeds.gauge import gauges
 from qframe_rl.feeds.presets import unknown_minimums
 from qframe_rl.feeds.quality import describe, quarantine, suspects
@@ -93,7 +94,8 @@ def load(config: DataConfig, report: Report | None = None) -> History:
         history = _within(history, universe_rule(asked.universe), asked)
     known = [line for gauge in gauges(history, list(map(name_of, config.columns))) for line in gauge.lines()]
     history = replace(history, notes=(*history.notes, *known))
-    return with_cash(history, config.risk_free, _root(config))
+    history = with_cash(history, config.risk_free, _root(config))
+    return history if asked.detail is None else _detailed(history, asked.detail, config, report)
 
 
 def _candidates(config: DataConfig) -> DataConfig:
@@ -107,6 +109,21 @@ def _candidates(config: DataConfig) -> DataConfig:
         since = parse_time(config.since) - rule.lookback_ns(timeframe_ns(config.timeframe))
         changed["since"] = iso(max(0, since))
     return config.model_copy(update=changed)
+
+
+def _detailed(history: History, detail: str, config: DataConfig, report: Report | None) -> History:
+    """The same bars with the finer ones of the same place, made up within them where they are made up themselves."""
+    ns = timeframe_ns(detail)
+    check_length(ns, history.bar_ns)
+    if config.data.startswith(_SYNTHETIC):
+        return with_made_up(history, ns, config.seed)
+    stored = config.data.startswith(_EXCHANGE) or is_address(config.data, *POSTGRES)
+    if not stored and not Path(config.data).expanduser().is_dir():
+        raise UserError(f"detail {detail}: {config.data} has bars of one length; take a store or an exchange.")
+    if config.relist:
+        raise UserError("detail and relist cannot be had together: finer bars keep the prices of before a relisting.")
+    plain = {"timeframe": detail, "columns": (), "funding": "zero", "detail": None}
+    return with_finer(history, _load(config.model_copy(update=plain), report))
 
 
 def _within(history: History, rule: UniverseRule, asked: DataConfig) -> History:
@@ -251,7 +268,7 @@ def live(
         raise UserError(f"column {spec!r} is of recorded ticks, which a session on coming bars does not have.")
     return CcxtFeed(
         _exchange(config), config.symbols, config.timeframe, window, url=url, sandbox=sandbox,
-        universe=config.universe, columns=config.columns,
+        universe=config.universe, detail=config.detail, columns=config.columns,
         risk_free=config.risk_free, root=_root(config), note=note, clock=clock, speed=speed, depth=depth,
     )  # fmt: skip
 

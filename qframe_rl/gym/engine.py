@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.digests import digest
+from qframe_rl.gym.finer import FinerMoves
 from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.packed import FIRST, LAST, PackedHistory
 from qframe_rl.gym.reward import N_STATE, Reward
@@ -42,7 +43,7 @@ from qframe_rl.risk.guard import protecting
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.protections import lock_rows
 from qframe_rl.risk.rows import begin_rows, guarded_rows
-from qframe_rl.types import CLOSE, Bool, Float, Int, Single
+from qframe_rl.types import CLOSE, NO_FINER, Bool, Float, Int, Single
 
 TERMINATED, TRUNCATED, OVER = range(3)
 """Rows of what `BatchEngine.step` says of ends; an episode is over for either reason."""
@@ -90,20 +91,19 @@ class BatchEngine(Lanes):
     ):
         n = tape.bars.shape[1]
         self.tape, self.interface, self.rules, self.reward = tape, interface, rules, reward
-        self.start_cash = cash
-        self.episode_bars = episode_bars or 0
+        self.start_cash, self.episode_bars = cash, episode_bars or 0
         self.n_envs, self.recorded = n_envs, recorded
         self.account = opened(cash, n_envs, rules.n_columns)
         self.holding = np.zeros((n_envs, n, 2))
-        self.row = np.zeros(n_envs, dtype=np.int64)
-        self.last = np.zeros(n_envs, dtype=np.int64)
+        self.row, self.last = np.zeros(n_envs, dtype=np.int64), np.zeros(n_envs, dtype=np.int64)
         self.seed = np.zeros(n_envs, dtype=np.uint64)
         self.episode = np.zeros(n_envs, dtype=np.uint64)
         self.memory = np.zeros((n_envs, N_STATE))
         self.limits = limits or Limits()
         self.watch = watch_for(self.limits, rules.table, n_envs)
         self._board = board_of(interface.scheme, self.limits, n_envs, n)
-        filled = recorded or self.watch is not None or self._board is not None
+        self._inside = FinerMoves(tape, rules, n_envs) if rules.detail_ns else None
+        filled = recorded or self.watch is not None or self._board is not None or self._inside is not None
         self.fills = np.zeros((n_envs if filled else 0, n, N_FILLS))
         self._work, self._left = scratch(n), np.zeros((n_envs, n, 2), dtype=np.int64)
         self._everybody = np.ones(n_envs, dtype=np.bool_)
@@ -199,13 +199,17 @@ class BatchEngine(Lanes):
         asked = scheme.slots(actions, self.account, self.holding, tape.bars, self.row, active)
         self._board.advance(
             asked, self.account, self.holding, tape.bars, tape.time, self.row, active, self.rules, self.watch,
-            self.fills,
+            self.fills, NO_FINER if self._inside is None else tape.finer,
         )  # fmt: skip
         return None
 
     def _advance(self, target: Float, offset: Float, active: Bool) -> None:
         band, rules = self.interface.scheme.band, self.rules
-        if self.watch is None:
+        if self._inside is not None:
+            self._inside.advance(
+                target, offset, band, self.account, self.holding, self.row, active, self.watch, self.fills, self._work
+            )  # fmt: skip
+        elif self.watch is None:
             advance_rows(
                 target, offset, band, self.account, self.holding, self.tape.bars, self.row, active,
                 rules.table, rules.leverage, rules.shorting, self.recorded, self.fills, self._work,

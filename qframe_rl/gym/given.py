@@ -20,7 +20,7 @@ else:
 Given = History | Sequence[History] | Frame | Mapping[str, Any] | str | Path | None
 
 
-def histories_of(given: Given) -> list[History]:
+def histories_of(given: Given, detail: str | None = None) -> list[History]:
     """Bars of what was handed over.
 
     Parameters
@@ -30,6 +30,8 @@ def histories_of(given: Given) -> list[History]:
         `qframe_rl.feeds.frames.from_frames`; a file of candles or a folder with a store; a recipe: a dict of fields of
         `qframe_rl.feeds.data.DataConfig`, or the text of its ``data`` alone, such as ``synthetic:ar1``, which travels
         in the specification of an environment where bars would be too large; None = the embedded default market.
+    detail
+        Length of the finer bars that a recipe's come with.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def histories_of(given: Given) -> list[History]:
     if isinstance(given, Mapping):
         if any(map(_is_frame, given.values())):
             return [_from_frames(given)]
-        return [_loaded(given)]
+        return [_loaded(given if detail is None else {**given, "detail": detail})]
     listed = list(given) if isinstance(given, Sequence) else []
     if not listed or not all(isinstance(one, History) for one in listed):
         raise UserError(

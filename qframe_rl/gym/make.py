@@ -248,9 +248,9 @@ def prepared(name: str, history: Given, risk: Risk, params: Mapping[str, Any]) -
     module = catalog.load_bar_market(name)
     _check_keywords(name, params)
     params = in_params(params)
-    histories = histories_of(history)
-    first = histories[0]
     config = build(module.Config, params, f"env {name}")
+    histories = histories_of(history, config.detail)
+    first = histories[0]
     made: Market = module.make(config, first.instruments, first.columns, first.bar_ns)
     limits = risk if isinstance(risk, Limits) else build(Limits, risk or {}, "risk")
     parts = [(h, whole(h)) for h in histories]

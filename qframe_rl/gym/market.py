@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from qframe_rl.agent import MarketSpec
 from qframe_rl.config import Base, Ref, UserError
+from qframe_rl.feeds.data import LENGTH
+from qframe_rl.feeds.finer import check_finer
 from qframe_rl.feeds.presets import one_quote, opening_cash
 from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.gym.env import TradingEnv
@@ -22,7 +24,7 @@ from qframe_rl.gym.vector import VectorTradingEnv
 from qframe_rl.interface import MarketInterface, Observer, Parts
 from qframe_rl.kernel.rules import HALF_SPREAD, TAKER, Rules, rules_of
 from qframe_rl.risk.limits import Limits
-from qframe_rl.types import DAY, History, Instrument, Segment, Segments
+from qframe_rl.types import DAY, History, Instrument, Segment, Segments, timeframe_name, timeframe_ns
 
 FEATURES = (
     "log_return:1",
@@ -87,6 +89,10 @@ class MarketConfig(Base):
     """Volume of the last 30 days from which a lower fee on orders that take holds, quote currency, and that fee, basis
     points: ``[[1e6, 4], [2e7, 3]]``, or ``1e6:4,2e7:3`` on the command line. It bounds each instrument's own fee."""
 
+    detail: str | None = Field(default=None, pattern=LENGTH)
+    """Length of finer bars, such as 1m, on which orders that rest and liquidations are resolved where they are near;
+    null = a bar is one step. The bars must come with finer ones."""
+
     @model_validator(mode="before")
     @classmethod
     def _as_before(cls, values: object) -> object:
@@ -143,10 +149,12 @@ class Market:
 
     def tape(self, parts: Parts | ResampledPaths) -> PackedHistory:
         """Bars and features of histories or paths, to share among environments."""
-        observer = self.interface.observer
+        observer, detail_ns = self.interface.observer, self.rules.detail_ns
         if isinstance(parts, ResampledPaths):
             return tape_of_paths(parts, observer, len(self.instruments))
-        return tape_of(parts, observer)
+        for history, _ in parts:
+            check_finer(history, detail_ns)
+        return tape_of(parts, observer, finer=detail_ns > 0)
 
     def engine(self, tape: PackedHistory, n_envs: int, *, recorded: bool = False) -> BatchEngine:
         """A batch of accounts.
@@ -282,6 +290,7 @@ def market(
         margin_earns=margin_earns,
         fee_tiers=tuple((volume, fee / 1e4) for volume, fee in config.fee_tiers),
         day_bars=DAY / bar_ns,
+        detail_ns=_detail_ns(name, config, bar_ns),
     )
     observer = Observer(
         config.features, config.n_rows, len(instruments), columns, bar_ns=bar_ns, locks=config.show_locks
@@ -293,6 +302,20 @@ def market(
         name, priced, bar_ns, rules, interface, reward(config.reward), cash, config.episode_bars,
         paths=paths_named(config.paths),
     )  # fmt: skip
+
+
+def _detail_ns(name: str, config: MarketConfig, bar_ns: int) -> int:
+    if config.detail is None:
+        return 0
+    ns = timeframe_ns(config.detail)
+    if ns >= bar_ns or bar_ns % ns:
+        raise UserError(
+            f"env {name}: detail {config.detail} must be shorter than a bar, and bars of {timeframe_name(bar_ns)} "
+            "whole multiples of it; take another, such as 1m, or none."
+        )
+    if paths_named(config.paths) is not None:
+        raise UserError(f"env {name}: paths {config.paths.name} have no finer bars; leave detail or paths out.")
+    return ns
 
 
 def _with_fees(instrument: Instrument, config: MarketConfig) -> Instrument:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +12,7 @@ from qframe_rl.config import UserError
 from qframe_rl.gym.lanes import content
 from qframe_rl.interface import Observer, Parts
 from qframe_rl.kernel.columns import bars_of
-from qframe_rl.types import Float, Int, Single, iso, parse_time
+from qframe_rl.types import CLOSE, NO_FINER, Finer, Float, History, Int, Single, iso, parse_time
 
 _FIRST_NS = 10**12
 """Whole numbers from here on are times."""
@@ -31,16 +32,20 @@ class PackedHistory:
     """(T, A x F) scaled features."""
     runs: Int
     """(R, 2) first and last decision row of each run; orders decided on the last never settle."""
+    finer: Finer = field(default=NO_FINER, kw_only=True)
+    """What the bars consist of, where the market looks at it."""
 
     @property
     def n_bytes(self) -> int:
         """Memory of the arrays."""
-        return self.time.nbytes + self.bars.nbytes + self.features.nbytes + self.runs.nbytes
+        finer = self.finer.start.nbytes + self.finer.bars.nbytes
+        return self.time.nbytes + self.bars.nbytes + self.features.nbytes + self.runs.nbytes + finer
 
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 of what episodes walk."""
-        return content(self.time, self.bars, self.features, self.runs)
+        finer = self.finer[:2] if len(self.finer.start) else ()
+        return content(self.time, self.bars, self.features, self.runs, *finer)
 
     growing = False
     """Whether rows are written while episodes walk others."""
@@ -85,7 +90,7 @@ class PackedHistory:
         return -1
 
 
-def tape_of(parts: Parts, observer: Observer) -> PackedHistory:
+def tape_of(parts: Parts, observer: Observer, *, finer: bool = False) -> PackedHistory:
     """Lay histories end to end.
 
     Parameters
@@ -94,6 +99,8 @@ def tape_of(parts: Parts, observer: Observer) -> PackedHistory:
         Histories of the same instruments and columns, and the segments of each in which orders may settle.
     observer
         What a policy sees.
+    finer
+        Whether the finer bars of the histories come along, which all must have.
 
     Raises
     ------
@@ -119,4 +126,18 @@ def tape_of(parts: Parts, observer: Observer) -> PackedHistory:
         np.concatenate([bars_of(h.values, h.funding, h.final, h.cash_rate, h.columns) for h, _ in parts]),
         np.concatenate([observer.matrix(history) for history, _ in parts]),
         np.array(runs, dtype=np.int64),
+        finer=joined([history for history, _ in parts]) if finer else NO_FINER,
     )
+
+
+def joined(histories: Sequence[History]) -> Finer:
+    """Finer bars of histories end to end; of one that comes without, such as rebuilt paths, each bar is one step."""
+    bars: list[Float] = []
+    start, ns = [np.zeros(1, dtype=np.int64)], 0
+    for one in histories:
+        part = one.finer or Finer(np.arange(len(one) + 1), one.values[:, :, : CLOSE + 1], 0)
+        begins, inside = part.of_rows
+        start.append(begins[1:] + start[-1][-1])
+        bars.append(inside)
+        ns = max(ns, part.ns)
+    return Finer(np.concatenate(start), np.ascontiguousarray(np.concatenate(bars)), ns)

@@ -232,6 +232,7 @@ def _joined(parts: Parts) -> BarMoves:
         final=np.zeros((n, first.logs.shape[1]), dtype=np.bool_),
         cash_rate=joined(lambda moves: moves.history.cash_rate),
         theory=None,
+        finer=None,
         suspects=(),
     )
     return BarMoves(history, joined(lambda moves: moves.logs), joined(lambda moves: moves.due), first.start)

@@ -17,7 +17,7 @@ from qframe_rl.risk.guard import protecting
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.rows import watch_rows
 from qframe_rl.risk.slots import judge_slots, market_rows
-from qframe_rl.types import CLOSE, Bool, Float, Int
+from qframe_rl.types import CLOSE, Bool, Finer, Float, Int
 
 
 class SlotBoard:
@@ -40,7 +40,7 @@ class SlotBoard:
 
     def advance(
         self, asked: Float, account: Float, holding: Float, bars: Float, time: Int, row: Int, active: Bool,
-        rules: Rules, watch: Watch | None, fills: Float,
+        rules: Rules, watch: Watch | None, fills: Float, finer: Finer,
     ) -> None:  # fmt: skip
         """Put orders into the slots after bar ``row[b]``, hold them to limits, and settle the next bar.
 
@@ -56,6 +56,8 @@ class SlotBoard:
             The market rules.
         watch
             Limits and what they remember; None without any.
+        finer
+            What the bars consist of.
         """
         _put(asked, self.slots, self._fresh, bars, row, active, self._ahead)
         if watch is not None:
@@ -65,7 +67,7 @@ class SlotBoard:
             self._met[:] = self.slots
         settle_slots(
             account, holding, self.slots, bars, self._ahead, active, rules.table, rules.leverage, rules.shorting,
-            fills, self.parts, self._scratch,
+            fills, self.parts, self._scratch, finer,
         )  # fmt: skip
         row[active] += 1
         if watch is not None:

@@ -56,6 +56,8 @@ def bar_out(bar: Bar) -> Plain:
         plain["final"] = bar.final.tolist()
     if bar.cash_rate != 0.0:
         plain["cash_rate"] = bar.cash_rate
+    if bar.finer is not None:
+        plain["finer"] = numbers(bar.finer)
     return plain
 
 
@@ -65,7 +67,8 @@ def bar_in(plain: Mapping[str, Any]) -> Bar:
     n = len(values)
     funding = array(plain["funding"]) if "funding" in plain else np.zeros(n)
     final = np.array(plain["final"], dtype=np.bool_) if "final" in plain else np.zeros(n, dtype=np.bool_)
-    return Bar(int(plain["time"]), values, funding, final, float(plain.get("cash_rate", 0.0)))
+    finer = array(plain["finer"]) if "finer" in plain else None
+    return Bar(int(plain["time"]), values, funding, final, float(plain.get("cash_rate", 0.0)), finer)
 
 
 def orders_out(orders: Orders) -> Plain:

@@ -19,6 +19,8 @@ from qframe_rl.journal.lock import corrupt
 Number = float | None
 Stamp = Annotated[int, Field(ge=0, lt=2**62)]
 Lateness = Annotated[int, Field(gt=-(2**62), lt=2**62)]
+_INSIDE = 4
+"""Prices of a finer bar."""
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
@@ -36,6 +38,7 @@ class BarShape(EventShape):
     funding: list[Number] = Field(default=[])
     final: list[bool] = Field(default=[])
     cash_rate: float = Field(default=0.0, gt=-1.0, lt=1.0)
+    finer: list[list[list[Number]]] = Field(default=[])
     late_ns: Lateness = 0
     skew_ns: Lateness = 0
     memory: Plain = Field(default={})
@@ -226,6 +229,9 @@ def check_bar(path: Path, plain: Plain, n_instruments: int, n_channels: int) -> 
     lengths = {len(plain[name]) for name in ("values", "funding", "final") if name in plain}
     if widths != {n_channels} or lengths != {n_instruments}:
         raise corrupt(path, f"a bar has not {n_channels} values of {n_instruments} instruments")
+    inside = plain.get("finer", [])
+    if any(len(part) != n_instruments or any(len(row) != _INSIDE for row in part) for part in inside):
+        raise corrupt(path, f"the finer bars of a bar have not {_INSIDE} prices of {n_instruments} instruments")
 
 
 def said_last(path: Path, text: str) -> Plain:

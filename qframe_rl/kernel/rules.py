@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class Rules:
     """Cap on gross notional over equity when a position is opened."""
     shorting: bool
     """Whether positions may be negative."""
+    detail_ns: int = 0
+    """Length of the finer bars on which resting orders and liquidations are resolved, ns; 0 = a bar is one step."""
 
     @property
     def n_columns(self) -> int:
@@ -70,6 +72,7 @@ def rules_of(
     margin_earns: bool = False,
     fee_tiers: tuple[tuple[float, float], ...] = (),
     day_bars: float = 24.0,
+    detail_ns: int = 0,
 ) -> Rules:
     """Join the instruments' own rules with the cost model of the simulation.
 
@@ -103,6 +106,8 @@ def rules_of(
         instruments whose own is above it.
     day_bars
         Bars of a day; less than one where bars are longer.
+    detail_ns
+        As in `Rules`.
 
     Raises
     ------
@@ -132,7 +137,7 @@ def rules_of(
         raise ValueError("rates must not be negative, volume_share must lie in (0, 1] and leverage must be at least 1")
     if half_spread + impact * math.sqrt(volume_share) >= 1.0:
         raise ValueError("half_spread + impact * sqrt(volume_share) must stay below 1: a price cannot fall to zero")
-    return Rules(table, float(leverage), shorting)
+    return Rules(table, float(leverage), shorting, detail_ns)
 
 
 def changed(rules: Rules, instruments: tuple[Instrument, ...]) -> Rules:
@@ -142,4 +147,4 @@ def changed(rules: Rules, instruments: tuple[Instrument, ...]) -> Rules:
     for column, name in ((MAKER, "maker_fee"), (TAKER, "taker_fee"), (MAINTENANCE, "maintenance")):
         table[:, column] = [getattr(i, name) for i in instruments]
     table.setflags(write=False)
-    return Rules(table, rules.leverage, rules.shorting)
+    return replace(rules, table=table)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from qframe_rl.kernel.columns import ABSORBED, CASH, EARNED, MARK, N_FILLS, N_SLOT, POSITION, bars_of
+from qframe_rl.kernel.finer_rows import finer_of, finer_room, settle_finer
 from qframe_rl.kernel.lanes import scratch
-from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import Rules
 from qframe_rl.kernel.slot_rows import parts_of, settle_slots, slot_scratch
 from qframe_rl.types import Account, Bar, Fills, Float, Int, Orders, SlotFills
@@ -38,9 +38,11 @@ def settle(account: Account, orders: Orders, bar: Bar, rules: Rules) -> tuple[Ac
     asked = np.stack([np.broadcast_to(field, shape) for field in orders.terms], axis=-1).reshape(count, n, 3)
     fills = np.empty((count, n, N_FILLS))
     active = np.ones(count, dtype=np.bool_)
-    settle_rows(
-        money, holding, asked, bars, row, active, rules.table, rules.leverage, rules.shorting, fills, scratch(n)
-    )
+    finer = finer_of(bar, rules)
+    settle_finer(
+        money, holding, asked, bars, row, active, rules, fills, scratch(n), finer,
+        finer_room(count, n, rules.n_columns, finer=rules.detail_ns > 0),
+    )  # fmt: skip
     absorbed, interest = money[:, ABSORBED].reshape(lead), money[:, EARNED].reshape(lead)
     return _stated(money, holding, shape), Fills.of(fills.reshape(*shape, N_FILLS), absorbed, interest)
 
@@ -69,7 +71,7 @@ def settle_resting(account: Account, slots: Float, bar: Bar, rules: Rules) -> tu
     active = np.ones(count, dtype=np.bool_)
     settle_slots(
         money, holding, left, bars, row, active, rules.table, rules.leverage, rules.shorting, fills, parts,
-        slot_scratch(n, k),
+        slot_scratch(n, k), finer_of(bar, rules),
     )  # fmt: skip
     absorbed, interest = money[:, ABSORBED].reshape(lead), money[:, EARNED].reshape(lead)
     each = SlotFills(*(parts[:, :, part].reshape(*shape, k) for part in range(3)))

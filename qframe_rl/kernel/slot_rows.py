@@ -24,11 +24,12 @@ from qframe_rl.kernel.columns import (
     N_PARTS,
     RUINED,
 )
+from qframe_rl.kernel.finer import go_through, near_inside, several
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
 from qframe_rl.kernel.rows import begin, finish, liquidate, pay_out
 from qframe_rl.kernel.rules import DAY_BARS, OWNED
 from qframe_rl.kernel.slots_resting import rest
-from qframe_rl.types import Bool, Float, Int
+from qframe_rl.types import Bool, Finer, Float, Int
 
 
 class SlotScratch(NamedTuple):
@@ -42,6 +43,8 @@ class SlotScratch(NamedTuple):
     """(LANES, A, N_OWN) each instrument's own numbers."""
     busy: Bool
     """(LANES,) whether an order may act in the bar."""
+    closer: Bool
+    """(LANES,) whether the bar is gone through by its finer ones."""
 
 
 def slot_scratch(n_instruments: int, n_slots: int) -> SlotScratch:
@@ -49,7 +52,7 @@ def slot_scratch(n_instruments: int, n_slots: int) -> SlotScratch:
     shape = (LANES, n_instruments)
     return SlotScratch(
         lanes.scratch(n_instruments), np.zeros((*shape, slots.N_PLAN, n_slots)), np.zeros((*shape, slots.N_OWN)),
-        np.zeros(LANES, dtype=np.bool_),
+        np.zeros(LANES, dtype=np.bool_), np.zeros(LANES, dtype=np.bool_),
     )  # fmt: skip
 
 
@@ -72,6 +75,7 @@ def settle_slots(
     fills: Float,
     parts: Float,
     scratch: SlotScratch,
+    finer: Finer,
 ) -> None:
     """Settle bar ``row[b]`` for every active account.
 
@@ -85,6 +89,8 @@ def settle_slots(
         (B, A, 3, K) overwritten: what became of each order.
     scratch
         `slot_scratch`.
+    finer
+        What the bars consist of; `qframe_rl.types.NO_FINER` where each is one step.
     """
     n, w = holding.shape[1], scratch.lanes
     spot, tiered = not shorting and leverage == 1.0, table[0, DAY_BARS] > 0.0
@@ -93,20 +99,25 @@ def settle_slots(
         begin(first, count, w, account, tiered)
         last = earning = False
         for k in range(LANES):
-            scratch.busy[k] = False
+            scratch.busy[k] = scratch.closer[k] = False
         for a in range(n):
             v = w[ACCOUNT + a * INSTRUMENT :]
             take_holding(a, first, count, v, holding)
             ends, earns = take_bars(a, first, count, v, bars, row, 0)
             last, earning = last or ends, earning or earns
             _look(a, first, count, v, orders, active, fills, parts, scratch.busy)
+            if len(finer.start) > 0:
+                _look_inside(a, first, count, v, orders, row, active, finer, scratch)
         for a in range(n):
             v = w[ACCOUNT + a * INSTRUMENT :]
             lanes.price(v, w, table[a], shorting)
             if tiered:
                 fee_tiers.discount(v, w, table[a])
             _plan(a, first, count, v, w, orders, table[a], leverage, shorting, spot, scratch)
-        _meet(n, first, count, w, orders, table, leverage, shorting, spot, last, earning, tiered, fills, parts, scratch)
+        _meet(
+            n, first, count, w, orders, bars, row, active, table, leverage, shorting, spot, last, earning, tiered,
+            fills, parts, scratch, finer,
+        )  # fmt: skip
         finish(n, first, count, w, account, holding, active, table, tiered)
         _pass(n, first, count, w, account, orders, active, fills, parts, scratch)
 
@@ -131,6 +142,22 @@ def _look(
 
 
 @inlined
+def _look_inside(
+    a: int, first: int, count: int, v: Float, orders: Float, row: Int, active: Bool, finer: Finer,
+    scratch: SlotScratch,
+) -> None:  # fmt: skip
+    """Say which lanes have an order that finer bars may meet."""
+    for k in range(count):
+        b = first + k
+        if active[b] and not scratch.closer[k] and several(finer, row[b]):
+            near = 0
+            for j in range(orders.shape[3]):
+                near += 1 if near_inside(orders[b, a], j, v[lanes.HIGH + k], v[lanes.LOW + k]) else 0
+            scratch.closer[k] = near > 0
+            scratch.busy[k] = scratch.busy[k] or near > 0
+
+
+@inlined
 def _plan(
     a: int, first: int, count: int, v: Float, w: Float, orders: Float, rule: Float, leverage: float, shorting: bool,
     spot: bool, scratch: SlotScratch,
@@ -148,7 +175,13 @@ def _planned(
     spot: bool, scratch: SlotScratch,
 ) -> None:  # fmt: skip
     plan = scratch.plan[k, a]
+    high, low = v[lanes.HIGH + k], v[lanes.LOW + k]
+    if scratch.closer[k] and high == high:  # what rests awaits its finer bar, wherever it stands
+        v[lanes.HIGH + k], v[lanes.LOW + k] = np.inf, 0.0
     slots.plan_open(v, k, orders[first + k, a], plan, scratch.own[k, a], rule, shorting)
+    v[lanes.HIGH + k], v[lanes.LOW + k] = high, low
+    for j in range(plan.shape[1]):
+        plan[slots.AWAITS, j] = 1.0 if plan[slots.PHASE, j] == slots.MET else 0.0
     if spot:
         slots.need_cash(v, w, k, plan, rule)
     elif rule[OWNED] != 0.0:
@@ -159,8 +192,9 @@ def _planned(
 
 @inlined
 def _meet(
-    n: int, first: int, count: int, w: Float, orders: Float, table: Float, leverage: float, shorting: bool, spot: bool,
-    last: bool, earning: bool, tiered: bool, fills: Float, parts: Float, scratch: SlotScratch,
+    n: int, first: int, count: int, w: Float, orders: Float, bars: Float, row: Int, active: Bool, table: Float,
+    leverage: float, shorting: bool, spot: bool, last: bool, earning: bool, tiered: bool, fills: Float, parts: Float,
+    scratch: SlotScratch, finer: Finer,
 ) -> None:  # fmt: skip
     """Fill a block's orders, pay interest, liquidate who is short of margin, mark, and pay last bars out."""
     if earning:
@@ -172,18 +206,40 @@ def _meet(
     if earning:
         lanes.credit(w)
     for k in range(count):
-        if scratch.busy[k]:
+        if scratch.busy[k] and not scratch.closer[k]:
             _rest(n, first, k, w, orders, table, leverage, shorting, spot, fills, parts, scratch)
     for a in range(n):
-        v = w[ACCOUNT + a * INSTRUMENT :]
         if not spot and table[a, OWNED] == 0.0:
-            forced.endanger(v, w, table[a])
-        lanes.remark(v)
+            forced.endanger(w[ACCOUNT + a * INSTRUMENT :], w, table[a])
+    if len(finer.start) > 0:
+        _inside(n, first, count, w, orders, bars, row, active, table, leverage, shorting, spot, fills, parts, scratch,
+                finer)  # fmt: skip
+    for a in range(n):
+        lanes.remark(w[ACCOUNT + a * INSTRUMENT :])
     if not spot and forced.short_of_margin(w):
         liquidate(n, count, w, table)
     if last:
         pay_out(n, count, w, table, tiered)
     lanes.value(n, w)
+
+
+@inlined
+def _inside(
+    n: int, first: int, count: int, w: Float, orders: Float, bars: Float, row: Int, active: Bool, table: Float,
+    leverage: float, shorting: bool, spot: bool, fills: Float, parts: Float, scratch: SlotScratch, finer: Finer,
+) -> None:  # fmt: skip
+    """Go through the finer bars where an order is near, or where the bar's worst prices leave too little margin."""
+    for k in range(count):
+        b = first + k
+        short = not spot and w[lanes.CASH + k] - w[lanes.MOVING + k] + w[lanes.WORST + k] < w[lanes.MARGIN + k]
+        if short and not scratch.closer[k] and active[b] and several(finer, row[b]):
+            scratch.closer[k] = True
+            scratch.plan[k, :, slots.AWAITS, :] = 0.0
+        if scratch.closer[k]:
+            go_through(
+                n, w, k, row[b], bars, table, leverage, spot, shorting, orders[b], scratch.plan[k], scratch.own[k],
+                fills[b], parts[b], finer,
+            )  # fmt: skip
 
 
 @compiled
@@ -222,4 +278,7 @@ def _pass(
                 fills[b, a, FORCED], fills[b, a, FORCED_PRICE] = v[lanes.FORCED + k], v[lanes.FORCED_AT + k]
                 final = v[lanes.FINAL + k]
                 ended = account[b, RUINED] != 0.0 or final == LAST or final <= LAST_OUTSIDE
-                slots.age(v, k, ended, scratch.busy[k], orders[b, a], scratch.plan[k, a], fills[b, a], parts[b, a])
+                slots.age(
+                    v, k, ended, scratch.busy[k], scratch.closer[k], orders[b, a], scratch.plan[k, a], fills[b, a],
+                    parts[b, a],
+                )  # fmt: skip

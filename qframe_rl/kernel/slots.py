@@ -46,10 +46,10 @@ from qframe_rl.kernel.rules import (
 from qframe_rl.types import Float
 
 # Of a plan: signed size and closing part, price, rate of fee, what taking starts from (0 for a limit that rests), what
-# happens to the order in the bar, the opening part there is room for, the quantity that the bar began with, and what
-# may have been taken on its side before.
-SIZE, CLOSING, AT, RATE, BASE, PHASE, GRANTED, ASKED, BEFORE = range(9)
-N_PLAN = 9
+# happens to the order in the bar, the opening part there is room for, the quantity that the bar began with, what
+# may have been taken on its side before, and whether it waits for a finer bar that meets it.
+SIZE, CLOSING, AT, RATE, BASE, PHASE, GRANTED, ASKED, BEFORE, AWAITS = range(10)
+N_PLAN = 10
 NOTHING, AT_OPEN, MET, GONE = 0.0, 1.0, 2.0, 3.0
 # Of an instrument: volume that is left to its orders, base units taken on each side, what owned coins were sold for,
 # what has been held all the time since the open, fills, the sign of the first one that is met, and how many go at the
@@ -342,11 +342,13 @@ def remaining(quantity: float, filled: float, step: float, scale: float) -> floa
 
 
 @inlined
-def age(v: Float, k: int, ended: bool, busy: bool, orders: Float, plan: Float, fills: Float, parts: Float) -> None:
+def age(
+    v: Float, k: int, ended: bool, busy: bool, trailed: bool, orders: Float, plan: Float, fills: Float, parts: Float
+) -> None:
     """Let a bar pass for the orders of an instrument: count, move stops, cancel what is over.
 
     ``parts`` has the fills of the bar; a bar that has ``ended`` the account or the instrument leaves nothing. Where the
-    lane was not ``busy``, nothing filled and there is no plan.
+    lane was not ``busy``, nothing filled and there is no plan. Stops that ``trailed`` finer bars are where they belong.
     """
     held, buys, sells = v[lanes.HELD + k], False, False
     for j in range(orders.shape[1]):
@@ -363,8 +365,8 @@ def age(v: Float, k: int, ended: bool, busy: bool, orders: Float, plan: Float, f
                 orders[QUANTITY, j] = 0.0
             elif not reduces(orders, j):
                 buys, sells = buys or q > 0.0, sells or q < 0.0
-            if counts:
-                _trail(v, k, j, orders)
+            if counts and not trailed:
+                follow(v, k, j, orders)
     for j in range(orders.shape[1]):
         q = orders[QUANTITY, j]
         # What only reduces stands by a position, or by an order that may bring one.
@@ -376,7 +378,7 @@ def age(v: Float, k: int, ended: bool, busy: bool, orders: Float, plan: Float, f
 
 
 @inlined
-def _trail(v: Float, k: int, j: int, orders: Float) -> None:
+def follow(v: Float, k: int, j: int, orders: Float) -> None:
     """Let a stop follow the bar's best price, never back."""
     trail, q = orders[TRAIL, j], orders[QUANTITY, j]
     best = v[lanes.HIGH + k] if q < 0.0 else v[lanes.LOW + k]

@@ -49,4 +49,4 @@ def pass_bar(
         for j in range(orders.shape[2]):
             if filled[a, j] != 0.0:
                 take_off(orders[a], j, abs(filled[a, j]), steps[a, 0], steps[a, 1])
-        age(room, 0, ended[a], True, orders[a], plan, over[a], parts)
+        age(room, 0, ended[a], True, False, orders[a], plan, over[a], parts)

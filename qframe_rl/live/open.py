@@ -16,6 +16,8 @@ from qframe_rl.evaluate.inference.sequential import Promise
 from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.download import Report
+from qframe_rl.feeds.finer import check_finer
+from qframe_rl.feeds.live_finer import refuse_venues
 from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.shapes import parsed
@@ -91,12 +93,14 @@ def opened_replay(
         checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory,
         execute,
     )  # fmt: skip
+    check_finer(history, market.rules.detail_ns)
     segment = period_of(checkpoint, history, given, since, until)
     window = window_of(market, agent)
     terms = SessionSpec(
         checkpoint.agent["name"],
         checkpoint.digest,
-        {"feed": "replay", "data": history.fingerprint, "rows": list(segment)},
+        {"feed": "replay", "data": history.fingerprint, "rows": list(segment)}
+        | ({} if history.finer is None else {"detail": timeframe_name(history.finer.ns)}),
         history.instruments,
         history.columns,
         history.bar_ns,
@@ -163,6 +167,8 @@ def opened_live(
         checkpoint.bar_ns if execute is None else timeframe_ns(config.timeframe), "the checkpoint itself",
         execute=execute,
     )  # fmt: skip
+    if market.rules.detail_ns:
+        refuse_venues(orders, fills)
     window = window_of(market, agent)
     feed = live(config, window, url, orders == "testnet" and url is None, note, clock=clock, speed=speed, depth=DEPTH)
     if orders != "paper" and feed.unlisted():
@@ -178,6 +184,7 @@ def opened_live(
         "timeframe": timeframe_name(feed.bar_ns),
         **({} if config.risk_free == DataConfig().risk_free else {"risk_free": config.risk_free}),
         **({} if config.universe is None else {"universe": config.universe}),
+        **({} if config.detail is None else {"detail": config.detail}),
     }
     terms = SessionSpec(
         checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,
@@ -226,6 +233,11 @@ def opened_followed(
         checkpoint, followed.instruments, followed.columns, followed.bar_ns, str(journal), followed.theory,
         execute,
     )  # fmt: skip
+    if market.rules.detail_ns and detail_of(followed.market) != market.rules.detail_ns:
+        raise UserError(
+            f"env.detail: the session of {journal} does not record what its bars consist of; follow one that has the "
+            "same detail."
+        )
     feed = FollowedFeed(journal, window_of(market, agent), begin)
     terms = SessionSpec(
         checkpoint.agent["name"], checkpoint.digest, {"feed": FOLLOWED, "of": followed.market}, followed.instruments,
@@ -233,6 +245,11 @@ def opened_followed(
         execute=execute,
     )  # fmt: skip
     return Opened(market, agent, feed, terms, folder or _folder(place, terms), promise=promise_of(checkpoint))
+
+
+def detail_of(source: Mapping[str, Any]) -> int:
+    """Length of the finer bars that a session's bars are recorded with, ns; 0 = none."""
+    return timeframe_ns(source["detail"]) if "detail" in source else 0
 
 
 def longer_memory(opened: Opened, window: int) -> list[Bar]:

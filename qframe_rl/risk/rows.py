@@ -96,19 +96,25 @@ def guarded_rows(
     """
     target_rows(target, offset, band, account, holding, bars, row, watch.asked, work)
     judge_rows(watch.asked, account, holding, time, row, active, watch)
-    for b in range(len(row)):
-        watch.ahead[b] = min(row[b] + 1, len(bars) - 1)
-        for a in range(holding.shape[1]):
-            traded = bars[row[b], a, CLOSE] == bars[row[b], a, CLOSE]
-            watch.pending[b, a, QUANTITY] = watch.orders[b, a, QUANTITY] if traded else 0.0
-            watch.pending[b, a, LIMIT] = watch.orders[b, a, LIMIT]
-            watch.pending[b, a, STOP] = watch.orders[b, a, STOP]
+    pend_rows(bars, row, watch)
     settle_rows(
         account, holding, watch.pending, bars, watch.ahead, active, table, leverage, shorting, fills, work
     )  # fmt: skip
     for b in range(len(row)):
         row[b] += 1 if active[b] else 0
     watch_rows(watch.orders, fills, account, holding, time, row, active, watch)
+
+
+@compiled
+def pend_rows(bars: Float, row: Int, watch: Watch) -> None:
+    """Write what meets the bar after ``row[b]`` of the orders that were passed: none for what did not trade."""
+    for b in range(len(row)):
+        watch.ahead[b] = min(row[b] + 1, len(bars) - 1)
+        for a in range(watch.orders.shape[1]):
+            traded = bars[row[b], a, CLOSE] == bars[row[b], a, CLOSE]
+            watch.pending[b, a, QUANTITY] = watch.orders[b, a, QUANTITY] if traded else 0.0
+            watch.pending[b, a, LIMIT] = watch.orders[b, a, LIMIT]
+            watch.pending[b, a, STOP] = watch.orders[b, a, STOP]
 
 
 @compiled

@@ -54,7 +54,8 @@ def backtest(
     """
     feed = HistoryFeed(history, segment, window)
     total, tell = feed.stop - feed.start - window, on_bar or _nobody
-    record = (_guarded if market.limits.binding else _free)(market, agent, feed, lambda done: tell(done, total))
+    looked_at = market.limits.binding or market.rules.detail_ns > 0
+    record = (_watched if looked_at else _free)(market, agent, feed, lambda done: tell(done, total))
     tell(total, total)
     return record
 
@@ -64,12 +65,12 @@ def _nobody(done: int, total: int) -> None:
 
 
 def _free(market: Market, agent: Agent, feed: HistoryFeed, on_bar: Callable[[int], None]) -> Record:
-    """Without limits."""
+    """Without limits, each bar in one step."""
     return BarWalk(market, feed).run(agent, on_bar)
 
 
-def _guarded(market: Market, agent: Agent, feed: HistoryFeed, on_bar: Callable[[int], None]) -> Record:
-    """Behind a risk engine, which looks at each bar: through a session."""
+def _watched(market: Market, agent: Agent, feed: HistoryFeed, on_bar: Callable[[int], None]) -> Record:
+    """Behind a risk engine, which looks at each bar, or with finer bars: through a session."""
     journal = Journal(market.instruments, market.bar_ns)
     session = Session(feed, venue_of(market), feed.window, journal)
     view, done = session.start(), 0

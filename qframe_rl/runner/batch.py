@@ -19,6 +19,7 @@ import numpy as np
 from qframe_rl.agent import Agent, Planner, Runs, Sparse
 from qframe_rl.config import UserError
 from qframe_rl.gym.market import Market
+from qframe_rl.gym.packed import joined
 from qframe_rl.kernel.columns import (
     CASH,
     CASH_RATE,
@@ -46,13 +47,14 @@ from qframe_rl.kernel.columns import (
     opened,
 )
 from qframe_rl.kernel.lanes import LANES, scratch
-from qframe_rl.kernel.rules import OWNED, Rules
+from qframe_rl.kernel.rules import OWNED, Rules, sizes_of
 from qframe_rl.kernel.walk import seats, walk_rows
 from qframe_rl.listeners import chain_of, record_of
-from qframe_rl.risk.columns import Watch, watch_for
+from qframe_rl.risk.columns import Watch, watch_for, watch_of
 from qframe_rl.risk.rows import begin_rows
 from qframe_rl.runner.noted import walk_guarded, walk_noted
-from qframe_rl.types import CLOSE, Float, History, Int, Record, Segment
+from qframe_rl.runner.noted_finer import walk_finer
+from qframe_rl.types import CLOSE, NO_FINER, Float, History, Int, Record, Segment
 
 T = TypeVar("T")
 _AT_ONCE = {True: 16, False: 128}
@@ -241,6 +243,7 @@ class _Tape:
         self._begins = {id(history): begin for history, begin in zip(self.histories, begins, strict=False)}
         parts = [bars_of(h.values, h.funding, h.final, h.cash_rate, h.columns) for h in self.histories]
         self.bars = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self.finer = joined(self.histories) if market.rules.detail_ns else NO_FINER
         self.earning = bool(self.bars[..., CASH_RATE].any())
         self.marks = np.empty(0) if self.earning else _marks_alone(self.bars, market.rules)
         self._first: dict[tuple[int, int, int], Float] = {}
@@ -289,6 +292,8 @@ class _Walk:
         self.account, self.holding = opened(market.cash, b, market.rules.n_columns), np.zeros((b, n, 2))
         self.holding[:, :, MARK] = np.stack([self.tape.first_marks(one) for one in lanes])
         self.watch = watch_for(market.limits, market.rules.table, b)
+        if market.rules.detail_ns and self.watch is None:  # the loops over time know no finer bars
+            self.watch = watch_of(market.limits, sizes_of(market.instruments), b)
 
     def results(self, room: Callable[[tuple[int, ...]], Float] | None) -> list[BacktestResult]:
         """What each account came to; ``room`` makes the array of their curves, which are not kept without it."""
@@ -350,6 +355,12 @@ class _Walk:
         (b, _, a), rules, ends = targets.shape, self.market.rules, np.zeros(len(targets), dtype=np.int64)
         time = np.concatenate([history.time for history in self.tape.histories])
         begin_rows(np.ones(b, dtype=np.bool_), self.account, self.holding, time, self.row, watch)
+        if rules.detail_ns:
+            walk_finer(
+                targets, self.length, self.lanes[0].band, self.account, self.holding, self.tape.bars, time, self.row,
+                rules, watch, equity, sums, rows, ends, self.tape.finer,
+            )  # fmt: skip
+            return ends
         walk_guarded(
             targets, self.length, self.lanes[0].band, self.account, self.holding, self.tape.bars, time, self.row,
             rules.table, rules.leverage, rules.shorting, watch, equity, sums, rows, ends, np.zeros(b, dtype=np.bool_),

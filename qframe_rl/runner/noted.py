@@ -152,6 +152,25 @@ def count_rows(fills: Float, active: Bool, sums: Float) -> None:
             count(fills[b], sums[b])
 
 
+@compiled
+def note_rows(
+    account: Float, holding: Float, asked: Float, fills: Float, bars: Float, row: Int, active: Bool, sums: Float,
+    rows: Float, t: int,
+) -> None:  # fmt: skip
+    """Do what `walk_guarded` does after a bar: add to the sums of active accounts, and write row ``t`` of journals.
+
+    Parameters
+    ----------
+    account, holding, asked, fills, bars, row, active, sums, rows, t
+        As there; ``rows`` may be empty.
+    """
+    for b in range(len(row)):
+        if active[b]:
+            count(fills[b], sums[b])
+            if len(rows) > 0:
+                _note(account[b], holding[b], asked[b], fills[b], bars[row[b], 0, CASH_RATE], rows[t, b])
+
+
 @inlined
 def _note(account: Float, holding: Float, orders: Float, fills: Float, cash_rate: float, out: Float) -> None:
     """Write one row of a journal."""

@@ -19,13 +19,13 @@ from qframe_rl.config import UserError
 from qframe_rl.deploy import window_of
 from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.gym.market import Market
-from qframe_rl.gym.packed import PackedHistory
+from qframe_rl.gym.packed import PackedHistory, joined
 from qframe_rl.interface import MarketInterface, Observer, SlotScheme
 from qframe_rl.kernel.columns import EQUITY, MARK, N_SUMS, RUINED, bars_of
 from qframe_rl.risk.rows import begin_rows
 from qframe_rl.runner.batch import BacktestResult, last_closes, summed
 from qframe_rl.runner.noted import count_rows
-from qframe_rl.types import Bool, History, Int, Segment
+from qframe_rl.types import NO_FINER, Bool, History, Int, Segment
 
 AT_ONCE = 256
 """Accounts that are walked side by side: enough for the products of matrices, few enough for the second cache."""
@@ -99,8 +99,8 @@ def _walked(market: Market, agent: Chooser, accounts: Sequence[_Account]) -> lis
     offsets = np.array([begins[id(one.history)] for one in accounts])
     n = len(accounts)
     engine = BatchEngine(
-        _tape(histories, interface.observer), interface, market.rules, market.reward, market.cash, None, n,
-        recorded=True, limits=market.limits,
+        _tape(histories, interface.observer, market.rules.detail_ns > 0), interface, market.rules, market.reward,
+        market.cash, None, n, recorded=True, limits=market.limits,
     )  # fmt: skip
     _begin(engine, accounts, offsets)
     length = np.array([one.last - one.first for one in accounts])
@@ -123,7 +123,7 @@ def _walked(market: Market, agent: Chooser, accounts: Sequence[_Account]) -> lis
     ]  # fmt: skip
 
 
-def _tape(histories: Sequence[History], observer: Observer) -> PackedHistory:
+def _tape(histories: Sequence[History], observer: Observer, finer: bool) -> PackedHistory:
     stops = np.cumsum([len(history) for history in histories])
     starts = stops - [len(history) for history in histories]
     return PackedHistory(
@@ -131,6 +131,7 @@ def _tape(histories: Sequence[History], observer: Observer) -> PackedHistory:
         np.concatenate([bars_of(h.values, h.funding, h.final, h.cash_rate, h.columns) for h in histories]),
         np.concatenate([observer.matrix(history) for history in histories]),
         np.stack([starts, stops - 1], axis=1),
+        finer=joined(histories) if finer else NO_FINER,
     )
 
 

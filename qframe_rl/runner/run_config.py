@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field, model_validator
 
-from qframe_rl.config import Base, Ref
+from qframe_rl.config import Base, Ref, build
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.risk.limits import Limits
 
@@ -40,3 +40,17 @@ class RunConfig(Base):
             if isinstance(field.default, Ref) and isinstance(given, Mapping) and "name" not in given:
                 filled[key] = {"name": field.default.name, **given}
         return filled
+
+    @model_validator(mode="after")
+    def _detailed(self) -> RunConfig:
+        """The bars come with the finer ones that the market looks at, whichever of the two was told of them."""
+        detail, loaded = self.env.params.get("detail"), self.data.detail
+        if detail == loaded:
+            return self
+        if detail is not None and loaded is not None:
+            raise ValueError(f"env.detail is {detail}, but data.detail {loaded}; leave one of them out")
+        env = self.env.model_copy(update={"params": {**self.env.params, "detail": detail or loaded}})
+        data = build(DataConfig, {**self.data.model_dump(), "detail": detail or loaded}, "env")
+        object.__setattr__(self, "env", env)
+        object.__setattr__(self, "data", data)
+        return self

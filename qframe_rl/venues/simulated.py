@@ -26,11 +26,11 @@ from qframe_rl.kernel.columns import (
     STOP,
     opened,
 )  # fmt: skip
+from qframe_rl.kernel.finer_rows import finer_of, finer_room, settle_finer
 from qframe_rl.kernel.lanes import scratch
-from qframe_rl.kernel.rows import settle_rows
 from qframe_rl.kernel.rules import OWNED, Rules, changed
 from qframe_rl.orders import is_plain
-from qframe_rl.types import CLOSE, VOLUME, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.types import CLOSE, VOLUME, Account, Bar, Fills, Finer, Float, Instrument, Orders
 from qframe_rl.venues.aside import with_coins
 from qframe_rl.venues.funding import free_cash, refusal
 from qframe_rl.venues.standing import StandingOrders
@@ -61,6 +61,7 @@ class SimulatedVenue:
         self._tradable = np.zeros(n, dtype=np.bool_)
         self._bar, self._work = np.zeros((1, n, N_BAR)), scratch(n)
         self._standing, self._several = StandingOrders(n), False
+        self._room = finer_room(1, n, rules.n_columns, finer=bool(rules.detail_ns))
 
     def carried(self) -> Plain:
         """The account between two bars, as JSON."""
@@ -142,23 +143,23 @@ class SimulatedVenue:
 
     def advance(self, bar: Bar) -> Fills:
         """Settle one closed bar: the pending orders meet it; then they are gone, but for those that rest."""
-        laid_out = self._laid_out(bar)
+        laid_out, finer = self._laid_out(bar), finer_of(bar, self.rules)
         if self._several:
-            fills = self._standing.settle(self._money, self._holding, laid_out, self.rules)
+            fills = self._standing.settle(self._money, self._holding, laid_out, self.rules, finer)
         else:
-            fills = self._settle(laid_out)
+            fills = self._settle(laid_out, finer)
         self._tradable = ~np.isnan(bar.values[:, CLOSE])
         self.terminated = self.terminated or bool(self._money[0, RUINED])
         self.account = self._stated()
         return fills
 
-    def _settle(self, bar: Float) -> Fills:
+    def _settle(self, bar: Float, finer: Finer) -> Fills:
         """Let one order per instrument meet a bar."""
         fills = np.empty((1, len(self._tradable), N_FILLS))
         rules, money = self.rules, self._money
-        settle_rows(
+        settle_finer(
             money, self._holding, self._pending, bar, _ROW, _ACTIVE,
-            rules.table, rules.leverage, rules.shorting, fills, self._work,
+            rules, fills, self._work, finer, self._room,
         )  # fmt: skip
         self._pending[0, :, QUANTITY] = 0.0
         return Fills.of(fills[0], np.array(money[0, ABSORBED]), np.array(money[0, EARNED]))

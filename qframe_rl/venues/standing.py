@@ -9,7 +9,7 @@ from qframe_rl.kernel.columns import ABSORBED, AFTER, EARNED, GOOD, GROUP, LIMIT
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, VOLUME_SHARE, Rules
 from qframe_rl.kernel.slot_rows import SlotScratch, parts_of, settle_slots, slot_scratch
 from qframe_rl.orders import merged, orders_of, slots_of
-from qframe_rl.types import Bool, Fills, Float, Orders, SlotFills
+from qframe_rl.types import NO_FINER, Bool, Fills, Finer, Float, Orders, SlotFills
 
 _ROW = np.zeros(1, dtype=np.int64)
 _ACTIVE = np.ones(1, dtype=np.bool_)
@@ -79,7 +79,7 @@ class StandingOrders:
         quantity[~tradable[:, None] & ~_stands(asked, self._slots[0])] = 0.0
         self._slots = merged(asked, self._slots[0])[None]
 
-    def settle(self, money: Float, holding: Float, bar: Float, rules: Rules) -> Fills:
+    def settle(self, money: Float, holding: Float, bar: Float, rules: Rules, finer: Finer = NO_FINER) -> Fills:
         """Let a bar pass.
 
         Parameters
@@ -90,6 +90,8 @@ class StandingOrders:
             (1, A, 8) as the kernel reads it.
         rules
             The market rules.
+        finer
+            What the bar consists of.
         """
         k = self._slots.shape[-1]
         if self._scratch is None or self._scratch.plan.shape[-1] != k:
@@ -98,7 +100,7 @@ class StandingOrders:
         self._slots = np.ascontiguousarray(self._slots)
         settle_slots(
             money, holding, self._slots, bar, _ROW, _ACTIVE, rules.table, rules.leverage, rules.shorting, fills, parts,
-            self._scratch,
+            self._scratch, finer,
         )  # fmt: skip
         each = SlotFills(parts[0, :, 0], parts[0, :, 1], parts[0, :, 2])
         return Fills.of(fills[0], np.array(money[0, ABSORBED]), np.array(money[0, EARNED]), each)

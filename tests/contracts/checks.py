@@ -21,6 +21,7 @@ from qframe_rl.agent import Agent, Portable, View
 from qframe_rl.config import Base, build
 from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.splits import Fold
+from qframe_rl.feeds.finer import with_made_up
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.codec import packed, unpacked
@@ -55,7 +56,13 @@ def scrambled(history: History, after: int, seed: int = 9) -> History:
     values[later, :, 4] *= np.exp(rng.standard_normal(values[later, :, 4].shape))
     values[later, :, 5:] += rng.standard_normal(values[later, :, 5:].shape)
     funding[later] += 0.01 * rng.standard_normal(funding[later].shape)
-    return replace(history, values=values, funding=funding)
+    changed = replace(history, values=values, funding=funding, finer=None)
+    if history.finer is None:
+        return changed
+    bars, made = history.finer.bars.copy(), with_made_up(changed, history.finer.ns, seed).finer
+    first = int(history.finer.start[after + 1])
+    bars[first:] = made.bars[first:]
+    return replace(changed, finer=history.finer._replace(bars=bars))
 
 
 def walk(env: TradingEnv, actions: list[Any], seed: int = 0) -> list[tuple[Any, ...]]:

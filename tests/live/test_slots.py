@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,20 @@ import pytest
 from qframe_rl.agent import Memoryless, View
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import metrics, unexplained
+from qframe_rl.feeds.finer import with_made_up
 from qframe_rl.feeds.history import HistoryFeed
+from qframe_rl.gym.market import Market
 from qframe_rl.interface import protect, rebalance
 from qframe_rl.journal.inbox import order
 from qframe_rl.listeners import Journal, read_record, write_record
 from qframe_rl.live.paper import SessionResult, paper, replay
 from qframe_rl.live.record import journal_record
 from qframe_rl.live.recorded import ReplayFeed
+from qframe_rl.live.spec import SessionSpec
 from qframe_rl.orders import KEEP
 from qframe_rl.risk.limits import Limits
 from qframe_rl.session import Session, run
-from qframe_rl.types import Orders, Segment
+from qframe_rl.types import MINUTE, History, Orders, Segment
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.live.test_transfers import WINDOW, events, setting
 
@@ -47,8 +51,17 @@ class Guarded(Memoryless):
         return wider
 
 
-def lived(folder: Path, agent: Any = None, stop: int = 10**9, **more: Any) -> SessionResult:
+def detailed(inside: bool) -> tuple[History, Market, SessionSpec]:
+    """The setting, with bars that consist of finer ones if ``inside``."""
     history, one, terms = setting(3.0)
+    if not inside:
+        return history, one, terms
+    rules = replace(one.rules, detail_ns=10 * MINUTE)
+    return with_made_up(history, 10 * MINUTE, 0), replace(one, rules=rules), terms
+
+
+def lived(folder: Path, agent: Any = None, stop: int = 10**9, *, inside: bool = False, **more: Any) -> SessionResult:
+    history, one, terms = detailed(inside)
     feed = ReplayFeed(history, Segment(WINDOW, len(history)), WINDOW)
 
     class Counter:
@@ -76,8 +89,9 @@ def lived(folder: Path, agent: Any = None, stop: int = 10**9, **more: Any) -> Se
     )
 
 
-def test_paper_its_resumption_its_replay_and_the_backtest_have_the_same_bits(tmp_path: Path) -> None:
-    history, one, terms = setting(3.0)
+@pytest.mark.parametrize("inside", [False, True])
+def test_paper_its_resumption_its_replay_and_the_backtest_have_the_same_bits(tmp_path: Path, inside: bool) -> None:
+    history, one, terms = detailed(inside)
     journal = Journal(one.instruments, one.bar_ns)
     feed = HistoryFeed(history, Segment(WINDOW, len(history)), WINDOW)
     run(Session(feed, SimulatedVenue(one.rules, one.cash), WINDOW, journal), Guarded())
@@ -88,11 +102,11 @@ def test_paper_its_resumption_its_replay_and_the_backtest_have_the_same_bits(tmp
     assert unexplained(record) < 1e-12
     assert metrics(record).trades == filled.sum()
 
-    whole = lived(tmp_path / "whole")
+    whole = lived(tmp_path / "whole", inside=inside)
     assert whole.digest == record.digest
     for stop in (20, 33):
-        lived(tmp_path / f"{stop}", stop=stop)
-        assert lived(tmp_path / f"{stop}").digest == whole.digest
+        lived(tmp_path / f"{stop}", stop=stop, inside=inside)
+        assert lived(tmp_path / f"{stop}", inside=inside).digest == whole.digest
         assert replay(one, Guarded(), terms, tmp_path / f"{stop}" / "journal.db").digest == whole.digest
     written = journal_record(tmp_path / "33" / "journal.db")
     assert written.digest == record.digest

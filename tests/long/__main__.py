@@ -53,6 +53,7 @@ def jobs() -> dict[str, Job]:
         "container": Job(["tests.long.container"]),
         "conformance": Job(["tests.conformance"]),
         "libraries": Job(["tests.conformance.libraries"]),
+        "trailing": Job(["tests.long.trailing"]),
         "replay": Job(["tests.book.beside"]),
         "formulas": Job(["tests.long.dead_ends"], (["tests.long.dead_ends", "--formulas", "5000"],)),
     }

@@ -9,7 +9,6 @@ from random import Random
 
 import numpy as np
 
-from qframe_rl.kernel.rules import rules_of
 from qframe_rl.kernel.settle import settle_resting
 from qframe_rl.orders import merged, orders_of, slots_of
 from qframe_rl.types import Account, Bar, Bool, Fills, Float
@@ -18,13 +17,14 @@ from tests.oracle.asking import drawn_orders
 from tests.oracle.compare import CLOSE_TO, differences, line, priced, reference
 from tests.oracle.doors import resumed, rulebook
 from tests.oracle.draws import Scene, scene, traded
+from tests.oracle.finer_bars import finer_of, rules_inside, with_finer
 from tests.oracle.grids import meaning
 from tests.oracle.records import Outcome, Rulebook, State, candles_of
 from tests.oracle.slots import settle_slots
 from tests.oracle.standing import Part, Slots, slots_in
 from tests.oracle.walks import N_BARS, Walk
 
-SALT = 2_000_000
+SALT, INSIDE_SALT = 2_000_000, 3_000_000
 Result = tuple[Outcome, list[list[Part]], Slots]
 
 
@@ -32,7 +32,7 @@ class SlotDoor:
     """The venue for what begins with cash, single settlements for what begins with positions."""
 
     def __init__(self, drawn: Scene, k: int):
-        self.rules, self.account = rules_of(drawn.instruments, **drawn.rules), drawn.account
+        self.rules, self.account = rules_inside(drawn), drawn.account
         cash_alone = not np.any(drawn.account.position)
         self.venue = SimulatedVenue(self.rules, float(drawn.account.cash)) if cash_alone else None
         self.account = self.venue.account if self.venue else drawn.account
@@ -102,9 +102,13 @@ def bracket(r: Random, row: Float, held: float, candle: list[float]) -> None:
     row[:, 2] = (-side * size, to, math.nan, math.inf, 0.0, math.nan, 2.0, r.choice((3.0, 0.0)))
 
 
-def slots_compared(seed: int) -> Walk:
-    """Walk kernel and oracle through the sequence of a seed; the oracle begins each bar with the kernel's account."""
+def slots_compared(seed: int, *, inside: bool = False) -> Walk:
+    """Walk kernel and oracle through the sequence of a seed; the oracle begins each bar with the kernel's account.
+
+    With ``inside`` bars consist of finer ones.
+    """
     drawn, r, walk = scene(seed, N_BARS), Random(seed + SALT), Walk(seed)
+    drawn = with_finer(drawn, Random(seed + INSIDE_SALT)) if inside else drawn
     book, door = rulebook(drawn), SlotDoor(drawn, r.choice((1, 2, 3, 4, 4, 8)))
     state, tradable = State.of(drawn.account), ~np.isnan(drawn.account.mark)
     for bar in drawn.bars:
@@ -133,17 +137,18 @@ def matching(
     if not found:
         return result[0], [], False
     edges = range(min(len(result[0].edges), 6))
-    for n in range(1, len(edges) + 1):
-        for flips in combinations(edges, n):
-            other = asked_of(book, before, met, bar, frozenset(flips))
-            if not different(book, before, other, met, door, fills):
-                return other[0], [], True
+    some = (flips for n in range(1, len(edges) + 1) for flips in combinations(edges, n))
+    # Where one edge is met again in each finer bar, it shows only once those before it are turned.
+    for flips in (*some, *(range(n) for n in range(2, 9 if edges and bar.finer is not None else 0))):
+        other = asked_of(book, before, met, bar, frozenset(flips))
+        if not different(book, before, other, met, door, fills):
+            return other[0], [], True
     return result[0], found, False
 
 
 def asked_of(book: Rulebook, before: State, met: Float, bar: Bar, flips: frozenset[int] = frozenset()) -> Result:
     """The oracle, asked in doubles."""
-    return settle_slots(book, before, slots_in(met), candles_of(bar), meaning(bar.cash_rate), flips)
+    return settle_slots(book, before, slots_in(met), candles_of(bar), meaning(bar.cash_rate), flips, finer_of(bar))
 
 
 def different(book: Rulebook, before: State, result: Result, met: Float, door: SlotDoor, fills: Fills) -> list[str]:

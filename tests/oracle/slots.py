@@ -20,6 +20,7 @@ from tests.oracle.bar import (
     room_on_margin,
 )
 from tests.oracle.grids import ZERO, counted, down, up
+from tests.oracle.inside import Candles, go_inside, widened
 from tests.oracle.orders import better, fee_rate, may_be_short, price, reducible, surviving
 from tests.oracle.records import Candle, Order, Outcome, Rulebook, State
 from tests.oracle.slot_way import (
@@ -45,6 +46,7 @@ def settle_slots(
     candles: tuple[Candle, ...],
     cash_rate: Decimal = ZERO,
     flips: frozenset[int] = frozenset(),
+    finer: tuple[Candles, ...] = (),
 ) -> tuple[Outcome, list[list[Part]], Slots]:
     """The account after the bar, what became of each order, and what stands then; the inputs are left as they were."""
     with localcontext(DIGITS):
@@ -53,16 +55,21 @@ def settle_slots(
         let_arrive(w)
         pay_funding(w)
         count_interest(w)
+        w.candles = widened(candles) if finer else candles
         open_plans, resting = planned(b)
+        w.candles = candles
         fill_open(b, open_plans)
         credit_interest(w)
-        b.held_on = [abs(p) for p in w.state.position]
-        fill_resting(b, resting)
-        liquidate(w)
+        if finer:
+            go_inside(b, resting, finer)
+        else:
+            b.held_on = [abs(p) for p in w.state.position]
+            fill_resting(b, resting)
+            liquidate(w)
         mark(w)
         close_last(w)
         end(w)
-        pass_bar(b)
+        pass_bar(b, trailed=bool(finer))
         report(b, slots)
     outcome = Outcome(w.state, w.fills, w.interest, w.absorbed, w.terminated, tuple(w.edges), w.notes)
     return outcome, b.parts, b.slots
@@ -155,12 +162,12 @@ def open_room(b: Bench, plans: list[Going]) -> tuple[Decimal, Decimal]:
     return room_on_margin(w, list(plans), position)
 
 
-def pass_bar(b: Bench) -> None:
-    """After the bar: count, move stops, cancel."""
+def pass_bar(b: Bench, *, trailed: bool) -> None:
+    """After the bar: count, move stops that have not moved inside it, cancel."""
     w = b.w
     for i, row in enumerate(b.slots):
         over = w.terminated or w.candles[i].last
-        aged = [Standing() if over or (i, j) in b.gone else older(w, i, slot) for j, slot in enumerate(row)]
+        aged = [Standing() if over or (i, j) in b.gone else older(w, i, slot, trailed) for j, slot in enumerate(row)]
         free = {slot.side for slot in aged if slot.quantity and not slot.reduce_only}
         b.slots[i] = [
             Standing()
@@ -170,7 +177,7 @@ def pass_bar(b: Bench) -> None:
         ]
 
 
-def older(w: Work, i: int, slot: Standing) -> Standing:
+def older(w: Work, i: int, slot: Standing, trailed: bool) -> Standing:
     """An order one bar later; no order where it is over."""
     if slot.quantity == 0:
         return Standing()
@@ -179,7 +186,7 @@ def older(w: Work, i: int, slot: Standing) -> Standing:
     slot = replace(slot, after=slot.after - counts) if waits else replace(slot, good=slot.good - 1)
     if slot.good <= 0:
         return Standing()
-    return followed(w, i, slot) if counts else slot
+    return followed(w, i, slot) if counts and not trailed else slot
 
 
 def followed(w: Work, i: int, slot: Standing) -> Standing:

@@ -253,6 +253,7 @@ def rebuilt(moves: BarMoves, rows: Int, logs: Float, name: str) -> History:
         cash_rate=history.cash_rate[rows],
         source=Source(history.source.exchange, "synthetic", f"{name} of {history.source.origin}"),
         theory=None,
+        finer=None,
         quarantine="not checked",
         suspects=(),
     )
