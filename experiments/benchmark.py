@@ -25,6 +25,7 @@ SUITES = {
     "sweep": "1,000 settings over 100,000 bars",
     "policy": "decisions of trained networks for many accounts side by side; ratio to one account by itself",
     "fan": "jobs on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
+    "study": "a walk-forward study of strategies by rules over six years of hours; a minute and more",
     "paper": "one live session of 100,000 bars: decision, journal, growth of memory, restart; run once, some minutes",
     "service": "ten sessions alone and under 200 clients, bars to clients, requests, the kill of all; some minutes",
     "book": "order books: messages matched, a maker on a recorded market; ratio to bourse and hftbacktest",
@@ -120,6 +121,7 @@ def _suite(name: str) -> Any:
         slots,
         startup,
         steps,
+        study,
         training,
     )
 
@@ -137,6 +139,7 @@ def _suite(name: str) -> Any:
         "sweep": settings.sweep_settings,
         "policy": policies.policy,
         "fan": executors.fan,
+        "study": study.study,
         "paper": paper.session,
         "service": service.service,
         "book": book.book,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.ensemble import Ensemble
 from experiments import evaluate as evaluate_door
 from experiments import report as report_door
 from qframe_rl import catalog
@@ -277,3 +278,13 @@ def test_a_learner_is_walked_once_for_figures_and_journal(tmp_path: Path) -> Non
 
 def test_data_config_is_that_of_every_door() -> None:
     assert Study().data == DataConfig()
+
+
+def test_a_strategy_with_nothing_to_choose_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decided: list[int] = []
+    decide = Ensemble.decide
+    monkeypatch.setattr(Ensemble, "decide", lambda self, view: (decided.append(view.time), decide(self, view))[1])
+    asked = {**SMALL, "agents": ("ensemble",), "agent": {"ensemble": {"estimate_bars": 100}}}
+    study(build(Study, asked, "test"), tmp_path, Silent())
+    assert len(decided) > 1000
+    assert len(decided) == len(set(decided)) + 2  # three windows, of which two begin at the last bar of another

@@ -153,21 +153,23 @@ class WindowRunner:
         title = f"{what} of {subject.title}"
         check_verdict(subject.title, subject.settings, self.history, (fold.test for fold in folds))
         self.screen.begin(title)
-        found = self._learned(subject, folds, what, title, kept) if subject.learns else self._ruled(subject, folds)
+        found = (
+            self._learned(subject, folds, what, title, kept) if subject.learns else self._ruled(subject, folds, kept)
+        )
         trials = len(subject.settings)
         self.screen.end(title, f"{len(folds)} windows, {trials} setting{'s' * (trials > 1)} in each")
         return found
 
     def results(self, agents: Sequence[Agent], wanted: Sequence[tuple[int, Segment]]) -> list[BacktestResult]:
         """Backtest agents (by index) on segments of the bench's bars."""
-        jobs = [(agents[k], self.history, segment) for k, segment in wanted]
-        return run_all(self.market, jobs, self.window)
+        return run_all(self.market, [(agents[k], self.history, segment) for k, segment in wanted], self.window)
 
-    def _ruled(self, subject: Subject, folds: Sequence[Fold]) -> list[WindowResult]:
-        agents = [
-            self.make(subject.name, config, seed=seed_for(self.seed, subject.name, 0, 0)) for config in subject.settings
-        ]
+    def _ruled(self, subject: Subject, folds: Sequence[Fold], kept: bool) -> list[WindowResult]:
+        seed = seed_for(self.seed, subject.name, 0, 0)
+        agents = [self.make(subject.name, config, seed=seed) for config in subject.settings]
         tune = len(agents) > 1
+        if kept and not tune and planner(agents[0]) is None:
+            return [self._walked(agents[0], self.market, fold, 0, (0.0,), kept) for fold in folds]
         keys: dict[tuple[int, Segment], int] = {}
         for fold in folds:
             for segment in (*(self._tuned_on(fold) if tune else ()), *fold.test):
@@ -185,6 +187,13 @@ class WindowRunner:
             chosen = max(range(len(agents)), key=lambda k: (scores[k], -trades[k], -k))
             found.append(WindowResult(fold, chosen, scores, agents[chosen], judged))
         return found
+
+    def _walked(
+        self, agent: Agent, market: Market, fold: Fold, chosen: int, scores: tuple[float, ...], kept: bool
+    ) -> WindowResult:
+        """Walk the chosen setting bar by bar through the test segments; its journals need no second walk."""
+        records = tuple(walk(market, agent, self.history, s, self.window) for s in fold.test)
+        return WindowResult(fold, chosen, scores, agent, [[*map(result_of, records)]], records if kept else ())
 
     def _tuned_on(self, fold: Fold) -> Segments:
         """Training bars that are long enough to trade on."""
@@ -220,13 +229,11 @@ class WindowRunner:
                 scores.append(task.validate(agent) if len(subject.settings) > 1 else 0.0)
             chosen = int(np.argmax(scores))
             best = agents[chosen]
-            walked: tuple[Record, ...] = ()
             if planner(best) is None:
-                walked = tuple(walk(markets[number], best, self.history, s, self.window) for s in fold.test)
-                judged = [[result_of(record) for record in walked]]
+                found.append(self._walked(best, markets[number], fold, chosen, tuple(scores), kept))
             else:
                 judged = [run_all(markets[number], [(best, self.history, s) for s in fold.test], self.window)]
-            found.append(WindowResult(fold, chosen, tuple(scores), best, judged, walked if kept else ()))
+                found.append(WindowResult(fold, chosen, tuple(scores), best, judged))
         return found
 
     def train(self, inputs: TrainingInputs, jobs: Sequence[tuple[FoldTraining, Path]], title: str) -> None:
