@@ -53,7 +53,7 @@ def parser() -> Parser:
         "With --walk-forward, --cpcv or --monte-carlo, study strategies instead: names of the catalogue, or the\n"
         "strategy of a checkpoint with its parameters. It is fitted and tuned anew in every window, judged on what\n"
         "follows, and the first one named is taken apart. experiments.report makes pages of the run's folder. With\n"
-        "--refit it is trained anew at a cadence, with one account through all windows.\n\n"
+        "--refit it is trained anew at a cadence, one account through all windows: what paper --refit then trades.\n\n"
         "With --preset board, run the studies of a plan, every strategy on every market that it can trade, and put\n"
         "them side by side: one table for each market and one picture. It takes hours; --resume goes on where it\n"
         "stopped.",

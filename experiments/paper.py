@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from experiments.cli import Parser, checkpoint_place, console, door, shipped, within
 from experiments.paper_result import said_of
+from experiments.refitting import add_refit, asked_recipe, check_refit, refitted
 from experiments.screen import downloads
 from experiments.settings import data_settings, given_under
 from experiments.shadowing import Shadowing, check_journal, names_of
@@ -26,6 +27,7 @@ from qframe_rl.risk.limits import Limits
 if TYPE_CHECKING:
     from qframe_rl.checkpoint import Checkpoint
     from qframe_rl.live.open import Opened
+    from qframe_rl.refit import Recipe
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
 HOLD_MS = 1000.0
@@ -52,6 +54,7 @@ def parser() -> Parser:
         help=f"folder of a checkpoint, or one that ships: {', '.join(shipped())}",
     )  # fmt: skip
     _add_session(made)
+    add_refit(made)
     _add_others(made)
     _add_live(made)
     _add_watching(made)
@@ -152,7 +155,10 @@ def _add_live(made: Parser) -> None:
     )  # fmt: skip
     made.add_argument("--i-accept-real-money-risk", action="store_true", help="for --orders real (default: off)")
     made.add_argument(
-        "--paper-record", type=Path, metavar="JOURNAL", help="for --orders real: 30 days on paper, same checkpoint"
+        "--paper-record",
+        type=Path,
+        metavar="JOURNAL",
+        help="for --orders real: 30 days on paper, same checkpoint, or with --refit the same recipe",
     )
     made.add_argument("--url", metavar="URL", help="send every request of --feed ccxt there, such as a test exchange")
 
@@ -227,13 +233,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     """Run the session that the options ask for."""
     check_journal(given)
+    check_refit(given)
     speed, given_data = speed_of(given["speed"]), data_settings(given, live=given["feed"] != "replay")
     _check_options(given, given_data)
     alerts = build(AlertConfig, given_under(given, "alerts"), "options")
     limits = build(Limits, given_under(given, "limits"), "options")
     from qframe_rl.checkpoint import load_checkpoint
     from qframe_rl.deploy import limits_for
-    from qframe_rl.live.expiry import expiry_of
+    from qframe_rl.live.expiry import ModelAges
     from qframe_rl.live.paper import paper
     from qframe_rl.live.status import Line
     from qframe_rl.live.watching import Windows
@@ -241,6 +248,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     _check_orders(given, limits)
     out, note = console(to_stderr=True), SessionNotes()
     checkpoint = load_checkpoint(given["checkpoint"])
+    recipe = asked_recipe(given, checkpoint, note)
     if checkpoint.of_book:
         from experiments.paper_books import quoted
 
@@ -250,16 +258,13 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
                 "says itself how it rests and takes."
             )
         return quoted(given, given_data, checkpoint, limits, alerts, speed, note)
-    if given["feed"] == "ticks":
-        raise UserError(f"--feed ticks is for strategies that quote in order books; {given['checkpoint']} trades bars.")
-    if given["hold_ms"] != HOLD_MS:
-        raise UserError(f"--hold-ms is for strategies that quote in order books; {given['checkpoint']} trades bars.")
+    _check_bars(given)
     shadows = names_of(given["shadow"])
-    expires = None if given["expires"] is None else expiry_of(given["expires"], checkpoint.provenance)
+    ages = ModelAges(given["expires"], checkpoint)
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
-    opened = _opened(given, checkpoint, given_data, speed, note)
+    opened = _opened(given, checkpoint, given_data, speed, note, recipe)
     venue = None
     watching = watch_config(given, alerts, speed)
     with ExitStack() as stack:
@@ -268,13 +273,15 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         stop = stopped_by(opened.feed.stopped)
         windows = Windows(opened, watching, stack, note)
         note.also = lambda text: windows.say(text)
+        if recipe is not None:
+            opened = refitted(opened, given, checkpoint, given_data, note, stack, ages.taken)
         shadowing = Shadowing(opened.folder, shadows, note)
         if shadows:
             shadowing.start(opened)
 
         def begun(router: Any, ledger: Any, operator: Any) -> None:
             windows.open(router, ledger)
-            operator.expires = expires
+            ages.begin(operator)
             router.shadows = lambda: shadowing.standing
 
         line = stack.enter_context(out.status("waiting for the first bar"))
@@ -305,6 +312,14 @@ def _check_options(given: dict[str, Any], given_data: dict[str, Any]) -> None:
         raise UserError("--from and --to are of a replay: a live feed begins now; leave them out.")
 
 
+def _check_bars(given: dict[str, Any]) -> None:
+    """Refuse options of strategies that quote."""
+    if given["feed"] == "ticks":
+        raise UserError(f"--feed ticks is for strategies that quote in order books; {given['checkpoint']} trades bars.")
+    if given["hold_ms"] != HOLD_MS:
+        raise UserError(f"--hold-ms is for strategies that quote in order books; {given['checkpoint']} trades bars.")
+
+
 def _check_orders(given: dict[str, Any], limits: Limits) -> None:
     """Refuse orders that may not go out."""
     if given["orders"] != "paper" and given["feed"] not in ("ccxt", "ticks"):
@@ -320,11 +335,14 @@ def _check_orders(given: dict[str, Any], limits: Limits) -> None:
 
 
 def _opened(
-    given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float, note: SessionNotes
-) -> Opened:
+    given: dict[str, Any], checkpoint: Checkpoint, given_data: dict[str, Any], speed: float, note: SessionNotes,
+    recipe: Recipe | None,
+) -> Opened:  # fmt: skip
     """Market, agent and feed of the session."""
     from qframe_rl.live.open import opened_followed, opened_live, opened_replay
+    from qframe_rl.live.refits import stated
 
+    refit = None if recipe is None else stated(recipe)
     if given["feed"] == "journal":
         from qframe_rl.journal.store import journal_of
 
@@ -336,11 +354,12 @@ def _opened(
             orders=given["orders"], fills=given["fills"],
             latency_s=given["latency_ms"] / 1e3, speed=1.0 if speed == math.inf else speed, account=given["account"],
             execute=given["execute"],
+            refit=refit,
         )  # fmt: skip
     with downloads() as report:
         return opened_replay(
             given["checkpoint"], checkpoint, given_data, given["since"], given["until"], given["out"], speed, report,
-            given["account"], given["execute"],
+            given["account"], given["execute"], refit,
         )  # fmt: skip
 
 

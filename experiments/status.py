@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "session", "account", "process", "state", "bars", "equity", "drawdown", "position", "bar age", "decided", "drift",
-    "promise", "shadows", "undelivered",
+    "promise", "shadows", "model", "undelivered",
 )  # fmt: skip
-_AT_NEED = ("account", "promise", "shadows")
+_AT_NEED = ("account", "promise", "shadows", "model")
 """Columns that are left out where no session has anything in them."""
-_WORDS = ("session", "account", "state", "position", "promise", "shadows")
+_WORDS = ("session", "account", "state", "position", "promise", "shadows", "model")
 
 
 def parser() -> Parser:
@@ -141,8 +141,17 @@ def _row(one: dict[str, Any]) -> dict[str, str]:
         "drift": "" if one["drift_bps"] is None else f"{one['drift_bps']:+.1f} bps",
         "promise": one["promise"]["answer"] if one["promise"] else "",
         "shadows": ", ".join(f"{n} {'gone' if s['gone'] else s['answer']}" for n, s in one.get("shadows", {}).items()),
-        "undelivered": str(one["alerts_waiting"]),
+        "model": _model(one.get("refit") or {}), "undelivered": str(one["alerts_waiting"]),
     }  # fmt: skip
+
+
+def _model(said: dict[str, Any]) -> str:
+    """The last exchange of a procedure; empty before the first, and where there is none."""
+    if not said:
+        return ""
+    from qframe_rl.types import iso
+
+    return f"{said['number']} {said['state']}, until {iso(said['until'])[:10]}"
 
 
 if __name__ == "__main__":

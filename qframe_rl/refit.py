@@ -16,13 +16,16 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from qframe_rl.agent import Agent, Portable, State, View
-from qframe_rl.config import Base, Ref, UserError, canonical
+from qframe_rl.checkpoint import Checkpoint
+from qframe_rl.config import Base, Ref, UserError, build, canonical
 from qframe_rl.evaluate.folds import Fold
 from qframe_rl.times import delay_ns, timeframe_name
 from qframe_rl.types import Orders, Segment
 
 PROCEDURE = "procedure"
 """Under this name the provenance of a checkpoint has the recipe that made it."""
+LAG = "1d"
+"""Time between the last training bar of a model and its first decision, where none is said."""
 RefitRule = Literal["best", "above_cash"]
 _MEMORY, _COUNT = "model.", "refit"
 
@@ -44,10 +47,11 @@ class Recipe(Base):
     """Digest of the code of strategy and market, as the checkpoint states it."""
     bar_ns: int = Field(ge=1)
     """Length of a bar, ns."""
-    since: int | None = None
-    """Close of the first bar that every training begins with, ns UTC; None where the training bars roll along."""
+    since: str | None = None
+    """Where the data begin that were asked for, and with them every training whose bars do not roll along; None = with
+    all there is."""
     train: int | None = Field(default=None, ge=1)
-    """Bars of each training, the last ones; None = all since ``since``."""
+    """Bars of each training, the last ones; None = all."""
     every: int = Field(ge=2)
     """Decisions from one model to the next."""
     lag: int = Field(ge=1)
@@ -62,8 +66,6 @@ class Recipe(Base):
     def _consistent(self) -> Recipe:
         if self.lag >= self.every:
             raise ValueError(f"refit_lag: {self.lag} bars are no less than the {self.every} from one refit to the next")
-        if (self.since is None) == (self.train is None):
-            raise ValueError("a recipe has either since or train")
         return self
 
     @property
@@ -94,6 +96,51 @@ class Recipe(Base):
         start = 0 if self.train is None else stop - self.train
         first = stop + self.lag
         return Fold((Segment(start, stop),), (), (Segment(first, first + self.every),))
+
+
+def recipe_of(checkpoint: Checkpoint, refit: str, asked: Mapping[str, Any], since: str | None) -> Recipe:
+    """The recipe of a checkpoint: what it says of the procedure that made it, with what is asked for in its place.
+
+    Parameters
+    ----------
+    checkpoint
+        Its strategy with the parameters, market, limits and randomness are those of the recipe.
+    refit
+        Time from one model to the next, such as ``30d``.
+    asked
+        ``lag``, a length, and ``train``, ``rule`` and ``runs`` as in `Recipe`; None = as the procedure has it.
+    since
+        Where the data begin that are trained on, as it was asked for.
+
+    Raises
+    ------
+    UserError
+        For lengths that are not of whole bars, or what makes no recipe.
+    """
+    known, bar_ns = procedure_of(checkpoint), checkpoint.bar_ns
+    lag = known["lag"] if asked["lag"] is None and known else bars_in("--refit-lag", asked["lag"] or LAG, bar_ns)
+    own = {name: asked[name] if asked[name] is not None else known.get(name) for name in ("train", "rule", "runs")}
+    provenance = checkpoint.provenance
+    made = {
+        "agent": checkpoint.agent["name"], "params": checkpoint.agent["params"], "env": Ref(**checkpoint.env),
+        "risk": provenance.get("risk", {}), "seed": known.get("seed", checkpoint.seed),
+        "code": provenance.get("code", {}).get("digest", ""), "bar_ns": bar_ns, "since": since,
+        "every": bars_in("--refit", refit, bar_ns), "lag": lag,
+        **{name: value for name, value in own.items() if value is not None},
+    }  # fmt: skip
+    return build(Recipe, made, "--refit")
+
+
+def procedure_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The recipe that made a checkpoint, as plain data; empty where none did.
+
+    Raises
+    ------
+    UserError
+        If what it says of it is none.
+    """
+    said = checkpoint.provenance.get(PROCEDURE)
+    return {} if said is None else build(Recipe, said, "the checkpoint's procedure").model_dump(mode="json")
 
 
 def bars_in(option: str, text: str, bar_ns: int) -> int:

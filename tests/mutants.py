@@ -38,6 +38,8 @@ WORKED = "tests/execution"
 FINER = "tests/test_finer.py"
 INSIDE = "tests/oracle/test_inside.py"
 JOINED = "tests/feeds/test_finer.py"
+REFITS = "tests/live/test_refits.py"
+CONTINUING = "tests/runner/test_continuing.py"
 
 
 class Mutant(NamedTuple):
@@ -88,6 +90,11 @@ MUTANTS = (
     Mutant("feeds/universe.py", "-volume[one], one", "volume[one], one", UNIVERSE),
     Mutant("kernel/blocks.py", "return odd != 0.0", "return False", MEMBERS),
     Mutant("members.py", "np.where(outside, closing, quantity)", "quantity", MEMBERS),
+    Mutant("refit.py", "replace(view, first=True) if fresh else view", "view", CONTINUING),
+    Mutant("refit.py", "first = stop + self.lag", "first = stop", CONTINUING),
+    Mutant("runner/study/continuing.py", "self.first - self.lag + k", "self.first + k", CONTINUING),
+    Mutant("live/refits.py", "if model.digest != digest:", "if False:", REFITS),
+    Mutant("live/permit.py", 'paper.refit["digest"] != terms.refit["digest"]', "False", REFITS),
     # Those that an audit found alive.
     Mutant(
         "venues/order_sender.py", "abs(intent.quantity) / amount_unit", "abs(intent.quantity) * amount_unit", VENUES

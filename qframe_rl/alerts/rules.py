@@ -150,6 +150,9 @@ class Alerts:
         if kind == "held" and payload["position"] is None:
             why = f"what is held is not shown ({payload['why']}); what was known is closed, and the rest when it is"
             self.tell(self._time, "not shown", why)
+        if kind == "refit" and payload["state"] != "taken":
+            why = f"model {payload['number']} is {payload['state']} ({payload.get('reason', '')})"
+            self.tell(payload["time"], f"refit {payload['state']}", f"{why}; the one before goes on")
         if kind == "rules":
             stated = "; ".join(
                 f"{i['symbol']} lot {i['lot']:g}, tick {i['tick']:g}, least value {i['min_notional']:g}, "

@@ -157,6 +157,17 @@ class HoldingShape(EventShape):
     position: list[float]
 
 
+class RefitShape(EventShape):
+    """Which model a procedure goes on with."""
+
+    number: int = Field(ge=1, lt=2**31)
+    time: Stamp
+    until: Stamp
+    state: Literal["taken", "refused", "late", "failed"]
+    digest: str = Field(default="", pattern="^[0-9a-f]{0,64}$")
+    reason: str = ""
+
+
 class PromiseShape(EventShape):
     """How a session stands to what its checkpoint promised."""
 
@@ -196,6 +207,7 @@ class PulseShape(EventShape):
     paused: list[str] = Field(default=[])
     promise: PromiseShape | None = None
     shadows: dict[str, ShadowShape] = Field(default={}, max_length=1000)
+    refit: RefitShape | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -209,6 +221,7 @@ SHAPES: dict[str, type[Base]] = {
     "outcome": OutcomeShape, "resolved": OutcomeShape,
     "exchange": ExchangeShape, "held": HeldShape, "cancelled": CancelledShape, "swept": SweptShape, "run": RunShape,
     "universe": UniverseShape, "snapshot": SnapshotShape, "process": ProcessShape, "session": SessionShape,
+    "refit": RefitShape,
 }  # fmt: skip
 """Of the kinds that have one; any other is a table, and `quotes` a table of books. Bars: `check_bar`."""
 

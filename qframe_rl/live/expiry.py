@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import UserError
+from qframe_rl.live.operator import Operator
 from qframe_rl.times import delay_ns, parse_time
 
 
@@ -36,3 +38,34 @@ def expiry_of(text: str, provenance: Mapping[str, Any]) -> int:
     if not trained:
         raise UserError(f"--expires {text}: the checkpoint does not say what it was trained on; give a time instead.")
     return max(parse_time(end) for _, end in trained) + length
+
+
+class ModelAges:
+    """When the models of a session expire: where a length was said, each a length after its own last training bar.
+
+    Parameters
+    ----------
+    said
+        What was asked for, as of `expiry_of`; None = never.
+    first
+        The first model.
+
+    Raises
+    ------
+    UserError
+        As of `expiry_of`.
+    """
+
+    def __init__(self, said: str | None, first: Checkpoint):
+        self._said, self._expires = said, None if said is None else expiry_of(said, first.provenance)
+        self._operator: Operator | None = None
+
+    def begin(self, operator: Operator) -> None:
+        """Let the operator of the session know."""
+        self._operator = operator
+        operator.expires = self._expires
+
+    def taken(self, model: Checkpoint) -> None:
+        """A model decides from now on."""
+        if self._said is not None and self._operator is not None:
+            self._operator.expires = expiry_of(self._said, model.provenance)

@@ -20,6 +20,7 @@ from qframe_rl.feeds.finer import check_finer
 from qframe_rl.feeds.live_finer import refuse_venues
 from qframe_rl.feeds.load import live, load
 from qframe_rl.gym.market import Market
+from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME, read
 from qframe_rl.live.books import BookSource
@@ -27,6 +28,7 @@ from qframe_rl.live.followed import FollowedFeed, followed_terms
 from qframe_rl.live.promise import promise_of
 from qframe_rl.live.quotes import LiveQuotes
 from qframe_rl.live.recorded import Live, ReplayFeed
+from qframe_rl.live.refits import JournalledModels, procedure
 from qframe_rl.live.spec import FOLLOWED, Rule, SessionSpec, terms_of
 from qframe_rl.types import Bar, timeframe_name, timeframe_ns
 
@@ -61,6 +63,7 @@ def opened_replay(
     report: Report | None = None,
     account: str | None = None,
     execute: str | None = None,
+    refit: Plain | None = None,
 ) -> Opened:
     """Open a session on bars of the past.
 
@@ -82,6 +85,8 @@ def opened_replay(
         Name of the account that the session trades; on paper it is a name alone.
     execute
         As in `qframe_rl.deploy.deployed`.
+    refit
+        The procedure that it trades, as `qframe_rl.live.refits.stated` says; its agent is the first model.
 
     Raises
     ------
@@ -108,6 +113,7 @@ def opened_replay(
         theory=None if history.theory is None else dict(history.theory),
         account=account,
         execute=execute,
+        refit=refit,
     )
     return Opened(market, agent, ReplayFeed(history, segment, window, speed), terms, folder or _folder(place, terms),
         promise=promise_of(checkpoint),
@@ -129,6 +135,7 @@ def opened_live(
     clock: Clock | None = None,
     account: str | None = None,
     execute: str | None = None,
+    refit: Plain | None = None,
 ) -> Opened:
     """Open a session on the candles of an exchange as they close.
 
@@ -149,7 +156,7 @@ def opened_live(
         As in `LiveQuotes`.
     account
         As in `opened_replay`; orders go out with its keys.
-    execute
+    execute, refit
         As in `opened_replay`.
 
     Raises
@@ -188,7 +195,7 @@ def opened_live(
     }
     terms = SessionSpec(
         checkpoint.agent["name"], checkpoint.digest, source, feed.instruments, feed.columns, feed.bar_ns, window,
-        fills, quoted=True, orders=orders, account=account, execute=execute,
+        fills, quoted=True, orders=orders, account=account, execute=execute, refit=refit,
     )  # fmt: skip
     folder = folder or _folder(place, terms)
     begun = terms_of(folder / NAME)
@@ -288,6 +295,8 @@ def reopened(path: Path, place: Path | None) -> tuple[Market, Agent, SessionSpec
     market, agent = deployed(
         checkpoint, terms.instruments, terms.columns, terms.bar_ns, str(path), terms.theory, terms.execute
     )
+    if terms.refit is not None:
+        agent = procedure(agent, terms, JournalledModels(path.parent, terms))
     return market, agent, terms
 
 
@@ -335,5 +344,6 @@ def _place(path: Path) -> Path:
 
 
 def _folder(place: Path, terms: SessionSpec) -> Path:
-    named = [text for text in (terms.account, terms.execute) if text is not None]
+    refit = None if terms.refit is None else str(terms.refit["digest"])
+    named = [text for text in (terms.account, terms.execute, refit) if text is not None]
     return usual_folder(place, terms.model, terms.source, terms.fills, terms.orders, *named)

@@ -24,6 +24,7 @@ from qframe_rl.listeners import Listener, Soft
 from qframe_rl.live.books import BookSource
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.recorded import Live, Recording
+from qframe_rl.live.refits import hand_over
 from qframe_rl.live.router import OrderRouter
 from qframe_rl.live.snapshots import SNAPSHOT_BARS, SnapshotManager
 from qframe_rl.live.spec import SessionSpec, agree, run_id, this_process
@@ -272,6 +273,7 @@ def walk(
     View
         The last one.
     """
+    hand_over(agent, router)
     recording.heed, recording.listen = router.heed, router.listen
     router.conditions = recording.conditions
     router.snapshot = manager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qframe_rl.agent import Interface
-from qframe_rl.config import Unavailable, UserError
+from qframe_rl.config import Unavailable, UserError, shortened
 from qframe_rl.exchanges import check_orders, check_rests
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.client import client
@@ -20,6 +20,7 @@ from qframe_rl.journal.store import read, verify
 from qframe_rl.live.accounts import keys_of
 from qframe_rl.live.quoting_terms import QuotingTerms, paper_terms
 from qframe_rl.live.spec import SessionSpec, run_id, terms_of
+from qframe_rl.refit import differing
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import DAY, Instrument
 from qframe_rl.venues.ccxt import ExchangeVenue
@@ -81,11 +82,11 @@ def safe_limits(limits: Limits, instruments: Sequence[Instrument], speed: float 
 
 
 def check_period(record: Path, terms: SessionSpec) -> None:
-    """Refuse a paper period of another strategy or market, one that is too short, was halted or lost money."""
+    """Refuse a paper period of another strategy or market, and one that is too short, was halted or lost money."""
     verify(record)
     paper = terms_of(record)
-    if paper is None or paper.model != terms.model:
-        raise UserError(f"{record} is not a paper period of this checkpoint.")
+    _check_traded(record, paper, terms)
+    assert paper is not None
     if paper.orders != "paper" or paper.market.get("environment") != "production":
         raise UserError(f"{record} is not paper trading on an exchange's own bars; run --feed ccxt without --orders.")
     if paper.market != terms.source:
@@ -107,6 +108,29 @@ def check_period(record: Path, terms: SessionSpec) -> None:
         raise UserError(f"{record} is {days:.1f} days long; {PAPER_DAYS} are needed.")
     if equity[-1] < equity[0]:
         raise UserError(f"{record} lost money ({equity[0]:,.2f} to {equity[-1]:,.2f}); real orders are refused.")
+
+
+def _check_traded(record: Path, paper: SessionSpec | None, terms: SessionSpec) -> None:
+    """Refuse a paper period of another checkpoint, or where models are trained anew, of another procedure."""
+    if paper is None or (paper.refit is None and terms.refit is None and paper.model != terms.model):
+        raise UserError(f"{record} is not a paper period of this checkpoint.")
+    if paper.refit is None and terms.refit is not None:
+        raise UserError(
+            f"{record} is a paper period of one checkpoint, and --refit trades a procedure: let the procedure trade on "
+            f"paper for {PAPER_DAYS} days, by the same command without --orders, and name that record."
+        )
+    if terms.refit is None and paper.refit is not None:
+        raise UserError(
+            f"{record} is a paper period of a procedure whose models are trained anew: add --refit as it was there, or "
+            "name one of this checkpoint alone."
+        )
+    if paper.refit is not None and terms.refit is not None and paper.refit["digest"] != terms.refit["digest"]:
+        was, now = paper.refit["recipe"], terms.refit["recipe"]
+        name = differing(was, now)
+        raise UserError(
+            f"{record} is a paper period of another procedure: its recipe has {name} = {shortened(was.get(name))}, and "
+            f"this session's {shortened(now.get(name))}."
+        )
 
 
 def check_slots(interface: Interface, terms: SessionSpec) -> None:

@@ -13,7 +13,7 @@ from qframe_rl.evaluate.inference.sequential import Promise, SequentialTest
 from qframe_rl.listeners import CashFlow
 from qframe_rl.types import Orders
 
-_SPLITS = ("test", "validation")
+_SPLITS = ("test", "validation", "walk-forward")
 
 
 def promise_of(checkpoint: Checkpoint) -> Promise | None:

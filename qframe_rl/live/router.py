@@ -85,7 +85,9 @@ class OrderRouter(VenueFront):
         """Told once, with the last bar's close, when a session that was on record goes on."""
         self.promise: Callable[[], Plain] = dict
         self.shadows: Callable[[], Plain] = dict
-        """How it stands to what its checkpoint promised, and each shadow to it, by name; empty where there is none."""
+        self.refit: Callable[[], Plain] = dict
+        """How it stands to what its checkpoint promised, each shadow to it, by name, and which model it trades; empty
+        where there is none."""
         self.rules: Callable[[], tuple[Instrument, ...]] = lambda: self.instruments
         """What the exchange states of the instruments now; it does not wait."""
         self.instruments = instruments
@@ -178,6 +180,10 @@ class OrderRouter(VenueFront):
             self._obey(kind, payload)
         if (self.engine.state, self.engine.locked) != before:  # who looks sees it now, not after the next bar
             self._ledger.commit(self.pulse())
+
+    def awaited(self, kind: str, attempt: Callable[[], Plain | None]) -> Plain:
+        """What came from outside after a wait, in which the operator is heard, as `Ledger.awaited`."""
+        return self._ledger.awaited(kind, attempt, self._hear)
 
     def _news(self) -> list[Input]:
         """What operator and exchange say now."""
@@ -351,7 +357,7 @@ class OrderRouter(VenueFront):
 
     def pulse(self) -> Plain:
         """What those who watch want to know."""
-        said = {"promise": self.promise(), "shadows": self.shadows()}
+        said = {"promise": self.promise(), "shadows": self.shadows(), "refit": self.refit()}
         return {
             "bars": self.n_bars, "drift_bps": self.drift.mean_bps, "drift_fills": self.drift.n_fills,
             **standing_of(self.engine, self._seen().time, self.account),

@@ -17,6 +17,7 @@ from qframe_rl.journal.ledger import Differs, Ledger
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import read
+from qframe_rl.refit import Recipe
 from qframe_rl.types import DAY, SECOND, YEAR, Instrument
 from qframe_rl.versions import code_fingerprint, versions
 
@@ -25,6 +26,8 @@ FOLLOWED = "journal"
 """The feed of a session on the bars that another one records."""
 ACCOUNT = "[a-z0-9_]{1,32}"
 """Form of an account's name."""
+_LATER = ("account", "execute", "refit")
+"""Terms that records of before had not."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class SessionSpec:
     """Name of the account that it trades; None = it has none."""
     execute: str | None = None
     """How its orders are worked on these bars, which are finer than its own; None = each on its next bar."""
+    refit: Plain | None = None
+    """Recipe of the procedure that it trades, as plain data, and its digest; None = the one checkpoint."""
 
     @property
     def market(self) -> Plain:
@@ -64,12 +69,16 @@ class SessionSpec:
         return source
 
     def plain(self) -> Plain:
-        """As JSON; records of before accounts had names have none, nor do those of before orders were worked."""
+        """As JSON; what records of before have not is left out where there is none."""
         plain = asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}
-        for name in ("account", "execute"):
-            if plain[name] is None:
-                del plain[name]
-        return plain
+        return {name: value for name, value in plain.items() if value is not None or name not in _LATER}
+
+
+class StatedRefit(Strict):
+    """A procedure as a journal has it."""
+
+    recipe: Recipe
+    digest: str
 
 
 class StatedSpec(Strict):
@@ -88,6 +97,7 @@ class StatedSpec(Strict):
     theory: dict[str, float] | None = None
     account: str | None = Field(default=None, pattern=f"^{ACCOUNT}$")
     execute: str | None = Field(default=None, max_length=64)
+    refit: StatedRefit | None = None
 
 
 def terms_of(path: Path) -> SessionSpec | None:

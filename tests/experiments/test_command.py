@@ -23,6 +23,7 @@ NO_DOORS = {
     "command",
     "paper_books",
     "paper_result",
+    "refitting",
     "screen",
     "settings",
     "shadowing",

@@ -50,6 +50,8 @@ def jobs() -> dict[str, Job]:
             ["tests.soak.kill_quoter", "--kills", "30", "--faults", "orders"],
             (["tests.soak.kill_quoter", "--kills", "5", "--faults", "orders"],),
         ),
+        "refit": Job(["tests.soak.kill_refit"], (["tests.soak.kill_refit", "--kills", "6"],)),
+        "cadence": Job(["tests.long.cadence"]),
         "container": Job(["tests.long.container"]),
         "conformance": Job(["tests.conformance"]),
         "libraries": Job(["tests.conformance.libraries"]),

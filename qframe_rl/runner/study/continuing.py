@@ -1,6 +1,6 @@
 """Walk-forward with a continuing account: one account through all windows, whose model is exchanged at stated bars.
 
-It is the backtest of a procedure that is refitted as time passes.
+It is the backtest of a procedure: what `paper --refit` decides on the same bars, to the bit.
 """
 
 from __future__ import annotations
@@ -119,12 +119,12 @@ class ContinuingWalk:
     def recipe(self, subject: Subject) -> Recipe:
         """What is trained when."""
         config, market = self.config, self.runner.market
-        since = int(self.history.time[0]) if self.asked["train"] is None else None
         made = {
             "agent": subject.name, "params": subject.settings[0].model_dump(mode="json"),
             "env": Ref(name=market.name, params=config.env.params),
             "risk": config.risk.model_dump(mode="json", exclude_defaults=True), "seed": config.seed,
-            "code": self.codes[subject.title].digest, "bar_ns": self.history.bar_ns, "since": since, **self.asked,
+            "code": self.codes[subject.title].digest, "bar_ns": self.history.bar_ns, "since": config.data.since,
+            **self.asked,
         }  # fmt: skip
         return build(Recipe, made, "refit")
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.splits import Cpcv, WalkForward
-from qframe_rl.refit import RefitRule, bars_in
+from qframe_rl.refit import LAG, RefitRule, bars_in
 from qframe_rl.runner.run_config import RunConfig
 
 BESIDE = ("buy_and_hold", "flat")
@@ -45,7 +45,7 @@ class Study(RunConfig):
     refit: str | None = None
     """Train anew every so long, such as 30d, with one account through all windows: in place of walk_forward; needs
     train, and tunes nothing."""
-    refit_lag: str = "1d"
+    refit_lag: str = LAG
     """Time from the last training bar of a model to its first decision."""
     refit_rule: RefitRule = "best"
     """best: of the trainings of a model the one with the highest Sharpe ratio on the tail of its training bars;
