@@ -20,7 +20,8 @@ from qframe_rl.types import History, Segment
 
 AGENTS = ("ppo", "sb3", "iql", "rllib")
 _HIDDEN = (64, 64)
-_WINDOW = 100
+_WINDOW = 144
+"""Bars before the first decision: as many as the features of a window of `ROWS` look back."""
 _ALONE = 400
 """Decisions of the account that is by itself."""
 
