@@ -15,7 +15,7 @@ from qframe_rl.gym.market import Market, MarketConfig, market, whole
 from qframe_rl.interface import rebalance
 from qframe_rl.kernel.rules import DAY_BARS, N_RULES, rules_of
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.runner.study.windows import run_all
+from qframe_rl.runner.study.walks import run_all
 from qframe_rl.types import DAY, HOUR, Bar, History, Instrument, Orders, Segment
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.markets import history_of, panel

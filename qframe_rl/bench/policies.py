@@ -15,7 +15,7 @@ from qframe_rl.bench.worlds import WorldTask, bars, world
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.log import Screen
 from qframe_rl.runner.policies import AT_ONCE, choices
-from qframe_rl.runner.study.windows import walk
+from qframe_rl.runner.study.walks import walk
 from qframe_rl.types import History, Segment
 
 AGENTS = ("ppo", "sb3", "iql", "rllib")

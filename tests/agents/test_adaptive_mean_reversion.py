@@ -14,7 +14,7 @@ from qframe_rl.evaluate.metrics import metrics
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.interface import rebalance
-from qframe_rl.runner.study.windows import run_all
+from qframe_rl.runner.study.walks import run_all
 from qframe_rl.theory import ar1_flip
 from qframe_rl.types import CLOSE, Float, Int, Orders, Segment, parse_time
 from tests.agents.planted import bars_of, switching

@@ -18,7 +18,7 @@ import pytest
 from qframe_rl import catalog
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
-from qframe_rl.runner.study.windows import run_all
+from qframe_rl.runner.study.walks import run_all
 from qframe_rl.types import CLOSE, Float, History, Int, Segment
 from tests.agents.planted import switching, wandering
 from tests.agents.runs import market_of

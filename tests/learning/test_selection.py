@@ -24,7 +24,7 @@ from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.choose import choose, validation_rows
-from qframe_rl.runner.study.windows import run_all
+from qframe_rl.runner.study.walks import run_all
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import DAY, HOUR, Float, History, Int, Record, Segment
 from tests.contracts.checks import Quiet

@@ -16,7 +16,7 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.runner import policies
 from qframe_rl.runner.batch import BacktestResult
 from qframe_rl.runner.policies import choices, chooser
-from qframe_rl.runner.study.windows import result_of, run_all, walk
+from qframe_rl.runner.study.walks import result_of, run_all, walk
 from qframe_rl.types import History, Segment
 from tests.contracts import checks
 from tests.markets import panel

@@ -28,7 +28,8 @@ from qframe_rl.runner.log import Silent
 from qframe_rl.runner.report import write_report
 from qframe_rl.runner.study.plan import Study
 from qframe_rl.runner.study.study import study
-from qframe_rl.runner.study.windows import WindowRunner, grid, journals, run_all, score
+from qframe_rl.runner.study.walks import journals, run_all, score
+from qframe_rl.runner.study.windows import WindowRunner, grid
 from qframe_rl.runner.train import train
 from qframe_rl.types import Segment, iso
 

@@ -24,7 +24,7 @@ from qframe_rl.feeds.load import load
 from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.executors import LocalExecutor
 from qframe_rl.runner.log import Silent
-from qframe_rl.runner.study.windows import score
+from qframe_rl.runner.study.walks import score
 from qframe_rl.runner.tune import search as searching
 from qframe_rl.runner.tune.plan import Budget, Tune, space
 from qframe_rl.runner.tune.score import Part, figures, parts_of

@@ -25,7 +25,8 @@ from qframe_rl.runner.interrupted import read_state
 from qframe_rl.runner.known_until import check_verdict
 from qframe_rl.runner.refit import judged, model_checkpoint, trainings
 from qframe_rl.runner.study.plan import Study
-from qframe_rl.runner.study.windows import Subject, WindowResult, WindowRunner, journals, result_of, walk
+from qframe_rl.runner.study.walks import journals, result_of, walk
+from qframe_rl.runner.study.windows import Subject, WindowResult, WindowRunner
 from qframe_rl.types import Record, Segment, iso
 
 MODELS = "models"

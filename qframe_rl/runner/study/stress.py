@@ -20,7 +20,8 @@ from qframe_rl.gym.market import Market
 from qframe_rl.kernel.rules import HALF_SPREAD, IMPACT, MAKER, TAKER, VOLUME_SHARE
 from qframe_rl.runner.batch import BacktestResult, planner
 from qframe_rl.runner.policies import AT_ONCE, chooser
-from qframe_rl.runner.study.windows import WindowRunner, frequency, rate_of, run_all
+from qframe_rl.runner.study.walks import frequency, rate_of, run_all
+from qframe_rl.runner.study.windows import WindowRunner
 from qframe_rl.types import Float, History, Record, Segment
 
 MISSING = 0.01

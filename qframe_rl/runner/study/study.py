@@ -43,15 +43,8 @@ from qframe_rl.runner.study.continuing import ContinuingWalk
 from qframe_rl.runner.study.judged import Judged
 from qframe_rl.runner.study.plan import BESIDE, Study
 from qframe_rl.runner.study.stress import Elsewhere, bootstrapped, reordered, stresses
-from qframe_rl.runner.study.windows import (
-    Subject,
-    WindowRunner,
-    excess_of,
-    frequency,
-    journals,
-    rate_of,
-    score,
-)
+from qframe_rl.runner.study.walks import excess_of, frequency, journals, rate_of, score
+from qframe_rl.runner.study.windows import Subject, WindowRunner
 from qframe_rl.types import Float, History, Record, iso
 from qframe_rl.versions import versions
 

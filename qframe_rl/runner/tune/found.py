@@ -8,7 +8,8 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.trials import Luck
-from qframe_rl.runner.study.windows import WindowResult, score
+from qframe_rl.runner.study.walks import score
+from qframe_rl.runner.study.windows import WindowResult
 from qframe_rl.runner.tune.search import ScoredSetting
 
 

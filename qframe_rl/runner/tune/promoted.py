@@ -13,7 +13,8 @@ from qframe_rl.evaluate.promotion import PROMOTED, Standing
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import ScoreRow
 from qframe_rl.runner.backtest import joined
-from qframe_rl.runner.study.windows import WindowRunner, journals
+from qframe_rl.runner.study.walks import journals
+from qframe_rl.runner.study.windows import WindowRunner
 from qframe_rl.types import History, Record, Segment
 
 BESIDE = ("buy_and_hold", "flat")

@@ -20,7 +20,7 @@ from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.gym.market import Market
 from qframe_rl.runner.batch import BacktestResult
 from qframe_rl.runner.identity import refuse_other_code
-from qframe_rl.runner.study.windows import run_all
+from qframe_rl.runner.study.walks import run_all
 from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.types import Float, History, Segment
 
