@@ -31,7 +31,7 @@ from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trial, Trials, larger, trial, user_ledger
 from qframe_rl.execution import NOW, ParentOrder, Worked
 from qframe_rl.gym.market import Market
-from qframe_rl.listeners import write_record
+from qframe_rl.journal.record_file import write_record
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.experiment import BASELINES

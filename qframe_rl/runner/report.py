@@ -24,7 +24,7 @@ from qframe_rl.evaluate.significance import significance
 from qframe_rl.evaluate.table import FORM, ScoreRow
 from qframe_rl.evaluate.tearsheet import beside_holding
 from qframe_rl.evaluate.trials import Luck, Trials, larger, luck
-from qframe_rl.listeners import read_record
+from qframe_rl.journal.record_file import read_record
 from qframe_rl.runner.arena.kept import RATINGS, arena_material, arena_run, tournament_material
 from qframe_rl.runner.books.kept import FACTS, material_of
 from qframe_rl.runner.evaluate import evaluate

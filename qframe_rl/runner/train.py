@@ -18,7 +18,7 @@ from qframe_rl.evaluate.splits import split, tail
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Trial, Trials, trial
 from qframe_rl.feeds.load import remarks
-from qframe_rl.listeners import write_record
+from qframe_rl.journal.record_file import write_record
 from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import NO_CANDIDATES, Choice, choose, validation_rows

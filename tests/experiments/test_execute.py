@@ -12,8 +12,8 @@ from experiments import evaluate, paper, replay, train
 from experiments.cli import door
 from qframe_rl.agent import View
 from qframe_rl.checkpoint import load_checkpoint
+from qframe_rl.journal.record_file import read_record
 from qframe_rl.journal.store import NAME, last_events
-from qframe_rl.listeners import read_record
 from qframe_rl.live import paper as live
 from qframe_rl.live.followed import FOLDER
 from qframe_rl.live.open import opened_replay

@@ -17,7 +17,7 @@ from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.evaluate.splits import WalkForward
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
-from qframe_rl.listeners import read_record
+from qframe_rl.journal.record_file import read_record
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest, joined
 

@@ -17,7 +17,8 @@ from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import protect, rebalance
 from qframe_rl.journal.inbox import order
-from qframe_rl.listeners import Journal, read_record, write_record
+from qframe_rl.journal.record_file import read_record, write_record
+from qframe_rl.listeners import Journal
 from qframe_rl.live.paper import SessionResult, paper, replay
 from qframe_rl.live.record import journal_record
 from qframe_rl.live.recorded import ReplayFeed

@@ -16,8 +16,9 @@ from qframe_rl.evaluate.metrics import drawdown, metrics, unexplained
 from qframe_rl.gym.market import Market, MarketConfig, market, whole
 from qframe_rl.interface import rebalance
 from qframe_rl.journal.inbox import order, transfer_of, transfer_word
+from qframe_rl.journal.record_file import read_record, write_record
 from qframe_rl.journal.store import read
-from qframe_rl.listeners import Journal, read_record, write_record
+from qframe_rl.listeners import Journal
 from qframe_rl.live.paper import SessionResult, paper, replay
 from qframe_rl.live.record import journal_record
 from qframe_rl.live.recorded import ReplayFeed

@@ -15,7 +15,8 @@ from qframe_rl.deploy import deployed
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.feeds.load import load
-from qframe_rl.listeners import Journal, read_record
+from qframe_rl.journal.record_file import read_record
+from qframe_rl.listeners import Journal
 from qframe_rl.refit import PROCEDURE, Recipe
 from qframe_rl.runner.backtest import part
 from qframe_rl.runner.log import Silent

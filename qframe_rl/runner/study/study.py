@@ -29,8 +29,8 @@ from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.tearsheet import beside_holding
 from qframe_rl.evaluate.trials import Trial, Trials, trial_of
 from qframe_rl.feeds.load import remarks
+from qframe_rl.journal.record_file import write_record
 from qframe_rl.kernel.dust import dust_of
-from qframe_rl.listeners import write_record
 from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.backtest import joined
 from qframe_rl.runner.executors import Executor

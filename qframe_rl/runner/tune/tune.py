@@ -19,7 +19,7 @@ from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trials
 from qframe_rl.feeds.load import remarks
-from qframe_rl.listeners import write_record
+from qframe_rl.journal.record_file import write_record
 from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.executors import Executor
 from qframe_rl.runner.files import period, write_json
