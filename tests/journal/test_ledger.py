@@ -190,7 +190,8 @@ def test_numbers_keep_their_bits(x: np.ndarray) -> None:
 
 @given(hnp.arrays(np.float64, (9, 2), elements=FLOATS), hnp.arrays(np.float64, (2, 6), elements=FLOATS))
 def test_records_keep_their_bits(x: np.ndarray, values: np.ndarray) -> None:
-    bar = Bar(7, values, x[0], np.array([True, False]), 2.5e-5)
+    bar = Bar(7, values, x[0], np.array([True, False]), 2.5e-5, x[:8].reshape(2, 2, 4))
+    assert bar_in(bar_out(bar._replace(finer=None))).finer is None
     orders = Orders(np.nan_to_num(x[1]), x[2], x[3])
     fills = Fills(*(np.nan_to_num(row) for row in x), np.array(3.0), np.array(0.25))
     account = Account(np.array(5.0), np.nan_to_num(x[4]), x[5])
