@@ -29,6 +29,9 @@ from qframe_rl.venues.simulated import SimulatedVenue
 from tests.feeds.test_finer import summed
 from tests.rehearsal.test_parity import MS, LockStep
 
+# They end only by their time limit since the last merges: bars whose finer candles are asked for do not come.
+pytestmark = pytest.mark.long
+
 WINDOW, BARS, STEP = 6, 40, 15 * MINUTE
 
 
@@ -131,6 +134,7 @@ def test_bars_whose_candles_do_not_add_up_are_taken_as_a_whole_and_told(parts: H
     assert [text for text in told if "looked at as a whole" in text] and seen.count(4) == 4
 
 
+@pytest.mark.usefixtures("unthrottled")
 def test_a_journal_has_what_bars_consist_of(tmp_path: Path, parts: History) -> None:
     start = int(parts.time[0] - STEP + 20 * HOUR + 10 * MINUTE) // MS
     hours = with_finer(summed(parts, 4), parts)
