@@ -12,6 +12,7 @@ import pytest
 from qframe_rl.agent import Memoryless, View
 from qframe_rl.config import Ref
 from qframe_rl.feeds.ccxt import CcxtFeed
+from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.feeds.finer import with_finer
 from qframe_rl.feeds.history import HistoryFeed
 from qframe_rl.feeds.synthetic import synthetic
@@ -29,9 +30,6 @@ from qframe_rl.venues.simulated import SimulatedVenue
 from tests.feeds.test_finer import summed
 from tests.rehearsal.test_parity import MS, LockStep
 
-# They end only by their time limit since the last merges: bars whose finer candles are asked for do not come.
-pytestmark = pytest.mark.long
-
 WINDOW, BARS, STEP = 6, 40, 15 * MINUTE
 
 
@@ -43,6 +41,17 @@ class Trails(Memoryless):
     def decide(self, view: View) -> Orders:
         target = np.where(view.account.position == 0.0, 0.9, np.nan)
         return protect(view, rebalance(view, target), take=0.01, trail=0.008)
+
+
+class Stoppable(LockStep):
+    """As the real clock, it waits no longer once its feed is stopped."""
+
+    feed: CcxtFeed
+
+    def wait(self, seconds: float) -> None:
+        if self.feed.stopped.is_set():
+            raise Stopped
+        super().wait(seconds)
 
 
 class Until:
@@ -74,7 +83,8 @@ def traded(hours: History, detail: str | None = "15m") -> Market:
 
 
 def lived(ex: Rehearsal, hours: History, folder: Path, n: int) -> tuple[SessionResult, SessionSpec]:
-    feed = CcxtFeed("binance", hours.symbols, "1h", WINDOW, url=ex.url, detail="15m", clock=LockStep(ex))
+    clock = Stoppable(ex)
+    feed = clock.feed = CcxtFeed("binance", hours.symbols, "1h", WINDOW, url=ex.url, detail="15m", clock=clock)
     source: dict[str, Any] = {"feed": "ccxt", "detail": "15m"}
     terms = SessionSpec("trails", "0" * 16, source, hours.instruments, (), HOUR, WINDOW)
     return paper(
