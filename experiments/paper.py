@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -26,7 +26,9 @@ from qframe_rl.risk.limits import Limits
 
 if TYPE_CHECKING:
     from qframe_rl.checkpoint import Checkpoint
+    from qframe_rl.live.expiry import ModelAges
     from qframe_rl.live.open import Opened
+    from qframe_rl.live.watching import Windows
     from qframe_rl.refit import Recipe
 
 OPTIONS = {"since": None, "until": None, "seed": "data-seed"}
@@ -252,11 +254,6 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     if checkpoint.of_book:
         from experiments.paper_books import quoted
 
-        if given["shadow"] or given["feed"] == "journal" or given["execute"] is not None:
-            raise UserError(
-                f"--shadow, --feed journal and --execute are of strategies on bars; {given['checkpoint']} quotes, and "
-                "says itself how it rests and takes."
-            )
         return quoted(given, given_data, checkpoint, limits, alerts, speed, note)
     _check_bars(given)
     shadows = names_of(given["shadow"])
@@ -279,23 +276,29 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         if shadows:
             shadowing.start(opened)
 
-        def begun(router: Any, ledger: Any, operator: Any) -> None:
-            windows.open(router, ledger)
-            ages.begin(operator)
-            router.shadows = lambda: shadowing.standing
-
         line = stack.enter_context(out.status("waiting for the first bar"))
         result = paper(
             opened.market, opened.agent, opened.feed, opened.terms, opened.folder,
             limits=limits, listeners=[Line(line.update)], process={"checkpoint": str(given["checkpoint"].absolute())},
             quotes=opened.quotes, venue=venue, durable=given["feed"] == "ccxt", hidden=watching.hidden,
-            begun=begun, snapshot_bars=given["snapshot_bars"], note=note,
+            begun=_begun(windows, ages, shadowing), snapshot_bars=given["snapshot_bars"], note=note,
         )  # fmt: skip
         if shadows:
             line.update("the shadows take the last bars; Ctrl-C ends them at once")
             came = len(stop)
             shadowing.close(lambda: len(stop) > came)
     return said_of(result, out, stop, shadowing.standing, as_json=given["json"])
+
+
+def _begun(windows: Windows, ages: ModelAges, shadowing: Shadowing) -> Callable[[Any, Any, Any], None]:
+    """What is to be done once a session has its record: open windows, count the model's age, tell of shadows."""
+
+    def begun(router: Any, ledger: Any, operator: Any) -> None:
+        windows.open(router, ledger)
+        ages.begin(operator)
+        router.shadows = lambda: shadowing.standing
+
+    return begun
 
 
 def _check_options(given: dict[str, Any], given_data: dict[str, Any]) -> None:

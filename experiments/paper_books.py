@@ -92,6 +92,11 @@ def quoted(
 
 def _check(given: Mapping[str, Any]) -> None:
     """Refuse options that say nothing of order books, or do not go together."""
+    if given["shadow"] or given["feed"] == "journal" or given["execute"] is not None:
+        raise UserError(
+            f"--shadow, --feed journal and --execute are of strategies on bars; {given['checkpoint']} quotes, and says "
+            "itself how it rests and takes."
+        )
     from experiments.paper import HOLD_MS
 
     if given["feed"] == "ccxt":
