@@ -87,14 +87,26 @@ def _told(one: Any) -> dict[str, Any]:
     found |= {"state": one.state, "alerts_waiting": one.alerts_waiting, "ill": one.ill, "account_name": one.account}
     if one.equity is None:
         return found
-    now = time.time_ns()
-    return found | {
+    now, beside = time.time_ns(), {"shadows": _shadows(one.shadows), "refit": _refit(one.model)}
+    return found | {name: said for name, said in beside.items() if said} | {
         "account": {"equity": one.equity, "position": one.position}, "peak": one.peak, "symbols": one.symbols,
         "locked": one.locked, "paused": one.paused,
         "promise": None if one.promise is None else one.promise.model_dump(mode="json"),
         "bars": one.bars, "drift_bps": one.drift_bps, "bar_age_s": (now - int(one.time_ns)) / 1e9,
         "decision_age_s": (now - int(one.decided_ns)) / 1e9,
     }  # fmt: skip
+
+
+def _shadows(shadows: Any) -> dict[str, Any]:
+    return {name: shadow.model_dump(mode="json") for name, shadow in shadows.items()}
+
+
+def _refit(model: Any) -> dict[str, Any] | None:
+    """The last exchange of models, as `look` tells it."""
+    if model is None:
+        return None
+    plain: dict[str, Any] = model.model_dump(mode="json")
+    return plain | {"time": int(plain.pop("time_ns")), "until": int(plain.pop("until_ns"))}
 
 
 def _complete(shown: Sequence[dict[str, Any]], *, as_json: bool) -> dict[str, Any] | None:

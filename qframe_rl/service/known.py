@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from qframe_rl.amounts import money
 from qframe_rl.config import Unavailable, UserError
-from qframe_rl.journal.inbox import left
+from qframe_rl.journal.inbox import Adoption, adoption_of, left, transfer_of
 from qframe_rl.journal.peek import Peek
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
@@ -102,13 +103,30 @@ class KnownSessions:
                 "decided_ns": str(written[0]), "drift_bps": said["drift_bps"], "symbols": said["symbols"],
                 "promise": said.get("promise"),
                 "day_start": said.get("day_start"), "locked": said.get("locked", []),
-                "paused": said.get("paused", []),
+                "paused": said.get("paused", []), **_beside(said),
             }  # fmt: skip
         return plain
 
 
+def _beside(said: dict[str, Any]) -> dict[str, Any]:
+    """Who follows a session, and which model it goes on with."""
+    shadows = {
+        name: {field: one[field] for field in ("answer", "bars", "mean", "low", "high", "gone")}
+        for name, one in said.get("shadows", {}).items()
+    }
+    model = said.get("refit")
+    if model is not None:
+        model = {
+            "number": model["number"], "state": model["state"], "time_ns": str(model["time"]),
+            "until_ns": str(model["until"]), "digest": model.get("digest", ""), "reason": model.get("reason", ""),
+        }  # fmt: skip
+    return {"shadows": shadows, "model": model}
+
+
 def commands_of(found: Found) -> list[dict[str, Any]]:
     """The last commands to a session: asked, and, once the journal says so, obeyed at which bar; newest first.
+
+    Transfers and adoptions are among them, with why they were refused.
 
     Raises
     ------
@@ -119,15 +137,19 @@ def commands_of(found: Found) -> list[dict[str, Any]]:
     obeyed: list[dict[str, Any]] = []
     with Peek(path) as peek:
         rows = peek.rows(
-            "SELECT seq, payload, (SELECT payload FROM events b WHERE b.seq < e.seq AND b.kind = 'bar' "
-            "ORDER BY b.seq DESC LIMIT 1) FROM events e WHERE kind = 'command' ORDER BY seq DESC", n=_COMMANDS,
+            "SELECT seq, kind, payload, (SELECT payload FROM events b WHERE b.seq < e.seq AND b.kind = 'bar' "
+            "ORDER BY b.seq DESC LIMIT 1) FROM events e WHERE kind IN ('command', 'transfer', 'adopt') "
+            "ORDER BY seq DESC", n=_COMMANDS,
         )  # fmt: skip
-    for seq, payload, bar in rows:
+        moved = peek.rows("SELECT payload FROM events WHERE kind = 'transferred' ORDER BY seq DESC", n=_COMMANDS)
+    refused = {one["id"]: one.get("why") for (payload,) in moved for one in (json.loads(payload),)}
+    for seq, kind, payload, bar in rows:
         plain = json.loads(payload)
         at = json.loads(bar)["time"] if bar is not None else None
         obeyed.append(
-            {"number": str(plain.get("number", 0)), "word": _worded(plain), "asked_ns": None,
-             "by": str(plain["by"]), "obeyed": seq, "obeyed_at_ns": None if at is None else str(at)}
+            {"number": str(plain.get("number", 0)), "word": _worded(kind, plain), "asked_ns": None,
+             "by": str(plain["by"]), "obeyed": seq, "obeyed_at_ns": None if at is None else str(at),
+             "refused": refused.get(plain.get("id"))}
         )  # fmt: skip
     asked = {str(number): (str(when), word) for number, when, word in left(path)}
     for one in obeyed:
@@ -135,16 +157,31 @@ def commands_of(found: Found) -> list[dict[str, Any]]:
         one["asked_ns"] = when
     last = max((int(one["number"]) for one in obeyed), default=0)
     waiting = [
-        {"number": number, "word": word, "asked_ns": when, "by": None, "obeyed": None, "obeyed_at_ns": None}
+        {"number": number, "word": _left(word), "asked_ns": when, "by": None, "obeyed": None, "obeyed_at_ns": None}
         for number, (when, word) in asked.items() if int(number) > last
     ]  # fmt: skip
     return [*waiting[::-1], *obeyed][:_COMMANDS]
 
 
-def _worded(command: dict[str, Any]) -> str:
-    """A command as it was left in the inbox."""
-    symbol = command.get("symbol")
-    return str(command["word"]) if symbol is None else f"{command['word']} {symbol}"
+def _worded(kind: str, plain: dict[str, Any]) -> str:
+    """A command as people say it, by its event."""
+    if kind == "command":
+        symbol = plain.get("symbol")
+        return str(plain["word"]) if symbol is None else f"{plain['word']} {symbol}"
+    return _moving(kind, Adoption(plain["id"], plain["units"], plain.get("symbol"), plain.get("price", 0)))
+
+
+def _left(word: str) -> str:
+    """The same by the word in the inbox."""
+    transfer, adoption = transfer_of(word), adoption_of(word)
+    if transfer is not None:
+        return _moving("transfer", Adoption(*transfer))
+    return word if adoption is None else _moving("adopt", adoption)
+
+
+def _moving(kind: str, one: Adoption) -> str:
+    at = "" if one.symbol is None else f" {one.symbol} at {money(one.price)}"
+    return f"{kind} {money(one.units)}{at}"
 
 
 def named(text: str, founds: Sequence[Found]) -> str:

@@ -73,6 +73,33 @@ class PromiseOut(Out):
     """Deepest of the bars that the checkpoint was judged on, as a fraction."""
 
 
+class ShadowOut(Out):
+    """How a shadow stands to its session."""
+
+    answer: Literal["ahead", "behind", "open"]
+    bars: int
+    """Settled by both so far."""
+    mean: float | None
+    """Log growth of a bar more than the session's, and its interval; None while nothing is said."""
+    low: float | None
+    high: float | None
+    gone: bool
+    """Whether its account is."""
+
+
+class ModelOut(Out):
+    """The last exchange of models of a session that trades a procedure."""
+
+    number: int
+    state: Literal["taken", "refused", "late", "failed"]
+    time_ns: Nanoseconds
+    """Close of the bar after which it decides; where it is not taken, the one before goes on."""
+    until_ns: Nanoseconds
+    """Close of the last bar that it was trained on."""
+    digest: str = ""
+    reason: str = ""
+
+
 class SessionSummary(Out):
     """How a session stands."""
 
@@ -104,6 +131,10 @@ class SessionSummary(Out):
     drift_bps: float | None = None
     promise: PromiseOut | None = None
     """None where its checkpoint forecast nothing."""
+    shadows: dict[str, ShadowOut] = {}
+    """By the names of their folders."""
+    model: ModelOut | None = None
+    """None where it trades no procedure, and before its first exchange."""
     day_start: float | None = None
     """Equity with which its day began, 00:00 UTC."""
     alerts_waiting: int | None = None
@@ -180,13 +211,15 @@ class CommandOut(Out):
 
     number: str
     word: str
-    """With the symbol after it where it is about one instrument."""
+    """With the symbol after it where it is about one instrument; transfers and adoptions with what they move."""
     asked_ns: Nanoseconds | None
     by: str | None = None
     obeyed: int | None = None
     """Event by which the journal says so."""
     obeyed_at_ns: Nanoseconds | None = None
     """Close of the bar after which it was obeyed."""
+    refused: str | None = None
+    """Why a transfer or an adoption moved nothing; None where it did, or is not decided."""
 
 
 class SupervisedIn(In):

@@ -13,10 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
+from experiments import status
+from qframe_rl.config import canonical
+from qframe_rl.journal.inbox import Adoption, adopt_word, order, transfer_word
+from qframe_rl.service.client import ServiceClient
 from qframe_rl.service.places import Places
 from qframe_rl.service.projection import Figures
 from qframe_rl.service.store import MIGRATIONS, ServiceStore
-from tests.service.places import START, Served, Session, equity, liquidated, served, until
+from tests.service.places import HOUR, START, Served, Session, equity, liquidated, served, until
 
 N = 300
 
@@ -140,6 +144,48 @@ def test_events_decisions_and_orders_come_in_their_order(api: httpx.Client, sess
     assert older[0]["seq"] < newest[-1]["seq"]
     assert api.get(f"{place}/orders", params={"limit": 5}).json() == newest
     assert api.get(f"{place}/alerts").json() == []
+
+
+def test_money_that_moves_is_a_command_with_its_outcome(api: httpx.Client, session: Session) -> None:
+    """Once it was told beside commands it stood there as asked for ever."""
+    journal = session.folder / "journal.db"
+    asked = [
+        order(journal, transfer_word("t-1", 50_000_000_000)),
+        order(journal, adopt_word(Adoption("a-1", 50_000_000, "BTC/USDT", 6_000_000_000_000))),
+        order(journal, adopt_word(Adoption("a-2", -100_000_000))),
+    ]
+    place = f"/sessions/{session.id}/commands"
+    assert [(one["word"], one["obeyed"]) for one in api.get(place).json()] == [
+        ("adopt -1.00", None), ("adopt 0.50 BTC/USDT at 60,000.00", None), ("transfer 500.00", None),
+    ]  # fmt: skip
+    session.put("transfer", id="t-1", units=50_000_000_000, by="command", number=asked[0])
+    session.put("transferred", time=START, id="t-1", units=50_000_000_000, state="SETTLED")
+    coins = {"units": 50_000_000, "symbol": "BTC/USDT", "price": 6_000_000_000_000}
+    seq = session.put("adopt", id="a-1", **coins, by="command", number=asked[1])
+    session.put("transferred", time=START, id="a-1", units=1, state="REFUSED", why="it trades nothing")
+    session.writer.commit(canonical(session.pulse()))
+    cash, coin, paid = api.get(place).json()
+    assert (cash["obeyed"], coin["obeyed"], coin["refused"]) == (None, seq, "it trades nothing")
+    assert (paid["word"], paid["refused"], paid["by"]) == ("transfer 500.00", None, "command")
+    assert paid["asked_ns"] is not None
+
+
+def test_shadows_and_models_stand_in_the_summary(api: httpx.Client, service: Served, session: Session) -> None:
+    shadow = {
+        "answer": "ahead", "bars": 9, "mean": 1e-4, "low": 1e-5, "high": 2e-4, "gone": False, "log_evidence": 5.0,
+    }  # fmt: skip
+    model = {"number": 2, "time": START, "until": START - HOUR, "state": "late", "reason": "under way still"}
+    session.writer.commit(canonical(session.pulse() | {"shadows": {"mean_reversion": shadow}, "refit": model}))
+    one = api.get(f"/sessions/{session.id}").json()
+    assert one["shadows"] == {"mean_reversion": {k: v for k, v in shadow.items() if k != "log_evidence"}}
+    assert one["model"] == {
+        "number": 2, "state": "late", "time_ns": str(START), "until_ns": str(START - HOUR), "digest": "",
+        "reason": "under way still",
+    }  # fmt: skip
+    with ServiceClient(service.url, service.token("read")) as client:
+        (told,) = (status._told(one) for one in client.sessions())
+    assert told["refit"]["until"] == START - HOUR
+    assert told["shadows"]["mean_reversion"]["answer"] == "ahead"
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,7 @@ export function Outcomes({ commands }: { commands: readonly Command[] }): ReactN
 
 function Outcome({ command }: { command: Command }): ReactNode {
   if (command.obeyed === null) return <span className="warn">◌ asked; the journal does not say obeyed yet</span>;
+  if (command.refused !== null) return <span className="bad">✕ refused: {command.refused}</span>;
   return (
     <span className="good">
       ✓ obeyed{" "}

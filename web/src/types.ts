@@ -18,9 +18,31 @@ export interface Session {
   bar_ns: string | null;
   drift_bps: number | null;
   promise: { answer: "inside" | "below" | "too early"; sharpe: number | null; low: number; high: number } | null;
+  locked: string[];
+  paused: string[];
+  shadows: Record<string, Shadow>;
+  model: Model | null;
   day_start: number | null;
   alerts_waiting: number | null;
   ill: string | null;
+}
+
+export interface Shadow {
+  answer: "ahead" | "behind" | "open";
+  bars: number;
+  mean: number | null;
+  low: number | null;
+  high: number | null;
+  gone: boolean;
+}
+
+export interface Model {
+  number: number;
+  state: "taken" | "refused" | "late" | "failed";
+  time_ns: string;
+  until_ns: string;
+  digest: string;
+  reason: string;
 }
 
 export interface EquityPoint {
@@ -106,6 +128,7 @@ export interface Command {
   by: string | null;
   obeyed: number | null;
   obeyed_at_ns: string | null;
+  refused: string | null;
 }
 
 export interface Alert {

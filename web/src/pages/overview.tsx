@@ -1,6 +1,7 @@
 import { type ReactNode, useState } from "react";
 import { serviceNow } from "../api";
 import { money, ms, percent, signed, span, timeframe, whole } from "../format";
+import { locks } from "../standing";
 import { useGet, useNow } from "../store";
 import type { Alert, EquityPoint, Session } from "../types";
 import { Age, Fault, Mark, Panel, Spark, Stat, Table, Time, tone } from "../ui";
@@ -109,6 +110,7 @@ function Sessions({ rows }: { rows: readonly Session[] }): ReactNode {
           cell: (one) => (
             <>
               <SessionState session={one} />
+              {locks(one) !== "" && <span className="warn text"> {locks(one)}</span>}
               {one.ill && <span className="bad text"> {one.ill}</span>}
             </>
           ),

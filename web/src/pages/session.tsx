@@ -6,6 +6,7 @@ import { amount, figure, moment, money, ms, ns, percent, price, share, signed, t
 import { Against } from "../against";
 import { Inspector } from "../inspector";
 import { Report } from "../reports";
+import { Instruments, Model, Shadows, locks } from "../standing";
 import { useGet, useKept, useNow, useValue } from "../store";
 import { colour, shade } from "../theme";
 import type { Alert, Bars, Chain, Command, EquityPoint, Fill, Session, StoredEvent } from "../types";
@@ -15,7 +16,7 @@ import { AlertTable, SessionState, Written, drawdown, today } from "./overview";
 const MOVES = ["settled", "state", "command", "process", "started", "decision"] as const;
 const SETTLED = ["settled"] as const;
 const POINTS = 1000;
-const TABS = ["Commands", "Fills", "Orders", "Alerts", "Events", "Backtest", "Hash check"] as const;
+const TABS = ["Commands", "Instruments", "Shadows", "Fills", "Orders", "Alerts", "Events", "Backtest", "Hash check"] as const;
 
 /** A session; with `at` the bar that closed then is chosen, seconds since 1970. */
 export function SessionPage({ id, at }: { id: string; at: number | null }): ReactNode {
@@ -79,6 +80,8 @@ export function SessionPage({ id, at }: { id: string; at: number | null }): Reac
               under={`Sharpe ${session.promise.sharpe === null ? "not known yet" : signed(session.promise.sharpe)}, forecast ${signed(session.promise.low, 1)} to ${signed(session.promise.high, 1)}`}
             />
           )}
+          <Model session={session} />
+          {locks(session) !== "" && <Stat name="Locks" value={locks(session)} tone="warn" under="see Instruments" />}
           <Stat name="Bars" value={whole(session.bars)} under="settled" />
           <Stat name="Written" value={<Written session={session} />} under={session.running ? "its process runs" : "no process"} />
         </dl>
@@ -97,6 +100,8 @@ export function SessionPage({ id, at }: { id: string; at: number | null }): Reac
         <Tabs names={TABS} chosen={tab} choose={setTab} label="Record" />
         <div role="tabpanel" aria-labelledby={`tab-${tab}`}>
           {tab === "Commands" && <Outcomes commands={commands.data ?? []} />}
+          {tab === "Instruments" && <Instruments session={session} done={commands.again} />}
+          {tab === "Shadows" && <Shadows session={session} />}
           {tab === "Fills" && <Fills session={session} />}
           {tab === "Orders" && <Orders id={id} />}
           {tab === "Alerts" && <Alerts session={session} />}
