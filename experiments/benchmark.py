@@ -19,10 +19,11 @@ SUITES = {
     "portfolio": "steps of sixteen perpetuals with margin and funding",
     "protections": "steps with limits, and with every protection beside them; ratio to the same without",
     "train": "PPO end to end; ratio to matrix products alone and to Stable-Baselines3, on optima too (half an hour)",
+    "cuda": "PPO on an accelerator; ratio to this machine's cores and to plain PyTorch, difference from the CPU",
     "offline": "the rows of train for agents that learn from recorded steps; ratio to Stable-Baselines3's DQN",
     "gradient": "one gradient step on one thread; ratio to automatic differentiation, and of products to BLAS",
     "backtest": "one setting of a rule over 100,000 bars, stated ahead and bar by bar",
-    "sweep": "1,000 settings over 100,000 bars",
+    "sweep": "1,000 settings over 100,000 bars; 10,000 over five years of forty coins, with the memory it takes",
     "policy": "decisions of trained networks for many accounts side by side; ratio to one account by itself",
     "fan": "jobs on a Ray cluster begun here, two workers; ratio to the same without overhead, and memory of a worker",
     "study": "a walk-forward study of strategies by rules over six years of hours; a minute and more",
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     found: list[BenchmarkRow] = []
     try:
         with BarScreen() as screen:
-            for name in given.suites or SUITES:
+            for name in given.suites or _all(screen):
                 found += _suite(name)(given.small, given.repeats, peers, screen)
     finally:
         if peers is not None:
@@ -105,11 +106,22 @@ def _draw(found: list[BenchmarkRow], to: Path) -> None:
     picture(found).savefig(to, format="png")
 
 
+def _all(screen: BarScreen) -> list[str]:
+    """Every suite that this machine has what it takes for."""
+    from qframe_rl.bench.cuda import MISSING, available
+
+    if available():
+        return [*SUITES]
+    screen.say(f"left out: {MISSING}")
+    return [name for name in SUITES if name != "cuda"]
+
+
 def _suite(name: str) -> Any:
     from qframe_rl.bench import (
         alpha,
         arena,
         book,
+        cuda,
         executors,
         gradient,
         growth,
@@ -133,6 +145,7 @@ def _suite(name: str) -> Any:
         "memory": steps.memory,
         "slots": slots.slots,
         "train": training.train,
+        "cuda": cuda.cuda,
         "offline": offline.offline,
         "gradient": gradient.gradient,
         "backtest": settings.backtest,

@@ -30,6 +30,9 @@ RETRIES = 3
 """Times that a job is begun anew after its worker or machine died."""
 _AHEAD = 2
 """Tasks handed over for each core, so that none waits for the next one."""
+_ASKED_MS, _ANSWERED_MS = 20_000, 10_000
+"""How often a worker that says nothing is asked whether it is there, and how long an answer may take. By Ray's own
+values a host whose cable is cut is waited for longer than six minutes (``python -m tests.soak.hosts``)."""
 
 
 class Mute(Log):
@@ -136,6 +139,8 @@ class RayExecutor(Executor):
     def __init__(self, address: str | None = None, cores: int | None = None):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", str(_ASKED_MS))
+        os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", str(_ANSWERED_MS))
         try:
             import ray
         except ImportError:

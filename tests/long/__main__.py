@@ -53,6 +53,7 @@ def jobs() -> dict[str, Job]:
         "refit": Job(["tests.soak.kill_refit"], (["tests.soak.kill_refit", "--kills", "6"],)),
         "cadence": Job(["tests.long.cadence"]),
         "container": Job(["tests.long.container"]),
+        "hosts": Job(["tests.soak.hosts"]),
         "conformance": Job(["tests.conformance"]),
         "libraries": Job(["tests.conformance.libraries"]),
         "trailing": Job(["tests.long.trailing"]),
