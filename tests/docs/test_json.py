@@ -70,7 +70,7 @@ def test_they_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     shown = status.main([session, "--json"])
     assert shown is not None and set(shown) == keys("`status`")
     said: dict[str, Any] = shown["sessions"][0]
-    assert set(said) == listed("`status`", "sessions") - {"broken"}
+    assert set(said) == listed("`status`", "sessions") - {"broken", "locked", "paused", "shadows", "refit"}
     exported = export.main([session, "--fills", "fills.csv", "--json"])
     assert exported is not None and set(exported) == keys("`export`")
     told = control.main(["halt", session, "--json"])
