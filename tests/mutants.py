@@ -27,6 +27,7 @@ VENUES = "tests/venues/test_rules.py"
 SLOTS = "tests/venues/test_slots.py"
 ANSWERS = "tests/venues/test_answers.py"
 ENGINE = "tests/risk/test_engine.py"
+LOCKS = "tests/oracle/test_locks.py"
 PROTECTIONS = "tests/risk/test_protections.py"
 JOURNAL = "tests/journal"
 FEED = "tests/feeds/test_ccxt.py"
@@ -219,9 +220,19 @@ MUTANTS = (
     Mutant("risk/rows.py", "REDUCES if watch.state[b, STATE] == REDUCE_ONLY else 0", "0", ENGINE),
     Mutant("risk/rows.py", "abs(position)) if against else 0.0", "abs(position)) if against else quantity", ENGINE),
     Mutant("risk/rows.py", "equity <= state[PEAK] * (1.0 - terms[MAX_DRAWDOWN])", "equity <= state[PEAK]", ENGINE),
-    Mutant("risk/rows.py", "if state[STATE] == FLATTEN and not held:", "if state[STATE] == FLATTEN:", ENGINE),
+    Mutant(
+        "risk/rows.py",
+        "if state[STATE] == FLATTEN and not _held(holding, sizes):",
+        "if state[STATE] == FLATTEN:",
+        ENGINE,
+    ),
     Mutant("risk/protections.py", "if guard.until[b, a, side] > clock[BARS]:", "if False:", PROTECTIONS),
-    Mutant("risk/protections.py", "        first = after\n", "", PROTECTIONS),
+    Mutant("risk/protections.py", "PAUSED)\n        _begin_tops(equity, guard, b)", "PAUSED)", PROTECTIONS),
+    Mutant("risk/protections.py", "tops[k] = max(tops[k], tops[k + 1])", "pass", PROTECTIONS),
+    Mutant("risk/pauses.py", "if peak >= bar", "if peak > bar", PROTECTIONS),
+    Mutant("risk/slots.py", "orders[a, AFTER, j] <= 0.0 and not reduces", "not reduces", LOCKS),
+    Mutant("risk/slots.py", "if not asked & (1 << side):", "if True:", LOCKS),
+    Mutant("risk/slot_guard.py", "reduces(met, j) == (exits == 1)", "reduces(met, j) == (exits == 0)", LOCKS),
     Mutant("risk/rows.py", "min(terms[MAX_GROSS], most)", "max(terms[MAX_GROSS], most)", ENGINE),
     Mutant(
         "risk/engine.py", "now.late_ns > limits.stale_s * SECOND", "now.late_ns > 2 * limits.stale_s * SECOND", ENGINE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import gymnasium
 import numpy as np
@@ -22,6 +23,8 @@ PROTECTED = {
     "volatility_halt": 0.1,
 }  # fmt: skip
 """Every protection at once."""
+CALM = 0.05
+"""Share of accounts whose action is another one at a step, where they seldom trade."""
 _ACTIONS = 64
 """Batches of random actions that are used in turn: drawing them is not part of the work."""
 
@@ -55,15 +58,15 @@ _PEERS = {"gym-trading-env": 1, "gym-trading-env-64": 64, "torchtrade": 1024}
 
 
 def protections(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> list[BenchmarkRow]:
-    """The same environments free, with limits, and with protections beside these."""
+    """The same environments free, with limits, and with protections beside these; and where actions seldom change."""
     n_bars, steps = (20_000, 50) if small else (500_000, 500)
     limits = Limits(max_leverage=2.0, max_drawdown=0.9)
     ways = {"free": Limits(), "limits": limits, "protections": limits.model_copy(update=PROTECTED)}
     market, tape = world(n_bars)
-    kinds = ("index", "window")
+    kinds = {"index": ("index", 1.0), "window": ("window", 1.0), "calm": ("index", CALM)}
     work = {
-        f"{name}.{kind}": batch((replace(market, limits=way), tape), 1024, steps, kind)
-        for kind in kinds
+        f"{name}.{kind}": batch((replace(market, limits=way), tape), 1024, steps, observation, changing)
+        for kind, (observation, changing) in kinds.items()
         for name, way in ways.items()
     }
     found = rates(work, repeats, screen, "protections")
@@ -98,13 +101,19 @@ def memory(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> li
     return [BenchmarkRow("memory.index", n, (held + handed) / n, "bytes", "", None)]
 
 
-def batch(of: tuple[Market, PackedHistory], n_envs: int, steps: int, observation: str) -> Work:
-    """Steps of a batch of environments, at random actions."""
+def batch(
+    of: tuple[Market, PackedHistory], n_envs: int, steps: int, observation: str, changing: float = 1.0
+) -> Work:  # fmt: skip
+    """Steps of a batch of environments, at random actions, a share of which is drawn anew at each step."""
     market, tape = of
     n_instruments = len(market.instruments)
     envs = market.vec(tape, n_envs, AutoresetMode.SAME_STEP, observation)
     shape = (_ACTIONS, n_envs) if n_instruments == 1 else (_ACTIONS, n_envs, n_instruments)
-    actions = np.random.default_rng(0).integers(3, size=shape)
+    rng = np.random.default_rng(0)
+    actions = rng.integers(3, size=shape)
+    for before, now in pairwise(actions if changing < 1.0 else ()):
+        kept = rng.random(now.shape) >= changing
+        now[kept] = before[kept]
 
     def do() -> float:
         envs.reset(seed=1)

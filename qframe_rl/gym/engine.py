@@ -101,7 +101,7 @@ class BatchEngine(Lanes):
         self.memory = np.zeros((n_envs, N_STATE))
         self.limits = limits or Limits()
         self.watch = watch_for(self.limits, rules.table, n_envs)
-        self._board = board_of(interface.scheme, self.limits, n_envs, n)
+        self._board = board_of(interface.scheme, n_envs, n)
         self._inside = FinerMoves(tape, rules, n_envs) if rules.detail_ns else None
         filled = recorded or self.watch is not None or self._board is not None or self._inside is not None
         self.fills = np.zeros((n_envs if filled else 0, n, N_FILLS))

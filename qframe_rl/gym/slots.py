@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from qframe_rl.config import UserError
 from qframe_rl.interface import Scheme, SlotScheme
 from qframe_rl.jit import compiled
 from qframe_rl.kernel.columns import FLAGS, INSIDE, N_FILLS, N_SLOT, QUANTITY, STANDING
@@ -13,9 +12,7 @@ from qframe_rl.kernel.slot_rows import parts_of, settle_slots, slot_scratch
 from qframe_rl.kernel.slots import reduces
 from qframe_rl.orders import REDUCE_ONLY
 from qframe_rl.risk.columns import Watch
-from qframe_rl.risk.guard import protecting
-from qframe_rl.risk.limits import Limits
-from qframe_rl.risk.rows import watch_rows
+from qframe_rl.risk.slot_guard import watch_slots
 from qframe_rl.risk.slots import judge_slots, market_rows
 from qframe_rl.types import CLOSE, Bool, Finer, Float, Int
 
@@ -72,31 +69,22 @@ class SlotBoard:
         row[active] += 1
         if watch is not None:
             market_rows(self._met, self.parts, active, watch.pending, self._filled)
-            watch_rows(watch.pending, self._filled, account, holding, time, row, active, watch)
+            watch_slots(
+                watch.pending, self._filled, self._met, self.parts, fills, account, holding, time, row, active, watch
+            )  # fmt: skip
 
 
-def board_of(scheme: Scheme, limits: Limits, n_accounts: int, n_instruments: int) -> SlotBoard | None:
+def board_of(scheme: Scheme, n_accounts: int, n_instruments: int) -> SlotBoard | None:
     """Make the slots that a scheme asks for; None for one that asks for one order per instrument.
 
     Parameters
     ----------
     scheme
         Of actions.
-    limits
-        That the accounts are held to.
     n_accounts, n_instruments
         B and A.
-
-    Raises
-    ------
-    UserError
-        For limits with protections: they hold one order per instrument so far.
     """
-    if not isinstance(scheme, SlotScheme):
-        return None
-    if protecting(limits):
-        raise UserError("protections hold one order per instrument: take another action scheme than one of slots.")
-    return SlotBoard(n_accounts, n_instruments, scheme.n_slots)
+    return SlotBoard(n_accounts, n_instruments, scheme.n_slots) if isinstance(scheme, SlotScheme) else None
 
 
 @compiled

@@ -15,7 +15,7 @@ import numpy as np
 from qframe_rl.config import UserError
 from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, N_FILLS, POSITION, QUANTITY, STOP, opened
 from qframe_rl.kernel.rules import sizes_of
-from qframe_rl.orders import alone, is_plain, merged, orders_of, slots_of
+from qframe_rl.orders import is_plain, merged, orders_of, slots_of
 from qframe_rl.risk.columns import (
     COLLARED,
     DAY_START,
@@ -47,6 +47,7 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.locks import InstrumentLocks
 from qframe_rl.risk.pauses import Pauses, learn, regrown, said
 from qframe_rl.risk.rows import begin_rows, judge_rows, watch_rows
+from qframe_rl.risk.slot_guard import watch_slots
 from qframe_rl.risk.slots import judge_slots, market_rows
 from qframe_rl.types import HOUR, PER_INSTRUMENT, SECOND, Account, Fills, Float, Instrument, Int, Orders
 
@@ -252,6 +253,7 @@ class RiskEngine:
         self._watch.state[0, PEAK] *= scale
         self._watch.state[0, DAY_START] *= scale
         self._watch.guard.tops[:] *= scale
+        self._watch.guard.crest[:] *= scale
 
     def trip(self, reasons: tuple[str, ...]) -> tuple[str, ...]:
         """Halt because of something that nothing here explains; return why, or nothing if it was halted already."""
@@ -272,18 +274,17 @@ class RiskEngine:
         orders, fills
             What met the bar, and what became of it.
         """
+        self._lay_out(time, account, orders if fills.slots is None else None)
+        for k, name in enumerate(PER_INSTRUMENT):
+            self._filled[0, :, k] = getattr(fills, name)
+        rest = self._money, self._holding, self._time, _FIRST, _ONE, self._watch
         if fills.slots is None:
-            self._lay_out(time, account, orders)
-            for k, name in enumerate(PER_INSTRUMENT):
-                self._filled[0, :, k] = getattr(fills, name)
+            watch_rows(self._orders, self._filled, *rest)
         else:
-            self._lay_out(time, account)
-            self._filled[:] = 0.0
-            each = np.stack(fills.slots, axis=1)[None]
-            market_rows(slots_of(orders)[None], each, _ONE, self._orders, self._filled)
-        watch_rows(
-            self._orders, self._filled, self._money, self._holding, self._time, _FIRST, _ONE, self._watch
-        )  # fmt: skip
+            met, each = slots_of(orders)[None], np.stack(fills.slots, axis=1)[None]
+            at_market = np.zeros_like(self._filled)
+            market_rows(met, each, _ONE, self._orders, at_market)
+            watch_slots(self._orders, at_market, met, each, self._filled, *rest)
         self.pauses.note(time, self._watch.guard)
         trips = int(self._watch.trips[0])
         return self._why(trips, account) if trips else ()
@@ -335,8 +336,6 @@ class RiskEngine:
 
     def _left_in_slots(self, orders: Orders, resting: Orders | None) -> Orders:
         """What the limits leave of several orders per instrument, of an account that is laid out."""
-        if protecting(self._limits):
-            alone(orders, "a session with protections")
         asked = slots_of(orders)
         whole = merged(asked, asked[..., :0] if resting is None else slots_of(resting))
         fresh = ~np.isnan(asked[:, QUANTITY]) & (whole[:, QUANTITY] != 0.0)

@@ -26,8 +26,8 @@ NAMES = ("cooldown_bars", "stop_guard", "low_profit", "drawdown_pause", "max_ent
 # What locked, as bits above those of limits that cut orders.
 COOLED, GUARDED, LOSING, PAUSED, ENTERED, MOVED = (1 << k for k in range(9, 15))
 # Of the clock of an account, (B, N_CLOCK): bars lived through, close of the last, least time between two, day and its
-# entries, first and next of the tops, and place of the last mark.
-BARS, LAST, SPACING, TODAY, ENTRIES, FIRST_TOP, NEXT_TOP, MARK_AT = range(8)
+# entries, place of the next top, the bar at which the last of all locks ends, and place of the last mark.
+BARS, LAST, SPACING, TODAY, ENTRIES, TOP_AT, LATEST, MARK_AT = range(8)
 N_CLOCK = 8
 # Of a holding, (B, A, 4): base units, average price with fees, what was realised since it was opened, in the window.
 HELD, BASIS, GAIN, REALISED = range(4)
@@ -58,10 +58,10 @@ class GuardState(NamedTuple):
     """(B, A, P) bars in which something was realised within the window."""
     earned: Float
     """(B, A, P) what was realised in them, quote currency."""
-    peaks: Int
-    """(B, D) bars of the window of drawdowns that no later one is higher than, the highest first."""
     tops: Float
-    """(B, D) equity in them."""
+    """(B, D) equity in the window of drawdowns, laid out as `qframe_rl.risk.protections` says; 0 = none."""
+    crest: Float
+    """(B,) the highest of this block of them."""
     marks: Float
     """(B, A, M) the last marks; 0 = not known."""
 
@@ -90,7 +90,7 @@ def guard_of(limits: Limits, n_accounts: int, n_instruments: int) -> GuardState:
     """
     b, a = n_accounts, n_instruments
     sales = 0 if limits.low_profit is None else limits.low_profit_bars + 1
-    tops = 0 if limits.drawdown_pause is None else limits.drawdown_pause_bars + 1
+    tops = 0 if limits.drawdown_pause is None else limits.drawdown_pause_bars
     marks = 0 if limits.volatility_halt is None else limits.volatility_halt_bars + 1
     return GuardState(
         rules=rules_of(limits),
@@ -102,7 +102,7 @@ def guard_of(limits: Limits, n_accounts: int, n_instruments: int) -> GuardState:
         exits=np.zeros((b, a, 2, limits.stop_guard or 0), dtype=np.int64),
         sold=np.zeros((b, a, sales), dtype=np.int64),
         earned=np.zeros((b, a, sales)),
-        peaks=np.zeros((b, tops), dtype=np.int64),
         tops=np.zeros((b, tops)),
+        crest=np.zeros(b),
         marks=np.zeros((b, a, marks)),
     )

@@ -7,33 +7,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qframe_rl.kernel.columns import EQUITY, MARK, POSITION
+from qframe_rl.kernel.columns import MARK, POSITION
 from qframe_rl.risk.guard import (
     BARS,
     BASIS,
     COOLED,
     ENTERED,
-    FIRST_TOP,
     GAIN,
     GUARDED,
     HELD,
     LAST,
+    LATEST,
     LOSING,
     MARK_AT,
     MOVED,
     NAMES,
-    NEXT_TOP,
     PAUSED,
     PROTECTS,
     REALISED,
     SPACING,
     TODAY,
+    TOP_AT,
     GuardState,
     guard_of,
     rules_of,
 )
 from qframe_rl.risk.limits import Limits
-from qframe_rl.risk.protections import lock_rows
+from qframe_rl.risk.protections import lock_rows, top_rows
 from qframe_rl.times import DAY, iso
 from qframe_rl.types import Float, Int
 
@@ -165,17 +165,14 @@ def regrown(guard: GuardState, limits: Limits, time: int, money: Float, holding:
     made, mark = guard_of(limits, 1, holding.shape[1]), np.nan_to_num(holding[..., MARK])
     for name in ("clock", "until", "why", "held"):
         getattr(made, name)[:] = getattr(guard, name)
-    made.clock[:, [FIRST_TOP, NEXT_TOP, MARK_AT]], made.held[..., REALISED] = 0, 0.0
-    if made.tops.shape[1]:
-        made.tops[:, 0], made.clock[:, NEXT_TOP] = money[:, EQUITY], 1
+    made.clock[:, MARK_AT], made.held[..., REALISED] = 0, 0.0
     if made.marks.shape[2]:
         made.marks[..., 0] = mark
     if not guard.rules[PROTECTS]:
         made.clock[:], made.until[:], made.why[:] = 0, 0, 0
         made.clock[:, [LAST, SPACING, TODAY]] = time, _FAR, time // DAY
-        made.clock[:, NEXT_TOP] = made.tops.shape[1] > 0
         made.held[..., HELD], made.held[..., BASIS], made.held[..., GAIN] = holding[..., POSITION], mark, 0.0
-    made.peaks[:, :1] = made.clock[:, [BARS]]
+    top_rows(money, made)
     return made
 
 
@@ -185,6 +182,17 @@ def said(guard: GuardState) -> dict[str, Any]:
 
 
 def learn(guard: GuardState, memory: Mapping[str, Any]) -> None:
-    """Take over what `said` returned."""
-    for name, value in memory.items():
+    """Take over what `said` returned, here or in an earlier version."""
+    for name, value in (_renewed(memory) if "peaks" in memory else memory).items():
         getattr(guard, name)[0] = value
+
+
+def _renewed(memory: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 1 of it remembered: a queue of the bars that no later one of the window is higher than."""
+    renewed = {name: value for name, value in memory.items() if name not in {"peaks", "tops"}}
+    places, clock = len(memory["peaks"]), list(memory["clock"])
+    queue = [(memory["peaks"][k % places], memory["tops"][k % places]) for k in range(*clock[TOP_AT:MARK_AT])]
+    ages = [clock[BARS] - back for back in reversed(range(places - 1))]
+    tops = [next(top for peak, top in queue if peak >= bar) for bar in ages]
+    clock[TOP_AT], clock[LATEST] = 0, max(end for sides in memory["until"] for end in sides)
+    return {**renewed, "clock": clock, "tops": tops, "crest": 0.0}

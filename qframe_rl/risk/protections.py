@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from qframe_rl.jit import compiled, inlined
-from qframe_rl.kernel.columns import FEE, FORCED, FORCED_PRICE, MARK, POSITION, PRICE, QUANTITY
+from qframe_rl.kernel.columns import EQUITY, FEE, FORCED, FORCED_PRICE, MARK, POSITION, PRICE, QUANTITY
 from qframe_rl.kernel.grid import down
 from qframe_rl.kernel.lanes import allowed, closing_of
 from qframe_rl.kernel.rules import LOT_SCALE, LOT_STEP
@@ -25,7 +25,6 @@ from qframe_rl.risk.guard import (
     COOLED,
     DAY_ENTRIES,
     DRAWDOWN,
-    DRAWDOWN_BARS,
     DRAWDOWN_LOCK,
     ENTERED,
     ENTRIES,
@@ -34,11 +33,11 @@ from qframe_rl.risk.guard import (
     EXIT_SCOPE,
     EXITS,
     FIRST_SALE,
-    FIRST_TOP,
     GAIN,
     GUARDED,
     HELD,
     LAST,
+    LATEST,
     LONG,
     LOSING,
     LOSSES,
@@ -47,7 +46,6 @@ from qframe_rl.risk.guard import (
     MOVE_LOCK,
     MOVED,
     NEXT_SALE,
-    NEXT_TOP,
     PAUSED,
     PROFIT,
     PROFIT_BARS,
@@ -56,6 +54,7 @@ from qframe_rl.risk.guard import (
     SHORT,
     SPACING,
     TODAY,
+    TOP_AT,
     GuardState,
 )
 from qframe_rl.times import DAY
@@ -82,8 +81,7 @@ def begin_guard(equity: float, holding: Float, now: int, guard: GuardState, b: i
     guard.queue[b, :, :] = 0
     guard.held[b, :, :] = 0.0
     guard.marks[b, :, :] = 0.0
-    if guard.tops.shape[1] > 0:
-        guard.tops[b, 0], clock[NEXT_TOP] = equity, 1
+    _begin_tops(equity, guard, b)
     for a in range(len(holding)):
         mark = holding[a, MARK] if holding[a, MARK] == holding[a, MARK] else 0.0
         guard.held[b, a, HELD], guard.held[b, a, BASIS] = holding[a, POSITION], mark
@@ -94,8 +92,16 @@ def begin_guard(equity: float, holding: Float, now: int, guard: GuardState, b: i
 @inlined
 def protected(orders: Float, cuts: Int, holding: Float, now: int, guard: GuardState, b: int) -> None:
     """Leave of orders for what is locked the part that closes; ``cuts`` has what locked it."""
+    clock = guard.clock[b]
+    if clock[LATEST] > clock[BARS] or guard.rules[DAY_ENTRIES] - clock[ENTRIES] < len(orders):
+        _leave(orders, cuts, holding, now, guard, b)
+
+
+@inlined
+def _leave(orders: Float, cuts: Int, holding: Float, now: int, guard: GuardState, b: int) -> None:
+    """Do what `protected` does, where something is locked or orders may be more than a day's entries."""
     clock, room = guard.clock[b], guard.rules[DAY_ENTRIES]
-    if room < np.inf and not _tomorrow(now, clock):
+    if room < np.inf and not tomorrow(now, clock):
         room -= clock[ENTRIES]
     for a in range(len(orders)):
         quantity, position = orders[a, QUANTITY], holding[a, POSITION]
@@ -112,7 +118,7 @@ def protected(orders: Float, cuts: Int, holding: Float, now: int, guard: GuardSt
 
 
 @inlined
-def _tomorrow(now: int, clock: Int) -> bool:
+def tomorrow(now: int, clock: Int) -> bool:
     """Whether what is decided now fills in a bar of another day than the one that entries were counted on."""
     spacing = clock[SPACING] if clock[SPACING] < _FOREVER else 0
     return bool((now + spacing) // DAY != clock[TODAY])
@@ -121,68 +127,97 @@ def _tomorrow(now: int, clock: Int) -> bool:
 @inlined
 def protect(equity: float, fills: Float, holding: Float, now: int, sizes: Float, guard: GuardState, b: int) -> None:
     """Look at an account after a bar that closed at ``now``, and lock what a rule says."""
-    rules, clock = guard.rules, guard.clock
-    spacing = now - clock[b, LAST]
-    if spacing < clock[b, SPACING]:
-        clock[b, SPACING] = spacing
-    clock[b, LAST] = now
-    clock[b, BARS] += 1
-    if rules[DAY_ENTRIES] < np.inf and now // DAY != clock[b, TODAY]:
-        clock[b, TODAY], clock[b, ENTRIES] = now // DAY, 0
+    live(now, guard, b)
     for a in range(len(holding)):
         if (fills[a, QUANTITY] != 0.0) | (fills[a, FORCED] != 0.0):
             closed, lost, profit = _booked(fills[a], holding[a], sizes[a], guard, b, a)
-            if profit != 0.0 and rules[PROFIT] < np.inf:
-                _note_profit(profit, guard, b, a)
-            if closed != 0 and rules[COOLDOWN] < np.inf:
-                _lock_sides(guard, b, a, rules[COOLDOWN], COOLED)
-            if lost != 0 and rules[EXITS] < np.inf:
-                _note_exits(lost, guard, b, a)
-            if closed != 0 and rules[PROFIT] < np.inf:
-                _weigh_profit(equity, guard, b, a)
-    if rules[MOVE] < np.inf:
+            weigh(closed, lost, profit, equity, guard, b, a)
+    look_out(equity, holding, guard, b)
+
+
+@inlined
+def live(now: int, guard: GuardState, b: int) -> None:
+    """Count a bar that closed at ``now``."""
+    clock = guard.clock[b]
+    spacing = now - clock[LAST]
+    if spacing < clock[SPACING]:
+        clock[SPACING] = spacing
+    clock[LAST] = now
+    clock[BARS] += 1
+    if guard.rules[DAY_ENTRIES] < np.inf and now // DAY != clock[TODAY]:
+        clock[TODAY], clock[ENTRIES] = now // DAY, 0
+
+
+@inlined
+def weigh(closed: int, lost: int, profit: float, equity: float, guard: GuardState, b: int, a: int) -> None:
+    """Lock what a rule says of what was closed in an instrument, and what that realised; see `entered`."""
+    rules = guard.rules
+    if profit != 0.0 and rules[PROFIT] < np.inf:
+        _note_profit(profit, guard, b, a)
+    if closed != 0 and rules[COOLDOWN] < np.inf:
+        _lock_sides(guard, b, a, rules[COOLDOWN], COOLED)
+    if lost != 0 and rules[EXITS] < np.inf:
+        _note_exits(lost, guard, b, a)
+    if closed != 0 and rules[PROFIT] < np.inf:
+        _weigh_profit(equity, guard, b, a)
+
+
+@inlined
+def look_out(equity: float, holding: Float, guard: GuardState, b: int) -> None:
+    """Lock what a rule says of marks and equity after a bar."""
+    if guard.rules[MOVE] < np.inf:
         _compare_marks(holding, guard, b)
-    if rules[DRAWDOWN] < np.inf:
+    if guard.rules[DRAWDOWN] < np.inf:
         _pause(equity, guard, b)
 
 
 @inlined
 def _booked(fills: Float, holding: Float, sizes: Float, guard: GuardState, b: int, a: int) -> tuple[int, int, float]:
     """Enter what filled; return bits of the sides that were closed, of those at a loss, and what was realised."""
-    held, closed, lost, profit, fee = guard.held[b, a], 0, 0, 0.0, fills[FEE]
-    for forced in range(2):
-        quantity = fills[FORCED] if forced else fills[QUANTITY]
-        if quantity != 0.0:
-            price = fills[FORCED_PRICE] if forced else fills[PRICE]
-            before, closing = held[HELD], closing_of(quantity, held[HELD])
-            opening, rate, rest = quantity - closing, fee / abs(quantity), before + closing
-            fee = 0.0
-            if closing != 0.0:
-                gain = -closing * (price - held[BASIS]) - rate * abs(closing)
-                profit += gain
-                held[GAIN] += gain
-                if opening != 0.0 or rest == 0.0 or not closable(abs(rest), holding[MARK], sizes):
-                    side = 1 if before > 0.0 else 2
-                    closed |= side
-                    lost |= side if held[GAIN] < 0.0 else 0
-                    held[GAIN] = rest = 0.0
-            if opening != 0.0:
-                guard.clock[b, ENTRIES] += 1 if rest == 0.0 else 0
-                paid = rate if opening > 0.0 else -rate
-                held[BASIS] = (held[BASIS] * abs(rest) + (price + paid) * abs(opening)) / (abs(rest) + abs(opening))
-            held[HELD] = rest + opening
-    held[HELD] = holding[POSITION] if held[HELD] != 0.0 else 0.0
+    quantity, fee, forced = fills[QUANTITY], fills[FEE], fills[FORCED]
+    closed, lost, profit = 0, 0, 0.0
+    if quantity != 0.0:
+        closed, lost, profit = entered(quantity, fills[PRICE], fee, holding[MARK], sizes, guard, b, a)
+    if forced != 0.0:
+        fee = fee if quantity == 0.0 else 0.0
+        more, worse, gain = entered(forced, fills[FORCED_PRICE], fee, holding[MARK], sizes, guard, b, a)
+        closed, lost, profit = closed | more, lost | worse, profit + gain
+    guard.held[b, a, HELD] = holding[POSITION] if guard.held[b, a, HELD] != 0.0 else 0.0
     return closed, lost, profit
+
+
+@inlined
+def entered(
+    quantity: float, price: float, fee: float, mark: float, sizes: Float, guard: GuardState, b: int, a: int
+) -> tuple[int, int, float]:  # fmt: skip
+    """Enter one fill, and return what `_booked` does; what closes, opens or ends is chosen by value, not by jumps."""
+    held = guard.held[b, a]
+    before, basis = held[HELD], held[BASIS]
+    closing, rate = closing_of(quantity, before), fee / abs(quantity)
+    opening, rest = quantity - closing, before + closing
+    gain = -closing * (price - basis) - rate * abs(closing) if closing != 0.0 else 0.0
+    total = held[GAIN] + gain
+    ended = (closing != 0.0) & ((opening != 0.0) | (rest == 0.0) | (not closable(abs(rest), mark, sizes)))
+    side = 1 if before > 0.0 else 2
+    rest = 0.0 if ended else rest
+    paid = rate if opening > 0.0 else -rate
+    average = (basis * abs(rest) + (price + paid) * abs(opening)) / (abs(rest) + abs(opening))
+    guard.clock[b, ENTRIES] += 1 if (opening != 0.0) & (rest == 0.0) else 0
+    held[BASIS] = average if opening != 0.0 else basis
+    held[GAIN], held[HELD] = 0.0 if ended else total, rest + opening
+    return side if ended else 0, side if ended & (total < 0.0) else 0, gain
 
 
 @inlined
 def _lock(guard: GuardState, b: int, a: int, side: int, bars: float, rule: int) -> None:
     """Lock one side of an instrument for so many bars, unless it is for longer already."""
     now = guard.clock[b, BARS]
+    end = now + np.int64(bars)
     if guard.until[b, a, side] <= now:
         guard.why[b, a, side] = 0
     guard.why[b, a, side] |= rule
-    guard.until[b, a, side] = max(guard.until[b, a, side], now + np.int64(bars))
+    guard.until[b, a, side] = max(guard.until[b, a, side], end)
+    guard.clock[b, LATEST] = max(guard.clock[b, LATEST], end)
 
 
 @inlined
@@ -253,23 +288,48 @@ def _compare_marks(holding: Float, guard: GuardState, b: int) -> None:
 
 @inlined
 def _pause(equity: float, guard: GuardState, b: int) -> None:
-    """Lock all for a while after a drawdown from the highest equity of the window, which then begins anew.
-
-    A queue has the bars that no later one is higher than (Lemire, Nordic Journal of Computing 13, 2006): its first is
-    the highest of the window, and a bar costs the same however long the window is.
-    """
-    rules, clock, places = guard.rules, guard.clock[b], guard.tops.shape[1]
-    now, first, after = clock[BARS], clock[FIRST_TOP], clock[NEXT_TOP]
-    while after > first and guard.tops[b, (after - 1) % places] <= equity:
-        after -= 1
-    guard.peaks[b, after % places], guard.tops[b, after % places] = now, equity
-    if guard.peaks[b, first % places] <= now - np.int64(rules[DRAWDOWN_BARS]):
-        first += 1
-    if equity <= guard.tops[b, first % places] * (1.0 - rules[DRAWDOWN]):
+    """Lock all for a while after a drawdown from the highest equity of the window, which then begins anew."""
+    if equity <= _top(equity, guard, b) * (1.0 - guard.rules[DRAWDOWN]):
         for a in range(guard.until.shape[1]):
-            _lock_sides(guard, b, a, rules[DRAWDOWN_LOCK], PAUSED)
-        first = after
-    clock[FIRST_TOP], clock[NEXT_TOP] = first, after + 1
+            _lock_sides(guard, b, a, guard.rules[DRAWDOWN_LOCK], PAUSED)
+        _begin_tops(equity, guard, b)
+
+
+@inlined
+def _begin_tops(equity: float, guard: GuardState, b: int) -> None:
+    """Begin the window of drawdowns anew, with an equity."""
+    if guard.tops.shape[1] > 0:
+        guard.tops[b, :], guard.crest[b], guard.clock[b, TOP_AT] = 0.0, 0.0, 0
+        _top(equity, guard, b)
+
+
+@inlined
+def _top(equity: float, guard: GuardState, b: int) -> float:
+    """Note an equity; return the highest of the window that ends with it.
+
+    The window is cut into blocks of its length (van Herk, Pattern Recognition Letters 13, 1992). Behind the place of
+    now lies what was noted of this block; ahead of it, of the block before, the highest from each place to its end. So
+    a bar costs the same however long the window is, and without a loop whose length nobody can foresee.
+    """
+    tops, at, crest, highest = guard.tops[b], guard.clock[b, TOP_AT], guard.crest[b], 0.0
+    crest = crest if crest > equity else equity
+    highest = tops[at + 1] if at + 1 < len(tops) else 0.0
+    tops[at], at = equity, at + 1
+    highest = highest if highest > crest else crest
+    if at == len(tops):
+        at, crest = 0, 0.0
+        for back in range(1, len(tops)):
+            k = len(tops) - 1 - back
+            tops[k] = max(tops[k], tops[k + 1])
+    guard.clock[b, TOP_AT], guard.crest[b] = at, crest
+    return highest
+
+
+@compiled
+def top_rows(account: Float, guard: GuardState) -> None:
+    """Begin the windows of drawdowns of all accounts anew, with their equity now."""
+    for b in range(len(account)):
+        _begin_tops(account[b, EQUITY], guard, b)
 
 
 @compiled
@@ -277,7 +337,7 @@ def lock_rows(guard: GuardState, out: Int) -> None:
     """Write (B, A, 2) decisions from the next one on in which an instrument may not be bought, or sold, to open."""
     for b in range(len(out)):
         clock, left = guard.clock[b], 0
-        if clock[ENTRIES] >= guard.rules[DAY_ENTRIES] and not _tomorrow(clock[LAST], clock):
+        if clock[ENTRIES] >= guard.rules[DAY_ENTRIES] and not tomorrow(clock[LAST], clock):
             spacing = clock[SPACING] if clock[SPACING] < _FOREVER else DAY
             left = -(((clock[TODAY] + 1) * DAY - clock[LAST] - spacing) // -spacing)
         for a in range(out.shape[1]):

@@ -321,17 +321,23 @@ def watch_rows(
     """
     for b in range(len(orders)):
         if active[b]:
-            state, equity = watch.state[b], account[b, EQUITY]
-            day = float(time[row[b]] // DAY)
-            if day != state[THE_DAY] or state[RESUMED] != 0.0:
-                state[THE_DAY], state[DAY_START] = day, equity
-            if state[RESUMED] != 0.0:
-                state[PEAK], state[RESUMED] = equity, 0.0
-            state[PEAK] = max(state[PEAK], equity)
-            _count_rejects(orders[b], fills[b], state)
+            equity, now = account[b, EQUITY], time[row[b]]
+            look(orders[b], fills[b], equity, now, watch.state[b])
             if watch.guard.rules[PROTECTS] != 0.0:
-                protect(equity, fills[b], holding[b], time[row[b]], watch.sizes, watch.guard, b)
-            watch.trips[b] = _trip(equity, holding[b], watch.terms, watch.sizes, state)
+                protect(equity, fills[b], holding[b], now, watch.sizes, watch.guard, b)
+            watch.trips[b] = trip(equity, holding[b], watch.terms, watch.sizes, watch.state[b])
+
+
+@inlined
+def look(orders: Float, fills: Float, equity: float, now: int, state: Float) -> None:
+    """Note an equity, and how many orders in a row filled not."""
+    day = float(now // DAY)
+    if day != state[THE_DAY] or state[RESUMED] != 0.0:
+        state[THE_DAY], state[DAY_START] = day, equity
+    if state[RESUMED] != 0.0:
+        state[PEAK], state[RESUMED] = equity, 0.0
+    state[PEAK] = max(state[PEAK], equity)
+    _count_rejects(orders, fills, state)
 
 
 @inlined
@@ -348,7 +354,7 @@ def _count_rejects(orders: Float, fills: Float, state: Float) -> None:
 
 
 @inlined
-def _trip(equity: float, holding: Float, terms: Float, sizes: Float, state: Float) -> int:
+def trip(equity: float, holding: Float, terms: Float, sizes: Float, state: Float) -> int:
     """Go to another state where a limit is reached; return why."""
     before, trips = state[STATE], 0
     if before < terms[ON_LOSS]:
@@ -358,10 +364,16 @@ def _trip(equity: float, holding: Float, terms: Float, sizes: Float, state: Floa
     if state[REJECTS] >= terms[MAX_REJECTS] and state[STATE] != HALTED:
         trips |= REJECTED
         state[STATE] = HALTED
-    held = False
-    for a in range(len(holding)):
-        held = held | closable(abs(holding[a, POSITION]), holding[a, MARK], sizes[a])
-    if state[STATE] == FLATTEN and not held:
+    if state[STATE] == FLATTEN and not _held(holding, sizes):
         trips |= FLAT
         state[STATE] = HALTED
     return trips if state[STATE] != before else 0
+
+
+@inlined
+def _held(holding: Float, sizes: Float) -> bool:
+    """Whether anything is held that an order can close."""
+    held = False
+    for a in range(len(holding)):
+        held = held | closable(abs(holding[a, POSITION]), holding[a, MARK], sizes[a])
+    return held

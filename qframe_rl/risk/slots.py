@@ -54,6 +54,18 @@ from qframe_rl.risk.columns import (
     WHEN,
     Watch,
 )
+from qframe_rl.risk.guard import (
+    BARS,
+    DAY_ENTRIES,
+    ENTERED,
+    ENTRIES,
+    HELD,
+    LONG,
+    PROTECTS,
+    SHORT,
+    GuardState,
+)
+from qframe_rl.risk.protections import tomorrow
 from qframe_rl.times import HOUR
 from qframe_rl.types import Bool, Float, Int
 
@@ -123,6 +135,8 @@ def _judge(
                 for j in range(orders.shape[2]):
                     if fresh[a, j] or rule == REDUCES:
                         _reduce(orders[a], cuts, a, j, holding[a, POSITION], rule)
+    if watch.guard.rules[PROTECTS] != 0.0:
+        _protected(orders, cuts, holding, now, watch.guard, b)
     for a in range(len(orders)):
         for j in range(orders.shape[2]):
             if fresh[a, j]:
@@ -156,6 +170,32 @@ def _reduce(orders: Float, cuts: Int, a: int, j: int, held: float, rule: int) ->
         cut = part != orders[QUANTITY, j]
         _cut(orders, cuts, a, j, part, rule)
         orders[FLAGS, j] += 2.0 if cut else 0.0
+
+
+@inlined
+def _protected(orders: Float, cuts: Int, holding: Float, now: int, guard: GuardState, b: int) -> None:
+    """Leave of free orders for what is locked the part that closes; orders that still wait are judged when they act.
+
+    Of a day's entries all orders of one side take one: more than the first that fills does not open.
+    """
+    clock, room = guard.clock[b], guard.rules[DAY_ENTRIES]
+    if room < np.inf and not tomorrow(now, clock):
+        room -= clock[ENTRIES]
+    for a in range(len(orders)):
+        held, asked, refused = holding[a, POSITION], 0, 0
+        for j in range(orders.shape[2]):
+            q = orders[a, QUANTITY, j]
+            if q != 0.0 and orders[a, AFTER, j] <= 0.0 and not reduces(orders[a], j):
+                side, bits, part = LONG if q > 0.0 else SHORT, 0, closing(orders[a], j, held)
+                if guard.until[b, a, side] > clock[BARS]:
+                    bits = guard.why[b, a, side]
+                elif q != part and (guard.held[b, a, HELD] == 0.0 or q * held < 0.0):
+                    if not asked & (1 << side):
+                        asked, room = asked | (1 << side), room - 1.0
+                        refused |= (1 << side) if room < 0.0 else 0
+                    bits = ENTERED if refused & (1 << side) else 0
+                if bits != 0:
+                    _reduce(orders[a], cuts, a, j, held, bits)
 
 
 @inlined

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from qframe_rl.agent import Agent, Planner
 from qframe_rl.config import Base, Ref, UserError, build
 from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.evaluate.inference.bootstrap import Interval, bootstrap
-from qframe_rl.evaluate.metrics import bars_per_year, drawdown
+from qframe_rl.evaluate.metrics import bars_per_year, drawdown, per_year, years_between
 from qframe_rl.evaluate.trials import Trial, Trials, trial
 from qframe_rl.gym.market import Market
 from qframe_rl.risk.guard import NAMES
@@ -21,7 +21,7 @@ from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.batch import lane, records
 from qframe_rl.runner.identity import code_of
 from qframe_rl.runner.log import Screen
-from qframe_rl.types import Float, History, Record, Segment
+from qframe_rl.types import Float, History, Int, Record, Segment
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "cooldown_bars": {"cooldown_bars": 24},
@@ -39,6 +39,8 @@ class Effect(NamedTuple):
 
     agent: str
     protection: str
+    symbols: str
+    """What it traded in one account."""
     growth: Interval
     """Log growth a year with it less that without, from pairs of bars."""
     drawdown: float
@@ -48,10 +50,35 @@ class Effect(NamedTuple):
     """Notional with it over that without; 1 where nothing was traded."""
 
 
+class Pair(NamedTuple):
+    """The bars of an effect."""
+
+    effect: Effect
+    time: Int
+    """(n,) closes, ns UTC."""
+    ratio: Float
+    """(n,) growth with it over that without, less 1."""
+
+
+class PooledEffect(NamedTuple):
+    """One strategy with one protection, beside itself without, in accounts that each trade something else."""
+
+    agent: str
+    protection: str
+    growth: Interval
+    """Log growth a year with it less that without, of the mean over the accounts that there are at a bar."""
+    n: int
+    """Accounts."""
+    better: int
+    """Those whose own interval lies above zero."""
+    worse: int
+    """Those whose own interval lies below zero."""
+
+
 def effects(
     agents: Mapping[str, Base], env: Ref, history: History, limits: Limits, *, level: float, screen: Screen,
     ledger: Trials,
-) -> list[Effect]:  # fmt: skip
+) -> list[Pair]:  # fmt: skip
     """Walk every strategy over all bars, without protections and with each of them alone.
 
     Parameters
@@ -75,9 +102,9 @@ def effects(
         For a strategy that is to be trained.
     """
     made = make_market(env, history.instruments, history.columns, history.bar_ns).name
-    plain, found, rows = Limits(**_others(limits)), list[Effect](), list[Trial]()
+    plain, found, rows = Limits(**_others(limits)), list[Pair](), list[Trial]()
     for name, config in agents.items():
-        title = f"protections of {name}"
+        title = f"protections of {name} on {', '.join(history.symbols)}"
         screen.begin(title)
         without = _walk(name, config, env, history, plain)
         rows.append(_trial(without, name, config, env, made, history, plain))
@@ -85,7 +112,7 @@ def effects(
             held = Limits(**_others(limits), **_setting(protection, limits))
             record = _walk(name, config, env, history, held)
             rows.append(_trial(record, name, config, env, made, history, held))
-            found.append(_effect(name, protection, record, without, level))
+            found.append(_pair(name, protection, record, without, level))
             screen.advance(title, k + 1, len(NAMES), protection)
         screen.end(title, f"{len(without) - 1} bars, {len(NAMES) + 1} trials")
     ledger.add(rows, history)
@@ -133,13 +160,45 @@ def _trial(
     )  # fmt: skip
 
 
-def _effect(name: str, protection: str, record: Record, without: Record, level: float) -> Effect:
-    ratio = _growth(record.account.equity) / _growth(without.account.equity)
+def _pair(name: str, protection: str, record: Record, without: Record, level: float) -> Pair:
+    ratio = _growth(record.account.equity) / _growth(without.account.equity) - 1.0
     traded, before = (np.abs(one.fills.quantity * one.fills.price).sum() for one in (record, without))
-    return Effect(
-        name, protection, bootstrap(ratio - 1.0, bars_per_year(without), level=level).growth,
+    effect = Effect(
+        name, protection, ", ".join(i.symbol for i in record.instruments),
+        bootstrap(ratio, bars_per_year(without), level=level).growth,
         float(drawdown(record.account.equity).min()), float(drawdown(without.account.equity).min()),
         float(traded / before) if before > 0.0 else 1.0,
+    )  # fmt: skip
+    return Pair(effect, record.time[1:], ratio)
+
+
+def pooled(pairs: Sequence[Pair], *, level: float) -> list[PooledEffect]:
+    """Put together what strategies and protections did in several accounts.
+
+    A bar's effect is the mean over the accounts that there are at it, and bars are resampled together: that accounts
+    move alike is in the interval.
+
+    Parameters
+    ----------
+    pairs
+        Of every account, from `effects`.
+    level
+        Of the intervals.
+    """
+    alike: dict[tuple[str, str], list[Pair]] = {}
+    for one in pairs:
+        alike.setdefault((one.effect.agent, one.effect.protection), []).append(one)
+    return [_pooled(*name, found, level) for name, found in alike.items()]
+
+
+def _pooled(agent: str, protection: str, found: Sequence[Pair], level: float) -> PooledEffect:
+    time, at = np.unique(np.concatenate([one.time for one in found]), return_inverse=True)
+    ratio = np.concatenate([one.ratio for one in found])
+    mean = np.bincount(at, ratio, len(time)) / np.bincount(at, minlength=len(time))
+    growth, density = [one.effect.growth for one in found], per_year(len(time) - 1, years_between(time[0], time[-1]))
+    return PooledEffect(
+        agent, protection, bootstrap(mean, density, level=level).growth, len(found),
+        sum(one.low > 0.0 for one in growth), sum(one.high < 0.0 for one in growth),
     )  # fmt: skip
 
 

@@ -24,9 +24,11 @@ from qframe_rl.live.record import journal_record
 from qframe_rl.live.recorded import ReplayFeed
 from qframe_rl.live.spec import SessionSpec
 from qframe_rl.orders import KEEP
+from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.session import Session, run
 from qframe_rl.types import MINUTE, History, Orders, Segment
+from qframe_rl.venues.guarded import GuardedVenue
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.live.test_transfers import WINDOW, events, setting
 
@@ -154,6 +156,26 @@ def test_limits_hold_each_order(tmp_path: Path) -> None:
     placed = record.slots.orders[1:, :, 0, 0] * record.account.mark[:-1]
     assert np.nanmax(np.abs(placed)) <= 1_500.0 * (1 + 1e-9)
     assert np.nanmax(np.abs(record.account.position * record.account.mark)) <= 2_100.0
+
+
+def test_locks_cut_what_opens_and_outlive_the_process(tmp_path: Path) -> None:
+    """After each exit two bars go by without an entry; that is so in the backtest, after a restart, and in a replay."""
+    limits = Limits(cooldown_bars=3, stop_guard=2, stop_guard_lock_bars=5, max_entries_per_day=6)
+    history, one, terms = setting(3.0)
+    venue = GuardedVenue(SimulatedVenue(one.rules, one.cash), RiskEngine(limits, one.instruments))
+    journal = Journal(one.instruments, one.bar_ns)
+    run(Session(HistoryFeed(history, Segment(WINDOW, len(history)), WINDOW), venue, WINDOW, journal), Guarded())
+    whole = lived(tmp_path / "whole", limits=limits)
+    written, record = journal_record(tmp_path / "whole" / "journal.db"), journal.record()
+    np.testing.assert_array_equal(written.account.equity, record.account.equity)
+    np.testing.assert_array_equal(written.fills.quantity, record.fills.quantity)
+    assert whole.digest != lived(tmp_path / "free").digest
+    for stop in (20, 33):
+        lived(tmp_path / f"{stop}", stop=stop, limits=limits)
+        assert lived(tmp_path / f"{stop}", limits=limits).digest == whole.digest
+        assert replay(one, Guarded(), terms, tmp_path / f"{stop}" / "journal.db").digest == whole.digest
+    reasons = {r.partition(":")[0] for e in events(tmp_path / "whole", "decision") for r in e.get("reasons", [])}
+    assert {"cooldown_bars", "stop_guard"} <= reasons
 
 
 def test_books_do_not_fill_several(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }
 
+BRACKETED = (*list(CASES)[:4], "protections")
 ENDS = {"flatten": ["FLATTEN", "HALTED"], "reduce": ["REDUCE_ONLY"], "halt": ["HALTED"], "rejects": ["HALTED"]}
 """States that the session with such limits goes through."""
 
@@ -83,7 +84,8 @@ def by_the_quarter(history: History) -> History:
 
 
 @pytest.mark.parametrize(
-    ("name", "scheme"), [*((name, "limit") for name in CASES), *((name, "bracket") for name in list(CASES)[:4])]
+    ("name", "scheme"),
+    [*((name, "limit") for name in CASES), *((name, "bracket") for name in BRACKETED)],
 )
 def test_session_environment_and_batch_agree_to_the_bit(name: str, scheme: str) -> None:
     history = by_the_quarter(panel(1_200, 3, seed=5, volatility=0.004))

@@ -14,7 +14,7 @@ from qframe_rl.live.held import checked_limits
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.session import Session, run
-from qframe_rl.types import DAY, HOUR, Orders, Segment
+from qframe_rl.types import DAY, HOUR, Account, Fills, Instrument, Orders, Segment
 from qframe_rl.venues.guarded import GuardedVenue
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.agents.planted import bars_of
@@ -169,3 +169,52 @@ def test_all_of_it_goes_to_another_process_and_refuses_where_quotes_are_made() -
     assert other.carried() == engine.carried()
     with pytest.raises(UserError, match="means nothing where a strategy quotes"):
         checked_limits(Limits(cooldown_bars=3))
+
+
+def paused(equity: list[float], bars: int, memory: Any = None) -> tuple[list[bool], dict[str, Any]]:
+    """Whether each bar's equity locked all, from the second on, and what is remembered then."""
+    limits = Limits(drawdown_pause=0.02, drawdown_pause_bars=bars, drawdown_pause_lock_bars=1)
+    engine = RiskEngine(limits, (Instrument("BTC/USDT"),))
+    accounts = [Account(np.array(one), np.zeros(1), np.ones(1)) for one in equity]
+    none, locked = (Orders.market(np.zeros(1)), Fills.none(1)), []
+    engine.begin(0, accounts[0])
+    if memory is not None:
+        engine.carry(engine.carried() | {"guard": memory})
+    for t, account in enumerate(accounts[1:], 1):
+        engine.settled(t * HOUR, account, *none)
+        locked.append(bool(engine.pauses.left.any()))
+    return locked, engine.carried()["guard"]
+
+
+def queue_of(equity: list[float], bars: int) -> tuple[list[bool], dict[str, Any]]:
+    """The same in lists: a window of so many bars; and what version 1 remembered of it."""
+    window, locked = [(0, equity[0])], []
+    for t, one in enumerate(equity[1:], 1):
+        window = [*window, (t, one)][-bars:]
+        locked.append(one <= max(top for _, top in window) * (1.0 - 0.02))
+        window = [(t, one)] if locked[-1] else window
+    queue = [(t, one) for t, one in window if all(later < one for at, later in window if at > t)]
+    n = len(equity) - 1
+    ring = {(k + 3) % (bars + 1): one for k, one in enumerate(queue)}
+    peaks, tops = ([ring.get(k, (0, 0.0))[which] for k in range(bars + 1)] for which in range(2))
+    clock = [n, n * HOUR, HOUR, 0, 0, 3, 3 + len(queue), 0]
+    return locked, {"clock": clock, "peaks": peaks, "tops": tops}
+
+
+@pytest.mark.parametrize("bars", [1, 2, 7, 30])
+def test_the_highest_of_a_window_is_that_of_a_list_and_of_what_earlier_versions_kept(bars: int) -> None:
+    walk = 1e4 * np.exp(np.cumsum(0.008 * np.random.default_rng(bars).standard_normal(400)))
+    equity = walk.tolist()
+    locked = paused(equity, bars)[0]
+    assert locked == queue_of(equity, bars)[0]
+    assert any(locked) == (bars > 1)
+    for cut in (1, 40, 237):
+        old = queue_of(equity[:cut], bars)[1]
+        now = paused(equity[:cut], bars)[1]
+        later = paused(equity[cut - 1 :], bars, earlier(now, old))
+        assert later[0] == locked[cut - 1 :], cut
+
+
+def earlier(now: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """What version 1 would have remembered."""
+    return {name: value for name, value in now.items() if name not in {"crest", "tops"}} | old
