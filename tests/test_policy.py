@@ -18,6 +18,7 @@ from qframe_rl.jit import fused
 from qframe_rl.policy import Choices, Dense, EncodedBars, Gauss, Graph, InputShape, Loss, Minibatch, Net, chance_of
 from qframe_rl.policy.bars import Encode
 from qframe_rl.policy.products import LANES, products
+from qframe_rl.policy.several import raise_all
 
 WIDTH, ROWS, ACCOUNT = 3, 8, 2
 _ADD = products(4, 2)
@@ -264,3 +265,32 @@ def test_what_cannot_be_is_refused() -> None:
         Net(InputShape(0, 0, 4), LEVELS, "lstm", 8, (8,), 0.0)
     with pytest.raises(UserError, match="n_rows"):
         Net(InputShape(1, 4, 4), LEVELS, "cnn", 8, (8,), 0.0)
+
+
+def test_exponentials_of_a_tile_are_those_of_the_library() -> None:
+    x = np.concatenate([np.linspace(-87.0, 0.0, 100_001), [-1e30, -104.0, -0.0]]).astype(np.float32)
+    ours = x.copy()
+    raise_all(ours)
+    exact = np.exp(x.astype(np.float64))
+    assert np.abs(ours[:-3] / exact[:-3] - 1.0).max() < 2e-7
+    assert ours[-3:].tolist() == [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("space", [LEVELS, spaces.MultiDiscrete([5] * 7)])
+def test_what_is_forbidden_takes_no_part(space: spaces.Space[Any]) -> None:
+    """Each choice keeps its taken option and one more at least; both ways learn the same of what is left."""
+    torch.manual_seed(0)
+    one = Net(InputShape(0, WIDTH, ACCOUNT), space, "mlp", 5, (16,), -0.5)
+    _, batch, samples = lesson(one, False)
+    chance = one.chance
+    assert isinstance(chance, Choices)
+    taken = samples[:, ACCOUNT:-3].long()
+    barred = torch.rand(len(samples), chance.n_parts, chance.n_options) < 0.4
+    barred.scatter_(2, taken.unsqueeze(2), False)
+    barred = barred.flatten(1)
+    lanes = [Dense(copy.deepcopy(one), Loss(0.2, 0.01)), Graph(one, Loss(0.2, 0.01))]
+    told = [lane.learn(None, batch, samples, 130, barred).float() for lane in lanes]
+    assert torch.allclose(told[0], told[1], rtol=1e-3, atol=1e-4)
+    assert torch.allclose(lanes[0].grad, lanes[1].grad, rtol=1e-3, atol=2e-4 * float(lanes[1].grad.abs().max()))
+    free = Dense(copy.deepcopy(one), Loss(0.2, 0.01))
+    assert not torch.allclose(free.learn(None, batch, samples, 130).float(), told[0], rtol=1e-2)

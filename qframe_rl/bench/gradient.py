@@ -20,6 +20,8 @@ from qframe_rl.types import Single
 
 _SIDE = 64
 _LEVELS = 5
+_COINS = 16
+"""Of the heads that choose a level for each, or weights of all and cash."""
 _PER_BAR = 8
 """Samples that share a bar."""
 _add = products(4, _SIDE // LANES)
@@ -30,17 +32,30 @@ def gradient(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> 
     n, work = 4 if small else 200, dict[str, Work]()
     box: Space[Any] = spaces.Box(-1.0, 1.0, (1,), np.float32)
     choice: Space[Any] = spaces.Discrete(_LEVELS)
+    heads: dict[str, Space[Any]] = {
+        "choices": spaces.MultiDiscrete([_LEVELS] * _COINS), "weights": spaces.Box(-1.0, 1.0, (_COINS + 1,), np.float32)
+    }  # fmt: skip
     with one_thread():
-        for title, space, size, times in (("plain", box, 1024, n), ("market", choice, 16384, max(n // 8, 1))):
+        for title, space, size, times in (
+            ("plain", box, 1024, n), ("market", choice, 16384, max(n // 8, 1)),
+            *((title, head, 4096, max(n // 8, 1)) for title, head in heads.items()),
+        ):  # fmt: skip
             net = _net(space, market=title == "market")
             lanes = {"tiles": Dense(net, Loss(0.2, 0.01)), "autograd": Graph(copy.deepcopy(net), Loss(0.2, 0.01))}
             work |= {f"{title}.{way}": _steps(lane, size, times) for way, lane in lanes.items()}
         work |= {"products": _ours(20 * n), "blas": _blas(20 * n)}
         found = rates(work, repeats, screen, "gradient")
-    against = {title: {"autograd": found[f"{title}.autograd"]} for title in ("plain", "market")}
+    against = {title: {"autograd": found[f"{title}.autograd"]} for title in ("plain", "market", *heads)}
     return [
         *rows("gradient.plain", 1024, found["plain.tiles"], "samples/s", {"autograd": 1.0}, against["plain"]),
         *rows("gradient.market", 16384, found["market.tiles"], "samples/s", {"autograd": 1.0}, against["market"]),
+        *(
+            row
+            for title in heads
+            for row in rows(
+                f"gradient.{title}", 4096, found[f"{title}.tiles"], "samples/s", {"autograd": 1.0}, against[title]
+            )
+        ),
         *rows("gradient.products", 1, found["products"], "flop/s", {"blas": 1.0}, found),
     ]
 
@@ -56,7 +71,9 @@ def _steps(lane: NetworkBackend, size: int, times: int) -> Work:
     rng = torch.Generator().manual_seed(0)
     chance, market = lane.net.chance, lane.net.encoder is not None
     actions = (
-        torch.randint(0, _LEVELS, (size, 1), generator=rng) if isinstance(chance, Choices) else torch.zeros(size, 1)
+        torch.randint(0, _LEVELS, (size, chance.n_parts), generator=rng)
+        if isinstance(chance, Choices)
+        else torch.zeros(size, chance.n_outputs)
     )
     samples = torch.cat([torch.randn(size, 3, generator=rng), actions, torch.randn(size, 3, generator=rng)], dim=1)
     encodings = torch.randn(size // _PER_BAR, 2 * _SIDE, generator=rng).requires_grad_() if market else None

@@ -19,6 +19,7 @@ from qframe_rl.policy.bars import Minibatch
 from qframe_rl.policy.chance import Choices
 from qframe_rl.policy.loss import Loss
 from qframe_rl.policy.net import Net
+from qframe_rl.policy.several import ENTROPY, LOG_P, N_ROWS, OF_LOG_P, bar, judge_several, turn_several
 from qframe_rl.policy.tiles import (
     BIAS,
     IN,
@@ -35,6 +36,7 @@ from qframe_rl.policy.tiles import (
     ahead,
     back,
     begin,
+    in_lines,
     pack,
     place,
     spread,
@@ -124,12 +126,15 @@ def _turn_choices(
 
 @fused
 def _judge_gauss(
-    v: Single, out: int, slope: int, s: int, log_std: Single, actions: Single
+    v: Single, out: int, slope: int, s: int, log_std: Single, sharp: Single, actions: Single
 ) -> tuple[np.float32, np.float32]:
-    """Log-density of a sample's actions, and entropy; slopes become standardised distances from the means."""
+    """Log-density of a sample's actions, and entropy; slopes become standardised distances from the means.
+
+    ``sharp`` is the inverse of each standard deviation, the same for all samples.
+    """
     squares, constant = NIL, NIL
     for k in range(len(actions)):
-        z = (actions[k] - v[out + place(s, k)]) * np.float32(math.exp(-log_std[k]))
+        z = (actions[k] - v[out + place(s, k)]) * sharp[k]
         v[slope + place(s, k)] = z
         squares += z * z
         constant += log_std[k] + _HALF_LOG_2PI
@@ -138,20 +143,21 @@ def _judge_gauss(
 
 @fused
 def _turn_gauss(
-    v: Single, slope: int, s: int, log_std: Single, of_log_std: Single, of_log_p: np.float32, of_entropy: np.float32
+    v: Single, slope: int, s: int, sharp: Single, of_log_std: Single, of_log_p: np.float32, of_entropy: np.float32
 ) -> None:
     """Write a sample's slopes along its means, and add those along ``log_std``, after `_judge_gauss`."""
-    for k in range(len(log_std)):
+    for k in range(len(sharp)):
         z = v[slope + place(s, k)]
         of_log_std[k] += of_log_p * (z * z - ONE) + of_entropy
-        v[slope + place(s, k)] = of_log_p * z * np.float32(math.exp(-log_std[k]))
+        v[slope + place(s, k)] = of_log_p * z * sharp[k]
 
 
 @fused
 def learn(
     plans: Int, packed: Single, v: Single, places: Int, slopes: Single, grad: Single, encodings: Single, spot: Int,
     of_encodings: Single, samples: Single, pick: Int, barred: Bool, n_options: int, log_std: Single,
-    of_log_std: Single, clip: np.float32, of_entropy: np.float32, share: np.float32, told: Float,
+    of_log_std: Single, sharp: Single, rows: Single | None, clip: np.float32, of_entropy: np.float32, share: np.float32,
+    told: Float,
 ) -> None:  # fmt: skip
     """Write the slopes of the loss along everything that it depends on, and its parts.
 
@@ -173,6 +179,9 @@ def learn(
         Of each choice; 0 = actions are drawn from normal distributions.
     log_std, of_log_std
         Their logarithmic standard deviations; their slopes, a part of ``grad``.
+    sharp, rows
+        Scratch: as many numbers as ``log_std`` has, and (N_ROWS, ROWS) where there are several choices; None else,
+        and then nothing is compiled for them.
     clip, of_entropy, share
         Largest change of the probability ratio, slope of the loss along an entropy, weight of a sample.
     told
@@ -183,8 +192,11 @@ def learn(
     n_facts = samples.shape[1]
     out, value = actor[-1, Y], critic[-1, Y]
     at, of_value, spare = places
+    n_parts = n_facts - 3 - n_account
     slopes[:] = NIL
     grad[:] = NIL
+    for k in range(len(log_std)):
+        sharp[k] = np.float32(math.exp(-log_std[k]))
     for first in range(0, len(pick), ROWS):
         n = min(ROWS, len(pick) - first)
         v[inputs : inputs + stride * ROWS] = NIL
@@ -197,27 +209,31 @@ def learn(
             ahead(plans[part], packed, v)
         v[at : at + actor[-1, OUT] * ROWS] = NIL
         v[of_value : of_value + NARROW * ROWS] = NIL
+        who = pick[first : first + n]
+        bar(v, out, n, barred, who, _NEVER)
+        if rows is not None:
+            judge_several(v, out, spare, n, n_options, samples, who, n_account, n_parts, rows)
         for s in range(n):
             row = samples[pick[first + s]]
             actions, gain, target, old = row[n_account : n_facts - 3], row[-3], row[-2], row[-1]
-            if len(barred) > 0:
-                for k in range(barred.shape[1]):
-                    if barred[pick[first + s], k]:
-                        v[out + place(s, k)] = _NEVER
-            if n_options:
+            if rows is not None:
+                log_p, entropy = rows[LOG_P, s], rows[ENTROPY, s]
+            elif n_options:
                 log_p, entropy = _judge_choices(v, out, at, s, n_options, actions)
             else:
-                log_p, entropy = _judge_gauss(v, out, at, s, log_std, actions)
+                log_p, entropy = _judge_gauss(v, out, at, s, log_std, sharp, actions)
             change = log_p - old
             ratio = np.float32(math.exp(change))
             # The smaller of both counts; where that is the clipped one, no slope leads to the actor.
             free, bound = gain * ratio, gain * min(max(ratio, ONE - clip), ONE + clip)
             away = v[value + place(s, 0)] - target
             of_log_p = -share * free if free <= bound else NIL
-            if n_options:
+            if rows is not None:
+                rows[OF_LOG_P, s] = of_log_p
+            elif n_options:
                 _turn_choices(v, out, at, s, n_options, actions, of_log_p, of_entropy)
             else:
-                _turn_gauss(v, at, s, log_std, of_log_std, of_log_p, of_entropy)
+                _turn_gauss(v, at, s, sharp, of_log_std, of_log_p, of_entropy)
             v[of_value + place(s, 0)] = away * share
             told[0] -= min(free, bound)
             told[1] += away * away
@@ -225,6 +241,8 @@ def learn(
             # An estimate of the divergence from the old policy that is never negative (Schulman, 2020).
             told[3] += ratio - ONE - change
             told[4] += abs(ratio - ONE) > clip
+        if rows is not None:
+            turn_several(v, at, out, spare, n, n_options, samples, who, n_account, n_parts, rows, of_entropy)
         for part in range(2):
             g = back(plans[part], packed, v, of_value if part else at, spare, slopes)
             if actor[0, BIAS] < 0:
@@ -281,9 +299,12 @@ class Dense(NetworkBackend):
         nothing = torch.zeros(0)
         self._log_std = nothing if self._options else cast(Tensor, chance.log_std)
         self._of_log_std = nothing if self._options else cast(Tensor, self._log_std.grad)
+        self._sharp = np.zeros(len(self._log_std), dtype=np.float32)
+        several = isinstance(chance, Choices) and chance.n_parts > 1
+        self._rows = in_lines(N_ROWS * ROWS).reshape(N_ROWS, ROWS) if several else None
         self._plans, size, tile, self._places = _plans(net, self.flat)
-        self._packed: Single = np.zeros(size, dtype=np.float32) if first is None else first._packed
-        self._slopes, self._tile = np.zeros(size, dtype=np.float32), np.zeros(tile, dtype=np.float32)
+        self._packed: Single = in_lines(size) if first is None else first._packed
+        self._slopes, self._tile = in_lines(size), in_lines(tile)
         self._moments, self._n_steps = np.zeros((2, len(self.flat)), dtype=np.float32), 0
         self._pack()
 
@@ -310,8 +331,8 @@ class Dense(NetworkBackend):
         learn(
             self._plans, self._packed, self._tile, self._places, self._slopes, self.grad.numpy(), seen, where, of_seen,
             samples.numpy(), batch.pick.numpy(), never, self._options, self._log_std.detach().numpy(),
-            self._of_log_std.numpy(), np.float32(self.loss.clip_range), np.float32(-self.loss.ent_coef / n),
-            np.float32(1.0 / n), told,
+            self._of_log_std.numpy(), self._sharp, self._rows, np.float32(self.loss.clip_range),
+            np.float32(-self.loss.ent_coef / n), np.float32(1.0 / n), told,
         )  # fmt: skip
         if encodings is not None:
             torch.autograd.backward(encodings, torch.from_numpy(of_seen).to(encodings.dtype))

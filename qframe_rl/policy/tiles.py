@@ -32,6 +32,9 @@ _P0, _P1, _P2, _P3, _P4 = (
 _Q1, _Q2, _Q3, _Q4 = (np.float32(x) for x in (4.677151408e-01, 2.613602551e-02, 3.399183706e-04, 8.453687492e-07))
 NIL, ONE, _TOP = (np.float32(x) for x in (0.0, 1.0, 8.0))
 
+_LINE = 16
+"""Numbers of a cache line."""
+
 
 # Both keep 16 vectors of sums, as many as registers have room for beside what is multiplied.
 _add_wide, _add_narrow = products(4, WIDE // LANES), products(16, NARROW // LANES)
@@ -282,3 +285,10 @@ def unpack(plan: Int, slopes: Single, grad: Single) -> None:
 def place(s: int, k: int) -> int:
     """Where output ``k`` of sample ``s`` lies in a tile."""
     return k // NARROW * NARROW * ROWS + s * NARROW + k % NARROW
+
+
+def in_lines(n: int) -> Single:
+    """(n,) zeros that begin with a cache line, so that no vector of them lies across two."""
+    room: Single = np.zeros(n + _LINE, dtype=np.float32)
+    first = -(room.ctypes.data // room.itemsize) % _LINE
+    return room[first : first + n]

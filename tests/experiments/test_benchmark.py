@@ -24,7 +24,7 @@ def test_every_suite_runs_small(tmp_path: Path) -> None:
     rows = found["results"]
     assert {
         "rowcopy", "env.window", "env.index", "env.single", "portfolio.index", "memory.index", "growth.batch.index",
-        "gradient.plain", "gradient.market", "gradient.products", "train.ppo",
+        "gradient.plain", "gradient.market", "gradient.products", "gradient.choices", "gradient.weights", "train.ppo",
         "train.ppo_lstm", "train.frames_to_95", "train.seconds_to_95",
         "train.offline", "train.offline_iql", "train.offline_share_iql", "train.offline_share_cql",
         "sweep", "sweep.coins", "sweep.coins_seconds", "sweep.coins_memory", "backtest",
