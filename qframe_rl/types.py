@@ -128,6 +128,9 @@ class Finer(NamedTuple):
     """(F, A, 4) open, high, low and close; NaN where an instrument did not trade."""
     ns: int
     """Length of a finer bar, ns."""
+    extremes: Float = np.zeros((0, 0, 2))
+    """(F // 4, A, 2) highest high and lowest low of each four of them, infinite where none traded, by which most need
+    not be looked at; or empty: then they are taken from the bars."""
 
     @property
     def of_rows(self) -> tuple[Int, Float]:

@@ -70,9 +70,19 @@ MUTANTS = (
     Mutant("execution/worked.py", "if number <= self._asked:", "if False:", WORKED),
     Mutant("execution/worked.py", "own[n].copy() for n in", "0.0 * own[n] for n in", WORKED),
     # Finer bars: nearness, gaps, stops that follow, liquidations, and what adds up.
-    Mutant("kernel/finer.py", "level = max(stop, best) if q < 0.0 else min(stop, best)", "level = stop", FINER),
+    Mutant("kernel/finer.py", " | (live & trails))", ")", FINER),
     Mutant("kernel/finer.py", "v[lanes.OPEN + k] if passed else stop,", "stop,", FINER),
-    Mutant("kernel/finer.py", "            follow(v, k, j, orders)", "            pass", FINER),
+    Mutant("kernel/finer_reach.py", "            follow(v, k, j, orders)", "            pass", FINER),
+    # What is left out of the way through finer bars.
+    Mutant("kernel/finer_reach.py", "whole and left > 1e-9 * size", "whole", FINER),
+    Mutant("kernel/finer_reach.py", "(1.0 - trail) * 1.000002", "0.5", FINER),
+    Mutant("kernel/finer_reach.py", "(1.0 + trail) * 0.999998", "2.0", FINER),
+    Mutant("kernel/finer_reach.py", "(free or q * v", "(q * v", INSIDE),
+    Mutant("kernel/finer_reach.py", "min(own[ABOVE], level * 0.999999)", "level", INSIDE),
+    Mutant("kernel/finer_reach.py", "own[TOP] if traded else np.nan", "bars[end - 1, a, HIGH]", FINER),
+    Mutant("kernel/finer_reach.py", "extremes[f // TOGETHER, a, 0]", "extremes[0, a, 0]", FINER),
+    Mutant("kernel/finer_reach.py", "while end > f + 1 and", "while False and", INSIDE),
+    Mutant("kernel/finer_rows.py", "    return bool(found)", "    return False", FINER),
     Mutant(
         "kernel/finer.py", "plan[AWAITS, j] != 0.0 and parts[PART, j] == 0.0 and", "plan[AWAITS, j] != 0.0 and", INSIDE
     ),

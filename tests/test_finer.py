@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from qframe_rl.kernel.columns import RUINED, bars_of, opened
+from qframe_rl.kernel.finer_reach import extremes_of
+from qframe_rl.kernel.finer_rows import advance_finer, finer_room
+from qframe_rl.kernel.lanes import scratch
 from qframe_rl.kernel.rules import rules_of
 from qframe_rl.kernel.settle import settle, settle_resting
+from qframe_rl.kernel.slot_rows import parts_of, settle_slots, slot_scratch
 from qframe_rl.orders import REDUCE_ONLY, UNTIL_CANCELLED, slots_of
-from qframe_rl.types import HOUR, MINUTE, Account, Bar, Fills, Float, Instrument, Orders
+from qframe_rl.types import HOUR, MINUTE, Account, Bar, Fills, Finer, Float, Instrument, Orders
 from qframe_rl.venues.simulated import SimulatedVenue
 from tests.test_slots import NAN, bar, orders
 
@@ -106,3 +111,69 @@ def test_where_nothing_is_near_finer_bars_change_no_bit(several: bool) -> None:
             venue.submit(asked)
         ends[detail], rng = log, np.random.default_rng(0)
     assert ends[False] == ends[True]
+
+
+def walked(n_bars: int) -> tuple[Float, Finer]:
+    """Bars that move by some percent, and six finer ones in each, in some of which nothing traded."""
+    rng = np.random.default_rng(3)
+    ends = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, 6 * n_bars))), 1)
+    begins = np.concatenate([[100.0], ends[:-1]])
+    inside = np.stack([begins, np.maximum(begins, ends) + 0.2, np.minimum(begins, ends) - 0.2, ends], axis=-1)
+    inside = inside.reshape(n_bars, 6, 4)
+    inside[rng.random((n_bars, 6)) < [0.0, 0.3, 0.3, 0.3, 0.3, 0.0]] = NAN
+    whole = np.stack([inside[:, 0, 0], *(f(inside[:, :, c], axis=1) for f, c in ((np.nanmax, 1), (np.nanmin, 2)))])
+    values = np.column_stack([*whole, inside[:, -1, 3], np.full(n_bars, 1e6)])[:, None]
+    bars = bars_of(values, np.zeros((n_bars, 1)), np.zeros((n_bars, 1), dtype=np.bool_), np.zeros(n_bars))
+    flat = np.ascontiguousarray(inside.reshape(-1, 1, 4))
+    return bars, Finer(np.arange(n_bars + 1) * 6, flat, MINUTE)
+
+
+def test_extremes_of_finer_bars_change_no_bit() -> None:
+    bars, finer = walked(120)
+    rules = rules_of((COIN,), half_spread=1e-4, leverage=3.0, shorting=True, detail_ns=MINUTE)
+    ends = []
+    for given in (finer, finer._replace(extremes=extremes_of(finer.bars))):
+        rng = np.random.default_rng(4)
+        account, holding, slots = opened(1e4, 70), np.zeros((70, 1, 2)), np.zeros((70, 1, 8, 3))
+        fills, parts, room = np.zeros((70, 1, 9)), parts_of(70, 1, 3), slot_scratch(1, 3)
+        filled = 0
+        for t in range(1, 120):
+            close, flat = bars[t - 1, 0, 3], holding[:, 0, 0] == 0.0
+            side = rng.choice((-1.0, 1.0), 70)[flat]
+            for k, (q, limit, stop, trail) in enumerate(
+                ((1, NAN, NAN, NAN), (-1, NAN, 0.97, 0.03), (-1, 1.04, NAN, NAN))
+            ):
+                near = close * (1.0 + side * (np.array((limit, stop))[:, None] - 1.0))
+                slots[flat, 0, :, k] = np.array((0, 0, 0, EVER if k else 1, 0, trail, ONLY if k else 0, k > 0))
+                slots[flat, 0, 0, k], slots[flat, 0, 1, k], slots[flat, 0, 2, k] = 30.0 * q * side, *near
+            active, row = np.ones(70, dtype=np.bool_), np.full(70, t)
+            settle_slots(account, holding, slots, bars, row, active, rules.table, 3.0, True, fills, parts, room, given)
+            filled += int((parts[:, 0, 0, 1:] != 0.0).sum())
+        ends.append((account.copy(), holding.copy(), slots.copy()))
+        assert filled > 500
+    for one, other in zip(*ends, strict=True):
+        assert np.array_equal(one, other, equal_nan=True)
+
+
+def test_market_orders_look_at_finer_bars_for_whom_the_bar_ruins_alone() -> None:
+    """And what they come to is what orders come to that are looked at before."""
+    bars, finer = walked(60)
+    rules = rules_of((COIN,), half_spread=1e-4, leverage=9.0, shorting=True, detail_ns=MINUTE)
+    ends, ruined = [], 0
+    for offset in (np.zeros((0, 1)), np.full((50, 1), NAN)):
+        rng = np.random.default_rng(5)
+        account, holding, row = opened(1e4, 50), np.zeros((50, 1, 2)), np.zeros(50, dtype=np.int64)
+        holding[:, :, 1] = 100.0
+        room, fills, work = finer_room(50, 1, account.shape[1], finer=True), np.zeros((50, 1, 9)), scratch(1)
+        told = []
+        for _ in range(59):
+            target, active = rng.uniform(-9.0, 9.0, (50, 1)), account[:, RUINED] == 0.0
+            advance_finer(
+                target, offset, 0.0, account, holding, bars, row, active, rules, fills, work, finer, room
+            )  # fmt: skip
+            told.append(fills[active].copy())
+        ends.append((account, holding, row, np.concatenate(told)))
+        ruined = int((account[:, RUINED] != 0.0).sum())
+    assert ruined > 20
+    for one, other in zip(*ends, strict=True):
+        assert np.array_equal(one, other, equal_nan=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from qframe_rl.bench.detail import detail_rows, detail_work
 from qframe_rl.bench.measure import BenchmarkRow, Work, rates, rows
 from qframe_rl.bench.peers import Peers
 from qframe_rl.kernel.columns import (
@@ -52,10 +53,14 @@ def slots(small: bool, repeats: int, peers: Peers | None, screen: Screen) -> lis
     work: dict[str, Work] = {}
     for kind in KINDS:
         work |= {f"{kind}.{k}": _bars(kind, k, small) for k in (1, K)}
-    work |= {f"detail.{way}": _walked(way == "inside", small) for way in ("whole", "inside")}
+    work |= {f"detail.{way}": _walked(way == "inside", small) for way in ("whole", "inside")} | detail_work(small)
     found = rates(work, repeats, screen, "slots")
     inside = rows("slots.detail", 2, found["detail.inside"], "account-bars/s", {"detail.whole": 1.0}, found)
-    return inside + [
+    return inside + detail_rows(found) + _orders(found)
+
+
+def _orders(found: dict[str, float]) -> list[BenchmarkRow]:
+    return [
         row
         for kind in KINDS
         for row in rows(f"slots.{kind}", K, found[f"{kind}.{K}"], "account-bars/s", {f"{kind}.1": 1.0}, found)

@@ -12,6 +12,7 @@ from qframe_rl.config import UserError
 from qframe_rl.gym.lanes import content
 from qframe_rl.interface import Observer, Parts
 from qframe_rl.kernel.columns import bars_of
+from qframe_rl.kernel.finer_reach import extremes_of
 from qframe_rl.types import CLOSE, NO_FINER, Finer, Float, History, Int, Single, iso, parse_time
 
 _FIRST_NS = 10**12
@@ -38,7 +39,7 @@ class PackedHistory:
     @property
     def n_bytes(self) -> int:
         """Memory of the arrays."""
-        finer = self.finer.start.nbytes + self.finer.bars.nbytes
+        finer = self.finer.start.nbytes + self.finer.bars.nbytes + self.finer.extremes.nbytes
         return self.time.nbytes + self.bars.nbytes + self.features.nbytes + self.runs.nbytes + finer
 
     @cached_property
@@ -140,4 +141,5 @@ def joined(histories: Sequence[History]) -> Finer:
         start.append(begins[1:] + start[-1][-1])
         bars.append(inside)
         ns = max(ns, part.ns)
-    return Finer(np.concatenate(start), np.ascontiguousarray(np.concatenate(bars)), ns)
+    together = np.ascontiguousarray(np.concatenate(bars))
+    return Finer(np.concatenate(start), together, ns, extremes_of(together))

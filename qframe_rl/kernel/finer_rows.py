@@ -25,7 +25,7 @@ from qframe_rl.kernel.columns import (
     STOP,
     TRAIL,
 )
-from qframe_rl.kernel.rows import settle_rows, target_rows
+from qframe_rl.kernel.rows import advance_rows, settle_rows, target_rows
 from qframe_rl.kernel.rules import Rules
 from qframe_rl.kernel.slot_rows import SlotScratch, parts_of, settle_slots, slot_scratch
 from qframe_rl.types import HIGH, LOW, NO_FINER, Bar, Bool, Finer, Float, Int
@@ -116,6 +116,14 @@ def settle_finer(
         return
     _look(account, holding, orders, bars, row, active, finer.start, room.account, room.holding, room.whole, room.closer)
     settle_rows(account, holding, orders, bars, row, room.whole, table, leverage, shorting, fills, work)
+    _take_again(account, holding, orders, bars, row, rules, fills, finer, room)
+
+
+def _take_again(
+    account: Float, holding: Float, orders: Float, bars: Float, row: Int, rules: Rules, fills: Float, finer: Finer,
+    room: FinerRoom,
+) -> None:  # fmt: skip
+    """Put the accounts back that go through finer bars, those that the whole bar ruined among them, and do so."""
     at = room.again
     m = _put_aside(
         account, orders, row, finer.start, room.account, room.holding, room.whole, room.closer, at.account, at.holding,
@@ -123,8 +131,8 @@ def settle_finer(
     )  # fmt: skip
     if m > 0:
         settle_slots(
-            at.account[:m], at.holding[:m], at.slots[:m], bars, at.row[:m], at.active[:m], table, leverage, shorting,
-            at.fills[:m], at.parts[:m], at.scratch, finer,
+            at.account[:m], at.holding[:m], at.slots[:m], bars, at.row[:m], at.active[:m], rules.table, rules.leverage,
+            rules.shorting, at.fills[:m], at.parts[:m], at.scratch, finer,
         )  # fmt: skip
         _put_back(account, holding, orders, fills, room.closer, at.account, at.holding, at.fills)
 
@@ -153,10 +161,45 @@ def advance_finer(
     rules, finer, room
         As in `settle_finer`.
     """
+    if len(offset) == 0 and len(finer.start) > 0:
+        _advance_market(target, offset, band, account, holding, bars, row, active, rules, fills, work, finer, room)
+        return
     target_rows(target, offset, band, account, holding, bars, row, room.orders, work)
     np.minimum(row + 1, len(bars) - 1, out=room.ahead)
     settle_finer(account, holding, room.orders, bars, room.ahead, active, rules, fills, work, finer, room)
     row[active] += 1
+
+
+def _advance_market(
+    target: Float, offset: Float, band: float, account: Float, holding: Float, bars: Float, row: Int, active: Bool,
+    rules: Rules, fills: Float, work: Float, finer: Finer, room: FinerRoom,
+) -> None:  # fmt: skip
+    """Advance where no order rests: bars as a whole, and only whom they ruin again with the orders that these were."""
+    _remember(account, holding, row, room.account, room.holding, room.ahead)
+    advance_rows(
+        target, offset, band, account, holding, bars, row, active, rules.table, rules.leverage, rules.shorting, True,
+        fills, work,
+    )  # fmt: skip
+    if _ruined(account, row, active, finer.start, room.whole, room.closer):
+        target_rows(target, offset, band, room.account, room.holding, bars, room.ahead, room.orders, work)
+        _take_again(account, holding, room.orders, bars, row, rules, fills, finer, room)
+
+
+@compiled
+def _remember(account: Float, holding: Float, row: Int, was: Float, held: Float, before: Int) -> None:
+    for b in range(len(account)):
+        _copy(account[b], holding[b], was[b], held[b])
+        before[b] = row[b]
+
+
+@compiled
+def _ruined(account: Float, row: Int, active: Bool, start: Int, whole: Bool, closer: Bool) -> bool:
+    """Whether a bar of which there is more to see ruined anybody; say that all bars were settled as a whole."""
+    found = False
+    for b in range(len(account)):
+        whole[b], closer[b] = active[b], False
+        found = found or (active[b] and account[b, RUINED] != 0.0 and _several(start, row[b]))
+    return bool(found)
 
 
 @compiled

@@ -24,7 +24,8 @@ from qframe_rl.kernel.columns import (
     N_PARTS,
     RUINED,
 )
-from qframe_rl.kernel.finer import go_through, near_inside, several
+from qframe_rl.kernel.finer import go_through, look_ahead, near_inside, several
+from qframe_rl.kernel.finer_reach import N_OWN_INSIDE, expect
 from qframe_rl.kernel.lanes import ACCOUNT, INSTRUMENT, LANES
 from qframe_rl.kernel.rows import begin, finish, liquidate, pay_out
 from qframe_rl.kernel.rules import DAY_BARS, OWNED
@@ -40,19 +41,21 @@ class SlotScratch(NamedTuple):
     plan: Float
     """(LANES, A, N_PLAN, K) what each order comes to in the bar."""
     own: Float
-    """(LANES, A, N_OWN) each instrument's own numbers."""
+    """(LANES, A, N_OWN_INSIDE) each instrument's own numbers."""
     busy: Bool
     """(LANES,) whether an order may act in the bar."""
     closer: Bool
     """(LANES,) whether the bar is gone through by its finer ones."""
+    ahead: Int
+    """(LANES,) what `qframe_rl.kernel.finer.look_ahead` says of them."""
 
 
 def slot_scratch(n_instruments: int, n_slots: int) -> SlotScratch:
     """Scratch memory for accounts of A instruments with K slots each."""
     shape = (LANES, n_instruments)
     return SlotScratch(
-        lanes.scratch(n_instruments), np.zeros((*shape, slots.N_PLAN, n_slots)), np.zeros((*shape, slots.N_OWN)),
-        np.zeros(LANES, dtype=np.bool_), np.zeros(LANES, dtype=np.bool_),
+        lanes.scratch(n_instruments), np.zeros((*shape, slots.N_PLAN, n_slots)), np.zeros((*shape, N_OWN_INSIDE)),
+        np.zeros(LANES, dtype=np.bool_), np.zeros(LANES, dtype=np.bool_), np.zeros(LANES, dtype=np.int64),
     )  # fmt: skip
 
 
@@ -105,9 +108,7 @@ def settle_slots(
             take_holding(a, first, count, v, holding)
             ends, earns = take_bars(a, first, count, v, bars, row, 0)
             last, earning = last or ends, earning or earns
-            _look(a, first, count, v, orders, active, fills, parts, scratch.busy)
-            if len(finer.start) > 0:
-                _look_inside(a, first, count, v, orders, row, active, finer, scratch)
+            _look(a, first, count, v, orders, row, active, fills, parts, finer, scratch)
         for a in range(n):
             v = w[ACCOUNT + a * INSTRUMENT :]
             lanes.price(v, w, table[a], shorting)
@@ -124,37 +125,34 @@ def settle_slots(
 
 @inlined
 def _look(
-    a: int, first: int, count: int, v: Float, orders: Float, active: Bool, fills: Float, parts: Float, busy: Bool
+    a: int, first: int, count: int, v: Float, orders: Float, row: Int, active: Bool, fills: Float, parts: Float,
+    finer: Finer, scratch: SlotScratch,
 ) -> None:  # fmt: skip
-    """Say which lanes have an order that may act; clear what is reported of the instrument, and order nothing else."""
+    """Say which lanes have an order that may act, and which one that finer bars may meet.
+
+    Clear what is reported of the instrument, and order nothing else.
+    """
+    detailed = len(finer.start) > 0
     for k in range(LANES):
         v[lanes.ASKED + k] = v[lanes.FILLED + k] = v[lanes.FEE + k] = 0.0
     for k in range(count):
         b = first + k
         if active[b]:
-            near = 0
+            high, low = v[lanes.HIGH + k], v[lanes.LOW + k]
+            acts = inside = 0
             for j in range(orders.shape[3]):
-                near += 1 if slots.near(orders[b, a], j, v[lanes.HIGH + k], v[lanes.LOW + k]) else 0
-            busy[k] = busy[k] or near > 0
+                near = slots.near(orders[b, a], j, high, low)
+                acts += 1 if near else 0
+                if detailed:
+                    inside += 1 if near_inside(orders[b, a], j, high, low, near) else 0
+            closer = inside > 0 and several(finer, row[b])
+            if closer and not scratch.closer[k]:
+                expect(finer, row[b])
+            scratch.closer[k] = scratch.closer[k] or closer
+            scratch.busy[k] = scratch.busy[k] or acts > 0 or closer
             for c in range(fills.shape[2]):
                 fills[b, a, c] = 0.0
             parts[b, a, :, :] = 0.0
-
-
-@inlined
-def _look_inside(
-    a: int, first: int, count: int, v: Float, orders: Float, row: Int, active: Bool, finer: Finer,
-    scratch: SlotScratch,
-) -> None:  # fmt: skip
-    """Say which lanes have an order that finer bars may meet."""
-    for k in range(count):
-        b = first + k
-        if active[b] and not scratch.closer[k] and several(finer, row[b]):
-            near = 0
-            for j in range(orders.shape[3]):
-                near += 1 if near_inside(orders[b, a], j, v[lanes.HIGH + k], v[lanes.LOW + k]) else 0
-            scratch.closer[k] = near > 0
-            scratch.busy[k] = scratch.busy[k] or near > 0
 
 
 @inlined
@@ -236,9 +234,17 @@ def _inside(
             scratch.closer[k] = True
             scratch.plan[k, :, slots.AWAITS, :] = 0.0
         if scratch.closer[k]:
+            t = row[b]
+            scratch.ahead[k] = look_ahead(
+                n, w, k, t, finer.start[t], bars, table, spot, orders[b], scratch.plan[k], scratch.own[k], parts[b],
+                finer,
+            )  # fmt: skip
+    for k in range(count):
+        b = first + k
+        if scratch.closer[k]:
             go_through(
-                n, w, k, row[b], bars, table, leverage, spot, shorting, orders[b], scratch.plan[k], scratch.own[k],
-                fills[b], parts[b], finer,
+                n, w, k, row[b], scratch.ahead[k], bars, table, leverage, spot, shorting, orders[b], scratch.plan[k],
+                scratch.own[k], fills[b], parts[b], finer,
             )  # fmt: skip
 
 
