@@ -32,8 +32,9 @@ train: setup
 checkpoints: setup
 	@$(PY) -m experiments.checkpoints $(ARGS)
 
+# Three at a time on two cores: tests of processes, servers and browsers wait for half of their time.
 test: dev
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: dev
 	@$(VENV)/bin/ruff check .

@@ -68,9 +68,21 @@ class Feature(NamedTuple):
             (T - first, A); NaN where fewer than ``lookback`` bars precede, or one of them is missing.
         """
         out = np.full((len(bars) - first, bars.shape[1]), np.nan)
-        begin = max(first, self.lookback - 1)
-        self.kernel(frozen(bars), frozen(times), begin, self.lookback, self.params, out[begin - first :])
+        self.write(frozen(bars), frozen(times), first, out)
         return out
+
+    def write(self, bars: Float, times: Int, first: int, out: Float) -> None:
+        """Write what `rows` returns.
+
+        Parameters
+        ----------
+        bars, times, first
+            As in `rows`; the arrays are `frozen`.
+        out
+            (T - first, A), contiguous and full of NaN, which stays where there is no value.
+        """
+        begin = max(first, self.lookback - 1)
+        self.kernel(bars, times, begin, self.lookback, self.params, out[begin - first :])
 
 
 def frozen(array: NDArray[D]) -> NDArray[D]:

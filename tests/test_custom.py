@@ -335,7 +335,7 @@ def test_a_checkpoint_knows_name_and_digest_and_imports_nothing(tmp_path: Path) 
     given = ("--reward", "mine:growth", "--actions", "mine:follow")
     done = run(
         tmp_path, "train", "--preset", "quick", "--agents", "ppo", "--promote-anyway", "ppo", "--ledger", "ledger.db",
-        *given,
+        "--bars", "2500", "--set", "agent.ppo.total_steps=4000", *given,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     place = next(p for p in (tmp_path / "checkpoints").iterdir() if (p / "checkpoint.json").exists())

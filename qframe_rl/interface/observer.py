@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qframe_rl.agent import View
 from qframe_rl.config import UserError
-from qframe_rl.features import AUTO, Feature, features
+from qframe_rl.features import AUTO, Feature, features, frozen
 from qframe_rl.jit import compiled
 from qframe_rl.kernel.columns import EQUITY, INSIDE, MARK, N_ACCOUNT, N_BAR, OUTSIDE, POSITION, STANDING
 from qframe_rl.types import CLOSE, VOLUME, Bool, Float, History, Int, Segments, Single
@@ -152,7 +152,11 @@ class Observer:
         Float
             (T - first, A, F).
         """
-        return np.stack([feature.rows(bars, times, first) for feature in self.features], axis=-1)
+        found = np.full((len(self.features), len(bars) - first, bars.shape[1]), np.nan)
+        bars, times = frozen(bars), frozen(times)
+        for feature, rows in zip(self.features, found, strict=True):
+            feature.write(bars, times, first, rows)
+        return np.ascontiguousarray(found.transpose(1, 2, 0))
 
     def fit(self, parts: Parts) -> Observer:
         """Return the same observer with a scaler fitted on the rows of the parts' segments alone."""

@@ -17,6 +17,7 @@ import numpy as np
 from qframe_rl.agent import Agent, Chooser
 from qframe_rl.config import UserError
 from qframe_rl.deploy import window_of
+from qframe_rl.evaluate.metrics import per_year, returns, sharpe, years_between
 from qframe_rl.gym.engine import BatchEngine
 from qframe_rl.gym.market import Market
 from qframe_rl.gym.packed import PackedHistory, joined
@@ -71,10 +72,32 @@ def choices(
     UserError
         If a period is shorter than the window.
     """
+    return [result for result, _ in _each(market, agent, jobs, window)]
+
+
+def sharpes(market: Market, agent: Chooser, jobs: Sequence[tuple[History, Segment]], window: int) -> list[float]:
+    """Annual Sharpe ratios in excess of cash of the same, each up to the bar in which its account was closed.
+
+    Parameters
+    ----------
+    market, agent, jobs, window
+        As in `choices`, and what is raised.
+    """
+    found = []
+    for result, lived in _each(market, agent, jobs, window):
+        years = years_between(int(result.time[0]), int(result.time[lived]))
+        found.append(sharpe((returns(result.equity) - result.cash)[:lived], per_year(lived, years)))
+    return found
+
+
+def _each(
+    market: Market, agent: Chooser, jobs: Sequence[tuple[History, Segment]], window: int
+) -> list[tuple[BacktestResult, int]]:
+    """What each backtest came to, and the bars that its account lived."""
     window = max(window, window_of(market, agent))
     accounts = [_account(history, segment, window) for history, segment in jobs]
     order = sorted(range(len(accounts)), key=lambda k: accounts[k].first - accounts[k].last)
-    found: dict[int, BacktestResult] = {}
+    found: dict[int, tuple[BacktestResult, int]] = {}
     for at in range(0, len(order), AT_ONCE):
         part = order[at : at + AT_ONCE]
         found |= dict(zip(part, _walked(market, agent, [accounts[k] for k in part]), strict=True))
@@ -91,7 +114,7 @@ def _account(history: History, segment: Segment, window: int) -> _Account:
     return _Account(history, start + window - 1, segment.stop - 1, window)
 
 
-def _walked(market: Market, agent: Chooser, accounts: Sequence[_Account]) -> list[BacktestResult]:
+def _walked(market: Market, agent: Chooser, accounts: Sequence[_Account]) -> list[tuple[BacktestResult, int]]:
     interface = agent.interface
     assert isinstance(interface, MarketInterface)
     histories = list({id(one.history): one.history for one in accounts}.values())
@@ -104,7 +127,7 @@ def _walked(market: Market, agent: Chooser, accounts: Sequence[_Account]) -> lis
     )  # fmt: skip
     _begin(engine, accounts, offsets)
     length = np.array([one.last - one.first for one in accounts])
-    equity, sums = np.empty((n, int(length.max()) + 1)), np.zeros((n, N_SUMS))
+    equity, sums, lived = np.empty((n, int(length.max()) + 1)), np.zeros((n, N_SUMS)), np.zeros(n, dtype=np.int64)
     equity[:, 0], policy = engine.equity, agent.acting()
     for t in range(equity.shape[1] - 1):
         active: Bool = (t < length) & (engine.account[:, RUINED] == 0.0)
@@ -112,13 +135,13 @@ def _walked(market: Market, agent: Chooser, accounts: Sequence[_Account]) -> lis
             equity[:, t + 1 :] = engine.account[:, EQUITY, None]
             break
         engine.step(policy(engine.observe()), active)
-        equity[:, t + 1] = engine.equity
+        equity[:, t + 1], lived = engine.equity, lived + active
         count_rows(engine.fills, active, sums)
     return [
-        BacktestResult(
+        (BacktestResult(
             equity[k, : length[k] + 1], *summed(sums[k]), one.history.time[one.first : one.last + 1],
             one.history.cash_rate[one.first + 1 : one.last + 1],
-        )
+        ), int(lived[k]))
         for k, one in enumerate(accounts)
     ]  # fmt: skip
 

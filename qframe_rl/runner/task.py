@@ -17,6 +17,7 @@ from qframe_rl.gym.market import Market
 from qframe_rl.interface import Parts
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.interrupted import Interruptible
+from qframe_rl.runner.policies import chooser, sharpes
 from qframe_rl.types import History, Segment, Segments
 
 
@@ -68,13 +69,17 @@ class MarketTask(Interruptible):
         return market_transitions(dataset, self.market, self._known)
 
     def validate(self, agent: Agent) -> float:
-        """Annual Sharpe ratio in excess of cash, net of costs, over the training part's tail; the mean of pieces."""
-        window = window_of(self.market, agent)
-        scores = []
-        for piece, segments in self.validation:
-            for segment in segments:
-                record = backtest(self.market, agent, piece, segment, window)
-                scores.append(sharpe(excess(record), bars_per_year(record)))
+        """Annual Sharpe ratio in excess of cash, net of costs, over the training part's tail; the mean of pieces.
+
+        Where the agent's policy alone decides, pieces are walked side by side, see `qframe_rl.runner.policies`.
+        """
+        window, alone = window_of(self.market, agent), chooser(agent)
+        jobs = [(piece, segment) for piece, segments in self.validation for segment in segments]
+        if alone is not None:
+            scores = sharpes(self.market, alone, jobs, window)
+        else:
+            walked = [backtest(self.market, agent, *job, window) for job in jobs]
+            scores = [sharpe(excess(record), bars_per_year(record)) for record in walked]
         return sum(scores) / len(scores)
 
 

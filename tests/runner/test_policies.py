@@ -15,8 +15,8 @@ from qframe_rl.gym.market import Market, MarketConfig, market
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner import policies
 from qframe_rl.runner.batch import BacktestResult
-from qframe_rl.runner.policies import choices, chooser
-from qframe_rl.runner.study.walks import result_of, run_all, walk
+from qframe_rl.runner.policies import choices, chooser, sharpes
+from qframe_rl.runner.study.walks import result_of, run_all, score, walk
 from qframe_rl.types import History, Segment
 from tests.contracts import checks
 from tests.markets import panel
@@ -83,6 +83,20 @@ def test_accounts_side_by_side_are_sessions_one_after_another(case: str, monkeyp
         for two, three in zip(alone, together, strict=True):
             same(two, three, exact=scheme == "levels")
         assert sum(two.trades for two in alone) > 20
+        assert sharpes(held, agent, jobs, 20) == pytest.approx([score([two]) for two in alone], abs=1e-3)
+
+
+def test_a_ratio_ends_with_its_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a record of a liquidated account comes to; bars after it are none."""
+    monkeypatch.setitem(ACTIONS, "levels", {"levels": (-3.0, 3.0)})
+    history = panel(300, 1, seed=7, volatility=0.12)
+    one = made(history, "levels")
+    agent = by_rllib(one, history)
+    agent.restore({k: 50.0 * v if k.endswith(LAST) else v for k, v in agent.state().items()})
+    job = (history, Segment(40, 300))
+    record = result_of(walk(one, agent, *job, 20))
+    assert len(record.equity) < 200
+    assert sharpes(one, agent, [job], 20) == pytest.approx([score([record])], abs=1e-9)
 
 
 def same(one: BacktestResult, two: BacktestResult, *, exact: bool) -> None:

@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("bitcoin")
     places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
     agents = "ppo,mean_reversion,momentum,buy_and_hold,flat"
-    quick = ["--set", "agent.ppo.total_steps=40000"]
+    quick = ["--set", "agent.ppo.total_steps=8000"]
     result = door("train", "--symbols", "BTC/USDT", "--timeframe", "1h", "--agents", agents, *quick, *places)
     return result | {"folder": folder}
 
