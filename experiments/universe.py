@@ -80,7 +80,7 @@ def _period(text: str) -> tuple[int | None, int | None]:
         raise UserError(f"--period {text!r} is not FROM:TO in days, such as 2022-01-01:2025-01-01.")
     first, last = parse_time(since), parse_time(until)
     if first >= last:
-        raise UserError(f"--period {text!r}: it ends before it begins.")
+        raise UserError(f"--period {text!r}: it ends before it begins, or with it.")
     return first, last
 
 
@@ -102,7 +102,7 @@ def _tell(out: Console, found: list[MembershipChange], rows: list[HindsightRow],
     for row in rows:
         table.add_row(iso(row.since)[:10], iso(row.until)[:10], f"x{row.known:.3g}", f"x{row.ahead:.3g}")
     out.print(table)
-    out.print(f"The list of the end: {', '.join(ahead)}.", highlight=False)
+    out.print(f"The list of the end: {', '.join(ahead) or 'nobody'}.", highlight=False)
 
 
 if __name__ == "__main__":

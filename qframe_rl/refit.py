@@ -160,7 +160,10 @@ def bars_in(option: str, text: str, bar_ns: int) -> int:
     UserError
         If it is none, or not of whole bars.
     """
-    length = delay_ns(text)
+    try:
+        length = delay_ns(text)
+    except UserError:
+        length = 0
     if length == 0 or length % bar_ns:
         raise UserError(f"{option} {text}: it is not a number of bars of {timeframe_name(bar_ns)}.")
     return length // bar_ns

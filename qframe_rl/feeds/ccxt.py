@@ -123,7 +123,7 @@ class CcxtFeed:
         self._members = None if universe is None else LiveMembers(universe_rule(universe), columns, root)
         if self._members is not None:
             self.columns += (MEMBER,)
-            check_candidates(self._members.rule, self.instruments, self.columns)
+            check_candidates(self._members.rule, self.instruments, self.columns, self.bar_ns)
         self._risk_free, self._root, self._timeframe = risk_free, root, timeframe
         # A request takes as long as it does, however fast the exchange's clock runs.
         self._patience_s = patience_s * speed

@@ -41,9 +41,7 @@ class DecisionRecord:
     Raises
     ------
     UserError
-        If another process has it, or if it has a line that does not count.
-    Unavailable
-        If it cannot be written.
+        If it cannot be written, if another process has it, or if it has a line that does not count.
     """
 
     def __init__(self, path: Path, key: SecretStr, largest: float, now: Callable[[], int] = time.time_ns):
@@ -54,7 +52,7 @@ class DecisionRecord:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
-            raise Unavailable(f"{path} cannot be written ({error.strerror}).") from None
+            raise UserError(f"{path} cannot be written ({error.strerror}); name another file.") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

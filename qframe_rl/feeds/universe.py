@@ -17,8 +17,11 @@ import numpy as np
 from qframe_rl.config import UserError, nearest
 from qframe_rl.feeds.universe_rule import SLACK, UniverseRule, renewal
 from qframe_rl.members import MEMBER
-from qframe_rl.times import DAY
+from qframe_rl.times import DAY, HOUR, timeframe_name
 from qframe_rl.types import CLOSE, RELISTED, VOLUME, Bool, Float, History, Instrument, Int
+
+_CLOSES = 3
+"""Closes of which a volatility is made at least: two moves."""
 
 
 class Membership(NamedTuple):
@@ -48,8 +51,10 @@ class MembershipChange(NamedTuple):
         return not any(self[1:])
 
 
-def check_candidates(rule: UniverseRule, instruments: Sequence[Instrument], columns: Sequence[str]) -> None:
-    """Refuse a rule that names what is not there.
+def check_candidates(
+    rule: UniverseRule, instruments: Sequence[Instrument], columns: Sequence[str], bar_ns: int
+) -> None:
+    """Refuse a rule that names what is not there, or that nobody could ever pass.
 
     Parameters
     ----------
@@ -57,11 +62,13 @@ def check_candidates(rule: UniverseRule, instruments: Sequence[Instrument], colu
         The rule.
     instruments, columns
         Of the bars that it is to choose from.
+    bar_ns
+        Their length, ns.
 
     Raises
     ------
     UserError
-        For a symbol that is no candidate, or a column that the bars do not have.
+        For a symbol that is no candidate, a column that the bars do not have, or a volatility of fewer than three.
     """
     symbols = [one.symbol.partition(RELISTED)[0] for one in instruments]
     for symbol in (*rule.allow, *rule.deny):
@@ -73,6 +80,11 @@ def check_candidates(rule: UniverseRule, instruments: Sequence[Instrument], colu
                 f"universe {rule.text!r}: the bars have no column {name!r}; add it with --columns {name}=FILE:COLUMN, "
                 "or leave the term out."
             )
+    if 0 < rule.volatility_ns < _CLOSES * bar_ns:
+        raise UserError(
+            f"universe {rule.text!r}: of bars of {timeframe_name(bar_ns)} a volatility needs {_CLOSES} at least; "
+            f"take volatility{timeframe_name(-(-_CLOSES * bar_ns // HOUR) * HOUR)} or a longer one."
+        )
 
 
 def chosen(history: History, rule: UniverseRule, at: int) -> Membership:
@@ -197,7 +209,7 @@ def with_members(history: History, rule: UniverseRule, known: Sequence[Membershi
     """
     if MEMBER in history.columns:
         raise UserError(f"the name {MEMBER!r} of a column is taken by the universe; give yours another.")
-    check_candidates(rule, history.instruments, history.columns)
+    check_candidates(rule, history.instruments, history.columns, history.bar_ns)
     column = member_column(history, rule, known)
     values = np.concatenate([history.values, column[:, :, None]], axis=2)
     return replace(history, values=values, columns=(*history.columns, MEMBER))

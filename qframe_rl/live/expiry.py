@@ -31,9 +31,15 @@ def expiry_of(text: str, provenance: Mapping[str, Any]) -> int:
     UserError
         For neither, or a length where the checkpoint does not say what it was trained on.
     """
-    if not text[-1:].isalpha() or text[-1:] in "Zz":
-        return parse_time(text)
-    length = delay_ns(text)
+    try:
+        length = None if not text[-1:].isalpha() or text[-1:] in "Zz" else delay_ns(text)
+        if length is None:
+            return parse_time(text)
+    except UserError:
+        raise UserError(
+            f"--expires {text!r} is neither a time between 1970 and 2200, ISO 8601 UTC (such as 2026-12-31), nor a "
+            "length (such as 30d)."
+        ) from None
     trained = (provenance.get("periods") or {}).get("train") or ()
     if not trained:
         raise UserError(f"--expires {text}: the checkpoint does not say what it was trained on; give a time instead.")

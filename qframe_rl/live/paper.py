@@ -55,7 +55,7 @@ class SessionResult:
     digest: str
     """Hash over every bar, order, fill and account; that of a backtest on the same bars."""
     repeated: int
-    """Bars that were on record already when this process began."""
+    """Of the bars settled, those that were on record already when this process began."""
     drift_bps: float | None
     """How much more real books cost than the rule for bars, mean by notional; None where nothing filled by both."""
     drift_fills: int
@@ -161,8 +161,10 @@ def paper(
         router.stopping, router.rules = feed.stopped.is_set, feed.rules
         recording = Recording(ledger, feed, market.instruments, terms.columns, terms.bar_ns)
         about = this_process(process)
+        before: list[int] = []
 
         def goes_on() -> None:
+            before.append(router.n_bars)
             if _codes(path)[-1:] not in ([], [about["code"]]):
                 note(f"{path}: other code wrote it last; what that did was run again, and came out the same.")
             ledger.remark("process", {"says": "begins", **about})
@@ -172,7 +174,7 @@ def paper(
         recording.began = goes_on
         manager = SnapshotManager(ledger, router, recording, agent, snapshot_bars)
         view, awaited = _walked(router, recording, agent, terms.window, manager, manager.found(note), feed)
-        return _ended(router, recording, ledger, feed, view, awaited)
+        return _ended(router, before[0] if before else router.n_bars, ledger, feed, view, awaited)
 
 
 def _check_hidden(hidden: Mapping[str, str], terms: SessionSpec, limits: Limits) -> None:
@@ -225,7 +227,7 @@ def _by_other_code(error: Differs, path: Path) -> Differs:
 
 
 def _ended(
-    router: OrderRouter, recording: Recording, ledger: Ledger, feed: Live, view: View | None, awaited: int
+    router: OrderRouter, repeated: int, ledger: Ledger, feed: Live, view: View | None, awaited: int
 ) -> SessionResult:
     """Put the end on record, and say how it was."""
     state: Literal["finished", "stopped", "liquidated"] = "finished"
@@ -237,7 +239,7 @@ def _ended(
         ledger.remark("process", {"says": state, "pid": os.getpid(), "bar": None if view is None else view.time})
     ledger.commit(None if view is None else router.pulse())
     return SessionResult(
-        state, float(router.account.equity), router.n_bars, ledger.path, str(router.digest), recording.n_repeated,
+        state, float(router.account.equity), router.n_bars, ledger.path, str(router.digest), repeated,
         router.drift.mean_bps, router.drift.n_fills, awaited,
         dust(feed.instruments, router.account.position, router.account.mark), router.capital.units,
     )  # fmt: skip

@@ -90,8 +90,6 @@ class Recording:
         """The same while an exchange is waited for that may not answer."""
         self.began: Callable[[], None] = _nothing
         """Called where the record ends and new bars begin."""
-        self.n_repeated = 0
-        """Bars taken from the record."""
         self._ledger = ledger
         self._live = live
         self.n_bars = 0
@@ -102,7 +100,7 @@ class Recording:
     def begin_after(self, seq: int, n_bars: int, window: int) -> list[Bar]:
         """Begin with the bar after event ``seq``, before which there were ``n_bars``; return the last ``window``."""
         self._ledger.begin_after(seq)
-        self.n_bars = self.n_repeated = n_bars
+        self.n_bars = n_bars
         return [
             self._looked_at(parsed(self._ledger.path, event.seq, event.kind, event.payload))
             for event in last_events(self._ledger.path, "bar", seq, window)
@@ -118,7 +116,6 @@ class Recording:
             if self._ledger.recorded is None:
                 break
             bar = self._looked_at(self._ledger.take("bar", dict))
-            self.n_repeated += 1
             self.n_bars += 1
             yield bar
         if self._live is None:

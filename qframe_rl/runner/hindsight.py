@@ -15,6 +15,7 @@ from qframe_rl.feeds.universe_rule import UniverseRule, renewal
 from qframe_rl.gym.market import Market
 from qframe_rl.members import member_channel
 from qframe_rl.runner.batch import Lane, batch
+from qframe_rl.times import iso
 from qframe_rl.types import CLOSE, Bool, Float, History, Segment
 
 
@@ -76,7 +77,10 @@ def hindsight(
         segment = history.between(since, until)
         first = max(segment.start - 1, 0)
         if segment.stop - 1 <= first:
-            raise UserError(f"{history.source.origin}: a period needs two bars at least; take a longer one.")
+            raise UserError(
+                f"the period from {iso(since or 0)[:10]} to {iso(until or int(history.time[-1]))[:10]} has fewer than "
+                f"two of the bars, which close from {iso(int(history.time[0]))} to {iso(int(history.time[-1]))}."
+            )
         lanes = [
             _equal(history, rule, Segment(first, segment.stop), inside),
             _equal(unbound, rule, Segment(first, segment.stop), traded & listed),

@@ -89,7 +89,7 @@ def test_a_session_has_the_hash_of_its_study_though_its_trainings_are_killed(
         (["--refit", "90m"], "not a number of bars of 1h"),
         (["--refit", "1d"], "no less than the 24"),
         (["--refit", "30d", "--feed", "journal", "--journal", "x"], "--refit is not of --feed journal"),
-        (["--refit", "monthly"], "timeframe 'monthly'"),
+        (["--refit", "monthly"], "--refit monthly: it is not a number of bars of 1h"),
         (["--refit", "30d", "--execute", "twap:30m"], "--execute makes them finer"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_finished_session_is_not_traded_again(
     before = [e for e in read(tmp_path / "journal.db") if e.kind not in REMARKS]
     code, again, err = run(capsys, paper.main, checkpoint, "--out", tmp_path)
     assert (code, again) == (0, first)
-    assert "on record before" in err
+    assert f"{first['bars']} bars ({first['bars']} of them on record before)" in err
     assert [e for e in read(tmp_path / "journal.db") if e.kind not in REMARKS] == before
     code, said, _ = run(capsys, replay.main, tmp_path)
     assert code == 0
@@ -147,7 +147,7 @@ def test_a_session_goes_on_from_its_snapshot_to_the_same_events(
     code, again, err = run(capsys, paper.main, *argv, "--out", killed)
     assert (code, again["journal_hash"]) == (0, said["journal_hash"])
     assert "run again" not in err.replace("Run it again", "")
-    assert "on record before" in err
+    assert f"{said['bars']} bars ({last + 12} of them on record before)" in err
     assert [(e.kind, e.payload) for e in read(killed / "journal.db") if e.kind not in REMARKS] == expected
     window = sum(kind == "bar" for kind, _ in expected) - said["bars"]
     assert len(repeated) == window + 12, "bars before the snapshot were run again"

@@ -74,6 +74,17 @@ def test_a_period_that_cannot_be_is_refused() -> None:
             universe.main(["all", "--period", text])
 
 
+def test_a_period_without_bars_is_named_with_those_that_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(tmp_path)
+    argv = ["all,price:1000000000", "--data", str(tmp_path), "--timeframe", "1d", "--quarantine", "off"]
+    with pytest.raises(UserError, match="the period from 2030-01-01 to 2031-01-01 has fewer than two of the bars"):
+        universe.main([*argv, "--period", "2030-01-01:2031-01-01"])
+    universe.main(argv)
+    assert "The list of the end: nobody." in capsys.readouterr().out
+
+
 def test_a_checkpoint_of_a_universe_goes_on_paper_as_it_was_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -281,6 +281,8 @@ def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert "--socket PLACE or --port PORT" in capsys.readouterr().err
     assert door(door_of_decisions.main, [str(tmp_path / "a"), "--socket", str(tmp_path)]) == 2
     assert "is there and no socket" in " ".join(capsys.readouterr().err.split())
+    assert door(door_of_decisions.main, [str(tmp_path), "--port", "0"]) == 2
+    assert "cannot be written (Is a directory); name another file" in " ".join(capsys.readouterr().err.split())
     monkeypatch.setenv(KEY, "short")
     assert door(door_of_decisions.main, [str(tmp_path / "a"), "--port", "0"]) == 2
     assert "set QFRAME_DECISIONS_KEY, 16 characters" in " ".join(capsys.readouterr().err.split())

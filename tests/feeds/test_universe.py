@@ -202,6 +202,13 @@ def test_what_a_rule_names_must_be_there() -> None:
         with_members(history, universe_rule("all,spread:half:0.1"))
 
 
+def test_a_volatility_that_no_bars_make_is_refused_and_the_length_that_is_named_is_taken() -> None:
+    history = flat(48, 2)
+    with pytest.raises(UserError, match="of bars of 1h a volatility needs 3 at least; take volatility3h or"):
+        with_members(history, universe_rule("all,volatility2h:0:0.1"))
+    with_members(history, universe_rule("all,volatility3h:0:0.1"))
+
+
 def stored(root: Path, history: History) -> None:
     """Write a store of coins, in bars of the history's length."""
     name = f"{timeframe_name(history.bar_ns)}.parquet"

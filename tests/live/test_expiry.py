@@ -80,8 +80,8 @@ def test_when_it_expires_is_a_time_or_a_length_after_training() -> None:
     assert expiry_of("2026-12-31", {}) == parse_time("2026-12-31")
     assert expiry_of("2026-12-31T08:00:00Z", {}) == parse_time("2026-12-31T08:00")
     assert expiry_of("30d", PERIODS) == parse_time("2019-01-01T05:00") + 30 * DAY
-    for text in ("soon", "30x", "2026-13-01", ""):
-        with pytest.raises(UserError):
+    for text in ("soon", "30x", "2026-13-01", "", "nan", "9999-12-31"):
+        with pytest.raises(UserError, match=f"--expires '{text}' is neither a time .* nor a length"):
             expiry_of(text, PERIODS)
     with pytest.raises(UserError, match="does not say what it was trained on"):
         expiry_of("30d", {})
