@@ -140,16 +140,20 @@ def _look(
         if active[b]:
             high, low = v[lanes.HIGH + k], v[lanes.LOW + k]
             acts = inside = 0
-            for j in range(orders.shape[3]):
-                near = slots.near(orders[b, a], j, high, low)
-                acts += 1 if near else 0
-                if detailed:
+            # A loop by itself for either: that of bars without finer ones stays small.
+            if detailed:
+                for j in range(orders.shape[3]):
+                    near = slots.near(orders[b, a], j, high, low)
+                    acts += 1 if near else 0
                     inside += 1 if near_inside(orders[b, a], j, high, low, near) else 0
-            closer = inside > 0 and several(finer, row[b])
-            if closer and not scratch.closer[k]:
-                expect(finer, row[b])
-            scratch.closer[k] = scratch.closer[k] or closer
-            scratch.busy[k] = scratch.busy[k] or acts > 0 or closer
+                if inside > 0 and several(finer, row[b]):
+                    if not scratch.closer[k]:
+                        expect(finer, row[b])
+                    scratch.closer[k] = scratch.busy[k] = True
+            else:
+                for j in range(orders.shape[3]):
+                    acts += 1 if slots.near(orders[b, a], j, high, low) else 0
+            scratch.busy[k] = scratch.busy[k] or acts > 0
             for c in range(fills.shape[2]):
                 fills[b, a, c] = 0.0
             parts[b, a, :, :] = 0.0
