@@ -189,7 +189,8 @@ def small(w: Work, plan: Plan, size: Decimal) -> bool:
             w.note("just the minimum amount")
         return steps(size, listing.lot) < steps(listing.min_amount, listing.lot)
     asked = abs(w.orders[plan.i].quantity) if plan.asked is None else plan.asked
-    if size in (asked, reducible(w, plan.i, plan.side)):
+    given = w.state.position[plan.i] == w.held[plan.i] and size == reducible(w, plan.i, plan.side)
+    if given or size == asked:
         return size < listing.min_amount
     return w.below(size, listing.min_amount, size, "minimum amount") if listing.min_amount else False
 

@@ -40,10 +40,13 @@ class Work:
     failed: bool = False
     """Whether a test for liquidation failed."""
     terminated: bool = False
+    held: tuple[Decimal, ...] = ()
+    """Positions when the bar began, which are given; later ones are sums."""
     size: Decimal = ZERO
     """How large the account was when the bar began: its money and its positions, without signs."""
 
     def __post_init__(self) -> None:
+        self.held = tuple(self.state.position)
         self.fills = [Fill() for _ in self.orders]
         self.size = self.state.size
 
