@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import called
@@ -52,6 +54,8 @@ def said_of(
             f"Run it again from its record: {called('replay')} {result.journal}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+    if result.risk_state != "ACTIVE":
+        out.print(f"It is {result.risk_state}{_why(result.journal)}.", highlight=False, soft_wrap=True)
     for one in result.dust:
         out.print(str(one), highlight=False)
     for name, stands in shadows.items():
@@ -67,6 +71,18 @@ def said_of(
         "journal": str(result.journal),
         "journal_hash": result.digest,
         "state": result.state,
+        "risk_state": result.risk_state,
         "drift_bps": result.drift_bps,
         "drift_fills": result.drift_fills,
     }
+
+
+def _why(journal: Path) -> str:
+    """Since when a session is in its state, and by what."""
+    from qframe_rl.journal.store import last_events
+    from qframe_rl.types import iso
+
+    for event in last_events(journal, "state", 2**62, 1):
+        said = json.loads(event.payload)
+        return f" since {iso(said['time'])}: {', '.join(said['reasons'])}"
+    return ""

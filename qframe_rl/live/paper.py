@@ -66,6 +66,8 @@ class SessionResult:
     """What is held and no order can sell."""
     paid: int = 0
     """Paid in less paid out since the first decision, 1e-8 of the quote currency; no part of what was earned."""
+    risk_state: str = "ACTIVE"
+    """Of the risk engine: what the session may do when it goes on."""
 
 
 def simulated(market: Market, terms: SessionSpec) -> Venue:
@@ -242,6 +244,7 @@ def _ended(
         state, float(router.account.equity), router.n_bars, ledger.path, str(router.digest), repeated,
         router.drift.mean_bps, router.drift.n_fills, awaited,
         dust(feed.instruments, router.account.position, router.account.mark), router.capital.units,
+        router.engine.state,
     )  # fmt: skip
 
 

@@ -207,8 +207,9 @@ def test_halted_outlives_the_process_and_only_resume_leaves_it(
     process.kill()
     process.communicate()
     n = len(kinds(tmp_path))
-    code, result, _ = run(capsys, paper.main, checkpoint, "--out", tmp_path)
-    assert code == 0
+    code, result, err = run(capsys, paper.main, checkpoint, "--out", tmp_path)
+    assert (code, result["risk_state"]) == (0, "HALTED")
+    assert re.search(r"It is HALTED since 20\S+ \S+: halt by command\.", err)
     after = [p for k, p in kinds(tmp_path)[n:] if k == "decision"]
     assert len(after) > 100
     assert all(p["state"] == "HALTED" for p in after)
