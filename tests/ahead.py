@@ -21,6 +21,7 @@ from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.batch import batch, lane, records
 from qframe_rl.types import MINUTE, History, Segment
 from tests.markets import panel
+from tests.test_finer import after, exits, of
 
 SCHEMES = ("levels", "limit", "bracket")
 RISK = {"max_leverage": 0.9, "cooldown_bars": 3}
@@ -37,6 +38,8 @@ def main() -> None:
                 _step("QFrame/Perp-v1", history=finer, actions=scheme, detail="5m")
         _walk(history, risk)
     _walk(finer, {}, detail="5m")
+    for detail in (False, True):
+        after(5.0, exits(97.0, 104.0), of((100, 103, 99, 102), (102, 106, 101, 105)), detail=detail)
     for name in sorted(one for one in gymnasium.registry if one.startswith("QFrame/")):
         _step(name)
 

@@ -75,7 +75,7 @@ def test_all_of_it_is_reached_by_keys(anna: Visitor, session: Session) -> None:
     expect(first).not_to_have_attribute("data-inspected", shown or "")
     page.get_by_role("tab", name="Commands").focus()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("tab", name="Fills")).to_be_focused()
+    expect(page.get_by_role("tab", name="Instruments")).to_be_focused()
 
 
 def test_a_bar_is_told_as_its_journal_has_it(anna: Visitor, session: Session) -> None:

@@ -33,7 +33,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
     agents = "ppo,mean_reversion,momentum,buy_and_hold,flat"
     quick = ["--set", "agent.ppo.total_steps=8000"]
-    result = door("train", "--symbols", "BTC/USDT", "--timeframe", "1h", "--agents", agents, *quick, *places)
+    span = ["--timeframe", "1h", "--from", "2022-01-01"]
+    result = door("train", "--symbols", "BTC/USDT", *span, "--agents", agents, *quick, *places)
     return result | {"folder": folder}
 
 

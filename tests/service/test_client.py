@@ -163,13 +163,14 @@ def test_a_port_that_is_taken_is_said_so(service: Served, tmp_path: Path) -> Non
         serve.main(["--root", str(tmp_path), "--port", port])
 
 
+@pytest.mark.long
 def test_the_document_holds_what_it_says(service: Served, session: Session, tmp_path: Path) -> None:
     """Hundreds of requests made of the document itself: no answer is a mistake of the service."""
     headers = {"authorization": f"Bearer {service.token('read', 'operate', 'trade', 'jobs')}"}
     argv = [
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{service.url}/api/v1/openapi.json",
         "--header", f"authorization: {headers['authorization']}", "--checks", "not_a_server_error",
-        "--max-examples", "6", "--phases", "examples,coverage,fuzzing", "--seed", "1", "--workers", "1",
+        "--max-examples", "15", "--phases", "examples,coverage,fuzzing", "--seed", "1", "--workers", "1",
         "--exclude-path", "/api/v1/events", "--request-timeout", "60",
     ]  # fmt: skip
     assert schemathesis.__version__
