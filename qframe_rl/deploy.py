@@ -246,6 +246,27 @@ def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
     return build(DataConfig, {**own, **given, "detail": detail}, "options")
 
 
+def asked_over(
+    checkpoint: Checkpoint, given: Mapping[str, Any], since: str | None, until: str | None
+) -> dict[str, Any]:
+    """What the user asks for of data, with the bars of a period that reaches beyond those of the checkpoint.
+
+    Parameters
+    ----------
+    checkpoint, given
+        As in `data_for`, and what is raised.
+    since, until
+        The period, as the user wrote the times; None = not said.
+    """
+    own, found = data_for(checkpoint, given), dict(given)
+    if since is not None and own.since is not None and parse_time(since) < parse_time(own.since):
+        # All bars before it, which warm a strategy up; of an exchange, from the period on.
+        found["since"] = since if own.data.startswith("ccxt:") else None
+    if until is not None and own.until is not None and parse_time(until) > parse_time(own.until):
+        found["until"] = until
+    return found
+
+
 def known_data(checkpoint: Checkpoint) -> dict[str, Any]:
     """Data settings that a checkpoint was trained with, its instruments among them.
 

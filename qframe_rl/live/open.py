@@ -11,7 +11,7 @@ from typing import Any, Literal
 from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import UserError, fingerprint
-from qframe_rl.deploy import data_for, deployed, known_data, period_of, window_of
+from qframe_rl.deploy import asked_over, data_for, deployed, known_data, period_of, window_of
 from qframe_rl.evaluate.inference.sequential import Promise
 from qframe_rl.feeds.clock import Clock
 from qframe_rl.feeds.data import DataConfig
@@ -93,6 +93,7 @@ def opened_replay(
     UserError
         For data that do not fit, or a period without bars.
     """
+    given = asked_over(checkpoint, given, since, until)
     history = load(data_for(checkpoint, given), report)
     market, agent = deployed(
         checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory,

@@ -13,6 +13,7 @@ from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Ref, UserError
 from qframe_rl.deploy import (
+    asked_over,
     config_of,
     data_for,
     deployed,
@@ -126,6 +127,7 @@ def evaluate(
     first = loaded[0]
     limits = limits_for(first, risk or {})
     screen.begin("load data")
+    given = asked_over(first, given, since, until)
     history = bars_of(data_for(first, given), screen)
     asked = period_of(first, history, given, since, until)
     segment = unknown_rows([checkpoint.agent["params"] for checkpoint in loaded], history, asked)

@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
     agents = "ppo,mean_reversion,momentum,buy_and_hold,flat"
     quick = ["--set", "agent.ppo.total_steps=8000"]
-    span = ["--timeframe", "1h", "--from", "2022-01-01"]
+    span = ["--timeframe", "1h", "--from", "2022-07-01"]
     result = door("train", "--symbols", "BTC/USDT", *span, "--agents", agents, *quick, *places)
     return result | {"folder": folder}
 
@@ -100,6 +100,7 @@ def test_checkpoints_repeat_the_run_digit_for_digit(trained: dict[str, Any]) -> 
 
 def test_a_checkpoint_trades_another_coin_and_another_span(trained: dict[str, Any]) -> None:
     agents = next((trained["folder"] / "runs").glob("*/agents"))
+    # Of before those that it was made with.
     span = ["--symbols", "ETH/USDT", "--from", "2022-05-01", "--to", "2022-06-01"]
     out = str(trained["folder"] / "ether")
     scored = door("evaluate", str(agents / "ppo-0-0"), str(agents / "momentum-0-0"), *span, "--out", out)["results"]
