@@ -62,10 +62,29 @@ def test_a_trailing_stop_follows_inside_the_bar() -> None:
     assert fills.price.tolist() == [0.0] and left[0, 2, 0] == 110.0 * (1.0 - 0.02)
 
 
+def test_a_trailing_stop_of_what_is_short_follows_inside_the_bar() -> None:
+    trailing = orders({"q": 5.0, "stop": 110.0, "trail": 0.02, "good": EVER, "flags": ONLY})
+    account, fills, _ = after(-5.0, trailing, of((100, 100, 90, 91), (91, 91, 90.5, 91), (91, 93, 91, 92)))
+    assert fills.price.tolist() == [91.8] and account.position.tolist() == [0.0]
+
+
 def test_a_stop_takes_from_the_open_of_a_finer_bar_that_has_passed_it() -> None:
     stop = orders({"q": -5.0, "stop": 97.0, "good": EVER, "flags": ONLY})
     _, fills, _ = after(5.0, stop, of((100, 101, 99, 100), (96, 98, 95, 98)))
     assert fills.price.tolist() == [96.0]
+
+
+def test_so_does_a_stop_of_an_owned_coin_beside_contracts() -> None:
+    owned = Instrument("C/USDT", "spot", lot=0.1, tick=0.1)
+    rules = rules_of((owned, COIN), volume_share=1.0, leverage=5.0, shorting=True, detail_ns=MINUTE)
+    account = Account(np.array(500.0), np.array([5.0, 0.0]), np.array([100.0, 100.0]))
+    stop = orders({"q": -5.0, "stop": 97.0, "good": EVER, "flags": ONLY})
+    both = Orders(*(np.concatenate([one, one * (0.0 if k == 0 else 1.0)]) for k, one in enumerate(stop)))
+    one = of((100, 101, 99, 100), (96, 98, 95, 98))
+    assert one.finer is not None
+    coming = Bar(0, *(np.repeat(part, 2, axis=0) for part in one[1:4]), finer=np.repeat(one.finer, 2, axis=1))
+    _, fills, _ = settle_resting(account, slots_of(both), coming, rules)
+    assert fills.price.tolist() == [96.0, 0.0]
 
 
 def test_a_liquidation_is_at_the_finer_bar_in_which_margin_ran_short() -> None:
