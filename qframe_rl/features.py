@@ -50,43 +50,33 @@ class Feature(NamedTuple):
     least: int = 1
     """Fewest instruments that it can be computed of."""
 
-    def rows(self, bars: Float, times: Int, first: int = 0) -> Float:
+    def rows(self, bars: Float, times: Int, first: int = 0, out: Float | None = None) -> Float:
         """Values for rows ``first`` to the end.
 
         Parameters
         ----------
-        bars
-            (T, A, C) channels.
-        times
-            (T,) closes, ns UTC.
+        bars, times
+            (T, A, C) channels and (T,) closes, ns UTC.
         first
             Row to begin with.
+        out
+            Where to write them, contiguous and full of NaN; None = memory of their own.
 
         Returns
         -------
         Float
             (T - first, A); NaN where fewer than ``lookback`` bars precede, or one of them is missing.
         """
-        out = np.full((len(bars) - first, bars.shape[1]), np.nan)
-        self.write(frozen(bars), frozen(times), first, out)
-        return out
-
-    def write(self, bars: Float, times: Int, first: int, out: Float) -> None:
-        """Write what `rows` returns.
-
-        Parameters
-        ----------
-        bars, times, first
-            As in `rows`; the arrays are `frozen`.
-        out
-            (T - first, A), contiguous and full of NaN, which stays where there is no value.
-        """
+        found = np.full((len(bars) - first, bars.shape[1]), np.nan) if out is None else out
         begin = max(first, self.lookback - 1)
-        self.kernel(bars, times, begin, self.lookback, self.params, out[begin - first :])
+        self.kernel(frozen(bars), frozen(times), begin, self.lookback, self.params, found[begin - first :])
+        return found
 
 
 def frozen(array: NDArray[D]) -> NDArray[D]:
     """Return a contiguous read-only view: the one kind of array that the kernels are compiled for."""
+    if array.flags.c_contiguous and not array.flags.writeable:
+        return array
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view

@@ -155,7 +155,7 @@ class Observer:
         found = np.full((len(self.features), len(bars) - first, bars.shape[1]), np.nan)
         bars, times = frozen(bars), frozen(times)
         for feature, rows in zip(self.features, found, strict=True):
-            feature.write(bars, times, first, rows)
+            feature.rows(bars, times, first, rows)
         return np.ascontiguousarray(found.transpose(1, 2, 0))
 
     def fit(self, parts: Parts) -> Observer:
