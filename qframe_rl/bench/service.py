@@ -129,13 +129,14 @@ def _watched(
     screen.begin(title)
     for turn in range(repeats):
         root = folder / f"alone-{turn}"
-        with _sessions(living, root, size.sessions, size.pace) as seconds:
+        with _sessions(living, root, size.sessions, size.pace) as made:
+            begun = time.time()
             time.sleep(size.phase_s)
-        decisions["alone"] += seconds
+        decisions["alone"] += _since(begun, made)
         screen.advance(title, 2 * turn + 1, 2 * repeats, "alone")
         root = folder / f"watched-{turn}"
         with (
-            _sessions(living, root, size.sessions, size.pace) as seconds,
+            _sessions(living, root, size.sessions, size.pace) as made,
             _serving(root, size.clients) as served,
             _relaying(root),
         ):
@@ -143,28 +144,34 @@ def _watched(
             clients = _Worker("clients", served.host, str(served.port), str(size.clients), *served.tokens)
             try:
                 clients.says()
+                begun = time.time()
                 time.sleep(size.phase_s)
                 came += json.loads(clients.last_word())
             finally:
                 clients.close()
-        decisions["watched"] += seconds
+        decisions["watched"] += _since(begun, made)
         screen.advance(title, 2 * turn + 2, 2 * repeats, "watched")
     screen.end(title, f"{len(came):,} bars came to clients")
     return decisions, came, ready
 
 
 @contextmanager
-def _sessions(living: _Worker, root: Path, n: int, pace: float) -> Iterator[list[float]]:
-    """Sessions below a folder; the seconds of their decisions are in the list at the end."""
+def _sessions(living: _Worker, root: Path, n: int, pace: float) -> Iterator[list[tuple[float, float]]]:
+    """Sessions below a folder; the list has at the end when each decision was made, and the seconds it took."""
     root.mkdir(parents=True)
     living.told(f"{root} {n} {pace}")
     living.says()
-    seconds: list[float] = []
+    made: list[tuple[float, float]] = []
     try:
-        yield seconds
+        yield made
     finally:
         living.told("end")
-        seconds += json.loads(living.says())
+        made += json.loads(living.says())
+
+
+def _since(begun: float, made: list[tuple[float, float]]) -> list[float]:
+    """Seconds of decisions since all that is measured had begun: a process that starts takes a core for itself."""
+    return [seconds for at, seconds in made if at >= begun]
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 ``python -m qframe_rl.bench.service_worker sessions`` reads on each line of stdin ``FOLDER N PACE``, begins N sessions
 below FOLDER that live through PACE bars a second each, says ``ready`` once all of them have decided, and on the next
-line ends them and says the seconds of their decisions. ``clients URL N TOKEN...`` says ``ready`` once N clients listen,
+line ends them and says of each of their decisions when it was made, seconds since 1970, and the seconds that it took.
+``clients URL N TOKEN...`` says ``ready`` once N clients listen,
 and when stdin ends what each bar took to come, seconds.
 """
 
@@ -58,7 +59,7 @@ def sessions() -> None:
             one.terminate()
         for one in running:
             one.join()
-        print(json.dumps([s for folder in folders for s in np.load(folder / "seconds.npy").tolist()]), flush=True)
+        print(json.dumps([one for folder in folders for one in np.load(folder / "seconds.npy").tolist()]), flush=True)
 
 
 def _session(folder: Path, pace: float, late_s: float) -> None:
@@ -80,16 +81,16 @@ def _session(folder: Path, pace: float, late_s: float) -> None:
 
 
 class _Latencies:
-    """Seconds of each decision."""
+    """When each decision was made, and the seconds it took."""
 
     def __init__(self, folder: Path):
-        self.seconds: list[float] = []
+        self.seconds: list[tuple[float, float]] = []
         self._mark = folder / "decided"
 
     def decided(self, view: View, verdict: RiskDecision, seconds: float) -> None:
         """Note one; the first is said to whoever waits, and not counted."""
         if self._mark.exists():
-            self.seconds.append(seconds)
+            self.seconds.append((time.time(), seconds))
         else:
             self._mark.touch()
 
