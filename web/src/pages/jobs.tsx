@@ -172,9 +172,8 @@ function NewJob({ query, done }: { query: string; done: () => void }): ReactNode
               .filter((one) => names.includes(one.name))
               .map((one) => (
                 <details key={one.name}>
-                  <summary>
-                    Parameters of {one.name}: {one.about}
-                  </summary>
+                  <summary>Parameters of {one.name}</summary>
+                  <p className="hint">{one.about.replaceAll("`", "")}</p>
                   <SchemaForm
                     prefix={one.name}
                     schema={one.schema}
@@ -202,6 +201,8 @@ const PLACEHOLDERS: Record<string, string> = {
   from: "2023-01-01",
   to: "2024-01-01",
   seeds: "3",
+  seed: "0",
+  env: "spot",
   bars: "6000",
   data: "synthetic:regimes",
   exchange: "binance",

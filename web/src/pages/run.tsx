@@ -32,10 +32,9 @@ export function RunPage({ id }: { id: string }): ReactNode {
       <div className="head">
         <h1>{id}</h1>
         <Mark state={run.under_way ? "RUNNING" : "DONE"}>{run.under_way ? "under way" : "ended"}</Mark>
-        <span className="faint">
+        <span className="faint room">
           {run.kind} · {said(run.data)}
         </span>
-        <span className="room" />
         {compared.length > 0 && (
           <a className="button" href={`#/compare?of=${compared.slice(0, 8).join(",")}`}>
             Compare its records
@@ -143,7 +142,7 @@ function Leaderboard({ run }: { run: Run }): ReactNode {
       rowClass={(one) => (one.agent === run.choice?.agent ? "chosen" : undefined)}
       columns={[
         { name: "Strategy", left: true, cell: (one) => one.agent },
-        { name: "Bars", left: true, wide: true, cell: (one) => one.split },
+        { name: "Bars", left: true, cell: (one) => one.split },
         { name: "Sharpe (90%)", cell: (one) => `${figure(one.sharpe)} (${figure(one.sharpe_low)} to ${figure(one.sharpe_high)})` },
         { name: "In words", left: true, cell: (one) => one.verdict },
         { name: "Return", wide: true, cell: (one) => percent(one.final_equity / one.initial_equity - 1, 1) },
