@@ -57,6 +57,20 @@ def parser() -> Parser:
         taken={"agent": roster("tune")[0]},
     )  # fmt: skip
     made.add_fields("limits of the risk engine, in every training and backtest", Limits, "risk", {})
+    _add_own(made)
+    made.add_on()
+    made.add_ledger()
+    places = made.add_argument_group("places")
+    places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    places.add_argument(
+        "--checkpoints", type=Path, default=Path("checkpoints"), help="folder of chosen agents (default: checkpoints)"
+    )
+    places.add_argument("--resume", action="store_true", help="go on with an interrupted search of the same settings")
+    return made
+
+
+def _add_own(made: Parser) -> None:
+    """Options that no table of settings has."""
     made.add_argument("--env", metavar="VALUE", help="market of the catalogue (default: auto)")
     made.add_argument(
         "--features", metavar="usual|auto[:N]",
@@ -82,15 +96,6 @@ def parser() -> Parser:
         dest="assignments",
         help="any setting by its dotted key: env.*, params.*, data.*, risk.* (repeatable)",
     )
-    made.add_on()
-    made.add_ledger()
-    places = made.add_argument_group("places")
-    places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
-    places.add_argument(
-        "--checkpoints", type=Path, default=Path("checkpoints"), help="folder of chosen agents (default: checkpoints)"
-    )
-    places.add_argument("--resume", action="store_true", help="go on with an interrupted search of the same settings")
-    return made
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:

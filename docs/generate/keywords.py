@@ -40,8 +40,11 @@ def pages() -> dict[str, tuple[str, str]]:
 
 def environments() -> str:
     """Every environment with the keywords of ``gymnasium.make``."""
-    problems, markets, books = catalog.problems(), catalog.bar_markets(), catalog.order_books()
-    lines = [
+    return "\n\n".join([*_of_all(), *_markets(), *_books(), *_problems(), *_games()]) + "\n"
+
+
+def _of_all() -> list[str]:
+    return [
         "# Environments",
         "Every keyword of `gymnasium.make(ID, ...)` and `gymnasium.make_vec(ID, num_envs=N, ...)`, read from the "
         "configurations that check them. The same keys are `env.KEY` in a preset and `--set env.KEY=VALUE`. Names of "
@@ -51,47 +54,68 @@ def environments() -> str:
         called(make_env),
         "`make_vec` takes besides:",
         called(make_vec, but=make_env),
+    ]
+
+
+def _markets() -> list[str]:
+    lines = [
         "## Of every market",
         "Where a market's own default differs, its table below says so.",
         table(MarketConfig),
     ]
     base = MarketConfig.model_fields
-    for name in markets:
-        config = catalog.load("envs", name).Config
+    for name in catalog.bar_markets():
         own = {
             key
-            for key, info in config.model_fields.items()
+            for key, info in _config(name).model_fields.items()
             if key not in base or info.get_default() != base[key].get_default()
         }
-        lines += [f"## `{catalog.env_id(name)}`", prose(catalog.load("envs", name))]
-        lines += [table(config, only=own) if own else "No key of its own."]
-    lines += [
+        lines += [*_headed(name), table(_config(name), only=own) if own else "No key of its own."]
+    return lines
+
+
+def _books() -> list[str]:
+    lines = [
         "# Order books",
         "Environments on recorded ticks ([order books](../orderbook.md)). `history` is a folder with `ticks/`, a "
         "recipe, or made-up ticks by default; they take no `risk`. Of every order book:",
         table(BookConfig),
     ]
-    for name in books:
-        config = catalog.load("envs", name).Config
-        own = {key for key, info in config.model_fields.items() if key not in BookConfig.model_fields}
-        lines += [f"## `{catalog.env_id(name)}`", prose(catalog.load("envs", name)), table(config, only=own)]
-    lines += [
+    for name in catalog.order_books():
+        own = {key for key in _config(name).model_fields if key not in BookConfig.model_fields}
+        lines += [*_headed(name), table(_config(name), only=own)]
+    return lines
+
+
+def _problems() -> list[str]:
+    lines = [
         "# Problems",
         "Environments without bars whose optimal policy is known ([solvable markets](../solvable.md)). "
         "They take neither `history` nor `risk`.",
     ]
-    for name in problems:
-        config = catalog.load("envs", name).Config
-        lines += [f"## `{catalog.env_id(name)}`", prose(catalog.load("envs", name)), table(config)]
-    lines += [
+    for name in catalog.problems():
+        lines += [*_headed(name), table(_config(name))]
+    return lines
+
+
+def _games() -> list[str]:
+    lines = [
         "# Markets of many agents",
         "Keywords of `qframe_rl.arena.parallel_env(NAME, ...)` and `aec_env` ([many agents](../arena.md)). Gymnasium "
         "knows none of them; one seat of them is `qframe_rl.arena.seat.SeatEnv`.",
     ]
     for name in catalog.games():
-        config = catalog.load("envs", name).Config
-        lines += [f"## `{name}`", prose(catalog.load("envs", name)), table(config)]
-    return "\n\n".join(lines) + "\n"
+        lines += [*_headed(name, name), table(_config(name))]
+    return lines
+
+
+def _headed(name: str, shown: str | None = None) -> list[str]:
+    return [f"## `{shown or catalog.env_id(name)}`", prose(catalog.load("envs", name))]
+
+
+def _config(name: str) -> type[Base]:
+    made: type[Base] = catalog.load("envs", name).Config
+    return made
 
 
 def schemes() -> str:

@@ -39,7 +39,7 @@ def holds(name: str) -> bool:
         copy = Path(place) / "copy"
         copy.mkdir()
         for folder in TAKEN:
-            shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "site"))
+            shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("site"))
         for path in ROOT.iterdir():
             if path.is_file():
                 shutil.copy(path, copy)
