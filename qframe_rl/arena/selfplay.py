@@ -4,8 +4,9 @@ Each role has one learner, which acts for all agents of the role (parameters are
 own row). Of what a learner collects, ``snapshots`` is lived through among earlier selves: in markets of its own one
 agent of its role learns, and all other seats of roles that learn are taken by a snapshot of the league, drawn anew for
 each episode. In the other markets all of them learn at once (Heinrich & Silver, 2016; Vinyals et al., 2019, mix current
-and past opponents likewise). A role's rewards are divided by the running deviation of its own discounted return, so
-that value targets of all roles are of one size.
+and past opponents likewise). Where some answer others, what a role did is paid by all that comes until its next turn,
+and whole episodes are collected between two updates. A role's rewards are divided by the running deviation of its own
+discounted return, so that value targets of all roles are of one size.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from qframe_rl.agent import Log, State
 from qframe_rl.arena.game import ActionSpace, Game
 from qframe_rl.arena.seats import BatchPolicy, put, seats_of, sitting
+from qframe_rl.arena.turns import rollout
 from qframe_rl.config import UserError
 from qframe_rl.policy.apart import one_thread
 from qframe_rl.policy.training import PpoTraining
@@ -69,7 +71,7 @@ class SelfPlayPlan(NamedTuple):
     markets: int
     """Markets in which all roles learn at once."""
     n_steps: int
-    """Steps of each market between two updates."""
+    """Steps of each market between two updates; where some answer others, in whole episodes that are as long."""
     n_updates: int
     """Of each role."""
     snapshots: float
@@ -137,7 +139,7 @@ class SelfPlay:
     Raises
     ------
     UserError
-        If a role is nobody's, or agents do not all act in each step.
+        If a role is nobody's, or its agents do not act all at once.
     """
 
     def __init__(
@@ -146,20 +148,22 @@ class SelfPlay:
     ):  # fmt: skip
         self.plan, self.roles, self._new = plan, tuple(roles), learner
         one = make(1)
-        if not one.acting.all():
-            raise UserError("self-play: in this market some agents answer others; all must act in each step.")
         seats = {role: seats_of(one, role) for role in self.roles}
+        self.n_steps, self.turns = rollout(one, seats, plan.n_steps)
         own = _own_markets(plan.markets, plan.snapshots, plan.league, seats)
         self.game = game = make(plan.markets + sum(own.values()))
         self.lanes, self._past = _laid_out(game, plan.markets, own, seats)
         ruled = [(seats_of(game, name), act) for name, act in rules.items()]
         self._rules = [(agents, sitting(act, game, agents)) for agents, act in ruled]
         self.learners = {role: learner(role) for role in self.roles}
-        total = {role: lanes.num_envs * plan.n_steps * plan.n_updates for role, lanes in self.lanes.items()}
+        total = {role: lanes.num_envs * self.turns[role] * plan.n_updates for role, lanes in self.lanes.items()}
         self.trainings = {
-            role: self.learners[role].training(self.lanes[role], total[role], plan.n_steps, logs[role])
+            role: self.learners[role].training(self.lanes[role], total[role], self.turns[role], logs[role])
             for role in self.roles
         }
+        self._turn = dict.fromkeys(self.roles, 0)
+        self._pending: set[str] = set()
+        self._owed = {role: np.zeros(lanes.num_envs) for role, lanes in self.lanes.items()}
         self.league: list[dict[str, State]] = []
         self._league_acts: list[dict[str, BatchPolicy]] = []
         self.update = 0
@@ -185,7 +189,7 @@ class SelfPlay:
     @property
     def steps(self) -> int:
         """Market steps so far."""
-        return self.update * self.plan.n_steps * self.game.n_markets
+        return self.update * self.n_steps * self.game.n_markets
 
     def __call__(self, watchers: Sequence[Watch] = ()) -> None:
         """Train to the end, or until a watcher has seen enough."""
@@ -196,9 +200,6 @@ class SelfPlay:
                 everyone = np.ones(self.game.n_markets, np.bool_)
                 self.game.reset(everyone)
                 self._draw(everyone)
-                seen = self.game.observe()
-                for role, training in self.trainings.items():
-                    training.look(0, self._rows(seen, role))
             while self.update < self.plan.n_updates:
                 self._improve()
                 told = [watcher(self) for watcher in watchers]
@@ -229,10 +230,9 @@ class SelfPlay:
 
     def _improve(self) -> None:
         """Collect, and make an update of each role."""
-        for training in self.trainings.values():
-            training.begin()
-        for t in range(self.plan.n_steps):
-            self._step(t)
+        self._begin()
+        for _ in range(self.n_steps):
+            self._step()
         for training in self.trainings.values():
             training.learn(training.end())
         self.update += 1
@@ -240,12 +240,44 @@ class SelfPlay:
         if due // of > (due - self.plan.league) // of:
             self._join({role: learner.state() for role, learner in self.learners.items()})
 
-    def _step(self, t: int) -> None:
-        """Take all markets a step on."""
-        seen = self.game.observe()
+    def _begin(self) -> None:
+        """Begin to collect."""
         for role, training in self.trainings.items():
-            lanes = self.lanes[role]
-            _write(self._actions, lanes.markets, lanes.agents, training.choose(t))
+            training.begin()
+            self._turn[role] = 0
+
+    def _step(self) -> None:
+        """Take all markets a step on."""
+        seen, turn = self.game.observe(), self._acting()
+        for role in turn:
+            lanes, t = self.lanes[role], self._turn[role]
+            self.trainings[role].look(t, self._rows(seen, role))
+            _write(self._actions, lanes.markets, lanes.agents, self.trainings[role].choose(t))
+            self._turn[role], self._owed[role][:] = t + 1, 0.0
+        self._pending.update(turn)
+        self._act_others(seen)
+        rewards, over = self.game.step(self._actions, np.ones(self.game.n_markets, np.bool_))
+        last = seen = self.game.observe()
+        if over.any():
+            self.game.reset(over)
+            self._draw(over)
+            seen = self.game.observe()
+        again = self._acting()
+        for role, lanes in self.lanes.items():
+            self._owed[role] += rewards[lanes.markets, lanes.agents]
+            if role in self._pending and (role in again or over.any()):
+                self._pending.remove(role)
+                self._take(role, over[lanes.markets], seen, last)
+
+    def _acting(self) -> list[str]:
+        """Roles that are to act now; raises UserError if not in all markets."""
+        acting = self.game.acting
+        if (acting != acting[:1]).any():
+            raise UserError("self-play: turns are to come at the same step in all markets; here they do not.")
+        return [role for role, lanes in self.lanes.items() if acting[0, lanes.agents[0]]]
+
+    def _act_others(self, seen: Single) -> None:
+        """Let rules and snapshots act."""
         for seats, act in self._rules:
             rows = np.ascontiguousarray(seen[:, seats]).reshape(-1, seen.shape[-1])
             put(self._actions, slice(None), seats, act(rows))
@@ -254,19 +286,13 @@ class SelfPlay:
                 who = self._drawn[past.markets] == k
                 markets, agents = past.markets[who], past.agents[who]
                 _write(self._actions, markets, agents, self._league_acts[k][role](seen[markets, agents]))
-        rewards, over = self.game.step(self._actions, np.ones(self.game.n_markets, np.bool_))
-        last = seen = self.game.observe()
-        if over.any():
-            self.game.reset(over)
-            self._draw(over)
-            seen = self.game.observe()
-        for role, training in self.trainings.items():
-            lanes = self.lanes[role]
-            ended, infos = over[lanes.markets], {"final_obs": self._rows(last, role)}
-            never = np.zeros_like(ended)
-            terminated, truncated = (ended, never) if self.game.terminates else (never, ended)
-            paid = rewards[lanes.markets, lanes.agents]
-            training.take(t, (self._rows(seen, role), paid, terminated, truncated, infos))
+
+    def _take(self, role: str, ended: NDArray[np.bool_], seen: Single, last: Single) -> None:
+        """Hand a role what its last turn came to."""
+        never, infos = np.zeros_like(ended), {"final_obs": self._rows(last, role)}
+        terminated, truncated = (ended, never) if self.game.terminates else (never, ended)
+        lived = (self._rows(seen, role), self._owed[role], terminated, truncated, infos)
+        self.trainings[role].take(self._turn[role] - 1, lived)
 
     def _rows(self, seen: Single, role: str) -> Single:
         lanes = self.lanes[role]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from qframe_rl import catalog
 from qframe_rl.arena.crowd import Crowd, CrowdConfig
 from qframe_rl.arena.game import make_game
 from qframe_rl.arena.play import play
 from qframe_rl.arena.reply import ReplyPlan, best_reply, gain_of, mean_interval
 from qframe_rl.arena.rules import noise
-from qframe_rl.arena.selfplay import SelfPlay, SelfPlayPlan
-from qframe_rl.config import UserError
+from qframe_rl.arena.selfplay import RoleLearner, SelfPlay, SelfPlayPlan
+from qframe_rl.config import build
+from qframe_rl.runner.arena.seated import made_learner, seat_spec
 from tests.arena.learners import IDLE, SMALL, Quiet, always, learner, markets, selfplay
 
 ROLES = ("maker", "taker")
@@ -78,9 +82,8 @@ def test_what_snapshots_do_is_what_they_were() -> None:
     again.restore(kept)
     np.testing.assert_array_equal(again.policy()(seen), acts[0]["maker"](seen))
     one._drawn[past.markets[0]], one._drawn[past.markets[-1]] = 0, 1
-    for training in one.trainings.values():
-        training.begin()
-    one._step(0)
+    one._begin()
+    one._step()
     for k, (market, agent) in enumerate(zip(past.markets, past.agents, strict=True)):
         wanted = acts[one._drawn[market]]["maker"](seen[k : k + 1])[0]
         np.testing.assert_allclose(one._actions[market, agent], wanted, atol=1e-6)
@@ -164,7 +167,62 @@ def test_an_interval_of_a_mean_covers_it_as_often_as_it_says() -> None:
     assert 0.84 < share < 0.94
 
 
-def test_markets_in_which_some_answer_others_are_refused() -> None:
-    plan = SelfPlayPlan(2, 10, 1, 0.2, 1, 0)
-    with pytest.raises(UserError, match="some agents answer others"):
-        SelfPlay(lambda n: make_game("kyle", n), lambda role: learner(SMALL, role), ["maker"], {}, plan, {})
+def answering(updates: int, rounds: int = 2, n_steps: int = 3, n: int = 8, **params: Any) -> SelfPlay:
+    """An insider and a maker who answers him."""
+    plan = SelfPlayPlan(n, n_steps, updates, 0.2, 1, 0)
+    own = build(catalog.load("agents", "ppo").Config, {"hidden": (16,)} | params, "ppo")
+    one = make_game("kyle", 1, {"rounds": rounds})
+
+    def new(role: str) -> RoleLearner:
+        return made_learner("ppo", own, seat_spec(one, role, 5))
+
+    logs = {role: Quiet() for role in ("insider", "maker")}
+    return SelfPlay(lambda n: make_game("kyle", n, {"rounds": rounds}), new, ("insider", "maker"), {}, plan, logs)
+
+
+def test_where_some_answer_others_each_learns_from_its_own_turns() -> None:
+    training = answering(1)
+    assert (training.n_steps, training.turns) == (4, {"insider": 2, "maker": 2})
+    lived: dict[str, list[tuple[Any, ...]]] = {"insider": [], "maker": []}
+    for role, one in training.trainings.items():
+        taken = one.take
+        one.take = lambda t, what, taken=taken, role=role: (  # type: ignore[method-assign, misc]
+            lived[role].append((t, what[1].copy(), what[2].copy())), taken(t, what)
+        )  # fmt: skip
+    paid = np.zeros((training.game.n_markets, 2))
+    stepped = training.game.step
+
+    def step(*what: Any) -> Any:
+        rewards, over = stepped(*what)
+        np.add(paid, rewards, out=paid)
+        return rewards, over
+
+    training.game.step = step  # type: ignore[method-assign]
+    training()
+    for k, role in enumerate(("insider", "maker")):
+        assert [t for t, _, _ in lived[role]] == [0, 1]
+        assert [over.all() for _, _, over in lived[role]] == [False, True]
+        lanes = training.lanes[role]
+        earned = sum(rewards for _, rewards, _ in lived[role])
+        np.testing.assert_allclose(earned, paid[lanes.markets, k], atol=1e-12)
+
+
+def test_an_interrupted_training_where_some_answer_others_has_the_bits_of_one_that_was_not() -> None:
+    whole = answering(4)
+    whole()
+    half, rest = answering(4), answering(4)
+    half([lambda training: training.update < 2])
+    rest.restore(half.state())
+    rest()
+    for name, value in whole.state().items():
+        np.testing.assert_array_equal(value, rest.state()[name], err_msg=name)
+
+
+def test_an_insider_and_a_maker_learn_to_answer_each_other() -> None:
+    """Of one round the insider earns half a unit at the equilibrium (Kyle, 1985), and a maker who asks that price."""
+    slow = {"learning_rate": 0.003, "learning_rate_end": 0.0, "log_std": -2.0, "ent_coef": 0.0, "gae_lambda": 1.0}
+    training = answering(60, rounds=1, n_steps=2, n=512, batch_size=256, n_epochs=4, **slow)
+    training()
+    policies = {role: one.policy() for role, one in training.learners.items()}
+    earned = play(make_game("kyle", 4000), policies, 77)
+    assert abs(earned[:, 0].mean() - 0.5) < 0.15

@@ -17,6 +17,7 @@ from qframe_rl.arena.play import play
 from qframe_rl.arena.reply import Gain, ReplyPlan, best_reply, gain_of, mean_interval
 from qframe_rl.arena.seats import BatchPolicy, seats_of
 from qframe_rl.arena.selfplay import RoleLearner, SelfPlay, SelfPlayPlan
+from qframe_rl.arena.turns import rollout
 from qframe_rl.arena.watched import watched_seat
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import UserError, fingerprint
@@ -123,8 +124,9 @@ class ArenaRun:
     def _training(self) -> SelfPlay:
         e, logs = self.experiment, {role: _Log() for role in self.seats.learners}
         self._logs = logs
-        n = SelfPlay.n_markets(self._one, e.markets, e.snapshots, e.league, tuple(self.seats.learners))
-        updates = max(1, -(-e.steps // (n * e.n_steps)))
+        learn = {role: seats_of(self._one, role) for role in self.seats.learners}
+        n = SelfPlay.n_markets(self._one, e.markets, e.snapshots, e.league, tuple(learn))
+        updates = max(1, -(-e.steps // (n * rollout(game_of(e.env, 1), learn, e.n_steps).n_steps)))
         plan = SelfPlayPlan(e.markets, e.n_steps, updates, e.snapshots, e.league, self.root)
         return SelfPlay(
             partial(game_of, e.env), self._learner, tuple(self.seats.learners), self.seats.rules, plan, logs
@@ -156,7 +158,7 @@ class ArenaRun:
         for role, log in self._logs.items():
             log.close()
             lanes = self.play.lanes[role]
-            samples = lanes.num_envs * self.play.plan.n_steps * self.play.update
+            samples = lanes.num_envs * self.play.turns[role] * self.play.update
             self.screen.end(f"train {role}", f"{samples:,} agent steps, {len(self.play.league)} snapshots")
 
     def _policies(self) -> dict[str, BatchPolicy]:
