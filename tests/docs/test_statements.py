@@ -19,6 +19,7 @@ from experiments.command import DOORS
 from qframe_rl import catalog
 from qframe_rl.config import Ref
 from qframe_rl.evaluate.splits import SPLITS
+from qframe_rl.runner.arena.experiment import ArenaExperiment
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.study.plan import Study
 from qframe_rl.runner.tune.plan import Tune
@@ -143,9 +144,9 @@ def test_whole_commands_of_blocks_are_accepted(name: str) -> None:
 
 
 def key_exists(dotted: str) -> bool:
-    """Whether a dotted setting is one: of train, a study or a search."""
+    """Whether a dotted setting is one: of train, a study, a search or many agents."""
     keys = list(_keys(dotted))
-    return any(_below(model, keys) for model in (Experiment, Study, Tune))
+    return any(_below(model, keys) for model in (Experiment, Study, Tune, ArenaExperiment))
 
 
 def _keys(dotted: str) -> list[str]:
