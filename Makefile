@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 ARGS ?=
 # Modules are byte-compiled when they are first imported, not all of them now.
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
+# And kept, whatever the shell says: hundreds of processes of the tests would compile them once more each.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup dev train checkpoints test check bench peers tutorials gallery docs wheel long clean
 

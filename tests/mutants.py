@@ -310,7 +310,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="mutants of files with this in their names")
     given = parser.parse_args()
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
+    # A mutant may be as long as what it replaces, and is written within the same second: nothing compiled may be kept.
+    os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
     survivors = n = 0
     with tempfile.TemporaryDirectory() as text:
         tree = Path(text) / "tree"

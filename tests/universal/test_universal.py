@@ -29,7 +29,7 @@ from qframe_rl.runner.batch import batch, lane
 from qframe_rl.runner.study.stress import with_costs
 from qframe_rl.types import HOUR, VOLUME, Float, History, Orders, Record, Segment, Source
 from tests.contracts import checks
-from tests.contracts.test_agents import bars, cases, make, market_for
+from tests.contracts.test_agents import bars, cases, made, make, market_for
 from tests.evaluate.made import Trader
 from tests.markets import panel, prices
 
@@ -43,7 +43,7 @@ SINGLE = [n for n in RULES if len(cases(n)[0].instruments) == 1]
 @cache
 def traded(name: str, case: int) -> tuple[Market, Agent, History, Record]:
     history = cases(name)[case]
-    market, agent = make(name, history)
+    market, agent = made(name, case)
     return market, agent, history, checks.trade(market, agent, history)
 
 
@@ -170,8 +170,7 @@ def test_u7_the_same_seed_gives_the_same_trades_and_weights(name: str) -> None:
     again = checks.trade(other_market, other, history)
     assert again.digest == record.digest
     if hasattr(agent, "state"):
-        for key, value in agent.state().items():
-            assert np.array_equal(value, other.state()[key]), key  # type: ignore[attr-defined]
+        checks.weights_are_equal(agent, other)
 
 
 @pytest.mark.parametrize("name", SINGLE)
