@@ -38,6 +38,11 @@ class Basket(Memoryless):
             raise UserError(f"agent basket: {len(config.weights)} weights for {n} instruments; give one each.")
         if not spec.shorting and any(weight < 0.0 for weight in config.weights):
             raise UserError("agent basket: weights below zero are shorts, which this market has not; take --env perp.")
+        asked = sum(map(abs, config.weights)) if config.weights else config.gross
+        if asked > spec.leverage * (1.0 + 1e-9):
+            raise UserError(f"agent basket: {'weights come' if config.weights else 'gross comes'} to {asked:g} of "
+                            f"equity, more than this market allows, {spec.leverage:g}; lower that, or raise "
+                            "env.leverage on perpetuals.")  # fmt: skip
         self.config, self.bar_ns, self.band = config, spec.bar_ns, config.band
         self.window = config.seen_bars
         self.given = np.array(config.weights)

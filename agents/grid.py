@@ -25,9 +25,9 @@ class Config(Base):
     reach: float = Field(default=0.1, gt=0.0, le=10.0, json_schema_extra=search(low=0.02, high=0.5, log=True))
     """Distance of the upper bound from the centre, fraction of it; the lower one is as many steps away. The centre is
     the close at the first decision."""
-    low: float | None = Field(default=None, gt=0.0, le=1e15)
+    low: float | None = Field(default=None, ge=1e-15, le=1e15)
     """Lower bound, a price; it goes with `high`, stands instead of `reach`, and is for one instrument."""
-    high: float | None = Field(default=None, gt=0.0, le=1e15)
+    high: float | None = Field(default=None, ge=1e-15, le=1e15)
     """Upper bound, a price."""
     spacing: Literal["geometric", "arithmetic"] = "geometric"
     """Equal ratios of one level to the next, or equal differences."""
@@ -157,6 +157,11 @@ def _check(config: Config, spec: MarketSpec) -> None:
                         "under high, and prices fit one instrument: take reach for several.")  # fmt: skip
     if config.side == "neutral" and not spec.shorting:
         raise UserError("agent grid: side=neutral is short above its centre; take side=long, or --env perp.")
+    most = config.share * (0.5 if config.side == "neutral" else 1.0)
+    if most > spec.leverage:
+        raise UserError(f"agent grid: share={config.share:g} with side={config.side} comes to {most:g} of equity at a "
+                        f"bound, more than this market allows, {spec.leverage:g}; lower it, or raise env.leverage on "
+                        "perpetuals.")  # fmt: skip
     if low is None and config.spacing == "arithmetic" and config.reach >= 1.0:
         raise UserError(f"agent grid: reach={config.reach:g} in equal differences reaches a price of zero; lower it.")
 

@@ -205,22 +205,27 @@ def _trading(folders: Sequence[Path], symbol: str, root: Path) -> list[Path]:
 
 
 def _one_of_many(folder: Path, word: str, symbol: str | None) -> dict[str, Any]:
-    from qframe_rl.journal.inbox import locking_word, order
-    from qframe_rl.journal.store import NAME
+    from qframe_rl.journal.inbox import locking_word
     from qframe_rl.live.kill import tell
 
     if symbol is not None:
-        try:
-            order(folder / NAME, locking_word(word, symbol), patience_s=2.0)
-        except (UserError, Unavailable) as error:
-            return {"session": str(folder), "ways": [], "failed": str(error)}
-        return {"session": str(folder), "ways": ["inbox"], "failed": ""}
+        return _by_inbox(folder, locking_word(word, symbol))
     if word != "resume":
         done = tell(folder, word)
         return {"session": str(folder), "ways": list(done.ways), "failed": "; ".join(done.failed)}
     if (folder / "HALT").exists():
         return {"session": str(folder), "ways": [], "failed": f"{folder / 'HALT'} would halt it again; remove it first"}
-    order(folder / NAME, word)
+    return _by_inbox(folder, word)
+
+
+def _by_inbox(folder: Path, word: str) -> dict[str, Any]:
+    from qframe_rl.journal.inbox import order
+    from qframe_rl.journal.store import NAME
+
+    try:
+        order(folder / NAME, word, patience_s=2.0)
+    except (UserError, Unavailable) as error:
+        return {"session": str(folder), "ways": [], "failed": str(error)}
     return {"session": str(folder), "ways": ["inbox"], "failed": ""}
 
 

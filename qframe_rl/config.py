@@ -157,6 +157,11 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in [*parts, text[begin:]] if part.strip()]
 
 
+def whole_number(text: str) -> int | None:
+    """What a text of up to fifteen digits says; None for any other, such as ``²``, which ``isdigit`` lets in."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or the list of known names."""
     names = sorted(known)

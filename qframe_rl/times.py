@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, whole_number
 
 SECOND = 1_000_000_000
 MINUTE, HOUR, DAY, WEEK = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND, 604_800 * SECOND
@@ -24,10 +24,12 @@ def timeframe_ns(text: str) -> int:
     UserError
         For anything but a whole number of s, m, h, d or w.
     """
-    number, unit = text[:-1], text[-1:]
-    if not number.isdigit() or int(number) == 0 or unit not in _UNITS:
+    number, unit = whole_number(text[:-1]), text[-1:]
+    if not number or unit not in _UNITS:
         raise UserError(f"timeframe {text!r} is not a number followed by s, m, h, d or w (such as 1h).")
-    return int(number) * _UNITS[unit]
+    if number * _UNITS[unit] > LAST_NS:
+        raise UserError(f"timeframe {text!r} is longer than from {FIRST_YEAR} to {LAST_YEAR}; take a shorter one.")
+    return number * _UNITS[unit]
 
 
 def delay_ns(text: str) -> int:
@@ -38,7 +40,7 @@ def delay_ns(text: str) -> int:
     UserError
         As in `timeframe_ns`.
     """
-    return 0 if text[:-1].isdigit() and int(text[:-1]) == 0 else timeframe_ns(text)
+    return 0 if whole_number(text[:-1]) == 0 else timeframe_ns(text)
 
 
 def timeframe_name(length_ns: int) -> str:

@@ -125,7 +125,7 @@ class ChatBot:
             return
         wish, chat = wish_of(message.text), message.chat
         if wish is None or wish.word == "help":
-            self._answer(chat, lambda: HELP)
+            self._answer(chat, lambda: HELP if wish else f"Not understood, and nothing was done.\n{HELP}")
         elif wish.word in ("status", "trades"):
             self._answer(chat, lambda: self._shown(wish))
         else:

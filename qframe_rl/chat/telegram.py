@@ -18,7 +18,8 @@ from qframe_rl.config import Unavailable, UserError
 
 URL = "https://api.telegram.org"
 LONGEST = 4096
-"""Characters of a message."""
+"""Characters of a message, as UTF-16 counts them."""
+_CUT = "\n... cut here: more does not fit into a message; ask for one session."
 _CONNECT_S, _LATE_S = 5.0, 10.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _REFUSED = (401, 403, 404)
@@ -98,7 +99,7 @@ class TelegramApi:
 
     def send(self, chat: int, text: str) -> None:
         """Write a text into a chat; errors as in `updates`."""
-        self._asked("sendMessage", {"chat_id": chat, "text": text[:LONGEST]}, _LATE_S)
+        self._asked("sendMessage", {"chat_id": chat, "text": _fitting(text)}, _LATE_S)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -125,6 +126,14 @@ class TelegramApi:
         if isinstance(wait, int) and wait > 0:
             return TooMany(f"{self.place} asks to wait {wait} s.", float(min(wait, 3600)))
         return Unavailable(f"{self.place} answers {method} with {status}.")
+
+
+def _fitting(text: str) -> str:
+    """A text, cut where it is longer than a message may be; it says so."""
+    units = text.encode("utf-16-le", "replace")
+    if len(units) <= 2 * LONGEST:
+        return units.decode("utf-16-le")
+    return units[: 2 * (LONGEST - len(_CUT))].decode("utf-16-le", "ignore") + _CUT
 
 
 def _message(update: Any, now: float) -> ChatMessage | None:

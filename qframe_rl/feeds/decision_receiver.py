@@ -5,9 +5,11 @@ A process of its own: what hangs here, or floods it, holds up no session. A mess
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import socket
 import socketserver
 import threading
 import time
@@ -18,12 +20,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from qframe_rl.config import Unavailable, UserError, canonical
+from qframe_rl.config import UserError, canonical, whole_number
 from qframe_rl.feeds.decisions import BYTES, DecisionRules, RefusedMessage, SignedMessage, recorded, shaped
 
 _PATIENCE_S = 10.0
 """How long a client may take for a piece of its message, seconds."""
 _CLIENTS = 32
+_BEGINS = b'{"body":'
+"""How each line begins: what is no beginning of one was not written here, and is not taken off."""
 
 
 class DecisionRecord:
@@ -58,19 +62,26 @@ class DecisionRecord:
         except OSError:
             os.close(self._file)
             raise UserError(f"{path} is written by another process; stop that one, or name another file.") from None
-        self._begin(largest)
+        try:
+            self._begin(largest)
+        except UserError:
+            os.close(self._file)
+            raise
 
     def take(self, text: bytes) -> dict[str, Any]:
         """Judge a message, write it down if it counts, and say which."""
         with self._lock:
             received = self._now()
             try:
+                if len(text) > BYTES:
+                    raise RefusedMessage(f"no message: it is longer than {BYTES >> 10} kB.")
                 signed = shaped(SignedMessage, text)
-                message = self.rules.take(signed, received)
+                message = self.rules.judge(signed, received)
+                self._write(canonical({"received": received, **signed.model_dump()}))
             except RefusedMessage as error:
                 self.refused += 1
                 return {"taken": False, "why": str(error)}
-            self._write(canonical({"received": received, **signed.model_dump()}))
+            self.rules.known(message, received)
             self.taken += 1
             return {"taken": True, "id": message.id, "received": received}
 
@@ -81,16 +92,25 @@ class DecisionRecord:
     def _begin(self, largest: float) -> None:
         """Take a torn tail off, and learn which messages were taken before."""
         whole = self.path.read_bytes()
-        os.ftruncate(self._file, whole.rfind(b"\n") + 1)
-        standing = recorded(self.path, largest)
+        standing, end = recorded(self.path, largest), whole.rfind(b"\n") + 1
+        if whole[end : end + len(_BEGINS)] != _BEGINS[: len(whole) - end]:
+            raise UserError(f"{self.path} is not a record of decisions, and is left as it is; name another file.")
+        os.ftruncate(self._file, end)
         for received, message in zip(standing.received, standing.messages, strict=True):
             self.rules.known(message, received)
 
     def _write(self, line: str) -> None:
-        whole = f"{line}\n".encode()
-        if os.write(self._file, whole) != len(whole):
-            raise Unavailable(f"{self.path} cannot be written: the disk is full.")
-        os.fsync(self._file)
+        """Append a line, on the disk as a whole or not at all."""
+        whole, end = f"{line}\n".encode(), os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, whole) == len(whole):
+                os.fsync(self._file)
+                return
+            why = "the disk is full"
+        except OSError as error:
+            why = str(error.strerror)
+        os.ftruncate(self._file, end)
+        raise RefusedMessage(f"not written: {self.path} cannot be written ({why}); send it again.")
 
 
 def on_socket(record: DecisionRecord, place: Path) -> socketserver.BaseServer:
@@ -114,9 +134,11 @@ def on_socket(record: DecisionRecord, place: Path) -> socketserver.BaseServer:
         def handle(self) -> None:
             try:
                 while text := self.rfile.readline(BYTES + 1):
+                    # The rest of a line that is too long is no message of its own: nobody is listened to any more.
+                    said = record.take(text)
+                    self.wfile.write(f"{json.dumps(said)}\n".encode())
                     if len(text) > BYTES:
                         return
-                    self.wfile.write(f"{json.dumps(record.take(text))}\n".encode())
             except OSError:  # whoever it was is gone
                 return
 
@@ -125,6 +147,8 @@ def on_socket(record: DecisionRecord, place: Path) -> socketserver.BaseServer:
 
     if place.exists() and not place.is_socket():
         raise UserError(f"{place} is there and no socket; name another place.")
+    if _listened(place):
+        raise UserError(f"{place} is listened to by another process; stop that one, or name another place.")
     place.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
@@ -133,6 +157,19 @@ def on_socket(record: DecisionRecord, place: Path) -> socketserver.BaseServer:
         raise UserError(f"{place} cannot be a socket ({error.strerror}); name another place.") from None
     finally:
         os.umask(before)
+
+
+def _listened(place: Path) -> bool:
+    """Whether a process listens on a socket, busy or not."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(place))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError:
+            return place.exists()
+    return True
 
 
 def on_port(record: DecisionRecord, port: int) -> ThreadingHTTPServer:
@@ -154,11 +191,15 @@ def on_port(record: DecisionRecord, port: int) -> ThreadingHTTPServer:
     class DecisionPosts(BaseHTTPRequestHandler):
         timeout = _PATIENCE_S
 
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):  # whoever it was is gone
+                super().handle()
+
         def do_POST(self) -> None:
-            length = self.headers.get("content-length", "")
-            if self.path != "/decisions" or not length.isdigit() or int(length) > BYTES:
+            length = whole_number(self.headers.get("content-length", ""))
+            if self.path != "/decisions" or length is None or length > BYTES:
                 return self._say(404 if self.path != "/decisions" else 413, {"taken": False, "why": "no message"})
-            said = record.take(self.rfile.read(int(length)))
+            said = record.take(self.rfile.read(length))
             return self._say(200 if said["taken"] else 422, said)
 
         def _say(self, status: int, said: dict[str, Any]) -> None:

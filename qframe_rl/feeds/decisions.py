@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field, FiniteFloat, SecretStr, StringConstraints
 
 from qframe_rl.config import Strict, UserError, build, shortened
-from qframe_rl.types import SECOND, Float, History
+from qframe_rl.types import SECOND, Float, History, iso
 
 KEY = "QFRAME_DECISIONS_KEY"
 """Variable of the environment with the key of signatures."""
@@ -113,7 +113,13 @@ class DecisionRules:
         self._made = self._received = -1
 
     def take(self, signed: SignedMessage, received: int) -> DecisionMessage:
-        """The message that was received at ``received``, ns UTC, if it counts.
+        """The message that was received at ``received``, ns UTC, if it counts; errors as of `judge`."""
+        message = self.judge(signed, received)
+        self.known(message, received)
+        return message
+
+    def judge(self, signed: SignedMessage, received: int) -> DecisionMessage:
+        """The message as it would be taken.
 
         Raises
         ------
@@ -123,7 +129,12 @@ class DecisionRules:
         if not hmac.compare_digest(signature(signed.body, self._key), signed.signature):
             raise RefusedMessage("forged: its signature is not that of the key.")
         message = shaped(DecisionMessage, signed.body)
-        if message.made > received + _AHEAD_NS or received < self._received:
+        if received < self._received:
+            raise RefusedMessage(
+                f"ahead: the clock here was turned back; until {iso(self._received)} UTC, when one was received by it "
+                "before, none counts."
+            )
+        if message.made > received + _AHEAD_NS:
             raise RefusedMessage("ahead: it was made after it was received; a clock is wrong.")
         if received > message.deadline:
             raise RefusedMessage("late: its deadline is over.")
@@ -131,7 +142,6 @@ class DecisionRules:
             raise RefusedMessage("doubled: that one, or one that was made later, was taken before.")
         if sum(map(abs, message.targets.values())) > self._largest:
             raise RefusedMessage(f"out of range: the sizes of its targets come to more than {self._largest:g}.")
-        self.known(message, received)
         return message
 
     def known(self, message: DecisionMessage, received: int) -> None:

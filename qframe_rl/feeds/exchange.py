@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from qframe_rl.config import Unavailable, UserError, nearest
+from qframe_rl.config import Unavailable, UserError, nearest, whole_number
 from qframe_rl.exchanges import amount_unit, base_volume, volume_unit
 from qframe_rl.feeds import rows
 from qframe_rl.feeds.answer import answer, shaped, unclear
@@ -182,8 +182,8 @@ class MarketDataClient:
 
         seconds = min(_MAX_WAIT_S, self._pause_s * 2.0 ** (failures - 1))
         if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
-            stated = str((self.client.last_response_headers or {}).get("Retry-After", ""))
-            seconds = max(seconds, float(stated)) if stated.isdigit() else seconds
+            stated = whole_number(str((self.client.last_response_headers or {}).get("Retry-After", "")))
+            seconds = max(seconds, float(stated or 0))
             if seconds > _MAX_RETRY_AFTER_S and self.tries is not None:
                 raise Unavailable(f"{self.name} wants no request for {seconds / 60:.0f} minutes; come back then.")
         self.note(f"{self.name}: {_short(error)}; next attempt in {seconds:.0f} s")

@@ -15,6 +15,7 @@ from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import KILL_FILE, order
 from qframe_rl.journal.lock import is_writer, writer_of
 from qframe_rl.journal.store import NAME as JOURNAL
+from qframe_rl.live.followed import FOLDER as SHADOWS
 from qframe_rl.live.signals import WORDS
 
 PORTFOLIO_FILE = "portfolio"
@@ -37,10 +38,12 @@ class ToldSession(NamedTuple):
 def sessions_below(root: Path, portfolio: str | None = None) -> list[Path]:
     """Folders with a journal below a folder, those of one portfolio if it is named, in order.
 
+    Shadows are left out: their accounts are simulated, and one that is stopped says nothing of its session any more.
+
     Parameters
     ----------
     root
-        Where to look; links to folders are not followed.
+        Where to look; links to folders are not followed. Below the ``shadows`` of a session these are.
     portfolio
         Its id, which stands in a file of each member's folder.
 
@@ -159,6 +162,7 @@ def _folders(root: Path, depth: int) -> Iterator[Path]:
             below = [Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
         except OSError:  # gone since it was listed, or not ours to read
             return
+        shadows = root / SHADOWS if (root / JOURNAL).is_file() else None
         for folder in below:
-            if not folder.name.startswith("."):
+            if not folder.name.startswith(".") and folder != shadows:
                 yield from _folders(folder, depth - 1)

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from qframe_rl.config import Unavailable, UserError
+from qframe_rl.config import Unavailable, UserError, whole_number
 from qframe_rl.journal.lock import Head
 from qframe_rl.journal.store import JournalEvent
 from qframe_rl.journal.trades import trades_of
@@ -143,8 +143,8 @@ class InfluxTarget:
             return
         if answer.status_code in (400, 413, 422):
             raise UserError(f"{self.place} refuses points ({self._said(answer)}).")
-        wait = answer.headers.get("retry-after", "")
-        if wait.isdigit():
+        wait = whole_number(answer.headers.get("retry-after", ""))
+        if wait is not None:
             self._not_before = time.monotonic() + min(_LONGEST_S, float(wait))
         raise Unavailable(f"{self.place} does not take points ({self._said(answer)}).")
 

@@ -66,7 +66,7 @@ class Gate:
             await send(message)
 
         stated = dict(scope["headers"]).get(b"content-length", b"0")
-        if stated.isdigit() and int(stated) > BODY:
+        if stated.isdigit() and (len(stated) > 15 or int(stated) > BODY):
             problem = answer(413, f"a request has {BODY >> 10} kB at most.")
             await problem(scope, receive, headed)
             return

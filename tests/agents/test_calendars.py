@@ -81,6 +81,9 @@ def test_a_basket_divides_among_what_is_there() -> None:
     assert exposure[-1] == pytest.approx([1 / 3] * 3, abs=0.1)
     with pytest.raises(UserError, match="give one each"):
         made("basket", market, history, weights=(0.5, 0.5))
+    for more in ({"gross": 1.1}, {"weights": (0.5, 0.3, 0.3)}):
+        with pytest.raises(UserError, match=r"comes? to 1\.1 of equity, more than this market allows, 1"):
+            made("basket", market, history, **more)
 
 
 @pytest.mark.parametrize("leverage", [-1.0, 0.5, 3.0])

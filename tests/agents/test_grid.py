@@ -104,6 +104,7 @@ def test_what_contradicts_itself_is_refused() -> None:
         ({"low": 90.0}, "both or none"),
         ({"low": 90.0, "high": 80.0}, "under high"),
         ({"side": "neutral"}, "env perp"),
+        ({"share": 1.5}, "side=long comes to 1.5 of equity at a bound, more than this market allows, 1"),
         ({"spacing": "arithmetic", "reach": 1.0}, "reaches a price of zero"),
     ):
         with pytest.raises(UserError, match=match):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from experiments.cli import door
 from qframe_rl.chat.bot import ChatBot, ChatConfig
 from qframe_rl.chat.codes import STEP_S, OneTimeCodes, code_at
 from qframe_rl.chat.memory import ChatMemory
-from qframe_rl.chat.telegram import TelegramApi
+from qframe_rl.chat.telegram import LONGEST, TelegramApi
 from qframe_rl.chat.words import ChatWish, wish_of
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import left
@@ -96,7 +97,8 @@ def test_words_are_obeyed_as_they_are_meant(there: Messenger, tmp_path: Path, se
     assert words(one) == ["halt", "flatten"]
     assert words(two) == ["halt", f"flatten {SYMBOLS[1]}"]
     for text in ("dance", "halt now please", "flatten all 123456", "status " * 99, "reduce", ""):
-        assert talk.say(there, text).startswith("status [SESSION]")
+        assert talk.say(there, text).startswith("Not understood, and nothing was done.")
+    assert talk.say(there, "/start").startswith("status [SESSION]")
     assert len(words(one)) + len(words(two)) == 4
     talk.bot.close()
 
@@ -161,6 +163,15 @@ def test_what_is_old_never_acts(there: Messenger, tmp_path: Path, sessions: list
     assert len(there.answers(2)) == 2
     assert [body["offset"] for body in there.asked][-2:] == [kept + 1] * 2, "what was taken is asked for again"
     assert words(sessions[0]) == []
+
+
+def test_what_is_longer_than_a_message_is_cut_as_it_is_counted_there_and_says_so(there: Messenger) -> None:
+    with closing(TelegramApi(SecretStr(TOKEN), there.url)) as api:
+        for text in ("\U0001f600" * 2048, "\U0001f600" * 2049, "\ud800 halt"):
+            api.send(OWNER, text)
+    whole, cut, odd = there.answers(3)
+    assert len(whole) == 2048 and odd.endswith(" halt")
+    assert len(cut.encode("utf-16-le")) <= 2 * LONGEST and cut.endswith("fit into a message; ask for one session.")
 
 
 def test_strangers_get_nothing_and_are_counted(there: Messenger, tmp_path: Path, sessions: list[Session]) -> None:

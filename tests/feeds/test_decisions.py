@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -243,7 +245,7 @@ def test_a_record_goes_on_after_a_torn_line_and_one_that_was_tampered_with_is_re
         extend(history, ("target=decisions:model.jsonl:0.05",), tmp_path)
 
 
-def test_a_post_is_let_in_by_its_signature(tmp_path: Path) -> None:
+def test_a_post_is_let_in_by_its_signature(tmp_path: Path, capfd: Any) -> None:
     now = START
     record = DecisionRecord(tmp_path / "model.jsonl", SECRET, 1.0, lambda: now)
     server = on_port(record, 0)
@@ -263,11 +265,75 @@ def test_a_post_is_let_in_by_its_signature(tmp_path: Path) -> None:
         assert post(said(message(2, now + 1), SecretStr("another key of sixteen"))) == 422
         assert post(said(message(2, now + 1)), "/else") == 404
         assert post(b" " * 70_000) == 413
+        assert wire(server.server_address[1], "\xb2") == wire(server.server_address[1], "9" * 5000) == b"413"
+        wire(server.server_address[1], "60", b"{", 1)  # cut in the midst of it
+        wire(server.server_address[1], "60", b"{", 0)
+        assert post(said(message(3, now + 3))) == 200
     finally:
         server.shutdown()
         server.server_close()
         record.close()
-    assert (record.taken, record.refused) == (1, 1)
+    assert (record.taken, record.refused) == (2, 2)
+    assert capfd.readouterr().err == "", "who is gone, or writes nonsense, is no news on the terminal"
+
+
+def wire(port: int, length: str, body: bytes = b"", reset: int | None = None) -> bytes:
+    """Status of a POST whose length says so; it is cut where ``reset`` is said, with a reset or without."""
+    with socket.create_connection(("127.0.0.1", port), 10.0) as here:
+        here.sendall(f"POST /decisions HTTP/1.1\r\ncontent-length: {length}\r\n\r\n".encode("latin-1") + body)
+        if reset is not None:
+            here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+            return b""
+        return here.makefile("rb").readline().split()[1]
+
+
+def test_what_cannot_be_written_is_not_taken_and_leaves_no_half_line(tmp_path: Path) -> None:
+    path, now = tmp_path / "model.jsonl", [START]
+    record = DecisionRecord(path, SECRET, 1.0, lambda: now[0])
+    assert record.take(said(message(1, now[0])))["taken"]
+    now[0] += SECOND
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for beyond in (100, 0):  # a part of the line fits, and nothing of it
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + beyond, limits[1]))
+            assert "not written" in record.take(said(message(2, now[0])))["why"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert record.take(said(message(2, now[0])))["taken"], "the same message, sent again"
+    record.close()
+    assert [one.id for one in recorded(path, 1.0).messages] == ["m1", "m2"]
+
+
+def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    for text in ('{"weights": [1, 2]}', "a line\nand another", '{"body":"x"}\n{"bo', "x"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"is not a record of decisions|line 1"):
+            DecisionRecord(path, SECRET, 1.0)
+        assert path.read_text() == text
+
+
+def test_a_clock_that_is_turned_back_is_said_as_such(tmp_path: Path) -> None:
+    now = [START + HOUR]
+    record = DecisionRecord(tmp_path / "model.jsonl", SECRET, 1.0, lambda: now[0])
+    assert record.take(said(message(1, START)))["taken"]
+    now[0] = START + MINUTE
+    why = record.take(said(message(2, now[0])))["why"]
+    assert why.startswith("ahead: the clock here was turned back; until 2024-01-01 01:00:00 UTC")
+    record.close()
+
+
+def test_a_socket_that_is_listened_to_is_not_taken_away(tmp_path: Path) -> None:
+    place = tmp_path / "s"
+    first = DecisionRecord(tmp_path / "first.jsonl", SECRET, 1.0, lambda: START)
+    second = DecisionRecord(tmp_path / "second.jsonl", SECRET, 1.0, lambda: START)
+    listening = on_socket(first, place)
+    with pytest.raises(UserError, match="is listened to by another process"):
+        on_socket(second, place)
+    listening.server_close()
+    on_socket(second, place).server_close()  # what a process left behind is replaced
+    first.close()
+    second.close()
 
 
 def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

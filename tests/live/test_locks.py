@@ -114,6 +114,22 @@ def test_the_door_tells_one_session_or_all_that_trade_it(tmp_path: Path, capsys:
         assert why in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_all_are_told_but_shadows_and_one_that_cannot_be_keeps_no_other_waiting(tmp_path: Path, capsys: Any) -> None:
+    shadow = tmp_path / "a" / "shadows" / "c"
+    for folder in (tmp_path / "a", tmp_path / "b", shadow):
+        lived(folder, {}, stop=2)
+    (tmp_path / "a" / "inbox.db").write_bytes(b"x" * 4096)
+    assert door(control.main, ["resume", "--all", str(tmp_path)]) != 0
+    said = capsys.readouterr().err
+    assert f"resume: {tmp_path / 'b'}  told by inbox" in said and "1 of 2 sessions could not be told" in said
+    assert [word for _, _, word in left(tmp_path / "b" / "journal.db")] == ["resume"]
+    assert door(control.main, ["halt", "--all", str(tmp_path)]) == 0
+    assert [(tmp_path / name / "HALT").exists() for name in "ab"] == [True, True]
+    assert not (shadow / "HALT").exists() and not left(shadow / "journal.db")
+    assert door(control.main, ["halt", "--all", str(shadow.parent)]) == 0, "a shadow may still be told by itself"
+    assert (shadow / "HALT").exists()
+
+
 @pytest.mark.parametrize(
     "word, symbol", [("halt", "A/USDT"), ("flatten", ""), ("flatten", "A B"), ("resume", "x" * 65)]
 )

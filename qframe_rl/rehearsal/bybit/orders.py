@@ -174,7 +174,7 @@ def _found(call: Call) -> Order:
     """The order that ``orderId`` or ``orderLinkId`` names, of any status."""
     if call.params.get("orderId"):
         number = call.text("orderId")
-        order = call.user.orders[call.wire].get(int(number)) if number.isdigit() else None
+        order = call.user.orders[call.wire].get(int(number)) if number.isdecimal() else None
     elif call.params.get("orderLinkId"):
         order = call.user.by_client(call.wire, call.place().market.id, call.text("orderLinkId"))
     else:

@@ -104,7 +104,7 @@ class BybitRest:
         account = self.exchange.world.accounts.get(key)
         if account is None or account.revoked:
             raise errors.bad_key()
-        if not stamp.isdigit() or not window.isdigit():
+        if not stamp.isdecimal() or not window.isdecimal():
             raise refusals.params("X-BAPI-TIMESTAMP or X-BAPI-RECV-WINDOW is not a number")
         self.exchange.freshness.check(int(stamp), int(window), self.exchange.world.now)
         if not hmac.compare_digest(headers.get("X-BAPI-SIGN", ""), signed(account, f"{stamp}{key}{window}{payload}")):

@@ -96,7 +96,7 @@ class BybitSockets(Dial):
         """Say whose a socket is: key, a moment that is not over, and the signature of that moment."""
         key, expires, signature = (str(x) for x in (*args, "", "", "")[:3])
         account = self.exchange.world.accounts.get(key)
-        valid = account is not None and not account.revoked and expires.isdigit()
+        valid = account is not None and not account.revoked and expires.isdecimal()
         if account is None or not valid:
             why = "API key is invalid."
         elif int(expires) < min(self.exchange.world.now, int(time.time() * 1000)):
@@ -169,7 +169,7 @@ class BybitSockets(Dial):
         """Refuse a request that is older than its window."""
         header = request.get("header") or {}
         stamp, window = str(header.get("X-BAPI-TIMESTAMP", "")), str(header.get("X-BAPI-RECV-WINDOW", "5000"))
-        if not stamp.isdigit() or not window.isdigit():
+        if not stamp.isdecimal() or not window.isdecimal():
             raise refusals.params("X-BAPI-TIMESTAMP is not a number")
         self.exchange.freshness.check(int(stamp), int(window), self.exchange.world.now)
 
