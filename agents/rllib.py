@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from qframe_rl.rllib.build import Plan
 
 _SIZES: dict[Algorithm, tuple[int, int, int]] = {
-    "ppo": (800_000, 64, 128), "appo": (800_000, 64, 32), "impala": (800_000, 64, 32),
-    "sac": (60_000, 8, 1), "dqn": (300_000, 16, 1),
+    "ppo": (800_000, 64, 128), "sac": (60_000, 8, 1), "dqn": (300_000, 16, 1),
 }  # fmt: skip
 """Steps, environments, and steps of each between two updates."""
 _TRUST = {"entropy_coeff": 0.003, "vf_loss_coeff": 0.5, "grad_clip": 0.5}
@@ -37,8 +36,6 @@ _DEFAULTS: dict[Algorithm, dict[str, Any]] = {
         **_TRUST, "lambda_": 0.9, "minibatch_size": 2048, "num_epochs": 4, "clip_param": 0.2, "use_kl_loss": False,
         "vf_clip_param": math.inf,
     },
-    "appo": {**_TRUST, "clip_param": 0.2},
-    "impala": _TRUST,
     "sac": {**_REPLAY, "target_network_update_freq": 0},
     "dqn": {**_REPLAY, "target_network_update_freq": 2000},
 }  # fmt: skip
@@ -51,13 +48,13 @@ class Config(Base):
     """Hyper-parameters; what is null depends on the algorithm."""
 
     algorithm: Algorithm = "ppo"
-    """ppo, appo, impala: any actions; sac: continuous ones; dqn: one discrete choice."""
+    """ppo: any actions; sac: continuous ones; dqn: one discrete choice."""
     total_steps: int | None = Field(default=None, ge=1, le=10**12)
     """Environment steps to train for; null = 800,000 (dqn 300,000; sac 60,000)."""
     n_envs: int | None = Field(default=None, ge=1, le=1_000_000)
     """Environments of all runners together; null = 64 (dqn 16; sac 8)."""
     n_steps: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Steps of each environment between two updates; null = 128 (appo, impala 32; dqn, sac 1)."""
+    """Steps of each environment between two updates; null = 128 (dqn, sac 1)."""
     n_runners: int = Field(default=0, ge=0, le=10_000)
     """Processes that step the environments, each a share of them; 0 = this one."""
     n_learners: int = Field(default=0, ge=0, le=10_000)
@@ -69,7 +66,7 @@ class Config(Base):
     hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(default=(64, 64), max_length=16)
     """Units of the hidden layers, tanh (dqn, sac: ReLU); actor and critic share none."""
     log_std_init: float = Field(default=-1.0, ge=-20.0, le=10.0)
-    """ppo, appo, impala: log standard deviation of a continuous action at the start; its range is [-1, 1]."""
+    """ppo: log standard deviation of a continuous action at the start; its range is [-1, 1]."""
     scale_rewards: bool = True
     """Whether rewards are divided by the standard deviation of returns under random actions."""
     options: dict[str, Any] = Field(default={})
@@ -90,7 +87,6 @@ class Rllib(Memoryless):
 
     Same seed, same bits: with ppo for any number of runners on one kind of machine, with dqn and sac where
     ``n_runners`` is 0. Another number of runners is another training: each draws its actions from a stream of its own.
-    appo and impala learn in a thread from whatever has arrived, and no two of their trainings are equal.
 
     Parameters
     ----------

@@ -21,11 +21,8 @@ from qframe_rl.agent import State
 from qframe_rl.rllib.names import ACTIVATION, POLICY, Algorithm
 from qframe_rl.types import Single
 
-_ACTOR_CRITIC = ("encoder.actor_encoder.net.mlp", "pi.net.mlp")
 _LAYERS: dict[Algorithm, tuple[str, str]] = {
-    "ppo": _ACTOR_CRITIC,
-    "appo": _ACTOR_CRITIC,
-    "impala": _ACTOR_CRITIC,
+    "ppo": ("encoder.actor_encoder.net.mlp", "pi.net.mlp"),
     "sac": ("pi_encoder.net.mlp", "pi.net.mlp"),
     "dqn": ("encoder.net.mlp", "af.net.mlp"),
 }

@@ -23,10 +23,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import numpy as np
 import ray
-from ray.rllib.algorithms.appo import APPOConfig
-from ray.rllib.algorithms.appo.torch.default_appo_torch_rl_module import DefaultAPPOTorchRLModule
 from ray.rllib.algorithms.dqn import DQNConfig
-from ray.rllib.algorithms.impala import IMPALAConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
 from ray.rllib.algorithms.sac import SACConfig
@@ -37,32 +34,19 @@ from ray.rllib.policy.policy import PolicySpec
 
 from qframe_rl.rllib.runner import NativeRunner, placed
 
-CONFIGS: dict[Algorithm, Any] = {
-    "ppo": PPOConfig, "appo": APPOConfig, "impala": IMPALAConfig, "sac": SACConfig, "dqn": DQNConfig,
-}  # fmt: skip
+CONFIGS: dict[Algorithm, Any] = {"ppo": PPOConfig, "sac": SACConfig, "dqn": DQNConfig}
 Spaces = tuple[spaces.Space[Any], spaces.Space[Any]]
 """Of observations and actions."""
 
 
-class _Start:
-    """A Gaussian actor that begins as narrow as it is told."""
+class ActorCritic(DefaultPPOTorchRLModule):
+    """RLlib's module for PPO, whose Gaussian actor begins as narrow as it is told."""
 
     def setup(self) -> None:
         """Build the networks."""
-        super().setup()  # type: ignore[misc]
-        if hasattr(self.pi, "log_std"):  # type: ignore[attr-defined]
-            self.pi.log_std.data.fill_(self.model_config["log_std_init"])  # type: ignore[attr-defined]
-
-
-class ActorCritic(_Start, DefaultPPOTorchRLModule):
-    """RLlib's module for PPO and IMPALA."""
-
-
-class OldActorCritic(_Start, DefaultAPPOTorchRLModule):
-    """RLlib's module for APPO, with the older actor that it is held to."""
-
-
-_MODULES: dict[Algorithm, Any] = {"ppo": ActorCritic, "impala": ActorCritic, "appo": OldActorCritic}
+        super().setup()  # type: ignore[no-untyped-call]
+        if hasattr(self.pi, "log_std"):
+            self.pi.log_std.data.fill_(self.model_config["log_std_init"])  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -154,8 +138,8 @@ def modules(plan: Plan, policies: Mapping[str, Spaces]) -> MultiRLModuleSpec:
         )
         model |= {"log_std_init": plan.log_std_init}
         specs[name] = RLModuleSpec(
-            module_class=_MODULES.get(plan.algorithm), observation_space=observations, action_space=actions,
-            model_config=model,
+            module_class=ActorCritic if plan.algorithm == "ppo" else None, observation_space=observations,
+            action_space=actions, model_config=model,
         )  # fmt: skip
     return MultiRLModuleSpec(rl_module_specs=specs)
 

@@ -30,7 +30,7 @@ REPLAY = {
     "train_batch_size_per_learner": 32, "num_steps_sampled_before_learning_starts": 64,
 }  # fmt: skip
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")
-OPTIONS: dict[Algorithm, dict[str, Any]] = {"ppo": ROLLOUT, "appo": {}, "impala": {}, "dqn": REPLAY, "sac": REPLAY}
+OPTIONS: dict[Algorithm, dict[str, Any]] = {"ppo": ROLLOUT, "dqn": REPLAY, "sac": REPLAY}
 BLOCKED = """
 import sys
 
@@ -51,7 +51,7 @@ def ray_here() -> Iterator[None]:
 
 
 def agent(spec: MarketSpec, algorithm: Algorithm = "ppo", **params: Any) -> rllib.Rllib:
-    steps = {"n_steps": 16} if algorithm in ("ppo", "appo", "impala") else {}
+    steps = {"n_steps": 16} if algorithm == "ppo" else {}
     common = {"total_steps": 256, "n_envs": 8, "hidden": (16,), "algorithm": algorithm, **steps}
     return rllib.make(build(rllib.Config, {**common, "options": OPTIONS[algorithm], **params}, "test"), spec)
 
@@ -65,10 +65,8 @@ def equal(one: dict[str, Any], two: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "algorithm"),
-    [("regime", "ppo"), ("regime", "appo"), ("regime", "impala"), ("regime", "dqn"),
-     ("market_making", "ppo"), ("market_making", "appo"), ("market_making", "sac")],
-)  # fmt: skip
+    ("name", "algorithm"), [("regime", "ppo"), ("regime", "dqn"), ("market_making", "ppo"), ("market_making", "sac")]
+)
 def test_each_algorithm_trains_and_is_restored(ray_here: None, name: str, algorithm: Algorithm) -> None:
     work, heard = task(name), Heard()
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr] # noqa: NPY002
@@ -316,8 +314,8 @@ def test_rewards_scale_and_actions_of_weights_lie_in_their_space() -> None:
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        ("market_making", {"algorithm": "dqn"}, "'dqn' cannot take Box.*take one of ppo, appo, impala, sac"),
-        ("regime", {"algorithm": "sac"}, "take one of ppo, appo, impala, dqn"),
+        ("market_making", {"algorithm": "dqn"}, "'dqn' cannot take Box.*take one of ppo, sac"),
+        ("regime", {"algorithm": "sac"}, "take one of ppo, dqn"),
         ("regime", {"n_envs": 9, "n_runners": 2}, "n_envs 9 cannot be shared equally by n_runners 2"),
         ("regime", {"n_envs": 3, "n_steps": 5, "n_learners": 2}, "a batch of 3 x 5 steps cannot be shared equally"),
     ],
