@@ -33,6 +33,8 @@ class Config(Base):
         text = said.isoformat() if isinstance(said, date) else said
         if isinstance(text, str):
             parse_time(text)
+            if "." in text:  # a checkpoint's texts have no dots
+                raise ValueError("is a moment to the second, such as 2024-06-01T12:00:00; leave the fraction out")
         return text
 
 

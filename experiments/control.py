@@ -12,6 +12,8 @@ from experiments.cli import Parser, console, door
 from qframe_rl.config import Unavailable, UserError
 
 WORDS = ("halt", "flatten", "reduce", "resume", "adopt")
+_OBEYED_S = 5.0
+"""How long what came of an adoption is waited for."""
 
 
 def parser() -> Parser:
@@ -156,10 +158,32 @@ def _adopt(given: dict[str, Any]) -> dict[str, Any] | None:
     order(path, adopt_word(one))
     process = writer_of(path)
     what = f"{money(one.units)} of {symbol} at {money(one.price)}" if coins else f"{money(one.units)} of cash"
+    state, why = _outcome(path, one.id) if process else (None, "")
+    if state == "REFUSED":
+        raise UserError(f"adopt {what}: the session refuses it: {why}")
     when = f"process {process} is told" if process else "no process runs; it holds from the next start on"
-    said = f"adopt {what}: {when}; event `transferred` of {one.id} says what came of it"
-    console(to_stderr=True).print(said, highlight=False, soft_wrap=True)
-    return {"command": "adopt", "id": one.id, "units": one.value, "process": process} if given["json"] else None
+    came = "it is adopted" if state else f"event `transferred` of {one.id} says what came of it"
+    console(to_stderr=True).print(f"adopt {what}: {when}; {came}", highlight=False, soft_wrap=True)
+    said = {"command": "adopt", "id": one.id, "units": one.value, "process": process, "state": state}
+    return said if given["json"] else None
+
+
+def _outcome(path: Path, name: str) -> tuple[str | None, str]:
+    """How an adoption ended, and why, once the journal says so; None where it does not within some seconds."""
+    import json
+    import time
+
+    from qframe_rl.journal.peek import Peek
+
+    until = time.monotonic() + _OBEYED_S
+    while time.monotonic() < until:
+        with Peek(path) as peek:
+            rows = peek.rows("SELECT payload FROM events WHERE kind = 'transferred' ORDER BY seq DESC", n=50)
+        for said in (json.loads(payload) for (payload,) in rows):
+            if said["id"] == name:
+                return said["state"], said.get("why", "")
+        time.sleep(0.1)
+    return None, ""
 
 
 def _many(given: dict[str, Any]) -> dict[str, Any] | None:

@@ -257,7 +257,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         return quoted(given, given_data, checkpoint, limits, alerts, speed, note)
     _check_bars(given)
     shadows = names_of(given["shadow"])
-    ages = ModelAges(given["expires"], checkpoint)
+    ages = ModelAges(given["expires"], checkpoint, note)
     limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)

@@ -48,7 +48,7 @@ def quoted(
     note
         Takes lines of the session.
     """
-    from qframe_rl.live.expiry import expiry_of
+    from qframe_rl.live.expiry import expired_said, expiry_of
     from qframe_rl.live.paper_quoting import run_quoter
     from qframe_rl.live.status import Line
     from qframe_rl.live.watching import Windows
@@ -80,6 +80,7 @@ def quoted(
         def begun(session: Any, ledger: Any, operator: Any) -> None:
             session.listeners.append(line)
             operator.expires = expires
+            operator.expired = lambda at: note(expired_said(given["expires"], at))
             windows.open(session, ledger)
 
         result = run_quoter(

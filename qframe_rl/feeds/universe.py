@@ -68,12 +68,15 @@ def check_candidates(
     Raises
     ------
     UserError
-        For a symbol that is no candidate, a column that the bars do not have, or a volatility of fewer than three.
+        For a symbol that is no candidate, a column that the bars do not have, a volatility of fewer than three, or
+        where nobody is left.
     """
     symbols = [one.symbol.partition(RELISTED)[0] for one in instruments]
     for symbol in (*rule.allow, *rule.deny):
         if symbol not in symbols:
             raise UserError(f"universe {rule.text!r}: {symbol} is no candidate{nearest(symbol, symbols)}")
+    if not (set(rule.allow) or set(symbols)) - set(rule.deny):
+        raise UserError(f"universe {rule.text!r}: deny leaves no candidate; leave a symbol out of it.")
     for name in rule.columns:
         if name not in columns:
             raise UserError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import UserError
 from qframe_rl.live.operator import Operator
-from qframe_rl.times import delay_ns, parse_time
+from qframe_rl.times import delay_ns, iso, parse_time
 
 
 def expiry_of(text: str, provenance: Mapping[str, Any]) -> int:
@@ -46,6 +46,14 @@ def expiry_of(text: str, provenance: Mapping[str, Any]) -> int:
     return max(parse_time(end) for _, end in trained) + length
 
 
+def expired_said(text: str, at: int) -> str:
+    """What is said when a model is too old: ``at``, ns UTC, is when that began."""
+    return (
+        f"--expires {text}: the model is too old since {iso(at)} UTC; the session only reduces. Begin it with a later "
+        "date, or let it have a newer model, and then resume it."
+    )
+
+
 class ModelAges:
     """When the models of a session expire: where a length was said, each a length after its own last training bar.
 
@@ -55,6 +63,8 @@ class ModelAges:
         What was asked for, as of `expiry_of`; None = never.
     first
         The first model.
+    note
+        Told in one line when a model is too old.
 
     Raises
     ------
@@ -62,7 +72,8 @@ class ModelAges:
         As of `expiry_of`.
     """
 
-    def __init__(self, said: str | None, first: Checkpoint):
+    def __init__(self, said: str | None, first: Checkpoint, note: Callable[[str], None]):
+        self._note = note
         self._said, self._expires = said, None if said is None else expiry_of(said, first.provenance)
         self._operator: Operator | None = None
 
@@ -70,6 +81,7 @@ class ModelAges:
         """Let the operator of the session know."""
         self._operator = operator
         operator.expires = self._expires
+        operator.expired = lambda at: self._note(expired_said(self._said or "", at))
 
     def taken(self, model: Checkpoint) -> None:
         """A model decides from now on."""

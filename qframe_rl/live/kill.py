@@ -60,6 +60,11 @@ def sessions_below(root: Path, portfolio: str | None = None) -> list[Path]:
     )  # fmt: skip
 
 
+def is_shadow(folder: Path) -> bool:
+    """Whether a folder is that of a session's shadow."""
+    return folder.parent.name == SHADOWS and (folder.parent.parent / JOURNAL).is_file()
+
+
 def portfolio_of(folder: Path) -> str | None:
     """The portfolio that a session is a member of, by the file in its folder; None if there is none."""
     try:

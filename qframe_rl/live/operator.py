@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class Operator:
         """A command that a signal handler left here."""
         self.expires: int | None = None
         """From when on, ns UTC, a session that trades only reduces; None = never."""
+        self.expired: Callable[[int], None] = lambda at: None
+        """Told of that moment when it is over and the session begins to reduce."""
 
     def hearing(self) -> AbstractContextManager[None]:
         """Take the signals of this process in a block."""
@@ -63,6 +66,7 @@ class Operator:
         resumed = any(one.payload.get("word") == "resume" for one in found)
         if self.expires is not None and time >= self.expires and (engine.state == "ACTIVE" or resumed):
             found.append(Input("command", {"word": "reduce", "by": "expiry"}))
+            self.expired(self.expires)
         if self._file.exists() and (engine.state != "HALTED" or resumed):
             found.append(Input("command", {"word": "halt", "by": "file"}))
         return found

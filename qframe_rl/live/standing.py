@@ -43,10 +43,14 @@ def terms_of(path: Path) -> dict[str, Any]:
     UserError
         If none does, or it cannot be read.
     """
-    begun = next((event for event in read(path) if event.kind == "session"), None)
-    if begun is None:
-        raise corrupt(path, "it does not say what the session is")
-    return parsed(path, begun.seq, begun.kind, begun.payload)
+    empty = True
+    for event in read(path):
+        if event.kind == "session":
+            return parsed(path, event.seq, event.kind, event.payload)
+        empty = False
+    if empty:
+        raise UserError(f"{path} has nothing in it yet: its session is beginning; try again once that trades.")
+    raise corrupt(path, "it does not say what the session is")
 
 
 def symbols_of(path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from qframe_rl.journal.inbox import KILL_FILE, locking_word, order
 from qframe_rl.journal.store import NAME as JOURNAL
-from qframe_rl.live.kill import tell
+from qframe_rl.live.kill import is_shadow, tell
 from qframe_rl.live.standing import symbols_of
 from qframe_rl.service import shapes
 from qframe_rl.service.guard import needs
@@ -47,7 +47,7 @@ def kill(it: It, identity: Operator, key: Key = None) -> shapes.Killed:
     """Tell every session to halt, by inbox, file and signal: each is enough."""
 
     def ask() -> shapes.Killed:
-        told = [_halted(found) for found in it.places.sessions().values()]
+        told = [_halted(found) for found in it.places.sessions().values() if not is_shadow(found.folder)]
         for one in told:  # only then: a disk that is full lets all be told
             ways = ", ".join(one["ways"])
             it.store.audit(who(identity), "halt", one["session"], f"told by {ways}" if ways else one["failed"])

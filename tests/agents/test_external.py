@@ -77,6 +77,8 @@ def test_bars_that_a_model_may_know_are_in_no_verdict(
     data = ["--data", "synthetic:gbm", "--bars", str(BARS), "--columns", column]
     places = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
     argv = [*data, "--agents", "external", *places]
+    assert door(train.main, [*argv, "--set", "agent.external.knows_until=2020-01-20T00:00:00.5"]) == 2
+    assert "leave the fraction out" in " ".join(capsys.readouterr().err.split())
     assert door(train.main, [*argv, "--set", "agent.external.knows_until=2020-02-20"]) == 2
     assert "agent external may know of what was until 2020-02-20" in " ".join(capsys.readouterr().err.split())
     assert door(train.main, [*argv, "--set", "agent.external.knows_until=2020-01-20"]) == 0

@@ -74,5 +74,5 @@ def test_they_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     exported = export.main([session, "--fills", "fills.csv", "--json"])
     assert exported is not None and set(exported) == keys("`export`")
     told = control.main(["halt", session, "--json"])
-    assert told is not None and set(told) == keys("`control`") - {"symbol", "id", "units"}
+    assert told is not None and set(told) == keys("`control`") - {"symbol", "id", "units", "state"}
     json.dumps([trained, scored, studied, reported, traded, again, shown, exported, told], allow_nan=False)

@@ -198,6 +198,9 @@ def test_what_a_rule_names_must_be_there() -> None:
     history = flat(48, 2)
     with pytest.raises(UserError, match="C7/USDT:USDT is no candidate"):
         with_members(history, universe_rule("all,deny:C7/USDT:USDT"))
+    for text in ("all,deny:C0/USDT:USDT+C1/USDT:USDT", "all,allow:C1/USDT:USDT,deny:C1/USDT:USDT"):
+        with pytest.raises(UserError, match="deny leaves no candidate"):
+            with_members(history, universe_rule(text))
     with pytest.raises(UserError, match="no column 'half'; add it with --columns"):
         with_members(history, universe_rule("all,spread:half:0.1"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,7 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Orders
 from tests.live import test_transfers
 from tests.live.test_transfers import E8, Half, events, lived, setting
+from tests.service.places import Session, until
 
 FIRST, SECOND = (i.symbol for i in setting()[0].instruments)
 
@@ -151,6 +153,29 @@ def test_the_door_takes_amounts_to_eight_decimals(tmp_path: Path, capsys: pytest
     with pytest.raises(SystemExit):
         door(control.main, ["adopt", folder, "--cash", "0.000000001"])
     assert door(control.main, ["halt", folder, "--cash", "5"]) == 2
+
+
+def test_the_door_says_what_came_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = Session(tmp_path)
+    one.bar(1)
+    for n, (more, code, words) in enumerate((
+        ({"state": "REFUSED", "why": "too much"}, 2, "the session refuses it: too much"),
+        ({"state": "SETTLED"}, 0, "it is adopted"),
+    )):  # fmt: skip
+        codes: list[int] = []
+        asked = threading.Thread(
+            target=lambda codes=codes: codes.append(door(control.main, ["adopt", str(tmp_path), "--cash", "5"]))
+        )
+        asked.start()
+        until(lambda n=n: len(left(tmp_path / "journal.db")) > n)
+        said = adoption_of(left(tmp_path / "journal.db")[-1][2])
+        assert said is not None
+        one.put("transferred", id=said.id, units=said.units, **more)
+        one.writer.commit()
+        asked.join()
+        assert codes == [code]
+        assert words in " ".join(capsys.readouterr().err.split())
+    one.close()
 
 
 @pytest.mark.parametrize(

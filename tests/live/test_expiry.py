@@ -92,5 +92,7 @@ def test_the_command_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert door(door_of_paper.main, [*argv, "--expires", "soon"]) == 2
     assert "'soon'" in capsys.readouterr().err and not (tmp_path / "journal.db").exists()
     assert door(door_of_paper.main, [*argv, "--expires", "1h", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["bars"] > 0
+    said = capsys.readouterr()
+    assert json.loads(said.out.splitlines()[-1])["bars"] > 0
+    assert "--expires 1h: the model is too old since 20" in " ".join(said.err.split())
     assert [e["by"] for e in events(tmp_path, "command")] == ["expiry"]

@@ -12,6 +12,7 @@ from experiments import control
 from experiments.cli import door
 from qframe_rl.config import UserError
 from qframe_rl.journal.inbox import left, locking_of, locking_word
+from qframe_rl.journal.store import Writer
 from qframe_rl.live.paper import SessionResult, replay
 from qframe_rl.live.record import journal_record
 from qframe_rl.live.standing import look
@@ -112,6 +113,12 @@ def test_the_door_tells_one_session_or_all_that_trade_it(tmp_path: Path, capsys:
     ):
         assert door(control.main, argv) != 0
         assert why in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_session_that_is_beginning_is_not_called_corrupt(tmp_path: Path, capsys: Any) -> None:
+    Writer(tmp_path / "journal.db", durable=False).close()
+    assert door(control.main, ["flatten", str(tmp_path), "--symbol", FIRST]) == 2
+    assert "its session is beginning; try again" in " ".join(capsys.readouterr().err.split())
 
 
 def test_all_are_told_but_shadows_and_one_that_cannot_be_keeps_no_other_waiting(tmp_path: Path, capsys: Any) -> None:

@@ -40,8 +40,12 @@ def test_who_resumes_does_so_before_what_still_stands_against_it(tmp_path: Path)
     engine = RiskEngine(Limits(), prices(np.ones(2)).instruments)
     operator = Operator(Ledger(path, writer), tmp_path, Limits(), Soft(lambda said: None))
     operator.expires = 100
+    said: list[int] = []
+    operator.expired = said.append
     assert operator.poll(engine, 99) == []
+    assert not said
     assert [one.payload for one in operator.poll(engine, 100)] == [{"word": "reduce", "by": "expiry"}]
+    assert said == [100]
     (tmp_path / KILL_FILE).touch()
     engine.command("halt")
     assert operator.poll(engine, 101) == []

@@ -188,7 +188,7 @@ def test_another_procedure_is_another_session(done: Studied, tmp_path: Path) -> 
 def test_each_model_has_an_age_of_its_own(done: Studied, tmp_path: Path) -> None:
     """The moment from which a session only reduces moves on with each model that is taken."""
     first = load_checkpoint(first_model(done))
-    ages = ModelAges("40d", first)
+    ages = ModelAges("40d", first, lambda text: None)
     seen: list[int] = []
 
     class Told:

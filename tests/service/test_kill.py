@@ -59,6 +59,9 @@ def halted_by(one: Replayed) -> set[str]:
 
 
 def test_a_kill_over_the_api_goes_by_inbox_file_and_signal(api: httpx.Client, sessions: dict[str, Replayed]) -> None:
+    shadow = Session(sessions["a"].folder / "shadows" / "c")
+    shadow.bar()
+    until(lambda: len(api.get("/sessions").json()) == 3)
     names = {one["id"]: one["name"] for one in api.get("/sessions").json()}
     told = {names[one["session"]]: one for one in api.post("/kill", headers={"idempotency-key": "k"}).json()["told"]}
     assert {name: one["ways"] for name, one in told.items()} == {
@@ -69,6 +72,8 @@ def test_a_kill_over_the_api_goes_by_inbox_file_and_signal(api: httpx.Client, se
     for one in sessions.values():
         until(lambda one=one: state(one) == "HALTED")
         assert halted_by(one) & {"file", "signal"}
+    assert not (shadow.folder / "HALT").exists()
+    shadow.close()
 
 
 def test_what_a_kill_halted_is_resumed_over_the_api_and_what_a_person_halted_is_not(
