@@ -12,8 +12,8 @@ from hypothesis import settings
 
 from qframe_rl import custom
 from qframe_rl.live import signals
+from tests import rays
 from tests.left_out import imports_what_is_missing, missing, named_by
-from tests.rays import one_ray
 from tests.turns import has_turn
 
 # As many workers as cores: threads of OpenMP would wait for each other; tests of deep agents took four times as long.
@@ -47,6 +47,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     }
     config.hook.pytest_deselected(items=[item for item in items if not turn[item]])
     items[:] = [item for item in items if turn[item]]
+    if hasattr(config, "workerinput"):
+        from tests.order import rank
+
+        items.sort(key=lambda item: rank(item.nodeid))
     for item in items if missing() else ():
         params = item.callspec.params if hasattr(item, "callspec") else {}
         gone = named_by(item.path, getattr(item, "originalname", item.name), params)
@@ -67,15 +71,35 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share files among processes in an order of the house's own."""
+    from tests.order import ByFile
+
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End Ray before a file that does not train on it."""
+    if nextitem is None or file_of(nextitem) not in rays.TOGETHER:
+        rays.end()
+
+
+def file_of(item: pytest.Item) -> str:
+    """Its file, as ids name it."""
+    return item.nodeid.partition("::")[0]
+
+
 @pytest.fixture(autouse=True)
-def ray_where_it_is_needed(request: pytest.FixtureRequest) -> Any:
+def ray_where_it_is_needed(request: pytest.FixtureRequest) -> None:
     """Trainings of the agent ``rllib`` share one Ray."""
     given = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
-    asked = any(isinstance(value, str) and value == "rllib" for value in given)
-    return request.getfixturevalue("shared_ray") if asked else None
+    if file_of(request.node) in rays.TOGETHER and any(isinstance(value, str) and value == "rllib" for value in given):
+        rays.begin()
 
 
-@pytest.fixture(scope="module")
-def shared_ray() -> Iterator[None]:
-    with one_ray():
-        yield
+@pytest.fixture
+def shared_ray() -> None:
+    """The one of all trainings of this process."""
+    rays.begin()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.order import LONGEST, ByFile, rank
+from tests.rays import TOGETHER
 from tests.turns import PARTS, has_turn
 
 NAMES = [f"tests/learning/test_{k}.py::test_it[{k}]" for k in range(60)]
@@ -28,3 +32,13 @@ def test_a_run_of_folders_leaves_them_out_and_one_of_files_does_not() -> None:
 def test_another_number_is_refused() -> None:
     with pytest.raises(ValueError, match="neither all nor a number below 3"):
         has_turn(NAMES[0], long=True, asked="3", places=["tests"])
+
+
+def test_long_files_begin_first_and_those_on_ray_are_one_piece() -> None:
+    root = Path(__file__).resolve().parent.parent
+    assert [name for name in LONGEST if not (root / name).exists()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
+    ids = ["tests/a.py::test_it", f"{LONGEST[-1]}::test_it[x]", f"{TOGETHER[1]}::test_it", f"{TOGETHER[0]}::test_it"]
+    assert sorted(ids, key=rank) == [*reversed(ids[1:]), ids[0]]
+    made = ByFile.__new__(ByFile)
+    assert [made._split_scope(one) for one in ids] == ["tests/a.py", LONGEST[-1], TOGETHER[0], TOGETHER[0]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from qframe_rl.rllib.act import Actor, joined, part
 from qframe_rl.rllib.names import ALGORITHMS, Algorithm
 from qframe_rl.runner.solve.solve import ProblemTask, scores
 from tests.contracts import checks
-from tests.rays import one_ray
 
 ROLLOUT = {"minibatch_size": 64, "num_epochs": 2}
 REPLAY = {
@@ -44,12 +42,6 @@ sys.meta_path.insert(0, Blocker())
 """What makes Ray impossible to import in a process."""
 
 
-@pytest.fixture(scope="module")
-def ray_here() -> Iterator[None]:
-    with one_ray(4):
-        yield
-
-
 def agent(spec: MarketSpec, algorithm: Algorithm = "ppo", **params: Any) -> rllib.Rllib:
     steps = {"n_steps": 16} if algorithm == "ppo" else {}
     common = {"total_steps": 256, "n_envs": 8, "hidden": (16,), "algorithm": algorithm, **steps}
@@ -67,7 +59,7 @@ def equal(one: dict[str, Any], two: dict[str, Any]) -> bool:
 @pytest.mark.parametrize(
     ("name", "algorithm"), [("regime", "ppo"), ("regime", "dqn"), ("market_making", "ppo"), ("market_making", "sac")]
 )
-def test_each_algorithm_trains_and_is_restored(ray_here: None, name: str, algorithm: Algorithm) -> None:
+def test_each_algorithm_trains_and_is_restored(shared_ray: None, name: str, algorithm: Algorithm) -> None:
     work, heard = task(name), Heard()
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr] # noqa: NPY002
     one = agent(work.spec, algorithm)
@@ -96,7 +88,7 @@ class Heard(checks.Quiet):
         self.last = (done, total)
 
 
-def test_curves_are_told(ray_here: None) -> None:
+def test_curves_are_told(shared_ray: None) -> None:
     work, heard = task(episode_steps=10), Heard()
     agent(work.spec).fit(work, heard)
     assert {"train/episode_return", "train/policy_loss", "train/entropy", "train/vf_explained_var"} <= heard.names
@@ -105,7 +97,7 @@ def test_curves_are_told(ray_here: None) -> None:
 @pytest.mark.parametrize(
     ("name", "algorithm"), [("regime", "ppo"), ("market_making", "ppo"), ("regime", "dqn"), ("market_making", "sac")]
 )
-def test_where_it_can_be_the_same_seed_gives_the_same_bits(ray_here: None, name: str, algorithm: Algorithm) -> None:
+def test_where_it_can_be_the_same_seed_gives_the_same_bits(shared_ray: None, name: str, algorithm: Algorithm) -> None:
     found = []
     for seed in (3, 3, 4):
         work = task(name, seed)
@@ -117,7 +109,7 @@ def test_where_it_can_be_the_same_seed_gives_the_same_bits(ray_here: None, name:
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_learners_of_their_own_processes(ray_here: None) -> None:
+def test_learners_of_their_own_processes(shared_ray: None) -> None:
     """Two learners share the batch; more runners than there are cores are refused."""
     work = task()
     found = agent(work.spec, n_learners=2)
@@ -128,7 +120,7 @@ def test_learners_of_their_own_processes(ray_here: None) -> None:
 
 
 @pytest.mark.long
-def test_a_cell_of_a_run_never_waits_for_the_cores_that_cells_hold(ray_here: None) -> None:
+def test_a_cell_of_a_run_never_waits_for_the_cores_that_cells_hold(shared_ray: None) -> None:
     """As with ``--on ray``: a task that holds every core trains with two runners, to the bits of two outside."""
     import ray
 
@@ -149,7 +141,7 @@ def test_a_cell_of_a_run_never_waits_for_the_cores_that_cells_hold(ray_here: Non
     ids=["discrete", "box", "weights", "several"],
 )  # fmt: skip
 def test_plain_torch_does_what_the_module_of_rllib_does(
-    ray_here: None, algorithm: Algorithm, space: spaces.Space[Any]
+    shared_ray: None, algorithm: Algorithm, space: spaces.Space[Any]
 ) -> None:
     """Two policies of different sizes under one roof, each taken out again; greedy actions from RLlib's own outputs."""
     from qframe_rl.rllib.build import configured
@@ -171,7 +163,7 @@ def test_plain_torch_does_what_the_module_of_rllib_does(
         assert np.array_equal(actor.act(rows), greedy(out, space, algorithm))
 
 
-def test_agents_of_one_environment_are_trained_by_a_policy_each(ray_here: None) -> None:
+def test_agents_of_one_environment_are_trained_by_a_policy_each(shared_ray: None) -> None:
     """A dict of policies: what is right for one is wrong for the other, and both learn it."""
     from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
@@ -276,7 +268,7 @@ class Counting:
         return Counts(n_envs)
 
 
-def test_a_runner_cuts_its_batch_into_episodes_as_they_were_seen(ray_here: None) -> None:
+def test_a_runner_cuts_its_batch_into_episodes_as_they_were_seen(shared_ray: None) -> None:
     """Chunks of one episode follow on another; the true last observation is kept; the batch's own array is not."""
     from qframe_rl.rllib.build import configured
     from qframe_rl.rllib.runner import NativeRunner
@@ -325,14 +317,14 @@ def test_what_cannot_work_is_refused_before_training(name: str, params: dict[str
         rllib.make(build(rllib.Config, params, "test"), task(name).spec)
 
 
-def test_wrong_options_are_named(ray_here: None) -> None:
+def test_wrong_options_are_named(shared_ray: None) -> None:
     with pytest.raises(UserError, match=r"agent rllib: `minibatch_size` \(999\) must be <="):
         agent(task().spec, options={"minibatch_size": 999}).fit(task(), checks.Quiet())
     with pytest.raises(UserError, match="unknown key 'num_epoch'; did you mean 'num_epochs'"):
         agent(task().spec, options={"num_epoch": 3}).fit(task(), checks.Quiet())
 
 
-def test_weights_of_another_shape_are_refused(ray_here: None) -> None:
+def test_weights_of_another_shape_are_refused(shared_ray: None) -> None:
     work = task()
     one = agent(work.spec)
     one.fit(work, checks.Quiet())

@@ -9,7 +9,6 @@ import pytest
 
 from qframe_rl.arena import parallel_env
 from qframe_rl.config import UserError
-from tests.rays import one_ray
 
 pytest.importorskip("ray")
 SETTINGS = {"makers": 2, "executions": 0, "noise": 6, "messages": 6, "episode_steps": 12}
@@ -37,24 +36,23 @@ def test_it_is_the_parallel_env() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_rllib_trains_a_policy_for_each_role() -> None:
-    with one_ray():
-        from ray.rllib.algorithms.ppo import PPOConfig
+def test_rllib_trains_a_policy_for_each_role(shared_ray: None) -> None:
+    from ray.rllib.algorithms.ppo import PPOConfig
 
-        from qframe_rl.arena.rllib import RllibGame, role_of
+    from qframe_rl.arena.rllib import RllibGame, role_of
 
-        config: Any = PPOConfig().environment(RllibGame, env_config={"name": "crowd", **SETTINGS})
-        config = config.multi_agent(policies={"maker", "taker"}, policy_mapping_fn=role_of)
-        config = config.env_runners(num_env_runners=0, rollout_fragment_length=24)
-        config = config.training(train_batch_size_per_learner=48, minibatch_size=24, num_epochs=1)
-        config = config.reporting(min_time_s_per_iteration=0).debugging(seed=0, log_level="ERROR")
-        algorithm = config.build_algo()
-        try:
-            before = weights(algorithm)
-            told = algorithm.train()
-            after = weights(algorithm)
-        finally:
-            algorithm.stop()
+    config: Any = PPOConfig().environment(RllibGame, env_config={"name": "crowd", **SETTINGS})
+    config = config.multi_agent(policies={"maker", "taker"}, policy_mapping_fn=role_of)
+    config = config.env_runners(num_env_runners=0, rollout_fragment_length=24)
+    config = config.training(train_batch_size_per_learner=48, minibatch_size=24, num_epochs=1)
+    config = config.reporting(min_time_s_per_iteration=0).debugging(seed=0, log_level="ERROR")
+    algorithm = config.build_algo()
+    try:
+        before = weights(algorithm)
+        told = algorithm.train()
+        after = weights(algorithm)
+    finally:
+        algorithm.stop()
     assert before.keys() == after.keys() == {"maker", "taker"}
     for role in before:
         assert any((before[role][name] != after[role][name]).any() for name in before[role]), f"{role} learned"

@@ -69,7 +69,7 @@ def replayed(base: Any, case: Case) -> None:
 def main() -> None:
     """Run all."""
     check = Checks("rllib", "ray")
-    with one_ray(3):
+    with one_ray():
         check("by id, PPO", partial(ppo, "id"))
         check("by class, PPO", partial(ppo, "class"))
         check("`register_env`, PPO", partial(ppo, "registered"))
