@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.digests import digest
+from qframe_rl.gym import beside
 from qframe_rl.gym.finer import FinerMoves
 from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.packed import FIRST, LAST, PackedHistory
@@ -92,12 +93,11 @@ class BatchEngine(Lanes):
         n = tape.bars.shape[1]
         self.tape, self.interface, self.rules, self.reward = tape, interface, rules, reward
         self.start_cash, self.episode_bars = cash, episode_bars or 0
-        self.n_envs, self.recorded = n_envs, recorded
+        self.n_envs, self.recorded, self._tiered = n_envs, recorded, rules.n_columns > N_ACCOUNT
         self.account = opened(cash, n_envs, rules.n_columns)
         self.holding = np.zeros((n_envs, n, 2))
         self.row, self.last = np.zeros(n_envs, dtype=np.int64), np.zeros(n_envs, dtype=np.int64)
-        self.seed = np.zeros(n_envs, dtype=np.uint64)
-        self.episode = np.zeros(n_envs, dtype=np.uint64)
+        self.seed, self.episode = np.zeros(n_envs, dtype=np.uint64), np.zeros(n_envs, dtype=np.uint64)
         self.memory = np.zeros((n_envs, N_STATE))
         self.limits = limits or Limits()
         self.watch = watch_for(self.limits, rules.table, n_envs)
@@ -165,6 +165,7 @@ class BatchEngine(Lanes):
             self.fills[mask] = 0.0
         if self._board is not None:
             self._board.slots[mask] = 0.0
+        beside.wait()
 
     def _drawn(self, mask: Bool) -> Int:
         """(B,) rows on which the next episodes of the masked accounts begin by their seeds."""
@@ -204,27 +205,26 @@ class BatchEngine(Lanes):
         return None
 
     def _advance(self, target: Float, offset: Float, active: Bool) -> None:
-        band, rules = self.interface.scheme.band, self.rules
+        band, rules, bars = self.interface.scheme.band, self.rules, self.tape.bars
         if self._inside is not None:
             self._inside.advance(
                 target, offset, band, self.account, self.holding, self.row, active, self.watch, self.fills, self._work
             )  # fmt: skip
         elif self.watch is None:
             advance_rows(
-                target, offset, band, self.account, self.holding, self.tape.bars, self.row, active,
-                rules.table, rules.leverage, rules.shorting, self.recorded, self.fills, self._work,
+                target, offset if self._tiered or len(offset) else None, band, self.account, self.holding, bars,
+                self.row, active, rules.table, rules.leverage, rules.shorting, self.recorded, self.fills, self._work,
             )  # fmt: skip
         else:
             guarded_rows(
-                target, offset, band, self.account, self.holding, self.tape.bars, self.tape.time, self.row, active,
+                target, offset, band, self.account, self.holding, bars, self.tape.time, self.row, active,
                 rules.table, rules.leverage, rules.shorting, self.watch, self.fills, self._work,
             )  # fmt: skip
 
     def observe(self, mask: Bool | None = None) -> Single:
         """(B, n_numbers) observations, in an array that nobody else holds; only masked rows are sure to be written."""
         out: Single = self._shown.take()
-        observer, tape = self.interface.observer, self.tape
-        mask = self._everybody if mask is None else mask
+        observer, tape, mask = self.interface.observer, self.tape, self._everybody if mask is None else mask
         copy_windows(tape.features, self.row, observer.n_rows, mask, out)
         first = observer.n_rows * tape.features.shape[1]
         see_rows(self.account, self.holding, tape.bars, self.row, mask, BOUND, first, out)

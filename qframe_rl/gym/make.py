@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 from qframe_rl import catalog
 from qframe_rl.config import Ref, UserError, build, nearest, shortened
 from qframe_rl.custom import in_params
+from qframe_rl.gym import beside
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.given import Given, histories_of
 from qframe_rl.gym.market import Market, whole
@@ -22,7 +23,7 @@ from qframe_rl.gym.replay.given import GivenTicks, spans_of
 from qframe_rl.gym.replay.market import BookConfig, BookMarket
 from qframe_rl.gym.replay.packed import PackedTicks
 from qframe_rl.gym.vector import VectorTradingEnv
-from qframe_rl.interface import Parts
+from qframe_rl.interface import Parts, SlotScheme
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Instrument
 
@@ -254,4 +255,6 @@ def prepared(name: str, history: Given, risk: Risk, params: Mapping[str, Any]) -
     made: Market = module.make(config, first.instruments, first.columns, first.bar_ns)
     limits = risk if isinstance(risk, Limits) else build(Limits, risk or {}, "risk")
     parts = [(h, whole(h)) for h in histories]
+    if limits == Limits() and not config.detail and not isinstance(made.interface.scheme, SlotScheme):
+        beside.begin()
     return replace(made, limits=limits).fit(parts), parts

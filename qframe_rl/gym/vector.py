@@ -65,6 +65,8 @@ class VectorTradingEnv(BatchEnv):
         self.growing = engine.tape.growing
         self.n_rows = engine.interface.observer.n_rows
         self._kind, self._info = observation, checked(info)
+        # Writable as other masks are: for a read-only one the kernel would be compiled once more.
+        self._everyone = np.ones(engine.n_envs, dtype=np.bool_)
         steps = engine.episode_bars or None
         super().__init__(engine, engine.n_envs, self._space(), engine.interface.action_space, steps, autoreset_mode)
 
@@ -72,7 +74,7 @@ class VectorTradingEnv(BatchEnv):
         return starts_of(options, self.num_envs, self.engine.tape.row_of)
 
     def _moved(self, actions: NDArray[Any], active: Bool | None) -> Moved:
-        rewards, ends, some = self.engine.step(actions, self._all if active is None else active)
+        rewards, ends, some = self.engine.step(actions, self._everyone if active is None else active)
         return rewards, ends[TERMINATED], ends[TRUNCATED], ends[OVER], some
 
     def _infos(self, mask: Bool) -> dict[str, Any]:

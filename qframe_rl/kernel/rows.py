@@ -85,7 +85,7 @@ def settle_rows(
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         begin(first, count, work, account, tiered)
-        last = limited = earning = False
+        last = limited = earning = bool(0)  # a False is a type of its own: `_meet` would be compiled for it too
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             take_holding(a, first, count, v, holding)
@@ -102,7 +102,7 @@ def settle_rows(
 @compiled
 def advance_rows(
     target: Float,
-    offset: Float,
+    offset: Float | None,
     band: float,
     account: Float,
     holding: Float,
@@ -120,8 +120,11 @@ def advance_rows(
 
     Parameters
     ----------
-    target, offset, band
+    target, band
         As in `target_rows`.
+    offset
+        As in `target_rows`, or None where all are market orders and fees have no tiers: what neither needs is then not
+        even compiled, which a first step waits for.
     account, holding, bars, active, table, leverage, shorting, work
         As in `settle_rows`.
     row
@@ -130,12 +133,17 @@ def advance_rows(
         Whether (B, A, 9) ``fills`` are overwritten.
     """
     n = holding.shape[1]
-    spot, tiered = not shorting and leverage == 1.0, table[0, DAY_BARS] > 0.0
-    limited = len(offset) > 0
+    spot = not shorting and leverage == 1.0
+    limited: bool | None
+    tiered: bool | None
+    if offset is None:
+        limited = tiered = None
+    else:
+        limited, tiered = len(offset) > 0, table[0, DAY_BARS] > 0.0
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         begin(first, count, work, account, tiered)
-        last = earning = False
+        last = earning = bool(0)
         for a in range(n):
             v = work[ACCOUNT + a * INSTRUMENT :]
             take_holding(a, first, count, v, holding)
@@ -145,7 +153,7 @@ def advance_rows(
             lanes.aim(v, work, band)
             if outside:
                 confine(a, first, count, v, bars, row)
-            if limited:
+            if offset is not None and limited:
                 limit(a, first, count, v, offset)
             _price(count, v, work, table[a], leverage, shorting, spot, limited, tiered)
         _meet(n, count, work, table, leverage, spot, limited, last, earning, tiered)
@@ -212,7 +220,7 @@ def target_rows(
 
 
 @inlined
-def begin(first: int, count: int, w: Float, account: Float, tiered: bool) -> None:
+def begin(first: int, count: int, w: Float, account: Float, tiered: bool | None) -> None:
     """Lay a block of accounts out in lanes and clear its sums; lanes beyond ``count`` get one that holds nothing."""
     for k in range(count):
         w[lanes.CASH + k] = account[first + k, CASH]
@@ -227,20 +235,20 @@ def begin(first: int, count: int, w: Float, account: Float, tiered: bool) -> Non
         w[lanes.ROOM + k] = w[lanes.CASH + k] - w[lanes.MOVING + k]
         w[lanes.GROSS + k] = w[lanes.NEED + k] = w[lanes.WORST + k] = w[lanes.MARGIN + k] = 0.0
         w[lanes.ABSORBED + k] = w[lanes.RUINED + k] = w[lanes.EARNED + k] = 0.0
-    if tiered:
+    if tiered is not None and tiered:
         fee_tiers.look_back(first, count, w, account)
 
 
 @inlined
 def _price(
-    count: int, v: Float, w: Float, rule: Float, leverage: float, shorting: bool, spot: bool, limited: bool,
-    tiered: bool,
+    count: int, v: Float, w: Float, rule: Float, leverage: float, shorting: bool, spot: bool, limited: bool | None,
+    tiered: bool | None,
 ) -> None:  # fmt: skip
     """Pay funding, and write the terms of a block's orders for one instrument, and what they need."""
     lanes.price(v, w, rule, shorting)
-    if tiered:
+    if tiered is not None and tiered:
         fee_tiers.discount(v, w, rule)
-    if limited:
+    if limited is not None and limited:
         _condition(count, v, rule)
     if spot:
         room.need_cash(v, w, rule)
@@ -259,8 +267,8 @@ def _condition(count: int, v: Float, rule: Float) -> None:
 
 @inlined
 def _meet(
-    n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, limited: bool, last: bool, earning: bool,
-    tiered: bool,
+    n: int, count: int, w: Float, table: Float, leverage: float, spot: bool, limited: bool | None, last: bool,
+    earning: bool, tiered: bool | None,
 ) -> None:  # fmt: skip
     """Fill a block's orders, pay interest, liquidate who is short of margin, mark, and pay last bars out."""
     if earning:
@@ -273,7 +281,7 @@ def _meet(
             lanes.move(v, w, table[a])
     if earning:
         lanes.credit(w)
-    if limited:
+    if limited is not None and limited:
         _rest(n, count, w, table, leverage, spot)
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
@@ -302,14 +310,16 @@ def liquidate(n: int, count: int, w: Float, table: Float) -> None:
 
 
 @compiled
-def pay_out(n: int, count: int, w: Float, table: Float, tiered: bool) -> None:
+def pay_out(n: int, count: int, w: Float, table: Float, tiered: bool | None) -> None:
     """Pay out what a block's accounts hold of instruments in their last bar."""
     for a in range(n):
         v = w[ACCOUNT + a * INSTRUMENT :]
         for k in range(count):
             ends = v[lanes.FINAL + k] == LAST or v[lanes.FINAL + k] == LAST_OUTSIDE
             if ends and v[lanes.HELD + k] != 0.0:
-                rate = fee_tiers.rate_of(w[lanes.TRADED + k], table[a]) if tiered else table[a, TAKER]
+                rate = table[a, TAKER]
+                if tiered is not None and tiered:
+                    rate = fee_tiers.rate_of(w[lanes.TRADED + k], table[a])
                 forced.force(v, w, k, v[lanes.MARK + k], rate)
     for k in range(count):
         forced.bear(n, w, k, table)
@@ -317,8 +327,9 @@ def pay_out(n: int, count: int, w: Float, table: Float, tiered: bool) -> None:
 
 @inlined
 def finish(
-    n: int, first: int, count: int, w: Float, account: Float, holding: Float, active: Bool, table: Float, tiered: bool
-) -> None:
+    n: int, first: int, count: int, w: Float, account: Float, holding: Float, active: Bool, table: Float,
+    tiered: bool | None,
+) -> None:  # fmt: skip
     """Write the accounts of a block back."""
     for k in range(count):
         b = first + k
@@ -335,5 +346,5 @@ def finish(
                 v = w[ACCOUNT + a * INSTRUMENT + k :]
                 holding[b, a, POSITION] = v[lanes.HELD]
                 holding[b, a, MARK] = v[lanes.MARK]
-            if tiered:
+            if tiered is not None and tiered:
                 fee_tiers.note(n, w, k, account[b], table)

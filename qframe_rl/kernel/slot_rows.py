@@ -100,7 +100,7 @@ def settle_slots(
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         begin(first, count, w, account, tiered)
-        last = earning = False
+        last = earning = bool(0)  # see `settle_rows`
         for k in range(LANES):
             scratch.busy[k] = scratch.closer[k] = False
         for a in range(n):
