@@ -126,14 +126,14 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
     def add_own(self, path: str = "own") -> None:
-        """Add the options by which a reward, action scheme or feature of the user's own is handed over.
+        """Add the options by which a reward, action scheme, feature or strategy of the user's own is handed over.
 
         Parameters
         ----------
         path
             Where reward and actions stand in the settings; what is not the user's own stands there by ``--set``.
         """
-        group = self.add_argument_group("a reward, action scheme or feature of your own")
+        group = self.add_argument_group("a reward, action scheme, feature or strategy of your own")
         for what in ("reward", "actions"):
             group.add_argument(
                 f"--{what}", dest=f"{path}.{what}", type=_handed_over, metavar="MODULE:NAME",
@@ -144,6 +144,11 @@ class Parser(argparse.ArgumentParser):
             group.add_argument(
                 "--feature", dest="own.features", type=_handed_over, action="append", default=[],
                 metavar="MODULE:NAME", help="the same, of a feature (repeatable; default: none)",
+            )  # fmt: skip
+            group.add_argument(
+                "--trust", dest="own.modules", type=_trusted, action="append", default=[], metavar="MODULE",
+                help="module of a strategy or market of your own that a checkpoint names, such as strategies.my_idea:\n"
+                "it is imported, as it is now (repeatable; default: none)",
             )  # fmt: skip
 
     def add_ledger(self) -> None:
@@ -244,6 +249,16 @@ def _handed_over(path: str) -> str:
     """Type of an option that names a function or class of the user's own."""
     try:
         return by_path(path)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _trusted(module: str) -> str:
+    """Type of an option that names a module that checkpoints may name."""
+    from qframe_rl.custom import trust
+
+    try:
+        return trust(module)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -1,8 +1,10 @@
-"""Rewards, action schemes and features of a user's own: functions and classes, known by name and digest.
+"""Rewards, action schemes and features of a user's own, known by name and digest, and modules that he trusts.
 
 Whoever makes an environment hands them over, as objects or by path (``my_rewards:growth``); a configuration, and a
 checkpoint, keep their name and the digest of their code, as ``my_rewards:growth@0123456789abcdef``. Nothing is ever
 imported by such a name: where it is met, what was handed over before is taken, if its code is still the same.
+
+A strategy or market of the user's own is a module. A checkpoint that names one is refused unless he named it as well.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ from qframe_rl.config import UserError, listed
 from qframe_rl.digests import digest
 
 _PATH = re.compile(r"(?!column:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _IDENTITY = re.compile(rf"({_PATH.pattern})@([0-9a-f]{{16}})")
 _known: dict[str, dict[str, Callable[..., Any]]] = {}
 """What was handed over, by name without its module and by digest."""
+_trusted: set[str] = set()
+"""Modules that checkpoints may name."""
 
 
 def hand_over(thing: Callable[..., Any]) -> str:
@@ -66,13 +71,7 @@ def by_path(path: str) -> str:
     module, _, name = path.partition(":")
     if not _PATH.fullmatch(path):
         raise UserError(f"{path!r} is not MODULE:NAME, such as my_rewards:growth.")
-    _look_here()
-    try:
-        thing: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise UserError(f"{path}: no module {module!r}; is it in this folder, or on PYTHONPATH?") from None
+    thing = _import(module, path)
     for part in name.split("."):
         if not hasattr(thing, part):
             raise UserError(f"{path}: {module} has no {name!r}.")
@@ -80,6 +79,41 @@ def by_path(path: str) -> str:
     if not callable(thing):
         raise UserError(f"{path}: that is no function and no class.")
     return hand_over(thing)
+
+
+def trust(module: str) -> str:
+    """Import a module of a strategy or market of the user's own, and let checkpoints name it from now on.
+
+    Parameters
+    ----------
+    module
+        Its dotted path, such as ``strategies.my_idea``.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    if not _MODULE.fullmatch(module):
+        raise UserError(f"{module!r} is not the dotted path of a module, such as strategies.my_idea.")
+    _import(module, module)
+    _trusted.add(module)
+    return module
+
+
+def is_trusted(module: str) -> bool:
+    """Whether the user named a module as one that checkpoints may name."""
+    return module in _trusted
+
+
+def _import(module: str, asked: str) -> Any:
+    _look_here()
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise UserError(f"{asked}: no module {module!r}; is it in this folder, or on PYTHONPATH?") from None
 
 
 def _look_here() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from qframe_rl.config import Strict, UserError
-from qframe_rl.custom import is_custom
+from qframe_rl.custom import is_custom, is_trusted
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.instruments import InstrumentFields
 from qframe_rl.risk.limits import Limits
@@ -215,8 +215,8 @@ def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:
     """Refuse an agent or a market that names anything outside the catalogue, at any depth of its parameters.
 
     What is outside is named by a dotted path and imported, which runs its code. So no text with a dot may stand among
-    the parameters, unless it is a number, the name of a feature, or that of a reward or an action scheme of the user's
-    own, which is never imported by its name.
+    the parameters, unless it is a number, the name of a feature, that of a reward or an action scheme of the user's
+    own, which is never imported by its name, or a module that the user named himself.
 
     Raises
     ------
@@ -225,10 +225,11 @@ def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:
     """
     for kind, named in (("agent", agent), ("env", env)):
         for place, text in _texts(kind, named):
-            if "." in text and not _is_number(text) and not (place in _OWN and is_custom(text)):
+            own = is_trusted(text) or (place in _OWN and is_custom(text))
+            if "." in text and not _is_number(text) and not own:
                 raise UserError(
-                    f"the checkpoint's {place} {text!r} lies outside the catalogue and is not imported; name it in a "
-                    "configuration of your own if you trust it."
+                    f"the checkpoint's {place} {text!r} lies outside the catalogue and is not imported; if you trust "
+                    f"it, name it yourself: --trust {text}, or qframe_rl.custom.trust({text!r})."
                 )
 
 

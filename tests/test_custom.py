@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -322,6 +323,35 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=240
     )
+
+
+@pytest.mark.slow
+def test_a_strategy_of_ones_own_trades_on_paper_where_its_module_is_named(tmp_path: Path) -> None:
+    """As `qframe new agent` writes it, in a folder that is no checkout; a checkpoint alone imports nothing."""
+    assert run(tmp_path, "new", "agent", "my_idea").returncode == 0
+    place = tmp_path / "strategies" / "my_idea.py"
+    place.write_text(place.read_text() + "\nprint('IMPORTED')\n")
+    done = run(
+        tmp_path, "train", "--agents", "strategies.my_idea,flat", "--bars", "2000", "--resamples", "100", "--ledger",
+        "ledger.db", "--promote-anyway", "strategies.my_idea",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = next(p for p in (tmp_path / "checkpoints").iterdir() if (p / "checkpoint.json").exists())
+    paper = ("paper", str(made), "--feed", "replay", "--speed", "max")
+    for asked in ((), ("--trust", "strategies.other"), ("--trust", "my_idea")):
+        refused = run(tmp_path, *paper, *asked)
+        assert refused.returncode == 2
+        assert "IMPORTED" not in refused.stdout
+        assert "Traceback" not in refused.stderr
+    assert "--trust strategies.my_idea" in run(tmp_path, *paper).stderr
+    trusted = ("--trust", "strategies.my_idea")
+    traded = run(tmp_path, *paper, *trusted, "--json")
+    assert traded.returncode == 0, traded.stderr
+    session = json.loads(traded.stdout.replace("IMPORTED", ""))["journal"]
+    again = run(tmp_path, "replay", session, *trusted)
+    assert again.returncode == 0, again.stderr
+    scored = run(tmp_path, "evaluate", str(made), "--ledger", "ledger.db", *trusted)
+    assert scored.returncode == 0, scored.stderr
 
 
 @pytest.mark.slow
