@@ -13,7 +13,7 @@ from experiments.screen import BarScreen
 from experiments.settings import settings
 from qframe_rl import catalog
 from qframe_rl.config import UserError, build
-from qframe_rl.runner.arena.tournament import TournamentPlan
+from qframe_rl.runner.arena.tournament_plan import TournamentPlan
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import Field
 
 from qframe_rl import catalog
 from qframe_rl.arena.coin import CoinMarket
@@ -23,11 +22,12 @@ from qframe_rl.arena.game import Game
 from qframe_rl.arena.play import play
 from qframe_rl.arena.rules import PLAIN, NoSeat
 from qframe_rl.arena.seats import BatchPolicy, roles_of, seats_of
-from qframe_rl.config import Base, Ref, UserError, fingerprint
+from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.arena_plot import ratings_figure
-from qframe_rl.runner.arena.experiment import GameRef, Roles, check_params
+from qframe_rl.runner.arena.experiment import check_params
 from qframe_rl.runner.arena.kept import RATINGS
 from qframe_rl.runner.arena.seated import game_of, learns, mark, market_root, rule
+from qframe_rl.runner.arena.tournament_plan import TournamentPlan
 from qframe_rl.runner.files import read_json, write_json
 from qframe_rl.runner.log import Screen
 from qframe_rl.types import Float
@@ -39,32 +39,6 @@ MEAN = 1500.0
 _SEED = 1 << 44
 OTHERS = {"maker": "glft", "taker": "noise", "execution": "idle"}
 """Who sits in the seats of other roles of an order book, unless it is said."""
-
-
-class TournamentPlan(Base):
-    """Who meets whom, and how often."""
-
-    env: GameRef = Ref(name="crowd")
-    """Market of many agents of the catalogue, with its parameters."""
-    role: str = "maker"
-    """Whose seats they meet in."""
-    agents: tuple[str, ...] = ()
-    """Who is rated: strategies for order books, idle, noise, and folders of checkpoints of the role; none = all of the
-    catalogue that can sit there."""
-    checkpoints: tuple[str, ...] = ()
-    """Folders of checkpoints of the role that are rated besides."""
-    roles: Roles = Field(default={})
-    """Who sits in the seats of other roles: taker=noise."""
-    agent: dict[str, dict[str, Any]] = Field(default={})
-    """Parameters of strategies, by name."""
-    episodes: Annotated[int, Field(ge=2, le=1_000_000)] = 64
-    """Markets in which each pair meets."""
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
-    """Of the markets and of the resamples."""
-    level: float = Field(default=0.9, gt=0.0, lt=1.0)
-    """Share of the bootstrap resamples inside the intervals."""
-    resamples: int = Field(default=500, ge=100, le=1_000_000)
-    """Number of bootstrap resamples."""
 
 
 class Rating(NamedTuple):
