@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from experiments.own import add_own
 from experiments.settings import PRESETS, Tree
 from qframe_rl.config import Base, Unavailable, UserError, shortened
-from qframe_rl.custom import by_path
 from qframe_rl.servers import DATA_PASSWORD, POSTGRES, has_password, is_address, unlocked
 
 if TYPE_CHECKING:
@@ -126,30 +126,8 @@ class Parser(argparse.ArgumentParser):
         )  # fmt: skip
 
     def add_own(self, path: str = "own") -> None:
-        """Add the options by which a reward, action scheme, feature or strategy of the user's own is handed over.
-
-        Parameters
-        ----------
-        path
-            Where reward and actions stand in the settings; what is not the user's own stands there by ``--set``.
-        """
-        group = self.add_argument_group("a reward, action scheme, feature or strategy of your own")
-        for what in ("reward", "actions"):
-            group.add_argument(
-                f"--{what}", dest=f"{path}.{what}", type=_handed_over, metavar="MODULE:NAME",
-                help=f"function or class of your own, such as my_module:my_{what}; a checkpoint that was made with one "
-                "knows its name and digest alone (default: none)",
-            )  # fmt: skip
-        if path == "own":
-            group.add_argument(
-                "--feature", dest="own.features", type=_handed_over, action="append", default=[],
-                metavar="MODULE:NAME", help="the same, of a feature (repeatable; default: none)",
-            )  # fmt: skip
-            group.add_argument(
-                "--trust", dest="own.modules", type=_trusted, action="append", default=[], metavar="MODULE",
-                help="module of a strategy or market of your own that a checkpoint names, such as strategies.my_idea:\n"
-                "it is imported, as it is now (repeatable; default: none)",
-            )  # fmt: skip
+        """Add the options of `experiments.own.add_own`."""
+        add_own(self, path)
 
     def add_ledger(self) -> None:
         """Add the option that says where all that was ever tried is counted."""
@@ -243,24 +221,6 @@ class Parser(argparse.ArgumentParser):
                 metavar="VALUE",
                 help=f"{text} (default: {shown((taken or {}).get(field, default))})" if defaults else text,
             )
-
-
-def _handed_over(path: str) -> str:
-    """Type of an option that names a function or class of the user's own."""
-    try:
-        return by_path(path)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _trusted(module: str) -> str:
-    """Type of an option that names a module that checkpoints may name."""
-    from qframe_rl.custom import trust
-
-    try:
-        return trust(module)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _folder(text: str) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from experiments.cli import Parser, checkpoint_place, console, door, shipped, within
+from experiments.own import own_options
 from experiments.paper_result import said_of
 from experiments.refitting import add_refit, asked_recipe, check_refit, refitted
 from experiments.screen import downloads
@@ -272,7 +273,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         note.also = lambda text: windows.say(text)
         if recipe is not None:
             opened = refitted(opened, given, checkpoint, given_data, note, stack, ages.taken)
-        shadowing = Shadowing(opened.folder, shadows, note)
+        shadowing = Shadowing(opened.folder, shadows, note, own_options(given))
         if shadows:
             shadowing.start(opened)
 

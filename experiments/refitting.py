@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli import Parser, door, within
+from experiments.own import add_own, own_options
 from qframe_rl.config import UserError
 
 if TYPE_CHECKING:
@@ -126,10 +127,14 @@ class Refitting:
         Priority of the process that trains.
     note
         Told in one line what happens to them.
+    own
+        Options of `experiments.own.own_options`, for a strategy that needs them.
     """
 
-    def __init__(self, session: Path, waits: bool, nice: int, note: Callable[[str], None]):
-        self.session, self.waits, self.note, self._nice = session, waits, note, nice
+    def __init__(
+        self, session: Path, waits: bool, nice: int, note: Callable[[str], None], own: Sequence[str] = ()
+    ):  # fmt: skip
+        self.session, self.waits, self.note, self._nice, self._own = session, waits, note, nice, own
         self._wanted: tuple[int, int] | None = None
         self._failed: dict[int, str] = {}
         self._child: subprocess.Popen[bytes] | None = None
@@ -208,7 +213,7 @@ class Refitting:
     def _start(self, number: int, until: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "experiments.refitting", str(self.session), str(number), str(until)]
-        argv += ["--nice", str(self._nice)]
+        argv += ["--nice", str(self._nice), *self._own]
         settings = {name: value for name, value in os.environ.items() if name != "APPRISE_URLS"}
         with (self._folder / LOG).open("ab") as log:
             self._child = subprocess.Popen(
@@ -271,7 +276,7 @@ def refitted(
     if not has_past(opened.folder):
         _keep_past(opened, checkpoint, given_data)
     nice = _NICE if given["refit_nice"] is None else given["refit_nice"]
-    trainer = Refitting(opened.folder.absolute(), given["feed"] == "replay", nice, note)
+    trainer = Refitting(opened.folder.absolute(), given["feed"] == "replay", nice, note, own_options(given))
     stack.callback(trainer.close)
     models = JournalledModels(opened.folder, opened.terms, trainer, note, taken)
     return replace(opened, agent=procedure(opened.agent, opened.terms, models))
@@ -312,6 +317,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("number", type=int)
     made.add_argument("until", type=int)
     made.add_argument("--nice", type=int, default=_NICE)
+    add_own(made)
     given = made.parse_args(argv)
     os.nice(given.nice)
     parent = os.getppid()

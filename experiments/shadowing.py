@@ -56,11 +56,14 @@ class Shadowing:
         Folders of the checkpoints, by the shadows' names.
     note
         Told in one line what happens to them.
+    own
+        Options of `experiments.own.own_options`, for checkpoints that need them.
     """
 
     session: Path
     places: Mapping[str, Path]
     note: Callable[[str], None]
+    own: Sequence[str] = ()
     standing: dict[str, dict[str, Any]] = field(default_factory=dict)
     """How each stands to the session, as `Shadows.look` says."""
 
@@ -110,7 +113,7 @@ class Shadowing:
         folder = self.session / FOLDER / name
         door = [sys.executable, "-m", "experiments.paper", str(place), "--feed", "journal"]
         worked = [] if self._execute is None else ["--execute", self._execute]
-        argv = [*door, "--journal", str(self.session), "--begin", begin, "--out", str(folder), *worked]
+        argv = [*door, "--journal", str(self.session), "--begin", begin, "--out", str(folder), *worked, *self.own]
         return _Shadow(argv, folder)
 
     def _watch(self) -> None:

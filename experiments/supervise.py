@@ -14,6 +14,7 @@ from experiments.cli import SHIPPED, Parser, beating, console, door
 from qframe_rl.config import UserError, build, nearest
 
 _ACTS = ("run", "add", "start", "stop", "remove", "list")
+_OWN = ("reward", "actions", "feature", "trust")
 
 
 def parser() -> Parser:
@@ -40,6 +41,12 @@ def parser() -> Parser:
         "--sessions", type=Path, default=Path("runs/supervised"), metavar="FOLDER",
         help="folder in which each session has one (default: runs/supervised)",
     )  # fmt: skip
+    for what in _OWN:
+        add(
+            f"--{what}", dest=f"own.{what}", action="append", default=[],
+            metavar="MODULE" if what == "trust" else "MODULE:NAME",
+            help=f"handed to every session, which imports it: as `paper --{what}` (repeatable; default: none)",
+        )  # fmt: skip
     made.add_state(Path("runs/.service"), "the service's --state (default: runs/.service)")
     made.add_alive()
     return made
@@ -82,6 +89,7 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
         Places(_roots(given["root"])),
         given["sessions"],
         lambda line: out.print(line, highlight=False, soft_wrap=True),
+        [part for what in _OWN for name in given[f"own.{what}"] for part in (f"--{what}", name)],
     )
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     send = _sending(store, supervisor.told)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -317,12 +321,20 @@ def test_a_class_counts_with_all_that_it_has(tmp_path: Path, monkeypatch: pytest
     assert len(found) == 3
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str) -> list[str]:
     root = str(Path(__file__).resolve().parent.parent)
     code = f"import sys; sys.path.insert(0, {root!r}); from experiments.command import entry; sys.exit(entry())"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=240
-    )
+    return [sys.executable, "-c", code, *arguments]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, timeout=240)
+
+
+def begun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    quiet: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    return subprocess.Popen(command(*arguments), cwd=folder, text=True, env=env, **quiet)
 
 
 @pytest.mark.slow
@@ -345,13 +357,34 @@ def test_a_strategy_of_ones_own_trades_on_paper_where_its_module_is_named(tmp_pa
         assert "Traceback" not in refused.stderr
     assert "--trust strategies.my_idea" in run(tmp_path, *paper).stderr
     trusted = ("--trust", "strategies.my_idea")
-    traded = run(tmp_path, *paper, *trusted, "--json")
+    shutil.copytree(made, tmp_path / "copy")
+    traded = run(tmp_path, *paper, *trusted, "--shadow", "copy", "--json")
     assert traded.returncode == 0, traded.stderr
-    session = json.loads(traded.stdout.replace("IMPORTED", ""))["journal"]
-    again = run(tmp_path, "replay", session, *trusted)
+    said = json.loads(traded.stdout.replace("IMPORTED", ""))
+    assert said["shadows"]["copy"]["bars"] == said["bars"] > 0, "what a session was given its shadows are given"
+    again = run(tmp_path, "replay", said["journal"], *trusted)
     assert again.returncode == 0, again.stderr
     scored = run(tmp_path, "evaluate", str(made), "--ledger", "ledger.db", *trusted)
     assert scored.returncode == 0, scored.stderr
+    more = ("--with", "feed=replay", "--with", "speed=max", "--root", "checkpoints")
+    for name, given, came in (("without", (), "FAILED"), ("with", trusted, "STOPPED")):
+        assert run(tmp_path, "supervise", "add", name, "--checkpoint", made.name, *more).returncode == 0
+        with begun(tmp_path, "supervise", "--root", "checkpoints", *given) as supervisor:
+            said = standing(tmp_path, name, came)
+            supervisor.send_signal(signal.SIGTERM)
+            supervisor.communicate()
+        assert ("--trust strategies.my_idea" if came == "FAILED" else "it came to its end") in said["why"]
+
+
+def standing(folder: Path, name: str, wanted: str) -> dict[str, Any]:
+    """What a supervisor says of a session once it is in a state."""
+    for _ in range(120):
+        listed = json.loads(run(folder, "supervise", "list", "--json").stdout)["supervised"]
+        (one,) = [one for one in listed if one["name"] == name]
+        if one["state"] == wanted and one["why"]:
+            return dict(one)
+        time.sleep(0.5)
+    raise AssertionError(one)
 
 
 @pytest.mark.slow

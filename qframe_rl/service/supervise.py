@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +65,8 @@ class Supervisor:
         Folder in which each session has one of its name.
     told
         Told in one line of every change.
+    own
+        Options by which every session is handed what is the user's own; no row can say them.
 
     Raises
     ------
@@ -72,10 +74,13 @@ class Supervisor:
         If another supervisor has one of them, or on Windows.
     """
 
-    def __init__(self, store: ServiceStore, places: Places, root: Path, told: Callable[[str], None]):
+    def __init__(
+        self, store: ServiceStore, places: Places, root: Path, told: Callable[[str], None], own: Sequence[str] = ()
+    ):  # fmt: skip
         if fcntl is None:
             raise UserError("sessions need flock, which Windows lacks; run the supervisor under Linux, macOS or WSL.")
         self.desired, self.places, self.root, self.told = Desired(store), places, root, told
+        self._own = own
         self.portfolios = Portfolios(store)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._locks: list[int] = []
@@ -160,7 +165,7 @@ class Supervisor:
         folder = self.root / row.name
         door = [sys.executable, "-m", "experiments.paper"]
         options = self._within_its_portfolio(row).options()
-        argv = [*door, str(checkpoint.folder), *options, "--out", str(folder)]
+        argv = [*door, str(checkpoint.folder), *options, "--out", str(folder), *self._own]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _log(folder) as log:

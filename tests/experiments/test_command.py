@@ -21,6 +21,7 @@ NO_DOORS = {
     "beside",
     "cli",
     "command",
+    "own",
     "paper_books",
     "paper_result",
     "refitting",

@@ -176,6 +176,7 @@ def test_shadows_and_models_stand_in_the_summary(api: httpx.Client, service: Ser
     }  # fmt: skip
     model = {"number": 2, "time": START, "until": START - HOUR, "state": "late", "reason": "under way still"}
     session.writer.commit(canonical(session.pulse() | {"shadows": {"mean_reversion": shadow}, "refit": model}))
+    until(lambda: api.get(f"/sessions/{session.id}").json()["shadows"], 5.0)  # a second old at most
     one = api.get(f"/sessions/{session.id}").json()
     assert one["shadows"] == {"mean_reversion": {k: v for k, v in shadow.items() if k != "log_evidence"}}
     assert one["model"] == {
