@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from qframe_rl.config import UserError, nearest
+from qframe_rl.custom import imported
 
 Kind = Literal["agents", "envs"]
 _ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +66,8 @@ def load(kind: Kind, name: str) -> Any:
     if "." in name:
         if not all(name.split(".")):
             raise UserError(f"{kind[:-1]} {name!r} is not in the catalogue, nor a module path such as my.module.")
-        return _complete(_import(name, kind), name)
+        refusal = f"no module {name!r} for the {kind[:-1]}; is its package on PYTHONPATH?"
+        return _complete(imported(name, refusal), name)
     if name not in names(kind):
         raise UserError(f"unknown {kind[:-1]} {name!r}{nearest(name, names(kind))}")
     module = module_of(kind, name)
@@ -166,15 +168,6 @@ def _refuse_foreign(kind: Kind) -> None:
             f"the package {kind!r} at {places[0]} is not QFrame RL's and stands in front of it; "
             "begin from another folder, rename that one, or use the command qframe."
         )
-
-
-def _import(name: str, kind: Kind) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not name.startswith(error.name):
-            raise
-        raise UserError(f"no module {name!r} for the {kind[:-1]}; is its package on PYTHONPATH?") from None
 
 
 def _complete(module: ModuleType, name: str) -> ModuleType:

@@ -71,7 +71,7 @@ def by_path(path: str) -> str:
     module, _, name = path.partition(":")
     if not _PATH.fullmatch(path):
         raise UserError(f"{path!r} is not MODULE:NAME, such as my_rewards:growth.")
-    thing = _import(module, path)
+    thing: Any = _found(module, path)
     for part in name.split("."):
         if not hasattr(thing, part):
             raise UserError(f"{path}: {module} has no {name!r}.")
@@ -96,7 +96,7 @@ def trust(module: str) -> str:
     """
     if not _MODULE.fullmatch(module):
         raise UserError(f"{module!r} is not the dotted path of a module, such as strategies.my_idea.")
-    _import(module, module)
+    _found(module, module)
     _trusted.add(module)
     return module
 
@@ -106,14 +106,19 @@ def is_trusted(module: str) -> bool:
     return module in _trusted
 
 
-def _import(module: str, asked: str) -> Any:
-    _look_here()
+def imported(module: str, refusal: str) -> types.ModuleType:
+    """Import a module; raises UserError with ``refusal`` if it is not there, and not if one is not that it imports."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
-        raise UserError(f"{asked}: no module {module!r}; is it in this folder, or on PYTHONPATH?") from None
+        raise UserError(refusal) from None
+
+
+def _found(module: str, asked: str) -> types.ModuleType:
+    _look_here()
+    return imported(module, f"{asked}: no module {module!r}; is it in this folder, or on PYTHONPATH?")
 
 
 def _look_here() -> None:
