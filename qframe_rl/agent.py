@@ -51,6 +51,10 @@ class View:
     0 = they do. None where nothing protects the account."""
     resting: Orders | None = None
     """(A, K) orders that stand in their slots; None where there are none."""
+    limit_use: Float | None = None
+    """(3,) after the last bar: of ``max_drawdown`` and of ``daily_loss`` the share that is used up, 0 where there is no
+    such limit, and 1 where orders could only reduce what is held, else 0. None where no risk engine stands before the
+    account."""
 
     @property
     def close(self) -> Float:

@@ -128,9 +128,10 @@ class Session:
         times, bars = self._window.show()
         resting = None if self._resting is None else self._resting.resting
         locks = None if self._protected is None else self._protected.locks
+        limit_use = None if self._protected is None else self._protected.limit_use
         return View(
             time, times, bars, self.venue.account, fills, first, exhausted, self.venue.terminated, self._cash_rate,
-            self._member, locks, resting,
+            self._member, locks, resting, limit_use,
         )  # fmt: skip
 
 

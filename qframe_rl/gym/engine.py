@@ -18,9 +18,10 @@ from qframe_rl.gym import beside
 from qframe_rl.gym.finer import FinerMoves
 from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.packed import FIRST, LAST, PackedHistory
+from qframe_rl.gym.panels import AccountPanels
 from qframe_rl.gym.reward import N_STATE, Reward
 from qframe_rl.gym.slots import board_of
-from qframe_rl.interface import BOUND, MarketInterface, SlotScheme, see_locks, see_rows
+from qframe_rl.interface import BOUND, MarketInterface, SlotScheme, see_rows
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import (
     BEFORE,
@@ -42,7 +43,6 @@ from qframe_rl.kernel.rules import Rules
 from qframe_rl.risk.columns import watch_for
 from qframe_rl.risk.guard import protecting
 from qframe_rl.risk.limits import Limits
-from qframe_rl.risk.protections import lock_rows
 from qframe_rl.risk.rows import begin_rows, guarded_rows
 from qframe_rl.types import CLOSE, NO_FINER, Bool, Float, Int, Single
 
@@ -105,7 +105,7 @@ class BatchEngine(Lanes):
         self._inside = FinerMoves(tape, rules, n_envs) if rules.detail_ns else None
         filled = recorded or self.watch is not None or self._board is not None or self._inside is not None
         self.fills = np.zeros((n_envs if filled else 0, n, N_FILLS))
-        self._work, self._left = scratch(n), np.zeros((n_envs, n, 2), dtype=np.int64)
+        self._work, self._panels = scratch(n), AccountPanels(interface.observer, n_envs)
         self._everybody = np.ones(n_envs, dtype=np.bool_)
         self._shown = Recycler((n_envs, interface.observer.n_numbers), np.float32)
 
@@ -228,7 +228,7 @@ class BatchEngine(Lanes):
         copy_windows(tape.features, self.row, observer.n_rows, mask, out)
         first = observer.n_rows * tape.features.shape[1]
         see_rows(self.account, self.holding, tape.bars, self.row, mask, BOUND, first, out)
-        self._see_locks(mask, first, out)
+        self._panels.write(self.account, self.holding, self.watch, self._board, mask, first, out)
         return out
 
     def point(self, mask: Bool | None = None) -> tuple[NDArray[np.int32], Single]:
@@ -237,15 +237,8 @@ class BatchEngine(Lanes):
         account = np.empty((self.n_envs, panels * self.holding.shape[1]), dtype=np.float32)
         mask = self._everybody if mask is None else mask
         see_rows(self.account, self.holding, self.tape.bars, self.row, mask, BOUND, 0, account)
-        self._see_locks(mask, 0, account)
+        self._panels.write(self.account, self.holding, self.watch, self._board, mask, 0, account)
         return self.row.astype(np.int32), account
-
-    def _see_locks(self, mask: Bool, first: int, out: Single) -> None:
-        """Write what is locked behind what else is seen of the accounts, if it is shown."""
-        if self.interface.observer.locks:
-            if self.watch is not None:
-                lock_rows(self.watch.guard, self._left)
-            see_locks(self._left, mask, first + 2 * self.holding.shape[1], out)
 
     _STATE = ("account", "holding", "row", "last", "seed", "episode", "memory", "fills")
 

@@ -63,6 +63,11 @@ class MarketConfig(Base):
     without memory."""
     show_locks: bool = False
     """Whether a policy sees which longs and shorts the protections among the limits lock, and for how long."""
+    show_limits: bool = False
+    """Whether a policy sees how much of ``max_drawdown`` and ``daily_loss`` is used up, and whether orders only
+    reduce."""
+    show_resting: bool = False
+    """Whether a policy sees how far from the price its nearest orders rest, below and above, and when exits end."""
     actions: Ref = Ref(name="levels")
     """Action scheme: levels, exposure, simplex, delta or limit, with its parameters."""
     reward: Ref = Ref(name="log_growth")
@@ -293,8 +298,9 @@ def market(
         detail_ns=_detail_ns(name, config, bar_ns),
     )
     observer = Observer(
-        config.features, config.n_rows, len(instruments), columns, bar_ns=bar_ns, locks=config.show_locks
-    )
+        config.features, config.n_rows, len(instruments), columns, bar_ns=bar_ns, locks=config.show_locks,
+        limits=config.show_limits, resting=config.show_resting,
+    )  # fmt: skip
     interface = MarketInterface(observer, config.actions.name, config.actions.params)
     one_quote(instruments)
     cash = opening_cash(instruments) if config.cash is None else config.cash

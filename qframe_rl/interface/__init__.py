@@ -9,7 +9,16 @@ normalise differently. `rebalance` is the same arithmetic for strategies that th
 from qframe_rl.interface.bracket import Bracket, SlotScheme, protect
 from qframe_rl.interface.market import MarketInterface, interface_from, rebalance
 from qframe_rl.interface.named import SCHEMES
-from qframe_rl.interface.observer import BOUND, Observer, Parts, Scaler, see_locks, see_rows
+from qframe_rl.interface.observer import (
+    BOUND,
+    Observer,
+    Parts,
+    Scaler,
+    see_locks,
+    see_resting,
+    see_rows,
+    see_use,
+)
 from qframe_rl.interface.schemes import Delta, Exposure, Levels, Limit, Scheme, Simplex
 
 __all__ = [
@@ -31,5 +40,7 @@ __all__ = [
     "protect",
     "rebalance",
     "see_locks",
+    "see_resting",
     "see_rows",
+    "see_use",
 ]

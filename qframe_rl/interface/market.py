@@ -15,7 +15,7 @@ from qframe_rl.agent import View
 from qframe_rl.coarser import apart
 from qframe_rl.features import FORMULA
 from qframe_rl.interface.bracket import SlotScheme
-from qframe_rl.interface.observer import ONE, ONE_ROW, Observer, Parts, Scaler, laid_out
+from qframe_rl.interface.observer import ONE, ONE_ROW, PANELS, Observer, Parts, Scaler, laid_out
 from qframe_rl.interface.own_scheme import scheme_of
 from qframe_rl.kernel.columns import LIMIT, N_ORDER, QUANTITY, STOP
 from qframe_rl.kernel.lanes import scratch
@@ -81,7 +81,7 @@ class MarketInterface:
         timed = any(apart(f.name) is not None or f.name.startswith(FORMULA) for f in o.features)
         return (
             ({"bar_ns": o.bar_ns} if timed else {})
-            | ({"locks": True} if o.locks else {})
+            | {name: True for name in PANELS if getattr(o, name)}
             | {
                 "features": [feature.name for feature in o.features],
                 "n_rows": o.n_rows,
@@ -99,7 +99,8 @@ def interface_from(data: Mapping[str, Any]) -> MarketInterface:
     """Make an interface from what `MarketInterface.describe` returned."""
     scaler = Scaler(np.array(data["mean"], dtype=np.float64), np.array(data["scale"], dtype=np.float64))
     shape = (data["n_rows"], data["n_instruments"], data["columns"])
-    observer = Observer(data["features"], *shape, scaler, data.get("bar_ns", 0), locks=data.get("locks", False))
+    shown = {name: bool(data.get(name, False)) for name in PANELS}
+    observer = Observer(data["features"], *shape, scaler, data.get("bar_ns", 0), **shown)
     return MarketInterface(observer, data["scheme"], data["params"])
 
 

@@ -14,7 +14,21 @@ from qframe_rl.agent import View
 from qframe_rl.config import UserError
 from qframe_rl.features import AUTO, Feature, features, frozen
 from qframe_rl.jit import compiled
-from qframe_rl.kernel.columns import EQUITY, INSIDE, MARK, N_ACCOUNT, N_BAR, OUTSIDE, POSITION, STANDING
+from qframe_rl.kernel.columns import (
+    AFTER,
+    EQUITY,
+    INSIDE,
+    LIMIT,
+    MARK,
+    N_ACCOUNT,
+    N_BAR,
+    OUTSIDE,
+    POSITION,
+    QUANTITY,
+    STANDING,
+    STOP,
+)
+from qframe_rl.orders import slots_of
 from qframe_rl.types import CLOSE, VOLUME, Bool, Float, History, Int, Segments, Single
 
 BOUND = 10.0
@@ -25,6 +39,8 @@ Parts = Sequence[tuple[History, Segments]]
 """Histories, and the rows of each that may be looked at."""
 ONE_ROW = np.zeros(1, dtype=np.int64)
 """Where the only account of a `laid_out` view stands."""
+PANELS = ("locks", "limits", "resting")
+"""What is shown of an account where it is asked for."""
 ONE = np.ones(1, dtype=np.bool_)
 """That it counts."""
 
@@ -50,8 +66,10 @@ class Observer:
     """Turns bars and an account into one flat row of numbers.
 
     The row is the scaled features of the last ``n_rows`` bars (bar by bar, instrument by instrument, feature by
-    feature), then the A exposures, then A flags of which instruments trade and are in the universe; with ``locks`` then
-    A numbers of longs that protections lock and A of shorts: log(1 + decisions until the lock ends), 0 = free.
+    feature), then panels of A numbers each: exposures; flags of which instruments trade and are in the universe; with
+    ``locks`` longs that protections lock, and shorts: log(1 + decisions until the lock ends), 0 = free; with ``limits``
+    the three numbers of `View.limit_use`, alike for all instruments; with ``resting`` how far below and above the mark
+    the nearest order rests, percent in logs, and log(1 + bars until an exit at the market), 0 = there is none.
 
     Parameters
     ----------
@@ -69,6 +87,10 @@ class Observer:
         Length of a bar, ns; needed where a feature is a formula, or one of coarser bars.
     locks
         Whether what protections lock is shown.
+    limits
+        Whether it is shown how much of the loss limits is used up.
+    resting
+        Whether it is shown where orders rest.
 
     Raises
     ------
@@ -86,6 +108,8 @@ class Observer:
         bar_ns: int = 0,
         *,
         locks: bool = False,
+        limits: bool = False,
+        resting: bool = False,
     ):
         if any(name.partition(":")[0] == AUTO for name in specs):
             raise UserError(
@@ -108,7 +132,8 @@ class Observer:
         self.scaler = scaler or Scaler(np.zeros(len(self.features)), np.ones(len(self.features)))
         self.lookback = max(feature.lookback for feature in self.features)
         self.window = self.lookback + n_rows - 1
-        self.locks, self.n_panels = locks, 4 if locks else 2
+        self.locks, self.limits, self.resting = locks, limits, resting
+        self.n_panels = 2 + 2 * locks + 3 * limits + 3 * resting
         self.n_numbers = n_rows * n_instruments * len(self.features) + self.n_panels * n_instruments
         if self.n_numbers > N_NUMBERS:
             raise UserError(
@@ -127,15 +152,17 @@ class Observer:
         )
 
     def parts(self, rows: Single) -> dict[str, Single]:
-        """Views of (B, n_numbers) rows: ``market`` (B, n_rows, A, F), ``account`` (B, 2, A) exposures and flags.
-
-        With locks ``account`` is (B, 4, A).
-        """
+        """Views of (B, n_numbers) rows: ``market`` (B, n_rows, A, F), ``account`` (B, P, A) the panels."""
         n, cut = self.n_instruments, self.n_numbers - self.n_panels * self.n_instruments
         return {
             "market": rows[:, :cut].reshape(len(rows), self.n_rows, n, len(self.features)),
             "account": rows[:, cut:].reshape(len(rows), self.n_panels, n),
         }
+
+    def place(self, panels: str) -> int:
+        """Column of ``locks``, ``limits`` or ``resting``, counted from the first exposure."""
+        before = {"locks": 2, "limits": 2 + 2 * self.locks, "resting": 2 + 2 * self.locks + 3 * self.limits}
+        return before[panels] * self.n_instruments
 
     def raw(self, bars: Float, times: Int, first: int = 0) -> Float:
         """Features as they are before scaling, of rows ``first`` to the end.
@@ -169,8 +196,8 @@ class Observer:
         spread = np.sqrt((np.where(seen, rows - mean, 0.0) ** 2).sum(axis=0) / count)
         scaler = Scaler(mean, np.where(spread > 1e-12, spread, 1.0))
         names = [feature.name for feature in self.features]
-        shape = (self.n_rows, self.n_instruments, self.columns)
-        return Observer(names, *shape, scaler, self.bar_ns, locks=self.locks)
+        shape, shown = (self.n_rows, self.n_instruments, self.columns), (self.locks, self.limits, self.resting)
+        return Observer(names, *shape, scaler, self.bar_ns, **dict(zip(PANELS, shown, strict=True)))
 
     def matrix(self, history: History) -> NDArray[np.float32]:
         """Scaled features (T, A x F) of every row of a history."""
@@ -183,10 +210,16 @@ class Observer:
         row[: shown.size] = shown.ravel()
         account, holding, bars = laid_out(view)
         see_rows(account, holding, bars, ONE_ROW, ONE, BOUND, shown.size, row[None])
+        n, first = self.n_instruments, shown.size
         if self.locks:
-            n = self.n_instruments
             left = np.zeros((n, 2), dtype=np.int64) if view.locks is None else np.array(view.locks)
-            see_locks(left[None], ONE, shown.size + 2 * n, row[None])
+            see_locks(left[None], ONE, first + self.place("locks"), row[None])
+        if self.limits:
+            used = np.zeros(3) if view.limit_use is None else np.array(view.limit_use)
+            see_use(used[None], ONE, n, first + self.place("limits"), row[None])
+        if self.resting:
+            slots = np.zeros((n, 0, 0)) if view.resting is None else slots_of(view.resting)
+            see_resting(slots[None], holding, ONE, first + self.place("resting"), row[None])
         return row
 
 
@@ -256,3 +289,65 @@ def see_locks(left: Int, mask: Bool, first: int, out: Single) -> None:
             for a in range(n):
                 for side in range(2):
                     out[b, first + side * n + a] = math.log1p(float(left[b, a, side]))
+
+
+@compiled
+def see_use(used: Float, mask: Bool, n: int, first: int, out: Single) -> None:
+    """Write what a policy sees of the loss limits of masked accounts: each of three numbers A times, clipped to ±BOUND.
+
+    Parameters
+    ----------
+    used
+        (B, 3) as `qframe_rl.risk.rows.use_rows` writes them.
+    mask
+        (B,) which accounts are written.
+    n, first
+        A, and the column of ``out`` that the first is written to.
+    out
+        (B, at least first + 3 A) written.
+    """
+    for b in range(len(used)):
+        if mask[b]:
+            for k in range(3):
+                share = min(max(used[b, k], -BOUND), BOUND)
+                for a in range(n):
+                    out[b, first + k * n + a] = share
+
+
+@compiled
+def see_resting(slots: Float, holding: Float, mask: Bool, first: int, out: Single) -> None:
+    """Write what a policy sees of the orders of masked accounts that rest: A numbers each of three.
+
+    Parameters
+    ----------
+    slots
+        (B, A, 8, K) orders; those of quantity 0 are none.
+    holding
+        (B, A, 2) positions and marks.
+    mask
+        (B,) which accounts are written.
+    first
+        Column of ``out`` that the first is written to.
+    out
+        (B, at least first + 3 A) written: the distance of the mark's next price below, and above, 100 x log(price /
+        mark), clipped to ±BOUND; log(1 + bars) until the first exit at the market.
+    """
+    n = holding.shape[1]
+    for b in range(len(holding)):
+        if mask[b]:
+            for a in range(n):
+                below, above, wait = -np.inf, np.inf, np.inf
+                mark = holding[b, a, MARK]
+                for k in range(slots.shape[3]):
+                    if slots[b, a, QUANTITY, k] != 0.0:
+                        limit, stop = slots[b, a, LIMIT, k], slots[b, a, STOP, k]
+                        price = stop if stop == stop else limit
+                        if price != price:
+                            wait = min(wait, slots[b, a, AFTER, k])
+                        elif (price > 0.0) & (mark > 0.0):
+                            away = 100.0 * math.log(price / mark)
+                            below = max(below, away) if away <= 0.0 else below
+                            above = min(above, away) if away > 0.0 else above
+                out[b, first + a] = max(below, -BOUND) if below > -np.inf else 0.0
+                out[b, first + n + a] = min(above, BOUND) if above < np.inf else 0.0
+                out[b, first + 2 * n + a] = math.log1p(wait) if wait < np.inf else 0.0

@@ -10,7 +10,7 @@ from qframe_rl.journal.codec import Plain, account_out, numbers
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine
 from qframe_rl.risk.pauses import in_words, plain_pause
-from qframe_rl.types import Account, Int, Orders
+from qframe_rl.types import Account, Float, Int, Orders
 from qframe_rl.venues.venue import Outgoing, Slotted, Venue
 
 
@@ -115,6 +115,11 @@ class VenueFront:
     def locks(self) -> Int | None:
         """What the engine's protections lock now."""
         return self.engine.left
+
+    @property
+    def limit_use(self) -> Float:
+        """How much of the engine's loss limits was used up after the last bar."""
+        return self.engine.limit_use
 
     @property
     def resting(self) -> Orders | None:

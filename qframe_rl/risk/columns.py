@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qframe_rl.kernel.rules import N_SIZES
-from qframe_rl.risk.guard import GuardState, guard_of
+from qframe_rl.risk.guard import LOCKED_BY, GuardState, guard_of
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Float, Int
 
@@ -30,6 +30,19 @@ ACTIVE, REDUCE_ONLY, FLATTEN, HALTED = range(4)
 STATES = ("ACTIVE", "REDUCE_ONLY", "FLATTEN", "HALTED")
 # What cuts orders, as bits; the first three leave what reduces a position.
 REDUCES, STALE, SKEWED, COLLARED, TOO_LARGE, TOO_MUCH, TOO_GROSS, FILTERED, TOO_MANY = (1 << k for k in range(9))
+CUT_BY = {
+    REDUCES: "REDUCE_ONLY",
+    STALE: "stale_s",
+    SKEWED: "max_skew_s",
+    COLLARED: "collar",
+    TOO_LARGE: "max_order",
+    TOO_MUCH: "max_position",
+    TOO_GROSS: "max_gross or max_leverage",
+    FILTERED: "lot or min_notional",
+    TOO_MANY: "max_orders_per_hour",
+    **LOCKED_BY,
+}
+"""Names of what cuts orders, protections among it, by their bits."""
 # What leads to another state, as bits.
 LOST_TODAY, DRAWN_DOWN, REJECTED, FLAT = (1 << k for k in range(4))
 # Of a decision that sent orders, (B, capacity, 2).

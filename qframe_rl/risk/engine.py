@@ -17,15 +17,13 @@ from qframe_rl.kernel.columns import EQUITY, LIMIT, MARK, N_FILLS, POSITION, QUA
 from qframe_rl.kernel.rules import sizes_of
 from qframe_rl.orders import is_plain, merged, orders_of, slots_of
 from qframe_rl.risk.columns import (
-    COLLARED,
+    CUT_BY,
     DAY_START,
     DECISIONS,
     DRAWN_DOWN,
-    FILTERED,
     FLAT,
     LOST_TODAY,
     PEAK,
-    REDUCES,
     REJECTED,
     REJECTS,
     RESUMED,
@@ -33,37 +31,20 @@ from qframe_rl.risk.columns import (
     STALE,
     STATE,
     STATES,
-    TOO_GROSS,
-    TOO_LARGE,
-    TOO_MANY,
-    TOO_MUCH,
     WHEN,
     Watch,
     terms_of,
     watch_of,
 )
-from qframe_rl.risk.guard import COOLED, ENTERED, GUARDED, LOSING, MOVED, NAMES, PAUSED, protecting
+from qframe_rl.risk.guard import protecting
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.locks import InstrumentLocks
 from qframe_rl.risk.pauses import Pauses, learn, regrown, said
-from qframe_rl.risk.rows import begin_rows, judge_rows, watch_rows
+from qframe_rl.risk.rows import begin_rows, judge_rows, use_rows, watch_rows
 from qframe_rl.risk.slot_guard import watch_slots
 from qframe_rl.risk.slots import judge_slots, market_rows
 from qframe_rl.types import HOUR, PER_INSTRUMENT, SECOND, Account, Fills, Float, Instrument, Int, Orders
 
-_PROTECTIONS = dict(zip((COOLED, GUARDED, LOSING, PAUSED, ENTERED, MOVED), NAMES, strict=True))
-_RULES = {
-    REDUCES: "REDUCE_ONLY",
-    STALE: "stale_s",
-    SKEWED: "max_skew_s",
-    COLLARED: "collar",
-    TOO_LARGE: "max_order",
-    TOO_MUCH: "max_position",
-    TOO_GROSS: "max_gross or max_leverage",
-    FILTERED: "lot or min_notional",
-    TOO_MANY: "max_orders_per_hour",
-    **_PROTECTIONS,
-}
 _FIRST = np.zeros(1, dtype=np.int64)
 _ONE = np.ones(1, dtype=np.bool_)
 _AN_HOUR = 3600
@@ -124,6 +105,8 @@ class RiskEngine:
         self._locks, self.pauses = InstrumentLocks(n), Pauses(n)
         self._money, self._holding, self._time = opened(0.0, 1), np.empty((1, n, 2)), np.zeros(1, dtype=np.int64)
         self._orders, self._filled = np.empty((1, n, 3)), np.zeros((1, n, N_FILLS))
+        self.limit_use: Float = np.zeros(3)
+        """(3,) as `qframe_rl.agent.View.limit_use`; never written again."""
 
     @property
     def limits(self) -> Limits:
@@ -164,6 +147,7 @@ class RiskEngine:
         state, sent = self._watch.state[0], self._watch.sent[0][self._recent()]
         recent = sent[sent[:, WHEN] > sent[-1, WHEN] - HOUR] if len(sent) else sent
         plain = {"limits": self.limits.model_dump(mode="json"), "state": state.tolist(), "sent": recent.tolist()}
+        plain |= {"used": self.limit_use.tolist()} if self.limit_use.any() else {}
         plain |= {"locked": self.locked} if self.locked else {}
         return plain | ({"guard": said(self._watch.guard)} if protecting(self.limits) else {})
 
@@ -171,6 +155,7 @@ class RiskEngine:
         """Take over what `carried` returned."""
         self.limits = Limits(**memory["limits"])
         self._watch.state[0] = memory["state"]
+        self.limit_use = np.array(memory.get("used", (0.0, 0.0, 0.0)))
         self._protect()
         learn(self._watch.guard, memory.get("guard", {}))
         self.pauses.resume(self._watch.guard)
@@ -194,6 +179,7 @@ class RiskEngine:
         self._lay_out(time, account)
         begin_rows(_ONE, self._money, self._holding, self._time, _FIRST, self._watch)
         self.pauses.note(time, self._watch.guard)
+        self._note_use()
 
     def command(self, word: str) -> State:
         """Do what a human says.
@@ -286,8 +272,16 @@ class RiskEngine:
             market_rows(met, each, _ONE, self._orders, at_market)
             watch_slots(self._orders, at_market, met, each, self._filled, *rest)
         self.pauses.note(time, self._watch.guard)
+        self._note_use()
         trips = int(self._watch.trips[0])
         return self._why(trips, account) if trips else ()
+
+    def _note_use(self) -> None:
+        """Note how much of the loss limits the account that is laid out has used up."""
+        used = np.empty((1, 3))
+        use_rows(self._money, self._watch, used)
+        used.flags.writeable = False
+        self.limit_use = used[0]
 
     def check(
         self, time: int, orders: Orders, account: Account, now: Conditions, resting: Orders | None = None
@@ -361,7 +355,7 @@ class RiskEngine:
 
     def _cuts(self, cuts: Int) -> Iterator[str]:
         """Which rules cut which orders."""
-        for bit, rule in _RULES.items():
+        for bit, rule in CUT_BY.items():
             cut = [i.symbol for i, bits in zip(self.instruments, cuts.tolist(), strict=True) if bits & bit]
             if cut:
                 yield f"{rule}: {', '.join(cut)}"

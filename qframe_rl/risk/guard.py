@@ -25,6 +25,8 @@ NAMES = ("cooldown_bars", "stop_guard", "low_profit", "drawdown_pause", "max_ent
 """The protections, in the order of their bits."""
 # What locked, as bits above those of limits that cut orders.
 COOLED, GUARDED, LOSING, PAUSED, ENTERED, MOVED = (1 << k for k in range(9, 15))
+LOCKED_BY = dict(zip((COOLED, GUARDED, LOSING, PAUSED, ENTERED, MOVED), NAMES, strict=True))
+"""Names of the protections by their bits."""
 # Of the clock of an account, (B, N_CLOCK): bars lived through, close of the last, least time between two, day and its
 # entries, place of the next top, the bar at which the last of all locks ends, and place of the last mark.
 BARS, LAST, SPACING, TODAY, ENTRIES, TOP_AT, LATEST, MARK_AT = range(8)

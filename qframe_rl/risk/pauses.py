@@ -11,18 +11,13 @@ from qframe_rl.kernel.columns import MARK, POSITION
 from qframe_rl.risk.guard import (
     BARS,
     BASIS,
-    COOLED,
     ENTERED,
     GAIN,
-    GUARDED,
     HELD,
     LAST,
     LATEST,
-    LOSING,
+    LOCKED_BY,
     MARK_AT,
-    MOVED,
-    NAMES,
-    PAUSED,
     PROTECTS,
     REALISED,
     SPACING,
@@ -37,8 +32,6 @@ from qframe_rl.risk.protections import lock_rows, top_rows
 from qframe_rl.times import DAY, iso
 from qframe_rl.types import Float, Int
 
-RULES = dict(zip((COOLED, GUARDED, LOSING, PAUSED, ENTERED, MOVED), NAMES, strict=True))
-"""Names of the protections by their bits."""
 SIDES = ("long", "short")
 _FAR = np.int64(1) << 62
 
@@ -104,7 +97,7 @@ class Pauses:
         bars = int(self.left[a, side])
         own = guard.until[0, a, side] - guard.clock[0, BARS] >= bars
         bits = int(guard.why[0, a, side]) if own else ENTERED
-        rules = tuple(name for bit, name in RULES.items() if bits & bit)
+        rules = tuple(name for bit, name in LOCKED_BY.items() if bits & bit)
         return Pause(rules, a, SIDES[side], bars, time + bars * spacing)
 
 

@@ -16,6 +16,7 @@ from qframe_rl.kernel.lanes import allowed
 from qframe_rl.kernel.rows import settle_rows, target_rows
 from qframe_rl.kernel.rules import LOT_SCALE, LOT_STEP, TICK_SCALE, TICK_STEP
 from qframe_rl.risk.columns import (
+    ACTIVE,
     COLLAR,
     COLLARED,
     DAILY_LOSS,
@@ -70,6 +71,23 @@ def begin_rows(mask: Bool, account: Float, holding: Float, time: Int, row: Int, 
             watch.state[b, THE_DAY] = time[row[b]] // DAY
             watch.sent[b, :, :] = 0
             begin_guard(account[b, EQUITY], holding[b], time[row[b]], watch.guard, b)
+
+
+@compiled
+def use_rows(account: Float, watch: Watch, out: Float) -> None:
+    """Write how much of its loss limits each account has used up, (B, 3) as `qframe_rl.agent.View.limit_use`."""
+    for b in range(len(out)):
+        state = watch.state[b]
+        out[b, 0] = _used(account[b, EQUITY], state[PEAK], watch.terms[MAX_DRAWDOWN])
+        out[b, 1] = _used(account[b, EQUITY], state[DAY_START], watch.terms[DAILY_LOSS])
+        out[b, 2] = 0.0 if state[STATE] == ACTIVE else 1.0
+
+
+@inlined
+def _used(equity: float, first: float, limit: float) -> float:
+    """Loss since a first equity, as a share of the limit on it; 0 without one, or where nothing is lost."""
+    lost = first - equity
+    return lost / (limit * first) if (lost > 0.0) & (first > 0.0) else 0.0
 
 
 @compiled

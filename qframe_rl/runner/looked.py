@@ -124,7 +124,7 @@ class Look(View):
         object.__setattr__(self, name, value)
         return value
 
-    exhausted, terminated, locks = False, False, None
+    exhausted, terminated, locks, limit_use = False, False, None, None
     first = property(lambda self: self._row == 0)
     member = property(lambda self: self._looks.member)
     resting = property(lambda self: self._looks.resting.get(self._row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qframe_rl.risk.engine import Conditions, RiskDecision, RiskEngine, State
-from qframe_rl.types import Account, Bar, Fills, Int, Orders
+from qframe_rl.types import Account, Bar, Fills, Float, Int, Orders
 from qframe_rl.venues.venue import Slotted, Venue
 
 
@@ -41,6 +41,11 @@ class GuardedVenue:
     def locks(self) -> Int | None:
         """What the engine's protections lock now."""
         return self.engine.left
+
+    @property
+    def limit_use(self) -> Float:
+        """How much of the engine's loss limits was used up after the last bar."""
+        return self.engine.limit_use
 
     @property
     def resting(self) -> Orders | None:

@@ -45,11 +45,15 @@ class Venue(Protocol):
 
 @runtime_checkable
 class Protected(Protocol):
-    """A venue behind protections that lock instruments for a while."""
+    """A venue behind a risk engine, whose limits are used up and whose protections lock instruments for a while."""
 
     @property
     def locks(self) -> Int | None:
         """(A, 2) as in `qframe_rl.agent.View`; None where nothing protects."""
+
+    @property
+    def limit_use(self) -> Float:
+        """(3,) as in `qframe_rl.agent.View`."""
 
 
 @runtime_checkable

@@ -39,6 +39,7 @@ LOCKING = Limits(
 UNCOUNTED = LOCKING.model_copy(update={"max_entries_per_day": None})
 """Without the count, which holds back what opens a position and not what adds to one."""
 BRACKET = {"name": "bracket", "params": {"trailing": True, "max_stop": 0.03, "max_take": 0.03, "bars": 12}}
+SHOWN = {"show_locks": True, "show_limits": True, "show_resting": True}
 LEARNERS = [name for name in AGENTS if hasattr(catalog.load("agents", name), "QUICK")]
 NAMES = [pytest.param(name, marks=pytest.mark.long) if name in LEARNERS else name for name in AGENTS]
 """What is trained first waits for its turn."""
@@ -107,7 +108,7 @@ def test_another_process_goes_on_to_the_same_orders_and_it_is_blind(name: str) -
 def test_environments_keep_the_contract(name: str, actions: object) -> None:
     def make(history: History) -> TradingEnv:
         module = catalog.load("envs", name)
-        config = module.Config(features=FEATURES, episode_bars=150, actions=actions, show_locks=True)
+        config = module.Config(features=FEATURES, episode_bars=150, actions=actions, **SHOWN)
         market = module.make(config, history.instruments, history.columns, history.bar_ns)
         seen, rest = history.rows(0, 60), history.rows(60, len(history))
         market = replace(market.fit([(seen, whole(seen))]), limits=LOCKING)

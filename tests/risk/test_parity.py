@@ -66,6 +66,8 @@ def made(history: History, limits: Limits, scheme: str = "limit", episode_bars: 
     config = MarketConfig(
         features=("log_return:1", "volatility:24"),
         show_locks=True,
+        show_limits=True,
+        show_resting=True,
         actions=Ref(name=scheme, params=params),
         half_spread_bps=3.0,
         impact=0.05,
