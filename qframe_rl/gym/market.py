@@ -21,7 +21,7 @@ from qframe_rl.gym.packed import PackedHistory, tape_of
 from qframe_rl.gym.paths import BootstrapPaths, ResampledPaths, paths_named, paths_of, tape_of_paths
 from qframe_rl.gym.reward import Reward, reward
 from qframe_rl.gym.vector import VectorTradingEnv
-from qframe_rl.interface import MarketInterface, Observer, Parts
+from qframe_rl.interface import PANELS, MarketInterface, Observer, Parts
 from qframe_rl.kernel.rules import HALF_SPREAD, TAKER, Rules, rules_of
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import DAY, History, Instrument, Segment, Segments, timeframe_name, timeframe_ns
@@ -298,8 +298,8 @@ def market(
         detail_ns=_detail_ns(name, config, bar_ns),
     )
     observer = Observer(
-        config.features, config.n_rows, len(instruments), columns, bar_ns=bar_ns, locks=config.show_locks,
-        limits=config.show_limits, resting=config.show_resting,
+        config.features, config.n_rows, len(instruments), columns, bar_ns=bar_ns,
+        panels=[name for name in PANELS if getattr(config, f"show_{name}")],
     )  # fmt: skip
     interface = MarketInterface(observer, config.actions.name, config.actions.params)
     one_quote(instruments)

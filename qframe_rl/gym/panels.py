@@ -46,14 +46,14 @@ class AccountPanels:
             Where.
         """
         shown = self._observer
-        if shown.locks:
+        if "locks" in shown.panels:
             if watch is not None:
                 lock_rows(watch.guard, self._left)
             see_locks(self._left, mask, first + shown.place("locks"), out)
-        if shown.limits:
+        if "limits" in shown.panels:
             if watch is not None:
                 use_rows(account, watch, self._used)
             see_use(self._used, mask, shown.n_instruments, first + shown.place("limits"), out)
-        if shown.resting:
+        if "resting" in shown.panels:
             slots = self._none if board is None else board.slots
             see_resting(slots, holding, mask, first + shown.place("resting"), out)

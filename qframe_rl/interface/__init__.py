@@ -11,6 +11,7 @@ from qframe_rl.interface.market import MarketInterface, interface_from, rebalanc
 from qframe_rl.interface.named import SCHEMES
 from qframe_rl.interface.observer import (
     BOUND,
+    PANELS,
     Observer,
     Parts,
     Scaler,
@@ -23,6 +24,7 @@ from qframe_rl.interface.schemes import Delta, Exposure, Levels, Limit, Scheme, 
 
 __all__ = [
     "BOUND",
+    "PANELS",
     "SCHEMES",
     "Bracket",
     "Delta",

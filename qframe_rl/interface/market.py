@@ -81,7 +81,7 @@ class MarketInterface:
         timed = any(apart(f.name) is not None or f.name.startswith(FORMULA) for f in o.features)
         return (
             ({"bar_ns": o.bar_ns} if timed else {})
-            | {name: True for name in PANELS if getattr(o, name)}
+            | dict.fromkeys(o.panels, True)
             | {
                 "features": [feature.name for feature in o.features],
                 "n_rows": o.n_rows,
@@ -99,8 +99,8 @@ def interface_from(data: Mapping[str, Any]) -> MarketInterface:
     """Make an interface from what `MarketInterface.describe` returned."""
     scaler = Scaler(np.array(data["mean"], dtype=np.float64), np.array(data["scale"], dtype=np.float64))
     shape = (data["n_rows"], data["n_instruments"], data["columns"])
-    shown = {name: bool(data.get(name, False)) for name in PANELS}
-    observer = Observer(data["features"], *shape, scaler, data.get("bar_ns", 0), **shown)
+    panels = [name for name in PANELS if data.get(name, False)]
+    observer = Observer(data["features"], *shape, scaler, data.get("bar_ns", 0), panels=panels)
     return MarketInterface(observer, data["scheme"], data["params"])
 
 

@@ -39,8 +39,8 @@ Parts = Sequence[tuple[History, Segments]]
 """Histories, and the rows of each that may be looked at."""
 ONE_ROW = np.zeros(1, dtype=np.int64)
 """Where the only account of a `laid_out` view stands."""
-PANELS = ("locks", "limits", "resting")
-"""What is shown of an account where it is asked for."""
+PANELS = {"locks": 2, "limits": 3, "resting": 3}
+"""What is shown of an account where it is asked for, and how many numbers of each instrument that takes."""
 ONE = np.ones(1, dtype=np.bool_)
 """That it counts."""
 
@@ -85,12 +85,8 @@ class Observer:
         As `fit` made it; features pass unscaled without one.
     bar_ns
         Length of a bar, ns; needed where a feature is a formula, or one of coarser bars.
-    locks
-        Whether what protections lock is shown.
-    limits
-        Whether it is shown how much of the loss limits is used up.
-    resting
-        Whether it is shown where orders rest.
+    panels
+        Which of `PANELS` are shown.
 
     Raises
     ------
@@ -107,9 +103,7 @@ class Observer:
         scaler: Scaler | None = None,
         bar_ns: int = 0,
         *,
-        locks: bool = False,
-        limits: bool = False,
-        resting: bool = False,
+        panels: Sequence[str] = (),
     ):
         if any(name.partition(":")[0] == AUTO for name in specs):
             raise UserError(
@@ -132,8 +126,8 @@ class Observer:
         self.scaler = scaler or Scaler(np.zeros(len(self.features)), np.ones(len(self.features)))
         self.lookback = max(feature.lookback for feature in self.features)
         self.window = self.lookback + n_rows - 1
-        self.locks, self.limits, self.resting = locks, limits, resting
-        self.n_panels = 2 + 2 * locks + 3 * limits + 3 * resting
+        self.panels = tuple(name for name in PANELS if name in panels)
+        self.n_panels = 2 + sum(PANELS[name] for name in self.panels)
         self.n_numbers = n_rows * n_instruments * len(self.features) + self.n_panels * n_instruments
         if self.n_numbers > N_NUMBERS:
             raise UserError(
@@ -161,8 +155,8 @@ class Observer:
 
     def place(self, panels: str) -> int:
         """Column of ``locks``, ``limits`` or ``resting``, counted from the first exposure."""
-        before = {"locks": 2, "limits": 2 + 2 * self.locks, "resting": 2 + 2 * self.locks + 3 * self.limits}
-        return before[panels] * self.n_instruments
+        before = self.panels[: self.panels.index(panels)]
+        return (2 + sum(PANELS[name] for name in before)) * self.n_instruments
 
     def raw(self, bars: Float, times: Int, first: int = 0) -> Float:
         """Features as they are before scaling, of rows ``first`` to the end.
@@ -196,8 +190,8 @@ class Observer:
         spread = np.sqrt((np.where(seen, rows - mean, 0.0) ** 2).sum(axis=0) / count)
         scaler = Scaler(mean, np.where(spread > 1e-12, spread, 1.0))
         names = [feature.name for feature in self.features]
-        shape, shown = (self.n_rows, self.n_instruments, self.columns), (self.locks, self.limits, self.resting)
-        return Observer(names, *shape, scaler, self.bar_ns, **dict(zip(PANELS, shown, strict=True)))
+        shape = (self.n_rows, self.n_instruments, self.columns)
+        return Observer(names, *shape, scaler, self.bar_ns, panels=self.panels)
 
     def matrix(self, history: History) -> NDArray[np.float32]:
         """Scaled features (T, A x F) of every row of a history."""
@@ -211,13 +205,13 @@ class Observer:
         account, holding, bars = laid_out(view)
         see_rows(account, holding, bars, ONE_ROW, ONE, BOUND, shown.size, row[None])
         n, first = self.n_instruments, shown.size
-        if self.locks:
+        if "locks" in self.panels:
             left = np.zeros((n, 2), dtype=np.int64) if view.locks is None else np.array(view.locks)
             see_locks(left[None], ONE, first + self.place("locks"), row[None])
-        if self.limits:
+        if "limits" in self.panels:
             used = np.zeros(3) if view.limit_use is None else np.array(view.limit_use)
             see_use(used[None], ONE, n, first + self.place("limits"), row[None])
-        if self.resting:
+        if "resting" in self.panels:
             slots = np.zeros((n, 0, 0)) if view.resting is None else slots_of(view.resting)
             see_resting(slots[None], holding, ONE, first + self.place("resting"), row[None])
         return row
