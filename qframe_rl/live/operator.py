@@ -59,11 +59,11 @@ class Operator:
             said = self._meant(number, word, engine)
             if said is not None:
                 found.append(said)
-        if self.signalled is not None:
-            found.append(Input("command", {"word": self.signalled, "by": "signal"}))
-            self.signalled = None
+        signalled, self.signalled = self.signalled, None  # another one may come while this one is put on record
+        if signalled is not None:
+            found.append(Input("command", {"word": signalled, "by": "signal"}))
         # Who resumes does so before what still stands against it: no decision lies between the two.
-        resumed = any(one.payload.get("word") == "resume" for one in found)
+        resumed = any(one.payload.get("word") == "resume" and "symbol" not in one.payload for one in found)
         if self.expires is not None and time >= self.expires and (engine.state == "ACTIVE" or resumed):
             found.append(Input("command", {"word": "reduce", "by": "expiry"}))
             self.expired(self.expires)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from qframe_rl.journal.inbox import KILL_FILE, order
-from qframe_rl.journal.ledger import Ledger
+from qframe_rl.journal.inbox import KILL_FILE, locking_word, order
+from qframe_rl.journal.ledger import Input, Ledger
 from qframe_rl.journal.store import Writer
 from qframe_rl.listeners import Soft
 from qframe_rl.live.operator import Operator
@@ -52,4 +53,36 @@ def test_who_resumes_does_so_before_what_still_stands_against_it(tmp_path: Path)
     order(path, "resume")
     said = [(one.payload["word"], one.payload["by"]) for one in operator.poll(engine, 101)]
     assert said == [("resume", "command"), ("reduce", "expiry"), ("halt", "file")]
+    writer.close()
+
+
+def test_a_signal_that_comes_while_another_one_is_put_on_record_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.db"
+    writer = Writer(path, durable=False)
+    operator = Operator(Ledger(path, writer), tmp_path, Limits(), Soft(lambda said: None))
+    engine = RiskEngine(Limits(), prices(np.ones(2)).instruments)
+
+    def put(kind: str, payload: dict[str, object]) -> Input:
+        operator.signalled = "flatten" if payload["word"] == "halt" else None  # as the handler of the signal does
+        return Input(kind, payload)
+
+    monkeypatch.setattr("qframe_rl.live.operator.Input", put)
+    operator.signalled = "halt"
+    words = [one.payload["word"] for _ in range(2) for one in operator.poll(engine, 0)]
+    assert words == ["halt", "flatten"]
+    writer.close()
+
+
+def test_who_releases_one_instrument_resumes_nothing_that_is_said_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    writer = Writer(path, durable=False)
+    engine = RiskEngine(Limits(), prices(np.ones(2)).instruments)
+    operator = Operator(Ledger(path, writer), tmp_path, Limits(), Soft(lambda said: None))
+    engine.command("halt")
+    (tmp_path / KILL_FILE).touch()
+    operator.expires = 100
+    order(path, locking_word("resume", engine.instruments[0].symbol))
+    assert [one.payload["word"] for one in operator.poll(engine, 101)] == ["resume"]
     writer.close()
