@@ -20,8 +20,8 @@ from qframe_rl.venues.paper_book import PaperBook
 def held_to(asked: Wishes, engine: RiskEngine, view: BookView, book: PaperBook, instrument: Instrument) -> Wishes:
     """What may be wished; ``asked`` itself where nothing is cut.
 
-    HALTED withdraws both quotes. FLATTEN withdraws them too, and takes the position once it is known that nothing
-    stands, so that nothing is closed twice. REDUCE_ONLY leaves what makes the position smaller.
+    HALTED withdraws both quotes. FLATTEN, and a lock in every state, withdraw them too, and take the position once it
+    is known that nothing stands, so that nothing is closed twice. REDUCE_ONLY leaves what makes the position smaller.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def held_to(asked: Wishes, engine: RiskEngine, view: BookView, book: PaperBook, 
     book, instrument
         The account, and what it trades.
     """
-    if engine.state is State.HALTED:
+    if engine.state is State.HALTED and not engine.locked:
         return wishes()
-    if engine.state is State.FLATTEN:
+    if engine.state is State.FLATTEN or engine.locked:
         if not book.idle or view.position == 0:
             return wishes()
         side, bound = (SELL, NO_BID) if view.position > 0 else (BUY, NO_ASK)

@@ -20,7 +20,7 @@ from qframe_rl.book.features import BookWatch, book_features
 from qframe_rl.config import UserError, build
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.interface.books import N_TASK, view_of
-from qframe_rl.journal.codec import Plain, account_out, numbers
+from qframe_rl.journal.codec import Plain, account_out
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.listeners import CashFlow, Listener, Paid, Soft
 from qframe_rl.live.capital import CapitalAccount
@@ -28,7 +28,7 @@ from qframe_rl.live.held import checked_limits, checked_wishes, held_to
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.quoting_terms import QuotingTerms, paper_terms
 from qframe_rl.live.tapes import StatedRun, TapePart, TapeSource, digest_of
-from qframe_rl.live.told import RouterListener
+from qframe_rl.live.told import RouterListener, put_lock, standing_of
 from qframe_rl.quoter import BookView, Quoter, Wishes
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
@@ -131,6 +131,9 @@ class QuotingSession:
                         if isinstance(listener, Paid):
                             self._inform(listener, listener.paid, flow)
                 continue
+            if "symbol" in payload:
+                self._lock(payload)
+                continue
             before = self.engine.state
             if self.engine.command(payload["word"]) is not before:
                 self._changed((f"{payload['word']} by {payload['by']}",))
@@ -142,6 +145,13 @@ class QuotingSession:
         if kind == "transfer":
             return self.capital.transfer(self.time, payload, self.book, self._ledger)
         return self.capital.adopt(self.time, payload, [self.market.instrument.symbol], self.book, self._ledger)
+
+    def _lock(self, payload: Plain) -> None:
+        """Close the instrument and hold it flat in every state, or release it, and put it on record."""
+        if reasons := put_lock(self._ledger, self.engine, self.time, payload):
+            for one in self.told:
+                self._inform(one, one.changed, self.time, str(self.engine.state), reasons)
+            self._act()
 
     def _noted(self, number: int) -> None:
         """Remember how far the inbox was read."""
@@ -177,7 +187,7 @@ class QuotingSession:
 
         Nothing new goes out: what was wished was wished of a market that is over.
         """
-        if self.terms.orders != "paper" and not self.ended and self._view is not None and self.engine.state != "ACTIVE":
+        if self.terms.orders != "paper" and not self.ended and self._view is not None and self._bound:
             asked = Wishes(self._wished[:4].reshape(2, 2).copy(), self._wished[4:].copy())
             left = held_to(asked, self.engine, self._view, self.book, self.market.instrument)
             self.book.send(left.quotes, left.take, self.time, 0, must=True, fresh=False)
@@ -235,12 +245,9 @@ class QuotingSession:
         """What those who watch want to know."""
         account, walk = self.book.account, self.book.walk
         return {
-            "time": self.time, "bars": self.n_decisions, "state": str(self.engine.state),
-            "account": account_out(account), "exposure": numbers(account.exposure),
-            "symbols": [self.market.instrument.symbol], "peak": self.engine.peak, "day_start": self.engine.day_start,
-            "rejects": 0, "drift_bps": None, "drift_fills": 0, "runs": self.n_runs, "fills": self.n_fills,
+            **standing_of(self.engine, self.time, account), **self.capital.told(float(account.equity)),
+            "bars": self.n_decisions, "drift_bps": None, "drift_fills": 0, "runs": self.n_runs, "fills": self.n_fills,
             "sent": int(walk.account[0, N_SENT]), "held_back": self.book.held_back, "late": self.book.late,
-            **self.capital.told(float(account.equity)),
         }  # fmt: skip
 
     def _live(self, part: TapePart) -> None:
@@ -292,8 +299,7 @@ class QuotingSession:
         asked = checked_wishes(self.quoter.quote(view), self.terms.name)
         left = held_to(asked, self.engine, view, book, self.market.instrument)
         self._view, self._wished = view, np.concatenate([asked.quotes.ravel(), asked.take])
-        entry, must = int(due.entry_ns[k]), self.engine.state != "ACTIVE"
-        messages = book.send(left.quotes, left.take, now, entry, must=must)
+        messages = book.send(left.quotes, left.take, now, int(due.entry_ns[k]), must=self._bound)
         said = np.concatenate([left.quotes.ravel(), left.take])
         if said.tobytes() != self._last:
             self._last = said.tobytes()
@@ -332,6 +338,11 @@ class QuotingSession:
             reasons = [*reasons, rest]
         for one in self.told:
             self._inform(one, one.changed, self.time, state, reasons)
+
+    @property
+    def _bound(self) -> bool:
+        """Whether something may not stand whatever is wished."""
+        return self.engine.state != "ACTIVE" or bool(self.engine.locked)
 
     @property
     def live(self) -> bool:

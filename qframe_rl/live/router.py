@@ -18,7 +18,7 @@ from qframe_rl.listeners import Digest, Listener, Paid, Soft
 from qframe_rl.live.books import BookSource, books_of
 from qframe_rl.live.capital import CapitalAccount
 from qframe_rl.live.operator import Operator
-from qframe_rl.live.told import RouterListener, VenueFront, held_in_words, kill, put_pauses, standing_of
+from qframe_rl.live.told import RouterListener, VenueFront, held_in_words, kill, put_lock, put_pauses, standing_of
 from qframe_rl.live.universe_log import UniverseLog
 from qframe_rl.risk.engine import Conditions, RiskEngine
 from qframe_rl.risk.limits import Limits
@@ -216,14 +216,11 @@ class OrderRouter(VenueFront):
 
     def _lock(self, payload: Plain) -> None:
         """Close one instrument and hold it flat, or release it, and put it on record."""
-        said, symbol = payload["word"], payload["symbol"]
-        if not self.engine.lock(symbol, locked=said == "flatten"):
-            return
-        time, reasons = self._seen().time, (f"{said} {symbol} by {payload['by']}",)
-        self._ledger.put("locked", {"time": time, "symbols": self.engine.locked, "reasons": list(reasons)})
-        for one in self.told:
-            self._inform(one, one.changed, time, str(self.engine.state), reasons)
-        self._act(self._seen())
+        time = self._seen().time
+        if reasons := put_lock(self._ledger, self.engine, time, payload):
+            for one in self.told:
+                self._inform(one, one.changed, time, str(self.engine.state), reasons)
+            self._act(self._seen())
 
     def _note(self, payload: Plain) -> None:
         """Remember how far the inbox was read."""
@@ -335,7 +332,9 @@ class OrderRouter(VenueFront):
         self._members.see(view)
         reasons = self._tripped
         if self._outgoing is not None and self._outgoing.trouble:
-            reasons += self.engine.trip(self._outgoing.trouble)
+            trouble = self._outgoing.trouble
+            # What is being closed goes on being closed: halted, it would stay open.
+            reasons += trouble if self.engine.state == "FLATTEN" else self.engine.trip(trouble)
         if reasons:
             self._tell(view.time, reasons)
         put_pauses(self._ledger, self.engine, view.time)

@@ -78,6 +78,27 @@ def standing_of(engine: RiskEngine, time: int, account: Account) -> Plain:
     }  # fmt: skip
 
 
+def put_lock(ledger: Ledger, engine: RiskEngine, time: int, said: Plain) -> tuple[str, ...]:
+    """Lock one instrument, or release it, and put that on record; why, or nothing where it changes nothing.
+
+    Parameters
+    ----------
+    ledger
+        The journal.
+    engine
+        Whose locks.
+    time
+        Close of the last bar, ns UTC.
+    said
+        The command: ``word`` (``flatten`` locks), ``symbol`` and ``by``.
+    """
+    if not engine.lock(said["symbol"], locked=said["word"] == "flatten"):
+        return ()
+    reasons = (f"{said['word']} {said['symbol']} by {said['by']}",)
+    ledger.put("locked", {"time": time, "symbols": engine.locked, "reasons": list(reasons)})
+    return reasons
+
+
 def put_pauses(ledger: Ledger, engine: RiskEngine, time: int) -> None:
     """Put locks that protections made at the last bar on record, each with its name and end.
 

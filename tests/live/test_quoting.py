@@ -17,7 +17,7 @@ from qframe_rl.book.walk import TAKE
 from qframe_rl.config import UserError
 from qframe_rl.gym.replay.engine import HELD, MONEY, SENT, WORTH
 from qframe_rl.gym.replay.packed import whole_run
-from qframe_rl.journal.inbox import order, transfer_word
+from qframe_rl.journal.inbox import locking_word, order, transfer_word
 from qframe_rl.journal.ledger import REMARKS
 from qframe_rl.journal.store import pulse, read
 from qframe_rl.live import run_snapshots
@@ -312,6 +312,22 @@ def test_flatten_takes_the_position_and_then_nothing_goes_out(tmp_path: Path) ->
     held = [one["truth"][1] for one in lived]
     assert any(held[:11]) and held[-1] == 0 and lived[-1]["account"]["position"] == [0.0]
     assert json.loads(pulse(result.journal)[1])["state"] == "HALTED"  # type: ignore[index]
+
+
+def test_a_lock_closes_the_instrument_in_every_state_and_its_release_resumes_nothing_else(tmp_path: Path) -> None:
+    closed, released = locking_word("flatten", COIN.symbol), locking_word("resume", COIN.symbol)
+    said, result = commanded(tmp_path / "active", {7: closed, 12: "resume", 16: released}, Loaded())
+    assert not [one for one in said if one["of"] == "state"], "a lock is no state of trading"
+    assert [one["symbols"] for one in events(result.journal, "locked")] == [[COIN.symbol], []]
+    lived = [one for one in said if one["of"] == "lived"]
+    assert lived[6]["truth"][1] and not any(one["truth"][1] for one in lived[10:16]), "held flat, whoever resumes all"
+    assert 0 in [message[1] for one in lived[16:] for message in one["sent"]], "released, it quotes again"
+    said, result = commanded(tmp_path / "halted", {7: "halt", 9: closed, 16: released}, Loaded())
+    lived = [one for one in said if one["of"] == "lived"]
+    assert lived[8]["truth"][1] and not lived[-1]["truth"][1], "closed though it is halted"
+    assert json.loads(pulse(result.journal)[1])["state"] == "HALTED"  # type: ignore[index]
+    look = json.loads(pulse(commanded(tmp_path / "last", {9: closed}, Loaded())[1].journal)[1])  # type: ignore[index]
+    assert look["locked"] == [COIN.symbol]
 
 
 def test_a_loss_beyond_the_limit_closes_the_position(tmp_path: Path) -> None:
