@@ -287,7 +287,7 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
         if shadows:
             line.update("the shadows take the last bars; Ctrl-C ends them at once")
             came = len(stop)
-            shadowing.close(lambda: len(stop) > came)
+            shadowing.close(lambda: len(stop) > came, tuple(watching.hidden.values()))
     return said_of(result, out, stop, shadowing.standing, as_json=given["json"])
 
 
@@ -298,6 +298,7 @@ def _begun(windows: Windows, ages: ModelAges, shadowing: Shadowing) -> Callable[
         windows.open(router, ledger)
         ages.begin(operator)
         router.shadows = lambda: shadowing.standing
+        shadowing.begin()
 
     return begun
 

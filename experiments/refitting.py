@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.cli import Parser, door, within
 from experiments.own import add_own, own_options
 from qframe_rl.config import UserError
+from qframe_rl.listeners import Soft
 
 if TYPE_CHECKING:
     from qframe_rl.checkpoint import Checkpoint
@@ -139,7 +140,7 @@ class Refitting:
         self._failed: dict[int, str] = {}
         self._child: subprocess.Popen[bytes] | None = None
         self._due, self._wait_s, self._tries = 0.0, _BACK_OFF_S[0], 0
-        self._held, self._ending = threading.Lock(), threading.Event()
+        self._held, self._ending, self._soft = threading.Lock(), threading.Event(), Soft(note)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -190,7 +191,7 @@ class Refitting:
         while not self._ending.wait(_LOOK_S):
             with self._held:
                 if self._wanted is not None:
-                    self._tend(*self._wanted)
+                    self._soft.run(f"the training of model {self._wanted[0]}", self._tend, *self._wanted)
 
     def _tend(self, number: int, until: int) -> None:
         """Start a training, or say how it ended, and start it again where it was killed."""

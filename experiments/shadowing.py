@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qframe_rl.config import UserError
-from qframe_rl.journal.store import NAME
+from qframe_rl.journal.store import NAME, retell
+from qframe_rl.listeners import Soft
 from qframe_rl.live.followed import FOLDER, MOST
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class _Shadow:
 
 @dataclass
 class Shadowing:
-    """The shadows of one session, from `start` to `close`.
+    """The shadows of one session: `start`, `begin` once it has its record, `close`.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ class Shadowing:
     """How each stands to the session, as `Shadows.look` says."""
 
     def start(self, opened: Opened) -> None:
-        """Refuse what cannot follow the session, keep what it needs of the past, and begin in the background.
+        """Refuse what cannot follow the session, and keep what it needs of the past.
 
         Raises
         ------
@@ -88,17 +89,24 @@ class Shadowing:
         self._shadows = [self._shadow(name, place, begin) for name, place in self.places.items()]
         # One that is not asked for any more was one of those among which the best is looked for.
         self._judged = Shadows(self.session, sorted({*self.places, *shadows_of(self.session)}))
-        self._ending, self._broken = threading.Event(), False
+        self._ending, self._broken, self._soft = threading.Event(), False, Soft(self.note)
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
 
-    def close(self, hurried: Callable[[], bool]) -> dict[str, dict[str, Any]]:
-        """Wait for them to take the last bars, end them at once where ``hurried``, and say how they stand."""
+    def begin(self) -> None:
+        """Begin in the background, now that no other process can have the session: one would be followed instead."""
+        if self.places:
+            self._thread.start()
+
+    def close(self, hurried: Callable[[], bool], secrets: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+        """Wait for them to take the last bars, end them at once where ``hurried``, and say how they stand.
+
+        The session has ended; its journal says it, too, but for ``secrets``.
+        """
         self._ending.set()
         self._thread.join()
         for one in self._shadows:
             if one.child is None and not one.over:
-                self._begin(one)
+                self._soft.run(f"shadow {one.folder.name}", self._begin, one)
         for one in self._shadows:
             while one.child is not None and one.child.poll() is None:
                 if hurried():
@@ -106,7 +114,9 @@ class Shadowing:
                 time.sleep(0.1)
             if one.child is not None and one.child.returncode != 0:
                 self.note(f"shadow {one.folder.name} ended ({_last_line(one.folder / LOG)})")
-        self._look()
+        self._soft.run("how the shadows stand", self._look)
+        if self.standing:
+            self._soft.run("how the shadows stand", retell, self.session / NAME, {"shadows": self.standing}, secrets)
         return self.standing
 
     def _shadow(self, name: str, place: Path, begin: str) -> _Shadow:
@@ -120,9 +130,9 @@ class Shadowing:
         looked = 0.0
         while not self._ending.wait(0.2):
             for one in self._shadows:
-                self._tend(one)
+                self._soft.run(f"shadow {one.folder.name}", self._tend, one)
             if time.monotonic() - looked >= _LOOK_S:
-                self._look()
+                self._soft.run("how the shadows stand", self._look)
                 looked = time.monotonic()
 
     def _tend(self, one: _Shadow) -> None:

@@ -8,14 +8,15 @@ was committed, so that a journal whose tail was torn off does not pass for a sho
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from qframe_rl.config import Unavailable, UserError
+from qframe_rl.config import Unavailable, UserError, canonical
 from qframe_rl.journal.lock import BEGINNING, Head, Lock, corrupt, head_path, read_head
 from qframe_rl.journal.peek import APPLICATION, FORMATS, Peek
 from qframe_rl.journal.secrets import Redactor
@@ -294,6 +295,38 @@ def pulse(path: Path) -> tuple[int, str] | None:
     if not isinstance(written, int) or not isinstance(state, str):
         raise corrupt(path, "what its writer said last is not readable")
     return written, state
+
+
+def retell(path: Path, fields: Mapping[str, Any], secrets: Sequence[str] = ()) -> None:
+    """Put fields into what the writer of a journal said last, once it has ended; nothing where it said nothing.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    fields
+        As JSON.
+    secrets
+        As in `Writer`.
+
+    Raises
+    ------
+    UserError
+        If another process writes it by now.
+    Unavailable
+        If the disk is full or fails.
+    """
+    lock = Lock(path)
+    try:
+        said = pulse(path)
+        if said is not None:
+            text = Redactor(secrets).json(canonical(json.loads(said[1]) | fields))
+            with closing(_connect(path)) as database:
+                database.execute("UPDATE pulse SET time = ?, state = ?", (time.time_ns(), text))
+    except sqlite3.Error as error:
+        raise Unavailable(f"{path} cannot be written ({error}); check the disk.") from None
+    finally:
+        lock.close()
 
 
 def waiting(path: Path) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experiments import evaluate, paper, replay, status, train
+from experiments import evaluate, paper, refitting, replay, status, train
 from experiments.cli import door
 from qframe_rl.journal.store import NAME, last_events
 
@@ -109,3 +109,29 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places = ["--runs", str(folder / "runs"), "--checkpoints", str(folder / "checkpoints")]
     assert door(train.main, ["--bars", "3000", "--agents", "momentum", *places]) == 0
     return next((folder / "runs").glob("*/agents")) / "momentum-0-0"
+
+
+def test_a_training_that_cannot_be_started_is_started_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay would wait for it for ever."""
+    fails, begun, notes = [OSError(11, "no process"), OSError(28, "no space")], threading.Event(), list[str]()
+
+    class Child:
+        def poll(self) -> None:
+            begun.set()
+
+        def kill(self) -> None:
+            """It is gone."""
+
+        wait = kill
+
+    def failing(*given: Any, **more: Any) -> Child:
+        if fails:
+            raise fails.pop()
+        return Child()
+
+    monkeypatch.setattr(refitting.subprocess, "Popen", failing)
+    made = refitting.Refitting(tmp_path, True, 0, notes.append)
+    made.begin(1, 0)
+    assert begun.wait(30.0), "its thread has ended"
+    made.close()
+    assert notes[0].startswith("the training of model 1: [Errno 28] no space; ") and len(notes) <= 2

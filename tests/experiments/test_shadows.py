@@ -9,14 +9,17 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from experiments import paper, status, train
+from experiments import paper, shadowing, status, train
 from experiments.cli import door
+from qframe_rl.config import Unavailable
 from qframe_rl.journal.lock import writer_of
-from qframe_rl.journal.store import NAME, last_events, pulse, verify
+from qframe_rl.journal.store import NAME, Writer, last_events, pulse, verify
 from qframe_rl.live.followed import BEFORE, FOLDER, FollowedFeed, keep_before
 from qframe_rl.live.shadows import Shadows
 from qframe_rl.types import HOUR
@@ -71,8 +74,55 @@ def test_a_shadow_comes_to_what_its_own_session_comes_to(
         assert said["shadows"][other]["bars"] == said["bars"] == 15 * 24
         assert said["shadows"][other]["at_once"] == 2
         assert f"shadow {other}, one of 2 " in err
+    assert status.look(tmp_path)["shadows"] == said["shadows"], "as they ended, not as the session last saw them"
     # A window is longer than the other: what lay before the first bar is kept for the shorter.
     assert (tmp_path / BEFORE).exists() == (name == "momentum-0-0")
+
+
+class Child:
+    """A process that runs."""
+
+    pid = 2**22 - 1
+
+    def poll(self) -> None:
+        """It runs still."""
+
+
+def test_no_shadow_begins_beside_a_session_that_does_not(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would follow the one that does, and nobody would know of it."""
+    argv = (trained / "momentum-0-0", "--from", "2020-04-10", "--to", "2020-04-12", "--out", tmp_path)
+    assert run(capsys, *argv)[0] == 0
+    begun: list[Any] = []
+    monkeypatch.setattr(shadowing.subprocess, "Popen", lambda *given, **more: begun.append(given) or Child())
+    held = Writer(tmp_path / NAME, durable=False)
+    code, _, err = run(capsys, *argv, "--shadow", trained / "random-0-0")
+    held.close()
+    assert code == 2 and "is being written by another process" in err
+    assert not begun
+
+
+def test_what_fails_for_a_moment_ends_no_watch_over_shadows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / NAME, [("session", {"bar_ns": HOUR, "source": {}})])
+    fails, begun, notes = [Unavailable("it is opened and closed all the time"), OSError(11, "no process")], Event(), []
+
+    def failing(*given: Any, **more: Any) -> Any:
+        if fails:
+            raise fails.pop()
+        begun.set()
+        return Child()
+
+    monkeypatch.setattr(shadowing, "_window", lambda opened, place: 1)
+    monkeypatch.setattr("qframe_rl.live.spec.terms_of", lambda path: path)
+    monkeypatch.setattr(shadowing.subprocess, "Popen", failing)
+    made = shadowing.Shadowing(tmp_path, {"a": tmp_path}, notes.append)
+    made.start(SimpleNamespace(terms=SimpleNamespace(execute=None)))  # type: ignore[arg-type]
+    made.begin()
+    assert begun.wait(30.0), "its thread has ended"
+    made._ending.set()
+    made._thread.join()
+    assert len(notes) == 2 and "no process; the session goes on without, and it is tried again" in notes[0]
 
 
 def test_who_follows_later_does_not_trade_the_past(
@@ -112,7 +162,6 @@ def test_growth_is_compared_without_what_was_paid_in(tmp_path: Path) -> None:
 
 def write(path: Path, events: list[tuple[str, dict[str, Any]]]) -> None:
     from qframe_rl.config import canonical
-    from qframe_rl.journal.store import Writer
 
     writer = Writer(path, durable=False)
     for kind, payload in events:
