@@ -142,13 +142,14 @@ def _row(one: dict[str, Any]) -> dict[str, str]:
     row["process"] = "none" if one["process"] is None else str(one["process"])
     if "account" not in one:
         return row | {"state": one["state"]}
-    equity, peak = one["account"]["equity"], one["peak"]
+    equity = one["account"]["equity"]
+    highest = max(equity, one["peak"])
     standing = [one["state"], *(f"{symbol} locked" for symbol in one.get("locked", ())), *one.get("paused", ())]
     held = [f"{q:+g} {s}" for s, q in zip(one["symbols"], one["account"]["position"], strict=True) if q]
     return row | {
         "account": one["account_name"] or "", "bars": str(one["bars"]), "equity": f"{equity:,.2f}",
         "state": ", ".join([*standing, *([] if one["ill"] is None else [one["ill"]])]),
-        "drawdown": f"{1.0 - equity / max(equity, peak):.1%}", "position": ", ".join(held) or "flat",
+        "drawdown": f"{1.0 - equity / highest if highest > 0.0 else 0.0:.1%}", "position": ", ".join(held) or "flat",
         "bar age": span(one["bar_age_s"]), "decided": span(one["decision_age_s"]),
         "drift": "" if one["drift_bps"] is None else f"{one['drift_bps']:+.1f} bps",
         "promise": one["promise"]["answer"] if one["promise"] else "",

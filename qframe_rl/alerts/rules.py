@@ -116,7 +116,7 @@ class Alerts:
         self._peak = max(self._peak, equity)
         self._trades += int((view.fills.quantity != 0.0).sum())
         self._fees += float(view.fills.fee.sum())
-        if equity <= self._peak * (1.0 - config.drawdown):
+        if self._peak > 0.0 and equity <= self._peak * (1.0 - config.drawdown):
             self.tell(time, "drawdown", f"equity {equity:,.2f} is {1.0 - equity / self._peak:.1%} under its highest")
         market = (orders.quantity != 0.0) & np.isnan(orders.limit) & np.isnan(orders.stop)
         unfilled = market & (view.fills.quantity == 0.0) if view.fills.slots is None else np.zeros(0)

@@ -348,9 +348,9 @@ def watch_rows(
 
 @inlined
 def look(orders: Float, fills: Float, equity: float, now: int, state: Float) -> None:
-    """Note an equity, and how many orders in a row filled not."""
+    """Note an equity, the first one of a day if there is any, and how many orders in a row filled not."""
     day = float(now // DAY)
-    if day != state[THE_DAY] or state[RESUMED] != 0.0:
+    if day != state[THE_DAY] or state[RESUMED] != 0.0 or state[DAY_START] <= 0.0:
         state[THE_DAY], state[DAY_START] = day, equity
     if state[RESUMED] != 0.0:
         state[PEAK], state[RESUMED] = equity, 0.0
@@ -376,8 +376,9 @@ def trip(equity: float, holding: Float, terms: Float, sizes: Float, state: Float
     """Go to another state where a limit is reached; return why."""
     before, trips = state[STATE], 0
     if before < terms[ON_LOSS]:
-        trips |= LOST_TODAY if equity <= state[DAY_START] * (1.0 - terms[DAILY_LOSS]) else 0
-        trips |= DRAWN_DOWN if equity <= state[PEAK] * (1.0 - terms[MAX_DRAWDOWN]) else 0
+        first = state[DAY_START]  # of nothing, nothing is lost
+        trips |= LOST_TODAY if first > 0.0 and equity <= first * (1.0 - terms[DAILY_LOSS]) else 0
+        trips |= DRAWN_DOWN if state[PEAK] > 0.0 and equity <= state[PEAK] * (1.0 - terms[MAX_DRAWDOWN]) else 0
         state[STATE] = terms[ON_LOSS] if trips else before
     if state[REJECTS] >= terms[MAX_REJECTS] and state[STATE] != HALTED:
         trips |= REJECTED

@@ -75,6 +75,14 @@ def test_each_rule_speaks() -> None:
     assert "equity 102.00 (+2.00%), 1 fills" in told.said[4].text
 
 
+def test_an_account_with_nothing_in_it_is_under_no_highest() -> None:
+    told = Told()
+    told.alerts.started(view(0, 0.0))
+    told.late = 61 * SECOND
+    told.alerts.settled(view(HOUR, 0.0), NOTHING)
+    assert told.rules == ["stale"]
+
+
 def test_each_change_of_how_a_promise_is_kept_is_said_once() -> None:
     told = Told()
     for hour, answer in enumerate([None, "too early", "too early", "inside", "inside", "below", "below", "inside"]):

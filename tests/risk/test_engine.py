@@ -208,6 +208,14 @@ def test_losses_count_what_is_not_realised(rule: str, then: str) -> None:
     assert engine.settled(4 * HOUR, account(cash=8_999.0), buy(0.0), fills([0.0, 0.0])) == ()
 
 
+def test_of_nothing_nothing_is_lost_and_the_first_money_there_is_is_the_first_of_the_day() -> None:
+    engine = RiskEngine(Limits(daily_loss=0.1, max_drawdown=0.5, on_loss="HALTED"), COINS)
+    engine.begin(0, account(cash=0.0))
+    for hour, cash, trips in ((1, 0.0, 0), (2, 10_000.0, 0), (3, 9_001.0, 0), (4, 9_000.0, 1)):
+        assert len(engine.settled(hour * HOUR, account(cash=cash), buy(0.0), fills([0.0, 0.0]))) == trips
+    assert engine.state is State.HALTED
+
+
 def test_a_new_day_forgives_the_daily_loss_but_not_the_drawdown() -> None:
     engine = RiskEngine(Limits(daily_loss=0.1, max_drawdown=0.15, on_loss="HALTED"), COINS)
     engine.begin(0, account())

@@ -174,6 +174,7 @@ def test_status_shows_what_the_journal_says(
     printed = capsys.readouterr().out
     assert f"{result['final_equity']:,.2f}" in printed
     assert "ACTIVE" in printed
+    status.table([shown | {"peak": 0.0, "account": shown["account"] | {"equity": 0.0}}])  # nothing was paid in yet
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert sum(line["event"] == "settled" for line in logged) == result["bars"]
     curve_is_whole(tmp_path / "board", result)
