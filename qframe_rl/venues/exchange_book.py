@@ -101,8 +101,6 @@ class ExchangeBook(PaperBook):
         self._holdings = Holdings(client, instrument, wall, note)
         self._kept = Timekeeper(client, note=note)
         self._orders: dict[str, OwnOrder] = {}
-        self._seen: dict[str, None] = {}
-        """Ids of trades that were counted."""
         self._funded: dict[str, None] = {}
         """Ids of payments of funding that were."""
         self._standing = ["", ""]
@@ -345,9 +343,9 @@ class ExchangeBook(PaperBook):
     def _told(self, order: OwnOrder, told: Plain, now: int) -> None:
         """Count trades that are new; an order that is over is forgotten once all of them were counted."""
         for trade in told.get("trades", ()):
-            if trade["id"] in self._seen:
+            if trade["id"] in order.trades:
                 continue
-            self._seen[trade["id"]] = None
+            order.trades.add(trade["id"])
             lots = round(trade["quantity"] / self.instrument.lot)
             tick = round(trade["price"] / self.instrument.tick)
             self._fees += trade["fee"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class OwnOrder:
     """The exchange's; None while it is not known."""
     counted: int = 0
     """Lots whose trades were counted."""
+    trades: set[str] = field(default_factory=set)
+    """Ids of these."""
     withdrawn: bool = False
 
 

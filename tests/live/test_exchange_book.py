@@ -264,7 +264,7 @@ def test_an_order_that_is_over_does_not_end_the_one_that_followed_it_at_its_pric
         if name == "one":
             trades = [{"id": "t", "quantity": 0.005, "price": 99.0, "fee": 0.0}]
             account._told(out, {"status": "open", "filled": 5, "trades": trades}, now)
-    account._told(account._orders["one"], {"status": "closed", "filled": 5}, 30)
+    account._told(account._orders["one"], {"status": "closed", "filled": 5, "trades": trades}, 30)
     assert list(account._orders) == ["two"] and account.position == 5
     assert account.walk.quotes[0, BUY, STATE] == RESTS and account.walk.quotes[0, BUY, LEFT] == 5
     account._told(account._orders["two"], {"status": "canceled", "filled": 0}, 40)
