@@ -21,7 +21,10 @@ def parser() -> Parser:
         "Receive target exposures that a program of yours decides, over a local socket or a POST on 127.0.0.1, and\n"
         "write those that count into a file: signed, in time, each once, in range. The file is a column of a session\n"
         "while it grows, and of a backtest later: --columns target=decisions:FILE with the strategy external.",
-        ["model.jsonl --socket /run/user/1000/model.sock", "model.jsonl --port 8345 --largest 2"],
+        [
+            "model.jsonl --socket /run/user/1000/model.sock --symbols BTC/USDT,ETH/USDT",
+            "model.jsonl --port 8345 --largest 2",
+        ],
         "the key of signatures is taken from QFRAME_DECISIONS_KEY\n",
     )
     add = made.add_argument
@@ -34,6 +37,10 @@ def parser() -> Parser:
     add(
         "--largest", type=within(float, 1e-6, 1e6), default=1.0, metavar="SUM",
         help="sizes of a message's targets come to no more than this; say the same in the column (default: 1)",
+    )  # fmt: skip
+    add(
+        "--symbols", type=lambda text: text.split(","), default=[], metavar="SYMBOL,...",
+        help="what is traded: a message that names anything else is refused, as one that is late is (default: any)",
     )  # fmt: skip
     return made
 
@@ -50,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with ExitStack() as stack:
-            record = DecisionRecord(given["file"], key_of_environment(), given["largest"])
+            record = DecisionRecord(given["file"], key_of_environment(), given["largest"], symbols=given["symbols"])
             stack.callback(record.close)
             servers: list[Any] = []
             if given["socket"] is not None:

@@ -13,7 +13,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ class DecisionRecord:
     ----------
     path
         The file; it is made where there is none, and a last line that was not written whole is taken off.
-    key, largest
-        As in `DecisionRules`.
+    key, largest, symbols
+        As in `DecisionRules`; what was taken before is read whatever it names.
     now
         The clock, ns UTC.
 
@@ -48,9 +48,12 @@ class DecisionRecord:
         If it cannot be written, if another process has it, or if it has a line that does not count.
     """
 
-    def __init__(self, path: Path, key: SecretStr, largest: float, now: Callable[[], int] = time.time_ns):
+    def __init__(
+        self, path: Path, key: SecretStr, largest: float, now: Callable[[], int] = time.time_ns,
+        symbols: Collection[str] = (),
+    ):  # fmt: skip
         self.path, self._now = path, now
-        self.rules, self._lock = DecisionRules(key, largest), threading.Lock()
+        self.rules, self._lock = DecisionRules(key, largest, symbols), threading.Lock()
         self.taken = self.refused = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

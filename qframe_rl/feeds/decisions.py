@@ -12,7 +12,7 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -105,10 +105,12 @@ class DecisionRules:
         Of the signatures.
     largest
         Sum of absolute targets at most.
+    symbols
+        What may be named; none = anything.
     """
 
-    def __init__(self, key: SecretStr, largest: float = LARGEST):
-        self._key, self._largest = key, largest
+    def __init__(self, key: SecretStr, largest: float = LARGEST, symbols: Collection[str] = ()):
+        self._key, self._largest, self._symbols = key, largest, symbols
         self._ids: set[str] = set()
         self._made = self._received = -1
 
@@ -124,7 +126,8 @@ class DecisionRules:
         Raises
         ------
         RefusedMessage
-            If it is forged, no message, late, ahead, doubled, older than one that was taken, or out of range.
+            If it is forged, no message, late, ahead, doubled, older than one that was taken, out of range, or about
+            what nobody trades.
         """
         if not hmac.compare_digest(signature(signed.body, self._key), signed.signature):
             raise RefusedMessage("forged: its signature is not that of the key.")
@@ -142,6 +145,9 @@ class DecisionRules:
             raise RefusedMessage("doubled: that one, or one that was made later, was taken before.")
         if sum(map(abs, message.targets.values())) > self._largest:
             raise RefusedMessage(f"out of range: the sizes of its targets come to more than {self._largest:g}.")
+        strange = [name for name in message.targets if self._symbols and name not in self._symbols]
+        if strange:
+            raise RefusedMessage(f"unknown: it names {strange[0]}, and traded are {', '.join(self._symbols)}.")
         return message
 
     def known(self, message: DecisionMessage, received: int) -> None:

@@ -214,6 +214,20 @@ def test_a_target_stands_from_its_reception_to_its_deadline(tmp_path: Path) -> N
     np.testing.assert_array_equal(values, [np.nan] * 2 + [-0.5] * 4 + [np.nan] * 2 + [-0.5] * 2 + [np.nan] * 2)
 
 
+def test_what_nobody_trades_is_refused_and_counted_and_what_was_taken_before_is_not(tmp_path: Path) -> None:
+    path, now = tmp_path / "model.jsonl", START
+    first = DecisionRecord(path, SECRET, 1.0, lambda: now)
+    assert first.take(said(message(1, now) | {"targets": {"SOL/USDT": 0.1}}))["taken"]
+    first.close()
+    record = DecisionRecord(path, SECRET, 1.0, lambda: now + SECOND, SYMBOLS)
+    strange = message(2, now + 1) | {"targets": {"BTC/USDT": 0.1, "SOL/USDT": 0.1}}
+    answer = {"taken": False, "why": "unknown: it names SOL/USDT, and traded are BTC/USDT, ETH/USDT."}
+    assert record.take(said(strange)) == answer
+    assert record.take(said(message(3, now + 2)))["taken"]
+    assert (record.taken, record.refused, len(recorded(path, 1.0).messages)) == (1, 1, 2)
+    record.close()
+
+
 def test_a_record_goes_on_after_a_torn_line_and_one_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
     path, history = tmp_path / "model.jsonl", few()
     now = int(history.time[0])
