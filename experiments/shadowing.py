@@ -88,7 +88,8 @@ class Shadowing:
         self._execute = opened.terms.execute
         self._shadows = [self._shadow(name, place, begin) for name, place in self.places.items()]
         # One that is not asked for any more was one of those among which the best is looked for.
-        self._judged = Shadows(self.session, sorted({*self.places, *shadows_of(self.session)}))
+        over = {*shadows_of(self.session)} - self.places.keys()
+        self._judged = Shadows(self.session, sorted({*self.places, *over}), over)
         self._ending, self._broken, self._soft = threading.Event(), False, Soft(self.note)
         self._thread = threading.Thread(target=self._watch, daemon=True)
 

@@ -7,7 +7,7 @@ is compared is the log growth of both in each bar that both settled; transfers a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,12 @@ class Shadows:
         Its folder.
     names
         Of the shadows' folders below `FOLDER`; each is judged as one of so many.
+    over
+        Those among them that nobody runs any more.
     """
 
-    def __init__(self, session: Path, names: Iterable[str]):
-        self._session = _Growth(session / NAME)
+    def __init__(self, session: Path, names: Iterable[str], over: Collection[str] = ()):
+        self._session, self._over = _Growth(session / NAME), over
         self._each = {name: _Growth(session / FOLDER / name / NAME) for name in names}
         self._tests: dict[str, PairedTest] = {}
 
@@ -94,10 +96,9 @@ class Shadows:
         return {name: test.plain() | {"gone": self._each[name].gone} for name, test in self._tests.items()}
 
     def _forget(self) -> None:
-        """Let go of the session's bars that every shadow has passed."""
-        if not all(growth.passed for growth in self._each.values()):
-            return
-        passed = min(growth.passed for growth in self._each.values())
+        """Let go of the session's bars that every shadow has passed of which more will come."""
+        coming = [one.passed for name, one in self._each.items() if not one.gone and name not in self._over]
+        passed = min(coming, default=self._session.passed)
         self._session.bars = {time: grown for time, grown in self._session.bars.items() if time > passed}
 
 

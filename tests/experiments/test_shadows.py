@@ -154,10 +154,11 @@ def test_growth_is_compared_without_what_was_paid_in(tmp_path: Path) -> None:
             equity *= 2.718281828459045 ** (rate * (1 if bar % 2 else 0.5))
             events.append(("settled", {"time": bar * HOUR, "account": {"equity": equity}}))
         write(folder / NAME, events)
-    judged = Shadows(tmp_path, ["a"])
+    judged = Shadows(tmp_path, ["a", "b"], over=["b"])
     assert judged.look()["a"]["mean"] == pytest.approx(0.0075, rel=1e-9)
     assert judged.look()["a"]["answer"] == "ahead"
     assert judged.look()["a"]["bars"] == 200
+    assert not judged._session.bars, "kept for one that nobody runs any more"
 
 
 def write(path: Path, events: list[tuple[str, dict[str, Any]]]) -> None:
