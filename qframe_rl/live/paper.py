@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from qframe_rl.agent import Agent, View
-from qframe_rl.config import UserError
 from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Differs, Ledger, RecordEnds
-from qframe_rl.journal.secrets import Redactor
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.snapshot import Snapshot
 from qframe_rl.journal.store import NAME, Writer, last_events
@@ -27,7 +25,7 @@ from qframe_rl.live.recorded import Live, Recording
 from qframe_rl.live.refits import hand_over
 from qframe_rl.live.router import OrderRouter
 from qframe_rl.live.snapshots import SNAPSHOT_BARS, SnapshotManager
-from qframe_rl.live.spec import SessionSpec, agree, run_id, this_process
+from qframe_rl.live.spec import SessionSpec, agree, check_hidden, run_id, this_process
 from qframe_rl.live.told import RouterListener
 from qframe_rl.risk.engine import RiskEngine, ready
 from qframe_rl.risk.limits import Limits
@@ -146,7 +144,7 @@ def paper(
     path = folder / NAME
     ready(market.instruments)
     hidden, soft = hidden or {}, Soft(note)
-    _check_hidden(hidden, terms, limits or Limits())
+    check_hidden(hidden, terms, limits or Limits())
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(contextlib.closing(Writer(path, durable=durable, secrets=tuple(hidden.values()))))
         ledger = Ledger(path, writer)
@@ -177,17 +175,6 @@ def paper(
         manager = SnapshotManager(ledger, router, recording, agent, snapshot_bars)
         view, awaited = _walked(router, recording, agent, terms.window, manager, manager.found(note), feed)
         return _ended(router, before[0] if before else router.n_bars, ledger, feed, view, awaited)
-
-
-def _check_hidden(hidden: Mapping[str, str], terms: SessionSpec, limits: Limits) -> None:
-    """Refuse a session whose own terms hold what must not be written: its record could not be read again."""
-    public = terms.plain() | {"limits": limits.model_dump(mode="json")}
-    for name, secret in hidden.items():
-        if Redactor([secret]).plain(public) != Redactor().plain(public):
-            raise UserError(
-                f"{name} holds a word of the session's own terms (strategy, symbols, exchange, limits), and what it "
-                "holds must not be written; unset it for this command, or give it another name."
-            )
 
 
 def _walked(

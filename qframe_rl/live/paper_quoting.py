@@ -20,7 +20,7 @@ from qframe_rl.live.operator import Operator
 from qframe_rl.live.quoting import QuotingSession
 from qframe_rl.live.quoting_terms import QuotingTerms
 from qframe_rl.live.run_snapshots import RunSnapshots
-from qframe_rl.live.spec import agree, this_process
+from qframe_rl.live.spec import agree, check_hidden, this_process
 from qframe_rl.live.tapes import TapeSource
 from qframe_rl.quoter import Quoter
 from qframe_rl.risk.engine import ready
@@ -96,11 +96,13 @@ def run_quoter(
     ------
     UserError
         If the journal is corrupt, is written by another process, was begun on other terms, if the tape is another one,
-        or if what it records is not what the session arrives at now.
+        or if what it records is not what the session arrives at now; if its own terms hold a text that must not be
+        written.
     Unavailable
         If the journal cannot be written.
     """
     path, bounds = folder / NAME, checked_limits(limits or Limits())
+    check_hidden(hidden or {}, terms, bounds)
     ready((market.instrument,))
     with contextlib.ExitStack() as stack:
         writer = Writer(path, durable=durable, secrets=tuple((hidden or {}).values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,9 +16,11 @@ from qframe_rl.instruments import instrument_of
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Differs, Ledger
 from qframe_rl.journal.lock import corrupt
+from qframe_rl.journal.secrets import Redactor
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import read
 from qframe_rl.refit import Recipe
+from qframe_rl.risk.limits import Limits
 from qframe_rl.types import DAY, SECOND, YEAR, Instrument
 from qframe_rl.versions import code_fingerprint, versions
 
@@ -148,6 +151,30 @@ def agree(ledger: Ledger, terms: Terms) -> None:
         raise UserError(
             f"{error} It belongs to another session: give the same options again, or another --out."
         ) from None
+
+
+def check_hidden(hidden: Mapping[str, str], terms: Terms, limits: Limits) -> None:
+    """Refuse a session whose own terms hold what must not be written: its record could not be read again.
+
+    Parameters
+    ----------
+    hidden
+        Texts that must never be written, by where they come from.
+    terms, limits
+        Of the session.
+
+    Raises
+    ------
+    UserError
+        Naming where the first one comes from.
+    """
+    public = terms.plain() | {"limits": limits.model_dump(mode="json")}
+    for name, secret in hidden.items():
+        if Redactor([secret]).plain(public) != Redactor().plain(public):
+            raise UserError(
+                f"{name} holds a word of the session's own terms (strategy, symbols, exchange, limits), and what it "
+                "holds must not be written; unset it for this command, or give it another name."
+            )
 
 
 def this_process(more: Plain | None) -> Plain:

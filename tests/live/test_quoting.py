@@ -121,6 +121,13 @@ def all_events(journal: Path) -> list[tuple[str, str]]:
     return [(e.kind, e.payload) for e in read(journal) if e.kind not in REMARKS]
 
 
+def test_terms_that_hold_what_must_not_be_written_are_refused_before_anything_is(tmp_path: Path) -> None:
+    """Masked, a replay could not read them."""
+    with pytest.raises(UserError, match="the environment variable MY_KEY holds a word of the session's own terms"):
+        session(tmp_path, hidden={"the environment variable MY_KEY": COIN.symbol})
+    assert not (tmp_path / "journal.db").exists()
+
+
 def test_what_comes_late_is_settled_late_wherever_the_parts_end(tmp_path: Path) -> None:
     """C12: with a hold-back that rows outlast, what is decided, sent, filled and paid hangs on the rows alone."""
     results = [
