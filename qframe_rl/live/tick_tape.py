@@ -7,11 +7,11 @@ part of them counts for the session once its digest is in the journal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
@@ -235,7 +235,7 @@ class _Listening(threading.Thread):
 
     async def _all(self) -> None:
         try:
-            async with aclosing(self._stream.told()) as everything:
+            async with contextlib.aclosing(self._stream.told()) as everything:
                 async for told in everything:
                     self._heard.put(told)
         except Exception as error:
@@ -246,7 +246,8 @@ class _Listening(threading.Thread):
         self._ready.wait()
         task = self._task
         if self.is_alive() and task is not None:
-            self._loop.call_soon_threadsafe(task.cancel)
+            with contextlib.suppress(RuntimeError):  # it has ended by itself, and its loop is closed
+                self._loop.call_soon_threadsafe(task.cancel)
         self.join()
 
 

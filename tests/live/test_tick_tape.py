@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import threading
 import time
 from dataclasses import replace
@@ -18,7 +19,7 @@ from qframe_rl.gym.replay.packed import TickSpan
 from qframe_rl.journal.store import read
 from qframe_rl.live.paper_quoting import QuotingResult, replay_quoter
 from qframe_rl.live.tapes import ReplayTape
-from qframe_rl.live.tick_tape import AGAIN, StreamTape
+from qframe_rl.live.tick_tape import AGAIN, StreamTape, _Listening
 from tests.feeds.test_tick_record import PERP, first_of
 from tests.feeds.tick_exchange import TickExchange
 from tests.live.books import COIN, Restless, book, session, terms
@@ -140,3 +141,31 @@ def test_a_market_in_other_steps_is_refused(tmp_path: Path) -> None:
         tape = StreamTape("binance", PERP, tmp_path, coin, url=exchange.url, wall=exchange.clock, part_s=0.1)
         with pytest.raises(UserError, match=r"moves in ticks of 0\.1 and lots of 0\.001 now"):
             next(part for part in tape.parts(None, 0, ended=True) if part is not None)
+
+
+def test_a_stream_that_ends_by_itself_while_it_is_told_to_stop_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, joined = threading.Event(), threading.Event()
+
+    class Silent:
+        async def told(self) -> Any:
+            for told in ():
+                yield told
+
+    class Listening(_Listening):
+        def join(self, timeout: float | None = None) -> None:
+            joined.set()
+            super().join(timeout)
+
+    made = Listening(Silent(), queue.SimpleQueue())  # type: ignore[arg-type]
+    close = made._loop.close
+
+    def closing() -> None:
+        close()
+        closed.set()
+        joined.wait(5.0)
+
+    monkeypatch.setattr(made._loop, "close", closing)
+    made.start()
+    assert closed.wait(30.0)
+    made.stop()
+    assert not made.is_alive()
