@@ -38,7 +38,7 @@ from qframe_rl.venues.troubles import strange, troubles, unexplained, unpriced
 _MS = 1_000_000
 _OVERLAP_MS = 600_000
 _KEPT = 5000
-"""Orders, and trades, that are remembered: many times those of the time that is read again."""
+"""Orders, and trades, that are remembered beside what stands: many times those of the time that is read again."""
 _LOOK_S = 0.05
 """How long the account is waited for before the operator is heard again, seconds."""
 _LOST_S = 3.0
@@ -290,8 +290,8 @@ class ExchangeVenue:
         self.account = Account(cash, after, mark)
         self.terminated = self._began and float(self.account.equity) <= 0.0
         self._ordered = np.zeros_like(self._ordered)
-        for kept in (self._names, self._seen):
-            for old in list(kept)[:-_KEPT]:
+        for kept, stands in ((self._names, self._slots.standing), (self._seen, frozenset[str]())):
+            for old in [one for one in list(kept)[:-_KEPT] if one not in stands]:
                 del kept[old]
         return self._slots.settled(fills, said, self._waiting, after, bar, over=self.terminated)
 

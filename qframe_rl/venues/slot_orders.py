@@ -113,6 +113,11 @@ class SlotOrders:
         """(A, K) what stands; None where nothing does."""
         return orders_of(self.asked) if self.asked[:, QUANTITY].any() else None
 
+    @property
+    def standing(self) -> frozenset[str]:
+        """Ids of orders that rest, as far as they are known, those that are to be called off among them."""
+        return frozenset([*(one.order for one in self.placed.values()), *self.leftover])
+
     def ask(self, orders: Orders) -> None:
         """Put a decision into the slots.
 
@@ -219,7 +224,8 @@ class SlotOrders:
     def _own(self, slot: Slot, said: Plain) -> None:
         key = _key(said["order"], bool(said.get("apart")))
         self._owners[key] = [*slot, self._turns.get(slot, 0)]
-        for old in list(self._owners)[:-_KEPT]:
+        stands = {_key(one.order, one.apart) for one in self.placed.values()}
+        for old in [one for one in list(self._owners)[:-_KEPT] if one not in stands]:
             del self._owners[old]
 
     def fired(self, number: str, order: str) -> None:

@@ -72,6 +72,28 @@ def test_what_rests_outlives_its_bar_and_is_not_sent_again(made: Traded) -> None
     assert len(made.sent()) == 3
 
 
+def test_an_order_that_rests_is_known_however_many_come_after_it(made: Traded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgotten, it was sent a second time, and its fill was that of a stranger."""
+    for module in ("ccxt", "slot_orders"):
+        monkeypatch.setattr(f"qframe_rl.venues.{module}._KEPT", 1)
+    enter(made, STOP, TAKE)
+    (target,) = (n for n, o in made.fake.orders.items() if o["status"] == "open" and not o["apart"])
+    for more in ("a", "b"):
+        made.venue.submit(slots({"quantity": 0.5}, KEPT, KEPT))
+        made.trade(more, max(made.fake.orders, key=int), 0.5)
+        made.fake.contracts += 0.5  # type: ignore[operator]
+        made.bar()
+    made.venue.submit(slots(KEPT, KEPT, KEPT))
+    assert rests(made) == [(2.0, True), (2.0, False)]
+    made.fake.orders[target]["status"] = "closed"
+    made.fake.trades.clear()  # an exchange lists late ones alone
+    made.trade("target", target, -2.0)
+    made.fake.contracts = 1.0
+    fills = made.bar()
+    assert fills.slots is not None
+    assert (fills.slots.quantity.tolist(), made.venue.trouble) == ([[0.0, 0.0, -2.0]], ())
+
+
 def test_nothing_is_opened_while_its_exit_does_not_rest(made: Traded) -> None:
     made.fake.fails = {"create_order": [ccxt.InvalidOrder("no")]}
     made.venue.submit(slots({"quantity": 2.0}, STOP))
