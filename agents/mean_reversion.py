@@ -224,10 +224,11 @@ def _walk(
         then = length
         for a in range(n):
             if coming[a] == t and side[a] == 0.0:
-                side[a] = 1.0 if z[a, t] < 0.0 else -1.0
-                since[a] = times[t]
                 size = aim / (1e-12 if volatility[a, t] <= 1e-12 else volatility[a, t])
-                values[count, a] = side[a] * (1.0 if size > 1.0 else size) / n
+                if size == size:  # nothing is entered whose volatility a missing bar hides
+                    side[a] = 1.0 if z[a, t] < 0.0 else -1.0
+                    since[a] = times[t]
+                values[count, a] = 0.0 if side[a] == 0.0 else side[a] * (1.0 if size > 1.0 else size) / n
                 then = t + 1
             elif coming[a] == t:
                 side[a] = values[count, a] = 0.0

@@ -105,3 +105,18 @@ def test_it_trades_as_often_as_it_should_on_real_bars() -> None:
     record = trade(market, agent, history, history.between(parse_time("2022-01-01"), None).start)
     changes = (np.diff(np.sign(record.account.position[:, 0])) != 0.0).sum()
     assert changes / metrics(record).years == pytest.approx(573.0, rel=0.02)
+
+
+def test_what_has_no_volatility_yet_is_not_entered() -> None:
+    """A bar is missing of those that volatility is of, and none of those that the score is of."""
+    rng = np.random.default_rng(7)
+    close = 100.0 * np.exp(1e-3 * rng.standard_normal(300))[:, None]
+    close[200:] *= 0.98
+    close[190] = np.nan
+    history = bars_of(close)
+    market = market_of(history, **FREE)
+    params = {"mean_bars": 6, "entry": 1.5, "exit": 0.1, "regime_bars": 60, "max_age_days": 100.0}
+    runs = made("mean_reversion", market, history, **params).runs(history.values, history.time, 100)  # type: ignore[attr-defined]
+    blind = (runs.starts >= 96) & (runs.starts <= 110)
+    assert blind.sum() > 3
+    assert (runs.values[blind] == 0.0).all()
