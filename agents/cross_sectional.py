@@ -81,8 +81,8 @@ class CrossSectional(Memoryless):
     def _score(self, view: View) -> Float:
         config = self.config
         if config.score == "carry":
-            rates: Float = -view.bars[-config.lookback_bars :, :, self.channel].mean(axis=0)
-            return rates
+            rates = view.bars[-config.lookback_bars :, :, self.channel].mean(axis=0)
+            return np.where(view.tradable, -rates, np.nan)
         end = len(view.close) - config.skip_bars
         price = np.log(view.close[end - config.lookback_bars - 1 : end])
         rise: Float = price[-1] - price[0]

@@ -70,3 +70,17 @@ def test_one_coin_or_no_rates_is_refused() -> None:
     one = bars_of(np.full((300, 1), 5.0))
     with pytest.raises(UserError, match="two symbols"):
         made("cross_sectional", market_of(one), one)
+
+
+@pytest.mark.parametrize("score", ["momentum", "carry"])
+def test_who_is_outside_the_universe_takes_no_rank(score: str) -> None:
+    """The coin that would be the best is outside: the others are held against each other, as much as ever."""
+    close = 100.0 * np.exp(np.arange(400)[:, None] * 1e-3 * np.array([3.0, 2.0, 1.0, 0.0]))
+    close *= np.exp(1e-4 * np.random.default_rng(0).standard_normal(close.shape))
+    history = bars_of(close, columns={"funding_rate": np.zeros(400), "in_universe": np.ones(400)})
+    values = history.values.copy()
+    values[:, :, 5], values[:, 0, 6] = (-3e-4, -2e-4, -1e-4, 0.0), 0.0
+    history = History(**{**vars(history), "values": values})
+    market = market_of(history, **FREE)
+    record = trade(market, made("cross_sectional", market, history, score=score, scaled=False), history, 200)
+    assert record.account.exposure[1] == pytest.approx([0.0, 0.5, 0.0, -0.5], abs=0.02)
