@@ -101,7 +101,7 @@ class FundingArbitrage:
         """(P,) ns between settlements: the shortest time in which a rate of the window was followed by another."""
         interval = np.full(rates.shape[1], float(_USUAL))
         for p in range(rates.shape[1]):
-            changed = np.flatnonzero(np.diff(rates[:, p]) != 0.0)
+            changed = np.flatnonzero(np.abs(np.diff(rates[:, p])) > 0.0)  # not where one is unknown
             if len(changed) > 1:
                 interval[p] = min(float(_USUAL), float(np.diff(changed).min()) * self.bar_ns)
         return interval

@@ -10,7 +10,7 @@ import pytest
 
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.metrics import metrics
-from qframe_rl.types import History
+from qframe_rl.types import HOUR, History
 from tests.agents.runs import made, market_of, trade
 from tests.markets import history_of
 
@@ -107,3 +107,12 @@ def test_what_cannot_be_hedged_is_refused() -> None:
     bare = replace(history, values=history.values[:, :, :5].copy(), columns=())
     with pytest.raises(UserError, match="have no funding rates"):
         made("funding_arbitrage", market_of(bare, env="funding"), bare)
+
+
+def test_rates_that_are_not_known_yet_are_no_change_of_rate() -> None:
+    """Hours of no rate, then a rate every eight hours: one that was unknown an hour ago was not settled then."""
+    history = carry(wandering(80), np.full(80, 1e-4))
+    agent: Any = made("funding_arbitrage", market_of(history, env="funding", **COSTS), history)
+    rates = np.repeat(1e-4 + 1e-6 * np.arange(9), 8)[:, None]
+    rates[:3] = np.nan
+    assert agent._interval(rates) == pytest.approx(8 * HOUR)
