@@ -45,7 +45,7 @@ class CostAveraging:
         if view.first:
             self._forget(float(view.account.equity))
         due = float(view.time // self.bar_ns % self.config.every_bars == 0) * self.config.amount
-        money = np.where(view.tradable, due + self._at_dips(view.close) * self.config.dip_amount, 0.0)
+        money = np.where(view.tradable, due + self._at_dips(view) * self.config.dip_amount, 0.0)
         money *= self.start / self.n
         price = np.where(view.tradable, view.close[-1], 1.0)
         return Orders.market(money * self._fits(money, view) / price)
@@ -61,13 +61,16 @@ class CostAveraging:
     def _forget(self, start: float) -> None:
         self.start, self.bought = start, np.zeros(self.n, dtype=np.int64)
 
-    def _at_dips(self, close: Float) -> Float:
-        """(A,) how many dips each instrument has fallen through since the last time it was above all of them."""
+    def _at_dips(self, view: View) -> Float:
+        """(A,) how many dips each instrument has fallen through since the last time it was above all of them.
+
+        One that cannot be bought now is as it was: its dips are bought when it can be, if it is still that low.
+        """
         if not len(self.dips):
             return np.zeros(self.n)
-        high = np.fmax.reduce(close[-self.window :], axis=0)
-        through = (1.0 - close[-1] / high)[:, None] >= self.dips  # never where there is no bar
-        reached = np.where(np.isnan(close[-1]), self.bought, through.sum(axis=1))
+        high = np.fmax.reduce(view.close[-self.window :], axis=0)
+        through = (1.0 - view.close[-1] / high)[:, None] >= self.dips
+        reached = np.where(view.tradable, through.sum(axis=1), self.bought)
         new = np.maximum(reached - self.bought, 0)
         self.bought = np.where(reached == 0, 0, np.maximum(reached, self.bought))
         return np.asarray(new, dtype=np.float64)

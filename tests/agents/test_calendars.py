@@ -143,3 +143,16 @@ def test_cost_averaging_buys_each_dip_once_and_stops_when_its_money_is_spent() -
     assert record.account.cash[-1] == pytest.approx(0.0, abs=1.0)
     with pytest.raises(UserError, match="put them in order"):
         made("dca", market, history, dips=(0.1, 0.05))
+
+
+def test_a_dip_outside_the_universe_is_bought_once_the_coin_is_inside() -> None:
+    close = np.concatenate([np.full(40, 100.0), np.full(20, 90.0)])
+    inside = np.ones(60)
+    inside[38:50] = 0.0
+    history = bars_of(close[:, None], columns={"in_universe": inside})
+    market = market_of(history, "spot", **FREE)
+    params = {"amount": 1e-6, "every_bars": 1_000_000, "dips": (0.05,), "dip_amount": 0.3, "dip_bars": 40}
+    record = trade(market, made("dca", market, history, **params), history, 36)
+    held = record.account.position[:, 0] * 90.0
+    assert held[-1] == pytest.approx(3_000.0, rel=1e-6)
+    assert (held > 0.0).sum() == 60 - 51
