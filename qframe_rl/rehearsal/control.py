@@ -172,6 +172,8 @@ class ControlServer:
             return _said(404, {"error": f"no such act {name!r}{nearest(name, self._acts)}"})
         try:
             tree = json.loads(await request.text() or "{}")
+            if not isinstance(tree, dict):
+                raise UserError(f"{name} takes a JSON object.")
             result = self._acts[name](tree)
             if isinstance(result, Awaitable):
                 result = await result
@@ -184,10 +186,13 @@ class ControlServer:
     def _tell(self, name: str, request: web.BaseRequest) -> web.Response:
         if name == "ca.pem" and self._ca_pem is not None:
             return web.Response(body=self._ca_pem, content_type="application/x-pem-file")
+        since = request.query.get("since", "0")
+        if not since.isdecimal():
+            return _said(400, {"error": f"since={since}: a number of the log is wanted."})
         told: dict[str, Callable[[], Any]] = {
             "state": self.control.state,
             "truth": self.control.truth,
-            "log": lambda: self.control.log(int(request.query.get("since", "0"))),
+            "log": lambda: self.control.log(int(since)),
         }
         if name not in told:
             return _said(404, {"error": f"nothing is told under {name!r}{nearest(name, [*told, 'ca.pem'])}"})

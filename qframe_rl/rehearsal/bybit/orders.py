@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from decimal import Decimal
+from dataclasses import replace
 from typing import TypeVar
 
 from qframe_rl.rehearsal import amend as changes
@@ -36,7 +35,7 @@ def _made(call: Call, place: Place) -> Order:
     if call.text("positionIdx", "0") != "0":
         raise errors.Refused(10001, "position idx not match position mode")
     for name in ("takeProfit", "stopLoss"):
-        if Decimal(call.text(name, "0")):
+        if call.number(name, ZERO):
             raise refusals.params(f"{name} is not played by the rehearsal exchange")
     market = sort == "Market"
     tif = "IOC" if market else call.text("timeInForce", "GTC")
@@ -126,8 +125,6 @@ def _check(place: Place, order: Order) -> None:
         if spot:
             raise errors.Refused(170140, "Order value exceeded lower limit.")
         raise errors.Refused(110094, f"Order does not meet minimum order value {market.min_notional:f}{market.quote}")
-    if sum(1 for _ in order.account.open_orders(market.wire, market.id)) >= _MAX_OPEN:
-        raise errors.Refused(170210 if spot else 110020, "Not allowed to have more than 500 active orders")
 
 
 def create(call: Call) -> Json:
@@ -135,6 +132,9 @@ def create(call: Call) -> Json:
     place = call.place()
     order = _made(call, place)
     _check(place, order)
+    if sum(1 for _ in call.user.open_orders(call.wire, place.market.id)) >= _MAX_OPEN:
+        code = 170210 if call.wire == SPOT else 110020
+        raise errors.Refused(code, "Not allowed to have more than 500 active orders")
     engine = place.engine
     if engine.row < 0 or engine.halted:
         raise refusals.CLOSED_SPOT if call.wire == SPOT else errors.closed(USDM)
@@ -193,9 +193,8 @@ def amend(call: Call) -> Json:
     quantity, trigger = call.number("qty", order.quantity), call.number("triggerPrice", order.stop_price)
     if (price, quantity, trigger) == (order.limit or ZERO, order.quantity, order.stop_price):
         raise errors.Refused(10001, "The order remains unchanged as the parameters entered match the existing ones.")
-    for value, step in ((price, place.market.tick), (quantity, place.market.lot), (trigger, place.market.tick)):
-        if not on_grid(value, step):
-            raise refusals.params("price or qty invalid")
+    limit, stop = (None if order.limit is None else price), (None if order.stop is None else trigger)
+    _check(place, replace(order, limit=limit, quantity=quantity, stop=stop))
     if order.stop is not None:
         changes.restate(place.engine, order, price, quantity, trigger)
     elif order.limit is not None:
@@ -333,7 +332,7 @@ def executions(call: Call) -> Json:
 def _batch(call: Call, act: Callable[[Call], Json]) -> tuple[Json, Json]:
     """Do something with each of several orders; what came of each is told beside."""
     results, notes = [], []
-    for part in json.loads(call.text("request"))[:20]:
+    for part in call.objects("request")[:20]:
         one = call.with_params({key: _plain(value) for key, value in part.items()})
         try:
             results.append({"category": call.text("category"), "symbol": one.text("symbol"), **act(one)})

@@ -71,7 +71,7 @@ class BybitSockets(Dial):
             request = None
         if not isinstance(request, dict):
             link.answer(_said(link, {}, "error:invalid json", False))
-        elif link.role == API and request.get("op") in _ACTS:
+        elif link.role == API and str(request.get("op")) in _ACTS:
             await self._order(link, request)
         else:
             self._talk(link, request)
@@ -86,7 +86,7 @@ class BybitSockets(Dial):
                 stamp = str(self.exchange.world.now)
                 link.answer({"req_id": request.get("req_id", ""), "op": "pong", "args": [stamp], "conn_id": _id(link)})
         elif op == "auth":
-            self._auth(link, request, args)
+            self._auth(link, request, args if isinstance(args, list) else [])
         elif op in ("subscribe", "unsubscribe") and isinstance(args, list):
             self._subscribe(link, request, [str(topic) for topic in args])
         else:
@@ -130,8 +130,8 @@ class BybitSockets(Dial):
     async def _order(self, link: ClientConnection, request: Message) -> None:
         """Place, change or cancel an order over the websocket."""
         self.exchange.requests += 1
-        op, args = str(request["op"]), request.get("args") or [{}]
-        params = plain(args[0])
+        op, args = str(request["op"]), request.get("args")
+        params = plain(args[0]) if isinstance(args, list) and args and isinstance(args[0], dict) else {}
         category = params.get("category", "")
         script = self.exchange.script
         fault = script.draw(f"{category}.{_NAMES[op]}", _HITS) if script.lines else None
@@ -167,7 +167,9 @@ class BybitSockets(Dial):
 
     def _fresh(self, request: Message) -> None:
         """Refuse a request that is older than its window."""
-        header = request.get("header") or {}
+        header = request.get("header")
+        if not isinstance(header, dict):
+            raise refusals.params("header is not an object")
         stamp, window = str(header.get("X-BAPI-TIMESTAMP", "")), str(header.get("X-BAPI-RECV-WINDOW", "5000"))
         if not stamp.isdecimal() or not window.isdecimal():
             raise refusals.params("X-BAPI-TIMESTAMP is not a number")

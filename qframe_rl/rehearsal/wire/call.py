@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -83,6 +84,23 @@ class Call:
     def flag(self, name: str) -> bool:
         """A boolean; false where it is not sent."""
         return self.text(name, "false").lower() == "true"
+
+    def values(self, name: str) -> list[Json]:
+        """The values of a list that is written as JSON."""
+        try:
+            found = json.loads(self.text(name))
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, list):
+            raise errors.malformed(name)
+        return found
+
+    def objects(self, name: str) -> list[dict[str, Json]]:
+        """The same where each of the values is an object."""
+        found = self.values(name)
+        if not all(isinstance(one, dict) for one in found):
+            raise errors.malformed(name)
+        return found
 
     def place(self) -> Place:
         """The market of ``symbol``."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 
 from qframe_rl.rehearsal.decimals import places
-from qframe_rl.rehearsal.errors import malformed
 from qframe_rl.rehearsal.market import SPOT, USDM
 from qframe_rl.rehearsal.place import Place
 from qframe_rl.rehearsal.wire.call import Call, Json
@@ -34,11 +32,7 @@ def named_places(call: Call) -> tuple[list[Place], bool]:
     if call.params.get("symbol"):
         return [call.place()], True
     if call.params.get("symbols"):
-        try:
-            names = json.loads(call.params["symbols"])
-        except ValueError:
-            raise malformed("symbols") from None
-        return [call.world.place(call.wire, str(name)) for name in names], False
+        return [call.world.place(call.wire, str(name)) for name in call.values("symbols")], False
     return list(call.world.all(call.wire)), False
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from qframe_rl.rehearsal import errors
 from qframe_rl.rehearsal.book import Level
 from qframe_rl.rehearsal.candles import INTERVALS, Candle, candles, latest
-from qframe_rl.rehearsal.decimals import float_text, money, text
+from qframe_rl.rehearsal.decimals import ZERO, exact, float_text, money, text
 from qframe_rl.rehearsal.market import SPOT, ListedMarket
 from qframe_rl.rehearsal.path import Print
 from qframe_rl.rehearsal.place import Place
@@ -81,12 +81,12 @@ def span(place: Place, since_ms: int, now_ms: int) -> Span:
     """Count what was traded from a moment on: trades of the bars that are cut, and the bars between them."""
     tape, market = place.tape, place.market
     row, n = tape.last(now_ms)
-    last = tape.prints(row)[n]
+    last = last_print(tape, now_ms)
     first = int(np.searchsorted(market.opens, since_ms))
     cut = tape.prints(first - 1) if 0 < first <= row else ()
     head = [p for p in cut if p.time >= since_ms]
     tail = [p for p in tape.prints(row)[: n + 1] if p.time >= since_ms]
-    whole = market.values[first:row]
+    whole = market.values[first : max(0, row)]
     before = _before(place, first, since_ms)
     if not head and not tail and not len(whole):
         price = float(last.price)
@@ -102,6 +102,14 @@ def span(place: Place, since_ms: int, now_ms: int) -> Span:
     number = head[0].id if head else tape.first_id(first) if len(whole) else tail[0].id
     count = len(told) + tape.count(first, first + len(whole))
     return Span(opening, high, low, float(last.price), before, volume, quote, since_ms, number, last, count)
+
+
+def last_print(tape: MarketTape, now_ms: int) -> Print:
+    """The last trade up to a moment; before the first one, a trade of nothing at the first price there is."""
+    row, n = tape.last(now_ms)
+    if row >= 0:
+        return tape.prints(row)[n]
+    return Print(tape.market.first_ms, exact(tape.market.values[0, OPEN]), ZERO, True, 0)
 
 
 def _before(place: Place, first: int, since_ms: int) -> float:

@@ -115,7 +115,9 @@ class Sockets(Dial):
 
     def _answer(self, link: ClientConnection, request: Message, security: str, act: Act) -> Json:
         """Do what a request asks for; its own answer, or the refusal."""
-        params: Message = request.get("params") or {}
+        params = request.get("params") or {}
+        if not isinstance(params, dict):
+            return _refused(request, errors.malformed("params"))
         self.exchange.catch_up()
         plain = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in params.items()}
         call = Call(self.exchange.world, link.wire, plain, freshness=self.exchange.freshness)

@@ -150,8 +150,8 @@ class Hub:
 
     def _told_one(self, place: Place, kind: str) -> Json:
         """One market's message of a kind, as streams of all markets join them."""
-        row, n = place.tape.last(self.world.now)
-        return _COMPOSED[kind](place, place.tape.prints(row)[n], self.world.now)
+        now = self.world.now
+        return _COMPOSED[kind](place, quotes.last_print(place.tape, now), now)
 
     def _roll(self, place: Place, kind: str, now_ms: int) -> None:
         """Tell the candles that ended by now."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -199,23 +198,16 @@ def _countdown(call: Call) -> Json:
 
 
 def _batch(call: Call, act: Callable[[Call], Json]) -> Json:
-    try:
-        parts = json.loads(call.text("batchOrders"))
-    except ValueError:
-        raise errors.malformed("batchOrders") from None
-    return [_one(call, {k: str(v) for k, v in part.items()}, act) for part in parts[:5]]
+    parts = call.objects("batchOrders")[:5]
+    return [_one(call, {k: str(v) for k, v in part.items()}, act) for part in parts]
 
 
 def _batch_cancel(call: Call) -> Json:
     # CCXT spells names in small letters here, which the venue takes as well.
     call = call.with_params({name: call.params.get(name.lower(), call.params.get(name, "")) for name in _LISTS})
     name = next((name for name in _LISTS if call.params.get(name)), _LISTS[0])
-    try:
-        ids = json.loads(call.text(name))
-    except ValueError:
-        raise errors.malformed(name) from None
-    one = name.removesuffix("List")
-    return [_one(call, {"symbol": call.text("symbol"), one: str(value)}, _cancel) for value in ids[:10]]
+    one, ids = name.removesuffix("List"), call.values(name)[:10]
+    return [_one(call, {"symbol": call.text("symbol"), one: str(value)}, _cancel) for value in ids]
 
 
 def _one(call: Call, params: dict[str, str], act: Callable[[Call], Json]) -> Json:
