@@ -82,8 +82,8 @@ def facts(config: CrowdConfig, n_markets: int = 64, seed: int = 0) -> StylisedFa
 def lived(config: CrowdConfig, n_markets: int, seed: int = 0) -> list[Prints]:
     """What was traded in an episode of each market, its warm-up left out; parameters as of `facts`."""
     steps = config.episode_steps
-    room = (steps + config.warmup_steps) * (config.messages + (64 if config.hawkes else 0))
-    crowd, everyone = Crowd(config, n_markets, room), np.ones(n_markets, np.bool_)
+    crowd, everyone = Crowd(config, n_markets), np.ones(n_markets, np.bool_)
+    crowd.keep_log()
     crowd.seed_with(seed)
     crowd.reset(everyone)
     nothing = crowd.idle()

@@ -194,7 +194,8 @@ def _facts(config: CrowdConfig) -> tuple[float, Intensity]:
     """Volatility of the mid price a step, and how often trades reach how far, while no agent does anything."""
     steps = _FACT_STEPS
     own = config.model_copy(update={"episode_steps": steps, "maker_sees": "seat"})
-    market = Crowd(own, 1, n_log=(steps + own.warmup_steps) * own.messages * 2 + 1)
+    market = Crowd(own, 1)
+    market.keep_log()
     market.seed_with(_FACT_SEED)
     everyone, still = np.ones(1, np.bool_), market.idle()
     market.reset(everyone)

@@ -142,3 +142,10 @@ def test_what_is_known_beforehand_is_of_this_market() -> None:
     first, second = book_spec(calm, "maker"), book_spec(wild, "maker")
     assert 0.0 < first.volatility < second.volatility and first.intensity > 0.0 and first.decay > 0.0
     assert book_spec(calm, "execution").horizon == 30 and first.horizon == 0
+
+
+def test_a_crowd_that_others_excite_is_measured_too() -> None:
+    """More come in a step than the mean: all of them have room in the log that volatility and reach are read from."""
+    spec = book_spec(CrowdConfig(messages=2, hawkes=4, hawkes_rate=6.0), "execution")
+    assert spec.volatility > 0.0
+    assert spec.intensity > 0.0
