@@ -18,7 +18,8 @@ class Flip(NamedTuple):
     """Optimal policy for an AR(1) signal with linear cost: hold ±1, flip when the signal passes the threshold."""
 
     threshold: float
-    """Flip from -1 to +1 above it and back below its negative, in standard deviations of the signal."""
+    """Flip from -1 to +1 above it and back below its negative, in standard deviations of the signal; infinite where
+    no signal within `LIMIT` is worth a flip."""
     growth: float
     """Average reward per bar, in units of the expected return at a signal of one."""
 
@@ -56,6 +57,8 @@ def ar1_flip(phi: float, cost: float, step: float = 0.01) -> Flip:
             break
     gain = hold - flip
     at = int(np.argmax(gain > 0.0))
+    if at == 0:
+        return Flip(math.inf, float(change.mean()))
     root = f[at] - step * gain[at] / (gain[at] - gain[at - 1])
     return Flip(-float(root), float(change.mean()))
 

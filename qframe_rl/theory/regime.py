@@ -23,7 +23,8 @@ class Filtered(NamedTuple):
     growth: float
     """Average reward a step."""
     threshold: float
-    """Belief above which a short position is turned long; below one minus it, a long one is turned short."""
+    """Belief above which a short position is turned long; below one minus it, a long one is turned short. 1 where none
+    is."""
     belief: Float
     """(N,) grid."""
     policy: Switching
@@ -91,7 +92,8 @@ def hidden(stay: float, drift: float, noise: float, cost: float, n_cells: int = 
     up, down = _mass((r - drift) / noise), _mass((r + drift) / noise)
     move = belief[:, None] * up + (1.0 - belief)[:, None] * down
     policy = switching(drift * (2.0 * belief - 1.0), move, cost)
-    threshold = edges[int(np.argmax(policy.best[0] == 2))]
+    turned = policy.best[0] == 2
+    threshold = edges[int(np.argmax(turned))] if turned.any() else 1.0
     return Filtered(policy.growth, float(threshold), belief, policy, move)
 
 

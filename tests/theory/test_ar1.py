@@ -73,3 +73,11 @@ def test_the_default_market_is_what_its_documentation_says() -> None:
     assert slope == pytest.approx(10e-4, rel=0.02)
     assert (returns - slope * signal[:-1]).std() == pytest.approx(20e-4, rel=0.02)
     assert history.theory == {"phi": 0.95, "edge": 10e-4}
+
+
+def test_a_flip_that_no_signal_pays_for_is_never_made() -> None:
+    """Flips are dearer and rarer the more they cost, and beyond the grid there is none."""
+    thresholds = [ar1_flip(0.9, cost, step=0.05).threshold for cost in (20.0, 40.0, 60.0, 1000.0)]
+    assert thresholds == sorted(thresholds)
+    assert thresholds[1] < 6.0
+    assert thresholds[2:] == [np.inf, np.inf]

@@ -65,3 +65,7 @@ def test_simulated_growth_of_the_threshold_rule() -> None:
     assert best == pytest.approx(solved.growth, abs=0.004)
     for other in (0.55, 0.85):
         assert earned(other) < best
+
+
+def test_what_no_belief_pays_for_is_never_done() -> None:
+    assert hidden(0.95, 0.5, 1.0, 100.0, n_cells=100).threshold == 1.0
