@@ -29,6 +29,9 @@ from qframe_rl.types import DAY, Bool, Float, Int, Segments
 _FEWEST, _MOST = 5_000, 40_000
 """Resamples at least and at most; between them 20 for each formula, so that the best of many can show that it is."""
 
+_KEPT = 2**29
+"""Bytes of what formulas say that are held at once, to see which others say the same."""
+
 
 class SelectionRules(NamedTuple):
     """What a formula must show to remain."""
@@ -234,15 +237,24 @@ class FormulaTrials:
         return "found" if (np.sign(one.periods) == sign).sum() >= self.rules.agreeing else "unsteady"
 
     def _clusters(self, ranked: Sequence[int]) -> tuple[dict[int, int], list[int]]:
-        """Number of the cluster of each formula, from 1, and the first of each: the one that was ranked highest."""
-        leaders, stands, found = list[int](), list[Float](), dict[int, int]()
-        for k in ranked:
-            stand = self._scored(self.evaluator.value(self.tried[k].tree))[2]
-            at = next((c for c, other in enumerate(stands) if self._alike(stand, other)), len(leaders))
-            if at == len(leaders):
-                leaders.append(k)
-                stands.append(stand)
-            found[k] = at + 1
+        """Number of the cluster of each formula, from 1, and the first of each: the one that was ranked highest.
+
+        What the first of as many clusters as memory holds say is kept; who is like none of them waits for the next.
+        """
+        leaders, found, left = list[int](), dict[int, int](), list(ranked)
+        while left:
+            before, stands, waiting = len(leaders), list[Float](), list[int]()
+            for k in left:
+                stand = self._scored(self.evaluator.value(self.tried[k].tree))[2]
+                at = next((c for c, other in enumerate(stands) if self._alike(stand, other)), len(stands))
+                if at == len(stands) and at >= max(1, _KEPT // stand.nbytes):
+                    waiting.append(k)
+                    continue
+                if at == len(stands):
+                    leaders.append(k)
+                    stands.append(stand)
+                found[k] = before + at + 1
+            left = waiting
         return found, leaders
 
     def _alike(self, one: Float, other: Float) -> bool:

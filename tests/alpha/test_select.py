@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, kstest
 
+from qframe_rl.alpha import select
 from qframe_rl.alpha.alone import Courses, likeness, z_ranks
 from qframe_rl.alpha.canonical import identity
 from qframe_rl.alpha.ideas import MOST_DRAWN, candidates, ideas
@@ -182,6 +183,19 @@ def test_each_verdict_is_said() -> None:
     steady = SelectionRules(1, most_alike=2.0, agreeing=6)
     trials = FormulaTrials(turned, made.times, DAY, COLUMNS, (Segment(0, 1200),), steady, LOOKBACK, 0)
     assert {test.verdict for test in found_features(trials, PLANTED).tests} <= {"unsteady", "chance"}
+
+
+def test_clusters_are_the_same_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = world(5, **SMALL)  # type: ignore[arg-type]
+    rules = SelectionRules(1, false_share=1.0, most_alike=0.1)
+    trials = FormulaTrials(made.bars, made.times, DAY, COLUMNS, (Segment(0, 1200),), rules, LOOKBACK, 0)
+    for text in ("tsz(column:d0,20)", "tsz(column:d0,25)", "tsz(column:d1,20)", "tsz(column:n0,20)", "column:n0",
+                 "tsz(column:d1,25)", "column:n1", "tsz(column:n1,20)"):  # fmt: skip
+        trials.test(parse(text, COLUMNS))
+    whole = trials.outcome()
+    assert 2 < len({test.cluster for test in whole.tests}) < 8
+    monkeypatch.setattr(select, "_KEPT", 1)
+    assert trials.outcome() == whole
 
 
 def test_too_few_dates_are_refused_in_a_sentence() -> None:
