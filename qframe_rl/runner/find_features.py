@@ -31,7 +31,7 @@ class FeatureSearch(Base):
     data: DataConfig = DataConfig()
     """The bars."""
     budget: str = "2m"
-    """Formulas to try, or minutes to try them in: ``500`` or ``2m``."""
+    """Formulas to try, or minutes to take: ``500`` or ``2m``. Of minutes a third is kept for judging them."""
     train: float = Field(default=0.6, gt=0.05, lt=0.95)
     """Share of the bars, the first ones, that formulas see. Of what follows, the preset that is written lets ``train``
     choose on one half and judge on the other."""
@@ -131,17 +131,18 @@ def find_features(plan: FeatureSearch, screen: Screen, ledger: Path | None, runs
 def _tried(plan: FeatureSearch, trials: FormulaTrials, screen: Screen) -> bool:
     """Try formulas; whether it was interrupted, at least one having been tried."""
     screen.begin("try formulas")
-    limit, began = plan.limit, time.monotonic()
+    began = time.monotonic()
+    most, until = plan.limit.share(0, 1, began)
     try:
-        for k, tree in enumerate(candidates_of(trials, plan.seed, limit.trials), start=1):
+        for k, tree in enumerate(candidates_of(trials, plan.seed, most), start=1):
             trials.test(tree)
-            spent = time.monotonic() - began
-            if limit.seconds is None:
-                screen.advance("try formulas", k, limit.trials or k, f"{k} tried")
-            else:
-                screen.advance("try formulas", round(min(spent, limit.seconds)), round(limit.seconds), f"{k} tried")
-                if spent > limit.seconds:
-                    break
+            if until is None:
+                screen.advance("try formulas", k, most or k, f"{k} tried")
+                continue
+            share, now = until - began, time.monotonic()
+            screen.advance("try formulas", round(min(now - began, share)), round(share), f"{k} tried")
+            if now > until:
+                break
     except KeyboardInterrupt:
         if not trials.tried:
             raise

@@ -120,6 +120,11 @@ def test_a_budget_is_settings_or_minutes() -> None:
             made(budget=wrong)
 
 
+def test_of_minutes_a_third_is_kept_for_judging() -> None:
+    assert [Budget(None, 1800.0).share(number, 3, 100.0)[1] for number in (0, 2)] == [500.0, 1700.0]
+    assert [Budget(10, None).share(number, 3, 100.0) for number in range(3)] == [(3, None), (3, None), (4, None)]
+
+
 def test_each_window_chooses_the_best_of_its_own_past(done: Any) -> None:
     """Scores of the choice worked out here, by one backtest of each part."""
     tuned, _ = done

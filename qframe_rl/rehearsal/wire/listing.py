@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from qframe_rl.rehearsal.decimals import places
 from qframe_rl.rehearsal.market import SPOT, USDM
 from qframe_rl.rehearsal.place import Place

@@ -183,11 +183,7 @@ class _BookWork:
 
     def _share(self, number: int, began: float) -> tuple[int | None, float | None]:
         """Part of the budget for one window: settings, or the moment at which it ends."""
-        limit, n = self.config.limit, self.config.walk_forward
-        if limit.trials is not None:
-            return limit.trials * (number + 1) // n - limit.trials * number // n, None
-        assert limit.seconds is not None
-        return None, began + limit.seconds * (number + 1) / n
+        return self.config.limit.share(number, self.config.walk_forward, began)
 
     def search(self, search: Search, inputs: TickSearchInputs, number: int, began: float) -> None:
         """Search on the ticks before those that judge a window."""

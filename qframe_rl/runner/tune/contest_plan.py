@@ -71,13 +71,6 @@ class Contest(Tune):
         return build(Tune, {**shared, "agent": agent, "env": self.seen(features), "params": asked}, f"agent {agent}")
 
     def share(self, number: int, began: float) -> tuple[int | None, float | None]:
-        """Part of the budget for one window: settings, or the moment at which its search ends.
-
-        Of the minutes a third is kept for training and judging what is chosen.
-        """
+        """Part of the budget for one window: settings, or the moment at which its search ends."""
         limit: Budget = self.limit
-        n = self.walk_forward
-        if limit.seconds is None:
-            assert limit.trials is not None
-            return limit.trials * (number + 1) // n - limit.trials * number // n, None
-        return None, began + limit.seconds * (number + 2 / 3) / n
+        return limit.share(number, self.walk_forward, began)

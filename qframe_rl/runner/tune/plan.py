@@ -23,6 +23,30 @@ class Budget(NamedTuple):
     trials: int | None
     seconds: float | None
 
+    def share(self, number: int, n: int, began: float) -> tuple[int | None, float | None]:
+        """Part of one of ``n`` windows: settings, or the moment at which its search ends.
+
+        Of the time a third is kept for training and judging what is chosen, and for writing.
+
+        Parameters
+        ----------
+        number
+            Of the window, from 0.
+        n
+            Windows.
+        began
+            When the first of them began, seconds of a clock that never goes back.
+
+        Returns
+        -------
+        tuple[int | None, float | None]
+            The one that the budget does not say is None.
+        """
+        if self.seconds is None:
+            assert self.trials is not None
+            return self.trials * (number + 1) // n - self.trials * number // n, None
+        return None, began + self.seconds * (number + 2 / 3) / n
+
 
 def read_budget(text: str) -> Budget:
     """Read ``1000`` or ``30m``; raises ValueError for anything else."""
@@ -49,7 +73,8 @@ class Tune(RunConfig):
     """What a setting is chosen and given up by: lower = the Sharpe ratio that it exceeds with 95 %, which few bets make
     low, or sharpe = the ratio itself. Of nsga2's front, the member with the highest is taken."""
     budget: str = "256"
-    """Settings tried in all windows together, or minutes: ``1000`` or ``30m``. Each window gets an equal part."""
+    """Settings tried in all windows together, or minutes: ``1000`` or ``30m``. Each window gets an equal part; of
+    minutes a third is kept for judging, and the settings that are asked for at once are never broken off."""
     walk_forward: int = Field(default=5, ge=1, le=100_000)
     """Windows; in each the search begins anew on what came before, and its choice is judged on what follows."""
     anchored: bool = True

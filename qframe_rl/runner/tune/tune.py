@@ -133,11 +133,7 @@ class _Work(TuneWork):
 
     def _share(self, number: int, began: float) -> tuple[int | None, float | None]:
         """Part of the budget for one window: settings, or the moment at which it ends."""
-        limit, n = self.config.limit, len(self.folds)
-        if limit.trials is not None:
-            return limit.trials * (number + 1) // n - limit.trials * number // n, None
-        assert limit.seconds is not None
-        return None, began + limit.seconds * (number + 1) / n
+        return self.config.limit.share(number, len(self.folds), began)
 
     def _together(self, most: int | None) -> int:
         """Settings that are asked for at once."""
