@@ -60,7 +60,7 @@ def parser() -> Parser:
 def _add_finding(made: Parser) -> None:
     group = made.add_argument_group("find")
     texts = {
-        "budget": ("N|MINUTESm", "formulas to try, or minutes to try them in (default: 2m)"),
+        "budget": ("N|MINUTESm", "formulas to try, or minutes to take, a third of them for judging (default: 2m)"),
         "train": ("SHARE", "share of the bars, the first ones, that formulas see (default: 0.6)"),
         "seed": ("VALUE", "root of all randomness (default: 0)"),
     }
@@ -77,6 +77,8 @@ def _add_finding(made: Parser) -> None:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Explain, or find."""
     given = vars(parser().parse_args(argv))
+    if given["picture"] is not None and given["picture"].suffix != ".png":
+        raise UserError(f"--picture {given['picture']}: a picture is a file that ends in .png.")
     if given["act"] == "find":
         return _find(given)
     if given["text"] is None:

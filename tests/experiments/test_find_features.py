@@ -101,6 +101,7 @@ def test_after_ctrl_c_what_was_tried_is_kept(
         (("find", "--train", "1.5"), "options: train"),
         (("find", "--out", "found.txt"), "--out found.txt: a preset is a file that ends in .toml."),
         (("find", "--bars", "1000"), "training dates are too few to find features on"),
+        (("explain", "ret1", "--picture", "a.foo"), "--picture a.foo: a picture is a file that ends in .png."),
         (("explain",), "features explain: which formula?"),
         (("explain", "ret1", "--budget", "3"), "--budget is for features find."),
     ],
