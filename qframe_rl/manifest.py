@@ -132,6 +132,8 @@ class Provenance(Strict):
     promotion: Promotion = Promotion()
     code: CodeEntry = CodeEntry()
     trial: str | None = Field(default=None, pattern="^[0-9a-f]{1,64}$")
+    level: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """Of the scores' intervals; those of earlier versions do not say it."""
 
 
 class CheckpointFields(Strict):

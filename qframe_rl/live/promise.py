@@ -9,6 +9,7 @@ import numpy as np
 
 from qframe_rl.agent import View
 from qframe_rl.checkpoint import Checkpoint
+from qframe_rl.evaluate.inference.bootstrap import LEVEL
 from qframe_rl.evaluate.inference.sequential import Promise, SequentialTest
 from qframe_rl.listeners import CashFlow
 from qframe_rl.types import Orders
@@ -18,10 +19,10 @@ _SPLITS = ("test", "validation", "walk-forward")
 
 def promise_of(checkpoint: Checkpoint) -> Promise | None:
     """What the scores of a checkpoint forecast, those of its test bars first; None where none of them does."""
-    name = checkpoint.agent["name"]
+    name, level = checkpoint.agent["name"], float(checkpoint.provenance.get("level", LEVEL))
     for split in _SPLITS:
         for row in checkpoint.scores:
-            found = Promise.of(row) if row.get("split") == split and row.get("agent") == name else None
+            found = Promise.of(row, level) if row.get("split") == split and row.get("agent") == name else None
             if found is not None:
                 return found
     return None

@@ -74,6 +74,7 @@ def packed(
             "promotion": dict(promotion),
             "code": code.describe(),
             "trial": tried,
+            "level": terms.level,
             "versions": versions(),
         },
         scores=scores,

@@ -200,21 +200,22 @@ ROW = {"max_drawdown": -0.3, "next_low": -2.0, "next_high": 4.0, "sharpe_low": -
 
 def test_a_promise_is_that_of_the_scores() -> None:
     """Without the error of a window's own figure, which is at most half of the forecast's variance."""
-    found = Promise.of(ROW)
-    assert found is not None
-    total, own = (6.0 / 2.0 / 1.959964) ** 2, (3.0 / 2.0 / 1.959964) ** 2
-    assert found[:3] == (1.0, -2.0, 4.0)
-    assert found.drawdown == 0.3
-    assert found.spread == pytest.approx(math.sqrt(total - own))
-    wide = Promise.of(ROW | {"sharpe_low": -9.0})
+    for level, reach in ((0.95, 1.959964), (0.9, 1.644854)):
+        found = Promise.of(ROW, level)
+        assert found is not None
+        total, own = (6.0 / 2.0 / reach) ** 2, (3.0 / 2.0 / reach) ** 2
+        assert found[:3] == (1.0, -2.0, 4.0)
+        assert found.drawdown == 0.3
+        assert found.spread == pytest.approx(math.sqrt(total - own))
+    wide = Promise.of(ROW | {"sharpe_low": -9.0}, 0.9)
     assert wide is not None
     assert wide.spread == pytest.approx(math.sqrt(total / 2.0))
 
 
 @pytest.mark.parametrize("change", [{"next_low": None}, {"next_high": -2.0}, {"sharpe_low": None}])
 def test_scores_without_a_forecast_promise_nothing(change: dict[str, float | None]) -> None:
-    assert Promise.of(ROW | change) is None
-    assert Promise.of({name: value for name, value in ROW.items() if name not in change}) is None or change == {
+    assert Promise.of(ROW | change, 0.9) is None
+    assert Promise.of({name: value for name, value in ROW.items() if name not in change}, 0.9) is None or change == {
         "next_high": -2.0
     }
 

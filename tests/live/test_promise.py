@@ -31,6 +31,9 @@ def test_the_promise_is_that_of_the_test_bars() -> None:
     assert (found.low, found.high) == (rows["test"]["next_low"], rows["test"]["next_high"])
     only = replace(checkpoint, scores=[rows["validation"]])
     assert getattr(promise_of(only), "low", None) == rows["validation"]["next_low"]
+    narrow = promise_of(replace(checkpoint, provenance=checkpoint.provenance | {"level": 0.99}))
+    # The scores of the shipped checkpoint do not say their level, which is the usual 90 %.
+    assert narrow is not None and found.spread / narrow.spread == pytest.approx(2.575829 / 1.644854)
     assert promise_of(replace(checkpoint, scores=[])) is None
     assert promise_of(replace(checkpoint, scores=[rows["test"] | {"agent": "another"}])) is None
 

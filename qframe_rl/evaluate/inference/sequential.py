@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class Promise(NamedTuple):
 
     centre: float
     low: float
-    """Ends of the interval in which the ratio of the next window lies with 95 %."""
+    """Ends of the interval in which the ratio of the next window lies, with the level of the scores."""
     high: float
     spread: float
     """Standard deviation of the true ratio round the centre: without the error of a window's own figure."""
@@ -50,18 +51,26 @@ class Promise(NamedTuple):
     """Deepest loss since the highest equity over the bars that were judged, as a fraction of it."""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Promise | None:
+    def of(cls, row: Mapping[str, Any], level: float) -> Promise | None:
         """That of a row of a leaderboard; None where there is no forecast, as of an agent that never traded.
 
         The forecast's variance is the past's error, the next window's own and what trainings differ by. The next window
         is as long as the past, so its own error is half of the first two: it is what the interval of the past's mean
         says, and at most half of all.
+
+        Parameters
+        ----------
+        row
+            The row.
+        level
+            Of its intervals.
         """
         low, high = row.get("next_low"), row.get("next_high")
         least, most = row.get("sharpe_low"), row.get("sharpe_high")
         if low is None or high is None or least is None or most is None or not low < high:
             return None
-        total, own = (((to - since) / 2.0 / _NORMAL) ** 2 for since, to in ((low, high), (least, most)))
+        reach = NormalDist().inv_cdf((1.0 + level) / 2.0)
+        total, own = (((to - since) / 2.0 / reach) ** 2 for since, to in ((low, high), (least, most)))
         fall = row.get("max_drawdown")
         deep = None if fall is None else abs(fall)
         return cls((low + high) / 2.0, low, high, math.sqrt(total - min(own, total / 2.0)), deep)
