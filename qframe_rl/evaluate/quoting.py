@@ -307,7 +307,7 @@ def profit_interval(records: Sequence[QuotingRecord], level: float, resamples: i
 
 def _changes(record: QuotingRecord) -> Float:
     """Changes of the worth over five seconds each, the last shorter."""
-    edge = np.arange(record.at[0], record.at[-1] + 1, _BLOCK_NS)
+    edge = np.arange(record.at[0], record.at[-1], _BLOCK_NS)
     row = np.searchsorted(record.at, edge, side="right") - 1
     worth = np.append(record.worth[row], record.worth[-1])
     return np.diff(worth)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qframe_rl.agent import View
+from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import blocks
 from qframe_rl.evaluate.metrics import drawdown, returns, sharpe
 from qframe_rl.evaluate.montecarlo.influence import influences
@@ -105,6 +106,18 @@ def test_null_models_have_the_volatility_and_no_drift(name: str) -> None:
     assert np.array_equal(make(3).values, make(3).values)
 
 
+def test_null_models_of_coins_that_never_traded_together_are_refused() -> None:
+    """As one that came back as another under its ticker: its second life begins where the first has ended."""
+    history = market(400, 1, n=2)
+    values = history.values.copy()
+    values[200:, 0] = values[:200, 1] = np.nan
+    moves = moves_of(replace(history, values=values))
+    for name in ("gbm", "garch"):
+        with pytest.raises(UserError, match=f"in no bar did all of .* trade, so {name} has no shape"):
+            null_model(name, moves, 100, 5.0, 0)
+    checked(null_model("sign_flip", moves, 100, 5.0, 0)(0))
+
+
 def test_garch_finds_what_was_planted() -> None:
     (fit,) = fit_garch(moves_of(clustered()))
     assert (fit.alpha, fit.beta) == pytest.approx((0.08, 0.9), abs=0.02)
@@ -136,6 +149,9 @@ def test_trades_make_up_the_record_and_their_order_changes_the_way_only(n: int) 
     curves = np.stack(list(shuffled(record, 50, 0)))
     assert np.allclose(curves[:, -1], total, rtol=1e-10)
     assert np.ptp([drawdown(curve).min() for curve in curves]) > 0.0
+    alone = returns_record(np.empty(0))
+    assert len(trades_of(alone).start) == 0
+    assert [curve.tolist() for curve in shuffled(alone, 2, 0)] == [[1.0], [1.0]]
 
 
 def test_a_round_trip_is_one_trade_with_its_costs() -> None:
@@ -251,3 +267,6 @@ def test_years_crises_and_regimes_cover_what_they_say() -> None:
     assert len(cells) == 6
     assert sum(cell.bars for cell in cells) == n - 201
     assert not any(cell.stands_out for cell in cells)
+    alone = by_year(returns_record(move[: 366 + 1], DAY))[-1]
+    assert (alone.bars, alone.stands_out) == (1, False)
+    assert alone.total_return == pytest.approx(move[366]), "a bar that is alone in its year earned what it earned"

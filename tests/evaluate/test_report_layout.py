@@ -14,6 +14,7 @@ from qframe_rl.evaluate.report.chart import Chart, ChartSeries, Report, Section,
 from qframe_rl.evaluate.report.layout import LEAST, MOST, Item, arrange
 from qframe_rl.evaluate.report.page import page
 from qframe_rl.evaluate.report.paper import pages
+from qframe_rl.evaluate.report.sections import costs, positions
 from qframe_rl.evaluate.report.through_time import drawdowns, through_time
 from qframe_rl.evaluate.tearsheet import tear_sheet
 
@@ -96,9 +97,10 @@ def test_every_row_is_drawn_once_and_within_the_page() -> None:
 @pytest.mark.parametrize("name", list(RECORDS))
 def test_sections_of_records_of_which_little_can_be_said(name: str) -> None:
     record = RECORDS[name]
+    told = costs({"x": record}), positions("x", record, ())
     for held in (None, RECORDS["no trades"], record):
         sheet = tear_sheet(record, held)
-        sections = (Section("d", tables=(drawdowns(sheet),)), *through_time("x", record, held, sheet))
+        sections = (Section("d", tables=(drawdowns(sheet),)), *through_time("x", record, held, sheet), *told)
         report = Report("t", "h", "open", (), sections)
         text = page([report])
         assert ">nan" not in text and "NaN" not in text and "None" not in text

@@ -50,6 +50,8 @@ def test_deflated_sharpe() -> None:
 def test_expected_max_is_that_of_simulation() -> None:
     drawn = np.random.default_rng(0).normal(size=(4000, 100)).max(axis=1)
     assert expected_max(100) == pytest.approx(drawn.mean(), abs=0.05)
+    few = [expected_max(n) for n in (1.0, 1.01, 1.1, 1.5, 2.0, 3.0)]
+    assert few == sorted(few) and few[0] == 0.0, "correlated trials may be worth little more than one"
     with pytest.raises(ValueError, match="at least one"):
         expected_max(0)
 

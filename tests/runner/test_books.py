@@ -13,7 +13,7 @@ import pytest
 from experiments import evaluate, report, train
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Ref, UserError
-from qframe_rl.evaluate.quoting import surely_above
+from qframe_rl.evaluate.quoting import gains, surely_above
 from qframe_rl.evaluate.quoting_plot import quoting_figure
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.tick_load import load_ticks
@@ -213,6 +213,8 @@ def test_nothing_is_sure_of_a_single_piece_and_what_never_filled_is_drawn() -> N
     quoting_figure({"joining": records}, "USDT", "never filled").savefig(io.BytesIO())
     lucky = [records[0]._replace(worth=np.linspace(0.0, 5.0, len(records[0].worth)))]
     assert not surely_above(lucky, records, 0.9, 100, 0)
+    whole = lucky[0]._replace(at=np.linspace(0, 10_000_000_000, len(lucky[0].worth)).astype(np.int64))
+    assert len(gains([whole], records)) == 2, "ten seconds are two stretches of five, and none of no length"
     saved = [records[0]._replace(block=True, rewards=records[0].rewards + 1.0)]
     idle = [records[0]._replace(block=True)]
     assert not surely_above(saved, idle, 0.9, 100, 0) and surely_above(saved * 2, idle * 2, 0.9, 100, 0)

@@ -132,7 +132,7 @@ def lower_sharpe(of: Moments, n_bets: int, confidence: float = 0.95) -> float:
 def expected_max(n_trials: float) -> float:
     """Return the expected highest of ``n_trials`` independent standard normal numbers, by extreme-value theory.
 
-    It is 0 for one trial.
+    It is 0 for one trial, and never below: between one trial and two the theory, which is of many, falls under it.
 
     Raises
     ------
@@ -144,7 +144,8 @@ def expected_max(n_trials: float) -> float:
     if n_trials == 1:
         return 0.0
     inverse = _NORMAL.inv_cdf
-    return (1.0 - _EULER) * inverse(1.0 - 1.0 / n_trials) + _EULER * inverse(1.0 - 1.0 / (n_trials * math.e))
+    found = (1.0 - _EULER) * inverse(1.0 - 1.0 / n_trials) + _EULER * inverse(1.0 - 1.0 / (n_trials * math.e))
+    return max(found, 0.0)
 
 
 def deflated_benchmark(n_trials: float, variance: float) -> float:

@@ -130,7 +130,7 @@ def _table(record: Record, cells: Sequence[tuple[str, Bool]]) -> list[PeriodFigu
 
 def _cell(name: str, rate: Float, held: Float, time: Int, years: float, bar: float) -> PeriodFigures:
     frequency = per_year(len(rate), years)
-    if len(rate) < 2:
+    if len(rate) == 0:
         return PeriodFigures(name, len(rate), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, False)
     ratio, error = sharpe(rate, frequency), standard_error(moments(rate)) * math.sqrt(frequency)
     day = _days(rate, time)

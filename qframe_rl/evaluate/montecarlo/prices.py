@@ -215,6 +215,11 @@ def null_model(name: str, moves: BarMoves, size: int, block: float, seed: int) -
     UserError
         If it does not fit the bars.
     """
+    if name != "sign_flip" and not len(_shaped(moves)):
+        raise UserError(
+            f"{moves.history.source.origin}: in no bar did all of {', '.join(moves.history.symbols)} trade, so {name} "
+            "has no shape of one; leave this null model out."
+        )
     if name == "gbm":
         return partial(gbm, moves, size, seed)
     if name == "garch":
@@ -261,7 +266,7 @@ def rebuilt(moves: BarMoves, rows: Int, logs: Float, name: str) -> History:
 
 def _with_shapes(moves: BarMoves, close: Float, rng: np.random.Generator, name: str) -> History:
     """Bars that open where the last one closed, with wicks, volumes and funding of bars drawn at random."""
-    traded = np.flatnonzero(~np.isnan(moves.logs).any(axis=(1, 2)))
+    traded = _shaped(moves)
     rows = traded[rng.integers(0, len(traded), len(close))]
     drawn = moves.logs[rows]
     up = drawn[:, :, HIGH] - np.maximum(drawn[:, :, OPEN], drawn[:, :, CLOSE])
@@ -272,6 +277,12 @@ def _with_shapes(moves: BarMoves, close: Float, rng: np.random.Generator, name: 
     logs[:, :, HIGH] = np.maximum(logs[:, :, CLOSE], 0.0) + up
     logs[:, :, LOW] = np.minimum(logs[:, :, CLOSE], 0.0) - down
     return rebuilt(moves, rows, logs, name)
+
+
+def _shaped(moves: BarMoves) -> Int:
+    """Rows of the bars in which all instruments traded."""
+    found: Int = np.flatnonzero(~np.isnan(moves.logs).any(axis=(1, 2)))
+    return found
 
 
 def _driftless(logs: Float) -> Float:

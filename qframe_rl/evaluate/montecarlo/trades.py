@@ -41,7 +41,7 @@ def trades_of(record: Record) -> Trades:
     begins[1:][changed & busy] = True
     begins[:-1][changed & ~busy] = True
     start = np.flatnonzero(begins[:-1])
-    stop = np.append(start[1:], len(rate))
+    stop = np.append(start, len(rate))[1:]
     growth = np.log(np.maximum(1.0 + rate, 1e-300))
     compound = np.expm1(np.add.reduceat(growth, start)) if len(start) else np.empty(0)
     held = np.array([np.any(busy[a:b]) or np.any(after[a:b] != 0.0) for a, b in zip(start, stop, strict=True)])
@@ -72,5 +72,4 @@ def shuffled(record: Record, n_paths: int, seed: int) -> Iterator[Float]:
     spans = [growth[a:b] for a, b in zip(parts.start, parts.stop, strict=True)]
     rng = np.random.default_rng(seed)
     for _ in range(n_paths):
-        level = np.cumsum(np.concatenate([spans[k] for k in rng.permutation(len(spans))]))
-        yield np.exp(np.concatenate([[0.0], level]))
+        yield np.exp(np.cumsum(np.concatenate([[0.0], *(spans[k] for k in rng.permutation(len(spans)))])))

@@ -79,10 +79,11 @@ def _leaderboard(facts: Mapping[str, Any]) -> Section:
             tables.append(_rows(rows, what))
     luck = facts["luck"]
     worth = "" if luck["effective"] is None else f", worth {luck['effective']:.1f} independent ones"
+    n, trained = luck["trials"], luck["trainings"]
     text = (
-        f"{luck['trials']} configurations were ever scored on these data ({luck['trainings']} trainings{worth}). The "
-        "deflated Sharpe ratio (DSR, form of 2012) is the probability that the true ratio in excess of cash lies above "
-        f"what the best of so many shows by luck. {_cash(facts)}",
+        f"{n} configuration{'s were' if n != 1 else ' was'} ever scored on these data ({trained} "
+        f"training{'s' * (trained != 1)}{worth}). The deflated Sharpe ratio (DSR, form of 2012) is the probability "
+        f"that the true ratio in excess of cash lies above what the best of so many shows by luck. {_cash(facts)}",
         AHEAD,
     )
     partly = unfilled([*facts["leaderboard"], *(facts.get("validation") or [])])
@@ -252,7 +253,7 @@ def costs(records: Mapping[str, Record]) -> Section:
     rows = tuple(
         (
             name, *(f"{getattr(m, kind):,.2f}" for kind in kinds), f"{m.costs:,.2f}",
-            f"{m.costs / m.initial_equity:.1%}", f"{m.turnover:,.1f}",
+            f"{m.costs / m.initial_equity:.1%}" if m.initial_equity > 0.0 else "-", f"{m.turnover:,.1f}",
         )
         for name, m in of.items()
     )  # fmt: skip
