@@ -137,7 +137,7 @@ class CcxtFeed:
         self._speed = speed
         self._clock: Clock = clock or LiveClock(first, speed, self._wake(), lambda: self.idle())
         self._inside = None if detail is None else LiveFiner(detail, self.bar_ns, self._clock, note)
-        self._closed = 0
+        self._closed = self._delivered = 0
         self._resumed = False
         self.idle: Callable[[], None] = lambda: None
         """Called twice a second while the feed waits for its next bar."""
@@ -152,7 +152,7 @@ class CcxtFeed:
 
         Bars that closed in between come at once.
         """
-        self._closed, self._resumed = time, True
+        self._closed, self._delivered, self._resumed = time, time, True
         for line, (paid, last) in zip(self._lines, memory["lines"], strict=True):
             line.paid, line.last = paid, np.nan if last is None else last
             line.told = [line.paid, line.last]
@@ -337,7 +337,7 @@ class CcxtFeed:
         history = self._beside.joined(history, strict=not self._closed and not self._resumed)
         if self._members is not None:
             history = self._members.joined(history)
-        history = with_cash(history, self._risk_free, self._root, self._closed or None)
+        history = with_cash(history, self._risk_free, self._root, self._delivered or None)
         # An instrument that lacks a bar now may trade in the next one: whether it ended is not known.
         history = replace(history, final=np.zeros_like(history.final))
         for line in self._lines:
@@ -348,7 +348,7 @@ class CcxtFeed:
             line.paid = max(int(stamps[stamps < close].max(initial=0)), line.paid)
         if self._inside is not None and (self._closed or self._resumed):
             history = self._inside.joined(history, self._lines, self._there(last=True))
-        self._closed = close
+        self._closed = self._delivered = close
         for row in range(len(history)):
             if self.stopped.is_set():
                 return

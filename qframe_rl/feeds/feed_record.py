@@ -196,11 +196,20 @@ def _checked(urls: Sequence[str]) -> list[str]:
         raise UserError("no address of a feed is given.")
     names: dict[str, str] = {}
     for url in urls:
-        if not url.startswith(("http://", "https://")) or not urlsplit(url).hostname:
-            raise UserError(f"feed {url!r} is no address that begins with http:// or https://.")
+        if not url.startswith(("http://", "https://")) or not _host(url):
+            raise UserError(f"feed {url!r} is no address that begins with http:// or https:// and a host that can be.")
         if (other := names.setdefault(slug(url), url)) != url or urls.count(url) > 1:
             raise UserError(f"feeds {other} and {url} would be written into the same files; leave one out.")
     return list(urls)
+
+
+def _host(url: str) -> str:
+    """Host of an address; none where it, or its port, cannot be one."""
+    try:
+        parts = urlsplit(url)
+        return "" if parts.port == 0 else parts.hostname or ""
+    except ValueError:
+        return ""
 
 
 def add_readings(path: Path, found: Sequence[IndexReading], received: int) -> int:
@@ -311,6 +320,9 @@ def _asked(url: str, tag: str, changed: str) -> _Answered:
         if error.code == 304:
             return _Answered(None, tag, changed)
         raise
+    except (ValueError, OverflowError) as error:
+        # An answer may lead to what is no address: no host, or a port beyond the last.
+        raise Unreadable(f"an address that cannot be asked ({error})") from None
 
 
 def _why(error: Exception) -> str:

@@ -19,7 +19,7 @@ from qframe_rl.feeds.listing import Listing, base_exchange, listing
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.presets import preset
-from qframe_rl.types import VOLUME, Float, History, Int, Source, iso
+from qframe_rl.types import VOLUME, Bool, Float, History, Int, Source, iso
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +36,10 @@ def from_frames(frames: Mapping[str, pd.DataFrame], exchange: str = "binance") -
     frames
         By symbol, such as ``BTC/USDT``, or ``BTC/USDT:USDT`` for a perpetual: a table with a row for each bar. Its
         index or a column of it has the opens of the bars (a time without a zone is UTC); open, high, low, close and
-        volume are found by their names, as in files. Every other column of numbers becomes a series that policies see:
-        its value must have been known when the bar closed. A perpetual needs a column ``funding_rate``, which has the
-        rate where a settlement fell at the open of the bar, and no value elsewhere.
+        volume are found by their names, as in files; a row without any of them is no bar. Every other column of numbers
+        or truths becomes a series that policies see: its value must have been known when the bar closed. A perpetual
+        needs a column ``funding_rate``, which has the rate where a settlement fell at the open of the bar, and no value
+        elsewhere.
     exchange
         Whose preset rules (fees, lots) instruments get.
 
@@ -56,6 +57,8 @@ def from_frames(frames: Mapping[str, pd.DataFrame], exchange: str = "binance") -
     if not frames:
         raise UserError("history: no tables; give one for each symbol.")
     for symbol, frame in frames.items():
+        if not isinstance(symbol, str):
+            raise UserError(f"history: {symbol!r} is no symbol of a table; take a text such as BTC/USDT.")
         if not hasattr(frame, "reset_index"):
             raise UserError(f"history: {symbol!r} is no DataFrame (got {shortened(frame)}).")
     tables = [_Table(symbol, frame) for symbol, frame in frames.items()]
@@ -86,7 +89,7 @@ class _Table:
         try:
             table = pyarrow.Table.from_pandas(flat, preserve_index=False)
         except pyarrow.ArrowException as error:
-            raise UserError(f"{self.where}: {error}") from None
+            raise UserError(f"{self.where}: {str(error.args[-1]).rstrip('.')}; leave the column out.") from None
         self.raw = Raw(table, True, symbol)
         mend = "name its columns so, and give it the times of the opens as an index"
         self.roles = formats.roles(table.column_names, None, {}, str(self.where), mend)
@@ -94,6 +97,8 @@ class _Table:
         used = {*self.roles.values()}
         self.series = tuple(n for n in table.column_names if n not in used and _is_series(n, table.column(n)))
         self.opens: Int = np.empty(0, dtype=np.int64)
+        self.traded: Bool = np.empty(0, dtype=np.bool_)
+        """(N,) rows that are a bar: aligned tables have rows without values where an instrument did not trade."""
 
     def leg(self, bar_ns: int, exchange: str) -> Leg:
         """Its bars and funding rates."""
@@ -104,14 +109,20 @@ class _Table:
             raise UserError(f"{self.where}: timestamps are {what} at {iso(int(self.opens[row + 1]))}.")
         if not np.nan_to_num(found.bars[:, VOLUME]).any():
             raise UserError(f"{self.where}: all volumes are 0, so no order could fill; give it a column of volumes.")
+        self.traded = np.logical_not(np.isnan(found.bars).all(axis=1))
         named = "/" in self.symbol
         market = listing(exchange, self.symbol) if named else Listing(base_exchange(exchange)[0], self.symbol)
         rates = self._rates() if market.kind == "perpetual" else None
-        return Leg(preset(market), Series(self.opens, found.bars), rates)
+        return Leg(preset(market), Series(self.opens[self.traded], found.bars[self.traded]), rates)
 
     def values(self, name: str) -> Float:
-        """(N,) numbers of a column, in the order of `opens`."""
-        found = numeric(self.raw.table, name, self.where)
+        """(N,) numbers of a column, in the order of `opens`; 1 for true and 0 for false."""
+        import pyarrow
+
+        column, table = self.raw.table.column(name), self.raw.table
+        if pyarrow.types.is_boolean(column.type):
+            table = pyarrow.table({name: column.cast(pyarrow.uint8())})
+        found = numeric(table, name, self.where)
         return found[::-1] if self.stamps[0] > self.stamps[-1] else found
 
     def _rates(self) -> Series:
@@ -157,8 +168,8 @@ def _extended(history: History, tables: list[_Table], bar_ns: int) -> History:
     names = tables[0].series
     more = np.full((*history.values.shape[:2], len(names)), np.nan)
     for a, table in enumerate(tables):
-        rows = np.searchsorted(history.time, table.opens + bar_ns)
+        rows = np.searchsorted(history.time, table.opens[table.traded] + bar_ns)
         for k, name in enumerate(names):
-            more[rows, a, k] = table.values(name)
+            more[rows, a, k] = table.values(name)[table.traded]
     values = np.concatenate([history.values, more], axis=2)
     return replace(history, values=values, columns=(*history.columns, *names))

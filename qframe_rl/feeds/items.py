@@ -115,14 +115,19 @@ def _item(row: Mapping[str, Any]) -> FeedItem | None:
     published = next((stamp for stamp in stamps if stamp is not None), None)
     link = next((row[name] for name in _LINKS if isinstance(row.get(name), str)), "")
     text = title or body
-    return FeedItem(text, body if title else "", published, link.strip()[:_LONGEST]) if text else None
+    return FeedItem(text, body if title else "", published, _whole(link).strip()[:_LONGEST]) if text else None
+
+
+def _whole(text: str) -> str:
+    """A text that can be written: JSON may name halves of letters, which are none."""
+    return text.encode(errors="replace").decode()
 
 
 def _plain(text: object) -> str:
     """Words of a text with marks of HTML, at most so many."""
     if not isinstance(text, str):
         return ""
-    bare = _TAGS.sub(" ", html.unescape(_TAGS.sub(" ", text[: 20 * _LONGEST])))
+    bare = _TAGS.sub(" ", html.unescape(_TAGS.sub(" ", _whole(text[: 20 * _LONGEST]))))
     return _SPACE.sub(" ", bare).strip()[:_LONGEST].strip()
 
 
@@ -155,7 +160,7 @@ def _reading(row: Mapping[str, Any]) -> IndexReading:
     at = moment(row["timestamp"])
     try:
         value = float(row["value"])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = math.nan
     if at is None or not math.isfinite(value):
         raise Unreadable(f"a reading of {row['value']!r} at {row['timestamp']!r}"[:200])

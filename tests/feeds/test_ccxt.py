@@ -243,10 +243,14 @@ def test_a_candle_that_one_instrument_lacks_is_nan_there(server: Loopback, clock
 
 def test_a_bar_that_nobody_has_is_left_out(server: Loopback, clock: FakeClock) -> None:
     server.missing = {(name, START_MS + 3_600_000 * k) for name in ("BTCUSDT", "ETHUSDT") for k in (95, 101, 102, 103)}
-    got = list(islice(feed(server, clock, "BTC/USDT", "ETH/USDT"), 14))
+    names = ("BTC/USDT", "ETH/USDT")
+    live = CcxtFeed("binance", names, "1h", 10, url=server.url, clock=clock, risk_free="0.0876")
+    got = list(islice(unhurried(live), 14))
     hours = (np.array([bar.time for bar in got]) - START) // HOUR - 1
     assert hours.tolist() == [89, 90, 91, 92, 93, 94, 96, 97, 98, 99, 100, 104, 105, 106]
     assert not np.isnan(values(got)).any()
+    # Cash earns in the time of a bar that is left out too, as it does in a history.
+    assert [bar.cash_rate for bar in got[1:]] == pytest.approx(1e-5 * np.diff(hours), rel=1e-12)
 
 
 ODD = {

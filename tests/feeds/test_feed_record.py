@@ -127,11 +127,12 @@ def test_faults_are_told_once_and_waited_out(site: Site, tmp_path: Path) -> None
     for code in (500, 503):
         site.says(code=code)
     site.answers.append((200, b"<html>maintenance</html>", {}))
-    site.answers.append((302, b"", {"Location": "file:///etc/passwd"}))
+    for where in ("file:///etc/passwd", "http://127.0.0.1:99999/", "http://[::1/", f"http://{'a' * 70}.example/"):
+        site.answers.append((302, b"", {"Location": where}))
     site.says("Bitcoin rallies")
     notes: list[str] = []
-    got = record(site, tmp_path, 6, notes)
-    assert (got.new, got.failures) == (2, 4)
+    got = record(site, tmp_path, 9, notes)
+    assert (got.new, got.failures) == (2, 7)
     assert notes == [f"{site.url}: HTTP 500 Internal Server Error; it is asked again.", f"{site.url} answers again."]
 
 
@@ -193,6 +194,8 @@ def test_a_reading_of_the_future_is_known_then(tmp_path: Path) -> None:
         ([], "no address"),
         (["file:///etc/passwd"], "begins with http:// or https://"),
         (["https://"], "begins with http:// or https://"),
+        (["http://127.0.0.1:99999/"], "begins with http:// or https:// and a host that can be"),
+        (["http://[::1/"], "begins with http:// or https:// and a host that can be"),
         (["https://example.org/a", "https://example.org/A/"], "written into the same files"),
     ],
 )

@@ -68,6 +68,19 @@ def test_several_tables_are_one_panel_and_own_columns_are_series() -> None:
         from_frames({"BTC/USDT": one, "ETH/USDT": frame()})
 
 
+def test_a_row_without_values_of_an_aligned_table_is_no_bar() -> None:
+    """What is delisted there is paid out, as where its table ends; truths are series too."""
+    one, two = frame(seed=1).assign(flag=True), frame(seed=2).assign(flag=np.arange(300) % 2 == 0)
+    cut = two.iloc[50:250].reindex(two.index, columns=two.columns)
+    cut["flag"] = two["flag"]
+    plain = from_frames({"BTC/USDT": one, "ETH/USDT": two.iloc[50:250]})
+    made = from_frames({"BTC/USDT": one, "ETH/USDT": cut})
+    assert plain.fingerprint == made.fingerprint
+    assert np.argwhere(made.final).tolist() == [[249, 1]]
+    assert made.values[50:54, :, 5].tolist() == [[1.0, 1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 0.0]]
+    assert from_frames({"BTC/USDT": cut}).fingerprint == from_frames({"BTC/USDT": two.iloc[50:250]}).fingerprint
+
+
 @pytest.mark.parametrize("shape", ["newest first", "stamped by closes", "last moments"])
 def test_own_columns_and_rates_stay_with_their_bars(shape: str) -> None:
     """However the table is stamped or sorted, a value stands in the bar of its row: not a bar later, nor reversed."""
@@ -118,6 +131,10 @@ def test_a_perpetual_brings_its_funding() -> None:
         (frame().assign(Volume=0.0), "all volumes are 0"),
         (pd.concat([frame(), frame()[["Close"]]], axis=1), "two columns are named 'Close'"),
         (frame().iloc[:0], "two bars"),
+        (
+            frame().assign(note=[object()] * 300),
+            "USDT: Conversion failed for column note [^(]*; leave the column out",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(table: pd.DataFrame, said: str) -> None:
@@ -140,6 +157,18 @@ def test_environments_take_whatever_holds_bars(tmp_path: Path) -> None:
     assert histories_of([history, history]) == [history, history]
 
 
+@pytest.mark.parametrize("what", ["symbols", "columns", "bars"])
+def test_histories_of_a_list_are_of_the_same_instruments(what: str) -> None:
+    one = from_frames({"BTC/USDT": frame()})
+    other = {
+        "symbols": from_frames({"ETH/USDT": frame()}),
+        "columns": from_frames({"BTC/USDT": frame().assign(signal=1.0)}),
+        "bars": from_frames({"BTC/USDT": frame().iloc[::2]}),
+    }
+    with pytest.raises(UserError, match=f"{what} of number 2 are .* make an environment for each"):
+        make_env("spot", [one, other[what]])
+
+
 def test_a_recipe_travels_in_the_specification() -> None:
     """A specification as text, as Minari and Ray carry it, finds the same bars again."""
     env = gymnasium.make("QFrame/Spot-v1", history={"data": "synthetic:regimes", "bars": 5000, "seed": 3})
@@ -149,7 +178,7 @@ def test_a_recipe_travels_in_the_specification() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [3, [], [3], {"BTC/USDT": 3}, {"daat": "x"}, "no/such/file", {"A/USD": frame(), "B/USD": 3}]
+    "given", [3, [], [3], {"BTC/USDT": 3}, {"daat": "x"}, "no/such/file", {"A/USD": frame(), "B/USD": 3}, {1: frame()}]
 )
 def test_anything_else_is_refused(given: Any) -> None:
     with pytest.raises(UserError):

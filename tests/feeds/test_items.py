@@ -105,6 +105,7 @@ THIEF = b"""<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY x SYSTEM "file:///etc/p
         (b'{"a": 1}', "0 lists of objects"),
         (b"[" * 100_000, "cannot be read"),
         (b'[{"value": "n/a", "timestamp": "1551157200"}]', "a reading of 'n/a'"),
+        (b'[{"value": 1' + b"0" * 400 + b', "timestamp": 1551157200}]', "a reading of 10000"),
         (b"<rss>" + b"<item/>" * 5_001 + b"</rss>", "more than 5,000 items"),
         (b" " * 8_000_001, "more than 8,000,000 bytes"),
     ],
@@ -113,6 +114,12 @@ THIEF = b"""<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY x SYSTEM "file:///etc/p
 def test_what_is_refused(body: bytes, why: str) -> None:
     with pytest.raises(Unreadable, match=why):
         items_of(body)
+
+
+def test_halves_of_letters_are_none() -> None:
+    """JSON may name them, and no file could take them."""
+    (found,) = items_of(b'[{"title": "up \\ud83d", "body": "\\udfff", "link": "https://a/\\ud800"}]')
+    assert found == FeedItem("up ?", "?", None, "https://a/?")
 
 
 def test_spoiled_feeds_are_read_or_refused() -> None:
