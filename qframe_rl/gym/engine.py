@@ -143,15 +143,15 @@ class BatchEngine(Lanes):
         Raises
         ------
         ValueError
-            For a mask or starts of another shape, or a row that is not on the tape.
+            For a mask or starts of another shape, or a row that is not on the tape or too near its beginning.
         """
         if mask.shape != (self.n_envs,) or mask.dtype != np.bool_:
             raise ValueError(f"a mask of {self.n_envs} environments is wanted, not {mask.dtype} {mask.shape}")
-        if start is not None and (start.shape != mask.shape or not (start[mask] < len(self.tape.time)).all()):
+        n, least = len(self.tape.time), self.interface.observer.n_rows - 1
+        if start is not None and (start.shape != mask.shape or ((start < least) | (start >= n))[mask].any()):
             raise ValueError(f"(B,) = ({self.n_envs},) rows of the tape are wanted to start on, not {start}")
         rows = self._drawn(mask)
-        if start is not None:
-            rows[mask] = start[mask]
+        rows[mask] = rows[mask] if start is None else start[mask]
         self.tape.ready(rows[mask])
         _begin(
             mask, rows, self.episode, self.tape.runs, self.episode_bars, self.tape.bars, self.start_cash,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qframe_rl.config import UserError, build, shortened
 from qframe_rl.feeds.data import DataConfig
-from qframe_rl.types import History
+from qframe_rl.types import History, timeframe_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,24 @@ def histories_of(given: Given, detail: str | None = None) -> list[History]:
             f"history must be a History or a list of them, a DataFrame or a dict of them, a file, or a recipe "
             f"(got {shortened(given)})."
         )
-    return cast(list[History], listed)
+    return _alike(cast(list[History], listed))
+
+
+def _alike(histories: list[History]) -> list[History]:
+    """Refuse histories that one market cannot walk: its rules, features and bars are those of the first."""
+    first = histories[0]
+    for k, one in enumerate(histories):
+        for what, own, other in (
+            ("symbols", first.symbols, one.symbols),
+            ("columns", first.columns, one.columns),
+            ("bars", timeframe_name(first.bar_ns), timeframe_name(one.bar_ns)),
+        ):
+            if own != other:
+                raise UserError(
+                    f"history: the histories of a list are of the same instruments, but {what} of number {k + 1} are "
+                    f"{shortened(other)} and those of the first {shortened(own)}; make an environment for each."
+                )
+    return histories
 
 
 def _is_frame(value: object) -> bool:

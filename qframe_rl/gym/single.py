@@ -111,9 +111,17 @@ class SingleEnv(Bounded, gymnasium.Env[Any, Any]):
         return seen, paid, ended, cut, self._info()
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """Draw the episode so far: return (H, W, 3) for ``rgb_array``, show it for ``human``."""
+        """Draw the episode so far: return (H, W, 3) for ``rgb_array``, show it for ``human``.
+
+        Raises
+        ------
+        gymnasium.error.ResetNeeded
+            Before the first `reset`.
+        """
         if self.render_mode is None:
             return None
+        if self._batch._np_random is None:
+            raise ResetNeeded("call reset() before render(): no episode is under way")
         image = self._picture(show=self.render_mode == "human")
         return image if self.render_mode == "rgb_array" else None
 
@@ -123,9 +131,11 @@ class SingleEnv(Bounded, gymnasium.Env[Any, Any]):
         return state
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Return to a snapshot."""
+        """Return to a snapshot; a picture begins there, for what came before is not in it."""
         self._batch.restore(state)
         self._running = not bool(state["over"][0])
+        if self.render_mode is not None:
+            self._begun()
 
     def _info(self) -> dict[str, Any]:
         return {}

@@ -275,14 +275,14 @@ def see_locks(left: Int, mask: Bool, first: int, out: Single) -> None:
     first
         Column of ``out`` that the first is written to.
     out
-        (B, at least first + 2 A) written: log(1 + decisions).
+        (B, at least first + 2 A) written: log(1 + decisions), at most `BOUND`.
     """
     n = left.shape[1]
     for b in range(len(left)):
         if mask[b]:
             for a in range(n):
                 for side in range(2):
-                    out[b, first + side * n + a] = math.log1p(float(left[b, a, side]))
+                    out[b, first + side * n + a] = min(math.log1p(float(left[b, a, side])), BOUND)
 
 
 @compiled
@@ -324,7 +324,7 @@ def see_resting(slots: Float, holding: Float, mask: Bool, first: int, out: Singl
         Column of ``out`` that the first is written to.
     out
         (B, at least first + 3 A) written: the distance of the mark's next price below, and above, 100 x log(price /
-        mark), clipped to ±BOUND; log(1 + bars) until the first exit at the market.
+        mark), and log(1 + bars) until the first exit at the market; clipped to ±BOUND.
     """
     n = holding.shape[1]
     for b in range(len(holding)):
@@ -344,4 +344,4 @@ def see_resting(slots: Float, holding: Float, mask: Bool, first: int, out: Singl
                             above = min(above, away) if away > 0.0 else above
                 out[b, first + a] = max(below, -BOUND) if below > -np.inf else 0.0
                 out[b, first + n + a] = min(above, BOUND) if above < np.inf else 0.0
-                out[b, first + 2 * n + a] = math.log1p(wait) if wait < np.inf else 0.0
+                out[b, first + 2 * n + a] = min(math.log1p(wait), BOUND) if wait < np.inf else 0.0

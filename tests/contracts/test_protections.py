@@ -14,6 +14,7 @@ from qframe_rl.agent import Agent, View
 from qframe_rl.evaluate.metrics import unexplained
 from qframe_rl.gym.env import TradingEnv
 from qframe_rl.gym.market import Market, whole
+from qframe_rl.interface import BOUND, see_locks
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import History, Orders, Record
 from tests.contracts import checks
@@ -101,6 +102,13 @@ def test_another_process_goes_on_to_the_same_orders_and_it_is_blind(name: str) -
     k = len(one) // 2
     other = traded(name, checks.scrambled(history, len(history) // 2 - 1 + k), Protected)[0]
     assert np.array_equal(one.account.position[: k + 1], other.account.position[: k + 1])
+
+
+def test_a_lock_of_any_length_lies_in_the_space() -> None:
+    """A day of bars of a second has 86,400 decisions."""
+    out = np.zeros((1, 4), dtype=np.float32)
+    see_locks(np.array([[[0, 1], [86_400, 2**62]]]), np.ones(1, dtype=np.bool_), 0, out)
+    assert out.tolist() == [[0.0, BOUND, np.float32(np.log(2.0)), BOUND]]
 
 
 @pytest.mark.parametrize("name", ENVS)

@@ -208,6 +208,16 @@ def test_render_mode_is_taken_everywhere_and_checked(name: str) -> None:
     picture: Any = env.render()
     assert picture.shape == (640, 960, 3)
     assert picture.std() > 1.0
+    bare: Any = env.unwrapped
+    kept = bare.snapshot()
+    bare.step(env.action_space.sample())
+    bare.restore(kept)
+    begun = bare.render()
+    bare.step(env.action_space.sample())
+    bare.restore(kept)
+    np.testing.assert_array_equal(bare.render(), begun, "a picture begins where was returned to")
+    with pytest.raises(ResetNeeded, match=r"call reset\(\) before render"):
+        gymnasium.make(name, render_mode="rgb_array").unwrapped.render()
     with pytest.raises(UserError, match="render_mode"):
         gymnasium.make(name, render_mode="ansi")
     with pytest.raises(UserError, match="a batch has no picture"):
@@ -294,6 +304,15 @@ def test_a_start_where_no_episode_can_begin_is_refused(start: object) -> None:
     env = make_env("spot", panel(200, 1, kind="spot"), **PARAMS)
     with pytest.raises(UserError, match="no episode can begin at"):
         env.reset(options={"start": start})
+
+
+def test_an_engine_begins_on_no_row_that_cannot_be_seen() -> None:
+    """A row before the tape, or too near its beginning, showed what no episode sees."""
+    vec = make_vec("spot", 2, panel(200, 1, kind="spot"), n_rows=8, **PARAMS)
+    vec.reset(seed=0)
+    for rows in ([-1, 20], [20, 6], [200, 20]):
+        with pytest.raises(ValueError, match="rows of the tape are wanted"):
+            vec.engine.reset(np.ones(2, dtype=np.bool_), np.array(rows))  # type: ignore[union-attr]
 
 
 def test_other_options_are_refused() -> None:
