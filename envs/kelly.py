@@ -119,10 +119,12 @@ def make(config: Config) -> Problem:
     outcomes, chances = c.returns()
     if 1.0 + c.most * float(outcomes.min()) <= 0.0:
         raise UserError(f"env kelly: max_fraction {c.most} can lose everything in one step; lower it.")
-    if not 0.0 <= c.best.fraction <= c.most:
-        raise UserError(
-            f"env kelly: the best fraction {c.best.fraction:.4g} is not in [0, {c.most}]; see max_fraction."
-        )
+    try:
+        best = c.best.fraction
+    except ValueError as error:
+        raise UserError(f"env kelly: no fraction that no step ruins is the best one ({error}); raise sigma.") from None
+    if not 0.0 <= best <= c.most:
+        raise UserError(f"env kelly: the best fraction {best:.4g} is not in [0, {c.most}]; see max_fraction.")
     asset = c.game == "gbm"
     dt = 1.0 / c.steps_per_year
     walk = ((c.mu - 0.5 * c.sigma**2) * dt, c.sigma * math.sqrt(dt)) if asset else (0.0, 0.0)

@@ -13,7 +13,7 @@ from pydantic import Field
 from qframe_rl.gym.chance import normal
 from qframe_rl.gym.problem import Act, Curve, Problem, ProblemConfig, Theory
 from qframe_rl.jit import compiled
-from qframe_rl.theory.regime import hidden, next_belief, observed
+from qframe_rl.theory.regime import SUREST, hidden, next_belief, observed
 from qframe_rl.theory.switching import POSITIONS, Switching, expected_total
 from qframe_rl.types import Bool, Float, Int, Single
 
@@ -79,7 +79,8 @@ def _move(active: Bool, actions: Float, draws: Float, params: Float, state: Floa
             state[b, 0] = held
             state[b, 1] = regime if draws[b, 0] < stay else -regime
             state[b, 2] = seen
-            odds = state[b, 3] / (1.0 - state[b, 3]) * np.exp(2.0 * drift * seen / (noise * noise))
+            shift = min(max(2.0 * drift * seen / (noise * noise), -SUREST), SUREST)
+            odds = state[b, 3] / (1.0 - state[b, 3]) * np.exp(shift)
             state[b, 3] = (1.0 - stay) + (2.0 * stay - 1.0) * odds / (1.0 + odds)
 
 

@@ -94,9 +94,12 @@ def gbm(mu: float, sigma: float, steps_per_year: float, aversion: float = 1.0) -
     Raises
     ------
     ValueError
-        If the best fraction is so large that a return of the quadrature would ruin it.
+        If the best fraction is so large that a return of the quadrature would ruin it, or none of them is a loss, or
+        none a gain.
     """
     r, weight = gbm_returns(mu, sigma, steps_per_year)
+    if not r.min() < 0.0 < r.max():
+        raise ValueError("no return of a step is a loss, or none is a gain")
     low, high = -0.99 / float(r.max()), -0.99 / float(r.min())
     fraction = root(lambda f: float((weight * r * (1.0 + f * r) ** -aversion).sum()), low, high)
     return Bet(fraction, steps_per_year * step_growth(fraction, r, weight, aversion))

@@ -16,6 +16,9 @@ import numpy as np
 from qframe_rl.theory.switching import Switching, switching
 from qframe_rl.types import Float
 
+SUREST = 500.0
+"""Logarithm of odds beyond which nothing is surer: larger ones would overflow."""
+
 
 class Filtered(NamedTuple):
     """Optimal policy of the hidden regime, on a grid of beliefs."""
@@ -68,7 +71,7 @@ def next_belief(belief: Float, returns: Float, stay: float, drift: float, noise:
     Float
         Probability of the up state in the next step, of the shape that the two broadcast to.
     """
-    odds = np.exp(np.log(belief) - np.log1p(-belief) + 2.0 * drift * returns / noise**2)
+    odds = np.exp(np.clip(np.log(belief) - np.log1p(-belief) + 2.0 * drift * returns / noise**2, -SUREST, SUREST))
     posterior = odds / (1.0 + odds)
     return np.asarray(stay * posterior + (1.0 - stay) * (1.0 - posterior))
 

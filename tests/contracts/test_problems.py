@@ -79,6 +79,20 @@ def test_observations_lie_in_their_space_and_are_never_written_again(
 
 
 @every
+@both
+def test_what_is_plain_to_see_pays_numbers(name: str, params: dict[str, Any], mode: str) -> None:
+    """A drift, a slope or an edge far beyond the noise: odds beyond the largest number were none, nor was a reward."""
+    plain = {field: 1e3 for field in ("drift", "slope") if field in catalog.load("envs", name).Config.model_fields}
+    if name == "unknown_market" or not plain:
+        pytest.skip("none is a number by itself")
+    env = problem(name, {**params, **plain}, mode).vec(8)
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    for _ in range(20):
+        assert np.isfinite(env.step(env.action_space.sample())[1]).all()
+
+
+@every
 def test_it_pickles_and_snapshots_to_the_same_bits(name: str, params: dict[str, Any]) -> None:
     checks.batch_goes_back(problem(name, params, "sampled").vec(5), 40)
 
@@ -170,6 +184,8 @@ def test_portraits_of_equal_policies_are_equal(name: str, params: dict[str, Any]
     [
         ("kelly", {"game": "gbm", "max_fraction": 4.0}, "can lose everything"),
         ("kelly", {"p": 0.99, "max_fraction": 0.5}, "best fraction"),
+        ("kelly", {"game": "gbm", "sigma": 0.1}, "no fraction that no step ruins is the best one .* raise sigma"),
+        ("kelly", {"game": "gbm", "sigma": 0.001}, "no return of a step is a loss.* raise sigma"),
         ("market_making", {"farthest": -1.0}, "must be above nearest"),
         ("ar1_signal", {"cots": 0.9}, "unknown key 'cots'; did you mean 'cost'"),
         ("spot", {}, "market of bars"),

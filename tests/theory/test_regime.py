@@ -44,6 +44,13 @@ def test_the_filter_is_bayes_rule() -> None:
     assert share == pytest.approx((np.arange(10)[seen] + 0.5) / 10, abs=0.035)
 
 
+@pytest.mark.parametrize("drift", [40.0, 1e6])
+def test_a_regime_that_is_plain_to_see_is_known(drift: float) -> None:
+    """Odds beyond the largest number were no number."""
+    known = next_belief(np.array([0.5, 0.95]), np.array([drift, -drift]), 0.95, drift, 1.0)
+    assert known == pytest.approx([0.95, 0.05])
+
+
 def test_simulated_growth_of_the_threshold_rule() -> None:
 
     n, steps = 4000, 500
