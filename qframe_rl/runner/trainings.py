@@ -92,13 +92,17 @@ def train_all(
 
     title = f"{len(todo)} training{'s' * (len(todo) != 1)} {executor.where}"
     screen.begin(title)
-    for done, (k, state) in enumerate(executor.run(work, shared, jobs, log), start=1):
-        logs.pop(k).close()
-        todo[k].agent.restore(state)
-        packed(todo[k]).save(folder / "agents" / todo[k].title)
-        partials[k].unlink(missing_ok=True)
-        screen.end(f"train {todo[k].title}", "")
-        screen.advance(title, done, len(todo))
+    try:
+        for done, (k, state) in enumerate(executor.run(work, shared, jobs, log), start=1):
+            logs.pop(k).close()
+            todo[k].agent.restore(state)
+            packed(todo[k]).save(folder / "agents" / todo[k].title)
+            partials[k].unlink(missing_ok=True)
+            screen.end(f"train {todo[k].title}", "")
+            screen.advance(title, done, len(todo))
+    finally:
+        for one in logs.values():
+            one.close()
     screen.end(title)
 
 

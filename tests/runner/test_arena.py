@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -79,9 +80,10 @@ def test_a_run_leaves_checkpoints_that_sit_in_seats_and_is_the_same_again(tmp_pa
 
 @pytest.mark.parametrize(("task", "after"), [("train taker", 0.5), ("best reply of taker", 0.0)])
 def test_an_interrupted_run_goes_on_to_the_same(task: str, after: float, tmp_path: Path) -> None:
-    whole = train_arena(asked(), tmp_path / "whole", Silent())
+    whole, before = train_arena(asked(), tmp_path / "whole", Silent()), set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
         train_arena(asked(), tmp_path / "cut", Stops(task, after))
+    assert not set(threading.enumerate()) - before, "no writer of curves is left"
     run = ArenaRun(asked(), tmp_path / "cut", Silent(), resume=True)
     begun: list[int] = []
     improve = run.play._improve

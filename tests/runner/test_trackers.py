@@ -6,7 +6,10 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from experiments import train
 from qframe_rl.config import UserError
 from qframe_rl.runner import trackers
+from qframe_rl.runner.executors import LocalExecutor
 from qframe_rl.runner.log import RunLog, Silent
+from qframe_rl.runner.study.windows import WindowRunner
 from qframe_rl.runner.trackers import MlflowTracker, OpenRuns, tracker_of
+from qframe_rl.runner.trainings import train_all
 
 # MLflow's own models, under the newest SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -141,3 +147,34 @@ def test_nobody_logged_in_is_said_so_before_the_training(tmp_path: Path) -> None
     assert "error: --track wandb: " in done.stderr
     assert "WANDB_MODE=offline" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class Cut(LocalExecutor):
+    """A place where a training is cut off by Ctrl-C."""
+
+    def run(self, work: Any, shared: Any, jobs: Any, log: Any) -> Iterator[Any]:
+        log(0).scalar("loss", 1.0, 0)
+        raise KeyboardInterrupt
+        yield
+
+
+def _of_a_run(folder: Path) -> None:
+    one: Any = SimpleNamespace(agent=None, title="one", learns=True)
+    train_all(
+        [one], lambda *_: {}, None, lambda *_: None, lambda _: one, folder=folder, identity="", resume=False,
+        executor=Cut(), screen=Silent(),
+    )  # fmt: skip
+
+
+def _of_a_study(folder: Path) -> None:
+    made: Any = SimpleNamespace(history=None, base=None, window=1)
+    inputs: Any = None
+    WindowRunner(made, folder, Silent(), 0, False, Cut()).train(inputs, [(inputs, folder / "one.safetensors")], "one")
+
+
+@pytest.mark.parametrize("trained", [_of_a_run, _of_a_study])
+def test_a_training_that_is_cut_off_leaves_no_writer_of_curves_behind(trained: Any, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path)
+    assert not set(threading.enumerate()) - before

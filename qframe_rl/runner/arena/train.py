@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -137,14 +138,14 @@ class ArenaRun:
         return made_learner(self.seats.names[role], self.seats.learners[role], seat_spec(self._one, role, seed))
 
     def _train(self) -> None:
-        for role, log in self._logs.items():
-            title = f"train {role}"
-            self.screen.begin(title)
-            log.to = RunLog(self.folder / "tensorboard" / role, title, self.screen)
         curves = LearningCurves(self.folder)
         if self.resume and self._kept.exists():
             self.play.restore(read_state(self._kept))
             curves.resume(self.play.update)
+        for role, log in self._logs.items():
+            title = f"train {role}"
+            self.screen.begin(title)
+            log.to = RunLog(self.folder / "tensorboard" / role, title, self.screen)
 
         def keep(training: SelfPlay) -> bool:
             curves.add(training)
@@ -154,9 +155,12 @@ class ArenaRun:
                 write_state(training.state(), self._kept)
             return True
 
-        self.play([keep])
-        for role, log in self._logs.items():
-            log.close()
+        try:
+            self.play([keep])
+        finally:
+            for log in self._logs.values():
+                log.close()
+        for role in self._logs:
             lanes = self.play.lanes[role]
             samples = lanes.num_envs * self.play.turns[role] * self.play.update
             self.screen.end(f"train {role}", f"{samples:,} agent steps, {len(self.play.league)} snapshots")
@@ -192,13 +196,12 @@ class ArenaRun:
             if role in done:
                 continue
             self.screen.begin(title)
-            log = RunLog(self.folder / "tensorboard" / f"reply_{role}", title, self.screen)
             make, start = partial(game_of, e.env), self.play.learners[role].state()
-            reply = best_reply(make, self._learner(role, 1), role, policies, plan, log, start)
-            done[role] = gain = gain_of(make(e.episodes), role, policies, reply, plan)
-            for name, value in gain._asdict().items():
-                log.scalar(f"exploitability/{name}", value, self.play.steps)
-            log.close()
+            with closing(RunLog(self.folder / "tensorboard" / f"reply_{role}", title, self.screen)) as log:
+                reply = best_reply(make, self._learner(role, 1), role, policies, plan, log, start)
+                done[role] = gain = gain_of(make(e.episodes), role, policies, reply, plan)
+                for name, value in gain._asdict().items():
+                    log.scalar(f"exploitability/{name}", value, self.play.steps)
             write_json(place, {name: one._asdict() for name, one in done.items()})
             self.screen.end(title, f"gains {gain.gain:.2f} [{gain.low:.2f}, {gain.high:.2f}] an episode")
         return done

@@ -251,10 +251,14 @@ class WindowRunner:
             logs[k] = RunLog(self.folder / "tensorboard" / todo[k][1].stem, title, self.screen)
             return logs[k]
 
-        for done, (k, state) in enumerate(self.executor.run(learn, inputs, [job for job, _ in todo], log), start=1):
-            logs.pop(k).close()
-            write_state(state, todo[k][1])
-            self.screen.advance(title, done, len(todo), "trainings")
+        try:
+            for done, (k, state) in enumerate(self.executor.run(learn, inputs, [job for job, _ in todo], log), start=1):
+                logs.pop(k).close()
+                write_state(state, todo[k][1])
+                self.screen.advance(title, done, len(todo), "trainings")
+        finally:
+            for one in logs.values():
+                one.close()
 
 
 def grid(model: type[Base], params: dict[str, Any], most: int, where: str, seed: int = 0) -> tuple[Base, ...]:
