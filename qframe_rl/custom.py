@@ -81,6 +81,23 @@ def by_path(path: str) -> str:
     return hand_over(thing)
 
 
+def remembered(path: str) -> str:
+    """Name with its digest of what was handed over and is called as a path calls it; nothing is imported.
+
+    Raises
+    ------
+    UserError
+        If nothing was, or several things of that name.
+    """
+    name = path.partition(":")[2]
+    if len(same := _known.get(name, {})) != 1:
+        raise UserError(
+            f"{path} is the user's own and is not imported; hand it over by qframe_rl.custom.hand_over({name}), or by "
+            f"its path where the command has an option for that."
+        )
+    return f"{path}@{next(iter(same))}"
+
+
 def trust(module: str) -> str:
     """Import a module of a strategy or market of the user's own, and let checkpoints name it from now on.
 
@@ -179,7 +196,7 @@ def made_own(thing: Callable[..., Any], params: Mapping[str, Any], what: str) ->
     return partial(thing, **params) if params else thing
 
 
-def in_params(params: Mapping[str, Any]) -> dict[str, Any]:
+def in_params(params: Mapping[str, Any], named: Callable[[str], str] = by_path) -> dict[str, Any]:
     """Parameters of a market with names in place of objects and paths, which are handed over.
 
     Parameters
@@ -187,26 +204,28 @@ def in_params(params: Mapping[str, Any]) -> dict[str, Any]:
     params
         ``reward`` and ``actions`` may be a function, a class, a path, or a table with one of these as ``name``;
         ``features`` may have functions and paths among their names.
+    named
+        What gives a path its name: `by_path` imports it, so for what comes out of a file take `remembered`.
     """
     found = dict(params)
     for key in ("reward", "actions"):
         if key in found:
-            found[key] = _named(found[key])
+            found[key] = _named(found[key], named)
     given = found.get("features", ())
     if isinstance(given, str):
         given = listed(given)
     if isinstance(given, list | tuple):
-        named = [one if isinstance(one, str) and not _is_module(one) else _named(one) for one in given]
-        if named != list(given):  # else it stays as it was written: trials are known by that
-            found["features"] = named
+        names = [one if isinstance(one, str) and not _is_module(one) else _named(one, named) for one in given]
+        if names != list(given):  # else it stays as it was written: trials are known by that
+            found["features"] = names
     return found
 
 
-def _named(given: Any) -> Any:
+def _named(given: Any, named: Callable[[str], str]) -> Any:
     if isinstance(given, Mapping) and "name" in given:
-        return {**given, "name": _named(given["name"])}
+        return {**given, "name": _named(given["name"], named)}
     if isinstance(given, str):
-        return by_path(given) if _PATH.fullmatch(given) else given
+        return named(given) if _PATH.fullmatch(given) else given
     return hand_over(given) if callable(given) else given
 
 

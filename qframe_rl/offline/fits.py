@@ -16,6 +16,7 @@ import numpy as np
 from qframe_rl import catalog
 from qframe_rl.agent import Transitions
 from qframe_rl.config import UserError, build
+from qframe_rl.custom import in_params, remembered
 from qframe_rl.gym.make import is_problem, prepared
 from qframe_rl.gym.market import Market
 from qframe_rl.gym.problem import Problem
@@ -74,7 +75,8 @@ def market_transitions(name: str, market: Market, until: int) -> Transitions:
     Raises
     ------
     UserError
-        If there is no such dataset, it is of another market, or it reaches past ``until``.
+        If there is no such dataset, it is of another market, it names code of a user's own that was not handed over,
+        or it reaches past ``until``.
     """
     found = open_dataset(name)
     env, kwargs = _environment(found)
@@ -84,6 +86,10 @@ def market_transitions(name: str, market: Market, until: int) -> Transitions:
         kwargs.pop(key, None)
     if kwargs.pop("observation", "window") != "window":
         raise UserError(f"dataset {name} has observations in parts; collect it with observation=window.")
+    try:
+        kwargs = in_params(kwargs, remembered)
+    except UserError as error:
+        raise UserError(f"dataset {name}: {error}") from None
     own, parts = prepared(env, history, risk, kwargs)
     _refuse_late(found, parts, until)
     for what, ours, asked in _facts(own, market):

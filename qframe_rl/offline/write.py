@@ -114,6 +114,7 @@ def write_dataset(
     spec = _portable(env.spec, dataset_id)
     root = _namespaced(dataset_id)
     fresh = root / f".{dataset_id.replace('/', '-')}.{os.getpid()}"
+    old = fresh.with_name(f"{fresh.name}.old")
     shutil.rmtree(fresh, ignore_errors=True)
     (fresh / "data").mkdir(parents=True)
     try:
@@ -127,9 +128,10 @@ def write_dataset(
         storage.update_episodes(waiting)
         storage.update_metadata({"dataset_id": dataset_id, "minari_version": version("minari"), **described})
         if place.exists():
-            shutil.rmtree(place)
+            place.rename(old)
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return place

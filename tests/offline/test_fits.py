@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from experiments import train
 from experiments.cli import door
 from qframe_rl.config import Ref, UserError
+from qframe_rl.custom import hand_over, in_params, remembered
 from qframe_rl.deploy import make_market
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.trials import user_ledger
@@ -35,6 +37,7 @@ from qframe_rl.runner.identity import code_of
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import HOUR, Segment, iso
+from tests.own_functions import growth_less_risk
 
 FEATURES = ("log_return:1", "rsi:3")
 N = 1500
@@ -135,6 +138,28 @@ def test_a_dataset_of_another_market_is_refused_and_what_differs_is_named(
     fits = market(**params).fit([(h, whole(h))])
     with pytest.raises(UserError, match=said):
         market_transitions(collected(env=env), fits, int(h.time[-1]))
+
+
+@pytest.mark.parametrize("key", ["reward", "actions", "features"])
+def test_a_dataset_imports_and_runs_nothing(key: str, datasets: Path, tmp_path: Path) -> None:
+    h, name, mark = synthetic("ar1", N), collected(), tmp_path / "ran"
+    place = datasets / "one" / "two-v0" / "data" / "metadata.json"
+    said = json.loads(place.read_text())
+    spec = json.loads(said["env_spec"])
+    table = {"name": "subprocess:Popen", "args": ["touch", str(mark)]}
+    spec["kwargs"][key] = ["subprocess:Popen"] if key == "features" else table
+    place.write_text(json.dumps({**said, "env_spec": json.dumps(spec)}))
+    with pytest.raises(UserError, match=r"one/two-v0: subprocess:Popen is the user's own and is not imported"):
+        market_transitions(name, market().fit([(h, whole(h))]), int(h.time[-1]))
+    time.sleep(0.2)
+    assert not mark.exists()
+
+
+def test_what_a_dataset_names_is_taken_where_it_was_handed_over() -> None:
+    h, params = synthetic("ar1", N), {"reward": hand_over(growth_less_risk)}
+    name = collected(env=params)
+    assert len(market_transitions(name, market(**params).fit([(h, whole(h))]), int(h.time[-1])).rewards) == 400
+    assert in_params({"reward": "tests.own_functions:growth_less_risk"}, remembered) == params
 
 
 def test_other_instruments_bars_limits_and_environments_are_refused() -> None:
