@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -214,7 +215,8 @@ def apply(store: ServiceStore, member: MemberRow, walk: MemberWalk) -> None:
             before = equity_of(database, member.portfolio)
             keep_value(database, member.name, came)
             database.execute("UPDATE members SET joined = ? WHERE member = ?", (JOINED, member.name))
-            _book_in_kind(database, member, walk, f"joins at {walk.seq}", units_in(came), before)
+            # One that went may come again before its journal goes on: each time is a movement of its own.
+            _book_in_kind(database, member, walk, f"joins at {walk.seq}, {time.time_ns()}", units_in(came), before)
             joined = JOINED
         elif joined != JOINED:
             joined = WAITS

@@ -198,9 +198,9 @@ class Portfolios:
         LookupError
             If it has changed since.
         """
-        before = self.one(portfolio)
         with self.store.writing() as database:
             self._revise(database, portfolio, revision)
+            before = self.one(portfolio)
             if changes.spec is not None:
                 _respecify(database, before, changes.spec)
             for member in changes.remove:

@@ -262,3 +262,26 @@ def test_a_lost_word_is_left_again_though_the_clock_stepped_back(kept: Kept, mon
     kept.look()
     assert str(kept.rows.transfers("main")[0].transfer.state) == "SETTLED"
     exact(kept.rows)
+
+
+def test_one_that_went_comes_again_before_its_journal_goes_on(kept: Kept) -> None:
+    kept.session("a")
+    for _ in range(2):
+        kept.comes("a")
+        assert kept.rows.ledger("main").settled == {"a": 10_000 * E8}
+        kept.rows.change("main", PortfolioChanges(remove=["a"]), "test")
+    assert kept.told == []
+    exact(kept.rows)
+
+
+def test_a_change_goes_by_the_row_as_it_is_then(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = kept.store.writing
+
+    def later(*given: object) -> object:
+        monkeypatch.setattr(kept.store, "writing", begun)
+        kept.rows.note("main", due_ns=77)  # the supervisor's, just before
+        return begun()
+
+    monkeypatch.setattr(kept.store, "writing", later)
+    kept.rows.change("main", PortfolioChanges(spec=PortfolioSpec(band=0.1)), "test")
+    assert kept.rows.one("main").due_ns == 77
