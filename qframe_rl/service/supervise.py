@@ -107,7 +107,9 @@ class Supervisor:
             if row.folder != (folder := str((self.root / row.name).resolve())):
                 self.desired.note(row.name, folder=folder)
             process = self._process(row)
-            if row.desired == "RUNNING":
+            # One that is wanted again while it stops is started once it has stopped.
+            stopping = row.state == "STOPPING" and process is not None
+            if row.desired == "RUNNING" and not stopping:
                 self._run(row, process)
             else:
                 self._stop(row, process)
