@@ -8,6 +8,7 @@ for each journal ``qf:cursors:ID``, what its consumers have, and ``qf:pulse:ID``
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -203,11 +204,13 @@ class RedisSource(RedisQueue):
                 client.hset(cursors_of(session), consumer, seq)
 
     def wait(self, cursors: Mapping[str, int], seconds: float) -> None:
-        """Wait until a stream has more."""
+        """Wait until a stream has more; where there is none to wait for, the whole time."""
+        if not cursors:
+            time.sleep(seconds)
+            return
         with self.asked() as client:
-            if cursors:
-                streams = {stream_of(session): f"{seq}-0" for session, seq in cursors.items()}
-                client.xread(streams, count=1, block=max(1, int(1000 * seconds)))
+            streams = {stream_of(session): f"{seq}-0" for session, seq in cursors.items()}
+            client.xread(streams, count=1, block=max(1, int(1000 * seconds)))
 
     def _filled(self, session: str, head: Head, n: int) -> list[LinkedEvent]:
         lost = f"{self.place}, {stream_of(session)}: events {head.seq + 1} to {head.seq + n} are not in it any more"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from qframe_rl.config import Unavailable
 from qframe_rl.service import page_shapes, portfolio_shapes, shapes
 from qframe_rl.service.connection import PATIENCE_S, VARIABLE, many, refused
 from qframe_rl.service.research_client import ResearchClient
@@ -206,7 +207,7 @@ class ServiceClient(ResearchClient):
     def events(
         self, cursor: str | None = None, sessions: Sequence[str] = (), kinds: Sequence[str] = ()
     ) -> Iterator[StreamedEvent]:
-        """Events as they are written, for ever: a stream that breaks is taken up where it broke.
+        """Events as they are written, for ever: one that breaks, or is not given now, is taken up where it broke.
 
         Parameters
         ----------
@@ -232,7 +233,7 @@ class ServiceClient(ResearchClient):
                     for event in _parsed(answer.iter_lines()):
                         cursor = event.cursor or cursor
                         yield event
-            except httpx.TransportError:
+            except (httpx.TransportError, Unavailable):
                 time.sleep(1.0)
 
 

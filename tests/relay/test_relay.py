@@ -350,6 +350,13 @@ def test_addresses_may_come_from_variables_and_nobody_sees_their_passwords(
     client.close()
 
 
+def test_who_has_no_stream_to_wait_for_rests_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rested: list[float] = []
+    monkeypatch.setattr("qframe_rl.relay.queue.time.sleep", rested.append)
+    RedisSource("redis://127.0.0.1:1/0").wait({}, 0.5)
+    assert rested == [0.5]
+
+
 def test_how_redis_is_set_up_is_looked_at(queue: str) -> None:
     client, target = redis.Redis.from_url(queue), RedisTarget(queue)
     assert target.amiss() is None
