@@ -37,9 +37,9 @@ class EquityCurve(NamedTuple):
 
 def records_of(run: Found) -> list[dict[str, Any]]:
     """Records of a run: what each is called, and its stretch of time."""
-    folder, found = run.folder / "journals", []
-    for path in sorted(folder.glob("*.parquet")) if folder.is_dir() else ():
-        if _STEM.fullmatch(path.stem) and not path.is_symlink():
+    found = []
+    for path in sorted((run.folder / "journals").glob("*.parquet")):
+        if _STEM.fullmatch(path.stem) and _within(path):
             try:
                 n = pq.ParquetFile(path).metadata.num_rows
             except (OSError, pa.ArrowException):
@@ -57,9 +57,14 @@ def record_of(run: Found, name: str) -> EquityCurve:
         If there is none of that name, or it cannot be read.
     """
     path = run.folder / "journals" / f"{name}.parquet"
-    if not _STEM.fullmatch(name) or not path.is_file() or path.is_symlink():
+    if not _STEM.fullmatch(name) or not path.is_file() or not _within(path):
         raise UserError(f"{run.name} has no record {name[:64]!r}.")
     return _read(path, f"{run.name} {name}")
+
+
+def _within(path: Path) -> bool:
+    """Whether no link leads from a run to a file of its journals."""
+    return not path.is_symlink() and not path.parent.is_symlink()
 
 
 def _read(path: Path, said: str) -> EquityCurve:

@@ -48,8 +48,8 @@ class Curves:
         """
         found: dict[str, dict[str, list[CurvePoint]]] = {}
         with self._lock:
-            paths = sorted(folder.rglob("events.out.tfevents.*"))[:_FILES] if folder.is_dir() else []
-            for path in paths:
+            there = folder.is_dir() and not folder.is_symlink()
+            for path in sorted(folder.rglob("events.out.tfevents.*"))[:_FILES] if there else []:
                 if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
                     continue
                 name = path.parent.relative_to(folder).as_posix()
@@ -95,7 +95,7 @@ def _records(rest: bytes) -> Iterator[tuple[int, bytes]]:
 def _points(record: bytes) -> Iterator[tuple[str, CurvePoint]]:
     step, wall, summaries = 0, 0.0, []
     for number, value in _fields(record):
-        if number == 1 and isinstance(value, bytes):
+        if number == 1 and isinstance(value, bytes) and len(value) == 8:
             (wall,) = struct.unpack("<d", value)
         elif number == 2 and isinstance(value, int):
             step = value

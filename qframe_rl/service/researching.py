@@ -117,11 +117,12 @@ def against_backtest(it: It, _: Reader, session: SessionId, points: Points = 100
     found = it.session(session)
     live = _live(it, found)
     key = (found.id, int(live.time[-1]) if len(live.time) else 0)
-    if key not in it.backtests:
-        it.backtests.clear()
+    said = it.backtests.get(key)
+    if said is None:
         place = str(_checkpoint_of(it, found))
-        it.backtests[key] = it.aside.ask("backtest", journal=str(found.folder), checkpoint=place)
-    said = it.backtests[key]
+        said = it.aside.ask("backtest", journal=str(found.folder), checkpoint=place)
+        it.backtests.clear()
+        it.backtests[key] = said
     return page_shapes.AgainstBacktest(**drift(live, said["time_ns"], said["equity"], points), fills=said["fills"])
 
 

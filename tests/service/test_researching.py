@@ -15,15 +15,18 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.service.aside import SideProcess
 from qframe_rl.service.client import ServiceClient
-from qframe_rl.service.comparing import EquityCurve, compared, drift, moving_sharpe
+from qframe_rl.service.comparing import EquityCurve, compared, drift, moving_sharpe, record_of, records_of
 from qframe_rl.service.curves import Curves
+from qframe_rl.service.places import Found
 from tests.service.places import ROOT, Served, Session, served, until
 
 HOUR = 3_600_000_000_000
@@ -186,13 +189,27 @@ def point(tag: str, step: int, value: float) -> bytes:
 
 
 @given(st.binary(max_size=300))
+@example(b"\x0d\x00\x00\x00\x00")
 def test_no_file_of_curves_breaks_the_reader(spoiled: bytes) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "events.out.tfevents.1").write_bytes(point("a", 1, 2.0) + spoiled)
+        (Path(folder) / "events.out.tfevents.1").write_bytes(point("a", 1, 2.0) + record(spoiled) + spoiled)
         (first, *_) = Curves().of(Path(folder), 10)["."]
         assert first["steps"]
+
+
+def test_no_link_leads_out_of_a_run(tmp_path: Path) -> None:
+    away, run = tmp_path / "away", Found("run", tmp_path / "run", "training", "run")
+    for name in ("away", "run"):
+        (tmp_path / name).mkdir()
+    pq.write_table(pa.table({"time": [1, 2], "equity": [1.0, 2.0]}), away / "test-a.parquet")
+    (away / "events.out.tfevents.1").write_bytes(point("a", 1, 2.0))
+    for name in ("journals", "tensorboard"):
+        (run.folder / name).symlink_to(away)
+    assert records_of(run) == [] and Curves().of(run.folder / "tensorboard", 10) == {}
+    with pytest.raises(UserError, match="has no record"):
+        record_of(run, "test-a")
 
 
 def test_a_moving_sharpe_ratio_is_that_of_its_window() -> None:
