@@ -37,8 +37,8 @@ _DATA = re.compile(r"synthetic:[a-z0-9_]{1,32}")
 _SYMBOLS = re.compile(r"[0-9A-Z][0-9A-Z/:,#_-]{0,499}")
 _KEY = re.compile(r"(env|agent|split|risk)(\.[a-z0-9_]{1,40}){1,4}")
 _SETTING = re.compile(r"[0-9a-z+-][0-9a-z_,.+-]{0,199}")
-_CODE = re.compile(r"[a-z_]\w*\.[a-z_]", re.IGNORECASE)
-"""A dotted path of Python, as which a strategy of somewhere else is named."""
+_CODE = re.compile(r"\w\.[a-z_]", re.IGNORECASE)
+"""A dotted path of Python, as which a strategy of somewhere else is named, or a file of settings."""
 
 
 class JobSpec(Base):

@@ -99,6 +99,8 @@ def test_a_job_that_waits_is_cancelled_at_once(tmp_path: Path) -> None:
         {"kind": "train", "settings": {"data.root": "/etc"}},
         {"kind": "train", "settings": {"env.reward": "os:system"}},
         {"kind": "train", "settings": {"env.actions": "../x"}},
+        {"kind": "train", "settings": {"env.name": "x-1.y"}},
+        {"kind": "train", "options": {"preset": "1.toml"}},
         {"kind": "report", "names": ["x"], "settings": {"env.fee": "1"}},
         {"kind": "download", "options": {"to": "/etc"}},
         {"kind": "train", "hours": 0},
