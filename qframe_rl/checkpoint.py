@@ -96,7 +96,7 @@ class Checkpoint:
         return plain
 
     def save(self, folder: Path) -> None:
-        """Write the folder in one stroke; one that is there already is replaced.
+        """Write the folder in one stroke; one that is there already is replaced, and taken away last.
 
         Raises
         ------
@@ -114,9 +114,11 @@ class Checkpoint:
         (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         if self.state:
             save_file({k: np.ascontiguousarray(v) for k, v in self.state.items()}, fresh / _WEIGHTS)
+        old = fresh.with_name(f"{fresh.name}.old")
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
 
     def check_fits(
         self, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int, origin: str

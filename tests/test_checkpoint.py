@@ -104,3 +104,18 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "checkpoint.json").write_text(text)
     with pytest.raises(UserError):
         load_checkpoint(tmp_path)
+
+
+def test_what_is_replaced_is_whole_whenever_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = load_checkpoint(SHIPPED)
+    made.save(tmp_path / "one")
+
+    def killed(path: Path, **given: Any) -> None:
+        if path.exists():
+            (path / "weights.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("qframe_rl.checkpoint.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        replace(made, seed=made.seed + 1).save(tmp_path / "one")
+    assert load_checkpoint(tmp_path / "one").seed == made.seed + 1
