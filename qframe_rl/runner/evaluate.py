@@ -121,8 +121,11 @@ def evaluate(
     Raises
     ------
     UserError
-        For a broken checkpoint, data that do not fit it, or a period without bars.
+        For a broken checkpoint, one that is given twice, data that do not fit it, or a period without bars.
     """
+    for place in places:
+        if places.count(place) > 1:
+            raise UserError(f"{place} is given twice; name each checkpoint once.")
     loaded = [load_checkpoint(place) for place in places]
     first = loaded[0]
     limits = limits_for(first, risk or {})
@@ -147,7 +150,7 @@ def evaluate(
     rows = {row["agent"]: row for row in board}
     scored = []
     for name, record in records.items():
-        journal = folder / f"{name.replace(' ', '-')}.parquet"
+        journal = folder / f"{name.replace(' ', '-', 1).replace('/', '--')}.parquet"
         write_record(record, journal)
         scored.append(Scored(name, pairs[name][2], record, rows[name], journal))
     equity_figure(records, "Evaluation", source_note(history)).savefig(folder / "equity.png")
@@ -236,13 +239,13 @@ def _entries(
     execute: str | None,
 ) -> dict[str, tuple[Market, Agent, Path | None]]:
     made: dict[str, tuple[Market, Agent, Path | None]] = {}
-    for place, checkpoint in zip(places, loaded, strict=True):
+    titles = _titles([checkpoint.agent["name"] for checkpoint in loaded], places)
+    for title, place, checkpoint in zip(titles, places, loaded, strict=True):
         market, agent = deployed(
             checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory,
             execute,
         )  # fmt: skip
-        name = checkpoint.agent["name"]
-        made[name if name not in made else f"{name} {place.name}"] = (market, agent, place)
+        made[title] = (market, agent, place)
     market, first = next(iter(made.values()))[0], loaded[0]
     own = market if execute is None else make_market(Ref(**first.env), first.instruments, first.columns, first.bar_ns)
     extra = ["optimal"] if history.theory is not None and execute is None else []
@@ -258,3 +261,18 @@ def _entries(
                 )
             made[name] = (market, agent, None) if execute is None else (*worked(own, agent, market, execute), None)
     return made
+
+
+def _titles(agents: Sequence[str], places: Sequence[Path]) -> list[str]:
+    """How each is called: the first of an agent by its name, others by their folder too, by so many as tell all apart.
+
+    What had the name of another one would take its place in the tables.
+    """
+    depth, titles = 0, list(agents)
+    while len(set(titles)) < len(titles):
+        depth += 1
+        titles = [
+            agent if agents.index(agent) == k else f"{agent} {'/'.join(places[k].parts[-depth:])}"
+            for k, agent in enumerate(agents)
+        ]
+    return titles

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qframe_rl.checkpoint import load_checkpoint
-from qframe_rl.config import build
+from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.trials import Trials
 from qframe_rl.runner import train as runner
 from qframe_rl.runner.evaluate import evaluate
@@ -128,6 +128,20 @@ def test_a_checkpoint_carries_its_count_and_looks_at_other_bars_count(run: Run, 
     shutil.rmtree(done.folder)
     known = write_report([done.checkpoint], tmp_path / "runs", tmp_path / "report", Silent(), ledger=own)
     assert "6 configurations were ever scored" in known.html.read_text()
+
+
+def test_checkpoints_of_one_agent_are_told_apart_though_folders_are_called_alike(run: Run, tmp_path: Path) -> None:
+    done = run(promote_anyway="momentum")
+    places = [shutil.copytree(done.checkpoint, tmp_path / name / "best") for name in ("old", "new", "third")]
+    found = evaluate(
+        places, {}, None, None, [], tmp_path / "out", Silent(), ledger=Trials(tmp_path / "own.db"), n_resamples=100
+    )
+    titles = ["momentum", "momentum new/best", "momentum third/best"]
+    assert [(one.name, one.checkpoint) for one in found.scored] == list(zip(titles, places, strict=True))
+    journals = ["momentum", "momentum-new--best", "momentum-third--best"]
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.parquet")) == journals
+    with pytest.raises(UserError, match="given twice"):
+        evaluate([places[0]] * 2, {}, None, None, [], tmp_path / "out", Silent())
 
 
 def test_a_report_of_a_run_counts_what_came_after_it(run: Run, tmp_path: Path) -> None:
