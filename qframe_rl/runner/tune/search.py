@@ -160,7 +160,7 @@ class Search:
         part
             How many parts that is, counted from 0.
         """
-        if self.sampler != "nsga2" and part not in self.trials[trial.number].intermediate_values:
+        if self.sampler != "nsga2" and part not in trial._cached_frozen_trial.intermediate_values:
             trial.report(score, part)
 
     def tell(self, trial: Trial, figures: Mapping[str, float]) -> None:
