@@ -16,8 +16,11 @@ from qframe_rl.servers import DATA_PASSWORD, POSTGRES, is_address, unlocked
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Tree = dict[str, Any]
-OTHERS = ("QFRAME_SERVICE_", "QFRAME_ACCOUNT_", "QFRAME_STORE", "QFRAME_RELAY_", DATA_PASSWORD)
-"""How variables begin that are no settings: of the service, keys of accounts, and passwords."""
+OTHERS = (
+    "QFRAME_SERVICE_", "QFRAME_ACCOUNT_", "QFRAME_STORE", "QFRAME_RELAY_", "QFRAME_CHAT_", "QFRAME_DECISIONS_KEY",
+    DATA_PASSWORD,
+)  # fmt: skip
+"""How variables begin that are no settings: of the service and other doors, keys of accounts, and passwords."""
 
 
 def settings(model: type[Base], preset: str | None, assignments: Sequence[str], options: Mapping[str, Any]) -> Tree:

@@ -135,6 +135,14 @@ def test_the_page_on_alphas_names_the_factors() -> None:
     assert all(f"`{factor}`" in text for factor in FACTORS.values())
 
 
+@pytest.mark.parametrize("act", [("explain", "close"), ("find",)])
+def test_a_picture_of_another_kind_is_refused_before_anything_is_loaded(
+    act: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = door(features.main, [*act, "--picture", "shown.abc"])
+    assert code == 2 and "shown.abc: a picture is a file that ends in .png" in capsys.readouterr().err
+
+
 def test_what_a_joined_column_knows_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     times = [f"2020-01-{1 + h // 24:02}T{h % 24:02}:00:00" for h in range(24 * 25)]
     file = tmp_path / "signal.csv"
