@@ -39,7 +39,7 @@ def record_feeds(options: argparse.Namespace) -> dict[str, Any] | None:
     from qframe_rl.feeds import feed_record
     from qframe_rl.feeds.load import data_place
 
-    for name in ("timeframe", "since", "until", "symbols"):
+    for name in ("timeframe", "since", "until", "symbols", "url", "sandbox"):
         if getattr(options, name):
             raise UserError(f"--{name} is for candles; --feeds records from now on, for --hours or until Ctrl-C.")
     place = options.to or data_place()

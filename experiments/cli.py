@@ -174,6 +174,26 @@ class Parser(argparse.ArgumentParser):
                 self._refuse_password(option, found[0])
         return super().parse_known_args(given, namespace)
 
+    def refuse_unread(self, given: Mapping[str, Any], act: str, readers: Mapping[str, Sequence[str]]) -> None:
+        """Refuse options that an act of the command does not read: who gives one expects something of it.
+
+        Parameters
+        ----------
+        given, act
+            What was given, and which act.
+        readers
+            Acts that read an option, or an argument by its name in capitals.
+
+        Raises
+        ------
+        UserError
+            Naming the first.
+        """
+        for option, acts in readers.items():
+            known = self._option_string_actions.get(option)
+            if given[option.lower() if known is None else known.dest] not in (None, []) and act not in acts:
+                raise UserError(f"{option} is for {' and '.join(acts)}; {act} does not read it: leave it out.")
+
     def _refuse_password(self, option: str, url: str) -> NoReturn:
         variable = self.passwords.get(option, DATA_PASSWORD)
         if url.startswith("influx") and "token=" in url:

@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
     if options.list:
         return _list(options)
-    if options.ticks and options.feeds:
-        raise UserError("--ticks and --feeds each record by themselves; start two commands.")
+    if sum(map(bool, (options.ticks, options.feeds, options.statistics))) > 1:
+        raise UserError("--ticks, --feeds and --statistics each work by themselves; start a command for each.")
     if options.ticks:
         return _record(options)
     if options.feeds:
@@ -221,6 +221,8 @@ def _record(options: argparse.Namespace) -> dict[str, Any] | None:
     from qframe_rl.feeds.load import data_place
     from qframe_rl.feeds.tick_record import record_ticks
 
+    if options.every is not None:
+        raise UserError("--every is for --feeds: every change of a book is recorded; leave it out.")
     for name in ("timeframe", "since", "until"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name} is for candles; --ticks records from now on, for --hours or until Ctrl-C.")

@@ -323,6 +323,8 @@ def _check_bars(given: dict[str, Any]) -> None:
         raise UserError(f"--feed ticks is for strategies that quote in order books; {given['checkpoint']} trades bars.")
     if given["hold_ms"] != HOLD_MS:
         raise UserError(f"--hold-ms is for strategies that quote in order books; {given['checkpoint']} trades bars.")
+    if given["feed"] == "replay" and given["fills"] != "bar":
+        raise UserError("--fills book walks the live order book of an exchange: add --feed ccxt, or leave it out.")
 
 
 def _check_orders(given: dict[str, Any], limits: Limits) -> None:

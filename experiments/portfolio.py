@@ -21,6 +21,12 @@ _ACTS = (
     "list", "make", "show", "add", "remove", "transfer", "rebalance", "limits", "plan", "ledger", "report",
     "halt", "flatten", "reduce", "resume",
 )  # fmt: skip
+_READ = {
+    "SESSION": ("add", "remove", "transfer"), "AMOUNT": ("transfer",), "--capital": ("make",), "--currency": ("make",),
+    "--share": ("add",), "--ramp": ("add",), "--method": ("make", "plan"), "--every": ("make", "plan"),
+    "--band": ("make", "plan"), "--limit": ("make", "limits"), "--out": ("report",), "--id": ("transfer",),
+}  # fmt: skip
+"""Which acts read what not all do."""
 _WHO = "the command line"
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
 
@@ -54,7 +60,7 @@ def parser() -> Parser:
     add("session", nargs="?", metavar="SESSION", help="name of a supervised session; - = the owners")
     add("amount", nargs="?", metavar="AMOUNT", help="of money, at most 8 digits after the point; - before it = back")
     add("--capital", metavar="AMOUNT", help="what a new portfolio begins with (default: nothing)")
-    add("--currency", default="USDT", metavar="CODE", help="quote currency of every member (default: USDT)")
+    add("--currency", metavar="CODE", help="quote currency of every member (default: USDT)")
     add("--share", type=within(float, 0.0, 1.0), metavar="SHARE", help="of a member, by hand: 0 to 1")
     add(
         "--ramp", metavar="STEPS",
@@ -77,7 +83,9 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Do it."""
-    given = vars(parser().parse_args(_amounts(list(sys.argv[1:] if argv is None else argv))))
+    made = parser()
+    given = vars(made.parse_args(_amounts(list(sys.argv[1:] if argv is None else argv))))
+    made.refuse_unread(given, given["act"], _READ)
     from qframe_rl.service.portfolios import Portfolios
     from qframe_rl.service.store import NAME, ServiceStore, elsewhere
 
@@ -133,7 +141,7 @@ def _make(rows: Portfolios, given: Mapping[str, Any]) -> dict[str, Any]:
     if name in {row.id for row in rows.all()}:
         raise UserError(f"there is a portfolio {name!r} already; take another id.")
     capital = 0 if given["capital"] is None else units_of(given["capital"], "--capital")
-    spec = build(PortfolioSpec, {"currency": given["currency"], **_planned(given), **_bound(given, {})}, name)
+    spec = build(PortfolioSpec, {"currency": given["currency"] or "USDT", **_planned(given), **_bound(given, {})}, name)
     rows.make(name, spec, capital, _WHO)
     return _stands(rows, name)
 

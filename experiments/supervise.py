@@ -15,6 +15,11 @@ from qframe_rl.config import UserError, build, nearest
 
 _ACTS = ("run", "add", "start", "stop", "remove", "list")
 _OWN = ("reward", "actions", "feature", "trust")
+_READ = {
+    "NAME": ("add", "start", "stop", "remove"), "--checkpoint": ("add",), "--with": ("add",),
+    "--alive": ("run",), **{f"--{what}": ("run",) for what in _OWN},
+}  # fmt: skip
+"""Which acts read what not all do."""
 
 
 def parser() -> Parser:
@@ -54,7 +59,9 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Do it."""
-    given = vars(parser().parse_args(argv))
+    made = parser()
+    given = vars(made.parse_args(argv))
+    made.refuse_unread(given, given["act"], _READ)
     from qframe_rl.service.desired import Desired
     from qframe_rl.service.store import NAME, ServiceStore, elsewhere
 

@@ -13,6 +13,8 @@ from experiments.cli import Parser, console, door, within
 from qframe_rl.config import UserError
 
 _ACTS = ("make", "list", "delete", "user", "delete-user")
+_READ = {"NAME": _ACTS[:1] + _ACTS[2:], "--scopes": ("make", "user"), "--hours": ("make",), "--portfolios": ("make",)}
+"""Which acts read what not all do."""
 
 
 def parser() -> Parser:
@@ -30,7 +32,7 @@ def parser() -> Parser:
         "act", choices=_ACTS, metavar="ACT", help="make or delete a token, list all, make a user or delete-user"
     )
     made.add_argument("name", nargs="?", metavar="NAME", help="of the token or user; the id of a token to delete")
-    made.add_argument("--scopes", default="read", metavar="SCOPES", help="with commas between them (default: read)")
+    made.add_argument("--scopes", metavar="SCOPES", help="with commas between them (default: read)")
     made.add_argument(
         "--hours", type=within(float, 1e-3, 24 * 366 * 10), metavar="HOURS",
         help="how long a token lasts (default: until it is deleted)",
@@ -45,7 +47,9 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Do it."""
-    given = vars(parser().parse_args(argv))
+    made = parser()
+    given = vars(made.parse_args(argv))
+    made.refuse_unread(given, given["act"], _READ)
     from qframe_rl.service.auth import Doorkeeper
     from qframe_rl.service.store import NAME, ServiceStore, elsewhere
 
@@ -71,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 
 def _done(keeper: Any, given: dict[str, Any]) -> dict[str, Any]:
-    act, name, scopes = given["act"], given["name"], [s for s in given["scopes"].split(",") if s]
+    act, name = given["act"], given["name"]
+    scopes = ["read"] if given["scopes"] is None else [s for s in given["scopes"].split(",") if s]
     if act == "list":
         return {"tokens": keeper.tokens(), "users": keeper.users()}
     if name is None:

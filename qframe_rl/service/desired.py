@@ -132,9 +132,12 @@ class Desired:
         Raises
         ------
         UserError
-            If there is one of this name, or the name is not 1 to 64 of ``0-9a-z_-``.
+            If there is one of this name, the name is not 1 to 64 of ``0-9a-z_-``, or a replay is asked for what an
+            exchange alone does.
         """
         check_name(name)
+        if spec.feed == "replay" and (spec.orders, spec.fills, spec.url) != ("paper", "bar", None):
+            raise UserError("orders, fills and url are of feed=ccxt: a replay fills by its own bars; leave them out.")
         with self.store.writing() as database:
             done = database.execute(
                 "INSERT INTO supervised VALUES (?, ?, ?, 1, 'STOPPED', NULL, NULL, ?, '[]', 0, '', '') "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import evaluate, paper, train
+from experiments import download, evaluate, paper, portfolio, supervise, train
 from experiments.cli import door
 from experiments.settings import settings
 from qframe_rl.config import UserError, build
@@ -156,6 +157,9 @@ def test_settings_layer_preset_environment_and_command_line(tmp_path: Path, monk
     assert made.env.params == {"leverage": 2.0, "half_spread_bps": 2}
     assert made.agent["ppo"] == {"n_envs": 8, "n_epochs": 7}
     assert made.level == 0.9
+    for name in ("QFRAME_CHAT_TOKEN", "QFRAME_CHAT_TOTP_SECRET", "QFRAME_DECISIONS_KEY", "QFRAME_STORE_PASSWORD"):
+        monkeypatch.setenv(name, "of another door")
+    assert settings(Experiment, None, [], {}) == {"seeds": 3, "agent": {"ppo": {"n_epochs": 7}}}
     monkeypatch.setenv("QFRAME_SEDS", "3")
     with pytest.raises(UserError, match=r"QFRAME_SEDS.*did you mean 'seed"):
         settings(Experiment, None, [], {})
@@ -374,3 +378,26 @@ def test_ctrl_c_in_a_training_keeps_what_is_finished(tmp_path: Path) -> None:
     assert "--resume" in err
     assert "Traceback" not in err + out
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("door_of", "argv", "said"),
+    [
+        (portfolio, "add main a --limit max_drawdown=0.1", "--limit is for make and limits; add does not read it"),
+        (portfolio, "show main --currency EUR", "--currency is for make; show does not read it"),
+        (portfolio, "make main a", "SESSION is for add and remove and transfer; make does not read it"),
+        (supervise, "start a --with speed=1x", "--with is for add; start does not read it"),
+        (supervise, "add a --checkpoint ppo --trust my.idea", "--trust is for run; add does not read it"),
+        (download, "--ticks --symbols BTC/USDT --every 5", "--every is for --feeds"),
+        (download, "--ticks --statistics open_interest", "each work by themselves"),
+        (download, "--feeds https://example.org/rss --sandbox", "--sandbox is for candles"),
+        (paper, "ppo --fills book", "--fills book walks the live order book of an exchange: add --feed ccxt"),
+    ],
+)
+def test_an_option_that_is_not_read_is_refused(
+    door_of: Any, argv: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape(said)):
+        door_of.main(argv.split())
+    assert not list(tmp_path.iterdir())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

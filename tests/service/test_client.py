@@ -84,6 +84,22 @@ def test_a_stream_is_taken_up_where_it_broke(tmp_path: Path) -> None:
     one.close()
 
 
+def test_a_stream_that_is_not_given_now_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [
+        httpx.Response(503, json={"detail": "the store does not answer."}),
+        httpx.Response(200, text='id: c1\nevent: hello\ndata: {"v": 1}\n\n'),
+        httpx.Response(401, json={}),
+    ]
+    monkeypatch.setattr("qframe_rl.service.client.time.sleep", lambda seconds: None)
+    with ServiceClient("http://127.0.0.1:1", "token") as client:
+        transport = httpx.MockTransport(lambda request: said.pop(0))
+        client._http = httpx.Client(base_url="http://test", transport=transport)
+        events = client.events()
+        assert next(events).cursor == "c1"
+        with pytest.raises(UserError, match="401"):
+            next(events)
+
+
 def test_status_asks_a_service(
     service: Served, session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +145,8 @@ def test_the_token_door_makes_lists_and_deletes(
         (["make", "x", "--scopes", "reed", *state], "did you mean"),
         (["make", "x", "--scopes", ",", *state], "at least one scope"),
         (["delete", "x", *state], "no token"),
+        (["user", "x", "--portfolios", "main", *state], "--portfolios is for make; user does not read it"),
+        (["user", "x", "--hours", "5", *state], "--hours is for make; user does not read it"),
         (["list", "--state", "/nowhere"], "is not there"),
     ):
         with pytest.raises(UserError, match=said_so):

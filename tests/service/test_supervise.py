@@ -22,6 +22,7 @@ from experiments import supervise
 from qframe_rl.config import UserError
 from qframe_rl.journal.lock import writer_of
 from qframe_rl.journal.store import read, verify
+from qframe_rl.service import supervise as module
 from qframe_rl.service.desired import Desired, SupervisedSpec
 from qframe_rl.service.places import Places
 from qframe_rl.service.store import ServiceStore
@@ -242,3 +243,33 @@ def test_words_of_the_door(root: Path) -> None:
 def test_only_a_rehearsal_on_this_machine_may_be_named(url: str) -> None:
     with pytest.raises(ValidationError, match="on this machine"):
         SupervisedSpec(checkpoint="x", url=url)
+
+
+def test_one_that_is_wanted_again_while_it_stops_is_started_once_it_has_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living: list[Any] = [module._Process(os.getpid(), writes=True)]
+    monkeypatch.setattr(module.Supervisor, "_process", lambda self, row: living[0])
+    monkeypatch.setattr(module, "_signal", lambda pid, number: None)
+    store = ServiceStore(tmp_path / "state")
+    desired = Desired(store)
+    desired.add("a", SupervisedSpec(**SPEC), "STOPPED")
+    desired.note("a", state="RUNNING", pid=os.getpid())
+    supervisor = module.Supervisor(store, Places([tmp_path]), tmp_path / "sessions", lambda line: None)
+    supervisor.step()
+    desired.want("a", "RUNNING")
+    supervisor.step()
+    assert desired.one("a").state == "STOPPING", "it was told to end, and will"
+    living[0] = None
+    supervisor.step()
+    assert "there is no checkpoint carry" in desired.one("a").why, "it was to be started again"
+    supervisor.close()
+    store.close()
+
+
+def test_a_replay_is_not_asked_for_what_an_exchange_alone_does(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path / "state")
+    for more in ({"orders": "testnet"}, {"fills": "book"}, {"url": "http://127.0.0.1:8765"}):
+        with pytest.raises(UserError, match="orders, fills and url are of feed=ccxt"):
+            Desired(store).add("a", SupervisedSpec(**SPEC | more))
+    store.close()
