@@ -18,7 +18,7 @@ from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.executors import Mute, one_thread
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.task import MarketTask
-from qframe_rl.types import History, Record, Segment
+from qframe_rl.types import History, Instrument, Record, Segment
 
 
 class FittedAgent(NamedTuple):
@@ -29,6 +29,8 @@ class FittedAgent(NamedTuple):
     """Its scaler is that of the training bars."""
     fitted: int
     """Close of the last bar that it was fitted on, ns UTC."""
+    instruments: tuple[Instrument, ...]
+    """Those of the bars, with the fees that the exchange states; the market may charge others."""
 
     def backtest(self, history: Given) -> Record:
         """Let it trade all bars that closed after those that it was fitted on; earlier ones serve as warm-up.
@@ -42,7 +44,7 @@ class FittedAgent(NamedTuple):
             If there are no later bars, or other instruments.
         """
         bars = _one(history)
-        if bars.instruments != self.market.instruments or bars.bar_ns != self.market.bar_ns:
+        if bars.instruments != self.instruments or bars.bar_ns != self.market.bar_ns:
             raise UserError("history: other instruments, or bars of another length, than those that it was fitted on.")
         first = int((bars.time <= self.fitted).sum())
         if first == len(bars):
@@ -94,7 +96,7 @@ def fit(
         fold = Fold(train=whole(bars), validation=(), test=())
         with one_thread():
             strategy.fit(MarketTask(made, bars, fold, seed), log or Mute())
-    return FittedAgent(strategy, made, int(bars.time[-1]))
+    return FittedAgent(strategy, made, int(bars.time[-1]), bars.instruments)
 
 
 def _one(given: Given) -> History:

@@ -36,6 +36,11 @@ def test_a_rule_is_made_and_trades(bars: History) -> None:
     assert np.isfinite(done.backtest(bars).account.equity).all()
 
 
+def test_it_trades_at_costs_of_ones_own(bars: History) -> None:
+    paid = [fit("buy_and_hold", bars.rows(0, 1_000), taker_fee_bps=fee).backtest(bars) for fee in (0.0, 50.0)]
+    assert float(paid[1].fills.fee.sum()) > float(paid[0].fills.fee.sum()) == 0.0
+
+
 def test_what_does_not_fit_is_one_sentence(bars: History) -> None:
     done = fit("flat", bars)
     with pytest.raises(UserError, match="no bar closes after"):
