@@ -13,19 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from itertools import repeat
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from qframe_rl.agent import Log, MarketSpec, Resumable, State, Task, View
 from qframe_rl.config import Base, UserError, search
 from qframe_rl.policy import InputShape, Net, Span, Torso
 from qframe_rl.policy.apart import one_thread
-from qframe_rl.policy.best import BestWeights, falls_due
+from qframe_rl.policy.best import BestWeights, falls_due, sharpe_error, weights_of
 from qframe_rl.policy.plan import Given, Ramp, TrainingPlan, sizes
 from qframe_rl.policy.training import Masks, PpoTraining, Watcher, legal
 from qframe_rl.types import Orders, Single
@@ -104,6 +104,15 @@ class Config(Base):
     problem has no such tail."""
     patience: int = Field(default=4, ge=0, le=1_000_000)
     """Evaluations in a row that are no better than the best, after which training stops; 0 = never."""
+    margin: float | None = Field(default=None, ge=0.0, le=100.0)
+    """Standard errors of the tail's Sharpe ratio, 1 / sqrt(its years), by which trained weights must beat the untrained
+    policy, which hardly trades and is kept where none does; null = the best weights that were scored are kept."""
+
+    @model_validator(mode="after")
+    def _scores(self) -> Self:
+        if self.margin is not None and not self.evaluations:
+            raise ValueError("margin: nothing can beat the untrained policy where evaluations is 0")
+        return self
 
     @property
     def reads_all(self) -> bool:
@@ -125,14 +134,9 @@ class Config(Base):
 
 
 QUICK = {
-    "total_steps": 2048,
-    "n_envs": 8,
-    "n_steps": 32,
-    "batch_size": 128,
-    "n_epochs": 2,
-    "hidden": (16,),
+    "total_steps": 2048, "n_envs": 8, "n_steps": 32, "batch_size": 128, "n_epochs": 2, "hidden": (16,),
     "evaluations": 2,
-}
+}  # fmt: skip
 """Parameters of a training that takes a second: for a first try, and for tests."""
 
 
@@ -252,8 +256,8 @@ class Ppo:
     def state(self) -> State:
         """Weights of actor and critic as they are at that moment; nothing before training."""
         if len(self._nets) == 1 and self.config.members == 1:
-            return _weights(self._nets[0])
-        return {f"{k}/{name}": value for k, net in enumerate(self._nets) for name, value in _weights(net).items()}
+            return weights_of(self._nets[0])
+        return {f"{k}/{name}": value for k, net in enumerate(self._nets) for name, value in weights_of(net).items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take trained weights over.
@@ -303,10 +307,12 @@ class Ppo:
         if kept:
             training.restore(kept)
             best.restore(kept)
+        elif task.validation and config.margin is not None:
+            best.best, best.weights = self._score(net, task) + config.margin * sharpe_error(task), weights_of(net)
 
         def keep(training: PpoTraining) -> bool:
             if keeper is not None and falls_due(training, _SNAPSHOTS):
-                others = {f"{j}/{name}": v for j, one in enumerate(done) for name, v in _weights(one).items()}
+                others = {f"{j}/{name}": v for j, one in enumerate(done) for name, v in weights_of(one).items()}
                 keeper.remember(training.state() | best.state() | others | {"member": np.array([k])})
             return True
 
@@ -334,7 +340,7 @@ class Ppo:
     def _score(self, net: Net, task: Task) -> float:
         """Validate a member as it is now."""
         before, memory = self._nets, self._memory
-        self._nets = (self._loaded(_weights(net)),)
+        self._nets = (self._loaded(weights_of(net)),)
         try:
             return task.validate(self)
         finally:
@@ -380,10 +386,6 @@ class _Share:
     def progress(self, done: int, total: int, note: str = "") -> None:
         """How far all are."""
         self.log.progress(self.k * total + done, self.config.members * total, note)
-
-
-def _weights(net: Net) -> State:
-    return {name: value.numpy(force=True).copy() for name, value in net.state_dict().items()}
 
 
 def _parted(state: Mapping[str, NDArray[Any]], n: int) -> list[State]:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qframe_rl.agent import Task
+from qframe_rl.policy.net import Net
 from qframe_rl.policy.plan import Arrays
 from qframe_rl.policy.training import PpoTraining
+from qframe_rl.times import YEAR
 
 _BEST = "best/"
 
@@ -45,7 +48,7 @@ class BestWeights:
             training.log.scalar("validation/score", found, training.done)
             if found > self.best:
                 self.best, self.worse = found, 0
-                self.weights = {k: v.numpy(force=True).copy() for k, v in training.net.state_dict().items()}
+                self.weights = weights_of(training.net)
             else:
                 self.worse += 1
         return self.waits
@@ -64,3 +67,17 @@ def falls_due(training: PpoTraining, n: int) -> bool:
     """Whether one of ``n`` equal parts of a training ended with its last update."""
     done, of = training.update * n, training.n_updates
     return done // of > (done - n) // of
+
+
+def weights_of(net: Net) -> Arrays:
+    """Copies of a network's weights, by name."""
+    return {name: value.numpy(force=True).copy() for name, value in net.state_dict().items()}
+
+
+def sharpe_error(task: Task) -> float:
+    """Standard error of an annual Sharpe ratio over the bars that a training is scored on, where returns are noise.
+
+    It is 1 / sqrt(years) (Lo 2002, for returns without autocorrelation and a ratio near 0).
+    """
+    n_bars = sum(segment.n_bars for _, segments in task.validation for segment in segments)
+    return math.sqrt(YEAR / (n_bars * task.spec.bar_ns))
