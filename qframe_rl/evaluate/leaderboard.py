@@ -136,7 +136,7 @@ def written_into(text: str, boards: Sequence[Leaderboard], level: float = LEVEL)
 def _overview(boards: Sequence[Leaderboard]) -> str:
     lines = [f"| strategy | {' | '.join(board.market for board in boards)} |", "|---" * (1 + len(boards)) + "|"]
     lines += [f"| {name} | {' | '.join(_cell(board, name) for board in boards)} |" for name in order(boards)]
-    return "\n".join([*lines, "", AHEAD])
+    return "\n".join([*lines, "", _wrapped(AHEAD)])
 
 
 def _cell(board: Leaderboard, name: str) -> str:
@@ -158,10 +158,12 @@ def _table(board: Leaderboard, level: float) -> str:
     heads = ["strategy", "final equity", f"Sharpe ({level:.0%})", "next window", "excess", "PSR", "DSR", "max drawdown",
              "exposure", "filled", "turnover / year", "better than holding", "verdict"]  # fmt: skip
     lines = [
-        f"{mark + '. ' if mark else ''}{board.span}. {board.luck.trials} trials on the ledger{effective}: luck alone "
-        f"is expected to show a Sharpe ratio of {bar:.2f}. That the best strategy beats cash: SPA "
-        f"p = {board.beats['cash']:.3f}; that it beats holding: p = {board.beats['holding']:.3f}. Idle cash earned "
-        f"{f'{board.cash_rate:.2%} a year' if board.cash_rate else 'nothing (rate 0)'}.",
+        _wrapped(
+            f"{mark + '. ' if mark else ''}{board.span}. {board.luck.trials} trials on the ledger{effective}: luck "
+            f"alone is expected to show a Sharpe ratio of {bar:.2f}. That the best strategy beats cash: SPA "
+            f"p = {board.beats['cash']:.3f}; that it beats holding: p = {board.beats['holding']:.3f}. Idle cash earned "
+            f"{f'{board.cash_rate:.2%} a year' if board.cash_rate else 'nothing (rate 0)'}."
+        ),
         "",
         f"| {' | '.join(heads)} |",
         "|---" * len(heads) + "|",
@@ -185,8 +187,13 @@ def _table(board: Leaderboard, level: float) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     for line in unfilled(board.rows):
-        lines += ["", line]
+        lines += ["", _wrapped(line)]
     return "\n".join(lines)
+
+
+def _wrapped(text: str) -> str:
+    """A paragraph in lines as long as those of the documents."""
+    return fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def board_figure(boards: Sequence[Leaderboard], title: str = "", note: str = "", level: float = LEVEL) -> Figure:
