@@ -308,7 +308,9 @@ class Ppo:
             training.restore(kept)
             best.restore(kept)
         elif task.validation and config.margin is not None:
-            best.best, best.weights = self._score(net, task) + config.margin * sharpe_error(task), weights_of(net)
+            n_bars = sum(s.n_bars for _, segments in task.validation for s in segments)
+            more = config.margin * sharpe_error(n_bars, task.spec.bar_ns)
+            best.best, best.weights = self._score(net, task) + more, weights_of(net)
 
         def keep(training: PpoTraining) -> bool:
             if keeper is not None and falls_due(training, _SNAPSHOTS):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qframe_rl.agent import Task
 from qframe_rl.policy.net import Net
 from qframe_rl.policy.plan import Arrays
 from qframe_rl.policy.training import PpoTraining
@@ -74,10 +73,9 @@ def weights_of(net: Net) -> Arrays:
     return {name: value.numpy(force=True).copy() for name, value in net.state_dict().items()}
 
 
-def sharpe_error(task: Task) -> float:
-    """Standard error of an annual Sharpe ratio over the bars that a training is scored on, where returns are noise.
+def sharpe_error(n_bars: int, bar_ns: int) -> float:
+    """Standard error of an annual Sharpe ratio over so many bars of noise: 1 / sqrt(years).
 
-    It is 1 / sqrt(years) (Lo 2002, for returns without autocorrelation and a ratio near 0).
+    That is Lo's (2002) for returns without autocorrelation and a ratio near 0.
     """
-    n_bars = sum(segment.n_bars for _, segments in task.validation for segment in segments)
-    return math.sqrt(YEAR / (n_bars * task.spec.bar_ns))
+    return math.sqrt(YEAR / (n_bars * bar_ns))
