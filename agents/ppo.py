@@ -97,8 +97,7 @@ class Config(Base):
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the network is trained. It acts on the CPU."""
     members: int = Field(default=1, ge=1, le=1000)
-    """Networks trained one after another, each from a seed of its own for total_steps; the agent acts by the mean of
-    their distributions."""
+    """Networks trained one after another, each from its own seed for total_steps; it acts by their mean distribution."""
     evaluations: int = Field(default=10, ge=0, le=1_000_000)
     """Times that the tail of the training part is scored during training; the best weights are kept. 0 = never. A
     problem has no such tail."""
@@ -309,8 +308,8 @@ class Ppo:
             best.restore(kept)
         elif task.validation and config.margin is not None:
             n_bars = sum(s.n_bars for _, segments in task.validation for s in segments)
-            more = config.margin * sharpe_error(n_bars, task.spec.bar_ns)
-            best.best, best.weights = self._score(net, task) + more, weights_of(net)
+            best.best = self._score(net, task) + config.margin * sharpe_error(n_bars, task.spec.bar_ns)
+            best.weights = weights_of(net)
 
         def keep(training: PpoTraining) -> bool:
             if keeper is not None and falls_due(training, _SNAPSHOTS):
