@@ -97,7 +97,7 @@ class Config(Base):
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the network is trained. It acts on the CPU."""
     members: int = Field(default=1, ge=1, le=1000)
-    """Networks trained one after another, each from its own seed for total_steps; it acts by their mean distribution."""
+    """Networks trained one after another, each from its own seed; the agent acts by their mean distribution."""
     evaluations: int = Field(default=10, ge=0, le=1_000_000)
     """Times that the tail of the training part is scored during training; the best weights are kept. 0 = never. A
     problem has no such tail."""
