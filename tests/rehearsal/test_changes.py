@@ -11,6 +11,7 @@ import ccxt
 import pytest
 
 from qframe_rl.rehearsal import Rehearsal
+from qframe_rl.rehearsal.wire import filters
 from tests.rehearsal.conftest import COIN, HOUR, PERP, markets, pro_client, run
 
 FIRST = markets()[0].first_ms
@@ -138,6 +139,15 @@ class TestChanges:
         crossing = float(usdm.price_to_precision(PERP, last * 1.05))
         assert usdm.edit_order(order["id"], PERP, "limit", "buy", 2.0, crossing)["status"] == "closed"
         assert usdm.fetch_positions([PERP])[0]["contracts"] == 2.0
+
+    def test_an_order_that_is_changed_is_not_one_more(
+        self, ex: Rehearsal, usdm: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(filters, "MAX_OPEN", 2)
+        first, _ = (usdm.create_order(PERP, "limit", "buy", 1.0, price) for price in (80.0, 81.0))
+        assert usdm.edit_order(first["id"], PERP, "limit", "buy", 1.0, 79.0)["price"] == 79.0
+        with pytest.raises(ccxt.ExchangeError, match="2025"):
+            usdm.create_order(PERP, "limit", "buy", 1.0, 82.0)
 
     def test_several_futures_orders_are_taken_back_at_once(self, ex: Rehearsal, usdm: Any) -> None:
         ids = [usdm.create_order(PERP, "limit", "buy", 1.0, price)["id"] for price in (80.0, 81.0, 82.0)]

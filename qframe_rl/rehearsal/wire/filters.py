@@ -34,7 +34,7 @@ def check(place: Place, order: Order) -> None:
     if order.quote_quantity == 0 and not order.close_position:
         _quantity(place.market, order.quantity, spot)
     _value(place, order, spot)
-    if sum(1 for _ in order.account.open_orders(place.market.wire, place.market.id)) >= MAX_OPEN:
+    if sum(o.id != order.id for o in order.account.open_orders(place.market.wire, place.market.id)) >= MAX_OPEN:
         raise rejected("Filter failure: MAX_NUM_ORDERS") if spot else Refused(-2025, "Reach max open order limit.")
     waiting = sum(1 for other, _ in place.engine.waiting if other.account is order.account)
     if order.stop is not None and waiting >= MAX_WAITING[place.market.wire]:
