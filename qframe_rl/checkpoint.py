@@ -22,6 +22,7 @@ from qframe_rl.agent import State
 from qframe_rl.config import UserError, build, canonical
 from qframe_rl.instruments import instrument_of
 from qframe_rl.manifest import check_names, kind_of
+from qframe_rl.servers import has_password
 from qframe_rl.types import Instrument, timeframe_name
 
 FORMAT = 1
@@ -188,6 +189,7 @@ def load_checkpoint(folder: Path, *, seat: bool = False) -> Checkpoint:
         raise UserError(f"{path} is corrupt: it has a number that is not finite; {_AGAIN}.") from None
     if sealed != _digest(text, _weights_digest(state)):
         raise UserError(f"{folder} is corrupt: its content does not match its SHA-256; take it from its source again.")
+    _refuse_password(manifest, path)
     build(kind_of(manifest), manifest, str(path))
     instruments = tuple(instrument_of(i, str(path)) for i in manifest.pop("instruments"))
     manifest["columns"] = tuple(manifest["columns"])
@@ -204,6 +206,15 @@ def load_checkpoint(folder: Path, *, seat: bool = False) -> Checkpoint:
             "what a seat shows."
         )
     return found
+
+
+def _refuse_password(manifest: Mapping[str, Any], path: Path) -> None:
+    """Refuse an address with a password: to read it would put that in the place of the user's own."""
+    provenance = manifest.get("provenance")
+    for key in ("load", "trained") if isinstance(provenance, Mapping) else ():
+        data = provenance.get(key)  # type: ignore[union-attr]
+        if isinstance(data, Mapping) and has_password(str(data.get("data", ""))):
+            raise UserError(f"{path}: the address of its data ({key}) has a password in it; {_AGAIN}.")
 
 
 def _read_manifest(path: Path) -> Any:

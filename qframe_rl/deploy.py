@@ -20,6 +20,7 @@ from qframe_rl.interface import SlotScheme, interface_from
 from qframe_rl.kernel.rules import IMPACT, TRANSFER
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
+from qframe_rl.servers import check_named
 from qframe_rl.types import History, Instrument, Segment, iso, parse_time
 from qframe_rl.venues.guarded import GuardedVenue
 from qframe_rl.venues.simulated import SimulatedVenue
@@ -216,16 +217,25 @@ def worked(market: Market, agent: Agent, finer: Market, execute: str) -> tuple[M
     return replace(finer, rules=rules, interface=market.interface, limits=market.limits), agent
 
 
-def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
+def data_for(checkpoint: Checkpoint, given: Mapping[str, Any], *, live: bool = False) -> DataConfig:
     """Data settings of a checkpoint, with what the user asks for in their place.
 
     Where a place is named, the instruments, bars and columns that are looked up there are those that it was trained on;
     a synthetic market has its own.
 
+    Parameters
+    ----------
+    checkpoint
+        As it was loaded.
+    given
+        Fields of a `DataConfig` that the user asks for.
+    live
+        Whether bars come from the exchange as they close: then nothing else is asked for them.
+
     Raises
     ------
     UserError
-        For a value that does not fit.
+        For a value that does not fit, or a database that the checkpoint alone names.
     """
     own, place = checkpoint.provenance["load"], str(given.get("data", ""))
     if place.startswith("synthetic:"):
@@ -243,6 +253,8 @@ def data_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> DataConfig:
             f"--detail {given['detail']}: the checkpoint was made with {detail or 'none'}, and its orders are resolved "
             "as they were in training; leave the option out, or train with it."
         )
+    if not live and "data" not in given:
+        check_named(str(own.get("data", "")), f"the checkpoint of {checkpoint.agent['name']!r}", "--data")
     return build(DataConfig, {**own, **given, "detail": detail}, "options")
 
 

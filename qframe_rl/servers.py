@@ -14,8 +14,8 @@ from qframe_rl.config import UserError
 _SECRET = ("password", "token", "secret")
 POSTGRES = ("postgresql", "postgres")
 POSTGRES_EXAMPLE = "postgresql://user@127.0.0.1:5432/qframe"
-DATA_PASSWORD = "QFRAME_DATA_PASSWORD"
-"""Where the password of a database of market data is looked for, if its address has none."""
+DATA, DATA_PASSWORD = "QFRAME_DATA", "QFRAME_DATA_PASSWORD"
+"""Where the user says where market data lie, and the password of a database of them, if its address has none."""
 
 
 class ServerAddress(NamedTuple):
@@ -100,9 +100,41 @@ def unlocked(url: str) -> str:
     password = made.options.get("password") or unquote(made.parts.password or "")
     if password:
         os.environ["PGPASSWORD"] = password
+    return without_password(url)
+
+
+def without_password(url: str) -> str:
+    """An address of PostgreSQL without its password; raises UserError if it is not an address."""
+    made = address_of(url, POSTGRES, POSTGRES_EXAMPLE, hostless=True)
     options = {name: value for name, value in made.options.items() if not name.lower().endswith(_SECRET)}
     plain = made.place.partition("?")[0]
     return f"{plain}?{urlencode(options, quote_via=quote)}" if options else plain
+
+
+def check_named(place: str, who: str, mend: str = "") -> None:
+    """Refuse a database that a file names and the user does not: whoever answers there would be sent his password.
+
+    Parameters
+    ----------
+    place
+        Where a file says that market data lie; what is no database is let through.
+    who
+        The file, for the message.
+    mend
+        An option by which the user names a database, besides ``QFRAME_DATA``; empty = there is none.
+
+    Raises
+    ------
+    UserError
+        If it is another one than that of ``QFRAME_DATA``.
+    """
+    named = os.environ.get(DATA, "")
+    if is_address(place, *POSTGRES) and not (is_address(named, *POSTGRES) and place == without_password(named)):
+        shown = without_password(place)
+        raise UserError(
+            f"{who} names the database {shown}, and your password goes only where you say so yourself: if you trust "
+            f"it, {mend and f'give {mend} {shown}, or '}set {DATA}={shown}."
+        )
 
 
 def locked(url: str, variable: str) -> str:

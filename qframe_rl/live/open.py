@@ -169,7 +169,7 @@ def opened_live(
     """
     # Not the symbols that were asked for: one of them may have been several instruments, of which none trades now.
     known = {"symbols": tuple(i.symbol for i in checkpoint.instruments), "columns": known_data(checkpoint)["columns"]}
-    config = data_for(checkpoint, known | dict(given))
+    config = data_for(checkpoint, known | dict(given), live=True)
     market, agent = deployed(
         checkpoint, checkpoint.instruments, checkpoint.columns,
         checkpoint.bar_ns if execute is None else timeframe_ns(config.timeframe), "the checkpoint itself",

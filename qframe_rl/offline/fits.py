@@ -22,6 +22,7 @@ from qframe_rl.gym.market import Market
 from qframe_rl.gym.problem import Problem
 from qframe_rl.interface import BOUND, MarketInterface, Parts
 from qframe_rl.offline.dataset import HISTORY, KNOWN_UNTIL, OfflineDataset, flat, open_dataset, plain_kwargs
+from qframe_rl.servers import check_named
 from qframe_rl.types import Single, iso
 
 _ENV_ONLY = ("render_mode", "info")
@@ -82,14 +83,14 @@ def market_transitions(name: str, market: Market, until: int) -> Transitions:
     env, kwargs = _environment(found)
     _refuse(found, "environment", env, market.name)
     history, risk = kwargs.pop("history", None), kwargs.pop("risk", None)
-    for key in _ENV_ONLY:
-        kwargs.pop(key, None)
     if kwargs.pop("observation", "window") != "window":
         raise UserError(f"dataset {name} has observations in parts; collect it with observation=window.")
     try:
         kwargs = in_params(kwargs, remembered)
     except UserError as error:
         raise UserError(f"dataset {name}: {error}") from None
+    place = history.get("data", "") if isinstance(history, Mapping) else history
+    check_named(str(place), f"dataset {name}")
     own, parts = prepared(env, history, risk, kwargs)
     _refuse_late(found, parts, until)
     for what, ours, asked in _facts(own, market):
@@ -151,7 +152,7 @@ def _environment(found: OfflineDataset) -> tuple[str, dict[str, Any]]:
     if spec.additional_wrappers:
         names = ", ".join(wrapper.name for wrapper in spec.additional_wrappers)
         raise UserError(f"dataset {found.name} was collected behind {names}; collect it without wrappers.")
-    kwargs = plain_kwargs(spec)
+    kwargs = {key: value for key, value in plain_kwargs(spec).items() if key not in _ENV_ONLY}
     env = str(kwargs.pop("name", spec.id))
     if env not in catalog.names("envs"):
         raise UserError(f"dataset {found.name} is of {spec.id}, which is no environment of the catalogue.")

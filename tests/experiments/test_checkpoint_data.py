@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,12 @@ import pytest
 from experiments import evaluate, paper, report
 from experiments.checkpoints import SHIPPED
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
+from qframe_rl.config import Unavailable, UserError
+from qframe_rl.deploy import data_for
 from qframe_rl.feeds import parquet, store
 from qframe_rl.feeds.listing import listing
 from qframe_rl.feeds.parquet import PRICES, RATES, Series
+from qframe_rl.servers import ServerAddress
 from qframe_rl.types import HOUR, parse_time, timeframe_name
 from tests.experiments.test_doors import run
 
@@ -188,3 +192,50 @@ def test_one_of_an_older_version_of_its_agent_is_refused_with_the_way_out(
     code, _, err = run(report.main, [str(tmp_path / "older")], capsys)
     assert code == 2
     assert "made by another version" in said(err)
+
+
+def test_a_database_that_a_checkpoint_names_is_sent_no_password_unless_the_user_names_it_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def to(address: ServerAddress, _: str) -> None:
+        asked.append(address.url)
+        raise Unavailable("nobody is asked here.")
+
+    monkeypatch.setattr("qframe_rl.feeds.database.BoundedConnection.to", to)
+    monkeypatch.setenv("QFRAME_DATA_PASSWORD", "s3cret-word")
+    found, url, place = (
+        load_checkpoint(PLACES["adaptive_mean_reversion"]),
+        "postgresql://u@127.0.0.1:1/x",
+        tmp_path / "theirs",
+    )
+    load = {**found.provenance["load"], "data": url, "symbols": [i.symbol for i in found.instruments]}
+    replace(found, provenance={**found.provenance, "load": load}).save(place)
+    doors = [(evaluate.main, []), (evaluate.main, ["--walk-forward", "2"]), (paper.main, []), (report.main, [])]
+    for main, more in doors:
+        code, _, err = run(main, [str(place), *more], capsys)
+        assert code == 2
+        assert f"names the database {url}" in said(err)
+        assert f"give --data {url}, or set QFRAME_DATA={url}" in said(err)
+    assert asked == []
+    assert data_for(load_checkpoint(place), {}, live=True).data == url, "a live feed asks the exchange"
+    for main, more in doors:
+        assert run(main, [str(place), *more, "--data", url], capsys)[0] == 1
+    monkeypatch.setenv("QFRAME_DATA", "postgresql://u:other@127.0.0.1:1/x")
+    for main, more in doors:
+        assert run(main, [str(place), *more], capsys)[0] == 1
+    assert set(asked) == {"postgresql://u:s3cret-word@127.0.0.1:1/x"}
+    assert len(asked) == 8
+
+
+def test_a_checkpoint_sets_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", "the user's own")
+    found = load_checkpoint(PLACES["adaptive_mean_reversion"])
+    for key in ("load", "trained"):
+        data = {**found.provenance["load"], "data": "postgresql://u:theirs@127.0.0.1:1/x"}
+        replace(found, provenance={**found.provenance, key: data}).save(tmp_path / key)
+        with pytest.raises(UserError, match="has a password in it") as told:
+            load_checkpoint(tmp_path / key)
+        assert "theirs" not in str(told.value)
+    assert os.environ["PGPASSWORD"] == "the user's own"

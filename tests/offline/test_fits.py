@@ -19,6 +19,7 @@ import pytest
 
 from experiments import train
 from experiments.cli import door
+from qframe_rl import catalog
 from qframe_rl.config import Ref, UserError
 from qframe_rl.custom import hand_over, in_params, remembered
 from qframe_rl.deploy import make_market
@@ -155,6 +156,31 @@ def test_a_dataset_imports_and_runs_nothing(key: str, datasets: Path, tmp_path: 
     assert not mark.exists()
 
 
+def test_a_database_that_a_dataset_names_is_sent_no_password_unless_the_user_names_it_too(
+    datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h, name, url = synthetic("ar1", N), collected(), "postgresql://u@127.0.0.1:1/x"
+    fits, last = market().fit([(h, whole(h))]), int(h.time[-1])
+    monkeypatch.setattr(
+        "qframe_rl.feeds.database.BoundedConnection.to", lambda address, _: pytest.fail(f"asked {address.url}")
+    )
+    monkeypatch.setenv("QFRAME_DATA_PASSWORD", "s3cret-word")
+    monkeypatch.setenv("QFRAME_DATA", "somewhere")
+    place = datasets / "one" / "two-v0" / "data" / "metadata.json"
+    metadata = json.loads(place.read_text())
+    spec = json.loads(metadata["env_spec"])
+    for recipe in ({"data": url, "symbols": ["BTC/USDT"]}, url):
+        spec["kwargs"]["history"] = recipe
+        place.write_text(json.dumps({**metadata, "env_spec": json.dumps(spec)}))
+        with pytest.raises(UserError, match=f"dataset one/two-v0 names the database {url}, .* set QFRAME_DATA={url}"):
+            market_transitions(name, fits, last)
+    spec["kwargs"]["history"] = {"data": url, "symbols": ["BTC/USDT"]}
+    place.write_text(json.dumps({**metadata, "env_spec": json.dumps(spec)}))
+    monkeypatch.setenv("QFRAME_DATA", url)
+    with pytest.raises(pytest.fail.Exception, match=r"asked postgresql://u:s3cret-word@127.0.0.1:1/x"):
+        market_transitions(name, fits, last)
+
+
 def test_what_a_dataset_names_is_taken_where_it_was_handed_over() -> None:
     h, params = synthetic("ar1", N), {"reward": hand_over(growth_less_risk)}
     name = collected(env=params)
@@ -182,6 +208,9 @@ def test_a_problem_of_other_parameters_is_refused_and_another_way_to_pay_is_not(
     env = {"name": "ar1_signal", "params": {"reward_mode": "sampled", "episode_steps": 50}}
     name = collect(Collection(env=env, steps=300, id="a1/b1-v0"), Silent()).dataset
     assert len(problem_transitions(name, make_problem(Ref(name="ar1_signal"))).rewards) == 300
+    drawn = gymnasium.make(catalog.env_id("ar1_signal"), render_mode="rgb_array", episode_steps=30)
+    strange("own/drawn-v0", drawn)
+    assert len(problem_transitions("own/drawn-v0", make_problem(Ref(name="ar1_signal"))).rewards) == 60
     with pytest.raises(UserError, match=r"other parameters of ar1_signal .reward_mode sampled, episode_steps 50"):
         problem_transitions(name, make_problem(Ref(name="ar1_signal", params={"cost": 1.0})))
 
