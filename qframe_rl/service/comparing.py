@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from qframe_rl.config import UserError
 from qframe_rl.service.places import Found
 from qframe_rl.service.projection import thinned
+from qframe_rl.times import YEAR
 from qframe_rl.types import Float, Int
 
 _STEM = re.compile(r"[0-9a-z_-]{1,100}")
-_YEAR_NS = 365.25 * 86_400e9
 _Z = 1.6448536269514722
 """Quantile of the normal law: an interval of 90%, as the house's reports have it."""
 LONGEST = 2_000_000
@@ -106,7 +106,7 @@ def compared(name: str, curve: EquityCurve, window: int, points: int) -> dict[st
     equity = curve.equity / curve.equity[0]
     peak = np.maximum.accumulate(equity)
     window = max(2, min(window, n // 3))
-    per_year = _YEAR_NS / float(np.median(np.diff(curve.time))) if n > 1 else 1.0
+    per_year = YEAR / float(np.median(np.diff(curve.time))) if n > 1 else 1.0
     ratio, error = moving_sharpe(equity, window, per_year)
     columns = np.stack([equity, equity / peak - 1.0, curve.exposure, ratio, ratio - _Z * error, ratio + _Z * error], 1)
     kept = thinned(list(zip(range(n), equity.tolist(), strict=True)), points, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -35,14 +36,19 @@ def one_job(it: It, _: Reader, job: Name) -> shapes.JobOut:
 
 @jobbing.get("/jobs/{job}/log")
 def log(it: It, _: Reader, job: Name, after: Annotated[int, Query(ge=0, le=2**40)] = 0) -> dict[str, Any]:
-    """What a job has said, from byte ``after`` on: ``text``, at most a megabyte of it, and ``next`` to ask from."""
+    """What a job has said, from byte ``after`` on: ``text``, at most a megabyte of it, and ``next`` to ask from.
+
+    A character whose end is not there yet is told the next time.
+    """
     path = log_of(it.store.folder, _job(it, job).id)
     if not path.is_file():
         return {"text": "", "next": after}
     with path.open("rb") as file:
         file.seek(after)
         said = file.read(CHUNK)
-    return {"text": said.decode("utf-8", "replace"), "next": after + len(said)}
+    reader = codecs.getincrementaldecoder("utf-8")("replace")
+    text, begun = reader.decode(said), reader.getstate()[0]
+    return {"text": text, "next": after + len(said) - len(begun)}
 
 
 @jobbing.post("/jobs", status_code=201)

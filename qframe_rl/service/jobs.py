@@ -30,6 +30,8 @@ OPTIONS = {
     "download": ("timeframe", "from", "to", "exchange"),
 }
 """Options of each door that a job may give. Those that name folders, files or code are not among them."""
+STUDIES = ("walk-forward", "cpcv", "monte-carlo")
+"""Of evaluate, each of which makes a study of it."""
 _NAMED = {"from": "--since", "to": "--until"}
 """How `download` calls them."""
 _VALUE = re.compile(r"[0-9A-Za-z][0-9A-Za-z ,:.+-]{0,63}")
@@ -114,7 +116,8 @@ class JobSpec(Base):
         places_of = ["--runs", str(runs)]
         if self.kind in ("train", "tune"):
             places_of += ["--checkpoints", str(checkpoints)]
-        if again and self.kind != "report":
+        # Scores of checkpoints are made anew: there is nothing half done of them.
+        if again and (self.kind in ("train", "tune") or any(name in self.options for name in STUDIES)):
             places_of.append("--resume")
         if self.kind == "train":
             named = ["--agents", ",".join(found)] if found else []

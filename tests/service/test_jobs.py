@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from experiments import worker
 from qframe_rl.config import UserError
+from qframe_rl.service import jobbing
 from qframe_rl.service import worker as service_worker
 from qframe_rl.service.client import ServiceClient
 from qframe_rl.service.jobs import LEASE_S, LOST, OPTIONS, Jobs, JobSpec, log_of
@@ -65,6 +67,28 @@ def test_a_job_is_one_workers_at_a_time_and_goes_on_when_that_one_is_gone(tmp_pa
     again = jobs.claim("four")
     assert again is not None
     assert again.id == first.id
+    store.close()
+
+
+def test_a_log_is_told_in_whole_characters_wherever_it_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ServiceStore(tmp_path)
+    it: Any = SimpleNamespace(store=store, jobs=Jobs(store))
+    job, said = it.jobs.ask(JobSpec(**TRAIN), "anna").id, "aé€𝄞 ±3 ß"
+    path = log_of(store.folder, job)
+    path.parent.mkdir()
+    monkeypatch.setattr(jobbing, "CHUNK", 4)
+
+    def told(written: bytes) -> tuple[str, int]:
+        path.write_bytes(written)
+        text, after = "", 0
+        while (piece := jobbing.log(it, None, job, after))["text"]:  # type: ignore[arg-type]
+            text, after = text + piece["text"], piece["next"]
+        return text, after
+
+    whole = said.encode()
+    assert told(whole) == (said, len(whole))
+    assert told(whole[:-1]) == (said[:-1], len(whole) - 2), "half a character is on its way"
+    assert told(b"a\xffb") == ("a\ufffdb", 3)
     store.close()
 
 
@@ -129,6 +153,9 @@ def test_arguments_are_those_of_the_door(tmp_path: Path) -> None:
     assert argv == ["--exchange", "binance", "--since", "2024-01-01", "--symbols", "BTC/USDT", "--to", "store"]
     with pytest.raises(UserError, match="no store"):
         fetch.argv(places, Path("r"), Path("c"), None, again=False)
+    for options, resumed in (({}, False), ({"from": "2024-01-01"}, False), ({"walk-forward": "4"}, True)):
+        score = JobSpec(kind="evaluate", names=["momentum"], options=options)
+        assert ("--resume" in score.argv(places, Path("r"), Path("c"), None, again=True)) == resumed
     with pytest.raises(UserError, match="did you mean 'momentum'"):
         JobSpec(kind="evaluate", names=["momentun"]).argv(places, Path("r"), Path("c"), None, again=False)
 

@@ -27,6 +27,7 @@ from qframe_rl.service.client import ServiceClient
 from qframe_rl.service.comparing import EquityCurve, compared, drift, moving_sharpe, record_of, records_of
 from qframe_rl.service.curves import Curves
 from qframe_rl.service.places import Found
+from qframe_rl.times import YEAR
 from tests.service.places import ROOT, Served, Session, served, until
 
 HOUR = 3_600_000_000_000
@@ -246,3 +247,9 @@ def test_a_process_aside_that_hangs_or_dies_is_started_again(monkeypatch: pytest
     with pytest.raises(Unavailable, match="could not be worked out"):
         aside.ask("words", rows=[], facts=None)
     aside.close()
+
+
+def test_a_moving_sharpe_ratio_is_of_a_year_of_365_days() -> None:
+    equity = 100.0 * np.exp(np.cumsum(0.01 * np.random.default_rng(0).standard_normal(60)))
+    shown = compared("one", EquityCurve(HOUR * np.arange(60), equity, np.zeros(60)), 10, 100)
+    assert shown["sharpe"][-1] == pytest.approx(moving_sharpe(equity, 10, YEAR / HOUR)[0][-1], rel=1e-12)
