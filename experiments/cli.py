@@ -346,8 +346,17 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
         print(f"error: {error.filename}: {error.strerror}; name a place that can be read and written.", file=sys.stderr)
         return 2
     if result is not None:
-        print(json.dumps(result, allow_nan=False))
+        print(json.dumps(_stated(result), allow_nan=False))
     return code
+
+
+def _stated(value: Any) -> Any:
+    """Plain data as JSON can have it: a number that is none, or beyond all, is null."""
+    if isinstance(value, Mapping):
+        return {key: _stated(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_stated(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def console(*, to_stderr: bool) -> Console:

@@ -100,9 +100,9 @@ def configured(plan: Plan, policies: Mapping[str, Spaces]) -> Any:
     UserError
         If an option is unknown.
     """
-    config = CONFIGS[plan.algorithm]()
-    _check_options(config, plan.training)
-    config = config.framework("torch").training(gamma=plan.gamma, **_pace(plan), **plan.training)
+    config, own = CONFIGS[plan.algorithm](), {"gamma": plan.gamma, **_pace(plan)}
+    _check_options(config, plan.training, own)
+    config = config.framework("torch").training(**own, **plan.training)
     config = config.rl_module(rl_module_spec=modules(plan, policies))
     cores = _cores_reserved()
     config = config.learners(num_learners=plan.n_learners, num_cpus_per_learner=cores, num_gpus_per_learner=0)
@@ -201,14 +201,14 @@ def _pace(plan: Plan) -> dict[str, Any]:
     return {"training_intensity": plan.updates * batch / counted}
 
 
-def _check_options(config: Any, options: Mapping[str, Any]) -> None:
+def _check_options(config: Any, options: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     known = {
         name
         for kind in type(config).__mro__
         if "training" in vars(kind)
         for name, one in inspect.signature(vars(kind)["training"]).parameters.items()
         if one.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    } - own.keys()
     for name in options:
         if name not in known:
             raise UserError(f"agent.rllib.options: unknown key {name!r}{nearest(name, known)}")

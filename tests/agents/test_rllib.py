@@ -324,6 +324,19 @@ def test_wrong_options_are_named(shared_ray: None) -> None:
         agent(task().spec, options={"num_epoch": 3}).fit(task(), checks.Quiet())
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "key"),
+    [("ppo", "gamma"), ("ppo", "train_batch_size_per_learner"), ("dqn", "training_intensity")],
+)
+def test_what_other_settings_say_is_no_option(algorithm: Algorithm, key: str) -> None:
+    from qframe_rl.rllib.build import configured
+
+    box, choice = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(2)
+    given = {"train_batch_size_per_learner": 64} if algorithm == "dqn" else {}
+    with pytest.raises(UserError, match=f"unknown key '{key}'"):
+        configured(plan(algorithm, **given, **{key: 1}), {"default_policy": (box, choice)})
+
+
 def test_weights_of_another_shape_are_refused(shared_ray: None) -> None:
     work = task()
     one = agent(work.spec)

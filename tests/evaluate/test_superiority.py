@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
 
 @pytest.mark.parametrize("shape", [(5, 3), (50, 0)])
 def test_what_does_not_fit_is_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="returns must be"):
+    with pytest.raises(ValueError, match=r"returns must be|5 days are too few"):
         superiority(np.zeros(shape), np.zeros(shape[0]))
     with pytest.raises(ValueError, match="at least"):
         confidence_set(np.zeros((50, 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -401,3 +402,9 @@ def test_an_option_that_is_not_read_is_refused(
     with pytest.raises(UserError, match=re.escape(said)):
         door_of.main(argv.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"a": [math.nan, (1.0, math.inf)], "b": {"c": -math.inf, "d": None, "e": "NaN"}}
+    assert door(lambda _: told) == 0
+    assert capsys.readouterr().out == '{"a": [null, [1.0, null]], "b": {"c": null, "d": null, "e": "NaN"}}\n'

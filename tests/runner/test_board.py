@@ -82,6 +82,15 @@ def test_what_cannot_be_compared_is_refused_by_name(runs: Any, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+def test_fewer_days_than_can_be_tested_are_said_in_a_sentence(
+    runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, (first, *_) = runs
+    monkeypatch.setattr("qframe_rl.runner.study.board.by_day", lambda rates, _: rates[:9])
+    with pytest.raises(UserError, match=r"9 days are too few to test .* take a longer period"):
+        write_boards([first.folder], tmp_path / "out", "", Silent())
+
+
 def test_a_row_is_judged_by_the_rules_of_a_run() -> None:
     row: Any = {
         "trades": 9, "sharpe_high": 1.5, "dsr": 0.96, "psr": 0.99, "agent": "a", "growth_low": 0.01, "trials": 2,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.config import UserError
 from qframe_rl.evaluate.inference.bootstrap import RESAMPLES, block_length
 from qframe_rl.evaluate.metrics import volatility
 from qframe_rl.types import Float
@@ -67,7 +68,7 @@ def superiority(
     Raises
     ------
     ValueError
-        If there is no strategy, or fewer than 10 bars.
+        If there is no strategy, or fewer than 10 bars, which is a UserError.
     """
     _refuse(rates)
     excess = rates - benchmark[:, None]
@@ -100,7 +101,7 @@ def confidence_set(
     Raises
     ------
     ValueError
-        If there are fewer than two strategies, or fewer than 10 bars, or if two strategies are the same.
+        If there are fewer than two strategies, or if two are the same, or fewer than 10 bars, which is a UserError.
     """
     _refuse(rates)
     if rates.shape[1] < 2:
@@ -119,5 +120,10 @@ def _block(rates: Float) -> int:
 
 
 def _refuse(rates: Float) -> None:
+    if 0 < len(rates) < _FEWEST:
+        raise UserError(
+            f"{len(rates)} days are too few to test whether anything beats a benchmark; take a longer period, of "
+            f"{_FEWEST} days or more."
+        )
     if rates.ndim != 2 or rates.shape[1] < 1 or len(rates) < _FEWEST or not np.isfinite(rates).all():
         raise ValueError(f"returns must be (at least {_FEWEST} bars, strategies) finite numbers, got {rates.shape}")
