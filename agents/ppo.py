@@ -26,7 +26,8 @@ from qframe_rl.config import Base, UserError, search
 from qframe_rl.policy import InputShape, Net, Span, Torso
 from qframe_rl.policy.apart import one_thread
 from qframe_rl.policy.best import BestWeights, falls_due, sharpe_error, weights_of
-from qframe_rl.policy.plan import Given, Ramp, TrainingPlan, sizes
+from qframe_rl.policy.plan import Given, PartLog, Ramp, TrainingPlan, sizes
+from qframe_rl.policy.shared import SharedNet
 from qframe_rl.policy.training import Masks, PpoTraining, Watcher, legal
 from qframe_rl.types import Orders, Single
 
@@ -78,8 +79,8 @@ class Config(Base):
     log_std: float = Field(default=-1.0, ge=-20.0, le=10.0)
     """Logarithm of the standard deviation that continuous actions begin with, on the scale of [-1, 1]."""
     network: Torso = "mlp"
-    """What looks at the bars: mlp, cnn, lstm or gru. All but mlp want env.n_rows of 32 or so: it is their memory,
-    unless memory is episode."""
+    """What looks at the bars: mlp, cnn, lstm, gru, or shared, an mlp of one instrument whose weights serve for all.
+    cnn, lstm and gru want env.n_rows of 32 or so: it is their memory, unless memory is episode."""
     memory: Span = "window"
     """How long lstm and gru remember: window = the bars that are seen, anew at each; episode = all that was seen since
     the episode or the session began, account included, on problems too."""
@@ -171,7 +172,7 @@ class Ppo:
         self.config = config
         self.seed = spec.seed
         self.interface = spec.interface
-        self.window = spec.interface.window
+        self.window, self._n_instruments = spec.interface.window, len(spec.instruments)
         self.listeners: list[Listener] = []
         self._nets: tuple[Net, ...] = ()
         self._memory: Memory = ()
@@ -299,7 +300,7 @@ class Ppo:
             envs.reset(seed=seed)
         net = self._new(k)
         self._nets = (net,)
-        training = PpoTraining(plan, net, envs, seed, _Share(log, k, config), self._masks)
+        training = PpoTraining(plan, net, envs, seed, PartLog(log, k, config.members), self._masks)
         best = BestWeights(
             lambda: self._score(net, task), config.evaluations if task.validation else 0, config.patience
         )
@@ -371,22 +372,11 @@ class Ppo:
             torch.manual_seed(self.seed + k * _APART)
             shape = InputShape(n_rows, width, n_account)
             space, idle = interface.action_space, interface.idle
+            if c.network == "shared":
+                if c.memory == "episode":
+                    raise UserError("network shared has no memory to last an episode; take network lstm or gru.")
+                return SharedNet(shape, space, self._n_instruments, c.hidden, c.log_std, idle)
             return Net(shape, space, c.network, c.units, c.hidden, c.log_std, c.memory, idle)
-
-
-class _Share:
-    """The log of one member's training, as a part of that of all."""
-
-    def __init__(self, log: Log, k: int, config: Config):
-        self.log, self.k, self.config = log, k, config
-
-    def scalar(self, name: str, value: float, step: int) -> None:
-        """One point of a curve of this member's own."""
-        self.log.scalar(name if self.config.members == 1 else f"member_{self.k}/{name}", value, step)
-
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        """How far all are."""
-        self.log.progress(self.k * total + done, self.config.members * total, note)
 
 
 def _parted(state: Mapping[str, NDArray[Any]], n: int) -> list[State]:

@@ -17,7 +17,7 @@ from qframe_rl.evaluate.splits import Fold
 from qframe_rl.gym.market import Market
 from qframe_rl.interface import rebalance
 from qframe_rl.runner.backtest import backtest
-from qframe_rl.types import CLOSE, DAY, Float, History, Instrument, Orders, Segment, Source
+from qframe_rl.types import CLOSE, DAY, HOUR, Float, History, Instrument, Orders, Segment, Source
 
 SIGMA, TARGET = 0.01, 0.15
 DRIFT, STAY = 0.15, 0.99
@@ -42,6 +42,41 @@ def planted(n_bars: int, n: int, seed: int, drift: float = DRIFT, stay: float = 
         np.zeros((n_bars, n), dtype=np.bool_),
         Source("planted", "synthetic", "planted"),
     )
+
+
+def published(n_bars: int, n: int, seed: int, edge: float, noise: float = 6e-3, half_life: float = 720.0) -> History:
+    """Hourly coins whose next move is ``edge`` times a published signal of deviation 1, and noise."""
+    rng, phi = np.random.default_rng(seed), 0.5 ** (1.0 / half_life)
+    signal = rng.standard_normal((n_bars + 1, n))
+    for t in range(1, len(signal)):
+        signal[t] = phi * signal[t - 1] + math.sqrt(1.0 - phi * phi) * signal[t]
+    close = 100.0 * np.exp(np.cumsum(edge * signal[:-1] + noise * rng.standard_normal((n_bars, n)), axis=0))
+    opening = np.concatenate([np.full((1, n), 100.0), close[:-1]])
+    high, low = np.maximum(opening, close), np.minimum(opening, close)
+    return History(
+        tuple(Instrument(f"P{a}/USDT") for a in range(n)),
+        HOUR,
+        HOUR * (438_000 + np.arange(n_bars, dtype=np.int64)),
+        np.stack([opening, high, low, close, np.full_like(close, 1e30), signal[1:]], axis=-1),
+        np.zeros((n_bars, n)),
+        np.zeros((n_bars, n), dtype=np.bool_),
+        Source("planted", "synthetic", "planted"),
+        ("signal",),
+    )
+
+
+class Told:
+    """Holds a share of each coin while its signal is high, and no longer than until it is low."""
+
+    window = 200
+
+    def __init__(self, share: float, above: float, below: float):
+        self.share, self.above, self.below = share, above, below
+
+    def decide(self, view: View) -> Orders:
+        signal, held = view.bars[-1, :, -1], view.account.exposure > self.share / 2.0
+        wanted = np.where(held, signal > -self.below, signal > self.above)
+        return rebalance(view, np.where(wanted == held, np.nan, np.where(wanted, self.share, 0.0)))
 
 
 def market_of(history: History, fold: Fold, **params: Any) -> Market:

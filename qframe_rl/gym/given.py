@@ -26,7 +26,7 @@ def histories_of(given: Given, detail: str | None = None) -> list[History]:
     Parameters
     ----------
     given
-        A `History`, or several of the same instruments; a DataFrame, or a dict of them by symbol, as in
+        A `History`, or several whose instruments have the same rules; a DataFrame, or a dict of them by symbol, as in
         `qframe_rl.feeds.frames.from_frames`; a file of candles or a folder with a store; a recipe: a dict of fields of
         `qframe_rl.feeds.data.DataConfig`, or the text of its ``data`` alone, such as ``synthetic:ar1``, which travels
         in the specification of an environment where bars would be too large; None = the embedded default market.
@@ -60,20 +60,28 @@ def histories_of(given: Given, detail: str | None = None) -> list[History]:
 
 
 def _alike(histories: list[History]) -> list[History]:
-    """Refuse histories that one market cannot walk: its rules, features and bars are those of the first."""
+    """Refuse histories that one market cannot walk: its rules, features and bars are those of the first.
+
+    They may be of other symbols whose rules are the same.
+    """
     first = histories[0]
     for k, one in enumerate(histories):
         for what, own, other in (
-            ("symbols", first.symbols, one.symbols),
+            ("instruments", _terms(first), _terms(one)),
             ("columns", first.columns, one.columns),
             ("bars", timeframe_name(first.bar_ns), timeframe_name(one.bar_ns)),
         ):
             if own != other:
                 raise UserError(
-                    f"history: the histories of a list are of the same instruments, but {what} of number {k + 1} are "
+                    f"history: the histories of a list trade by the same rules, but {what} of number {k + 1} are "
                     f"{shortened(other)} and those of the first {shortened(own)}; make an environment for each."
                 )
     return histories
+
+
+def _terms(history: History) -> list[dict[str, Any]]:
+    """What rules say of each instrument, whatever it is called."""
+    return [{name: value for name, value in one.plain().items() if name != "symbol"} for one in history.instruments]
 
 
 def _is_frame(value: object) -> bool:

@@ -23,7 +23,7 @@ from qframe_rl.policy.chance import chance_of
 
 LEAN = 0.05
 """Above the noise of a new actor's logits; a first training moves them farther."""
-Torso = Literal["mlp", "cnn", "lstm", "gru"]
+Torso = Literal["mlp", "cnn", "lstm", "gru", "shared"]
 Span = Literal["window", "episode"]
 """How long a recurrent network remembers."""
 
@@ -199,7 +199,7 @@ class Net(nn.Module):
         """(B, n) encodings, if there is a market, and (B, n_account) to the actor's outputs and (B,) values."""
         z = self.account(account)
         of_actor, of_critic = torch.tanh(z if encoding is None else z + encoding).chunk(2, dim=-1)
-        return _through(self.actor, of_actor), _through(self.critic, of_critic).float().squeeze(-1)
+        return through(self.actor, of_actor), through(self.critic, of_critic).float().squeeze(-1)
 
     @property
     def episodic(self) -> EpisodeEncoder | None:
@@ -219,7 +219,7 @@ class Net(nn.Module):
         half = self.account.out_features // 2  # what the first layer tells the actor, see `forward`
         z = F.linear(observations[:, :n], encoder.out.weight[:half], encoder.out.bias[:half])
         z = z + F.linear(observations[:, n:], self.account.weight[:half])
-        return _through(self.actor, torch.tanh(z)), None
+        return through(self.actor, torch.tanh(z)), None
 
     def recall(self, observations: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """`see` with (B, n_memory) of what was remembered before and is after; None = nothing."""
@@ -270,7 +270,7 @@ def _encoder(
     return Encoder(shape, torso, units, n_outputs) if shape.n_rows else None
 
 
-def _through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+def through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Layers with a hyperbolic tangent between each two."""
     *inner, last = layers
     for layer in inner:

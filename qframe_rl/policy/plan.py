@@ -80,6 +80,29 @@ class Ramp(NamedTuple):
         return self.start + (self.end - self.start) * share
 
 
+class PartLog:
+    """The log of one member's training, as a part of that of all.
+
+    Parameters
+    ----------
+    log
+        Of all.
+    k, members
+        Which one of how many.
+    """
+
+    def __init__(self, log: TrainingLog, k: int, members: int):
+        self.log, self.k, self.members = log, k, members
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """One point of a curve of this member's own."""
+        self.log.scalar(name if self.members == 1 else f"member_{self.k}/{name}", value, step)
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """How far all are."""
+        self.log.progress(self.k * total + done, self.members * total, note)
+
+
 class TrainingPlan(NamedTuple):
     """A training of `PpoTraining`."""
 

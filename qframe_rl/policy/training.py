@@ -24,6 +24,7 @@ from qframe_rl.policy.loss import Loss
 from qframe_rl.policy.net import Encoder, EpisodeEncoder, Net
 from qframe_rl.policy.plan import Arrays, TrainingLog, TrainingPlan
 from qframe_rl.policy.returns import RunningDeviation, discount, episodes, estimate
+from qframe_rl.policy.shared import SharedNet
 from qframe_rl.types import Bool, Float, Int, Single
 
 Masks = Callable[[Single], Bool]
@@ -38,9 +39,9 @@ _NET, _ENVS, _ADAM = "net/", "envs/", "adam/"
 
 
 def lanes(plan: TrainingPlan, net: Net) -> list[NetworkBackend]:
-    """The network on each thread of its own; on a GPU there is one."""
+    """The network on each thread of its own; there is one on a GPU, and of a network that instruments share."""
     loss = Loss(plan.clip_range, plan.ent_coef.start)
-    if plan.device == "cuda":
+    if plan.device == "cuda" or isinstance(net, SharedNet):
         return [Graph(net, loss, plan.dtype)]
     first = Dense(net, loss)
     return [first, *(Dense(copy.deepcopy(net), loss, first) for _ in range(plan.threads - 1))]

@@ -130,6 +130,7 @@ def task(n_rows: int = 1, actions: str = "levels") -> Any:
     [
         {},
         {"network": "cnn"},
+        {"network": "shared"},
         {"network": "lstm"},
         {"network": "gru", "units": 8},
         {"precision": "bfloat16", "n_steps": 256},

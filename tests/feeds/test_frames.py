@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +158,18 @@ def test_environments_take_whatever_holds_bars(tmp_path: Path) -> None:
     assert histories_of([history, history]) == [history, history]
 
 
-@pytest.mark.parametrize("what", ["symbols", "columns", "bars"])
-def test_histories_of_a_list_are_of_the_same_instruments(what: str) -> None:
+@pytest.mark.parametrize("what", ["instruments", "columns", "bars"])
+def test_histories_of_a_list_trade_by_the_same_rules(what: str) -> None:
     one = from_frames({"BTC/USDT": frame()})
     other = {
-        "symbols": from_frames({"ETH/USDT": frame()}),
+        "instruments": replace(one, instruments=(replace(one.instruments[0], taker_fee=0.5),)),
         "columns": from_frames({"BTC/USDT": frame().assign(signal=1.0)}),
         "bars": from_frames({"BTC/USDT": frame().iloc[::2]}),
     }
     with pytest.raises(UserError, match=f"{what} of number 2 are .* make an environment for each"):
         make_env("spot", [one, other[what]])
+    renamed = replace(one, instruments=(replace(one.instruments[0], symbol="ETH/USDT"),))
+    assert histories_of([one, renamed]) == [one, renamed]
 
 
 def test_a_recipe_travels_in_the_specification() -> None:
