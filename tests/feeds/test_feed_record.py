@@ -220,7 +220,7 @@ def test_the_door(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (one["url"], one["new"], one["polls"]) == (site.url, 1, 1)
     assert one["place"] in err and "1 new" in err
     for argv, why in (
-        (["--feeds", site.url, "--ticks"], "start two commands"),
+        (["--feeds", site.url, "--ticks"], "start a command for each"),
         (["--feeds", site.url, "--since", "2024-01-01"], "--since is for candles"),
         (["--feeds", site.url, "--data", "postgresql://me@127.0.0.1/x"], "feeds are kept in a folder"),
         (["--every", "5", "--symbols", "BTC/USDT"], "--hours and --every are for --ticks and --feeds"),

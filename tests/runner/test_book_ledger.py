@@ -118,6 +118,6 @@ def test_what_was_tried_often_must_show_more() -> None:
     assert often["psr"] == row["psr"] and often["dsr"] < row["dsr"]
     (why,) = failing(often, zero, sure=sure)
     assert "cannot be told from luck" in why and "1000000 trials" in why
-    assert len(gains(good, idle)) == sum((r.at[-1] - r.at[0]) // 5_000_000_000 + 1 for r in idle)
+    assert len(gains(good, idle)) == sum(-((r.at[0] - r.at[-1]) // 5_000_000_000) for r in idle)
     worse = failing(zero, row, sure=False)
     assert len(worse) == 3 and "never ahead" in worse[1]
