@@ -95,11 +95,23 @@ class PartLog:
         self.log, self.k, self.members = log, k, members
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """One point of a curve of this member's own."""
+        """One point of a curve of this member's own.
+
+        Parameters
+        ----------
+        name, value, step
+            As of all.
+        """
         self.log.scalar(name if self.members == 1 else f"member_{self.k}/{name}", value, step)
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        """How far all are."""
+        """How far all are.
+
+        Parameters
+        ----------
+        done, total, note
+            Of this member.
+        """
         self.log.progress(self.k * total + done, self.members * total, note)
 
 
