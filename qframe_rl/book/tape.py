@@ -2,6 +2,9 @@
 
 Rows stand in the order of the exchange's clock; of one millisecond trades come before depth, which contains them
 already. Each knows the lots at its level before it, and the best prices once its whole message is known.
+
+Where the sides meet after a message, the level that was told earlier is gone. A row of its own says so, added to that
+message: whoever reads the rows reads a book that is not crossed.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ class Tape(NamedTuple):
     arrivals: Int
     """(N,) rows by the time at which they arrive."""
     uncrossed: int
-    """Levels that were taken out because the other side had come to stand at or beyond them."""
+    """Levels that ended because the other side had come to stand at or beyond them, each with a row that was added."""
 
     @property
     def nbytes(self) -> int:
@@ -113,9 +116,7 @@ class ToldBook(NamedTuple):
     tick: Int
     """(L,)."""
     lots: Int
-    """(L,) as they were told."""
-    stands: Int
-    """(L,) what of them stands: 0 where the other side has come to stand at or beyond it since."""
+    """(L,) that stand; 0 = none."""
 
 
 def laid(of: Events, before: ToldBook | None = None, at: int = 0) -> tuple[Tape, ToldBook]:
@@ -133,6 +134,43 @@ def laid(of: Events, before: ToldBook | None = None, at: int = 0) -> tuple[Tape,
     n_before = 0 if before is None else len(before.tick)
     if before is not None and n_before:
         of = joined([_again(before, of, at), of])
+    found = _found(of, n_before)
+    uncrossed = int((found.ended >= 0).sum())
+    if uncrossed:
+        of = _with_ends(of, found.ended)
+        found = _found(of, n_before)
+    level, told = found.level, found.told
+    rows = np.argsort(level, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(level, minlength=len(told)))])
+    last = np.append(of.message[1:] != of.message[:-1], True)
+    tape = Tape(
+        of.exchange_ns, of.local_ns, of.kind, of.side, of.tick, of.lots, found.before, found.bid, found.ask,
+        of.message, level, found.level_side, found.level_tick, starts.astype(np.int64), rows,
+        np.flatnonzero(of.kind == TRADE), _moved(found.bid, last, up=True), _moved(found.ask, last, up=False),
+        np.argsort(of.local_ns, kind="stable"), uncrossed,
+    )  # fmt: skip
+    known = np.flatnonzero(told >= 0)
+    known = known[np.argsort(told[known])]
+    return tape, ToldBook(found.level_side[known], found.level_tick[known], of.lots[told[known]])
+
+
+class _Found(NamedTuple):
+    """What N rows found, as in `Tape`, and what became of K levels."""
+
+    level: NDArray[np.int32]
+    level_side: NDArray[np.int8]
+    level_tick: Int
+    before: Int
+    bid: Int
+    ask: Int
+    told: Int
+    """(K,) the row that told a level last; -1 = none did."""
+    ended: Int
+    """(N,) the row that told a level of the other side at or beyond the row's own, which ended by it; -1 = none."""
+
+
+def _found(of: Events, start: int) -> _Found:
+    """Walk the rows; those before ``start`` are what was told before them."""
     n = len(of.tick)
     side = np.where(of.kind == TRADE, 1 - of.side, of.side).astype(np.int8)
     named, number = np.unique((side.astype(np.int64) << _SIDE_BIT) + of.tick + NO_ASK, return_inverse=True)
@@ -140,26 +178,23 @@ def laid(of: Events, before: ToldBook | None = None, at: int = 0) -> tuple[Tape,
     level_side = (named >> _SIDE_BIT).astype(np.int8)
     level_tick = (named & ((1 << _SIDE_BIT) - 1)) - NO_ASK
     n_bids = int(np.searchsorted(level_side, 1))
-    found, bid, ask = (np.full(n, NOT_TOLD, np.int64) for _ in range(3))
+    found, bid, ask, ended = (np.full(n, NOT_TOLD, np.int64) for _ in range(4))
     table, told = np.full(len(named), NOT_TOLD, np.int64), np.full(len(named), -1, np.int64)
-    if before is not None and n_before:
-        table[level[:n_before]], told[level[:n_before]] = before.stands, np.arange(n_before)
-    uncrossed = _filled(
-        n_before, of.kind, level, of.lots, of.message, level_tick, n_bids, table, told, found, bid, ask
-    )  # fmt: skip
+    table[level[:start]], told[level[:start]] = of.lots[:start], np.arange(start)
+    _filled(start, of.kind, level, of.lots, of.message, level_tick, n_bids, table, told, found, bid, ask, ended)
     ticks = np.concatenate([level_tick, [NO_ASK, NO_BID]])
     bid, ask = ticks[np.where(bid < 0, len(ticks) - 1, bid)], ticks[ask]
-    rows = np.argsort(level, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(level, minlength=len(named)))])
-    last = np.append(of.message[1:] != of.message[:-1], True)
-    tape = Tape(
-        of.exchange_ns, of.local_ns, of.kind, of.side, of.tick, of.lots, found, bid, ask, of.message, level,
-        level_side, level_tick, starts.astype(np.int64), rows, np.flatnonzero(of.kind == TRADE),
-        _moved(bid, last, up=True), _moved(ask, last, up=False), np.argsort(of.local_ns, kind="stable"), uncrossed,
-    )  # fmt: skip
-    known = np.flatnonzero(told >= 0)
-    known = known[np.argsort(told[known])]
-    return tape, ToldBook(level_side[known], level_tick[known], of.lots[told[known]], table[known])
+    return _Found(level, level_side, level_tick, found, bid, ask, told, ended)
+
+
+def _with_ends(of: Events, ended: Int) -> Events:
+    """Rows, and after each that ended levels of the other side one for each of them, with its stamps: 0 lots."""
+    gone = np.flatnonzero(ended >= 0)
+    by = ended[gone]
+    ends = of.where(by)._replace(
+        kind=np.full(len(by), DEPTH, np.int8), side=of.side[gone], tick=of.tick[gone], lots=np.zeros(len(by), np.int64)
+    )
+    return joined([of, ends]).where(np.argsort(np.concatenate([np.arange(len(of.tick)), by]), kind="stable"))
 
 
 def _again(before: ToldBook, of: Events, at: int) -> Events:
@@ -175,15 +210,15 @@ def _again(before: ToldBook, of: Events, at: int) -> Events:
 def _moved(best: Int, last: Bool, *, up: bool) -> Int:
     """Last rows of messages by which a best price moved towards the other side."""
     at = np.flatnonzero(last)
-    step = np.diff(best[at], prepend=best[at[0]])
+    step = np.diff(best[at], prepend=best[at[:1]])
     return at[step > 0 if up else step < 0]
 
 
 @apart
 def _filled(
     start: int, kind: NDArray[np.int8], level: NDArray[np.int32], lots: Int, message: Int, tick: Int, n_bids: int,
-    table: Int, told: Int, before: Int, bid: Int, ask: Int,
-) -> int:  # fmt: skip
+    table: Int, told: Int, before: Int, bid: Int, ask: Int, ended: Int,
+) -> None:  # fmt: skip
     """Walk the rows once.
 
     Parameters
@@ -200,13 +235,10 @@ def _filled(
         (K,) lots of each level, and the row that told them; written.
     before, bid, ask
         (N,) written: lots before each row; levels of the best prices after its message, -1 and K for none.
-
-    Returns
-    -------
-    int
-        Levels that were taken out of a crossed book.
+    ended
+        (N,) as in `_Found`; written where a level ended.
     """
-    n, uncrossed, first = len(level), 0, start
+    n, first = len(level), start
     best_bid, best_ask = _below(table, n_bids - 1), _above(table, n_bids)
     for row in range(start):
         bid[row], ask[row] = best_bid, best_ask
@@ -221,17 +253,17 @@ def _filled(
                 best_ask = min(best_ask, k) if lots[row] > 0 else _above(table, best_ask)
         if row + 1 == n or message[row + 1] != message[row]:
             while best_bid >= 0 and best_ask < len(tick) and tick[best_bid] >= tick[best_ask]:
-                uncrossed += 1
                 if told[best_bid] < told[best_ask]:
+                    ended[told[best_bid]] = told[best_ask]
                     table[best_bid] = 0
                     best_bid = _below(table, best_bid)
                 else:
+                    ended[told[best_ask]] = told[best_bid]
                     table[best_ask] = 0
                     best_ask = _above(table, best_ask)
             for j in range(first, row + 1):
                 bid[j], ask[j] = best_bid, best_ask
             first = row + 1
-    return uncrossed
 
 
 @inlined

@@ -20,6 +20,7 @@ import numpy as np
 
 from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, Events, grid_of, joined, on_grid
 from qframe_rl.book.funding import NO_DUES, FundingDues
+from qframe_rl.book.tape import laid
 from qframe_rl.config import UserError, nearest
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.types import Bool, Float, Int
@@ -371,11 +372,11 @@ def _drifts(at: Int, delay: Int, most_ns: int) -> list[int]:
 def standing(past: Events, coming: Events) -> Events:
     """The book that events left, as the snapshot with which others begin."""
     told = past.where(past.kind != TRADE)
-    key = np.stack([told.side, told.tick], axis=1)[::-1]
-    last = len(key) - 1 - np.unique(key, axis=0, return_index=True)[1]
-    levels = told.where(last[told.lots[last] > 0])
-    n, first = len(levels.tick), int(coming.exchange_ns.min())
-    return levels._replace(
-        exchange_ns=np.full(n, first), local_ns=np.full(n, int(coming.local_ns[0])), kind=np.full(n, SNAPSHOT, np.int8),
-        message=np.full(n, int(past.message.min()) - 1),
+    _, book = laid(told)
+    order = np.lexsort((book.tick, book.side))
+    order = order[book.lots[order] > 0]
+    n, first = len(order), int(coming.exchange_ns.min())
+    return Events(
+        np.full(n, first), np.full(n, int(coming.local_ns[0])), np.full(n, SNAPSHOT, np.int8), book.side[order],
+        book.tick[order], book.lots[order], np.full(n, int(past.message.min()) - 1),
     )  # fmt: skip

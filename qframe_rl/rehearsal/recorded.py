@@ -83,12 +83,6 @@ class RecordedBook:
             return np.flatnonzero(self.lots[: self._n_bids] > 0)[::-1]
         return self._n_bids + np.flatnonzero(self.lots[self._n_bids :] > 0)
 
-    def reachable(self, side: int) -> Int:
-        """Of those the ones from the best price on: a level that the other side passed is none."""
-        found = self.standing(side)
-        ticks, best = self.tape.level_tick[found], self.best(side)
-        return found[ticks <= best if side == BIDS else ticks >= best]
-
 
 @dataclass(slots=True)
 class QueuePlace:
@@ -224,7 +218,7 @@ class TapeEngine(MatchingEngine):
     def _outside(self, order: Order, wanted: Decimal) -> Iterable[Level]:
         """What is displayed and was not taken yet."""
         tape, tick, lot = self.shown.tape, self.market.tick, self.market.lot
-        for k in self.shown.reachable(_other(order.side)).tolist():
+        for k in self.shown.standing(_other(order.side)).tolist():
             lots = int(self.shown.lots[k]) - self._gone.get(k, 0)
             if lots > 0:
                 yield Level(int(tape.level_tick[k]) * tick, lots * lot)
@@ -235,7 +229,7 @@ class TapeEngine(MatchingEngine):
 
     def _crossing_levels(self, order: Order) -> Int:
         """Levels of the other side at an order's price or through it."""
-        found, at = self.shown.reachable(_other(order.side)), self._tick(order)
+        found, at = self.shown.standing(_other(order.side)), self._tick(order)
         ticks = self.shown.tape.level_tick[found]
         return found[ticks <= at if order.buys else ticks >= at]
 

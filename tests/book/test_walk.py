@@ -14,8 +14,9 @@ from qframe_rl.book.accounts import Walk
 from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE
 from qframe_rl.book.queue import QueueRule, exponent
 from qframe_rl.book.tape import Tape, tape_of
+from qframe_rl.feeds.synthetic_ticks import rows_of
 from qframe_rl.types import Int
-from tests.book.tapes import MS, START, drawn_tape, events
+from tests.book.tapes import MS, START, bare, drawn_tape, events
 from tests.oracle.replay import PlainReplay
 
 ANSWER = 700_000
@@ -175,6 +176,27 @@ def test_a_crossed_quote_fills_once_for_each_lot_that_is_displayed() -> None:
     walk = walked(tape, [(at(1.5), w.QUOTE, 0, 100, 30)])
     assert [(row[0], row[3]) for row in own_fills(walk)] == [(at(3), 4), (at(5), 5), (at(7), 2)]
     assert {row[4] for row in own_fills(walk)} == {a.CROSSING} and {row[2] for row in own_fills(walk)} == {100}
+
+
+def test_what_takes_does_not_meet_a_level_that_the_other_side_passed() -> None:
+    """The asks of 101 are gone as a bid of 101 comes, although no row says so; an ask of 100 comes later."""
+    tape = still((2, DEPTH, 0, 101, 4), (3, DEPTH, 1, 100, 1))
+    assert tape.uncrossed == 3 and (tape.bid[-1], tape.ask[-1]) == (99, 100)
+    walk = walked(tape, [(at(3.5), w.TAKE, 0, 102, 12)])
+    assert own_fills(walk) == [(at(3.5), 0, 100, 1, a.TOOK), (at(3.5), 0, 102, 5, a.TOOK)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_the_other_side_passed_need_not_be_told(seed: int) -> None:
+    """A stream that tells no ends of such levels is the one that does, for quotes and takes alike."""
+    whole = events(rows_of(seed, 2_000, 0.1))
+    told, untold = tape_of(whole), tape_of(bare(whole))
+    assert (told.uncrossed, len(untold.tick)) == (0, len(told.tick)) and untold.uncrossed >= 10
+    said = script(told, seed)
+    one, other = walked(told, said), walked(untold, said)
+    assert own_fills(one) == own_fills(other) and len(own_fills(one)) > 50
+    np.testing.assert_array_equal(one.account, other.account)
+    np.testing.assert_array_equal(one.queue, other.queue)
 
 
 def test_the_order_of_rows_inside_a_message_means_nothing() -> None:

@@ -13,7 +13,8 @@ from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, grid_of
 from qframe_rl.book.tape import NO_ASK, NO_BID, tape_of
 from qframe_rl.config import UserError
 from qframe_rl.feeds.listing import Listing
-from qframe_rl.feeds.ticks import TickRun, tick_runs
+from qframe_rl.feeds.synthetic_ticks import events_of
+from qframe_rl.feeds.ticks import TickRun, standing, tick_runs
 
 SPOT, PERP = Listing("binance", "BTC/USDT"), Listing("binance", "BTC/USDT:USDT")
 MS = 1_000_000
@@ -181,6 +182,14 @@ def test_wrong_files_get_a_sentence(tmp_path: Path) -> None:
         recording.runs()
     with pytest.raises(UserError, match="a tape needs events"):
         tape_of(Recording(tmp_path).runs()[0].events.where(slice(0, 0)))
+
+
+def test_a_level_that_the_other_side_passed_is_not_carried_over() -> None:
+    """The ask of 100 is gone as a bid of 101 comes, although no row says so."""
+    said = [(1, 100, 3), (1, 103, 4), (0, 101, 2), (0, 101, 5)]
+    rows = events_of([(k, k, DEPTH, side, tick, lots, k) for k, (side, tick, lots) in enumerate(said)])
+    book = standing(rows.where(slice(0, 3)), rows.where(slice(3, 4)))
+    assert list(zip(book.side, book.tick, book.lots, strict=True)) == [(0, 101, 2), (1, 103, 4)]
 
 
 def test_grids() -> None:

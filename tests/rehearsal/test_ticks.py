@@ -32,6 +32,7 @@ from qframe_rl.rehearsal.recorded import RecordedBook, RecordedPlace
 from qframe_rl.rehearsal.ticks import tick_market
 from qframe_rl.rehearsal.world import World
 from qframe_rl.types import Instrument
+from tests.book.tapes import bare
 from tests.oracle.resting import fits
 from tests.rehearsal.conftest import pro_client, run
 
@@ -42,9 +43,11 @@ Fill = tuple[int, str, int, int, bool]
 
 
 @cache
-def market(seed: int = 0, symbol: str = MADE) -> ListedMarket:
-    kind = "perpetual" if symbol == MADE else "spot"
-    return tick_market(synthetic_ticks(seed, 4_000), Instrument(symbol, kind, maker_fee=0.0002, taker_fee=0.0005))
+def market(seed: int = 0, symbol: str = MADE, *, told: bool = True) -> ListedMarket:
+    """A market; with ``told`` false, levels that the other side passed end unsaid."""
+    kind, made = "perpetual" if symbol == MADE else "spot", synthetic_ticks(seed, 4_000)
+    made = made if told else made._replace(events=bare(made.events))
+    return tick_market(made, Instrument(symbol, kind, maker_fee=0.0002, taker_fee=0.0005))
 
 
 def displayed(of: ListedMarket, now_ms: int) -> tuple[dict[float, float], dict[float, float]]:
@@ -401,3 +404,13 @@ def test_a_book_that_nobody_minded_is_the_one_of_its_rows() -> None:
             assert [len(seen[0]), len(seen[1])] == [len(bids), len(asks)]
             assert seen[0][0] == book.best(BUY) and seen[1][0] == book.best(SELL)
             assert (np.diff(seen[0]) < 0).all() and (np.diff(seen[1]) > 0).all()
+
+
+def test_a_level_that_the_other_side_passed_is_displayed_no_more() -> None:
+    """Streams that tell such ends and that do not are the same book, level by level."""
+    one, other = (Floor(market(11, told=told)) for told in (True, False))
+    for now in range(one.clock.now() + 50, one.clock.stop_ms, 250):
+        for floor in (one, other):
+            floor.go(now)
+        assert one.place.sides() == other.place.sides()
+        assert one.place.sides().bids[0].price < one.place.sides().asks[0].price
