@@ -46,10 +46,12 @@ def test_one_instrument_is_closed_at_once_and_the_other_trades_on(
         account(exchange, monkeypatch)
 
         def between(now: int) -> None:
-            if now >= when and not seen:
+            told = truth(exchange, kind)
+            if now < when or (not seen and resting(told[1]) != {"C0USDT", "C1USDT"}):
+                return  # on a busy machine an order goes out later
+            if not seen:
                 order(tmp_path / "journal.db", locking_word("flatten", symbol))
-            if now >= when:
-                seen[now] = truth(exchange, kind)
+            seen[now] = told
 
         session(place, kind, exchange, tmp_path, FIRST + 9 * HOUR_MS + 10_000, between, Resting())
         before, at_once = (seen[moment] for moment in sorted(seen)[:2])
@@ -59,8 +61,8 @@ def test_one_instrument_is_closed_at_once_and_the_other_trades_on(
         order(tmp_path / "journal.db", locking_word("resume", symbol))
         result = session(place, kind, exchange, tmp_path, FIRST + 14 * HOUR_MS + 10_000, agent=Resting())
         last = truth(exchange, kind)
-    assert resting(before[1]) == {"C0USDT", "C1USDT"}
-    assert sorted(seen)[1] < FIRST + 7 * HOUR_MS, "it waited for the next bar"
+    first, second = ((moment - FIRST) // HOUR_MS for moment in sorted(seen)[:2])
+    assert first == second, "it waited for the next bar"
     assert resting(at_once[1]) == {"C1USDT"}, "its orders rest, or those of the other were taken back"
     assert abs(at_once[0].get("C0", 0.0)) < 1e-3
     assert at_once[0]["C1"] == before[0]["C1"]
