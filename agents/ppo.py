@@ -112,6 +112,8 @@ class Config(Base):
     def _scores(self) -> Self:
         if self.margin is not None and not self.evaluations:
             raise ValueError("margin: nothing can beat the untrained policy where evaluations is 0")
+        if self.network == "shared" and (self.memory == "episode" or self.threads > 1):
+            raise ValueError("network shared has no memory to last an episode, and is trained on one thread")
         return self
 
     @property
@@ -373,8 +375,6 @@ class Ppo:
             shape = InputShape(n_rows, width, n_account)
             space, idle = interface.action_space, interface.idle
             if c.network == "shared":
-                if c.memory == "episode":
-                    raise UserError("network shared has no memory to last an episode; take network lstm or gru.")
                 return SharedNet(shape, space, self._n_instruments, c.hidden, c.log_std, idle)
             return Net(shape, space, c.network, c.units, c.hidden, c.log_std, c.memory, idle)
 

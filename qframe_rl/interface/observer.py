@@ -39,10 +39,10 @@ Parts = Sequence[tuple[History, Segments]]
 """Histories, and the rows of each that may be looked at."""
 ONE_ROW = np.zeros(1, dtype=np.int64)
 """Where the only account of a `laid_out` view stands."""
-PANELS = {"locks": 2, "limits": 3, "resting": 3}
-"""What is shown of an account where it is asked for, and how many numbers of each instrument that takes."""
 ONE = np.ones(1, dtype=np.bool_)
 """That it counts."""
+PANELS = {"locks": 2, "limits": 3, "resting": 3}
+"""What is shown of an account where it is asked for, and how many numbers of each instrument that takes."""
 
 
 @dataclass(frozen=True)

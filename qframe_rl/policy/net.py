@@ -181,10 +181,18 @@ class Net(nn.Module):
         n = 2 * hidden[0]
         self.encoder = _encoder(shape, torso, units, n, span)
         self.account = nn.Linear(shape.n_account, n, bias=self.encoder is None)
+        self._end(hidden, self.chance.n_outputs)
+        self._begin(idle)
+
+    def _end(self, hidden: Sequence[int], n_outputs: int) -> None:
+        """Make the layers of actor and critic behind the first one."""
         self.actor, self.critic = (
             nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden, (*hidden[1:], last), strict=True))
-            for last in (self.chance.n_outputs, 1)
+            for last in (n_outputs, 1)
         )
+
+    def _begin(self, idle: Sequence[int]) -> None:
+        """Give all layers the weights that a new network has."""
         for layer in self.modules():
             if isinstance(layer, nn.Linear | nn.Conv1d):
                 nn.init.orthogonal_(layer.weight, math.sqrt(2.0))

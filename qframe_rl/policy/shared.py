@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from qframe_rl.config import UserError
 from qframe_rl.policy.chance import Choices, chance_of
-from qframe_rl.policy.net import Encoder, InputShape, Net, lean_to, through
+from qframe_rl.policy.net import Encoder, InputShape, Net, through
 
 
 class SharedEncoder(Encoder):
@@ -75,22 +74,11 @@ class SharedNet(Net):
         width = 2 * hidden[0]
         self.encoder = SharedEncoder(shape, n_instruments, width)
         self.account = nn.Linear(shape.n_account // n_instruments, width, bias=False)
-        self.actor, self.critic = (
-            nn.ModuleList(nn.Linear(a, b) for a, b in zip(hidden, (*hidden[1:], last), strict=True))
-            for last in (each, 1)
-        )
         self.of_cash = nn.Linear(hidden[-1], 1) if over else None
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.orthogonal_(layer.weight, math.sqrt(2.0))
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-        for last in (self.actor[-1], self.of_cash):
-            if last is not None:
-                nn.init.orthogonal_(last.weight, 0.01)  # type: ignore[arg-type]
-        nn.init.orthogonal_(self.critic[-1].weight, 1.0)  # type: ignore[arg-type]
-        if idle:
-            lean_to(idle[:1], self.actor[-1])
+        self._end(hidden, each)
+        self._begin(idle[:1])
+        if self.of_cash is not None:
+            nn.init.orthogonal_(self.of_cash.weight, 0.01)
 
     def forward(self, encoding: Tensor | None, account: Tensor) -> tuple[Tensor, Tensor]:
         """(B, A x n) encodings and (B, n_account) to the actor's outputs and (B,) values."""

@@ -54,3 +54,5 @@ def test_what_has_no_instruments_is_refused() -> None:
         SharedNet(InputShape(1, 8, 4), spaces.MultiDiscrete([3, 3, 3]), 2, (8,), -1.0)
     with pytest.raises(UserError, match="no memory"):
         fit("ppo", panel(600, 2), "portfolio", {**QUICK, "network": "shared", "memory": "episode"})
+    with pytest.raises(UserError, match="one thread"):
+        fit("ppo", panel(600, 2), "portfolio", {**QUICK, "network": "shared", "threads": 2})
