@@ -29,7 +29,8 @@ def test_either_of_market_and_data_asks_for_both() -> None:
 
 def test_a_checkpoint_is_resolved_as_it_was_made() -> None:
     def made(**params: Any) -> Any:
-        return SimpleNamespace(env={"name": "perp", "params": params}, provenance={"load": {"data": "synthetic:ar1"}})
+        load = {"load": {"data": "synthetic:ar1"}}
+        return SimpleNamespace(agent={"name": "hold"}, env={"name": "perp", "params": params}, provenance=load)
 
     assert data_for(made(detail="5m"), {}).detail == "5m"
     assert data_for(made(detail="5m"), {"detail": "5m"}).detail == "5m"
