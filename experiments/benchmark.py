@@ -102,8 +102,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 def _draw(found: list[BenchmarkRow], to: Path) -> None:
     from qframe_rl.bench.growth import picture
+    from qframe_rl.evaluate.painted import write_png
 
-    picture(found).savefig(to, format="png")
+    write_png(picture(found), to)
 
 
 def _all(screen: BarScreen) -> list[str]:

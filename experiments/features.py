@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 def _explain(given: Mapping[str, Any]) -> dict[str, Any] | None:
     from qframe_rl.alpha.parser import parse
     from qframe_rl.evaluate.formula import explain, formula_figure
+    from qframe_rl.evaluate.painted import write_png
     from qframe_rl.feeds.load import load, remarks
 
     text = given["text"].removeprefix("alpha:")
@@ -103,7 +104,7 @@ def _explain(given: Mapping[str, Any]) -> dict[str, Any] | None:
     name = f"{fingerprint(facts.tree.text, facts.history.fingerprint)}.png"
     picture: Path = given["picture"] or Path("runs/features") / name
     picture.parent.mkdir(parents=True, exist_ok=True)
-    formula_figure(facts).savefig(picture)
+    write_png(formula_figure(facts), picture)
     said = _said(facts, picture)
     if not given["json"]:
         _tell(facts, said)
@@ -113,6 +114,7 @@ def _explain(given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _find(given: Mapping[str, Any]) -> dict[str, Any] | None:
     from qframe_rl.evaluate.found_plot import found_figure
+    from qframe_rl.evaluate.painted import write_png
     from qframe_rl.runner.find_features import FeatureSearch, find_features, write_found
 
     if given["text"] is not None:
@@ -129,9 +131,7 @@ def _find(given: Mapping[str, Any]) -> dict[str, Any] | None:
         typed = plan.data.model_dump(mode="json", include=set(given_under(given, "data")))
         wrote = write_found(made, typed, preset)
         picture.parent.mkdir(parents=True, exist_ok=True)
-        fresh = picture.with_name(f".{picture.name}")
-        found_figure(made.found, made.history.source).savefig(fresh, format="png")
-        fresh.replace(picture)
+        write_png(found_figure(made.found, made.history.source), picture)
     places = {"preset": str(preset) if wrote else None, "picture": str(picture)}
     said = made.describe() | places | {"all": str(preset.with_suffix(".json"))}
     if not given["json"]:

@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Mine and judge."""
     given, began = vars(parser().parse_args(argv)), time.monotonic()
     from qframe_rl.evaluate.alpha_plot import alpha_figure
+    from qframe_rl.evaluate.painted import write_png
     from qframe_rl.evaluate.provenance import marked
     from qframe_rl.runner.alpha_study import AlphaStudyPlan, alpha_study
 
@@ -79,9 +80,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     values = {one.year: one.value for one in study.years}
     nulls = {one.year: [value for null in one.nulls for value in null.train] for one in study.years}
     title = f"{marked(study.history.source)}Pools of {plan.n_formulas:,} formulas ({plan.search}), judged year by year"
-    fresh = picture.with_name(f".{picture.name}")
-    alpha_figure(study.courses, values, nulls, title).savefig(fresh, format="png")
-    fresh.replace(picture)
+    write_png(alpha_figure(study.courses, values, nulls, title), picture)
     said = {**study.plain(), "folder": str(study.folder), "picture": str(picture), "verdict": verdict(study)}
     _tell(console(to_stderr=given["json"]), plan, study, picture, time.monotonic() - began)
     return said if given["json"] else None

@@ -145,6 +145,7 @@ def planned(cases: Mapping[str, Case], markets: Sequence[str], agents: str | Non
 
 def solve(trainings: GateTrainings, market: str, labels: Sequence[str], seeds: int, folder: Path) -> list[GateResult]:
     """Train and judge all agents on one market, and draw their policies."""
+    from qframe_rl.evaluate.painted import write_png
     from qframe_rl.runner.solve.gates import SolveJob, optimum, verdict
     from qframe_rl.runner.solve.portrait import policy_figure
 
@@ -156,9 +157,7 @@ def solve(trainings: GateTrainings, market: str, labels: Sequence[str], seeds: i
     portraits = {label: [one.curves for one in runs] for label, runs in trained.items()}
     figure = policy_figure(market, optimum(trainings.cases[market]), portraits, f"share of the optimum: {shares}")
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".{market}.png"
-    figure.savefig(fresh)
-    fresh.replace(folder / f"{market}.png")
+    write_png(figure, folder / f"{market}.png")
     return found
 
 

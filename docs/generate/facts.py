@@ -9,6 +9,7 @@ import numpy as np
 
 from qframe_rl.arena.crowd import CrowdConfig
 from qframe_rl.arena.facts import LAGS, StylisedFacts, facts
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.plot import INK, PALETTE, panels
 
 CROWDS = {
@@ -46,7 +47,7 @@ def draw(found: dict[str, StylisedFacts], path: Path) -> None:
     impact.set_title("Move of the mid price within two seconds, ticks", loc="left", fontsize=10, color=INK)
     impact.set_xlabel("lots of the trade", fontsize=9, color=INK)
     signs.legend(frameon=False, fontsize=8)
-    figure.savefig(path)
+    write_png(figure, path)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Pictures of records and leaderboards, drawn from them alone.
 
-Figures are made with Matplotlib's object interface and no global state: save them with ``figure.savefig(path)`` or hand
+Figures are made with Matplotlib's object interface and no global state: show or save them with ``painted``, or hand
 them to TensorBoard. Colours are Okabe and Ito's (2008), which stay apart for all common kinds of colour blindness.
 """
 

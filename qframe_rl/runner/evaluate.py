@@ -25,6 +25,7 @@ from qframe_rl.deploy import (
     window_of,
     worked,
 )
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.plot import equity_figure
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.shortfall import Shortfall, shortfall
@@ -153,7 +154,7 @@ def evaluate(
         journal = folder / f"{name.replace(' ', '-', 1).replace('/', '--')}.parquet"
         write_record(record, journal)
         scored.append(Scored(name, pairs[name][2], record, rows[name], journal))
-    equity_figure(records, "Evaluation", source_note(history)).savefig(folder / "equity.png")
+    write_png(equity_figure(records, "Evaluation", source_note(history)), folder / "equity.png")
     stand_in = "trained" in first.provenance and "data" not in given
     changed = own_data(given) and not stand_in and history.fingerprint != first.provenance["data"]["fingerprint"]
     against = _against(walks[execute], walks[NOW], level, n_resamples) if len(walks) > 1 else {}

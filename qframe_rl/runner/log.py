@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qframe_rl.agent import Log
+from qframe_rl.evaluate.painted import pixels
 from qframe_rl.runner.trackers import OpenRuns, Tracker, told
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class RunLog(Log):
     def figure(self, name: str, figure: Figure) -> None:
         """Show a figure."""
         self._track(lambda tracker: tracker.figure(name, figure))
-        self._writer.add_figure(name, figure)
+        self._writer.add_image(name, pixels(figure)[..., :3], dataformats="HWC")
 
     def hyper_parameters(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Show what was set and what came of it."""

@@ -9,7 +9,6 @@ database or a folder.
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qframe_rl.config import UserError
+from qframe_rl.evaluate.painted import pixels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -152,10 +152,7 @@ class WandbTracker(Tracker):
         """A figure."""
         from PIL import Image
 
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png")
-        with Image.open(drawn) as picture:
-            self._run.log({name: self._image(picture)})
+        self._run.log({name: self._image(Image.fromarray(pixels(figure)))})
 
     def hyper_parameters(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """What was set and what came of it."""
@@ -211,7 +208,7 @@ class MlflowTracker(Tracker):
 
     def figure(self, name: str, figure: Figure) -> None:
         """A figure."""
-        self._client.log_figure(self._id, figure, f"{_spelt(name)}.png")
+        self._client.log_image(self._id, pixels(figure), f"{_spelt(name)}.png")
 
     def hyper_parameters(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """What was set and what came of it."""

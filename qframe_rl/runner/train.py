@@ -12,6 +12,7 @@ from qframe_rl.agent import Agent
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Ref, UserError
 from qframe_rl.deploy import make_agent
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.plot import equity_figure, leaderboard_figure
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.splits import split, tail
@@ -318,7 +319,7 @@ class Run:
         }
         log = RunLog(self.folder / "tensorboard" / "evaluation", "write", self.screen)
         for name, figure in pictures.items():
-            figure.savefig(self.folder / f"{name}.png")
+            write_png(figure, self.folder / f"{name}.png")
             log.figure(name, figure)
         for row in rows:
             for key, value in row.items():

@@ -24,6 +24,7 @@ from qframe_rl.arena.rules import PLAIN, NoSeat
 from qframe_rl.arena.seats import BatchPolicy, roles_of, seats_of
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.arena_plot import ratings_figure
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.runner.arena.experiment import check_params
 from qframe_rl.runner.arena.kept import RATINGS
 from qframe_rl.runner.arena.seated import game_of, learns, mark, market_root, rule
@@ -112,9 +113,8 @@ def tournament(plan: TournamentPlan, runs: Path, screen: Screen, *, resume: bool
         folder / RATINGS,
         {"plan": plan.model_dump(mode="json"), "ratings": [one._asdict() for one in ratings], "hash": digest},
     )
-    ratings_figure([one._asdict() for one in ratings], f"{plan.role} of {plan.env.name}").savefig(
-        folder / "ratings.png"
-    )
+    figure = ratings_figure([one._asdict() for one in ratings], f"{plan.role} of {plan.env.name}")
+    write_png(figure, folder / "ratings.png")
     return TournamentOutcome(folder, ratings, digest)
 
 

@@ -23,6 +23,7 @@ from qframe_rl.arena.watched import watched_seat
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import UserError, fingerprint
 from qframe_rl.evaluate.arena_plot import returns_figure, seat_figure
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.runner.arena.experiment import ArenaExperiment
 from qframe_rl.runner.arena.kept import FACTS, EarnedPaths, LearningCurves, write_seat
 from qframe_rl.runner.arena.quoting import MakersBook, packed_maker, recorded_book, sees_books
@@ -255,8 +256,7 @@ class ArenaRun:
             figures["seat"] = seat_figure(lived, title)
         places = []
         for name, figure in figures.items():
-            places.append(self.folder / f"{name}.png")
-            figure.savefig(places[-1])
+            places.append(write_png(figure, self.folder / f"{name}.png"))
             log.figure(name, figure)
         log.close()
         self.screen.end("draw", ", ".join(str(place) for place in places))

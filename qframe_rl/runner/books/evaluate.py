@@ -11,6 +11,7 @@ from qframe_rl import catalog
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Ref, UserError, build
 from qframe_rl.deploy import data_for, own_data
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.provenance import marked
 from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores
 from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_figure
@@ -107,8 +108,8 @@ def evaluate_books(
     note = f"{marked(history.source)}{history.instrument.symbol}, {history.source.exchange}, {history.source.origin}"
     unit = history.instrument.quote
     label = "saved, basis points" if first.market.ends else f"profit, {unit}"
-    quoting_figure(records, unit, "Evaluated ticks", note).savefig(folder / "quoting.png")
-    quoting_leaderboard_figure(rows, label, "Evaluated ticks", note).savefig(folder / "leaderboard.png")
+    write_png(quoting_figure(records, unit, "Evaluated ticks", note), folder / "quoting.png")
+    write_png(quoting_leaderboard_figure(rows, label, "Evaluated ticks", note), folder / "leaderboard.png")
     told = {
         name: {"causes": causes(own), "markouts": {str(h): m for h, m in mean_markouts(own).items()}}
         for name, own in records.items()

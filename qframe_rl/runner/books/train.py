@@ -15,6 +15,7 @@ from qframe_rl.agent import Log, State
 from qframe_rl.book.queue import QueueRule
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, UserError, nearest
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.provenance import marked
 from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, causes, mean_markouts, scores
 from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_figure
@@ -290,7 +291,7 @@ class BookRun:
         }
         log = RunLog(self.folder / "tensorboard" / "evaluation", "write", self.screen)
         for name, figure in pictures.items():
-            figure.savefig(self.folder / f"{name}.png")
+            write_png(figure, self.folder / f"{name}.png")
             log.figure(name, figure)
         for row in rows:
             log.scalar(f"validation/{row['agent']}/score", row["score"], 0)

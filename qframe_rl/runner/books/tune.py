@@ -20,6 +20,7 @@ from qframe_rl import catalog
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Base, Range, UserError, build
 from qframe_rl.evaluate.inference.sharpe import moments
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.provenance import marked
 from qframe_rl.evaluate.quoting import QuotingRecord, QuotingRow, failing, gains, scores, surely_above
 from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_figure
@@ -327,7 +328,7 @@ def _kept(work: _BookWork, found: list[SearchedTicks], over: Mapping[str, Any], 
     drawn["quoting"] = quoting_figure(laid, unit, f"{config.agent}: what each window chose, on the ticks after", note)
     drawn["leaderboard"] = quoting_leaderboard_figure(rows, label, "Ticks of all windows", note)
     for what, figure in drawn.items():
-        figure.savefig(work.folder / f"{what}.png")
+        write_png(figure, work.folder / f"{what}.png")
     facts = _facts(work, found, rows, luck, promotion)
     write_json(work.folder / "tune.json", facts)
     screen.end("write", str(work.folder))

@@ -7,7 +7,6 @@ costs, and ranked anew with what the ledger says of luck now.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from qframe_rl.evaluate.inference.sharpe import moments, probabilistic_sharpe
 from qframe_rl.evaluate.inference.superiority import superiority
 from qframe_rl.evaluate.leaderboard import BASELINES, Leaderboard, board_figure, markdown, written_into
 from qframe_rl.evaluate.metrics import bars_per_year, by_day, excess, metrics
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.table import FORM, leaderboard
 from qframe_rl.evaluate.trials import NAME, Luck, Trials, dataset_named, larger, luck, user_ledger
 from qframe_rl.runner.executors import Executor
@@ -125,16 +125,14 @@ def write_boards(
     made = Boards(boards, out / "board.md", out / "board.png", out / "board.json")
     level = float(next(iter(groups.values()))[0].facts["config"]["level"])
     write_text(made.text, markdown(boards, level))
-    fresh = out / ".board.png"
-    board_figure(boards, title, level=level).savefig(fresh)
-    fresh.replace(made.picture)
+    figure = board_figure(boards, title, level=level)
+    write_png(figure, made.picture)
     write_json(made.facts, [plain(board) for board in boards])
     if document is not None:
         write_text(document, written_into(document.read_text(encoding="utf-8"), boards, level))
         picture = document.parent / "images" / f"{document.stem}.png"
         picture.parent.mkdir(exist_ok=True)
-        shutil.copyfile(made.picture, fresh)
-        fresh.replace(picture)
+        write_png(figure, picture)
     return made
 
 

@@ -20,6 +20,7 @@ from qframe_rl import catalog
 from qframe_rl.agent import Agent
 from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.luck import Luck
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Trials
@@ -288,9 +289,8 @@ class _Contest:
         found.save(checkpoints / self.identity)
         for what, record in records.items():
             write_record(record, self.folder / "journals" / f"{what}.parquet")
-        equity_figure(records, "Test bars of all windows", source_note(self.history)).savefig(
-            self.folder / "equity.png"
-        )
+        figure = equity_figure(records, "Test bars of all windows", source_note(self.history))
+        write_png(figure, self.folder / "equity.png")
         facts = self._facts(windows, rows, luck, promotion)
         write_json(self.folder / "automl.json", facts)
         self.screen.end("write", str(self.folder))

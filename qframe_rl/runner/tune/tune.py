@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qframe_rl import catalog
 from qframe_rl.config import Range, build
+from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.provenance import source_note
 from qframe_rl.evaluate.table import ScoreRow, leaderboard
 from qframe_rl.evaluate.trials import Luck, Trials
@@ -177,7 +178,7 @@ class _Work(TuneWork):
         logs = {field for field, over in self.over.items() if isinstance(over, Range) and over.log}
         drawn = pictures(name, searched, config.objective, logs, records, self.history, source_note(self.history))
         for what, figure in drawn.items():
-            figure.savefig(self.folder / f"{what}.png")
+            write_png(figure, self.folder / f"{what}.png")
         facts = self._facts(searched, rows, luck, promotion)
         facts["features"] = self.runner.made.counted(self.trials, self.identity)
         write_json(self.folder / "tune.json", facts)
