@@ -14,7 +14,7 @@ from qframe_rl import custom
 from qframe_rl.live import signals
 from tests import rays
 from tests.left_out import imports_what_is_missing, missing, named_by
-from tests.turns import has_turn
+from tests.turns import PARTS, has_turn
 
 # As many workers as cores: threads of OpenMP would wait for each other; tests of deep agents took four times as long.
 # Read when PyTorch is imported, here and in every process that a test begins.
@@ -32,7 +32,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that asks for long tests."""
-    parser.addoption("--long", metavar="all|0|1|2", help="run those marked long instead: all, or a third of them")
+    parser.addoption("--long", metavar="all|PART", help=f"run those marked long instead: all, or a part of {PARTS}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Every long test has its turn in exactly one third, and no other has."""
+"""Every long test has its turn in exactly one part, and no other has."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_a_run_of_folders_leaves_them_out_and_one_of_files_does_not() -> None:
 
 
 def test_another_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="neither all nor a number below 3"):
-        has_turn(NAMES[0], long=True, asked="3", places=["tests"])
+    with pytest.raises(ValueError, match=f"neither all nor a number below {PARTS}"):
+        has_turn(NAMES[0], long=True, asked=str(PARTS), places=["tests"])
 
 
 def test_long_files_begin_first_and_those_on_ray_are_one_piece() -> None:

@@ -1,6 +1,6 @@
 """Which tests run: those marked ``long`` wait for their turn where the whole suite is asked for.
 
-A run of folders leaves them out; one that names their file, or ``--long``, takes them. ``.ci/run`` takes a third of
+A run of folders leaves them out; one that names their file, or ``--long``, takes them. ``.ci/run`` takes a sixth of
 them where the commit's hash picks it (``make long ARGS="--slice HASH"``), and ``make long ARGS=suite`` takes all.
 """
 
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-PARTS = 3
+PARTS = 6
 _ASKED = re.compile(rf"all|[0-{PARTS - 1}]")
 
 
@@ -25,7 +25,7 @@ def has_turn(name: str, *, long: bool, asked: str | None, places: Sequence[str])
     long
         Whether it is marked so.
     asked
-        What ``--long`` says: ``all`` of the long ones, a number for a third of them; None = not given.
+        What ``--long`` says: ``all`` of the long ones, a number for one of the `PARTS`; None = not given.
     places
         What the run was asked to look through.
 

@@ -87,11 +87,10 @@ class _MadeBook:
         for tick in [tick for tick, lots in self.sides[side].items() if lots == 0]:
             del self.sides[side][tick]
         self._refill(side, told)
-        other = 1 - side
-        for tick in list(self.sides[other]):
-            if tick <= self.best(BUY) if other == SELL else tick >= self.best(SELL):
-                del self.sides[other][tick]
-                told[other, tick] = 0
+        other, reach = 1 - side, self.best(side)
+        for tick in [tick for tick in self.sides[other] if (tick <= reach if side == BUY else tick >= reach)]:
+            del self.sides[other][tick]
+            told[other, tick] = 0
         self._refill(other, told)
         return told
 

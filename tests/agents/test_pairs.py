@@ -109,7 +109,7 @@ def test_random_walks_are_left_alone() -> None:
     assert metrics(trade(market, agent, history, 2_500)).trades == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bertrams_thresholds_earn_most_after_costs() -> None:
     growth = {}
     for scale in (0.4, 1.0, 2.0):

@@ -85,7 +85,9 @@ def test_a_true_queue_has_it(episodes: list[list[tuple[float, int, int]]]) -> No
     assert abs(times.mean() / KNOWN - 1.0) < 0.01
 
 
-@pytest.mark.parametrize(("rule", "near"), [("share", 0.03), ("power", 0.09), ("trades", None)])
+@pytest.mark.parametrize(
+    ("rule", "near"), [pytest.param("share", 0.03, marks=pytest.mark.long), ("power", 0.09), ("trades", None)]
+)
 def test_what_is_guessed_from_depth_and_trades_comes_near(
     episodes: list[list[tuple[float, int, int]]], rule: str, near: float | None
 ) -> None:

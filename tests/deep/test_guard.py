@@ -37,7 +37,7 @@ def law(seed: int, n: int, phi: float) -> Float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phi", [0.0, 0.9])
+@pytest.mark.parametrize("phi", [0.0, pytest.param(0.9, marks=pytest.mark.long)])
 def test_it_is_alarmed_on_a_twentieth_of_usual_rows_and_by_a_shift_within_a_hundred(phi: float) -> None:
     alarms, found = [], []
     for seed in range(SEEDS):

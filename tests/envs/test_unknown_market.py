@@ -163,7 +163,7 @@ def test_one_who_is_told_earns_more_and_the_bound_says_how_much(prior: str) -> N
     assert abs(difference.mean() - expected) < 3.0 * difference.std() / 4_000**0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_bound_of_a_wide_prior_is_what_one_who_is_told_earns() -> None:
     config = Config(prior="wide", kinds=(0.4, 0.3, 0.3, 0.0), shown=True, episode_steps=32)
     problem = make(config)
@@ -208,7 +208,7 @@ def test_conduct_is_what_happened() -> None:
     assert ((found.quarters @ bars) / 50 + found.costs + charge)[none] == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_best_policy_leaves_markets_without_an_edge_and_does_not_tire() -> None:
     config = Config()
     found = conduct(config, make(config).theory().policy(), 2_000, 11)

@@ -291,6 +291,7 @@ def gross_and_net(seed: int, n_bars: int) -> tuple[float, float]:
     return ratios[0], ratios[1]
 
 
+@pytest.mark.long
 def test_luck_looks_like_luck() -> None:
     """U3: on driftless GBM the Sharpe ratio of random positions lies in ±2/sqrt(years) for 95 % of seeds."""
     n_bars = 500

@@ -32,7 +32,7 @@ def test_hopeless_strategies_dilute_the_reality_check_alone() -> None:
     assert found.spa < found.reality_check
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_p_is_uniform_on_noise() -> None:
     """ALGORITHMS 6.8, size: of 500 runs on noise the p-values at the null's edge are uniform."""
     p = [superiority(noise(seed, 250, 4), np.zeros(250), n_resamples=400, block=1).reality_check for seed in range(500)]

@@ -21,7 +21,7 @@ from qframe_rl.live.spec import terms_of
 from qframe_rl.types import MINUTE, Orders
 
 BARS = ("--timeframe", "1m", "--bars", "2400")
-WAYS = ("twap:10m", "passive")
+WAYS = ("twap:10m", pytest.param("passive", marks=pytest.mark.long))
 
 
 @pytest.fixture(scope="module")

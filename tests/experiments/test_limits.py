@@ -21,7 +21,10 @@ from qframe_rl.journal.record_file import read_record
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest, joined
 
-RUN = ["--bars", "3000", "--agents", "momentum", "--promote-anyway", "momentum", "--set", "env.features=log_return:1"]
+RUN = [
+    "--bars", "3000", "--agents", "momentum", "--promote-anyway", "momentum", "--set", "env.features=log_return:1",
+    "--resamples", "100",
+]  # fmt: skip
 
 
 def trained(folder: Path, *limits: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, dict[st
     return code, json.loads(last) if last.startswith("{") else {}, " ".join(err.split())
 
 
-@pytest.mark.parametrize("name", ["momentum-0-0", "mean_reversion-0-0"])
+@pytest.mark.parametrize("name", ["momentum-0-0", pytest.param("mean_reversion-0-0", marks=pytest.mark.long)])
 def test_a_shadow_comes_to_what_its_own_session_comes_to(
     trained: Path, own: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

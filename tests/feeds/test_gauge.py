@@ -83,7 +83,7 @@ def test_noise_and_echoes_are_no_leak(days: History) -> None:
     assert not gauge.knows_tomorrow and gauge.level.same > 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_chance_is_told_rarely(days: History) -> None:
     """The figure of docs/texts.md: 14 of 2,000 columns of noise."""
     rng, told, names = np.random.default_rng(11), 0, tuple(f"x{k}" for k in range(80))

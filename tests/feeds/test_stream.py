@@ -40,8 +40,8 @@ def exchange() -> Iterator[Rehearsal]:
 def streams(exchange: Rehearsal) -> Iterator[Streams]:
     made = Streams("binance", listings("binance", [SYMBOL]), "1h", url=exchange.url, depth=5, stale_s=STALE_S)
     made.start()
-    assert made.wake.wait(10.0)
-    until(lambda: made.quote(SYMBOL) is not None, 10.0)
+    assert made.wake.wait(60.0)
+    until(lambda: made.quote(SYMBOL) is not None, 60.0)
     yield made
     made.stop()
     exchange.calm()

@@ -48,7 +48,7 @@ def reached(seed: int, times: int = 1, test_s: int = 600) -> tuple[float, float]
     return float(learned.mean() / best.mean()), float(blocks.std(ddof=1) / len(blocks) ** 0.5 / best.mean())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ppo_learns_to_quote_where_the_optimum_is_known() -> None:
     share, _ = reached(0)
     assert share >= LEAST

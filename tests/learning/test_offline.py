@@ -74,14 +74,14 @@ def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("datasets")
-@pytest.mark.parametrize("name", ["iql", "cql"])
+@pytest.mark.parametrize("name", ["iql", pytest.param("cql", marks=pytest.mark.long)])
 def test_nine_tenths_of_the_optimum_are_learned_from_a_policy_worth_six(name: str) -> None:
     dataset, share = recorded(0)
     assert share == pytest.approx(0.6, abs=0.05)
     assert measure(PROBLEM, learned(name, dataset, 0)).share >= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("datasets")
 def test_a_clone_of_that_policy_is_worth_no_more_than_it() -> None:
     dataset, share = recorded(0)

@@ -162,7 +162,7 @@ def test_a_rule_earns_by_the_row_that_it_saw_filled(
 
 
 @needs_data
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_learner_too_earns_less_where_it_fills_a_row_later() -> None:
     same, following = learned(0.0, 0, 1), learned(0.0, 1, 1)
     assert following < same < bound(0.0)

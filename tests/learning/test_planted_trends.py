@@ -35,7 +35,7 @@ def test_dmn_comes_near_the_filter_and_beats_every_classical_rule_and_its_foreca
     assert found["sharpe"] > 1.03 * found["mse"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_direct_rl_trades_a_hidden_regime_nearly_as_well_as_the_optimum() -> None:
     history = planted(25_000, 1, 5, HiddenRegime.drift, HiddenRegime.stay)
     fold = Fold((Segment(0, 15_000),), (), (Segment(15_000, 25_000),))

@@ -26,6 +26,7 @@ def tuned(noise: float) -> tuple[float, float]:
     return max(((e, a) for e in RATES for a in SHARES), key=lambda pair: routed(one, FixedShare(2, *pair)))
 
 
+@pytest.mark.long
 def test_the_table_of_what_can_be_reached() -> None:
     """Told, filter and one member, on one long path each."""
     for noise, wanted in ((2.0, 0.587), (4.0, 0.518), (8.0, 0.391)):
@@ -99,7 +100,7 @@ def test_picks_are_those_of_all_steps_at_once() -> None:
     assert reward(one, position) == pytest.approx(followed(one, router), rel=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_where_nothing_turns_fixed_share_costs_little() -> None:
     shares = []
     for seed in range(3):
@@ -109,7 +110,7 @@ def test_where_nothing_turns_fixed_share_costs_little() -> None:
     assert min(shares) >= 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_oamp_finds_the_one_good_member_and_does_not_follow_a_change() -> None:
     one = path(50_000, 2.0, 1, turns=False)
     assert routed(one, Oamp(2, 4.0)) >= 0.98 * reward(one, one.member)

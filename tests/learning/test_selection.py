@@ -184,6 +184,7 @@ def test_tries_that_an_agent_hides_do_not_promote_it() -> None:
     assert abs(ratios.mean()) < 3.0 * ratios.std(ddof=1) / math.sqrt(len(ratios))
 
 
+@pytest.mark.long
 def test_of_a_crowd_of_noise_agents_none_is_promoted() -> None:
     assert crowd(40, 7).promoted == "flat"
 

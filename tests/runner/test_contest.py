@@ -89,7 +89,7 @@ def test_no_window_chooses_by_the_bars_that_judge_it(
     assert spoiled.windows[-1].searched.ratio != noise[0].windows[-1].searched.ratio
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_learners_are_tried_with_both_kinds_of_features_and_survivors_are_stacked(tmp_path: Path) -> None:
     config = made(
         data={"bars": 12_000}, agents=("momentum", "direct_rl"), features="auto:40", budget=7, walk_forward=1, blocks=1,

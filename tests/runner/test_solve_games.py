@@ -37,6 +37,7 @@ def trained(case: str, seed: int, log: Silent | None = None, **other: object) ->
     return one, learners
 
 
+@pytest.mark.long
 def test_insider_and_maker_come_near_kyles_equilibrium() -> None:
     """G5 with half of its samples; five seeds and the whole of them are `experiments.solve kyle --seeds 5`."""
     log = Silent()
@@ -48,6 +49,7 @@ def test_insider_and_maker_come_near_kyles_equilibrium() -> None:
     assert {name.partition("/")[0] for name in log.curves} == {"insider", "maker"}
 
 
+@pytest.mark.long
 def test_two_makers_stay_where_nobody_undercuts() -> None:
     """G7: at most two steps above no profit, and no gain in asking less."""
     case, learners = trained("makers_two", 1)

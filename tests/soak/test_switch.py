@@ -17,7 +17,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield trained(tmp_path_factory.mktemp("switch"))
 
 
-SLICE = [("black-hole", "order"), ("500", "account"), ("black-hole", "market"), ("stalled", "stream")]
+SLICE = [
+    pytest.param("black-hole", "order", marks=pytest.mark.long),
+    pytest.param("500", "account", marks=pytest.mark.long),
+    ("black-hole", "market"),
+    ("stalled", "stream"),
+]
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ def test_no_other_thresholds_earn_more() -> None:
         assert thresholds(spread, enter, leave).growth < best.growth
 
 
+@pytest.mark.long
 def test_simulated_cycles() -> None:
     best = best_return(BertramParams())
     lengths = simulate(BertramParams(), best.enter, best.leave, 20_000, seed=1)
