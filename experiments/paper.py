@@ -332,9 +332,9 @@ def _check_orders(given: dict[str, Any], limits: Limits) -> None:
     if given["orders"] != "paper" and given["feed"] not in ("ccxt", "ticks"):
         raise UserError("--orders needs the bars of an exchange: add --feed ccxt; or its order book, --feed ticks.")
     if given["orders"] != "paper" and given["account"] is not None:
-        from qframe_rl.live.accounts import keys_of
+        from qframe_rl.live.accounts import check_account
 
-        keys_of("", given["account"])
+        check_account(given["account"], given["data.exchange"] or given["url"])
     if given["orders"] == "real":
         from qframe_rl.live.permit import check_real
 

@@ -85,6 +85,29 @@ def keys_of(exchange: str, account: str | None = None) -> ExchangeKeys:
     return ExchangeKeys(**found)
 
 
+def check_account(account: str, place: str | None) -> None:
+    """Refuse an account whose keys would go where a file alone says, or are not there.
+
+    Parameters
+    ----------
+    account
+        Its name.
+    place
+        Exchange or address that the user names; None = none, so that the checkpoint's would get them.
+
+    Raises
+    ------
+    UserError
+        If no place is named, or key or secret is missing.
+    """
+    if not place:
+        raise UserError(
+            f"--account {account}: add --exchange, such as --exchange binance; its keys go only where you say so "
+            "yourself, not where a checkpoint does."
+        )
+    keys_of("", account)
+
+
 def others(environment: dict[str, str], account: str | None) -> dict[str, str]:
     """An environment without the keys of accounts with other names."""
     own = None if account is None else set(variables("", account).values())

@@ -132,12 +132,14 @@ class Desired:
         Raises
         ------
         UserError
-            If there is one of this name, the name is not 1 to 64 of ``0-9a-z_-``, or a replay is asked for what an
-            exchange alone does.
+            If there is one of this name, the name is not 1 to 64 of ``0-9a-z_-``, a replay is asked for what an
+            exchange alone does, or an account's orders go where the checkpoint alone says.
         """
         check_name(name)
         if spec.feed == "replay" and (spec.orders, spec.fills, spec.url) != ("paper", "bar", None):
             raise UserError("orders, fills and url are of feed=ccxt: a replay fills by its own bars; leave them out.")
+        if spec.orders != "paper" and spec.account is not None and spec.exchange is None and spec.url is None:
+            raise UserError("account: give exchange too, such as binance; keys go only where you say so yourself.")
         with self.store.writing() as database:
             done = database.execute(
                 "INSERT INTO supervised VALUES (?, ?, ?, 1, 'STOPPED', NULL, NULL, ?, '[]', 0, '', '') "

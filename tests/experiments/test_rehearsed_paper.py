@@ -288,6 +288,7 @@ def test_a_symbol_of_an_account_is_one_sessions_while_it_lives(
 
 REFUSALS = [
     (["--orders", "testnet"], "add --feed ccxt"),
+    (["--orders", "testnet", "--feed", "ccxt", "--account", "main"], "--account main: add --exchange"),
     (["--orders", "real", "--feed", "ccxt"], "add --i-accept-real-money-risk"),
     (["--orders", "real", "--feed", "ccxt", "--i-accept-real-money-risk"], "add --daily-loss"),
     (["--orders", "real", "--feed", "ccxt", "--i-accept-real-money-risk", "--daily-loss", "0.03"], "--paper-record"),

@@ -381,6 +381,14 @@ def test_a_rehearsal_exchange_is_on_this_machine_alone(url: str) -> None:
     assert "--url" in SupervisedSpec(checkpoint="x", url="http://127.0.0.1:8765").options()
 
 
+def test_keys_of_an_account_go_where_the_user_says_and_not_where_a_checkpoint_does(tmp_path: Path) -> None:
+    desired = Desired(ServiceStore(tmp_path))
+    with pytest.raises(UserError, match="give exchange too"):
+        desired.add("a", SupervisedSpec(checkpoint="x", account="main", orders="testnet"))
+    for k, more in enumerate(({"exchange": "binance"}, {"url": "http://127.0.0.1:8765"}, {"orders": "paper"})):
+        desired.add(f"a{k}", SupervisedSpec(**{"checkpoint": "x", "account": "main", "orders": "testnet"} | more))
+
+
 def test_who_is_in_the_wrong_folder_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
