@@ -135,6 +135,19 @@ def peek(path: Path) -> Peek:
     return Peek(path)
 
 
+def stamps(path: Path) -> tuple[tuple[int, ...] | None, ...]:
+    """What tells that somebody wrote a journal or its log: inode, size and time of each; None where it is not there."""
+    found: list[tuple[int, ...] | None] = []
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            said = file.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((said.st_ino, said.st_size, said.st_mtime_ns))
+    return tuple(found)
+
+
 def _read(database: sqlite3.Connection, query: str, parameters: Sequence[object], n: int) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     cursor = database.execute(query, parameters)

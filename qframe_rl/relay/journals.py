@@ -15,6 +15,8 @@ from qframe_rl.journal.store import chained, pulse
 from qframe_rl.relay.events import LinkedEvent, cut
 
 _POLL_S = 0.02
+_OPEN = 200
+"""Journals that are open at once, at most: a process has so many files and no more."""
 
 
 class JournalSource:
@@ -107,5 +109,7 @@ class JournalSource:
             known[1].close()
             del self._open[session]
         made = Peek(path)
+        while len(self._open) >= _OPEN:
+            self._open.pop(next(iter(self._open)))[1].close()
         self._open[session] = (path, made)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any
@@ -10,11 +11,12 @@ from typing import Annotated, Any
 from fastapi import Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from qframe_rl.config import UserError
+from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.live.cost_basis import CostBasis, write_csv
 from qframe_rl.service import shapes
 from qframe_rl.service.candles import POINTS, candles
+from qframe_rl.service.guard import token_of
 from qframe_rl.service.known import commands_of
 from qframe_rl.service.places import Found, newest, shown_json
 from qframe_rl.service.problems import ApiProblem
@@ -39,6 +41,8 @@ from qframe_rl.service.wiring import (
 
 STREAMS = 20
 """Open streams of one token or user, at most."""
+_ASKED_S = 5.0
+"""Time between two looks whether the token of a stream still opens anything."""
 _IN_MEMORY, _PIECE = 4 << 20, 64 << 10
 """Bytes of a CSV that are not put on the disk, and letters of it that are sent at once."""
 _RUN_FILES = ("choice.json", "leaderboard.json", "study.json", "tune.json", "board.json", "data.json")
@@ -158,13 +162,14 @@ async def stream(
         raise ApiProblem(429, f"{STREAMS} streams are open for {who(identity)} already; close one.")
     it.streams[name] = it.streams.get(name, 0) + 1
     listener = StreamListener(frozenset(_named(sessions)), frozenset(_named(kinds)), lambda: None)
-    return StreamingResponse(
-        _blocks(it, name, listener, cursor), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-    )
+    told = _blocks(it, name, listener, cursor, token_of(request)[0])
+    return StreamingResponse(told, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-async def _blocks(it: Service, name: str, listener: StreamListener, cursor: Cursor | None) -> AsyncIterator[bytes]:
-    task = asyncio.current_task()
+async def _blocks(
+    it: Service, name: str, listener: StreamListener, cursor: Cursor | None, token: str
+) -> AsyncIterator[bytes]:  # fmt: skip
+    task, asked = asyncio.current_task(), time.monotonic()
     assert task is not None
     listener.end = task.cancel
     try:
@@ -178,6 +183,10 @@ async def _blocks(it: Service, name: str, listener: StreamListener, cursor: Curs
             if missed:
                 yield b"".join(missed)
         while not listener.dropped:
+            if time.monotonic() - asked >= _ASKED_S:
+                if not await _opens(it, token):
+                    return
+                asked = time.monotonic()
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await listener.more.wait()
@@ -192,6 +201,14 @@ async def _blocks(it: Service, name: str, listener: StreamListener, cursor: Curs
     finally:
         it.hub.listeners.discard(listener)
         it.streams[name] -= 1
+
+
+async def _opens(it: Service, token: str) -> bool:
+    """Whether a token that opened a stream still does: it may be deleted, or too old, by now."""
+    try:
+        return (it.keeper.at_hand(token) or await asyncio.to_thread(it.keeper.identity, token)) is not None
+    except Unavailable:
+        return False
 
 
 @reading.get("/runs/{run}/report")

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.lock import corrupt, writer_of
-from qframe_rl.journal.peek import Peek
+from qframe_rl.journal.peek import Peek, stamps
 from qframe_rl.journal.shapes import parsed
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import JournalEvent, read
@@ -127,6 +127,14 @@ class _Tailed:
     live: bool = False
     asked: float = -REST_S
     """When it was last asked whether somebody writes it."""
+    files: tuple[Any, ...] = ()
+    """Of one that was read to its end, as they were: while nobody writes it and they are the same, nothing is new."""
+
+    def left(self) -> None:
+        """Let go of its file."""
+        if self.peek is not None:
+            self.peek.close()
+            self.peek = None
 
 
 class EventHub:
@@ -169,8 +177,7 @@ class EventHub:
         if self._thread.is_alive():
             self._thread.join()
         for tailed in self._tailed.values():
-            if tailed.peek is not None:
-                tailed.peek.close()
+            tailed.left()
 
     def begin(self, listener: StreamListener, cursor: Cursor | None) -> list[bytes] | None:
         """Let one listen from now on; call it in the event loop.
@@ -270,6 +277,10 @@ class EventHub:
 
     def _tail(self, tailed: _Tailed, now: float) -> None:
         path = tailed.found.folder / JOURNAL
+        files = stamps(path)
+        if not tailed.live and files == tailed.files:
+            tailed.due = now + REST_S
+            return
         try:
             if tailed.peek is None:
                 tailed.peek = Peek(path)
@@ -289,17 +300,21 @@ class EventHub:
             self.broken.pop(tailed.found.id, None)
             if now - tailed.asked >= REST_S:
                 tailed.live, tailed.asked = writer_of(path) is not None, now
-            tailed.due = now if head > tailed.seq + len(events) else now + (POLL_S if tailed.live else REST_S)
+            more = head > tailed.seq + len(events)
+            tailed.files = () if more else files
+            tailed.due = now if more else now + (POLL_S if tailed.live else REST_S)
             if events:
                 ((tailed.hash,),) = tailed.peek.rows(_HASH, (events[-1].seq,))
                 tailed.seq = self.moved[tailed.found.id] = events[-1].seq
                 self._publish(events)
+            if not tailed.live:  # there may be thousands of them, and only so many files are open at once
+                tailed.left()
         except (UserError, Unavailable, OSError) as error:
             self.broken[tailed.found.id] = str(error)
-            if tailed.peek is not None:
-                tailed.peek.close()
-                tailed.peek = None
-            tailed.due = now + REST_S
+            if tailed.found.id not in self.places.sessions():  # its folder was taken away
+                self.broken.pop(tailed.found.id)
+            tailed.left()
+            tailed.files, tailed.due = (), now + REST_S
 
     def _publish(self, events: Sequence[Published]) -> None:
         assert self._loop is not None

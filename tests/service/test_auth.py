@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import pytest
 from fastapi.routing import APIRoute
 
 from qframe_rl.config import UserError, canonical
+from qframe_rl.service import reading
 from qframe_rl.service.app import ROUTERS, create_app
 from qframe_rl.service.auth import SCOPES, Doorkeeper
 from qframe_rl.service.store import MIGRATIONS, NAME, VARIABLE, ServiceStore
+from qframe_rl.service.stream import StreamListener
 from qframe_rl.service.wiring import Service
 from tests.service.conftest import PASSWORD
 from tests.service.places import Served, Session, served, start
@@ -266,6 +269,34 @@ def test_another_password_ends_what_was_logged_in(tmp_path: Path) -> None:
     keeper.new_user("anna", PASSWORD + "!", ["read"])
     assert keeper.identity(token) is None
     store.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "too old"])
+def test_a_stream_ends_with_its_token(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "HEARTBEAT_S", 0.001)
+    monkeypatch.setattr(reading, "_ASKED_S", 0.0)
+    service = Service.of([tmp_path], tmp_path / "state")
+    token = service.keeper.new_token("a", ["read"])
+    identity = service.keeper.identity(token)
+    assert identity is not None
+    service.streams["a"] = 1
+
+    async def heard() -> list[bytes]:
+        listener = StreamListener(frozenset(), frozenset(), lambda: None)
+        blocks = reading._blocks(service, "a", listener, None, token)
+        begun = [await anext(blocks), await anext(blocks)]
+        if how == "deleted":
+            service.keeper.delete_token(identity.id)
+        else:
+            with service.store.writing() as database:
+                database.execute("UPDATE tokens SET expires_ns = 1")
+            service.keeper._known = {}
+        async with asyncio.timeout(20.0):
+            return begun + [one async for one in blocks]
+
+    assert asyncio.run(heard())[0].startswith(b"retry: 2000")
+    assert service.streams["a"] == 0
+    service.store.close()
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

@@ -271,8 +271,7 @@ def test_a_listener_that_is_full_is_hung_up_on() -> None:
     assert len(listener.blocks) == BLOCKS
 
 
-@pytest.mark.parametrize("what", ["older", "other"])
-def test_a_journal_that_was_replaced_is_in_quarantine(tmp_path: Path, what: str) -> None:
+def test_a_journal_that_was_replaced_is_in_quarantine(tmp_path: Path) -> None:
     import asyncio
     import shutil
 
@@ -292,8 +291,7 @@ def test_a_journal_that_was_replaced_is_in_quarantine(tmp_path: Path, what: str)
         await asyncio.sleep(0.1)
         assert not hub.broken
         shutil.rmtree(tmp_path / "a")
-        if what == "older":
-            shutil.copytree(tmp_path.parent / f"{tmp_path.name}-old", tmp_path / "a")
+        shutil.copytree(tmp_path.parent / f"{tmp_path.name}-old", tmp_path / "a")
         end = time.monotonic() + 10.0
         while not hub.broken and time.monotonic() < end:
             await asyncio.sleep(0.05)
@@ -301,6 +299,37 @@ def test_a_journal_that_was_replaced_is_in_quarantine(tmp_path: Path, what: str)
         await asyncio.to_thread(hub.stop)
 
     asyncio.run(scenario())
+    store.close()
+
+
+def test_what_rests_holds_no_file_open_and_what_was_taken_away_is_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    one = Session(tmp_path / "a")
+    one.bar(2)
+    one.close()
+    store = ServiceStore(tmp_path / "state")
+    hub = EventHub(Places([tmp_path]), store)
+    hub._discover()
+    (tailed,) = hub._tailed.values()
+    hub._tail(tailed, 0.0)
+    assert (tailed.peek, hub.broken) == (None, {})
+    with monkeypatch.context() as patch:  # nobody wrote: it is not opened again
+        patch.setattr("qframe_rl.service.stream.Peek", None)
+        hub._tail(tailed, 2.0)
+    again = Session(tmp_path / "a")
+    hub._tail(tailed, 4.0)
+    assert tailed.live
+    assert tailed.peek is not None
+    again.close()
+    hub._tail(tailed, 6.0)
+    assert tailed.peek is None
+    shutil.rmtree(tmp_path / "a")
+    monkeypatch.setattr(hub.places, "_at", -10.0)
+    hub._tail(tailed, 8.0)
+    assert hub.broken == {}
     store.close()
 
 
