@@ -80,7 +80,7 @@ class InfluxTarget:
         Raises
         ------
         Unavailable
-            If InfluxDB does not answer, is full or lets nobody in.
+            If InfluxDB does not answer, is full or lets nobody in, or what was written cannot be noted.
         UserError
             If it refuses a point, or an event is not what a session writes.
         """
@@ -97,8 +97,7 @@ class InfluxTarget:
         for start in range(0, len(lines), _POINTS):
             self._post(lines[start : start + _POINTS])
         last = events[-1]
-        self._kept[session] = points.memory | {"seq": last.event.seq, "hash": last.hash.hex()}
-        self._keep()
+        self._keep(self._kept | {session: points.memory | {"seq": last.event.seq, "hash": last.hash.hex()}})
 
     def close(self) -> None:
         """Hang up."""
@@ -114,6 +113,8 @@ class InfluxTarget:
         token = self.address.options.get("token") or os.environ.get(TOKEN)
         if not token:
             raise UserError(f"{self.place}: InfluxDB 2 asks for a token; set {TOKEN}.")
+        if not token.isascii() or not token.isprintable():
+            raise UserError(f"{self.place}: {TOKEN} is no token of InfluxDB; take it from there again.")
         self._secrets.append(token)
         return {"headers": {"authorization": f"Token {token}"}}
 
@@ -164,10 +165,14 @@ class InfluxTarget:
             text = text.replace(secret, "***")
         return f"{answer.status_code}: {self.address.told(text)[:300]}"
 
-    def _keep(self) -> None:
+    def _keep(self, kept: dict[str, dict[str, Any]]) -> None:
         part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self._kept), encoding="utf-8")
-        part.replace(self._path)
+        try:
+            part.write_text(json.dumps(kept), encoding="utf-8")
+            part.replace(self._path)
+        except OSError as error:  # the points are there, and one that is written once more stays one
+            raise Unavailable(f"{self._path} cannot be written ({error.strerror}).") from None
+        self._kept = kept
 
 
 class SessionPoints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.lock import Head
@@ -48,7 +48,9 @@ class Pump:
     def step(self) -> int:
         """Move what there is of each journal, one batch; return how many events there were."""
         try:
-            moved = sum(self._moved(session, name) for session, name in self.source.journals().items())
+            there = self.source.journals()
+            self._forget(there)
+            moved = sum(self._moved(session, name) for session, name in there.items())
         except Unavailable as error:
             self._cursors.clear()
             self._suffer(str(error))
@@ -80,6 +82,12 @@ class Pump:
     def behind(self) -> int:
         """Events that the target lacks, as far as is known."""
         return sum(max(0, head - self._had.get(session, 0)) for session, head in self._heads.items())
+
+    def _forget(self, there: Collection[str]) -> None:
+        """Wait for no journal that was taken away, nor count what it had."""
+        for known in (self._cursors, self._heads, self.stopped):
+            for session in known.keys() - there:
+                del known[session]  # type: ignore[attr-defined]
 
     def _moved(self, session: str, name: str) -> int:
         if self._again.get(session, 0.0) > time.monotonic():

@@ -50,10 +50,13 @@ class RedisQueue:
         # Nothing is sent again by itself: a server that came back may have lost its last second, and what follows what
         # it lost must not be written before that.
         try:
+            int(self.address.parts.path.strip("/") or 0)  # redis-py takes number 0 for what is none
             self.client: Any = redis.Redis.from_url(
                 url, socket_connect_timeout=_CONNECT_S, socket_timeout=_ANSWER_S, retry=None, client_name="qframe",
             )  # fmt: skip
-        except ValueError as error:
+            pool = self.client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # an option that there is not is met here first
+        except (ValueError, TypeError) as error:
             raise UserError(f"{self.place} is no address such as {EXAMPLE} ({self.address.told(error)}).") from None
 
     @contextmanager

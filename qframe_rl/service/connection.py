@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from qframe_rl.config import Unavailable, UserError
 
@@ -16,6 +16,7 @@ VARIABLE = "QFRAME_SERVICE_TOKEN"
 Row = TypeVar("Row", bound=BaseModel)
 PATIENCE_S = 30.0
 """For an answer."""
+_OTHER = "answers, and not as a service of this version does; look at the address."
 
 
 class ServiceConnection:
@@ -33,17 +34,22 @@ class ServiceConnection:
     Raises
     ------
     UserError
-        If there is no token.
+        If there is no token, or it or the address is none.
     """
 
     def __init__(self, url: str, token: str | None = None, *, verify: bool | str = True):
         token = token or os.environ.get(VARIABLE)
         if not token:
             raise UserError(f"the service asks for a token; set {VARIABLE} (qframe token makes one).")
-        self._http = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1", headers={"authorization": f"Bearer {token}"}, timeout=PATIENCE_S,
-            verify=verify,
-        )  # fmt: skip
+        if not token.isascii() or not token.isprintable():
+            raise UserError(f"{VARIABLE} is no token of a service; qframe token makes one.")
+        try:
+            self._http = httpx.Client(
+                base_url=f"{url.rstrip('/')}/api/v1", headers={"authorization": f"Bearer {token}"}, timeout=PATIENCE_S,
+                verify=verify,
+            )  # fmt: skip
+        except httpx.InvalidURL as error:
+            raise UserError(f"{url!r} is no address of a service ({error}), such as http://127.0.0.1:8321.") from None
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +66,11 @@ class ServiceConnection:
     def _asked(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
     ) -> Any:
-        return self._answered(method, path, body, headers, **params).json()
+        answer = self._answered(method, path, body, headers, **params)
+        try:
+            return answer.json()
+        except ValueError:
+            raise UserError(f"{self._http.base_url} {_OTHER}") from None
 
     def _answered(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **params: Any
@@ -79,8 +89,11 @@ def _given(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def many(shape: type[Row], rows: Any) -> list[Row]:
-    """Records of an answer."""
-    return [shape(**row) for row in rows]
+    """Records of an answer; raises UserError where it is none of a service."""
+    try:
+        return [shape(**row) for row in (rows if isinstance(rows, list) else [rows])]
+    except (TypeError, ValidationError):
+        raise UserError(f"what was asked {_OTHER}") from None
 
 
 def refused(answer: httpx.Response) -> UserError | Unavailable:

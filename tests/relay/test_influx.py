@@ -278,6 +278,8 @@ def test_a_token_is_needed_and_never_shown(
     Pump(journals(alpha), opened(f"{url}&token=wrong-token", tmp_path), "x", told.append).step()
     assert "401" in told[0]
     assert "wrong-token" not in told[0]
+    with pytest.raises(UserError, match="no token"):
+        opened(f"{url}&token=t%C3%B6ken", tmp_path)
     for wrong in ("influxdb://127.0.0.1:1", "influxdb://127.0.0.1:1/db?x=1", 'influxdb://127.0.0.1:1/d"b'):
         with pytest.raises(UserError, match="no address"):
             opened(wrong, tmp_path)
@@ -286,6 +288,21 @@ def test_a_token_is_needed_and_never_shown(
     made._path.write_text("[]")
     with pytest.raises(UserError, match="damaged"):
         opened("influxdb://127.0.0.1:1/db", tmp_path / "state")
+
+
+def test_a_full_disk_of_the_sink_is_waited_for(
+    alpha: Session, opened: Open, tmp_path: Path, wire: tuple[str, type[Wire]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    target = opened(wire[0], tmp_path / "state")
+    pump = Pump(journals(alpha), target, "x", told.append)
+    kept = target._path
+    target._path = tmp_path / "gone" / kept.name
+    assert pump.step() == 0
+    assert "cannot be written" in told[0]
+    target._path = kept
+    pump.step()
+    assert kept.is_file()
 
 
 def test_figures_that_have_no_form_are_left_out_and_texts_are_escaped() -> None:

@@ -308,6 +308,8 @@ def test_a_sink_waits_for_a_database_that_is_not_there_yet(tmp_path: Path, queue
         (["--to", "kafka://x"], "redis://"),
         (["--to", "redis://:word1234@h@x"], "as the variable QFRAME_RELAY_TO_PASSWORD"),
         (["--to", "redis://h@x@y"], "no address"),
+        (["--to", "redis://127.0.0.1:1/0?db0=1"], "no address"),
+        (["--to", "redis://127.0.0.1:1/O1"], "no address"),
         (["--from", "redis://127.0.0.1:1", "--to", "redis://127.0.0.1:2"], "both queues"),
         (["--from", "postgresql://x/y", "--to", "postgresql://x/y"], "--from"),
         (["--to", "redis://127.0.0.1:1", "--root", "/nowhere"], "no folder"),
@@ -348,6 +350,23 @@ def test_addresses_may_come_from_variables_and_nobody_sees_their_passwords(
     shown = capsys.readouterr()
     assert "s3cret-word" not in told[0] + shown.err + shown.out
     client.close()
+
+
+def test_a_journal_that_was_taken_away_is_waited_for_no_more_and_few_are_open_at_once(
+    alpha: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qframe_rl.relay.journals._OPEN", 1)
+    beta = Session(tmp_path / "root" / "beta", agent="other")
+    found = {one.id: (one.folder.name, one.folder / "journal.db") for one in (alpha, beta)}
+    source = JournalSource(lambda: found)
+    pump = drained(Pump(source, EventCopies(ServiceStore(tmp_path / "state")), "x", print))
+    assert len(source._open) == 1
+    beta.bar(3)
+    pump._heads[beta.id] += 6
+    del found[beta.id]
+    assert (pump.step(), pump.behind(), list(pump._cursors)) == (0, 0, [alpha.id])
+    beta.close()
+    source.close()
 
 
 def test_who_has_no_stream_to_wait_for_rests_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

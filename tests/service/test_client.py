@@ -118,6 +118,23 @@ def test_status_asks_a_service(
             status.main(argv)
 
 
+@pytest.mark.parametrize("body", [b"<html></html>", b"{}", b'{"a": 1}', b'[{"x": 1}]', b"[1]"])
+def test_another_server_than_a_service_is_told_from_one(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ServiceClient("http://127.0.0.1:1", "x") as client:
+        monkeypatch.setattr(client, "_http", httpx.Client(
+            base_url="http://h", transport=httpx.MockTransport(lambda request: httpx.Response(200, content=body))
+        ))  # fmt: skip
+        with pytest.raises(UserError, match="look at the address"):
+            client.sessions()
+
+
+def test_what_is_no_address_or_no_token_is_said() -> None:
+    with pytest.raises(UserError, match="no address of a service"):
+        ServiceClient("http://[::1", "x")
+    with pytest.raises(UserError, match="no token of a service"):
+        ServiceClient("http://127.0.0.1:1", "tökén")
+
+
 def test_the_token_door_makes_lists_and_deletes(
     service: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
