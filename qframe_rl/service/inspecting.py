@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.peek import Peek
 from qframe_rl.journal.store import NAME as JOURNAL
-from qframe_rl.service.places import Found
+from qframe_rl.service.places import Found, plain_json
 from qframe_rl.service.tapes import Tapes
 
 _SPAN = 400
@@ -46,8 +45,8 @@ def inspected(tapes: Tapes, found: Found, time_ns: int) -> dict[str, Any]:
 def _told(found: Found, first: int, close: int) -> dict[str, Any]:
     with Peek(found.folder / JOURNAL) as peek:
         ((head,),) = peek.rows("SELECT payload FROM events WHERE kind = 'session' ORDER BY seq LIMIT 1")
-        rows = [(seq, kind, json.loads(text)) for seq, kind, text in peek.rows(_AROUND, (first, _SPAN))]
-    terms = json.loads(head)
+        rows = [(seq, kind, plain_json(text)) for seq, kind, text in peek.rows(_AROUND, (first, _SPAN))]
+    terms = plain_json(head)
     symbols = [str(one["symbol"]) for one in terms["instruments"]]
     decision = next((row for row in rows if row[1] == "decision" and row[2]["time"] == close), None)
     settled = next((row for row in rows if row[1] == "settled" and row[2]["time"] > close), None)

@@ -15,7 +15,7 @@ from qframe_rl.journal.peek import Peek
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.store import pulse
 from qframe_rl.live.standing import look, terms_of
-from qframe_rl.service.places import Found
+from qframe_rl.service.places import Found, plain_json
 from qframe_rl.service.shapes import SessionSummary
 from qframe_rl.service.stream import EventHub
 
@@ -65,8 +65,8 @@ class KnownSessions:
     def _known(self, found: Found) -> _Kept:
         kept, moved = self._kept.get(found.id), self._moved(found.id)
         if kept is None or not self._fresh(found.id, kept):
-            plain = SessionSummary(**self._looked(found)).model_dump(mode="json")
-            kept = self._kept[found.id] = _Kept(moved, time.monotonic(), plain, json.dumps(plain).encode())
+            text = json.dumps(SessionSummary(**self._looked(found)).model_dump(mode="json"))
+            kept = self._kept[found.id] = _Kept(moved, time.monotonic(), plain_json(text), text.encode())
         return kept
 
     def _fresh(self, session: str, kept: _Kept) -> bool:
@@ -142,9 +142,9 @@ def commands_of(found: Found) -> list[dict[str, Any]]:
             "ORDER BY seq DESC", n=_COMMANDS,
         )  # fmt: skip
         moved = peek.rows("SELECT payload FROM events WHERE kind = 'transferred' ORDER BY seq DESC", n=_COMMANDS)
-    refused = {one["id"]: one.get("why") for (payload,) in moved for one in (json.loads(payload),)}
+    refused = {one["id"]: one.get("why") for (payload,) in moved for one in (plain_json(payload),)}
     for seq, kind, payload, bar in rows:
-        plain = json.loads(payload)
+        plain = plain_json(payload)
         at = json.loads(bar)["time"] if bar is not None else None
         obeyed.append(
             {"number": str(plain.get("number", 0)), "word": _worded(kind, plain), "asked_ns": None,

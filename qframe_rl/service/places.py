@@ -22,6 +22,8 @@ _DEPTH = 5
 _EVERY_S = 2.0
 _LARGEST = 32 << 20
 """Bytes of a JSON file that is shown."""
+MANIFEST = "checkpoint.json"
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _LISTED = 1000
 """Things of a kind that are listed."""
 MARKS = {
@@ -89,7 +91,7 @@ class Places:
                             writer_of(other.folder / JOURNAL) is None and _newer(folder, other.folder)
                         ):
                             sessions[session] = Found(session, folder, "session", name)
-                    for what, mark in (("checkpoint", "checkpoint.json"), *(("run", mark) for mark in MARKS)):
+                    for what, mark in (("checkpoint", MANIFEST), *(("run", mark) for mark in MARKS)):
                         if mark in files and ID.fullmatch(folder.name):
                             kind = MARKS.get(mark, what)
                             named[what].setdefault(folder.name, Found(folder.name, folder, kind, name))
@@ -114,6 +116,20 @@ class Places:
         return found
 
 
+def plain_json(text: str) -> Any:
+    """What JSON says, in letters that an answer can have: it may name halves of them; errors as of `json.loads`."""
+    plain = json.loads(text)
+    return _whole(plain) if _HALF.search(text) else plain
+
+
+def _whole(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {_whole(key): _whole(value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [_whole(value) for value in plain]
+    return plain.encode(errors="replace").decode() if isinstance(plain, str) else plain
+
+
 def shown_json(path: Path) -> Any:
     """What a file of a run says.
 
@@ -125,11 +141,19 @@ def shown_json(path: Path) -> Any:
     try:
         if path.stat().st_size > _LARGEST:
             raise UserError(f"{path.name} is larger than {_LARGEST >> 20} MiB and is not shown.")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return plain_json(path.read_text(encoding="utf-8"))
     except OSError:
         raise UserError(f"{path.name} is not there.") from None
     except (ValueError, RecursionError):
         raise UserError(f"{path.name} is no JSON.") from None
+
+
+def manifest_of(found: Found) -> dict[str, Any]:
+    """What the manifest of a checkpoint says; raises UserError as `shown_json`, and where it is none."""
+    told = shown_json(found.folder / MANIFEST)
+    if not isinstance(told, dict):
+        raise UserError(f"{MANIFEST} is no manifest.")
+    return told
 
 
 def newest(found: Mapping[str, Found]) -> list[Found]:

@@ -19,7 +19,7 @@ from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.peek import N_ROWS, Peek
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.journal.trades import trades_of
-from qframe_rl.service.places import Found
+from qframe_rl.service.places import Found, plain_json
 from qframe_rl.service.store import ServiceStore, Statements
 from qframe_rl.types import Float, Int
 
@@ -294,7 +294,7 @@ def thinned(rows: Sequence[tuple[Any, ...]], points: int, column: int) -> list[t
 
 def symbols_of(payload: str) -> tuple[str, ...]:
     """Symbols of a session, from its first event; raises ValueError, LookupError or TypeError if it is none."""
-    return tuple(str(one["symbol"]) for one in json.loads(payload)["instruments"])
+    return tuple(str(one["symbol"]) for one in plain_json(payload)["instruments"])
 
 
 def figures_of(plain: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -344,7 +344,7 @@ def of_kinds(
     with Peek(path) as peek:
         for seq, written, kind, payload in peek.rows(query, (*kinds, *([after] if after or not newest else [])), limit):
             try:
-                found.append({"seq": seq, "time_ns": str(int(written)), "kind": str(kind), "data": json.loads(payload)})
+                found.append({"seq": seq, "time_ns": str(int(written)), "kind": str(kind), "data": plain_json(payload)})
             except (ValueError, TypeError, RecursionError):
                 raise corrupt(path, f"event {seq} is not what a session writes") from None
     return found

@@ -18,7 +18,7 @@ from qframe_rl.service import shapes
 from qframe_rl.service.candles import POINTS, candles
 from qframe_rl.service.guard import token_of
 from qframe_rl.service.known import commands_of
-from qframe_rl.service.places import Found, newest, shown_json
+from qframe_rl.service.places import Found, manifest_of, newest, shown_json
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.projection import alerts_of, of_kinds
 from qframe_rl.service.stream import HEARTBEAT_S, Cursor, StreamListener, block
@@ -92,7 +92,7 @@ def fills(
 def fills_csv(it: It, _: Reader, session: SessionId) -> StreamingResponse:
     """All fills with cost basis and realised profit, first in, first out, and what else moved money; CSV."""
     book = CostBasis(it.session(session).folder / JOURNAL)
-    file = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="")  # noqa: SIM115
+    file = SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", errors="replace", newline="")  # noqa: SIM115
     try:
         # Whole before it is sent: a journal that proves corrupt in its midst is answered as one.
         write_csv(book.rows(), file)
@@ -228,9 +228,7 @@ def checkpoints(it: It, _: Reader) -> list[shapes.CheckpointOut]:
 @reading.get("/checkpoints/{checkpoint}")
 def checkpoint(it: It, _: Reader, checkpoint: Name) -> dict[str, Any]:
     """The manifest of a checkpoint: agent, market, data, scores and verdict."""
-    found = there(it.places.checkpoints().get(checkpoint), "checkpoint")
-    told: dict[str, Any] = shown_json(found.folder / "checkpoint.json")
-    return told
+    return manifest_of(there(it.places.checkpoints().get(checkpoint), "checkpoint"))
 
 
 @reading.get("/strategies")
@@ -263,7 +261,7 @@ def _events(found: Found, kinds: tuple[str, ...], at: int, limit: int, *, newest
 
 def _checkpoint(found: Found) -> shapes.CheckpointOut:
     try:
-        told = shown_json(found.folder / "checkpoint.json")
+        told = manifest_of(found)
         return shapes.CheckpointOut(
             id=found.id, name=found.name, agent=told["agent"]["name"], market=told["env"]["name"],
             symbols=[one["symbol"] for one in told["instruments"]], bar_ns=str(told["bar_ns"]),

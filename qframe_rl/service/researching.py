@@ -15,7 +15,7 @@ from qframe_rl.config import UserError
 from qframe_rl.service import page_shapes, shapes
 from qframe_rl.service.comparing import EquityCurve, compared, drift, record_of, records_of
 from qframe_rl.service.inspecting import inspected
-from qframe_rl.service.places import Found, newest, shown_json
+from qframe_rl.service.places import Found, manifest_of, newest, shown_json
 from qframe_rl.service.problems import ApiProblem
 from qframe_rl.service.wiring import LATEST_NS, It, Moment, Name, Reader, Service, SessionId, routes, there
 
@@ -148,12 +148,15 @@ def _curve(it: Service, name: str) -> tuple[EquityCurve, str]:
         found = there(it.places.runs().get(where), "run")
         return record_of(found, record), f"{where} {record}"
     if kind == "checkpoint":
-        there(it.places.checkpoints().get(where), "checkpoint")
-        told = shown_json(it.places.checkpoints()[where].folder / "checkpoint.json")
-        home = it.places.runs().get(str(told.get("provenance", {}).get("fingerprint")))
+        told = manifest_of(there(it.places.checkpoints().get(where), "checkpoint"))
+        try:
+            run, agent = str(told["provenance"].get("fingerprint")), str(told["agent"]["name"])
+        except (LookupError, TypeError, AttributeError):
+            raise UserError("its manifest does not say where it is from.") from None
+        home = it.places.runs().get(run)
         if home is None:
             raise UserError("the run that this checkpoint came from is not below the folders that are served.")
-        return record_of(home, f"test-{told['agent']['name']}"), f"{where} on its test bars"
+        return record_of(home, f"test-{agent}"), f"{where} on its test bars"
     raise UserError(f"{name[:64]!r} is no session:ID, run:ID:RECORD or checkpoint:ID.")
 
 
@@ -169,9 +172,9 @@ def _checkpoint_of(it: Service, found: Found) -> Any:
     model = it.tapes.model(found)
     for one in it.places.checkpoints().values():
         try:
-            if shown_json(one.folder / "checkpoint.json").get("sha256") == model:
+            if manifest_of(one).get("sha256") == model:
                 return one.folder
-        except (UserError, AttributeError):
+        except UserError:
             continue
     raise UserError("the session's checkpoint is not below the folders that are served (--root).")
 

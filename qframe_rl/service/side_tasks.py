@@ -95,9 +95,13 @@ def backtest(journal: str, checkpoint: str) -> dict[str, Any]:
 
 def words(rows: Sequence[Any], facts: Any) -> dict[str, Any]:
     """The verdict on each row of a leaderboard in a few words, and that on a study with its reasons."""
-    whole = None if not facts else verdict(facts)
+    try:
+        whole = None if not facts else verdict(facts)
+        said = [in_short(row) for row in rows]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise UserError("its leaderboard or its study is none that a run writes.") from None
     told = None if whole is None else {"headline": whole.headline, "tone": whole.colour, "reasons": list(whole.reasons)}
-    return {"rows": [in_short(row) for row in rows], "study": told}
+    return {"rows": said, "study": told}
 
 
 def trials() -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from qframe_rl.journal.lock import corrupt
 from qframe_rl.journal.peek import Peek
 from qframe_rl.journal.store import NAME as JOURNAL
 from qframe_rl.service.candles import thinned_bars
-from qframe_rl.service.places import Found
+from qframe_rl.service.places import Found, plain_json
 from qframe_rl.types import CLOSE, HIGH, LOW, OPEN, VOLUME, Float, Int
 
 _KEPT = 8
@@ -177,7 +177,7 @@ def _tape_of(found: Found) -> _Tape:
     with Peek(found.folder / JOURNAL) as peek:
         rows = peek.rows("SELECT payload FROM events WHERE kind = 'session' ORDER BY seq LIMIT 1")
     try:
-        plain = json.loads(rows[0][0])
+        plain = plain_json(rows[0][0])
         return _Tape(
             tuple(str(one["symbol"]) for one in plain["instruments"]), int(plain["bar_ns"]), str(plain.get("model"))
         )

@@ -135,6 +135,39 @@ def test_figures_that_json_lacks_are_no_mistake_of_the_service(root: Path, servi
         assert api.get("/checkpoints/ck").json() == {"score": None}
 
 
+SPOILED = {
+    "ck-list/checkpoint.json": "[]", "ck-text/checkpoint.json": '{"provenance": [], "agent": 3}',
+    "ck-half/checkpoint.json": '{"provenance": {"fingerprint": "r-half"}, "agent": {"name": "\\ud800"}}',
+    "r-half/choice.json": '{"\\ud800": "\\udfff \\ud83d\\ude00"}',
+    "r-list/study.json": "[1]", "r-row/leaderboard.json": "[{}]", "r-row/choice.json": "3",
+}  # fmt: skip
+
+
+def test_no_file_below_a_root_is_a_mistake_of_the_service(root: Path, service: Served) -> None:
+    for name, text in SPOILED.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    one = Session(root / "half")
+    one.writer.append("note", '{"text": "\\ud800"}')
+    one.writer.commit()
+    with service.client("read") as api:
+        until(lambda: {"r-row", "r-half"} <= {run["id"] for run in api.get("/runs").json()})
+        for name in {name.partition("/")[0] for name in SPOILED}:
+            kinds = (
+                ("checkpoints/{}", "compare?of=checkpoint:{}")
+                if name.startswith("ck")
+                else ("runs/{}", "runs/{}/report")
+            )
+            for path in kinds:
+                assert api.get(f"/{path.format(name)}").status_code in (200, 422), path
+        assert api.get("/checkpoints").status_code == 200
+        assert api.get("/runs/r-half/report").json()["choice"] == {"?": "? \U0001f600"}
+        until(lambda: one.id in {session["id"] for session in api.get("/sessions").json()})
+        (note,) = api.get(f"/sessions/{one.id}/events?kinds=note").json()
+        assert note["data"] == {"text": "?"}
+    one.close()
+
+
 def test_bodies_that_are_no_json_are_answered_by_a_sentence(service: Served) -> None:
     bodies = [
         b"", b"[" * 60_000, b'{"a":' * 10_000, b"\xff\xfe{}", b"NaN", b'"\\ud800"', b'{"word": "\\ud800"}',
