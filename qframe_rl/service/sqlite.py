@@ -53,9 +53,12 @@ class SqliteRows:
             raise UserError(f"{self.path} is no database of the service ({error}); put it aside.") from None
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
+        """All rows of a query; raises Unavailable if the disk fails, or the file is damaged."""
         with self._lock:
-            return self._database.execute(query, parameters).fetchall()
+            try:
+                return self._database.execute(query, parameters).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise self._said(error, "read") from None
 
     @contextmanager
     def writing(self, *, alone: bool = True) -> Iterator[sqlite3.Connection]:
@@ -64,7 +67,7 @@ class SqliteRows:
         Raises
         ------
         Unavailable
-            If the disk is full or fails, or another process holds the file.
+            If the disk is full or fails, the file is damaged, or another process holds it.
         """
         del alone
         with self._lock:
@@ -75,15 +78,13 @@ class SqliteRows:
             except BaseException as error:
                 if self._database.in_transaction:
                     self._database.rollback()
-                if isinstance(error, sqlite3.OperationalError):
-                    why = f"{self.path} cannot be written ({error}); mend the disk, then try again."
-                    raise Unavailable(why) from None
+                if isinstance(error, sqlite3.DatabaseError):
+                    raise self._said(error, "written") from None
                 raise
 
     def version(self) -> object:
-        """What is another when another process has written."""
-        with self._lock:
-            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+        """What is another when another process has written; raises Unavailable as `rows` does."""
+        return int(self.rows("PRAGMA data_version")[0][0])
 
     def hold(self, what: str) -> bool:
         """Whether this process is the one that has a thing: a folder has locks of its own."""
@@ -94,6 +95,12 @@ class SqliteRows:
         """Let go of the file."""
         with self._lock:
             self._database.close()
+
+    def _said(self, error: sqlite3.DatabaseError, what: str) -> Exception:
+        """What a disk or a file that fails comes to; a mistake in what was asked stays what it is."""
+        if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
+            return error
+        return Unavailable(f"{self.path} cannot be {what} ({error}); mend the disk, then try again.")
 
     def _migrate(self, migrations: Sequence[str]) -> None:
         self._database.execute("PRAGMA journal_mode=WAL")

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -343,6 +344,21 @@ def test_a_deleted_token_is_not_kept_by_who_looked_it_up_meanwhile(
     monkeypatch.setattr(store, "rows", late)
     keeper.identity(token)
     assert keeper.identity(token) is None
+    store.close()
+
+
+def test_a_damaged_file_of_rows_is_not_there_now_and_no_mistake(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path / "state")
+    store.close()
+    path = tmp_path / "state" / "service.db"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xab" * (len(whole) - 4096))
+    store._rows._database = sqlite3.connect(path, isolation_level=None)  # type: ignore[attr-defined]
+    for asked in (lambda: store.rows("SELECT * FROM tokens"), lambda: store.audit("a", "b", "c", "d")):
+        with pytest.raises(Unavailable, match="mend the disk"):
+            asked()
+    with pytest.raises(sqlite3.ProgrammingError):
+        store.rows("SELECT ?")
     store.close()
 
 
