@@ -28,7 +28,7 @@ MEMORY_GB, SECONDS = 6.0, 120
 KEPT = 64
 """Reports that are kept, those asked for last."""
 PAGE, PDF = "report.html", "report.pdf"
-_ADDRESSES = (VARIABLE, "APPRISE_URLS")
+ADDRESSES = (VARIABLE, "APPRISE_URLS", "QFRAME_RELAY_FROM", "QFRAME_RELAY_TO")
 """Variables with passwords inside."""
 _WAIT_S = 30.0
 """How long one waits for another's to be made."""
@@ -153,7 +153,7 @@ class Reports:
     def _run(self, out: Path, arguments: Sequence[str], store: str | None) -> None:
         log = out / "log"
         # Nobody's keys: no report needs them.
-        settings = {name: value for name, value in os.environ.items() if not is_secret(name) and name not in _ADDRESSES}
+        settings = {name: value for name, value in os.environ.items() if not is_secret(name) and name not in ADDRESSES}
         settings |= {"OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
         settings |= {} if store is None else {VARIABLE: store}
         argv = [

@@ -141,8 +141,8 @@ class Supervisor:
                 self._note(row, state, pid=process.pid, begun=begun, why="adopted" if fresh and row.pid else "")
         elif row.state in ("STARTING", "RUNNING"):
             self._ended(row)
-        elif row.state == "BACKOFF" and time.time_ns() < row.due_ns:
-            return
+        elif row.state == "BACKOFF" and 0 < row.due_ns - time.time_ns() <= _BACKOFF_S[-1] * 1e9:
+            return  # due later than it ever waits: the clock stepped back
         elif row.state != "FAILED":
             self._start(row)
 
@@ -154,7 +154,7 @@ class Supervisor:
         elif row.state != "STOPPING":
             self._note(row, "STOPPING", pid=process.pid, begun=_begun(process.pid), why="")
             _signal(process.pid, signal.SIGTERM)
-        elif time.time_ns() - row.since_ns > _STOP_S * 1e9:
+        elif abs(time.time_ns() - row.since_ns) > _STOP_S * 1e9:  # either way, as above
             _signal(process.pid, signal.SIGKILL)
 
     def _start(self, row: SupervisedSession) -> None:

@@ -18,15 +18,19 @@ from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.secrets import is_secret
 from qframe_rl.servers import DATA_PASSWORD
 from qframe_rl.service.ending import ending, last_error
-from qframe_rl.service.jobs import LEASE_S, Job, Jobs, log_of
+from qframe_rl.service.jobs import Job, Jobs, log_of
 from qframe_rl.service.places import Places
-from qframe_rl.service.store import VARIABLE, ServiceStore
+from qframe_rl.service.reports import ADDRESSES
+from qframe_rl.service.store import ServiceStore
 
 _LOOK_S = 0.1
 _RENEW_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 20.0
 """Time to end in order after it was told to."""
+_HELD_S, _BRIEF_S = 25.0, 5.0
+"""For so long a job goes on while the store says nothing of it, and then has to end. To ask takes 27 s at most, so it
+has ended before its lease has and another worker begins it."""
 
 
 class Worker:
@@ -77,6 +81,7 @@ class Worker:
         stopped
             Whether the worker is to stop: the job under way is then left to another one, to go on with.
         """
+        asked = time.monotonic()
         try:
             job = self.jobs.claim(self.name)
         except Unavailable as error:
@@ -86,7 +91,7 @@ class Worker:
         if job is None:
             return False
         self.told(f"job {job.id}: {job.spec.kind} {' '.join(job.spec.names)} begins (try {job.tries})")
-        state, why = self._done(job, stopped)
+        state, why = self._done(job, asked, stopped)
         while not self._noted(job, state, why) and not stopped():
             time.sleep(_RENEW_S)
         self.told(f"job {job.id}: {state}{f' ({why})' if why else ''}")
@@ -111,7 +116,7 @@ class Worker:
             self.told(f"{ill} It is tried again." if ill is not None else "the store answers again")
         self._ill = ill
 
-    def _done(self, job: Job, stopped: Callable[[], bool]) -> tuple[str, str]:
+    def _done(self, job: Job, asked: float, stopped: Callable[[], bool]) -> tuple[str, str]:
         if job.cancel:
             return "CANCELLED", ""
         try:
@@ -125,7 +130,7 @@ class Worker:
         path = log_of(self._state, job.id)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         # Nobody's keys: no job needs them, and what a job says is shown.
-        settings = {name: value for name, value in os.environ.items() if not is_secret(name) and name != VARIABLE}
+        settings = {name: value for name, value in os.environ.items() if not is_secret(name) and name not in ADDRESSES}
         if self.data is not None:
             settings["QFRAME_DATA"] = str(self.data)
         if isinstance(self.data, str):  # of the database that its market data are in
@@ -135,11 +140,13 @@ class Worker:
                 [sys.executable, "-m", f"experiments.{job.spec.kind}", *argv], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True, env=settings, preexec_fn=self._limited,
             )  # fmt: skip
-            return self._watched(job, child, stopped)
+            return self._watched(job, child, asked, stopped)
 
-    def _watched(self, job: Job, child: subprocess.Popen[bytes], stopped: Callable[[], bool]) -> tuple[str, str]:
-        renewed = asked = time.monotonic()
-        until = renewed + job.spec.hours * 3600.0
+    def _watched(
+        self, job: Job, child: subprocess.Popen[bytes], asked: float, stopped: Callable[[], bool]
+    ) -> tuple[str, str]:  # fmt: skip
+        renewed = asked
+        until = time.monotonic() + job.spec.hours * 3600.0
         while child.poll() is None:
             now = time.monotonic()
             if stopped():
@@ -148,9 +155,9 @@ class Worker:
             if now > until:
                 _ended(child)
                 return "FAILED", f"it took more than {job.spec.hours:g} hours"
-            if now - renewed >= LEASE_S:
-                _ended(child)
-                return "QUEUED", "the store did not answer for as long as the job was this worker's"
+            if now - renewed >= _HELD_S:
+                _ended(child, _BRIEF_S)
+                return "QUEUED", f"the store did not answer for {_HELD_S:g} s, and another worker may take it soon"
             if now - asked >= _RENEW_S:
                 asked = now
                 try:
@@ -183,9 +190,9 @@ class Worker:
             resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
-def _ended(child: subprocess.Popen[bytes]) -> None:
+def _ended(child: subprocess.Popen[bytes], grace_s: float = _GRACE_S) -> None:
     """End a job and all that it started: told first, killed where that is not heard."""
-    for number, patience in ((signal.SIGINT, _GRACE_S), (signal.SIGKILL, 10.0)):
+    for number, patience in ((signal.SIGINT, grace_s), (signal.SIGKILL, 10.0)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -468,6 +468,16 @@ def test_a_number_that_another_process_has_by_now_is_not_the_session(tmp_path: P
     store.close()
 
 
+def test_a_clock_that_steps_back_keeps_no_session_down(tmp_path: Path) -> None:
+    supervisor = Supervisor(ServiceStore(tmp_path / "state"), Places([tmp_path]), tmp_path / "sessions", print)
+    supervisor.desired.add("alpha", SupervisedSpec(checkpoint="x"))
+    for due_s, state in ((50.0, "BACKOFF"), (3600.0, "FAILED")):  # tried: there is no such checkpoint
+        supervisor.desired.note("alpha", state="BACKOFF", due_ns=time.time_ns() + int(due_s * 1e9))
+        supervisor.step()
+        assert supervisor.desired.one("alpha").state == state
+    supervisor.close()
+
+
 def test_so_many_starts_are_a_failure_and_one_less_is_not(tmp_path: Path) -> None:
     store = ServiceStore(tmp_path / "state")
     supervisor = Supervisor(store, Places([tmp_path]), tmp_path / "sessions", lambda _: None)

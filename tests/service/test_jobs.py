@@ -16,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from experiments import worker
-from qframe_rl.config import UserError
+from qframe_rl.config import Unavailable, UserError
 from qframe_rl.service import jobbing
 from qframe_rl.service import worker as service_worker
 from qframe_rl.service.client import ServiceClient
@@ -286,9 +286,32 @@ def test_a_job_that_takes_its_workers_with_it_is_given_up(tmp_path: Path) -> Non
     store.close()
 
 
+def test_a_job_has_ended_before_its_lease_where_the_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ServiceStore(tmp_path)
+    one, now = Worker(store, Places([]), tmp_path, None, None, print), [100.0]
+    ended: list[float] = []
+
+    def away(job: str, name: str) -> None:
+        now[0] += 27.0 if now[0] > 123.0 else 0.0  # as long as a database that says nothing is waited for
+        raise Unavailable("it is away.")
+
+    slept = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda s: now.__setitem__(0, now[0] + s))
+    monkeypatch.setattr(service_worker, "time", slept)
+    monkeypatch.setattr(service_worker, "_ended", lambda child, grace_s: ended.append(now[0] + grace_s))
+    monkeypatch.setattr(one.jobs, "renew", away)
+    job = one.jobs.ask(JobSpec(**TRAIN), "anna")
+    state, _ = one._watched(job, SimpleNamespace(poll=lambda: None), 100.0, lambda: False)  # type: ignore[arg-type]
+    assert state == "QUEUED"
+    assert 100.0 + 50.0 < ended[0] < 100.0 + LEASE_S
+    store.close()
+
+
 def test_a_job_has_nobodys_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINANCE_API_KEY", "a key that is long enough")
     monkeypatch.setenv("BINANCE_SECRET", "a secret that is long enough")
+    monkeypatch.setenv("QFRAME_RELAY_TO", "redis://anna:a-password@127.0.0.1/0")
     monkeypatch.setenv("PLAIN", "word")
     monkeypatch.chdir(tmp_path)
     store = ServiceStore(tmp_path / "state")
@@ -303,7 +326,7 @@ def test_a_job_has_nobodys_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Jobs(store).ask(JobSpec(**TRAIN), "anna")
     assert Worker(store, Places([]), tmp_path, None, None, print).step(lambda: False)
     assert "PLAIN" in given[0]
-    assert not {"BINANCE_API_KEY", "BINANCE_SECRET"} & set(given[0])
+    assert not {"BINANCE_API_KEY", "BINANCE_SECRET", "QFRAME_RELAY_TO"} & set(given[0])
     store.close()
 
 
