@@ -87,7 +87,7 @@ class Pump:
         """Wait for no journal that was taken away, nor count what it had."""
         for known in (self._cursors, self._heads, self.stopped):
             for session in known.keys() - there:
-                del known[session]  # type: ignore[attr-defined]
+                del known[session]
 
     def _moved(self, session: str, name: str) -> int:
         if self._again.get(session, 0.0) > time.monotonic():
