@@ -85,7 +85,7 @@ def trained(given: Mapping[str, Any], own: Mapping[str, Any], began: float) -> d
             screen.say("What was trained is kept; the same command with --resume goes on from there.")
             raise
     seconds = time.monotonic() - began
-    tell(console(to_stderr=own["json"]), outcome, asked.level, seconds)
+    tell(console(to_stderr=own["json"]), outcome, asked, seconds)
     if not own["json"]:
         return None
     return {
@@ -120,12 +120,12 @@ def _roles(text: str) -> dict[str, str]:
         raise UserError(f"--roles: {error}.") from None
 
 
-def tell(out: Console, outcome: ArenaOutcome, level: float, seconds: float) -> None:
+def tell(out: Console, outcome: ArenaOutcome, asked: ArenaExperiment, seconds: float) -> None:
     """Print what roles earned, how far from an equilibrium they are, and what can be done next."""
     from rich.table import Table
 
     table = Table(title="Roles: what one agent earned an episode, and what a best reply would gain in its place")
-    for name in ("role", "who", "return", f"{level:.0%}", "gain of a best reply", f"{level:.0%}"):
+    for name in ("role", "who", "return", f"{asked.level:.0%}", "gain of a best reply", f"{asked.level:.0%}"):
         table.add_column(name, justify="left" if name in ("role", "who") else "right")
     for row in outcome.rows:
         gain, found = outcome.gains.get(row["role"]), ("", "")
@@ -146,13 +146,23 @@ def tell(out: Console, outcome: ArenaOutcome, level: float, seconds: float) -> N
         )
     out.print(f"\nhash        {outcome.digest}", highlight=False)
     learned = [row["role"] for row in outcome.rows if row["learns"]]
-    env = "" if not learned else f"{called('train')} --roles {learned[0]}={outcome.folder / 'agents' / learned[0]},..."
     for what, text in (
         ("run", outcome.folder),
         ("checkpoints", ", ".join(str(outcome.folder / "agents" / role) for role in learned)),
         ("pictures", ", ".join(map(str, outcome.pictures))),
         ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
-        ("in a seat", env),
+        ("ratings", _rated(outcome, asked)),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
+
+
+def _rated(outcome: ArenaOutcome, asked: ArenaExperiment) -> str:
+    """The command that rates the first role that learned, among the others as they are now."""
+    sits = {row["role"]: outcome.folder / "agents" / row["role"] if row["learns"] else row["agent"]
+            for row in outcome.rows}  # fmt: skip
+    role = next(row["role"] for row in outcome.rows if row["learns"])
+    told = [f"--env {asked.env.name}", *(f"--set env.{key}={value}" for key, value in asked.env.params.items())]
+    others = ",".join(f"{name}={who}" for name, who in sits.items() if name != role)
+    told += [f"--role {role}", f"--checkpoints {sits[role]}", *([f"--roles {others}"] if others else [])]
+    return f"{called('tournament')} {' '.join(told)}"

@@ -159,10 +159,13 @@ class QuoterSeat:
         return [self._away(wished, view, side), 2.0 * taken / most - 1.0 if most else -1.0]
 
     def _away(self, wished: Wishes, view: BookView, side: int) -> float:
-        """The direction that means a quote's distance from the mid price; the farthest where there is no quote."""
+        """The direction that means a quote's distance from the mid price; the farthest where there is no quote.
+
+        One beyond the mid price, which a role does not reach, stands as near to it as the role's can.
+        """
         if wished.quotes[side, 1] < 1:
             return 1.0
-        away = abs(view.mid - float(wished.quotes[side, 0]))
+        away = (view.mid - float(wished.quotes[side, 0])) * (1.0 if side == BUY else -1.0)
         return float(np.clip(2.0 * (away - 0.5) / (self.config.reach_ticks - 0.5) - 1.0, -1.0, 1.0))
 
 

@@ -103,6 +103,7 @@ def test_wishes_become_the_actions_that_mean_them() -> None:
     for bid, ask, wanted in (
         ((int(mid) - 16, 10), (int(mid) + 1, 1), [1.0, -1.0 + 1.0 / 15.5, 1.0, -0.8]),
         ((0, 0), (int(mid) + 90, 25), [1.0, 1.0, -1.0, 1.0]),
+        ((int(mid) + 2, 10), (int(mid) - 2, 10), [-1.0, -1.0, 1.0, 1.0]),
     ):
         np.testing.assert_allclose(seat._made(wishes(bid, ask), view), wanted, atol=1e-9)
 

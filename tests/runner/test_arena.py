@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import report, train
+from experiments import report, tournament, train
 from qframe_rl.arena.game import make_game
 from qframe_rl.arena.seat import SeatEnv
 from qframe_rl.checkpoint import load_checkpoint
@@ -154,6 +154,7 @@ def test_neighbouring_seeds_learn_in_other_markets(tmp_path: Path) -> None:
         ({"agent": {"ppo": {"members": 2}}}, "agent.ppo.members: one network is trained for all agents of a role"),
         ({"agent": {"maker": {"evaluations": 3}}}, "agent.ppo.evaluations: .*no part is left to be scored on"),
         ({"agent": {"ppo": {"patience": 3}}}, "agent.ppo.patience: .*the last weights are kept"),
+        ({"agent": {"ppo": {"margin": 2.0}}}, "agent.ppo.margin: .*no part is left to be scored on"),
         ({"agent": {"ppo": {"network": "gru", "memory": "episode"}}}, "agent.ppo.memory: .*told where an episode ends"),
         ({"agent": {"maker": {"gama": 1}}}, "agent maker: unknown key 'gama'"),
         ({"env": {"name": "perp"}}, "no market of many agents 'perp'"),
@@ -176,6 +177,10 @@ def test_one_line_trains_and_says_how_far_from_an_equilibrium(
     assert told is not None and set(told["exploitability"]) == {"maker"} and Path(told["run"]).is_dir()
     text = capsys.readouterr().err
     assert "gain of a best reply" in text and "lower bound" in text and "idle" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("ratings"))
+    offered = line.partition("tournament ")[2].split()
+    rated = tournament.main([*offered, "--agents", "idle", "--episodes", "2", "--json"])
+    assert rated is not None and {row["agent"] for row in rated["ratings"]} == {"idle", f"{told['run']}/agents/maker"}
     assert train.main([*options[:-2], "--reply-steps", "0"]) is None
     assert "returns alone say nothing of an equilibrium" in capsys.readouterr().out
     capsys.readouterr()

@@ -12,10 +12,11 @@ import pytest
 
 from experiments import report
 from experiments import tournament as door
-from qframe_rl.config import UserError, build
+from qframe_rl.arena.rules import QuoterSeat
+from qframe_rl.config import Ref, UserError, build
 from qframe_rl.runner.arena import tournament as t
 from qframe_rl.runner.arena.experiment import ArenaExperiment
-from qframe_rl.runner.arena.seated import market_root
+from qframe_rl.runner.arena.seated import game_of, mark, market_root, rule
 from qframe_rl.runner.arena.train import train_arena
 from qframe_rl.runner.log import Silent
 
@@ -50,6 +51,18 @@ def test_who_never_lost_has_a_rating_and_ties_are_halves() -> None:
     assert rows[0].agent == "a" and np.isfinite([row.elo for row in rows]).all()
     by = {row.agent: row for row in rows}
     assert by["b"].elo == pytest.approx(by["c"].elo, abs=0.01) and by["a"].score == 1.0 and by["b"].score == 0.25
+
+
+def test_a_folder_that_has_the_name_of_the_houses_own_is_not_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("idle", "imbalance"):
+        Path(name).mkdir()
+    game = game_of(Ref(**ENV), 1)
+    assert mark("idle") == "idle" and isinstance(rule(game, "maker", "imbalance", {}), QuoterSeat)
+    with pytest.raises(UserError, match="imbalance is not a checkpoint"):
+        rule(game, "maker", "./imbalance", {})
 
 
 def test_pairs_that_met_in_the_same_markets_are_drawn_together() -> None:

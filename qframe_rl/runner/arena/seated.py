@@ -121,7 +121,7 @@ def rule(game: Game, role: str, name: str, params: Mapping[str, Any]) -> BatchPo
         if params:
             raise UserError(f"agent.{name}: {name} has no parameters.")
         return plain_rule(name, game, role)
-    if Path(name).is_dir():
+    if _is_folder(name):
         if params:
             raise UserError(
                 f"agent: {', '.join(params)} is set for {name}, which sits as it was trained; leave it out."
@@ -227,13 +227,19 @@ def seat_policy(checkpoint: Checkpoint, game: Game, role: str) -> BatchPolicy:
 
 def mark(name: str) -> str:
     """What tells one agent from another of its name: a checkpoint's content."""
-    return load_checkpoint(Path(name), seat=True).digest if Path(name).is_dir() else name
+    return load_checkpoint(Path(name), seat=True).digest if _is_folder(name) else name
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a folder is meant: a name of the house's own means no folder that happens to have it."""
+    return name not in (*PLAIN, *catalog.names("agents")) and Path(name).is_dir()
 
 
 _AT_ONCE = "among many agents all learn at once; set steps, markets and n_steps."
 _NEVER = "among many agents no part is left to be scored on, and the last weights are kept; leave it out."
 _OWN = {
     "total_steps": _AT_ONCE, "n_envs": _AT_ONCE, "n_steps": _AT_ONCE, "evaluations": _NEVER, "patience": _NEVER,
+    "margin": _NEVER,
     "members": "one network is trained for all agents of a role; leave it out.",
 }  # fmt: skip
 """Parameters of learners that say nothing here, and why."""
