@@ -171,6 +171,8 @@ class Ppo:
     """
 
     def __init__(self, config: Config, spec: MarketSpec):
+        if config.margin is not None and not spec.bar_ns:
+            raise UserError("agent ppo: margin is of a Sharpe ratio of bars, and there are none here; leave it out.")
         self.config = config
         self.seed = spec.seed
         self.interface = spec.interface

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from gymnasium import spaces
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from qframe_rl.book.known import ASK, BID, POSITION
 from qframe_rl.book.wish import passive_tick, room_for
@@ -40,13 +40,11 @@ class Config(BookConfig):
     loss_limit: float = Field(default=0.2, gt=0.0, le=1.0)
     """Share of it whose loss ends an episode."""
 
-    @field_validator("farthest")
-    @classmethod
-    def _above(cls, farthest: float, info: object) -> float:
-        nearest = getattr(info, "data", {}).get("nearest", 0.5)
-        if farthest <= nearest:
-            raise ValueError(f"must be above nearest, {nearest}")
-        return farthest
+    @model_validator(mode="after")
+    def _above(self) -> Self:
+        if self.farthest <= self.nearest:
+            raise ValueError(f"farthest, {self.farthest:g}, must be above nearest, {self.nearest:g}")
+        return self
 
 
 @inlined

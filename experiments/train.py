@@ -234,7 +234,7 @@ def report_book(out: Console, outcome: BookOutcome, level: float, seconds: float
             "curves": _curves(outcome.folder),
             "evaluate": f"{called('evaluate')} {outcome.checkpoint}",
             "report": f"{called('report')} {outcome.folder}",
-            "paper": f"{called('paper')} {outcome.checkpoint}",
+            **({} if outcome.market.ends else {"paper": f"{called('paper')} {outcome.checkpoint}"}),
         },
     )  # fmt: skip
 
