@@ -62,6 +62,7 @@ class QuotingFacts(Strict):
     volatility: float = Field(ge=0.0, le=1e15)
     intensity: float = Field(ge=0.0, le=1e15)
     decay: float = Field(ge=0.0, le=1e15)
+    decide_ns: int = Field(default=0, ge=0, le=10**18)
 
 
 class BookInterfaceEntry(Strict):

@@ -47,7 +47,7 @@ class QuotingRecord(NamedTuple):
     fills: Int
     """(F, 6) columns as in `qframe_rl.book.accounts`."""
     fill_mid: Float
-    """(F,) mid price when each filled, ticks."""
+    """(F,) mid price when each filled, ticks; NaN where the book lacked a side."""
     markouts: Float
     """(F, H) how far the mid price was beyond the fill's price after each of `HORIZONS_S`, ticks; NaN past the end."""
     unshown: int

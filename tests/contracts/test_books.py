@@ -357,3 +357,17 @@ def test_one_view_means_to_the_bit_what_the_batch_sees_and_wishes(name: str, par
         assert np.array_equal([one.take for one in meant], take)
         _, terminated, truncated = engine.step(actions, everyone)
         engine.reset(terminated | truncated)
+
+
+@pytest.mark.parametrize("params", [{"nearest": 20.0}, {"farthest": -1.0}, {"nearest": 3.0, "farthest": 3.0}])
+def test_quotes_reach_from_near_to_far(params: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"farthest, .* must be above nearest"):
+        make_book(Ref(name="book_making", params=params), COIN)
+
+
+def test_the_mean_time_between_decisions_is_known_whatever_says_when() -> None:
+    by_clock, by_prints = (fitted("book_execution", every=every) for every in ("200ms", "20 prints"))
+    at = by_prints.pack([whole_run(run) for run in ticks().runs])
+    passed = [at.at[b - 1] - at.at[a] for a, b in zip(at.starts[:-1], at.starts[1:], strict=True)]
+    assert by_clock.spec(0).decide_ns == 200_000_000
+    assert by_prints.spec(0).decide_ns == pytest.approx(sum(passed) / (at.n - len(passed)), abs=1.0)

@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, report, train
+from qframe_rl.book.accounts import F_LOTS
+from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE
+from qframe_rl.book.state import BUY, SELL
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import Ref, UserError
-from qframe_rl.evaluate.quoting import gains, surely_above
+from qframe_rl.evaluate.quoting import gains, scores, surely_above
 from qframe_rl.evaluate.quoting_plot import quoting_figure
 from qframe_rl.feeds.data import DataConfig
+from qframe_rl.feeds.synthetic_ticks import START, events_of
 from qframe_rl.feeds.tick_load import load_ticks
 from qframe_rl.gym.make import make_book
-from qframe_rl.gym.replay.packed import whole_run
+from qframe_rl.gym.replay.packed import whole_run, whole_runs
 from qframe_rl.runner.books.packing import deployed_book
 from qframe_rl.runner.books.replay import replay, stretches
 from qframe_rl.runner.books.split import book_fold
@@ -102,6 +106,24 @@ def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
             book_fold(runs, wrong)
 
 
+def test_a_run_too_short_to_decide_in_is_left_out_and_the_others_are_walked() -> None:
+    """One that ended before its book was whole, and one of a few rows, as a gap near the end of a file leaves them."""
+    long, other, _ = load_ticks(DataConfig(data="synthetic:ticks")).runs
+    never = other._replace(name="never whole", ready_ns=int(other.events.exchange_ns[-1]) + 5 * 10**9)
+    brief = other._replace(name="brief", events=other.events.where(slice(0, 40)))
+    fold = book_fold([long, never, brief], Ref(name="holdout"))
+    assert {s.run.name for part in fold for s in part} == {long.name, "brief"}
+    assert fold.spans()["train"] == book_fold([long, brief], Ref(name="holdout")).spans()["train"]
+    market = make_book(Ref(name="book_making"), load_ticks(DataConfig(data="synthetic:ticks")).instrument)
+    spans = whole_runs([long, never, brief])
+    fitted = market.fit(spans)
+    assert fitted.facts == market.fit(spans[:1]).facts
+    (one,) = stretches(fitted, spans)
+    assert fitted.pack(spans).n == one.n == fitted.pack(spans[:1]).n
+    with pytest.raises(UserError, match="brief: 1 moments of decisions"):
+        fitted.pack(spans[1:])
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -119,6 +141,7 @@ def test_parts_follow_each_other_and_are_as_long_as_was_asked() -> None:
         (["--env", "book_making", "--set", "env.every=often"], "100ms"),
         (["--env", "book_making", "--set", "env.latencies=none.parquet"], "none.parquet"),
         (["--env", "book_making", "--agents", "flat,flat"], "twice"),
+        (["--env", "book_making", "--agents", "ppo", *QUICK, "--set", "agent.ppo.margin=2"], "margin is of a Sharpe"),
         (["--env", "book_making", "--set", "env.size=1000000000"], "size times limit"),
         (["--env", "book_making", "--agents", "flat", "--promote-anyway", "joinin"], "did you mean 'joining'"),
         (["--env", "book_making", "--agents", "flat", "--promote-anyway", "flat"], "does not run"),
@@ -190,6 +213,33 @@ def test_checkpoints_of_two_runs_are_scored_apart_though_their_folders_are_calle
     assert 0 < lots[0] < lots[1]
     with pytest.raises(UserError, match="given twice"):
         evaluate.main([places[0], places[0], "--out", str(tmp_path / "out")])
+
+
+def test_blocks_of_other_lengths_are_compared_each_with_doing_nothing_on_its_own(tmp_path: Path) -> None:
+    for steps in (3, 7):
+        run(tmp_path / str(steps), "--env", "book_execution", "--agents", "twap", "--set", f"env.episode_steps={steps}")
+    places = [str(next((tmp_path / str(steps) / "runs").glob("*/agents/twap-0-0"))) for steps in (3, 7)]
+    together = evaluate.main([*places, "--out", str(tmp_path / "out"), "--json"])
+    alone = evaluate.main([places[1], "--out", str(tmp_path / "alone"), "--json"])
+    assert together is not None and alone is not None
+    for key in ("score", "low", "high", "psr"):
+        assert together["results"][1][key] == alone["results"][0][key]
+
+
+def test_a_fill_while_the_book_lacks_a_side_has_no_half_spread() -> None:
+    """The ask is gone when a print reaches the quote: no mid price says how far the fill was from it."""
+    second = 10**9
+    rows = [(START, START, SNAPSHOT, side, 100 + side, 10, 0) for side in (BUY, SELL)]
+    told = [(1.31, DEPTH, SELL, 101, 0), (1.35, TRADE, SELL, 100, 15), (1.39, DEPTH, SELL, 101, 9)]
+    rows += [(START + int(t * second), START + int(t * second), *row, 1 + k) for k, (t, *row) in enumerate(told)]
+    rows.append((START + 3 * second, START + 3 * second, DEPTH, BUY, 90, 1, 9))
+    made = load_ticks(DataConfig(data="synthetic:ticks"))
+    span = whole_run(made.runs[0]._replace(events=events_of(rows), ready_ns=START))
+    market = make_book(Ref(name="book_making", params={"features": ("spread",)}), made.instrument).fit([span])
+    (record,) = replay(market, yardstick("joining", market.spec(0)), stretches(market, [span]))
+    row = scores([record], [record], "joining", "test", [record])
+    assert record.fills[:, F_LOTS].tolist()[0] == 5 and np.isnan(record.fill_mid[0])
+    assert row["spread_bps"] is None and row["markout_1s"] == 0.5
 
 
 @pytest.mark.parametrize(("side", "blocks"), [("buy", 1), ("sell", 1), ("either", 2)])

@@ -9,7 +9,7 @@ from typing import Any
 from qframe_rl.config import UserError, build, shortened
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.tick_load import MADE, TickHistory, load_ticks
-from qframe_rl.gym.replay.packed import TickSpan, whole_run
+from qframe_rl.gym.replay.packed import TickSpan, whole_runs
 from qframe_rl.types import Instrument
 
 GivenTicks = TickHistory | Mapping[str, Any] | str | Path | None
@@ -37,4 +37,4 @@ def spans_of(given: GivenTicks) -> tuple[Instrument, Sequence[TickSpan]]:
         given = load_ticks(build(DataConfig, given, "history"))
     if not isinstance(given, TickHistory):
         raise UserError(f"history of an order book is a TickHistory, a folder or a recipe (got {shortened(given)}).")
-    return given.instrument, [whole_run(run) for run in given.runs]
+    return given.instrument, whole_runs(given.runs)

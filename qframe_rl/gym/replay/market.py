@@ -20,7 +20,7 @@ from qframe_rl.book.queue import POWER, QueueRule, exponent
 from qframe_rl.book.tape import tape_of
 from qframe_rl.config import Base, UserError
 from qframe_rl.gym.replay.engine import Objective, ReplayEngine, ReplayRules
-from qframe_rl.gym.replay.packed import PackedTicks, SpanMoments, TickSpan, packed_ticks, span_moments
+from qframe_rl.gym.replay.packed import PackedTicks, SpanMoments, TickSpan, TooShort, packed_ticks, span_moments
 from qframe_rl.interface import Scaler
 from qframe_rl.interface.books import BookActions, QuotingInterface
 from qframe_rl.quoter import BookSpec
@@ -117,6 +117,8 @@ class BookFacts(Base):
     """A of A exp(-k d), a second."""
     decay: float = 1.0
     """k, per tick."""
+    decide_ns: int = 0
+    """Mean time between decisions, ns, where prints say when; 0 = the clock does."""
 
 
 @dataclass(frozen=True)
@@ -162,18 +164,24 @@ class BookMarket:
             ]
             micro = fit_micro(np.concatenate(quotes))
         laid = self._laid(spans, micro)
-        raw = np.concatenate([span.features for span in laid])
+        raw = np.concatenate([one.features for one in laid.values()])
         told = np.isfinite(raw)
         count = np.maximum(told.sum(axis=0), 1)
         mean = np.where(told, raw, 0.0).sum(axis=0) / count
         scale = np.sqrt((np.where(told, raw - mean, 0.0) ** 2).sum(axis=0) / count)
         scale[~(scale > 0.0)] = 1.0
-        facts = _facts(laid, [fit_intensity(tape, s.start, s.stop) for tape, s in zip(tapes, spans, strict=True)])
+        fitted = [fit_intensity(tapes[k], spans[k].start, spans[k].stop) for k in laid]
+        facts = _facts(list(laid.values()), fitted, by_prints=self.every.ns == 0)
         return replace(self, interface=self.interface.with_scaler(Scaler(mean, scale), micro), facts=facts)
 
     def pack(self, spans: Sequence[TickSpan]) -> PackedTicks:
         """Spans to walk, for all environments to share."""
-        return packed_ticks(self._laid(spans, self.interface.micro), self.interface.scaler)
+        return packed_ticks(list(self._laid(spans, self.interface.micro).values()), self.interface.scaler)
+
+    def pack_each(self, spans: Sequence[TickSpan]) -> list[PackedTicks]:
+        """Spans to walk, each by itself."""
+        laid = self._laid(spans, self.interface.micro)
+        return [packed_ticks([one], self.interface.scaler) for one in laid.values()]
 
     def engine(self, ticks: PackedTicks, n_envs: int, n_fills: int = 0) -> ReplayEngine:
         """A batch of accounts.
@@ -195,15 +203,28 @@ class BookMarket:
         one = replace(self.instrument, maker_fee=rules.maker_fee, taker_fee=rules.taker_fee)
         return BookSpec(
             (one,), (), 0, leverage=1.0, shorting=True, cost_rate=rules.taker_fee, interface=self.interface, seed=seed,  # type: ignore[arg-type]
-            features=self.interface.specs, size=c.size, limit=c.size * c.limit, decide_ns=self.every.ns,
-            horizon=self.horizon, **self.facts.model_dump(),
+            features=self.interface.specs, size=c.size, limit=c.size * c.limit, horizon=self.horizon,
+            **{**self.facts.model_dump(), "decide_ns": self.every.ns or self.facts.decide_ns},
         )  # fmt: skip
 
-    def _laid(self, spans: Sequence[TickSpan], micro: MicroPrice | None) -> list[SpanMoments]:
-        if not spans:
-            raise UserError(f"env {self.name}: there are no ticks to walk.")
-        named, latency = book_features(self.interface.specs), self.config.latency
-        return [span_moments(span, self.every, latency, named, micro) for span in spans]
+    def _laid(self, spans: Sequence[TickSpan], micro: MicroPrice | None) -> dict[int, SpanMoments]:
+        """Spans as they are walked, by number; those in which nobody decides twice are left out.
+
+        Raises
+        ------
+        UserError
+            If none is left.
+        """
+        short = UserError(f"env {self.name}: there are no ticks to walk.")
+        named, latency, found = book_features(self.interface.specs), self.config.latency, {}
+        for k, span in enumerate(spans):
+            try:
+                found[k] = span_moments(span, self.every, latency, named, micro)
+            except TooShort as error:
+                short = error
+        if not found:
+            raise short
+        return found
 
 
 def book_market(
@@ -233,7 +254,7 @@ def _until(span: TickSpan) -> Events:
     return events.where(events.local_ns + span.run.clock_shift_ns <= span.stop)
 
 
-def _facts(laid: Sequence[SpanMoments], fitted: Sequence[Intensity]) -> BookFacts:
+def _facts(laid: Sequence[SpanMoments], fitted: Sequence[Intensity], *, by_prints: bool) -> BookFacts:
     """Means over spans, each by its length."""
     seconds = np.array([(span.at[-1] - span.at[0]) / 1e9 for span in laid])
     variance = np.array([mid_volatility(span.mid2, span.at) ** 2 for span in laid])
@@ -241,4 +262,5 @@ def _facts(laid: Sequence[SpanMoments], fitted: Sequence[Intensity]) -> BookFact
     return BookFacts(
         volatility=float(np.sqrt(share @ variance)), intensity=float(share @ [one.intensity for one in fitted]),
         decay=float(share @ [one.decay for one in fitted]),
+        decide_ns=round(1e9 * seconds.sum() / sum(len(span.at) - 1 for span in laid)) if by_prints else 0,
     )  # fmt: skip

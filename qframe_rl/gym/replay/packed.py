@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -36,6 +36,15 @@ def whole_run(run: TickRun) -> TickSpan:
     """All of a run, from when its book is whole."""
     local = run.events.local_ns + run.clock_shift_ns
     return TickSpan(run, max(int(local.min()), run.ready_ns), int(local.max()))
+
+
+def whole_runs(runs: Iterable[TickRun]) -> list[TickSpan]:
+    """All of several runs; those that end before their book is whole are left out, for nobody decides there."""
+    return [span for span in map(whole_run, runs) if span.stop > span.start]
+
+
+class TooShort(UserError):
+    """A span in which nobody decides twice."""
 
 
 class SpanMoments(NamedTuple):
@@ -76,7 +85,7 @@ def span_moments(
 
     Raises
     ------
-    UserError
+    TooShort
         If there are not two moments at which both sides of the book are there.
     """
     events = span.run.events
@@ -85,7 +94,7 @@ def span_moments(
     book = seen(tape, at)
     at = at[book.whole]
     if len(at) < 2:
-        raise UserError(
+        raise TooShort(
             f"{span.run.name}: {len(at)} moments of decisions between its book's being whole and its end; take a "
             "longer recording, or decide more often (env.every)."
         )

@@ -18,7 +18,7 @@ from qframe_rl.evaluate.quoting_plot import quoting_figure, quoting_leaderboard_
 from qframe_rl.evaluate.trials import Luck, Trial, Trials, larger
 from qframe_rl.feeds.tick_load import TickHistory, load_ticks
 from qframe_rl.gym.replay.market import BookMarket
-from qframe_rl.gym.replay.packed import TickSpan, whole_run
+from qframe_rl.gym.replay.packed import TickSpan, whole_runs
 from qframe_rl.quoter import Quoter
 from qframe_rl.runner.books.choose import quoting_trial
 from qframe_rl.runner.books.packing import DeployedBook, deployed_book
@@ -81,27 +81,29 @@ def evaluate_books(
     history = load_ticks(data_for(first.checkpoint, given))
     for place, one in found:
         check_fits(one.market, history, place)
-    spans = judged_spans(first.checkpoint, history) if own_data(given) else [whole_run(run) for run in history.runs]
+    spans = judged_spans(first.checkpoint, history) if own_data(given) else whole_runs(history.runs)
     screen.end("load", f"{sum(s.stop - s.start for s in spans) / 60e9:.1f} minutes of {history.instrument.symbol}")
     titles = _titles(found)
     asked: list[tuple[str, BookMarket, Quoter]] = [
         (title, one.market, one.quoter) for title, (_, one) in zip(titles, found, strict=True)
     ]
     asked += [(name, first.market, yardstick(name, first.market.spec(0))) for name in YARDSTICKS]
-    records, banded, laid = {}, {}, stretches(first.market, spans)
+    records, banded, idle, laid = {}, {}, {}, stretches(first.market, spans)
     for name, market, quoter in asked:
         screen.begin(name)
         walked = laid if market is first.market else stretches(market, spans)
         records[name] = replay(market, quoter, walked)
         banded[name] = replay(market, quoter, walked, TRADES)
+        # Blocks of another length are other ones: each is compared with doing nothing on its own.
+        idle[name] = replay(market, yardstick(FLAT, market.spec(0)), walked) if market.ends else records[name]
         screen.end(name)
-    idle, own = records[FLAT], own_data(given)
-    tried = [_trial(*pair, records[t], idle, history, own=own) for t, pair in zip(titles, found, strict=True)]
+    own = own_data(given)
+    tried = [_trial(*pair, records[t], idle[t], history, own=own) for t, pair in zip(titles, found, strict=True)]
     ledger.add(tried, history)
     carried = [Luck.carried(one.checkpoint.provenance.get("promotion", {})) for _, one in found]
     luck = larger(ledger.luck(history), *carried)
     rows = [
-        scores(records[name], banded[name], name, "evaluated", idle, level=level, resamples=resamples, luck=luck)
+        scores(records[name], banded[name], name, "evaluated", idle[name], level=level, resamples=resamples, luck=luck)
         for name, _, _ in asked
     ]
     folder.mkdir(parents=True, exist_ok=True)

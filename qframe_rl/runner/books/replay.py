@@ -14,7 +14,7 @@ from qframe_rl.book.accounts import F_SIDE, F_TICK, F_TIME, QUOTED
 from qframe_rl.book.arrived import markouts
 from qframe_rl.book.known import AHEAD, N_OWN, OWN, SHOWN
 from qframe_rl.book.queue import QueueRule
-from qframe_rl.book.tape import Tape
+from qframe_rl.book.tape import NO_ASK, NO_BID, Tape
 from qframe_rl.config import UserError
 from qframe_rl.evaluate.quoting import HORIZONS_S, QuotingRecord
 from qframe_rl.gym.replay.engine import FEES, HELD, MID, SENT, UNSHOWN, WORTH, ReplayEngine
@@ -67,7 +67,7 @@ def as_quoter(agent: Any, interface: BookInterface) -> Quoter:
 
 def stretches(market: BookMarket, spans: Sequence[TickSpan]) -> list[PackedTicks]:
     """Spans laid out to be walked, each by itself; the same for every strategy and queue rule."""
-    return [market.pack([span]) for span in spans]
+    return market.pack_each(spans)
 
 
 def replay(
@@ -163,6 +163,8 @@ def _record(market: BookMarket, quoter: Quoter, engine: ReplayEngine, ticks: Pac
 
 
 def _mid_at(tape: Tape, at: Int) -> Float:
-    """(F,) mid price just before each moment."""
-    row = np.maximum(np.searchsorted(tape.exchange_ns, at, side="left") - 1, 0)
-    return np.asarray(0.5 * (tape.bid[row] + tape.ask[row]), np.float64)
+    """(F,) mid price just before each moment; NaN where the book lacked a side."""
+    row = np.searchsorted(tape.exchange_ns, at, side="left") - 1
+    bid, ask = tape.bid[row], tape.ask[row]
+    told = (row >= 0) & (bid != NO_BID) & (ask != NO_ASK)
+    return np.where(told, 0.5 * (bid + ask), np.nan)

@@ -11,7 +11,7 @@ import numpy as np
 from qframe_rl.config import Ref, UserError, build
 from qframe_rl.evaluate.splits import Holdout
 from qframe_rl.feeds.ticks import TickRun
-from qframe_rl.gym.replay.packed import TickSpan, whole_run
+from qframe_rl.gym.replay.packed import TickSpan, whole_runs
 from qframe_rl.types import iso
 
 _TAIL = 0.15
@@ -65,7 +65,7 @@ def book_fold(runs: Sequence[TickRun], asked: Ref) -> BookFold:
             f"{', '.join(sorted(set(asked.params) - set(_SHARES))) or 'its own'}."
         )
     shares = build(Holdout, asked.params, "split holdout")
-    spans = [whole_run(run) for run in runs]
+    spans = whole_runs(runs)
     cuts = np.cumsum([shares.train * (1.0 - _TAIL), shares.train * _TAIL, shares.validation, shares.test])
     total = sum(span.stop - span.start for span in spans)
     edges = [0, *(round(total * share) for share in cuts[:-1]), total]
@@ -117,7 +117,7 @@ def search_windows(
     UserError
         If a piece has no span that is long enough.
     """
-    spans, least = [whole_run(run) for run in runs], max(_SECOND, 3 * step_ns)
+    spans, least = whole_runs(runs), max(_SECOND, 3 * step_ns)
     total = sum(span.stop - span.start for span in spans)
     size, purged, windows = total // (n + 1), gap * _TENTH_NS, []
     for k in range(n):
