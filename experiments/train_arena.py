@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import tomllib
 from collections.abc import Mapping
@@ -32,11 +33,12 @@ def meant(given: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
     tree = {} if own["preset"] is None else read_preset(own["preset"])
     env = tree.get("env")
     named.append(env.get("name") if isinstance(env, Mapping) else env)
+    named += [_bare(os.environ[key]) for key in ("QFRAME_ENV", "QFRAME_ENV__NAME") if key in os.environ]
     for text in own["assignments"]:
         key, _, value = text.partition("=")
         if key in ("env", "env.name"):
             named.append(_bare(value))
-    roles = given["roles"] is not None or "roles" in tree
+    roles = given["roles"] is not None or "roles" in tree or "QFRAME_ROLES" in os.environ
     return roles or next((name for name in (named[0], *named[:0:-1]) if name is not None), None) in catalog.games()
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qframe_rl.agent import MarketSpec
-from qframe_rl.book.state import BUY, SELL
+from qframe_rl.book.state import BUY, MOST_LOTS, MOST_TICKS, SELL
 from qframe_rl.book.wish import passive_tick, room_for
+from qframe_rl.config import UserError
 from qframe_rl.types import Float, Int, Single
 
 QUOTE_TICK, QUOTE_LEFT, QUOTE_WAITS, QUOTE_AGE = range(4)
@@ -99,6 +100,31 @@ def wishes(
         Side, lots and worst tick.
     """
     return Wishes(np.array([bid, ask], np.int64), np.array(take, np.int64))
+
+
+def checked_wishes(asked: Any, name: str) -> Wishes:
+    """What a strategy wishes, looked at; never clipped.
+
+    Raises
+    ------
+    UserError
+        If it is not whole numbers of the right shape and range.
+    """
+    try:
+        quotes, take = (np.asarray(part) for part in asked)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"strategy {name} wishes {type(asked).__name__}; Wishes of quotes and take are wanted."
+        ) from None
+    if quotes.shape != (2, 2) or take.shape != (3,) or quotes.dtype.kind != "i" or take.dtype.kind != "i":
+        raise UserError(
+            f"strategy {name} wishes quotes {quotes.dtype} {quotes.shape} and take {take.dtype} {take.shape}; whole "
+            "numbers of shapes (2, 2) and (3,) are wanted."
+        )
+    lots, ticks = [*quotes[:, 1].tolist(), int(take[1])], [*quotes[:, 0].tolist(), int(take[2])]
+    if min(lots) < 0 or max(lots) > MOST_LOTS or max(map(abs, ticks)) > 2 * MOST_TICKS or int(take[0]) not in (0, 1):
+        raise UserError(f"strategy {name} wishes lots {lots} at ticks {ticks}, side {int(take[0])}: out of range.")
+    return Wishes(np.ascontiguousarray(quotes, np.int64), np.ascontiguousarray(take, np.int64))
 
 
 def around(

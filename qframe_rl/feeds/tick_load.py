@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qframe_rl.book.events import OFF_GRID, grid_of
 from qframe_rl.config import UserError, shortened
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.listing import Listing, listings
@@ -102,12 +103,18 @@ def _refuse_unread(config: DataConfig) -> None:
 
 
 def _of_one_grid(root: Path, of: Listing) -> list[TickRun]:
-    """All runs in the smallest steps that any of their files is written in."""
+    """All runs in steps that the numbers of all of their files are multiples of."""
     runs = tick_runs(root, of)
-    tick, lot = min(run.tick for run in runs), min(run.lot for run in runs)
+    tick, lot = _common([run.tick for run in runs]), _common([run.lot for run in runs])
     if any((run.tick, run.lot) != (tick, lot) for run in runs):
         runs = tick_runs(root, of, tick, lot)
     return runs
+
+
+def _common(steps: list[float]) -> float:
+    """The smallest of some steps; where the others are no multiples of it, such as .5 of .2, one that all are."""
+    scaled = np.array(steps) / min(steps)
+    return min(steps) if np.allclose(scaled, np.rint(scaled), rtol=0.0, atol=OFF_GRID) else grid_of(np.array(steps))
 
 
 def _within(runs: list[TickRun], config: DataConfig) -> list[TickRun]:

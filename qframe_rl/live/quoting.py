@@ -24,12 +24,12 @@ from qframe_rl.journal.codec import Plain, account_out
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.listeners import CashFlow, Listener, Paid, Soft
 from qframe_rl.live.capital import CapitalAccount
-from qframe_rl.live.held import checked_limits, checked_wishes, held_to
+from qframe_rl.live.held import checked_limits, held_to
 from qframe_rl.live.operator import Operator
 from qframe_rl.live.quoting_terms import QuotingTerms, paper_terms
 from qframe_rl.live.tapes import StatedRun, TapePart, TapeSource, digest_of
 from qframe_rl.live.told import RouterListener, put_lock, standing_of
-from qframe_rl.quoter import BookView, Quoter, Wishes
+from qframe_rl.quoter import BookView, Quoter, Wishes, checked_wishes
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.types import Fills, Float, Int, Orders

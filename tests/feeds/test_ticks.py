@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from qframe_rl.book.events import DEPTH, SNAPSHOT, TRADE, grid_of
 from qframe_rl.book.tape import NO_ASK, NO_BID, tape_of
 from qframe_rl.config import UserError
+from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.listing import Listing
 from qframe_rl.feeds.synthetic_ticks import events_of
+from qframe_rl.feeds.tick_load import load_ticks
 from qframe_rl.feeds.ticks import TickRun, standing, tick_runs
 
 SPOT, PERP = Listing("binance", "BTC/USDT"), Listing("binance", "BTC/USDT:USDT")
@@ -198,6 +201,25 @@ def test_grids() -> None:
     assert grid_of(np.array([20.0, 40.0])) == 20.0
     with pytest.raises(UserError, match="twelve"):
         grid_of(np.array([np.pi]))
+
+
+@pytest.mark.parametrize(("steps", "tick"), [((0.5, 0.2), 0.1), ((0.25, 0.75), 0.25), ((0.1, 0.01), 0.01)])
+def test_files_in_steps_that_are_no_multiples_of_each_other_are_read_in_one_that_is_of_both(
+    tmp_path: Path, steps: tuple[float, float], tick: float
+) -> None:
+    for k, step in enumerate(steps):
+        recording = Recording(tmp_path, SPOT)
+        recording.depth["price"] = step * (400 + np.where(recording.depth["side"] == 1, 0, 7))
+        recording.trades["price"] = 407 * step
+        recording.runs()
+        for file in (tmp_path / "ticks/binance/BTC-USDT").glob("run_*"):
+            stated = {"tick": step, "lot": 0.001, "ends": "the file ends"}
+            file.rename(file.with_name(f"{k}_{file.name}"))
+            file.with_name(f"{k}_run_recording.json").write_text(json.dumps(stated))
+    first, second = load_ticks(DataConfig(data=str(tmp_path), symbols=("BTC/USDT",))).runs
+    assert first.tick == second.tick == tick
+    for run, step in zip((first, second), steps, strict=True):
+        np.testing.assert_allclose(run.events.tick[run.events.kind == TRADE] * tick, 407 * step)
 
 
 @pytest.mark.skipif("QFRAME_DATA" not in os.environ, reason="QFRAME_DATA names no market data")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from experiments import report, tournament, train
+from experiments import train_arena as door
 from qframe_rl.arena.game import make_game
 from qframe_rl.arena.seat import SeatEnv
 from qframe_rl.checkpoint import load_checkpoint
@@ -203,3 +204,14 @@ def test_one_line_trains_and_says_how_far_from_an_equilibrium(
     ):  # fmt: skip
         with pytest.raises(UserError, match=why):
             train.main(["--env", "crowd", *more])
+
+
+def test_the_environment_asks_for_many_agents_as_options_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: dict[str, Any] = {"preset": None, "assignments": []}
+    assert not door.meant({"env": None, "roles": None}, nothing)
+    monkeypatch.setenv("QFRAME_ENV", "crowd")
+    assert door.meant({"env": None, "roles": None}, nothing)
+    assert not door.meant({"env": "perp", "roles": None}, nothing)
+    monkeypatch.setenv("QFRAME_ENV", "perp")
+    monkeypatch.setenv("QFRAME_ROLES", "maker=ppo")
+    assert door.meant({"env": None, "roles": None}, nothing)

@@ -23,6 +23,7 @@ from qframe_rl.feeds.synthetic_ticks import START, events_of
 from qframe_rl.feeds.tick_load import load_ticks
 from qframe_rl.gym.make import make_book
 from qframe_rl.gym.replay.packed import whole_run, whole_runs
+from qframe_rl.quoter import BookView, Wishes
 from qframe_rl.runner.books.packing import deployed_book
 from qframe_rl.runner.books.replay import replay, stretches
 from qframe_rl.runner.books.split import book_fold
@@ -240,6 +241,23 @@ def test_a_fill_while_the_book_lacks_a_side_has_no_half_spread() -> None:
     row = scores([record], [record], "joining", "test", [record])
     assert record.fills[:, F_LOTS].tolist()[0] == 5 and np.isnan(record.fill_mid[0])
     assert row["spread_bps"] is None and row["markout_1s"] == 0.5
+
+
+class Halves:
+    """Quotes half a lot."""
+
+    window = 1
+
+    def quote(self, view: BookView) -> Wishes:
+        return Wishes(np.array([[view.best[BUY, 0], 0.5], [0, 0]]), np.zeros(3, np.int64))
+
+
+def test_wishes_that_are_no_whole_numbers_are_refused_as_they_are_on_paper() -> None:
+    made = load_ticks(DataConfig(data="synthetic:ticks"))
+    spans = [whole_run(made.runs[0])]
+    market = make_book(Ref(name="book_making", params={"features": ("spread",)}), made.instrument).fit(spans)
+    with pytest.raises(UserError, match="strategy test_books wishes quotes float64"):
+        replay(market, Halves(), stretches(market, spans))
 
 
 @pytest.mark.parametrize(("side", "blocks"), [("buy", 1), ("sell", 1), ("either", 2)])

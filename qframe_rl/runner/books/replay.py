@@ -21,7 +21,7 @@ from qframe_rl.gym.replay.engine import FEES, HELD, MID, SENT, UNSHOWN, WORTH, R
 from qframe_rl.gym.replay.market import BookMarket
 from qframe_rl.gym.replay.packed import PackedTicks, TickSpan
 from qframe_rl.interface.books import TARGET, view_of
-from qframe_rl.quoter import BookInterface, BookView, Quoter, Wishes
+from qframe_rl.quoter import BookInterface, BookView, Quoter, Wishes, checked_wishes
 from qframe_rl.types import Float, Int, Single
 
 Act = Callable[[Single], NDArray[Any]]
@@ -90,6 +90,11 @@ def replay(
     -------
     list[QuotingRecord]
         Of each stretch, or block.
+
+    Raises
+    ------
+    UserError
+        If the strategy wishes what is no whole number, or out of range.
     """
     if queue is not None:
         market = replace(market, config=market.config.model_copy(update={"queue": queue}))
@@ -129,10 +134,10 @@ def _walked(market: BookMarket, quoter: Quoter, ticks: PackedTicks, start: int, 
 
 
 def _record(market: BookMarket, quoter: Quoter, engine: ReplayEngine, ticks: PackedTicks) -> QuotingRecord | None:
-    """Walk; None if there was no room for the fills."""
+    """Walk; None if there was no room for the fills. Raises UserError for wishes that are none."""
     rows, ledger, rewards, ahead = [int(engine.row[0])], [engine.ledger[0].copy()], [], []
     over, window = False, max(quoter.window, market.interface.window)
-    begins = int(engine.row[0])
+    begins, name = int(engine.row[0]), type(quoter).__module__.rpartition(".")[2]
     while not over:
         row = int(engine.row[0])
         view = view_of(
@@ -142,7 +147,7 @@ def _record(market: BookMarket, quoter: Quoter, engine: ReplayEngine, ticks: Pac
         own = engine.known.told[0, OWN:].reshape(2, N_OWN)
         shown = np.maximum(engine.known.queue[0, :, SHOWN], 1.0)
         ahead.append(np.where(own[:, 1] > 0, np.minimum(engine.known.queue[0, :, AHEAD] / shown, 1.0), np.nan))
-        wishes = quoter.quote(view)
+        wishes = checked_wishes(quoter.quote(view), name)
         paid, ended, cut = engine.pursue(wishes.quotes[None], wishes.take[None], _ONE)
         over = bool(ended[0] or cut[0])
         rewards.append(float(paid[0]))
