@@ -128,6 +128,9 @@ def test_money_moves_once_and_its_outcome_is_the_journals(anna: Visitor) -> None
     expect(page.locator(".stat").filter(has_text="Unallocated")).to_contain_text("23,765.433")
     page.get_by_label("USDT").fill("1.123456789")
     expect(page.get_by_role("button", name="Move it")).to_have_count(0)
+    page.get_by_label("USDT").fill("\N{MINUS SIGN}250.5")  # the minus that the page itself writes
+    page.get_by_role("button", name="Move it").click()
+    expect(dialog).to_contain_text("carry-a gives 250.50 USDT back")
 
 
 def test_a_portfolio_is_halted_and_resumed(anna: Visitor) -> None:

@@ -118,7 +118,8 @@ export function Age({ ns, word = "ago" }: { ns: string | null | undefined; word?
 
 export function Time({ ns }: { ns: string | null | undefined }): ReactNode {
   const at = ms(ns);
-  return at === null ? <span className="faint">–</span> : <time dateTime={new Date(at).toISOString()}>{moment(at)}</time>;
+  // Nothing is as old as the clock: 0 stands for what has not been.
+  return at === null || at === 0 ? <span className="faint">–</span> : <time dateTime={new Date(at).toISOString()}>{moment(at)}</time>;
 }
 
 /** A figure with its name. */

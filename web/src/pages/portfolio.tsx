@@ -45,7 +45,7 @@ export function PortfolioPage({ id }: { id: string }): ReactNode {
         </Report>
         <WordActs words={wordsOf(row)} path={`/portfolios/${row.id}/commands`} done={again} />
       </div>
-      {!looked(row, Date.now()) && (
+      {!looked(row) && (
         <Fault problem={new Error("No supervisor has looked at its members for half a minute: these figures are old. qframe supervise does.")} />
       )}
       {row.members.some((one) => one.mark !== "") && <Marked rows={row.members.filter((one) => one.mark !== "")} />}

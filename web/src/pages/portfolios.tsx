@@ -21,7 +21,7 @@ export function PortfoliosPage(): ReactNode {
             caption="Portfolios"
             rows={shown.data}
             id={(one) => one.id}
-            rowClass={(one) => (looked(one, Date.now()) ? undefined : "late")}
+            rowClass={(one) => (looked(one) ? undefined : "late")}
             empty="There is none; make one below."
             columns={[
               { name: "Portfolio", left: true, cell: (one) => <a href={`#/portfolio/${one.id}`}>{one.id}</a> },
