@@ -40,8 +40,7 @@ def shares_of(method: Method, members: Sequence[str], by_hand: Mapping[str, floa
     members
         Their names, M of them.
     by_hand
-        Share of each member; together at most 1, and the rest stays unallocated. With the other methods their sum is
-        divided: 1 where none is given.
+        Share of each member; together at most 1, and the rest stays unallocated. The other methods divide the whole.
     returns
         (N, M) of the members over the same periods, without what was paid in or out.
 

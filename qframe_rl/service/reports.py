@@ -116,7 +116,7 @@ class Reports:
         UserError
             In its own words, if it refuses.
         Unavailable
-            If too much is asked for at once, or it takes too long.
+            If too much is asked for at once, it takes too long, or the disk fails.
         """
         name = hashlib.sha256(f"{version('qframe-rl')} {what}".encode()).hexdigest()[:32]
         folder = self.folder / name
@@ -128,6 +128,8 @@ class Reports:
             if not self._there(folder):
                 self._make(folder, arguments, store)
                 self._forget()
+        except OSError as error:
+            raise Unavailable(f"the report cannot be kept ({error.strerror}); mend the disk, then try again.") from None
         finally:
             self._one.release()
         return folder

@@ -180,6 +180,12 @@ def test_nobody_s_keys_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "password@somewhere" not in str(seen)
 
 
+def test_a_disk_that_keeps_no_report_is_not_there_now(tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("no folder")
+    with pytest.raises(Unavailable, match="cannot be kept"):
+        Reports(tmp_path).made("x", [])
+
+
 def test_a_module_within_limits_is_ended_by_its_own_alarm() -> None:
     argv = [sys.executable, "-m", "qframe_rl.service.limited", "4", "1", "http.server", "0"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, timeout=60.0, check=False)
