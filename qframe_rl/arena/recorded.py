@@ -99,6 +99,11 @@ def run_of(crowd: Crowd, sent: list[int]) -> TickRun:
         Whose log has all messages of its first market's episode.
     sent
         How many messages there were before the first step, 0, and after each.
+
+    Raises
+    ------
+    UserError
+        If none of them made a book.
     """
     log = crowd.log()
     at = np.concatenate([
@@ -106,7 +111,10 @@ def run_of(crowd: Crowd, sent: list[int]) -> TickRun:
         for k, (first, last) in enumerate(pairwise(sent))
     ])  # fmt: skip
     books = empty_books(1, crowd.books.n_prices, crowd.books.n_places)
-    columns = np.array(list(_rows(books, log, at)), np.int64).T
+    rows = list(_rows(books, log, at))
+    if not rows:
+        raise UserError("env crowd: the population makes no book that makers could see; set noise or quoters.")
+    columns = np.array(rows, np.int64).T
     exchange, local, kind, side, tick, lots, message = columns
     events = Events(exchange, local, kind.astype(np.int8), side.astype(np.int8), tick, lots, message)
     return TickRun("crowd", _INSTRUMENT.symbol, 1.0, 1.0, events, 0, START, "the episode was over", {})

@@ -110,6 +110,9 @@ def test_it_is_made_by_its_name_and_kept_with_all_that_is_seen() -> None:
         Crowd(CONFIG, 1)
     with pytest.raises(UserError, match="position_limit is whole quotes: a multiple of lots"):
         build(CrowdConfig, {"maker_sees": "book", "position_limit": 15}, "crowd")
+    nobody_quotes = dict.fromkeys(("noise", "unbound", "trend", "quoters"), 0)
+    with pytest.raises(UserError, match="the population makes no book that makers could see"):
+        make_game("crowd", 1, {"maker_sees": "book", **nobody_quotes})
     everyone, other = np.ones(2, np.bool_), make_game("crowd", 2, ASKED)
     game.seed_with(1)
     game.reset(everyone)
