@@ -259,11 +259,10 @@ def _traded(given: dict[str, Any]) -> dict[str, Any] | None:
     _check_bars(given)
     shadows = names_of(given["shadow"])
     ages = ModelAges(given["expires"], checkpoint, note)
-    limits = limits_for(checkpoint, given_under(given, "limits"))
     if checkpoint.warning is not None:
         out.print(f"Warning: {checkpoint.warning}", style="yellow", highlight=False)
     opened = _opened(given, checkpoint, given_data, speed, note, recipe)
-    venue = None
+    limits, venue = limits_for(checkpoint, given_under(given, "limits"), opened.terms.bar_ns), None
     watching = watch_config(given, alerts, speed)
     with ExitStack() as stack:
         if given["orders"] != "paper":

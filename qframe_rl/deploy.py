@@ -288,8 +288,17 @@ def known_data(checkpoint: Checkpoint) -> dict[str, Any]:
     return {**found, "symbols": tuple(found["symbols"]) or tuple(i.symbol for i in checkpoint.instruments)}
 
 
-def limits_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Limits:
+def limits_for(checkpoint: Checkpoint, given: Mapping[str, Any], bar_ns: int | None = None) -> Limits:
     """Limits of the risk engine that a checkpoint was scored with, with what the user asks for in their place.
+
+    Parameters
+    ----------
+    checkpoint
+        As it was loaded; its bars are those that protections are counted in.
+    given
+        Limits that the user asks for.
+    bar_ns
+        Length of the bars that they are to bind on, where its orders are worked on finer ones; None = its own.
 
     Raises
     ------
@@ -297,7 +306,8 @@ def limits_for(checkpoint: Checkpoint, given: Mapping[str, Any]) -> Limits:
         For a value that does not fit.
     """
     # Checkpoints written before there were limits in backtests do not name any.
-    return build(Limits, {**checkpoint.provenance.get("risk", {}), **given}, "options")
+    limits = build(Limits, {**checkpoint.provenance.get("risk", {}), **given}, "options")
+    return limits if bar_ns in (None, checkpoint.bar_ns) else limits.on_finer(checkpoint.bar_ns // bar_ns)
 
 
 def period_of(

@@ -34,7 +34,7 @@ class Operator:
         self._inbox = Inbox(ledger.path)
         self._file = folder / KILL_FILE
         self._limits = limits
-        self._read = 0
+        self._read, self._stood = 0, True
         self.signalled: str | None = None
         """A command that a signal handler left here."""
         self.expires: int | None = None
@@ -63,11 +63,15 @@ class Operator:
         if signalled is not None:
             found.append(Input("command", {"word": signalled, "by": "signal"}))
         # Who resumes does so before what still stands against it: no decision lies between the two.
-        resumed = any(one.payload.get("word") == "resume" and "symbol" not in one.payload for one in found)
+        words = [one.payload.get("word") for one in found if "symbol" not in one.payload]
+        resumed = "resume" in words
         if self.expires is not None and time >= self.expires and (engine.state == "ACTIVE" or resumed):
             found.append(Input("command", {"word": "reduce", "by": "expiry"}))
             self.expired(self.expires)
-        if self._file.exists() and (engine.state != "HALTED" or resumed):
+        stood, self._stood = self._stood, self._file.exists()
+        # A file that stood there before ends no flatten: halted, what is being closed would stay open.
+        closing = stood and (engine.state == "FLATTEN" or "flatten" in words)
+        if self._stood and (resumed or (engine.state != "HALTED" and not closing)):
             found.append(Input("command", {"word": "halt", "by": "file"}))
         return found
 

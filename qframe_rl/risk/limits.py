@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qframe_rl.config import Base
+from qframe_rl.config import Base, UserError, build
 
-Window = Annotated[int, Field(ge=1, le=10_000)]
+MOST_BARS = 100_000
+"""Bars that protections look back on, or lock for, at most."""
+Window = Annotated[int, Field(ge=1, le=MOST_BARS)]
 """Bars that are looked back on, or that a lock lasts."""
 
 
@@ -45,7 +47,8 @@ class Limits(Base):
     max_skew_s: float | None = Field(default=None, gt=0.0, le=1e9)
     """Opening orders are refused while the local clock and the exchange's differ by more, seconds."""
     max_rejects: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    """Consecutive orders of which nothing filled, or that the exchange refused, after which trading is HALTED."""
+    """Consecutive orders of which nothing filled, or that the exchange refused, after which trading is HALTED; a
+    FLATTEN goes on."""
     cooldown_bars: Window | None = None
     """Bars for which an instrument is locked after a position in it was closed (freqtrade: CooldownPeriod)."""
     stop_guard: int | None = Field(default=None, ge=1, le=1000)
@@ -85,3 +88,36 @@ class Limits(Base):
     def binding(self) -> bool:
         """Whether any limit was given."""
         return self != Limits()
+
+    def on_finer(self, bars: int) -> Limits:
+        """The same limits on finer bars: locks last, and are looked back for, as long as they were.
+
+        Parameters
+        ----------
+        bars
+            Finer bars in one of those that the protections are counted in.
+
+        Raises
+        ------
+        UserError
+            For a protection that would look back on more than are kept.
+        """
+        given = [name for rule, names in _COUNTED.items() if getattr(self, rule) is not None for name in names]
+        counted = {name: bars * getattr(self, name) for name in given}
+        for name, count in counted.items():
+            if count > MOST_BARS:
+                raise UserError(
+                    f"--{name.replace('_', '-')} {count // bars} are {count:,} of the finer bars that --execute asks "
+                    f"for, and at most {MOST_BARS:,} are kept: take fewer, or longer finer bars by --timeframe."
+                )
+        return build(Limits, self.model_dump() | counted, "limits")
+
+
+_COUNTED = {
+    "cooldown_bars": ("cooldown_bars",),
+    "stop_guard": ("stop_guard_bars", "stop_guard_lock_bars"),
+    "low_profit": ("low_profit_bars", "low_profit_lock_bars"),
+    "drawdown_pause": ("drawdown_pause_bars", "drawdown_pause_lock_bars"),
+    "volatility_halt": ("volatility_halt_bars", "volatility_halt_lock_bars"),
+}
+"""Fields of each protection that count bars."""

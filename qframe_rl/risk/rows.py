@@ -380,7 +380,8 @@ def trip(equity: float, holding: Float, terms: Float, sizes: Float, state: Float
         trips |= LOST_TODAY if first > 0.0 and equity <= first * (1.0 - terms[DAILY_LOSS]) else 0
         trips |= DRAWN_DOWN if state[PEAK] > 0.0 and equity <= state[PEAK] * (1.0 - terms[MAX_DRAWDOWN]) else 0
         state[STATE] = terms[ON_LOSS] if trips else before
-    if state[REJECTS] >= terms[MAX_REJECTS] and state[STATE] != HALTED:
+    # What is being closed goes on being closed: halted, it would stay open.
+    if state[REJECTS] >= terms[MAX_REJECTS] and state[STATE] < FLATTEN:
         trips |= REJECTED
         state[STATE] = HALTED
     if state[STATE] == FLATTEN and not _held(holding, sizes):

@@ -142,7 +142,8 @@ def evaluate(
     walks = {}
     for way in _compared(execute):
         pairs = _entries(places, loaded, baselines, history, way)
-        walks[way] = _walked(pairs, limits, history, segment, screen, "" if way == execute else f", {way}")
+        held = limits_for(first, risk or {}, history.bar_ns)
+        walks[way] = _walked(pairs, held, history, segment, screen, "" if way == execute else f", {way}")
         ledger.add(_trials(places, loaded, pairs, walks[way].records, history, own=own, execute=way), history)
     records, pairs = walks[execute].records, _entries(places, loaded, baselines, history, execute)
     carried = [Luck.carried(checkpoint.provenance.get("promotion", {})) for checkpoint in loaded]

@@ -115,6 +115,21 @@ def test_now_is_worked_as_well_and_a_shadow_is_worked_as_its_session(
     assert terms.execute == "now"
 
 
+def test_protections_last_as_long_as_on_the_bars_of_the_strategy(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = (checkpoint, *BARS, "--execute", "now", "--cooldown-bars", "2")
+    code, scored, err = run(capsys, evaluate.main, *argv, "--baselines", "", "--out", tmp_path / "scored")
+    assert code == 0, err
+    code, lived, err = run(capsys, paper.main, *argv, "--out", tmp_path / "lived")
+    assert code == 0, err
+    assert lived["final_equity"] == scored["results"][0]["final_equity"]
+    paused = last_events(tmp_path / "lived" / NAME, "paused", 2**62, 2**31)
+    assert {lock["bars"] for one in paused for lock in json.loads(one.payload)["locks"]} == {30}
+    code, _, err = run(capsys, paper.main, *argv[:-1], "99999", "--out", tmp_path / "long")
+    assert (code, "--cooldown-bars 99999 are 1,499,985 of the finer bars" in err) == (2, True), err
+
+
 def test_what_does_not_go_together_is_refused(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,3 +86,27 @@ def test_who_releases_one_instrument_resumes_nothing_that_is_said_again(tmp_path
     order(path, locking_word("resume", engine.instruments[0].symbol))
     assert [one.payload["word"] for one in operator.poll(engine, 101)] == ["resume"]
     writer.close()
+
+
+def test_a_file_that_stood_there_before_ends_no_flatten_and_a_new_one_does(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    writer = Writer(path, durable=False)
+    engine = RiskEngine(Limits(), prices(np.ones(2)).instruments)
+    (tmp_path / KILL_FILE).touch()
+    operators = [Operator(Ledger(path, writer), tmp_path, Limits(), Soft(lambda said: None)) for _ in range(3)]
+    assert [one.payload["by"] for one in operators[0].poll(engine, 0)] == ["file"]
+    number = order(path, "flatten")
+    assert [one.payload["word"] for one in operators[1].poll(engine, 0)] == ["flatten"], "said while no process ran"
+    engine.command("halt")
+    assert [one.payload["word"] for one in operators[0].poll(engine, 0)] == ["flatten"]
+    engine.command("flatten")
+    for operator in operators:
+        operator.noted(number)
+        assert operator.poll(engine, 0) == [], "also by the process that goes on with it"
+    (tmp_path / KILL_FILE).unlink()
+    assert operators[0].poll(engine, 0) == []
+    (tmp_path / KILL_FILE).touch()
+    assert [one.payload["by"] for one in operators[0].poll(engine, 0)] == ["file"]
+    engine.command("resume")
+    assert [one.payload["by"] for one in operators[1].poll(engine, 0)] == ["file"]
+    writer.close()

@@ -254,6 +254,20 @@ def test_rejects_in_a_row_halt_but_resting_orders_are_no_rejects() -> None:
     assert engine.state is State.HALTED
 
 
+def test_rejects_end_no_flatten() -> None:
+    """A market without volume for some bars: what is held is sold when there is some again."""
+    engine = RiskEngine(Limits(max_rejects=2, max_drawdown=0.1), COINS)
+    engine.begin(0, account())
+    held, lost = account(position=(1.0, 0.0)), account(cash=8_000.0, position=(1.0, 0.0))
+    assert engine.settled(1, held, buy(1.0), fills([0.0, 0.0])) == ()
+    assert "max_drawdown" in engine.settled(2, lost, buy(1.0), fills([0.0, 0.0]))[0]
+    for k in range(3, 9):
+        assert engine.settled(k, lost, buy(-1.0), fills([0.0, 0.0])) == ()
+        assert engine.state is State.FLATTEN
+    assert engine.settled(9, account(cash=8_000.0), buy(-1.0), fills([-1.0, 0.0]))
+    assert engine.state is State.HALTED
+
+
 def test_commands() -> None:
     engine = RiskEngine(Limits(), COINS)
     for word, state in [
