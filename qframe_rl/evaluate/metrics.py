@@ -22,6 +22,7 @@ from qframe_rl.types import DAY, YEAR, Float, Int, Record
 
 ROUNDING = 1e-14
 """A per-bar volatility or a drawdown below this is the rounding of equity, and counts as zero."""
+_LEFT = 1e-9
 FASTEST = math.log(1e6)
 """Growth of log equity per year above which a compound return says only that the record is short."""
 
@@ -170,6 +171,19 @@ def returns(equity: Float) -> Float:
 def excess(record: Record) -> Float:
     """(N - 1,) returns less what idle cash earned in the same bars."""
     return returns(record.worth) - record.cash_rate[1:]
+
+
+def beside(record: Record, other: Record) -> Float:
+    """(n,) growth of an account over that of another on the same bars, less 1, as long as one of the two lives.
+
+    A loss of everything counts as one of all but a billionth; what is gone stays as it is.
+    """
+    n = max(len(record), len(other))
+    grown = np.ones((2, n - 1))
+    for row, equity in zip(grown, (record.account.equity, other.account.equity), strict=True):
+        row[: len(equity) - 1] = np.maximum(1.0 + returns(equity), _LEFT)
+    against: Float = grown[0] / grown[1] - 1.0
+    return against
 
 
 def cash_of(record: Record) -> Float | None:

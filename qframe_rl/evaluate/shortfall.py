@@ -23,7 +23,7 @@ from qframe_rl.evaluate.inference.bootstrap import (
     bootstrap,
     widening,
 )
-from qframe_rl.evaluate.metrics import bars_per_year
+from qframe_rl.evaluate.metrics import bars_per_year, beside
 from qframe_rl.execution import ParentOrder
 from qframe_rl.types import Float, Record
 
@@ -82,14 +82,14 @@ def shortfall(
     if not pairs:
         return None
     costs = np.array([[shortfall_bps(one) for one in pair] for pair in pairs])
-    ratio = _growth(record.account.equity) / _growth(other.account.equity)
+    longer = max(record, other, key=len)
     return Shortfall(
         len(pairs),
         len(these),
         float(np.mean([o.filled / o.quantity for o in these])),
         float(costs[:, 1].mean()),
         mean_interval(costs[:, 0] - costs[:, 1], level=level, n_resamples=n_resamples),
-        bootstrap(ratio - 1.0, bars_per_year(other), level=level, n_resamples=n_resamples).growth,
+        bootstrap(beside(record, other), bars_per_year(longer), level=level, n_resamples=n_resamples).growth,
     )
 
 
@@ -109,9 +109,3 @@ def mean_interval(
     drawn = np.array([values[blocks(n, n, block, seed, path)].mean() for path in range(n_resamples)])
     ends = mean + (np.quantile(drawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0]) - mean) * widening(n, block)
     return Interval(mean, float(ends[0]), float(ends[1]), level)
-
-
-def _growth(equity: Float) -> Float:
-    """(n,) growth factors; 1 once all is lost."""
-    before, after = equity[:-1], equity[1:]
-    return np.divide(after, before, out=np.ones(len(after)), where=(before > 0.0) & (after > 0.0))

@@ -12,7 +12,7 @@ from qframe_rl.agent import Agent, Planner
 from qframe_rl.config import Base, Ref, UserError, build
 from qframe_rl.deploy import make_agent, make_market, window_of
 from qframe_rl.evaluate.inference.bootstrap import Interval, bootstrap
-from qframe_rl.evaluate.metrics import bars_per_year, drawdown, per_year, years_between
+from qframe_rl.evaluate.metrics import bars_per_year, beside, drawdown, per_year, years_between
 from qframe_rl.evaluate.trials import Trial, Trials, trial
 from qframe_rl.gym.market import Market
 from qframe_rl.risk.guard import NAMES
@@ -161,15 +161,15 @@ def _trial(
 
 
 def _pair(name: str, protection: str, record: Record, without: Record, level: float) -> Pair:
-    ratio = _growth(record.account.equity) / _growth(without.account.equity) - 1.0
+    ratio, longer = beside(record, without), max(record, without, key=len)
     traded, before = (np.abs(one.fills.quantity * one.fills.price).sum() for one in (record, without))
     effect = Effect(
         name, protection, ", ".join(i.symbol for i in record.instruments),
-        bootstrap(ratio, bars_per_year(without), level=level).growth,
+        bootstrap(ratio, bars_per_year(longer), level=level).growth,
         float(drawdown(record.account.equity).min()), float(drawdown(without.account.equity).min()),
         float(traded / before) if before > 0.0 else 1.0,
     )  # fmt: skip
-    return Pair(effect, record.time[1:], ratio)
+    return Pair(effect, longer.time[1:], ratio)
 
 
 def pooled(pairs: Sequence[Pair], *, level: float) -> list[PooledEffect]:
@@ -200,12 +200,6 @@ def _pooled(agent: str, protection: str, found: Sequence[Pair], level: float) ->
         agent, protection, bootstrap(mean, density, level=level).growth, len(found),
         sum(one.low > 0.0 for one in growth), sum(one.high < 0.0 for one in growth),
     )  # fmt: skip
-
-
-def _growth(equity: Float) -> Float:
-    """(n,) growth factors; 1 once all is lost."""
-    before, after = equity[:-1], equity[1:]
-    return np.divide(after, before, out=np.ones(len(after)), where=(before > 0.0) & (after > 0.0))
 
 
 def configs_of(names: tuple[str, ...], given: Mapping[str, Mapping[str, Any]]) -> dict[str, Base]:

@@ -41,6 +41,11 @@ def test_only_parents_of_the_same_time_and_side_are_compared() -> None:
     assert found.difference.estimate == pytest.approx((100.0 + (2.5 - 5.0)) / 2)
     assert found.growth.estimate == pytest.approx(np.log(1.01) * 525_960, rel=1e-3)
     assert shortfall(these, [], one, other) is None
+    gone = record([100.0, 101.0, 0.0])
+    for lived, ended, sign in ((record([100.0] * 5), gone, 1.0), (gone, record([100.0] * 5), -1.0)):
+        found = shortfall(these, others, lived, ended, n_resamples=100)
+        assert found is not None
+        assert found.growth.estimate == pytest.approx(sign * -np.log(1.01 * 1e-9) * 525_960 / 4, rel=1e-3)
 
 
 def test_the_interval_of_a_mean_holds_it_as_often_as_it_says() -> None:

@@ -12,18 +12,19 @@ from qframe_rl import catalog
 from qframe_rl.checkpoint import Checkpoint, load_checkpoint
 from qframe_rl.config import Ref, UserError
 from qframe_rl.deploy import deployed, make_market
-from qframe_rl.evaluate.metrics import returns, unexplained
+from qframe_rl.evaluate.metrics import metrics, returns, unexplained
 from qframe_rl.evaluate.splits import Fold, split
 from qframe_rl.evaluate.table import leaderboard
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner.backtest import backtest, joined
 from qframe_rl.runner.choose import choose, over_runs, validation_rows
+from qframe_rl.runner.study.walks import lasting, run_all
 from qframe_rl.runner.task import MarketTask, pieces, seed_for
 from qframe_rl.types import Record, Segment
 from tests.contracts.checks import Quiet
 from tests.evaluate.made import cash_record
-from tests.markets import panel
+from tests.markets import panel, prices
 
 OURS = {"qframe_rl", "envs", "builtins", "numpy", "gymnasium", "collections", "types"}
 """Packages whose objects may hold bars."""
@@ -138,6 +139,25 @@ def test_joined_folds_multiply_their_growth_and_balance_their_books() -> None:
     assert returns(whole.account.equity) == pytest.approx(np.concatenate([returns(p.account.equity) for p in parts]))
     assert abs(unexplained(whole)) < 1e-6
     assert joined(parts[:1]) is parts[0]
+
+
+def test_an_account_that_was_closed_stays_as_it_is_to_the_end_of_its_period() -> None:
+    """So that a study can put it beside others."""
+    history = prices(np.concatenate([np.full(40, 100.0), np.full(40, 60.0)]))
+    market = make_market(Ref(name="perp", params={"leverage": 5.0}), history.instruments, (), history.bar_ns)
+    module, segment = catalog.load("agents", "constant_leverage"), Segment(20, 80)
+    agent = module.make(module.Config(leverage=4.0), market.spec((), 1))
+    record = backtest(market, agent, history, segment, 10)
+    assert len(record) < 61
+    whole = lasting(record, history, segment)
+    assert (whole.time == history.time[19:80]).all()
+    assert (whole.account.equity[len(record) :] == record.account.equity[-1]).all()
+    assert unexplained(whole) < 1e-9
+    assert metrics(whole).trades == metrics(record).trades
+    assert joined([whole, whole]).account.equity[-1] == record.account.equity[-1] == 0.0
+    (result,) = run_all(market, [(agent, history, segment)], 10)
+    assert len(result.equity) == len(whole) == len(result.cash) + 1
+    assert lasting(whole, history, segment) is whole
 
 
 def small(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:

@@ -43,7 +43,7 @@ from qframe_rl.runner.study.continuing import ContinuingWalk
 from qframe_rl.runner.study.judged import Judged
 from qframe_rl.runner.study.plan import BESIDE, Study
 from qframe_rl.runner.study.stress import Elsewhere, bootstrapped, reordered, stresses
-from qframe_rl.runner.study.walks import excess_of, frequency, journals, rate_of, score
+from qframe_rl.runner.study.walks import excess_of, frequency, journals, lasting, rate_of, score
 from qframe_rl.runner.study.windows import Subject, WindowRunner
 from qframe_rl.types import Float, History, Record, iso
 from qframe_rl.versions import versions
@@ -182,7 +182,10 @@ class _Work:
         self.screen.begin(title)
         jobs = [(window.agent, self.history, window.fold.test[0]) for window in windows]
         walked = [record for window in windows for record in window.records]
-        record = joined(walked or journals(runner.market, jobs, runner.window, partial(self.screen.advance, title)))
+        if not walked:
+            found = journals(runner.market, jobs, runner.window, partial(self.screen.advance, title))
+            walked = [lasting(one, *job[1:]) for one, job in zip(found, jobs, strict=True)]
+        record = joined(walked)
         self.screen.end(title, f"{len(record) - 1} bars")
         return Judged(subject, [window._replace(records=()) for window in windows], record)
 

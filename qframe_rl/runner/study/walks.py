@@ -15,10 +15,11 @@ from qframe_rl.agent import Agent, Chooser, View
 from qframe_rl.deploy import window_of
 from qframe_rl.evaluate.metrics import metrics, notional, per_year, returns, sharpe, years_between
 from qframe_rl.gym.market import Market
+from qframe_rl.journal.slots import slots_padded
 from qframe_rl.runner.backtest import OnBar, backtest
 from qframe_rl.runner.batch import BacktestResult, batch, lane, planner, records
 from qframe_rl.runner.policies import choices, chooser
-from qframe_rl.types import Float, History, Orders, Record, Segment
+from qframe_rl.types import Account, Fills, Float, History, Orders, Record, Segment, SlotRecord
 
 Job = tuple[Agent, History, Segment]
 
@@ -45,7 +46,7 @@ def run_all(market: Market, jobs: Sequence[Job], window: int, *, delay: int = 0)
             chosen.setdefault(id(agent), []).append(n)
         elif plan is None:
             late = Late(agent, delay) if delay else agent
-            found[n] = result_of(walk(market, late, history, segment, window + delay))
+            found[n] = result_of(lasting(walk(market, late, history, segment, window + delay), history, segment))
         else:
             lanes.append((n, lane(plan, history, segment, window, delay=delay)))
     for (n, _), result in zip(lanes, batch(market, [one for _, one in lanes]), strict=True):
@@ -73,6 +74,34 @@ def journals(market: Market, jobs: Sequence[Job], window: int, on_bar: OnBar | N
         backtest(market, agent, history, segment, window, on_bar) if plan is None else next(batched)
         for plan, (agent, history, segment) in zip(plans, jobs, strict=True)
     ]
+
+
+def lasting(record: Record, history: History, segment: Segment) -> Record:
+    """A record to the end of its period: an account that was closed before that stays as it is.
+
+    Parameters
+    ----------
+    record
+        Of a backtest.
+    history, segment
+        Its bars, and the rows in which orders settle.
+    """
+    left = slice(int(np.searchsorted(history.time, record.time[-1], side="right")), segment.stop)
+    n, a = len(history.time[left]), len(record.instruments)
+    if not n:
+        return record
+    none, no_price = np.zeros((n, a)), np.full((n, a), np.nan)
+    slots, account = record.slots, (np.concatenate([f, np.repeat(f[-1:], n, axis=0)]) for f in record.account)
+    if slots is not None:
+        rest = slots_padded(None, n, a, slots.orders.shape[-1])
+        slots = SlotRecord(*map(np.concatenate, zip(slots, rest, strict=True)))
+    met, nothing = (record.orders.terms, record.fills.sums), ((none, no_price, no_price), Fills.none(n, a).sums)
+    orders, fills = (list(map(np.concatenate, zip(*both, strict=True))) for both in zip(met, nothing, strict=True))
+    return replace(
+        record, time=np.concatenate([record.time, history.time[left]]), account=Account(*account),
+        orders=Orders(*orders), fills=Fills.made(fills), slots=slots,
+        cash_rate=np.concatenate([record.cash_rate, history.cash_rate[left]]),
+    )  # fmt: skip
 
 
 class Late:

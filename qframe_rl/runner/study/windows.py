@@ -29,7 +29,7 @@ from qframe_rl.runner.identity import own_code
 from qframe_rl.runner.interrupted import read_state, write_state
 from qframe_rl.runner.known_until import check_verdict
 from qframe_rl.runner.log import RunLog, Screen
-from qframe_rl.runner.study.walks import result_of, run_all, score, walk
+from qframe_rl.runner.study.walks import lasting, result_of, run_all, score, walk
 from qframe_rl.runner.task import MarketTask, seed_for
 from qframe_rl.types import Record, Segment, Segments
 
@@ -188,7 +188,8 @@ class WindowRunner:
         self, agent: Agent, market: Market, fold: Fold, chosen: int, scores: tuple[float, ...], kept: bool
     ) -> WindowResult:
         """Walk the chosen setting bar by bar through the test segments; its journals need no second walk."""
-        records = tuple(walk(market, agent, self.history, s, self.window) for s in fold.test)
+        walked = [(walk(market, agent, self.history, s, self.window), self.history, s) for s in fold.test]
+        records = tuple(lasting(*one) for one in walked)
         return WindowResult(fold, chosen, scores, agent, [[*map(result_of, records)]], records if kept else ())
 
     def _tuned_on(self, fold: Fold) -> Segments:

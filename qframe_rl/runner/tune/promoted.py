@@ -13,7 +13,7 @@ from qframe_rl.evaluate.promotion import PROMOTED, Standing
 from qframe_rl.evaluate.splits import Fold
 from qframe_rl.evaluate.table import ScoreRow
 from qframe_rl.runner.backtest import joined
-from qframe_rl.runner.study.walks import journals
+from qframe_rl.runner.study.walks import journals, lasting
 from qframe_rl.runner.study.windows import WindowRunner
 from qframe_rl.types import History, Record, Segment
 
@@ -79,6 +79,7 @@ def records_of_tests(
         jobs: list[tuple[Agent, History, Segment]] = [
             (agent, runner.history, fold.test[0]) for agent, fold in zip(each, folds, strict=True)
         ]
-        records[what] = joined(journals(runner.market, jobs, runner.window, partial(runner.screen.advance, title)))
+        found = journals(runner.market, jobs, runner.window, partial(runner.screen.advance, title))
+        records[what] = joined([lasting(one, *job[1:]) for one, job in zip(found, jobs, strict=True)])
         runner.screen.end(title, f"{len(records[what]) - 1} bars")
     return records
