@@ -359,12 +359,12 @@ def _stated(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def console(*, to_stderr: bool) -> Console:
-    """Where results are printed; at least 110 columns wide where nobody looks."""
+def console(*, to_stderr: bool, markup: bool = True) -> Console:
+    """Where results are printed; at least 110 columns wide where nobody looks. Without ``markup`` brackets are text."""
     from rich.console import Console
 
-    made = Console(stderr=to_stderr)
-    return made if made.is_terminal else Console(stderr=to_stderr, width=110)
+    made = Console(stderr=to_stderr, markup=markup)
+    return made if made.is_terminal else Console(stderr=to_stderr, markup=markup, width=110)
 
 
 def program(name: str = "python") -> str:

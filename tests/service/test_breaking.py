@@ -19,7 +19,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from experiments import supervise, token
+from experiments import control, status, supervise, token
 from qframe_rl.config import Unavailable, UserError
 from qframe_rl.journal.inbox import left
 from qframe_rl.journal.lock import head_path
@@ -466,6 +466,20 @@ def test_a_number_that_another_process_has_by_now_is_not_the_session(tmp_path: P
         assert _begun(ended.pid) is None
     supervisor.close()
     store.close()
+
+
+def test_brackets_in_names_and_reasons_are_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Session(tmp_path / "r[" / "x] [red]").close()
+    control.main(["--all", str(tmp_path)])
+    assert "r[/x] [red]" in capsys.readouterr().err
+    status.main([str(tmp_path / "r[" / "x] [red]")])
+    assert "x] [red]" in capsys.readouterr().out
+    store = ServiceStore(tmp_path / "state")
+    Desired(store).add("alpha", SupervisedSpec(checkpoint="x"), "STOPPED")
+    Desired(store).note("alpha", state="FAILED", why="refused [/x]")
+    store.close()
+    supervise.main(["list", "--state", str(tmp_path / "state")])
+    assert "refused [/x]" in capsys.readouterr().out
 
 
 def test_a_clock_that_steps_back_keeps_no_session_down(tmp_path: Path) -> None:
