@@ -242,15 +242,17 @@ class Sb3:
 
         options = self.defaults | self._exploration() | self.config.options
         rate = options.pop("learning_rate")
+        batch = BatchVecEnv(task.envs(self.n_envs), scale, self._masks)
         model: BaseAlgorithm = self._class()(
             self._policy_name(),
-            BatchVecEnv(task.envs(self.n_envs), scale, self._masks),
+            batch,
             learning_rate=lambda left: rate * (0.1 + 0.9 * left),
             gamma=self.config.gamma,
             policy_kwargs=self._policy_options(),
             seed=self.seed % (1 << 32),
             **{"device": "cpu", **options},
         )
+        batch._reset_seeds()  # the task has seeded it
         model.num_timesteps = done
         if self.interface.idle and isinstance(model.policy, ActorCriticPolicy):
             lean_to(self.interface.idle, model.policy.action_net)  # a new policy chooses nothing by noise

@@ -111,6 +111,14 @@ def test_the_reward_is_the_users() -> None:
         before = info
 
 
+def test_a_reward_is_asked_of_no_empty_batch() -> None:
+    """A batch of one waits for a step where its episode ends: there is no largest of no numbers."""
+    params = {"features": ["log_return:1"], "episode_bars": 3, "reward": lambda bar: bar.equity / bar.equity.max()}
+    vec = make_vec("spot", 1, panel(60, 1, kind="spot"), **params)
+    vec.reset(seed=0)
+    assert [float(vec.step(np.zeros(1, dtype=np.int64))[1][0]) for _ in range(5)] == [1.0, 1.0, 1.0, 0.0, 1.0]
+
+
 def test_a_reward_remembers_to_the_end_of_its_episode() -> None:
     history = panel(300, 1, seed=5, kind="spot", ragged=False)
     reward = {"name": own.Steady, "eta": 0.25}

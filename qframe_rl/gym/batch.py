@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -153,11 +154,15 @@ class BatchEnv(Bounded, VectorEnv[Any, NDArray[Any], NDArray[Any]]):
 
         Raises
         ------
+        gymnasium.error.ResetNeeded
+            Before the first `reset`.
         AssertionError
             In DISABLED, if an episode has ended.
         ValueError
             For actions of another shape than the space's, or one outside it that counts; nothing has moved then.
         """
+        if self._np_random is None:
+            raise ResetNeeded("call reset() before step(): no episode is under way")
         waiting, actions = self._over, np.asarray(actions)
         if not self._anybody_over:
             rewards, terminated, truncated, over, some = self._moved(actions, None)

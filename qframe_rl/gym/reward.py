@@ -80,7 +80,7 @@ class Reward(NamedTuple):
         out = np.zeros(len(account))
         if self.own is None:
             self.kernel(account, active, memory, self.params, out)
-        else:
+        elif active.any():
             _pay_own(self.own, account, holding, active, memory, out)
         return out
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class BatchVecEnv(VecEnv):
     Observations are copied: Stable-Baselines3 stores the one before a step only after the step, so that a batch which
     writes into one buffer would have it store the observation after. The last observation of a truncated episode is
     handed over, so that its value is bootstrapped. Rewards are multiplied by ``scale``; episodes are reported unscaled.
+    What ``info`` of the batch asks for is told of each environment, of the bar that ended an episode where one did.
 
     Parameters
     ----------
@@ -47,30 +48,33 @@ class BatchVecEnv(VecEnv):
         self.envs, self.scale, self.masks = envs, scale, masks
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
         self._actions: NDArray[Any] = np.empty(0)
-        self._observation: Single = np.empty(0, dtype=np.float32)
+        self._observation: Any = np.empty(0, dtype=np.float32)
         self._returns = np.zeros(envs.num_envs)
         self._lengths = np.zeros(envs.num_envs, dtype=np.int64)
 
-    def reset(self) -> Single:
-        """Begin new episodes."""
-        self._observation = np.array(self.envs.reset()[0])
+    def reset(self) -> Any:
+        """Begin new episodes, with the seeds that `seed` was told since the last time."""
+        seeds = None if self._seeds[0] is None else self._seeds
+        self._observation = _copied(self.envs.reset(seed=seeds)[0])
+        self._reset_seeds()
+        self._returns[:], self._lengths[:] = 0.0, 0
         return self._observation
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Remember the actions."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[Single, Single, Bool, list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[Any, Single, Bool, list[dict[str, Any]]]:
         """Take the step."""
         observation, rewards, terminated, truncated, more = self.envs.step(self._actions)
-        self._observation = np.array(observation)
+        self._observation = _copied(observation)
         over = terminated | truncated
         self._returns += rewards
         self._lengths += 1
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        infos: list[dict[str, Any]] = [_told(more, b) if more else {} for b in range(self.num_envs)]
         for b in np.flatnonzero(over):
-            infos[b] = {
-                "terminal_observation": np.array(more["final_obs"][b]),
+            infos[b] = _told(more.get("final_info", {}), b) | {
+                "terminal_observation": _copied(_of(more["final_obs"], b)),
                 "TimeLimit.truncated": bool(truncated[b]),
                 "episode": {"r": float(self._returns[b]), "l": int(self._lengths[b])},
             }
@@ -130,3 +134,21 @@ class BatchVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
         """Never."""
         return [False] * self.num_envs
+
+
+def _copied(observation: Any) -> Any:
+    """An observation, or a dict of them, in memory of its own."""
+    if isinstance(observation, dict):
+        return {name: np.array(part) for name, part in observation.items()}
+    return np.array(observation)
+
+
+def _of(observation: Any, b: int) -> Any:
+    """What environment ``b`` sees."""
+    return {name: part[b] for name, part in observation.items()} if isinstance(observation, dict) else observation[b]
+
+
+def _told(infos: Mapping[str, Any], b: int) -> dict[str, Any]:
+    """What a batch says of environment ``b``, without masks and what belongs to ends."""
+    named = {name: value for name, value in infos.items() if not name.startswith(("_", "final_"))}
+    return {name: _told(value, b) if isinstance(value, Mapping) else value[b] for name, value in named.items()}

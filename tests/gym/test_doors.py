@@ -226,9 +226,9 @@ def test_render_mode_is_taken_everywhere_and_checked(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["QFrame/Spot-v1", "QFrame/Kelly-v0"])
 def test_a_step_before_the_reset_says_what_to_call(name: str) -> None:
-    env = gymnasium.make(name)
-    with pytest.raises(ResetNeeded, match=r"call reset\(\)"):
-        env.step(env.action_space.sample())
+    for env in (gymnasium.make(name), gymnasium.make_vec(name, num_envs=2)):
+        with pytest.raises(ResetNeeded, match=r"call reset\(\)"):
+            env.step(env.action_space.sample())  # all of a batch walked one and the same episode
 
 
 def test_a_step_after_the_end_says_what_to_call() -> None:
@@ -347,6 +347,41 @@ def test_stable_baselines3_is_told_which_mode_it_needs() -> None:
     with pytest.raises(UserError, match="SAME_STEP"):
         BatchVecEnv(make_vec("spot", 2))
     BatchVecEnv(make_vec("spot", 2, autoreset_mode=AutoresetMode.SAME_STEP))
+
+
+def viewed(**params: Any) -> BatchVecEnv:
+    made = make_vec(
+        "spot", 3, panel(200, 1, kind="spot"), autoreset_mode=AutoresetMode.SAME_STEP, **(PARAMS | params)
+    )  # fmt: skip
+    return BatchVecEnv(made)
+
+
+def test_stable_baselines3_has_episodes_of_the_seed_that_it_is_told() -> None:
+    """`PPO(..., seed=0)` was another training each time."""
+    one, two, three = (viewed() for _ in range(3))
+    one.seed(5), two.seed(5), three.seed(6)
+    rows, others = one.reset(), three.reset()
+    assert np.array_equal(rows, two.reset())
+    assert not np.array_equal(rows, others)
+    assert np.array_equal(rows, make_vec("spot", 3, panel(200, 1, kind="spot"), **PARAMS).reset(seed=5)[0])
+    assert not np.array_equal(rows, one.reset())  # a seed is for the next reset alone
+
+
+def test_stable_baselines3_is_shown_dicts_and_told_what_was_asked_for() -> None:
+    env = viewed(observation="dict", info=("equity", "costs"))
+    env.seed(0)
+    assert env.observation_space.contains({name: part[0] for name, part in env.reset().items()})
+    for _ in range(30):
+        seen, _, over, infos = env.step(np.full(3, 2))
+    assert over.all()
+    assert infos[0]["terminal_observation"]["market"].shape == seen["market"].shape[1:]
+    assert infos[0]["equity"] != 10_000.0  # of the episode that ended
+    assert infos[0]["costs"].keys() == {"fee", "spread", "impact", "funding"}
+    env.step(np.full(3, 2))
+    env.reset()
+    for _ in range(30):
+        *_, infos = env.step(np.full(3, 2))
+    assert infos[0]["episode"]["l"] == 30  # what came before a reset does not count
 
 
 def test_a_dict_of_observations_has_the_numbers_of_the_row() -> None:
