@@ -168,11 +168,13 @@ def _facts(own: Market, market: Market) -> list[tuple[str, object, object]]:
         ("instruments", [i.symbol for i in own.instruments], [i.symbol for i in market.instruments]),
         ("length of a bar", own.bar_ns, market.bar_ns),
         *((f"observation's {key}", ours[key], asked[key]) for key in ("features", "n_rows", "columns")),
+        ("sight of the account", own.interface.observer.panels, market.interface.observer.panels),
         ("actions", (ours["scheme"], _listed(ours["params"])), (asked["scheme"], _listed(asked["params"]))),
         ("reward", own.reward.params.tolist(), market.reward.params.tolist()),
         ("reward's rule", own.reward.own or own.reward.kernel, market.reward.own or market.reward.kernel),
         ("leverage", (own.rules.leverage, own.rules.shorting), (market.rules.leverage, market.rules.shorting)),
         ("fees, costs and lots", own.rules.table.tolist(), market.rules.table.tolist()),
+        ("length of finer bars", own.rules.detail_ns, market.rules.detail_ns),
         ("cash at the start", own.cash, market.cash),
         ("limits", own.limits, market.limits),
     ]

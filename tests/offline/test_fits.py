@@ -130,6 +130,8 @@ def test_what_a_checkpoint_learned_from_later_bars_is_later_knowledge(tmp_path: 
         ({"half_spread_bps": 3.0}, {}, "another fees, costs and lots"),
         ({"leverage": 2.0}, {}, "another leverage"),
         ({"cash": 77.0}, {}, "another cash at the start"),
+        ({"show_limits": True}, {"show_resting": True}, "another sight of the account"),
+        ({}, {"detail": "1m"}, "another length of finer bars"),
     ],
 )
 def test_a_dataset_of_another_market_is_refused_and_what_differs_is_named(
