@@ -91,13 +91,15 @@ def test_no_window_chooses_by_the_bars_that_judge_it(
 
 @pytest.mark.long
 def test_learners_are_tried_with_both_kinds_of_features_and_survivors_are_stacked(tmp_path: Path) -> None:
+    never = {"members": ("mean_reversion",), "member": {"mean_reversion": {"entry": 99.0}}}
     config = made(
-        data={"bars": 12_000}, agents=("momentum", "direct_rl"), features="auto:40", budget=7, walk_forward=1, blocks=1,
-        params={"direct_rl": {"sequence_bars": 16, "epochs": 2}},
+        data={"bars": 12_000}, agents=("momentum", "direct_rl", "ensemble"), features="auto:40", budget=8,
+        walk_forward=1, blocks=1, params={"direct_rl": {"sequence_bars": 16, "epochs": 2}, "ensemble": never},
     )  # fmt: skip
     found = done(config, tmp_path)
-    titles = {title for one in found.windows for title in one.scores}
-    assert titles >= {"momentum", "direct_rl", "direct_rl with auto:40 features", "ensemble"}
+    scores = {title: score for one in found.windows for title, score in one.scores.items()}
+    assert scores.keys() >= {"momentum", "direct_rl", "direct_rl with auto:40 features", "ensemble"}
+    assert scores["ensemble"] < 0.0 < scores["ensemble of survivors"]  # that of the user's was taken for it
     assert found.facts["features"] and found.facts["features"][0]["tried"] == 40
     assert Trials(tmp_path / "l.db").formulas(found.history) >= 40
     assert found.facts["promotion"]["promoted"]  # the signal of this market pays

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qframe_rl import catalog
 from qframe_rl.agent import Agent
-from qframe_rl.config import UserError, build
+from qframe_rl.config import UserError, build, fingerprint
 from qframe_rl.evaluate.luck import Luck
 from qframe_rl.evaluate.painted import write_png
 from qframe_rl.evaluate.provenance import source_note
@@ -45,8 +45,9 @@ from qframe_rl.versions import versions
 if TYPE_CHECKING:
     import optuna
 
-CHOSEN, ENSEMBLE = "automl", "ensemble"
-"""Name of the record of what the windows chose, and the strategy that stacks survivors."""
+CHOSEN, ENSEMBLE, STACKED = "automl", "ensemble", "ensemble of survivors"
+"""Name of the record of what the windows chose, the strategy that stacks survivors, and what that is called: there may
+be an ensemble among those who compete."""
 _TOGETHER = 4
 """Settings of a rule in one turn; of a learner, which must be trained, one."""
 
@@ -57,11 +58,8 @@ class Arm(NamedTuple):
     agent: str
     features: str
     work: TuneWork
-
-    @property
-    def title(self) -> str:
-        """How it is called."""
-        return self.agent if self.features == "usual" else f"{self.agent} with {self.features} features"
+    title: str
+    """How it is called; no two have the same."""
 
 
 class ContestWindow(NamedTuple):
@@ -180,7 +178,8 @@ class _Contest:
             self.made[features], folder, self.screen, config.seed, self.resume, self.executor
         )  # fmt: skip
         work = TuneWork(config, self.history, runner, self.identity, self.trials, self.executor, alike=True)
-        return Arm(config.agent, features, work)
+        title = config.agent if features == "usual" else f"{config.agent} with {features} features"
+        return Arm(config.agent, features, work, title)
 
     def _window(self, number: int) -> ContestWindow:
         """Let the arms compete on the bars before a window's test, and judge the best on it."""
@@ -260,10 +259,11 @@ class _Contest:
             "member": {arm.agent: {**arm.work.config.params, **begun[arm].best().params} for arm in chosen},
         }
         features = next((arm.features for arm in chosen if arm.work.scaled), "usual")
-        arm = self._arm(self.config.of(ENSEMBLE, features, params), features)
+        arm = self._arm(self.config.of(ENSEMBLE, features, params), features)._replace(title=STACKED)
         arm.work.runner.window = self.window
         arm.work.over.clear()
-        search = arm.work.search(storage, f"{ENSEMBLE}-{number}", 1)
+        # A search that went on after an interruption may have other survivors than the one before it.
+        search = arm.work.search(storage, f"{STACKED}-{number}-{fingerprint(features, params)[:8]}", 1)
         if not search.done:
             arm.work.batch(search, number, 1)
         return {arm: search} if search.tried() else None
