@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds import fields
@@ -27,7 +28,8 @@ def own_rows(table: pyarrow.Table, symbols: Sequence[str], path: Path) -> list[I
     ----------
     table
         With a column ``symbol``: an instrument's symbol (``BTC/USDT``), the same without its marks (``BTCUSDT``,
-        ``btc-usdt``), or the coin alone (``BTC``).
+        ``btc-usdt``), or the coin alone (``BTC``). Of a perpetual that has rows of its own (``BTC/USDT:USDT``) those of
+        its pair are the spot market's.
     symbols
         Of the A instruments.
     path
@@ -48,16 +50,17 @@ def own_rows(table: pyarrow.Table, symbols: Sequence[str], path: Path) -> list[I
     if "" in bare:
         raise UserError(f"{path}: column {SYMBOL!r} has no value in row {bare.index('') + 1}.")
     named, codes = np.unique(np.array(bare, dtype=str), return_inverse=True)
-    own = [np.flatnonzero(np.isin(codes, np.flatnonzero(np.isin(named, _spellings(one))))) for one in symbols]
+    own = [np.flatnonzero(np.isin(codes, np.flatnonzero(np.isin(named, _spellings(one, named))))) for one in symbols]
     if said and not any(map(len, own)):
         there = ", ".join(sorted(set(map(str, said)))[:_SHOWN])
         raise UserError(f"{path}: none of its symbols ({there}) is one of {', '.join(symbols[:_SHOWN])}.")
     return own
 
 
-def _spellings(symbol: str) -> list[str]:
+def _spellings(symbol: str, named: NDArray[np.str_]) -> list[str]:
     pair = symbol.partition(":")[0]
-    return [_bare(symbol), _bare(pair), _bare(pair.partition("/")[0])]
+    whole, coin = _bare(symbol), _bare(pair.partition("/")[0])
+    return [whole, coin] if whole in named else [whole, _bare(pair), coin]
 
 
 def _bare(text: str) -> str:

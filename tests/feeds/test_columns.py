@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,12 @@ def test_each_instrument_has_its_own_rows_of_a_long_table(history: History, tmp_
     got = extend(history, ("oi=interest.csv:interest:0s",), tmp_path)
     np.testing.assert_array_equal(got.values[:, 0, 5], [np.nan, 10, 10, 10, 11, 11])
     np.testing.assert_array_equal(got.values[:, 1, 5], [np.nan, np.nan, np.nan, 20, 21, np.nan])
+    (tmp_path / "both.csv").write_text(
+        "timestamp,symbol,interest\n2024-01-01T02:00,BTC/USDT:USDT,7\n2024-01-01T04:30,BTC/USDT,5"
+    )
+    perpetual = replace(history, instruments=(replace(history.instruments[0], symbol="BTC/USDT:USDT"),) * 2)
+    both = extend(perpetual, ("oi=both.csv:interest:0s",), tmp_path)
+    np.testing.assert_array_equal(both.values[:, 0, 5], [np.nan, 7, 7, 7, 7, 7])  # a spot market's rows are not its own
 
 
 @pytest.mark.parametrize(
