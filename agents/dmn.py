@@ -253,7 +253,8 @@ class Dmn:
         import torch
 
         n, size = self.config.sequence_bars, self.config.batch_size
-        shift = int(rng.integers(0, n // 2 + 1))
+        room = max(pieces[p].size.shape[1] - n - s for p, _, s in starts)
+        shift = min(int(rng.integers(0, n // 2 + 1)), room)  # later there is no sequence to learn from
         order = rng.permutation(len(starts))
         for k in range(0, len(order), size):
             chosen = [starts[i] for i in order[k : k + size]]

@@ -164,6 +164,14 @@ def test_too_few_bars_are_said_to_be_few() -> None:
     assert "expect little" in notes[-1]
 
 
+def test_there_is_a_sequence_to_learn_from_in_every_epoch() -> None:
+    """Begun later it reached beyond the only stretch: the epoch had no loss, and nothing could be kept."""
+    history = panel(80, 1, seed=3)
+    market, fold = market_of(history), Fold((Segment(0, 42),), (Segment(42, 80),), ())
+    for seed in range(3):
+        Dmn(Config(**QUICK), market.spec((), seed)).fit(MarketTask(market, history, fold, seed), Quiet())
+
+
 @pytest.mark.parametrize(
     "params", [{"macd": ("24:8",)}, {"macd": ("x",)}, {"horizons": ()}, {"horizons": (0,)}, {"changepoint_bars": (5,)}]
 )
