@@ -54,7 +54,7 @@ class BatchVecEnv(VecEnv):
 
     def reset(self) -> Any:
         """Begin new episodes, with the seeds that `seed` was told since the last time."""
-        seeds = None if self._seeds[0] is None else self._seeds
+        seeds: Any = None if self._seeds[0] is None else self._seeds  # a native batch takes one for each
         self._observation = _copied(self.envs.reset(seed=seeds)[0])
         self._reset_seeds()
         self._returns[:], self._lengths[:] = 0.0, 0
@@ -72,7 +72,7 @@ class BatchVecEnv(VecEnv):
         self._returns += rewards
         self._lengths += 1
         infos: list[dict[str, Any]] = [_told(more, b) if more else {} for b in range(self.num_envs)]
-        for b in np.flatnonzero(over):
+        for b in np.flatnonzero(over).tolist():
             infos[b] = _told(more.get("final_info", {}), b) | {
                 "terminal_observation": _copied(_of(more["final_obs"], b)),
                 "TimeLimit.truncated": bool(truncated[b]),
