@@ -218,7 +218,7 @@ class Ppo:
     def decide(self, view: View) -> Orders:
         """Act greedily."""
         before = () if view.first else self._memory
-        actions, self._memory = self._answer(self.interface.observe(view)[None], before)
+        actions, self._memory = self.answer(self.interface.observe(view)[None], before)
         return self.interface.orders(actions[0], view)
 
     def act(self, observations: Single) -> NDArray[Any]:
@@ -229,7 +229,7 @@ class Ppo:
         RuntimeError
             Before training.
         """
-        return self._answer(observations, ())[0]
+        return self.answer(observations, ())[0]
 
     def policy(self) -> Act:
         """The policy over plain observations, see `qframe_rl.agent.Solver`."""
@@ -244,7 +244,7 @@ class Ppo:
 
         def act(observations: Single) -> NDArray[Any]:
             nonlocal memory
-            actions, memory = self._answer(observations, memory, see)
+            actions, memory = self.answer(observations, memory, see)
             return actions
 
         return act
@@ -277,10 +277,16 @@ class Ppo:
             raise ValueError(f"there are not {n} members with weights of their own")
         self._nets, self._memory = tuple(self._loaded(part) for part in parts), ()
 
-    def _answer(
+    def answer(
         self, observations: Single, before: Memory, see: Callable[..., tuple[Any, ...]] = Net.recall
     ) -> tuple[NDArray[Any], Memory]:
-        """B greedy actions, and what each member remembers after them."""
+        """B greedy actions on (B, n) observations, and what is remembered after them; empty before a first step.
+
+        Raises
+        ------
+        RuntimeError
+            Before training.
+        """
         if not self._nets:
             raise RuntimeError("train or restore the agent before it decides")
         with torch.inference_mode():

@@ -63,6 +63,7 @@ SHIPPED = (
         _HOURS | {"data": "synthetic:gbm"},
     ),
     Shipped("funding_arbitrage", "funding_arbitrage", "funding_arbitrage", _HOURS | {"data": "synthetic:carry"}),
+    Shipped("meta", "meta", "meta", _HOURS | {"data": "synthetic:gbm"}),
     Shipped("ppo", "ppo", "ppo", _HOURS | {"data": "synthetic:gbm"}),
 )
 
