@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from qframe_rl import catalog
 from qframe_rl.agent import Log, MarketSpec, Resumable, Solver, State, Task, View
@@ -28,19 +28,21 @@ _BOUND = 20.0
 _SEEDS = 1 << 32
 
 
+_MARKET = {"prior": "wide", "reward_mode": "expected"}
+_POLICY = {
+    "network": "gru", "memory": "episode", "memory_steps": 256, "units": 128, "hidden": [64],
+    "total_steps": 4_000_000, "n_envs": 64, "n_steps": 256, "batch_size": 4096, "n_epochs": 4, "gamma": 0.95,
+    "learning_rate": 0.003, "ent_coef": 0.15, "ent_coef_end": 0.003,
+}  # fmt: skip
+
+
 class Config(Base):
     """What it is trained on, and how large it trades."""
 
-    market: dict[str, Any] = Field(default={"prior": "wide", "reward_mode": "expected"})
-    """Parameters of ``envs/unknown_market.py``: the prior that markets are drawn from."""
-    policy: dict[str, Any] = Field(
-        default={
-            "network": "gru", "memory": "episode", "memory_steps": 128, "units": 64, "hidden": [64],
-            "total_steps": 1_000_000, "n_envs": 64, "n_steps": 128, "batch_size": 2048, "n_epochs": 4, "gamma": 0.8,
-            "learning_rate": 0.003, "ent_coef": 0.15, "ent_coef_end": 0.003,
-        }
-    )  # fmt: skip
-    """Parameters of ``agents/ppo.py``, which learns it."""
+    market: dict[str, Any] = Field(default=_MARKET)
+    """Parameters of ``envs/unknown_market.py`` in place of these: the prior that markets are drawn from."""
+    policy: dict[str, Any] = Field(default=_POLICY)
+    """Parameters of ``agents/ppo.py``, which learns it, in place of these."""
     volatility_bars: int = Field(default=336, ge=20, le=1_000_000)
     """Bars from which the standard deviation of a return is estimated; an instrument is held where half are known."""
     size: float = Field(default=1.0, gt=0.0, le=1000.0)
@@ -50,12 +52,17 @@ class Config(Base):
     """No trade while exposure is within this of its target, as a share of an instrument's part, so that a position is
     left alone until another one is wanted."""
 
+    @field_validator("market", "policy")
+    @classmethod
+    def _in_place(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return (_MARKET if info.field_name == "market" else _POLICY) | value
+
 
 QUICK = {
     "volatility_bars": 60,
     "policy": {
-        "network": "gru", "memory": "episode", "memory_steps": 16, "units": 8, "hidden": [8], "total_steps": 2048,
-        "n_envs": 8, "n_steps": 32, "batch_size": 128, "n_epochs": 1,
+        "memory_steps": 16, "units": 8, "hidden": [8], "total_steps": 2048, "n_envs": 8, "n_steps": 32,
+        "batch_size": 128, "n_epochs": 1,
     },
 }  # fmt: skip
 """Parameters of a training that takes a second: for a first try, and for tests."""

@@ -145,12 +145,12 @@ def test_a_strategy_that_differs_from_run_to_run(history: History) -> None:
         checks.agent_is_deterministic(market_for(history), Forgetful(), history)
 
 
-RULES = ("ensemble", "adaptive_mean_reversion")
+RULES = ("ensemble", "adaptive_mean_reversion", "meta")
 
 
 @pytest.mark.parametrize(
     "name",
-    # A rule, or an ensemble of rules that need no training, has nothing to learn from rows it should not have.
+    # A rule, an ensemble of rules, or what is trained on made markets has nothing to learn from such rows.
     [n for n in catalog.bar_agents() if hasattr(catalog.load("agents", n), "QUICK") and n not in RULES],
 )
 def test_a_task_that_hands_out_test_rows(name: str, monkeypatch: pytest.MonkeyPatch, history: History) -> None:

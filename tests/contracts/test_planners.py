@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,12 @@ from tests.contracts import checks
 from tests.contracts.test_agents import bars, market_for
 from tests.markets import panel
 
-LEARNERS = {
+SMALL = {"units": 8, "hidden": (8,), "total_steps": 256, "n_envs": 8, "n_steps": 16, "batch_size": 64}
+LEARNERS: dict[str, tuple[dict[str, Any], ...]] = {
     "mean_reversion": ({"entry": "fitted", "regime_bars": 60},),
+    "meta": ({"volatility_bars": 60, "policy": SMALL},),
 }
-"""Rules that are fitted in no time, with settings to try them in."""
+"""What is trained in no time, with settings to try it in."""
 
 
 def planners(kind: str, n: int) -> dict[str, Planner]:
