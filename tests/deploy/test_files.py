@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ def test_the_image_takes_no_more_than_it_needs() -> None:
     assert {word for word in let_in if "/" not in word} | {"deploy/constraints.txt"} == {
         *(word for word in copied if word != "deploy/constraints.txt"), "deploy/constraints.txt",
     }  # fmt: skip
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    forced = {place for place in wheel["force-include"] if place.startswith("checkpoints/")}
+    assert forced == {word for word in let_in if word.startswith("checkpoints/") and not word.endswith(".md")}
     assert text.count("FROM ") == 3 and re.search(r"^ARG BASE=\S+:\S+-\d{8}-\S+$", text, re.MULTILINE)
     last = text.rpartition("FROM ")[2]
     assert "ARG " not in last and "USER 10001:10001" in last and "HEALTHCHECK" in last
@@ -88,8 +92,6 @@ def test_the_image_takes_no_more_than_it_needs() -> None:
 
 def test_what_the_image_is_made_of_is_what_is_asked_for() -> None:
     """Every package that the core and the image's extras name is pinned, within what is allowed."""
-    import tomllib
-
     from packaging.requirements import Requirement
 
     pins = dict(line.split("==") for line in (DEPLOY / "constraints.txt").read_text().splitlines() if line[0] != "#")

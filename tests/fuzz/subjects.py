@@ -50,7 +50,7 @@ def _checkpoints() -> tuple[tuple[dict[str, Any], bytes], ...]:
     from qframe_rl import catalog
     from qframe_rl.checkpoint import load_checkpoint
 
-    names = ("ppo", "adaptive_mean_reversion", "funding_arbitrage", "dmn", "alpha")
+    names = ("ppo", "adaptive_mean_reversion", "funding_arbitrage", "dmn", "alpha", "meta")
     shipped = [ROOT / "checkpoints" / name for name in names]
     found = []
     for place in (*shipped, V0 / "quick", V0 / "checkpoint"):
