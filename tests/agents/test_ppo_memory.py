@@ -144,11 +144,11 @@ def test_a_session_remembers_from_its_first_view_on() -> None:
         act(rows)
     before: Any = ()
     for rows in seen[:3]:
-        _, before = agent._answer(rows, before)
+        _, before = agent.answer(rows, before)
     other = ppo.make(agent.config, work.spec)
     other.restore(agent.state())
-    assert np.array_equal(other._answer(seen[3], before)[0], act(seen[3]))
-    assert not torch.equal(before[0], agent._answer(seen[2], ())[1][0])  # type: ignore[arg-type]
+    assert np.array_equal(other.answer(seen[3], before)[0], act(seen[3]))
+    assert not torch.equal(before[0], agent.answer(seen[2], ())[1][0])  # type: ignore[arg-type]
     assert np.array_equal(again(seen[0]), agent.act(seen[0]))
 
 

@@ -125,7 +125,7 @@ def test_a_mistake_is_told_as_it_is_here(cluster: RayExecutor) -> None:
     assert dict(cluster.run(jobs.wait, 0.0, [1, 2], mute)) == {0: 1, 1: 2}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_is_the_same_to_the_bit(cluster: RayExecutor, tmp_path: Path) -> None:
     experiment = build(Experiment, TRAIN, "test")
     found = {}
