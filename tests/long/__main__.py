@@ -34,7 +34,7 @@ def jobs() -> dict[str, Job]:
         "suite": Job(
             ["pytest", "-n", "2", "--long=all"], tuple(["pytest", "-n", "2", f"--long={k}"] for k in range(PARTS))
         ),
-        "properties": Job(["tests.long.properties"], (["tests.long.properties", "--rounds", "4"],)),
+        "properties": Job(["tests.long.properties"], (["tests.long.properties", "--rounds", "2"],)),
         "tutorials": Job(["docs.generate.tutorials"]),
         "selection": Job(["tests.learning.test_selection", "400"]),
         "noise": Job(["tests.learning.test_learners_on_noise", "20"]),
