@@ -129,7 +129,7 @@ class Sender:
         if self._deliver(number, rule, text):
             database.execute("UPDATE outbox SET sent = ? WHERE id = ?", (time.time_ns(), number))
             return
-        wait = min(_LONGEST_S, self._retry_s * 2.0**tries)
+        wait = min(_LONGEST_S, self._retry_s * 2.0 ** min(tries, 60))
         database.execute(
             "UPDATE outbox SET tries = tries + 1, due = ? WHERE id = ?", (time.time_ns() + int(wait * SECOND), number)
         )

@@ -180,7 +180,7 @@ class MarketDataClient:
     def _wait_after(self, error: Exception, failures: int) -> None:
         import ccxt
 
-        seconds = min(_MAX_WAIT_S, self._pause_s * 2.0 ** (failures - 1))
+        seconds = min(_MAX_WAIT_S, self._pause_s * 2.0 ** min(failures - 1, 60))
         if isinstance(error, ccxt.DDoSProtection | ccxt.RateLimitExceeded):
             stated = whole_number(str((self.client.last_response_headers or {}).get("Retry-After", "")))
             seconds = max(seconds, float(stated or 0))

@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from email.message import Message
@@ -30,8 +31,11 @@ TEXTS, SERIES = "texts", "series"
 """Folders of a store: of what feeds said, and of what indices were."""
 _LOCKS = ".feeds"
 _TIMEOUT_S = 20.0
+"""Without a byte of an answer."""
+_LONGEST_ANSWER_S = 60.0
 _LONGEST_WAIT_S = 900.0
 _AGENT = "qframe"
+_PIECE, _PACKED = 2**16, b"\x1f\x8b"
 
 
 class RecordedFeed(NamedTuple):
@@ -81,7 +85,7 @@ class _Feed:
 
     def wait_s(self, every_s: float) -> float:
         """How long until it is asked again: longer after each failure in a row, up to a quarter of an hour."""
-        return max(every_s, min(every_s * 2.0**self._failed, _LONGEST_WAIT_S))
+        return max(every_s, min(every_s * 2.0 ** min(self._failed, 60), _LONGEST_WAIT_S))
 
     @property
     def failed(self) -> int:
@@ -220,7 +224,7 @@ def add_readings(path: Path, found: Sequence[IndexReading], received: int) -> in
     path
         The file; it need not be there yet.
     found
-        Readings, in any order.
+        Readings, in any order; of two of one time the last counts.
     received
         When they came, ns UTC.
     """
@@ -236,7 +240,7 @@ def add_readings(path: Path, found: Sequence[IndexReading], received: int) -> in
         rows = list(zip(*stamps, fields.numeric(table, "value", path).tolist(), strict=True))
     last = {row[0]: row[3] for row in rows}
     new = []
-    for one in sorted(found):
+    for one in sorted({one.time: one for one in found}.values()):
         if one.time not in last:
             new.append((one.time, max(one.time, min(received, one.time + DAY)), received, one.value))
         elif last[one.time] != one.value:
@@ -313,8 +317,7 @@ def _asked(url: str, tag: str, changed: str) -> _Answered:
     opener = urllib.request.build_opener(_Redirects)
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
-            body = answer.read(MOST_BYTES + 1)
-            return _Answered(body, answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", ""))
+            return _Answered(_body(answer), answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", ""))
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 304:
@@ -323,6 +326,21 @@ def _asked(url: str, tag: str, changed: str) -> _Answered:
     except (ValueError, OverflowError) as error:
         # An answer may lead to what is no address: no host, or a port beyond the last.
         raise Unreadable(f"an address that cannot be asked ({error})") from None
+
+
+def _body(answer: http.client.HTTPResponse) -> bytes:
+    """What an answer says, unpacked where it is packed unasked; no more of it than is read, and no longer than that."""
+    until, said = time.monotonic() + _LONGEST_ANSWER_S, bytearray()
+    while len(said) <= MOST_BYTES and (part := answer.read1(_PIECE)):
+        said += part
+        if time.monotonic() > until:
+            raise TimeoutError(f"its answer is not whole after {_LONGEST_ANSWER_S:.0f} s")
+    if not said.startswith(_PACKED):
+        return bytes(said)
+    try:
+        return zlib.decompressobj(wbits=31).decompress(said, MOST_BYTES + 1)
+    except zlib.error as error:
+        raise Unreadable(f"gzip that cannot be unpacked ({error})") from None
 
 
 def _why(error: Exception) -> str:

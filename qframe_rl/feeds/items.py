@@ -23,7 +23,11 @@ MOST_BYTES = 8_000_000
 MOST_ITEMS = 5_000
 _DEEPEST, _LONGEST = 64, 2_000
 _TAGS, _SPACE = re.compile(r"<[^<>]*>"), re.compile(r"\s+")
+_BLANK = b" \t\r\n"
+_BEFORE = b"\xef\xbb\xbf\xff\xfe\x00" + _BLANK
+"""What may stand before the first mark: the signs of UTF-8 and UTF-16 as well."""
 _ITEMS = ("item", "entry")
+_LISTS = ("items", "entries", "articles", "news", "results", "data")
 _TITLES = ("title", "headline", "text")
 _BODIES = ("description", "summary", "content_text", "content", "body")
 _DATES = (
@@ -79,9 +83,9 @@ def items_of(body: bytes) -> list[FeedItem] | list[IndexReading]:
     """
     if len(body) > MOST_BYTES:
         raise Unreadable(f"more than {MOST_BYTES:,} bytes")
-    start = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    start = body.lstrip(_BEFORE)[:1]
     if start == b"<":
-        return [made for row in _of_xml(body) if (made := _item(row)) is not None]
+        return [made for row in _of_xml(body.lstrip(_BLANK)) if (made := _item(row)) is not None]
     if start in (b"{", b"["):
         return _of_json(body)
     raise Unreadable("neither XML nor JSON")
@@ -145,12 +149,13 @@ def _of_json(body: bytes) -> list[FeedItem] | list[IndexReading]:
 
 
 def _rows(said: Any) -> list[dict[str, Any]]:
-    """Objects of a list, or of the one list of objects that an object has; names in small letters."""
+    """Objects of a list, or of the one list of objects that an object has; of several, and of none, by `_LISTS`."""
     if isinstance(said, dict):
-        lists = [value for value in said.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
-        if len(lists) != 1:
+        lists = {k: rows for k, rows in said.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)}
+        named = [lists[name] for name in _LISTS if name in lists] if len(lists) > 1 else list(lists.values())
+        if not named and (lists or [] not in [said.get(name) for name in _LISTS]):
             raise Unreadable(f"JSON with {len(lists)} lists of objects, where a feed has one")
-        said = lists[0]
+        said = named[0] if named else []
     if not isinstance(said, list) or not all(isinstance(row, dict) for row in said):
         raise Unreadable("JSON that is no list of objects")
     return [{str(name).lower(): value for name, value in row.items()} for row in said]

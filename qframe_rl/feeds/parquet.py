@@ -77,7 +77,11 @@ def table(path: Path, columns: Sequence[str] | None = None) -> pyarrow.Table:
                     raise UserError(f"{path}: two columns are named {column!r}; rename one.")
                 if column not in names:
                     raise UserError(f"{path}: no column {column!r}; it has {', '.join(names) or 'none'}.")
-            return file.read(columns=None if columns is None else list(columns))
+            found = file.read(columns=None if columns is None else list(columns))
+            for column in found.columns:
+                if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+                    column.validate(full=True)  # else what is not UTF-8 fails where it is looked at
+            return found
     except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({reason(error)}).") from None
 

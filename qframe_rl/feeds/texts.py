@@ -9,6 +9,7 @@ import numpy as np
 
 from qframe_rl.config import UserError
 from qframe_rl.feeds import fields
+from qframe_rl.feeds.parquet import reason
 from qframe_rl.times import MINUTE
 from qframe_rl.types import DAY, SECOND, Int, iso, timeframe_name
 
@@ -59,6 +60,8 @@ def texts_of(path: Path, delay: int | None) -> Texts:
     column = table.column(fields.column_of(table.column_names, next((c for c in _TEXT if c in names), _TEXT[0]), path))
     said = column.to_pylist()
     for row, text in enumerate(said):
+        if isinstance(text, bytes):
+            raise UserError(f"{path}: the text of row {row + 1} is not UTF-8; write the file anew in it.")
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"{path}: row {row + 1} has no text; drop it.")
     keys = [same_words(text) for text in said]
@@ -70,7 +73,8 @@ def texts_of(path: Path, delay: int | None) -> Texts:
         if keys[row] not in seen:
             seen.add(keys[row])
             order.append(row)
-    return Texts(known[order], [said[row] for row in order], table.take(order))
+    rows = np.array(order, dtype=np.int64)
+    return Texts(known[rows], [said[row] for row in order], table.take(rows))
 
 
 def same_words(text: str) -> str:
@@ -86,7 +90,10 @@ def _table(path: Path) -> pyarrow.Table:
     parts = [fields.open_columns(file) for file in sorted(path.rglob("*.parquet"))]
     if not parts:
         raise UserError(f"{path}: no .parquet file in this folder.")
-    return pyarrow.concat_tables(parts, promote_options="default")
+    try:
+        return pyarrow.concat_tables(parts, promote_options="default")
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path}: the files of this folder do not go together ({reason(error)}).") from None
 
 
 def _known(table: pyarrow.Table, names: set[str], path: Path, delay: int | None) -> Int:

@@ -305,6 +305,19 @@ def test_an_outage_holds_up_nobody_and_loses_nothing(tmp_path: Path, hook: Any) 
     assert [got["message"] for got in hook.got] == ["one", *map(str, range(200))]
 
 
+def test_after_a_thousand_attempts_a_message_still_has_its_turn(tmp_path: Path) -> None:
+    """A wait beyond all numbers would hold up what stands behind it for ever."""
+    path = tmp_path / "journal.db"
+    writer = outbox(path, "one")
+    sender = Sender(path, [Channel("away", lambda title, text: False)], QUIET)
+    with sqlite3.connect(path) as database:
+        before = time.time_ns()
+        sender._try(database, 1, "rule", "one", 5_000)
+        ((due,),) = database.execute("SELECT due FROM outbox").fetchall()
+    writer.close()
+    assert 0 < due - before <= 310 * SECOND
+
+
 def test_the_first_failure_and_the_end_of_it_are_said_without_the_address(tmp_path: Path, hook: Any) -> None:
     path, said = tmp_path / "journal.db", list[str]()
     hook.down = True

@@ -117,6 +117,13 @@ def test_a_fault_is_waited_out_and_never_believed(server: Loopback, fault: str) 
     assert server.data_requests == 3 and len(notes) == 2 and "http" not in notes[0]
 
 
+def test_an_outage_of_days_is_waited_out(exchange: MarketDataClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(exchange, "wait", waits.append)
+    exchange._wait_after(OSError("away"), 5_000)
+    assert waits == [60.0]
+
+
 @pytest.mark.parametrize("fault", ["403", "451"])
 def test_a_block_is_not_taken_for_an_outage(server: Loopback, exchange: MarketDataClient, fault: str) -> None:
     server.faults = dict.fromkeys(range(3), fault)

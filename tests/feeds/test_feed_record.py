@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from experiments.cli import door
 from experiments.download import main as body
 from qframe_rl.config import UserError
 from qframe_rl.feeds.columns import extend
-from qframe_rl.feeds.feed_record import RecordedFeed, add_readings, record_feeds, slug
+from qframe_rl.feeds.feed_record import RecordedFeed, _Feed, add_readings, record_feeds, slug
 from qframe_rl.feeds.items import IndexReading
 from qframe_rl.feeds.parquet import alone
 from qframe_rl.feeds.synthetic import synthetic
@@ -186,6 +187,36 @@ def test_a_reading_of_the_future_is_known_then(tmp_path: Path) -> None:
     assert add_readings(path, [IndexReading(START + HOUR, 1.0)], START + 1) == 0
     (row,) = pq.read_table(path).to_pylist()
     assert row["published"].value == START + HOUR
+
+
+def test_two_values_of_one_stamp_are_one_reading(tmp_path: Path) -> None:
+    """The last one counts; else each question would find both to have changed."""
+    path, both = tmp_path / "x.parquet", [IndexReading(START, 5.0), IndexReading(START, 4.0)]
+    assert [add_readings(path, both, START + HOUR * k) for k in range(3)] == [1, 0, 0]
+    assert pq.read_table(path).column("value").to_pylist() == [4.0]
+
+
+def test_an_answer_that_is_packed_unasked(site: Site, tmp_path: Path) -> None:
+    site.says("Miners sell")
+    ((code, said, headers),) = site.answers
+    site.answers = [(code, gzip.compress(part), headers) for part in (said, b" " * 9_000_000)]
+    site.answers.insert(1, (code, gzip.compress(said)[:40], headers))
+    got = record(site, tmp_path, 3)
+    assert (got.new, got.failures, got.last) == (1, 2, "more than 8,000,000 bytes")
+
+
+def test_an_answer_that_does_not_end_is_left(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends a byte now and then would hold up all other feeds, and the end of the recording."""
+    monkeypatch.setattr("qframe_rl.feeds.feed_record._LONGEST_ANSWER_S", -1.0)
+    site.says("Miners sell")
+    got = record(site, tmp_path, 1)
+    assert (got.new, got.failures) == (0, 1) and "not whole" in got.last
+
+
+def test_who_is_silent_for_weeks_is_still_asked() -> None:
+    feed = _Feed("https://example.org/a", Path())
+    feed._failed = 5_000
+    assert feed.wait_s(60.0) == 900.0 and feed.wait_s(3600.0) == 3600.0
 
 
 @pytest.mark.parametrize(

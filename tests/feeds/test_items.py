@@ -49,6 +49,24 @@ def test_json_feeds() -> None:
     assert items_of(b"\xef\xbb\xbf" + json.dumps(bare).encode()) == [told]
 
 
+def test_json_feeds_beside_other_lists_and_without_items() -> None:
+    """The standard's own feeds name their authors; a day without news is no failure."""
+    told = FeedItem("Miners sell", "", None, "")
+    feed = {"authors": [{"name": "me"}], "hubs": [{"type": "x"}], "items": [{"title": "Miners sell"}]}
+    assert items_of(json.dumps(feed).encode()) == [told]
+    for empty in ({"items": []}, {"data": [], "count": 0}, []):
+        assert items_of(json.dumps(empty).encode()) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_feeds_in_other_encodings_and_behind_blank_lines(encoding: str) -> None:
+    told = FeedItem("Miners sell", "", None, "")
+    xml = "<rss><channel><item><title>Miners sell</title></item></channel></rss>"
+    assert items_of(f'<?xml version="1.0"?>{xml}'.encode(encoding)) == [told]
+    assert items_of('{"items": [{"title": "Miners sell"}]}'.encode(encoding)) == [told]
+    assert items_of(f'\n\n<?xml version="1.0"?>{xml}'.encode()) == [told]
+
+
 def test_fear_and_greed_is_an_index() -> None:
     """The shape of alternative.me's answer."""
     said = {

@@ -47,6 +47,11 @@ def test_how_many_came_and_what_they_say(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got[:, 2], [np.nan, 1, np.nan, 1, np.nan, np.nan])
 
 
+def test_a_file_without_rows_says_nothing_yet(tmp_path: Path) -> None:
+    write(tmp_path / "news.csv", "")
+    assert np.isnan(joined(tmp_path, "n=texts:news.csv:count:1h", "m=texts:news.csv:mean:1h")).all()
+
+
 def test_the_sum_decays(tmp_path: Path) -> None:
     write(tmp_path / "news.csv", f"2024-01-01T00:55,{UP}", f"2024-01-01T01:55,{UP} again")
     got = joined(tmp_path, "sum=texts:news.csv:sum:2h", n=20)[:, 0]
@@ -156,6 +161,9 @@ def test_a_live_bar_has_the_bits_of_the_batch_and_a_later_text_changes_none(tmp_
         ("n=texts:hole.csv:mean:1h", "row 2 has no text; drop it"),
         ("n=texts:early.csv:mean:1h", "2024-01-01 03:00:00 was published at 2024-01-01 02:00:00, before it"),
         ("n=texts:folder:mean:1h", "no .parquet file in this folder"),
+        ("n=texts:mixed:mean:1h", "mixed: the files of this folder do not go together .*timestamp"),
+        ("n=texts:latin.csv:mean:1h", "latin.csv: the text of row 1 is not UTF-8; write the file anew in it"),
+        ("n=texts:spoiled.parquet:mean:1h", "not a readable Parquet file .*UTF8"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(tmp_path: Path, spec: str, text: str) -> None:
@@ -165,6 +173,15 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, spec: str, text: str) -> 
     write(tmp_path / "hole.csv", f"2024-01-01T00:10,{UP}", "2024-01-01T00:20,")
     write(tmp_path / "early.csv", f"2024-01-01T03:00,2024-01-01T02:00,{UP}", head="timestamp,published,text")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "latin.csv").write_bytes("timestamp,text\n2024-01-01T00:10,Caf\xe9\n".encode("latin-1"))
+    stamps = [pa.array([START], pa.timestamp("ns", "UTC")), pa.array(["2024-01-01"])]
+    for k, stamp in enumerate(stamps):
+        (tmp_path / "mixed").mkdir(exist_ok=True)
+        pq.write_table(pa.table({"timestamp": stamp, "text": [UP]}), tmp_path / "mixed" / f"{k}.parquet")
+    spoiled = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], np.int32).tobytes()), pa.py_buffer(b"\xff\xfe")]
+    )
+    pq.write_table(pa.table({"timestamp": stamps[0], "text": spoiled}), tmp_path / "spoiled.parquet")
     with pytest.raises(UserError, match=text) as caught:
         joined(tmp_path, spec)
     assert "\n" not in str(caught.value)
