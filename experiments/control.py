@@ -62,10 +62,11 @@ def parser() -> Parser:
 
 def _units(text: str) -> int:
     """Type of the options that are amounts: units of 1e-8."""
-    from decimal import Decimal, InvalidOperation
+    from decimal import Context, Decimal, InvalidOperation
 
     try:
-        units = Decimal(text) * 10**8
+        # With as many digits as were written: one that is rounded away is not refused.
+        units = Context(prec=len(text) + 16, traps=[InvalidOperation]).multiply(Decimal(text), Decimal(10**8))
         if units == units.to_integral_value() and 0 < abs(units) < 10**18:
             return int(units)
     except InvalidOperation:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import Parser, console, door, within
-from qframe_rl.config import UserError
+from qframe_rl.config import UserError, listed
 
 
 def parser() -> Parser:
@@ -39,7 +39,7 @@ def parser() -> Parser:
         help="sizes of a message's targets come to no more than this; say the same in the column (default: 1)",
     )  # fmt: skip
     add(
-        "--symbols", type=lambda text: text.split(","), default=[], metavar="SYMBOL,...",
+        "--symbols", type=listed, default=[], metavar="SYMBOL,...",
         help="what is traded: a message that names anything else is refused, as one that is late is (default: any)",
     )  # fmt: skip
     return made

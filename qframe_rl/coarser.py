@@ -125,16 +125,17 @@ def merge(bars: Float, begins: Int, out: Float) -> None:
     begins
         (P + 1,) rows that each begins with, and T.
     out
-        (P, A, C) written: first open, highest high, lowest low, last close, all volume, and of further channels the
-        last value; NaN where an instrument has a bar in none of them.
+        (P, A, C) written: first open, highest high, lowest low, last close, all volume, and of further channels what
+        the last bar has in which the instrument traded; NaN where it has a bar in none of them.
     """
     for p in range(len(begins) - 1):
         for a in range(bars.shape[1]):
-            seen = False
+            seen, last = False, begins[p + 1] - 1
             for c in range(bars.shape[2]):
-                out[p, a, c] = bars[begins[p + 1] - 1, a, c] if c > VOLUME else np.nan
+                out[p, a, c] = np.nan
             for t in range(begins[p], begins[p + 1]):
                 if bars[t, a, CLOSE] == bars[t, a, CLOSE]:
+                    last = t
                     if not seen:
                         for c in range(VOLUME + 1):
                             out[p, a, c] = bars[t, a, c]
@@ -144,3 +145,5 @@ def merge(bars: Float, begins: Int, out: Float) -> None:
                         out[p, a, LOW] = min(out[p, a, LOW], bars[t, a, LOW])
                         out[p, a, CLOSE] = bars[t, a, CLOSE]
                         out[p, a, VOLUME] += bars[t, a, VOLUME]
+            for c in range(VOLUME + 1, bars.shape[2]):
+                out[p, a, c] = bars[last, a, c]

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from qframe_rl.coarser import coarse_bars
 from qframe_rl.config import UserError
 from qframe_rl.features import features
 from qframe_rl.gym.make import make_env
 from qframe_rl.interface import interface_from
-from qframe_rl.times import DAY, HOUR, WEEK, timeframe_name
-from qframe_rl.types import Float, History
+from qframe_rl.times import DAY, HOUR, MINUTE, WEEK, timeframe_name
+from qframe_rl.types import CLOSE, Float, History
 from tests.markets import panel
 
 COARSE = (
@@ -59,6 +60,16 @@ def test_all_channels_are_merged_as_pandas_does() -> None:
         if value is not None:
             last = np.searchsorted(ends, history.time[seen], side="right") - 1
             assert rows[seen] == pytest.approx(value[last])
+
+
+def test_columns_of_a_coarse_bar_are_those_of_the_last_bar_with_a_trade() -> None:
+    """Else a coin that has left its universe would count as one that never was in any."""
+    bars = np.ones((6, 1, 6))
+    bars[:, 0, 5] = range(6)
+    bars[[1, 3, 4, 5], 0] = np.nan
+    coarse, _ = coarse_bars(bars, HOUR + MINUTE * np.arange(1, 7), 2 * MINUTE)
+    assert np.array_equal(coarse[:, 0, 5], [0.0, 2.0, np.nan], equal_nan=True)
+    assert np.array_equal(coarse[:, 0, CLOSE], [1.0, 1.0, np.nan], equal_nan=True)
 
 
 @pytest.mark.parametrize("spec", COARSE)

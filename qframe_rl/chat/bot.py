@@ -106,12 +106,16 @@ class ChatBot:
         """
         if not self._begun:
             while old := self._api.updates(self._memory.state.update, 0):
-                self._drop(old, "before this program began, or while it was down,")
-                self._memory.keep(update=old[-1].update)
+                try:
+                    self._drop(old, "before this program began, or while it was down,")
+                finally:
+                    self._memory.keep(update=old[-1].update)
             self._begun = True
         for message in self._api.updates(self._memory.state.update, self._config.wait_s):
-            self._take(message)
-            self._memory.keep(update=message.update)
+            try:
+                self._take(message)
+            finally:  # a memory that cannot be written must not have the next message wait for this one
+                self._memory.keep(update=message.update)
 
     def close(self) -> None:
         """Let answers under way go out."""

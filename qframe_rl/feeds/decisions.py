@@ -29,6 +29,8 @@ LARGEST = 1.0
 BYTES = 65_536
 """Of a message at most."""
 _SHORTEST = 16
+_ROUNDED = 1.0 + 1e-9
+"""Shares that sum to one do so but for the rounding of binary fractions."""
 _AHEAD_NS = 2 * SECOND
 """How far a sender's clock may be ahead."""
 _SPEC = re.compile(r"\w+=decisions:(?P<file>.+?)(?::(?P<largest>\d+(?:\.\d+)?))?")
@@ -46,7 +48,7 @@ class DecisionMessage(Strict):
     made: Moment
     """When it was decided, ns UTC; later than that of every message before it."""
     deadline: Moment
-    """From then on it says nothing, ns UTC."""
+    """The last moment at which it says anything, ns UTC."""
     targets: dict[Name, FiniteFloat] = Field(min_length=1, max_length=1000)
     """Exposures by symbols, signed shares of equity; what is not named is left as it is."""
 
@@ -143,7 +145,7 @@ class DecisionRules:
             raise RefusedMessage("late: its deadline is over.")
         if message.id in self._ids or message.made <= self._made:
             raise RefusedMessage("doubled: that one, or one that was made later, was taken before.")
-        if sum(map(abs, message.targets.values())) > self._largest:
+        if sum(map(abs, message.targets.values())) > self._largest * _ROUNDED:
             raise RefusedMessage(f"out of range: the sizes of its targets come to more than {self._largest:g}.")
         strange = [name for name in message.targets if self._symbols and name not in self._symbols]
         if strange:

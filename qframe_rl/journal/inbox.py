@@ -149,7 +149,10 @@ def adopt_word(one: Adoption) -> str:
     """
     word = f"adopt {one.id} {one.units}" + ("" if one.symbol is None else f" {one.symbol} {one.price}")
     if adoption_of(word) != one or abs(one.value) >= 10**18:
-        raise UserError("what is adopted has an amount other than 0, and a coin its symbol and a price above 0.")
+        raise UserError(
+            "what is adopted has an amount other than 0, a coin its symbol and a price above 0, and it counts for less "
+            "than 10,000,000,000 of the quote currency."
+        )
     return word
 
 

@@ -19,6 +19,7 @@ from qframe_rl.feeds.download import Report
 from qframe_rl.feeds.finer import check_finer
 from qframe_rl.feeds.live_finer import refuse_venues
 from qframe_rl.feeds.load import live, load
+from qframe_rl.feeds.universe_rule import UniverseRule, universe_rule
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.shapes import parsed
@@ -94,7 +95,8 @@ def opened_replay(
         For data that do not fit, or a period without bars.
     """
     given = asked_over(checkpoint, given, since, until)
-    history = load(data_for(checkpoint, given), report)
+    config = data_for(checkpoint, given)
+    history = load(config, report)
     market, agent = deployed(
         checkpoint, history.instruments, history.columns, history.bar_ns, history.source.origin, history.theory,
         execute,
@@ -106,7 +108,8 @@ def opened_replay(
         checkpoint.agent["name"],
         checkpoint.digest,
         {"feed": "replay", "data": history.fingerprint, "rows": list(segment)}
-        | ({} if history.finer is None else {"detail": timeframe_name(history.finer.ns)}),
+        | ({} if history.finer is None else {"detail": timeframe_name(history.finer.ns)})
+        | _waiting(config.universe),
         history.instruments,
         history.columns,
         history.bar_ns,
@@ -253,6 +256,12 @@ def opened_followed(
         execute=execute,
     )  # fmt: skip
     return Opened(market, agent, feed, terms, folder or _folder(place, terms), promise=promise_of(checkpoint))
+
+
+def _waiting(universe: str | None) -> Plain:
+    """What the source of a replay says of a universe: that of who waits for coins as by default never said any."""
+    waits = universe is not None and universe_rule(universe).traded_ns != UniverseRule.traded_ns
+    return {"universe": universe} if waits else {}
 
 
 def detail_of(source: Mapping[str, Any]) -> int:

@@ -152,7 +152,7 @@ def paper(
         stack.enter_context(operator.hearing())
         router = OrderRouter(
             venue(ledger) if venue else simulated(market, terms), RiskEngine(Limits(), market.instruments), ledger,
-            market.instruments, operator, quotes, terms.quoted, listeners, soft,
+            market.instruments, operator, quotes, terms.quoted, listeners, soft, terms.universe,
         )  # fmt: skip
         router.told.extend(told)
         if begun is not None:
@@ -314,7 +314,7 @@ def replay(market: Market, agent: Agent, terms: SessionSpec, path: Path) -> Repl
     router = OrderRouter(
         recorded(ledger, terms) if terms.orders != "paper" else simulated(market, terms),
         RiskEngine(Limits(), market.instruments), ledger, market.instruments,
-        quoted=terms.quoted,
+        quoted=terms.quoted, universe=terms.universe,
     )  # fmt: skip
     ledger.put("session", terms.plain())
     recording = Recording(ledger, None, market.instruments, terms.columns, terms.bar_ns)

@@ -59,6 +59,8 @@ class OrderRouter(VenueFront):
         Told of every bar, with the orders that went out.
     soft
         Calls them, and those in `told`: what one of them cannot do ends no session.
+    universe
+        As in `UniverseLog`.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class OrderRouter(VenueFront):
         quoted: bool = False,
         listeners: Sequence[Listener] = (),
         soft: Soft | None = None,
+        universe: str | None = None,
     ):
         self.engine = engine
         self.soft = soft or Soft(lambda text: None)
@@ -95,7 +98,7 @@ class OrderRouter(VenueFront):
         """Whether the session was told to stop."""
         self.snapshot: Callable[[View], None] = lambda view: None
         """Called last of all for each bar that is settled."""
-        self.capital, self._members = CapitalAccount(), UniverseLog(ledger, instruments)
+        self.capital, self._members = CapitalAccount(), UniverseLog(ledger, instruments, universe)
         self.n_bars = self._heard = 0
         self._venue, self._ledger = venue, ledger
         self._tripped: tuple[str, ...] = ()

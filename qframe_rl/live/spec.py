@@ -71,6 +71,12 @@ class SessionSpec:
             source = source["of"]
         return source
 
+    @property
+    def universe(self) -> str | None:
+        """The rule of who may be bought, where the terms have it."""
+        rule: str | None = self.market.get("universe")
+        return rule
+
     def plain(self) -> Plain:
         """As JSON; what records of before have not is left out where there is none."""
         plain = asdict(self) | {"instruments": [i.plain() for i in self.instruments], "columns": list(self.columns)}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from qframe_rl.agent import View
 from qframe_rl.feeds.universe import MembersWatch
+from qframe_rl.feeds.universe_rule import universe_rule
 from qframe_rl.journal.codec import Plain
 from qframe_rl.journal.ledger import Ledger
 from qframe_rl.types import Instrument
@@ -20,10 +21,13 @@ class UniverseLog:
         The journal.
     instruments
         The A instruments.
+    rule
+        The universe, where the session's terms have it; None = a coin without trades is waited for as by default.
     """
 
-    def __init__(self, ledger: Ledger, instruments: Sequence[Instrument]):
-        self._ledger, self._watch, self._begun = ledger, MembersWatch(instruments), False
+    def __init__(self, ledger: Ledger, instruments: Sequence[Instrument], rule: str | None = None):
+        self._watch = MembersWatch(instruments, None if rule is None else universe_rule(rule))
+        self._ledger, self._begun = ledger, False
 
     def see(self, view: View) -> None:
         """Look at the last bar; nothing is written where the session has no universe."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,23 @@ def test_strangers_get_nothing_and_are_counted(there: Messenger, tmp_path: Path,
     assert [chat for chat, _ in there.sent] == [OWNER]
     assert words(sessions[0]) == []
     assert [note.rpartition(" ")[2] for note in talk.notes] == ["1", "2", "4"]
+
+
+def test_a_memory_that_cannot_be_written_has_no_word_wait_for_a_stranger(
+    there: Messenger, tmp_path: Path, sessions: list[Session]
+) -> None:
+    talk = Talk(there, tmp_path, begin=False)
+    talk.memory.path = sessions[0].folder / "journal.db" / "chat.json"  # below a file: nothing can be there
+    there.write(STRANGER, "before it began")
+    for _ in range(2):
+        with suppress(Unavailable):
+            talk.bot.once()
+    there.write(STRANGER, "status")
+    there.write(OWNER, "halt")
+    for _ in range(2):
+        with suppress(Unavailable):
+            talk.bot.once()
+    assert words(sessions[0]) == ["halt"]
 
 
 def test_updates_that_make_no_sense_are_passed_over(there: Messenger, tmp_path: Path, sessions: list[Session]) -> None:

@@ -327,6 +327,16 @@ def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
         assert path.read_text() == text
 
 
+def test_shares_that_sum_to_one_are_in_range_however_they_round(tmp_path: Path) -> None:
+    shares = (0.08, 0.26, 0.23, 0.05, 0.05, 0.33)
+    assert sum(shares) > 1.0
+    record = DecisionRecord(tmp_path / "model.jsonl", SECRET, 1.0, lambda: START)
+    one = message(1, START, targets={f"C{n}/USDT": share for n, share in enumerate(shares)})
+    assert record.take(said(one))["taken"]
+    assert "out of range" in record.take(said(message(2, START + 1, targets={"C/USDT": 1.0001})))["why"]
+    record.close()
+
+
 def test_a_clock_that_is_turned_back_is_said_as_such(tmp_path: Path) -> None:
     now = [START + HOUR]
     record = DecisionRecord(tmp_path / "model.jsonl", SECRET, 1.0, lambda: now[0])
@@ -357,6 +367,8 @@ def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     ):  # fmt: skip
         with pytest.raises(UserError, match=why):
             extend(history, (spec,), tmp_path)
+    given = door_of_decisions.parser().parse_args(["a", "--symbols", "BTC/USDT, ETH/USDT,"])
+    assert given.symbols == ["BTC/USDT", "ETH/USDT"]
     assert door(door_of_decisions.main, [str(tmp_path / "a")]) == 2
     assert "--socket PLACE or --port PORT" in capsys.readouterr().err
     assert door(door_of_decisions.main, [str(tmp_path / "a"), "--socket", str(tmp_path)]) == 2

@@ -178,6 +178,13 @@ def test_the_door_says_what_came_of_it(tmp_path: Path, capsys: pytest.CaptureFix
     one.close()
 
 
+@pytest.mark.parametrize("text", ["1e999999", "1e-999999", "nan", "inf", "0.12345678" + 20 * "0" + "1", "1e10", "x"])
+def test_amounts_that_cannot_be_are_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        control.main(["adopt", str(tmp_path), "--cash", text])
+    assert "is no amount other than 0 of up to 8 decimals" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     "one", [Adoption("A", 1), Adoption("a", 0), Adoption("a", 1, "B/C", 0), Adoption("a", 1, "B C", 1),
             Adoption("a", 10**17, "B/C", 10**17), Adoption("a", 10**18)],

@@ -21,6 +21,7 @@ from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.feeds.universe import changes
+from qframe_rl.feeds.universe_rule import universe_rule
 from qframe_rl.gym.market import Market
 from qframe_rl.journal.store import read
 from qframe_rl.live.open import opened_live
@@ -39,7 +40,7 @@ from tests.test_members import never_enlarged
 BAR, MS = 4 * HOUR, 1_000_000
 PER_DAY = DAY // BAR
 FIRST, MONTH, N = 20 * PER_DAY, 30 * PER_DAY, 52 * PER_DAY
-RULE = "top:5:volume5d,age:1d,renew:daily"
+RULE = "top:5:volume5d,age:1d,traded:2d,renew:daily"
 LISTED = {3: 22, 4: 26, 5: 31, 6: 37, 7: 44}
 """Coins that are listed while the session runs, and on which day."""
 DELISTED = {8: 24, 9: 33, 10: 41}
@@ -84,7 +85,9 @@ def traded(exchange: Rehearsal, folder: Path, until_ms: int, notes: list[str]) -
     window = window_of(market, agent)
     feed.window = window
     instruments = feed.instruments if begun is None else begun.instruments
-    terms = SessionSpec("cross_sectional", "none", {"feed": "ccxt"}, instruments, feed.columns, BAR, window)
+    terms = SessionSpec(
+        "cross_sectional", "none", {"feed": "ccxt", "universe": RULE}, instruments, feed.columns, BAR, window
+    )
     market = replace(market, instruments=instruments)
     return paper(market, agent, feed, terms, folder, durable=False, snapshot_bars=25)
 
@@ -130,7 +133,7 @@ def test_over_a_month_the_live_list_is_the_stored_one_name_by_name(
     assert len([n for n in notes if n.endswith("is listed.")]) == len(LISTED)
     assert len([n for n in notes if n.endswith("is listed no more.")]) == len(DELISTED)
     told = {one["time"]: one for one in events(folder, "universe")}
-    later = [one for one in changes(span) if one.time > HISTORY.time[FIRST]]
+    later = [one for one in changes(span, universe_rule(RULE)) if one.time > HISTORY.time[FIRST]]
     assert [one._asdict() for one in later] == [
         {"time": t, **{w: tuple(told[t].get(w, ())) for w in ("joined", "left", "listed", "delisted")}}
         for t in sorted(told) if t > HISTORY.time[FIRST]
