@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if given["json"]:
         ends = {name: {"seq": head.seq, "hash": head.hash.hex()} for name, head in done.journals.items()}
         return {"folder": str(target), "files": done.files, "bytes": done.n_bytes, "journals": ends}
-    console(to_stderr=False, markup=False).print(
+    console(to_stderr=False).print(
         f"{target}: {', '.join(roots)}; {done.n_bytes / 1e6:,.1f} MB, {len(done.journals)} journals, each checked",
         highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     out, stop = console(to_stderr=True), threading.Event()
 
     def told(line: str) -> None:
-        out.print(line, highlight=False, soft_wrap=True, markup=False)
+        out.print(line, highlight=False, soft_wrap=True)
 
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -21,6 +22,7 @@ from qframe_rl.servers import DATA_PASSWORD, POSTGRES, has_password, is_address,
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 SHIPPED = next(
     place
@@ -40,10 +42,10 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def called(door: str) -> str:
-    """How the user calls a door: by the one command where that was used, else as a module."""
-    name = _named(door)
-    return name if name.startswith("qframe") else name.replace("python", program(), 1)
+def called(door: str, *words: object) -> str:
+    """How the user calls a door with these words: by the one command where that was used, else as a module."""
+    first, *rest = _named(door).split()
+    return shlex.join([first, *rest, *map(str, words)]) if first == "qframe" else program("python", *rest, *words)
 
 
 def _named(door: str) -> str:
@@ -359,21 +361,29 @@ def _stated(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def console(*, to_stderr: bool, markup: bool = True) -> Console:
-    """Where results are printed; at least 110 columns wide where nobody looks. Without ``markup`` brackets are text."""
+def console(*, to_stderr: bool) -> Console:
+    """Where results are printed; at least 110 columns wide where nobody looks. Brackets and ``:on:`` are text."""
     from rich.console import Console
 
-    made = Console(stderr=to_stderr, markup=markup)
-    return made if made.is_terminal else Console(stderr=to_stderr, markup=markup, width=110)
+    made = Console(stderr=to_stderr, markup=False, emoji=False)
+    return made if made.is_terminal else Console(stderr=to_stderr, markup=False, emoji=False, width=110)
 
 
-def program(name: str = "python") -> str:
-    """How the user calls a program of the running environment: bare where its folder is on the path."""
-    found = shutil.which(name)
-    own = Path(sys.executable).parent / name
+def stressed(before: str, text: str, after: str) -> Text:
+    """A line of which a part is bold."""
+    from rich.text import Text
+
+    return Text.assemble(before, (text, "bold"), after)
+
+
+def program(name: str, *words: object) -> str:
+    """How the user calls a program of the running environment, as a shell takes it: bare where it is on the path."""
+    found, own = shutil.which(name), Path(sys.executable).parent / name
     if found is not None and Path(found).parent == own.parent:
-        return name
-    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
+        own = Path(name)
+    elif own.is_relative_to(Path.cwd()):
+        own = own.relative_to(Path.cwd())
+    return shlex.join([str(own), *map(str, words)])
 
 
 def checkpoint_place(text: str) -> Path:

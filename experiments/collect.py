@@ -80,7 +80,7 @@ def report(done: Collected, asked: Collection, seconds: float, *, to_stderr: boo
     out.print(f"{done.steps:,} steps in {done.episodes:,} episodes, walked by {done.mix}", highlight=False)
     worth = "" if done.share is None else f", {done.share:.1%} of the optimum"
     out.print(f"mean reward {done.reward:.4g} a step{worth}", highlight=False)
-    learn = f"{called('train')} --agents iql --set agent.iql.dataset={done.dataset}"
+    learn = called("train", "--agents", "iql", "--set", f"agent.iql.dataset={done.dataset}")
     for what, text in (
         ("dataset", done.dataset),
         ("folder", done.folder),

@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     process = writer_of(path)
     when = f"process {process} is told" if process else "no process runs; it holds from the next start on"
     left = _left_open(path) if given["command"] == "halt" else ""
-    console(to_stderr=True, markup=False).print(f"{given['command']}: {when}{left}", highlight=False, soft_wrap=True)
+    console(to_stderr=True).print(f"{given['command']}: {when}{left}", highlight=False, soft_wrap=True)
     return {"command": given["command"], "process": process} if given["json"] else None
 
 
@@ -130,7 +130,7 @@ def _one_instrument(path: Path, given: dict[str, Any]) -> dict[str, Any] | None:
     order(path, locking_word(word, symbol))
     process = writer_of(path)
     when = f"process {process} is told" if process else "no process runs; it holds from the next start on"
-    console(to_stderr=True, markup=False).print(f"{word} {symbol}: {when}", highlight=False, soft_wrap=True)
+    console(to_stderr=True).print(f"{word} {symbol}: {when}", highlight=False, soft_wrap=True)
     return {"command": word, "symbol": symbol, "process": process} if given["json"] else None
 
 
@@ -164,7 +164,7 @@ def _adopt(given: dict[str, Any]) -> dict[str, Any] | None:
         raise UserError(f"adopt {what}: the session refuses it: {why}")
     when = f"process {process} is told" if process else "no process runs; it holds from the next start on"
     came = "it is adopted" if state else f"event `transferred` of {one.id} says what came of it"
-    console(to_stderr=True, markup=False).print(f"adopt {what}: {when}; {came}", highlight=False, soft_wrap=True)
+    console(to_stderr=True).print(f"adopt {what}: {when}; {came}", highlight=False, soft_wrap=True)
     said = {"command": "adopt", "id": one.id, "units": one.value, "process": process, "state": state}
     return said if given["json"] else None
 
@@ -201,7 +201,7 @@ def _many(given: dict[str, Any]) -> dict[str, Any] | None:
     if (symbol := given["symbol"]) is not None:
         found = _trading(found, symbol, root)
     told = [_one_of_many(folder, word, symbol) for folder in found]
-    out, said = console(to_stderr=True, markup=False), word if symbol is None else f"{word} {symbol}"
+    out, said = console(to_stderr=True), word if symbol is None else f"{word} {symbol}"
     for one in told:
         how = f"told by {', '.join(one['ways'])}" if one["ways"] else f"NOT told: {one['failed']}"
         out.print(f"{said}: {one['session']}  {how}", highlight=False, soft_wrap=True)

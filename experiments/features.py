@@ -99,7 +99,7 @@ def _explain(given: Mapping[str, Any]) -> dict[str, Any] | None:
     parse(text)  # before bars are loaded
     history = load(build(DataConfig, data_settings(given), "options"))
     for line in remarks(history):
-        console(to_stderr=True).print(f"data check: {line}", highlight=False, soft_wrap=True, markup=False)
+        console(to_stderr=True).print(f"data check: {line}", highlight=False, soft_wrap=True)
     facts = explain(text, history)
     name = f"{fingerprint(facts.tree.text, facts.history.fingerprint)}.png"
     picture: Path = given["picture"] or Path("runs/features") / name
@@ -158,7 +158,7 @@ def _tell_found(made: FeaturesFound, said: Mapping[str, Any]) -> None:
     if others:
         out.print(_table(others, "The nearest of the others", why=True))
     for one in kept:
-        out.print(f"{one.tree.text}: {one.tree.words}.", highlight=False, markup=False)
+        out.print(f"{one.tree.text}: {one.tree.words}.", highlight=False)
     out.print(
         f"The IC is the mean correlation of its ranks with the return over the next {said['ahead']} bars; p is by a "
         f"bootstrap of blocks, q the share of false ones among all with as small a p. {made.ever:,} formulas were ever "
@@ -173,10 +173,10 @@ def _tell_places(out: Console, said: Mapping[str, Any]) -> None:
     out.print()
     lines = {"preset": said["preset"], "picture": said["picture"], "all tests": said["all"]}
     if said["preset"]:
-        lines["train"] = f"{called('train')} --preset {said['preset']} --agents ppo"
+        lines["train"] = called("train", "--preset", said["preset"], "--agents", "ppo")
     for name, text in lines.items():
         if text:
-            out.print(f"{name:11} {text}", highlight=False, soft_wrap=True, markup=False)
+            out.print(f"{name:11} {text}", highlight=False, soft_wrap=True)
 
 
 def _table(tests: Sequence[FormulaTest], title: str, *, why: bool = False) -> Any:
@@ -240,7 +240,7 @@ def _tell(facts: FormulaFacts, said: dict[str, Any]) -> None:
         known = "too few bars" if math.isnan(value) else f"{value:+.2f}"
         rows.append((name, f"{known}   rank correlation {said['correlated']} with {FACTORS[name]}"))
     for name, value in [*rows, ("picture", said["picture"])]:
-        out.print(f"{name:11} {value}", highlight=False, soft_wrap=True, markup=False)
+        out.print(f"{name:11} {value}", highlight=False, soft_wrap=True)
     if history.source.environment != "production":
         out.print(f"The data are {history.source.environment}.", style="yellow", highlight=False)
 

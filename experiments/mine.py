@@ -120,7 +120,7 @@ def _tell(out: Console, plan: AlphaStudyPlan, study: AlphaStudy, picture: Path, 
     out.print(_years(study))
     last = study.years[-1]
     for one in last.members:
-        out.print(f"{one.weight:+.4f}  {one.text}", highlight=False, markup=False)
+        out.print(f"{one.weight:+.4f}  {one.text}", highlight=False)
     out.print(f"The pool mined before {last.year}, with its weights.", style="dim", highlight=False)
     out.print()
     out.print(verdict(study), style="bold", highlight=False)

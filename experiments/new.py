@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     out = console(to_stderr=given["json"])
     out.print(f"written  {path}", highlight=False, soft_wrap=True)
     option = "--agents" if given["kind"] == "agent" else "--env"
-    out.print(f"try it   {called('train')} {option} {spelled}", highlight=False, soft_wrap=True)
+    out.print(f"try it   {called('train', option, spelled)}", highlight=False, soft_wrap=True)
     return {"file": str(path), "name": spelled} if given["json"] else None
 
 

@@ -150,7 +150,7 @@ def _said(result: QuotingResult, out: Console, came: list[str], *, as_json: bool
         f"{how} after {result.decisions:,} decisions in {result.runs} run{'s' * (result.runs != 1)} of the tape, "
         f"{result.sent:,} messages, "
         f"{result.fills:,} fills{more}, with equity {result.final_equity:,.2f}{paid_in(result.paid)}; journal "
-        f"{result.journal}\nRun it again from its record: {called('replay')} {result.journal}",
+        f"{result.journal}\nRun it again from its record: {called('replay', result.journal)}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     if not as_json:

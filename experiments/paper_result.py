@@ -51,7 +51,7 @@ def said_of(
         out.print(
             f"{how} after {result.bars} bars{more} with equity {result.final_equity:,.2f}{paid_in(result.paid)}; "
             f"journal {result.journal}\n{drift}"
-            f"Run it again from its record: {called('replay')} {result.journal}",
+            f"Run it again from its record: {called('replay', result.journal)}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     if result.risk_state != "ACTIVE":

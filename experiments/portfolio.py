@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         return {name: what for name, what in said.items() if name != "lines"}
     out = console(to_stderr=False)
     for line in said["lines"] if "lines" in said else _lines(said):
-        out.print(line, highlight=False, soft_wrap=True, markup=False)
+        out.print(line, highlight=False, soft_wrap=True)
     return None
 
 

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
-from experiments.cli import Parser, checkpoint_place, console, door, program
+from experiments.cli import Parser, checkpoint_place, console, door, program, stressed
 from experiments.screen import BarScreen
 from experiments.settings import data_settings
 from experiments.told import tell_boards
@@ -88,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
         screen.end("start up")
         done = write_report(given["places"], given["runs"], given["out"], screen, data, ledger=given["ledger"])
-    board = f"{program('tensorboard')} --logdir {done.html.parent / 'tensorboard'}"
+    board = program("tensorboard", "--logdir", done.html.parent / "tensorboard")
     return _told(done.reports, done.html, done.pdf, done.pages, board, as_json=given["json"])
 
 
@@ -112,12 +110,12 @@ def _told(
     """Say what was made, and where."""
     out = console(to_stderr=as_json)
     for one in reports:
-        out.print(f"[bold]{escape(one.title)}[/bold]: {escape(one.headline)}", highlight=False)
+        out.print(stressed("", one.title, f": {one.headline}"), highlight=False)
         for reason in one.reasons:
-            out.print(f"  - {escape(reason)}", highlight=False)
+            out.print(f"  - {reason}", highlight=False)
     made = [("page", str(html)), ("PDF", f"{pdf} ({pages} pages)"), *([("charts", board)] if board else [])]
     for what, text in made:
-        out.print(f"{what:7} {text}", highlight=False, soft_wrap=True, markup=False)
+        out.print(f"{what:7} {text}", highlight=False, soft_wrap=True)
     if not as_json:
         return None
     verdicts = [{"title": r.title, "headline": r.headline, "reasons": list(r.reasons)} for r in reports]

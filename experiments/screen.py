@@ -34,12 +34,12 @@ class BarScreen:
         self.runs = OpenRuns([tracker_of(name) for name in track])
         self.console = console(to_stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(24),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             transient=True,
             disable=not enabled,
@@ -70,8 +70,10 @@ class BarScreen:
 
     def end(self, task: str, note: str = "") -> None:
         """Take its bar away and leave a line of what came of it."""
+        from rich.text import Text
+
         self._progress.remove_task(self._tasks.pop(task))
-        self.console.print(f"[green]✓[/green] {task}  [dim]{note}[/dim]", highlight=False)
+        self.console.print(Text.assemble(("✓", "green"), f" {task}  ", (note, "dim")), highlight=False)
 
 
 @contextmanager
@@ -109,8 +111,9 @@ def downloads(before: Callable[[], None] = lambda: None) -> Iterator[Callable[[P
 
     screen = console(to_stderr=True)
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]:,} rows"),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+        TextColumn("{task.fields[rows]:,} rows"), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
     display = Display(*columns, console=screen)
     tasks: dict[tuple[str, str], TaskID] = {}
@@ -152,7 +155,7 @@ def recordings() -> Iterator[tuple[Callable[[Sequence[RecordedTicks]], None], Ca
     live = Live(console=screen, transient=True, refresh_per_second=4)
 
     def note(text: str) -> None:
-        screen.print(text, highlight=False, markup=False, soft_wrap=True)
+        screen.print(text, highlight=False, soft_wrap=True)
 
     def report(so_far: Sequence[RecordedTicks]) -> None:
         nonlocal last, begun

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         host, port = listening.getsockname()[:2]
         url = f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         token = service.keeper.first_token()
-        out = console(to_stderr=True, markup=False)
+        out = console(to_stderr=True)
 
         def ready() -> None:
             rights = ", ".join(["read", *allow])

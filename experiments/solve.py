@@ -165,6 +165,7 @@ def report(out: Console, results: Sequence[GateResult], folder: Path) -> None:
     """Print the table."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     if not results:
         return
@@ -174,7 +175,7 @@ def report(out: Console, results: Sequence[GateResult], folder: Path) -> None:
     for heading in ("seeds", "share", "95 % interval", "gate", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in results:
-        verdict = "[green]passed[/green]" if one.passed else "[red]missed[/red]"
+        verdict = Text("passed", "green") if one.passed else Text("missed", "red")
         interval = f"{one.low:.2%} … {one.high:.2%}" if one.seeds > 1 else "-"
         share = f"{one.share:.2%}"
         table.add_row(one.market, one.agent, str(one.seeds), share, interval, f"{one.gate:.1%}", verdict)

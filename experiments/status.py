@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     given = vars(parser().parse_args(argv))
     if bool(given["sessions"]) == (given["url"] is not None):
         raise UserError("name folders of sessions, or the --url of a service; one of the two.")
-    out = console(to_stderr=False, markup=False)
+    out = console(to_stderr=False)
     looked = partial(_asked, given["url"]) if given["url"] is not None else partial(_read, given["sessions"])
     if given["every"] is None:
         shown = looked()

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         store.close()
     if given["json"]:
         return {"supervised": said}
-    out = console(to_stderr=False, markup=False)
+    out = console(to_stderr=False)
     if not said:
         out.print("none is supervised" if given["act"] == "list" else f"{given['name']}  forgotten", highlight=False)
     for one in said:
@@ -90,7 +90,7 @@ def _supervised(store: Any, given: dict[str, Any]) -> dict[str, Any] | None:
     from qframe_rl.service.places import Places
     from qframe_rl.service.supervise import EVERY_S, Supervisor
 
-    out, stop = console(to_stderr=True, markup=False), threading.Event()
+    out, stop = console(to_stderr=True), threading.Event()
     supervisor = Supervisor(
         store,
         Places(_roots(given["root"])),

@@ -64,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if given["json"]:
         return said
     if new:
-        console(to_stderr=True, markup=False).print(
+        console(to_stderr=True).print(
             f"{given['state']} is new: a service whose --root or --state is another one does not see this",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
-    out = console(to_stderr=False, markup=False)
+    out = console(to_stderr=False)
     for line in _lines(said):
         out.print(line, highlight=False, soft_wrap=True)
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import called, console
+from experiments.cli import called, console, stressed
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.study.plan import Study
 
@@ -41,7 +41,7 @@ def tell_quoting(done: BookEvaluation, level: float, *, to_stderr: bool) -> None
         later = ", ".join(
             f"{horizon:g} s {'-' if m is None else format(m, '+.1f')}" for horizon, m in mean_markouts(records).items()
         )
-        out.print(f"[bold]{name}[/bold]  lots by cause: {lots}; ticks beyond fills after {later}", highlight=False)
+        out.print(stressed("", name, f"  lots by cause: {lots}; ticks beyond fills after {later}"), highlight=False)
     out.print(luck_line(done.luck, "these ticks"), highlight=False)
     out.print(SMALL, highlight=False)
     out.print(f"written     {done.folder}", highlight=False, soft_wrap=True)
@@ -67,7 +67,7 @@ def tell_scores(done: Evaluation, level: float, *, to_stderr: bool) -> None:
     _tell_shortfalls(out, done)
     for one in done.scored:
         if one.checkpoint is not None:
-            out.print(f"[bold]{one.name}[/bold]", highlight=False)
+            out.print(one.name, style="bold", highlight=False)
             figures = metrics(one.record)
             for name in figures.__slots__:
                 value = getattr(figures, name)
@@ -101,14 +101,14 @@ def _tell_shortfalls(out: Console, done: Evaluation) -> None:
         "value; less that of now, by pairs of orders at the same time to the same side. Growth: log, a year.\n"
         f"| agent | orders | pairs | filled | now | less now ({level:.0%}) | growth less now ({level:.0%}) |\n"
         "|---|---|---|---|---|---|---|",
-        highlight=False, markup=False,
+        highlight=False,
     )  # fmt: skip
     for name, one in done.shortfalls.items():
         cost, grown = one.difference, one.growth
         out.print(
             f"| {name} | {one.parents:,} | {one.trades:,} | {one.filled:.1%} | {one.other:+.2f} | {cost.estimate:+.2f} "
             f"({cost.low:+.2f} to {cost.high:+.2f}) | {grown.estimate:+.4f} ({grown.low:+.4f} to {grown.high:+.4f}) |",
-            highlight=False, markup=False, soft_wrap=True,
+            highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 
@@ -128,14 +128,14 @@ def tell_study(out: Console, done: Studied, config: Study, seconds: float) -> No
     for name, left in done.facts["dust"].items():
         out.print(f"{name} ends with {len(left)} position(s) that it cannot sell: {'; '.join(left)}", highlight=False)
     found = verdict(done.facts)
-    out.print(f"[bold]{found.headline}[/bold]", highlight=False)
+    out.print(found.headline, style="bold", highlight=False)
     for line in found.reasons:
         out.print(f"  - {line}", highlight=False)
     for name, recipe in done.facts.get("procedure", {}).get("recipes", {}).items():
         begin, hashed = done.facts["procedure"]["from"], done.facts["procedure"]["hashes"][name]
         out.print(f"{name}: recipe {recipe[:16]}, from {begin[:16]}, hash {hashed}", highlight=False, soft_wrap=True)
     out.print(f"\nrun     {done.folder}", highlight=False, soft_wrap=True)
-    out.print(f"report  {called('report')} {done.folder}", highlight=False, soft_wrap=True)
+    out.print(f"report  {called('report', done.folder)}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)
 
 

@@ -26,7 +26,7 @@ def tell_contest(out: Console, done: Contested, config: Contest, seconds: float)
     out.print(render(done.rows, title, config.level))
     out.print(AHEAD, highlight=False)
     for name, reason in done.left_out.items():
-        out.print(f"Left out: {name}: {reason}", highlight=False, markup=False)
+        out.print(f"Left out: {name}: {reason}", highlight=False)
     out.print(verdict(done, config.level), style="bold", highlight=False)
     out.print(luck_line(done.luck, "these data"), highlight=False)
     if done.facts["promotion"]["forced"]:
@@ -35,8 +35,8 @@ def tell_contest(out: Console, done: Contested, config: Contest, seconds: float)
     for what, text in (
         ("run", done.folder),
         ("checkpoint", done.checkpoint),
-        ("evaluate", f"{called('evaluate')} {done.checkpoint}"),
-        ("paper", f"{called('paper')} {done.checkpoint} --feed replay --speed max"),
+        ("evaluate", called("evaluate", done.checkpoint)),
+        ("paper", called("paper", done.checkpoint, "--feed", "replay", "--speed", "max")),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Parser, called, console, door, program, shown
+from experiments.cli import Parser, called, console, door, program, shown, stressed
 from experiments.screen import working
 from experiments.settings import PRESETS, asked_book, locate_data, roster, settings
 from experiments.told import luck_line
@@ -217,7 +217,7 @@ def report_book(out: Console, outcome: BookOutcome, level: float, seconds: float
     for part, title in zip(("validation", "test"), titles, strict=True):
         rows = [row for row in outcome.rows if row["split"] == part]
         out.print(render_quoting(rows, f"{mark}{title}", unit, level, block=block))
-    out.print(f"Chosen: [bold]{outcome.chosen}[/bold]; {outcome.reason}.", highlight=False)
+    out.print(stressed("Chosen: ", outcome.chosen, f"; {outcome.reason}."), highlight=False)
     out.print(luck_line(outcome.luck, "these ticks"), highlight=False)
     out.print(SMALL, highlight=False)
     if outcome.forced:
@@ -232,9 +232,9 @@ def report_book(out: Console, outcome: BookOutcome, level: float, seconds: float
             "all agents": outcome.folder / "agents",
             "pictures": f"{outcome.folder / 'quoting.png'}, {outcome.folder / 'leaderboard.png'}",
             "curves": _curves(outcome.folder),
-            "evaluate": f"{called('evaluate')} {outcome.checkpoint}",
-            "report": f"{called('report')} {outcome.folder}",
-            **({} if outcome.market.ends else {"paper": f"{called('paper')} {outcome.checkpoint}"}),
+            "evaluate": called("evaluate", outcome.checkpoint),
+            "report": called("report", outcome.folder),
+            **({} if outcome.market.ends else {"paper": called("paper", outcome.checkpoint)}),
         },
     )  # fmt: skip
 
@@ -250,7 +250,7 @@ def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None
         out.print(render([row for row in rows if row["split"] == part], f"{mark}{title}", level))
     for line in unfilled(rows):
         out.print(line, style="yellow", highlight=False)
-    out.print(f"Chosen: [bold]{chosen}[/bold]; {outcome.choice.reason}.", highlight=False)
+    out.print(stressed("Chosen: ", chosen, f"; {outcome.choice.reason}."), highlight=False)
     out.print(luck_line(outcome.choice.luck, "these data"), highlight=False)
     out.print(cash_line(outcome.records[outcome.judged]), highlight=False)
     out.print(AHEAD, highlight=False)
@@ -269,15 +269,15 @@ def report(out: Console, outcome: Outcome, level: float, seconds: float) -> None
             "checkpoint": outcome.checkpoint,
             "all agents": outcome.folder / "agents",
             "curves": _curves(outcome.folder),
-            "evaluate": f"{called('evaluate')} {outcome.checkpoint}",
-            "paper": f"{called('paper')} {outcome.checkpoint} --feed replay --speed max",
+            "evaluate": called("evaluate", outcome.checkpoint),
+            "paper": called("paper", outcome.checkpoint, "--feed", "replay", "--speed", "max"),
         },
     )  # fmt: skip
 
 
 def _curves(folder: Path) -> str:
     """The command that shows a run's curves."""
-    return f"{program('tensorboard')} --logdir {folder / 'tensorboard'}"
+    return program("tensorboard", "--logdir", folder / "tensorboard")
 
 
 def _tell_done(out: Console, digest: str, seconds: float, places: Mapping[str, object]) -> None:

@@ -152,7 +152,7 @@ def tell(out: Console, outcome: ArenaOutcome, asked: ArenaExperiment, seconds: f
         ("run", outcome.folder),
         ("checkpoints", ", ".join(str(outcome.folder / "agents" / role) for role in learned)),
         ("pictures", ", ".join(map(str, outcome.pictures))),
-        ("curves", f"{program('tensorboard')} --logdir {outcome.folder / 'tensorboard'}"),
+        ("curves", program("tensorboard", "--logdir", outcome.folder / "tensorboard")),
         ("ratings", _rated(outcome, asked)),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
@@ -164,7 +164,8 @@ def _rated(outcome: ArenaOutcome, asked: ArenaExperiment) -> str:
     sits = {row["role"]: outcome.folder / "agents" / row["role"] if row["learns"] else row["agent"]
             for row in outcome.rows}  # fmt: skip
     role = next(row["role"] for row in outcome.rows if row["learns"])
-    told = [f"--env {asked.env.name}", *(f"--set env.{key}={value}" for key, value in asked.env.params.items())]
+    told: list[object] = ["--env", asked.env.name]
+    told += [word for key, value in asked.env.params.items() for word in ("--set", f"env.{key}={value}")]
     others = ",".join(f"{name}={who}" for name, who in sits.items() if name != role)
-    told += [f"--role {role}", f"--checkpoints {sits[role]}", *([f"--roles {others}"] if others else [])]
-    return f"{called('tournament')} {' '.join(told)}"
+    told += ["--role", role, "--checkpoints", sits[role], *(["--roles", others] if others else [])]
+    return called("tournament", *told)

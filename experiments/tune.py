@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Interrupted, Parser, called, console, door
+from experiments.cli import Interrupted, Parser, called, console, door, stressed
 from experiments.screen import BarScreen, working
 from experiments.settings import asked_book, locate_data, roster, settings
 from experiments.told import luck_line
@@ -225,7 +225,7 @@ def report(out: Console, done: TunedBars, config: Tune, seconds: float) -> None:
 
 
 def _tell_rest(out: Console, done: Tuned[Any, Any, Any], seconds: float) -> None:
-    out.print(f"Deployed: [bold]{done.deployed}[/bold]; {done.reason}.", highlight=False)
+    out.print(stressed("Deployed: ", done.deployed, f"; {done.reason}."), highlight=False)
     tried = sum(one["settings"] for one in done.facts["windows"])
     lost = sum(one["given_up"] for one in done.facts["windows"])
     out.print(
@@ -239,7 +239,7 @@ def _tell_rest(out: Console, done: Tuned[Any, Any, Any], seconds: float) -> None
         ("run", done.folder),
         ("pictures", ", ".join(sorted(path.name for path in done.folder.glob("*.png")))),
         ("checkpoint", done.checkpoint),
-        ("evaluate", f"{called('evaluate')} {done.checkpoint}"),
+        ("evaluate", called("evaluate", done.checkpoint)),
     ):
         out.print(f"{what:11} {text}", highlight=False, soft_wrap=True)
     out.print(f"done in {seconds:.0f} s", style="dim", highlight=False)

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     if not root.is_dir():
         raise UserError(f"--root: {root} is no folder; name the one in which runs and checkpoints lie.")
     data = stored_in(given["data"], "make it, and download fills it")
-    out, stop = console(to_stderr=True, markup=False), threading.Event()
+    out, stop = console(to_stderr=True), threading.Event()
     store = ServiceStore(given["state"] or root / "runs" / ".service", given["store"])
     places = Places([root / "runs", root / "checkpoints", SHIPPED])
     worker = Worker(

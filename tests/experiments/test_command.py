@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from experiments import command, new
-from experiments.cli import SHIPPED, checkpoint_place, shipped
+from experiments.cli import SHIPPED, called, checkpoint_place, console, program, shipped
+from experiments.screen import BarScreen
 from qframe_rl.config import UserError
 
 ROOT = Path(command.__file__).resolve().parents[1]
@@ -99,6 +100,28 @@ def test_a_checkpoint_that_ships_is_known_by_its_name(
     (tmp_path / name).mkdir()
     assert checkpoint_place(name) == Path(name)  # what the user has there goes before
     assert checkpoint_place("nowhere") == Path("nowhere")
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets ended the command, and ``:on:`` became a picture, where a user's folder is called so."""
+    name = "a [/x] :on: ü"
+    for place in (console(to_stderr=False), BarScreen().console):
+        place.print(name)
+    with BarScreen() as screen:
+        screen.begin(name)
+        screen.advance(name, 1, 2, name)
+        screen.end(name, name)
+    said = capsys.readouterr()
+    assert said.out == f"{name}\n" and said.err.count(name) == 3
+
+
+def test_what_is_to_be_typed_next_is_typed_as_a_shell_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/qframe"])
+    assert called("evaluate", Path("checkpoints/1a"), "--set", "a=b") == "qframe evaluate checkpoints/1a --set a=b"
+    assert called("evaluate", Path("my runs/[1]")) == "qframe evaluate 'my runs/[1]'"
+    monkeypatch.setattr(sys, "argv", ["evaluate.py"])
+    assert called("evaluate", "my runs").endswith("python -m experiments.evaluate 'my runs'")
+    assert program("tensorboard", "--logdir", Path("my runs")).endswith("tensorboard --logdir 'my runs'")
 
 
 def test_a_new_file_is_refused_where_one_is(tmp_path: Path) -> None:

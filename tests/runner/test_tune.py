@@ -115,7 +115,7 @@ def test_a_mistake_in_the_space_is_named(given: dict[str, Any], says: str) -> No
 def test_a_budget_is_settings_or_minutes() -> None:
     assert made(budget="30m").limit == Budget(None, 1800.0)
     assert made(budget="30").limit == Budget(30, None)
-    for wrong in ("0", "m", "1.5", "1"):
+    for wrong in ("0", "m", "1.5", "1", "9" * 400, "9" * 400 + "m"):
         with pytest.raises(UserError, match="budget"):
             made(budget=wrong)
 

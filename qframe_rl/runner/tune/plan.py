@@ -14,7 +14,7 @@ Sampler = Literal["tpe", "cmaes", "nsga2", "random"]
 Objective = Literal["lower", "sharpe"]
 AIMS: dict[Objective, str] = {"lower": "95 % lower bound of the Sharpe ratio", "sharpe": "Sharpe ratio"}
 """Figures that a search can look for, in words."""
-_BUDGET = re.compile(r"(\d+)(m|min)?")
+_BUDGET = re.compile(r"(\d{1,9})(m|min)?")
 
 
 class Budget(NamedTuple):
@@ -52,7 +52,7 @@ def read_budget(text: str) -> Budget:
     """Read ``1000`` or ``30m``; raises ValueError for anything else."""
     found = _BUDGET.fullmatch(text)
     if found is None or int(found[1]) == 0:
-        raise ValueError("give a number of settings, or minutes such as 30m")
+        raise ValueError("give a number of settings, or minutes such as 30m, in at most nine digits")
     return Budget(None, 60.0 * int(found[1])) if found[2] else Budget(int(found[1]), None)
 
 
