@@ -212,7 +212,6 @@ def worked(market: Market, agent: Agent, finer: Market, execute: str) -> tuple[M
     table, ratio = finer.rules.table.copy(), market.bar_ns / finer.bar_ns
     table[:, IMPACT] /= math.sqrt(ratio)
     table[:, TRANSFER] *= ratio
-    table.setflags(write=False)
     rules = replace(finer.rules, table=table)
     return replace(finer, rules=rules, interface=market.interface, limits=market.limits), agent
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -262,8 +262,18 @@ class Segment(NamedTuple):
 Segments = tuple[Segment, ...]
 
 
+class ReadOnly:
+    """A dataclass whose constructor makes its arrays read-only; its copies and what is unpickled are made by it too.
+
+    NumPy forgets the flag in both, and compiled code would be compiled once more for arrays that can be written to.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, eq=False)
-class History:
+class History(ReadOnly):
     """A panel of closed bars, aligned over instruments.
 
     A row exists where at least one instrument traded; an instrument that did not trade in it is NaN there. Nothing is

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from qframe_rl.kernel.rules import Rules, rules_of
 from qframe_rl.kernel.settle import settle
 from qframe_rl.types import Account, Bar, Instrument, Orders
+from tests.markets import panel
 
 COIN = Instrument("C/USDT", "perpetual", lot=0.1, tick=0.5, min_notional=10.0, maker_fee=0.001, taker_fee=0.002)
 FREE = Instrument("C/USDT", "perpetual")
@@ -246,6 +250,16 @@ def test_inputs_are_left_as_they_were() -> None:
     assert state.position[0] == 1.0
     assert state.mark[0] == 100.0
     assert orders.quantity[0] == 2.0
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
+def test_a_copy_is_as_read_only_as_what_was_copied_and_nothing_is_compiled_for_it(copied: Any) -> None:
+    history = panel(50, 2, kind="perpetual")
+    tables = rules().table, copied(rules()).table
+    arrays = [(one.values, one.funding, one.final, one.time, one.cash_rate) for one in (history, copied(history))]
+    assert not any(array.flags.writeable for array in (*tables, *arrays[0], *arrays[1]))
+    assert all(np.array_equal(*pair, equal_nan=True) for pair in zip(*arrays, strict=True))
+    assert copied(history).fingerprint == history.fingerprint and np.array_equal(*tables)
 
 
 def test_each_action_changes_the_outcome() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qframe_rl.kernel.columns import N_ACCOUNT
 from qframe_rl.kernel.grid import step_of
-from qframe_rl.types import Float, Instrument
+from qframe_rl.types import Float, Instrument, ReadOnly
 
 # Columns of a rules table (A, N_RULES + 2 a tier): after them volume and taker fee of each tier.
 (
@@ -26,7 +26,7 @@ N_SIZES = EXEMPT + 1
 
 
 @dataclass(frozen=True, eq=False)
-class Rules:
+class Rules(ReadOnly):
     """The market rules of an account: one row of numbers per instrument, and what holds for the whole account."""
 
     table: Float
@@ -42,6 +42,9 @@ class Rules:
     """Whether positions may be negative."""
     detail_ns: int = 0
     """Length of the finer bars on which resting orders and liquidations are resolved, ns; 0 = a bar is one step."""
+
+    def __post_init__(self) -> None:
+        self.table.setflags(write=False)
 
     @property
     def n_columns(self) -> int:
@@ -132,7 +135,6 @@ def rules_of(
         for i, own in zip(instruments, owned or (False,) * len(instruments), strict=True)
     ]
     table = np.hstack([sizes_of(instruments), np.array(rows, dtype=np.float64)])
-    table.setflags(write=False)
     if np.delete(table, MAKER, axis=1).min() < 0.0 or not 0.0 < volume_share <= 1.0 or leverage < 1.0:
         raise ValueError("rates must not be negative, volume_share must lie in (0, 1] and leverage must be at least 1")
     if half_spread + impact * math.sqrt(volume_share) >= 1.0:
@@ -146,5 +148,4 @@ def changed(rules: Rules, instruments: tuple[Instrument, ...]) -> Rules:
     table[:, :N_SIZES] = sizes_of(instruments)
     for column, name in ((MAKER, "maker_fee"), (TAKER, "taker_fee"), (MAINTENANCE, "maintenance")):
         table[:, column] = [getattr(i, name) for i in instruments]
-    table.setflags(write=False)
     return replace(rules, table=table)

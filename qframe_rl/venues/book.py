@@ -74,7 +74,6 @@ class TwinVenue:
         table = rules.table.copy()
         table[:, [HALF_SPREAD, IMPACT]] = 0.0
         table[:, VOLUME_SHARE] = 1.0
-        table.setflags(write=False)
         bare = replace(rules, table=table)
         n = len(table)
         self.by_book = by_book

@@ -271,5 +271,4 @@ def with_costs(market: Market, factor: float) -> Market:
     table[:, [MAKER, TAKER, HALF_SPREAD, IMPACT]] *= factor
     if (table[:, HALF_SPREAD] + table[:, IMPACT] * np.sqrt(table[:, VOLUME_SHARE]) >= 1.0).any():
         raise ValueError(f"{factor} times the costs would take a price to zero")
-    table.setflags(write=False)
     return replace(market, rules=replace(market.rules, table=table))
