@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from experiments.own import add_own
 from experiments.settings import PRESETS, Tree
 from qframe_rl.config import Base, Unavailable, UserError, shortened
-from qframe_rl.servers import DATA_PASSWORD, POSTGRES, has_password, is_address, unlocked
+from qframe_rl.servers import DATA_PASSWORD, has_password
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -205,6 +206,11 @@ class Parser(argparse.ArgumentParser):
             f"the address, and give it as the variable {variable}."
         )
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help, and say so where stdout does not take it."""
+        if code := printed(self.format_help()):
+            self.exit(code)
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line."""
         self.exit(2, f"error: {message}; see --help.\n")
@@ -250,31 +256,6 @@ def _folder(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError("it is a folder; an address is given as --store")
     return Path(text)
-
-
-def stored_in(given: str | None, mend: str) -> Path | str | None:
-    """Where market data lie that a service shows or its jobs use: a folder, or the address of a database.
-
-    Parameters
-    ----------
-    given
-        What was asked for; None = as QFRAME_DATA says, if it is set.
-    mend
-        What to do where it is no folder.
-
-    Raises
-    ------
-    UserError
-        If it is neither.
-    """
-    place = given or os.environ.get("QFRAME_DATA")
-    if not place:
-        return None
-    if is_address(place, *POSTGRES):
-        return unlocked(place)
-    if not Path(place).is_dir():
-        raise UserError(f"--data: {place} is no folder; {mend}.")
-    return Path(place)
 
 
 def within(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
@@ -340,16 +321,37 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
         print("stopped.", file=sys.stderr)
         code, result = 130, getattr(stop, "result", None)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 141
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        print(f"error: {error.filename}: {error.strerror}; name a place that can be read and written.", file=sys.stderr)
+        place = error.filename or "stdout, or a file"
+        if error.filename is None:
+            _drop_stdout()
+        print(f"error: {place}: {error.strerror}; name a place that can be read and written.", file=sys.stderr)
         return 2
-    if result is not None:
-        print(json.dumps(_stated(result), allow_nan=False))
-    return code
+    return code if result is None else printed(json.dumps(_stated(result), allow_nan=False) + "\n", code)
+
+
+def printed(text: str, code: int = 0) -> int:
+    """Write what stdout ends with; return the exit status: ``code``, 141 where nobody reads on, 2 where it is full."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        return code
+    except OSError as error:
+        _drop_stdout()
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"error: stdout: {error.strerror}; name a place that can be written.", file=sys.stderr)
+        return 2
+
+
+def _drop_stdout() -> None:
+    """Let what is still to be written out go nowhere: the interpreter tries it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stated(value: Any) -> Any:

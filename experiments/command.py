@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from experiments.cli import door
+from experiments.cli import door, printed
 from qframe_rl.config import nearest
 
 NAME = "qframe"
@@ -67,11 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     known = [name for group in DOORS.values() for name in group]
     if not words or words[0] in ("-h", "--help"):
-        print(overview())
-        return 0
+        return printed(f"{overview()}\n")
     if words[0] == "--version":
-        print(f"{NAME} {version('qframe-rl')}")
-        return 0
+        return printed(f"{NAME} {version('qframe-rl')}\n")
     if words[0] not in known:
         print(f"error: {NAME} {words[0]}: no such command{nearest(words[0], known)}", file=sys.stderr)
         return 2
@@ -121,8 +119,7 @@ def _completion(words: Sequence[str]) -> int:
                 continue
             parser = importlib.import_module(f"experiments.{name}").parser()
             below.add_parser(name, help=what, parents=[parser], add_help=False)
-    print(shtab.complete(root, shell))
-    return 0
+    return printed(f"{shtab.complete(root, shell)}\n")
 
 
 if __name__ == "__main__":

@@ -173,6 +173,31 @@ def locate_data(tree: Tree, *, live: bool = False) -> None:
     data["data"] = folder
 
 
+def stored_in(given: str | None, mend: str) -> Path | str | None:
+    """Where market data lie that a service shows or its jobs use: a folder, or the address of a database.
+
+    Parameters
+    ----------
+    given
+        What was asked for; None = as QFRAME_DATA says, if it is set.
+    mend
+        What to do where it is no folder.
+
+    Raises
+    ------
+    UserError
+        If it is neither.
+    """
+    place = given or os.environ.get("QFRAME_DATA")
+    if not place:
+        return None
+    if is_address(place, *POSTGRES):
+        return unlocked(place)
+    if not Path(place).is_dir():
+        raise UserError(f"--data: {place} is no folder; {mend}.")
+    return Path(place)
+
+
 def data_settings(options: Mapping[str, Any], *, live: bool = False) -> Tree:
     """What options say about data: ``data.*`` of parsed arguments that were given, checked and typed.
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import SHIPPED, Parser, beating, console, door, stored_in, within
+from experiments.cli import SHIPPED, Parser, beating, console, door, within
+from experiments.settings import stored_in
 from qframe_rl.config import UserError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -100,6 +101,29 @@ def test_a_checkpoint_that_ships_is_known_by_its_name(
     (tmp_path / name).mkdir()
     assert checkpoint_place(name) == Path(name)  # what the user has there goes before
     assert checkpoint_place("nowhere") == Path("nowhere")
+
+
+@pytest.mark.parametrize("argv", [[], ["--version"], ["train", "--help"], ["status", "--json", "SESSION"]])
+@pytest.mark.parametrize(("gone", "code"), [("reader", 141), ("space", 2)])
+def test_a_stdout_that_takes_nothing_more_is_no_traceback(
+    argv: list[str], gone: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of ``| head -1``, and of a full disk."""
+    monkeypatch.setattr(importlib.import_module("experiments.status"), "main", lambda argv: {"sessions": []})
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") if gone == "reader" else open("/dev/full", "w") as out:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", out)
+        try:
+            ended: object = command.main(argv)
+        except SystemExit as stop:
+            ended = stop.code
+        monkeypatch.undo()
+    err = capsys.readouterr().err
+    assert ended == code
+    assert err == (
+        "" if gone == "reader" else "error: stdout: No space left on device; name a place that can be written.\n"
+    )
 
 
 def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
