@@ -10,6 +10,7 @@ from typing import ParamSpec
 import numpy as np
 
 from qframe_rl.agent import View
+from qframe_rl.amounts import UNITS
 from qframe_rl.config import build
 from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.journal.codec import Plain, account_out, numbers, orders_out, packed, settled_out, sight, unpacked
@@ -240,6 +241,9 @@ class OrderRouter(VenueFront):
             flow = self.capital.adopt(time, payload, self._symbols, venue, ledger)
         if flow is not None:
             self.engine.paid(flow.scale)
+            if payload.get("symbol") is not None:
+                quantity, price = payload["units"] / UNITS, payload["price"] / UNITS
+                self.engine.adopted(self._symbols.index(payload["symbol"]), quantity, price, self.account)
             for listener in self.listeners:
                 if isinstance(listener, Paid):
                     self._inform(listener, listener.paid, flow)

@@ -39,7 +39,7 @@ from qframe_rl.risk.columns import (
 from qframe_rl.risk.guard import protecting
 from qframe_rl.risk.limits import Limits
 from qframe_rl.risk.locks import InstrumentLocks
-from qframe_rl.risk.pauses import Pauses, learn, regrown, said
+from qframe_rl.risk.pauses import Pauses, adopted, learn, regrown, said
 from qframe_rl.risk.rows import begin_rows, judge_rows, use_rows, watch_rows
 from qframe_rl.risk.slot_guard import watch_slots
 from qframe_rl.risk.slots import judge_slots, market_rows
@@ -240,6 +240,10 @@ class RiskEngine:
         self._watch.state[0, DAY_START] *= scale
         self._watch.guard.tops[:] *= scale
         self._watch.guard.crest[:] *= scale
+
+    def adopted(self, a: int, quantity: float, price: float, account: Account) -> None:
+        """Take in that an account got coins, or gave them, as `qframe_rl.risk.pauses.adopted`."""
+        adopted(self._watch.guard, a, quantity, price, float(account.position[a]))
 
     def trip(self, reasons: tuple[str, ...]) -> tuple[str, ...]:
         """Halt because of something that nothing here explains; return why, or nothing if it was halted already."""

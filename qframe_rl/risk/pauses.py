@@ -169,6 +169,29 @@ def regrown(guard: GuardState, limits: Limits, time: int, money: Float, holding:
     return made
 
 
+def adopted(guard: GuardState, a: int, quantity: float, price: float, position: float) -> None:
+    """Take in that coins came from outside, or left: that is no entry and no exit.
+
+    Parameters
+    ----------
+    guard
+        The memory of the account; nothing happens to one that protects from nothing.
+    a
+        Which of the A instruments.
+    quantity, price
+        Base units, negative where they left, and what one counts for.
+    position
+        Base units held now.
+    """
+    held = guard.held[0, a]
+    if not guard.rules[PROTECTS]:
+        return
+    if quantity > 0.0:
+        before = abs(held[HELD])
+        held[BASIS] = (held[BASIS] * before + price * quantity) / (before + quantity)
+    held[HELD], held[GAIN] = position, held[GAIN] if position else 0.0
+
+
 def said(guard: GuardState) -> dict[str, Any]:
     """The memory of one account as JSON."""
     return {name: value[0].tolist() for name, value in guard._asdict().items() if name != "rules"}

@@ -11,9 +11,14 @@ from qframe_rl.types import History, Segment, Segments, iso, parse_time
 
 
 def knows_until(config: object) -> int | None:
-    """Last moment that a strategy's configuration says it may know of, ns UTC; None where it says nothing."""
-    said = config.get("knows_until") if isinstance(config, dict) else getattr(config, "knows_until", None)
-    return None if said is None else parse_time(str(said))
+    """Last moment that a strategy, or a member of it, may know of by its configuration, ns UTC; None = none is said."""
+    plain = config.model_dump() if isinstance(config, Base) else config
+    if not isinstance(plain, dict):
+        return None
+    ends = [knows_until(inner) for inner in plain.values()]
+    if (said := plain.get("knows_until")) is not None:
+        ends.append(parse_time(str(said)))
+    return max((end for end in ends if end is not None), default=None)
 
 
 def check_verdict(name: str, configs: Iterable[Base], history: History, parts: Iterable[Segments]) -> None:

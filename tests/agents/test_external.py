@@ -15,8 +15,9 @@ from experiments.cli import door
 from qframe_rl import catalog
 from qframe_rl.config import UserError
 from qframe_rl.feeds.synthetic import synthetic
+from qframe_rl.runner.known_until import knows_until
 from qframe_rl.runner.train import Run
-from qframe_rl.types import iso
+from qframe_rl.types import iso, parse_time
 from tests.contracts import checks
 from tests.contracts.test_agents import bars, market_for
 from tests.markets import panel
@@ -68,6 +69,20 @@ def column(tmp_path: Path) -> str:
     rows = [f"{iso(int(t) - 60 * 10**9)},{0.1 * (n % 9):.1f}" for n, t in enumerate(history.time)]
     path.write_text("published,target\n" + "\n".join(rows) + "\n")
     return f"target={path}:target"
+
+
+def test_what_a_member_may_know_its_ensemble_may(
+    column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = catalog.load("agents", "ensemble").Config
+    inner = {"members": ["flat", "external"], "member": {"external": {"knows_until": "2020-02-20"}}}
+    for one in (inner, {"members": ["a=ensemble"], "member": {"a": inner}}):
+        assert knows_until(model(**one)) == knows_until(model(**one).model_dump()) == parse_time("2020-02-20")
+    assert knows_until(model(members=("flat",))) is None
+    argv = ["ensemble", "--data", "synthetic:gbm", "--bars", str(BARS), "--columns", column, "--walk-forward", "2"]
+    argv += ["--runs", str(tmp_path), "--set", 'agent.ensemble.members=["external"]']
+    assert door(evaluate.main, [*argv, "--set", "agent.ensemble.member.external.knows_until=2020-02-28"]) == 2
+    assert "may know of what was until 2020-02-28" in " ".join(capsys.readouterr().err.split())
 
 
 def test_bars_that_a_model_may_know_are_in_no_verdict(

@@ -116,6 +116,28 @@ def test_replay_and_resumption_come_to_the_same_hash(tmp_path: Path) -> None:
     assert replay(one, Half(), terms, tmp_path / "45" / "journal.db").digest == whole.digest
 
 
+class Sells(Memoryless):
+    """Sells what there is."""
+
+    window = test_transfers.WINDOW
+
+    def decide(self, view: View) -> Orders:
+        return Orders.market(-view.account.position)
+
+
+def test_protections_count_what_is_adopted_as_no_entry_and_its_sale_as_an_exit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_transfers, "Half", Sells)
+    words = {10: [coins("a", 2 * E8, 10**6 * E8)], 40: [coins("b", E8, E8, SECOND), coins("c", -E8, E8, SECOND)]}
+    lived(tmp_path, words, limits=Limits(max_entries_per_day=1, cooldown_bars=3, stop_guard=1))
+    made = [lock for one in events(tmp_path, "paused") for lock in one["locks"]]
+    assert {rule for lock in made for rule in lock["rules"]} == {"cooldown_bars", "stop_guard"}, "at a loss"
+    assert {lock["symbol"] for lock in made if "cooldown_bars" in lock["rules"]} == {FIRST}
+    _, one, terms = setting()
+    assert replay(one, Sells(), terms, tmp_path / "journal.db").bars > 40
+
+
 def test_contracts_are_not_adopted(tmp_path: Path) -> None:
     symbol = setting(3.0)[0].instruments[0].symbol
     lived(tmp_path, {10: [coins("a", E8, E8, symbol), adopt_word(Adoption("b", 5))]}, leverage=3.0)
