@@ -56,6 +56,15 @@ def test_confidence_set_keeps_the_best_and_drops_the_worst() -> None:
     assert len(found.p_values) == 5
 
 
+def test_those_who_did_the_same_are_one_in_the_confidence_set() -> None:
+    """Two that never traded, or held the same, kept the library's test at eliminating neither of them for ever."""
+    rates = noise(1, 100, 2)
+    alone = confidence_set(rates)
+    twice = confidence_set(rates[:, [0, 1, 1, 0]])
+    assert np.array_equal(twice.p_values, alone.p_values[[0, 1, 1, 0]])
+    assert confidence_set(np.zeros((50, 2))).included == (0, 1)
+
+
 def test_the_same_seed_gives_the_same_bits() -> None:
     one, two = (superiority(noise(9), np.zeros(500), n_resamples=100, seed=7) for _ in range(2))
     assert one == two

@@ -89,6 +89,8 @@ def confidence_set(
 ) -> ConfidenceSet:
     """Set that holds the strategy with the highest mean return with probability 1 - ``size``.
 
+    Strategies that returned the same are in it together or not at all.
+
     Parameters
     ----------
     rates
@@ -101,17 +103,23 @@ def confidence_set(
     Raises
     ------
     ValueError
-        If there are fewer than two strategies, or if two are the same, or fewer than 10 bars, which is a UserError.
+        If there are fewer than two strategies, or fewer than 10 bars, which is a UserError.
     """
     _refuse(rates)
     if rates.shape[1] < 2:
         raise ValueError("a confidence set needs at least two strategies")
-    from arch.bootstrap import MCS
+    # Two that did the same are one: of these the test would never find which is the worse, and go on for ever.
+    _, first, same = np.unique(rates, axis=1, return_index=True, return_inverse=True)
+    kept = np.sort(first)
+    of_kept = np.ones(len(kept))
+    if len(kept) > 1:
+        from arch.bootstrap import MCS
 
-    length = block or _block(rates)
-    test = MCS(-np.ascontiguousarray(rates), size, reps=n_resamples, block_size=length, method="max", seed=seed)
-    test.compute()
-    p_values = test.pvalues["Pvalue"].sort_index().to_numpy(dtype=np.float64)
+        told, length = np.ascontiguousarray(rates[:, kept]), block or _block(rates)
+        test = MCS(-told, size, reps=n_resamples, block_size=length, method="max", seed=seed)
+        test.compute()
+        of_kept = test.pvalues["Pvalue"].sort_index().to_numpy(dtype=np.float64)
+    p_values = of_kept[np.searchsorted(kept, first[same.reshape(-1)])]
     return ConfidenceSet(tuple(int(k) for k in np.flatnonzero(p_values > size)), p_values, size)
 
 
