@@ -48,6 +48,10 @@ class InterfaceEntry(Strict):
     """Where a feature is a formula, or one of coarser bars."""
     locks: bool = False
     """Whether what protections lock is shown."""
+    limits: bool = False
+    """Whether what is used up of loss limits is shown."""
+    resting: bool = False
+    """Whether where orders rest is shown."""
 
     @model_validator(mode="after")
     def _scaled(self) -> Self:

@@ -14,6 +14,8 @@ import pytest
 
 from qframe_rl.checkpoint import _digest, _weights_digest, load_checkpoint
 from qframe_rl.config import UserError, canonical
+from qframe_rl.interface.market import interface_from
+from qframe_rl.interface.observer import PANELS
 
 SHIPPED = Path("checkpoints/ppo")
 
@@ -78,6 +80,13 @@ def test_a_manifest_that_says_what_none_can_is_refused(
     with pytest.raises(UserError, match=said) as refused:
         load_checkpoint(place)
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_what_a_policy_sees_of_its_account_can_be_read_again(tmp_path: Path, panel: str) -> None:
+    """``show_limits`` and ``show_resting`` could be trained with, and no command read the checkpoint."""
+    made = load_checkpoint(sealed(tmp_path / "made", put("interface", panel, value=True)))
+    assert interface_from(made.interface).observer.panels == (panel,)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
