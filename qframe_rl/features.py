@@ -376,12 +376,11 @@ def _feature(spec: str, columns: tuple[str, ...], bar_ns: int = 0) -> Feature:
     if is_custom(spec):
         return _own(spec, handed_over(spec, "feature"))
     name, *arguments = spec.split(":")
-    if name == "column" and len(arguments) == 1:
-        if arguments[0] not in columns:
-            raise UserError(
-                f"feature {spec!r}: the data have no column {arguments[0]!r}{nearest(arguments[0], columns)}"
-            )
-        return Feature(spec, 1, _column, np.array([5.0 + columns.index(arguments[0])]))
+    if name == "column" and arguments:
+        wanted = ":".join(arguments)
+        if wanted not in columns:
+            raise UserError(f"feature {spec!r}: the data have no column {wanted!r}{nearest(wanted, columns)}")
+        return Feature(spec, 1, _column, np.array([5.0 + columns.index(wanted)]))
     if name in _CYCLES and not arguments:
         return Feature(spec, 1, _cycle, np.array(_CYCLES[name], dtype=np.float64))
     if name not in _KINDS:

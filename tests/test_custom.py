@@ -100,6 +100,15 @@ def test_a_session_pays_and_shows_the_same() -> None:
         assert a[1:4] == b[1:4]
 
 
+def test_an_action_that_is_none_of_ones_own_space_is_refused() -> None:
+    """Half a choice was cut to the whole one below it."""
+    env = make_env("spot", panel(300, 2, seed=5, kind="spot"), actions=own.OneOf, **PLAIN)
+    env.reset(seed=0)
+    for wrong in (0.5, np.nan, 3, -1):
+        with pytest.raises(ValueError, match=r"is not in Discrete\(3\)"):
+            env.step(wrong)
+
+
 def test_the_reward_is_the_users() -> None:
     history = panel(300, 1, seed=5, kind="spot", ragged=False)
     env = make_env("spot", history, reward=own.growth_less_risk, info=("equity", "exposure"), **PLAIN)

@@ -19,7 +19,7 @@ from qframe_rl.feeds.listing import Listing, base_exchange, listing
 from qframe_rl.feeds.panel import FUNDING_RATE, Leg, panel
 from qframe_rl.feeds.parquet import Series
 from qframe_rl.feeds.presets import preset
-from qframe_rl.types import VOLUME, Bool, Float, History, Int, Source, iso
+from qframe_rl.types import MINUTE, SECOND, VOLUME, Bool, Float, History, Int, Source, iso, timeframe_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def from_frames(frames: Mapping[str, pd.DataFrame], exchange: str = "binance") -
     ------
     UserError
         For a missing or wrong column, times that are unsorted or duplicated, prices that no exchange could print, or
-        tables that do not have the same series.
+        tables that do not have the same series or bars of one length.
     """
     if not frames:
         raise UserError("history: no tables; give one for each symbol.")
@@ -155,12 +155,32 @@ def _is_series(name: str, column: Any) -> bool:
 
 
 def _usual_step(tables: list[_Table]) -> int:
-    steps = np.concatenate([np.diff(np.sort(table.stamps)) for table in tables])
-    steps = steps[steps > 0]
-    if len(steps) == 0:
+    each = [_steps(table.stamps) for table in tables]
+    bar_ns, _ = _usual(np.concatenate(each))
+    if not bar_ns:
         raise UserError(f"{tables[0].where}: two bars at least are needed.")
+    for table, steps in zip(tables, each, strict=True):
+        own, share = _usual(steps)
+        # Days have an hour more or less in zones with a summer time, and months some days.
+        if share > 0.5 and not 0.5 * bar_ns < own < 2 * bar_ns:
+            raise UserError(
+                f"{table.where}: its rows are {timeframe_name(own)} apart, and bars of the tables together are of "
+                f"{timeframe_name(bar_ns)}; give all tables bars of one length."
+            )
+    return bar_ns
+
+
+def _steps(stamps: Int) -> Int:
+    """Distances of successive times, ns, to the second from a minute on: what is beside it is no length of a bar."""
+    steps = np.diff(np.sort(stamps))
+    whole: Int = np.where(steps >= MINUTE, (steps + SECOND // 2) // SECOND * SECOND, steps)
+    return whole[whole > 0]
+
+
+def _usual(steps: Int) -> tuple[int, float]:
+    """Most frequent of some distances, and its share of them; 0 where there are none."""
     values, counts = np.unique(steps, return_counts=True)
-    return int(values[np.argmax(counts)])
+    return (int(values[np.argmax(counts)]), float(counts.max() / counts.sum())) if len(values) else (0, 0.0)
 
 
 def _extended(history: History, tables: list[_Table], bar_ns: int) -> History:

@@ -97,7 +97,8 @@ def _due(leg: Leg, close: Int, values: Float, bar_ns: int) -> Float:
     rows = np.searchsorted(close, stamps, side="right")
     out = np.zeros(len(close))
     # Before its first trade a contract has no price, and nobody holds it.
-    np.add.at(out, rows, np.nan_to_num(rates * _marks_at(leg, stamps, rows, values)))
+    paid = rates * _marks_at(leg, stamps, rows, values)
+    np.add.at(out, rows, np.where(np.isnan(paid), 0.0, paid))
     return out
 
 

@@ -46,11 +46,11 @@ def histories_of(given: Given, detail: str | None = None) -> list[History]:
         return [given]
     if _is_frame(given):
         return [_from_frames({str(getattr(given, "attrs", {}).get("symbol", "ASSET/USD")): given})]
-    if isinstance(given, Mapping):
+    if isinstance(given, Mapping) and given:
         if any(map(_is_frame, given.values())):
             return [_from_frames(given)]
         return [_loaded(given if detail is None else {**given, "detail": detail})]
-    listed = list(given) if isinstance(given, Sequence) else []
+    listed = list(given) if isinstance(given, Sequence) else []  # a dict that is left here is empty
     if not listed or not all(isinstance(one, History) for one in listed):
         raise UserError(
             f"history must be a History or a list of them, a DataFrame or a dict of them, a file, or a recipe "

@@ -90,4 +90,7 @@ def _inside(space: gymnasium.Space[Any], actions: NDArray[Any]) -> Bool:
     if isinstance(space, spaces.Box):
         inside = (actions >= space.low) & (actions <= space.high)
         return np.asarray(inside.reshape(len(actions), -1).all(axis=1))
-    return np.array([space.contains(np.asarray(one, dtype=space.dtype)) for one in actions], dtype=np.bool_)
+    with np.errstate(invalid="ignore"):  # what is no number is none of the whole ones that it is cut to
+        whole = actions.astype(space.dtype)
+    same: Bool = (whole == actions).reshape(len(actions), -1).all(axis=1)
+    return same & np.array([space.contains(one) for one in whole], dtype=np.bool_)

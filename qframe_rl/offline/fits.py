@@ -17,9 +17,11 @@ from qframe_rl import catalog
 from qframe_rl.agent import Transitions
 from qframe_rl.config import UserError, build
 from qframe_rl.custom import in_params, remembered
+from qframe_rl.digests import digest
 from qframe_rl.gym.make import is_problem, prepared
 from qframe_rl.gym.market import Market
 from qframe_rl.gym.problem import Problem
+from qframe_rl.gym.reward import Reward
 from qframe_rl.interface import BOUND, MarketInterface, Parts
 from qframe_rl.offline.dataset import HISTORY, KNOWN_UNTIL, OfflineDataset, flat, open_dataset, plain_kwargs
 from qframe_rl.servers import check_named
@@ -171,7 +173,7 @@ def _facts(own: Market, market: Market) -> list[tuple[str, object, object]]:
         ("sight of the account", own.interface.observer.panels, market.interface.observer.panels),
         ("actions", (ours["scheme"], _listed(ours["params"])), (asked["scheme"], _listed(asked["params"]))),
         ("reward", own.reward.params.tolist(), market.reward.params.tolist()),
-        ("reward's rule", own.reward.own or own.reward.kernel, market.reward.own or market.reward.kernel),
+        ("reward's rule", _rule(own.reward), _rule(market.reward)),
         ("leverage", (own.rules.leverage, own.rules.shorting), (market.rules.leverage, market.rules.shorting)),
         ("fees, costs and lots", own.rules.table.tolist(), market.rules.table.tolist()),
         ("length of finer bars", own.rules.detail_ns, market.rules.detail_ns),
@@ -179,6 +181,11 @@ def _facts(own: Market, market: Market) -> list[tuple[str, object, object]]:
         ("limits", own.limits, market.limits),
     ]
     return facts
+
+
+def _rule(reward: Reward) -> object:
+    """What it computes; of a user's own the digest, for an object that was made alike is another one."""
+    return reward.kernel if reward.own is None else digest(reward.own)
 
 
 def _listed(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,6 +100,25 @@ def test_own_columns_and_rates_stay_with_their_bars(shape: str) -> None:
     assert made.columns == ("funding_rate", "signal")
 
 
+def test_tables_of_different_bars_are_refused() -> None:
+    """A day's close stood an hour after its open, beside hours: every policy saw it 23 hours ahead."""
+    days = frame().set_axis(pd.date_range("2023-01-01", periods=300, freq="D", tz="UTC"))
+    for tables in ({"BTC/USDT": frame(), "ETH/USDT": days}, {"BTC/USDT": days.iloc[:30], "ETH/USDT": frame()}):
+        with pytest.raises(UserError, match="rows are 1d apart, and bars of the tables together are of 1h; give all"):
+            from_frames(tables)
+    seldom = frame(seed=2).iloc[np.sort(np.random.default_rng(0).choice(300, 40, replace=False))]
+    assert from_frames({"BTC/USDT": frame(), "ETH/USDT": seldom}).bar_ns == HOUR
+    assert from_frames({"BTC/USDT": days.tz_convert("America/New_York")}).bar_ns == 24 * HOUR
+
+
+def test_milliseconds_beside_the_second_are_no_length_of_a_bar() -> None:
+    beside = frame().index + pd.to_timedelta(np.arange(300) % 3, unit="ms")
+    assert (
+        from_frames({"BTC/USDT": frame().set_axis(beside)}).fingerprint
+        == from_frames({"BTC/USDT": frame()}).fingerprint
+    )
+
+
 def test_series_of_several_tables_may_stand_in_another_order() -> None:
     one = frame(seed=1).assign(a=1.0, b=2.0)
     made = from_frames({"BTC/USDT": one, "ETH/USDT": frame(seed=2).assign(b=4.0, a=3.0)})
@@ -116,6 +135,13 @@ def test_a_perpetual_brings_its_funding() -> None:
     assert (paid[1:8] == 0.0).all()
     with pytest.raises(UserError, match="needs a column funding_rate"):
         from_frames({"BTC/USDT:USDT": frame()})
+    with pytest.raises(UserError, match="funding has a value that is not a number"):
+        from_frames({"BTC/USDT:USDT": frame().assign(funding_rate=np.inf)})
+
+
+def test_a_series_may_be_called_as_a_feature_is() -> None:
+    env = make_env("spot", frame().assign(**{"rsi:14": np.arange(300.0)}), features=["columns"])
+    assert env.reset(seed=0)[0].shape == (3,)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +207,8 @@ def test_a_recipe_travels_in_the_specification() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [3, [], [3], {"BTC/USDT": 3}, {"daat": "x"}, "no/such/file", {"A/USD": frame(), "B/USD": 3}, {1: frame()}]
+    "given",
+    [3, [], {}, [3], {"BTC/USDT": 3}, {"daat": "x"}, "no/such/file", {"A/USD": frame(), "B/USD": 3}, {1: frame()}],
 )
 def test_anything_else_is_refused(given: Any) -> None:
     with pytest.raises(UserError):

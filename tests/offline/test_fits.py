@@ -38,7 +38,7 @@ from qframe_rl.runner.identity import code_of
 from qframe_rl.runner.log import Silent
 from qframe_rl.runner.task import MarketTask
 from qframe_rl.types import HOUR, Segment, iso
-from tests.own_functions import growth_less_risk
+from tests.own_functions import Steady, growth_less_risk
 
 FEATURES = ("log_return:1", "rsi:3")
 N = 1500
@@ -188,6 +188,18 @@ def test_what_a_dataset_names_is_taken_where_it_was_handed_over() -> None:
     name = collected(env=params)
     assert len(market_transitions(name, market(**params).fit([(h, whole(h))]), int(h.time[-1])).rewards) == 400
     assert in_params({"reward": "tests.own_functions:growth_less_risk"}, remembered) == params
+
+
+@pytest.mark.parametrize(("own", "given"), [(growth_less_risk, {"aversion": 0.02}), (Steady, {})])
+def test_a_reward_of_ones_own_with_parameters_is_the_same_where_it_was_made_alike(
+    own: Any, given: dict[str, Any]
+) -> None:
+    h, params = synthetic("ar1", N), {"reward": {"name": hand_over(own), "params": given}}
+    name = collected(env=params, steps=60)
+    assert len(market_transitions(name, market(**params).fit([(h, whole(h))]), int(h.time[-1])).rewards) == 60
+    other = {"reward": {"name": hand_over(own), "params": {"aversion" if given else "eta": 0.3}}}
+    with pytest.raises(UserError, match="another reward's rule"):
+        market_transitions(name, market(**other).fit([(h, whole(h))]), int(h.time[-1]))
 
 
 def test_other_instruments_bars_limits_and_environments_are_refused() -> None:
