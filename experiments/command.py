@@ -7,11 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import NoReturn
-
-from experiments.cli import door, printed
-from qframe_rl.config import nearest
 
 NAME = "qframe"
 DOORS = {
@@ -64,6 +60,11 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names; return its exit status."""
+    from importlib.metadata import version
+
+    from experiments.cli import door, printed
+    from qframe_rl.config import nearest
+
     words = list(sys.argv[1:] if argv is None else argv)
     known = [name for group in DOORS.values() for name in group]
     if not words or words[0] in ("-h", "--help"):
@@ -80,8 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> NoReturn:
-    """Begin from the console."""
-    sys.exit(main())
+    """Begin from the console; Ctrl-C before a door has begun, while much is imported, is said as it is later."""
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        sys.exit(130)
 
 
 def overview() -> str:
@@ -109,6 +114,8 @@ def _completion(words: Sequence[str]) -> int:
     made.add_argument("shell", choices=SHELLS, help="the shell")
     shell = made.parse_args(words).shell
     import shtab
+
+    from experiments.cli import printed
 
     root = argparse.ArgumentParser(NAME)
     below = root.add_subparsers()

@@ -126,6 +126,19 @@ def test_a_stdout_that_takes_nothing_more_is_no_traceback(
     )
 
 
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["qframe", "train"])
+    monkeypatch.setattr(command.importlib, "import_module", stopped)
+    with pytest.raises(SystemExit) as ended:
+        command.entry()
+    assert ended.value.code == 130 and capsys.readouterr().err == "stopped.\n"
+
+
 def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Brackets ended the command, and ``:on:`` became a picture, where a user's folder is called so."""
     name = "a [/x] :on: ü"
