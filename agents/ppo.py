@@ -5,7 +5,7 @@ distinct bar is encoded once (`qframe_rl.policy`). Rewards are divided by the ru
 discounted return (Engstrom et al., 2020), so that the defaults serve any scale; an episode that was cut off is
 bootstrapped with the value of its true last observation (Pardo et al., 2018).
 
-A training is `qframe_rl.policy.PpoTraining`: `collect`, `judge`, `improve`, again and again.
+A training is `qframe_rl.policy.training.PpoTraining`: `collect`, `judge`, `improve`, again and again.
 """
 
 from __future__ import annotations

@@ -271,7 +271,7 @@ def market(
     instruments, columns, bar_ns
         What the feed delivers.
     leverage, shorting, liquidation_fee, owned, transfer_bars, margin_earns
-        As in `qframe_rl.kernel.rules_of`.
+        As in `qframe_rl.kernel.rules.rules_of`.
 
     Raises
     ------

@@ -114,3 +114,22 @@ def test_what_is_called_says_what_it_takes() -> None:
     inherited = overridden()
     lacking = {c.place: lacks(c) for path in files() for c in called(path, inherited)}
     assert {place: found for place, found in lacking.items() if found} == {}
+
+
+def resolves(dotted: str) -> bool:
+    """Whether the module that a dotted name begins with is there, and has what comes next."""
+    parts = dotted.split(".")
+    for n in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:n])
+        file = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+        if file.is_file():
+            return n == len(parts) or re.search(rf"\b{parts[n]}\b", file.read_text()) is not None
+    return False
+
+
+def test_what_docstrings_point_to_is_there() -> None:
+    assert resolves("qframe_rl.agent.View") and not resolves("qframe_rl.agent.Veiw") and not resolves("agents.nobody")
+    sources = [p for package in ("qframe_rl", "agents", "envs", "experiments") for p in (ROOT / package).rglob("*.py")]
+    points = r"`((?:qframe_rl|agents|envs|experiments)(?:\.\w+)+)"
+    named = {(str(p.relative_to(ROOT)), name) for p in sources for name in re.findall(points, p.read_text())}
+    assert {(place, name) for place, name in named if not resolves(name)} == set()
