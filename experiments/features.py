@@ -90,13 +90,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
 
 
 def _explain(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    from qframe_rl.alpha.operators import COLUMN
     from qframe_rl.alpha.parser import parse
     from qframe_rl.evaluate.formula import explain, formula_figure
     from qframe_rl.evaluate.painted import write_png
     from qframe_rl.feeds.load import load, remarks
 
     text = given["text"].removeprefix("alpha:")
-    parse(text)  # before bars are loaded
+    if COLUMN not in text:
+        parse(text)  # before bars are loaded
     history = load(build(DataConfig, data_settings(given), "options"))
     for line in remarks(history):
         console(to_stderr=True).print(f"data check: {line}", highlight=False, soft_wrap=True)

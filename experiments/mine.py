@@ -56,6 +56,7 @@ def parser() -> Parser:
         name = _NAMES.get(field, field).replace("_", "-")
         group.add_argument(f"--{name}", dest=field, metavar=metavar, help=text)
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    made.add_ledger()
     made.add_fields("data", DataConfig, "data", {"since": "from", "until": "to", "seed": "data-seed"})
     return made
 
@@ -72,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     plan = _plan(AlphaStudyPlan, {"data": data_settings(given), **own})
     with BarScreen() as screen:
         screen.begin("mine")
-        study = alpha_study(plan, given["runs"], lambda what, done, total: screen.advance("mine", done, total, what))
+        study = alpha_study(
+            plan, given["runs"], lambda what, done, total: screen.advance("mine", done, total, what), given["ledger"]
+        )
         screen.end("mine", f"{len(study.years)} years")
         for line in study.history.notes:
             screen.say(line)

@@ -92,12 +92,14 @@ def rows_of_ic(stand: Float, label: Float, members: Bool) -> Float:
     Returns
     -------
     Float
+        NaN also where `qframe_rl.alpha.score.dates_of` says that the labels are too few for a date.
         Of fewer instruments than are ranked the products of what is said and what followed, each in deviations from
         its mean through time, averaged over the instruments: their mean is the mean correlation through time.
     """
     if stand.shape[1] >= LEAST_MEMBERS:
         out = np.empty(len(stand))
         ic_rows(stand, label, members, np.empty((2, stand.shape[1])), out)
+        out[~dates_of(members & ~np.isnan(label))] = np.nan
         return out
     both = members & ~np.isnan(stand) & ~np.isnan(label)
     product = np.zeros(stand.shape)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from qframe_rl.alpha.operators import COLUMN, LEAVES, MOST_ROWS, OPERATORS
@@ -24,10 +25,18 @@ _MENDS = {
     "volume": "such as x / mean(volume, 20)",
     "money": "such as x / mean(money, 20)",
 }
-_WORD = re.compile(
-    r"(?P<blank>[ \t\r\n]+)|(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
-    r"|(?P<name>column:[A-Za-z0-9_.]+|[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>[-+*/(),])"
-)
+_BLANK = r"(?P<blank>[ \t\r\n]+)"
+_NUMBER = r"(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_PLAIN = r"[\w.]+"
+"""Names of columns that need not be known to be read."""
+
+
+@cache
+def _word(odd: tuple[str, ...]) -> re.Pattern[str]:
+    """The words of the language; ``odd`` are columns of a table whose names are none, the longest first."""
+    names = "|".join([*map(re.escape, sorted(odd, key=len, reverse=True)), _PLAIN])
+    return re.compile(rf"{_BLANK}|{_NUMBER}|(?P<name>{COLUMN}(?:{names})|{_NAME})|(?P<mark>[-+*/(),])")
 
 
 class _Word(NamedTuple):
@@ -96,8 +105,9 @@ class _Parser:
 
     def _words(self) -> list[_Word]:
         found, at = [], 0
+        word = _word(tuple(name for name in self.columns or () if not re.fullmatch(_PLAIN, name)))
         while at < len(self.text):
-            match = _WORD.match(self.text, at)
+            match = word.match(self.text, at)
             if match is None:
                 raise self.failure(
                     at, f"{self.text[at]!r} has no meaning here; write names, numbers, + - * / and brackets."

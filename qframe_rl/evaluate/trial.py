@@ -24,7 +24,7 @@ class Trial:
     """One strategy, scored on bars that it was not fitted to."""
 
     kind: str
-    """``train``, ``tune`` or ``evaluate``."""
+    """``train``, ``tune``, ``evaluate`` or ``mine``."""
     run: str
     """Identity of the run that it was part of."""
     dataset: str

@@ -30,6 +30,8 @@ from qframe_rl.alpha.score import coefficients, dates_of, newey_west
 from qframe_rl.alpha.search import SearchName
 from qframe_rl.alpha.tree import Formula
 from qframe_rl.config import Base, UserError, build, fingerprint
+from qframe_rl.evaluate.trial import trial_of
+from qframe_rl.evaluate.trials import Trials
 from qframe_rl.feeds.data import DataConfig
 from qframe_rl.feeds.load import load
 from qframe_rl.runner.files import read_json, write_json
@@ -44,6 +46,8 @@ CLASSICAL = (
 )  # fmt: skip
 """Ten formulas that anyone knows: trends, reversals, risk, what is traded, price beside volume."""
 SHUFFLES: tuple[Shuffle, ...] = ("coins", "blocks")
+_SEARCHED = ("pool", "best single")
+"""What is judged of a search."""
 
 
 class AlphaStudyPlan(Base):
@@ -180,8 +184,10 @@ Stages = Callable[[str, int, int], None]
 """Told what is done, how many searches are, and of how many."""
 
 
-def alpha_study(plan: AlphaStudyPlan, runs: Path, told: Stages | None = None) -> AlphaStudy:
-    """Mine, and judge, year by year.
+def alpha_study(
+    plan: AlphaStudyPlan, runs: Path, told: Stages | None = None, ledger: Path | None = None
+) -> AlphaStudy:  # fmt: skip
+    """Mine, and judge, year by year; what was searched for is a look at the bars that judged it.
 
     Parameters
     ----------
@@ -191,6 +197,8 @@ def alpha_study(plan: AlphaStudyPlan, runs: Path, told: Stages | None = None) ->
         Folder of runs; years that an interrupted study had are taken over from it.
     told
         Told of each search.
+    ledger
+        File of the ledger of trials; None = the user's.
 
     Raises
     ------
@@ -230,8 +238,23 @@ def alpha_study(plan: AlphaStudyPlan, runs: Path, told: Stages | None = None) ->
         for name, of in ways.items()
     }
     study = AlphaStudy(rows, courses, tuple(years), history, folder)
+    _count(study, plan, Trials.opened(ledger, runs))
     write_json(folder / "study.json", study.plain())
     return study
+
+
+def _count(study: AlphaStudy, plan: AlphaStudyPlan, trials: Trials) -> None:
+    """Put on the ledger what was searched for and judged, and how many formulas were tried for it."""
+    history, run, looks = study.history, study.folder.name, []
+    for name in _SEARCHED:
+        times, returns = study.courses[name]
+        span = iso(int(times[0])), iso(int(times[-1]) + 2 * history.bar_ns)
+        looks.append(
+            trial_of(returns, span, history, kind="mine", run=run, agent=f"mined {name}", params=name,
+                     config=[name, run], seed=plan.seed, fold=0)
+        )  # fmt: skip
+    trials.add(looks, history)
+    trials.add_formulas(run, sum(one.distinct for one in study.years), history)
 
 
 def _mined(year: int, plan: AlphaStudyPlan, train: Ground, test: Ground, step: Callable[..., None]) -> AlphaStudyYear:
@@ -292,7 +315,7 @@ def _rivals(
         weight = weighed(train, classical).tolist()
         known[f"{len(classical)} classical"] = [mined_formula(*one) for one in zip(classical, weight, strict=True)]
     best = [] if mined.best is None else [mined.best]
-    return {"pool": mined.members, "best single": best, **known}
+    return {**dict(zip(_SEARCHED, (mined.members, best), strict=True)), **known}
 
 
 def _course(members: Sequence[MinedFormula], test: Ground) -> Course:
@@ -304,6 +327,7 @@ def _course(members: Sequence[MinedFormula], test: Ground) -> Course:
     says, label = pool_says(members, test), test.followed.label
     if test.crosses:
         both = coefficients(says, test.seen, label)
+        both[~dates_of(test.seen & ~np.isnan(label))] = np.nan
     else:
         ics = rows_of_ic(says, label, test.seen)
         both = np.stack([ics, np.full(len(ics), np.nan)], axis=1)

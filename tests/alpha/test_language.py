@@ -9,6 +9,7 @@ import pytest
 
 from qframe_rl.alpha.canonical import canonical, identity
 from qframe_rl.alpha.grammar import MOST_TOKENS, SEP, Vocabulary
+from qframe_rl.alpha.ideas import ideas
 from qframe_rl.alpha.operators import OPERATORS
 from qframe_rl.alpha.panel import Evaluator
 from qframe_rl.alpha.parser import MOST_CHARACTERS, number, parse
@@ -49,6 +50,16 @@ def test_a_text_is_its_tree(text: str, reads: str | None, unit: str, lookback: i
     assert (tree.text, tree.unit, tree.lookback) == (reads, unit, lookback)
     assert parse(tree.text) == tree
     assert pickle.loads(pickle.dumps(tree)) == tree
+
+
+@pytest.mark.parametrize("name", ["\u00e9cart", "10y-yield", "S&P 500, net", "x (y", "a:b", "vix"])
+def test_columns_of_any_name_can_be_written(name: str) -> None:
+    """A table of one's own names its columns as it likes; what a search finds with them must be read again."""
+    columns = ("vix", name)
+    for tree in ideas(columns, crosses=False):
+        assert parse(tree.text, columns) == tree
+    read = parse(f"delta(column:{name}, 3)-column:{name} * 2", columns)
+    assert read.text == f"sub(delta(column:{name},3),mul(column:{name},2))" and set(read.columns) == {name}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qframe_rl.alpha.judged import on_ground
-from qframe_rl.alpha.mine import MiningRules
+from qframe_rl.alpha.mine import MiningRules, mined_formula
 from qframe_rl.alpha.null import MiningPlan, against_luck, appraise, shuffled
 from qframe_rl.alpha.parser import parse
 from tests.alpha.grounds import planted
@@ -79,3 +79,15 @@ def test_a_pool_is_appraised_with_the_weights_it_has() -> None:
     opposite = tuple(one._replace(weight=-one.weight) for one in found.members)
     assert appraise(opposite, later, "ic").ic == pytest.approx(-scores[1].ic, abs=1e-12)
     assert appraise((), later, "net") == (0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_rows_in_which_nobody_can_be_ranked_are_no_dates() -> None:
+    """Of five coins nothing is said, so they make no formula the worse: half of these rows halved its IC."""
+    ground, truth = planted(TRUTH), (mined_formula(parse(TRUTH), 1.0),)
+    members = ground.members.copy()
+    members[200:, 5:] = False
+    thin, first = (
+        appraise(truth, replace(ground, members=members), "ic"),
+        appraise(truth, replace(ground, stop=202), "ic"),
+    )
+    assert thin.ic == pytest.approx(first.ic, abs=1e-12) and thin.t == pytest.approx(first.t, abs=1e-9)

@@ -97,7 +97,7 @@ def test_after_ctrl_c_what_was_tried_is_kept(
     ("argv", "told"),
     [
         (("find", "ret1"), "features find takes no formula, and 'ret1' was given"),
-        (("find", "--budget", "soon"), "options: budget: give a number of settings, or minutes such as 30m"),
+        (("find", "--budget", "soon"), "options: budget: give a whole number above 0, or minutes such as 30m"),
         (("find", "--train", "1.5"), "options: train"),
         (("find", "--out", "found.txt"), "--out found.txt: a preset is a file that ends in .toml."),
         (("find", "--bars", "1000"), "training dates are too few to find features on"),

@@ -13,6 +13,7 @@ import pytest
 from experiments import mine
 from experiments.cli import door
 from qframe_rl.config import UserError
+from qframe_rl.evaluate.trials import Trials
 from qframe_rl.feeds.synthetic import synthetic
 from qframe_rl.runner import alpha_study
 from qframe_rl.runner.alpha_study import AlphaStudyPlan
@@ -23,9 +24,15 @@ SMALL = [*DATA, "--years", "2", "--formulas", "60", "--nulls", "1", "--search", 
 
 
 def test_a_pool_is_judged_on_the_year_after_it_was_mined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door(mine.main, [*SMALL, "--runs", str(tmp_path), "--json"]) == 0
+    ledger = Trials(tmp_path / "ledger.db")
+    assert door(mine.main, [*SMALL, "--runs", str(tmp_path), "--ledger", str(ledger.path), "--json"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [row["name"] for row in said["rows"]][:2] == ["pool", "best single"]
+    looks = ledger.every()  # a search that was judged is a trial on the years that judged it
+    assert [(one.kind, one.agent, one.run) for one in looks] == [
+        ("mine", f"mined {row['name']}", Path(said["folder"]).name) for row in said["rows"][:2]
+    ]
+    assert looks[0].since[:10] == "2022-01-02" and looks[0].bars > 500
     assert [one["year"] for one in said["years"]] == [2022, 2023]
     assert all(len(one["nulls"]) == 2 for one in said["years"])
     assert Path(said["picture"]).stat().st_size > 10_000

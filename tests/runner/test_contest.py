@@ -16,11 +16,15 @@ from experiments.told_contest import verdict
 from qframe_rl.checkpoint import load_checkpoint
 from qframe_rl.config import UserError, build
 from qframe_rl.evaluate.trials import Trials
+from qframe_rl.feeds.load import load
+from qframe_rl.runner.auto_features import FoldMarkets
 from qframe_rl.runner.executors import LocalExecutor
 from qframe_rl.runner.log import Silent
+from qframe_rl.runner.study.windows import WindowRunner
 from qframe_rl.runner.tune import contest as contests
 from qframe_rl.runner.tune.contest import Contested, contest
 from qframe_rl.runner.tune.contest_plan import Contest
+from qframe_rl.runner.tune.work import TuneWork
 from qframe_rl.types import History
 from tests.docs.test_json import keys, listed
 
@@ -89,6 +93,20 @@ def test_no_window_chooses_by_the_bars_that_judge_it(
     assert spoiled.windows[-1].searched.ratio != noise[0].windows[-1].searched.ratio
 
 
+def test_each_window_pays_for_its_own_features(tmp_path: Path) -> None:
+    """Those of all windows were found in the first one's part of the budget."""
+    config = made(data={"bars": 3_000}, agents=("direct_rl",), features="auto:2", params={}).of("direct_rl", "auto:2")
+    history = load(config.data)
+    markets = FoldMarkets(config.env, history, config.risk, 0, Silent(), lenient=True)
+    runner = WindowRunner(markets, tmp_path, Silent(), 0, False, LocalExecutor())
+    work = TuneWork(config, history, runner, "x", Trials(tmp_path / "l.db"), LocalExecutor(), alike=True)
+    for number in (1, 0):
+        (first,) = (one for one in work.inputs(number).markets if one)
+        assert len(first) == len(work.parts[number])
+        assert markets._markets.keys() == {part.train for part in work.parts[number]}
+        markets._markets.clear()
+
+
 @pytest.mark.long
 def test_learners_are_tried_with_both_kinds_of_features_and_survivors_are_stacked(tmp_path: Path) -> None:
     never = {"members": ("mean_reversion",), "member": {"mean_reversion": {"entry": 99.0}}}
@@ -136,7 +154,7 @@ def test_named_strategies_must_suit_the_bars(tmp_path: Path) -> None:
         (("--minutes", "3", "--budget", "4"), "--minutes and --budget say the same"),
         (("--survivors", "3"), "--survivors is for several strategies"),
         (("--agent", "all", "--env", "book_making"), "strategies are chosen among on bars alone"),
-        (("--agent", "all", "--minutes", "x"), "budget: give a number of settings, or minutes such as 30m"),
+        (("--agent", "all", "--minutes", "x"), "budget: give a whole number above 0, or minutes such as 30m"),
         (("--agent", "momentum,momentom"), "did you mean 'momentum'"),
     ],
 )

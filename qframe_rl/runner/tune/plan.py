@@ -52,7 +52,7 @@ def read_budget(text: str) -> Budget:
     """Read ``1000`` or ``30m``; raises ValueError for anything else."""
     found = _BUDGET.fullmatch(text)
     if found is None or int(found[1]) == 0:
-        raise ValueError("give a number of settings, or minutes such as 30m, in at most nine digits")
+        raise ValueError("give a whole number above 0, or minutes such as 30m, in at most nine digits")
     return Budget(None, 60.0 * int(found[1])) if found[2] else Budget(int(found[1]), None)
 
 

@@ -37,7 +37,7 @@ class SearchInputs:
     """Its scaler unfitted."""
     markets: tuple[tuple[Market, ...], ...]
     """For each window and part, the market with its scaler fitted on what is trained on before the part; as it is for
-    planners, which look at bars alone."""
+    planners, which look at bars alone. Of windows that are not searched now there are none."""
     agent: str
     """Name in the catalogue."""
     code: str

@@ -10,7 +10,7 @@ from qframe_rl import catalog
 from qframe_rl.agent import Planner
 from qframe_rl.checkpoint import Checkpoint
 from qframe_rl.config import Base, Range, UserError, build, fingerprint
-from qframe_rl.evaluate.splits import WalkForward
+from qframe_rl.evaluate.splits import Fold, WalkForward
 from qframe_rl.evaluate.trials import Trial, Trials, trial_of
 from qframe_rl.runner.executors import Executor, Mute
 from qframe_rl.runner.identity import Code, code_of, own_code
@@ -66,21 +66,33 @@ class TuneWork:
         self.folds = list(walk.split(history))
         # A planner looks at bars alone: it would be told the same by a scaler that knows its training rows.
         self.scaled = self.learns and not isinstance(first, Planner)
+        self._inputs: tuple[int, SearchInputs] | None = None
 
     @cached_property
-    def inputs(self) -> SearchInputs:
-        """What all jobs share; cut when it is first asked for, by the window that the runner has then."""
-        config, runner, history = self.config, self.runner, self.history
-        apart = self.learns or self.alike
-        parts = tuple(parts_of(history, one, config.blocks, runner.window, apart, config.gap) for one in self.folds)
-        markets = tuple(
-            tuple(runner.made.fitted(part.train) if self.scaled else runner.market for part in window)
-            for window in parts
-        )
-        return SearchInputs(
-            history, runner.market, markets, config.agent, own_code(config.agent), config.params, runner.window,
-            config.seed, parts,
-        )  # fmt: skip
+    def parts(self) -> tuple[tuple[Fold, ...], ...]:
+        """Of each window; cut when they are first asked for, by the bars that the runner shows then."""
+        config, n, apart = self.config, self.runner.window, self.learns or self.alike
+        return tuple(parts_of(self.history, one, config.blocks, n, apart, config.gap) for one in self.folds)
+
+    def inputs(self, number: int) -> SearchInputs:
+        """What all jobs of a window share; the same object until another window is asked for.
+
+        Features are found for its parts alone: each window's part of the budget pays for its own.
+        """
+        config, runner = self.config, self.runner
+        if self._inputs is None or self._inputs[0] != number:
+            markets = tuple(
+                tuple(runner.made.fitted(part.train) if self.scaled else runner.market for part in window)
+                if k == number
+                else ()
+                for k, window in enumerate(self.parts)
+            )
+            found = SearchInputs(
+                self.history, runner.market, markets, config.agent, own_code(config.agent), config.params,
+                runner.window, config.seed, self.parts,
+            )  # fmt: skip
+            self._inputs = (number, found)
+        return self._inputs[1]
 
     def _corners(self) -> Iterator[Base]:
         """Settings that look back furthest: each field at either end, and all at their upper ends."""
@@ -131,13 +143,13 @@ class TuneWork:
         """
         asked = {trial.number: trial for trial in search.ask(most)}
         parts: dict[int, list[Part]] = {k: [] for k in asked}
-        reasons, poor = dict[int, str](), set[int]()
+        reasons, poor, inputs = dict[int, str](), set[int](), self.inputs(number)
         for k, trial in asked.items():
             try:
-                self.inputs.make(trial.params, self.runner.market, 0)
+                inputs.make(trial.params, self.runner.market, 0)
             except UserError as error:
                 reasons[k] = str(error)
-        n = len(self.inputs.parts[number])
+        n = len(self.parts[number])
         for part in range(n):
             live = {k: trial for k, trial in asked.items() if k not in reasons and k not in poor}
             reasons |= self._score(live, number, part, parts)
@@ -162,7 +174,7 @@ class TuneWork:
         names, reasons = list(live), dict[int, str]()
         chunks = [names[k : k + self.chunk] for k in range(0, len(names), self.chunk)]
         jobs = [ScoringJob(number, part, tuple(live[k].params for k in chunk)) for chunk in chunks]
-        for at, found in self.executor.run(judge, self.inputs, jobs, lambda _: Mute()):
+        for at, found in self.executor.run(judge, self.inputs(number), jobs, lambda _: Mute()):
             for k, one in zip(chunks[at], found, strict=True):
                 if isinstance(one, str):
                     reasons[k] = one
@@ -172,7 +184,7 @@ class TuneWork:
 
     def _trial(self, params: Mapping[str, Any], parts: Sequence[Part], number: int) -> Trial:
         """Row of the ledger for a setting, as far as it was scored."""
-        config, history, scored = self.config, self.history, self.inputs.parts[number][: len(parts)]
+        config, history, scored = self.config, self.history, self.parts[number][: len(parts)]
         first, last = scored[0].test[0].start, scored[-1].test[0].stop
         span = iso(int(history.time[first]) - history.bar_ns), iso(int(history.time[last - 1]))
         setting = {**config.params, **params}
