@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import math
 import os
@@ -23,7 +24,6 @@ from qframe_rl.servers import DATA_PASSWORD, has_password
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
 SHIPPED = next(
     place
@@ -307,6 +307,8 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
     from threadpoolctl import threadpool_limits
 
     code = 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: tables have signs that not all locales have
     try:
         # With another number of threads, sums of linear algebra have other last bits.
         with threadpool_limits(1, user_api="blas"):
@@ -369,13 +371,6 @@ def console(*, to_stderr: bool) -> Console:
 
     made = Console(stderr=to_stderr, markup=False, emoji=False)
     return made if made.is_terminal else Console(stderr=to_stderr, markup=False, emoji=False, width=110)
-
-
-def stressed(before: str, text: str, after: str) -> Text:
-    """A line of which a part is bold."""
-    from rich.text import Text
-
-    return Text.assemble(before, (text, "bold"), after)
 
 
 def program(name: str, *words: object) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Parser, checkpoint_place, console, door, program, stressed
-from experiments.screen import BarScreen
+from experiments.cli import Parser, checkpoint_place, console, door, program
+from experiments.screen import BarScreen, stressed
 from experiments.settings import data_settings
 from experiments.told import tell_boards
 from qframe_rl.config import UserError

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from experiments.cli import console
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from qframe_rl.feeds.download import Progress
     from qframe_rl.feeds.tick_record import RecordedTicks
     from qframe_rl.runner.executors import Executor
@@ -134,6 +136,13 @@ def downloads(before: Callable[[], None] = lambda: None) -> Iterator[Callable[[P
     finally:
         if tasks:
             display.stop()
+
+
+def stressed(before: str, text: str, after: str) -> Text:
+    """A line of which a part is bold."""
+    from rich.text import Text
+
+    return Text.assemble(before, (text, "bold"), after)
 
 
 _ROWS_EVERY_S = 30.0

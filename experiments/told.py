@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import called, console, stressed
+from experiments.cli import called, console
+from experiments.screen import stressed
 from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.study.plan import Study
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Parser, called, console, door, program, shown, stressed
-from experiments.screen import working
+from experiments.cli import Parser, called, console, door, program, shown
+from experiments.screen import stressed, working
 from experiments.settings import PRESETS, asked_book, locate_data, roster, settings
 from experiments.told import luck_line
 from experiments.train_arena import add_options, meant, trained

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli import Interrupted, Parser, called, console, door, stressed
-from experiments.screen import BarScreen, working
+from experiments.cli import Interrupted, Parser, called, console, door
+from experiments.screen import BarScreen, stressed, working
 from experiments.settings import asked_book, locate_data, roster, settings
 from experiments.told import luck_line
 from experiments.told_contest import tell_contest

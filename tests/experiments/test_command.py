@@ -126,6 +126,12 @@ def test_a_stdout_that_takes_nothing_more_is_no_traceback(
     )
 
 
+def test_a_locale_without_the_signs_of_tables_gets_others(tmp_path: Path) -> None:
+    code = "import sys; from experiments.cli import door; sys.exit(door(lambda argv: print('+1.2 \u2026 +3.4 \u2713')))"
+    done = run(["-c", code], tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "+1.2 \\u2026 +3.4 \\u2713\n", "")
+
+
 def test_ctrl_c_while_a_command_is_imported_is_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
