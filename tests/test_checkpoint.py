@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,3 +130,29 @@ def test_what_is_replaced_is_whole_whenever_it_is_looked_at(tmp_path: Path, monk
     with pytest.raises(KeyboardInterrupt):
         replace(made, seed=made.seed + 1).save(tmp_path / "one")
     assert load_checkpoint(tmp_path / "one").seed == made.seed + 1
+
+
+DEPLOYS = """
+import sys
+from pathlib import Path
+from qframe_rl.checkpoint import load_checkpoint
+from qframe_rl.deploy import deployed
+from qframe_rl.runner.log import RunLog, Silent
+
+log = RunLog(Path(sys.argv[1]), "train", Silent())
+log.scalar("a", 1.0, 1)
+log.hyper_parameters({"steps": 1, "on": True, "name": "x"}, {"sharpe": 1.0})
+log.close()
+for folder in sorted(Path("checkpoints").glob("*/")):
+    made = load_checkpoint(folder)
+    deployed(made, made.instruments, made.columns, made.bar_ns, "the data of its training")
+    print(folder.name, *sorted({"torch", "sympy", "torch.utils.tensorboard"} & sys.modules.keys()))
+"""
+
+
+def test_a_session_begins_without_libraries_that_it_does_not_use(tmp_path: Path) -> None:
+    """So does the record of a training. PyTorch takes two seconds to import, symbolic algebra two more."""
+    done = subprocess.run([sys.executable, "-c", DEPLOYS, str(tmp_path)], capture_output=True, text=True)
+    loaded = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
+    assert set(loaded.values()) == {"", "torch"}, done.stdout + done.stderr
+    assert loaded["adaptive_mean_reversion"] == ""

@@ -140,7 +140,8 @@ class EpisodeEncoder(nn.Module):
 def lean_to(idle: Sequence[int], last: nn.Module) -> None:
     """Raise the logits of idle options, one for each choice, in a new actor's last layer (choices x options wide)."""
     with torch.no_grad():
-        last.get_parameter("bias").view(len(idle), -1)[torch.arange(len(idle)), torch.tensor(idle)] += LEAN
+        for logits, option in zip(last.get_parameter("bias").view(len(idle), -1), idle, strict=True):
+            logits[option] += LEAN  # by views: to make an index of a network without memory takes PyTorch two seconds
 
 
 class Net(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qframe_rl.agent import Log
-from qframe_rl.evaluate.painted import pixels
+from qframe_rl.runner.event_file import EventFile
 from qframe_rl.runner.trackers import OpenRuns, Tracker, told
 
 if TYPE_CHECKING:
@@ -81,15 +81,13 @@ class RunLog(Log):
     """
 
     def __init__(self, folder: Path, task: str, screen: Screen):
-        from torch.utils.tensorboard import SummaryWriter
-
         self.task, self.screen = task, screen
         self._trackers = screen.runs.of(folder, task)
-        self._writer = SummaryWriter(str(folder))
+        self._board = EventFile(folder)
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """One point of a curve."""
-        self._writer.add_scalar(name, value, step)
+        self._board.scalar(name, value, step)
         self._track(lambda tracker: tracker.scalar(name, value, step))
 
     def progress(self, done: int, total: int, note: str = "") -> None:
@@ -99,17 +97,17 @@ class RunLog(Log):
     def figure(self, name: str, figure: Figure) -> None:
         """Show a figure."""
         self._track(lambda tracker: tracker.figure(name, figure))
-        self._writer.add_image(name, pixels(figure)[..., :3], dataformats="HWC")
+        self._board.figure(name, figure)
 
     def hyper_parameters(self, params: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Show what was set and what came of it."""
         plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in params.items()}
-        self._writer.add_hparams(plain, dict(metrics), run_name=".")
+        self._board.hyper_parameters(plain, metrics)
         self._track(lambda tracker: tracker.hyper_parameters(plain, metrics))
 
     def close(self) -> None:
         """Write what is left."""
-        self._writer.close()
+        self._board.close()
         self._track(lambda tracker: tracker.flush())
 
     def _track(self, tell: Callable[[Tracker], None]) -> None:
