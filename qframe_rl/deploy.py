@@ -21,7 +21,7 @@ from qframe_rl.kernel.rules import IMPACT, TRANSFER
 from qframe_rl.risk.engine import RiskEngine
 from qframe_rl.risk.limits import Limits
 from qframe_rl.servers import check_named
-from qframe_rl.types import History, Instrument, Segment, iso, parse_time
+from qframe_rl.types import History, Instrument, Segment, iso, parse_time, timeframe_ns
 from qframe_rl.venues.guarded import GuardedVenue
 from qframe_rl.venues.simulated import SimulatedVenue
 from qframe_rl.venues.venue import Venue
@@ -254,7 +254,13 @@ def data_for(checkpoint: Checkpoint, given: Mapping[str, Any], *, live: bool = F
         )
     if not live and "data" not in given:
         check_named(str(own.get("data", "")), f"the checkpoint of {checkpoint.agent['name']!r}", "--data")
-    return build(DataConfig, {**own, **given, "detail": detail}, "options")
+    config = build(DataConfig, {**own, **given, "detail": detail}, "options")
+    if detail is not None and timeframe_ns(config.timeframe) <= timeframe_ns(detail):
+        raise UserError(
+            f"--timeframe {config.timeframe}: the checkpoint's orders are resolved on bars of {detail} (env.detail), "
+            "which must be finer; take longer bars."
+        )
+    return config
 
 
 def asked_over(

@@ -47,7 +47,7 @@ def check_length(ns: int, bar_ns: int) -> None:
     if ns >= bar_ns or bar_ns % ns:
         raise UserError(
             f"detail {timeframe_name(ns)} must be shorter than a bar, and bars of {timeframe_name(bar_ns)} whole "
-            "multiples of it; take another, such as 1m, or none."
+            "multiples of it; take another one, or none."
         )
 
 

@@ -317,7 +317,7 @@ def _detail_ns(name: str, config: MarketConfig, bar_ns: int) -> int:
     if ns >= bar_ns or bar_ns % ns:
         raise UserError(
             f"env {name}: detail {config.detail} must be shorter than a bar, and bars of {timeframe_name(bar_ns)} "
-            "whole multiples of it; take another, such as 1m, or none."
+            "whole multiples of it; take another one, or none."
         )
     if paths_named(config.paths) is not None:
         raise UserError(f"env {name}: paths {config.paths.name} have no finer bars; leave detail or paths out.")

@@ -36,6 +36,9 @@ def test_a_checkpoint_is_resolved_as_it_was_made() -> None:
     assert data_for(made(detail="5m"), {"detail": "5m"}).detail == "5m"
     with pytest.raises(UserError, match="--detail 1m: the checkpoint was made with none"):
         data_for(made(), {"detail": "1m"})
+    assert data_for(made(detail="5m"), {"timeframe": "15m"}).timeframe == "15m"
+    with pytest.raises(UserError, match=r"--timeframe 5m: .* resolved on bars of 5m \(env.detail\)"):
+        data_for(made(detail="5m"), {"timeframe": "5m"})
 
 
 def test_an_environment_of_a_recipe_has_its_finer_bars() -> None:
