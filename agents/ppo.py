@@ -155,7 +155,7 @@ class Update(NamedTuple):
     """Makes the policy as it is now, over plain observations; see `qframe_rl.agent.Solver`."""
 
 
-Listener = Callable[[Update], object]
+Follower = Callable[[Update], object]
 """Told of each update; a training ends, with what it has, where one returns False."""
 
 
@@ -177,7 +177,7 @@ class Ppo:
         self.seed = spec.seed
         self.interface = spec.interface
         self.window, self._n_instruments = spec.interface.window, len(spec.instruments)
-        self.listeners: list[Listener] = []
+        self.listeners: list[Follower] = []
         self._nets: tuple[Net, ...] = ()
         self._memory: Memory = ()
 

@@ -19,3 +19,21 @@ def test_a_public_class_name_is_used_once_in_the_house() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Config":
                 found[node.name].append(str(path.relative_to(ROOT)))
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
+def test_what_an_author_meets_first_is_the_name_of_nothing_else() -> None:
+    """Neither of a class nor of a type elsewhere: View, Orders, Listener and the like."""
+    rooms = ("agent", "quoter", "types", "orders", "listeners", "session")
+    first = {f"qframe_rl/{room}.py" for room in rooms}
+    trees = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in FILES}
+    met = {node.name for place in first for node in trees[place].body if isinstance(node, ast.ClassDef)}
+    types = [
+        (place, name.id)
+        for place, tree in trees.items()
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for name in node.targets
+        if isinstance(name, ast.Name)
+    ]
+    assert {"View", "Orders", "Listener"} <= met
+    assert [(place, name) for place, name in types if name in met and place not in first] == []

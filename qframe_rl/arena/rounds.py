@@ -25,7 +25,7 @@ Opening = Callable[[Bool, Float, Float, Float], None]
 Turn = Callable[[Bool, Int, Float, Float, Float, Float, Float], None]
 """``move(active, clock (B,), actions (B, N, K), draws, params, state, rewards (B, N))`` takes them a step on; the clock
 is the number of the step that is made, from 0."""
-View = Callable[[Int, Float, Float, Single], None]
+Showing = Callable[[Int, Float, Float, Single], None]
 """``show(clock (B,), params, state, out (B, N, n))`` writes what agents see before step ``clock``."""
 
 
@@ -51,7 +51,7 @@ class RoundRules:
     """D: uniform numbers that a step, or a beginning, may use."""
     begin: Opening
     move: Turn
-    show: View
+    show: Showing
     episode_steps: int
 
 
