@@ -64,7 +64,7 @@ def load(kind: Kind, name: str) -> Any:
         ``envs`` stands in front of ours.
     """
     if "." in name:
-        if not all(name.split(".")):
+        if not all(part.isidentifier() for part in name.split(".")):
             raise UserError(f"{kind[:-1]} {name!r} is not in the catalogue, nor a module path such as my.module.")
         refusal = f"no module {name!r} for the {kind[:-1]}; is its package on PYTHONPATH?"
         return _complete(imported(name, refusal), name)

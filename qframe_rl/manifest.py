@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -18,9 +19,10 @@ Params = dict[str, Any]
 FeatureText = Annotated[str, Field(min_length=1, max_length=5000)]
 """Name of a feature: a formula may be long."""
 N_INSTRUMENTS = 1000
-_FEATURES = "env.params.features"
-"""The one parameter whose texts are looked up in a closed list alone; a column's name in it may have a dot."""
-
+_UNIMPORTED = ("env.params.features", "env.params.latencies", "agent.params.column", "agent.params.dataset")
+"""Parameters whose texts are looked up in a closed list, or name a column, a file or a folder: they may have dots."""
+_NUMBER = re.compile(r"(?<![\w.])(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(?![\w.])", re.ASCII)
+"""A number that stands for itself, also in a list, a table or a formula: its dot is that of no path."""
 
 _OWN = ("env.params.reward", "env.params.reward.name", "env.params.actions", "env.params.actions.name")
 """Where a user's own function may stand, by name and digest."""
@@ -222,8 +224,8 @@ def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:
     """Refuse an agent or a market that names anything outside the catalogue, at any depth of its parameters.
 
     What is outside is named by a dotted path and imported, which runs its code. So no text with a dot may stand among
-    the parameters, unless it is a number, the name of a feature, that of a reward or an action scheme of the user's
-    own, which is never imported by its name, or a module that the user named himself.
+    the parameters, unless it is that of a number, or the text names a feature, a column, a file, or a reward or an
+    action scheme of the user's own, which are never imported by their names, or a module that the user named himself.
 
     Raises
     ------
@@ -233,7 +235,7 @@ def check_names(agent: Mapping[str, Any], env: Mapping[str, Any]) -> None:
     for kind, named in (("agent", agent), ("env", env)):
         for place, text in _texts(kind, named):
             own = is_trusted(text) or (place in _OWN and is_custom(text))
-            if "." in text and not _is_number(text) and not own:
+            if "." in _NUMBER.sub("", text) and not own:
                 raise UserError(
                     f"the checkpoint's {place} {text!r} lies outside the catalogue and is not imported; if you trust "
                     f"it, name it yourself: --trust {text}, or qframe_rl.custom.trust({text!r})."
@@ -245,7 +247,7 @@ def _texts(place: str, value: object) -> Iterator[tuple[str, str]]:
     waiting = [(place, value)]
     while waiting:
         where, one = waiting.pop()
-        if where == _FEATURES:
+        if where in _UNIMPORTED:
             continue
         if isinstance(one, str):
             yield where, one
@@ -253,11 +255,3 @@ def _texts(place: str, value: object) -> Iterator[tuple[str, str]]:
             waiting += [(f"{where}.{key}", below) for key, below in one.items()]
         elif isinstance(one, list | tuple):
             waiting += [(f"{where}[{k}]", below) for k, below in enumerate(one)]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,10 @@ LEAVES = (
 )
 
 
+NO_MODULES = (("column",), ("dataset",))
+"""What a column of the feed, or a folder, is called: it may have a dot, and nothing imports it."""
+
+
 @pytest.mark.usefixtures("planted")
 @pytest.mark.parametrize("name", catalog.names("agents"))
 def test_no_field_of_an_agent_imports_what_it_names(name: str) -> None:
@@ -94,8 +99,12 @@ def test_no_field_of_an_agent_imports_what_it_names(name: str) -> None:
     params = plain("agents", name)
     for path in ((), *places(params)):
         for leaf in LEAVES:
-            evil = named(name, params, path, leaf)
-            refused(replace(checkpoint, agent=evil))
+            evil = replace(checkpoint, agent=named(name, params, path, leaf))
+            if path in NO_MODULES and isinstance(leaf, str):
+                with suppress(UserError):
+                    deployed(evil, evil.instruments, evil.columns, evil.bar_ns, "test")
+            else:
+                refused(evil)
 
 
 @pytest.mark.usefixtures("planted")
@@ -136,6 +145,26 @@ def test_a_dotted_path_in_a_configuration_of_ones_own_is_imported() -> None:
     assert made.make
 
 
-def test_a_column_whose_name_has_a_dot_is_no_path() -> None:
-    made = load_checkpoint(SHIPPED)
-    replace(made, env={"name": "funding", "params": {"features": ["column:a.b", "log_return:1"]}}).check_names()
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("env", {"features": ["column:a.b", "log_return:1"]}),
+        ("env", {"fee_tiers": "1e6:4.5,2e7:3.5"}),
+        ("env", {"actions": {"name": "levels", "levels": "-1,-0.5,0,.5,1."}}),
+        ("env", {"latencies": "../delays.parquet"}),
+        ("agent", {"formulas": ["sub(close, mul(0.5, open))"]}),
+        ("agent", {"column": "news.score"}),
+        ("agent", {"dataset": "/home/me/.minari/datasets/one-v0"}),
+    ],
+)
+def test_a_dot_of_a_number_a_column_or_a_file_is_of_no_path(kind: str, params: dict[str, Any]) -> None:
+    """Such settings could be trained with, and no command took the checkpoint."""
+    replace(load_checkpoint(SHIPPED), **{kind: {"name": "flat", "params": params}}).check_names()
+
+
+@pytest.mark.parametrize("text", ["1.payload", "checkpoints.1a2b.payload", "0.5 a.b", "x=a.b", "a..b", ".a.b", "a.5"])
+def test_a_number_in_a_path_makes_it_none_of_numbers(text: str) -> None:
+    with pytest.raises(UserError, match="outside the catalogue"):
+        replace(load_checkpoint(SHIPPED), agent={"name": "flat", "params": {"x": text}}).check_names()
+    with pytest.raises(UserError, match="nor a module path"):
+        catalog.load("agents", "0.5")
