@@ -101,6 +101,8 @@ def test_ranges_stand_beside_the_fields() -> None:
         ({"space": ("mean_bars=9",)}, "is not FIELD=LOW:HIGH"),
         ({"space": ("mean_bars=9:8",)}, "low must be less"),
         ({"space": ("mean_bars=9:18:lin",)}, "low must be less"),
+        ({"space": ("mean_bars=0.5:18:log",)}, "between whole numbers of at most 1e\\+15"),
+        ({"space": ("mean_bars=2:inf",)}, "between whole numbers of at most 1e\\+15"),
         ({"space": ("regime_bars=9:18",)}, "also given a value"),
         ({"space": ("windows=10|20",), "agent": "adaptive_mean_reversion", "params": {}}, "single values"),
         ({"agent": "flat", "params": {}, "space": ()}, "says of no field where to look"),

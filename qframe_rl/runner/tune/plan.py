@@ -14,6 +14,8 @@ Sampler = Literal["tpe", "cmaes", "nsga2", "random"]
 Objective = Literal["lower", "sharpe"]
 AIMS: dict[Objective, str] = {"lower": "95 % lower bound of the Sharpe ratio", "sharpe": "Sharpe ratio"}
 """Figures that a search can look for, in words."""
+_FARTHEST = 1e15
+"""Size of the ends of a range; up to there whole numbers are exact."""
 _BUDGET = re.compile(r"(\d{1,9})(m|min)?")
 
 
@@ -175,6 +177,9 @@ def _over(text: str, over: str, name: str, model: type[Base], config: Tune) -> R
     log = parts[2:] == ["log"]
     if not low < high or (log and low <= 0.0) or (parts[2:] and not log):
         raise UserError(f"space {text!r}: low must be less than high{', and above zero with log' if log else ''}.")
+    if max(abs(low), abs(high)) > _FARTHEST or (whole_numbers(model, name) and not (low % 1 == 0 == high % 1)):
+        kind = "whole numbers" if whole_numbers(model, name) else "numbers"
+        raise UserError(f"space {text!r}: {name} is looked for between {kind} of at most {_FARTHEST:g}.")
     return Range(low, high, log)
 
 
