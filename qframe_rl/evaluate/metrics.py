@@ -267,7 +267,7 @@ def ledger(record: Record) -> Attribution:
 
     Returns
     -------
-    Ledger
+    Attribution
         Terms of (N - 1,).
     """
     fills = type(record.fills).made(field[1:] for field in record.fills.sums)

@@ -113,7 +113,7 @@ def leaderboard(
 
     Returns
     -------
-    list[Row]
+    list[ScoreRow]
         Highest excess Sharpe ratio first, then by name.
     """
     best = log_growth(records[OPTIMAL].worth) if OPTIMAL in records else 0.0
