@@ -74,9 +74,10 @@ class Config(Base):
     @field_validator("formulas")
     @classmethod
     def _formulas(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value):
+        texts = tuple(text.removeprefix("alpha:") for text in value)
+        if len({"".join(text.split()) for text in texts}) < len(texts):
             raise ValueError("a formula is named twice")
-        return tuple(text.removeprefix("alpha:") for text in value)
+        return texts
 
 
 QUICK = {"n_formulas": 40, "n_pools": 1, "lookback_bars": 20, "horizon_bars": 2, "n_largest": 0}

@@ -384,7 +384,8 @@ def _feature(spec: str, columns: tuple[str, ...], bar_ns: int = 0) -> Feature:
     if name in _CYCLES and not arguments:
         return Feature(spec, 1, _cycle, np.array(_CYCLES[name], dtype=np.float64))
     if name not in _KINDS:
-        raise UserError(f"unknown feature {shortened(spec)}{nearest(name, [*_KINDS, *_CYCLES, 'column', 'columns'])}")
+        others = ["column", "columns", FORMULA.rstrip(":"), *([AUTO] if name != AUTO else [])]
+        raise UserError(f"unknown feature {shortened(spec)}{nearest(name, [*_KINDS, *_CYCLES, *others])}")
     kind = _KINDS[name]
     if len(arguments) != len(kind.minimum) or not all(a.isascii() and a.isdigit() for a in arguments):
         raise UserError(

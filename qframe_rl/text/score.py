@@ -47,29 +47,29 @@ def score(text: str) -> float:
     float
         Between -1 (falling prices) and 1; 0 if no word of it is known.
     """
-    found = _weighed(tokens(text))
-    size = sum(abs(value) for value in found)
-    return sum(found) / (size + _DOUBT)
+    total, size = _weighed(tokens(text))
+    return total / (size + _DOUBT)
 
 
-def _weighed(said: list[str]) -> list[float]:
-    """Weights of the words and phrases that are known, in their order, with what stands around them."""
-    out: list[float] = []
-    place, conceded = 0, False
+def _weighed(said: list[str]) -> tuple[float, float]:
+    """Sum of the weights of the words and phrases that are known, with what stands around them, and of their sizes."""
+    total = size = 0.0
+    place, conceded, turned = 0, False, False
     while place < len(said):
         word = said[place]
         if not word[0].isalpha():
-            conceded = False
+            conceded, turned = False, turned and word not in ".!?"
         elif word in CONCESSIONS:
             conceded = True
         elif word in TURNS:
-            out = [value * _BEFORE_TURN for value in out]
+            total, size, turned = total * _BEFORE_TURN, size * _BEFORE_TURN, True
         length, weight = _known(said, place)
         if weight:
-            value = weight * _around(said, place)
-            out.append(value * (_CONCEDED if conceded else 1.0) * (_AFTER_TURN if _turned(said, place) else 1.0))
+            value = weight * _around(said, place) * (_CONCEDED if conceded else 1.0)
+            value *= _AFTER_TURN if turned else 1.0
+            total, size = total + value, size + abs(value)
         place += length
-    return out
+    return total, size
 
 
 def _known(said: list[str], place: int) -> tuple[int, float]:
@@ -114,13 +114,3 @@ def _around(said: list[str], place: int) -> float:
         elif back <= _SPAN_OF_DEGREE:
             factor *= INTENSIFIERS.get(word, 1.0)
     return factor
-
-
-def _turned(said: list[str], place: int) -> bool:
-    """Whether a word stands behind a "but" of its sentence."""
-    for word in reversed(said[:place]):
-        if word in TURNS:
-            return True
-        if word in ".!?":
-            return False
-    return False

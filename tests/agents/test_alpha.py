@@ -189,6 +189,7 @@ def test_formulas_that_look_back_too_far_are_not_taken() -> None:
         ({"formulas": ("ref(close,-1)",)}, "it would show a later bar"),
         ({"n_largest": 3}, "n_largest: ranks need 8 coins or more"),
         ({"formulas": ("ret1", "ret1")}, "a formula is named twice"),
+        ({"formulas": ("ret(close,5)", "alpha:ret(close, 5)")}, "a formula is named twice"),
     ],
 )
 def test_wrong_settings_are_told_in_a_sentence(params: dict[str, Any], said: str) -> None:

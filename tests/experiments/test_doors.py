@@ -208,6 +208,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--symbols", "X/Y", "--data", "synthetic:ar1"], "leave symbols out"),
     (["--split", "cpcv"], "holdout or walk_forward"),
     (["--set", "env.features=log_retrun:1"], "unknown feature 'log_retrun:1'; did you mean 'log_return'"),
+    (["--set", "env.features=aut"], "unknown feature 'aut'; did you mean 'auto'"),
     (["--set", "env.reward=profit"], "unknown reward 'profit'"),
     (["--set", "env.actions=buttons"], "unknown action scheme 'buttons'"),
 ]

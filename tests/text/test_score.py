@@ -37,6 +37,11 @@ def test_every_score_lies_within_one() -> None:
         assert -1.0 <= score(text) <= 1.0
 
 
+def test_a_text_as_long_as_a_book_takes_as_long_as_its_words() -> None:
+    """Each word looked back to the beginning of its sentence: a book in a field of a file took hours."""
+    assert 0.0 < score("bull crash despite " * 20_000 + "but " * 20_000 + "bull " * 20_000) < 1.0
+
+
 def test_a_negation_turns_round_and_a_clause_ends_it() -> None:
     assert score("Bitcoin will not rally") < 0.0 < score("Bitcoin will rally")
     assert score("Whales do not panic") > 0.0
