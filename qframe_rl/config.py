@@ -206,7 +206,8 @@ def _sentence(error: ValidationError, model: type[Base], where: str) -> str:
     said = first["msg"].removeprefix("Value error, ")  # pydantic's word for what our own validators say
     about = model.model_fields[field].description if field in model.model_fields else None
     if first["type"] == "string_pattern_mismatch" and about:
-        said = f"not {about[0].lower()}{about[1:].partition('.')[0]}"
+        word = about if about[1:2].isupper() else f"{about[0].lower()}{about[1:]}"
+        said = f"not {word.partition('.')[0]}"
     if not field:  # a rule of the whole: what was given is all of it
         return f"{where}: {said.rstrip('.')}."
     return f"{where}: {field}: {said} (got {shortened(first['input'])})."

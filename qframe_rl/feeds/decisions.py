@@ -44,7 +44,7 @@ class DecisionMessage(Strict):
     """What a sender says."""
 
     id: Name
-    """Each once."""
+    """Characters without blanks; each is taken once."""
     made: Moment
     """When it was decided, ns UTC; later than that of every message before it."""
     deadline: Moment

@@ -26,7 +26,7 @@ from qframe_rl.config import Ref, UserError
 from qframe_rl.feeds.ccxt import CcxtFeed
 from qframe_rl.feeds.columns import extend
 from qframe_rl.feeds.decision_receiver import DecisionRecord, on_port, on_socket
-from qframe_rl.feeds.decisions import KEY, recorded, signature
+from qframe_rl.feeds.decisions import KEY, DecisionMessage, SignedMessage, recorded, shaped, signature
 from qframe_rl.feeds.download import download
 from qframe_rl.feeds.exchange import Stopped
 from qframe_rl.feeds.store import load_store
@@ -367,6 +367,10 @@ def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     ):  # fmt: skip
         with pytest.raises(UserError, match=why):
             extend(history, (spec,), tmp_path)
+    for odd, why in (("signature", "not HMAC-SHA256 of the body"), ("id", "not characters without blanks")):
+        one = {"body": "x", "signature": "x"} if odd == "signature" else message(1, START, id="a b")
+        with pytest.raises(UserError, match=why):
+            shaped(SignedMessage if odd == "signature" else DecisionMessage, json.dumps(one))
     given = door_of_decisions.parser().parse_args(["a", "--symbols", "BTC/USDT, ETH/USDT,"])
     assert given.symbols == ["BTC/USDT", "ETH/USDT"]
     assert door(door_of_decisions.main, [str(tmp_path / "a")]) == 2
