@@ -16,7 +16,8 @@ class Config(MarketConfig):
     """One cross-margined account."""
 
     actions: Ref = Ref(name="levels", params={"levels": (-1.0, 0.0, 1.0)})
-    """Action scheme: levels (default: short, flat or long once equity), exposure, simplex, delta or limit."""
+    """Action scheme: levels (default: short, flat or long once equity), exposure, simplex, delta, limit
+    or bracket."""
     leverage: float = Field(default=3.0, ge=1.0, le=125.0)
     """Cap on gross notional over equity when a position is opened."""
     liquidation_fee_bps: float = Field(default=50.0, ge=0.0, lt=1000.0)

@@ -14,7 +14,8 @@ class Config(MarketConfig):
     """Long-only exposures, no leverage."""
 
     actions: Ref = Ref(name="levels", params={"levels": (0.0, 0.5, 1.0)})
-    """Action scheme: levels (default: nothing, half or all of equity), exposure, simplex, delta or limit."""
+    """Action scheme: levels (default: nothing, half or all of equity), exposure, simplex, delta, limit
+    or bracket."""
 
 
 def make(config: Config, instruments: tuple[Instrument, ...], columns: tuple[str, ...], bar_ns: int) -> Market:

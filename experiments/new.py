@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import sys
 from collections.abc import Sequence
@@ -49,9 +50,10 @@ def written(kind: Kind, name: str, here: Path) -> tuple[Path, str]:
     Raises
     ------
     UserError
-        For a name that no module can have, that the catalogue knows already, or a file that is there.
+        For a name that no module can have, that the catalogue knows already, whose class the file imports, or a file
+        that is there.
     """
-    if re.fullmatch(r"[a-z][a-z0-9_]*", name) is None:
+    if re.fullmatch(r"[a-z][a-z0-9_]*", name) is None or keyword.iskeyword(name):
         raise UserError(f"{name!r} cannot be the name of a module: begin with a letter, go on with a-z, 0-9 and _.")
     catalogue: catalog.Kind = "agents" if kind == "agent" else "envs"
     if name in catalog.names(catalogue):
@@ -63,13 +65,13 @@ def written(kind: Kind, name: str, here: Path) -> tuple[Path, str]:
     path = folder / f"{name}.py"
     if path.exists():
         raise UserError(f"{path} is there already; choose another name.")
-    text = Template((TEMPLATES / f"{kind}.py.txt").read_text(encoding="utf-8"))
+    source = (TEMPLATES / f"{kind}.py.txt").read_text(encoding="utf-8")
+    made = "".join(part.capitalize() for part in name.split("_"))
+    if keyword.iskeyword(made) or re.search(rf"^(?:from .*import .*\b|class ){made}\b", source, re.MULTILINE):
+        raise UserError(f"{name!r}: {made}, the name of its class, has a meaning already; choose another name.")
     title = name.replace("_", " ").capitalize()
     folder.mkdir(exist_ok=True)
-    path.write_text(
-        text.substitute(name=name, Title=title, Class="".join(part.capitalize() for part in name.split("_"))),
-        encoding="utf-8",
-    )
+    path.write_text(Template(source).substitute(name=name, Title=title, Class=made), encoding="utf-8")
     return path, name if own else f"{folder.name}.{name}"
 
 

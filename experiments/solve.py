@@ -93,11 +93,14 @@ def load_cases(path: Path) -> dict[str, Case]:
     Raises
     ------
     UserError
-        If it is missing or broken.
+        If it is missing, broken or empty.
     """
     from qframe_rl.runner.solve.gates import Case
 
-    return {name: build(Case, table, f"{path.name}: {name}") for name, table in _read(path).items()}
+    cases = {name: build(Case, table, f"{path.name}: {name}") for name, table in _read(path).items()}
+    if not cases:
+        raise UserError(f"{path} has no market; each is a table, as in {CASES.name}.")
+    return cases
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -120,16 +123,16 @@ def planned(cases: Mapping[str, Case], markets: Sequence[str], agents: str | Non
     from qframe_rl.alpha.search import SEARCHES
     from qframe_rl.runner.solve.gates import can_solve
 
+    known = {*catalog.names("agents"), *(label for case in cases.values() for label in case.agents)}
     for name in markets:
         if name not in cases:
             raise UserError(f"unknown market {name!r}{nearest(name, cases)}")
     if agents is None:
         agents_too = catalog.names("agents")  # one of them has the name of a search
         labels = [name for name in roster("solve") if can_solve(name)]
-        labels += [name for name in SEARCHES if name not in agents_too]
+        labels += [name for name in SEARCHES if name not in agents_too and name in known]
     else:
         labels = [name for name in dict.fromkeys(agents.split(",")) if name]
-    known = {*catalog.names("agents"), *(label for case in cases.values() for label in case.agents)}
     for label in labels:
         if label not in known:
             raise UserError(f"unknown agent {label!r}{nearest(label, known)}")

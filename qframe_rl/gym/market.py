@@ -69,7 +69,7 @@ class MarketConfig(Base):
     show_resting: bool = False
     """Whether a policy sees how far from the price its nearest orders rest, below and above, and when exits end."""
     actions: Ref = Ref(name="levels")
-    """Action scheme: levels, exposure, simplex, delta or limit, with its parameters."""
+    """Action scheme: levels, exposure, simplex, delta, limit or bracket, with its parameters."""
     reward: Ref = Ref(name="log_growth")
     """Reward: log_growth, differential_sharpe or drawdown, with its parameters."""
     episode_bars: int | None = Field(default=720, ge=1, le=1_000_000)

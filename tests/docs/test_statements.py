@@ -19,6 +19,8 @@ from experiments.command import DOORS
 from qframe_rl import catalog
 from qframe_rl.config import Ref
 from qframe_rl.evaluate.splits import SPLITS
+from qframe_rl.gym.market import MarketConfig
+from qframe_rl.interface import SCHEMES
 from qframe_rl.runner.arena.experiment import ArenaExperiment
 from qframe_rl.runner.experiment import Experiment
 from qframe_rl.runner.study.plan import Study
@@ -271,6 +273,16 @@ def test_what_the_environments_say_of_themselves_is_on_the_page() -> None:
         for action in parser_of(door)._actions:
             if action.option_strings and action.dest != "help":
                 assert f"`{action.option_strings[-1]}" in options
+
+
+def test_where_action_schemes_are_listed_they_all_are() -> None:
+    fields = [catalog.load("envs", env).Config.model_fields for env in catalog.names("envs")]
+    texts = [field["actions"].description or "" for field in [MarketConfig.model_fields, *fields] if "actions" in field]
+    texts += [(ROOT / "experiments" / "templates" / "env.py.txt").read_text().partition("Action scheme:")[2]]
+    for text in texts:
+        if "exposure" in text:
+            listed = text.partition('"""')[0]
+            assert {name for name in (*SCHEMES, "weights") if re.search(rf"\b{name}\b", listed)} == set(SCHEMES), listed
 
 
 @pytest.mark.parametrize(

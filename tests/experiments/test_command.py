@@ -168,7 +168,12 @@ def test_what_is_to_be_typed_next_is_typed_as_a_shell_takes_it(monkeypatch: pyte
 
 
 def test_a_new_file_is_refused_where_one_is(tmp_path: Path) -> None:
-    for name, match in (("My-Idea", "cannot be the name"), ("momentum", "an agent 'momentum' already")):
+    refused = {
+        "My-Idea": "cannot be the name", "class": "cannot be the name", "momentum": "an agent 'momentum' already",
+        "none": "None, the name of its class", "view": "View, the name", "config": "Config, the name",
+        "market_spec": "MarketSpec, the name",
+    }  # fmt: skip
+    for name, match in refused.items():
         with pytest.raises(UserError, match=match):
             new.written("agent", name, tmp_path)
     path, spelled = new.written("agent", "my_idea", tmp_path)

@@ -179,6 +179,7 @@ def test_the_houses_cases_are_sound() -> None:
     assert solve.planned(cases, [], None).keys() == cases.keys()
     assert solve.planned(cases, [], None)["alpha_p1"] == ["genetic", "policy", "risk"]
     assert solve.planned(cases, [], None)["regime"] == ["ppo", "sb3"]
+    assert solve.planned({"regime": cases["regime"]}, [], None) == {"regime": ["ppo", "sb3"]}  # without any search
     assert "ppo" not in solve.planned(cases, [], None)["regime_hidden"]
     assert solve.planned(cases, [], None)["unknown_signs"] == ["ppo"]
 
