@@ -150,6 +150,7 @@ def test_a_count_out_of_bounds_is_named(places: list[str], capsys: pytest.Captur
 def test_broken_cases_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "cases.toml"
     for text, message in (
+        ("", "cases.toml has no market"),
         ("[a", "is not TOML"),
         ('[a]\nenv = "regime"\ngate = 0.5\ngait = 1', "cases.toml: a: unknown key 'gait'; did you mean 'gate'"),
         ('[a]\nenv = "spot"\ngate = 0.5', "market of bars"),
