@@ -131,3 +131,5 @@ def test_effective_trials() -> None:
     values = np.linalg.eigvalsh(np.corrcoef(alone[:50], rowvar=False))
     assert effective_trials(alone[:50]) == pytest.approx(values.sum() ** 2 / (values**2).sum())
     assert effective_trials(np.zeros((50, 3))) == 1.0
+    # One that stayed in cash that earns: its returns less those of cash are rounding, and were a trial of its own.
+    assert effective_trials(np.hstack([alone[:, :1], 1e-16 * alone[:, 1:3]])) == 1.0

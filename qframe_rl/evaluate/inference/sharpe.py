@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from qframe_rl.evaluate.metrics import sharpe, skew_and_kurtosis
+from qframe_rl.evaluate.metrics import ROUNDING, sharpe, skew_and_kurtosis
 from qframe_rl.types import Float
 
 Form = Literal["2012", "2025"]
@@ -231,7 +231,7 @@ def effective_trials(rates: Float) -> float:
         Participation ratio of the eigenvalues of the correlation matrix: (sum)^2 / (sum of squares), from 1 to N.
         Trials that never moved are left out; 1 where none did.
     """
-    moving = rates[:, np.std(rates, axis=0) > 0.0]
+    moving = rates[:, np.std(rates, axis=0) > ROUNDING]
     if moving.shape[1] < 2:
         return 1.0
     correlation = np.corrcoef(moving, rowvar=False)
