@@ -208,6 +208,11 @@ def _short(value: object) -> str:
 def _refuse_spaces(found: OfflineDataset, seen: gymnasium.Space[Any], done: gymnasium.Space[Any]) -> None:
     for what, ours, asked in zip(("observations", "actions"), found.spaces, (seen, done), strict=True):
         _refuse(found, f"space of {what}", ours, asked)
+    # One choice or several are whole numbers from 0 on; of others nobody learns here.
+    sizes = getattr(done, "nvec", getattr(done, "n", np.inf))
+    actions = found.transitions.actions
+    if not np.isinf(sizes).any() and not ((actions >= 0) & (actions < sizes)).all():
+        raise UserError(f"dataset {found.name} has actions that are not in {done}; collect it anew.")
 
 
 def _refuse_late(found: OfflineDataset, parts: Parts, until: int) -> None:

@@ -330,6 +330,15 @@ def test_numbers_that_are_not_finite_are_refused(what: str, datasets: Path) -> N
         _ = open_dataset(name).transitions
 
 
+@pytest.mark.parametrize("action", [-1, 9])
+def test_actions_that_are_none_are_refused(action: int, datasets: Path) -> None:
+    h, name = synthetic("ar1", N), collected()
+    with h5py.File(datasets / name / "data" / "main_data.hdf5", "a") as file:
+        file["episode_0"]["actions"][3] = action
+    with pytest.raises(UserError, match=r"actions that are not in Discrete\(3\); collect it anew"):
+        market_transitions(name, market().fit([(h, whole(h))]), int(h.time[-1]))
+
+
 def test_bars_that_changed_since_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
     prices = enumerate(100 + np.arange(400) % 7)
