@@ -1,7 +1,8 @@
 """Compile what tests wait for: ``python -m tests.ahead``, on one core while another one installs or checks.
 
 A step of each environment of the catalogue, and of each way through the kernel: in sessions and side by side, one order
-or several an instrument, limits, finer bars. What it leaves out is compiled by the first test that needs it.
+or several an instrument, limits, finer bars; and the strategies that compile most by themselves. What it leaves out is
+compiled by the first test that needs it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from qframe_rl.risk.limits import Limits
 from qframe_rl.runner.backtest import backtest
 from qframe_rl.runner.batch import batch, lane, records
 from qframe_rl.types import MINUTE, History, Segment
+from tests.contracts import checks
+from tests.contracts.test_agents import AGENTS, cases, make
 from tests.markets import panel
 from tests.test_finer import after, exits, of
 
 SCHEMES = ("levels", "limit", "bracket")
+STRATEGIES = ("ppo", "alpha", "adaptive_mean_reversion", "mean_reversion", "dmn")
 RISK = {"max_leverage": 0.9, "cooldown_bars": 3}
 
 
@@ -42,6 +46,9 @@ def main() -> None:
         after(5.0, exits(97.0, 104.0), of((100, 103, 99, 102), (102, 106, 101, 105)), detail=detail)
     for name in sorted(one for one in gymnasium.registry if one.startswith("QFrame/")):
         _step(name)
+    for name in filter(AGENTS.__contains__, STRATEGIES):
+        panels = cases(name)[-1]
+        checks.trade(*make(name, panels), panels)
 
 
 def _step(name: str, **given: Any) -> None:

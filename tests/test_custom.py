@@ -354,7 +354,7 @@ def begun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command(*arguments), cwd=folder, text=True, env=env, **quiet)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_strategy_of_ones_own_trades_on_paper_where_its_module_is_named(tmp_path: Path) -> None:
     """As `qframe new agent` writes it, in a folder that is no checkout; a checkpoint alone imports nothing."""
     assert run(tmp_path, "new", "agent", "my_idea").returncode == 0

@@ -23,7 +23,7 @@ COIN = Instrument("C/USDT:USDT", "perpetual", lot=0.1, tick=0.1, maintenance=0.1
 
 def of(*parts: tuple[float, float, float, float]) -> Bar:
     """A bar that consists of these."""
-    inside = np.array(parts)
+    inside = np.array(parts, dtype=np.float64)
     whole = bar(inside[0, 0], inside[:, 1].max(), inside[:, 2].min(), inside[-1, 3])
     return whole._replace(finer=inside[:, None, :])
 

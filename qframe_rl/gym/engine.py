@@ -93,7 +93,7 @@ class BatchEngine(Lanes):
         n = tape.bars.shape[1]
         self.tape, self.interface, self.rules, self.reward = tape, interface, rules, reward
         self.start_cash, self.episode_bars = cash, episode_bars or 0
-        self.n_envs, self.recorded, self._tiered = n_envs, recorded, rules.n_columns > N_ACCOUNT
+        self.n_envs, self.recorded, self._tiered = n_envs, recorded, rules.tiered
         self.account = opened(cash, n_envs, rules.n_columns)
         self.holding = np.zeros((n_envs, n, 2))
         self.row, self.last = np.zeros(n_envs, dtype=np.int64), np.zeros(n_envs, dtype=np.int64)

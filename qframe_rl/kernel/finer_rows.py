@@ -177,8 +177,8 @@ def _advance_market(
     """Advance where no order rests: bars as a whole, and only whom they ruin again with the orders that these were."""
     _remember(account, holding, row, room.account, room.holding, room.ahead)
     advance_rows(
-        target, offset, band, account, holding, bars, row, active, rules.table, rules.leverage, rules.shorting, True,
-        fills, work,
+        target, offset if rules.tiered else None, band, account, holding, bars, row, active, rules.table,
+        rules.leverage, rules.shorting, True, fills, work,
     )  # fmt: skip
     if _ruined(account, row, active, finer.start, room.whole, room.closer):
         target_rows(target, offset, band, room.account, room.holding, bars, room.ahead, room.orders, work)

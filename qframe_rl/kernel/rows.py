@@ -167,7 +167,7 @@ def advance_rows(
 @compiled
 def target_rows(
     target: Float,
-    offset: Float,
+    offset: Float | None,
     band: float,
     account: Float,
     holding: Float,
@@ -184,7 +184,7 @@ def target_rows(
         (B, A) signed share of equity to hold of each instrument; NaN = leave as it is.
     offset
         (B, A) distance of the limit price from the mark on the passive side, fraction of it, NaN = market order; or
-        empty where all are market orders.
+        empty or None where all are market orders.
     band
         No order where target and exposure differ by no more than this, unless the target is exactly 0.
     account, holding
@@ -200,7 +200,7 @@ def target_rows(
         `lanes.scratch`.
     """
     n = holding.shape[1]
-    limited = len(offset) > 0
+    limited = offset is not None and len(offset) > 0
     for first in range(0, len(account), LANES):
         count = min(LANES, len(account) - first)
         begin(first, count, work, account, False)
@@ -211,7 +211,7 @@ def target_rows(
             lanes.aim(v, work, band)
             if outside:
                 confine(a, first, count, v, bars, row)
-            if limited:
+            if offset is not None and limited:
                 limit(a, first, count, v, offset)
             for k in range(count):
                 orders[first + k, a, QUANTITY] = v[lanes.ASKED + k]

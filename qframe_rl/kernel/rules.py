@@ -47,9 +47,14 @@ class Rules(ReadOnly):
         self.table.setflags(write=False)
 
     @property
+    def tiered(self) -> bool:
+        """Whether fees fall with volume."""
+        return bool(self.table.shape[1] > N_RULES)
+
+    @property
     def n_columns(self) -> int:
         """Columns of an account: its own, and what its rules remember of it."""
-        return N_ACCOUNT + (1 + TIER_DAYS if self.table.shape[1] > N_RULES else 0)
+        return N_ACCOUNT + (1 + TIER_DAYS) * self.tiered
 
 
 def sizes_of(instruments: tuple[Instrument, ...]) -> Float:

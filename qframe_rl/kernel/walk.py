@@ -92,7 +92,7 @@ def walk_rows(
     equity: Float,
     sums: Float,
     seats: Seats,
-    offset: Float,
+    offset: Float | None,
     work: Float,
 ) -> None:
     """Walk B accounts to the end of their targets or to their ruin.
@@ -120,8 +120,10 @@ def walk_rows(
         it is not kept.
     sums
         (B, N_SUMS) added to: costs (fees, spread, impact, funding) and notional traded, in quote currency, and fills.
-    seats, offset, work
-        Scratch: `seats`, (0, A), `lanes.scratch`.
+    offset
+        (0, A) where fees have tiers, else None: all orders are market orders.
+    seats, work
+        Scratch: `seats`, `lanes.scratch`.
     """
     # Owned coins are no collateral, and what they were sold for may be on its way: the loops over time know neither,
     # so that with them every bar is settled.
@@ -152,7 +154,7 @@ def walk_rows(
             _order(taken, s, values)
             advance_rows(
                 s.target[:taken], offset, band, s.account[:taken], s.holding[:taken], bars, s.row[:taken],
-                s.active[:taken], table, leverage, shorting, True, s.fills[:taken], work,
+                s.active[:taken], table, leverage, shorting, bool(1), s.fills[:taken], work,
             )  # fmt: skip
             _note(taken, s, equity, sums)
 

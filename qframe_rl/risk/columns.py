@@ -109,7 +109,7 @@ def watch_of(limits: Limits, sizes: Float, n_accounts: int, capacity: int | None
     room = (limits.max_orders_per_hour or 0) if capacity is None else capacity
     return Watch(
         terms=terms_of(limits),
-        sizes=np.ascontiguousarray(sizes),
+        sizes=np.array(sizes, order="C"),  # of its own, so that one instrument's, too, are writable: one kind of array
         state=np.zeros((b, N_STATE)),
         sent=np.zeros((b, room, 2), dtype=np.int64),
         held_back=np.zeros(b, dtype=np.int64),

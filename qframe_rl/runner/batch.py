@@ -322,7 +322,7 @@ class _Walk:
             np.cumsum([0, *(len(part.starts) for part in runs)]), np.concatenate([part.starts for part in runs]),
             np.concatenate([part.values for part in runs]), self.length, self.lanes[0].band, self.account, self.holding,
             self.tape.bars, self.tape.marks, self.tape.earning, self.row, rules.table, rules.leverage, rules.shorting,
-            curves, sums, seats(a, rules.n_columns), np.empty((0, a)), scratch(a),
+            curves, sums, seats(a, rules.n_columns), np.empty((0, a)) if rules.tiered else None, scratch(a),
         )  # fmt: skip
 
     def _targets(self) -> Float:
@@ -346,7 +346,8 @@ class _Walk:
             walk_noted(
                 np.ascontiguousarray(np.moveaxis(targets, 0, 1)), self.lanes[0].band, self.account, self.holding,
                 self.tape.bars, self.row, self.length, rules.table, rules.leverage, rules.shorting,
-                np.zeros((b, a, N_FILLS)), np.zeros((b, a, N_ORDER)), scratch(a), np.empty((0, a)), active, ends, rows,
+                np.zeros((b, a, N_FILLS)), np.zeros((b, a, N_ORDER)), scratch(a),
+                np.empty((0, a)) if rules.tiered else None, active, ends, rows,
             )  # fmt: skip
         return [self._record(rows[: ends[k] + 1, k], one) for k, one in enumerate(self.lanes)]
 

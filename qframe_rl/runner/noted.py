@@ -49,8 +49,8 @@ MET, RUIN, ODD = range(3)
 @compiled
 def walk_noted(
     targets: Float, band: float, account: Float, holding: Float, bars: Float, row: Int, length: Int, table: Float,
-    leverage: float, shorting: bool, fills: Float, orders: Float, work: Float, offset: Float, active: Bool, ends: Int,
-    rows: Float,
+    leverage: float, shorting: bool, fills: Float, orders: Float, work: Float, offset: Float | None, active: Bool,
+    ends: Int, rows: Float,
 ) -> None:  # fmt: skip
     """Move all accounts along their bars, bar by bar, and note each.
 
@@ -65,7 +65,7 @@ def walk_noted(
     fills, orders
         (B, A, N_FILLS) and (B, A, N_ORDER), scratch.
     offset
-        (0, A): all orders are market orders.
+        As in `qframe_rl.kernel.walk.walk_rows`.
     active
         (B,) scratch.
     ends
@@ -79,7 +79,20 @@ def walk_noted(
             ends[b] += 1 if active[b] else 0
         target_rows(targets[t], offset, band, account, holding, bars, row, orders, work)
         advance_rows(
-            targets[t], offset, band, account, holding, bars, row, active, table, leverage, shorting, True, fills, work
+            targets[t],
+            offset,
+            band,
+            account,
+            holding,
+            bars,
+            row,
+            active,
+            table,
+            leverage,
+            shorting,
+            bool(1),
+            fills,
+            work,
         )
         for b in range(len(row)):
             if active[b]:

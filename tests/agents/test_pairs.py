@@ -53,6 +53,7 @@ def test_the_statistic_is_that_of_statsmodels() -> None:
     assert fit.p_value == pytest.approx(1.41e-11, rel=0.01)
 
 
+@pytest.mark.long
 def test_the_test_has_its_size_on_random_walks() -> None:
     rng = np.random.default_rng(0)
     walks = np.cumsum(rng.standard_normal((2_000, 2, 500)), axis=2)

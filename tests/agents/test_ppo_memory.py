@@ -58,7 +58,10 @@ class CueTask:
         return Cue(n_envs)
 
 
-@pytest.mark.parametrize("params", [EPISODE, EPISODE | {"network": "gru", "memory_steps": 8}, {"hidden": (16,)}])
+@pytest.mark.parametrize(
+    "params",
+    [pytest.param(EPISODE, marks=pytest.mark.long), EPISODE | {"network": "gru", "memory_steps": 8}, {"hidden": (16,)}],
+)
 def test_a_cue_is_remembered_to_the_end_of_the_episode(params: dict[str, Any]) -> None:
     work = CueTask()
     agent = ppo.make(

@@ -48,7 +48,7 @@ def paid(ground: Ground, *texts: str, rules: MiningRules = MiningRules(mode="ic"
     return mining, dictated.told
 
 
-@pytest.mark.parametrize("mode", ["ic", "net"])
+@pytest.mark.parametrize("mode", ["ic", pytest.param("net", marks=pytest.mark.long)])
 def test_what_is_planted_is_found(mode: str) -> None:
     ground = planted("corr(close,volume,10)", strength=0.5)
     found = mine(ground, "genetic", 384, 3, mode)  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def test_what_is_planted_is_found(mode: str) -> None:
     assert sum(found.refused.values()) < found.calls and 1.0 < found.n_effective < 384.0
 
 
-@pytest.mark.parametrize("search", ["random", "genetic"])
+@pytest.mark.parametrize("search", [pytest.param("random", marks=pytest.mark.long), "genetic"])
 def test_the_same_seed_gives_the_same_bits_and_leaves_other_generators_alone(search: str) -> None:
     ground, before = planted(n_rows=200), np.random.get_state()[1].tolist()  # noqa: NPY002
     one, again = (plain(mine(ground, search, 200, 5, "ic")) for _ in range(2))

@@ -14,6 +14,7 @@ pytest.importorskip("ray")
 SETTINGS = {"makers": 2, "executions": 0, "noise": 6, "messages": 6, "episode_steps": 12}
 
 
+@pytest.mark.long
 def test_it_is_the_parallel_env() -> None:
     from qframe_rl.arena.rllib import RllibGame, role_of
 

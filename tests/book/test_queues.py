@@ -86,7 +86,12 @@ def test_a_true_queue_has_it(episodes: list[list[tuple[float, int, int]]]) -> No
 
 
 @pytest.mark.parametrize(
-    ("rule", "near"), [pytest.param("share", 0.03, marks=pytest.mark.long), ("power", 0.09), ("trades", None)]
+    ("rule", "near"),
+    [
+        pytest.param("share", 0.03, marks=pytest.mark.long),
+        pytest.param("power", 0.09, marks=pytest.mark.long),
+        ("trades", None),
+    ],
 )
 def test_what_is_guessed_from_depth_and_trades_comes_near(
     episodes: list[list[tuple[float, int, int]]], rule: str, near: float | None

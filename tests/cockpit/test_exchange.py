@@ -84,7 +84,7 @@ def at_the_exchange(exchange: httpx.Client) -> dict[str, Any]:
     return {"position": float(account["usdm"]["positions"].get(SYMBOL, 0)), "filled": filled}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_orders_fills_and_a_flatten_are_those_of_the_exchange_and_its_death_is_seen(
     anna: Visitor, exchange: httpx.Client, trader: subprocess.Popen[bytes]
 ) -> None:

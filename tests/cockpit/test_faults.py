@@ -49,6 +49,7 @@ def own(tmp_path: Path) -> Iterator[tuple[Path, Session]]:
     one.close()
 
 
+@pytest.mark.long
 def test_a_lost_connection_is_seen_and_mends_and_no_event_is_lost(
     browser: Browser, own: tuple[Path, Session], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -133,6 +133,7 @@ def test_money_moves_once_and_its_outcome_is_the_journals(anna: Visitor) -> None
     expect(dialog).to_contain_text("carry-a gives 250.50 USDT back")
 
 
+@pytest.mark.long
 def test_a_portfolio_is_halted_and_resumed(anna: Visitor) -> None:
     page = anna.go("/portfolio/main")
     page.get_by_role("button", name="Halt").click()

@@ -60,7 +60,10 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("ppo", "funding_arbitrage") else pytest.param(name, marks=pytest.mark.long) for name in PLACES],
+)
 def test_a_place_is_all_that_a_shipped_checkpoint_must_be_told(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -231,6 +231,7 @@ def test_a_file_of_earlier_bars_that_is_spoiled_is_named(trained: Path, tmp_path
             list(FollowedFeed(tmp_path / NAME, 10_000, "start"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_kills_of_session_and_shadow_change_nothing(trained: Path, own: dict[str, str], tmp_path: Path) -> None:
     shadow, rng = tmp_path / FOLDER / "mean_reversion-0-0", random.Random(1)

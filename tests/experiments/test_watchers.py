@@ -32,6 +32,7 @@ def traded(checkpoint: Path, out: Path, *more: str, **given: Any) -> tuple[dict[
     return json.loads(done.stdout.splitlines()[-1]), " ".join((done.stderr or "").split())
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not FULL.exists(), reason="a device of Linux")
 def test_every_watcher_on_a_full_disk_changes_no_bit(checkpoint: Path, tmp_path: Path) -> None:
     plain, _ = traded(checkpoint, tmp_path / "plain", "--snapshot-bars", "40")

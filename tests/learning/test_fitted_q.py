@@ -76,7 +76,7 @@ def fitted(cost: float, noise: float, seed: int, **params: float) -> float:
     return share(agent, cost, noise, seed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_short_training_comes_near_the_optimum() -> None:
     assert fitted(2.0, 2.0, 0, steps=1500, passes=10) > 0.97
 

@@ -72,9 +72,9 @@ def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("datasets")
-@pytest.mark.parametrize("name", ["iql", pytest.param("cql", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["iql", "cql"])
 def test_nine_tenths_of_the_optimum_are_learned_from_a_policy_worth_six(name: str) -> None:
     dataset, share = recorded(0)
     assert share == pytest.approx(0.6, abs=0.05)

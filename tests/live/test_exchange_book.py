@@ -71,6 +71,7 @@ def when(ready: Any, then: Any) -> threading.Thread:
     return thread
 
 
+@pytest.mark.long
 def test_a_session_quotes_on_an_exchange_and_its_record_runs_again(tmp_path: Path) -> None:
     with exchange() as ex:
         result = traded(ex.url, tmp_path, lambda: fills(tmp_path) > 8 and has(tmp_path, "cancelled", 4))

@@ -145,6 +145,7 @@ def test_a_session_that_dies_at_a_hand_over_goes_on_to_the_same_hash(done: Studi
     assert [event["number"] for event in events(tmp_path)] == [1, 2, 3]
 
 
+@pytest.mark.long
 def test_a_training_that_is_late_or_fails_leaves_the_model_before(done: Studied, tmp_path: Path) -> None:
     late, failed = InlineTrainer(tmp_path / "a", late=(1,)), InlineTrainer(tmp_path / "b", failed=(1,))
     late.waits = False
@@ -162,6 +163,7 @@ def test_a_training_that_is_late_or_fails_leaves_the_model_before(done: Studied,
     assert pulse["number"] == 3
 
 
+@pytest.mark.long
 def test_a_model_that_is_gone_or_another_is_said(done: Studied, tmp_path: Path) -> None:
     session(done, tmp_path)
     place = tmp_path / FOLDER / "0002"

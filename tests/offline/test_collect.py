@@ -110,6 +110,7 @@ def test_equal_commands_write_equal_steps_and_another_seed_others(capsys: pytest
     assert market[0] == market[1]
 
 
+@pytest.mark.long
 def test_two_are_weighed_to_a_share_of_the_optimum(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

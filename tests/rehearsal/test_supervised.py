@@ -86,6 +86,7 @@ def test_no_fault_of_a_stream_stalls_it(ex: Rehearsal, stream: str) -> None:
         assert market.streams.n_restarts >= 6
 
 
+@pytest.mark.long
 def test_a_book_that_missed_its_changes_is_not_told(ex: Rehearsal) -> None:
     with followed(ex, PERP) as market:
         for _ in range(4):

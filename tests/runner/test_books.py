@@ -216,6 +216,7 @@ def test_checkpoints_of_two_runs_are_scored_apart_though_their_folders_are_calle
         evaluate.main([places[0], places[0], "--out", str(tmp_path / "out")])
 
 
+@pytest.mark.long
 def test_blocks_of_other_lengths_are_compared_each_with_doing_nothing_on_its_own(tmp_path: Path) -> None:
     for steps in (3, 7):
         run(tmp_path / str(steps), "--env", "book_execution", "--agents", "twap", "--set", f"env.episode_steps={steps}")

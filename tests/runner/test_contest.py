@@ -55,6 +55,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Contested, Path]:
     return done(made(), folder), folder
 
 
+@pytest.mark.long
 def test_each_window_chooses_among_all_and_noise_is_called_luck(noise: tuple[Contested, Path]) -> None:
     found, folder = noise
     facts = json.loads((found.folder / "automl.json").read_text())
@@ -72,6 +73,7 @@ def test_each_window_chooses_among_all_and_noise_is_called_luck(noise: tuple[Con
     assert found.luck.trials > 10 and {row["agent"] for row in found.rows} == {"automl", "buy_and_hold", "flat"}
 
 
+@pytest.mark.long
 def test_the_same_settings_give_the_same_choice(noise: tuple[Contested, Path], tmp_path: Path) -> None:
     again = done(made(), tmp_path)
     assert again.facts["windows"] == noise[0].facts["windows"]

@@ -17,7 +17,9 @@ import pytest
 from qframe_rl.types import iso, parse_time
 
 DATA = os.environ.get("QFRAME_DATA")
-pytestmark = pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data")
+pytestmark = [
+    pytest.mark.skipif(DATA is None, reason="QFRAME_DATA names no folder of market data"), pytest.mark.long
+]  # fmt: skip
 
 
 def door(name: str, *argv: str) -> dict[str, Any]:

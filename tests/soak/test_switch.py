@@ -20,7 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 SLICE = [
     pytest.param("black-hole", "order", marks=pytest.mark.long),
     pytest.param("500", "account", marks=pytest.mark.long),
-    ("black-hole", "market"),
+    pytest.param("black-hole", "market", marks=pytest.mark.long),
     ("stalled", "stream"),
 ]
 
@@ -34,6 +34,7 @@ def test_commands_are_obeyed_within_two_seconds_while_a_fault_stays(
     assert max(took.values()) < 2.0, took
 
 
+@pytest.mark.long
 def test_an_order_that_stays_unknown_holds_up_no_command(place: Path, tmp_path: Path) -> None:
     """The case that found it: the answer to a post is lost, then every query fails, then `control flatten`."""
     took = cell(place, tmp_path, "drop-after", "order", ["flatten"])
