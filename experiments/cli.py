@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from experiments.ctrl_c import heeded
 from experiments.own import add_own
 from experiments.settings import PRESETS, Tree
 from qframe_rl.config import Base, Unavailable, UserError, shortened
@@ -300,7 +301,7 @@ def shown(default: object) -> str:
 
 
 def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Sequence[str] | None = None) -> int:
-    """Run a command: 0 done, 1 an exchange failed, 2 a user's mistake, 130 after Ctrl-C; each says why in a sentence.
+    """Run a command: 0 done, 1 something outside failed, 2 a user's mistake, 130 after Ctrl-C; each says why.
 
     The object that ``main`` returns is printed as the last line of stdout.
     """
@@ -311,7 +312,7 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: tables have signs that not all locales have
     try:
         # With another number of threads, sums of linear algebra have other last bits.
-        with threadpool_limits(1, user_api="blas"):
+        with heeded() as came, threadpool_limits(1, user_api="blas"):
             result = main(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -319,9 +320,6 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
     except Unavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt as stop:
-        print("stopped.", file=sys.stderr)
-        code, result = 130, getattr(stop, "result", None)
     except BrokenPipeError:
         _drop_stdout()
         return 141
@@ -333,6 +331,12 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
             _drop_stdout()
         print(f"error: {place}: {error.strerror}; name a place that can be read and written.", file=sys.stderr)
         return 2
+    except (KeyboardInterrupt, Exception) as stop:
+        if not came and not isinstance(stop, KeyboardInterrupt):
+            raise
+        by = "" if isinstance(stop, KeyboardInterrupt) else f", in the midst of {type(stop).__name__}: {stop}"
+        print(f"stopped{by}.", file=sys.stderr)
+        code, result = 130, getattr(stop, "result", None)
     return code if result is None else printed(json.dumps(_stated(result), allow_nan=False) + "\n", code)
 
 

@@ -17,9 +17,10 @@ _ACTS = ("run", "add", "start", "stop", "remove", "list")
 _OWN = ("reward", "actions", "feature", "trust")
 _READ = {
     "NAME": ("add", "start", "stop", "remove"), "--checkpoint": ("add",), "--with": ("add",),
-    "--alive": ("run",), **{f"--{what}": ("run",) for what in _OWN},
+    "--alive": ("run",), "--sessions": ("run",), **{f"--{what}": ("run",) for what in _OWN},
 }  # fmt: skip
 """Which acts read what not all do."""
+_SESSIONS = Path("runs/supervised")
 
 
 def parser() -> Parser:
@@ -43,7 +44,7 @@ def parser() -> Parser:
         help="folder below which checkpoints are found (may be repeated; default: runs, checkpoints and what ships)",
     )  # fmt: skip
     add(
-        "--sessions", type=Path, default=Path("runs/supervised"), metavar="FOLDER",
+        "--sessions", type=Path, metavar="FOLDER",
         help="folder in which each session has one (default: runs/supervised)",
     )  # fmt: skip
     for what in _OWN:
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     made = parser()
     given = vars(made.parse_args(argv))
     made.refuse_unread(given, given["act"], _READ)
+    given["sessions"] = given["sessions"] or _SESSIONS
     from qframe_rl.service.desired import Desired
     from qframe_rl.service.store import NAME, ServiceStore, elsewhere
 

@@ -52,7 +52,7 @@ class Recipe(Base):
     all there is."""
     train: int | None = Field(default=None, ge=1)
     """Bars of each training, the last ones; None = all."""
-    every: int = Field(ge=2)
+    every: int = Field(ge=1)
     """Decisions from one model to the next."""
     lag: int = Field(ge=1)
     """Decisions between the last training bar of a model and its own first one."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qframe_rl import catalog
 from qframe_rl.config import Base, UserError, build, nearest
+from qframe_rl.interface.schemes import numbers_of
 from qframe_rl.types import Bool, Float, Int, Single
 
 ActionSpace = spaces.Box | spaces.Discrete[Any]
@@ -153,11 +154,9 @@ def checked(game: Game, actions: NDArray[Any], active: Bool) -> Float:
         As `Game.step`, with the market's number and the agent's name.
     """
     shape = (game.n_markets, *game.mask.shape)
-    if np.shape(actions) != shape:
-        raise ValueError(f"actions have shape {np.shape(actions)}, but these markets want {shape}")
+    chosen = numbers_of(actions, shape, "these markets want")
     if np.shape(active) != (game.n_markets,) or np.asarray(active).dtype != np.bool_:
         raise ValueError(f"active is bool of shape ({game.n_markets},), not {np.shape(active)}")
-    chosen = np.ascontiguousarray(actions, dtype=np.float64)
     first, counts = chosen[:, :, 0], game.choices
     inside = np.abs(chosen) <= 1.0
     inside[:, :, 0] = np.where(

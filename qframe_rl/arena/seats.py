@@ -14,6 +14,7 @@ from qframe_rl.arena.game import Game
 from qframe_rl.config import UserError, nearest
 from qframe_rl.gym.batch import check_options, mask_of
 from qframe_rl.gym.lanes import check_snapshot, seeds_of
+from qframe_rl.interface.schemes import numbers_of
 from qframe_rl.types import Bool, Float, Int, Single
 
 BatchPolicy = Callable[[Single], NDArray[Any]]
@@ -176,8 +177,7 @@ class VectorSeatEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         ValueError
             For actions of another shape, or outside the space; nothing has moved then.
         """
-        if np.shape(actions) != self.action_space.shape:
-            raise ValueError(f"actions have shape {np.shape(actions)}, but these seats want {self.action_space.shape}")
+        actions = numbers_of(actions, self.action_space.shape or (), "these seats want")
         waiting = self._over
         if self.autoreset_mode == AutoresetMode.DISABLED and waiting.any():
             raise AssertionError("an episode has ended: reset(options={'reset_mask': terminated | truncated}) first")

@@ -24,7 +24,7 @@ from qframe_rl.gym.chance import draw
 from qframe_rl.gym.lanes import Lanes
 from qframe_rl.gym.render import steps_picture
 from qframe_rl.gym.single import SingleEnv
-from qframe_rl.interface.schemes import outside
+from qframe_rl.interface.schemes import numbers_of, outside
 from qframe_rl.types import Bool, Float, Orders, Single
 
 Act = Callable[[Single], NDArray[Any]]
@@ -238,9 +238,7 @@ class Episodes(Lanes):
         """(B, K) actions as the problem takes them."""
         space = self.problem.action_space
         shape = (self.n_envs, *(space.shape or ()))
-        if np.shape(actions) != shape:
-            raise ValueError(f"actions have shape {np.shape(actions)}, but {space} of {self.n_envs} wants {shape}")
-        chosen = np.ascontiguousarray(actions, dtype=np.float64).reshape(self.n_envs, -1)
+        chosen = numbers_of(actions, shape, f"{space} of {self.n_envs} wants").reshape(self.n_envs, -1)
         if isinstance(space, spaces.Box):
             inside = np.abs(chosen) <= 1.0
         else:

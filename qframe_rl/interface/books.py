@@ -29,7 +29,7 @@ from qframe_rl.book.known import (
 from qframe_rl.book.known import POSITION as HELD
 from qframe_rl.book.micro import MicroPrice
 from qframe_rl.interface.observer import BOUND, Scaler
-from qframe_rl.interface.schemes import outside
+from qframe_rl.interface.schemes import numbers_of, outside
 from qframe_rl.quoter import BookView, Wishes
 from qframe_rl.types import Bool, Float, Int, Single
 
@@ -140,9 +140,7 @@ def checked(actions: NDArray[Any], active: Bool, space: gymnasium.Space[Any]) ->
         For actions of another shape than the space's, or one outside it that counts.
     """
     shape = (len(active), *(space.shape or ()))
-    if np.shape(actions) != shape:
-        raise ValueError(f"actions have shape {np.shape(actions)}, but {space} of {len(active)} wants {shape}")
-    chosen = np.ascontiguousarray(actions, dtype=np.float64).reshape(len(active), -1)
+    chosen = numbers_of(actions, shape, f"{space} of {len(active)} wants").reshape(len(active), -1)
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         most = int(space.n) if isinstance(space, spaces.Discrete) else space.nvec
         inside = (chosen >= 0.0) & (chosen < most) & (chosen == np.rint(chosen))

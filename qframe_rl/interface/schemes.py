@@ -18,7 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pydantic import Field
 
-from qframe_rl.config import Base, UserError
+from qframe_rl.config import Base, UserError, shortened
 from qframe_rl.jit import compiled, inlined
 from qframe_rl.kernel.columns import EQUITY, MARK, POSITION
 from qframe_rl.types import Bool, Float
@@ -81,11 +81,7 @@ class Scheme(ABC):
 
     def rows(self, actions: NDArray[Any], n_envs: int) -> Float:
         """(B, K) contiguous numbers of actions; raises ValueError where their shape is not that of the space."""
-        given = np.asarray(actions)
-        if given.shape != (n_envs, *self._shape):
-            wanted = (n_envs, *self._shape)
-            raise ValueError(f"actions have shape {given.shape}, but {self.space} of {n_envs} wants {wanted}")
-        return np.ascontiguousarray(given, dtype=np.float64).reshape(n_envs, -1)
+        return numbers_of(actions, (n_envs, *self._shape), f"{self.space} of {n_envs} wants").reshape(n_envs, -1)
 
 
 class CompiledScheme(Scheme):
@@ -125,6 +121,39 @@ class CompiledScheme(Scheme):
         return target, offset
 
 
+def numbers_of(actions: NDArray[Any], shape: tuple[int, ...], whose: str) -> Float:
+    """Actions as numbers.
+
+    Parameters
+    ----------
+    actions
+        As they were given.
+    shape
+        That they must have.
+    whose
+        What wants it, for the message: a space and how many, and the verb.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``shape``, float64, contiguous.
+
+    Raises
+    ------
+    ValueError
+        For another shape, or what is no numbers.
+    """
+    given = np.asarray(actions)
+    if given.shape != shape:
+        raise ValueError(f"actions have shape {given.shape}, but {whose} {shape}")
+    try:
+        if given.dtype.kind not in "biufO":
+            raise TypeError
+        return np.ascontiguousarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"actions are numbers; {shortened(str(given.tolist()))} is none") from None
+
+
 def outside(actions: NDArray[Any], wrong: int, space: gymnasium.Space[Any]) -> str:
     """Say which environment's action is outside the space.
 
@@ -138,7 +167,7 @@ def outside(actions: NDArray[Any], wrong: int, space: gymnasium.Space[Any]) -> s
         Of one environment.
     """
     which = f"environment {wrong}: " if len(actions) > 1 else ""
-    return f"{which}action {np.asarray(actions)[wrong].tolist()} is not in {space}"
+    return f"{which}action {np.asarray(np.asarray(actions)[wrong]).tolist()} is not in {space}"
 
 
 class LevelsConfig(Base):

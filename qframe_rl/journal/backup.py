@@ -6,6 +6,7 @@ event, no cursor and no row of a copy is ahead of them. Nothing is written where
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -58,7 +59,8 @@ def back_up(roots: Mapping[str, Path], target: Path) -> Backup:
     Raises
     ------
     UserError
-        If the target is there already or lies in a root, or a root is no folder or lies in another.
+        If the target is there already, lies in a root or where no folder can be made, or a root is no folder or lies in
+        another.
     Unavailable
         If something cannot be read, or the copy not be written; nothing is left of it then.
     """
@@ -69,7 +71,8 @@ def back_up(roots: Mapping[str, Path], target: Path) -> Backup:
     except FileExistsError:
         raise UserError(f"{fresh} is of a copy that was broken off, or is under way; remove it.") from None
     except OSError as error:
-        raise Unavailable(f"{target} cannot be made ({error.strerror}); name a place that can be written.") from None
+        kind = Unavailable if error.errno == errno.ENOSPC else UserError
+        raise kind(f"{target} cannot be made ({error.strerror}); name a place that can be written.") from None
     try:
         files = [_copied(source, fresh / name / inside) for name, source, inside in _found(roots)]
         journals, corrupt = _verified(fresh)

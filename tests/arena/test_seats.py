@@ -146,6 +146,8 @@ def test_what_is_wrong_is_said() -> None:
     envs.reset(seed=0)
     with pytest.raises(ValueError, match=r"actions have shape \(4, 3\), but these seats want \(4, 4\)"):
         envs.step(np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="actions are numbers"):
+        envs.step(np.full((4, 4), "x"))
     with pytest.raises(ValueError, match=r"environment 1: action .* of maker_1 is not within"):
         envs.step(np.vstack([np.zeros((3, 4)), np.full((1, 4), 1.5)]))
     with pytest.raises(UserError, match="the 2 lanes of a market begin and end together"):

@@ -154,6 +154,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_left(tmp_path: Path, monkeypat
     for argv, match in (
         (["there"], "is there already"),
         (["runs/today"], "lies in runs, of which it is to be a copy"),
+        (["/dev/null/copy"], "/dev/null/copy cannot be made"),
         (["copy", "--root", "run"], "run is no folder"),
         (["copy", "--root", "runs", "--root", "runs/paper"], "runs/paper lies in runs"),
         (["copy", "--root", "../" + tmp_path.name + "/runs", "--root", "runs"], "would both be runs"),

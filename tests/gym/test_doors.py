@@ -73,6 +73,12 @@ def test_an_action_outside_the_space_is_named_and_moves_nothing(scheme: str) -> 
             vec.step(rows)
         with pytest.raises(ValueError, match=r"^action .* is not in"):
             env.step(np.array(one))
+    for one in ("x", {}, object(), None):
+        none = np.full(np.shape(good), one, dtype=object)
+        with pytest.raises(ValueError, match=r"actions are numbers; .* is none$|^action .* is not in"):
+            env.step(none)
+        with pytest.raises(ValueError, match=r"actions are numbers; .* is none$|environment 0: action .* is not in"):
+            vec.step(np.array([none] * 4))
     for name, array in vec.snapshot().items():
         np.testing.assert_array_equal(array, before[name], name)
 
@@ -85,6 +91,8 @@ def test_problems_look_as_closely(name: str) -> None:
     for one in bad:
         with pytest.raises(ValueError, match=r"environment 2: action .* is not in"):
             vec.step(np.array([good, good, one, good]))
+    with pytest.raises(ValueError, match="actions are numbers"):
+        vec.step(np.full(np.shape([good] * 4), "1"))
     for wrong in (np.array([good] * 3), np.array([good] * 5), np.array([[good]] * 4)):
         with pytest.raises(ValueError, match=r"actions have shape"):
             vec.step(wrong)

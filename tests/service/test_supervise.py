@@ -229,6 +229,7 @@ def test_words_of_the_door(root: Path) -> None:
         (["add", "beta", "--checkpoint", "carry", "--with", "sped", *state], "KEY=VALUE"),
         (["add", "beta", "--checkpoint", "carri", *state], "did you mean 'carry'"),
         (["add", "beta", "--checkpoint", "carry", "--with", "speed=12", *state], "not the speed of a replay.*60x"),
+        (["add", "beta", "--checkpoint", "carry", "--sessions", "x", *state], "--sessions"),
         (["stop", "beta", *state], "no session"),
         (["stop", *state], "Give the name"),
         (["remove", "alpha", *state], "stop it first"),
