@@ -404,7 +404,7 @@ def standing(folder: Path, name: str, wanted: str) -> dict[str, Any]:
     raise AssertionError(one)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_checkpoint_knows_name_and_digest_and_imports_nothing(tmp_path: Path) -> None:
     """Trained with a reward and a scheme of the user's own; whoever loads it hands both over, or is told how."""
     source = (

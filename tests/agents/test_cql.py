@@ -15,6 +15,7 @@ from qframe_rl.types import Float
 from tests.deep.recorded import PAID, PROBABILITY, bandit, learned, settled, standing, told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weight", [0.1, 1.0])
 def test_the_values_of_cql_lie_where_error_and_conservatism_balance(weight: float) -> None:
     """The gradient of the loss is zero: weight (softmax(Q) - p) + p (Q - paid) = 0 for each action."""

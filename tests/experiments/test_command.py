@@ -23,6 +23,7 @@ NO_DOORS = {
     "beside",
     "cli",
     "command",
+    "ctrl_c",
     "own",
     "paper_books",
     "paper_result",

@@ -92,6 +92,7 @@ def test_a_session_quotes_on_an_exchange_and_its_record_runs_again(tmp_path: Pat
     assert (same.digest, same.fills, same.final_equity) == (result.digest, result.fills, result.final_equity)
 
 
+@pytest.mark.long
 def test_equal_wishes_send_nothing_and_what_stands_is_withdrawn_at_the_end(tmp_path: Path) -> None:
     with exchange() as ex:
         result = traded(ex.url, tmp_path, lambda: has(tmp_path, "polled", 8), Steady())

@@ -215,6 +215,7 @@ def test_every_sampler_searches(sampler: str, tmp_path: Path) -> None:
     assert one.given_up == 0 or sampler != "nsga2"
 
 
+@pytest.mark.long
 def test_what_learns_is_trained_before_each_part(tmp_path: Path) -> None:
     fitted = made(
         params={"regime_bars": 60, "entry": "fitted"}, space=("mean_bars=10:60:log",), budget=8, walk_forward=2, batch=2

@@ -133,7 +133,7 @@ def test_each_event_comes_once_and_in_order_whoever_leaves_and_whatever_is_kille
                 one.bar(2)
             service = start(tmp_path, port=port)
     ends = [one.writer.head.seq for one in sessions]
-    until(lambda: all(r.seqs(i)[-1:] == [end] for r in readers for i, end in zip(ids, ends, strict=True)), 30.0)
+    until(lambda: all(r.seqs(i)[-1:] == [end] for r in readers for i, end in zip(ids, ends, strict=True)), 200.0)
     for reader in readers:
         reader.stopped.set()
         assert reader.resets == 0
