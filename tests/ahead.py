@@ -40,8 +40,8 @@ def main() -> None:
             _step("QFrame/Perp-v1", history=history, actions=scheme, risk=risk)
             if not risk:
                 _step("QFrame/Perp-v1", history=finer, actions=scheme, detail="5m")
-        _walk(history, risk)
-    _walk(finer, {}, detail="5m")
+        walk(history, risk)
+    walk(finer, {}, detail="5m")
     for detail in (False, True):
         after(5.0, exits(97.0, 104.0), of((100, 103, 99, 102), (102, 106, 101, 105)), detail=detail)
     for name in sorted(one for one in gymnasium.registry if one.startswith("QFrame/")):
@@ -60,7 +60,7 @@ def _step(name: str, **given: Any) -> None:
         envs.close()
 
 
-def _walk(history: History, risk: dict[str, Any], **given: Any) -> None:
+def walk(history: History, risk: dict[str, Any], **given: Any) -> None:
     """A strategy, bar by bar and among others."""
     module = catalog.load("envs", "perp")
     market = module.make(module.Config(**given), history.instruments, history.columns, history.bar_ns)

@@ -92,9 +92,9 @@ def rows_of_ic(stand: Float, label: Float, members: Bool) -> Float:
     Returns
     -------
     Float
-        NaN also where `qframe_rl.alpha.score.dates_of` says that the labels are too few for a date.
         Of fewer instruments than are ranked the products of what is said and what followed, each in deviations from
         its mean through time, averaged over the instruments: their mean is the mean correlation through time.
+        Of more, NaN also where `qframe_rl.alpha.score.dates_of` says that the labels are too few for a date.
     """
     if stand.shape[1] >= LEAST_MEMBERS:
         out = np.empty(len(stand))

@@ -79,21 +79,9 @@ def walk_noted(
             ends[b] += 1 if active[b] else 0
         target_rows(targets[t], offset, band, account, holding, bars, row, orders, work)
         advance_rows(
-            targets[t],
-            offset,
-            band,
-            account,
-            holding,
-            bars,
-            row,
-            active,
-            table,
-            leverage,
-            shorting,
-            bool(1),
-            fills,
+            targets[t], offset, band, account, holding, bars, row, active, table, leverage, shorting, bool(1), fills,
             work,
-        )
+        )  # fmt: skip
         for b in range(len(row)):
             if active[b]:
                 _note(account[b], holding[b], orders[b], fills[b], bars[row[b], 0, CASH_RATE], rows[t + 1, b])
