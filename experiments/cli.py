@@ -320,24 +320,26 @@ def door(main: Callable[[Sequence[str] | None], dict[str, Any] | None], argv: Se
     except Unavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        _drop_stdout()
-        return 141
-    except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
-            raise
-        place = error.filename or "stdout, or a file"
-        if error.filename is None:
-            _drop_stdout()
-        print(f"error: {place}: {error.strerror}; name a place that can be read and written.", file=sys.stderr)
-        return 2
     except (KeyboardInterrupt, Exception) as stop:
         if not came and not isinstance(stop, KeyboardInterrupt):
-            raise
+            return _unwritten(stop)
         by = "" if isinstance(stop, KeyboardInterrupt) else f", in the midst of {type(stop).__name__}: {stop}"
         print(f"stopped{by}.", file=sys.stderr)
         code, result = 130, getattr(stop, "result", None)
     return code if result is None else printed(json.dumps(_stated(result), allow_nan=False) + "\n", code)
+
+
+def _unwritten(error: Exception) -> int:
+    """Say where stdout or a file takes or gives nothing; return the exit status. Any other failure goes on."""
+    if isinstance(error, BrokenPipeError):
+        _drop_stdout()
+        return 141
+    if not isinstance(error, OSError) or (error.filename is None and error.errno != errno.ENOSPC):
+        raise error
+    if (place := error.filename or "stdout, or a file") != error.filename:
+        _drop_stdout()
+    print(f"error: {place}: {error.strerror}; name a place that can be read and written.", file=sys.stderr)
+    return 2
 
 
 def printed(text: str, code: int = 0) -> int:

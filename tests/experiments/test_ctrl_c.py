@@ -48,8 +48,15 @@ def fails() -> None:
     raise RuntimeError("no compiled object yet")
 
 
+def loses_its_workers() -> None:
+    raise BrokenPipeError
+
+
 @pytest.mark.parametrize("strike", [in_a_callback_of_c, while_an_object_is_let_go])
-@pytest.mark.parametrize(("then", "said"), [(goes_on, "stopped.\n"), (fails, "RuntimeError: no compiled object yet")])
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [(goes_on, "stopped.\n"), (fails, "RuntimeError: no compiled object yet"), (loses_its_workers, "BrokenPipeError")],
+)
 def test_it_is_heeded_where_python_would_drop_it(
     strike: Callable[[], None], then: Callable[[], None], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
